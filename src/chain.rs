@@ -1,0 +1,410 @@
+//! The chain: where claims become records. Checks hashes, order, spelling and numbers; knows nothing of persons.
+
+use crate::codec::{self, CodecError};
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
+use crate::id::{Seq, Tenant};
+use crate::limits::MAX_RECORDS;
+use crate::record::{Body, Change, Commitment, Detail, Flags, Head, Item, Other, Record, Verb};
+use crate::time::Timestamp;
+
+/// 16 random bytes that tell one ledger from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct LedgerId(pub uuid::Uuid);
+
+impl std::fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The head of a log: how many records there are and the hash of the last frame.
+///
+/// Kept outside the ledger, it proves later that nothing before it was changed or cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// How many records.
+    pub records: u64,
+    /// The hash of the frame that holds the last of them.
+    pub head: Digest,
+}
+
+impl std::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.records, self.head)
+    }
+}
+
+/// A text that is no [`Checkpoint`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is no checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
+pub struct CheckpointError {
+    found: String,
+}
+
+impl std::str::FromStr for Checkpoint {
+    type Err = CheckpointError;
+
+    fn from_str(text: &str) -> Result<Checkpoint, CheckpointError> {
+        text.split_once(':')
+            .and_then(|(records, head)| {
+                Some(Checkpoint { records: records.parse().ok()?, head: head.parse().ok()? })
+            })
+            .ok_or_else(|| CheckpointError { found: text.chars().take(100).collect() })
+    }
+}
+
+/// How many of each thing have a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Defined {
+    pub(crate) ids: u32,
+    pub(crate) devices: u32,
+    pub(crate) keys: u32,
+    pub(crate) names: u32,
+}
+
+/// The end of a chain of frames, ready for the next.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    ledger: LedgerId,
+    head: Digest,
+    next: u64,
+    defined: Defined,
+}
+
+/// Why a frame cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The bytes are no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The frame is not the next one.
+    #[error("the frame begins with record {found}; expected record {expected}")]
+    WrongSeq {
+        /// The next record's number.
+        expected: u64,
+        /// What the frame says.
+        found: u64,
+    },
+    /// The frame's hash is not the one its place and content give.
+    #[error(
+        "the frame of record {seq} is not what was written there: its hash is {found}; expected {expected}"
+    )]
+    WrongHash {
+        /// The frame's first record.
+        seq: u64,
+        /// What place and content give.
+        expected: Digest,
+        /// What the frame carries.
+        found: Digest,
+    },
+    /// A record's bytes are no record.
+    #[error("record {seq} is unreadable: {source}")]
+    Unreadable {
+        /// Which record.
+        seq: u64,
+        /// Why.
+        source: CodecError,
+    },
+    /// A record says something that no writer writes.
+    #[error("record {seq} is malformed: {what}")]
+    Malformed {
+        /// Which record.
+        seq: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A record names a number that no earlier record defined.
+    #[error("record {seq} names {what} {number}, but only {defined} are defined")]
+    Undefined {
+        /// Which record.
+        seq: u64,
+        /// What kind of thing.
+        what: &'static str,
+        /// Its number.
+        number: u32,
+        /// How many are defined.
+        defined: u32,
+    },
+    /// A payload item is not the one its record committed to.
+    #[error("the payload of record {seq} is not what was written there: its commitment does not match")]
+    Commitment {
+        /// Which record.
+        seq: u64,
+    },
+    /// The ledger is full.
+    #[error("the ledger holds {MAX_RECORDS} records, which is the limit")]
+    Full,
+}
+
+impl Chain {
+    /// The empty chain of a ledger. The tenant is part of it: it is part of every person id.
+    pub fn new(ledger: LedgerId, tenant: &Tenant) -> Chain {
+        let head = Hasher::new(Purpose::Genesis)
+            .field(ledger.0.as_bytes())
+            .field(tenant.as_str().as_bytes())
+            .finish();
+        Chain { ledger, head, next: 0, defined: Defined::default() }
+    }
+
+    /// How many records there are, and the hash of the last frame.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { records: self.next, head: self.head }
+    }
+
+    /// Whose chain this is.
+    pub fn ledger_id(&self) -> LedgerId {
+        self.ledger
+    }
+
+    pub(crate) fn head(&self) -> &Digest {
+        &self.head
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn defined(&self) -> Defined {
+        self.defined
+    }
+
+    /// Accepts a frame: its records are appended to `records`. On an error neither changes.
+    ///
+    /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.
+    pub(crate) fn accept(&mut self, frame: &Frame<'_>, records: &mut Vec<Record>) -> Result<(), ChainError> {
+        let kept = records.len();
+        let accepted = self.try_accept(frame, records);
+        if accepted.is_err() {
+            records.truncate(kept);
+        }
+        accepted
+    }
+
+    fn try_accept(&mut self, frame: &Frame<'_>, records: &mut Vec<Record>) -> Result<(), ChainError> {
+        let header = &frame.header;
+        if header.first_seq != self.next {
+            return Err(ChainError::WrongSeq { expected: self.next, found: header.first_seq });
+        }
+        if self.next + u64::from(header.records) > MAX_RECORDS {
+            return Err(ChainError::Full);
+        }
+        let expected = frame.hash_after(&self.head);
+        if frame.hash != expected {
+            return Err(ChainError::WrongHash { seq: self.next, expected, found: frame.hash });
+        }
+        let mut defined = self.defined;
+        let mut body = frame.body;
+        let mut items = Items { payload: frame.payload, at: 0 };
+        records.reserve(header.records as usize);
+        for seq in self.next..self.next + u64::from(header.records) {
+            let (record, taken) =
+                codec::decode::<Body>(body).map_err(|source| ChainError::Unreadable { seq, source })?;
+            body = &body[taken..];
+            check(seq, &record, &mut defined)?;
+            let item = match record.commitment() {
+                Some(_) => items.next(seq)?,
+                None => Item::None,
+            };
+            records.push(Record::new(Seq(seq), record, item));
+        }
+        let last = self.next + u64::from(header.records) - 1;
+        if !body.is_empty() {
+            return Err(ChainError::Malformed {
+                seq: last,
+                what: "bytes follow the last record of the frame",
+            });
+        }
+        if items.at != frame.payload.len() {
+            return Err(ChainError::Malformed { seq: last, what: "bytes follow the last payload item" });
+        }
+        self.defined = defined;
+        self.head = frame.hash;
+        self.next = last + 1;
+        Ok(())
+    }
+
+    /// Checks the commitments of a frame's records.
+    pub(crate) fn check_items(&self, records: &[Record], payload: &[u8]) -> Result<(), ChainError> {
+        for record in records {
+            if let Item::Present { at, len } = record.item() {
+                let (salt, bytes) = item_parts(payload, at, len);
+                let found = commit(self.ledger, record.seq(), salt, bytes);
+                if record.body().commitment() != Some(&found) {
+                    return Err(ChainError::Commitment { seq: record.seq().0 });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Salt and bytes of a present item.
+pub(crate) fn item_parts(payload: &[u8], at: u32, len: u32) -> (&[u8; SALT_BYTES], &[u8]) {
+    let item = &payload[at as usize..at as usize + SALT_BYTES + len as usize];
+    item.split_first_chunk::<SALT_BYTES>().expect("an item begins with its salt")
+}
+
+/// What a body says of its payload item: ledger, place, salt, length and bytes.
+pub(crate) fn commit(ledger: LedgerId, seq: Seq, salt: &[u8; SALT_BYTES], bytes: &[u8]) -> Commitment {
+    let mut prefix = [0; 48];
+    prefix[..16].copy_from_slice(ledger.0.as_bytes());
+    prefix[16..24].copy_from_slice(&seq.0.to_le_bytes());
+    prefix[24..40].copy_from_slice(salt);
+    prefix[40..48].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    Commitment(Hasher::new(Purpose::Commitment).update(&prefix).update(bytes).finish().0)
+}
+
+/// Appends a payload item.
+pub(crate) fn write_item(salt: &[u8; SALT_BYTES], bytes: &[u8], payload: &mut Vec<u8>) {
+    let len = u32::try_from(bytes.len()).expect("MAX_OPERATION_BYTES bounds an item");
+    payload.extend_from_slice(&len.to_le_bytes());
+    payload.extend_from_slice(salt);
+    payload.extend_from_slice(bytes);
+}
+
+/// Walks the items of a payload in the order of the records that own them.
+struct Items<'a> {
+    payload: &'a [u8],
+    at: usize,
+}
+
+impl Items<'_> {
+    fn next(&mut self, seq: u64) -> Result<Item, ChainError> {
+        let short = || ChainError::Malformed { seq, what: "the payload ends before this record's item" };
+        let len = self.payload.get(self.at..self.at + 4).ok_or_else(short)?;
+        let len = u32::from_le_bytes(len.try_into().expect("4 bytes"));
+        let at = self.at + 4;
+        if len == ABSENT {
+            self.at = at;
+            return Ok(Item::Absent);
+        }
+        let end = at + SALT_BYTES + len as usize;
+        if end > self.payload.len() {
+            return Err(short());
+        }
+        self.at = end;
+        Ok(Item::Present { at: u32::try_from(at).expect("a frame is at most 16 MiB"), len })
+    }
+}
+
+/// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
+fn check(seq: u64, body: &Body, defined: &mut Defined) -> Result<(), ChainError> {
+    let malformed = |what| Err(ChainError::Malformed { seq, what });
+    if (seq == 0) != matches!(body, Body::Genesis(_)) {
+        return malformed("the first record, and no other, is the genesis record");
+    }
+    match body {
+        Body::Genesis(policy) | Body::SetPolicy(policy) => {
+            if policy.policy().is_none() {
+                return malformed("a policy is out of its bounds or not canonical");
+            }
+        }
+        Body::Recovered(_) => {}
+        Body::DefineId(class, _) => {
+            if class.0 > 3 {
+                return malformed("an unknown class of id");
+            }
+            defined.ids += 1; // MAX_RECORDS bounds it
+        }
+        Body::DefineDevice(_) => defined.devices += 1,
+        Body::DefineKey(_) => defined.keys += 1,
+        Body::DefineName(_) => defined.names += 1,
+        Body::Capture(head, name, detail) => {
+            check_head(seq, head, detail.as_deref(), true, *defined)?;
+            if let Some(name) = name {
+                check_number(seq, "event name", name.0, defined.names)?;
+            }
+        }
+        Body::Identify(head, other, detail)
+        | Body::Alias(head, other, detail)
+        | Body::Merge(head, other, detail) => {
+            check_head(seq, head, detail.as_deref(), false, *defined)?;
+            if let Other::Id(id) = other {
+                check_number(seq, "distinct id", id.0, defined.ids)?;
+            }
+        }
+        Body::Set(head, detail) => check_head(seq, head, detail.as_deref(), false, *defined)?,
+        Body::Switch(head, detail) => {
+            check_head(seq, head, detail.as_deref(), false, *defined)?;
+            if head.device.is_none() {
+                return malformed("a switch without a device");
+            }
+        }
+        Body::Reset(head, device, detail) => {
+            check_head(seq, head, detail.as_deref(), false, *defined)?;
+            if head.device.is_none() {
+                return malformed("a reset without a device");
+            }
+            if detail.as_ref().is_some_and(|detail| !detail.changes.is_empty()) {
+                return malformed("a reset with property changes");
+            }
+            if let Some(device) = device {
+                check_number(seq, "device", device.0, defined.devices)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_number(seq: u64, what: &'static str, number: u32, defined: u32) -> Result<(), ChainError> {
+    if number < defined { Ok(()) } else { Err(ChainError::Undefined { seq, what, number, defined }) }
+}
+
+fn check_head(
+    seq: u64,
+    head: &Head,
+    detail: Option<&Detail>,
+    capture: bool,
+    defined: Defined,
+) -> Result<(), ChainError> {
+    let malformed = |what| Err(ChainError::Malformed { seq, what });
+    check_number(seq, "distinct id", head.id.0, defined.ids)?;
+    if let Some(device) = head.device {
+        check_number(seq, "device", device.0, defined.devices)?;
+    }
+    if Timestamp::from_micros(head.time).is_err() {
+        return malformed("a time outside the years 0001 to 9999");
+    }
+    let flags = head.flags;
+    if !flags.has(Flags::GIVEN_ID) && head.operation != [0; 16] {
+        return malformed("an operation id that no flag announces");
+    }
+    if flags.has(Flags::GIVEN_ID) && flags.has(Flags::DERIVED_ID) {
+        return malformed("an operation id both given and derived");
+    }
+    let event_flags = flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET);
+    if event_flags && (!capture || flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET)) {
+        return malformed("flags of an event on a record that is none, or two kinds at once");
+    }
+    if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
+        return malformed("processing both off and invalid");
+    }
+    let Some(detail) = detail else {
+        return if flags.has(Flags::DERIVED_ID) {
+            malformed("a derived id without its item")
+        } else {
+            Ok(())
+        };
+    };
+    if !detail.changes.is_sorted_by(|a, b| a < b) {
+        return malformed("property changes out of order");
+    }
+    let mut item = flags.has(Flags::DERIVED_ID);
+    for Change { key, verb } in &detail.changes {
+        check_number(seq, "property key", key.0, defined.keys)?;
+        if *verb > Verb::KEPT || *verb == Verb::KEPT && !capture {
+            return malformed("an unknown change of a property");
+        }
+        item |= verb.has_value();
+    }
+    if detail.changes.is_empty() && !item {
+        return malformed("an empty detail");
+    }
+    if item != detail.item.is_some() {
+        return malformed("a payload item without anything in it, or none where one is due");
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! Every bound in one place, each with its reason.
+//!
+//! Crossing a bound at the border is an error that names it; nothing is logged. Tests stand on both sides of each.
+
+/// Longest distinct id, device id or person-founding text, in Unicode scalar values (B1).
+///
+/// PostHog's columns are `varchar(400)`; a longer text could never be one of its ids.
+pub const MAX_ID_SCALARS: usize = 400;
+
+/// Length to which an importer of PostHog traffic shortens the id an event speaks for, in Unicode scalar values.
+///
+/// PostHog's capture keeps the first 200 and drops the rest; so do we, with a notice.
+pub const CAPTURE_ID_SCALARS: usize = 200;
+
+/// Longest event name or property key, in bytes of UTF-8. Real keys are below 100; 1 KiB leaves room for paths.
+pub const MAX_NAME_BYTES: usize = 1_024;
+
+/// Longest tenant name, in bytes. It is hashed into every person id, so it is short on purpose.
+pub const MAX_TENANT_BYTES: usize = 255;
+
+/// Longest single property value in its canonical bytes. PostHog caps a whole person at 640 KiB.
+pub const MAX_VALUE_BYTES: usize = 256 * 1_024;
+
+/// Deepest nesting of a property value: a scalar is depth 1, a list of scalars depth 2.
+///
+/// Keeps every recursion over values bounded, whatever the input.
+pub const MAX_VALUE_DEPTH: usize = 32;
+
+/// Most property keys one operation may name, all verbs together.
+pub const MAX_OPERATION_KEYS: usize = 1_024;
+
+/// Most bytes of canonical values one operation may carry. With [`MAX_FRAME_BYTES`] it bounds a read.
+pub const MAX_OPERATION_BYTES: usize = 1_024 * 1_024;
+
+/// Most property keys one person may have. Bounds the cost of a merge: two sorted lists of this length.
+pub const MAX_PERSON_KEYS: usize = 10_000;
+
+/// Most operations in one atomic batch.
+pub const MAX_BATCH_OPERATIONS: usize = 10_000;
+
+/// Largest frame: header, body, payload, hash and padding together. A reader never allocates more for a length field.
+pub const MAX_FRAME_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// Most records in one frame: a batch of operations, each with its definitions.
+pub const MAX_FRAME_RECORDS: u32 = 1 << 18;
+
+/// Largest body of one record: a policy with all its texts is the biggest.
+pub const MAX_RECORD_BODY_BYTES: usize = 128 * 1_024;
+
+/// Most records in one ledger. The state stamps every link with a 32-bit record number, which halves its memory;
+/// the format itself counts in 64 bits.
+pub const MAX_RECORDS: u64 = (u32::MAX - 1) as u64;
+
+/// Most blocked ids, blocked prefixes and anonymous prefixes a policy may list, each.
+pub const MAX_POLICY_ENTRIES: usize = 64;
+
+/// Size at which a segment is closed and the next begun, unless the caller chooses another, in bytes.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 64 * 1_024 * 1_024;
+
+/// Smallest segment size a caller may choose: a header and one small frame.
+pub const MIN_SEGMENT_BYTES: u64 = 1_024;
+
+/// Most segments in one ledger: the reader lists them all in memory.
+pub const MAX_SEGMENTS: usize = 1 << 20;
+
+const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
+const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
+const _: () = assert!(
+    (MAX_FRAME_RECORDS as usize) > 2 * MAX_BATCH_OPERATIONS,
+    "a batch fits a frame with its definitions"
+);
+// A policy's texts fit a record: three lists of MAX_POLICY_ENTRIES texts of at most 4 bytes a scalar.
+const _: () = assert!(3 * MAX_POLICY_ENTRIES * (MAX_ID_SCALARS + 8) < MAX_RECORD_BODY_BYTES);

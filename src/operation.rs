@@ -1,0 +1,378 @@
+//! Operations: what was asked. What it meant is for the fold to say.
+
+use std::collections::BTreeSet;
+
+use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
+use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS};
+use crate::time::Timestamp;
+use crate::value::{Properties, Value, ValueError};
+
+/// One thing that was asked of the ledger, by a sender, at a time.
+///
+/// ```
+/// use identity_ledger::{DistinctId, Operation, Timestamp};
+///
+/// let at = Timestamp::from_micros(0)?;
+/// let ann = DistinctId::new("ann")?;
+/// let visitor = DistinctId::new("0190c0de-0000-7000-8000-0000000000aa")?;
+/// let operation = Operation::identify(at, ann, Some(visitor.into())).set("email", "ann@example.com")?;
+/// assert_eq!(operation.changes.set.len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The sender's clock.
+    pub time: Timestamp,
+    /// The operation's own id; `None` when nobody gave one, and then it can never be a duplicate (G4).
+    pub id: Option<OperationId>,
+    /// Whether `id` was derived from content rather than given. A derived id is stored erasably: it could be guessed.
+    pub derived_id: bool,
+    /// What was asked.
+    pub request: Request,
+    /// Property changes asked along with it.
+    pub changes: Changes,
+    /// Whether the sender wants a person profile for it.
+    pub processing: Processing,
+    /// What an importer had to bend to make the operation fit.
+    pub bent: Bent,
+}
+
+/// What was asked, and of whom. T is the id spoken for, S the other id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// An event happened (C1).
+    Capture {
+        /// Who did it.
+        who: Who,
+        /// What it was; the name decides E3.
+        event: Option<EventName>,
+        /// The event's own properties, kept only under the policy `keep_event_properties`.
+        properties: Properties,
+    },
+    /// T and, if given, S are one person; S was anonymous (C2).
+    Identify {
+        /// T.
+        who: Who,
+        /// S.
+        anonymous: Option<Source>,
+    },
+    /// A device says who uses it: F3 decides what that means.
+    DeviceIdentify {
+        /// The device that speaks.
+        device: DeviceId,
+        /// Who uses it from now on.
+        user: DistinctId,
+        /// How the sender's SDK treats a second identify.
+        dialect: Option<Dialect>,
+    },
+    /// T and S are one person (C3). An empty alias is `None`.
+    Alias {
+        /// T.
+        who: Who,
+        /// S.
+        alias: Option<Source>,
+    },
+    /// T and S are one person even if both are identified (C4): PostHog's `$merge_dangerously`.
+    Merge {
+        /// T.
+        who: Who,
+        /// S.
+        alias: Option<Source>,
+    },
+    /// Property changes only (C5).
+    Set {
+        /// Whose.
+        who: Who,
+    },
+    /// The device forgets who used it (C6, F4).
+    Reset {
+        /// Which device.
+        device: DeviceId,
+        /// Whether the device gets a new device id too.
+        reset_device: bool,
+        /// The fresh anonymous id; `None` lets the ledger make one.
+        new_id: Option<DistinctId>,
+    },
+}
+
+/// Who an operation speaks for: an id, or whichever id a device has now (F2, F7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// This id.
+    Id(DistinctId),
+    /// The current id of this device.
+    Device(DeviceId),
+}
+
+impl From<DistinctId> for Who {
+    fn from(id: DistinctId) -> Who {
+        Who::Id(id)
+    }
+}
+
+impl From<DeviceId> for Who {
+    fn from(device: DeviceId) -> Who {
+        Who::Device(device)
+    }
+}
+
+/// S, the other id of a link. Its text may break B1; then the link is a recorded refusal without the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A storable id.
+    Id(DistinctId),
+    /// A text that is empty, too long or holds U+0000.
+    Unstorable,
+}
+
+impl Source {
+    /// Takes any text.
+    pub fn new(text: &str) -> Source {
+        DistinctId::new(text).map_or(Source::Unstorable, Source::Id)
+    }
+}
+
+impl From<DistinctId> for Source {
+    fn from(id: DistinctId) -> Source {
+        Source::Id(id)
+    }
+}
+
+/// Property changes of one operation (E1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys to write.
+    pub set: Properties,
+    /// Keys to write where absent.
+    pub set_once: Properties,
+    /// Keys to remove.
+    pub unset: BTreeSet<PropertyKey>,
+}
+
+impl Changes {
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.set_once.is_empty() && self.unset.is_empty()
+    }
+}
+
+/// Whether an operation wants a person profile (PostHog's `$process_person_profile`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processing {
+    /// Nothing was said: on, except where a device's mode decides (F8).
+    #[default]
+    Unsaid,
+    /// On.
+    On,
+    /// Off: a propertyless record (C1, C7).
+    Off,
+    /// Something that is no boolean was said: on, with a notice.
+    Invalid,
+}
+
+/// What an importer bent to make an operation fit; each is a notice in the outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bent {
+    /// T was cut to the first 200 scalar values.
+    pub shortened_id: bool,
+    /// U+0000 in T became U+FFFD.
+    pub replaced_nul: bool,
+}
+
+/// How a device treats `identify` of another id while identified (F3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// posthog-js: switches the current id, links nothing.
+    #[default]
+    Browser,
+    /// React Native and js-lite: identifies again with the device's anonymous id.
+    Core,
+}
+
+/// When a device's captures ask for a person profile (F8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonProfiles {
+    /// From the first identify, alias or set until the next reset.
+    #[default]
+    IdentifiedOnly,
+    /// Always.
+    Always,
+    /// Never; identify, alias and set are refused (C7).
+    Never,
+}
+
+/// Why an operation cannot be recorded. Nothing of it is logged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// It names too many property keys.
+    #[error("the operation names {found} property keys; expected at most {MAX_OPERATION_KEYS}")]
+    TooManyKeys {
+        /// How many.
+        found: usize,
+    },
+    /// Its values are too large together.
+    #[error("the operation's values take {found} bytes; expected at most {MAX_OPERATION_BYTES}")]
+    TooManyBytes {
+        /// How many.
+        found: usize,
+    },
+    /// One value cannot be stored.
+    #[error("property `{key}`: {source}")]
+    Value {
+        /// Whose value.
+        key: PropertyKey,
+        /// What is wrong with it.
+        source: ValueError,
+    },
+}
+
+impl Operation {
+    /// An operation that asks `request` and nothing more.
+    pub fn new(time: Timestamp, request: Request) -> Operation {
+        Operation {
+            time,
+            id: None,
+            derived_id: false,
+            request,
+            changes: Changes::default(),
+            processing: Processing::default(),
+            bent: Bent::default(),
+        }
+    }
+
+    /// An event without a name (C1).
+    pub fn capture(time: Timestamp, who: impl Into<Who>, id: OperationId) -> Operation {
+        let who = who.into();
+        Operation::new(time, Request::Capture { who, event: None, properties: Properties::new() }).with_id(id)
+    }
+
+    /// T and perhaps S are one person (C2).
+    pub fn identify(time: Timestamp, who: DistinctId, anonymous: Option<Source>) -> Operation {
+        Operation::new(time, Request::Identify { who: Who::Id(who), anonymous })
+    }
+
+    /// T and S are one person (C3).
+    pub fn alias(time: Timestamp, who: impl Into<Who>, alias: impl Into<Source>) -> Operation {
+        Operation::new(time, Request::Alias { who: who.into(), alias: Some(alias.into()) })
+    }
+
+    /// T and S are one person, whatever is known of them (C4).
+    pub fn merge_dangerously(time: Timestamp, who: impl Into<Who>, alias: impl Into<Source>) -> Operation {
+        Operation::new(time, Request::Merge { who: who.into(), alias: Some(alias.into()) })
+    }
+
+    /// Property changes only (C5); add them with [`Operation::set`] and its siblings.
+    pub fn properties(time: Timestamp, who: impl Into<Who>) -> Operation {
+        Operation::new(time, Request::Set { who: who.into() })
+    }
+
+    /// With this id, given by the sender.
+    pub fn with_id(mut self, id: OperationId) -> Operation {
+        self.id = Some(id);
+        self.derived_id = false;
+        self
+    }
+
+    /// With processing asked for or not.
+    pub fn with_processing(mut self, processing: Processing) -> Operation {
+        self.processing = processing;
+        self
+    }
+
+    /// With this event name, if it is a capture.
+    pub fn with_event(mut self, name: EventName) -> Operation {
+        if let Request::Capture { event, .. } = &mut self.request {
+            *event = Some(name);
+        }
+        self
+    }
+
+    /// Also writes `key`.
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is no property key.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
+        self.changes.set.insert(PropertyKey::new(key)?, value.into());
+        Ok(self)
+    }
+
+    /// Also writes `key` where it is absent.
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is no property key.
+    pub fn set_once(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
+        self.changes.set_once.insert(PropertyKey::new(key)?, value.into());
+        Ok(self)
+    }
+
+    /// Also removes `key`.
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is no property key.
+    pub fn unset(mut self, key: &str) -> Result<Operation, crate::IdError> {
+        self.changes.unset.insert(PropertyKey::new(key)?);
+        Ok(self)
+    }
+
+    /// Checks the bounds of E4.
+    ///
+    /// # Errors
+    /// [`OperationError`], naming the bound and what was found.
+    pub fn check(&self) -> Result<(), OperationError> {
+        let kept = match &self.request {
+            Request::Capture { properties, .. } => Some(properties),
+            _ => None,
+        };
+        let Changes { set, set_once, unset } = &self.changes;
+        let keys = set.len() + set_once.len() + unset.len() + kept.map_or(0, |kept| kept.len());
+        if keys > MAX_OPERATION_KEYS {
+            return Err(OperationError::TooManyKeys { found: keys });
+        }
+        let mut bytes = 0;
+        for (key, value) in set.iter().chain(set_once).chain(kept.into_iter().flatten()) {
+            bytes += value.check().map_err(|source| OperationError::Value { key: key.clone(), source })?;
+        }
+        if bytes > MAX_OPERATION_BYTES {
+            return Err(OperationError::TooManyBytes { found: bytes });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_keys(count: usize) -> Operation {
+        let who = DistinctId::new("a").unwrap();
+        let mut operation = Operation::properties(Timestamp::from_micros(0).unwrap(), who);
+        for i in 0..count {
+            operation = operation.unset(&format!("k{i}")).unwrap();
+        }
+        operation
+    }
+
+    #[test]
+    fn keys_and_bytes_have_edges() {
+        assert_eq!(with_keys(MAX_OPERATION_KEYS).check(), Ok(()));
+        let found = MAX_OPERATION_KEYS + 1;
+        assert_eq!(with_keys(found).check(), Err(OperationError::TooManyKeys { found }));
+
+        let eighth = MAX_OPERATION_BYTES / 8;
+        let big = |last: usize| {
+            let mut operation = with_keys(0);
+            for i in 0..8 {
+                let len = if i == 7 { last } else { eighth };
+                operation = operation.set(&format!("k{i}"), "x".repeat(len - 5)).unwrap();
+            }
+            operation.check()
+        };
+        assert_eq!(big(eighth), Ok(()));
+        let found = MAX_OPERATION_BYTES + 1;
+        assert_eq!(big(eighth + 1), Err(OperationError::TooManyBytes { found }));
+    }
+}

@@ -1,0 +1,426 @@
+//! Records: what stands in the log, in numbers. Texts and values are elsewhere, in the payload.
+//!
+//! A [`Body`] is only a claim. [`crate::chain::Chain::accept`] turns it into a [`Record`], and there is no other way to
+//! get one. Stored types: the order of variants and fields is set in stone.
+
+use crate::codec::{Decode, Encode};
+use crate::id::Seq;
+use crate::operation::{Dialect, PersonProfiles};
+use crate::policy::{IdClass, Policy, Survivor, UuidIds};
+use crate::time::Timestamp;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            pub(crate) fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+number!(
+    /// The number of a distinct id: its place in the order in which ids were first written.
+    IdNo
+);
+number!(
+    /// The number of a device.
+    DeviceNo
+);
+number!(
+    /// The number of a property key.
+    KeyNo
+);
+number!(
+    /// The number of an event name.
+    NameNo
+);
+
+/// BLAKE3 over ledger, record number, salt, length and bytes of a payload item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Commitment(pub [u8; 32]);
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
+pub enum Body {
+    /// The first record: the policy the ledger starts with.
+    Genesis(Box<StoredPolicy>),
+    /// Another policy from here on (A3).
+    SetPolicy(Box<StoredPolicy>),
+    /// Recovery cut bytes off the end of the log that were never acknowledged.
+    Recovered(CutOff),
+    /// Introduces a distinct id; its text is the payload item.
+    DefineId(StoredClass, Commitment),
+    /// Introduces a device; its text is the payload item.
+    DefineDevice(Commitment),
+    /// Introduces a property key; its text is the payload item.
+    DefineKey(Commitment),
+    /// Introduces an event name; its text is the payload item.
+    DefineName(Commitment),
+    /// An event (C1).
+    Capture(Head, Option<NameNo>, Option<Box<Detail>>),
+    /// Identify T, with S (C2, F3).
+    Identify(Head, Other, Option<Box<Detail>>),
+    /// Alias S to T (C3).
+    Alias(Head, Other, Option<Box<Detail>>),
+    /// Merge S into T whatever is known (C4).
+    Merge(Head, Other, Option<Box<Detail>>),
+    /// Property changes (C5).
+    Set(Head, Option<Box<Detail>>),
+    /// A device speaks for T from now on, and nothing is linked (F3, dialect `browser`).
+    Switch(Head, Option<Box<Detail>>),
+    /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
+    Reset(Head, Option<DeviceNo>, Option<Box<Detail>>),
+}
+
+/// What every operation's record begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Head {
+    /// T, resolved by the shell (F2).
+    pub id: IdNo,
+    /// The device that spoke, if one did.
+    pub device: Option<DeviceNo>,
+    /// The sender's clock, in microseconds.
+    pub(crate) time: i64,
+    /// The operation id, if the sender gave one; else zeros.
+    pub(crate) operation: [u8; 16],
+    /// What else is to know.
+    pub flags: Flags,
+}
+
+impl Head {
+    /// The sender's clock.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
+    }
+}
+
+/// One byte of yes and no about an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Flags(pub(crate) u8);
+
+impl Flags {
+    /// Processing is off (C1, C7).
+    pub const PROCESSING_OFF: Flags = Flags(1);
+    /// The sender gave the operation id that stands in the head.
+    pub const GIVEN_ID: Flags = Flags(1 << 1);
+    /// The operation id was derived and stands in the payload item (G4).
+    pub const DERIVED_ID: Flags = Flags(1 << 2);
+    /// Notice: the processing flag was no boolean.
+    pub const INVALID_PROCESSING: Flags = Flags(1 << 3);
+    /// Notice: T was shortened at import.
+    pub const SHORTENED_ID: Flags = Flags(1 << 4);
+    /// Notice: U+0000 in T was replaced at import.
+    pub const REPLACED_NUL: Flags = Flags(1 << 5);
+    /// The event is `$groupidentify`: no property change applies (E3).
+    pub const GROUP_IDENTIFY: Flags = Flags(1 << 6);
+    /// The event is `$exception` or `$$heatmap`: it changes no existing person's properties (E3).
+    pub const QUIET: Flags = Flags(1 << 7);
+
+    /// Whether all of `flags` are set.
+    pub const fn has(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// These and, if `when`, also `flags`.
+    #[must_use]
+    pub const fn with(self, flags: Flags, when: bool) -> Flags {
+        if when { Flags(self.0 | flags.0) } else { self }
+    }
+
+    /// The flags that an event's name decides (E3).
+    pub(crate) fn of_event(name: &str) -> Flags {
+        Flags::default()
+            .with(Flags::GROUP_IDENTIFY, name == "$groupidentify")
+            .with(Flags::QUIET, name == "$exception" || name == "$$heatmap")
+    }
+}
+
+/// S of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Other {
+    /// There is none.
+    None,
+    /// There was one whose text cannot be stored (B1); the text is not recorded.
+    Unstorable,
+    /// This id.
+    Id(IdNo),
+}
+
+/// Property changes, and the commitment to the payload item that holds their values.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Detail {
+    /// Strictly ascending by key, then verb.
+    pub changes: Vec<Change>,
+    /// Present if the record has a derived id or a change with a value.
+    pub item: Option<Commitment>,
+}
+
+/// One key and what happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Change {
+    /// Which key.
+    pub key: KeyNo,
+    /// What happens.
+    pub verb: Verb,
+}
+
+/// What happens to a key; one stored byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Verb(pub(crate) u8);
+
+impl Verb {
+    /// Write.
+    pub const SET: Verb = Verb(0);
+    /// Write where absent.
+    pub const SET_ONCE: Verb = Verb(1);
+    /// Remove.
+    pub const UNSET: Verb = Verb(2);
+    /// No change to the person: the event's own property, kept.
+    pub const KEPT: Verb = Verb(3);
+
+    /// Whether the payload item holds a value for it.
+    pub(crate) fn has_value(self) -> bool {
+        self != Verb::UNSET
+    }
+}
+
+/// What recovery cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CutOff {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their digest; the bytes themselves lie in `quarantine/`.
+    pub digest: [u8; 32],
+}
+
+/// The class of an id, one stored byte (B4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StoredClass(pub(crate) u8);
+
+impl StoredClass {
+    const UNMERGEABLE: u8 = 1;
+    const ANONYMOUS: u8 = 2;
+}
+
+impl From<IdClass> for StoredClass {
+    fn from(class: IdClass) -> StoredClass {
+        StoredClass(
+            if class.mergeable { 0 } else { StoredClass::UNMERGEABLE }
+                | if class.user { 0 } else { StoredClass::ANONYMOUS },
+        )
+    }
+}
+
+impl From<StoredClass> for IdClass {
+    fn from(class: StoredClass) -> IdClass {
+        IdClass {
+            mergeable: class.0 & StoredClass::UNMERGEABLE == 0,
+            user: class.0 & StoredClass::ANONYMOUS == 0,
+        }
+    }
+}
+
+/// A [`Policy`] as it stands in the log: no maps, every choice a number.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StoredPolicy {
+    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties.
+    switches: u8,
+    /// 0 v7-only, 1 anonymous, 2 user.
+    uuid_ids: u8,
+    /// 0 identified_only, 1 always, 2 never.
+    person_profiles: u8,
+    max_moved_ids: Option<u32>,
+    max_ids_per_person: Option<u32>,
+    max_user_ids: Option<u32>,
+    anonymous_prefixes: Vec<String>,
+    blocked_ids: Vec<String>,
+    blocked_prefixes: Vec<String>,
+}
+
+impl From<&Policy> for StoredPolicy {
+    fn from(policy: &Policy) -> StoredPolicy {
+        let switches = [
+            policy.refuse_joining_identified,
+            policy.survivor == Survivor::Elder,
+            policy.dialect == Dialect::Core,
+            policy.lift,
+            policy.keep_event_properties,
+        ];
+        StoredPolicy {
+            switches: switches.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum(),
+            uuid_ids: match policy.uuid_ids {
+                UuidIds::V7Only => 0,
+                UuidIds::Anonymous => 1,
+                UuidIds::User => 2,
+            },
+            person_profiles: match policy.person_profiles {
+                PersonProfiles::IdentifiedOnly => 0,
+                PersonProfiles::Always => 1,
+                PersonProfiles::Never => 2,
+            },
+            max_moved_ids: policy.max_moved_ids,
+            max_ids_per_person: policy.max_ids_per_person,
+            max_user_ids: policy.max_user_ids,
+            anonymous_prefixes: policy.anonymous_prefixes.iter().cloned().collect(),
+            blocked_ids: policy.blocked_ids.iter().cloned().collect(),
+            blocked_prefixes: policy.blocked_prefixes.iter().cloned().collect(),
+        }
+    }
+}
+
+impl StoredPolicy {
+    /// The policy, if this is how exactly one valid policy is stored.
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        let switch = |bit: u8| self.switches & 1 << bit != 0;
+        let policy = Policy {
+            refuse_joining_identified: switch(0),
+            survivor: if switch(1) { Survivor::Elder } else { Survivor::Target },
+            dialect: if switch(2) { Dialect::Core } else { Dialect::Browser },
+            lift: switch(3),
+            keep_event_properties: switch(4),
+            uuid_ids: match self.uuid_ids {
+                0 => UuidIds::V7Only,
+                1 => UuidIds::Anonymous,
+                _ => UuidIds::User,
+            },
+            person_profiles: match self.person_profiles {
+                0 => PersonProfiles::IdentifiedOnly,
+                1 => PersonProfiles::Always,
+                _ => PersonProfiles::Never,
+            },
+            max_moved_ids: self.max_moved_ids,
+            max_ids_per_person: self.max_ids_per_person,
+            max_user_ids: self.max_user_ids,
+            anonymous_prefixes: self.anonymous_prefixes.iter().cloned().collect(),
+            blocked_ids: self.blocked_ids.iter().cloned().collect(),
+            blocked_prefixes: self.blocked_prefixes.iter().cloned().collect(),
+        };
+        // Storing it again gives the same bytes: nothing unsorted, doubled or unknown passes.
+        (policy.check().is_ok() && StoredPolicy::from(&policy) == *self).then_some(policy)
+    }
+}
+
+impl Body {
+    /// Head of an operation's record; `None` for records that are no operations (A4).
+    pub fn head(&self) -> Option<&Head> {
+        match self {
+            Body::Capture(head, ..)
+            | Body::Identify(head, ..)
+            | Body::Alias(head, ..)
+            | Body::Merge(head, ..)
+            | Body::Set(head, ..)
+            | Body::Switch(head, ..)
+            | Body::Reset(head, ..) => Some(head),
+            Body::Genesis(_)
+            | Body::SetPolicy(_)
+            | Body::Recovered(_)
+            | Body::DefineId(..)
+            | Body::DefineDevice(_)
+            | Body::DefineKey(_)
+            | Body::DefineName(_) => None,
+        }
+    }
+
+    /// Property changes and item of an operation's record, if it has any.
+    pub fn detail(&self) -> Option<&Detail> {
+        match self {
+            Body::Capture(.., detail)
+            | Body::Identify(.., detail)
+            | Body::Alias(.., detail)
+            | Body::Merge(.., detail)
+            | Body::Set(.., detail)
+            | Body::Switch(.., detail)
+            | Body::Reset(.., detail) => detail.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Property changes of an operation's record.
+    pub fn changes(&self) -> &[Change] {
+        self.detail().map_or(&[], |detail| &detail.changes)
+    }
+
+    /// The commitment to this record's payload item, if it has one.
+    pub(crate) fn commitment(&self) -> Option<&Commitment> {
+        match self {
+            Body::DefineId(_, commitment)
+            | Body::DefineDevice(commitment)
+            | Body::DefineKey(commitment)
+            | Body::DefineName(commitment) => Some(commitment),
+            _ => self.detail()?.item.as_ref(),
+        }
+    }
+
+    /// S of a link.
+    pub fn other(&self) -> Other {
+        match self {
+            Body::Identify(_, other, _) | Body::Alias(_, other, _) | Body::Merge(_, other, _) => *other,
+            _ => Other::None,
+        }
+    }
+
+    /// The operation's name in answers and scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Body::Genesis(_) => "genesis",
+            Body::SetPolicy(_) => "set_policy",
+            Body::Recovered(_) => "recovered",
+            Body::DefineId(..) => "define_id",
+            Body::DefineDevice(_) => "define_device",
+            Body::DefineKey(_) => "define_key",
+            Body::DefineName(_) => "define_name",
+            Body::Capture(..) => "capture",
+            Body::Identify(..) => "identify",
+            Body::Alias(..) => "alias",
+            Body::Merge(..) => "merge_dangerously",
+            Body::Set(..) => "set",
+            Body::Switch(..) => "switch",
+            Body::Reset(..) => "reset",
+        }
+    }
+}
+
+/// A record whose place in the chain is checked. Only [`crate::chain::Chain::accept`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    seq: Seq,
+    body: Body,
+    item: Item,
+}
+
+/// Where a record's payload item lies in its frame's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// The record has none.
+    None,
+    /// It was erased.
+    Absent,
+    /// Salt and bytes begin at this offset.
+    Present { at: u32, len: u32 },
+}
+
+impl Record {
+    pub(crate) fn new(seq: Seq, body: Body, item: Item) -> Record {
+        Record { seq, body, item }
+    }
+
+    /// Its place in the log.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    pub(crate) fn item(&self) -> Item {
+        self.item
+    }
+}

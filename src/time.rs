@@ -1,0 +1,144 @@
+//! Timestamps: microseconds since 1970 as the caller's clock told them. There is no `now()` here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTimeParser::new();
+
+/// A point in time: microseconds UTC since 1970-01-01, years 0001 to 9999 (rule E4).
+///
+/// Event time never decides identity (A1); it is data.
+///
+/// ```
+/// use identity_ledger::Timestamp;
+///
+/// let t: Timestamp = "2026-01-01T00:00:00.123456789Z".parse()?;
+/// assert_eq!(t.to_string(), "2026-01-01T00:00:00.123456Z"); // further digits are cut, never rounded
+/// assert!("yesterday".parse::<Timestamp>().is_err());
+/// # Ok::<(), identity_ledger::TimestampError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    pub const MIN: Timestamp = Timestamp(-62_135_596_800_000_000);
+    /// 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Timestamp = Timestamp(253_402_300_799_999_999);
+
+    /// Takes microseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`TimestampError::OutOfRange`] outside [`Timestamp::MIN`]..=[`Timestamp::MAX`].
+    pub fn from_micros(micros: i64) -> Result<Timestamp, TimestampError> {
+        if (Self::MIN.0..=Self::MAX.0).contains(&micros) {
+            Ok(Timestamp(micros))
+        } else {
+            Err(TimestampError::OutOfRange { micros })
+        }
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// This time moved by `micros`; `None` when it leaves the range.
+    pub fn checked_add_micros(self, micros: i64) -> Option<Timestamp> {
+        Timestamp::from_micros(self.0.checked_add(micros)?).ok()
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads RFC 3339 with any zone offset, and also a date-time without a zone, which counts as UTC
+    /// (posthog-rs sends such times).
+    fn from_str(text: &str) -> Result<Timestamp, TimestampError> {
+        let unreadable = || TimestampError::Unreadable { found: text.chars().take(64).collect() };
+        let pieces = PARSER.parse_pieces(text).map_err(|_| unreadable())?;
+        let (Some(time), None) = (pieces.time(), pieces.time_zone_annotation()) else {
+            return Err(unreadable()); // a bare date says no time
+        };
+        let nanos = pieces.date().to_datetime(time).duration_since(EPOCH).as_nanos();
+        let since_1970 =
+            i64::try_from(nanos.div_euclid(1_000)).expect("jiff's calendar fits i64 microseconds");
+        let offset = pieces.to_numeric_offset().map_or(0, |offset| i64::from(offset.seconds()));
+        let micros = since_1970 - offset * 1_000_000; // both far below i64::MAX
+        Timestamp::from_micros(micros)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let civil = EPOCH
+            .checked_add(jiff::SignedDuration::from_micros(self.0))
+            .expect("years 0001 to 9999 lie inside jiff's calendar");
+        write!(f, "{civil}Z")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a text or number is no [`Timestamp`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimestampError {
+    /// The text is no date and time.
+    #[error("time `{found}` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z")]
+    Unreadable {
+        /// What was found, at most 64 characters of it.
+        found: String,
+    },
+    /// The time lies outside the years 0001 to 9999.
+    #[error("time {micros} us since 1970 lies outside the years 0001 to 9999")]
+    OutOfRange {
+        /// Microseconds since 1970.
+        micros: i64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_prints_and_reads_back() {
+        for t in [Timestamp::MIN, Timestamp::MAX, Timestamp(0), Timestamp(-1)] {
+            assert_eq!(t.to_string().parse(), Ok(t), "{t}");
+        }
+        assert!(Timestamp::from_micros(Timestamp::MAX.0 + 1).is_err());
+        assert!(Timestamp::from_micros(Timestamp::MIN.0 - 1).is_err());
+    }
+
+    #[test]
+    fn zones_missing_zones_and_nine_digits_are_read() {
+        let utc: Timestamp = "2026-11-23T15:12:21.377811Z".parse().unwrap();
+        assert_eq!("2026-11-23T15:12:21.377811063".parse(), Ok(utc));
+        assert_eq!("2026-11-23 15:12:21.377811999Z".parse(), Ok(utc));
+        assert_eq!("2026-11-23T17:12:21.377811+02:00".parse(), Ok(utc));
+        for bad in ["", "2026-11-23", "2026-13-01T00:00:00Z", "noon", "12345", "2026-02-30T00:00:00Z"] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn digits_before_1970_are_cut_towards_the_past() {
+        let t: Timestamp = "1969-12-31T23:59:59.9999999Z".parse().unwrap();
+        assert_eq!(t.as_micros(), -1);
+    }
+}

@@ -309,7 +309,10 @@ fn check(seq: u64, body: &Body, defined: &mut Defined) -> Result<(), ChainError>
             }
             defined.ids += 1; // MAX_RECORDS bounds it
         }
-        Body::DefineDevice(_) => defined.devices += 1,
+        Body::DefineDevice(id, _) => {
+            check_number(seq, "distinct id", id.0, defined.ids)?;
+            defined.devices += 1;
+        }
         Body::DefineKey(_) => defined.keys += 1,
         Body::DefineName(_) => defined.names += 1,
         Body::Capture(head, name, detail) => {

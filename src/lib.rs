@@ -8,6 +8,7 @@ pub mod limits;
 mod operation;
 mod policy;
 mod record;
+mod state;
 mod time;
 mod value;
 
@@ -17,5 +18,6 @@ pub use crate::id::*;
 pub use crate::operation::*;
 pub use crate::policy::*;
 pub use crate::record::*;
+pub use crate::state::*;
 pub use crate::time::*;
 pub use crate::value::*;

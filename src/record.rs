@@ -56,8 +56,8 @@ pub enum Body {
     Recovered(CutOff),
     /// Introduces a distinct id; its text is the payload item.
     DefineId(StoredClass, Commitment),
-    /// Introduces a device; its text is the payload item.
-    DefineDevice(Commitment),
+    /// Introduces a device and the id that is its anonymous and current id at first (F1); its text is the payload item.
+    DefineDevice(IdNo, Commitment),
     /// Introduces a property key; its text is the payload item.
     DefineKey(Commitment),
     /// Introduces an event name; its text is the payload item.
@@ -321,7 +321,7 @@ impl Body {
             | Body::SetPolicy(_)
             | Body::Recovered(_)
             | Body::DefineId(..)
-            | Body::DefineDevice(_)
+            | Body::DefineDevice(..)
             | Body::DefineKey(_)
             | Body::DefineName(_) => None,
         }
@@ -350,7 +350,7 @@ impl Body {
     pub(crate) fn commitment(&self) -> Option<&Commitment> {
         match self {
             Body::DefineId(_, commitment)
-            | Body::DefineDevice(commitment)
+            | Body::DefineDevice(_, commitment)
             | Body::DefineKey(commitment)
             | Body::DefineName(commitment) => Some(commitment),
             _ => self.detail()?.item.as_ref(),
@@ -372,7 +372,7 @@ impl Body {
             Body::SetPolicy(_) => "set_policy",
             Body::Recovered(_) => "recovered",
             Body::DefineId(..) => "define_id",
-            Body::DefineDevice(_) => "define_device",
+            Body::DefineDevice(..) => "define_device",
             Body::DefineKey(_) => "define_key",
             Body::DefineName(_) => "define_name",
             Body::Capture(..) => "capture",

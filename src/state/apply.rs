@@ -1,0 +1,376 @@
+//! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
+
+use crate::id::Seq;
+use crate::policy::Survivor;
+use crate::record::{Body, Change, Flags, Head, IdNo, Other, Record};
+use crate::state::device::Device;
+use crate::state::links::{NONE, PersonNo};
+use crate::state::outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
+use crate::state::profile::{Profile, Written};
+use crate::state::{Person, State};
+
+/// Who asks to link two ids; each rule of section D looks at it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Identify or alias.
+    Ordinary,
+    /// `merge_dangerously`: D3 strict, D6 and D9 do not apply (C4).
+    Merge,
+}
+
+/// One operation's record on its way through the fold.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    seq: u32,
+    head: &'a Head,
+    changes: &'a [Change],
+}
+
+impl Asked<'_> {
+    fn processing(&self) -> bool {
+        !self.head.flags.has(Flags::PROCESSING_OFF)
+    }
+
+    fn own(&self) -> Seq {
+        Seq(self.seq.into())
+    }
+}
+
+impl State {
+    /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
+    /// which are no operations (A4).
+    ///
+    /// Total and pure: it depends on nothing but its arguments.
+    ///
+    /// # Panics
+    /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
+    pub fn apply(&mut self, record: &Record) -> Option<Outcome> {
+        assert!(record.seq().0 == u64::from(self.records), "records are folded in the order of the chain");
+        let seq = self.records;
+        self.records += 1;
+        match record.body() {
+            Body::Genesis(policy) | Body::SetPolicy(policy) => {
+                self.policy = policy.policy().expect("Chain::accept checked the policy");
+                self.policy_seq = seq;
+                return None;
+            }
+            Body::Recovered(_) | Body::DefineName(_) => return None,
+            Body::DefineId(class, _) => {
+                self.links.define(seq);
+                self.classes.push(*class);
+                return None;
+            }
+            Body::DefineDevice(id, _) => {
+                self.devices.push(Device::anonymous(*id));
+                return None;
+            }
+            Body::DefineKey(_) => {
+                self.keys += 1;
+                return None;
+            }
+            _ => {}
+        }
+        let head = record.body().head().expect("all records but the above are operations");
+        let asked = Asked { seq, head, changes: record.body().changes() };
+        let mut outcome = match record.body() {
+            Body::Capture(..) => self.capture(asked),
+            Body::Identify(_, other, _) => self.identify(asked, *other),
+            Body::Alias(_, other, _) => {
+                self.device_profile(asked, |s| s.link(asked, *other, Asker::Ordinary))
+            }
+            Body::Merge(_, other, _) => self.device_profile(asked, |s| s.link(asked, *other, Asker::Merge)),
+            Body::Set(..) => self.set(asked),
+            Body::Switch(..) => self.switch(asked),
+            Body::Reset(_, fresh, _) => {
+                let device = head.device.expect("Chain::accept wants a device here");
+                for device in [Some(device), *fresh].into_iter().flatten() {
+                    self.devices[device.index()] = Device::anonymous(head.id);
+                }
+                let device = Some(DeviceEffect::Reset(fresh.unwrap_or(device), head.id));
+                Outcome { person: self.links.person(head.id), device, ..Outcome::default() }
+            }
+            _ => unreachable!("records that are no operations returned above"),
+        };
+        outcome.notices = Notices {
+            joins_identified: outcome.notices.joins_identified,
+            invalid_processing: head.flags.has(Flags::INVALID_PROCESSING),
+            shortened_id: head.flags.has(Flags::SHORTENED_ID),
+            replaced_nul: head.flags.has(Flags::REPLACED_NUL),
+        };
+        Some(outcome)
+    }
+
+    /// C1, E3, G3.
+    fn capture(&mut self, asked: Asked<'_>) -> Outcome {
+        let leaf = self.links.leaf_mut(asked.head.id);
+        leaf.events += 1;
+        if !asked.processing() {
+            return Outcome { person: self.links.person(asked.head.id), ..Outcome::default() };
+        }
+        leaf.identified_events += 1;
+        let flags = asked.head.flags;
+        let known = self.links.person(asked.head.id).is_some();
+        if flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET) && known {
+            self.write(Asked { changes: &[], ..asked })
+        } else {
+            self.write(asked)
+        }
+    }
+
+    /// C5; through a device with processing off it is a refusal (F8, `never`).
+    fn set(&mut self, asked: Asked<'_>) -> Outcome {
+        if asked.processing() {
+            return self.device_profile(asked, |state| state.write(asked));
+        }
+        let refusal = asked.head.device.map(|_| Refusal::ProcessingOff { by: asked.own() });
+        Outcome { person: self.links.person(asked.head.id), refusal, ..Outcome::default() }
+    }
+
+    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked.
+    fn switch(&mut self, asked: Asked<'_>) -> Outcome {
+        let device = asked.head.device.expect("Chain::accept wants a device here");
+        let id = asked.head.id;
+        if !asked.processing() {
+            let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+            return Outcome { person: self.links.person(id), refusal, ..Outcome::default() };
+        }
+        self.devices[device.index()].current = id;
+        let mut outcome = if asked.changes.is_empty() {
+            Outcome { person: self.links.person(id), ..Outcome::default() }
+        } else {
+            self.write(asked)
+        };
+        outcome.device = Some(DeviceEffect::SpeaksFor(device, id));
+        outcome
+    }
+
+    /// C2, and F3 when a device speaks.
+    fn identify(&mut self, asked: Asked<'_>, other: Other) -> Outcome {
+        let mut outcome = self.link(asked, other, Asker::Ordinary);
+        if let (Some(device), true) = (asked.head.device, asked.processing()) {
+            let before = self.devices[device.index()].current;
+            self.devices[device.index()].identify(asked.head.id);
+            if before != asked.head.id {
+                outcome.device = Some(DeviceEffect::SpeaksFor(device, asked.head.id));
+            }
+        }
+        outcome
+    }
+
+    /// F8: an operation that asks for a profile switches the device's captures on.
+    fn device_profile(&mut self, asked: Asked<'_>, apply: impl FnOnce(&mut State) -> Outcome) -> Outcome {
+        if let (Some(device), true) = (asked.head.device, asked.processing()) {
+            self.devices[device.index()].profiled = true;
+        }
+        apply(self)
+    }
+
+    /// Property changes on P(T), which is founded if need be.
+    fn write(&mut self, asked: Asked<'_>) -> Outcome {
+        let known = self.links.person(asked.head.id);
+        let person = known.unwrap_or_else(|| self.found(asked));
+        let written = self.change(person, asked);
+        Outcome { person: Some(person), founded: known.is_none(), written, ..Outcome::default() }
+    }
+
+    fn change(&mut self, person: PersonNo, asked: Asked<'_>) -> Written {
+        if asked.changes.is_empty() {
+            return Written::default(); // most records: no look at the person's memory
+        }
+        self.persons[person.index()].profile.change(asked.changes, asked.seq)
+    }
+
+    fn found(&mut self, asked: Asked<'_>) -> PersonNo {
+        let id = asked.head.id;
+        let person = self.links.found(id, asked.seq);
+        assert!(person.index() == self.persons.len(), "persons are numbered in the order of their founding");
+        let user = self.class(id).user;
+        self.persons.push(Person {
+            founding: id,
+            founded: asked.seq,
+            created_at: asked.head.time,
+            identified_by: NONE,
+            users: u32::from(user),
+            first_user: if user { id.0 } else { NONE },
+            profile: Profile::default(),
+        });
+        person
+    }
+
+    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
+    fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker) -> Outcome {
+        let target = asked.head.id;
+        if !asked.processing() {
+            let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+            return Outcome { person: self.links.person(target), refusal, ..Outcome::default() };
+        }
+        let source = match other {
+            Other::None => return self.write(asked), // C2, C3
+            Other::Id(source) if source == target => return self.write(asked), // C8
+            Other::Id(source) => Some(source),
+            Other::Unstorable => None,
+        };
+        let refusal = [Some(target), source]
+            .into_iter()
+            .find(|id| id.is_none_or(|id| !self.class(id).mergeable))
+            .map(|id| Refusal::Unmergeable {
+                id,
+                by: id.map_or(asked.own(), |id| Seq(self.links.leaf(id).defined.into())),
+            });
+        if refusal.is_some() {
+            return Outcome { refusal, ..self.write(asked) }; // B3
+        }
+        let source = source.expect("an unstorable S was refused above");
+        self.assert_identity(asked, source, asker)
+    }
+
+    /// Section D.
+    fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker) -> Outcome {
+        let target = asked.head.id;
+        let (to, from) = (self.links.person(target), self.links.person(source));
+        let refusal = self.refusal(target, source, to, from, asker);
+        if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
+            return Outcome { person: to, refusal, ..Outcome::default() }; // D8: before any effect
+        }
+        let mut outcome = Outcome { refusal, ..Outcome::default() };
+        let person = match (to, from) {
+            (None, Some(from)) if refusal.is_none() => {
+                outcome.notices.joins_identified = self.identified_by(from); // D3
+                outcome.link = Some(Link::Joined(target));
+                self.join(target, source, from, asked.seq);
+                from
+            }
+            (Some(to), Some(from)) if refusal.is_none() && to != from => {
+                self.merge(asked, source, to, from, &mut outcome)
+            }
+            _ => {
+                let person = to.unwrap_or_else(|| {
+                    outcome.founded = true;
+                    self.found(asked)
+                });
+                if refusal.is_none() && from.is_none() {
+                    outcome.link = Some(Link::Joined(source)); // D2, D4
+                    self.join(source, target, person, asked.seq);
+                }
+                person
+            }
+        };
+        if self.persons[person.index()].identified_by == NONE {
+            self.persons[person.index()].identified_by = asked.seq; // D1
+            outcome.identified = true;
+        }
+        outcome.written = self.change(person, asked);
+        outcome.person = Some(person);
+        outcome
+    }
+
+    /// The first of D3 strict and D6, D8, D9 that hits.
+    fn refusal(
+        &self,
+        target: IdNo,
+        source: IdNo,
+        to: Option<PersonNo>,
+        from: Option<PersonNo>,
+        asker: Asker,
+    ) -> Option<Refusal> {
+        if to.is_some() && to == from {
+            return None; // D5
+        }
+        if let (Some(person), Asker::Ordinary) = (from, asker)
+            && let Some(by) = self.identified_by(person)
+        {
+            match to {
+                Some(_) => return Some(Refusal::SourceIdentified { person, by }),
+                None if self.policy.refuse_joining_identified => {
+                    return Some(Refusal::JoinsIdentified { person, by });
+                }
+                None => {}
+            }
+        }
+        let size = |person: Option<PersonNo>| person.map_or(1, |person| self.links.size(person));
+        let by = Seq(self.policy_seq.into());
+        if let (Some(_), Some(from), Some(limit)) = (to, from, self.policy.max_moved_ids) {
+            let found = self.links.size(from);
+            if found > limit {
+                return Some(Refusal::TooManyMovedIds { found, limit, by });
+            }
+        }
+        if let Some(limit) = self.policy.max_ids_per_person {
+            let found = size(to) + size(from);
+            if found > limit {
+                return Some(Refusal::TooManyIds { found, limit, by });
+            }
+        }
+        if let (Some(limit), Asker::Ordinary) = (self.policy.max_user_ids, asker) {
+            let (ours, theirs) = (self.users(target, to), self.users(source, from));
+            // Both sides must bring one: an anonymous id may always join, whatever a merge has piled up.
+            if let ((ours, Some(_)), (theirs, Some(held))) = (ours, theirs)
+                && ours + theirs > limit
+            {
+                // The user id that stays where it is: P(S)'s if S has a person, else T's own side.
+                let held = if from.is_some() { held } else { self.users(target, to).1.unwrap_or(held) };
+                let since = self.links.since(held).unwrap_or(self.links.leaf(held).defined);
+                return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
+            }
+        }
+        None
+    }
+
+    /// How many user ids a person has, or an id without person would bring; and the first of them.
+    fn users(&self, id: IdNo, person: Option<PersonNo>) -> (u32, Option<IdNo>) {
+        match person {
+            Some(person) => {
+                let person = &self.persons[person.index()];
+                (person.users, (person.first_user != NONE).then_some(IdNo(person.first_user)))
+            }
+            None if self.class(id).user => (1, Some(id)),
+            None => (0, None),
+        }
+    }
+
+    /// `id`, which has no person, joins `person` through `with`.
+    fn join(&mut self, id: IdNo, with: IdNo, person: PersonNo, seq: u32) {
+        self.links.join(id, with, seq);
+        if self.class(id).user {
+            let person = &mut self.persons[person.index()];
+            person.users += 1;
+            if person.first_user == NONE {
+                person.first_user = id.0;
+            }
+        }
+    }
+
+    /// D7, E2.
+    fn merge(
+        &mut self,
+        asked: Asked<'_>,
+        source: IdNo,
+        to: PersonNo,
+        from: PersonNo,
+        outcome: &mut Outcome,
+    ) -> PersonNo {
+        let (survivor, absorbed) = match self.policy.survivor {
+            Survivor::Elder if from < to => (from, to), // persons are numbered in the order of their founding
+            _ => (to, from),
+        };
+        let moved_ids = self.links.size(absorbed);
+        self.links.merge(asked.head.id, source, survivor, asked.seq);
+        outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
+
+        let mut profile = std::mem::take(&mut self.persons[to.index()].profile);
+        profile.overlay_on(std::mem::take(&mut self.persons[from.index()].profile));
+        let (target, source) = (self.persons[to.index()].clone(), self.persons[from.index()].clone());
+        let person = &mut self.persons[survivor.index()];
+        person.profile = profile;
+        person.created_at = target.created_at.min(source.created_at);
+        person.users = target.users + source.users;
+        person.first_user = if target.first_user == NONE { source.first_user } else { target.first_user };
+        person.identified_by = target.identified_by; // D1 follows; P(S)'s own flag can only be there in a merge
+        survivor
+    }
+
+    fn identified_by(&self, person: PersonNo) -> Option<Seq> {
+        let by = self.persons[person.index()].identified_by;
+        (by != NONE).then_some(Seq(by.into()))
+    }
+}

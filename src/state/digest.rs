@@ -1,0 +1,96 @@
+//! The state digest: one number that two equal states share and two different ones do not (A2).
+//!
+//! It covers structure - numbers, links, flags, times, counts, and for each profile key the record that won it - and no
+//! salt, value, text or derived id. So erasure leaves it as it was. The order and width of fields are set in stone:
+//! `docs/format.md`, "State digest".
+
+use crate::codec;
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::record::StoredPolicy;
+use crate::state::State;
+use crate::state::links::PersonNo;
+
+impl State {
+    /// The digest of this state.
+    pub fn digest(&self) -> Digest {
+        let mut out = Out { hasher: Hasher::new(Purpose::State), buffer: Vec::with_capacity(BUFFER + 256) };
+        out.u64(self.records.into());
+        out.u32(self.policy_seq);
+        codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
+
+        out.u64(self.classes.len() as u64);
+        for (id, class) in self.links.ids().zip(&self.classes) {
+            let leaf = self.links.leaf(id);
+            let (first, since) = self.links.first(id);
+            let (proof, proof_seq) =
+                self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
+            out.byte(class.0);
+            [leaf.defined, first, since, proof, proof_seq, leaf.events, leaf.identified_events]
+                .into_iter()
+                .for_each(|field| out.u32(field));
+        }
+        out.u64(self.persons.len() as u64);
+        for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
+            let (parent, since, carries) = self.links.slot(number);
+            [person.founding.0, person.founded, person.identified_by, person.users, person.first_user]
+                .into_iter()
+                .chain([parent, since, carries])
+                .for_each(|field| out.u32(field));
+            out.u64(person.created_at as u64);
+            out.u64(person.profile.entries().len() as u64);
+            for property in person.profile.entries() {
+                out.u32(property.key.0);
+                out.u32(property.seq);
+                out.u32(property.place.into());
+            }
+        }
+        out.u64(self.links.carried().count() as u64);
+        for (slot, since, person) in self.links.carried() {
+            [slot, since, person.0].into_iter().for_each(|field| out.u32(field));
+        }
+        out.u64(self.devices.len() as u64);
+        for device in &self.devices {
+            out.u32(device.current.0);
+            out.u32(device.anonymous.0);
+            out.byte(u8::from(device.identified) | u8::from(device.profiled) << 1);
+        }
+        out.u32(self.keys);
+        out.finish()
+    }
+}
+
+/// Hashed at a time: BLAKE3 is at its fastest over large blocks.
+const BUFFER: usize = 64 * 1_024;
+
+struct Out {
+    hasher: Hasher,
+    buffer: Vec<u8>,
+}
+
+impl Out {
+    fn byte(&mut self, byte: u8) {
+        self.buffer.push(byte);
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+        self.spill();
+    }
+
+    fn u64(&mut self, number: u64) {
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+        self.spill();
+    }
+
+    fn spill(&mut self) {
+        if self.buffer.len() >= BUFFER {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    fn finish(mut self) -> Digest {
+        self.hasher.update(&self.buffer);
+        self.hasher.finish()
+    }
+}

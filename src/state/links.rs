@@ -1,0 +1,284 @@
+//! Links: which person each id belongs to, now and as of every record; and the proof why.
+//!
+//! Persons are joined by union by size without path compression, every edge stamped with the record that made it, so
+//! "who" and "who as of" are the same short climb. Beside it stands a *proof forest* over ids whose edges join exactly the
+//! two ids a record named: the union's roots would blame records that name neither side.
+
+use std::collections::BTreeMap;
+
+use crate::record::IdNo;
+
+/// The number of a person: its place in the order of foundings. Numbers never change hands (D11, later).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PersonNo(pub u32);
+
+impl PersonNo {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Stands for "none" among record, id and person numbers; limits.rs keeps every real number below it.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What is known of one id. 32 bytes: half a cache line, and all that a capture touches.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    /// The person the id first belonged to, or NONE.
+    slot: u32,
+    /// The record by which it did.
+    since: u32,
+    /// The next id of the same person, in a ring.
+    next: u32,
+    /// Toward the root of the proof tree, or NONE.
+    proof: u32,
+    /// The record that names both ends of that edge.
+    proof_seq: u32,
+    /// The record that defined the id and decided its class.
+    pub(super) defined: u32,
+    /// Events captured under this id, ever (G2: they move with it).
+    pub(super) events: u32,
+    /// How many of them with processing on (G3).
+    pub(super) identified_events: u32,
+}
+
+/// One founded person as a node of the union.
+#[derive(Clone, Debug)]
+struct Slot {
+    /// The larger group this one joined, or itself.
+    parent: u32,
+    /// The record by which it did.
+    since: u32,
+    /// Ids below, while this is a root.
+    size: u32,
+    /// The person whose group this is, while this is a root.
+    carries: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Links {
+    leaves: Vec<Leaf>,
+    slots: Vec<Slot>,
+    /// For roots that came to carry another person than their own: since when, whom. Rare: the smaller group survived.
+    carried: BTreeMap<u32, Vec<(u32, PersonNo)>>,
+}
+
+impl Links {
+    pub(super) fn define(&mut self, seq: u32) {
+        let number = self.leaves.len() as u32;
+        self.leaves.push(Leaf {
+            slot: NONE,
+            since: NONE,
+            next: number,
+            proof: NONE,
+            proof_seq: NONE,
+            defined: seq,
+            events: 0,
+            identified_events: 0,
+        });
+    }
+
+    pub(super) fn leaf(&self, id: IdNo) -> &Leaf {
+        &self.leaves[id.index()]
+    }
+
+    pub(super) fn leaf_mut(&mut self, id: IdNo) -> &mut Leaf {
+        &mut self.leaves[id.index()]
+    }
+
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = IdNo> + use<> {
+        (0..self.leaves.len() as u32).map(IdNo)
+    }
+
+    /// The person `id` belongs to.
+    pub(super) fn person(&self, id: IdNo) -> Option<PersonNo> {
+        let slot = self.leaf(id).slot;
+        (slot != NONE).then(|| self.survivor(PersonNo(slot)))
+    }
+
+    /// The record since which `id` belongs to a person.
+    pub(super) fn since(&self, id: IdNo) -> Option<u32> {
+        let since = self.leaf(id).since;
+        (since != NONE).then_some(since)
+    }
+
+    /// The live person that `person` became: itself, or what absorbed it (D7's redirect; total, acyclic, idempotent).
+    pub(super) fn survivor(&self, person: PersonNo) -> PersonNo {
+        PersonNo(self.slots[self.root(person.0) as usize].carries)
+    }
+
+    /// The person `id` belonged to right after record `seq`.
+    pub(super) fn person_as_of(&self, id: IdNo, seq: u32) -> Option<PersonNo> {
+        let leaf = self.leaf(id);
+        (leaf.slot != NONE && leaf.since <= seq).then(|| self.survivor_as_of(PersonNo(leaf.slot), seq))
+    }
+
+    /// The person that `person` was part of right after record `seq`; `person` must have been founded by then.
+    pub(super) fn survivor_as_of(&self, person: PersonNo, seq: u32) -> PersonNo {
+        let mut at = person.0;
+        loop {
+            let slot = &self.slots[at as usize];
+            if slot.parent == at || slot.since > seq {
+                break;
+            }
+            at = slot.parent;
+        }
+        let carried = self.carried.get(&at).map_or(&[][..], Vec::as_slice);
+        match carried.partition_point(|(since, _)| *since <= seq) {
+            0 => PersonNo(at),
+            after => carried[after - 1].1,
+        }
+    }
+
+    fn root(&self, mut at: u32) -> u32 {
+        while self.slots[at as usize].parent != at {
+            at = self.slots[at as usize].parent;
+        }
+        at
+    }
+
+    /// How many ids a live person has.
+    pub(super) fn size(&self, person: PersonNo) -> u32 {
+        self.slots[self.root(person.0) as usize].size
+    }
+
+    /// Founds a person on `id`, which must have none.
+    pub(super) fn found(&mut self, id: IdNo, seq: u32) -> PersonNo {
+        let person = self.slots.len() as u32;
+        self.slots.push(Slot { parent: person, since: NONE, size: 0, carries: person });
+        self.attach(id, person, seq);
+        PersonNo(person)
+    }
+
+    /// Lets `id`, which must have no person, join the person of `with`, because record `seq` names both.
+    pub(super) fn join(&mut self, id: IdNo, with: IdNo, seq: u32) {
+        let person = self.person(with).expect("an id joins an id that has a person");
+        self.attach(id, self.root(person.0), seq);
+        let (next, with_next) = (self.leaf(id).next, self.leaf(with).next);
+        self.leaf_mut(id).next = with_next;
+        self.leaf_mut(with).next = next;
+        self.connect(id, with, seq);
+    }
+
+    fn attach(&mut self, id: IdNo, root: u32, seq: u32) {
+        let leaf = self.leaf_mut(id);
+        assert!(leaf.slot == NONE, "an id first belongs to a person once");
+        leaf.slot = root;
+        leaf.since = seq;
+        self.slots[root as usize].size += 1;
+    }
+
+    /// Merges the persons of two ids into `survivor`, one of the two, because record `seq` names both ids.
+    pub(super) fn merge(&mut self, a: IdNo, b: IdNo, survivor: PersonNo, seq: u32) {
+        let root_of = |id: IdNo| self.root(self.leaf(id).slot);
+        let (root_a, root_b) = (root_of(a), root_of(b));
+        assert!(root_a != root_b, "two persons merge once");
+        let rank = |root: u32| (self.slots[root as usize].size, std::cmp::Reverse(root));
+        let (winner, loser) = if rank(root_a) > rank(root_b) { (root_a, root_b) } else { (root_b, root_a) };
+        // The smaller tree is turned round, so that all turning together costs n log n.
+        let (small, large) = if loser == root_a { (a, b) } else { (b, a) };
+        self.connect(small, large, seq);
+
+        let size = self.slots[loser as usize].size;
+        let slot = &mut self.slots[loser as usize];
+        (slot.parent, slot.since) = (winner, seq);
+        let slot = &mut self.slots[winner as usize];
+        slot.size += size;
+        if slot.carries != survivor.0 {
+            slot.carries = survivor.0;
+            self.carried.entry(winner).or_default().push((seq, survivor));
+        }
+        let (next_a, next_b) = (self.leaf(a).next, self.leaf(b).next); // two rings crossed once are one ring
+        self.leaf_mut(a).next = next_b;
+        self.leaf_mut(b).next = next_a;
+    }
+
+    /// Turns `from`'s proof tree so that `from` is its root, and hangs it on `to`.
+    fn connect(&mut self, from: IdNo, to: IdNo, seq: u32) {
+        let (mut child, mut edge) = (to.0, seq);
+        let mut at = from.0;
+        while at != NONE {
+            let leaf = &mut self.leaves[at as usize];
+            let (parent, parent_edge) = (leaf.proof, leaf.proof_seq);
+            (leaf.proof, leaf.proof_seq) = (child, edge);
+            (child, edge) = (at, parent_edge);
+            at = parent;
+        }
+    }
+
+    /// The ids of one person, beginning with `id`.
+    pub(super) fn ring(&self, id: IdNo) -> impl Iterator<Item = IdNo> {
+        let mut next = Some(id);
+        std::iter::from_fn(move || {
+            let at = next?;
+            let following = IdNo(self.leaf(at).next);
+            next = (following != id).then_some(following);
+            Some(at)
+        })
+    }
+
+    /// The edge from `id` toward the root of its proof tree: the other end and the record that names both.
+    pub(super) fn proof(&self, id: IdNo) -> Option<(IdNo, u32)> {
+        let leaf = self.leaf(id);
+        (leaf.proof != NONE).then_some((IdNo(leaf.proof), leaf.proof_seq))
+    }
+
+    /// First person and its stamp, for digests.
+    pub(super) fn first(&self, id: IdNo) -> (u32, u32) {
+        let leaf = self.leaf(id);
+        (leaf.slot, leaf.since)
+    }
+
+    /// Parent, stamp and carried person of a slot, for digests.
+    pub(super) fn slot(&self, person: PersonNo) -> (u32, u32, u32) {
+        let slot = &self.slots[person.index()];
+        (slot.parent, slot.since, slot.carries)
+    }
+
+    /// When roots came to carry other persons, for digests.
+    pub(super) fn carried(&self) -> impl Iterator<Item = (u32, u32, PersonNo)> {
+        self.carried
+            .iter()
+            .flat_map(|(slot, list)| list.iter().map(move |(since, person)| (*slot, *since, *person)))
+    }
+
+    /// Bytes held, counting capacity.
+    pub(super) fn memory(&self) -> usize {
+        self.leaves.capacity() * size_of::<Leaf>()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.carried.values().map(|list| 48 + list.capacity() * 8).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaf_stays_half_a_cache_line() {
+        assert_eq!(size_of::<Leaf>(), 32);
+    }
+
+    #[test]
+    fn as_of_follows_the_stamps_when_the_smaller_group_survives() {
+        let mut links = Links::default();
+        (0..4).for_each(|seq| links.define(seq));
+        let ids: Vec<IdNo> = links.ids().collect();
+        let big = links.found(ids[0], 10);
+        links.join(ids[1], ids[0], 11);
+        links.join(ids[2], ids[1], 12);
+        let small = links.found(ids[3], 13);
+        links.merge(ids[3], ids[2], small, 14);
+        assert_eq!(links.person(ids[0]), Some(small));
+        assert_eq!(links.survivor(big), small);
+        assert_eq!(links.person_as_of(ids[0], 13), Some(big));
+        assert_eq!(links.person_as_of(ids[0], 14), Some(small));
+        assert_eq!(links.person_as_of(ids[1], 10), None);
+        assert_eq!(links.person_as_of(ids[3], 13), Some(small));
+        let mut ring: Vec<IdNo> = links.ring(ids[2]).collect();
+        ring.sort();
+        assert_eq!(ring, ids);
+        assert_eq!(links.proof(ids[3]), Some((ids[2], 14)));
+        assert_eq!(links.size(small), 4);
+    }
+}

@@ -1,0 +1,256 @@
+//! The state: what the log meant so far. Knows numbers and records, nothing of storage, texts or values.
+
+mod apply;
+mod device;
+mod digest;
+mod links;
+mod outcome;
+mod profile;
+
+pub use device::Device;
+pub use links::PersonNo;
+pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
+pub use profile::{Property, Written};
+
+use crate::id::Seq;
+use crate::policy::{IdClass, Policy};
+use crate::record::{DeviceNo, IdNo, StoredClass};
+use crate::time::Timestamp;
+use links::{Links, NONE};
+use profile::Profile;
+
+/// Persons, links, profiles and devices: a pure fold of the records so far.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// How many records were folded.
+    records: u32,
+    policy: Policy,
+    /// The record the policy stands in.
+    policy_seq: u32,
+    /// By id number.
+    classes: Vec<StoredClass>,
+    links: Links,
+    /// By person number; absorbed persons stay, so that their ids resolve for ever.
+    persons: Vec<Person>,
+    /// By device number.
+    devices: Vec<Device>,
+    /// How many property keys are defined.
+    keys: u32,
+}
+
+/// What the fold knows of one person.
+#[derive(Clone, Debug)]
+struct Person {
+    founding: IdNo,
+    founded: u32,
+    created_at: i64,
+    /// The record that identified it, or NONE.
+    identified_by: u32,
+    /// How many ids of class user it has (D9).
+    users: u32,
+    /// The first of them, or NONE.
+    first_user: u32,
+    profile: Profile,
+}
+
+/// A person as the state knows it: in numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonView<'a> {
+    /// Its number.
+    pub number: PersonNo,
+    /// The id that founded it.
+    pub founding: IdNo,
+    /// The record that founded it.
+    pub founded: Seq,
+    /// The founding operation's time, lowered only by merges (D7).
+    pub created_at: Timestamp,
+    /// The record that identified it, if one did (D1).
+    pub identified_by: Option<Seq>,
+    /// Its properties, ascending by key number.
+    pub properties: &'a [Property],
+}
+
+/// How many events an id or a person has (G3: users pay for the difference).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    /// All of them.
+    pub events: u64,
+    /// Those with processing on.
+    pub identified: u64,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
+impl State {
+    /// The state before the first record.
+    pub fn new() -> State {
+        State {
+            records: 0,
+            policy: Policy::default(),
+            policy_seq: 0,
+            classes: Vec::new(),
+            links: Links::default(),
+            persons: Vec::new(),
+            devices: Vec::new(),
+            keys: 0,
+        }
+    }
+
+    /// How many records were folded; also the number of the next one.
+    pub fn records(&self) -> u64 {
+        self.records.into()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The person that `id` belongs to; `None` for an id seen only propertyless.
+    ///
+    /// # Panics
+    /// When the state knows no such number. Numbers come from the same log.
+    pub fn person(&self, id: IdNo) -> Option<PersonNo> {
+        self.links.person(id)
+    }
+
+    /// The person that `id` belonged to right after record `seq`.
+    ///
+    /// # Panics
+    /// As [`State::person`].
+    pub fn person_as_of(&self, id: IdNo, seq: Seq) -> Option<PersonNo> {
+        self.links.person_as_of(id, u32::try_from(seq.0).unwrap_or(NONE - 1))
+    }
+
+    /// The live person that `person` became: itself, or the one that absorbed it (D7).
+    pub fn survivor(&self, person: PersonNo) -> PersonNo {
+        self.links.survivor(person)
+    }
+
+    /// What is known of a live person.
+    pub fn view(&self, number: PersonNo) -> PersonView<'_> {
+        let person = &self.persons[number.index()];
+        PersonView {
+            number,
+            founding: person.founding,
+            founded: Seq(person.founded.into()),
+            created_at: Timestamp::from_micros(person.created_at).expect("Chain::accept checked the range"),
+            identified_by: (person.identified_by != NONE).then_some(Seq(person.identified_by.into())),
+            properties: person.profile.entries(),
+        }
+    }
+
+    /// Who founded `person`, live or absorbed: what its public id is made of (D10).
+    pub fn founding(&self, person: PersonNo) -> IdNo {
+        self.persons[person.index()].founding
+    }
+
+    /// The live persons, in the order of their founding.
+    pub fn persons(&self) -> impl Iterator<Item = PersonView<'_>> {
+        let numbers = (0..self.persons.len() as u32).map(PersonNo);
+        numbers.filter(|person| self.survivor(*person) == *person).map(|person| self.view(person))
+    }
+
+    /// How many persons were ever founded.
+    pub fn persons_founded(&self) -> usize {
+        self.persons.len()
+    }
+
+    /// The ids of a live person, ascending.
+    pub fn ids_of(&self, person: PersonNo) -> Vec<IdNo> {
+        let mut ids: Vec<IdNo> = self.links.ring(self.persons[person.index()].founding).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// How many ids are defined.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = IdNo> + use<> {
+        self.links.ids()
+    }
+
+    /// The class of an id (B4).
+    pub fn class(&self, id: IdNo) -> IdClass {
+        self.classes[id.index()].into()
+    }
+
+    /// The events captured under one id.
+    pub fn events_of_id(&self, id: IdNo) -> EventCounts {
+        let leaf = self.links.leaf(id);
+        EventCounts { events: leaf.events.into(), identified: leaf.identified_events.into() }
+    }
+
+    /// The events of a live person: those of its ids. Cost: one look per id.
+    pub fn events_of(&self, person: PersonNo) -> EventCounts {
+        self.links.ring(self.persons[person.index()].founding).fold(EventCounts::default(), |sum, id| {
+            let counts = self.events_of_id(id);
+            EventCounts { events: sum.events + counts.events, identified: sum.identified + counts.identified }
+        })
+    }
+
+    /// A device.
+    pub fn device(&self, device: DeviceNo) -> &Device {
+        &self.devices[device.index()]
+    }
+
+    /// All devices, by number.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.
+    /// `None` if they are not one person, empty if they are one id.
+    pub fn proof(&self, a: IdNo, b: IdNo) -> Option<Vec<(IdNo, IdNo, Seq)>> {
+        if a != b && (self.person(a).is_none() || self.person(a) != self.person(b)) {
+            return None;
+        }
+        let climb = |id: IdNo| {
+            let mut path = Vec::new();
+            let mut at = id;
+            while let Some((parent, seq)) = self.links.proof(at) {
+                path.push((at, parent, Seq(seq.into())));
+                at = parent;
+            }
+            path
+        };
+        let (mut up, mut down) = (climb(a), climb(b));
+        while up.last().is_some() && up.last() == down.last() {
+            up.pop(); // the part above where the two paths meet
+            down.pop();
+        }
+        up.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
+        Some(up)
+    }
+
+    /// How many keys the person of `target` would have after a link with `source` and these changes, at most.
+    pub(crate) fn keys_after(
+        &self,
+        target: Option<IdNo>,
+        source: Option<IdNo>,
+        changes: &[crate::record::Change],
+    ) -> usize {
+        let profile = |id: Option<IdNo>| {
+            let person = self.person(id?)?;
+            Some((person, &self.persons[person.index()].profile))
+        };
+        let none = Profile::default();
+        match (profile(target), profile(source)) {
+            (Some((to, ours)), Some((from, theirs))) if to != from => {
+                ours.keys_with(theirs) + changes.len() // at most: a change may name a key that is there
+            }
+            (Some((_, profile)), _) | (None, Some((_, profile))) => profile.keys_after(changes),
+            (None, None) => none.keys_after(changes),
+        }
+    }
+
+    /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
+    pub fn memory(&self) -> (usize, usize) {
+        let persons = self.persons.capacity() * size_of::<Person>();
+        let profiles: usize = self.persons.iter().map(|person| person.profile.memory()).sum();
+        let devices = self.devices.capacity() * size_of::<Device>();
+        (self.links.memory() + self.classes.capacity(), persons + profiles + devices)
+    }
+}

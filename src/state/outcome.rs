@@ -1,0 +1,179 @@
+//! Outcomes: what an operation did, what is worth a notice, and what was refused and why (A4).
+
+use crate::id::Seq;
+use crate::record::{DeviceNo, IdNo};
+use crate::state::links::PersonNo;
+use crate::state::profile::Written;
+
+/// What one recorded operation did. Derivable again at any time from the log alone.
+///
+/// All fields empty: the operation was fine and changed nothing (a propertyless event, a repeated link).
+#[must_use]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The person of T afterwards; `None` if T has none.
+    pub person: Option<PersonNo>,
+    /// Whether that person was founded by this operation.
+    pub founded: bool,
+    /// The link that was made.
+    pub link: Option<Link>,
+    /// Whether the person became identified by this operation (D1).
+    pub identified: bool,
+    /// Property keys written and removed.
+    pub written: Written,
+    /// What happened to the device that spoke.
+    pub device: Option<DeviceEffect>,
+    /// Worth knowing.
+    pub notices: Notices,
+    /// Why the link was refused.
+    pub refusal: Option<Refusal>,
+}
+
+/// A link that an operation made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// This id, which had no person, joined (D2, D3, D4).
+    Joined(IdNo),
+    /// This person was absorbed with all its ids (D7).
+    Absorbed {
+        /// Whose person id now redirects to the survivor.
+        person: PersonNo,
+        /// How many ids moved.
+        moved_ids: u32,
+    },
+}
+
+/// What happened to a device (section F).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceEffect {
+    /// It now speaks for this id.
+    SpeaksFor(DeviceNo, IdNo),
+    /// It forgot its user and speaks for this fresh id.
+    Reset(DeviceNo, IdNo),
+}
+
+/// What is worth knowing about an operation that was not refused for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// D3: T joined a person that this record had identified.
+    pub joins_identified: Option<Seq>,
+    /// The processing flag was no boolean and counted as true.
+    pub invalid_processing: bool,
+    /// T was cut to 200 scalar values at import.
+    pub shortened_id: bool,
+    /// U+0000 in T was replaced at import.
+    pub replaced_nul: bool,
+}
+
+impl Notices {
+    /// Stable names, as the command line prints them.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.joins_identified.is_some(), "joins_identified_person"),
+            (self.invalid_processing, "invalid_process_person_profile"),
+            (self.shortened_id, "distinct_id_shortened"),
+            (self.replaced_nul, "nul_replaced"),
+        ]
+        .into_iter()
+        .filter_map(|(there, name)| there.then_some(name))
+    }
+}
+
+/// Why a link was refused: data, with the record that blocks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// C7: the operation itself switched processing off.
+    ProcessingOff {
+        /// The operation's own record.
+        by: Seq,
+    },
+    /// B2: an id may not take part in merges.
+    Unmergeable {
+        /// Which id; `None` for an S whose text cannot be stored (B1).
+        id: Option<IdNo>,
+        /// The record that defined the id, or the operation's own.
+        by: Seq,
+    },
+    /// D3 under `strict`: S's person is identified already.
+    JoinsIdentified {
+        /// S's person.
+        person: PersonNo,
+        /// The record that identified it.
+        by: Seq,
+    },
+    /// D6: S's person is identified already.
+    SourceIdentified {
+        /// S's person.
+        person: PersonNo,
+        /// The record that identified it.
+        by: Seq,
+    },
+    /// D8: too many ids would move.
+    TooManyMovedIds {
+        /// How many.
+        found: u32,
+        /// The policy's `max_moved_ids`.
+        limit: u32,
+        /// The record of the policy.
+        by: Seq,
+    },
+    /// D8: the person would have too many ids.
+    TooManyIds {
+        /// How many.
+        found: u32,
+        /// The policy's `max_ids_per_person`.
+        limit: u32,
+        /// The record of the policy.
+        by: Seq,
+    },
+    /// D9: the person would have too many user ids.
+    TooManyUserIds {
+        /// A user id that is held already.
+        held: IdNo,
+        /// The policy's `max_user_ids`.
+        limit: u32,
+        /// The record by which that id came to its person, or which defined it.
+        by: Seq,
+    },
+}
+
+impl Refusal {
+    /// The rule's number in `docs/semantics.md`.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Refusal::ProcessingOff { .. } => "C7",
+            Refusal::Unmergeable { .. } => "B2",
+            Refusal::JoinsIdentified { .. } => "D3",
+            Refusal::SourceIdentified { .. } => "D6",
+            Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => "D8",
+            Refusal::TooManyUserIds { .. } => "D9",
+        }
+    }
+
+    /// A stable name, as the command line prints it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Refusal::ProcessingOff { .. } => "processing_off",
+            Refusal::Unmergeable { .. } => "unmergeable_id",
+            Refusal::JoinsIdentified { .. } => "joins_identified_person",
+            Refusal::SourceIdentified { .. } => "source_identified",
+            Refusal::TooManyMovedIds { .. } => "too_many_moved_ids",
+            Refusal::TooManyIds { .. } => "too_many_ids",
+            Refusal::TooManyUserIds { .. } => "too_many_user_ids",
+        }
+    }
+
+    /// The record that blocks the link.
+    pub fn blocking(&self) -> Seq {
+        match self {
+            Refusal::ProcessingOff { by }
+            | Refusal::Unmergeable { by, .. }
+            | Refusal::JoinsIdentified { by, .. }
+            | Refusal::SourceIdentified { by, .. }
+            | Refusal::TooManyMovedIds { by, .. }
+            | Refusal::TooManyIds { by, .. }
+            | Refusal::TooManyUserIds { by, .. } => *by,
+        }
+    }
+}

@@ -1,23 +1,50 @@
 //! identity ledger
+mod answer;
+mod book;
 mod chain;
 mod codec;
+mod device;
+mod dictionary;
 mod digest;
+mod directory;
+mod draft;
+mod entropy;
 mod frame;
 mod id;
+#[cfg(feature = "import")]
+pub mod import;
+mod ledger;
 pub mod limits;
+mod log;
 mod operation;
 mod policy;
 mod record;
+mod recovery;
+mod replay;
 mod state;
+mod storage;
 mod time;
 mod value;
 
+pub use crate::answer::*;
+pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError, LedgerId};
+pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};
+pub use crate::directory::{FORMAT_VERSION, IdentityError};
+pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use crate::id::*;
+pub use crate::ledger::*;
+pub use crate::log::{Fault, FaultKind};
 pub use crate::operation::*;
 pub use crate::policy::*;
 pub use crate::record::*;
-pub use crate::state::*;
+pub use crate::recovery::{OpenError, Recovery, Torn};
+pub use crate::replay::{Replay, Step};
+pub use crate::state::{
+    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
+    Refusal, State, Written,
+};
+pub use crate::storage::{Files, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;

@@ -35,6 +35,8 @@ pub struct Operation {
     pub processing: Processing,
     /// What an importer had to bend to make the operation fit.
     pub bent: Bent,
+    /// How the sender's SDK is set up, where a device speaks and it is not set up as the policy says.
+    pub sdk: Sdk,
 }
 
 /// What was asked, and of whom. T is the id spoken for, S the other id.
@@ -63,8 +65,6 @@ pub enum Request {
         device: DeviceId,
         /// Who uses it from now on.
         user: DistinctId,
-        /// How the sender's SDK treats a second identify.
-        dialect: Option<Dialect>,
     },
     /// T and S are one person (C3). An empty alias is `None`.
     Alias {
@@ -180,6 +180,15 @@ pub struct Bent {
     pub replaced_nul: bool,
 }
 
+/// The set-up of a device's SDK; what is `None` is as the policy says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sdk {
+    /// How it treats a second identify (F3).
+    pub dialect: Option<Dialect>,
+    /// When it asks for a person profile (F8).
+    pub person_profiles: Option<PersonProfiles>,
+}
+
 /// How a device treats `identify` of another id while identified (F3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -241,6 +250,7 @@ impl Operation {
             changes: Changes::default(),
             processing: Processing::default(),
             bent: Bent::default(),
+            sdk: Sdk::default(),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::id::Seq;
 use crate::policy::Survivor;
-use crate::record::{Body, Change, Flags, Head, IdNo, Other, Record};
-use crate::state::device::Device;
+use crate::record::{Body, Change, DeviceNo, Flags, Head, IdNo, Other, Record};
+use crate::state::device::{Device, devices_of};
 use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 use crate::state::profile::{Profile, Written};
@@ -33,6 +33,17 @@ impl Asked<'_> {
 
     fn own(&self) -> Seq {
         Seq(self.seq.into())
+    }
+}
+
+/// What an operation did to the device that spoke it.
+fn device_effect(body: &Body, device: DeviceNo) -> Option<DeviceEffect> {
+    let head = body.head()?;
+    let on = !head.flags.has(Flags::PROCESSING_OFF);
+    match body {
+        Body::Reset(_, fresh, _) => Some(DeviceEffect::Reset(fresh.unwrap_or(device), head.id)),
+        Body::Identify(..) | Body::Switch(..) if on => Some(DeviceEffect::SpeaksFor(device, head.id)),
+        _ => None,
     }
 }
 
@@ -72,25 +83,21 @@ impl State {
         }
         let head = record.body().head().expect("all records but the above are operations");
         let asked = Asked { seq, head, changes: record.body().changes() };
+        for device in devices_of(record.body()) {
+            self.devices[device.index()].follow(record.body());
+        }
         let mut outcome = match record.body() {
             Body::Capture(..) => self.capture(asked),
-            Body::Identify(_, other, _) => self.identify(asked, *other),
-            Body::Alias(_, other, _) => {
-                self.device_profile(asked, |s| s.link(asked, *other, Asker::Ordinary))
+            Body::Identify(_, other, _) | Body::Alias(_, other, _) => {
+                self.link(asked, *other, Asker::Ordinary)
             }
-            Body::Merge(_, other, _) => self.device_profile(asked, |s| s.link(asked, *other, Asker::Merge)),
+            Body::Merge(_, other, _) => self.link(asked, *other, Asker::Merge),
             Body::Set(..) => self.set(asked),
             Body::Switch(..) => self.switch(asked),
-            Body::Reset(_, fresh, _) => {
-                let device = head.device.expect("Chain::accept wants a device here");
-                for device in [Some(device), *fresh].into_iter().flatten() {
-                    self.devices[device.index()] = Device::anonymous(head.id);
-                }
-                let device = Some(DeviceEffect::Reset(fresh.unwrap_or(device), head.id));
-                Outcome { person: self.links.person(head.id), device, ..Outcome::default() }
-            }
+            Body::Reset(..) => Outcome { person: self.links.person(head.id), ..Outcome::default() },
             _ => unreachable!("records that are no operations returned above"),
         };
+        outcome.device = head.device.and_then(|device| device_effect(record.body(), device));
         outcome.notices = Notices {
             joins_identified: outcome.notices.joins_identified,
             invalid_processing: head.flags.has(Flags::INVALID_PROCESSING),
@@ -120,49 +127,20 @@ impl State {
     /// C5; through a device with processing off it is a refusal (F8, `never`).
     fn set(&mut self, asked: Asked<'_>) -> Outcome {
         if asked.processing() {
-            return self.device_profile(asked, |state| state.write(asked));
+            return self.write(asked);
         }
         let refusal = asked.head.device.map(|_| Refusal::ProcessingOff { by: asked.own() });
         Outcome { person: self.links.person(asked.head.id), refusal, ..Outcome::default() }
     }
 
-    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked.
+    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property changes nobody is
+    /// founded: the SDK sends nothing either.
     fn switch(&mut self, asked: Asked<'_>) -> Outcome {
-        let device = asked.head.device.expect("Chain::accept wants a device here");
-        let id = asked.head.id;
-        if !asked.processing() {
-            let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
-            return Outcome { person: self.links.person(id), refusal, ..Outcome::default() };
+        if asked.processing() && !asked.changes.is_empty() {
+            return self.write(asked);
         }
-        self.devices[device.index()].current = id;
-        let mut outcome = if asked.changes.is_empty() {
-            Outcome { person: self.links.person(id), ..Outcome::default() }
-        } else {
-            self.write(asked)
-        };
-        outcome.device = Some(DeviceEffect::SpeaksFor(device, id));
-        outcome
-    }
-
-    /// C2, and F3 when a device speaks.
-    fn identify(&mut self, asked: Asked<'_>, other: Other) -> Outcome {
-        let mut outcome = self.link(asked, other, Asker::Ordinary);
-        if let (Some(device), true) = (asked.head.device, asked.processing()) {
-            let before = self.devices[device.index()].current;
-            self.devices[device.index()].identify(asked.head.id);
-            if before != asked.head.id {
-                outcome.device = Some(DeviceEffect::SpeaksFor(device, asked.head.id));
-            }
-        }
-        outcome
-    }
-
-    /// F8: an operation that asks for a profile switches the device's captures on.
-    fn device_profile(&mut self, asked: Asked<'_>, apply: impl FnOnce(&mut State) -> Outcome) -> Outcome {
-        if let (Some(device), true) = (asked.head.device, asked.processing()) {
-            self.devices[device.index()].profiled = true;
-        }
-        apply(self)
+        let refusal = (!asked.processing()).then_some(Refusal::ProcessingOff { by: asked.own() });
+        Outcome { person: self.links.person(asked.head.id), refusal, ..Outcome::default() }
     }
 
     /// Property changes on P(T), which is founded if need be.
@@ -262,6 +240,18 @@ impl State {
         outcome.written = self.change(person, asked);
         outcome.person = Some(person);
         outcome
+    }
+
+    /// Whether the link that a record asks for would be refused by section D.
+    pub(super) fn would_refuse(&self, body: &Body) -> bool {
+        let (Some(head), Other::Id(source)) = (body.head(), body.other()) else { return false };
+        if head.id.index().max(source.index()) >= self.classes.len() {
+            return false; // an id this state does not know yet
+        }
+        let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
+        let unmergeable = !self.class(head.id).mergeable || !self.class(source).mergeable;
+        unmergeable
+            || self.refusal(head.id, source, self.person(head.id), self.person(source), asker).is_some()
     }
 
     /// The first of D3 strict and D6, D8, D9 that hits.

@@ -8,13 +8,14 @@ mod outcome;
 mod profile;
 
 pub use device::Device;
+pub(crate) use device::devices_of;
 pub use links::PersonNo;
 pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 pub use profile::{Property, Written};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
-use crate::record::{DeviceNo, IdNo, StoredClass};
+use crate::record::{Body, DeviceNo, IdNo, Other, StoredClass};
 use crate::time::Timestamp;
 use links::{Links, NONE};
 use profile::Profile;
@@ -172,6 +173,11 @@ impl State {
         self.links.ids()
     }
 
+    /// The record that defined an id.
+    pub fn defined_by(&self, id: IdNo) -> Seq {
+        Seq(self.links.leaf(id).defined.into())
+    }
+
     /// The class of an id (B4).
     pub fn class(&self, id: IdNo) -> IdClass {
         self.classes[id.index()].into()
@@ -225,25 +231,30 @@ impl State {
         Some(up)
     }
 
-    /// How many keys the person of `target` would have after a link with `source` and these changes, at most.
-    pub(crate) fn keys_after(
-        &self,
-        target: Option<IdNo>,
-        source: Option<IdNo>,
-        changes: &[crate::record::Change],
-    ) -> usize {
-        let profile = |id: Option<IdNo>| {
-            let person = self.person(id?)?;
-            Some((person, &self.persons[person.index()].profile))
+    /// How many property keys P(T) would have after this record (E4's bound on them).
+    pub(crate) fn keys_after(&self, body: &Body) -> usize {
+        let Some(head) = body.head() else { return 0 };
+        let known = |id: IdNo| if id.index() < self.classes.len() { self.person(id) } else { None };
+        let to = known(head.id);
+        let from = match body.other() {
+            Other::Id(id) => known(id),
+            _ => None,
         };
-        let none = Profile::default();
-        match (profile(target), profile(source)) {
-            (Some((to, ours)), Some((from, theirs))) if to != from => {
-                ours.keys_with(theirs) + changes.len() // at most: a change may name a key that is there
-            }
-            (Some((_, profile)), _) | (None, Some((_, profile))) => profile.keys_after(changes),
-            (None, None) => none.keys_after(changes),
+        let profile = |person: Option<PersonNo>| {
+            person.map_or(Profile::default(), |person| self.persons[person.index()].profile.clone())
+        };
+        let mut after = profile(to);
+        if from.is_some() && from != to && !self.would_refuse(body) {
+            after.overlay_on(profile(from));
         }
+        after.change(body.changes(), 0);
+        after.entries().len()
+    }
+
+    /// How many keys the person of `id` has now.
+    pub(crate) fn keys_of(&self, id: IdNo) -> usize {
+        let person = if id.index() < self.classes.len() { self.person(id) } else { None };
+        person.map_or(0, |person| self.persons[person.index()].profile.entries().len())
     }
 
     /// Bytes held by links, persons and devices, counting capacity: (per id, per person).

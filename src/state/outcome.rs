@@ -66,10 +66,13 @@ pub struct Notices {
 }
 
 impl Notices {
+    /// The name of the notice that speaks of another record.
+    pub const JOINS_IDENTIFIED: &'static str = "joins_identified_person";
+
     /// Stable names, as the command line prints them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         [
-            (self.joins_identified.is_some(), "joins_identified_person"),
+            (self.joins_identified.is_some(), Self::JOINS_IDENTIFIED),
             (self.invalid_processing, "invalid_process_person_profile"),
             (self.shortened_id, "distinct_id_shortened"),
             (self.replaced_nul, "nul_replaced"),

@@ -91,20 +91,6 @@ impl Profile {
             self.0 = merged(&self.0, &source.0);
         }
     }
-
-    /// How many keys would be there after the changes, at most.
-    pub(super) fn keys_after(&self, changes: &[Change]) -> usize {
-        let new = |change: &&Change| {
-            matches!(change.verb, Verb::SET | Verb::SET_ONCE)
-                && self.0.binary_search_by_key(&change.key, |property| property.key).is_err()
-        };
-        self.0.len() + changes.iter().filter(new).count()
-    }
-
-    /// How many keys this and `other` have together.
-    pub(super) fn keys_with(&self, other: &Profile) -> usize {
-        merged(&self.0, &other.0).len()
-    }
 }
 
 /// Both lists as one, ascending; of equal keys `winner`'s stays.
@@ -178,7 +164,6 @@ mod tests {
         target.change(&changes(&[(1, Verb::SET), (3, Verb::SET)]), 1);
         let mut source = Profile::default();
         source.change(&changes(&[(0, Verb::SET), (1, Verb::SET), (4, Verb::SET)]), 2);
-        assert_eq!(target.keys_with(&source), 4);
         target.overlay_on(source);
         assert_eq!(keys(&target), [(0, 2, 0), (1, 1, 0), (3, 1, 1), (4, 2, 2)]);
     }

@@ -1,0 +1,175 @@
+//! Answers: what the numbers of the fold say in texts, values and public ids. Field names are the command line's contract.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+
+use crate::id::{OperationId, PersonId, Seq};
+use crate::state::Written;
+use crate::time::Timestamp;
+use crate::value::Value;
+
+/// Everything known of one person.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Profile {
+    /// Its public id (D10).
+    pub person_id: PersonId,
+    /// Its distinct ids, in the order in which they were first written.
+    pub distinct_ids: Vec<String>,
+    /// Its properties.
+    pub properties: BTreeMap<String, PropertyAnswer>,
+    /// Whether somebody identified it (D1).
+    pub is_identified: bool,
+    /// When it was founded, by the sender's clock; merges lower it (D7).
+    pub created_at: Timestamp,
+    /// Its events.
+    pub events: u64,
+    /// Those of them with processing on (G3).
+    pub identified_events: u64,
+    /// The record that founded it.
+    #[serde(skip)]
+    pub founded: Seq,
+    /// The record that identified it.
+    #[serde(skip)]
+    pub identified_by: Option<Seq>,
+}
+
+/// A property's value and the record that won it (E5). In JSON it is the value alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PropertyAnswer {
+    /// The value; `None` when it was erased.
+    pub value: Option<Value>,
+    /// The record that won the key.
+    pub seq: Seq,
+}
+
+impl Serialize for PropertyAnswer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Some(value) => value.serialize(serializer),
+            None => BTreeMap::from([("$erased", true)]).serialize(serializer),
+        }
+    }
+}
+
+/// One event and its persons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventAnswer {
+    /// Its record.
+    pub seq: Seq,
+    /// Its id, if it has one.
+    pub event_id: Option<OperationId>,
+    /// Its name, if it has one.
+    pub event: Option<String>,
+    /// When it happened, by the sender's clock.
+    pub time: Timestamp,
+    /// The id it was captured under; never rewritten (G2).
+    pub distinct_id: String,
+    /// Who we now know was behind it (G1).
+    pub person_id: PersonId,
+    /// Who we thought it was right after its record (G1).
+    pub person_id_then: PersonId,
+    /// Whether processing was on (G3).
+    pub mode: EventMode,
+}
+
+/// How an event counts (G3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventMode {
+    /// Processing on: an identified event.
+    Full,
+    /// Processing off.
+    Propertyless,
+}
+
+/// What one recorded operation did (A4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutcomeAnswer {
+    /// Its record.
+    pub seq: Seq,
+    /// What was asked.
+    pub op: &'static str,
+    /// T.
+    pub distinct_id: String,
+    /// S, if there was one whose text could be stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_id: Option<String>,
+    /// What it did, in order.
+    pub effects: Vec<EffectAnswer>,
+    /// Stable names of what is worth knowing.
+    pub notices: Vec<NoticeAnswer>,
+    /// Stable name of the refusal.
+    pub refusal: Option<&'static str>,
+    /// The rule that refused.
+    pub rule: Option<&'static str>,
+    /// The record that blocks the link.
+    pub blocking_seq: Option<Seq>,
+    /// The refusal in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// One effect of an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum EffectAnswer {
+    /// A person was founded.
+    Founded {
+        /// Which.
+        person_id: PersonId,
+    },
+    /// An id without person joined one.
+    Joined {
+        /// The id.
+        distinct_id: String,
+        /// The person.
+        person_id: PersonId,
+    },
+    /// A person was absorbed.
+    Merged {
+        /// Whose person id stays.
+        survivor: PersonId,
+        /// Whose person id redirects.
+        absorbed: PersonId,
+        /// How many ids moved.
+        moved_ids: u32,
+    },
+    /// A person became identified.
+    Identified {
+        /// Which.
+        person_id: PersonId,
+    },
+    /// Properties changed.
+    Properties {
+        /// Whose.
+        person_id: PersonId,
+        /// How many keys.
+        #[serde(flatten)]
+        written: Written,
+    },
+    /// A device speaks for an id.
+    DeviceSpeaksFor {
+        /// The device.
+        device_id: String,
+        /// The id.
+        distinct_id: String,
+    },
+    /// A device forgot its user.
+    DeviceReset {
+        /// The device, by its id from now on.
+        device_id: String,
+        /// Its fresh id.
+        distinct_id: String,
+    },
+}
+
+/// A notice and the record it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NoticeAnswer {
+    /// Its stable name.
+    pub notice: &'static str,
+    /// The record it speaks of, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<Seq>,
+}

@@ -1,0 +1,618 @@
+//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::LedgerReader`] are one.
+
+use std::sync::Arc;
+
+use crate::answer::{
+    EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
+};
+use crate::chain::{ChainError, Checkpoint, LedgerId};
+use crate::dictionary::{Dictionaries, Seen};
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::directory::{Identity, IdentityError};
+use crate::id::{OperationId, PersonId, Seq, Tenant};
+use crate::log::{Fault, FaultKind, Log, Walk};
+use crate::policy::Policy;
+use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Record, Verb};
+use crate::replay::{Replay, Step};
+use crate::state::{DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State};
+use crate::storage::Storage;
+use crate::value::Value;
+
+/// A log, the state it folds to, and the texts of its numbers.
+#[derive(Debug)]
+pub struct Book {
+    pub(crate) identity: Identity,
+    pub(crate) log: Log,
+    pub(crate) replay: Replay,
+    pub(crate) dictionaries: Dictionaries,
+    pub(crate) seen: Seen,
+}
+
+/// Who an id is (D10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// The person's public id.
+    pub person_id: PersonId,
+    /// Whether there is no such person yet: the id was seen only propertyless, and this is who it would found (C1).
+    pub implied: bool,
+}
+
+/// Bytes held in memory, index by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// Links, proof forest, classes and event counts: resolve, as-of and explain.
+    pub links: usize,
+    /// Persons, profiles and devices.
+    pub persons: usize,
+    /// The texts of ids themselves.
+    pub id_texts: usize,
+    /// From texts of ids to numbers and back.
+    pub id_index: usize,
+    /// Texts and index of devices, property keys and event names.
+    pub other_texts: usize,
+    /// Operation ids, for duplicates.
+    pub operation_ids: usize,
+    /// From record numbers to places in the log.
+    pub places: usize,
+}
+
+impl MemoryUse {
+    /// Everything but the texts of ids.
+    pub fn beyond_id_texts(&self) -> usize {
+        self.links + self.persons + self.id_index + self.other_texts + self.operation_ids + self.places
+    }
+}
+
+impl Book {
+    /// Reads identity and segment list; nothing is folded yet.
+    pub(crate) fn begin(storage: Arc<dyn Storage>, writing: bool) -> Result<Book, IdentityError> {
+        let identity = Identity::read(&*storage, writing)?;
+        let place = storage.describe();
+        let log = Log::new(storage).map_err(|source| IdentityError::Io { place, source })?;
+        let replay = Replay::new(identity.ledger, &identity.tenant);
+        let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
+        Ok(Book { identity, log, replay, dictionaries, seen })
+    }
+
+    /// Folds the log from its beginning; see [`Log::walk`].
+    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Result<(), Fault> {
+        let Book { log, replay, dictionaries, seen, .. } = self;
+        let mut bad_text = None;
+        log.open(replay, walk, |step| {
+            if !absorb(dictionaries, seen, step) {
+                bad_text = bad_text.or(Some(step.record.seq().0));
+            }
+        })?;
+        match bad_text {
+            None => Ok(()),
+            Some(seq) => {
+                let kind = FaultKind::Text { seq };
+                Err(Fault { file: crate::directory::LOG.to_owned(), offset: 0, records: seq, kind })
+            }
+        }
+    }
+
+    /// The ledger's id.
+    pub fn ledger_id(&self) -> LedgerId {
+        self.identity.ledger
+    }
+
+    /// Whose ledger it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.identity.tenant
+    }
+
+    /// How many records there are, and the hash that ends them. Kept elsewhere, it proves later that nothing was changed.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.replay.chain().checkpoint()
+    }
+
+    /// The state, in numbers.
+    pub fn state(&self) -> &State {
+        self.replay.state()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.state().policy()
+    }
+
+    /// Bytes of log on disk.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Bytes held in memory.
+    pub fn memory(&self) -> MemoryUse {
+        let (links, persons) = self.state().memory();
+        let (id_texts, id_index) = self.dictionaries.ids.memory();
+        let others = [&self.dictionaries.devices, &self.dictionaries.keys, &self.dictionaries.names];
+        let other_texts = others.iter().map(|dictionary| dictionary.memory()).map(|(a, b)| a + b).sum();
+        let (operation_ids, places) = (self.seen.memory(), self.log.memory());
+        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places }
+    }
+
+    // -- ids -------------------------------------------------------------------------------------------------------
+
+    /// The number of an id, if it was ever written.
+    pub fn id_no(&self, distinct_id: &str) -> Option<IdNo> {
+        self.dictionaries.ids.find(distinct_id).map(IdNo)
+    }
+
+    /// The number of a device, if it was ever written.
+    pub fn device_no(&self, device_id: &str) -> Option<DeviceNo> {
+        self.dictionaries.devices.find(device_id).map(DeviceNo)
+    }
+
+    /// The text of an id; `None` once erased.
+    pub fn id_text(&self, id: IdNo) -> Option<&str> {
+        self.dictionaries.ids.text(id.0)
+    }
+
+    /// The key of a number; `None` once erased.
+    pub fn key_text(&self, key: KeyNo) -> Option<&str> {
+        self.dictionaries.keys.text(key.0)
+    }
+
+    fn id_name(&self, id: IdNo) -> String {
+        self.id_text(id).map_or_else(|| format!("$erased:{}", id.0), str::to_owned)
+    }
+
+    fn device_name(&self, device: DeviceNo) -> String {
+        let text = self.dictionaries.devices.text(device.0);
+        text.map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
+    }
+
+    fn key_name(&self, key: KeyNo) -> String {
+        self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
+    }
+
+    fn event_name(&self, name: NameNo) -> Option<&str> {
+        self.dictionaries.names.text(name.0)
+    }
+
+    /// The person an id belongs to; `None` if the id is unknown or was seen only propertyless.
+    ///
+    /// This is the hot question: one look-up and a short climb, no hashing of person ids.
+    pub fn person(&self, distinct_id: &str) -> Option<PersonNo> {
+        self.state().person(self.id_no(distinct_id)?)
+    }
+
+    /// The public id of a person (D10), or of the one that absorbed it.
+    pub fn person_id(&self, person: PersonNo) -> PersonId {
+        self.person_id_of(self.state().founding(self.state().survivor(person)))
+    }
+
+    /// Who `id` founds or would found.
+    fn person_id_of(&self, founding: IdNo) -> PersonId {
+        match self.id_text(founding) {
+            Some(text) => PersonId::founded_by(self.tenant(), text),
+            None => {
+                let name = format!("{}:{}", self.ledger_id(), founding.0); // D11: an opaque id
+                PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+            }
+        }
+    }
+
+    /// Who an id is; `None` if it was never written.
+    pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
+        Some(self.resolution(self.id_no(distinct_id)?, None))
+    }
+
+    /// Who we thought an id was right after record `seq`; `None` if it was not yet written then.
+    pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
+        let id = self.id_no(distinct_id)?;
+        (self.state().defined_by(id) <= seq).then(|| self.resolution(id, Some(seq)))
+    }
+
+    fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
+        let person = match as_of {
+            None => self.state().person(id),
+            Some(seq) => self.state().person_as_of(id, seq),
+        };
+        let founding = person.map_or(id, |person| self.state().founding(person));
+        Resolution { person_id: self.person_id_of(founding), implied: person.is_none() }
+    }
+
+    // -- persons ---------------------------------------------------------------------------------------------------
+
+    /// Everything known of the person an id belongs to; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Fault`] when the values cannot be read back from the log.
+    pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
+        let Some(person) = self.person(distinct_id) else { return Ok(None) };
+        let mut profiles = self.profiles(vec![self.state().view(person)])?;
+        Ok(profiles.pop())
+    }
+
+    /// All persons, in the order of their founding; each is read when it is asked for.
+    pub fn persons(&self) -> Persons<'_> {
+        Persons { book: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
+    }
+
+    fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
+        let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
+        let mut values = self.values(&wanted)?.into_iter();
+        let profile = |view: PersonView<'_>| {
+            let properties = view.properties.iter().map(|property| {
+                let value = values.next().expect("one value a property");
+                (self.key_name(property.key), PropertyAnswer { value, seq: property.seq() })
+            });
+            let counts = self.state().events_of(view.number);
+            Profile {
+                properties: properties.collect(),
+                person_id: self.person_id(view.number),
+                distinct_ids: self
+                    .state()
+                    .ids_of(view.number)
+                    .into_iter()
+                    .map(|id| self.id_name(id))
+                    .collect(),
+                is_identified: view.identified_by.is_some(),
+                created_at: view.created_at,
+                events: counts.events,
+                identified_events: counts.identified,
+                founded: view.founded,
+                identified_by: view.identified_by,
+            }
+        };
+        Ok(views.into_iter().map(profile).collect())
+    }
+
+    /// The values of properties, in the same order. Each frame that holds some is read once.
+    fn values(&self, properties: &[Property]) -> Result<Vec<Option<Value>>, Fault> {
+        let mut order: Vec<usize> = (0..properties.len()).collect();
+        order.sort_unstable_by_key(|at| (properties[*at].seq, properties[*at].place));
+        let mut values = vec![None; properties.len()];
+        let mut all: Option<(u32, Option<Vec<Value>>)> = None;
+        for at in order {
+            let Property { seq, place, .. } = properties[at];
+            if all.as_ref().is_none_or(|(read, _)| *read != seq) {
+                all = Some((seq, self.record_values(Seq(seq.into()))?));
+            }
+            let read = all.as_ref().and_then(|(_, values)| values.as_ref());
+            values[at] = match read {
+                None => None, // erased
+                Some(read) => match read.get(usize::from(place)) {
+                    Some(value) => Some(value.clone()),
+                    None => return Err(bad_values(seq.into())),
+                },
+            };
+        }
+        Ok(values)
+    }
+
+    /// All values of one record; `None` once erased.
+    fn record_values(&self, seq: Seq) -> Result<Option<Vec<Value>>, Fault> {
+        let window = self.log.window(seq)?;
+        let record = window.record(seq.0).expect("a window holds the record it was read for");
+        let Some(item) = window.item(record) else { return Ok(None) };
+        values_of(record, item).map(Some).ok_or_else(|| bad_values(seq.0))
+    }
+
+    // -- events and outcomes ---------------------------------------------------------------------------------------
+
+    /// Walks through the whole log again, record by record, folding anew.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        let mut replay = Replay::new(self.ledger_id(), self.tenant());
+        let upto = Some(self.checkpoint().records);
+        let walk = Walk { commitments: true, upto, witnesses: &[self.checkpoint()], progress: &mut |_| {} };
+        self.log.walk(&mut replay, walk, each)
+    }
+
+    /// Shows every event, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(event) = self.event(step) {
+                each(event);
+            }
+        })
+    }
+
+    fn event(&self, step: Step<'_>) -> Option<EventAnswer> {
+        let Body::Capture(head, name, _) = step.record.body() else { return None };
+        let then = step.outcome.and_then(|outcome| outcome.person);
+        let founding_then = then.map_or(head.id, |person| step.state.founding(person));
+        let off = head.flags.has(Flags::PROCESSING_OFF);
+        Some(EventAnswer {
+            seq: step.record.seq(),
+            event_id: operation_id(step.record, step.item()),
+            event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
+            time: head.time(),
+            distinct_id: self.id_name(head.id),
+            person_id: self.resolution(head.id, None).person_id,
+            person_id_then: self.person_id_of(founding_then),
+            mode: if off { EventMode::Propertyless } else { EventMode::Full },
+        })
+    }
+
+    /// Shows what every recorded operation did, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(outcome) = step.outcome {
+                each(self.outcome_in(step.record.seq(), step.record.body(), outcome, step.state));
+            }
+        })
+    }
+
+    /// What an operation did, in texts and public ids.
+    pub fn outcome(&self, record: &Record, outcome: &Outcome) -> OutcomeAnswer {
+        self.outcome_in(record.seq(), record.body(), outcome, self.state())
+    }
+
+    pub(crate) fn outcome_in(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        state: &State,
+    ) -> OutcomeAnswer {
+        let head = body.head().expect("only operations have outcomes");
+        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+        let mut effects = Vec::new();
+        if let Some(person) = outcome.person {
+            let person_id = id_of(person);
+            if outcome.founded {
+                effects.push(EffectAnswer::Founded { person_id });
+            }
+            match outcome.link {
+                Some(Link::Joined(id)) => {
+                    effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
+                }
+                Some(Link::Absorbed { person, moved_ids }) => {
+                    let absorbed = id_of(person);
+                    effects.push(EffectAnswer::Merged { survivor: person_id, absorbed, moved_ids });
+                }
+                None => {}
+            }
+            if outcome.identified {
+                effects.push(EffectAnswer::Identified { person_id });
+            }
+            if outcome.written != Default::default() {
+                effects.push(EffectAnswer::Properties { person_id, written: outcome.written });
+            }
+        }
+        match outcome.device {
+            Some(DeviceEffect::SpeaksFor(device, id)) => effects.push(EffectAnswer::DeviceSpeaksFor {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            Some(DeviceEffect::Reset(device, id)) => effects.push(EffectAnswer::DeviceReset {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            None => {}
+        }
+        let Notices { joins_identified, .. } = outcome.notices;
+        let notices = outcome.notices.names().map(|notice| NoticeAnswer {
+            notice,
+            seq: joins_identified.filter(|_| notice == Notices::JOINS_IDENTIFIED),
+        });
+        OutcomeAnswer {
+            seq,
+            op: body.name(),
+            distinct_id: self.id_name(head.id),
+            other_id: match body.other() {
+                Other::Id(id) => Some(self.id_name(id)),
+                Other::None | Other::Unstorable => None,
+            },
+            effects,
+            notices: notices.collect(),
+            refusal: outcome.refusal.map(|refusal| refusal.name()),
+            rule: outcome.refusal.map(|refusal| refusal.rule()),
+            blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
+            reason: outcome.refusal.map(|refusal| self.reason(&refusal, state)),
+        }
+    }
+
+    /// A refusal in a sentence, with the record that blocks.
+    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
+        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+        match refusal {
+            Refusal::ProcessingOff { .. } => {
+                "the operation itself has person processing switched off".to_owned()
+            }
+            Refusal::Unmergeable { id: Some(id), by } => {
+                format!("id `{}` may not take part in merges (record {by})", self.id_name(*id))
+            }
+            Refusal::Unmergeable { id: None, .. } => {
+                "the other id is empty, longer than 400 scalar values, or holds U+0000".to_owned()
+            }
+            Refusal::JoinsIdentified { person, by } => {
+                format!(
+                    "person {} is identified already (record {by}), and this policy lets no id join one",
+                    id_of(*person)
+                )
+            }
+            Refusal::SourceIdentified { person, by } => {
+                format!("person {} is identified already (record {by})", id_of(*person))
+            }
+            Refusal::TooManyMovedIds { found, limit, by } => {
+                format!("{found} ids would move, the policy of record {by} allows {limit}")
+            }
+            Refusal::TooManyIds { found, limit, by } => {
+                format!("the person would have {found} ids, the policy of record {by} allows {limit}")
+            }
+            Refusal::TooManyUserIds { held, limit, by } => format!(
+                "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
+                self.id_name(*held)
+            ),
+        }
+    }
+
+    // -- digests ---------------------------------------------------------------------------------------------------
+
+    /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2).
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn content_digest(&self) -> Result<Digest, Fault> {
+        let mut out = Hasher::new(Purpose::Content);
+        let mut persons = Vec::new();
+        for profile in self.persons() {
+            let mut profile = profile?;
+            profile.distinct_ids.sort_unstable();
+            let mut person = Hasher::new(Purpose::Event);
+            person.update(profile.person_id.0.as_bytes());
+            person.update(&(profile.distinct_ids.len() as u64).to_le_bytes());
+            for id in &profile.distinct_ids {
+                person.field(id.as_bytes());
+            }
+            person.update(&[u8::from(profile.is_identified)]);
+            person.update(&profile.created_at.as_micros().to_le_bytes());
+            for (key, property) in &profile.properties {
+                person.field(key.as_bytes());
+                let value = property.value.as_ref().map(Value::to_canonical_bytes);
+                person.field(&value.unwrap_or_default()); // no value has empty bytes: they say "erased"
+            }
+            persons.push(person.finish());
+        }
+        let mut devices: Vec<Digest> = Vec::new();
+        for (number, device) in (0..).map(DeviceNo).zip(self.state().devices()) {
+            let mut out = Hasher::new(Purpose::Event);
+            out.field(self.device_name(number).as_bytes());
+            out.field(self.id_name(device.current).as_bytes())
+                .field(self.id_name(device.anonymous).as_bytes());
+            devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
+        }
+        let mut events = Vec::new();
+        self.replay(|step| {
+            if let Some(event) = self.event(step) {
+                events.push(self.event_digest(&event, step));
+            }
+        })?;
+        for mut list in [persons, devices, events] {
+            list.sort_unstable();
+            out.update(&(list.len() as u64).to_le_bytes());
+            for digest in list {
+                out.update(&digest.0);
+            }
+        }
+        Ok(out.finish())
+    }
+
+    fn event_digest(&self, event: &EventAnswer, step: Step<'_>) -> Digest {
+        let mut out = Hasher::new(Purpose::Event);
+        out.field(event.event_id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
+        out.field(event.event.as_deref().unwrap_or_default().as_bytes());
+        out.update(&event.time.as_micros().to_le_bytes());
+        out.field(event.distinct_id.as_bytes());
+        out.update(event.person_id.0.as_bytes());
+        out.update(&[u8::from(event.mode == EventMode::Full)]);
+        let changes = step.record.body().changes().iter().filter(|change| change.verb.has_value());
+        let values = step.item().and_then(|item| values_of(step.record, item)).unwrap_or_default();
+        let mut kept: Vec<(String, Vec<u8>)> = changes
+            .zip(&values)
+            .filter(|(change, _)| change.verb == Verb::KEPT)
+            .map(|(change, value)| (self.key_name(change.key), value.to_canonical_bytes()))
+            .collect();
+        kept.sort_unstable();
+        for (key, value) in kept {
+            out.field(key.as_bytes()).field(&value);
+        }
+        out.finish()
+    }
+}
+
+/// Persons, one after the other; values are read for some hundred of them at a time.
+pub struct Persons<'a> {
+    book: &'a Book,
+    views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
+    ready: std::vec::IntoIter<Profile>,
+}
+
+impl std::fmt::Debug for Persons<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Persons").finish_non_exhaustive()
+    }
+}
+
+/// Persons whose values are read together: enough that most frames are read once, few enough to stay small.
+const PERSONS_AT_A_TIME: usize = 4_096;
+
+impl Iterator for Persons<'_> {
+    type Item = Result<Profile, Fault>;
+
+    fn next(&mut self) -> Option<Result<Profile, Fault>> {
+        if let Some(profile) = self.ready.next() {
+            return Some(Ok(profile));
+        }
+        let views: Vec<PersonView<'_>> = self.views.by_ref().take(PERSONS_AT_A_TIME).collect();
+        if views.is_empty() {
+            return None;
+        }
+        match self.book.profiles(views) {
+            Ok(profiles) => {
+                self.ready = profiles.into_iter();
+                self.ready.next().map(Ok)
+            }
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+}
+
+/// Takes a record's texts and operation id into the shell's tables; `false` if a text is not valid or not new.
+pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
+    let dictionary = match step.record.body() {
+        Body::DefineId(..) => &mut dictionaries.ids,
+        Body::DefineDevice(..) => &mut dictionaries.devices,
+        Body::DefineKey(_) => &mut dictionaries.keys,
+        Body::DefineName(_) => &mut dictionaries.names,
+        _ => {
+            if let Some(id) = operation_id(step.record, step.item()) {
+                let seq = u32::try_from(step.record.seq().0).expect("MAX_RECORDS bounds record numbers");
+                seen.insert(id, seq);
+            }
+            return true;
+        }
+    };
+    let text = step.item().map(std::str::from_utf8).transpose();
+    let good = match text {
+        Ok(None) => true, // erased
+        Ok(Some(text)) => !text.is_empty() && dictionary.find(text).is_none(),
+        Err(_) => false,
+    };
+    dictionary.push(text.ok().flatten().filter(|_| good));
+    good
+}
+
+/// The operation id of a record: given, in its head, or derived, in its item.
+pub(crate) fn operation_id(record: &Record, item: Option<&[u8]>) -> Option<OperationId> {
+    let head = record.body().head()?;
+    let bytes = if head.flags.has(Flags::GIVEN_ID) {
+        head.operation
+    } else if head.flags.has(Flags::DERIVED_ID) {
+        *item?.first_chunk::<16>()?
+    } else {
+        return None;
+    };
+    Some(OperationId(uuid::Uuid::from_bytes(bytes)))
+}
+
+/// The values in a record's payload item; `None` if they are not what its changes announce.
+pub(crate) fn values_of(record: &Record, item: &[u8]) -> Option<Vec<Value>> {
+    let derived = record.body().head()?.flags.has(Flags::DERIVED_ID);
+    let mut at = if derived { 16 } else { 0 };
+    let count = record.body().changes().iter().filter(|change| change.verb.has_value()).count();
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(Value::decode(item, &mut at).ok()?);
+    }
+    (at == item.len()).then_some(values)
+}
+
+fn bad_values(seq: u64) -> Fault {
+    let kind = ChainError::Malformed { seq, what: "its values are not what its changes announce" }.into();
+    Fault { file: crate::directory::LOG.to_owned(), offset: 0, records: seq, kind }
+}

@@ -1,0 +1,357 @@
+//! The files of a ledger: their names and fixed parts. `docs/format.md` has the byte tables. Set in stone.
+
+use std::io;
+
+use crate::chain::LedgerId;
+use crate::codec::{self, CODEC_ID, Decode, Encode};
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::frame::crc32c;
+use crate::id::Tenant;
+use crate::limits::MIN_SEGMENT_BYTES;
+use crate::storage::{Storage, read_all};
+
+/// Who the ledger is; written once.
+pub(crate) const LEDGER: &str = "LEDGER";
+/// Two slots, written in turn: a witness of what is durable.
+pub(crate) const HEAD: &str = "HEAD";
+/// Where segments lie.
+pub(crate) const LOG: &str = "log";
+/// Where recovery keeps what it cut off.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// PNG's trick: a high bit, a name, both line ends and DOS's end of file, so that any text-mode copy is noticed.
+const LEDGER_MAGIC: [u8; 8] = *b"\x89ILG\r\n\x1a\n";
+const SEGMENT_MAGIC: [u8; 8] = *b"\x89ILS\r\n\x1a\n";
+const HEAD_MAGIC: [u8; 8] = *b"\x89ILH\r\n\x1a\n";
+
+/// The format's version. A reader refuses any other.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// Bytes of a segment header.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
+/// Bytes of a HEAD slot, and where the second begins: another sector on any disk.
+const HEAD_SLOT_BYTES: usize = 88;
+const HEAD_SLOT_DISTANCE: u64 = 4_096;
+
+/// What `LEDGER` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) ledger: LedgerId,
+    pub(crate) tenant: Tenant,
+    pub(crate) segment_bytes: u64,
+}
+
+/// `LEDGER` as stored. The feature words follow ext4: a reader may ignore unknown `compat` bits, must not write past unknown
+/// `ro_compat` bits, and must not read past unknown `incompat` bits. Version 1 knows none.
+#[derive(Encode, Decode)]
+struct StoredIdentity {
+    version: u16,
+    codec: u8,
+    compat: u64,
+    ro_compat: u64,
+    incompat: u64,
+    ledger: [u8; 16],
+    segment_bytes: u64,
+    tenant: String,
+}
+
+/// Why `LEDGER` cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// There is no such file: this is no ledger.
+    #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init` or `Ledger::create`")]
+    Missing {
+        /// Where.
+        place: String,
+    },
+    /// The file is damaged.
+    #[error(
+        "{place}/LEDGER is damaged ({what}); restore this one file from a copy, it never changes after creation"
+    )]
+    Damaged {
+        /// Where.
+        place: String,
+        /// How.
+        what: &'static str,
+    },
+    /// The ledger was written by a newer version.
+    #[error("{place} needs a newer reader: {feature} {found}; this version knows {known}")]
+    Newer {
+        /// Where.
+        place: String,
+        /// Which feature word or number.
+        feature: &'static str,
+        /// What stands there.
+        found: String,
+        /// What this version knows.
+        known: &'static str,
+    },
+    /// The file cannot be read.
+    #[error("{place}/LEDGER cannot be read: {source}")]
+    Io {
+        /// Where.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Identity {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = LEDGER_MAGIC.to_vec();
+        let stored = StoredIdentity {
+            version: FORMAT_VERSION,
+            codec: CODEC_ID,
+            compat: 0,
+            ro_compat: 0,
+            incompat: 0,
+            ledger: *self.ledger.0.as_bytes(),
+            segment_bytes: self.segment_bytes,
+            tenant: self.tenant.as_str().to_owned(),
+        };
+        codec::encode(&stored, &mut out);
+        let digest = Hasher::new(Purpose::File).update(&out).finish();
+        out.extend_from_slice(&digest.0);
+        out
+    }
+
+    /// Reads `LEDGER`; `writing` also refuses features that only readers may ignore.
+    pub(crate) fn read(storage: &dyn Storage, writing: bool) -> Result<Identity, IdentityError> {
+        let place = storage.describe();
+        let bytes = match read_all(storage, LEDGER, 4_096) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(IdentityError::Missing { place }),
+            Err(source) => return Err(IdentityError::Io { place, source }),
+        };
+        Identity::parse(&bytes, &place, writing)
+    }
+
+    fn parse(bytes: &[u8], place: &str, writing: bool) -> Result<Identity, IdentityError> {
+        let place = || place.to_owned();
+        let damaged = |what| Err(IdentityError::Damaged { place: place(), what });
+        let Some(rest) = bytes.strip_prefix(&LEDGER_MAGIC) else {
+            return damaged("it does not begin as LEDGER does");
+        };
+        let Some((content, digest)) = rest.split_last_chunk::<32>() else {
+            return damaged("it is too short");
+        };
+        let end = bytes.len() - 32;
+        if Hasher::new(Purpose::File).update(&bytes[..end]).finish() != Digest(*digest) {
+            return damaged("its digest does not match");
+        }
+        let newer = |feature, found: String, known| {
+            Err(IdentityError::Newer { place: place(), feature, found, known })
+        };
+        let version = content.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
+        if let Some(version) = version.filter(|version| *version != FORMAT_VERSION) {
+            return newer("format version", version.to_string(), "1"); // the rest may be laid out otherwise
+        }
+        let (stored, taken) = match codec::decode::<StoredIdentity>(content) {
+            Ok(decoded) => decoded,
+            Err(_) => return damaged("it is unreadable"),
+        };
+        if taken != content.len() {
+            return damaged("bytes follow its end");
+        }
+        if stored.codec != CODEC_ID {
+            return newer("codec", stored.codec.to_string(), "1 (bincode 2, legacy)");
+        }
+        if stored.incompat != 0 {
+            return newer("incompat feature bits", format!("{:#x}", stored.incompat), "none");
+        }
+        if writing && stored.ro_compat != 0 {
+            return newer("ro_compat feature bits", format!("{:#x}", stored.ro_compat), "none for writing");
+        }
+        let Ok(tenant) = Tenant::new(stored.tenant) else {
+            return damaged("its tenant is none");
+        };
+        if stored.segment_bytes < MIN_SEGMENT_BYTES {
+            return damaged("its segment size is below the least");
+        }
+        Ok(Identity {
+            ledger: LedgerId(uuid::Uuid::from_bytes(stored.ledger)),
+            tenant,
+            segment_bytes: stored.segment_bytes,
+        })
+    }
+}
+
+/// The name of the segment that begins with record `first_seq`.
+pub(crate) fn segment_name(first_seq: u64) -> String {
+    format!("{LOG}/{first_seq:020}.seg")
+}
+
+/// The first record of a segment file of this name; `None` if it is no segment's name.
+pub(crate) fn first_seq_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// How a segment begins: it names what comes before it, so that a missing one is noticed and named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) ledger: LedgerId,
+    pub(crate) first_seq: u64,
+    /// The hash of the last frame before.
+    pub(crate) previous: Digest,
+}
+
+impl SegmentHeader {
+    pub(crate) fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut out = [0; SEGMENT_HEADER_BYTES];
+        out[..8].copy_from_slice(&SEGMENT_MAGIC);
+        out[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[16..32].copy_from_slice(self.ledger.0.as_bytes());
+        out[32..40].copy_from_slice(&self.first_seq.to_le_bytes());
+        out[40..72].copy_from_slice(&self.previous.0);
+        let crc = crc32c(&out[..92]);
+        out[92..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a header; `None` if these bytes are none.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<SegmentHeader> {
+        let bytes = bytes.first_chunk::<SEGMENT_HEADER_BYTES>()?;
+        let crc = u32::from_le_bytes(bytes[92..].try_into().expect("4 bytes"));
+        let header = SegmentHeader {
+            ledger: LedgerId(uuid::Uuid::from_bytes(bytes[16..32].try_into().expect("16 bytes"))),
+            first_seq: u64::from_le_bytes(bytes[32..40].try_into().expect("8 bytes")),
+            previous: Digest(bytes[40..72].try_into().expect("32 bytes")),
+        };
+        // Written again, it gives the same bytes: magic, version and reserved zeros are checked with it.
+        (crc == crc32c(&bytes[..92]) && header.to_bytes() == *bytes).then_some(header)
+    }
+}
+
+/// One slot of `HEAD`: so many records are durable, and this is the hash of the frame that ends them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadSlot {
+    pub(crate) ledger: LedgerId,
+    /// Grows by one a write; the larger of two slots is the newer, and its parity is its place.
+    pub(crate) turn: u64,
+    pub(crate) records: u64,
+    pub(crate) head: Digest,
+}
+
+impl HeadSlot {
+    fn to_bytes(self) -> [u8; HEAD_SLOT_BYTES] {
+        let mut out = [0; HEAD_SLOT_BYTES];
+        out[..8].copy_from_slice(&HEAD_MAGIC);
+        out[8..24].copy_from_slice(self.ledger.0.as_bytes());
+        out[24..32].copy_from_slice(&self.turn.to_le_bytes());
+        out[32..40].copy_from_slice(&self.records.to_le_bytes());
+        out[40..72].copy_from_slice(&self.head.0);
+        let crc = crc32c(&out[..84]);
+        out[84..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn parse(bytes: &[u8], ledger: LedgerId) -> Option<HeadSlot> {
+        let bytes = bytes.first_chunk::<HEAD_SLOT_BYTES>()?;
+        let slot = HeadSlot {
+            ledger,
+            turn: u64::from_le_bytes(bytes[24..32].try_into().expect("8 bytes")),
+            records: u64::from_le_bytes(bytes[32..40].try_into().expect("8 bytes")),
+            head: Digest(bytes[40..72].try_into().expect("32 bytes")),
+        };
+        (slot.to_bytes() == *bytes).then_some(slot)
+    }
+
+    /// Writes the slot in its place.
+    pub(crate) fn write(self, storage: &dyn Storage) -> io::Result<()> {
+        storage.write_at(HEAD, self.turn % 2 * HEAD_SLOT_DISTANCE, &self.to_bytes())
+    }
+
+    /// The whole slots of `HEAD`, newest first. A missing file has none; so has one of another ledger.
+    pub(crate) fn read(storage: &dyn Storage, ledger: LedgerId) -> io::Result<Vec<HeadSlot>> {
+        if storage.len(HEAD)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut slots = Vec::new();
+        for place in 0..2 {
+            let mut bytes = [0; HEAD_SLOT_BYTES];
+            let read = storage.read_at(HEAD, place * HEAD_SLOT_DISTANCE, &mut bytes)?;
+            slots.extend(HeadSlot::parse(&bytes[..read], ledger));
+        }
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.turn));
+        Ok(slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            ledger: LedgerId(uuid::Uuid::from_u128(7)),
+            tenant: Tenant::default(),
+            segment_bytes: 4_096,
+        }
+    }
+
+    #[test]
+    fn every_flip_in_ledger_and_segment_header_is_noticed() {
+        let bytes = identity().to_bytes();
+        assert_eq!(Identity::parse(&bytes, "here", true).unwrap(), identity());
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Identity::parse(&damaged, "here", false).is_err(), "bit {bit}");
+        }
+        let header =
+            SegmentHeader { ledger: identity().ledger, first_seq: 5, previous: Digest([3; 32]) }.to_bytes();
+        assert!(SegmentHeader::parse(&header).is_some());
+        for bit in 0..header.len() * 8 {
+            let mut damaged = header;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::parse(&damaged).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn unknown_features_are_refused_by_name() {
+        let with = |change: fn(&mut StoredIdentity)| {
+            let mut stored = StoredIdentity {
+                version: FORMAT_VERSION,
+                codec: CODEC_ID,
+                compat: 0,
+                ro_compat: 0,
+                incompat: 0,
+                ledger: [0; 16],
+                segment_bytes: 4_096,
+                tenant: "1".to_owned(),
+            };
+            change(&mut stored);
+            let mut bytes = LEDGER_MAGIC.to_vec();
+            codec::encode(&stored, &mut bytes);
+            let digest = Hasher::new(Purpose::File).update(&bytes).finish();
+            bytes.extend_from_slice(&digest.0);
+            bytes
+        };
+        let read = |bytes: Vec<u8>, writing| {
+            Identity::parse(&bytes, "here", writing).map(drop).map_err(|e| e.to_string())
+        };
+        let message = read(with(|stored| stored.incompat = 4), false).unwrap_err();
+        assert_eq!(message, "here needs a newer reader: incompat feature bits 0x4; this version knows none");
+        assert!(read(with(|stored| stored.version = 2), false).unwrap_err().contains("format version 2"));
+        assert!(read(with(|stored| stored.ro_compat = 1), true).is_err());
+        assert!(read(with(|stored| stored.ro_compat = 1), false).is_ok());
+        assert!(read(with(|stored| stored.compat = 1), true).is_ok());
+    }
+
+    #[test]
+    fn segment_names_sort_as_their_numbers() {
+        assert_eq!(segment_name(7), "log/00000000000000000007.seg");
+        assert_eq!(first_seq_of("00000000000000000007.seg"), Some(7));
+        for other in
+            ["7.seg", "0000000000000000000x.seg", "00000000000000000007.tmp", "99999999999999999999.seg"]
+        {
+            assert_eq!(first_seq_of(other), None, "{other}");
+        }
+    }
+}

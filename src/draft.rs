@@ -1,0 +1,582 @@
+//! Drafts: operations on their way into a frame. Texts become numbers, devices become the ids they speak for (F2, F3),
+//! and what was said before is told apart from what is new (G4). Nothing here is final before it is written.
+
+use std::collections::BTreeMap;
+
+use crate::chain::{LedgerId, commit, write_item};
+use crate::codec;
+use crate::dictionary::{Dictionaries, Dictionary};
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::entropy::Entropy;
+use crate::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
+use crate::operation::{Bent, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, Who};
+use crate::policy::{FirstMention, Policy};
+use crate::record::{
+    Body, Change, Commitment, Detail, DeviceNo, Flags, Head, IdNo, KeyNo, NameNo, Other, StoredClass, Verb,
+};
+use crate::state::{Device, State, devices_of};
+use crate::value::{Properties, Value};
+
+/// The records of one frame in the making.
+pub(crate) struct Draft<'a> {
+    ledger: LedgerId,
+    policy: &'a Policy,
+    state: &'a State,
+    dictionaries: &'a mut Dictionaries,
+    entropy: &'a mut dyn Entropy,
+    /// Where to go back to.
+    lengths: [u32; 4],
+    first_seq: u64,
+    pub(crate) records: u32,
+    pub(crate) body: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    /// Devices as they will be once the frame is folded.
+    devices: BTreeMap<DeviceNo, Device>,
+    /// What devices last said with an identify or set, as far as this draft changes it (F3).
+    last_calls: BTreeMap<DeviceNo, Digest>,
+    /// Operations of this draft by id, to find doubles inside a batch.
+    named: BTreeMap<OperationId, (Seq, Body, Vec<u8>)>,
+}
+
+/// What became of one operation in a draft.
+pub(crate) enum Drafted {
+    /// It will be this record.
+    Record(Seq, Body),
+    /// F3: the device said just that before.
+    Ignored,
+}
+
+/// A draft's finished frame parts, and what to remember once they are written.
+pub(crate) struct Finished {
+    pub(crate) records: u32,
+    pub(crate) body: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
+}
+
+/// What a request comes to, once its device is resolved.
+struct Plan<'o> {
+    verb: PlanVerb,
+    id: IdNo,
+    device: Option<DeviceNo>,
+    other: Other,
+    processing_off: bool,
+    changes: Option<&'o Changes>,
+    kept: Option<&'o Properties>,
+}
+
+enum PlanVerb {
+    Capture(Option<NameNo>, Flags),
+    Identify,
+    Alias,
+    Merge,
+    Set,
+    Switch,
+    Reset(Option<DeviceNo>),
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        ledger: LedgerId,
+        state: &'a State,
+        dictionaries: &'a mut Dictionaries,
+        entropy: &'a mut dyn Entropy,
+    ) -> Draft<'a> {
+        let (lengths, first_seq) = (dictionaries.lengths(), state.records());
+        Draft {
+            ledger,
+            policy: state.policy(),
+            state,
+            dictionaries,
+            entropy,
+            lengths,
+            first_seq,
+            records: 0,
+            body: Vec::new(),
+            payload: Vec::new(),
+            devices: BTreeMap::new(),
+            last_calls: BTreeMap::new(),
+            named: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn dictionaries(&self) -> &Dictionaries {
+        self.dictionaries
+    }
+
+    /// The operation of this draft that has this id.
+    pub(crate) fn named(&self, id: OperationId) -> Option<&(Seq, Body, Vec<u8>)> {
+        self.named.get(&id)
+    }
+
+    /// The number the next record will have.
+    fn next_seq(&self) -> Seq {
+        Seq(self.first_seq + u64::from(self.records))
+    }
+
+    /// How long the dictionaries were before this draft.
+    pub(crate) fn lengths(&self) -> [u32; 4] {
+        self.lengths
+    }
+
+    /// Gives every number of this draft back.
+    pub(crate) fn discard(self) {
+        self.dictionaries.truncate(self.lengths);
+    }
+
+    pub(crate) fn finish(self) -> Finished {
+        let Draft { records, body, payload, last_calls, .. } = self;
+        Finished { records, body, payload, last_calls }
+    }
+
+    /// Adds a record that is no operation and has no payload item.
+    pub(crate) fn push(&mut self, body: &Body) -> Seq {
+        let seq = self.next_seq();
+        codec::encode(body, &mut self.body);
+        self.records += 1;
+        seq
+    }
+
+    /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open.
+    pub(crate) fn operation(
+        &mut self,
+        operation: &Operation,
+        last_calls: &BTreeMap<DeviceNo, Digest>,
+    ) -> Drafted {
+        let Some(plan) = self.plan(operation, last_calls) else { return Drafted::Ignored };
+        let (mut body, values) = self.body_of(operation, plan);
+        let seq = self.next_seq();
+        let device = body.head().and_then(|head| head.device);
+        for number in devices_of(&body).collect::<Vec<_>>() {
+            let mut state = self.device(number);
+            state.follow(&body);
+            self.devices.insert(number, state);
+        }
+        if let Some(device) = device {
+            self.remember_call(device, &body, operation);
+        }
+        if let Some(detail) = detail_mut(&mut body)
+            && detail.item.is_some()
+        {
+            detail.item = Some(self.item(seq, &values));
+        }
+        self.push(&body);
+        if let Some(id) = operation.id {
+            self.named.insert(id, (seq, body.clone(), values));
+        }
+        Drafted::Record(seq, body)
+    }
+
+    /// Writes the payload item of the record about to be written, and commits to it.
+    fn item(&mut self, seq: Seq, bytes: &[u8]) -> Commitment {
+        let salt = self.entropy.array();
+        write_item(&salt, bytes, &mut self.payload);
+        commit(self.ledger, seq, &salt, bytes)
+    }
+
+    // -- numbers ---------------------------------------------------------------------------------------------------
+
+    fn id(&mut self, id: &DistinctId, mention: FirstMention) -> IdNo {
+        if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
+            return IdNo(number);
+        }
+        let class = StoredClass::from(self.policy.classify(id.as_str(), mention));
+        let commitment = self.item(self.next_seq(), id.as_str().as_bytes());
+        self.push(&Body::DefineId(class, commitment));
+        IdNo(self.dictionaries.ids.push(Some(id.as_str())))
+    }
+
+    fn key(&mut self, key: &PropertyKey) -> KeyNo {
+        if let Some(number) = self.dictionaries.keys.find(key.as_str()) {
+            return KeyNo(number);
+        }
+        let commitment = self.item(self.next_seq(), key.as_str().as_bytes());
+        self.push(&Body::DefineKey(commitment));
+        KeyNo(self.dictionaries.keys.push(Some(key.as_str())))
+    }
+
+    fn name(&mut self, name: &str) -> NameNo {
+        if let Some(number) = self.dictionaries.names.find(name) {
+            return NameNo(number);
+        }
+        let commitment = self.item(self.next_seq(), name.as_bytes());
+        self.push(&Body::DefineName(commitment));
+        NameNo(self.dictionaries.names.push(Some(name)))
+    }
+
+    fn new_device(&mut self, text: &str, id: IdNo) -> DeviceNo {
+        let commitment = self.item(self.next_seq(), text.as_bytes());
+        self.push(&Body::DefineDevice(id, commitment));
+        let number = DeviceNo(self.dictionaries.devices.push(Some(text)));
+        self.devices.insert(number, Device::anonymous(id));
+        number
+    }
+
+    /// A device's number; an unknown one begins with the id of the same text (F1).
+    pub(crate) fn device_no(&mut self, device: &DeviceId) -> DeviceNo {
+        if let Some(number) = self.dictionaries.devices.find(device.as_str()) {
+            return DeviceNo(number);
+        }
+        let id = self.id(&device.as_distinct_id(), FirstMention::Device);
+        self.new_device(device.as_str(), id)
+    }
+
+    fn device(&self, number: DeviceNo) -> Device {
+        self.devices.get(&number).copied().unwrap_or_else(|| *self.state.device(number))
+    }
+
+    // -- devices ---------------------------------------------------------------------------------------------------
+
+    /// Resolves what was asked (F2, F3, F7, F8); `None` when the device said just that before.
+    fn plan<'o>(
+        &mut self,
+        operation: &'o Operation,
+        last_calls: &BTreeMap<DeviceNo, Digest>,
+    ) -> Option<Plan<'o>> {
+        let (verb, who, other) = match &operation.request {
+            Request::Capture { who, event, .. } => {
+                let flags = event.as_ref().map_or(Flags::default(), |name| Flags::of_event(name.as_str()));
+                let name = event.as_ref().map(|name| self.name(name.as_str()));
+                (PlanVerb::Capture(name, flags), who, None)
+            }
+            Request::Identify { who, anonymous } => (PlanVerb::Identify, who, anonymous.as_ref()),
+            Request::Alias { who, alias } => (PlanVerb::Alias, who, alias.as_ref()),
+            Request::Merge { who, alias } => (PlanVerb::Merge, who, alias.as_ref()),
+            Request::Set { who } => (PlanVerb::Set, who, None),
+            Request::DeviceIdentify { device, user } => {
+                return self.plan_device_identify(operation, device, user, last_calls);
+            }
+            Request::Reset { device, reset_device, new_id } => {
+                return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
+            }
+        };
+        let (id, device) = match who {
+            Who::Id(id) => (self.id(id, FirstMention::Plain), None),
+            Who::Device(device) => {
+                let number = self.device_no(device);
+                (self.device(number).current, Some(number))
+            }
+        };
+        let mention = if matches!(verb, PlanVerb::Identify) {
+            FirstMention::IdentifySource
+        } else {
+            FirstMention::Plain
+        };
+        let other = match other {
+            None => Other::None,
+            Some(Source::Unstorable) => Other::Unstorable,
+            Some(Source::Id(id)) => Other::Id(self.id(id, mention)),
+        };
+        let asks_profile = !matches!(verb, PlanVerb::Capture(..));
+        let processing_off = self.processing_off(operation, device, asks_profile);
+        let kept = match &operation.request {
+            Request::Capture { properties, .. } => Some(properties),
+            _ => None,
+        };
+        Some(Plan { verb, id, device, other, processing_off, changes: Some(&operation.changes), kept })
+    }
+
+    /// F8: whether processing is off, where the operation does not say and a device speaks.
+    fn processing_off(&self, operation: &Operation, device: Option<DeviceNo>, asks_profile: bool) -> bool {
+        match (operation.processing, device) {
+            (Processing::Off, _) => true,
+            (Processing::On | Processing::Invalid, _) | (Processing::Unsaid, None) => false,
+            (Processing::Unsaid, Some(device)) => {
+                match operation.sdk.person_profiles.unwrap_or(self.policy.person_profiles) {
+                    PersonProfiles::Always => false,
+                    PersonProfiles::Never => true,
+                    PersonProfiles::IdentifiedOnly => !asks_profile && !self.device(device).profiled,
+                }
+            }
+        }
+    }
+
+    /// F3.
+    fn plan_device_identify<'o>(
+        &mut self,
+        operation: &'o Operation,
+        device: &DeviceId,
+        user: &DistinctId,
+        last_calls: &BTreeMap<DeviceNo, Digest>,
+    ) -> Option<Plan<'o>> {
+        let number = self.device_no(device);
+        let known = self.device(number);
+        let processing_off = self.processing_off(operation, Some(number), true);
+        let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
+        let same = self.dictionaries.ids.find(user.as_str()) == Some(known.current.0);
+        let (verb, other) = match (known.identified, same, dialect) {
+            (false, true, _) => (PlanVerb::Identify, Other::None),
+            (false, false, _) => (PlanVerb::Identify, Other::Id(known.current)),
+            (true, true, _) => {
+                let call = call_digest(user.as_str(), &operation.changes);
+                let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
+                if !processing_off && (operation.changes.is_empty() || last == Some(&call)) {
+                    return None;
+                }
+                (PlanVerb::Set, Other::None)
+            }
+            (true, false, Dialect::Browser) => (PlanVerb::Switch, Other::None),
+            (true, false, Dialect::Core) => (PlanVerb::Identify, Other::Id(known.anonymous)),
+        };
+        let id = self.id(user, FirstMention::Plain);
+        let changes = Some(&operation.changes);
+        Some(Plan { verb, id, device: Some(number), other, processing_off, changes, kept: None })
+    }
+
+    /// F4. The fresh id is given, or made from the operation's id, or from the shell's randomness and the sender's clock.
+    fn plan_reset<'o>(
+        &mut self,
+        operation: &'o Operation,
+        device: &DeviceId,
+        reset_device: bool,
+        new_id: Option<&DistinctId>,
+    ) -> Plan<'o> {
+        let number = self.device_no(device);
+        let fresh = match (new_id, operation.id) {
+            (Some(id), _) => id.clone(),
+            (None, Some(id)) => id_from_operation(id),
+            (None, None) => fresh_id(operation.time, self.entropy),
+        };
+        let id = self.id(&fresh, FirstMention::Device);
+        let fresh_device = reset_device.then(|| match self.dictionaries.devices.find(fresh.as_str()) {
+            Some(number) => DeviceNo(number),
+            None => self.new_device(fresh.as_str(), id),
+        });
+        Plan {
+            verb: PlanVerb::Reset(fresh_device),
+            id,
+            device: Some(number),
+            other: Other::None,
+            processing_off: false,
+            changes: None,
+            kept: None,
+        }
+    }
+
+    /// What the device will compare its next identify with (F3). A reset forgets it.
+    fn remember_call(&mut self, device: DeviceNo, body: &Body, operation: &Operation) {
+        let forgotten = Digest([0; 32]);
+        match body {
+            Body::Reset(..) => {
+                self.last_calls.extend(devices_of(body).map(|device| (device, forgotten)));
+            }
+            Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _) => {
+                if let Some(text) = self.dictionaries.ids.text(head.id.0) {
+                    self.last_calls.insert(device, call_digest(text, &operation.changes));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    // -- bodies ----------------------------------------------------------------------------------------------------
+
+    /// The record of a plan, and the bytes of its payload item. The commitment is still zeros: it needs the record number.
+    fn body_of(&mut self, operation: &Operation, plan: Plan<'_>) -> (Body, Vec<u8>) {
+        let Plan { verb, id, device, other, processing_off, changes, kept } = plan;
+        let changes = changes.filter(|_| !processing_off); // C1, C7: dropped
+        let keep = |properties: &&Properties| self.policy.keep_event_properties && !properties.is_empty();
+        let kept = kept.filter(keep);
+        let mut list = Vec::new();
+        if let Some(Changes { set, set_once, unset }) = changes {
+            list.extend(set.iter().map(|(key, value)| (key, Verb::SET, Some(value))));
+            list.extend(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))));
+            list.extend(unset.iter().map(|key| (key, Verb::UNSET, None)));
+        }
+        list.extend(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
+        let numbered = list.into_iter().map(|(key, verb, value)| (self.key(key), verb, value)).collect();
+        let (changes, values) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
+        let detail = detail(changes, &values);
+        let flags = match &verb {
+            PlanVerb::Capture(_, flags) => *flags,
+            _ => Flags::default(),
+        };
+        let head = head(operation, id, device, processing_off, flags);
+        let body = match verb {
+            PlanVerb::Capture(name, _) => Body::Capture(head, name, detail),
+            PlanVerb::Identify => Body::Identify(head, other, detail),
+            PlanVerb::Alias => Body::Alias(head, other, detail),
+            PlanVerb::Merge => Body::Merge(head, other, detail),
+            PlanVerb::Set => Body::Set(head, detail),
+            PlanVerb::Switch => Body::Switch(head, detail),
+            PlanVerb::Reset(fresh) => Body::Reset(head, fresh, detail),
+        };
+        (body, values)
+    }
+}
+
+fn head(
+    operation: &Operation,
+    id: IdNo,
+    device: Option<DeviceNo>,
+    processing_off: bool,
+    flags: Flags,
+) -> Head {
+    let given = operation.id.filter(|_| !operation.derived_id);
+    let Bent { shortened_id, replaced_nul } = operation.bent;
+    let invalid = operation.processing == Processing::Invalid && !processing_off;
+    Head {
+        id,
+        device,
+        time: operation.time.as_micros(),
+        operation: given.map_or([0; 16], |id| *id.0.as_bytes()),
+        flags: flags
+            .with(Flags::PROCESSING_OFF, processing_off)
+            .with(Flags::GIVEN_ID, given.is_some())
+            .with(Flags::DERIVED_ID, operation.id.is_some() && operation.derived_id)
+            .with(Flags::INVALID_PROCESSING, invalid)
+            .with(Flags::SHORTENED_ID, shortened_id)
+            .with(Flags::REPLACED_NUL, replaced_nul),
+    }
+}
+
+/// Changes in their stored order, and the bytes of the payload item that goes with them.
+fn item_of(
+    derived: Option<OperationId>,
+    mut numbered: Vec<(KeyNo, Verb, Option<&Value>)>,
+) -> (Vec<Change>, Vec<u8>) {
+    numbered.sort_unstable_by_key(|(key, verb, _)| (*key, *verb));
+    let mut bytes = derived.map_or(Vec::new(), |id| id.0.as_bytes().to_vec());
+    numbered.iter().filter_map(|(_, _, value)| *value).for_each(|value| value.encode(&mut bytes));
+    let changes = numbered.into_iter().map(|(key, verb, _)| Change { key, verb }).collect();
+    (changes, bytes)
+}
+
+fn detail(changes: Vec<Change>, item: &[u8]) -> Option<Box<Detail>> {
+    let pending = (!item.is_empty()).then_some(Commitment([0; 32]));
+    (pending.is_some() || !changes.is_empty()).then(|| Box::new(Detail { changes, item: pending }))
+}
+
+fn detail_mut(body: &mut Body) -> Option<&mut Detail> {
+    match body {
+        Body::Capture(.., detail)
+        | Body::Identify(.., detail)
+        | Body::Alias(.., detail)
+        | Body::Merge(.., detail)
+        | Body::Set(.., detail)
+        | Body::Switch(.., detail)
+        | Body::Reset(.., detail) => detail.as_deref_mut(),
+        _ => None,
+    }
+}
+
+/// What a device remembers of an identify or set: for whom, and with which properties (F3).
+fn call_digest(id: &str, changes: &Changes) -> Digest {
+    let mut hasher = Hasher::new(Purpose::OperationId);
+    hasher.field(id.as_bytes());
+    for properties in [&changes.set, &changes.set_once] {
+        hasher.update(&(properties.len() as u64).to_le_bytes());
+        for (key, value) in properties {
+            hasher.field(key.as_str().as_bytes()).field(&value.to_canonical_bytes());
+        }
+    }
+    for key in &changes.unset {
+        hasher.field(key.as_str().as_bytes());
+    }
+    hasher.finish()
+}
+
+/// A fresh UUIDv7 from the sender's clock and the shell's randomness (F1).
+pub(crate) fn fresh_id(time: crate::time::Timestamp, entropy: &mut dyn Entropy) -> DistinctId {
+    let random: [u8; 10] = entropy.array();
+    let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0); // before 1970 there is no UUIDv7
+    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    DistinctId::new(uuid.to_string()).expect("a UUID is an id")
+}
+
+/// The fresh id of a reset that names none: the same from any import of the same operation.
+fn id_from_operation(id: OperationId) -> DistinctId {
+    /// Our own namespace, made once by chance. Set in stone.
+    const RESET_NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x7c1b5c0e_8f0f_4f6d_9a36_52d6a1f0c3e4);
+    DistinctId::new(uuid::Uuid::new_v5(&RESET_NAMESPACE, id.0.as_bytes()).to_string())
+        .expect("a UUID is an id")
+}
+
+/// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
+/// erased: then only what is left is compared.
+pub(crate) fn says_the_same(
+    operation: &Operation,
+    body: &Body,
+    item: Option<&[u8]>,
+    dictionaries: &Dictionaries,
+) -> bool {
+    let Some(recorded) = body.head() else { return false };
+    let find = |dictionary: &Dictionary, text: &str| dictionary.find(text);
+    let id_is = |id: &DistinctId, number: IdNo| find(&dictionaries.ids, id.as_str()) == Some(number.0);
+    let device_is = |device: &DeviceId, number: Option<DeviceNo>| {
+        number.is_some() && find(&dictionaries.devices, device.as_str()) == number.map(|number| number.0)
+    };
+    let who_is = |who: &Who| match who {
+        Who::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
+        Who::Device(device) => device_is(device, recorded.device),
+    };
+    let other_is = |source: &Option<Source>| match (source, body.other()) {
+        (None, Other::None) | (Some(Source::Unstorable), Other::Unstorable) => true,
+        (Some(Source::Id(id)), Other::Id(number)) => id_is(id, number),
+        _ => false,
+    };
+    let mut event_flags = Flags::default();
+    let request = match (&operation.request, body) {
+        (Request::Capture { who, event, .. }, Body::Capture(_, name, _)) => {
+            event_flags = event.as_ref().map_or(event_flags, |event| Flags::of_event(event.as_str()));
+            let found = event.as_ref().map(|event| find(&dictionaries.names, event.as_str()));
+            who_is(who) && found == name.map(|name| Some(name.0))
+        }
+        (Request::Identify { who, anonymous }, Body::Identify(..)) => who_is(who) && other_is(anonymous),
+        (Request::Alias { who, alias }, Body::Alias(..))
+        | (Request::Merge { who, alias }, Body::Merge(..)) => who_is(who) && other_is(alias),
+        (Request::Set { who }, Body::Set(..)) => who_is(who),
+        (Request::DeviceIdentify { device, user }, Body::Identify(..) | Body::Set(..) | Body::Switch(..)) => {
+            device_is(device, recorded.device) && id_is(user, recorded.id)
+        }
+        (Request::Reset { device, reset_device, new_id }, Body::Reset(_, fresh, _)) => {
+            device_is(device, recorded.device)
+                && *reset_device == fresh.is_some()
+                && new_id.as_ref().is_none_or(|id| id_is(id, recorded.id))
+        }
+        _ => false,
+    };
+    let off = recorded.flags.has(Flags::PROCESSING_OFF);
+    let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some(); // F8 decided then
+    if !request || !resolved && off != (operation.processing == Processing::Off) {
+        return false;
+    }
+    if head(operation, recorded.id, recorded.device, off, event_flags) != *recorded {
+        return false;
+    }
+    same_changes(operation, body, off, item, dictionaries)
+}
+
+fn same_changes(
+    operation: &Operation,
+    body: &Body,
+    off: bool,
+    item: Option<&[u8]>,
+    dictionaries: &Dictionaries,
+) -> bool {
+    let empty = Changes::default();
+    let Changes { set, set_once, unset } =
+        if off || matches!(body, Body::Reset(..)) { &empty } else { &operation.changes };
+    let kept = match &operation.request {
+        // Whether they were kept was the policy's choice then; if not, they cannot be compared.
+        Request::Capture { properties, .. }
+            if body.changes().iter().any(|change| change.verb == Verb::KEPT) =>
+        {
+            Some(properties)
+        }
+        _ => None,
+    };
+    let listed = set
+        .iter()
+        .map(|(key, value)| (key, Verb::SET, Some(value)))
+        .chain(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))))
+        .chain(unset.iter().map(|key| (key, Verb::UNSET, None)))
+        .chain(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
+    let numbered: Option<Vec<_>> = listed
+        .map(|(key, verb, value)| Some((KeyNo(dictionaries.keys.find(key.as_str())?), verb, value)))
+        .collect();
+    let Some(numbered) = numbered else { return false };
+    let (changes, bytes) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
+    let erased = item.is_none() && body.commitment().is_some();
+    changes == body.changes() && (erased || bytes == item.unwrap_or_default())
+}

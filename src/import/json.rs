@@ -1,0 +1,620 @@
+//! JSON as it was written: numbers by their text, no key twice, nothing built that nobody asked for.
+//!
+//! `serde_json` says whether a text is JSON at all ([`Json::read`]); everything below walks a text it has accepted, so
+//! it can meet surprises of meaning (a key twice, a number beyond 64 bits) but none of syntax.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::rejection::Rejection;
+use crate::id::PropertyKey;
+use crate::limits::MAX_VALUE_DEPTH;
+use crate::value::{Properties, Value, ValueError, without_nul};
+
+/// Deepest nesting an importer looks at. Stored values end at [`MAX_VALUE_DEPTH`]; the rest is envelope and properties
+/// that are not kept. Bounds every recursion here, whatever the input.
+const MAX_JSON_DEPTH: usize = 128;
+
+/// One JSON value: a text that `serde_json` accepted, without white space around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Json<'a>(&'a str);
+
+/// Why a text is no JSON.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It ends too early; more lines could complete it.
+    Truncated(Rejection),
+    /// Nothing could complete it.
+    Broken(Rejection),
+}
+
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Rejection {
+        match unread {
+            Unread::Truncated(rejection) | Unread::Broken(rejection) => rejection,
+        }
+    }
+}
+
+impl<'a> Json<'a> {
+    /// Takes a text that is one JSON value.
+    pub(super) fn read(text: &'a str) -> Result<Json<'a>, Unread> {
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(raw) => Ok(Json(raw.get())),
+            Err(error) => {
+                let message = error.to_string();
+                let what = message.split(" at line ").next().unwrap_or(&message).to_owned();
+                let rejection = Rejection::NotJson { what, column: error.column() };
+                Err(if error.is_eof() { Unread::Truncated(rejection) } else { Unread::Broken(rejection) })
+            }
+        }
+    }
+
+    /// Takes a part of an accepted text that [`place`] gave.
+    pub(super) fn part(text: &'a str) -> Json<'a> {
+        assert!(!text.is_empty(), "a part of an accepted text holds a value");
+        Json(text)
+    }
+
+    /// The text itself.
+    pub(super) fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// What kind of value it is, with its article, for messages.
+    pub(super) fn kind(self) -> &'static str {
+        match self.first() {
+            b'{' => "an object",
+            b'[' => "an array",
+            b'"' => "a string",
+            b't' | b'f' => "a boolean",
+            b'n' => "null",
+            _ => "a number",
+        }
+    }
+
+    fn first(self) -> u8 {
+        self.0.as_bytes()[0] // an accepted text is not empty
+    }
+
+    pub(super) fn is_null(self) -> bool {
+        self.first() == b'n'
+    }
+
+    pub(super) fn is_object(self) -> bool {
+        self.first() == b'{'
+    }
+
+    pub(super) fn is_array(self) -> bool {
+        self.first() == b'['
+    }
+
+    pub(super) fn is_string(self) -> bool {
+        self.first() == b'"'
+    }
+
+    pub(super) fn is_number(self) -> bool {
+        matches!(self.first(), b'-' | b'0'..=b'9')
+    }
+
+    pub(super) fn as_bool(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The string, unescaped; `None` when it is no string.
+    pub(super) fn as_str(self) -> Option<Result<Cow<'a, str>, Rejection>> {
+        self.is_string().then(|| unescape(self.0).map_err(|NoText { what }| Rejection::Text { what }))
+    }
+
+    /// The members of an object in the order written; U+0000 in keys has become U+FFFD (E4). `None`: no object.
+    ///
+    /// Keys that stand twice are for the caller to notice: it knows which keys it takes.
+    pub(super) fn members(self) -> Option<Members<'a>> {
+        self.is_object().then(|| Members { walk: Walk { text: self.0, at: 1 } })
+    }
+
+    /// The elements of an array; `None` when it is none.
+    pub(super) fn elements(self) -> Option<Elements<'a>> {
+        self.is_array().then(|| Elements { walk: Walk { text: self.0, at: 1 } })
+    }
+
+    /// The value of the property `key`, exactly, or an error (E4).
+    pub(super) fn value(self, key: &str) -> Result<Value, Rejection> {
+        Walk { text: self.0, at: 0 }.value(1, Care::Exact).map_err(|fault| match fault {
+            Fault::Value(source) => Rejection::Value { key: key.to_owned(), source },
+            Fault::Text(NoText { what }) => Rejection::Text { what },
+        })
+    }
+
+    /// Properties under [`PropertyKey`]s; `None` when it is no object.
+    pub(super) fn properties(self) -> Option<Result<Properties, Rejection>> {
+        let members = self.members()?;
+        Some(members.collect_properties())
+    }
+
+    /// The members of an object by key; no key may stand twice (E4). `None`: no object.
+    pub(super) fn object(self) -> Option<Result<Object<'a>, Rejection>> {
+        Some(self.members()?.collect::<Result<Vec<_>, _>>().and_then(Object::new))
+    }
+
+    /// The text without white space between its parts.
+    pub(super) fn compact(self) -> Cow<'a, str> {
+        if !self.is_object() && !self.is_array() {
+            return Cow::Borrowed(self.0);
+        }
+        let (mut quoted, mut escaped) = (false, false);
+        let mut kept = self.0.to_owned();
+        kept.retain(|c| {
+            (quoted, escaped) = match c {
+                _ if escaped => (quoted, false),
+                '\\' => (quoted, true),
+                '"' => (!quoted, false),
+                _ => (quoted, false),
+            };
+            quoted || !matches!(c, ' ' | '\t' | '\n' | '\r')
+        });
+        Cow::Owned(kept)
+    }
+
+    /// What JavaScript's `String()` makes of it, except that numbers keep their digits: to round an id would join
+    /// strangers.
+    pub(super) fn js_string(self) -> Result<Cow<'a, str>, Rejection> {
+        if let Some(text) = self.as_str() {
+            return text;
+        }
+        if self.is_object() {
+            return Ok(Cow::Borrowed("[object Object]"));
+        }
+        let Some(elements) = self.elements() else { return Ok(Cow::Borrowed(self.0)) };
+        self.audit()?; // bounds the recursion below
+        let joined: Result<Vec<_>, _> = elements
+            .map(|element| if element.is_null() { Ok(Cow::Borrowed("")) } else { element.js_string() })
+            .collect();
+        Ok(Cow::Owned(joined?.join(",")))
+    }
+
+    /// Whether JavaScript takes it for true.
+    pub(super) fn js_truthy(self) -> bool {
+        match self.0 {
+            "null" | "false" | "\"\"" => false,
+            number if self.is_number() => number.parse() != Ok(0.0_f64),
+            _ => true,
+        }
+    }
+
+    /// Checks what will not be stored: no key twice at any depth (E4), no nesting beyond every use.
+    pub(super) fn audit(self) -> Result<(), Rejection> {
+        if self.is_object() || self.is_array() {
+            self.loose().map(drop)
+        } else {
+            Ok(()) // a scalar has nothing to find
+        }
+    }
+
+    /// Appends bytes that are the same for two spellings of one value: keys sorted, numbers exact (G4).
+    pub(super) fn canonical(self, out: &mut Vec<u8>) -> Result<(), Rejection> {
+        self.loose()?.encode(out);
+        Ok(())
+    }
+
+    /// The value for comparing only: an unstorable number stays as its text, marked by a U+0000 no stored text can hold.
+    fn loose(self) -> Result<Value, Rejection> {
+        Walk { text: self.0, at: 0 }.value(1, Care::Loose).map_err(|fault| match fault {
+            Fault::Value(ValueError::DuplicateKey { key }) => Rejection::DuplicateKey { key },
+            Fault::Value(_) => Rejection::TooDeep { max: MAX_JSON_DEPTH }, // numbers are kept as text
+            Fault::Text(NoText { what }) => Rejection::Text { what },
+        })
+    }
+}
+
+/// The members of an object whose keys are all different.
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'a> Object<'a> {
+    fn new(members: Vec<(Cow<'a, str>, Json<'a>)>) -> Result<Object<'a>, Rejection> {
+        let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Rejection::DuplicateKey { key: pair[0].to_owned() }),
+            None => Ok(Object(members)),
+        }
+    }
+
+    /// The member `key`, even if it is null.
+    pub(super) fn get(&self, key: &str) -> Option<Json<'a>> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, json)| *json)
+    }
+
+    /// The member `key`, null counting as absent.
+    pub(super) fn some(&self, key: &str) -> Option<Json<'a>> {
+        self.get(key).filter(|json| !json.is_null())
+    }
+
+    /// Checks the members that nobody is going to look at.
+    pub(super) fn audit_all_but(&self, looked_at: &[&str]) -> Result<(), Rejection> {
+        self.iter().filter(|(key, _)| !looked_at.contains(key)).try_for_each(|(_, json)| json.audit())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        self.0.iter().map(|(key, json)| (key.as_ref(), *json))
+    }
+}
+
+/// Where a part stands in its document: lets a caller keep a place without keeping a borrow.
+pub(super) fn place(document: &str, part: Json<'_>) -> std::ops::Range<usize> {
+    let start = (part.0.as_ptr() as usize).saturating_sub(document.as_ptr() as usize);
+    start..start + part.0.len()
+}
+
+/// The members of an object.
+#[derive(Clone)]
+pub(super) struct Members<'a> {
+    walk: Walk<'a>,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Result<(Cow<'a, str>, Json<'a>), Rejection>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.walk.key()?;
+        let value = self.walk.skip();
+        Some(match unescape(key) {
+            Ok(key) => Ok((without_nul_in(key), value)),
+            Err(NoText { what }) => Err(Rejection::Text { what }),
+        })
+    }
+}
+
+impl Members<'_> {
+    fn collect_properties(self) -> Result<Properties, Rejection> {
+        let mut properties = Properties::new();
+        for member in self {
+            let (key, json) = member?;
+            insert_property(&mut properties, key, json)?;
+        }
+        Ok(properties)
+    }
+}
+
+/// Adds one property, whose key must be new.
+pub(super) fn insert_property(
+    properties: &mut Properties,
+    key: Cow<'_, str>,
+    json: Json<'_>,
+) -> Result<(), Rejection> {
+    let value = json.value(&key)?;
+    let key = property_key(key)?;
+    match properties.entry(key) {
+        std::collections::btree_map::Entry::Vacant(free) => {
+            free.insert(value);
+            Ok(())
+        }
+        std::collections::btree_map::Entry::Occupied(taken) => {
+            Err(Rejection::DuplicateKey { key: taken.key().to_string() })
+        }
+    }
+}
+
+/// The text as a property key.
+pub(super) fn property_key(key: Cow<'_, str>) -> Result<PropertyKey, Rejection> {
+    PropertyKey::new(key).map_err(|source| Rejection::Id { key: "a property key".into(), source })
+}
+
+/// The elements of an array.
+pub(super) struct Elements<'a> {
+    walk: Walk<'a>,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Json<'a>> {
+        self.walk.more(b']').then(|| self.walk.skip())
+    }
+}
+
+/// How exactly a value is wanted.
+#[derive(Clone, Copy, PartialEq)]
+enum Care {
+    /// To be stored.
+    Exact,
+    /// To be compared or thrown away.
+    Loose,
+}
+
+/// A place in a text that `serde_json` accepted. Behind its end stand zeros, so that no walk runs on.
+#[derive(Clone)]
+struct Walk<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn peek(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    /// Passes white space and the separators between members and elements.
+    fn gap(&mut self) {
+        while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r' | b',' | b':') {
+            self.at += 1;
+        }
+    }
+
+    /// Whether another element follows; passes `close` when none does.
+    fn more(&mut self, close: u8) -> bool {
+        self.gap();
+        let byte = self.peek();
+        if byte == close {
+            self.at += 1;
+        }
+        byte != close && byte != 0
+    }
+
+    /// The next key of an object, with its quotes.
+    fn key(&mut self) -> Option<&'a str> {
+        self.more(b'}').then(|| {
+            let key = self.string();
+            self.gap();
+            key
+        })
+    }
+
+    /// The string that starts here, with its quotes.
+    fn string(&mut self) -> &'a str {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        self.at += 1;
+        while let Some(&byte) = bytes.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    break;
+                }
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        &self.text[start..self.at]
+    }
+
+    /// The number or literal that starts here.
+    fn scalar(&mut self) -> &'a str {
+        let start = self.at;
+        while !matches!(self.peek(), b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | 0) {
+            self.at += 1;
+        }
+        &self.text[start..self.at]
+    }
+
+    /// The value that starts here, unread. Counts brackets, so its cost has nothing to do with depth.
+    fn skip(&mut self) -> Json<'a> {
+        let start = self.at;
+        let mut open = 0_usize;
+        loop {
+            match self.peek() {
+                b'"' => {
+                    self.string();
+                }
+                b'{' | b'[' => {
+                    open += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    open = open.saturating_sub(1);
+                    self.at += 1;
+                }
+                0 => break,
+                _ if open == 0 => {
+                    self.scalar();
+                }
+                _ => {
+                    self.at += 1;
+                    continue;
+                }
+            }
+            if open == 0 {
+                break;
+            }
+        }
+        Json(&self.text[start..self.at])
+    }
+
+    fn value(&mut self, depth: usize, care: Care) -> Result<Value, Fault> {
+        let max = if care == Care::Exact { MAX_VALUE_DEPTH } else { MAX_JSON_DEPTH };
+        if depth > max {
+            return Err(ValueError::TooDeep.into());
+        }
+        self.gap();
+        Ok(match self.peek() {
+            b'"' => Value::text(unescape(self.string())?),
+            b'{' => {
+                self.at += 1;
+                let mut entries = BTreeMap::new();
+                while let Some(key) = self.key() {
+                    let key = without_nul(unescape(key)?.into_owned());
+                    let value = self.value(depth + 1, care)?;
+                    if entries.contains_key(&key) {
+                        return Err(ValueError::DuplicateKey { key }.into());
+                    }
+                    entries.insert(key, value);
+                }
+                Value::Map(entries)
+            }
+            b'[' => {
+                self.at += 1;
+                let mut items = Vec::new();
+                while self.more(b']') {
+                    items.push(self.value(depth + 1, care)?);
+                }
+                Value::List(items)
+            }
+            _ => match self.scalar() {
+                "null" => Value::Null,
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                number => match Value::number(number) {
+                    Err(_) if care == Care::Loose => Value::Text(format!("\0{number}")),
+                    exact => exact?,
+                },
+            },
+        })
+    }
+}
+
+/// Why a value cannot be read.
+#[derive(Debug, PartialEq)]
+enum Fault {
+    Value(ValueError),
+    Text(NoText),
+}
+
+/// An escape that stands for no Unicode scalar value: half of a surrogate pair.
+#[derive(Debug, PartialEq)]
+struct NoText {
+    what: String,
+}
+
+impl From<ValueError> for Fault {
+    fn from(error: ValueError) -> Fault {
+        Fault::Value(error)
+    }
+}
+
+impl From<NoText> for Fault {
+    fn from(error: NoText) -> Fault {
+        Fault::Text(error)
+    }
+}
+
+/// The text of a quoted string.
+fn unescape(quoted: &str) -> Result<Cow<'_, str>, NoText> {
+    let inner = &quoted[1..quoted.len() - 1]; // an accepted string has both its quotes
+    if !inner.contains('\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    match serde_json::from_str(quoted) {
+        Ok(text) => Ok(Cow::Owned(text)),
+        Err(error) => {
+            let message = error.to_string();
+            Err(NoText { what: message.split(" at line ").next().unwrap_or(&message).to_owned() })
+        }
+    }
+}
+
+/// U+0000 becomes U+FFFD (E4), most texts staying borrowed.
+fn without_nul_in(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(without_nul(text.into_owned())) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json<'_> {
+        Json::read(text).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_read_from_their_text_e4() {
+        assert_eq!(json("18446744073709551615").value("k"), Ok(Value::UInt(u64::MAX)));
+        assert_ne!(json("1").value("k"), json("1.0").value("k"));
+        assert_ne!(json("-0.0").value("k"), json("0.0").value("k"));
+        for huge in
+            ["18446744073709551616", "-9223372036854775809", "1e400", "[1,{\"a\":99999999999999999999}]"]
+        {
+            assert!(matches!(json(huge).value("k"), Err(Rejection::Value { .. })), "{huge}");
+        }
+    }
+
+    #[test]
+    fn a_key_twice_is_seen_at_any_depth_e4() {
+        for twice in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"x":[{"b":{"a":1,"a":2}}]}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"a\u0000":1,"a\ufffd":2}"#,
+        ] {
+            assert!(json(twice).value("k").is_err(), "{twice}");
+            assert!(matches!(json(twice).audit(), Err(Rejection::DuplicateKey { .. })), "{twice}");
+        }
+        assert_eq!(json(r#"[{"a":1},{"a":1}]"#).audit(), Ok(()));
+    }
+
+    #[test]
+    fn depth_is_bounded_wherever_it_is_looked_at() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(json(&nested(MAX_VALUE_DEPTH)).value("k").is_ok());
+        assert!(json(&nested(MAX_VALUE_DEPTH + 1)).value("k").is_err());
+        assert_eq!(json(&nested(MAX_JSON_DEPTH)).audit(), Ok(()));
+        let deep = nested(100_000);
+        assert_eq!(json(&deep).audit(), Err(Rejection::TooDeep { max: MAX_JSON_DEPTH }));
+        assert!(json(&deep).elements().unwrap().next().is_some());
+    }
+
+    #[test]
+    fn two_spellings_of_one_value_have_one_canonical_form_g4() {
+        let bytes = |text: &str| {
+            let mut out = Vec::new();
+            json(text).canonical(&mut out).unwrap();
+            out
+        };
+        assert_eq!(bytes(r#"{"a":"x","b":[1, 2.50]}"#), bytes(r#" { "b" : [1,2.5e0], "a":"\u0078" } "#));
+        assert_ne!(bytes(r#"{"a":1}"#), bytes(r#"{"a":1.0}"#));
+        assert_ne!(bytes(r#"{"a":99999999999999999999}"#), bytes(r#"{"a":"99999999999999999999"}"#));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_text() {
+        assert!(matches!(json(r#""\ud83d""#).as_str(), Some(Err(Rejection::Text { .. }))));
+        assert!(matches!(json(r#"{"a":"\ud83d"}"#).value("k"), Err(Rejection::Text { .. })));
+        assert!(matches!(
+            json(r#"{"\ud83d":1}"#).members().unwrap().next(),
+            Some(Err(Rejection::Text { .. }))
+        ));
+    }
+
+    proptest::proptest! {
+        /// The second opinion: what we read is what `serde_json` reads.
+        #[test]
+        fn values_are_those_of_serde_json(text in r#"[\[\]{}",:a1. \\u0-]{0,24}"#) {
+            if let Ok(read) = Json::read(&text) {
+                let theirs: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                if let (Ok(ours), false) = (read.value("k"), text.contains('\\')) {
+                    proptest::prop_assert_eq!(serde_json::to_value(&ours).unwrap(), theirs);
+                }
+            }
+        }
+
+        /// Any value, printed and spaced out, comes back whole.
+        #[test]
+        fn printed_values_come_back(value in value()) {
+            let text = serde_json::to_string_pretty(&value).unwrap();
+            proptest::prop_assert_eq!(json(&text).value("k"), Ok(value));
+        }
+    }
+
+    fn value() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<u64>().prop_map(Value::uint),
+            (-1e9..1e9_f64).prop_map(Value::Float),
+            ".*".prop_map(Value::text),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
+                proptest::collection::btree_map(".*".prop_map(without_nul), inner, 0..6).prop_map(Value::Map),
+            ]
+        })
+    }
+}

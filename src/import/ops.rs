@@ -1,0 +1,329 @@
+//! The `ops` format: one operation a line, in the ledger's own words (`docs/cli.md`).
+//!
+//! Strict, because we wrote it: every key is known, every type is right, or the line is rejected.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::Options;
+use super::json::{Json, insert_property, property_key};
+use super::lift;
+use super::rejection::{Rejection, excerpt};
+use crate::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
+use crate::operation::{Changes, Operation, Processing, Request, Source, Who};
+use crate::time::Timestamp;
+use crate::value::Properties;
+
+/// The members of an operation's object, none of them read yet.
+#[derive(Default)]
+pub(super) struct Line<'a> {
+    op: Option<Json<'a>>,
+    ts: Option<Json<'a>>,
+    event_id: Option<Json<'a>>,
+    event: Option<Json<'a>>,
+    distinct_id: Option<Json<'a>>,
+    device_id: Option<Json<'a>>,
+    anon_distinct_id: Option<Json<'a>>,
+    alias: Option<Json<'a>>,
+    properties: Option<Json<'a>>,
+    set: Option<Json<'a>>,
+    set_once: Option<Json<'a>>,
+    top_level_set: Option<Json<'a>>,
+    top_level_set_once: Option<Json<'a>>,
+    unset: Option<Json<'a>>,
+    process_person_profile: Option<Json<'a>>,
+    reset_device: Option<Json<'a>>,
+    new_id: Option<Json<'a>>,
+    /// The first key that is none of these.
+    unknown: Option<Cow<'a, str>>,
+    /// The first of these keys that stands twice.
+    twice: Option<&'static str>,
+}
+
+/// What an operation's line may hold beside `op`, `ts` and `event_id`.
+#[derive(Clone, Copy, PartialEq)]
+enum Verb {
+    Capture,
+    Identify,
+    Alias,
+    Merge,
+    Set,
+    Reset,
+}
+
+impl Verb {
+    fn named(name: &str) -> Option<Verb> {
+        Some(match name {
+            "capture" => Verb::Capture,
+            "identify" => Verb::Identify,
+            "alias" => Verb::Alias,
+            "merge_dangerously" => Verb::Merge,
+            "set" => Verb::Set,
+            "reset" => Verb::Reset,
+            _ => return None,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Capture => "capture",
+            Verb::Identify => "identify",
+            Verb::Alias => "alias",
+            Verb::Merge => "merge_dangerously",
+            Verb::Set => "set",
+            Verb::Reset => "reset",
+        }
+    }
+}
+
+macro_rules! slots {
+    ($line:ident, $key:ident, $json:ident: $($slot:ident)*) => {
+        match $key.as_ref() {
+            $(stringify!($slot) => {
+                if $line.$slot.replace($json).is_some() {
+                    $line.twice.get_or_insert(stringify!($slot));
+                }
+            })*
+            _ => {
+                $line.unknown.get_or_insert($key);
+            }
+        }
+    };
+}
+
+impl<'a> Line<'a> {
+    /// Sorts an object's members; `None` when it is no object.
+    pub(super) fn sort(object: Json<'a>) -> Option<Result<Line<'a>, Rejection>> {
+        let mut line = Line::default();
+        for member in object.members()? {
+            let (key, json) = match member {
+                Ok(member) => member,
+                Err(rejection) => return Some(Err(rejection)),
+            };
+            slots!(line, key, json: op ts event_id event distinct_id device_id anon_distinct_id alias properties set
+                set_once top_level_set top_level_set_once unset process_person_profile reset_device new_id);
+        }
+        Some(Ok(line))
+    }
+
+    /// Whether it names an operation, known or not.
+    pub(super) fn is_operation(&self) -> bool {
+        self.op.is_some_and(Json::is_string)
+    }
+
+    /// The operation; without an id when the line gives none.
+    pub(super) fn operation(&self, options: &Options) -> Result<Operation, Rejection> {
+        if let Some(key) = self.twice {
+            return Err(Rejection::DuplicateKey { key: key.to_owned() });
+        }
+        let op = string("op", self.op.ok_or(Rejection::Missing { key: "op" })?)?;
+        let verb = Verb::named(&op).ok_or_else(|| Rejection::UnknownOperation { found: excerpt(&op) })?;
+        self.check_keys(verb)?;
+        let time = self.ts.ok_or(Rejection::Missing { key: "ts" })?;
+        let time = string("ts", time)?.parse().map_err(|source| Rejection::Time { key: "ts", source })?;
+        let mut operation = Operation::new(time, self.request(verb)?);
+        operation.id = self.event_id.map(|json| uuid("event_id", json)).transpose()?;
+        operation.processing = self.process_person_profile.map_or(Processing::Unsaid, processing);
+        operation.changes = self.changes()?;
+        if let Some(json) = self.properties {
+            let properties = properties("properties", json)?;
+            if options.lift {
+                let name = match &operation.request {
+                    Request::Capture { event: Some(event), .. } => event.as_str(),
+                    _ => "",
+                };
+                lift::lift(name, &properties, &mut operation.changes);
+            }
+            if let (true, Request::Capture { properties: kept, .. }) =
+                (options.keep_event_properties, &mut operation.request)
+            {
+                *kept = properties;
+            }
+        }
+        if operation.processing == Processing::Off {
+            operation.changes = Changes::default(); // C1, C7
+        }
+        Ok(operation)
+    }
+
+    /// Refuses keys that the operation does not have: a typing error must not pass for an option.
+    fn check_keys(&self, verb: Verb) -> Result<(), Rejection> {
+        let foreign = |key: &str| Rejection::UnknownKey { op: verb.name(), key: excerpt(key) };
+        if let Some(key) = &self.unknown {
+            return Err(foreign(key));
+        }
+        let changes = verb != Verb::Reset;
+        for (slot, key, allowed) in [
+            (self.event, "event", verb == Verb::Capture),
+            (self.properties, "properties", verb == Verb::Capture),
+            (self.distinct_id, "distinct_id", verb != Verb::Reset),
+            (self.anon_distinct_id, "anon_distinct_id", verb == Verb::Identify),
+            (self.alias, "alias", matches!(verb, Verb::Alias | Verb::Merge)),
+            (self.set, "set", changes),
+            (self.set_once, "set_once", changes),
+            (self.top_level_set, "top_level_set", changes),
+            (self.top_level_set_once, "top_level_set_once", changes),
+            (self.unset, "unset", changes),
+            (self.process_person_profile, "process_person_profile", changes),
+            (self.reset_device, "reset_device", verb == Verb::Reset),
+            (self.new_id, "new_id", verb == Verb::Reset),
+        ] {
+            if slot.is_some() && !allowed {
+                return Err(foreign(key));
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self, verb: Verb) -> Result<Request, Rejection> {
+        Ok(match verb {
+            Verb::Capture => Request::Capture {
+                who: self.who(verb)?,
+                event: self.event.map(|json| name("event", json, EventName::new)).transpose()?,
+                properties: Properties::new(),
+            },
+            Verb::Identify => self.identify()?,
+            Verb::Alias => Request::Alias { who: self.who(verb)?, alias: self.alias()? },
+            Verb::Merge => Request::Merge { who: self.who(verb)?, alias: self.alias()? },
+            Verb::Set => Request::Set { who: self.who(verb)? },
+            Verb::Reset => Request::Reset {
+                device: self.device()?,
+                reset_device: self.reset_device.map_or(Ok(false), |json| boolean("reset_device", json))?,
+                new_id: self.new_id.map(|json| name("new_id", json, DistinctId::new)).transpose()?,
+            },
+        })
+    }
+
+    /// With a device and an id, the device says who uses it (F3).
+    fn identify(&self) -> Result<Request, Rejection> {
+        let op = Verb::Identify.name();
+        if let (Some(_), Some(user)) = (self.device_id, self.distinct_id) {
+            if self.anon_distinct_id.is_some() {
+                return Err(Rejection::Conflicting { op, first: "device_id", second: "anon_distinct_id" });
+            }
+            let user = name("distinct_id", user, DistinctId::new)?;
+            return Ok(Request::DeviceIdentify { device: self.device()?, user });
+        }
+        let anonymous = match self.anon_distinct_id {
+            None => None,
+            Some(json) if json.is_null() => Some(Source::new("null")), // as String(null) in JavaScript
+            Some(json) => Some(Source::new(&string("anon_distinct_id", json)?)),
+        };
+        Ok(Request::Identify { who: self.who(Verb::Identify)?, anonymous })
+    }
+
+    fn who(&self, verb: Verb) -> Result<Who, Rejection> {
+        match (self.distinct_id, self.device_id) {
+            (Some(_), Some(_)) => {
+                Err(Rejection::Conflicting { op: verb.name(), first: "distinct_id", second: "device_id" })
+            }
+            (Some(id), None) => Ok(Who::Id(name("distinct_id", id, DistinctId::new)?)),
+            (None, Some(_)) => Ok(Who::Device(self.device()?)),
+            (None, None) => Err(Rejection::Missing { key: "distinct_id" }),
+        }
+    }
+
+    fn device(&self) -> Result<DeviceId, Rejection> {
+        name("device_id", self.device_id.ok_or(Rejection::Missing { key: "device_id" })?, DeviceId::new)
+    }
+
+    /// S; an empty alias is none (C3).
+    fn alias(&self) -> Result<Option<Source>, Rejection> {
+        let alias = string("alias", self.alias.ok_or(Rejection::Missing { key: "alias" })?)?;
+        Ok((!alias.is_empty()).then(|| Source::new(&alias)))
+    }
+
+    fn changes(&self) -> Result<Changes, Rejection> {
+        Ok(Changes {
+            set: layered([("set", self.set), ("top_level_set", self.top_level_set)])?,
+            set_once: layered([
+                ("set_once", self.set_once),
+                ("top_level_set_once", self.top_level_set_once),
+            ])?,
+            unset: self.unset.map_or_else(|| Ok(BTreeSet::new()), unset)?,
+        })
+    }
+}
+
+/// One layer of properties over the other: the later wins.
+fn layered(layers: [(&'static str, Option<Json<'_>>); 2]) -> Result<Properties, Rejection> {
+    let mut merged = Properties::new();
+    for (key, json) in layers {
+        if let Some(json) = json {
+            let mut layer = properties(key, json)?;
+            if merged.is_empty() {
+                merged = layer;
+            } else {
+                merged.append(&mut layer);
+            }
+        }
+    }
+    Ok(merged)
+}
+
+fn properties(key: &'static str, json: Json<'_>) -> Result<Properties, Rejection> {
+    json.properties().unwrap_or_else(|| Err(wrong(key, json, "an object")))
+}
+
+/// The keys to remove: strings of an array, or the keys of an object.
+fn unset(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
+    const EXPECTED: &str = "an array of strings or an object";
+    if let Some(elements) = json.elements() {
+        return elements
+            .map(|element| match element.as_str() {
+                Some(key) => property_key(key?),
+                None => Err(wrong("unset", element, EXPECTED)),
+            })
+            .collect();
+    }
+    let mut values = Properties::new();
+    for member in json.members().ok_or_else(|| wrong("unset", json, EXPECTED))? {
+        let (key, value) = member?;
+        insert_property(&mut values, key, value)?;
+    }
+    Ok(values.into_keys().collect())
+}
+
+/// Whether a person profile is wanted; anything but a boolean is noticed (`Processing::Invalid`).
+pub(super) fn processing(json: Json<'_>) -> Processing {
+    match json.as_bool() {
+        Some(true) => Processing::On,
+        Some(false) => Processing::Off,
+        None => Processing::Invalid,
+    }
+}
+
+pub(super) fn wrong(key: &'static str, json: Json<'_>, expected: &'static str) -> Rejection {
+    Rejection::WrongType { key, found: json.kind(), expected }
+}
+
+pub(super) fn string<'a>(key: &'static str, json: Json<'a>) -> Result<Cow<'a, str>, Rejection> {
+    json.as_str().unwrap_or_else(|| Err(wrong(key, json, "a string")))
+}
+
+fn boolean(key: &'static str, json: Json<'_>) -> Result<bool, Rejection> {
+    json.as_bool().ok_or_else(|| wrong(key, json, "a boolean"))
+}
+
+fn name<'a, T>(
+    key: &'static str,
+    json: Json<'a>,
+    new: impl FnOnce(Cow<'a, str>) -> Result<T, IdError>,
+) -> Result<T, Rejection> {
+    new(string(key, json)?).map_err(|source| Rejection::Id { key, source })
+}
+
+pub(super) fn uuid(key: &'static str, json: Json<'_>) -> Result<OperationId, Rejection> {
+    let text = string(key, json)?;
+    match Uuid::try_parse(&text) {
+        Ok(id) => Ok(OperationId(id)),
+        Err(_) => Err(Rejection::EventId { key, found: excerpt(&text) }),
+    }
+}
+
+/// A time in a string.
+pub(super) fn time(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejection> {
+    string(key, json)?.parse().map_err(|source| Rejection::Time { key, source })
+}

@@ -1,0 +1,191 @@
+//! Ways in which an importer says no: to one event ([`Rejection`]) or to the whole input ([`ImportError`]).
+
+use std::io;
+
+use super::MAX_DOCUMENT_BYTES;
+use crate::id::IdError;
+use crate::operation::OperationError;
+use crate::time::TimestampError;
+use crate::value::ValueError;
+
+/// Why one line, document or event is not imported. Everything around it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A line, or the body encoded in it, is no UTF-8.
+    #[error("byte {at} is no UTF-8; expected UTF-8 text")]
+    NotUtf8 {
+        /// Offset of the first bad byte in the line or body.
+        at: usize,
+    },
+    /// A text is no JSON.
+    #[error("not JSON at column {column}: {what}; expected one JSON document")]
+    NotJson {
+        /// What the JSON reader says.
+        what: String,
+        /// Where it says so: a column of the text's last line looked at, 1-based.
+        column: usize,
+    },
+    /// A line, or a document over several lines, is too large.
+    #[error("the document has more than {MAX_DOCUMENT_BYTES} bytes; expected smaller documents, one a line")]
+    TooLarge,
+    /// Nested deeper than anything an importer looks at.
+    #[error("the document is nested deeper than {max}")]
+    TooDeep {
+        /// The bound.
+        max: usize,
+    },
+    /// A document or an element of a batch is no object.
+    #[error("found {found}; expected an object: an operation or an event")]
+    NotAnEvent {
+        /// What was found.
+        found: &'static str,
+    },
+    /// An object that no format claims.
+    #[error(
+        "the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"
+    )]
+    UnknownShape,
+    /// An `op` that does not exist.
+    #[error(
+        "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set or reset"
+    )]
+    UnknownOperation {
+        /// The `op` found, at most 64 characters of it.
+        found: String,
+    },
+    /// A key that the operation does not have.
+    #[error("unknown key `{key}` in `{op}`")]
+    UnknownKey {
+        /// The operation.
+        op: &'static str,
+        /// The key, at most 64 characters of it.
+        key: String,
+    },
+    /// Two keys that cannot stand together.
+    #[error("`{first}` and `{second}` stand together in `{op}`; expected one of them")]
+    Conflicting {
+        /// The operation.
+        op: &'static str,
+        /// One key.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A key that must be there is not.
+    #[error("`{key}` is missing")]
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// An event without any time, and no time of receipt known.
+    #[error("the event has no time; expected `timestamp`, or a recorded time of receipt")]
+    MissingTime,
+    /// A value of the wrong type.
+    #[error("`{key}` is {found}; expected {expected}")]
+    WrongType {
+        /// Whose value.
+        key: &'static str,
+        /// What was found.
+        found: &'static str,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// A string with half a surrogate pair in it.
+    #[error("a string is no Unicode text: {what}")]
+    Text {
+        /// What the JSON reader says.
+        what: String,
+    },
+    /// One JSON object names a key twice.
+    #[error("key `{key}` stands twice in one object")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// A text that cannot be an id or a name.
+    #[error("`{key}`: {source}")]
+    Id {
+        /// Whose text.
+        key: &'static str,
+        /// What is wrong with it.
+        source: IdError,
+    },
+    /// An event id that is no UUID.
+    #[error("`{key}` is `{found}`; expected a UUID")]
+    EventId {
+        /// Which key.
+        key: &'static str,
+        /// What was found, at most 64 characters of it.
+        found: String,
+    },
+    /// A time that cannot be read.
+    #[error("`{key}`: {source}")]
+    Time {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it.
+        source: TimestampError,
+    },
+    /// A time that the correction of the sender's clock moves out of the calendar.
+    #[error("the event's time, its sender's clock corrected, lies outside the years 0001 to 9999")]
+    TimeOutOfRange,
+    /// A property value that cannot be stored.
+    #[error("property `{key}`: {source}")]
+    Value {
+        /// Whose value.
+        key: String,
+        /// What is wrong with it.
+        source: ValueError,
+    },
+    /// The operation crosses a bound.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+    /// A request body or form that says it is base64 and is not.
+    #[error("the body is no base64: {source}")]
+    NotBase64 {
+        /// What is wrong with it.
+        source: base64::DecodeError,
+    },
+    /// A compressed request body that cannot be decompressed.
+    #[error("the body is damaged gzip: {what}")]
+    NotGzip {
+        /// What the decompressor says.
+        what: String,
+    },
+    /// A compression that this version does not read.
+    #[error("the body is compressed as `{found}`; expected base64 or gzip")]
+    UnknownCompression {
+        /// The name given.
+        found: String,
+    },
+}
+
+/// Why an input cannot be read any further. What was read before it stays imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// Reading failed.
+    #[error("reading failed after line {line}: {source}")]
+    Read {
+        /// Lines read before.
+        line: u64,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The input is gzip and damaged, or cut off.
+    #[error("damaged gzip after line {line}, near byte {byte} of the input: {source}")]
+    Gzip {
+        /// Lines read before.
+        line: u64,
+        /// Compressed bytes read before.
+        byte: u64,
+        /// What the decompressor says.
+        source: io::Error,
+    },
+}
+
+/// At most 64 characters of a text, for a message.
+pub(super) fn excerpt(text: &str) -> String {
+    text.chars().take(64).collect()
+}

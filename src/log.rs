@@ -1,0 +1,426 @@
+//! The log on a disk: its segments in order, a walk through all frames, and a look at one record.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use crate::chain::{Chain, ChainError, Checkpoint, LedgerId, item_parts};
+use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
+use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
+use crate::id::Seq;
+use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
+use crate::record::{Item, Record};
+use crate::replay::{Replay, Step};
+use crate::storage::Storage;
+
+/// Read from the disk at a time.
+const READ_BYTES: usize = 1 << 20;
+/// How much log lies between two places from which one record can be found again.
+const MARK_BYTES: u64 = 64 * 1_024;
+
+/// The first fault of a log: where it is and what was found.
+#[derive(Debug, thiserror::Error)]
+#[error("{file} at byte {offset}, after {records} good records: {kind}")]
+pub struct Fault {
+    /// The file, as the ledger names it.
+    pub file: String,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// How many records before it are good.
+    pub records: u64,
+    /// What is wrong.
+    #[source]
+    pub kind: FaultKind,
+}
+
+/// What is wrong at a place in the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The frame there is no frame, or not the one that belongs there.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The segment's header is damaged or cut.
+    #[error("the segment's header is damaged")]
+    SegmentHeader,
+    /// The segment belongs to another ledger.
+    #[error("the segment belongs to ledger {found}; expected {expected}")]
+    ForeignSegment {
+        /// Whose it is.
+        found: LedgerId,
+        /// Whose it should be.
+        expected: LedgerId,
+    },
+    /// The segment does not follow what is before it.
+    #[error(
+        "the segment continues a log of {found} records; expected {expected}: a segment is missing or in the wrong place"
+    )]
+    WrongSegment {
+        /// The first record the segment announces.
+        found: u64,
+        /// The record due.
+        expected: u64,
+    },
+    /// The segment follows another history.
+    #[error("the segment does not follow the frame before it: the log was spliced")]
+    Spliced,
+    /// The log does not pass through a head that somebody saw.
+    #[error("another history: {expected} was seen, and no frame here ends with it")]
+    Forked {
+        /// The head that was seen.
+        expected: Checkpoint,
+    },
+    /// A text is damaged or defined twice; no writer does that.
+    #[error("record {seq} defines a text that is not valid, or that has a number already")]
+    Text {
+        /// The defining record.
+        seq: u64,
+    },
+    /// There is no log at all.
+    #[error("there is no segment; expected at least log/00000000000000000000.seg")]
+    NoSegment,
+    /// The disk failed. That is never taken for the end of the log.
+    #[error("reading failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// One segment file.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) len: u64,
+}
+
+/// A place from which to find the records that follow it.
+#[derive(Clone, Debug)]
+struct Mark {
+    before: Chain,
+    segment: u32,
+    offset: u64,
+}
+
+fn mark(marks: &mut Vec<Mark>, before: &Chain, segment: usize, offset: u64) {
+    let segment = segment as u32; // at most MAX_SEGMENTS
+    let near = |mark: &Mark| mark.segment == segment && offset < mark.offset + MARK_BYTES;
+    if !marks.last().is_some_and(near) {
+        marks.push(Mark { before: before.clone(), segment, offset });
+    }
+}
+
+/// How to walk.
+pub(crate) struct Walk<'a> {
+    /// Whether payload items are checked against their commitments.
+    pub(crate) commitments: bool,
+    /// Stop after so many records.
+    pub(crate) upto: Option<u64>,
+    /// Heads that somebody saw: the log must pass through them.
+    pub(crate) witnesses: &'a [Checkpoint],
+    /// Called with the bytes read so far.
+    pub(crate) progress: &'a mut dyn FnMut(u64),
+}
+
+/// The segments of a ledger.
+#[derive(Debug)]
+pub(crate) struct Log {
+    storage: Arc<dyn Storage>,
+    segments: Vec<Segment>,
+    marks: Vec<Mark>,
+    /// The frame read last: neighbours are read together.
+    window: Mutex<Option<Arc<Window>>>,
+}
+
+/// One frame's records and payload, verified again as they were read.
+#[derive(Debug)]
+pub(crate) struct Window {
+    records: Vec<Record>,
+    payload: Vec<u8>,
+}
+
+impl Window {
+    pub(crate) fn record(&self, seq: u64) -> Option<&Record> {
+        let first = self.records.first()?.seq().0;
+        self.records.get(usize::try_from(seq.checked_sub(first)?).ok()?)
+    }
+
+    /// The bytes of a record's payload item; `None` if it has none or it was erased.
+    pub(crate) fn item(&self, record: &Record) -> Option<&[u8]> {
+        match record.item() {
+            Item::Present { at, len } => Some(item_parts(&self.payload, at, len).1),
+            Item::None | Item::Absent => None,
+        }
+    }
+}
+
+impl Log {
+    /// The log whose segments lie in `storage`.
+    pub(crate) fn new(storage: Arc<dyn Storage>) -> io::Result<Log> {
+        let mut firsts: Vec<u64> = storage.list(LOG)?.iter().filter_map(|name| first_seq_of(name)).collect();
+        firsts.sort_unstable();
+        if firsts.len() > MAX_SEGMENTS {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("more than {MAX_SEGMENTS} segments"),
+            ));
+        }
+        let segment = |first| {
+            let name = segment_name(first);
+            Ok(Segment { len: storage.len(&name)?.unwrap_or(0), name })
+        };
+        let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
+        Ok(Log { storage, segments, marks: Vec::new(), window: Mutex::new(None) })
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(crate) fn segments_mut(&mut self) -> &mut Vec<Segment> {
+        &mut self.segments
+    }
+
+    /// Bytes of all segments together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.len).sum()
+    }
+
+    /// Bytes held by the index from numbers to places.
+    pub(crate) fn memory(&self) -> usize {
+        self.marks.capacity() * size_of::<Mark>()
+    }
+
+    /// Remembers that the frame after `before` begins here, if the last such place is far enough away.
+    pub(crate) fn mark(&mut self, before: &Chain, segment: usize, offset: u64) {
+        mark(&mut self.marks, before, segment, offset);
+    }
+
+    /// Walks through the log from its beginning and keeps marks on the way; see [`Log::walk`].
+    pub(crate) fn open(
+        &mut self,
+        replay: &mut Replay,
+        walk: Walk<'_>,
+        each: impl FnMut(Step<'_>),
+    ) -> Result<(), Fault> {
+        let mut marks = Vec::new();
+        let walked = self.walk_marking(replay, walk, each, &mut |before, segment, offset| {
+            mark(&mut marks, before, segment, offset);
+        });
+        self.marks = marks;
+        walked
+    }
+
+    /// Walks through the log from its beginning: each frame is checked and folded, each record shown to `each`.
+    ///
+    /// Stops where `walk` says, at the end, or at the first fault, which is given with where it is.
+    pub(crate) fn walk(
+        &self,
+        replay: &mut Replay,
+        walk: Walk<'_>,
+        each: impl FnMut(Step<'_>),
+    ) -> Result<(), Fault> {
+        self.walk_marking(replay, walk, each, &mut |_, _, _| {})
+    }
+
+    fn walk_marking(
+        &self,
+        replay: &mut Replay,
+        walk: Walk<'_>,
+        mut each: impl FnMut(Step<'_>),
+        at_frame: &mut dyn FnMut(&Chain, usize, u64),
+    ) -> Result<(), Fault> {
+        let Walk { commitments, upto, witnesses, progress } = walk;
+        if self.segments.is_empty() {
+            let kind = FaultKind::NoSegment;
+            return Err(Fault { file: LOG.to_owned(), offset: 0, records: 0, kind });
+        }
+        let mut done = 0;
+        for (index, Segment { name, len }) in self.segments.iter().enumerate() {
+            let mut reader = SegmentReader::new(&*self.storage, name);
+            let fault = |replay: &Replay, offset, kind| {
+                let records = replay.chain().next_seq();
+                Err(Fault { file: name.clone(), offset, records, kind })
+            };
+            if upto.is_some_and(|upto| replay.chain().next_seq() >= upto) {
+                return Ok(());
+            }
+            if let Err(kind) = reader.header(replay.chain()) {
+                return fault(replay, 0, kind);
+            }
+            loop {
+                if upto.is_some_and(|upto| replay.chain().next_seq() >= upto) {
+                    return Ok(());
+                }
+                let offset = reader.offset();
+                let bytes = match reader.frame() {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => break,
+                    Err(kind) => return fault(replay, offset, kind),
+                };
+                at_frame(replay.chain(), index, offset);
+                let before = replay.chain().next_seq();
+                match replay.frame(bytes, commitments, &mut each) {
+                    Ok(taken) => reader.advance(taken),
+                    Err(error) => return fault(replay, offset, error.into()),
+                }
+                let here = replay.chain().checkpoint();
+                for expected in witnesses {
+                    // A witness that speaks of a place inside this frame, or of another frame here, saw another history.
+                    let passed = before < expected.records && expected.records <= here.records;
+                    if passed && *expected != here {
+                        return fault(replay, offset, FaultKind::Forked { expected: *expected });
+                    }
+                }
+                progress(done + reader.offset());
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on, and its items.
+    pub(crate) fn window(&self, seq: Seq) -> Result<Arc<Window>, Fault> {
+        let mut cached = self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(window) = cached.as_ref().filter(|window| window.record(seq.0).is_some()) {
+            return Ok(Arc::clone(window));
+        }
+        let window = Arc::new(self.read_window(seq)?);
+        *cached = Some(Arc::clone(&window));
+        Ok(window)
+    }
+
+    fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
+        let at = self.marks.partition_point(|mark| mark.before.next_seq() <= seq.0);
+        let mark = &self.marks[at.checked_sub(1).expect("the first mark stands before record 0")];
+        let mut chain = mark.before.clone();
+        let name = &self.segments[mark.segment as usize].name;
+        let mut reader = SegmentReader::at(&*self.storage, name, mark.offset);
+        let mut records = Vec::new();
+        loop {
+            let offset = reader.offset();
+            let fault = |kind| Fault { file: name.clone(), offset, records: seq.0, kind };
+            let bytes = reader.frame().map_err(fault)?;
+            let short = || FrameError::Short { expected: HEADER_BYTES, found: 0 };
+            let bytes = bytes.ok_or_else(|| fault(ChainError::Frame(short()).into()))?;
+            let frame = Frame::parse(bytes).map_err(|error| fault(ChainError::Frame(error).into()))?;
+            chain.accept(&frame, &mut records).map_err(|error| fault(error.into()))?;
+            if chain.next_seq() > seq.0 {
+                chain.check_items(&records, frame.payload).map_err(|error| fault(error.into()))?;
+                return Ok(Window { records, payload: frame.payload.to_vec() });
+            }
+            records.clear();
+            let taken = frame.header.frame_len();
+            reader.advance(taken);
+        }
+    }
+
+    /// The highest durable count that any whole frame header from `offset` of segment `index` on announces: what a reader
+    /// that stops at a fault must still account for.
+    pub(crate) fn durable_beyond(&self, file: &str, offset: u64) -> io::Result<u64> {
+        let mut durable = 0;
+        let mut beyond = false;
+        for segment in &self.segments {
+            let start = match (beyond, segment.name == file) {
+                (false, false) => continue,
+                (false, true) => offset,
+                (true, _) => SEGMENT_HEADER_BYTES as u64,
+            };
+            beyond = true;
+            durable = durable.max(self.durable_in(segment, start)?);
+        }
+        Ok(durable)
+    }
+
+    fn durable_in(&self, segment: &Segment, start: u64) -> io::Result<u64> {
+        let mut durable = 0;
+        let mut at = start.next_multiple_of(8); // frames are padded to 8 bytes
+        let mut buffer = vec![0; READ_BYTES + HEADER_BYTES];
+        while at < segment.len {
+            let read = self.storage.read_at(&segment.name, at, &mut buffer)?;
+            for place in (0..read.min(READ_BYTES)).step_by(8) {
+                if let Ok(header) = Header::parse(&buffer[place..read]) {
+                    durable = durable.max(header.durable);
+                }
+            }
+            at += READ_BYTES as u64;
+        }
+        Ok(durable)
+    }
+}
+
+/// Reads one segment from front to back through a buffer.
+struct SegmentReader<'a> {
+    storage: &'a dyn Storage,
+    name: &'a str,
+    /// Where in the file `buffer[at]` stands.
+    offset: u64,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl<'a> SegmentReader<'a> {
+    fn new(storage: &'a dyn Storage, name: &'a str) -> SegmentReader<'a> {
+        SegmentReader::at(storage, name, 0)
+    }
+
+    fn at(storage: &'a dyn Storage, name: &'a str, offset: u64) -> SegmentReader<'a> {
+        SegmentReader { storage, name, offset, buffer: Vec::new(), at: 0 }
+    }
+
+    fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// At least `need` bytes from here on, or all that there are.
+    fn peek(&mut self, need: usize) -> io::Result<&[u8]> {
+        if self.buffer.len() - self.at < need {
+            self.buffer.drain(..self.at);
+            self.at = 0;
+            let have = self.buffer.len();
+            self.buffer.resize(need.max(READ_BYTES), 0);
+            let read =
+                self.storage.read_at(self.name, self.offset + have as u64, &mut self.buffer[have..])?;
+            self.buffer.truncate(have + read);
+        }
+        Ok(&self.buffer[self.at..])
+    }
+
+    /// Checks the segment's header against the chain it continues.
+    fn header(&mut self, chain: &Chain) -> Result<(), FaultKind> {
+        let header =
+            SegmentHeader::parse(self.peek(SEGMENT_HEADER_BYTES)?).ok_or(FaultKind::SegmentHeader)?;
+        let Checkpoint { records: expected, head } = chain.checkpoint();
+        if header.ledger != chain.ledger_id() {
+            return Err(FaultKind::ForeignSegment { found: header.ledger, expected: chain.ledger_id() });
+        }
+        if header.first_seq != expected {
+            return Err(FaultKind::WrongSegment { found: header.first_seq, expected });
+        }
+        if header.previous != head {
+            return Err(FaultKind::Spliced);
+        }
+        self.advance(SEGMENT_HEADER_BYTES);
+        Ok(())
+    }
+
+    /// The bytes of the next frame; `None` at the end of the segment.
+    fn frame(&mut self) -> Result<Option<&[u8]>, FaultKind> {
+        let bytes = self.peek(HEADER_BYTES)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let len = Header::parse(bytes).map_err(ChainError::Frame)?.frame_len();
+        assert!(len <= MAX_FRAME_BYTES, "Header::parse bounds a frame");
+        let bytes = self.peek(len)?;
+        if bytes.len() < len {
+            return Err(ChainError::Frame(FrameError::Short { expected: len, found: bytes.len() }).into());
+        }
+        Ok(Some(&bytes[..len]))
+    }
+}

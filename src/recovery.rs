@@ -1,0 +1,238 @@
+//! Recovery: what a damaged end of the log means, and what is done about it.
+//!
+//! | last good record | what follows | verdict |
+//! |---|---|---|
+//! | at or above everything known durable | nothing | clean |
+//! | at or above everything known durable | bytes that are no frame | torn: never acknowledged; kept aside, cut, recorded |
+//! | below something known durable | anything | damaged: acknowledged records are gone; nothing is touched |
+//!
+//! What is known durable: the `durable` field of every whole frame header, also beyond the fault; both slots of `HEAD`; a
+//! checkpoint that the caller holds; the start of any later segment, for a segment begins only after the last was synced.
+
+use std::io;
+
+use crate::book::Book;
+use crate::chain::Checkpoint;
+use crate::digest::{Digest, Hasher, Purpose};
+use crate::directory::{HeadSlot, IdentityError, QUARANTINE, first_seq_of};
+use crate::log::{Fault, FaultKind, Segment, Walk};
+use crate::storage::Storage;
+
+/// Why a ledger cannot be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is no ledger, or one this version cannot read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Another writer has it open.
+    #[error("{place} is open for writing elsewhere; close that writer, or open this one with `LedgerReader`")]
+    Locked {
+        /// Which ledger.
+        place: String,
+    },
+    /// Records that were acknowledged are gone or changed.
+    #[error(
+        "{place} is damaged: records {from} to {to} were acknowledged and cannot be read back ({fault}); \
+         nothing was changed; restore them from a copy, or read what is before them with `LedgerReader`"
+    )]
+    Damaged {
+        /// Which ledger.
+        place: String,
+        /// The first record that is gone.
+        from: u64,
+        /// The last record known to have been acknowledged.
+        to: u64,
+        /// What was found where it should be.
+        fault: Fault,
+    },
+    /// The log ends, whole, before something that was seen.
+    #[error(
+        "{place} was rolled back: it ends with record count {found}, but {expected} records were seen durable; \
+         nothing was changed; find the newer copy"
+    )]
+    RolledBack {
+        /// Which ledger.
+        place: String,
+        /// How many records there are.
+        found: u64,
+        /// How many there were.
+        expected: u64,
+    },
+    /// The log is another history than the one that was seen, or is unreadable.
+    #[error("{place} cannot be trusted: {fault}; nothing was changed")]
+    Untrusted {
+        /// Which ledger.
+        place: String,
+        /// What was found.
+        fault: Fault,
+    },
+    /// The disk failed.
+    #[error("{place}: {source}")]
+    Io {
+        /// Which ledger.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What opening had to do, and what it found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes that were no frame and never acknowledged: cut off and kept aside.
+    pub torn: Option<Torn>,
+    /// Whole records beyond everything known durable, left by a writer that was not closed: kept, and made durable now.
+    pub unproven_records: u64,
+    /// Whether `HEAD` was missing or damaged; then only frames say what was durable.
+    pub head_missing: bool,
+}
+
+impl Recovery {
+    /// Whether the log was as a closed writer leaves it.
+    pub fn is_clean(&self) -> bool {
+        *self == Recovery::default()
+    }
+}
+
+/// A torn tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The segment it was in.
+    pub file: String,
+    /// Where it began.
+    pub offset: u64,
+    /// How long it was.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Why it was no frame.
+    pub why: String,
+    /// Where it is kept now; empty for a reader, which keeps and cuts nothing.
+    pub kept: String,
+}
+
+/// The walk's result, judged.
+pub(crate) enum Verdict {
+    /// The log is whole to its end.
+    Whole,
+    /// Everything acknowledged is there; this follows it.
+    Torn(Fault),
+}
+
+/// What is known to have been durable before the walk.
+pub(crate) struct Witnesses {
+    pub(crate) slots: Vec<HeadSlot>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+}
+
+impl Witnesses {
+    /// Both slots of `HEAD`, and what the caller holds.
+    pub(crate) fn read(book: &Book, expect: Option<Checkpoint>) -> io::Result<Witnesses> {
+        let slots = HeadSlot::read(&**book.log.storage(), book.ledger_id())?;
+        let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
+        Ok(Witnesses { checkpoints: seen.chain(expect).collect(), slots })
+    }
+
+    fn durable(&self) -> u64 {
+        self.checkpoints.iter().map(|checkpoint| checkpoint.records).max().unwrap_or(0)
+    }
+}
+
+/// Folds the book from its log and judges what was found.
+pub(crate) fn fold_and_judge(
+    book: &mut Book,
+    witnesses: &Witnesses,
+    upto: Option<u64>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Verdict, OpenError> {
+    let place = book.log.storage().describe();
+    let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, progress };
+    let fault = match book.fold(walk) {
+        Ok(()) => {
+            let (found, expected) = (book.checkpoint().records, witnesses.durable());
+            return if found < expected {
+                Err(OpenError::RolledBack { place, found, expected })
+            } else {
+                Ok(Verdict::Whole)
+            };
+        }
+        Err(fault) => fault,
+    };
+    match fault.kind {
+        FaultKind::Io(source) => return Err(OpenError::Io { place, source }),
+        FaultKind::Forked { .. } | FaultKind::Text { .. } => {
+            return Err(OpenError::Untrusted { place, fault });
+        }
+        _ => {}
+    }
+    let beyond = match book.log.durable_beyond(&fault.file, fault.offset) {
+        Ok(beyond) => beyond,
+        Err(source) => return Err(OpenError::Io { place, source }),
+    };
+    let starts = book.log.segments().iter().filter(|segment| segment.name > fault.file);
+    let later = starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).max();
+    let durable = witnesses.durable().max(beyond).max(later.unwrap_or(0));
+    // A ledger is created whole, so a log without its first record is never a torn one.
+    if fault.records < durable || fault.records == 0 || later.is_some() {
+        let to = durable.max(fault.records + 1) - 1;
+        return Err(OpenError::Damaged { place, from: fault.records, to, fault });
+    }
+    Ok(Verdict::Torn(fault))
+}
+
+/// Measures a torn tail without touching it.
+pub(crate) fn inspect_torn(book: &Book, fault: &Fault) -> io::Result<(Torn, Vec<u8>)> {
+    let storage = book.log.storage();
+    let len = storage.len(&fault.file)?.unwrap_or(0);
+    let mut bytes = vec![0; usize::try_from(len.saturating_sub(fault.offset)).expect("a tail fits memory")];
+    let read = storage.read_at(&fault.file, fault.offset, &mut bytes)?;
+    bytes.truncate(read);
+    let torn = Torn {
+        file: fault.file.clone(),
+        offset: fault.offset,
+        bytes: bytes.len() as u64,
+        digest: Hasher::new(Purpose::Quarantine).update(&bytes).finish(),
+        why: fault.kind.to_string(),
+        kept: String::new(),
+    };
+    Ok((torn, bytes))
+}
+
+/// Keeps a torn tail aside, then cuts it off. Each step is durable before the next.
+pub(crate) fn cut_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
+    let (mut torn, bytes) = inspect_torn(book, fault)?;
+    let storage = book.log.storage().clone();
+    torn.kept = keep(&*storage, fault, &bytes)?;
+    if fault.offset == 0 {
+        storage.remove(&fault.file)?; // a segment that never got its header
+    } else {
+        storage.truncate(&fault.file, fault.offset)?;
+        storage.sync(&fault.file)?;
+    }
+    storage.sync_dir(crate::directory::LOG)?;
+    let segments: &mut Vec<Segment> = book.log.segments_mut();
+    if fault.offset == 0 {
+        segments.retain(|segment| segment.name != fault.file);
+    } else if let Some(segment) = segments.iter_mut().find(|segment| segment.name == fault.file) {
+        segment.len = fault.offset;
+    }
+    Ok(torn)
+}
+
+fn keep(storage: &dyn Storage, fault: &Fault, bytes: &[u8]) -> io::Result<String> {
+    for attempt in 0u32.. {
+        let name = format!("{QUARANTINE}/{:020}-{}-{attempt}.cut", fault.records, fault.offset);
+        match storage.create(&name) {
+            Ok(()) => {
+                storage.write_at(&name, 0, bytes)?;
+                storage.sync(&name)?;
+                storage.sync_dir(QUARANTINE)?;
+                return Ok(name);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // an earlier recovery did not get to the end
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("some of four thousand million names is free")
+}

@@ -1,0 +1,117 @@
+//! The ledger as its users see it: what goes in comes out, and comes out the same after every way of reopening.
+
+use identity_ledger::*;
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+fn id(text: &str) -> DistinctId {
+    DistinctId::new(text).unwrap()
+}
+
+fn operation_id(number: u128) -> OperationId {
+    OperationId(uuid::Uuid::from_u128(number))
+}
+
+fn sample() -> Vec<Operation> {
+    vec![
+        Operation::capture(at(1), id("visitor"), operation_id(1))
+            .with_event(EventName::new("$pageview").unwrap()),
+        Operation::identify(at(2), id("ann"), Some(Source::new("visitor"))).set("plan", "pro").unwrap(),
+        Operation::capture(at(3), id("ann"), operation_id(2)).set("visits", 3).unwrap(),
+        Operation::alias(at(4), id("ann"), Source::new("null")),
+        Operation::identify(at(5), id("bob"), Some(Source::new("visitor-2"))),
+        Operation::identify(at(6), id("ann"), Some(Source::new("bob"))),
+    ]
+}
+
+#[test]
+fn live_reopened_and_read_only_ledgers_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ledger");
+    let mut ledger = Ledger::create(&path, Tenant::default(), Policy::default()).unwrap();
+    let outcomes: Vec<Appended> =
+        sample().into_iter().map(|operation| ledger.append(operation).unwrap()).collect();
+    assert_eq!(outcomes[3].outcome().unwrap().refusal.unwrap().rule(), "B2");
+    assert_eq!(outcomes[5].outcome().unwrap().refusal.unwrap().rule(), "D6");
+    let (checkpoint, digest) = (ledger.checkpoint(), ledger.state().digest());
+    let content = ledger.content_digest().unwrap();
+    let ann = ledger.profile("visitor").unwrap().unwrap();
+    assert_eq!(ann.distinct_ids, ["visitor", "ann"]);
+    assert_eq!(ann.properties["plan"].value, Some(Value::from("pro")));
+    assert_eq!(ann.properties["visits"].value, Some(Value::from(3)));
+    assert_eq!((ann.events, ann.identified_events), (2, 2));
+
+    let reader = LedgerReader::open(&path).unwrap();
+    assert_eq!((reader.checkpoint(), reader.state().digest()), (checkpoint, digest));
+    assert!(matches!(Ledger::open(&path), Err(OpenError::Locked { .. })));
+    drop(ledger);
+
+    let mut ledger = Ledger::open(&path).unwrap();
+    assert!(ledger.recovery().is_clean());
+    assert_eq!((ledger.checkpoint(), ledger.state().digest()), (checkpoint, digest));
+    assert_eq!(ledger.content_digest().unwrap(), content);
+    assert_eq!(ledger.profile("ann").unwrap().unwrap(), ann);
+    assert!(matches!(ledger.append(sample().remove(0)), Ok(Appended::Duplicate { .. })));
+    let changed = sample().remove(0).with_event(EventName::new("other").unwrap());
+    assert!(matches!(ledger.append(changed), Ok(Appended::Conflict { .. })));
+}
+
+#[test]
+fn any_batching_gives_the_same_state() {
+    let digest_of = |size: usize| {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        for batch in sample().chunks(size) {
+            let _ = ledger.append_batch(batch).unwrap();
+        }
+        (ledger.state().digest(), ledger.content_digest().unwrap())
+    };
+    assert_eq!(digest_of(1), digest_of(2));
+    assert_eq!(digest_of(1), digest_of(6));
+}
+
+#[test]
+fn a_torn_tail_is_kept_aside_cut_and_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ledger");
+    let mut ledger = Ledger::create(&path, Tenant::default(), Policy::default()).unwrap();
+    for operation in sample() {
+        let _ = ledger.append(operation).unwrap();
+    }
+    let records = ledger.checkpoint().records;
+    drop(ledger);
+    let segment = path.join("log/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes.extend_from_slice(b"half a frame");
+    std::fs::write(&segment, bytes).unwrap();
+
+    let reader = LedgerReader::open(&path).unwrap();
+    assert_eq!(reader.checkpoint().records, records);
+    let ledger = Ledger::open(&path).unwrap();
+    let torn = ledger.recovery().torn.clone().unwrap();
+    assert_eq!(std::fs::read(path.join(&torn.kept)).unwrap(), b"half a frame");
+    assert_eq!(ledger.checkpoint().records, records + 1);
+    drop(ledger);
+    assert!(Ledger::open(&path).unwrap().recovery().is_clean());
+}
+
+#[test]
+fn every_flipped_bit_of_a_closed_ledger_is_damage_not_a_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.ledger");
+    let mut ledger = Ledger::create(&path, Tenant::default(), Policy::default()).unwrap();
+    for operation in sample() {
+        let _ = ledger.append(operation).unwrap();
+    }
+    drop(ledger);
+    let segment = path.join("log/00000000000000000000.seg");
+    let bytes = std::fs::read(&segment).unwrap();
+    for bit in (0..bytes.len() * 8).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&segment, damaged).unwrap();
+        assert!(matches!(Ledger::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
+        assert!(matches!(LedgerReader::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
+    }
+}

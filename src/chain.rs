@@ -167,10 +167,6 @@ impl Chain {
         self.next
     }
 
-    pub(crate) fn defined(&self) -> Defined {
-        self.defined
-    }
-
     /// Accepts a frame: its records are appended to `records`. On an error neither changes.
     ///
     /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.

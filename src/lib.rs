@@ -1,5 +1,6 @@
 //! identity ledger
 mod answer;
+mod audit;
 mod book;
 mod chain;
 mod codec;
@@ -27,6 +28,7 @@ mod time;
 mod value;
 
 pub use crate::answer::*;
+pub use crate::audit::{Audit, AuditFault, AuditReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError, LedgerId};
 pub use crate::device::Device;

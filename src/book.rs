@@ -319,8 +319,7 @@ impl Book {
 
     fn event(&self, step: Step<'_>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
-        let then = step.outcome.and_then(|outcome| outcome.person);
-        let founding_then = then.map_or(head.id, |person| step.state.founding(person));
+        let founding_then = step.state.person(head.id).map_or(head.id, |person| step.state.founding(person));
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
             seq: step.record.seq(),

@@ -1,6 +1,6 @@
 //! The chain: where claims become records. Checks hashes, order, spelling and numbers; knows nothing of persons.
 
-use crate::codec::{self, CodecError};
+use crate::codec::CodecError;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{Seq, Tenant};
@@ -197,7 +197,7 @@ impl Chain {
         records.reserve(header.records as usize);
         for seq in self.next..self.next + u64::from(header.records) {
             let (record, taken) =
-                codec::decode::<Body>(body).map_err(|source| ChainError::Unreadable { seq, source })?;
+                Body::read(body).map_err(|source| ChainError::Unreadable { seq, source })?;
             body = &body[taken..];
             check(seq, &record, &mut defined)?;
             let item = match record.commitment() {

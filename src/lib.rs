@@ -50,3 +50,16 @@ pub use crate::state::{
 pub use crate::storage::{Files, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+#[doc(hidden)]
+pub fn replay_dir(dir: &str, commitments: bool) -> u64 {
+    let book = book::Book::begin(std::sync::Arc::new(Files::read_only(dir)), false).unwrap();
+    let mut replay = Replay::new(book.ledger_id(), book.tenant());
+    book.log
+        .walk(
+            &mut replay,
+            log::Walk { commitments, upto: None, witnesses: &[], progress: &mut |_| {} },
+            |_| {},
+        )
+        .unwrap();
+    replay.state().records()
+}

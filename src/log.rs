@@ -357,6 +357,8 @@ struct SegmentReader<'a> {
     offset: u64,
     buffer: Vec<u8>,
     at: usize,
+    /// How much of the buffer was read.
+    filled: usize,
 }
 
 impl<'a> SegmentReader<'a> {
@@ -365,7 +367,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     fn at(storage: &'a dyn Storage, name: &'a str, offset: u64) -> SegmentReader<'a> {
-        SegmentReader { storage, name, offset, buffer: Vec::new(), at: 0 }
+        SegmentReader { storage, name, offset, buffer: Vec::new(), at: 0, filled: 0 }
     }
 
     fn offset(&self) -> u64 {
@@ -379,16 +381,16 @@ impl<'a> SegmentReader<'a> {
 
     /// At least `need` bytes from here on, or all that there are.
     fn peek(&mut self, need: usize) -> io::Result<&[u8]> {
-        if self.buffer.len() - self.at < need {
-            self.buffer.drain(..self.at);
-            self.at = 0;
-            let have = self.buffer.len();
-            self.buffer.resize(need.max(READ_BYTES), 0);
-            let read =
-                self.storage.read_at(self.name, self.offset + have as u64, &mut self.buffer[have..])?;
-            self.buffer.truncate(have + read);
+        if self.filled - self.at < need {
+            self.buffer.copy_within(self.at..self.filled, 0);
+            (self.at, self.filled) = (0, self.filled - self.at);
+            if self.buffer.len() < need.max(READ_BYTES) {
+                self.buffer.resize(need.max(READ_BYTES), 0);
+            }
+            let rest = &mut self.buffer[self.filled..];
+            self.filled += self.storage.read_at(self.name, self.offset + self.filled as u64, rest)?;
         }
-        Ok(&self.buffer[self.at..])
+        Ok(&self.buffer[self.at..self.filled])
     }
 
     /// Checks the segment's header against the chain it continues.

@@ -116,12 +116,12 @@ impl<'a> Json<'a> {
     ///
     /// Keys that stand twice are for the caller to notice: it knows which keys it takes.
     pub(super) fn members(self) -> Option<Members<'a>> {
-        self.is_object().then(|| Members { walk: Walk { text: self.0, at: 1 } })
+        self.is_object().then_some(Members { walk: Walk { text: self.0, at: 1 } })
     }
 
     /// The elements of an array; `None` when it is none.
     pub(super) fn elements(self) -> Option<Elements<'a>> {
-        self.is_array().then(|| Elements { walk: Walk { text: self.0, at: 1 } })
+        self.is_array().then_some(Elements { walk: Walk { text: self.0, at: 1 } })
     }
 
     /// The value of the property `key`, exactly, or an error (E4).
@@ -303,7 +303,7 @@ pub(super) fn insert_property(
 
 /// The text as a property key.
 pub(super) fn property_key(key: Cow<'_, str>) -> Result<PropertyKey, Rejection> {
-    PropertyKey::new(key).map_err(|source| Rejection::Id { key: "a property key".into(), source })
+    PropertyKey::new(key).map_err(Rejection::PropertyKey)
 }
 
 /// The elements of an array.

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use super::Options;
 use super::json::{Json, insert_property, property_key};
 use super::lift;
 use super::rejection::{Rejection, excerpt};
+use super::{Format, Options};
 use crate::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
 use crate::operation::{Changes, Operation, Processing, Request, Source, Who};
 use crate::time::Timestamp;
@@ -108,9 +108,9 @@ impl<'a> Line<'a> {
         Some(Ok(line))
     }
 
-    /// Whether it names an operation, known or not.
-    pub(super) fn is_operation(&self) -> bool {
-        self.op.is_some_and(Json::is_string)
+    /// Whether it names an operation, known or not. Where nothing else can be meant, a name of the wrong type does too.
+    pub(super) fn is_operation(&self, format: Format) -> bool {
+        self.op.is_some_and(|op| op.is_string() || format == Format::Ops)
     }
 
     /// The operation; without an id when the line gives none.
@@ -326,4 +326,148 @@ pub(super) fn uuid(key: &'static str, json: Json<'_>) -> Result<OperationId, Rej
 /// A time in a string.
 pub(super) fn time(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejection> {
     string(key, json)?.parse().map_err(|source| Rejection::Time { key, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{import, only, shown};
+    use super::super::{Format, Options};
+
+    const OPS: Options = Options { format: Format::Ops, lift: true, keep_event_properties: false };
+
+    /// The one thing a line without `ts` and `event_id` asks, or why it is refused.
+    fn asked(members: &str) -> String {
+        let line = format!(r#"{{{members},"ts":"2026-01-01T00:00:00Z"}}"#);
+        shown(&only(&line, &OPS))
+    }
+
+    #[test]
+    fn every_operation_is_read() {
+        #[rustfmt::skip]
+        let table = [
+            (r#""op":"capture","distinct_id":"a""#, "capture a"),
+            (r#""op":"capture","distinct_id":"a","event":"$pageview","process_person_profile":false,"set":{"k":1}"#, "capture `$pageview` a off"),
+            (r#""op":"capture","device_id":"d","process_person_profile":true"#, "capture device d on"),
+            (r#""op":"capture","distinct_id":"a","set":{"k":null},"set_once":{"n":1.0},"unset":["x","y"]"#, r#"capture a set{"k":null} once{"n":1.0} unset[x,y]"#),
+            (r#""op":"capture","distinct_id":"a","set":{"k":1,"l":1},"top_level_set":{"k":2}"#, r#"capture a set{"k":2,"l":1}"#),
+            (r#""op":"capture","distinct_id":"a","set_once":{"k":1},"top_level_set_once":{"k":2}"#, r#"capture a once{"k":2}"#),
+            (r#""op":"capture","distinct_id":"a","properties":{"$browser":"B","x":1}"#, r#"capture a set{"$browser":"B"} once{"$initial_browser":"B"}"#),
+            (r#""op":"capture","distinct_id":"a","event":"$snapshot","properties":{"$browser":"B"}"#, "capture `$snapshot` a"),
+            (r#""op":"identify","distinct_id":"u""#, "identify u"),
+            (r#""op":"identify","distinct_id":"u","anon_distinct_id":"a","set":{"p":"q"}"#, r#"identify u <- a set{"p":"q"}"#),
+            (r#""op":"identify","distinct_id":"u","anon_distinct_id":null"#, "identify u <- null"),
+            (r#""op":"identify","distinct_id":"u","anon_distinct_id":"""#, "identify u <- UNSTORABLE"),
+            (r#""op":"identify","distinct_id":"u","anon_distinct_id":"a\u0000""#, "identify u <- UNSTORABLE"),
+            (r#""op":"identify","distinct_id":"u","device_id":"d""#, "device d identifies u"),
+            (r#""op":"identify","device_id":"d","anon_distinct_id":"a""#, "identify device d <- a"),
+            (r#""op":"alias","distinct_id":"u","alias":"x""#, "alias u <- x"),
+            (r#""op":"alias","device_id":"d","alias":"x""#, "alias device d <- x"),
+            (r#""op":"alias","distinct_id":"u","alias":"""#, "alias u"),
+            (r#""op":"merge_dangerously","distinct_id":"u","alias":"x""#, "merge u <- x"),
+            (r#""op":"set","distinct_id":"u","unset":{"a":true,"b":[]}"#, "set u unset[a,b]"),
+            (r#""op":"set","distinct_id":"u","process_person_profile":"no""#, "set u invalid"),
+            (r#""op":"set","distinct_id":"u","process_person_profile":null"#, "set u invalid"),
+            (r#""op":"reset","device_id":"d""#, "reset d"),
+            (r#""op":"reset","device_id":"d","reset_device":true,"new_id":"n""#, "reset d and the device to n"),
+            (r#""op":"set","distinct_id":" \u00e9\u0301","set":{"a\u0000":"b\u0000"}"#, "set  \u{e9}\u{301} set{\"a\u{fffd}\":\"b\u{fffd}\"}"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(asked(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        #[rustfmt::skip]
+        let table = [
+            (r#""op":"retract","of":"x""#, "unknown operation `retract`; expected capture, identify, alias, merge_dangerously, set or reset"),
+            (r#""distinct_id":"a""#, "`op` is missing"),
+            (r#""op":1"#, "`op` is a number; expected a string"),
+            (r#""op":"capture""#, "`distinct_id` is missing"),
+            (r#""op":"capture","distinct_id":"""#, "`distinct_id`: the distinct id is empty; expected 1 to 400 Unicode scalar values"),
+            (r#""op":"capture","distinct_id":7"#, "`distinct_id` is a number; expected a string"),
+            (r#""op":"capture","distinct_id":"a","device_id":"d""#, "`distinct_id` and `device_id` stand together in `capture`; expected one of them"),
+            (r#""op":"identify","distinct_id":"a","device_id":"d","anon_distinct_id":"x""#, "`device_id` and `anon_distinct_id` stand together in `identify`; expected one of them"),
+            (r#""op":"identify","distinct_id":"a","anon_distinct_id":[]"#, "`anon_distinct_id` is an array; expected a string"),
+            (r#""op":"identify","distinct_id":"a","alias":"x""#, "unknown key `alias` in `identify`"),
+            (r#""op":"set","distinct_id":"a","properties":{}"#, "unknown key `properties` in `set`"),
+            (r#""op":"set","distinct_id":"a","sett":{}"#, "unknown key `sett` in `set`"),
+            (r#""op":"alias","distinct_id":"a""#, "`alias` is missing"),
+            (r#""op":"alias","distinct_id":"a","alias":null"#, "`alias` is null; expected a string"),
+            (r#""op":"set","distinct_id":"a","set":[]"#, "`set` is an array; expected an object"),
+            (r#""op":"set","distinct_id":"a","unset":"x""#, "`unset` is a string; expected an array of strings or an object"),
+            (r#""op":"set","distinct_id":"a","unset":[1]"#, "`unset` is a number; expected an array of strings or an object"),
+            (r#""op":"set","distinct_id":"a","unset":["", "x"]"#, "the property key is empty; expected 1 to 1024 bytes"),
+            (r#""op":"set","distinct_id":"a","distinct_id":"a""#, "key `distinct_id` stands twice in one object"),
+            (r#""op":"set","distinct_id":"a","set":{"k":1,"k":1}"#, "key `k` stands twice in one object"),
+            (r#""op":"set","distinct_id":"a","set":{"k":{"l":1,"l":1}}"#, "property `k`: key `l` stands twice in one object"),
+            (r#""op":"set","distinct_id":"a","set":{"k":18446744073709551616}"#, "property `k`: integer 18446744073709551616 does not fit 64 bits; expected -9223372036854775808 to 18446744073709551615"),
+            (r#""op":"capture","distinct_id":"a","properties":{"k":1e999}"#, "property `k`: a number is not finite; expected a finite number"),
+            (r#""op":"reset","device_id":"d","reset_device":1"#, "`reset_device` is a number; expected a boolean"),
+            (r#""op":"reset","distinct_id":"d""#, "unknown key `distinct_id` in `reset`"),
+            (r#""op":"reset","new_id":"d""#, "`device_id` is missing"),
+            (r#""op":"set","distinct_id":"a","event_id":"x1""#, "`event_id` is `x1`; expected a UUID"),
+            (r#""op":"set","distinct_id":"a","event_id":null"#, "`event_id` is null; expected a string"),
+            (r#""op":"set","distinct_id":"\ud800""#, "a string is no Unicode text: unexpected end of hex escape"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(asked(line), expected, "{line}");
+        }
+        let without_time = |ts: &str| shown(&only(&format!(r#"{{"op":"set","distinct_id":"a"{ts}}}"#), &OPS));
+        assert_eq!(without_time(""), "`ts` is missing");
+        assert_eq!(without_time(r#","ts":1"#), "`ts` is a number; expected a string");
+        assert!(without_time(r#","ts":"noon""#).starts_with("`ts`: time `noon` is unreadable"));
+    }
+
+    #[test]
+    fn values_have_edges() {
+        let nested = |depth: usize| {
+            let value = "[".repeat(depth) + &"]".repeat(depth);
+            asked(&format!(r#""op":"set","distinct_id":"a","set":{{"k":{value}}}"#))
+        };
+        assert!(nested(32).starts_with("set a"));
+        assert_eq!(nested(33), "property `k`: a value is nested deeper than 32");
+        assert_eq!(nested(100_000), "property `k`: a value is nested deeper than 32");
+        let id = |scalars: usize| {
+            asked(&format!(r#""op":"capture","distinct_id":"{}""#, "\u{1F434}".repeat(scalars)))
+        };
+        assert!(id(400).starts_with("capture"));
+        assert!(id(401).contains("has 401 Unicode scalar values"));
+        let source = |scalars: usize| {
+            asked(&format!(r#""op":"alias","distinct_id":"u","alias":"{}""#, "x".repeat(scalars)))
+        };
+        assert!(source(400).starts_with("alias u <- x"));
+        assert_eq!(source(401), "alias u <- UNSTORABLE");
+    }
+
+    #[test]
+    fn given_ids_are_kept_and_missing_ones_derived_g4() {
+        let line = r#"{"op":"set","ts":"2026-01-01T00:00:00Z","distinct_id":"a","event_id":"0190C0DE-0000-7000-8000-0000000000AA"}"#;
+        let given = only(line, &OPS).unwrap();
+        assert_eq!(given.id.unwrap().to_string(), "0190c0de-0000-7000-8000-0000000000aa");
+        assert!(!given.derived_id);
+        let derived =
+            only(&line.replace(r#","event_id":"0190C0DE-0000-7000-8000-0000000000AA""#, ""), &OPS).unwrap();
+        assert!(derived.derived_id && derived.id.is_some());
+    }
+
+    #[test]
+    fn event_properties_are_kept_only_on_request() {
+        let keep = Options { keep_event_properties: true, lift: false, ..OPS };
+        let line = r#"{"op":"capture","ts":"2026-01-01T00:00:00Z","distinct_id":"a","properties":{"$browser":"B","x":[1]}}"#;
+        assert_eq!(shown(&only(line, &keep)), r#"capture a with{"$browser":"B","x":[1]}"#);
+    }
+
+    #[test]
+    fn the_ops_format_takes_nothing_else() {
+        let found = import(br#"[{"event":"x","distinct_id":"a"}, 5, {"op":"retract"}]"#, &OPS);
+        assert_eq!(
+            found,
+            [
+                "1[0] `op` is missing",
+                "1[1] found a number; expected an object: an operation or an event",
+                "1[2] unknown operation `retract`; expected capture, identify, alias, merge_dangerously, set or reset",
+            ]
+        );
+    }
 }

@@ -337,3 +337,232 @@ fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     let object = json.object().ok_or_else(|| wrong("$unset", json, "an array of strings or an object"))??;
     object.iter().map(|(key, _)| property_key(key.into())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{import, only, shown};
+    use super::super::{Format, Options};
+
+    const POSTHOG: Options = Options { format: Format::Posthog, lift: false, keep_event_properties: false };
+
+    /// The one thing an event asks, or why it is refused; `timestamp` is added.
+    fn asked(members: &str) -> String {
+        let event = format!(r#"{{{members},"timestamp":"2026-01-01T00:00:00Z"}}"#);
+        shown(&only(&event, &POSTHOG))
+    }
+
+    #[test]
+    fn event_names_say_what_is_asked() {
+        #[rustfmt::skip]
+        let table = [
+            (r#""event":"x","distinct_id":"a""#, "capture `x` a"),
+            (r#""event":"$groupidentify","distinct_id":"a","properties":{"$set":{"k":1}}"#, r#"capture `$groupidentify` a set{"k":1}"#),
+            (r#""event":"$$heatmap","distinct_id":"a""#, "capture `$$heatmap` a"),
+            (r#""event":"$identify","distinct_id":"u","properties":{}"#, "identify u"),
+            (r#""event":"$identify","distinct_id":"u","properties":{"$anon_distinct_id":"a"}"#, "identify u <- a"),
+            (r#""event":"$create_alias","distinct_id":"u","properties":{"alias":"x","distinct_id":"u"}"#, "alias u <- x"),
+            (r#""event":"$merge_dangerously","distinct_id":"u","properties":{"alias":"x"}"#, "merge u <- x"),
+            (r#""event":"$set","distinct_id":"u","$set":{"k":1}"#, r#"set u set{"k":1}"#),
+            (r#""event":"$set_once","distinct_id":"u","$set_once":{"k":1}"#, r#"set u once{"k":1}"#),
+            (r#""event":"$unset","distinct_id":"u","properties":{"$unset":["k"]}"#, "set u unset[k]"),
+            (r#""$set":{"k":1},"$token":"t","$distinct_id":"u""#, r#"set u set{"k":1}"#),
+            (r#""$unset":["k"],"$token":"t","$distinct_id":"u""#, "set u unset[k]"),
+        ];
+        for (event, expected) in table {
+            assert_eq!(asked(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn the_id_spoken_for_is_found_and_bent() {
+        let long = |count: usize| format!(r#""event":"x","distinct_id":"{}""#, "\u{1F434}".repeat(count));
+        assert_eq!(asked(&long(200)), format!("capture `x` {}", "\u{1F434}".repeat(200)));
+        assert_eq!(asked(&long(201)), format!("capture `x` {} SHORTENED", "\u{1F434}".repeat(200)));
+        #[rustfmt::skip]
+        let table = [
+            (r#""event":"x","properties":{"distinct_id":"p"}"#, "capture `x` p"),
+            (r#""event":"x","distinct_id":"t","properties":{"distinct_id":"p"}"#, "capture `x` t"),
+            (r#""event":"x","distinct_id":null,"properties":{"distinct_id":"p"}"#, "capture `x` p"),
+            (r#""event":"x","distinct_id":12345"#, "capture `x` 12345"),
+            (r#""event":"x","distinct_id":0"#, "capture `x` 0"),
+            (r#""event":"x","distinct_id":true"#, "capture `x` true"),
+            (r#""event":"x","distinct_id":{"a": [1, "b c"]}"#, r#"capture `x` {"a":[1,"b c"]}"#),
+            (r#""event":"x","distinct_id":"   ""#, "capture `x`    "),
+            (r#""event":"x","distinct_id":"a\u0000b""#, "capture `x` a\u{fffd}b NUL-REPLACED"),
+            (r#""event":"x""#, "`distinct_id` is missing"),
+            (r#""event":"x","distinct_id":null"#, "`distinct_id` is missing"),
+            (r#""event":"x","distinct_id":"","properties":{"distinct_id":"p"}"#, "`distinct_id`: the distinct id is empty; expected 1 to 400 Unicode scalar values"),
+        ];
+        for (event, expected) in table {
+            assert_eq!(asked(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn the_other_id_is_what_javascript_makes_of_it() {
+        #[rustfmt::skip]
+        let table = [
+            // value, as anonymous id, as alias
+            (r#""a""#, "a", "a"), (r#""""#, "UNSTORABLE", ""), ("null", "null", ""), ("false", "false", ""), ("true", "true", "true"),
+            ("0", "0", ""), ("-0.0", "-0.0", ""), ("678", "678", "678"), ("12345678901234567890", "12345678901234567890", "12345678901234567890"),
+            ("{}", "[object Object]", "[object Object]"), ("[]", "UNSTORABLE", "UNSTORABLE"),
+            (r#"["a",null,[1,"b"],{}]"#, "a,,1,b,[object Object]", "a,,1,b,[object Object]"),
+            (r#""   ""#, "   ", "   "), (r#""a\u0000""#, "UNSTORABLE", "UNSTORABLE"),
+        ];
+        let arrow = |id: &str| if id.is_empty() { String::new() } else { format!(" <- {id}") };
+        for (value, anonymous, alias) in table {
+            let identify = format!(
+                r#""event":"$identify","distinct_id":"u","properties":{{"$anon_distinct_id":{value}}}"#
+            );
+            assert_eq!(asked(&identify), format!("identify u{}", arrow(anonymous)), "{value}");
+            let create =
+                format!(r#""event":"$create_alias","distinct_id":"u","properties":{{"alias":{value}}}"#);
+            assert_eq!(asked(&create), format!("alias u{}", arrow(alias)), "{value}");
+        }
+        assert_eq!(asked(r#""event":"$create_alias","distinct_id":"u""#), "alias u");
+        let long = "x".repeat(250);
+        let event =
+            format!(r#""event":"$identify","distinct_id":"u","properties":{{"$anon_distinct_id":"{long}"}}"#);
+        assert_eq!(asked(&event), format!("identify u <- {long}"));
+    }
+
+    #[test]
+    fn top_level_changes_win() {
+        #[rustfmt::skip]
+        let table = [
+            (r#""event":"x","distinct_id":"a","$set":{"k":1},"properties":{"$set":{"k":2,"l":2}}"#, r#"capture `x` a set{"k":1,"l":2}"#),
+            (r#""event":"x","distinct_id":"a","$set_once":{"k":1},"properties":{"$set_once":{"k":2},"$unset":{"m":0}}"#, r#"capture `x` a once{"k":1} unset[m]"#),
+            (r#""event":"x","distinct_id":"a","$unset":["k",7],"properties":{"$unset":["l"]}"#, "capture `x` a unset[k]"),
+            (r#""event":"x","distinct_id":"a","$set":null,"$set_once":[],"$unset":null,"properties":[]"#, "capture `x` a"),
+            (r#""event":"x","distinct_id":"a","$set":"k""#, "`$set` is a string; expected an object"),
+            (r#""event":"x","distinct_id":"a","$unset":"k""#, "`$unset` is a string; expected an array of strings or an object"),
+            (r#""event":"x","distinct_id":"a","$set":{"k":99999999999999999999}"#, "property `k`: integer 99999999999999999999 does not fit 64 bits; expected -9223372036854775808 to 18446744073709551615"),
+            (r#""event":"x","distinct_id":"a","properties":{"k":99999999999999999999}"#, "capture `x` a"),
+            (r#""event":"x","distinct_id":"a","properties":{"k":{"l":1,"l":2}}"#, "key `l` stands twice in one object"),
+            (r#""event":"x","distinct_id":"a","lib":[{"l":1,"l":2}]"#, "key `l` stands twice in one object"),
+        ];
+        for (event, expected) in table {
+            assert_eq!(asked(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn processing_is_on_unless_strictly_off() {
+        let with = |flag: &str, options: &str| {
+            asked(&format!(
+                r#""event":"x","distinct_id":"a","$set":{{"k":1}},"properties":{{{flag}}},"options":{options}"#
+            ))
+        };
+        let flag = |value: &str| format!(r#""$process_person_profile":{value}"#);
+        assert_eq!(with("", "{}"), r#"capture `x` a set{"k":1}"#);
+        assert_eq!(with(&flag("true"), "null"), r#"capture `x` a set{"k":1} on"#);
+        assert_eq!(with(&flag("false"), "{}"), "capture `x` a off");
+        for odd in ["0", "null", r#""false""#, "[]"] {
+            assert_eq!(with(&flag(odd), "{}"), r#"capture `x` a set{"k":1} invalid"#, "{odd}");
+        }
+        assert_eq!(with("", r#"{"process_person_profile":false}"#), "capture `x` a off");
+        assert_eq!(
+            with(&flag("false"), r#"{"process_person_profile":true}"#),
+            r#"capture `x` a set{"k":1} on"#
+        );
+    }
+
+    /// The effective time of a recorded event, in seconds after midnight.
+    fn seconds(envelope: &str, event: &str) -> String {
+        let line = format!(
+            r#"{{"path":"/e/?_=1767225610000","received_ms":1767225630000,"body":{{"batch":[{{"event":"x","distinct_id":"a",{event}}}]{envelope}}}}}"#
+        );
+        match only(&line, &POSTHOG) {
+            Ok(operation) => (operation.time.as_micros() - 1_767_225_600_000_000).to_string(),
+            Err(rejection) => rejection.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_clock_of_the_sender_is_corrected() {
+        let at_5 = r#""timestamp":"2026-01-01T00:00:05Z""#;
+        let sent_at_20 = r#","sent_at":"2026-01-01T00:00:20Z""#;
+        #[rustfmt::skip]
+        let table = [
+            // received at 30 s, sent at 10 s according to the query
+            ("", at_5, "25000000"),
+            (sent_at_20, at_5, "15000000"),
+            (r#","created_at":"2026-01-01T00:00:29Z""#, at_5, "6000000"),
+            (sent_at_20, r#""timestamp":"2026-01-01T00:00:05Z","options":{"disable_skew_correction":true}"#, "5000000"),
+            (sent_at_20, r#""timestamp":"2026-01-01T00:00:05Z","properties":{"$ignore_sent_at":true}"#, "5000000"),
+            (sent_at_20, r#""timestamp":"2026-01-01T02:00:05.123456789+02:00""#, "15123456"),
+            (sent_at_20, r#""timestamp":"2026-01-01T00:00:05.123456789""#, "15123456"),
+            (sent_at_20, r#""offset":4000"#, "26000000"),
+            (sent_at_20, r#""offset":0.5"#, "29999500"),
+            (sent_at_20, r#""timestamp":null"#, "30000000"),
+            (sent_at_20, r#""timestamp":"noon""#, "`timestamp`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"),
+            (sent_at_20, r#""timestamp":1767225605"#, "`timestamp` is a number; expected a string"),
+            (sent_at_20, r#""offset":"4000""#, "`offset` is a string; expected a number of milliseconds"),
+            (sent_at_20, r#""offset":9223372036854775807"#, "the event's time, its sender's clock corrected, lies outside the years 0001 to 9999"),
+            (sent_at_20, r#""offset":1e300"#, "the event's time, its sender's clock corrected, lies outside the years 0001 to 9999"),
+            (sent_at_20, r#""timestamp":"9999-12-31T23:59:59Z""#, "the event's time, its sender's clock corrected, lies outside the years 0001 to 9999"),
+        ];
+        for (envelope, event, expected) in table {
+            assert_eq!(seconds(envelope, event), expected, "{envelope} {event}");
+        }
+    }
+
+    #[test]
+    fn without_a_time_of_receipt_nothing_is_corrected() {
+        let time = |body: &str| only(body, &POSTHOG).map(|operation| operation.time.to_string());
+        let batch = r#"{"batch":[{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:05Z"}],"sent_at":"2026-01-01T09:00:00Z"}"#;
+        assert_eq!(time(batch).as_deref(), Ok("2026-01-01T00:00:05Z"));
+        let sentence = "the event has no time; expected `timestamp`, or a recorded time of receipt";
+        for timeless in
+            [r#"{"event":"x","distinct_id":"a"}"#, r#"{"event":"x","distinct_id":"a","offset":5}"#]
+        {
+            assert_eq!(time(timeless).unwrap_err().to_string(), sentence);
+        }
+    }
+
+    #[test]
+    fn every_envelope_is_opened() {
+        let event = r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#;
+        #[rustfmt::skip]
+        let table = [
+            (event.to_owned(), vec!["1 capture `x` a"]),
+            (format!("[{event},{event}]"), vec!["1[0] capture `x` a", "1[1] capture `x` a"]),
+            (format!(r#"{{"api_key":"k","batch":[{event},7]}}"#), vec!["1[0] capture `x` a", "1[1] found a number; expected an object: an operation or an event"]),
+            (format!(r#"{{"path":"/e/","body":{event}}}"#), vec!["1 capture `x` a"]),
+            (format!(r#"{{"path":"/e/","body":[{event}]}}"#), vec!["1[0] capture `x` a"]),
+            (format!(r#"{{"path":"/e/","body":{}}}"#, serde_json::Value::from(event)), vec!["1 capture `x` a"]),
+            (r#"{"path":"/e/","body":"data=bm90IGpzb24="}"#.to_owned(), vec!["1 not JSON at column 2: expected ident; expected one JSON document"]),
+            (r#"{"path":"/e/","body":null}"#.to_owned(), vec!["1 found null; expected an object: an operation or an event"]),
+            (r#"{"path":"/e/","body":"\"e30=\""}"#.to_owned(), vec!["1 the body is no base64: Invalid symbol 34, offset 0."]),
+            ("[]".to_owned(), vec![]),
+            (r#"{"batch":{}}"#.to_owned(), vec!["1 `batch` is an object; expected an array"]),
+            (r#"{"batch":[],"batch":[]}"#.to_owned(), vec!["1 key `batch` stands twice in one object"]),
+            (r#"{"batch":[],"sent_at":"noon"}"#.to_owned(), vec!["1 `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"]),
+            ("{}".to_owned(), vec!["1 the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"]),
+            (r#"{"event":7}"#.to_owned(), vec!["1 `event` is a number; expected a string"]),
+            (r#"{"event":"","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#.to_owned(), vec!["1 `event`: the event name is empty; expected 1 to 1024 bytes"]),
+            (r#"{"event":"x","uuid":"7","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#.to_owned(), vec!["1 `uuid` is `7`; expected a UUID"]),
+        ];
+        for (document, expected) in table {
+            assert_eq!(import(document.as_bytes(), &POSTHOG), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn lifting_and_keeping_are_options_e7() {
+        let event = r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","$set":{"$os":"Plan 9"},
+            "properties":{"$os":"Linux","utm_source":"s","title":"t","$set":{"k":1}}}"#;
+        let with = |lift, keep_event_properties| {
+            shown(&only(event, &Options { lift, keep_event_properties, ..POSTHOG }))
+        };
+        assert_eq!(with(false, false), r#"capture `x` a set{"$os":"Plan 9","k":1}"#);
+        assert_eq!(
+            with(true, false),
+            r#"capture `x` a set{"$os":"Plan 9","k":1,"utm_source":"s"} once{"$initial_os":"Linux","$initial_utm_source":"s"}"#
+        );
+        assert_eq!(
+            with(false, true),
+            r#"capture `x` a set{"$os":"Plan 9","k":1} with{"$os":"Linux","title":"t","utm_source":"s"}"#
+        );
+    }
+}

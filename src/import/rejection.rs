@@ -111,6 +111,9 @@ pub enum Rejection {
         /// What is wrong with it.
         source: IdError,
     },
+    /// A text that cannot be a property key.
+    #[error(transparent)]
+    PropertyKey(IdError),
     /// An event id that is no UUID.
     #[error("`{key}` is `{found}`; expected a UUID")]
     EventId {

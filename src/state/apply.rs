@@ -94,7 +94,7 @@ impl State {
             Body::Merge(_, other, _) => self.link(asked, *other, Asker::Merge),
             Body::Set(..) => self.set(asked),
             Body::Switch(..) => self.switch(asked),
-            Body::Reset(..) => Outcome { person: self.links.person(head.id), ..Outcome::default() },
+            Body::Reset(..) => Outcome::default(),
             _ => unreachable!("records that are no operations returned above"),
         };
         outcome.device = head.device.and_then(|device| device_effect(record.body(), device));
@@ -107,21 +107,21 @@ impl State {
         Some(outcome)
     }
 
-    /// C1, E3, G3.
+    /// C1, E3, G3. A capture that changes no property touches one half cache line, and no person.
     fn capture(&mut self, asked: Asked<'_>) -> Outcome {
         let leaf = self.links.leaf_mut(asked.head.id);
         leaf.events += 1;
         if !asked.processing() {
-            return Outcome { person: self.links.person(asked.head.id), ..Outcome::default() };
+            return Outcome::default();
         }
         leaf.identified_events += 1;
         let flags = asked.head.flags;
-        let known = self.links.person(asked.head.id).is_some();
-        if flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET) && known {
-            self.write(Asked { changes: &[], ..asked })
-        } else {
-            self.write(asked)
+        let known = leaf.has_person();
+        let unchanging = flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET) && known;
+        if known && (unchanging || asked.changes.is_empty()) {
+            return Outcome::default();
         }
+        self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked })
     }
 
     /// C5; through a device with processing off it is a refusal (F8, `never`).
@@ -130,7 +130,7 @@ impl State {
             return self.write(asked);
         }
         let refusal = asked.head.device.map(|_| Refusal::ProcessingOff { by: asked.own() });
-        Outcome { person: self.links.person(asked.head.id), refusal, ..Outcome::default() }
+        Outcome { refusal, ..Outcome::default() }
     }
 
     /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property changes nobody is
@@ -140,7 +140,7 @@ impl State {
             return self.write(asked);
         }
         let refusal = (!asked.processing()).then_some(Refusal::ProcessingOff { by: asked.own() });
-        Outcome { person: self.links.person(asked.head.id), refusal, ..Outcome::default() }
+        Outcome { refusal, ..Outcome::default() }
     }
 
     /// Property changes on P(T), which is founded if need be.
@@ -180,7 +180,7 @@ impl State {
         let target = asked.head.id;
         if !asked.processing() {
             let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
-            return Outcome { person: self.links.person(target), refusal, ..Outcome::default() };
+            return Outcome { refusal, ..Outcome::default() };
         }
         let source = match other {
             Other::None => return self.write(asked), // C2, C3
@@ -208,7 +208,7 @@ impl State {
         let (to, from) = (self.links.person(target), self.links.person(source));
         let refusal = self.refusal(target, source, to, from, asker);
         if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
-            return Outcome { person: to, refusal, ..Outcome::default() }; // D8: before any effect
+            return Outcome { refusal, ..Outcome::default() }; // D8: before any effect
         }
         let mut outcome = Outcome { refusal, ..Outcome::default() };
         let person = match (to, from) {

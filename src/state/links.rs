@@ -42,6 +42,12 @@ pub(super) struct Leaf {
     pub(super) identified_events: u32,
 }
 
+impl Leaf {
+    pub(super) fn has_person(&self) -> bool {
+        self.slot != NONE
+    }
+}
+
 /// One founded person as a node of the union.
 #[derive(Clone, Debug)]
 struct Slot {

@@ -11,7 +11,7 @@ use crate::state::profile::Written;
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The person of T afterwards; `None` if T has none.
+    /// The person that the operation founded, linked or wrote to; `None` if it touched nobody.
     pub person: Option<PersonNo>,
     /// Whether that person was founded by this operation.
     pub founded: bool,

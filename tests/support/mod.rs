@@ -1,0 +1,43 @@
+//! What the integration tests share: a ledger in memory that can be opened a second time, and the whole-log check that
+//! every test ends with.
+
+use std::sync::Arc;
+
+use identity_ledger::{Digest, Ledger, LedgerOptions, Memory, Policy, Storage, Tenant};
+
+/// A ledger of tenant `1`, and the storage it can be opened from again.
+pub(crate) fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
+    let storage = Arc::new(Memory::new());
+    let place: Arc<dyn Storage> = storage.clone();
+    let ledger = LedgerOptions::new().create_in(place, Tenant::default(), policy).expect("presets are valid");
+    (ledger, storage)
+}
+
+/// The whole-log check: the live ledger, a replay of its log and a second opening of its storage are the same, and each
+/// recorded operation has exactly one outcome (A2, A4).
+///
+/// `recorded` is how often an append was answered with `Recorded`.
+pub(crate) fn check(ledger: &Ledger, storage: &Arc<Memory>, recorded: usize) -> (Digest, Digest) {
+    let live = ledger.state().digest();
+    let (mut operations, mut outcomes, mut replayed) = (0, 0, None);
+    ledger
+        .replay(|step| {
+            operations += usize::from(step.record.body().head().is_some());
+            outcomes += usize::from(step.outcome.is_some());
+            if step.record.seq().0 + 1 == ledger.checkpoint().records {
+                replayed = Some(step.state.digest());
+            }
+        })
+        .expect("a log that was just written can be read");
+    assert_eq!(replayed, Some(live), "the replay of a log is the state that its appends made");
+    assert_eq!((operations, outcomes), (recorded, recorded), "one outcome an operation");
+
+    let place: Arc<dyn Storage> = storage.clone();
+    let reopened = LedgerOptions::new().read_in(place).expect("what was acknowledged can be opened");
+    assert!(reopened.recovery().is_clean(), "nothing was torn");
+    assert_eq!(reopened.checkpoint(), ledger.checkpoint());
+    assert_eq!(reopened.state().digest(), live);
+    let content = ledger.content_digest().expect("a log that was just written can be read");
+    assert_eq!(reopened.content_digest().expect("so can its second opening"), content);
+    (live, content)
+}

@@ -47,9 +47,9 @@ pub const MAX_FRAME_RECORDS: u32 = 1 << 18;
 /// Largest body of one record: a policy with all its texts is the biggest.
 pub const MAX_RECORD_BODY_BYTES: usize = 128 * 1_024;
 
-/// Most records in one ledger. The state stamps every link with a 32-bit record number, which halves its memory;
-/// the format itself counts in 64 bits.
-pub const MAX_RECORDS: u64 = (u32::MAX - 1) as u64;
+/// Most records in one ledger: a thousand million. The state stamps links with 32-bit record numbers and keeps an id's class
+/// in two bits beside one, which halves its memory; the format itself counts in 64 bits.
+pub const MAX_RECORDS: u64 = (1 << 30) - 1;
 
 /// Most blocked ids, blocked prefixes and anonymous prefixes a policy may list, each.
 pub const MAX_POLICY_ENTRIES: usize = 64;

@@ -127,6 +127,12 @@ impl Flags {
         self.0 & flags.0 == flags.0
     }
 
+    /// Whether any of the three notices is set.
+    pub(crate) const fn has_notices(self) -> bool {
+        const NOTICES: u8 = Flags::INVALID_PROCESSING.0 | Flags::SHORTENED_ID.0 | Flags::REPLACED_NUL.0;
+        self.0 & NOTICES != 0
+    }
+
     /// These and, if `when`, also `flags`.
     #[must_use]
     pub const fn with(self, flags: Flags, when: bool) -> Flags {
@@ -318,13 +324,20 @@ impl Body {
     ///
     /// Most records of most ledgers are plain captures, so those are read by hand, field by field at fixed places; the codec
     /// reads the rest. A test holds the two readers together.
+    #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
         match bytes.first_chunk().and_then(Body::plain_capture) {
             Some(body) => Ok((body, PLAIN_CAPTURE_BYTES)),
-            None => codec::decode(bytes),
+            None => Body::read_any(bytes),
         }
     }
 
+    #[inline(never)] // keeps the loop over plain captures small
+    fn read_any(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
+        codec::decode(bytes)
+    }
+
+    #[inline]
     fn plain_capture(bytes: &[u8; PLAIN_CAPTURE_BYTES]) -> Option<Body> {
         const VARIANT: [u8; 4] = 7u32.to_le_bytes();
         let [NO_DEVICE, A_NAME, NO_DETAIL] = [bytes[8], bytes[34], bytes[39]] else { return None };

@@ -4,7 +4,7 @@ use crate::chain::{Chain, ChainError, LedgerId, item_parts};
 use crate::frame::Frame;
 use crate::id::Tenant;
 use crate::record::{Item, Record};
-use crate::state::{Outcome, State};
+use crate::state::{FORESEEN, Outcome, State};
 
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +106,13 @@ impl Replay {
 
     /// Folds what was accepted.
     pub(crate) fn fold(&mut self, payload: &[u8], mut each: impl FnMut(Step<'_>)) {
-        for record in self.batch.drain(..) {
-            let outcome = self.state.apply(&record);
-            each(Step { record: &record, outcome: outcome.as_ref(), state: &self.state, payload });
+        for records in self.batch.chunks(FORESEEN) {
+            self.state.foresee(records);
+            for record in records {
+                let outcome = self.state.apply(record);
+                each(Step { record, outcome: outcome.as_ref(), state: &self.state, payload });
+            }
         }
+        self.batch.clear();
     }
 }

@@ -327,9 +327,10 @@ fn event_differences(expected: &ExpectedEvent, facts: &Facts) -> Vec<String> {
         return vec![format!("operation {index}: expected an event, found none")];
     };
     let mut found = Vec::new();
-    let person = expected.person_uuid_from.as_ref().map(|id| PersonId::founded_by(&Tenant::default(), id));
-    if person.is_some_and(|person| person != event.person_id_then) {
-        found.push(format!("event {index}, person: expected {person:?}, found {:?}", event.person_id_then));
+    let (person, founding) = (event.person_id_then, expected.person_uuid_from.as_ref());
+    let founded = founding.map(|id| PersonId::founded_by(&Tenant::default(), id));
+    if let Some(expected) = founded.filter(|expected| *expected != person) {
+        found.push(format!("event {index}, person: expected {expected}, found {person}"));
     }
     let mode = match event.mode {
         EventMode::Full => "full",
@@ -383,20 +384,15 @@ fn disturbances(case: &Case) -> Vec<(&'static str, Case)> {
         disturb("a removed warning", &|expect| drop(expect.warnings.remove(at)));
     }
     disturb("a foreign warning", &|expect| expect.warnings.push(foreign()));
-    disturb("a foreign person", &|expect| {
-        let distinct_ids = BTreeSet::from([foreign()]);
-        let properties = BTreeMap::new();
-        let (properties_match, is_identified) = (Match::Exact, false);
-        let (created_at, founding_id) = (None, None);
-        expect.persons.push(ExpectedPerson {
-            distinct_ids,
-            properties,
-            properties_match,
-            is_identified,
-            created_at,
-            founding_id,
-        });
-    });
+    let nobody = ExpectedPerson {
+        distinct_ids: BTreeSet::from([foreign()]),
+        properties: BTreeMap::new(),
+        properties_match: Match::Exact,
+        is_identified: false,
+        created_at: None,
+        founding_id: None,
+    };
+    disturb("a foreign person", &|expect| expect.persons.push(nobody.clone()));
     for pair in &case.expect.same_person {
         disturb("one person taken for two", &|expect| expect.different_person.push(pair.clone()));
     }

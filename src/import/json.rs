@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::rejection::Rejection;
 use crate::id::PropertyKey;
-use crate::limits::MAX_VALUE_DEPTH;
+use crate::limits::{MAX_OPERATION_KEYS, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
+use crate::operation::OperationError;
 use crate::value::{Properties, Value, ValueError, without_nul};
 
 /// Deepest nesting an importer looks at. Stored values end at [`MAX_VALUE_DEPTH`]; the rest is envelope and properties
@@ -126,8 +127,17 @@ impl<'a> Json<'a> {
 
     /// The value of the property `key`, exactly, or an error (E4).
     pub(super) fn value(self, key: &str) -> Result<Value, Rejection> {
-        Walk { text: self.0, at: 0 }.value(1, Care::Exact).map_err(|fault| match fault {
-            Fault::Value(source) => Rejection::Value { key: key.to_owned(), source },
+        let error = |source| Rejection::Value { key: key.to_owned(), source };
+        if self.0.len() > MAX_VALUE_BYTES {
+            // Measured before it is built: a list of small numbers grows twentyfold in memory.
+            let mut bytes = Vec::new();
+            self.canonical(&mut bytes)?;
+            if bytes.len() > MAX_VALUE_BYTES {
+                return Err(error(ValueError::TooLarge { found: bytes.len() }));
+            }
+        }
+        Walk { text: self.0, at: 0 }.value(1).map_err(|fault| match fault {
+            Fault::Value(source) => error(source),
             Fault::Text(NoText { what }) => Rejection::Text { what },
         })
     }
@@ -191,23 +201,19 @@ impl<'a> Json<'a> {
     /// Checks what will not be stored: no key twice at any depth (E4), no nesting beyond every use.
     pub(super) fn audit(self) -> Result<(), Rejection> {
         if self.is_object() || self.is_array() {
-            self.loose().map(drop)
+            self.canonical(&mut Vec::new())
         } else {
             Ok(()) // a scalar has nothing to find
         }
     }
 
-    /// Appends bytes that are the same for two spellings of one value: keys sorted, numbers exact (G4).
+    /// Appends bytes that are the same for two spellings of one value: keys sorted, numbers exact (G4). They are those
+    /// of [`Value::to_canonical_bytes`]; a number beyond 64 bits stays as its text, marked by a U+0000 no stored text
+    /// can hold. Builds no tree, so that memory stays in proportion to the text.
     pub(super) fn canonical(self, out: &mut Vec<u8>) -> Result<(), Rejection> {
-        self.loose()?.encode(out);
-        Ok(())
-    }
-
-    /// The value for comparing only: an unstorable number stays as its text, marked by a U+0000 no stored text can hold.
-    fn loose(self) -> Result<Value, Rejection> {
-        Walk { text: self.0, at: 0 }.value(1, Care::Loose).map_err(|fault| match fault {
+        Walk { text: self.0, at: 0 }.canonical(1, out).map_err(|fault| match fault {
             Fault::Value(ValueError::DuplicateKey { key }) => Rejection::DuplicateKey { key },
-            Fault::Value(_) => Rejection::TooDeep { max: MAX_JSON_DEPTH }, // numbers are kept as text
+            Fault::Value(_) => Rejection::TooDeep { max: MAX_JSON_DEPTH }, // numbers cannot fail here
             Fault::Text(NoText { what }) => Rejection::Text { what },
         })
     }
@@ -272,9 +278,13 @@ impl<'a> Iterator for Members<'a> {
 }
 
 impl Members<'_> {
-    fn collect_properties(self) -> Result<Properties, Rejection> {
+    fn collect_properties(mut self) -> Result<Properties, Rejection> {
         let mut properties = Properties::new();
-        for member in self {
+        while let Some(member) = self.next() {
+            if properties.len() == MAX_OPERATION_KEYS {
+                let found = properties.len() + 1 + self.count(); // counted, not kept
+                return Err(OperationError::TooManyKeys { found }.into());
+            }
             let (key, json) = member?;
             insert_property(&mut properties, key, json)?;
         }
@@ -317,15 +327,6 @@ impl<'a> Iterator for Elements<'a> {
     fn next(&mut self) -> Option<Json<'a>> {
         self.walk.more(b']').then(|| self.walk.skip())
     }
-}
-
-/// How exactly a value is wanted.
-#[derive(Clone, Copy, PartialEq)]
-enum Care {
-    /// To be stored.
-    Exact,
-    /// To be compared or thrown away.
-    Loose,
 }
 
 /// A place in a text that `serde_json` accepted. Behind its end stand zeros, so that no walk runs on.
@@ -426,9 +427,8 @@ impl<'a> Walk<'a> {
         Json(&self.text[start..self.at])
     }
 
-    fn value(&mut self, depth: usize, care: Care) -> Result<Value, Fault> {
-        let max = if care == Care::Exact { MAX_VALUE_DEPTH } else { MAX_JSON_DEPTH };
-        if depth > max {
+    fn value(&mut self, depth: usize) -> Result<Value, Fault> {
+        if depth > MAX_VALUE_DEPTH {
             return Err(ValueError::TooDeep.into());
         }
         self.gap();
@@ -439,7 +439,7 @@ impl<'a> Walk<'a> {
                 let mut entries = BTreeMap::new();
                 while let Some(key) = self.key() {
                     let key = without_nul(unescape(key)?.into_owned());
-                    let value = self.value(depth + 1, care)?;
+                    let value = self.value(depth + 1)?;
                     if entries.contains_key(&key) {
                         return Err(ValueError::DuplicateKey { key }.into());
                     }
@@ -451,20 +451,78 @@ impl<'a> Walk<'a> {
                 self.at += 1;
                 let mut items = Vec::new();
                 while self.more(b']') {
-                    items.push(self.value(depth + 1, care)?);
+                    items.push(self.value(depth + 1)?);
                 }
                 Value::List(items)
             }
-            _ => match self.scalar() {
-                "null" => Value::Null,
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                number => match Value::number(number) {
-                    Err(_) if care == Care::Loose => Value::Text(format!("\0{number}")),
-                    exact => exact?,
-                },
-            },
+            _ => scalar(self.scalar())?,
         })
+    }
+
+    fn canonical(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+        if depth > MAX_JSON_DEPTH {
+            return Err(ValueError::TooDeep.into());
+        }
+        self.gap();
+        match self.peek() {
+            b'"' => Value::text(unescape(self.string())?).encode(out),
+            b'{' => {
+                self.at += 1;
+                let start = out.len();
+                let mut members = Vec::new();
+                while let Some(key) = self.key() {
+                    let (key, from) = (without_nul_in(unescape(key)?), out.len());
+                    self.canonical(depth + 1, out)?;
+                    members.push((key, from..out.len()));
+                }
+                members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+                if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+                    return Err(ValueError::DuplicateKey { key: pair[0].0.to_string() }.into());
+                }
+                let unsorted = out.split_off(start);
+                Value::Map(BTreeMap::new()).encode(out);
+                set_count(out, start + 1, members.len());
+                for (key, place) in members {
+                    let at = out.len();
+                    out.extend_from_slice(&[0; 4]);
+                    set_count(out, at, key.len());
+                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(&unsorted[place.start - start..place.end - start]);
+                }
+            }
+            b'[' => {
+                self.at += 1;
+                let start = out.len();
+                Value::List(Vec::new()).encode(out);
+                let mut items = 0;
+                while self.more(b']') {
+                    self.canonical(depth + 1, out)?;
+                    items += 1;
+                }
+                set_count(out, start + 1, items);
+            }
+            _ => {
+                let text = self.scalar();
+                scalar(text).unwrap_or_else(|_| Value::Text(format!("\0{text}"))).encode(out);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Overwrites the length that stands at byte `at`.
+fn set_count(out: &mut [u8], at: usize, count: usize) {
+    let count = u32::try_from(count).expect("a document is far below 4 GiB");
+    out[at..at + 4].copy_from_slice(&count.to_le_bytes());
+}
+
+/// A literal or a number.
+fn scalar(text: &str) -> Result<Value, ValueError> {
+    match text {
+        "null" => Ok(Value::Null),
+        "true" => Ok(Value::Bool(true)),
+        "false" => Ok(Value::Bool(false)),
+        number => Value::number(number),
     }
 }
 
@@ -567,7 +625,29 @@ mod tests {
         };
         assert_eq!(bytes(r#"{"a":"x","b":[1, 2.50]}"#), bytes(r#" { "b" : [1,2.5e0], "a":"\u0078" } "#));
         assert_ne!(bytes(r#"{"a":1}"#), bytes(r#"{"a":1.0}"#));
+        let value = r#"[{"b":{},"a":[null,true,-1,1.5,18446744073709551615]},"x\u0000",[]]"#;
+        assert_eq!(bytes(value), json(value).value("k").unwrap().to_canonical_bytes());
         assert_ne!(bytes(r#"{"a":99999999999999999999}"#), bytes(r#"{"a":"99999999999999999999"}"#));
+    }
+
+    #[test]
+    fn size_has_edges_and_is_measured_before_it_is_built() {
+        let sized = |len: usize| json(&format!("\"{}\"", "x".repeat(len - 5))).value("k");
+        assert!(sized(MAX_VALUE_BYTES).is_ok());
+        let found = MAX_VALUE_BYTES + 1;
+        // One more is for `Operation::check` to find; what is much larger is found here.
+        assert!(matches!(sized(found), Ok(value) if value.check() == Err(ValueError::TooLarge { found })));
+        assert!(matches!(
+            sized(2 * found),
+            Err(Rejection::Value { source: ValueError::TooLarge { found: size }, .. }) if size == 2 * found
+        ));
+        let keys = |count: usize| {
+            let members: Vec<_> = (0..count).map(|i| format!("\"k{i}\":0")).collect();
+            json(&format!("{{{}}}", members.join(","))).properties().unwrap()
+        };
+        assert_eq!(keys(MAX_OPERATION_KEYS).unwrap().len(), MAX_OPERATION_KEYS);
+        let found = MAX_OPERATION_KEYS + 7;
+        assert_eq!(keys(found), Err(OperationError::TooManyKeys { found }.into()));
     }
 
     #[test]
@@ -596,6 +676,9 @@ mod tests {
         #[test]
         fn printed_values_come_back(value in value()) {
             let text = serde_json::to_string_pretty(&value).unwrap();
+            let mut canonical = Vec::new();
+            json(&text).canonical(&mut canonical).unwrap();
+            proptest::prop_assert_eq!(canonical, value.to_canonical_bytes());
             proptest::prop_assert_eq!(json(&text).value("k"), Ok(value));
         }
     }

@@ -136,7 +136,7 @@ pub struct Parsed {
 /// let options = Options::from(&Policy::default());
 /// let parsed = Importer::new(input.as_bytes(), options).collect::<Result<Vec<_>, _>>()?;
 /// assert_eq!(parsed.len(), 3);
-/// assert!(matches!(parsed[0].operation.as_ref()?.request, Request::Identify { .. }));
+/// assert!(matches!(parsed[0].operation.clone()?.request, Request::Identify { .. }));
 /// assert_eq!(parsed[1].operation, Err(Rejection::Missing { key: "ts" }));
 /// assert_eq!(parsed[2].line, 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -730,7 +730,7 @@ mod tests {
             #[test]
             fn whole_lines_are_all_imported_among_any_others(lines in prop::collection::vec(line(), 0..12)) {
                 let whole = lines.iter().filter(|line| {
-                    std::str::from_utf8(line).is_ok_and(|text| only_if_valid(text))
+                    std::str::from_utf8(line).is_ok_and(only_if_valid)
                 }).count();
                 let input = lines.join(&b'\n');
                 let options = Options { format: Format::Ops, ..AUTO };

@@ -1,4 +1,4 @@
-//! The `ops` format: one operation a line, in the ledger's own words (`docs/cli.md`).
+//! The `ops` format: one operation a line, in the ledger's own words.
 //!
 //! Strict, because we wrote it: every key is known, every type is right, or the line is rejected.
 

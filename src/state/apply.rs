@@ -5,7 +5,7 @@ use crate::policy::Survivor;
 use crate::record::{Body, Change, DeviceNo, Flags, Head, IdNo, Other, Record};
 use crate::state::device::{Device, devices_of};
 use crate::state::links::{NONE, PersonNo};
-use crate::state::outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
+use crate::state::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::state::profile::{Profile, Written};
 use crate::state::{Person, State};
 
@@ -17,6 +17,10 @@ enum Asker {
     /// `merge_dangerously`: D3 strict, D6 and D9 do not apply (C4).
     Merge,
 }
+
+/// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
+/// what was read is still near when it is used.
+pub(crate) const FORESEEN: usize = 32;
 
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
@@ -67,8 +71,7 @@ impl State {
             }
             Body::Recovered(_) | Body::DefineName(_) => return None,
             Body::DefineId(class, _) => {
-                self.links.define(seq);
-                self.classes.push(*class);
+                self.links.define(seq, *class);
                 return None;
             }
             Body::DefineDevice(id, _) => {
@@ -97,14 +100,39 @@ impl State {
             Body::Reset(..) => Outcome::default(),
             _ => unreachable!("records that are no operations returned above"),
         };
-        outcome.device = head.device.and_then(|device| device_effect(record.body(), device));
-        outcome.notices = Notices {
-            joins_identified: outcome.notices.joins_identified,
-            invalid_processing: head.flags.has(Flags::INVALID_PROCESSING),
-            shortened_id: head.flags.has(Flags::SHORTENED_ID),
-            replaced_nul: head.flags.has(Flags::REPLACED_NUL),
-        };
+        if let Some(device) = head.device {
+            outcome.device = device_effect(record.body(), device);
+        }
+        if head.flags.has_notices() {
+            outcome.notices.invalid_processing = head.flags.has(Flags::INVALID_PROCESSING);
+            outcome.notices.shortened_id = head.flags.has(Flags::SHORTENED_ID);
+            outcome.notices.replaced_nul = head.flags.has(Flags::REPLACED_NUL);
+        }
         Some(outcome)
+    }
+
+    /// Reads ahead what folding these records will read. Each record's memory is somewhere else, and waiting for one after
+    /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
+    pub(crate) fn foresee(&self, records: &[Record]) {
+        let mut slots = [NONE; 2 * FORESEEN];
+        for (record, slots) in records.iter().zip(slots.chunks_exact_mut(2)) {
+            let Some(head) = record.body().head() else { continue };
+            slots[0] = self.links.foresee(head.id);
+            if let Other::Id(id) = record.body().other() {
+                slots[1] = self.links.foresee(id);
+            }
+        }
+        let mut persons = 0;
+        for (record, slots) in records.iter().zip(slots.chunks_exact(2)) {
+            if matches!(record.body(), Body::Capture(_, _, None)) {
+                continue; // most records: their leaf was all
+            }
+            for slot in slots {
+                let person = self.links.foresee_slot(*slot);
+                persons ^= self.persons.get(person as usize).map_or(0, |person| person.identified_by);
+            }
+        }
+        std::hint::black_box((slots, persons));
     }
 
     /// C1, E3, G3. A capture that changes no property touches one half cache line, and no person.
@@ -193,7 +221,7 @@ impl State {
             .find(|id| id.is_none_or(|id| !self.class(id).mergeable))
             .map(|id| Refusal::Unmergeable {
                 id,
-                by: id.map_or(asked.own(), |id| Seq(self.links.leaf(id).defined.into())),
+                by: id.map_or(asked.own(), |id| Seq(self.links.leaf(id).defined().into())),
             });
         if refusal.is_some() {
             return Outcome { refusal, ..self.write(asked) }; // B3
@@ -245,7 +273,7 @@ impl State {
     /// Whether the link that a record asks for would be refused by section D.
     pub(super) fn would_refuse(&self, body: &Body) -> bool {
         let (Some(head), Other::Id(source)) = (body.head(), body.other()) else { return false };
-        if head.id.index().max(source.index()) >= self.classes.len() {
+        if head.id.index().max(source.index()) >= self.links.ids().len() {
             return false; // an id this state does not know yet
         }
         let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
@@ -299,7 +327,7 @@ impl State {
             {
                 // The user id that stays where it is: P(S)'s if S has a person, else T's own side.
                 let held = if from.is_some() { held } else { self.users(target, to).1.unwrap_or(held) };
-                let since = self.links.since(held).unwrap_or(self.links.leaf(held).defined);
+                let since = self.links.since(held).unwrap_or(self.links.leaf(held).defined());
                 return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
             }
         }

@@ -18,14 +18,14 @@ impl State {
         out.u32(self.policy_seq);
         codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
 
-        out.u64(self.classes.len() as u64);
-        for (id, class) in self.links.ids().zip(&self.classes) {
+        out.u64(self.links.ids().len() as u64);
+        for id in self.links.ids() {
             let leaf = self.links.leaf(id);
             let (first, since) = self.links.first(id);
             let (proof, proof_seq) =
                 self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
-            out.byte(class.0);
-            [leaf.defined, first, since, proof, proof_seq, leaf.events, leaf.identified_events]
+            out.byte(leaf.class().0);
+            [leaf.defined(), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
                 .into_iter()
                 .for_each(|field| out.u32(field));
         }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::IdNo;
+use crate::record::{IdNo, StoredClass};
 
 /// The number of a person: its place in the order of foundings. Numbers never change hands (D11, later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +34,8 @@ pub(super) struct Leaf {
     proof: u32,
     /// The record that names both ends of that edge.
     proof_seq: u32,
-    /// The record that defined the id and decided its class.
-    pub(super) defined: u32,
+    /// The record that defined the id, times 4, plus the class it decided (MAX_RECORDS leaves the room).
+    born: u32,
     /// Events captured under this id, ever (G2: they move with it).
     pub(super) events: u32,
     /// How many of them with processing on (G3).
@@ -43,6 +43,15 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
+    /// The record that defined the id.
+    pub(super) fn defined(&self) -> u32 {
+        self.born >> 2
+    }
+
+    pub(super) fn class(&self) -> StoredClass {
+        StoredClass((self.born & 3) as u8)
+    }
+
     pub(super) fn has_person(&self) -> bool {
         self.slot != NONE
     }
@@ -70,7 +79,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn define(&mut self, seq: u32) {
+    pub(super) fn define(&mut self, seq: u32, class: StoredClass) {
         let number = self.leaves.len() as u32;
         self.leaves.push(Leaf {
             slot: NONE,
@@ -78,7 +87,7 @@ impl Links {
             next: number,
             proof: NONE,
             proof_seq: NONE,
-            defined: seq,
+            born: seq << 2 | u32::from(class.0),
             events: 0,
             identified_events: 0,
         });
@@ -86,6 +95,16 @@ impl Links {
 
     pub(super) fn leaf(&self, id: IdNo) -> &Leaf {
         &self.leaves[id.index()]
+    }
+
+    /// Reads what folding a record about `id` will read, and lets the reads overlap; see [`super::State::foresee`].
+    pub(super) fn foresee(&self, id: IdNo) -> u32 {
+        self.leaves.get(id.index()).map_or(NONE, |leaf| leaf.slot)
+    }
+
+    /// As [`Links::foresee`], one step on.
+    pub(super) fn foresee_slot(&self, slot: u32) -> u32 {
+        self.slots.get(slot as usize).map_or(NONE, |slot| slot.carries)
     }
 
     pub(super) fn leaf_mut(&mut self, id: IdNo) -> &mut Leaf {
@@ -268,7 +287,7 @@ mod tests {
     #[test]
     fn as_of_follows_the_stamps_when_the_smaller_group_survives() {
         let mut links = Links::default();
-        (0..4).for_each(|seq| links.define(seq));
+        (0..4).for_each(|seq| links.define(seq, StoredClass(0)));
         let ids: Vec<IdNo> = links.ids().collect();
         let big = links.found(ids[0], 10);
         links.join(ids[1], ids[0], 11);

@@ -7,6 +7,7 @@ mod links;
 mod outcome;
 mod profile;
 
+pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::devices_of;
 pub use links::PersonNo;
@@ -15,7 +16,7 @@ pub use profile::{Property, Written};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
-use crate::record::{Body, DeviceNo, IdNo, Other, StoredClass};
+use crate::record::{Body, DeviceNo, IdNo, Other};
 use crate::time::Timestamp;
 use links::{Links, NONE};
 use profile::Profile;
@@ -28,8 +29,6 @@ pub struct State {
     policy: Policy,
     /// The record the policy stands in.
     policy_seq: u32,
-    /// By id number.
-    classes: Vec<StoredClass>,
     links: Links,
     /// By person number; absorbed persons stay, so that their ids resolve for ever.
     persons: Vec<Person>,
@@ -93,7 +92,6 @@ impl State {
             records: 0,
             policy: Policy::default(),
             policy_seq: 0,
-            classes: Vec::new(),
             links: Links::default(),
             persons: Vec::new(),
             devices: Vec::new(),
@@ -175,12 +173,12 @@ impl State {
 
     /// The record that defined an id.
     pub fn defined_by(&self, id: IdNo) -> Seq {
-        Seq(self.links.leaf(id).defined.into())
+        Seq(self.links.leaf(id).defined().into())
     }
 
     /// The class of an id (B4).
     pub fn class(&self, id: IdNo) -> IdClass {
-        self.classes[id.index()].into()
+        self.links.leaf(id).class().into()
     }
 
     /// The events captured under one id.
@@ -234,7 +232,7 @@ impl State {
     /// How many property keys P(T) would have after this record (E4's bound on them).
     pub(crate) fn keys_after(&self, body: &Body) -> usize {
         let Some(head) = body.head() else { return 0 };
-        let known = |id: IdNo| if id.index() < self.classes.len() { self.person(id) } else { None };
+        let known = |id: IdNo| if id.index() < self.links.ids().len() { self.person(id) } else { None };
         let to = known(head.id);
         let from = match body.other() {
             Other::Id(id) => known(id),
@@ -253,7 +251,7 @@ impl State {
 
     /// How many keys the person of `id` has now.
     pub(crate) fn keys_of(&self, id: IdNo) -> usize {
-        let person = if id.index() < self.classes.len() { self.person(id) } else { None };
+        let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
         person.map_or(0, |person| self.persons[person.index()].profile.entries().len())
     }
 
@@ -262,6 +260,6 @@ impl State {
         let persons = self.persons.capacity() * size_of::<Person>();
         let profiles: usize = self.persons.iter().map(|person| person.profile.memory()).sum();
         let devices = self.devices.capacity() * size_of::<Device>();
-        (self.links.memory() + self.classes.capacity(), persons + profiles + devices)
+        (self.links.memory(), persons + profiles + devices)
     }
 }

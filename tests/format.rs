@@ -1,0 +1,203 @@
+//! The bytes on the disk: the worked example of docs/format.md, taken apart here with nothing of the crate's own readers.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use identity_ledger::*;
+
+const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
+const BEGIN: &str = "<!-- dump:begin -->\n";
+const END: &str = "<!-- dump:end -->";
+const SEGMENT: &str = "log/00000000000000000000.seg";
+
+fn example() -> (Arc<Memory>, Ledger) {
+    let storage = Arc::new(Memory::new());
+    let mut ledger = LedgerOptions::new()
+        .entropy(SeededEntropy::new(7))
+        .create_in(storage.clone(), Tenant::default(), Policy::default())
+        .unwrap();
+    let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let id = OperationId(uuid::Uuid::from_u128(0x0190c0de_0000_7000_8000_0000000000aa));
+    let capture = Operation::capture(at, DistinctId::new("ann").unwrap(), id);
+    assert!(
+        ledger.append(capture.with_event(EventName::new("$pageview").unwrap())).unwrap().outcome().is_some()
+    );
+    (storage, ledger)
+}
+
+fn read(storage: &Memory, file: &str) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(storage.len(file).unwrap().unwrap()).unwrap()];
+    storage.read_at(file, 0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Walks through bytes and writes them down, field by field.
+struct Dump<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    out: String,
+}
+
+impl<'a> Dump<'a> {
+    fn new(bytes: &'a [u8]) -> Dump<'a> {
+        Dump { bytes, at: 0, out: String::new() }
+    }
+
+    fn title(&mut self, text: &str) {
+        writeln!(self.out, "\n{text}").unwrap();
+    }
+
+    fn field(&mut self, len: usize, what: &str) -> &'a [u8] {
+        let field = &self.bytes[self.at..self.at + len];
+        for (row, bytes) in field.chunks(16).enumerate() {
+            let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let what = if row == 0 { what } else { "" };
+            let line = format!("{:04x}  {:<47}  {what}", self.at + 16 * row, hex.join(" "));
+            writeln!(self.out, "{}", line.trim_end()).unwrap();
+        }
+        self.at += len;
+        field
+    }
+
+    fn number(&mut self, len: usize, what: &str) -> u64 {
+        let field = self.field(len, what);
+        field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    fn item(&mut self, what: &str) -> &'a [u8] {
+        let len = usize::try_from(self.number(4, &format!("length of the item of {what}"))).unwrap();
+        self.field(16, "salt");
+        self.field(len, what)
+    }
+}
+
+/// A frame's dump; gives its hash as recomputed from the bytes alone.
+fn frame(
+    dump: &mut Dump<'_>,
+    previous: [u8; 32],
+    body: impl Fn(&mut Dump<'_>),
+    payload: impl Fn(&mut Dump<'_>),
+) -> [u8; 32] {
+    dump.title("frame header");
+    dump.field(4, "marker");
+    let start = dump.at;
+    dump.field(2, "frame version, codec id");
+    dump.field(2, "zeros");
+    let body_len = dump.number(4, "body length");
+    dump.number(4, "payload length");
+    let first = dump.number(8, "first record");
+    let records = dump.number(4, "records");
+    dump.field(4, "zeros");
+    dump.number(8, "durable records");
+    dump.field(4, "zeros");
+    dump.number(4, "CRC-32C");
+    dump.title("body");
+    let body_at = dump.at;
+    body(dump);
+    assert_eq!((dump.at - body_at) as u64, body_len);
+    let mut history = previous.to_vec();
+    history.extend_from_slice(&dump.bytes[start..start + 2]);
+    history.extend_from_slice(&first.to_le_bytes());
+    history.extend_from_slice(&u32::try_from(records).unwrap().to_le_bytes());
+    history.extend_from_slice(&u32::try_from(body_len).unwrap().to_le_bytes());
+    history.extend_from_slice(&dump.bytes[body_at..dump.at]);
+    dump.title("payload");
+    payload(dump);
+    dump.title("end of the frame");
+    let hash = blake3::derive_key("identity-ledger 2026-11-23 v1 frame", &history);
+    assert_eq!(dump.field(32, "frame hash"), hash);
+    let padding = dump.at.next_multiple_of(8) - dump.at;
+    dump.field(padding, "padding");
+    hash
+}
+
+fn dump(bytes: &[u8], ledger: &Ledger) -> String {
+    let id = ledger.ledger_id().0.into_bytes();
+    let mut dump = Dump::new(bytes);
+    dump.title("segment header");
+    dump.field(8, "magic");
+    dump.number(2, "format version");
+    dump.field(6, "zeros");
+    assert_eq!(dump.field(16, "ledger id"), id);
+    dump.number(8, "first record");
+    let mut genesis = 16u64.to_le_bytes().to_vec();
+    genesis.extend_from_slice(&id);
+    genesis.extend_from_slice(&1u64.to_le_bytes());
+    genesis.push(b'1');
+    let previous = blake3::derive_key("identity-ledger 2026-11-23 v1 genesis", &genesis);
+    assert_eq!(dump.field(32, "hash before the first frame"), previous);
+    dump.field(20, "zeros");
+    dump.number(4, "CRC-32C");
+    let hash = frame(
+        &mut dump,
+        previous,
+        |dump| {
+            dump.number(4, "record 0: genesis");
+            dump.field(3, "switches (lift), uuid_ids, person_profiles");
+            dump.field(3, "no limit of ids moved, ids, user ids");
+            dump.field(24, "no anonymous prefixes, blocked ids, blocked prefixes");
+        },
+        |_| {},
+    );
+    let hash = frame(
+        &mut dump,
+        hash,
+        |dump| {
+            dump.number(4, "record 1: define_name");
+            dump.field(32, "commitment to its text");
+            dump.number(4, "record 2: define_id");
+            dump.number(1, "class: mergeable, user");
+            dump.field(32, "commitment to its text");
+            dump.number(4, "record 3: capture");
+            dump.number(4, "T is id 0");
+            dump.number(1, "no device spoke");
+            dump.number(8, "time");
+            dump.field(16, "operation id");
+            dump.number(1, "flags: the id was given");
+            dump.number(1, "there is an event name");
+            dump.number(4, "it is name 0");
+            dump.number(1, "no detail");
+        },
+        |dump| {
+            assert_eq!(dump.item("name 0"), b"$pageview");
+            assert_eq!(dump.item("id 0"), b"ann");
+        },
+    );
+    assert_eq!(ledger.checkpoint(), Checkpoint { records: 4, head: Digest(hash) });
+    assert_eq!(dump.at, bytes.len());
+    format!("```text{}```\n", dump.out)
+}
+
+#[test]
+fn the_worked_example_is_what_is_written() {
+    let (storage, ledger) = example();
+    let found = dump(&read(&storage, SEGMENT), &ledger);
+    let doc = std::fs::read_to_string(DOC).unwrap();
+    let (before, rest) = doc.split_once(BEGIN).unwrap();
+    let (shown, after) = rest.split_once(END).unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(DOC, format!("{before}{BEGIN}{found}{END}{after}")).unwrap();
+    } else {
+        assert!(
+            shown == found,
+            "docs/format.md shows other bytes; UPDATE=1 rewrites them on purpose\n{found}"
+        );
+    }
+}
+
+#[test]
+fn a_plain_capture_takes_forty_bytes() {
+    let (storage, _) = example();
+    let bytes = read(&storage, SEGMENT);
+    let body_len = u32::from_le_bytes(bytes[96 + 120 + 8..][..4].try_into().unwrap());
+    assert_eq!(body_len, 36 + 37 + 40);
+}
+
+#[test]
+fn the_same_seed_and_batches_give_the_same_bytes() {
+    let (a, _) = example();
+    let (b, _) = example();
+    for file in [SEGMENT, "LEDGER", "HEAD"] {
+        assert_eq!(read(&a, file), read(&b, file), "{file}");
+    }
+}

@@ -14,6 +14,13 @@ pub struct Memory {
     locked: AtomicBool,
 }
 
+impl Clone for Memory {
+    /// The files as they are now, and nobody's lock: what a copy of the directory would be.
+    fn clone(&self) -> Memory {
+        Memory { files: Mutex::new(self.files().clone()), locked: AtomicBool::new(false) }
+    }
+}
+
 impl Memory {
     /// No files yet.
     pub fn new() -> Memory {

@@ -1,0 +1,414 @@
+//! Disks that fail, directories that lie: an acknowledged record is never lost, damage is named, nothing is half-applied.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use identity_ledger::*;
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+fn id(text: &str) -> DistinctId {
+    DistinctId::new(text).unwrap()
+}
+
+fn operation(number: u128) -> Operation {
+    let time = at(i64::try_from(number).unwrap());
+    let name = format!("id-{}", number % 5);
+    let operation = match number % 3 {
+        0 => Operation::capture(time, id(&name), OperationId(uuid::Uuid::from_u128(number))),
+        1 => Operation::identify(time, id("ann"), Some(Source::new(&name))),
+        _ => Operation::properties(time, id(&name)),
+    };
+    operation.set("n", i64::try_from(number).unwrap()).unwrap()
+}
+
+/// Segments so small that the sample fills several.
+fn small_segments() -> LedgerOptions<'static> {
+    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024)
+}
+
+fn digests(operations: u128) -> Vec<Digest> {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    let mut digests = vec![ledger.content_digest().unwrap()];
+    for number in 0..operations {
+        assert!(ledger.append(operation(number)).unwrap().outcome().is_some());
+        digests.push(ledger.content_digest().unwrap());
+    }
+    digests
+}
+
+/// Memory whose writing calls fail: the one at the countdown, or all from there on.
+#[derive(Debug)]
+struct Failing {
+    inner: Memory,
+    calls_left: AtomicI64,
+    for_ever: bool,
+    /// Whether a failing write leaves half of its bytes behind.
+    short: bool,
+}
+
+impl Failing {
+    fn fails(&self) -> bool {
+        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
+        left == 0 || left < 0 && self.for_ever
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.fails() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Storage for Failing {
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        self.inner.len(file)
+    }
+    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(file, offset, out)
+    }
+    fn create(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.create(file)
+    }
+    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.fails() {
+            if self.short {
+                self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
+            }
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.inner.write_at(file, offset, bytes)
+    }
+    fn sync(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.sync(file)
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.sync_dir(dir)
+    }
+    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.inner.truncate(file, len)
+    }
+    fn remove(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.remove(file)
+    }
+    fn lock(&self) -> io::Result<bool> {
+        self.inner.lock()
+    }
+    fn describe(&self) -> String {
+        "a failing disk".to_owned()
+    }
+}
+
+#[test]
+fn whichever_call_fails_no_acknowledged_record_is_lost() {
+    const OPERATIONS: u128 = 12;
+    let digests = digests(OPERATIONS);
+    for durability in [Durability::Immediate, Durability::Witnessed, Durability::Buffered] {
+        for (for_ever, short) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut calls = 0;
+            loop {
+                let created = Arc::new(Memory::new());
+                drop(
+                    small_segments()
+                        .create_in(created.clone(), Tenant::default(), Policy::default())
+                        .unwrap(),
+                );
+                let disk = Arc::new(Failing {
+                    inner: Memory::clone(&created),
+                    calls_left: AtomicI64::new(calls),
+                    for_ever,
+                    short,
+                });
+                let mut acknowledged = 0;
+                let mut failed = false;
+                match small_segments().durability(durability).open_in(disk.clone()) {
+                    Err(_) => failed = true,
+                    Ok(mut ledger) => {
+                        for number in 0..OPERATIONS {
+                            match ledger.append(operation(number)) {
+                                Ok(_) => acknowledged += 1,
+                                Err(error) => {
+                                    let kind = matches!(error, AppendError::Indeterminate { .. });
+                                    assert!(
+                                        kind && !failed
+                                            || matches!(error, AppendError::Poisoned { .. }) && failed
+                                    );
+                                    failed = true;
+                                }
+                            }
+                        }
+                        if durability == Durability::Buffered && ledger.flush().is_err() {
+                            acknowledged = 0; // without a flush nothing was promised
+                            failed = true;
+                        }
+                    }
+                }
+                let mut reopened = Ledger::open_in_memory(&disk.inner);
+                let content = reopened.content_digest().unwrap();
+                let recovered = digests.iter().position(|digest| *digest == content);
+                let recovered = recovered.expect("what is recovered is a prefix of what was asked");
+                assert!(
+                    recovered >= acknowledged,
+                    "call {calls}: {recovered} of {acknowledged} acknowledged"
+                );
+                assert!(Audit::run_in(Arc::new(Memory::clone(&disk.inner)), None, &mut |_| {}).is_ok());
+                assert!(reopened.append(operation(1_000_000)).unwrap().outcome().is_some());
+                if !failed {
+                    assert_eq!(recovered, OPERATIONS as usize);
+                    break;
+                }
+                calls += 1;
+            }
+            assert!(calls >= OPERATIONS as i64, "every call was made to fail: {calls}");
+        }
+    }
+}
+
+trait OpenInMemory {
+    fn open_in_memory(disk: &Memory) -> Ledger;
+}
+
+impl OpenInMemory for Ledger {
+    fn open_in_memory(disk: &Memory) -> Ledger {
+        LedgerOptions::new().open_in(Arc::new(disk.clone())).unwrap()
+    }
+}
+
+#[test]
+fn a_failed_write_gives_its_numbers_back() {
+    let created = Arc::new(Memory::new());
+    drop(small_segments().create_in(created.clone(), Tenant::default(), Policy::default()).unwrap());
+    let disk = Failing {
+        inner: Memory::clone(&created),
+        calls_left: AtomicI64::new(0),
+        for_ever: true,
+        short: false,
+    };
+    let mut ledger = LedgerOptions::new().open_in(Arc::new(disk)).unwrap();
+    let (records, digest) = (ledger.checkpoint().records, ledger.state().digest());
+    assert!(ledger.append(operation(1)).is_err());
+    assert_eq!((ledger.checkpoint().records, ledger.state().digest()), (records, digest));
+    assert_eq!((ledger.id_no("ann"), ledger.resolve("ann")), (None, None));
+}
+
+/// Several segments, closed.
+fn filled() -> Memory {
+    let disk = Arc::new(Memory::new());
+    let mut ledger = small_segments().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    for number in 0..30 {
+        assert!(ledger.append(operation(number)).unwrap().outcome().is_some());
+    }
+    drop(ledger);
+    assert!(disk.list("log").unwrap().len() >= 3, "the sample fills several segments");
+    Memory::clone(&disk)
+}
+
+fn segments(disk: &Memory) -> Vec<String> {
+    let mut names = disk.list("log").unwrap();
+    names.sort();
+    names.iter().map(|name| format!("log/{name}")).collect()
+}
+
+fn read(disk: &Memory, file: &str) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(disk.len(file).unwrap().unwrap()).unwrap()];
+    disk.read_at(file, 0, &mut bytes).unwrap();
+    bytes
+}
+
+fn write(disk: &Memory, file: &str, bytes: &[u8]) {
+    disk.truncate(file, 0).unwrap();
+    disk.write_at(file, 0, bytes).unwrap();
+}
+
+fn opening(disk: &Memory) -> Result<Ledger, OpenError> {
+    LedgerOptions::new().open_in(Arc::new(disk.clone()))
+}
+
+fn first_fault(disk: &Memory) -> String {
+    let report = Audit::run_in(Arc::new(disk.clone()), None, &mut |_| {}).unwrap();
+    assert!(!report.is_ok(), "the audit noticed nothing");
+    report.faults[0].to_string()
+}
+
+#[test]
+fn a_missing_swapped_or_doubled_segment_is_named() {
+    let whole = filled();
+    assert!(opening(&whole).is_ok());
+    let names = segments(&whole);
+
+    let disk = whole.clone();
+    disk.remove(&names[1]).unwrap();
+    assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })));
+    assert!(first_fault(&disk).contains("a segment is missing"), "{}", first_fault(&disk));
+
+    let disk = whole.clone();
+    disk.remove(names.last().unwrap()).unwrap();
+    assert!(matches!(opening(&disk), Err(OpenError::RolledBack { .. })));
+    assert!(first_fault(&disk).contains("rolled back"));
+
+    let disk = whole.clone();
+    let (a, b) = (read(&disk, &names[1]), read(&disk, &names[2]));
+    write(&disk, &names[1], &b);
+    write(&disk, &names[2], &a);
+    assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })));
+
+    let other = {
+        let disk = Arc::new(Memory::new());
+        let options = small_segments().entropy(SeededEntropy::new(2));
+        drop(options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap());
+        read(&disk, "log/00000000000000000000.seg")
+    };
+    let disk = whole.clone();
+    write(&disk, &names[0], &other);
+    assert!(first_fault(&disk).contains("belongs to ledger"), "{}", first_fault(&disk));
+}
+
+#[test]
+fn every_flip_in_every_file_is_noticed_or_proven_harmless() {
+    let whole = filled();
+    let digest = opening(&whole).unwrap().state().digest();
+    for file in segments(&whole) {
+        let bytes = read(&whole, &file);
+        for bit in (0..bytes.len() * 8).step_by(11) {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let disk = whole.clone();
+            write(&disk, &file, &damaged);
+            assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })), "{file} bit {bit}");
+        }
+    }
+    // HEAD has two slots: one flip loses at most one witness, and the log itself is untouched.
+    let head = read(&whole, "HEAD");
+    for bit in (0..head.len() * 8).step_by(5) {
+        let mut damaged = head.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let disk = whole.clone();
+        write(&disk, "HEAD", &damaged);
+        assert_eq!(opening(&disk).unwrap().state().digest(), digest, "bit {bit}");
+    }
+}
+
+#[test]
+fn every_cut_of_the_last_segment_is_damage_and_without_head_at_worst_torn() {
+    let whole = filled();
+    let last = segments(&whole).pop().unwrap();
+    let bytes = read(&whole, &last);
+    for len in 0..bytes.len() {
+        let disk = whole.clone();
+        write(&disk, &last, &bytes[..len]);
+        let error = opening(&disk).unwrap_err();
+        assert!(
+            matches!(error, OpenError::Damaged { .. } | OpenError::RolledBack { .. }),
+            "cut to {len}: {error}"
+        );
+        // Without the witness a cut is a cut: the ledger opens with a prefix, says so, and goes on.
+        disk.remove("HEAD").unwrap();
+        match opening(&disk) {
+            Ok(mut ledger) => {
+                assert!(ledger.recovery().head_missing);
+                assert!(ledger.append(operation(1_000_000)).unwrap().outcome().is_some());
+            }
+            Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "cut to {len}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn an_outside_checkpoint_proves_a_fork_and_a_rollback() {
+    let disk = filled();
+    let checkpoint = opening(&disk).unwrap().checkpoint();
+    let expecting = |checkpoint| LedgerOptions::new().expect(checkpoint).open_in(Arc::new(disk.clone()));
+    assert!(expecting(checkpoint).is_ok());
+    let further = Checkpoint { records: checkpoint.records + 1, ..checkpoint };
+    assert!(matches!(expecting(further), Err(OpenError::RolledBack { .. })));
+    let other = Checkpoint { head: Digest([0; 32]), ..checkpoint };
+    assert!(matches!(expecting(other), Err(OpenError::Untrusted { .. })));
+}
+
+#[test]
+fn a_directory_that_is_no_ledger_and_a_second_ledger_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Ledger::open(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("is not a ledger"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was left behind");
+    std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    let create = || Ledger::create(dir.path(), Tenant::default(), Policy::default());
+    assert!(matches!(create(), Err(CreateError::NotEmpty { .. })));
+    std::fs::remove_file(dir.path().join("notes.txt")).unwrap();
+    drop(create().unwrap());
+    assert!(matches!(create(), Err(CreateError::Exists { .. })));
+}
+
+#[test]
+fn segment_size_and_batch_length_have_edges() {
+    let create = |bytes| {
+        let options = LedgerOptions::new().segment_bytes(bytes);
+        options.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default())
+    };
+    assert!(create(limits::MIN_SEGMENT_BYTES).is_ok());
+    assert!(matches!(create(limits::MIN_SEGMENT_BYTES - 1), Err(CreateError::SegmentTooSmall { .. })));
+
+    let mut ledger = create(limits::MIN_SEGMENT_BYTES).unwrap();
+    let batch = |len: usize| vec![Operation::properties(at(0), id("a")); len];
+    let full = ledger.append_batch(&batch(limits::MAX_BATCH_OPERATIONS)).unwrap();
+    assert_eq!(full.len(), limits::MAX_BATCH_OPERATIONS);
+    let error = ledger.append_batch(&batch(limits::MAX_BATCH_OPERATIONS + 1)).unwrap_err();
+    assert!(matches!(error, AppendError::BatchTooLarge { .. }));
+}
+
+#[test]
+fn a_batch_with_one_bad_operation_records_nothing_and_names_it() {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    let before = (ledger.checkpoint(), ledger.state().digest());
+    let mut batch: Vec<Operation> = (0..5).map(operation).collect();
+    batch[3] = Operation::properties(at(0), id("a")).set("k", "x".repeat(limits::MAX_VALUE_BYTES)).unwrap();
+    let error = ledger.append_batch(&batch).unwrap_err();
+    assert!(error.to_string().starts_with("operation 3: property `k`: a value takes"), "{error}");
+    assert_eq!((ledger.checkpoint(), ledger.state().digest()), before);
+    assert_eq!(ledger.id_no("id-0"), None);
+}
+
+#[test]
+fn a_person_holds_so_many_keys_and_no_more() {
+    let keys = |from: usize, count: usize| {
+        let mut operation = Operation::properties(at(0), id("a"));
+        for key in from..from + count {
+            operation = operation.set(&format!("k{key}"), 1).unwrap();
+        }
+        operation
+    };
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    for from in (0..limits::MAX_PERSON_KEYS).step_by(1_000) {
+        assert!(ledger.append(keys(from, 1_000)).unwrap().outcome().is_some());
+    }
+    let error = ledger.append(keys(limits::MAX_PERSON_KEYS, 1)).unwrap_err();
+    assert!(
+        matches!(error, AppendError::TooManyPersonKeys { index: 0, found } if found == limits::MAX_PERSON_KEYS + 1)
+    );
+    // A key that is there already is no new key, alone or in a batch of its own.
+    assert!(ledger.append(keys(0, 1)).unwrap().outcome().is_some());
+    // A link that would pile up too many is an error; one that is refused anyway is a refusal.
+    let other = keys(limits::MAX_PERSON_KEYS, 1);
+    let other = Operation { request: Request::Set { who: id("b").into() }, ..other };
+    assert!(ledger.append(other).unwrap().outcome().is_some());
+    let link = Operation::alias(at(1), id("a"), id("b"));
+    assert!(matches!(ledger.append(link.clone()), Err(AppendError::TooManyPersonKeys { .. })));
+    assert!(
+        ledger
+            .append(Operation::identify(at(1), id("b"), Some(Source::new("c"))))
+            .unwrap()
+            .outcome()
+            .is_some()
+    );
+    let refused = ledger.append(link).unwrap();
+    assert_eq!(refused.outcome().unwrap().refusal.unwrap().rule(), "D6");
+}

@@ -130,7 +130,7 @@ impl Audit {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         let mut book = Book::begin(Arc::clone(&storage), false)?;
-        let witnesses = Witnesses::read(&book, expect).map_err(failed)?;
+        let witnesses = Witnesses::of(&*storage, book.ledger_id(), expect).map_err(failed)?;
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, progress };
@@ -144,7 +144,7 @@ impl Audit {
         }
         audit.confirm_doubles(&book);
         let Checkpoint { records, head } = book.checkpoint();
-        let durable = checkpoints.iter().map(|checkpoint| checkpoint.records).max().unwrap_or(0);
+        let durable = witnesses.durable().unwrap_or(0);
         if durable > records && audit.faults.is_empty() {
             let what = format!(
                 "the log ends with {records} records, but {durable} were seen durable: it was rolled back"
@@ -309,9 +309,9 @@ impl Audit {
     fn confirm_doubles(&mut self, book: &Book) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
             let Ok(window) = book.log.window(earlier) else { continue }; // the walk has listed what is unreadable
-            let same = window
-                .record(earlier.0)
-                .is_some_and(|record| operation_id(record, window.item(record)) == Some(id));
+            let same = window.record(earlier.0).is_some_and(|record| {
+                window.item(record).is_ok_and(|item| operation_id(record, item) == Some(id))
+            });
             if same {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
             }

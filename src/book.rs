@@ -288,7 +288,7 @@ impl Book {
     fn record_values(&self, seq: Seq) -> Result<Option<Vec<Value>>, Fault> {
         let window = self.log.window(seq)?;
         let record = window.record(seq.0).expect("a window holds the record it was read for");
-        let Some(item) = window.item(record) else { return Ok(None) };
+        let Some(item) = window.item(record)? else { return Ok(None) };
         values_of(record, item).map(Some).ok_or_else(|| bad_values(seq.0))
     }
 
@@ -485,12 +485,10 @@ impl Book {
                 .field(self.id_name(device.anonymous).as_bytes());
             devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
         }
+        let person_ids: Vec<PersonId> =
+            self.state().ids().map(|id| self.resolution(id, None).person_id).collect();
         let mut events = Vec::new();
-        self.replay(|step| {
-            if let Some(event) = self.event(step) {
-                events.push(self.event_digest(&event, step));
-            }
-        })?;
+        self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
         for mut list in [persons, devices, events] {
             list.sort_unstable();
             out.update(&(list.len() as u64).to_le_bytes());
@@ -501,14 +499,17 @@ impl Book {
         Ok(out.finish())
     }
 
-    fn event_digest(&self, event: &EventAnswer, step: Step<'_>) -> Digest {
+    /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
+    fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
+        let Body::Capture(head, name, _) = step.record.body() else { return None };
         let mut out = Hasher::new(Purpose::Event);
-        out.field(event.event_id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
-        out.field(event.event.as_deref().unwrap_or_default().as_bytes());
-        out.update(&event.time.as_micros().to_le_bytes());
-        out.field(event.distinct_id.as_bytes());
-        out.update(event.person_id.0.as_bytes());
-        out.update(&[u8::from(event.mode == EventMode::Full)]);
+        let id = operation_id(step.record, step.item());
+        out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
+        out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
+        out.update(&head.time().as_micros().to_le_bytes());
+        out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
+        out.update(person_ids[head.id.index()].0.as_bytes());
+        out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
         let changes = step.record.body().changes().iter().filter(|change| change.verb.has_value());
         let values = step.item().and_then(|item| values_of(step.record, item)).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
@@ -520,11 +521,11 @@ impl Book {
         for (key, value) in kept {
             out.field(key.as_bytes()).field(&value);
         }
-        out.finish()
+        Some(out.finish())
     }
 }
 
-/// Persons, one after the other; values are read for some hundred of them at a time.
+/// Persons, one after the other; values are read for many of them at a time.
 pub struct Persons<'a> {
     book: &'a Book,
     views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
@@ -538,7 +539,7 @@ impl std::fmt::Debug for Persons<'_> {
 }
 
 /// Persons whose values are read together: enough that most frames are read once, few enough to stay small.
-const PERSONS_AT_A_TIME: usize = 4_096;
+const PERSONS_AT_A_TIME: usize = 16_384;
 
 impl Iterator for Persons<'_> {
     type Item = Result<Profile, Fault>;

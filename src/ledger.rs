@@ -20,14 +20,14 @@ use crate::limits::{
     DEFAULT_SEGMENT_BYTES, MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS,
     MAX_RECORDS, MIN_SEGMENT_BYTES,
 };
-use crate::log::{Fault, Segment};
+use crate::log::{Fault, Segment, Walk};
 use crate::operation::{Operation, OperationError};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, DeviceNo, IdNo, Other, StoredPolicy};
 use crate::recovery::{
     OpenError, Recovery, Torn, Verdict, Witnesses, cut_torn, fold_and_judge, inspect_torn,
 };
-use crate::replay::Replay;
+use crate::replay::{Replay, Step};
 use crate::state::{Outcome, PersonNo};
 use crate::storage::{Files, Memory, Storage};
 use crate::time::Timestamp;
@@ -396,7 +396,7 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::Locked { place });
         }
         let mut book = Book::begin(Arc::clone(&storage), true)?;
-        let witnesses = Witnesses::read(&book, self.expect).map_err(failed)?;
+        let witnesses = Witnesses::of(&*storage, book.ledger_id(), self.expect).map_err(failed)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let verdict = fold_and_judge(&mut book, &witnesses, None, progress)?;
@@ -431,6 +431,35 @@ impl<'p> LedgerOptions<'p> {
         self.read_in(Arc::new(Files::read_only(dir.as_ref())))
     }
 
+    /// Folds a ledger from its bytes alone, up to what was durable, and shows each record to `each`. No text is looked at, so
+    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`].
+    pub fn replay(
+        self,
+        dir: impl AsRef<Path>,
+        commitments: bool,
+        each: impl FnMut(Step<'_>),
+    ) -> Result<Replay, OpenError> {
+        let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
+        let place = storage.describe();
+        let Book { log, mut replay, identity, .. } = Book::begin(Arc::clone(&storage), false)?;
+        let witnesses = Witnesses::of(&*storage, identity.ledger, self.expect)
+            .map_err(|source| OpenError::Io { place: place.clone(), source })?;
+        let mut silent = |_| {};
+        let progress = self.progress.unwrap_or(&mut silent);
+        let upto = witnesses.durable();
+        let walk = Walk { commitments, upto, witnesses: &witnesses.checkpoints, progress };
+        log.walk(&mut replay, walk, each)
+            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault })?;
+        let (found, expected) = (replay.chain().checkpoint().records, upto.unwrap_or(0));
+        if found < expected {
+            return Err(OpenError::RolledBack { place, found, expected });
+        }
+        Ok(replay)
+    }
+
     /// Opens a ledger in any storage for reading.
     ///
     /// # Errors
@@ -438,13 +467,12 @@ impl<'p> LedgerOptions<'p> {
     pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let mut book = Book::begin(storage, false)?;
-        let witnesses = Witnesses::read(&book, self.expect).map_err(failed)?;
-        let upto = witnesses.checkpoints.iter().map(|checkpoint| checkpoint.records).max();
+        let mut book = Book::begin(Arc::clone(&storage), false)?;
+        let witnesses = Witnesses::of(&*storage, book.ledger_id(), self.expect).map_err(failed)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let head_missing = witnesses.slots.is_empty();
-        let upto = upto.filter(|_| !head_missing); // without HEAD the frames alone say what there is
+        let upto = witnesses.durable().filter(|_| !head_missing); // without HEAD the frames alone say what there is
         let verdict = fold_and_judge(&mut book, &witnesses, upto, progress)?;
         let mut recovery = Recovery { head_missing, ..Recovery::default() };
         if let Verdict::Torn(fault) = verdict {
@@ -754,7 +782,7 @@ fn before(
         let seq = Seq(seq.into());
         let window = log.window(seq)?;
         let record = window.record(seq.0).expect("a window holds the record it was read for");
-        let item = window.item(record);
+        let item = window.item(record)?;
         if operation_id(record, item) == Some(id) {
             return Ok(judge(seq, says_the_same(operation, record.body(), item, draft.dictionaries())));
         }

@@ -1,4 +1,18 @@
-//! identity ledger
+#![doc = include_str!("../README.md")]
+//!
+//! # The layers
+//!
+//! | layer | files | knows nothing of |
+//! |---|---|---|
+//! | 0 vocabulary | `limits id time value operation policy` | the log |
+//! | 1 the log | `digest codec frame record chain` | persons |
+//! | 2 the fold | `state/` | storage, texts, values |
+//! | 3 the walk | `replay` | disks |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book audit draft recovery ledger device` | SDKs |
+//! | beside | `import/ testing/` | each other |
+//!
+//! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
+
 mod answer;
 mod audit;
 mod book;
@@ -50,16 +64,3 @@ pub use crate::state::{
 pub use crate::storage::{Files, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
-#[doc(hidden)]
-pub fn replay_dir(dir: &str, commitments: bool) -> u64 {
-    let book = book::Book::begin(std::sync::Arc::new(Files::read_only(dir)), false).unwrap();
-    let mut replay = Replay::new(book.ledger_id(), book.tenant());
-    book.log
-        .walk(
-            &mut replay,
-            log::Walk { commitments, upto: None, witnesses: &[], progress: &mut |_| {} },
-            |_| {},
-        )
-        .unwrap();
-    replay.state().records()
-}

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::chain::{Chain, ChainError, Checkpoint, LedgerId, item_parts};
+use crate::chain::{Chain, ChainError, Checkpoint, LedgerId, commit, item_parts};
 use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
 use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::id::Seq;
@@ -128,9 +128,12 @@ pub(crate) struct Log {
     window: Mutex<Option<Arc<Window>>>,
 }
 
-/// One frame's records and payload, verified again as they were read.
+/// One frame's records and payload. Hashes are verified again as it is read, commitments as items are looked at.
 #[derive(Debug)]
 pub(crate) struct Window {
+    ledger: LedgerId,
+    file: String,
+    offset: u64,
     records: Vec<Record>,
     payload: Vec<u8>,
 }
@@ -142,11 +145,15 @@ impl Window {
     }
 
     /// The bytes of a record's payload item; `None` if it has none or it was erased.
-    pub(crate) fn item(&self, record: &Record) -> Option<&[u8]> {
-        match record.item() {
-            Item::Present { at, len } => Some(item_parts(&self.payload, at, len).1),
-            Item::None | Item::Absent => None,
+    pub(crate) fn item(&self, record: &Record) -> Result<Option<&[u8]>, Fault> {
+        let Item::Present { at, len } = record.item() else { return Ok(None) };
+        let (salt, bytes) = item_parts(&self.payload, at, len);
+        let seq = record.seq();
+        if record.body().commitment() == Some(&commit(self.ledger, seq, salt, bytes)) {
+            return Ok(Some(bytes));
         }
+        let kind = ChainError::Commitment { seq: seq.0 }.into();
+        Err(Fault { file: self.file.clone(), offset: self.offset, records: seq.0, kind })
     }
 }
 
@@ -279,7 +286,7 @@ impl Log {
         Ok(())
     }
 
-    /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on, and its items.
+    /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on.
     pub(crate) fn window(&self, seq: Seq) -> Result<Arc<Window>, Fault> {
         let mut cached = self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(window) = cached.as_ref().filter(|window| window.record(seq.0).is_some()) {
@@ -306,8 +313,8 @@ impl Log {
             let frame = Frame::parse(bytes).map_err(|error| fault(ChainError::Frame(error).into()))?;
             chain.accept(&frame, &mut records).map_err(|error| fault(error.into()))?;
             if chain.next_seq() > seq.0 {
-                chain.check_items(&records, frame.payload).map_err(|error| fault(error.into()))?;
-                return Ok(Window { records, payload: frame.payload.to_vec() });
+                let (ledger, payload) = (chain.ledger_id(), frame.payload.to_vec());
+                return Ok(Window { ledger, file: name.clone(), offset, records, payload });
             }
             records.clear();
             let taken = frame.header.frame_len();

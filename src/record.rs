@@ -15,11 +15,6 @@ macro_rules! number {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
         pub struct $name(pub u32);
 
-        impl $name {
-            pub(crate) fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
     };
 }
 
@@ -39,6 +34,18 @@ number!(
     /// The number of an event name.
     NameNo
 );
+
+macro_rules! indexed {
+    ($($name:ident)*) => {
+        $(impl $name {
+            pub(crate) fn index(self) -> usize {
+                self.0 as usize
+            }
+        })*
+    };
+}
+
+indexed!(IdNo DeviceNo NameNo);
 
 /// BLAKE3 over ledger, record number, salt, length and bytes of a payload item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -12,7 +12,7 @@
 use std::io;
 
 use crate::book::Book;
-use crate::chain::Checkpoint;
+use crate::chain::{Checkpoint, LedgerId};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::{HeadSlot, IdentityError, QUARANTINE, first_seq_of};
 use crate::log::{Fault, FaultKind, Segment, Walk};
@@ -128,14 +128,19 @@ pub(crate) struct Witnesses {
 
 impl Witnesses {
     /// Both slots of `HEAD`, and what the caller holds.
-    pub(crate) fn read(book: &Book, expect: Option<Checkpoint>) -> io::Result<Witnesses> {
-        let slots = HeadSlot::read(&**book.log.storage(), book.ledger_id())?;
+    pub(crate) fn of(
+        storage: &dyn Storage,
+        ledger: LedgerId,
+        expect: Option<Checkpoint>,
+    ) -> io::Result<Witnesses> {
+        let slots = HeadSlot::read(storage, ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         Ok(Witnesses { checkpoints: seen.chain(expect).collect(), slots })
     }
 
-    fn durable(&self) -> u64 {
-        self.checkpoints.iter().map(|checkpoint| checkpoint.records).max().unwrap_or(0)
+    /// How many records were seen durable, if anybody saw any.
+    pub(crate) fn durable(&self) -> Option<u64> {
+        self.checkpoints.iter().map(|checkpoint| checkpoint.records).max()
     }
 }
 
@@ -150,7 +155,7 @@ pub(crate) fn fold_and_judge(
     let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, progress };
     let fault = match book.fold(walk) {
         Ok(()) => {
-            let (found, expected) = (book.checkpoint().records, witnesses.durable());
+            let (found, expected) = (book.checkpoint().records, witnesses.durable().unwrap_or(0));
             return if found < expected {
                 Err(OpenError::RolledBack { place, found, expected })
             } else {
@@ -172,7 +177,7 @@ pub(crate) fn fold_and_judge(
     };
     let starts = book.log.segments().iter().filter(|segment| segment.name > fault.file);
     let later = starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).max();
-    let durable = witnesses.durable().max(beyond).max(later.unwrap_or(0));
+    let durable = witnesses.durable().unwrap_or(0).max(beyond).max(later.unwrap_or(0));
     // A ledger is created whole, so a log without its first record is never a torn one.
     if fault.records < durable || fault.records == 0 || later.is_some() {
         let to = durable.max(fault.records + 1) - 1;

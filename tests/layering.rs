@@ -23,7 +23,7 @@ const LAYERS: [&[&str]; 6] = [
         "ledger",
         "device",
     ],
-    &["import", "testing", "lib", "bin"],
+    &["testing", "import", "lib", "bin"],
 ];
 
 fn source_files() -> Vec<(PathBuf, String)> {

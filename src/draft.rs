@@ -310,7 +310,10 @@ impl<'a> Draft<'a> {
             (true, true, _) => {
                 let call = call_digest(user.as_str(), &operation.changes);
                 let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
-                if !processing_off && (operation.changes.is_empty() || last == Some(&call)) {
+                // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
+                // again, and by then the device may speak for somebody else (G4).
+                let repeats = operation.changes.is_empty() || last == Some(&call);
+                if repeats && !processing_off && operation.id.is_none() {
                     return None;
                 }
                 (PlanVerb::Set, Other::None)
@@ -537,7 +540,9 @@ pub(crate) fn says_the_same(
         _ => false,
     };
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
-    let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some(); // F8 decided then
+    // F8 decided then, and a reset asks nobody.
+    let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
+        || matches!(body, Body::Reset(..));
     if !request || !resolved && off != (operation.processing == Processing::Off) {
         return false;
     }

@@ -38,6 +38,8 @@ mod recovery;
 mod replay;
 mod state;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod value;
 

@@ -32,8 +32,8 @@ pub(crate) fn check(ledger: &Ledger, storage: &Arc<Memory>, recorded: usize) -> 
     assert_eq!(replayed, Some(live), "the replay of a log is the state that its appends made");
     assert_eq!((operations, outcomes), (recorded, recorded), "one outcome an operation");
 
-    let place: Arc<dyn Storage> = storage.clone();
-    let reopened = LedgerOptions::new().read_in(place).expect("what was acknowledged can be opened");
+    let copy: Arc<dyn Storage> = Arc::new(Memory::clone(storage)); // the ledger holds the lock of its own
+    let reopened = LedgerOptions::new().open_in(copy).expect("what was acknowledged can be opened");
     assert!(reopened.recovery().is_clean(), "nothing was torn");
     assert_eq!(reopened.checkpoint(), ledger.checkpoint());
     assert_eq!(reopened.state().digest(), live);

@@ -1,0 +1,3 @@
+//! For tests of this crate and of yours.
+
+pub mod reference;

@@ -145,12 +145,12 @@ impl Book {
         self.dictionaries.devices.find(device_id).map(DeviceNo)
     }
 
-    /// The text of an id; `None` once erased.
+    /// The text of an id; `None` once erased, or if there is no such number.
     pub fn id_text(&self, id: IdNo) -> Option<&str> {
         self.dictionaries.ids.text(id.0)
     }
 
-    /// The key of a number; `None` once erased.
+    /// The key of a number; `None` once erased, or if there is no such number.
     pub fn key_text(&self, key: KeyNo) -> Option<&str> {
         self.dictionaries.keys.text(key.0)
     }

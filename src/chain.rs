@@ -277,11 +277,11 @@ impl Items<'_> {
             self.at = at;
             return Ok(Item::Absent);
         }
-        let end = at + SALT_BYTES + len as usize;
-        if end > self.payload.len() {
+        let end = at as u64 + SALT_BYTES as u64 + u64::from(len);
+        if end > self.payload.len() as u64 {
             return Err(short());
         }
-        self.at = end;
+        self.at = end as usize; // at most the payload's length
         Ok(Item::Present { at: u32::try_from(at).expect("a frame is at most 16 MiB"), len })
     }
 }

@@ -24,8 +24,11 @@ impl Dictionary {
         self.ends.len() as u32 // limits.rs keeps record numbers, and so these, below 2^32
     }
 
-    /// The text of a number; `None` once erased.
+    /// The text of a number; `None` once erased, or if there is no such number.
     pub(crate) fn text(&self, number: u32) -> Option<&str> {
+        if number >= self.len() {
+            return None;
+        }
         let span = self.span(number);
         (!span.is_empty()).then(|| std::str::from_utf8(&self.texts[span]).expect("only texts are pushed"))
     }

@@ -9,8 +9,10 @@ use crate::dictionary::{Dictionaries, Dictionary};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::entropy::Entropy;
 use crate::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
-use crate::operation::{Bent, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, Who};
-use crate::policy::{FirstMention, Policy};
+use crate::operation::{
+    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Source, Who,
+};
+use crate::policy::{FirstMention, IdClass, Policy};
 use crate::record::{
     Body, Change, Commitment, Detail, DeviceNo, Flags, Head, IdNo, KeyNo, NameNo, Other, StoredClass, Verb,
 };
@@ -34,6 +36,8 @@ pub(crate) struct Draft<'a> {
     devices: BTreeMap<DeviceNo, Device>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
     last_calls: BTreeMap<DeviceNo, Digest>,
+    /// Classes of the ids that this draft defines.
+    classes: Vec<IdClass>,
     /// Operations of this draft by id, to find doubles inside a batch.
     named: BTreeMap<OperationId, (Seq, Body, Vec<u8>)>,
 }
@@ -96,6 +100,7 @@ impl<'a> Draft<'a> {
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
+            classes: Vec::new(),
             named: BTreeMap::new(),
         }
     }
@@ -135,6 +140,30 @@ impl<'a> Draft<'a> {
         codec::encode(body, &mut self.body);
         self.records += 1;
         seq
+    }
+
+    /// F4: after a reset nothing attaches the device to its former user, nor to another one. So a fresh id that is known must be
+    /// an anonymous one (senders may use it before they tell of the reset), and a fresh device must be no other device.
+    pub(crate) fn check_fresh(&self, operation: &Operation) -> Result<(), OperationError> {
+        let Request::Reset { device, reset_device, new_id: Some(id) } = &operation.request else {
+            return Ok(());
+        };
+        let not_fresh = |whose| Err(OperationError::NotFresh { id: id.clone(), whose });
+        if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
+            let known = self.state.ids().len();
+            let class = match (number as usize).checked_sub(known) {
+                None => self.state.class(IdNo(number)),
+                Some(place) => self.classes[place],
+            };
+            if class.user {
+                return not_fresh("a user's");
+            }
+        }
+        let other = id.as_str() != device.as_str();
+        if *reset_device && other && self.dictionaries.devices.find(id.as_str()).is_some() {
+            return not_fresh("another device's");
+        }
+        Ok(())
     }
 
     /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open.
@@ -180,9 +209,10 @@ impl<'a> Draft<'a> {
         if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
             return IdNo(number);
         }
-        let class = StoredClass::from(self.policy.classify(id.as_str(), mention));
+        let class = self.policy.classify(id.as_str(), mention);
         let commitment = self.item(self.next_seq(), id.as_str().as_bytes());
-        self.push(&Body::DefineId(class, commitment));
+        self.push(&Body::DefineId(StoredClass::from(class), commitment));
+        self.classes.push(class);
         IdNo(self.dictionaries.ids.push(Some(id.as_str())))
     }
 
@@ -363,7 +393,9 @@ impl<'a> Draft<'a> {
             Body::Reset(..) => {
                 self.last_calls.extend(devices_of(body).map(|device| (device, forgotten)));
             }
-            Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _) => {
+            Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _)
+                if !head.flags.has(Flags::PROCESSING_OFF) =>
+            {
                 if let Some(text) = self.dictionaries.ids.text(head.id.0) {
                     self.last_calls.insert(device, call_digest(text, &operation.changes));
                 }

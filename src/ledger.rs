@@ -1,6 +1,6 @@
 //! The ledger: the one that writes. It numbers, frames, makes durable, and only then folds and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
@@ -23,12 +23,12 @@ use crate::limits::{
 use crate::log::{Fault, Segment, Walk};
 use crate::operation::{Operation, OperationError};
 use crate::policy::{Policy, PolicyError};
-use crate::record::{Body, CutOff, DeviceNo, IdNo, Other, StoredPolicy};
+use crate::record::{Body, Change, CutOff, DeviceNo, IdNo, KeyNo, Other, StoredPolicy, Verb};
 use crate::recovery::{
     OpenError, Recovery, Torn, Verdict, Witnesses, cut_torn, fold_and_judge, inspect_torn,
 };
 use crate::replay::{Replay, Step};
-use crate::state::{Outcome, PersonNo};
+use crate::state::{Outcome, PersonNo, State};
 use crate::storage::{Files, Memory, Storage};
 use crate::time::Timestamp;
 
@@ -312,7 +312,7 @@ impl<'p> LedgerOptions<'p> {
     /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
     ///
     /// # Errors
-    /// [`CreateError`]; then nothing is left behind.
+    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
     pub fn create(
         mut self,
         dir: impl AsRef<Path>,
@@ -586,6 +586,10 @@ impl Ledger {
                 answers.push(Answer::Known(known));
                 continue;
             }
+            if let Err(source) = draft.check_fresh(operation) {
+                draft.discard();
+                return Err(AppendError::Operation { index, source });
+            }
             match draft.operation(operation, &writer.last_calls) {
                 Drafted::Ignored => answers.push(Answer::Known(Appended::Ignored)),
                 Drafted::Record(seq, body) => {
@@ -731,6 +735,7 @@ impl Ledger {
         if writer.durable < records || recovery.head_missing || recovery.torn.is_some() {
             if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {
                 book.log.storage().create(HEAD)?;
+                book.log.storage().sync_dir("")?;
             }
             writer.flush(book)?;
         }
@@ -794,9 +799,10 @@ fn before(
 /// earlier operations of the batch are not folded yet.
 struct KeyBudget {
     alone: bool,
-    /// A union of the persons and ids that this batch names: toward the root, and at roots how many keys at most.
+    /// A union of the persons and ids that this batch names: toward the root.
     parents: BTreeMap<Node, Node>,
-    keys: BTreeMap<Node, usize>,
+    /// At roots: how many keys their persons have, and which the batch may add.
+    keys: BTreeMap<Node, (usize, BTreeSet<KeyNo>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -810,7 +816,7 @@ impl KeyBudget {
         KeyBudget { alone, parents: BTreeMap::new(), keys: BTreeMap::new() }
     }
 
-    fn spend(&mut self, state: &crate::state::State, body: &Body) -> Result<(), usize> {
+    fn spend(&mut self, state: &State, body: &Body) -> Result<(), usize> {
         let Some(head) = body.head() else { return Ok(()) };
         let other = match body.other() {
             Other::Id(id) => Some(id),
@@ -819,32 +825,36 @@ impl KeyBudget {
         if other.is_none() && body.changes().is_empty() {
             return Ok(());
         }
-        if self.alone {
+        let found = if self.alone {
             let bound =
                 state.keys_of(head.id) + other.map_or(0, |id| state.keys_of(id)) + body.changes().len();
-            let found = if bound > MAX_PERSON_KEYS { state.keys_after(body) } else { bound };
-            return if found > MAX_PERSON_KEYS { Err(found) } else { Ok(()) };
-        }
-        let mut root = self.root(state, head.id);
-        if let Some(other) = other {
-            let from = self.root(state, other);
-            if from != root {
-                let keys = self.keys.remove(&from).unwrap_or(0);
-                *self.keys.entry(root).or_default() += keys;
-                self.parents.insert(from, root);
-            }
-            root = self.root(state, head.id);
-        }
-        let keys = self.keys.entry(root).or_default();
-        *keys += body.changes().len();
-        if *keys > MAX_PERSON_KEYS { Err(*keys) } else { Ok(()) }
+            if bound > MAX_PERSON_KEYS { state.keys_after(body) } else { bound }
+        } else {
+            self.bound(state, head.id, other, body.changes())
+        };
+        if found > MAX_PERSON_KEYS { Err(found) } else { Ok(()) }
     }
 
-    fn root(&mut self, state: &crate::state::State, id: IdNo) -> Node {
-        let known = (u64::from(id.0) < state.ids().len() as u64).then(|| state.person(id)).flatten();
+    /// How many keys the person of `id` may have after this and the earlier operations of the batch.
+    fn bound(&mut self, state: &State, id: IdNo, other: Option<IdNo>, changes: &[Change]) -> usize {
+        let root = self.root(state, id);
+        if let Some(from) = other.map(|other| self.root(state, other)).filter(|from| *from != root) {
+            let (theirs, added) = self.keys.remove(&from).unwrap_or_default();
+            let (keys, more) = self.keys.entry(root).or_default();
+            *keys += theirs;
+            more.extend(added);
+            self.parents.insert(from, root);
+        }
+        let (keys, more) = self.keys.entry(root).or_default();
+        more.extend(changes.iter().filter(|change| change.verb != Verb::UNSET).map(|change| change.key));
+        *keys + more.len()
+    }
+
+    fn root(&mut self, state: &State, id: IdNo) -> Node {
+        let known = (id.index() < state.ids().len()).then(|| state.person(id)).flatten();
         let mut node = known.map_or(Node::Id(id), Node::Person);
         if !self.parents.contains_key(&node) && !self.keys.contains_key(&node) {
-            self.keys.insert(node, state.keys_of(id));
+            self.keys.insert(node, (state.keys_of(id), BTreeSet::new()));
         }
         while let Some(parent) = self.parents.get(&node) {
             node = *parent;

@@ -45,7 +45,7 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1_024 * 1_024;
 pub const MAX_FRAME_RECORDS: u32 = 1 << 18;
 
 /// Largest body of one record: a policy with all its texts is the biggest.
-pub const MAX_RECORD_BODY_BYTES: usize = 128 * 1_024;
+pub const MAX_RECORD_BODY_BYTES: usize = 512 * 1_024;
 
 /// Most records in one ledger: a thousand million. The state stamps links with 32-bit record numbers and keeps an id's class
 /// in two bits beside one, which halves its memory; the format itself counts in 64 bits.
@@ -70,4 +70,4 @@ const _: () = assert!(
     "a batch fits a frame with its definitions"
 );
 // A policy's texts fit a record: three lists of MAX_POLICY_ENTRIES texts of at most 4 bytes a scalar.
-const _: () = assert!(3 * MAX_POLICY_ENTRIES * (MAX_ID_SCALARS + 8) < MAX_RECORD_BODY_BYTES);
+const _: () = assert!(3 * MAX_POLICY_ENTRIES * (4 * MAX_ID_SCALARS + 8) + 64 < MAX_RECORD_BODY_BYTES);

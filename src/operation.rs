@@ -229,6 +229,19 @@ pub enum OperationError {
         /// How many.
         found: usize,
     },
+    /// A reset writes to nobody.
+    #[error("a reset takes no property changes; send them in a set of their own")]
+    ChangesOnReset,
+    /// The fresh id of a reset belongs to somebody (F4).
+    #[error(
+        "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
+    )]
+    NotFresh {
+        /// The id.
+        id: DistinctId,
+        /// Whose it is.
+        whose: &'static str,
+    },
     /// One value cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
@@ -337,6 +350,9 @@ impl Operation {
             Request::Capture { properties, .. } => Some(properties),
             _ => None,
         };
+        if matches!(self.request, Request::Reset { .. }) && !self.changes.is_empty() {
+            return Err(OperationError::ChangesOnReset);
+        }
         let Changes { set, set_once, unset } = &self.changes;
         let keys = set.len() + set_once.len() + unset.len() + kept.map_or(0, |kept| kept.len());
         if keys > MAX_OPERATION_KEYS {

@@ -58,8 +58,9 @@ fn changes() -> impl Strategy<Value = Changes> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    // Fresh ids of resets come from a small set too: a device may well be handed somebody's id.
-    let fresh = prop_oneof![id(), (0..3).prop_map(|n| DistinctId::new(format!("fresh-{n}")).unwrap())];
+    // A fresh id may be one that a sender used before it told of the reset, as long as it is anonymous.
+    let fresh = prop::sample::select(&["01a208fa-c605-7008-8d6e-36525068c2e7", "$device:x", "$device:y"][..]);
+    let fresh = fresh.prop_map(|id| DistinctId::new(id).unwrap());
     prop_oneof![
         4 => (who(), prop::option::of(prop::sample::select(&EVENTS[..]))).prop_map(|(who, event)| {
             let event = event.map(|name| EventName::new(name).unwrap());
@@ -70,8 +71,12 @@ fn request() -> impl Strategy<Value = Request> {
         1 => (who(), source()).prop_map(|(who, alias)| Request::Merge { who, alias }),
         2 => who().prop_map(|who| Request::Set { who }),
         3 => (device(), id()).prop_map(|(device, user)| Request::DeviceIdentify { device, user }),
-        1 => (device(), any::<bool>(), fresh).prop_map(|(device, reset_device, fresh)| {
-            Request::Reset { device, reset_device, new_id: Some(fresh) }
+        1 => (device(), fresh).prop_map(|(device, fresh)| {
+            Request::Reset { device, reset_device: false, new_id: Some(fresh) }
+        }),
+        1 => (device(), any::<u32>()).prop_map(|(device, fresh)| {
+            let new_id = Some(DistinctId::new(format!("fresh-{fresh}")).unwrap());
+            Request::Reset { device, reset_device: true, new_id }
         }),
     ]
 }
@@ -97,7 +102,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     (0i64..50, request(), changes(), processing, id, (dialect, profiles)).prop_map(
         |(time, request, changes, processing, id, (dialect, person_profiles))| Operation {
             id,
-            changes,
+            changes: if matches!(request, Request::Reset { .. }) { Changes::default() } else { changes },
             processing,
             sdk: Sdk { dialect, person_profiles },
             ..Operation::new(Timestamp::from_micros(time).unwrap(), request)
@@ -317,11 +322,40 @@ proptest! {
     }
 }
 
-/// The operation as it would be among other people: every id, device and operation id belongs to `world`. The class of an id
-/// may change with its text; it does so for both ways of folding.
+#[test]
+fn a_reset_takes_over_no_other_device_and_no_user() {
+    let at = Timestamp::from_micros(0).unwrap();
+    let mut ledger = ledger(&Policy::default());
+    for (device, user) in [("a", "ann"), ("b", "bob")] {
+        let mut device = ledger.device(DeviceId::new(device).unwrap());
+        assert!(device.identify(at, DistinctId::new(user).unwrap(), Changes::default()).is_ok());
+    }
+    let reset = |new_id: &str, reset_device| {
+        let new_id = Some(DistinctId::new(new_id).unwrap());
+        Operation::new(at, Request::Reset { device: DeviceId::new("a").unwrap(), reset_device, new_id })
+    };
+    let before = ledger.state().digest();
+    for (new_id, reset_device) in [("b", true), ("ann", false), ("bob", true)] {
+        let error = ledger.append(reset(new_id, reset_device)).unwrap_err();
+        assert!(
+            matches!(error, AppendError::Operation { source: OperationError::NotFresh { .. }, .. }),
+            "{error}"
+        );
+    }
+    assert_eq!(ledger.state().digest(), before);
+    assert!(ledger.append(reset("a2", true)).is_ok());
+}
+
+/// The operation as it would be among other people: every id, device and operation id belongs to `world`. A UUID
+/// stays a UUID; the class of another id may change with its text, and does so for both ways of folding.
 fn renamed(operation: &Operation, world: &str) -> Operation {
     let mut operation = operation.clone();
-    let id = |id: &DistinctId| DistinctId::new(format!("{id}-{world}")).unwrap();
+    let id = |id: &DistinctId| {
+        let text = id.as_str();
+        let uuid = uuid::Uuid::try_parse(text).is_ok();
+        let text = if uuid { format!("{}{world}", &text[..35]) } else { format!("{text}-{world}") };
+        DistinctId::new(text).unwrap()
+    };
     let device = |device: &DeviceId| DeviceId::new(format!("{device}-{world}")).unwrap();
     let who = |who: &Who| match who {
         Who::Id(text) => Who::Id(id(text)),

@@ -26,6 +26,7 @@ mod lines;
 mod ops;
 mod posthog;
 mod rejection;
+mod run;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -37,6 +38,7 @@ use self::json::{Json, Unread};
 use self::lines::{Joined, Line, Lines};
 use self::posthog::{Envelope, Found};
 pub use self::rejection::{ImportError, Rejection};
+pub use self::run::{Complaint, Reason, RunError, Tally, Watch, run};
 use crate::operation::Operation;
 use crate::policy::Policy;
 

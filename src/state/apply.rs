@@ -270,16 +270,38 @@ impl State {
         outcome
     }
 
-    /// Whether the link that a record asks for would be refused by section D.
-    pub(super) fn would_refuse(&self, body: &Body) -> bool {
-        let (Some(head), Other::Id(source)) = (body.head(), body.other()) else { return false };
-        if head.id.index().max(source.index()) >= self.links.ids().len() {
-            return false; // an id this state does not know yet
+    /// How many property keys P(T) would have after this record (E4's bound on them).
+    pub(crate) fn keys_after(&self, body: &Body) -> usize {
+        let Some(head) = body.head() else { return 0 };
+        if head.flags.has(Flags::PROCESSING_OFF) || head.flags.has(Flags::GROUP_IDENTIFY) {
+            return 0; // nothing is written
         }
-        let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
-        let unmergeable = !self.class(head.id).mergeable || !self.class(source).mergeable;
-        unmergeable
-            || self.refusal(head.id, source, self.person(head.id), self.person(source), asker).is_some()
+        let known = |id: IdNo| id.index() < self.links.ids().len();
+        let person = |id: IdNo| if known(id) { self.person(id) } else { None };
+        let profile = |person: Option<PersonNo>| {
+            person.map_or(Profile::default(), |person| self.persons[person.index()].profile.clone())
+        };
+        let to = person(head.id);
+        let mut after = profile(to);
+        if let Other::Id(source) = body.other()
+            && known(source)
+            && source != head.id
+        {
+            let from = person(source);
+            let mergeable =
+                self.class(source).mergeable && (!known(head.id) || self.class(head.id).mergeable);
+            let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
+            let refusal = (mergeable && known(head.id))
+                .then(|| self.refusal(head.id, source, to, from, asker))
+                .flatten();
+            match refusal {
+                Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
+                None if mergeable && from != to => after.overlay_on(profile(from)),
+                _ => {}
+            }
+        }
+        after.change(body.changes(), 0);
+        after.entries().len()
     }
 
     /// The first of D3 strict and D6, D8, D9 that hits.
@@ -307,8 +329,8 @@ impl State {
         }
         let size = |person: Option<PersonNo>| person.map_or(1, |person| self.links.size(person));
         let by = Seq(self.policy_seq.into());
-        if let (Some(_), Some(from), Some(limit)) = (to, from, self.policy.max_moved_ids) {
-            let found = self.links.size(from);
+        if let (Some(to), Some(from), Some(limit)) = (to, from, self.policy.max_moved_ids) {
+            let found = self.links.size(self.survivor_and_absorbed(to, from).1);
             if found > limit {
                 return Some(Refusal::TooManyMovedIds { found, limit, by });
             }
@@ -358,6 +380,14 @@ impl State {
         }
     }
 
+    /// D7: whose person id stays, and whose redirects.
+    fn survivor_and_absorbed(&self, to: PersonNo, from: PersonNo) -> (PersonNo, PersonNo) {
+        match self.policy.survivor {
+            Survivor::Elder if from < to => (from, to), // persons are numbered in the order of their founding
+            _ => (to, from),
+        }
+    }
+
     /// D7, E2.
     fn merge(
         &mut self,
@@ -367,10 +397,7 @@ impl State {
         from: PersonNo,
         outcome: &mut Outcome,
     ) -> PersonNo {
-        let (survivor, absorbed) = match self.policy.survivor {
-            Survivor::Elder if from < to => (from, to), // persons are numbered in the order of their founding
-            _ => (to, from),
-        };
+        let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
         let moved_ids = self.links.size(absorbed);
         self.links.merge(asked.head.id, source, survivor, asked.seq);
         outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });

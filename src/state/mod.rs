@@ -16,7 +16,7 @@ pub use profile::{Property, Written};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
-use crate::record::{Body, DeviceNo, IdNo, Other};
+use crate::record::{DeviceNo, IdNo};
 use crate::time::Timestamp;
 use links::{Links, NONE};
 use profile::Profile;
@@ -227,26 +227,6 @@ impl State {
         }
         up.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
         Some(up)
-    }
-
-    /// How many property keys P(T) would have after this record (E4's bound on them).
-    pub(crate) fn keys_after(&self, body: &Body) -> usize {
-        let Some(head) = body.head() else { return 0 };
-        let known = |id: IdNo| if id.index() < self.links.ids().len() { self.person(id) } else { None };
-        let to = known(head.id);
-        let from = match body.other() {
-            Other::Id(id) => known(id),
-            _ => None,
-        };
-        let profile = |person: Option<PersonNo>| {
-            person.map_or(Profile::default(), |person| self.persons[person.index()].profile.clone())
-        };
-        let mut after = profile(to);
-        if from.is_some() && from != to && !self.would_refuse(body) {
-            after.overlay_on(profile(from));
-        }
-        after.change(body.changes(), 0);
-        after.entries().len()
     }
 
     /// How many keys the person of `id` has now.

@@ -281,7 +281,6 @@ impl Reference {
         if known.identified && dialect == Dialect::Browser {
             self.mention(user, FirstMention::Plain);
             if !on {
-                self.device(device).last_call = call;
                 return Some(Some("C7"));
             }
             let state = self.device(device);
@@ -309,8 +308,8 @@ impl Reference {
         let Some(device) = device else { return };
         let on = self.processing(operation, Some(device), true);
         let state = self.device(device);
-        state.last_call = Some((user.to_owned(), operation.changes.clone()));
         if on {
+            state.last_call = Some((user.to_owned(), operation.changes.clone()));
             if state.current != user {
                 state.anonymous = std::mem::replace(&mut state.current, user.to_owned());
             }
@@ -323,8 +322,10 @@ impl Reference {
         let on = self.processing(operation, device, true);
         if let Some(device) = device {
             let state = self.device(device);
-            state.last_call = Some((id.to_owned(), operation.changes.clone()));
-            state.profiled |= on;
+            if on {
+                state.last_call = Some((id.to_owned(), operation.changes.clone()));
+                state.profiled = true;
+            }
         }
         if !on {
             return device.map(|_| "C7");
@@ -424,8 +425,11 @@ impl Reference {
         };
         let (ours, theirs) = (ids_of(target, to), ids_of(source, from));
         let over = |found: usize, limit: Option<u32>| limit.is_some_and(|limit| found > limit as usize);
-        if to.is_some() && from.is_some() && over(theirs.len(), self.policy.max_moved_ids) {
-            return Some("D8");
+        if let (Some(to), Some(from)) = (to, from) {
+            let (_, absorbed) = self.survivor_and_absorbed(to, from);
+            if over(self.persons[absorbed].ids.len(), self.policy.max_moved_ids) {
+                return Some("D8");
+            }
         }
         if over(ours.len() + theirs.len(), self.policy.max_ids_per_person) {
             return Some("D8");
@@ -436,6 +440,11 @@ impl Reference {
             return Some("D9");
         }
         None
+    }
+
+    /// D7.
+    fn survivor_and_absorbed(&self, to: usize, from: usize) -> (usize, usize) {
+        if self.policy.survivor == Survivor::Elder && from < to { (from, to) } else { (to, from) }
     }
 
     /// D2, D3, D4, D5, D7.
@@ -456,8 +465,7 @@ impl Reference {
                 properties.extend(self.persons[to].properties.clone()); // E2: the target wins
                 let created_at = self.persons[to].created_at.min(self.persons[from].created_at);
                 let identified = self.persons[to].is_identified;
-                let elder = self.policy.survivor == Survivor::Elder && from < to;
-                let (survivor, absorbed) = if elder { (from, to) } else { (to, from) };
+                let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
                 let ids = std::mem::take(&mut self.persons[absorbed].ids);
                 self.became.insert(absorbed, survivor);
                 let person = &mut self.persons[survivor];

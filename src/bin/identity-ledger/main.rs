@@ -1,1 +1,65 @@
-fn main() {}
+//! The command line `identity-ledger`: every question of the library, asked from a shell. `docs/cli.md` is its contract.
+//!
+//! It knows arguments, files and terminals; what things mean is for the library to say.
+
+mod args;
+mod complaints;
+mod failure;
+mod folding;
+mod generate;
+mod import;
+mod init;
+mod listing;
+mod policy;
+mod progress;
+mod replay;
+mod resolve;
+mod screen;
+mod table;
+mod text;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::screen::Screen;
+
+/// What a command that could do its work has to say.
+enum Answer {
+    /// Fine.
+    Yes,
+    /// The answer is no, or damage was found.
+    No,
+}
+
+fn main() -> ExitCode {
+    let Cli { command, manners } = Cli::parse();
+    let mut screen = Screen::new(&manners);
+    let answer = answer(command, &mut screen).and_then(|answer| screen.finish().map(|()| answer));
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(failure) => {
+            screen::report(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
+    match command {
+        Command::Init(args) => init::init(args, screen),
+        Command::Policy(args) => policy::policy(args, screen),
+        Command::Import(args) => import::import(args, screen),
+        Command::Replay(args) => replay::replay(args, screen),
+        Command::Persons(args) => listing::persons(args, screen),
+        Command::Events(args) => listing::events(args, screen),
+        Command::Outcomes(args) => listing::outcomes(args, screen),
+        Command::Resolve(args) => resolve::resolve(args, screen),
+        Command::Verify(args) => verify::verify(args, screen),
+        Command::Generate(args) => generate::generate(args, screen),
+    }
+}

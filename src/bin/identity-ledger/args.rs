@@ -1,0 +1,351 @@
+//! The arguments, and the help that teaches them.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use identity_ledger::import::Format;
+use identity_ledger::testing::workload::Shape;
+use identity_ledger::{Checkpoint, Policy, Preset, Tenant};
+
+use crate::failure::Failure;
+
+/// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
+#[derive(Parser)]
+#[command(name = "identity-ledger", bin_name = "identity-ledger", version, arg_required_else_help = true, max_term_width = 110, after_help = TOUR, after_long_help = TOUR)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) manners: Manners,
+}
+
+const TOUR: &str = "\
+Two minutes:
+  identity-ledger generate --people 1000 > events.jsonl  # made-up visitors
+  identity-ledger import shop.ledger events.jsonl        # record them
+  identity-ledger persons shop.ledger | head             # who there is
+  identity-ledger resolve shop.ledger user-7             # one of them
+  identity-ledger outcomes shop.ledger | head            # what happened, why
+  identity-ledger verify shop.ledger                     # nothing was changed
+
+Without a ledger, to look at what an SDK sent:
+  identity-ledger persons requests.jsonl
+  zcat events.jsonl.gz | identity-ledger events -
+
+Exit status: 0 fine; 1 the answer is no, or damage; 2 wrong usage or I/O error.
+`identity-ledger help COMMAND` has examples and says what columns mean.";
+
+/// How to answer.
+#[derive(Args)]
+#[command(next_display_order = 900)]
+pub(crate) struct Manners {
+    /// Print one JSON object a line; its keys are stable
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Cut nothing in tables: whole ids, all properties
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create an empty ledger
+    #[command(long_about = INIT)]
+    Init(InitArgs),
+    /// Show or change the policy: which links are made, which refused
+    #[command(long_about = POLICY)]
+    Policy(PolicyArgs),
+    /// Record what SDKs sent: JSON lines, arrays, batches, plain or gzip
+    #[command(long_about = IMPORT)]
+    Import(ImportArgs),
+    /// Fold the whole log again, verifying; print its digests
+    #[command(long_about = REPLAY)]
+    Replay(SourceArgs),
+    /// List the persons
+    #[command(long_about = PERSONS)]
+    Persons(SourceArgs),
+    /// List the events, each with its person now and then
+    #[command(long_about = EVENTS)]
+    Events(SourceArgs),
+    /// List what every operation did, and what was refused by which rule
+    #[command(long_about = OUTCOMES)]
+    Outcomes(SourceArgs),
+    /// Say who an id is, now or right after a record
+    #[command(long_about = RESOLVE)]
+    Resolve(ResolveArgs),
+    /// Check that nothing in a ledger was changed, lost or forged
+    #[command(long_about = VERIFY)]
+    Verify(VerifyArgs),
+    /// Make up a workload, the same from the same seed
+    #[command(long_about = GENERATE)]
+    Generate(GenerateArgs),
+}
+
+const INIT: &str = "\
+Create an empty ledger: a directory. `import` does that by itself; `init` is for choosing first.
+
+  identity-ledger init shop.ledger --tenant 42 --preset one-user
+
+The tenant is part of every person id, so it stays. The policy can be changed later: that is a record of its own.
+
+--json keys: ledger_id, tenant.";
+
+const POLICY: &str = "\
+Show the policy in force, or change it from here on.
+
+  identity-ledger policy shop.ledger --json > policy.json
+  $EDITOR policy.json
+  identity-ledger policy shop.ledger --set policy.json
+
+A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. A policy file \
+may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved_ids\":100}.
+
+--json keys: the policy's own.";
+
+const IMPORT: &str = "\
+Record what SDKs sent. The ledger is created if there is none.
+
+  identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
+  tail -n +1 events.jsonl | identity-ledger import shop.ledger -
+
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. Importing a file twice records nothing the \
+second time. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded.
+
+What is counted:
+  lines        lines read, blank ones included
+  operations   appended + duplicates + conflicts + rejected
+  appended     recorded
+  refused      of those: recorded, but their link broke a rule; see `outcomes`
+  duplicates   recorded before, word for word
+  ignored      of those: a device repeated what it had just said
+  conflicts    another operation has the same id; not recorded
+  rejected     unreadable or out of bounds; not recorded
+
+--json keys: those, and `rejections` and `conflicting`: the first 100 of each, with file, line, index and reason.";
+
+const REPLAY: &str = "\
+Fold the whole log again from its first byte, checking every hash and every commitment on the way.
+
+  identity-ledger replay shop.ledger
+  identity-ledger replay events.jsonl.gz --preset strict
+
+What is shown:
+  records         everything in the log: operations, definitions, policies
+  events          captures
+  persons         living persons; a merged one counts no more
+  distinct_ids    ids ever written, with a person or without
+  digest          of the state in numbers: equal logs, equal digests
+  content_digest  of what it means: equal for logs that mean the same
+  head            the hash that ends the log; see `verify --expect`
+  seconds         reading, checking, decoding and folding, nothing else
+
+--json keys: those.";
+
+const PERSONS: &str = "\
+List the persons, in the order in which they were founded.
+
+  identity-ledger persons shop.ledger
+  identity-ledger persons shop.ledger --json | jq 'select(.is_identified | not)'
+
+What is shown:
+  PERSON        the first digits of the person id
+  DISTINCT IDS  how many, and which, in the order of their first mention
+  IDENTIFIED    whether somebody identified the person
+  EVENTS        its events; in brackets the propertyless ones among them
+  CREATED       when it was founded (from 100 columns on)
+  PROPERTIES    keys and values
+
+--json keys: person_id, distinct_ids, properties, is_identified, created_at, events, identified_events.";
+
+const EVENTS: &str = "\
+List the events, in the order of the log.
+
+  identity-ledger events shop.ledger
+  identity-ledger events shop.ledger --json | jq 'select(.person_id != .person_id_then)'
+
+What is shown:
+  SEQ          the event's record
+  TIME         by the sender's clock (from 100 columns on)
+  EVENT        its name
+  DISTINCT ID  the id it was captured under; never rewritten
+  PERSON       who we now know was behind it
+  THEN         who we thought it was right after its record
+  MODE         full, or propertyless: processing was off
+
+--json keys: seq, event_id, distinct_id, person_id, person_id_then, mode, event, time.";
+
+const OUTCOMES: &str = "\
+List what every recorded operation did, in the order of the log. Nothing is a silent no-op: what was refused names its rule \
+and the record that blocks it.
+
+  identity-ledger outcomes shop.ledger
+  identity-ledger outcomes shop.ledger --json | jq 'select(.refusal)'
+
+What is shown:
+  SEQ      the operation's record
+  OP       what was asked
+  ID       whom it speaks for
+  OTHER    the id to be linked with it
+  OUTCOME  what was refused, what happened, what is worth knowing
+
+--json keys: seq, op, effects, notices, refusal, rule, blocking_seq, distinct_id, other_id, reason.";
+
+const RESOLVE: &str = "\
+Say who an id is: its person, and everything known of it, each property with the record that won it. Exit status 1 if the id \
+was never written.
+
+  identity-ledger resolve shop.ledger ann@example.com
+  identity-ledger resolve shop.ledger ann@example.com --at 120
+
+Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
+one it would found is shown as implied. With --at: who we thought it was right after that record.
+
+--json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
+
+const VERIFY: &str = "\
+Check everything a stranger can check: every hash of the chain, every commitment, every class and limit. Only reads. Exit \
+status 1 if anything is wrong; then file, byte and record are named.
+
+  identity-ledger verify shop.ledger
+  identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
+
+A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
+not even by somebody who computed all the hashes anew.
+
+--json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults.";
+
+const GENERATE: &str = "\
+Make up a workload and print it in the `ops` format, one operation a line. The same people, seed and shape give the same bytes \
+on every machine.
+
+  identity-ledger generate --people 1000 --seed 1 > events.jsonl
+  identity-ledger generate --people 9 --shape hairball | identity-ledger persons -
+
+Shapes:
+  web             visitors who sign in on one to three browsers; 18 lines a person
+  shared-devices  three people to a device, resets in between; 9 lines a person
+  hairball        one person who has all the ids; 2 lines an id";
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// The directory to create
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+}
+
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Record this policy, a JSON file (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) set: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The ledger's directory; created if there is none
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// What to import; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// What the files are written in: auto, ops or posthog
+    #[arg(long, default_value = "auto")]
+    pub(crate) format: Format,
+    /// Exit with 1 if anything was rejected
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+}
+
+#[derive(Args)]
+pub(crate) struct SourceArgs {
+    /// A ledger's directory, or a file to fold in memory (`-` is standard input)
+    #[arg(value_name = "LEDGER|FILE")]
+    pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+}
+
+#[derive(Args)]
+pub(crate) struct ResolveArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// The distinct id, exactly as it was sent
+    #[arg(value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) id: String,
+    /// Right after this record instead of now
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A checkpoint seen earlier: the log must pass through it
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Option<Checkpoint>,
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    /// How many people (for a hairball: how many ids)
+    #[arg(long, value_name = "N")]
+    pub(crate) people: u64,
+    /// What chance begins with
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What the people do
+    #[arg(long, default_value = "web", value_parser = named(&Shape::ALL))]
+    pub(crate) shape: Shape,
+}
+
+/// What a new ledger is to be: one that is created, or one in memory.
+#[derive(Args)]
+#[command(next_help_heading = "A new ledger (or a file folded in memory)")]
+pub(crate) struct Choice {
+    /// Whose ledger it is; part of every person id [default: 1]
+    #[arg(long, value_name = "T")]
+    pub(crate) tenant: Option<Tenant>,
+    /// Which links are made: as PostHog does, more strictly, or with one user a person [default: posthog]
+    #[arg(long, value_parser = named(&Preset::ALL), conflicts_with = "policy")]
+    pub(crate) preset: Option<Preset>,
+    /// A policy of your own, a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+impl Choice {
+    /// The policy that was chosen, if one was.
+    pub(crate) fn policy(&self) -> Result<Option<Policy>, Failure> {
+        match (&self.policy, self.preset) {
+            (Some(file), _) => crate::policy::read(file).map(Some),
+            (None, Some(preset)) => Ok(Some(Policy::preset(preset))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The tenant, chosen or not.
+    pub(crate) fn tenant_or_default(&self) -> Tenant {
+        self.tenant.clone().unwrap_or_default()
+    }
+}
+
+/// Takes one of some names.
+fn named<T: Copy + Send + Sync + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|(name, _)| *name)).map(move |chosen| {
+        let found = all.iter().find(|(name, _)| *name == chosen);
+        found.map(|(_, value)| *value).expect("clap lets no other value through")
+    })
+}

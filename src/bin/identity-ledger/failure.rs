@@ -1,0 +1,142 @@
+//! Why a command could not do its work, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use identity_ledger::import::RunError;
+use identity_ledger::{AppendError, CreateError, Fault, FaultKind, IdentityError, OpenError};
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    #[error(transparent)]
+    Create(Box<CreateError>),
+    #[error(transparent)]
+    Append(Box<AppendError>),
+    #[error(transparent)]
+    Fault(Box<Fault>),
+    /// An import stopped.
+    #[error("{}: {source}", .file.display())]
+    Import { file: PathBuf, source: Box<RunError> },
+    #[error("{} cannot be read: {source}", .file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
+    IsDirectory { file: PathBuf },
+    #[error("{} does not exist", .place.display())]
+    NoSuchPlace { place: PathBuf },
+    #[error("{} is a file; expected the directory of a ledger", .place.display())]
+    IsFile { place: PathBuf },
+    #[error("{} is no policy: {source}", .file.display())]
+    BadPolicy { file: PathBuf, source: serde_json::Error },
+    #[error("{} exists, and its policy is not the one that --preset or --policy choose", .place.display())]
+    OtherPolicy { place: PathBuf },
+    #[error("{} exists, and its tenant is `{found}`; expected `{expected}`, as --tenant says", .place.display())]
+    OtherTenant { place: PathBuf, found: String, expected: String },
+    #[error("there is no record {asked}: the last one is {last}")]
+    NoSuchRecord { asked: u64, last: u64 },
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+}
+
+impl Failure {
+    pub(crate) fn read(file: &Path) -> impl FnOnce(io::Error) -> Failure {
+        let file = file.to_owned();
+        move |source| Failure::Read { file, source }
+    }
+
+    /// 1 when the ledger is damaged, 2 for everything else.
+    pub(crate) fn code(&self) -> u8 {
+        let damaged = match self {
+            Failure::Open(error) => is_damage(error),
+            Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
+            _ => match self.append_error() {
+                Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
+                _ => false,
+            },
+        };
+        if damaged { 1 } else { 2 }
+    }
+
+    fn append_error(&self) -> Option<&AppendError> {
+        match self {
+            Failure::Append(error) => Some(error),
+            Failure::Import { source, .. } => match &**source {
+                RunError::Ledger(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What to do next, where the message does not say so already.
+    pub(crate) fn advice(&self) -> Option<String> {
+        Some(match self {
+            Failure::NoSuchPlace { place } => {
+                let place = place.display();
+                format!(
+                    "`identity-ledger import {place} FILE` creates a ledger of what SDKs sent, `init {place}` an empty one"
+                )
+            }
+            Failure::IsFile { place } => {
+                let place = place.display();
+                format!(
+                    "`identity-ledger import NEW.ledger {place}` makes a ledger of it; `replay`, `persons`, `events` and \
+                     `outcomes` also take the file itself"
+                )
+            }
+            Failure::OtherPolicy { place } => {
+                format!(
+                    "leave the option out, or change the policy with `identity-ledger policy {} --set FILE`",
+                    place.display()
+                )
+            }
+            Failure::OtherTenant { .. } => {
+                "leave the option out, or import into another ledger: a tenant stays".to_owned()
+            }
+            Failure::Import { source, .. } if matches!(**source, RunError::Input(_)) => {
+                "everything before that place is recorded; importing the whole file again records only the rest"
+                    .to_owned()
+            }
+            Failure::Import { .. } | Failure::Append(_) => return append_advice(self.append_error()?),
+            Failure::Fault(_) => "`identity-ledger verify` says what is wrong".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+macro_rules! from {
+    ($($error:ident: $variant:ident),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::$variant(Box::new(error)) // errors with a place in the log are large, results should not be
+            }
+        })*
+    };
+}
+
+from!(OpenError: Open, CreateError: Create, AppendError: Append, Fault: Fault);
+
+/// Whether records are gone, changed or forged.
+fn is_damage(error: &OpenError) -> bool {
+    match error {
+        OpenError::Damaged { .. } | OpenError::RolledBack { .. } => true,
+        OpenError::Untrusted { fault, .. } => !matches!(fault.kind, FaultKind::Io(_)),
+        OpenError::Identity(error) => matches!(error, IdentityError::Damaged { .. }),
+        _ => false,
+    }
+}
+
+fn append_advice(error: &AppendError) -> Option<String> {
+    match error {
+        AppendError::Indeterminate { source, .. } if source.kind() == io::ErrorKind::StorageFull => Some(
+            "the disk is full: make room and do the same again; what was recorded counts as duplicates then"
+                .to_owned(),
+        ),
+        AppendError::Indeterminate { .. } | AppendError::Poisoned { .. } => {
+            Some("do the same again; what was recorded counts as duplicates then".to_owned())
+        }
+        _ => None,
+    }
+}

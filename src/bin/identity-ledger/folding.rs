@@ -1,0 +1,177 @@
+//! Where answers come from: a ledger's directory, or a file of events folded in memory. And how inputs are opened.
+#![expect(clippy::disallowed_types, reason = "the shell: inputs are files")]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use identity_ledger::import::{Importer, Options, Tally, run};
+use identity_ledger::{
+    Book, Durability, Ledger, LedgerOptions, LedgerReader, Memory, Policy, Recovery, Tenant,
+};
+
+use crate::args::{Choice, SourceArgs};
+use crate::complaints::Complaints;
+use crate::failure::Failure;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::remark;
+use crate::text::counted;
+
+/// A book to answer from.
+pub(crate) enum Folded {
+    /// Of a ledger on disk.
+    Ledger(Box<LedgerReader>),
+    /// Of a file.
+    File(Box<Ledger>),
+}
+
+impl Deref for Folded {
+    type Target = Book;
+
+    fn deref(&self) -> &Book {
+        match self {
+            Folded::Ledger(reader) => reader,
+            Folded::File(ledger) => ledger,
+        }
+    }
+}
+
+impl Folded {
+    /// A directory is a ledger; everything else is an input.
+    pub(crate) fn open(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
+        let SourceArgs { source, choice } = args;
+        if source.is_dir() {
+            let reader = open_ledger(source, progress)?;
+            agree(choice, source, &reader)?;
+            return Ok(Folded::Ledger(Box::new(reader)));
+        }
+        if !is_stdin(source) && !source.exists() {
+            return Err(Failure::NoSuchPlace { place: source.clone() });
+        }
+        let policy = choice.policy()?.unwrap_or_default();
+        let ledger = fold_file(source, choice.tenant_or_default(), policy, progress)?;
+        Ok(Folded::File(Box::new(ledger)))
+    }
+}
+
+/// Opens a ledger for reading, and says what is odd about it.
+pub(crate) fn open_ledger(place: &Path, progress: &mut Progress) -> Result<LedgerReader, Failure> {
+    expect_directory(place)?;
+    progress.begin("Reading the log", log_bytes(place));
+    let mut watch = |bytes| progress.at(bytes);
+    let reader = LedgerOptions::new().progress(&mut watch).open_read_only(place)?;
+    progress.clear();
+    remark_on(reader.recovery());
+    Ok(reader)
+}
+
+/// Opens a ledger for writing, and says what had to be done for that.
+pub(crate) fn open_for_writing(place: &Path, progress: &mut Progress) -> Result<Ledger, Failure> {
+    expect_directory(place)?;
+    progress.begin("Reading the log", log_bytes(place));
+    let mut watch = |bytes| progress.at(bytes);
+    let ledger = LedgerOptions::new().durability(Durability::Buffered).progress(&mut watch).open(place)?;
+    progress.clear();
+    remark_on(ledger.recovery());
+    Ok(ledger)
+}
+
+fn remark_on(recovery: &Recovery) {
+    if let Some(torn) = &recovery.torn {
+        let bytes = counted(torn.bytes, "byte");
+        remark(
+            "note",
+            &format!(
+                "the last {bytes} of {} were never acknowledged and do not count: {}",
+                torn.file, torn.why
+            ),
+        );
+    }
+    if recovery.head_missing {
+        remark("note", "HEAD is missing or damaged; what was durable is known from the log alone");
+    }
+}
+
+/// Says clearly what is wrong with a place that can be no ledger.
+pub(crate) fn expect_directory(place: &Path) -> Result<(), Failure> {
+    match fs::metadata(place) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::IsFile { place: place.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Failure::NoSuchPlace { place: place.to_owned() })
+        }
+        Err(error) => Err(Failure::read(place)(error)),
+    }
+}
+
+/// A ledger that exists has made its choice: another one is a mistake.
+pub(crate) fn agree(choice: &Choice, place: &Path, book: &Book) -> Result<(), Failure> {
+    if let Some(tenant) = choice.tenant.as_ref().filter(|tenant| *tenant != book.tenant()) {
+        return Err(Failure::OtherTenant {
+            place: place.to_owned(),
+            found: book.tenant().to_string(),
+            expected: tenant.to_string(),
+        });
+    }
+    if choice.policy()?.is_some_and(|policy| policy != *book.policy()) {
+        return Err(Failure::OtherPolicy { place: place.to_owned() });
+    }
+    Ok(())
+}
+
+fn fold_file(
+    file: &Path,
+    tenant: Tenant,
+    policy: Policy,
+    progress: &mut Progress,
+) -> Result<Ledger, Failure> {
+    let options = Options::from(&policy);
+    let Input { reader, bytes } = Input::open(file)?;
+    let memory = Arc::new(Memory::new());
+    let mut ledger =
+        LedgerOptions::new().durability(Durability::Buffered).create_in(memory, tenant, policy)?;
+    let mut complaints = Complaints::new(progress);
+    complaints.begin(file, bytes);
+    let done = run(&mut ledger, Importer::new(reader, options), &mut Tally::default(), &mut complaints);
+    complaints.finish();
+    done.map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })?;
+    Ok(ledger)
+}
+
+/// An input, open.
+pub(crate) struct Input {
+    pub(crate) reader: Box<dyn Read>,
+    /// Its size, if it has one.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Input {
+    /// Opens a file, or standard input for `-`.
+    pub(crate) fn open(file: &Path) -> Result<Input, Failure> {
+        if is_stdin(file) {
+            return Ok(Input { reader: Box::new(io::stdin().lock()), bytes: None });
+        }
+        let opened = File::open(file).map_err(Failure::read(file))?;
+        let metadata = opened.metadata().map_err(Failure::read(file))?;
+        if metadata.is_dir() {
+            return Err(Failure::IsDirectory { file: file.to_owned() });
+        }
+        let bytes = metadata.is_file().then_some(metadata.len());
+        Ok(Input { reader: Box::new(opened), bytes })
+    }
+
+    /// Whether [`Input::open`] would work. A pipe is left alone: whoever opens it has to read it.
+    pub(crate) fn check(file: &Path) -> Result<(), Failure> {
+        if is_stdin(file) {
+            return Ok(());
+        }
+        let metadata = fs::metadata(file).map_err(Failure::read(file))?;
+        if metadata.is_file() || metadata.is_dir() { Input::open(file).map(drop) } else { Ok(()) }
+    }
+}
+
+pub(crate) fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}

@@ -1,0 +1,220 @@
+//! `persons`, `events` and `outcomes`: what a log means, line by line.
+
+use identity_ledger::{
+    Book, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Profile, PropertyAnswer, Value,
+};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::SourceArgs;
+use crate::failure::Failure;
+use crate::folding::Folded;
+use crate::progress::Progress;
+use crate::screen::{Screen, remark};
+use crate::table::{Column, Field, Table};
+use crate::text::{clean, count, short_id, short_person, short_time, yes};
+
+/// Something that is listed.
+trait Listed: Serialize {
+    const COLUMNS: &'static [Column];
+    /// What there is none of, when there is none.
+    const NOUN: &'static str;
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure>;
+}
+
+/// Shows all that `walk` finds.
+fn list<T: Listed>(
+    args: &SourceArgs,
+    screen: &mut Screen,
+    walk: impl FnOnce(&Book, &mut dyn FnMut(T)) -> Result<(), Fault>,
+) -> Result<Answer, Failure> {
+    let book = Folded::open(args, &mut Progress::beside(screen))?;
+    let mut table = Table::new(T::COLUMNS);
+    let mut shown = Ok(());
+    walk(&book, &mut |item: T| {
+        if shown.is_ok() {
+            shown = if screen.json { screen.object(&item) } else { item.row(&mut table, screen) };
+        }
+    })?;
+    shown?;
+    if !screen.json && table.finish(screen)? == 0 {
+        remark("note", &format!("there are no {}", T::NOUN));
+    }
+    Ok(Answer::Yes)
+}
+
+pub(crate) fn persons(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    list::<Profile>(&args, screen, |book, each| {
+        book.persons().try_for_each(|profile| profile.map(&mut *each))
+    })
+}
+
+pub(crate) fn events(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    list::<EventAnswer>(&args, screen, |book, each| book.events(each))
+}
+
+pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    list::<OutcomeAnswer>(&args, screen, |book, each| book.outcomes(each))
+}
+
+impl Listed for Profile {
+    const COLUMNS: &'static [Column] = &[
+        Column::whole("PERSON"),
+        Column::elastic("DISTINCT IDS"),
+        Column::whole("IDENTIFIED"),
+        Column::number("EVENTS"),
+        Column::spare("CREATED"),
+        Column::elastic("PROPERTIES"),
+    ];
+    const NOUN: &'static str = "persons";
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+        let wide = screen.wide;
+        let ids: Vec<_> = self.distinct_ids.iter().map(|id| short_id(id, wide)).collect();
+        let ids = match ids.len() {
+            0 | 1 => ids.concat(),
+            several => format!("{several}: {}", ids.join(", ")),
+        };
+        let events = match self.events - self.identified_events {
+            0 => count(self.events),
+            propertyless => format!("{} ({})", count(self.events), count(propertyless)),
+        };
+        let mut properties: Vec<_> = self.properties.iter().collect();
+        // What somebody chose to send comes before what SDKs collect, and that before what they found nothing for.
+        properties.sort_by_key(|(key, property)| (property.value == Some(Value::Null), key.starts_with('$')));
+        let properties: Vec<String> =
+            properties.iter().map(|(key, property)| format!("{} {}", clean(key), value(property))).collect();
+        let identified = Field::new(yes(self.is_identified));
+        table.row(
+            screen,
+            [
+                short_person(self.person_id, wide).into(),
+                ids.into(),
+                if self.is_identified { identified } else { identified.quiet() },
+                events.into(),
+                short_time(self.created_at, wide).into(),
+                properties.join(", ").into(),
+            ],
+        )
+    }
+}
+
+/// A property's value as JSON.
+pub(crate) fn value(property: &PropertyAnswer) -> String {
+    match &property.value {
+        Some(value) => clean(&value.to_string()).into_owned(),
+        None => "erased".to_owned(),
+    }
+}
+
+impl Listed for EventAnswer {
+    const COLUMNS: &'static [Column] = &[
+        Column::number("SEQ"),
+        Column::spare("TIME"),
+        Column::elastic("EVENT"),
+        Column::elastic("DISTINCT ID"),
+        Column::whole("PERSON"),
+        Column::whole("THEN"),
+        Column::whole("MODE"),
+    ];
+    const NOUN: &'static str = "events";
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+        let wide = screen.wide;
+        let then = if self.person_id_then == self.person_id {
+            Field::new("same").quiet()
+        } else {
+            Field::new(short_person(self.person_id_then, wide))
+        };
+        let mode = match self.mode {
+            EventMode::Full => Field::new("full"),
+            EventMode::Propertyless => Field::new("propertyless").quiet(),
+        };
+        table.row(
+            screen,
+            [
+                self.seq.to_string().into(),
+                short_time(self.time, wide).into(),
+                clean(self.event.as_deref().unwrap_or_default()).into_owned().into(),
+                short_id(&self.distinct_id, wide).into_owned().into(),
+                short_person(self.person_id, wide).into(),
+                then,
+                mode,
+            ],
+        )
+    }
+}
+
+impl Listed for OutcomeAnswer {
+    const COLUMNS: &'static [Column] = &[
+        Column::number("SEQ"),
+        Column::elastic("OP"),
+        Column::elastic("ID"),
+        Column::elastic("OTHER"),
+        Column::elastic("OUTCOME"),
+    ];
+    const NOUN: &'static str = "operations";
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+        let wide = screen.wide;
+        let other = self.other_id.as_deref().unwrap_or_default();
+        let happened = Field::new(sentence(self, wide));
+        table.row(
+            screen,
+            [
+                self.seq.to_string().into(),
+                self.op.into(),
+                short_id(&self.distinct_id, wide).into_owned().into(),
+                short_id(other, wide).into_owned().into(),
+                if self.refusal.is_some() { happened.alarming() } else { happened },
+            ],
+        )
+    }
+}
+
+/// What an operation did: the refusal first, for that is what one looks for.
+fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
+    let mut parts = Vec::new();
+    if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
+        let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
+        let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
+        parts.push(format!("refused by {rule}{blocking}: {}", clean(reason)));
+    }
+    parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
+    for notice in &outcome.notices {
+        let name = notice.notice.replace('_', " ");
+        parts.push(match notice.seq {
+            Some(seq) => format!("{name} (record {seq})"),
+            None => name,
+        });
+    }
+    if parts.is_empty() { "nothing changed".to_owned() } else { parts.join("; ") }
+}
+
+/// One effect; the ids are in columns of their own.
+fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
+    match effect {
+        EffectAnswer::Founded { person_id } => format!("founded {}", short_person(*person_id, wide)),
+        EffectAnswer::Joined { distinct_id, person_id } => {
+            let which = if distinct_id == id { "id" } else { "other" };
+            format!("{which} joined {}", short_person(*person_id, wide))
+        }
+        EffectAnswer::Merged { survivor, absorbed, moved_ids } => {
+            let (survivor, absorbed) = (short_person(*survivor, wide), short_person(*absorbed, wide));
+            format!("{survivor} absorbed {absorbed} ({moved_ids} moved)")
+        }
+        EffectAnswer::Identified { .. } => "identified".to_owned(),
+        EffectAnswer::Properties { written, .. } => match (written.set, written.removed) {
+            (set, 0) => format!("{set} set"),
+            (0, removed) => format!("{removed} removed"),
+            (set, removed) => format!("{set} set, {removed} removed"),
+        },
+        EffectAnswer::DeviceSpeaksFor { device_id, distinct_id } => {
+            format!("{} speaks for {}", short_id(device_id, wide), short_id(distinct_id, wide))
+        }
+        EffectAnswer::DeviceReset { device_id, distinct_id } => {
+            format!("{} starts over as {}", short_id(device_id, wide), short_id(distinct_id, wide))
+        }
+    }
+}

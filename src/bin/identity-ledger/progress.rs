@@ -1,0 +1,109 @@
+//! Progress on standard error: only on a terminal, only for work that takes more than a second.
+#![expect(clippy::disallowed_types, reason = "the shell: progress is about the clock on the wall")]
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::screen::Screen;
+use crate::text::clean;
+
+/// Work that is done sooner needs no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How far a command is.
+pub(crate) struct Progress {
+    began: Instant,
+    /// Whether anybody could see it.
+    visible: bool,
+    bar: ProgressBar,
+    what: String,
+    total: Option<u64>,
+    shown: bool,
+}
+
+impl Progress {
+    /// For a command that prints its answer when it is done.
+    pub(crate) fn new() -> Progress {
+        Progress {
+            began: Instant::now(),
+            visible: io::stderr().is_terminal(),
+            bar: ProgressBar::hidden(),
+            what: String::new(),
+            total: None,
+            shown: false,
+        }
+    }
+
+    /// For a command that prints while it works: a bar would tear a table on the same terminal.
+    pub(crate) fn beside(screen: &Screen) -> Progress {
+        let progress = Progress::new();
+        Progress { visible: progress.visible && !screen.is_terminal, ..progress }
+    }
+
+    /// Begins a piece of work of `total` bytes, if that is known.
+    pub(crate) fn begin(&mut self, what: impl Into<String>, total: Option<u64>) {
+        self.clear();
+        self.what = what.into();
+        self.total = total;
+    }
+
+    /// So many bytes are done.
+    pub(crate) fn at(&mut self, bytes: u64) {
+        if !self.visible {
+            return;
+        }
+        if !self.shown && self.began.elapsed() >= PATIENCE {
+            self.show();
+        }
+        if self.shown {
+            self.bar.set_position(bytes);
+        }
+    }
+
+    /// The work at hand does not say how far it is.
+    pub(crate) fn wait(&mut self) {
+        self.at(0);
+        if self.shown {
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
+    fn show(&mut self) {
+        self.bar = match self.total {
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "{msg}  {wide_bar:.cyan/238}  {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left",
+            )),
+            None => ProgressBar::new_spinner().with_style(style("{spinner:.cyan} {msg}  {bytes}  {elapsed}")),
+        };
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        self.bar.set_message(clean(&self.what).into_owned());
+        self.shown = true;
+    }
+
+    /// Writes a line to standard error without tearing the bar. Should that fail, there is nobody left to tell.
+    pub(crate) fn line(&self, text: &str) {
+        let text = clean(text);
+        self.bar.suspend(|| writeln!(io::stderr(), "{text}").ok());
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+        self.shown = false;
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the templates are written above");
+    style.progress_chars("━━─")
+}
+
+/// The bytes of log in a ledger's directory; only a progress bar relies on it.
+pub(crate) fn log_bytes(ledger: &Path) -> Option<u64> {
+    let files = ledger.join("log").read_dir().ok()?;
+    Some(files.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum())
+}

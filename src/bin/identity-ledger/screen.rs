@@ -1,0 +1,124 @@
+//! What a command says: on standard output, as JSON or for people, and errors on standard error.
+
+use std::error::Error;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use comfy_table::Table;
+use serde::Serialize;
+
+use crate::args::Manners;
+use crate::failure::Failure;
+use crate::text::clean;
+
+/// Columns of a table where there is no terminal at all.
+const WIDTH_WITHOUT_TERMINAL: u16 = 120;
+
+/// Standard output.
+pub(crate) struct Screen {
+    out: BufWriter<StdoutLock<'static>>,
+    /// One JSON object a line instead of tables.
+    pub(crate) json: bool,
+    /// Cut nothing.
+    pub(crate) wide: bool,
+    /// Whether to use bold and colours.
+    pub(crate) colour: bool,
+    /// Columns that a table may take.
+    pub(crate) width: u16,
+    /// Whether somebody watches; then nothing else may draw on the same terminal meanwhile.
+    pub(crate) is_terminal: bool,
+}
+
+impl Screen {
+    pub(crate) fn new(manners: &Manners) -> Screen {
+        let is_terminal = io::stdout().is_terminal();
+        let named = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let beside = || Table::new().use_stderr().width(); // `| head` and `| less` end on the same terminal
+        let width = Table::new().width().or_else(beside).or_else(named);
+        Screen {
+            out: BufWriter::with_capacity(64 * 1_024, io::stdout().lock()),
+            json: manners.json,
+            wide: manners.wide,
+            colour: is_terminal && may_colour(),
+            width: width.unwrap_or(WIDTH_WITHOUT_TERMINAL),
+            is_terminal,
+        }
+    }
+
+    /// Writes a value as one line of JSON.
+    pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
+        check(written.and_then(|()| self.out.write_all(b"\n")))
+    }
+
+    /// Writes a line for people.
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        debug_assert!(!self.json, "JSON mode prints JSON only");
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes a headline, bold where that is possible.
+    pub(crate) fn headline(&mut self, line: &str) -> Result<(), Failure> {
+        if self.colour { self.line(&format!("\x1b[1m{line}\x1b[0m")) } else { self.line(line) }
+    }
+
+    /// Writes `name value` lines, the values in one column.
+    pub(crate) fn facts(&mut self, facts: &[(&str, String)]) -> Result<(), Failure> {
+        let widest = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        facts.iter().try_for_each(|(name, value)| self.line(&format!("  {name:widest$}  {value}")))
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        check(self.out.write_all(bytes))
+    }
+
+    /// Writes what is still buffered.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        check(self.out.flush())
+    }
+}
+
+/// A reader that has enough (`| head`) ends the command, quietly: nothing that is left to do would be seen. Commands write to
+/// standard output only after their changes are durable.
+fn check(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(Failure::Output),
+    }
+}
+
+fn may_colour() -> bool {
+    let says = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    says("NO_COLOR").is_none() && says("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Says on standard error why a command failed, and what to do next.
+pub(crate) fn report(failure: &Failure) {
+    let mut text = failure.to_string();
+    let mut source = failure.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    remark("error", &text);
+    if let Some(advice) = failure.advice() {
+        remark("  try", &advice);
+    }
+}
+
+/// Says something on standard error. Should even that fail, there is nobody left to tell.
+pub(crate) fn remark(kind: &str, text: &str) {
+    let text = clean(text);
+    let colour = io::stderr().is_terminal() && may_colour();
+    let written = if colour {
+        writeln!(io::stderr(), "\x1b[1;{}m{kind}:\x1b[0m {text}", if kind == "error" { 31 } else { 36 })
+    } else {
+        writeln!(io::stderr(), "{kind}: {text}")
+    };
+    written.ok();
+}

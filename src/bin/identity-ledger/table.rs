@@ -1,0 +1,247 @@
+//! Tables that fit the terminal and are printed while they grow: a log has more rows than memory should hold.
+
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, LineStyle, Row, Table as Rows, TableStyle, Width,
+};
+
+use crate::failure::Failure;
+use crate::screen::Screen;
+
+/// Rows that decide how wide columns are, and that are printed together.
+const CHUNK: usize = 500;
+/// Columns between columns.
+const GAP: u16 = 2;
+/// Columns of a terminal that is wide enough for everything.
+const ROOMY: u16 = 100;
+/// What is left of a column when the terminal is narrow.
+const NARROW: u16 = 8;
+/// What an elastic column gets at least when its longest cell may be still to come: a shortened UUID, and some.
+const GUESS: u16 = 16;
+/// Characters of a cell that are looked at, unless nothing is to be cut: no terminal is wider.
+const LONGEST: usize = 1_000;
+
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─'));
+
+/// A column.
+#[derive(Clone, Copy)]
+pub(crate) struct Column {
+    name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Never cut.
+    Whole,
+    /// Never cut, set to the right.
+    Number,
+    /// Cut where the terminal ends.
+    Elastic,
+    /// Never cut, but left out on a narrow terminal.
+    Spare,
+}
+
+impl Column {
+    pub(crate) const fn whole(name: &'static str) -> Column {
+        Column { name, kind: Kind::Whole }
+    }
+
+    pub(crate) const fn number(name: &'static str) -> Column {
+        Column { name, kind: Kind::Number }
+    }
+
+    pub(crate) const fn spare(name: &'static str) -> Column {
+        Column { name, kind: Kind::Spare }
+    }
+
+    pub(crate) const fn elastic(name: &'static str) -> Column {
+        Column { name, kind: Kind::Elastic }
+    }
+}
+
+/// A cell.
+pub(crate) struct Field {
+    text: String,
+    colour: Option<Color>,
+}
+
+impl Field {
+    pub(crate) fn new(text: impl Into<String>) -> Field {
+        Field { text: text.into(), colour: None }
+    }
+
+    /// Worth a second look.
+    pub(crate) fn alarming(self) -> Field {
+        Field { colour: Some(Color::Red), ..self }
+    }
+
+    /// Not worth a first one.
+    pub(crate) fn quiet(self) -> Field {
+        Field { colour: Some(Color::DarkGrey), ..self }
+    }
+}
+
+impl<T: Into<String>> From<T> for Field {
+    fn from(text: T) -> Field {
+        Field::new(text)
+    }
+}
+
+/// A table under way.
+pub(crate) struct Table {
+    columns: &'static [Column],
+    rows: Vec<Vec<Field>>,
+    /// Decided by the first rows.
+    widths: Option<Vec<u16>>,
+    count: u64,
+}
+
+impl Table {
+    pub(crate) fn new(columns: &'static [Column]) -> Table {
+        Table { columns, rows: Vec::new(), widths: None, count: 0 }
+    }
+
+    /// Adds a row, and prints some when there are enough.
+    pub(crate) fn row<const N: usize>(
+        &mut self,
+        screen: &mut Screen,
+        fields: [Field; N],
+    ) -> Result<(), Failure> {
+        debug_assert_eq!(N, self.columns.len(), "a row has a field for each column");
+        self.count += 1;
+        let mut fields = Vec::from(fields);
+        if !screen.wide {
+            fields.iter_mut().for_each(|field| cut(&mut field.text));
+        }
+        self.rows.push(fields);
+        if self.rows.len() >= CHUNK { self.print(screen, true) } else { Ok(()) }
+    }
+
+    /// Prints what is left; gives how many rows there were.
+    pub(crate) fn finish(mut self, screen: &mut Screen) -> Result<u64, Failure> {
+        if !self.rows.is_empty() {
+            self.print(screen, false)?;
+        }
+        Ok(self.count)
+    }
+
+    fn print(&mut self, screen: &mut Screen, more: bool) -> Result<(), Failure> {
+        let mut rows = Rows::new();
+        rows.load_style(STYLE);
+        if screen.colour {
+            rows.enforce_styling();
+        } else {
+            rows.force_no_tty();
+        }
+        let first = self.widths.is_none();
+        if first {
+            rows.set_header(
+                self.columns.iter().map(|column| Cell::new(column.name).add_attribute(Attribute::Bold)),
+            );
+        }
+        for fields in self.rows.drain(..) {
+            let mut row = Row::new();
+            for Field { text, colour } in fields {
+                let cell = Cell::new_owned(text);
+                row.add_cell(match colour {
+                    Some(colour) => cell.fg(colour),
+                    None => cell,
+                });
+            }
+            if !screen.wide {
+                row.max_height(1);
+            }
+            rows.add_row(row);
+        }
+        let natural = rows.column_max_content_widths();
+        let widths = match self.widths.take() {
+            Some(widths) if screen.wide => widths.into_iter().zip(natural).map(|(a, b)| a.max(b)).collect(),
+            Some(widths) => widths,
+            None if screen.wide => natural,
+            None => fit(self.columns, &natural, screen.width, more),
+        };
+        let last = self.columns.len() - 1;
+        for (at, column) in self.columns.iter().enumerate() {
+            let shown = rows.column_mut(at).expect("every row has a cell for each column");
+            let gap = if at == last { 0 } else { GAP };
+            shown.set_padding((0, gap));
+            shown.set_delimiter('\u{0}'); // never there: cells are cut where they must, not where a blank is
+            shown.set_constraint(match widths[at] {
+                0 => ColumnConstraint::Hidden,
+                width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
+            });
+            if column.kind == Kind::Number {
+                shown.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self.widths = Some(widths);
+        rows.lines().try_for_each(|line| screen.line(line.trim_end()))
+    }
+}
+
+/// Keeps a cell short enough to be laid out quickly.
+fn cut(text: &mut String) {
+    if let Some((at, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(at);
+    }
+}
+
+/// How wide columns are on a terminal of `width`: as wide as they need, or elastic ones share what is left, none getting more
+/// than it needs. With `more` rows to come that need is a guess: each gets a little more, and the last what is over.
+fn fit(columns: &[Column], natural: &[u16], width: u16, more: bool) -> Vec<u16> {
+    let need = |at: usize| match columns[at].kind {
+        Kind::Spare if width < ROOMY => 0,
+        Kind::Elastic if more => natural[at].max(GUESS),
+        _ => natural[at],
+    };
+    let is_elastic = |at: &usize| columns[*at].kind == Kind::Elastic;
+    let mut widths: Vec<u16> = (0..columns.len()).map(need).collect();
+    let shown = widths.iter().filter(|width| **width > 0).count();
+    let gaps = GAP.saturating_mul(u16::try_from(shown).unwrap_or(u16::MAX).saturating_sub(1));
+    let whole = (0..columns.len()).filter(|at| !is_elastic(at)).map(|at| widths[at]);
+    let mut left = whole.fold(width.saturating_sub(gaps), u16::saturating_sub);
+    let mut elastic: Vec<usize> = (0..columns.len()).filter(is_elastic).collect();
+    elastic.sort_by_key(|at| need(*at)); // the modest first: what they leave goes to the others
+    let mut sharing = u16::try_from(elastic.len()).unwrap_or(u16::MAX);
+    for at in elastic {
+        widths[at] = need(at).min((left / sharing).max(NARROW));
+        left = left.saturating_sub(widths[at]);
+        sharing -= 1;
+    }
+    if let (true, Some(last)) = (more, widths.last_mut()) {
+        *last += left;
+    }
+    widths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] =
+        [Column::number("N"), Column::elastic("A"), Column::elastic("B"), Column::whole("W")];
+
+    #[test]
+    fn columns_get_what_they_need_where_there_is_room() {
+        assert_eq!(fit(&COLUMNS, &[3, 10, 20, 5], 80, false), [3, 10, 20, 5]);
+    }
+
+    #[test]
+    fn elastic_columns_share_what_is_left() {
+        assert_eq!(fit(&COLUMNS, &[3, 10, 200, 5], 80, false), [3, 10, 56, 5]);
+        assert_eq!(fit(&COLUMNS, &[3, 100, 200, 5], 80, false), [3, 33, 33, 5]);
+        assert_eq!(fit(&COLUMNS, &[3, 100, 200, 5], 10, false), [3, NARROW, NARROW, 5]);
+    }
+
+    #[test]
+    fn spare_columns_need_a_roomy_terminal() {
+        let columns = [Column::spare("S"), Column::elastic("E")];
+        assert_eq!(fit(&columns, &[9, 200], ROOMY, false), [9, ROOMY - 11]);
+        assert_eq!(fit(&columns, &[9, 200], 80, false), [0, 80]);
+    }
+
+    #[test]
+    fn room_is_kept_for_rows_to_come() {
+        assert_eq!(fit(&COLUMNS, &[3, 10, 20, 5], 80, true), [3, GUESS, 20, 35]);
+    }
+}

@@ -1,0 +1,100 @@
+//! `verify`: whether anything in a ledger was changed, lost or forged.
+
+use identity_ledger::{Audit, AuditFault, AuditReport, Checkpoint, Digest, IdentityError, OpenError, Seq};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::VerifyArgs;
+use crate::failure::Failure;
+use crate::folding::expect_directory;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::Screen;
+use crate::text::{clean, count, counted};
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    ok: bool,
+    records: u64,
+    head: Option<Digest>,
+    digest: Option<Digest>,
+    first_fault: Option<&'a AuditFault>,
+    faults: &'a [AuditFault],
+}
+
+pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let VerifyArgs { ledger: place, expect } = args;
+    expect_directory(&place)?;
+    let mut progress = Progress::new();
+    progress.begin("Verifying", log_bytes(&place));
+    let audited = Audit::run(&place, expect, &mut |bytes| progress.at(bytes));
+    progress.clear();
+    let shown = place.display().to_string();
+    let verdict = match &audited {
+        Ok(AuditReport { records, head, digest, faults }) => Verdict {
+            ok: faults.is_empty(),
+            records: *records,
+            head: Some(*head),
+            digest: Some(*digest),
+            first_fault: faults.first(),
+            faults,
+        },
+        Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
+            return nameless(what, &shown, screen);
+        }
+        Err(_) => return audited.map(|_| Answer::No).map_err(Failure::from),
+    };
+    say(&verdict, &shown, screen)
+}
+
+/// Without the file that says who it is, nothing else of a ledger can be judged.
+fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    let fault = AuditFault { file: "LEDGER".to_owned(), offset: None, seq: Seq(0), what: what.to_owned() };
+    let first_fault = Some(&fault);
+    let faults = std::slice::from_ref(&fault);
+    say(&Verdict { ok: false, records: 0, head: None, digest: None, first_fault, faults }, place, screen)
+}
+
+fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    if screen.json {
+        screen.object(verdict)?;
+    } else {
+        show(verdict, &clean(place), screen)?;
+    }
+    Ok(if verdict.ok { Answer::Yes } else { Answer::No })
+}
+
+fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
+    let Verdict { records, head, digest, faults, .. } = *verdict;
+    let good = counted(records, "good record");
+    match faults {
+        [] => screen.headline(&format!("{place} is whole: {}", counted(records, "record")))?,
+        [_] => screen.headline(&format!("{place} is DAMAGED: 1 fault; {good}"))?,
+        faults => screen.headline(&format!("{place} is DAMAGED: {} faults; {good}", faults.len()))?,
+    }
+    let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
+    let checkpoint = Checkpoint { records, head };
+    screen.facts(&[
+        ("records", count(records)),
+        ("head", head.to_string()),
+        ("digest", digest.to_string()),
+    ])?;
+    if !faults.is_empty() {
+        return show_faults(faults, screen);
+    }
+    screen.line("")?;
+    screen.line(
+        "Keep this checkpoint elsewhere; `verify --expect` proves with it that the past stays as it is:",
+    )?;
+    screen.line(&checkpoint.to_string())
+}
+
+/// File, byte, record, and what is wrong there.
+fn show_faults(faults: &[AuditFault], screen: &mut Screen) -> Result<(), Failure> {
+    for AuditFault { file, offset, seq, what } in faults {
+        let byte = offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+        screen.line("")?;
+        screen.headline(&format!("{}{byte}, record {seq}", clean(file)))?;
+        screen.line(&format!("  {}", clean(what)))?;
+    }
+    Ok(())
+}

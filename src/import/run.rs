@@ -1,0 +1,354 @@
+//! Imports: an input's operations into a ledger, in batches. Counts what becomes of each, and lets one bad operation spoil
+//! nothing but itself.
+//!
+//! Knows nothing of files and formats: an [`Importer`] reads, a [`Ledger`] records.
+
+use std::io::Read;
+
+use super::{ImportError, Importer, Parsed, Rejection};
+use crate::id::Seq;
+use crate::ledger::{AppendError, Appended, Ledger};
+use crate::operation::{Operation, Request};
+
+/// Operations recorded together: enough that the cost of a frame does not show, few enough that a refolded batch is quick.
+const BATCH_OPERATIONS: usize = 1_024;
+
+/// Bytes of values recorded together. Keeps a batch of large operations well within a frame, and memory small.
+const BATCH_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// What an import did so far: `operations = appended + duplicates + conflicts + rejected`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Tally {
+    /// Lines read, blank ones included.
+    pub lines: u64,
+    /// Events and operations found, rejected ones included.
+    pub operations: u64,
+    /// Recorded.
+    pub appended: u64,
+    /// Said before, word for word (G4), and not recorded again; `ignored` ones included.
+    pub duplicates: u64,
+    /// Those of the duplicates that only repeat what their device said last (F3).
+    pub ignored: u64,
+    /// Said under an id that another operation has (G4); not recorded.
+    pub conflicts: u64,
+    /// Not to be read or out of bounds; not recorded.
+    pub rejected: u64,
+    /// Those of the appended whose link was refused: recorded, with the rule.
+    pub refused: u64,
+}
+
+/// Something in an input that was not recorded and was not recorded before.
+#[derive(Debug)]
+pub struct Complaint {
+    /// The line it starts on, from 1.
+    pub line: u64,
+    /// Its position in the array or batch that holds it, from 0.
+    pub index: Option<usize>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something was not recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It is no operation.
+    #[error(transparent)]
+    Unreadable(#[from] Rejection),
+    /// The ledger does not take it.
+    #[error(transparent)]
+    OutOfBounds(AppendError),
+    /// Another operation was recorded under its id (G4).
+    #[error("record {seq} has the same id and says something else; nothing was recorded")]
+    Conflict {
+        /// The record.
+        seq: Seq,
+    },
+}
+
+impl Reason {
+    /// Whether the operation counts as rejected; otherwise it is a conflict.
+    pub fn is_rejection(&self) -> bool {
+        !matches!(self, Reason::Conflict { .. })
+    }
+}
+
+/// Why an import stopped. What was recorded before stays recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The input cannot be read any further.
+    #[error(transparent)]
+    Input(#[from] ImportError),
+    /// The ledger records nothing any more.
+    #[error(transparent)]
+    Ledger(AppendError),
+}
+
+/// Somebody who watches an import.
+pub trait Watch {
+    /// Something was not recorded.
+    fn complaint(&mut self, complaint: Complaint);
+
+    /// This many bytes of the input have been read; called after each batch.
+    fn progress(&mut self, bytes: u64, tally: &Tally);
+}
+
+/// Watches nothing.
+impl Watch for () {
+    fn complaint(&mut self, _: Complaint) {}
+    fn progress(&mut self, _: u64, _: &Tally) {}
+}
+
+/// Records everything that `importer` yields, counting in `tally`, which may count several inputs.
+///
+/// Operations are recorded in batches, in their order. What cannot be recorded is told to `watch`; the rest is recorded.
+/// Call [`Ledger::flush`] afterwards when the ledger is buffered.
+///
+/// ```
+/// use identity_ledger::import::{Importer, Options, Tally, run};
+/// use identity_ledger::{Ledger, Policy, Tenant};
+///
+/// let input = r#"
+///     {"op":"identify","ts":"2026-01-01T00:00:00Z","distinct_id":"ann","anon_distinct_id":"a1"}
+///     {"op":"identify","distinct_id":"ann"}
+/// "#;
+/// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+/// let options = Options::from(ledger.policy());
+/// let mut tally = Tally::default();
+/// run(&mut ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut ())?;
+/// assert_eq!((tally.operations, tally.appended, tally.rejected), (2, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the ledger
+/// cannot go on: a failing disk, a full ledger.
+pub fn run<R: Read>(
+    ledger: &mut Ledger,
+    mut importer: Importer<R>,
+    tally: &mut Tally,
+    watch: &mut dyn Watch,
+) -> Result<(), RunError> {
+    let lines_before = tally.lines;
+    let mut batch = Batch { operations: Vec::with_capacity(BATCH_OPERATIONS), ..Batch::default() };
+    let mut run = Run { ledger, tally, watch };
+    let stopped = loop {
+        let parsed = match importer.next() {
+            Some(Ok(parsed)) => parsed,
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        };
+        run.tally.operations += 1;
+        run.tally.lines = lines_before + importer.lines();
+        let Parsed { line, index, operation } = parsed;
+        match operation {
+            Ok(operation) => batch.push(operation, Place { line, index }),
+            Err(rejection) => run.reject(Place { line, index }, rejection.into()),
+        }
+        if batch.is_full() {
+            run.record(&batch.operations, &batch.places)?;
+            batch.clear();
+            run.watch.progress(importer.bytes(), run.tally);
+        }
+    };
+    run.record(&batch.operations, &batch.places)?;
+    run.tally.lines = lines_before + importer.lines();
+    run.watch.progress(importer.bytes(), run.tally);
+    stopped.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Where an operation stood in its input.
+#[derive(Clone, Copy)]
+struct Place {
+    line: u64,
+    index: Option<usize>,
+}
+
+/// Operations to be recorded together, each with its place.
+#[derive(Default)]
+struct Batch {
+    operations: Vec<Operation>,
+    places: Vec<Place>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, operation: Operation, place: Place) {
+        self.bytes += value_bytes(&operation);
+        self.operations.push(operation);
+        self.places.push(place);
+    }
+
+    fn is_full(&self) -> bool {
+        self.operations.len() >= BATCH_OPERATIONS || self.bytes >= BATCH_BYTES
+    }
+
+    fn clear(&mut self) {
+        self.operations.clear();
+        self.places.clear();
+        self.bytes = 0;
+    }
+}
+
+/// Size of an operation's values; the importer has checked their bounds.
+fn value_bytes(operation: &Operation) -> usize {
+    let kept = match &operation.request {
+        Request::Capture { properties, .. } => Some(properties),
+        _ => None,
+    };
+    let values = kept.into_iter().chain([&operation.changes.set, &operation.changes.set_once]).flatten();
+    values.map(|(_, value)| value.check().unwrap_or(0)).sum()
+}
+
+struct Run<'a> {
+    ledger: &'a mut Ledger,
+    tally: &'a mut Tally,
+    watch: &'a mut dyn Watch,
+}
+
+impl Run<'_> {
+    /// Records operations as few batches as go. A batch that fails for one operation is halved until that one stands alone:
+    /// the ledger's word on a whole batch may blame another (its bound on a person's keys is exact only for one operation).
+    fn record(&mut self, operations: &[Operation], places: &[Place]) -> Result<(), RunError> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        match self.ledger.append_batch(operations) {
+            Ok(answers) => {
+                answers.into_iter().zip(places).for_each(|(answer, place)| self.count(answer, *place));
+                Ok(())
+            }
+            Err(error) if !is_about_operations(&error) => Err(RunError::Ledger(error)),
+            Err(error) => {
+                if let [place] = places {
+                    self.reject(*place, Reason::OutOfBounds(error));
+                    return Ok(());
+                }
+                let (first, last) = operations.split_at(operations.len() / 2);
+                let (first_places, last_places) = places.split_at(first.len());
+                self.record(first, first_places)?;
+                self.record(last, last_places)
+            }
+        }
+    }
+
+    fn count(&mut self, appended: Appended, place: Place) {
+        match appended {
+            Appended::Recorded { outcome, .. } => {
+                self.tally.appended += 1;
+                self.tally.refused += u64::from(outcome.refusal.is_some());
+            }
+            Appended::Duplicate { .. } => self.tally.duplicates += 1,
+            Appended::Ignored => {
+                self.tally.duplicates += 1;
+                self.tally.ignored += 1;
+            }
+            Appended::Conflict { seq } => {
+                self.tally.conflicts += 1;
+                self.complain(place, Reason::Conflict { seq });
+            }
+        }
+    }
+
+    fn reject(&mut self, place: Place, reason: Reason) {
+        self.tally.rejected += 1;
+        self.complain(place, reason);
+    }
+
+    fn complain(&mut self, Place { line, index }: Place, reason: Reason) {
+        self.watch.complaint(Complaint { line, index, reason });
+    }
+}
+
+/// Whether fewer operations could be recorded.
+fn is_about_operations(error: &AppendError) -> bool {
+    matches!(
+        error,
+        AppendError::Operation { .. }
+            | AppendError::TooManyPersonKeys { .. }
+            | AppendError::BatchTooLarge { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::id::Tenant;
+    use crate::import::Options;
+    use crate::limits::{MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+    use crate::policy::Policy;
+
+    #[derive(Default)]
+    struct Complaints(Vec<(u64, String)>);
+
+    impl Watch for Complaints {
+        fn complaint(&mut self, complaint: Complaint) {
+            self.0.push((complaint.line, complaint.reason.to_string()));
+        }
+        fn progress(&mut self, _: u64, _: &Tally) {}
+    }
+
+    fn import(input: &str) -> (Ledger, Tally, Complaints) {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+        let importer = Importer::new(input.as_bytes(), Options::from(ledger.policy()));
+        run(&mut ledger, importer, &mut tally, &mut complaints).unwrap();
+        let Tally { operations, appended, duplicates, conflicts, rejected, .. } = tally;
+        assert_eq!(operations, appended + duplicates + conflicts + rejected);
+        (ledger, tally, complaints)
+    }
+
+    /// A `set` of `keys` keys of one person, none of which another `number` has.
+    fn set(number: usize, keys: usize) -> String {
+        let keys: Vec<String> = (0..keys).map(|key| format!("\"k{number}-{key}\":1")).collect();
+        let keys = keys.join(",");
+        format!(
+            "{{\"op\":\"set\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"ann\",\"set\":{{{keys}}}}}\n"
+        )
+    }
+
+    #[test]
+    fn one_operation_too_much_is_rejected_alone_and_its_neighbours_are_recorded() {
+        let full = MAX_PERSON_KEYS / MAX_OPERATION_KEYS;
+        let rest = MAX_PERSON_KEYS % MAX_OPERATION_KEYS;
+        let mut input: String = (0..full).map(|number| set(number, MAX_OPERATION_KEYS)).collect();
+        input += &set(full, rest + 1);
+        input += &set(full, rest);
+        let (ledger, tally, complaints) = import(&input);
+        assert_eq!((tally.appended, tally.rejected), (full as u64 + 1, 1));
+        assert_eq!(complaints.0.len(), 1);
+        assert_eq!(complaints.0[0].0, full as u64 + 1);
+        assert_eq!(ledger.profile("ann").unwrap().unwrap().properties.len(), MAX_PERSON_KEYS);
+    }
+
+    #[test]
+    fn a_batch_beyond_a_frame_is_recorded_in_parts() {
+        let text = "x".repeat(200 * 1_024);
+        let mut input = String::new();
+        for number in 0..120 {
+            writeln!(
+                input,
+                "{{\"op\":\"set\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"p{number}\",\"set\":{{\"k\":\"{text}\"}}}}"
+            )
+            .unwrap();
+        }
+        let (_, tally, _) = import(&input);
+        assert_eq!((tally.lines, tally.appended), (120, 120));
+    }
+
+    #[test]
+    fn repeats_and_contradictions_are_counted_apart() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let line = |event: &str| {
+            format!(
+                "{{\"op\":\"capture\",\"ts\":\"2026-01-01T00:00:00Z\",\"event_id\":\"{id}\",\"event\":\"{event}\",\"distinct_id\":\"a\"}}\n"
+            )
+        };
+        let (_, tally, complaints) = import(&[line("a"), line("a"), line("b")].concat());
+        assert_eq!((tally.appended, tally.duplicates, tally.conflicts), (1, 1, 1));
+        assert!(complaints.0[0].1.contains("same id"), "{:?}", complaints.0);
+    }
+}

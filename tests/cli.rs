@@ -1,0 +1,608 @@
+//! The command line as scripts see it: arguments in, lines and an exit status out.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/posthog-js-1.449.2.jsonl");
+
+/// Ann signs in on one browser, an unmergeable id is refused, and Bob stays somebody else.
+const SMALL: &str = r#"{"op":"capture","ts":"2026-01-01T00:00:00Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","event":"$pageview","distinct_id":"visitor"}
+{"op":"identify","ts":"2026-01-01T00:00:01Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8002","distinct_id":"ann","anon_distinct_id":"visitor","set":{"email":"ann@example.com"}}
+{"op":"alias","ts":"2026-01-01T00:00:02Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8003","distinct_id":"ann","alias":"null"}
+{"op":"capture","ts":"2026-01-01T00:00:03Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8004","event":"order","distinct_id":"bob","process_person_profile":false}
+"#;
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn with_code(self, code: i32) -> Said {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Standard output as JSON, line by line; each line has these keys.
+    #[track_caller]
+    fn lines(&self, keys: &str) -> Vec<Value> {
+        let lines: Vec<Value> = self
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON mode prints JSON only"))
+            .collect();
+        for line in &lines {
+            for key in keys.split_whitespace() {
+                assert!(line.get(key).is_some(), "{key} is missing in {line}");
+            }
+        }
+        lines
+    }
+
+    /// The one line of JSON there is.
+    #[track_caller]
+    fn object(&self, keys: &str) -> Value {
+        let mut lines = self.lines(keys);
+        assert_eq!(lines.len(), 1, "{self:?}");
+        lines.remove(0)
+    }
+}
+
+/// A directory of its own, in which commands run.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_identity-ledger"));
+        command.current_dir(self.0.path()).args(arguments.split_whitespace()).env_remove("COLUMNS");
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Said {
+        self.run_with(arguments, b"")
+    }
+
+    /// Runs with this standard input.
+    fn run_with(&self, arguments: &str, input: &[u8]) -> Said {
+        let mut command = self.command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let written = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Said {
+            code: output.status.code().expect("it ends by itself"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// A ledger of [`SMALL`].
+    fn small() -> Place {
+        let place = Place::new();
+        place.write("small.jsonl", SMALL);
+        place.run("import a.ledger small.jsonl").with_code(0);
+        place
+    }
+
+    fn segment(&self, ledger: &str) -> PathBuf {
+        self.path(ledger).join("log/00000000000000000000.seg")
+    }
+}
+
+const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused rejections";
+
+fn tally(said: &Said) -> [u64; 6] {
+    let tally = said.object(TALLY);
+    ["lines", "operations", "appended", "duplicates", "conflicts", "rejected"]
+        .map(|key| tally[key].as_u64().unwrap())
+}
+
+// -- making ledgers ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn init_makes_a_ledger_once() {
+    let place = Place::new();
+    let created = place.run("init a.ledger --tenant 42 --preset one-user --json").with_code(0);
+    let created = created.object("ledger_id tenant");
+    assert_eq!(created["tenant"], "42");
+    let policy = place.run("policy a.ledger --json").with_code(0).object("max_user_ids survivor lift");
+    assert_eq!(policy["max_user_ids"], 1);
+    let again = place.run("init a.ledger").with_code(2);
+    assert!(again.err.starts_with("error: a.ledger is a ledger already"), "{}", again.err);
+    assert_eq!(again.out, "");
+}
+
+#[test]
+fn init_keeps_off_directories_that_hold_something() {
+    let place = Place::new();
+    fs::create_dir(place.path("taken")).unwrap();
+    place.write("taken/letter.txt", "dear");
+    let said = place.run("init taken").with_code(2);
+    assert!(said.err.contains("not empty"), "{}", said.err);
+    assert_eq!(fs::read_dir(place.path("taken")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_policy_is_changed_by_a_record() {
+    let place = Place::small();
+    place.write("policy.json", r#"{"preset":"strict","max_ids_per_person":7}"#);
+    let before = place.run("replay a.ledger --json").object("records")["records"].as_u64().unwrap();
+    let set = place.run("policy a.ledger --set policy.json --json").with_code(0);
+    let policy = set.object("refuse_joining_identified max_ids_per_person");
+    assert_eq!(
+        (&policy["refuse_joining_identified"], &policy["max_ids_per_person"]),
+        (&true.into(), &7.into())
+    );
+    assert_eq!(place.run("policy a.ledger --json").object("lift"), policy);
+    let records = || place.run("replay a.ledger --json").object("records")["records"].as_u64().unwrap();
+    assert_eq!(records(), before + 1);
+    place.run("policy a.ledger --set policy.json").with_code(0);
+    assert_eq!(records(), before + 1, "the same policy again is no change");
+
+    place.write("bad.json", r#"{"max_user_id":1}"#);
+    let said = place.run("policy a.ledger --set bad.json").with_code(2);
+    assert!(said.err.contains("bad.json is no policy") && said.err.contains("max_user_id"), "{}", said.err);
+}
+
+// -- importing ---------------------------------------------------------------------------------------------------------
+
+#[test]
+fn importing_twice_records_nothing_the_second_time() {
+    let place = Place::new();
+    place.write("small.jsonl", SMALL);
+    let first = place.run("import a.ledger small.jsonl --json").with_code(0);
+    assert_eq!(tally(&first), [4, 4, 4, 0, 0, 0]);
+    assert_eq!(first.object(TALLY)["refused"], 1);
+    let before = place.run("replay a.ledger --json").object("digest");
+    let again = place.run("import a.ledger small.jsonl --json").with_code(0);
+    assert_eq!(tally(&again), [4, 4, 0, 4, 0, 0]);
+    let after = place.run("replay a.ledger --json").object("digest");
+    for key in ["records", "digest", "content_digest", "head"] {
+        assert_eq!(before[key], after[key], "{key}");
+    }
+}
+
+#[test]
+fn the_same_input_makes_the_same_digests_in_any_ledger() {
+    let place = Place::new();
+    place.write("small.jsonl", SMALL);
+    place.run("import a.ledger small.jsonl").with_code(0);
+    place.run("import b.ledger small.jsonl").with_code(0);
+    let replays = ["a.ledger", "b.ledger", "small.jsonl"].map(|source| {
+        place.run(&format!("replay {source} --json")).with_code(0).object("digest content_digest")
+    });
+    for replay in &replays {
+        assert_eq!(replay["digest"], replays[0]["digest"]);
+        assert_eq!(replay["content_digest"], replays[0]["content_digest"]);
+    }
+}
+
+#[test]
+fn a_recorded_session_is_imported() {
+    let place = Place::new();
+    let said = place.run(&format!("import a.ledger {RECORDED} --strict --json")).with_code(0);
+    let [_, operations, appended, duplicates, conflicts, rejected] = tally(&said);
+    assert_eq!(operations, appended + duplicates + conflicts + rejected);
+    assert!(appended > 100 && rejected == 0, "{said:?}");
+}
+
+#[test]
+fn bad_lines_are_named_and_the_rest_is_imported() {
+    let place = Place::new();
+    let lines: Vec<&str> = SMALL.lines().collect();
+    let batch = format!("[{},{{\"op\":\"set\"}}]", lines[3]);
+    let bad = format!("{}\nnot json\n\n{}\n{batch}\n", lines[0], lines[1]);
+    place.write("bad.jsonl", bad);
+    let said = place.run("import a.ledger bad.jsonl --json").with_code(0);
+    assert_eq!(tally(&said), [5, 5, 3, 0, 0, 2]);
+    let rejections = said.object(TALLY)["rejections"].clone();
+    assert_eq!(rejections[0]["file"], "bad.jsonl");
+    assert_eq!((&rejections[0]["line"], &rejections[0]["index"]), (&2.into(), &Value::Null));
+    assert_eq!((&rejections[1]["line"], &rejections[1]["index"]), (&5.into(), &1.into()));
+    let shown: Vec<&str> = said.err.lines().collect();
+    assert!(shown[0].starts_with("bad.jsonl:2: not JSON"), "{shown:?}");
+    assert!(shown[1].starts_with("bad.jsonl:5:1: ") && shown[1].contains("missing"), "{shown:?}");
+
+    place.run("import a.ledger bad.jsonl --strict").with_code(1);
+    place.write("good.jsonl", SMALL);
+    place.run("import a.ledger good.jsonl --strict").with_code(0);
+    let folded = place.run("persons bad.jsonl --json").with_code(0);
+    assert_eq!(folded.err, said.err, "folding a file reports as import does");
+}
+
+#[test]
+fn a_flood_of_bad_lines_is_cut_short() {
+    let place = Place::new();
+    place.write("bad.jsonl", "x\n".repeat(150));
+    let said = place.run("import a.ledger bad.jsonl --json").with_code(0);
+    assert_eq!(said.err.lines().count(), 21);
+    assert_eq!(said.err.lines().last(), Some("... and 130 more"));
+    let summary = said.object(TALLY);
+    assert_eq!(
+        (summary["rejected"].as_u64(), summary["rejections"].as_array().unwrap().len()),
+        (Some(150), 100)
+    );
+}
+
+#[test]
+fn conflicts_are_told_and_not_recorded() {
+    let place = Place::small();
+    place.write("other.jsonl", SMALL.lines().next().unwrap().replace("$pageview", "other"));
+    let said = place.run("import a.ledger other.jsonl --json").with_code(0);
+    assert_eq!(tally(&said), [1, 1, 0, 0, 1, 0]);
+    assert_eq!(said.object(TALLY)["conflicting"][0]["line"], 1);
+    assert!(said.err.starts_with("other.jsonl:1: record "), "{}", said.err);
+}
+
+#[test]
+fn standard_input_gzip_and_several_files_are_imported() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(SMALL.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    place.write("small.jsonl.gz", &gzip);
+    place.write("small.jsonl", SMALL);
+    let said =
+        place.run_with("import a.ledger - small.jsonl.gz small.jsonl --json", SMALL.as_bytes()).with_code(0);
+    assert_eq!(tally(&said), [12, 12, 4, 8, 0, 0]);
+    let folded = place.run_with("persons - --json", &gzip).with_code(0);
+    assert_eq!(folded.out, place.run("persons a.ledger --json").out);
+
+    place.write("cut.gz", &gzip[..gzip.len() / 2]);
+    let cut = place.run("import a.ledger cut.gz").with_code(2);
+    assert!(cut.err.contains("error: cut.gz: damaged gzip"), "{}", cut.err);
+}
+
+#[test]
+fn an_input_that_cannot_be_opened_leaves_nothing_behind() {
+    let place = Place::new();
+    place.write("small.jsonl", SMALL);
+    for files in ["missing.jsonl", "small.jsonl missing.jsonl", "."] {
+        let said = place.run(&format!("import a.ledger {files}")).with_code(2);
+        assert!(said.err.starts_with("error: "), "{}", said.err);
+        assert!(!place.path("a.ledger").exists());
+    }
+}
+
+#[test]
+fn formats_can_be_insisted_on() {
+    let place = Place::new();
+    place.write("small.jsonl", SMALL);
+    let said = place.run("import a.ledger small.jsonl --format posthog --json").with_code(0);
+    assert_eq!(tally(&said)[5], 4);
+    place.run("import a.ledger small.jsonl --format cobol").with_code(2);
+}
+
+#[test]
+fn a_ledger_that_exists_has_made_its_choice() {
+    let place = Place::small();
+    place.run("import a.ledger small.jsonl --preset posthog --tenant 1").with_code(0);
+    let said = place.run("import a.ledger small.jsonl --preset strict").with_code(2);
+    assert!(said.err.contains("policy a.ledger --set FILE"), "{}", said.err);
+    let said = place.run("persons a.ledger --tenant 2").with_code(2);
+    assert!(said.err.contains("its tenant is `1`"), "{}", said.err);
+    place.run("persons small.jsonl --tenant 2 --preset strict").with_code(0);
+    place.run("persons small.jsonl --preset strict --policy p.json").with_code(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_writer_is_turned_away_and_readers_are_not() {
+    let place = Place::small();
+    let writer = identity_ledger::Ledger::open(place.path("a.ledger")).unwrap();
+    let said = place.run("import a.ledger small.jsonl").with_code(2);
+    assert!(said.err.contains("open for writing elsewhere"), "{}", said.err);
+    place.run("persons a.ledger").with_code(0);
+    place.run("verify a.ledger").with_code(0);
+    drop(writer);
+    place.run("import a.ledger small.jsonl").with_code(0);
+}
+
+// -- asking ------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn replay_says_what_a_log_folds_to() {
+    let place = Place::small();
+    let replay = place.run("replay a.ledger --json").with_code(0);
+    let replay = replay.object("records events persons distinct_ids digest content_digest head seconds");
+    assert_eq!(
+        (&replay["events"], &replay["persons"], &replay["distinct_ids"]),
+        (&2.into(), &1.into(), &4.into())
+    );
+    assert!(replay["seconds"].as_f64().is_some_and(|seconds| seconds >= 0.0));
+}
+
+#[test]
+fn persons_are_listed() {
+    let place = Place::small();
+    let persons = place.run("persons a.ledger --json").with_code(0);
+    let ann =
+        persons.object("person_id distinct_ids properties is_identified created_at events identified_events");
+    assert_eq!(ann["distinct_ids"], serde_json::json!(["visitor", "ann"]));
+    assert_eq!(ann["properties"], serde_json::json!({"email": "ann@example.com"}));
+    assert_eq!((&ann["is_identified"], &ann["events"]), (&true.into(), &1.into()));
+}
+
+#[test]
+fn events_are_listed_with_their_persons_now_and_then() {
+    let place = Place::small();
+    let events = place.run("events a.ledger --json").with_code(0);
+    let events = events.lines("seq event_id distinct_id person_id person_id_then mode event time");
+    let shown: Vec<_> =
+        events.iter().map(|event| (event["event"].as_str(), event["mode"].as_str())).collect();
+    assert_eq!(shown, [(Some("$pageview"), Some("full")), (Some("order"), Some("propertyless"))]);
+    assert_eq!(events[0]["person_id"], events[0]["person_id_then"], "D3: ann joined the visitor's person");
+}
+
+#[test]
+fn outcomes_name_rule_and_record() {
+    let place = Place::small();
+    let outcomes = place.run("outcomes a.ledger --json").with_code(0);
+    let outcomes = outcomes.lines("seq op effects notices refusal rule blocking_seq");
+    assert_eq!(outcomes.len(), 4);
+    assert_eq!(outcomes[0]["refusal"], Value::Null);
+    assert_eq!((&outcomes[2]["op"], &outcomes[2]["rule"]), (&"alias".into(), &"B2".into()));
+    assert!(outcomes[2]["blocking_seq"].is_u64());
+    let shown = place.run("outcomes a.ledger").with_code(0).out;
+    assert!(shown.contains("refused by B2"), "{shown}");
+}
+
+#[test]
+fn resolve_says_who_now_and_then() {
+    let place = Place::small();
+    let now = place.run("resolve a.ledger ann --json").with_code(0).object("person_id profile implied");
+    let visitor = place.run("resolve a.ledger visitor --json").with_code(0).object("person_id profile");
+    assert_eq!(now["person_id"], visitor["person_id"]);
+    assert_eq!(now["profile"]["properties"]["email"], "ann@example.com");
+    let bob = place.run("resolve a.ledger bob --json").with_code(0).object("person_id profile implied");
+    assert_eq!((&bob["implied"], &bob["profile"]), (&true.into(), &Value::Null));
+
+    let first = place.run("outcomes a.ledger --json").lines("seq")[0]["seq"].as_u64().unwrap();
+    let then = place.run(&format!("resolve a.ledger visitor --at {first} --json")).with_code(0);
+    assert_eq!(then.object("person_id profile")["profile"], Value::Null);
+    place.run(&format!("resolve a.ledger ann --at {first}")).with_code(1);
+    let beyond = place.run("resolve a.ledger ann --at 4711").with_code(2);
+    assert!(beyond.err.contains("there is no record 4711: the last one is "), "{}", beyond.err);
+}
+
+#[test]
+fn an_unknown_id_is_a_no() {
+    let place = Place::small();
+    let said = place.run("resolve a.ledger Ann --json").with_code(1);
+    assert_eq!(said.object("profile")["person_id"], Value::Null);
+    let said = place.run("resolve a.ledger Ann").with_code(1);
+    assert!(said.out.contains("never written") && said.err.is_empty(), "{said:?}");
+}
+
+#[test]
+fn people_get_tables_of_plain_text() {
+    let place = Place::small();
+    for command in ["persons", "events", "outcomes", "replay", "verify", "policy"] {
+        let shown = place.run(&format!("{command} a.ledger")).with_code(0).out;
+        assert!(shown.lines().count() > 1, "{shown}");
+        assert!(!shown.contains('\x1b'), "no colour where there is no terminal: {shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
+    }
+}
+
+#[test]
+fn ids_give_no_orders_to_terminals() {
+    let place = Place::new();
+    place.write(
+        "a.jsonl",
+        r#"{"op":"set","ts":"2026-01-01T00:00:00Z","distinct_id":"a\u001b[2Jb","set":{"k\u0007":"\u202e"}}"#,
+    );
+    for command in ["persons", "outcomes", "events", "persons --wide"] {
+        let (command, options) = command.split_once(' ').unwrap_or((command, ""));
+        let said = place.run(&format!("{command} a.jsonl {options}")).with_code(0);
+        assert!(!said.out.contains(['\x1b', '\x07', '\u{202e}']), "{said:?}");
+    }
+}
+
+// -- verifying ---------------------------------------------------------------------------------------------------------
+
+const VERDICT: &str = "ok records head digest first_fault";
+
+#[test]
+fn verify_passes_what_was_not_touched() {
+    let place = Place::small();
+    let verdict = place.run("verify a.ledger --json").with_code(0).object(VERDICT);
+    let replay = place.run("replay a.ledger --json").object("head digest records");
+    assert_eq!((&verdict["ok"], &verdict["first_fault"]), (&true.into(), &Value::Null));
+    for key in ["records", "head", "digest"] {
+        assert_eq!(verdict[key], replay[key], "{key}");
+    }
+    let checkpoint = format!("{}:{}", verdict["records"], verdict["head"].as_str().unwrap());
+    place.run(&format!("verify a.ledger --expect {checkpoint}")).with_code(0);
+    assert!(place.run("verify a.ledger").out.contains(&checkpoint));
+
+    place.write("more.jsonl", SMALL.replace("a80", "a90"));
+    place.run("import a.ledger more.jsonl").with_code(0);
+    place.run(&format!("verify a.ledger --expect {checkpoint}")).with_code(0);
+    let forged = format!("{}:{}", verdict["records"], "0".repeat(64));
+    place.run(&format!("verify a.ledger --expect {forged}")).with_code(1);
+    place.run("verify a.ledger --expect tomorrow").with_code(2);
+}
+
+#[test]
+fn a_flipped_byte_is_found_and_its_frame_named() {
+    let place = Place::small();
+    let segment = place.segment("a.ledger");
+    let bytes = fs::read(&segment).unwrap();
+    for at in (96..bytes.len()).step_by(bytes.len() / 16) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        fs::write(&segment, flipped).unwrap();
+        let verdict = place.run("verify a.ledger --json").with_code(1).object(VERDICT);
+        assert_eq!(verdict["ok"], false);
+        let fault = &verdict["first_fault"];
+        assert_eq!(fault["file"], "log/00000000000000000000.seg", "byte {at}: {fault}");
+        assert!(fault["offset"].as_u64().is_some_and(|offset| offset as usize <= at), "byte {at}: {fault}");
+        assert!(fault["seq"].is_u64() && fault["what"].is_string(), "byte {at}: {fault}");
+        let shown = place.run("verify a.ledger").with_code(1).out;
+        assert!(shown.contains("DAMAGED"), "{shown}");
+        assert!(shown.contains("log/00000000000000000000.seg at byte "), "{shown}");
+        let said = place.run("persons a.ledger --json").with_code(1);
+        assert!(said.err.starts_with("error: a.ledger") && said.out.is_empty(), "{said:?}");
+    }
+}
+
+#[test]
+fn a_damaged_name_plate_is_damage_too() {
+    let place = Place::small();
+    let plate = place.path("a.ledger").join("LEDGER");
+    let mut bytes = fs::read(&plate).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&plate, bytes).unwrap();
+    let verdict = place.run("verify a.ledger --json").with_code(1).object(VERDICT);
+    assert_eq!(verdict["first_fault"]["file"], "LEDGER");
+}
+
+// -- generating --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn generated_workloads_are_imported_whole() {
+    let place = Place::new();
+    for (shape, persons) in [("web", 50), ("shared-devices", 0), ("hairball", 1)] {
+        let made = place.run(&format!("generate --people 50 --seed 7 --shape {shape}")).with_code(0);
+        assert_eq!(made.out, place.run(&format!("generate --people 50 --seed 7 --shape {shape} --json")).out);
+        let lines = made.out.lines().count() as u64;
+        let ids: BTreeSet<String> = made
+            .lines("op ts event_id")
+            .iter()
+            .map(|line| line["event_id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(ids.len() as u64, lines, "every line has an id of its own");
+        let said = place.run_with(&format!("import {shape}.ledger - --strict --json"), made.out.as_bytes());
+        assert_eq!(tally(&said.with_code(0)), [lines, lines, lines, 0, 0, 0]);
+        let found = place.run(&format!("replay {shape}.ledger --json")).object("persons")["persons"].as_u64();
+        assert!(persons == 0 || found == Some(persons), "{shape}: {found:?}");
+    }
+    place.run("generate --people 5 --shape round").with_code(2);
+}
+
+// -- manners -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn wrong_places_are_named_with_what_to_do() {
+    let place = Place::small();
+    fs::create_dir(place.path("empty")).unwrap();
+    for command in ["replay", "persons", "events", "outcomes", "verify", "policy"] {
+        let said = place.run(&format!("{command} empty --json")).with_code(2);
+        assert!(said.err.contains("empty is not a ledger") && said.out.is_empty(), "{said:?}");
+        let said = place.run(&format!("{command} missing")).with_code(2);
+        assert!(
+            said.err.contains("missing does not exist") && said.err.contains("import missing"),
+            "{said:?}"
+        );
+    }
+    for command in [
+        "verify small.jsonl",
+        "policy small.jsonl",
+        "resolve small.jsonl ann",
+        "import small.jsonl small.jsonl",
+    ] {
+        let said = place.run(command).with_code(2);
+        assert!(said.err.contains("small.jsonl is a file; expected the directory of a ledger"), "{said:?}");
+    }
+}
+
+#[test]
+fn every_command_teaches() {
+    let place = Place::new();
+    let help = place.run("--help").with_code(0).out;
+    assert!(help.contains("Two minutes:"), "{help}");
+    let commands = "init policy import replay persons events outcomes resolve verify generate";
+    for command in commands.split_whitespace() {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+        let long = place.run(&format!("{command} --help")).with_code(0).out;
+        assert!(long.contains(&format!("  identity-ledger {command} ")), "an example: {long}");
+        assert!(long.contains("--json"), "{long}");
+    }
+    place.run("").with_code(2);
+    place.run("frobnicate").with_code(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_enough_ends_a_command_quietly() {
+    let place = Place::new();
+    let mut child = place
+        .command("generate --people 100000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_read_only_copy_is_enough_for_every_question() {
+    let place = Place::small();
+    let copy = place.path("copy.ledger");
+    copy_directory(&place.path("a.ledger"), &copy);
+    fs::remove_file(copy.join("LOCK")).unwrap();
+    let before = files(&copy);
+    for command in
+        ["replay copy.ledger", "persons copy.ledger", "resolve copy.ledger ann", "verify copy.ledger"]
+    {
+        place.run(command).with_code(0);
+    }
+    assert_eq!(files(&copy), before, "a reader writes nothing");
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &target)
+        } else {
+            drop(fs::copy(entry.path(), target))
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}

@@ -13,12 +13,12 @@ use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
 use crate::directory::{HEAD, LOG};
-use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey, Seq};
+use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
 use crate::log::{Fault, FaultKind, Walk};
 use crate::policy::FirstMention;
 use crate::record::{Body, Flags, IdNo, KeyNo, NameNo, Other, StoredClass};
-use crate::recovery::{OpenError, Witnesses};
+use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
 use crate::state::Device;
 use crate::storage::{Files, Storage};
@@ -34,6 +34,9 @@ pub struct AuditReport {
     pub digest: Digest,
     /// What is wrong, in the order of the log; nothing behind the first broken frame can be judged.
     pub faults: Vec<AuditFault>,
+    /// Bytes behind everything that was ever acknowledged, which are no frame: a write that was cut off, or is under way.
+    /// The next writer keeps them aside and cuts them off. No fault.
+    pub tail: Option<AuditFault>,
 }
 
 impl AuditReport {
@@ -129,17 +132,24 @@ impl Audit {
     ) -> Result<AuditReport, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let mut book = Book::begin(Arc::clone(&storage), false)?;
-        let witnesses = Witnesses::of(&*storage, book.ledger_id(), expect).map_err(failed)?;
+        let (mut book, witnesses) = begin(&storage, false, expect)?;
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
+        let mut tail = None;
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, progress };
         let Book { log, replay, .. } = &mut book;
         match log.open(replay, walk, |step| audit.step(step)) {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
-            Err(Fault { file, offset, records, kind }) => {
-                audit.fault(file, Some(offset), Seq(records), kind.to_string());
+            Err(fault) => {
+                let (durable, sealed) = known_durable(&book, &witnesses, &fault).map_err(failed)?;
+                let Fault { file, offset, records, kind } = fault;
+                let seq = Seq(records);
+                if records >= durable && !sealed && !witnesses.slots.is_empty() {
+                    tail = Some(AuditFault { file, offset: Some(offset), seq, what: kind.to_string() });
+                } else {
+                    audit.fault(file, Some(offset), seq, kind.to_string());
+                }
             }
         }
         audit.confirm_doubles(&book);
@@ -155,7 +165,7 @@ impl Audit {
             let what = "HEAD is missing or damaged: nothing but the frames says what was durable".to_owned();
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
-        Ok(AuditReport { records, head, digest: book.state().digest(), faults: audit.faults })
+        Ok(AuditReport { records, head, digest: book.state().digest(), faults: audit.faults, tail })
     }
 
     fn fault(&mut self, file: String, offset: Option<u64>, seq: Seq, what: String) {
@@ -178,7 +188,7 @@ impl Audit {
             self.doubles.extend(earlier);
         }
         if !absorb(&mut self.dictionaries, &mut self.seen, step) {
-            self.wrong(seq, "its text is not valid, or has a number already");
+            self.wrong(seq, "its text is out of bounds (B1), or has a number already");
         }
         match self.definition(step) {
             Some(definition) => self.pending.push((seq, definition)),
@@ -191,36 +201,26 @@ impl Audit {
 
     /// Reads a definition; `None` for any other record.
     fn definition(&mut self, step: Step<'_>) -> Option<Definition> {
-        let seq = step.record.seq();
         let text = step.item().and_then(|item| std::str::from_utf8(item).ok());
         let last = |count: usize| u32::try_from(count - 1).expect("MAX_RECORDS bounds every number");
-        let (fits, definition) = match step.record.body() {
+        Some(match step.record.body() {
             Body::DefineId(class, _) => {
                 let mentions = [FirstMention::Plain, FirstMention::IdentifySource, FirstMention::Device];
                 let policy = step.state.policy();
                 let classes = text.map(|text| mentions.map(|m| (m, policy.classify(text, m).into())));
-                let id = IdNo(last(step.state.ids().len()));
-                (text.is_none_or(|text| DistinctId::check(text).is_ok()), Definition::Id(id, *class, classes))
+                Definition::Id(IdNo(last(step.state.ids().len())), *class, classes)
             }
             Body::DefineDevice(id, _) => {
                 self.devices.push(Device::anonymous(*id));
-                (text.is_none_or(|text| DeviceId::check(text).is_ok()), Definition::Device(*id))
+                Definition::Device(*id)
             }
-            Body::DefineKey(_) => {
-                let key = KeyNo(last(self.dictionaries.keys.len() as usize));
-                (text.is_none_or(|text| PropertyKey::check(text).is_ok()), Definition::Key(key))
-            }
+            Body::DefineKey(_) => Definition::Key(KeyNo(last(self.dictionaries.keys.len() as usize))),
             Body::DefineName(_) => {
                 self.kinds.push(text.map(Flags::of_event));
-                let name = NameNo(last(self.kinds.len()));
-                (text.is_none_or(|text| EventName::check(text).is_ok()), Definition::Name(name))
+                Definition::Name(NameNo(last(self.kinds.len())))
             }
             _ => return None,
-        };
-        if !fits {
-            self.wrong(seq, "its text is out of bounds (B1)");
-        }
-        Some(definition)
+        })
     }
 
     /// B4: each definition must be needed by the operation after it, or make a device; and an id's class must be what its

@@ -1,15 +1,16 @@
 //! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::LedgerReader`] are one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::answer::{
     EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
 };
-use crate::chain::{ChainError, Checkpoint, LedgerId};
-use crate::dictionary::{Dictionaries, Seen};
+use crate::chain::{ChainError, Checkpoint};
+use crate::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{Identity, IdentityError};
-use crate::id::{OperationId, PersonId, Seq, Tenant};
+use crate::directory::Identity;
+use crate::id::LedgerId;
+use crate::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
 use crate::log::{Fault, FaultKind, Log, Walk};
 use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Record, Verb};
@@ -26,6 +27,8 @@ pub struct Book {
     pub(crate) replay: Replay,
     pub(crate) dictionaries: Dictionaries,
     pub(crate) seen: Seen,
+    /// From public ids to persons; grows when it is asked.
+    person_ids: Mutex<PersonIds>,
 }
 
 /// Who an id is (D10).
@@ -65,30 +68,31 @@ impl MemoryUse {
 }
 
 impl Book {
-    /// Reads identity and segment list; nothing is folded yet.
-    pub(crate) fn begin(storage: Arc<dyn Storage>, writing: bool) -> Result<Book, IdentityError> {
-        let identity = Identity::read(&*storage, writing)?;
-        let place = storage.describe();
-        let log = Log::new(storage).map_err(|source| IdentityError::Io { place, source })?;
+    /// Reads the list of segments; nothing is folded yet.
+    pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Book> {
+        let log = Log::new(storage)?;
         let replay = Replay::new(identity.ledger, &identity.tenant);
         let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
-        Ok(Book { identity, log, replay, dictionaries, seen })
+        Ok(Book { identity, log, replay, dictionaries, seen, person_ids: Mutex::default() })
     }
 
     /// Folds the log from its beginning; see [`Log::walk`].
     pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Result<(), Fault> {
         let Book { log, replay, dictionaries, seen, .. } = self;
-        let mut bad_text = None;
-        log.open(replay, walk, |step| {
-            if !absorb(dictionaries, seen, step) {
-                bad_text = bad_text.or(Some(step.record.seq().0));
+        let mut wrong = None;
+        let walked = log.open(replay, walk, |step| {
+            let seq = step.record.seq().0;
+            if step.is_erased() {
+                wrong = wrong.take().or(Some((seq, FaultKind::PayloadMissing { seq })));
             }
-        })?;
-        match bad_text {
-            None => Ok(()),
-            Some(seq) => {
-                let kind = FaultKind::Text { seq };
-                Err(Fault { file: crate::directory::LOG.to_owned(), offset: 0, records: seq, kind })
+            if !absorb(dictionaries, seen, step) {
+                wrong = wrong.take().or(Some((seq, FaultKind::Text { seq })));
+            }
+        });
+        match wrong {
+            None => walked,
+            Some((records, kind)) => {
+                Err(Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind })
             }
         }
     }
@@ -216,6 +220,22 @@ impl Book {
     }
 
     // -- persons ---------------------------------------------------------------------------------------------------
+
+    /// The live person that a public person id stands for now: itself, or the one that absorbed it (D7). `None` if no person
+    /// ever had this id.
+    ///
+    /// The first question costs a look at every person; later ones only look at those founded since.
+    pub fn survivor_of(&self, person_id: PersonId) -> Option<PersonId> {
+        let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
+        for number in index.len()..founded {
+            let id = self.person_id_of(self.state().founding(PersonNo(number)));
+            index.push(id);
+        }
+        let mut found = index.candidates(person_id).map(PersonNo);
+        let person = found.find(|person| self.person_id_of(self.state().founding(*person)) == person_id)?;
+        Some(self.person_id(person))
+    }
 
     /// Everything known of the person an id belongs to; `None` if it has none.
     ///
@@ -562,13 +582,14 @@ impl Iterator for Persons<'_> {
     }
 }
 
-/// Takes a record's texts and operation id into the shell's tables; `false` if a text is not valid or not new.
+/// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
 pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
-    let dictionary = match step.record.body() {
-        Body::DefineId(..) => &mut dictionaries.ids,
-        Body::DefineDevice(..) => &mut dictionaries.devices,
-        Body::DefineKey(_) => &mut dictionaries.keys,
-        Body::DefineName(_) => &mut dictionaries.names,
+    type Check = fn(&str) -> Result<(), crate::id::IdError>;
+    let (dictionary, check): (_, Check) = match step.record.body() {
+        Body::DefineId(..) => (&mut dictionaries.ids, DistinctId::check),
+        Body::DefineDevice(..) => (&mut dictionaries.devices, DeviceId::check),
+        Body::DefineKey(_) => (&mut dictionaries.keys, PropertyKey::check),
+        Body::DefineName(_) => (&mut dictionaries.names, EventName::check),
         _ => {
             if let Some(id) = operation_id(step.record, step.item()) {
                 let seq = u32::try_from(step.record.seq().0).expect("MAX_RECORDS bounds record numbers");
@@ -580,7 +601,7 @@ pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Ste
     let text = step.item().map(std::str::from_utf8).transpose();
     let good = match text {
         Ok(None) => true, // erased
-        Ok(Some(text)) => !text.is_empty() && dictionary.find(text).is_none(),
+        Ok(Some(text)) => check(text).is_ok() && dictionary.find(text).is_none(),
         Err(_) => false,
     };
     dictionary.push(text.ok().flatten().filter(|_| good));

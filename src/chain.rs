@@ -3,21 +3,10 @@
 use crate::codec::CodecError;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
-use crate::id::{Seq, Tenant};
+use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
 use crate::record::{Body, Change, Commitment, Detail, Flags, Head, Item, Other, Record, Verb};
 use crate::time::Timestamp;
-
-/// 16 random bytes that tell one ledger from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct LedgerId(pub uuid::Uuid);
-
-impl std::fmt::Display for LedgerId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The head of a log: how many records there are and the hash of the last frame.
 ///

@@ -6,8 +6,9 @@
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use uuid::Uuid;
 
-use crate::id::OperationId;
+use crate::id::{OperationId, PersonId};
 
 /// The texts of one kind of thing, by number, and the numbers by text.
 #[derive(Clone, Debug, Default)]
@@ -108,42 +109,75 @@ impl Dictionaries {
     }
 }
 
-/// Which operation ids were seen, over all history (G4): 8 bytes an id, and the log itself confirms a match.
+/// A table from UUIDs to numbers that keeps only 32 bits of each UUID: what it finds are candidates, and who asks confirms
+/// them against the log. 8 bytes an entry.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen {
-    /// (32 bits of the id's seeded hash, record number).
+struct Fingerprints {
     table: HashTable<(u32, u32)>,
     seed: RandomState,
 }
 
-impl Seen {
-    fn fingerprint(&self, id: OperationId) -> u32 {
-        (self.seed.hash_one(id.0.as_bytes()) >> 32) as u32
+impl Fingerprints {
+    fn of(&self, uuid: &Uuid) -> u32 {
+        (self.seed.hash_one(uuid.as_bytes()) >> 32) as u32
     }
 
+    /// The table looks at the top and the bottom bits of a hash.
     fn spread(fingerprint: u32) -> u64 {
-        u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15) // the table looks at the top and the bottom bits
+        u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 
-    pub(crate) fn insert(&mut self, id: OperationId, seq: u32) {
-        let fingerprint = self.fingerprint(id);
-        self.table.insert_unique(Self::spread(fingerprint), (fingerprint, seq), |(fingerprint, _)| {
+    fn insert(&mut self, uuid: &Uuid, number: u32) {
+        let fingerprint = self.of(uuid);
+        self.table.insert_unique(Self::spread(fingerprint), (fingerprint, number), |(fingerprint, _)| {
             Self::spread(*fingerprint)
         });
     }
 
+    fn candidates(&self, uuid: Uuid) -> impl Iterator<Item = u32> {
+        let fingerprint = self.of(&uuid);
+        let near = self.table.iter_hash(Self::spread(fingerprint));
+        near.filter(move |entry| entry.0 == fingerprint).map(|entry| entry.1)
+    }
+}
+
+/// Which operation ids were seen, over all history (G4).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Fingerprints);
+
+impl Seen {
+    pub(crate) fn insert(&mut self, id: OperationId, seq: u32) {
+        self.0.insert(&id.0, seq);
+    }
+
     /// The records that may carry this id: nearly always none, or the one that does.
     pub(crate) fn candidates(&self, id: OperationId) -> impl Iterator<Item = u32> {
-        let fingerprint = self.fingerprint(id);
-        self.table
-            .iter_hash(Self::spread(fingerprint))
-            .filter(move |entry| entry.0 == fingerprint)
-            .map(|entry| entry.1)
+        self.0.candidates(id.0)
     }
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        self.table.allocation_size()
+        self.0.table.allocation_size()
+    }
+}
+
+/// From public person ids to persons, in the order of their founding (D7's redirects start here).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PersonIds(Fingerprints);
+
+impl PersonIds {
+    pub(crate) fn len(&self) -> u32 {
+        self.0.table.len() as u32 // MAX_RECORDS bounds it
+    }
+
+    pub(crate) fn push(&mut self, id: PersonId) {
+        let number = self.len();
+        self.0.insert(&id.0, number);
+    }
+
+    /// The persons that may have this id.
+    pub(crate) fn candidates(&self, id: PersonId) -> impl Iterator<Item = u32> {
+        self.0.candidates(id.0)
     }
 }
 

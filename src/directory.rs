@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::chain::LedgerId;
 use crate::codec::{self, CODEC_ID, Decode, Encode};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::crc32c;
+use crate::id::LedgerId;
 use crate::id::Tenant;
 use crate::limits::MIN_SEGMENT_BYTES;
 use crate::storage::{Storage, read_all};

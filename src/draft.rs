@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::chain::{LedgerId, commit, write_item};
+use crate::chain::{commit, write_item};
 use crate::codec;
 use crate::dictionary::{Dictionaries, Dictionary};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::entropy::Entropy;
+use crate::id::LedgerId;
 use crate::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
 use crate::operation::{
     Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Source, Who,

@@ -7,6 +7,7 @@
 
 use crate::codec::CODEC_ID;
 use crate::digest::{Digest, Hasher, Purpose};
+use crate::id::LedgerId;
 use crate::limits::{MAX_FRAME_BYTES, MAX_FRAME_RECORDS};
 
 /// Begins every frame; not a byte sequence that text or zeros produce.
@@ -26,6 +27,15 @@ const CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(
 /// CRC-32C, as in iSCSI and ext4.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
+}
+
+/// The CRC of a frame header: over its bytes and the ledger id. Recovery believes headers that it finds beyond a fault, where
+/// values of senders lie too; without the id, which senders do not know, a value could be made to look like a header.
+fn header_crc(header: &[u8], ledger: LedgerId) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(header);
+    digest.update(ledger.0.as_bytes());
+    digest.finalize()
 }
 
 /// What a frame header says.
@@ -87,7 +97,7 @@ impl Header {
         (HEADER_BYTES + self.body_len as usize + self.payload_len as usize + HASH_BYTES).next_multiple_of(8)
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; HEADER_BYTES] {
+    pub(crate) fn to_bytes(self, ledger: LedgerId) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[0..4].copy_from_slice(&MARKER);
         out[4] = FRAME_VERSION;
@@ -97,13 +107,13 @@ impl Header {
         out[16..24].copy_from_slice(&self.first_seq.to_le_bytes());
         out[24..28].copy_from_slice(&self.records.to_le_bytes());
         out[32..40].copy_from_slice(&self.durable.to_le_bytes());
-        let crc = crc32c(&out[..44]);
+        let crc = header_crc(&out[..44], ledger);
         out[44..48].copy_from_slice(&crc.to_le_bytes());
         out
     }
 
     /// Reads and checks a header. Nothing in it is believed before its checksum holds.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Header, FrameError> {
+    pub(crate) fn parse(bytes: &[u8], ledger: LedgerId) -> Result<Header, FrameError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(FrameError::Short { expected: HEADER_BYTES, found: bytes.len() });
         };
@@ -112,7 +122,7 @@ impl Header {
         if bytes[..4] != MARKER {
             return Err(FrameError::Marker { found: bytes[..4].try_into().expect("4 bytes") });
         }
-        let (expected, found) = (crc32c(&bytes[..44]), u32_at(44));
+        let (expected, found) = (header_crc(&bytes[..44], ledger), u32_at(44));
         if expected != found {
             return Err(FrameError::Checksum { expected, found });
         }
@@ -158,8 +168,8 @@ pub(crate) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// Takes the frame that begins `bytes`.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
-        let header = Header::parse(bytes)?;
+    pub(crate) fn parse(bytes: &'a [u8], ledger: LedgerId) -> Result<Frame<'a>, FrameError> {
+        let header = Header::parse(bytes, ledger)?;
         let len = header.frame_len();
         let Some(bytes) = bytes.get(..len) else {
             return Err(FrameError::Short { expected: len, found: bytes.len() });
@@ -193,10 +203,17 @@ fn hash(previous: &Digest, header: &Header, body: &[u8]) -> Digest {
 }
 
 /// Writes a whole frame; the inverse of [`Frame::parse`].
-pub(crate) fn write(header: Header, body: &[u8], payload: &[u8], previous: &Digest, out: &mut Vec<u8>) {
+pub(crate) fn write(
+    header: Header,
+    body: &[u8],
+    payload: &[u8],
+    ledger: LedgerId,
+    previous: &Digest,
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     out.reserve(header.frame_len());
-    out.extend_from_slice(&header.to_bytes());
+    out.extend_from_slice(&header.to_bytes(ledger));
     out.extend_from_slice(body);
     out.extend_from_slice(payload);
     out.extend_from_slice(&hash(previous, &header, body).0);
@@ -207,17 +224,19 @@ pub(crate) fn write(header: Header, body: &[u8], payload: &[u8], previous: &Dige
 mod tests {
     use super::*;
 
+    const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
+
     fn sample() -> Vec<u8> {
         let header = Header { body_len: 3, payload_len: 2, first_seq: 7, records: 1, durable: 6 };
         let mut out = Vec::new();
-        write(header, b"abc", b"xy", &Digest([9; 32]), &mut out);
+        write(header, b"abc", b"xy", LEDGER, &Digest([9; 32]), &mut out);
         out
     }
 
     #[test]
     fn a_frame_reads_back() {
         let bytes = sample();
-        let frame = Frame::parse(&bytes).unwrap();
+        let frame = Frame::parse(&bytes, LEDGER).unwrap();
         assert_eq!((frame.body, frame.payload), (&b"abc"[..], &b"xy"[..]));
         assert_eq!(frame.hash, frame.hash_after(&Digest([9; 32])));
         assert_eq!(bytes.len() % 8, 0);
@@ -230,7 +249,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let noticed = match Frame::parse(&damaged) {
+            let noticed = match Frame::parse(&damaged, LEDGER) {
                 Err(_) => true,
                 Ok(frame) => frame.hash != frame.hash_after(&Digest([9; 32])),
             };
@@ -239,10 +258,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_of_another_ledger_is_none() {
+        let other = LedgerId(uuid::Uuid::from_u128(6));
+        assert!(matches!(Frame::parse(&sample(), other), Err(FrameError::Checksum { .. })));
+    }
+
+    #[test]
     fn every_cut_is_noticed() {
         let bytes = sample();
         for len in 0..bytes.len() {
-            assert!(matches!(Frame::parse(&bytes[..len]), Err(FrameError::Short { .. })), "{len}");
+            assert!(matches!(Frame::parse(&bytes[..len], LEDGER), Err(FrameError::Short { .. })), "{len}");
         }
     }
 
@@ -250,7 +275,8 @@ mod tests {
     fn lengths_are_bounded_before_anything_is_read() {
         let fits = (MAX_FRAME_BYTES - HEADER_BYTES - HASH_BYTES - 8) as u32;
         let with = |body_len, payload_len, records| {
-            Header::parse(&Header { body_len, payload_len, first_seq: 0, records, durable: 0 }.to_bytes())
+            let header = Header { body_len, payload_len, first_seq: 0, records, durable: 0 };
+            Header::parse(&header.to_bytes(LEDGER), LEDGER)
         };
         assert!(with(fits, 0, 1).is_ok());
         assert!(with(fits, 1, 1).is_err());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::book::{Book, operation_id};
-use crate::chain::{Checkpoint, LedgerId};
+use crate::chain::Checkpoint;
 use crate::digest::Digest;
 use crate::directory::{
     HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
@@ -15,6 +15,7 @@ use crate::directory::{
 use crate::draft::{Draft, Drafted, Finished, fresh_id, says_the_same};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::frame::{self, Frame, Header};
+use crate::id::LedgerId;
 use crate::id::{DeviceId, OperationId, Seq, Tenant};
 use crate::limits::{
     DEFAULT_SEGMENT_BYTES, MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS,
@@ -25,11 +26,11 @@ use crate::operation::{Operation, OperationError};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, Change, CutOff, DeviceNo, IdNo, KeyNo, Other, StoredPolicy, Verb};
 use crate::recovery::{
-    OpenError, Recovery, Torn, Verdict, Witnesses, cut_torn, fold_and_judge, inspect_torn,
+    OpenError, Recovery, Torn, Verdict, begin, cut_torn, fold_and_judge, inspect_torn, unrecorded_cut,
 };
 use crate::replay::{Replay, Step};
 use crate::state::{Outcome, PersonNo, State};
-use crate::storage::{Files, Memory, Storage};
+use crate::storage::{Files, Lock, Memory, Storage};
 use crate::time::Timestamp;
 
 /// When an append is acknowledged.
@@ -115,6 +116,8 @@ struct Writer {
     last_calls: BTreeMap<DeviceNo, Digest>,
     /// Why nothing may be written any more.
     poisoned: Option<String>,
+    /// Held until the ledger is closed.
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for Writer {
@@ -127,7 +130,6 @@ impl std::fmt::Debug for Writer {
 }
 
 /// What became of an operation.
-#[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// It is recorded, and this is what it did or was refused.
@@ -251,7 +253,7 @@ pub enum AppendError {
     Full,
     /// An earlier record, needed to tell a duplicate from a conflict, cannot be read back. Nothing was recorded.
     #[error("the log cannot be read back: {0}")]
-    Unreadable(#[from] Fault),
+    Unreadable(Box<Fault>),
     /// The disk failed while the operations were written: whether they are recorded is known only after reopening.
     #[error("whether record {seq} and later ones are durable is unknown: {source}; reopen the ledger")]
     Indeterminate {
@@ -392,11 +394,10 @@ impl<'p> LedgerOptions<'p> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         Identity::read(&*storage, true)?;
-        if !storage.lock().map_err(failed)? {
+        let Some(lock) = storage.lock().map_err(failed)? else {
             return Err(OpenError::Locked { place });
-        }
-        let mut book = Book::begin(Arc::clone(&storage), true)?;
-        let witnesses = Witnesses::of(&*storage, book.ledger_id(), self.expect).map_err(failed)?;
+        };
+        let (mut book, witnesses) = begin(&storage, true, self.expect)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let verdict = fold_and_judge(&mut book, &witnesses, None, progress)?;
@@ -407,9 +408,10 @@ impl<'p> LedgerOptions<'p> {
             unproven_records: records - newest.map_or(records, |slot| slot.records),
             head_missing: newest.is_none(),
         };
-        if let Verdict::Torn(fault) = verdict {
-            recovery.torn = Some(cut_torn(&mut book, &fault).map_err(failed)?);
-        }
+        recovery.torn = match verdict {
+            Verdict::Torn(fault) => Some(cut_torn(&mut book, &fault).map_err(failed)?),
+            Verdict::Whole => unrecorded_cut(&book).map_err(failed)?,
+        };
         let writer = Writer {
             entropy: self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default())),
             durability: self.durability,
@@ -417,6 +419,7 @@ impl<'p> LedgerOptions<'p> {
             turn: newest.map_or(0, |slot| slot.turn),
             last_calls: BTreeMap::new(),
             poisoned: None,
+            _lock: lock,
         };
         let mut ledger = Ledger { book, writer, recovery };
         ledger.settle().map_err(failed)?;
@@ -444,15 +447,13 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<Replay, OpenError> {
         let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
         let place = storage.describe();
-        let Book { log, mut replay, identity, .. } = Book::begin(Arc::clone(&storage), false)?;
-        let witnesses = Witnesses::of(&*storage, identity.ledger, self.expect)
-            .map_err(|source| OpenError::Io { place: place.clone(), source })?;
+        let (Book { log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let upto = witnesses.durable();
         let walk = Walk { commitments, upto, witnesses: &witnesses.checkpoints, progress };
         log.walk(&mut replay, walk, each)
-            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault })?;
+            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault: Box::new(fault) })?;
         let (found, expected) = (replay.chain().checkpoint().records, upto.unwrap_or(0));
         if found < expected {
             return Err(OpenError::RolledBack { place, found, expected });
@@ -467,8 +468,7 @@ impl<'p> LedgerOptions<'p> {
     pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let mut book = Book::begin(Arc::clone(&storage), false)?;
-        let witnesses = Witnesses::of(&*storage, book.ledger_id(), self.expect).map_err(failed)?;
+        let (mut book, witnesses) = begin(&storage, false, self.expect)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let head_missing = witnesses.slots.is_empty();
@@ -476,7 +476,7 @@ impl<'p> LedgerOptions<'p> {
         let verdict = fold_and_judge(&mut book, &witnesses, upto, progress)?;
         let mut recovery = Recovery { head_missing, ..Recovery::default() };
         if let Verdict::Torn(fault) = verdict {
-            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?.0);
+            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
         }
         Ok(LedgerReader { book, recovery })
     }
@@ -493,7 +493,7 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
     let mut bytes = header.to_bytes().to_vec();
     let body_len = u32::try_from(body.len()).expect("a policy fits a record");
     let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
-    frame::write(header, &body, &[], &previous, &mut bytes);
+    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
     replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
     let Checkpoint { records, head } = replay.chain().checkpoint();
 
@@ -577,7 +577,7 @@ impl Ledger {
                     Ok(known) => known,
                     Err(fault) => {
                         draft.discard();
-                        return Err(fault.into());
+                        return Err(AppendError::Unreadable(Box::new(fault)));
                     }
                 },
                 None => None,
@@ -703,8 +703,9 @@ impl Ledger {
             durable: writer.durable,
         };
         let mut bytes = Vec::with_capacity(header.frame_len());
-        frame::write(header, &body, &payload, book.replay.chain().head(), &mut bytes);
-        let frame = Frame::parse(&bytes).expect("what frame::write writes, Frame::parse reads");
+        let ledger = book.ledger_id();
+        frame::write(header, &body, &payload, ledger, book.replay.chain().head(), &mut bytes);
+        let frame = Frame::parse(&bytes, ledger).expect("what frame::write writes, Frame::parse reads");
         let before = book.replay.chain().clone();
         let (segment, offset) = match writer.write(book, &bytes) {
             Ok(place) => place,

@@ -46,7 +46,7 @@ mod value;
 pub use crate::answer::*;
 pub use crate::audit::{Audit, AuditFault, AuditReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
-pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError, LedgerId};
+pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
 pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
@@ -63,6 +63,6 @@ pub use crate::state::{
     Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
     Refusal, State, Written,
 };
-pub use crate::storage::{Files, Memory, Storage};
+pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::chain::{Chain, ChainError, Checkpoint, LedgerId, commit, item_parts};
+use crate::chain::{Chain, ChainError, Checkpoint, commit, item_parts};
 use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
 use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
+use crate::id::LedgerId;
 use crate::id::Seq;
 use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
 use crate::record::{Item, Record};
@@ -69,10 +70,16 @@ pub enum FaultKind {
         /// The head that was seen.
         expected: Checkpoint,
     },
-    /// A text is damaged or defined twice; no writer does that.
-    #[error("record {seq} defines a text that is not valid, or that has a number already")]
+    /// A text is not valid or defined twice; no writer does that.
+    #[error("record {seq} defines a text that is out of bounds, or that has a number already")]
     Text {
         /// The defining record.
+        seq: u64,
+    },
+    /// A payload item is gone, and no record erased it.
+    #[error("the payload of record {seq} is missing, and no record erased it")]
+    PayloadMissing {
+        /// Whose payload.
         seq: u64,
     },
     /// There is no log at all.
@@ -260,7 +267,7 @@ impl Log {
                     return Ok(());
                 }
                 let offset = reader.offset();
-                let bytes = match reader.frame() {
+                let bytes = match reader.frame(replay.chain().ledger_id()) {
                     Ok(Some(bytes)) => bytes,
                     Ok(None) => break,
                     Err(kind) => return fault(replay, offset, kind),
@@ -307,10 +314,11 @@ impl Log {
         loop {
             let offset = reader.offset();
             let fault = |kind| Fault { file: name.clone(), offset, records: seq.0, kind };
-            let bytes = reader.frame().map_err(fault)?;
+            let bytes = reader.frame(chain.ledger_id()).map_err(fault)?;
             let short = || FrameError::Short { expected: HEADER_BYTES, found: 0 };
             let bytes = bytes.ok_or_else(|| fault(ChainError::Frame(short()).into()))?;
-            let frame = Frame::parse(bytes).map_err(|error| fault(ChainError::Frame(error).into()))?;
+            let frame = Frame::parse(bytes, chain.ledger_id())
+                .map_err(|error| fault(ChainError::Frame(error).into()))?;
             chain.accept(&frame, &mut records).map_err(|error| fault(error.into()))?;
             if chain.next_seq() > seq.0 {
                 let (ledger, payload) = (chain.ledger_id(), frame.payload.to_vec());
@@ -324,7 +332,7 @@ impl Log {
 
     /// The highest durable count that any whole frame header from `offset` of segment `index` on announces: what a reader
     /// that stops at a fault must still account for.
-    pub(crate) fn durable_beyond(&self, file: &str, offset: u64) -> io::Result<u64> {
+    pub(crate) fn durable_beyond(&self, ledger: LedgerId, file: &str, offset: u64) -> io::Result<u64> {
         let mut durable = 0;
         let mut beyond = false;
         for segment in &self.segments {
@@ -334,19 +342,19 @@ impl Log {
                 (true, _) => SEGMENT_HEADER_BYTES as u64,
             };
             beyond = true;
-            durable = durable.max(self.durable_in(segment, start)?);
+            durable = durable.max(self.durable_in(ledger, segment, start)?);
         }
         Ok(durable)
     }
 
-    fn durable_in(&self, segment: &Segment, start: u64) -> io::Result<u64> {
+    fn durable_in(&self, ledger: LedgerId, segment: &Segment, start: u64) -> io::Result<u64> {
         let mut durable = 0;
         let mut at = start.next_multiple_of(8); // frames are padded to 8 bytes
         let mut buffer = vec![0; READ_BYTES + HEADER_BYTES];
         while at < segment.len {
             let read = self.storage.read_at(&segment.name, at, &mut buffer)?;
             for place in (0..read.min(READ_BYTES)).step_by(8) {
-                if let Ok(header) = Header::parse(&buffer[place..read]) {
+                if let Ok(header) = Header::parse(&buffer[place..read], ledger) {
                     durable = durable.max(header.durable);
                 }
             }
@@ -419,12 +427,12 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// The bytes of the next frame; `None` at the end of the segment.
-    fn frame(&mut self) -> Result<Option<&[u8]>, FaultKind> {
+    fn frame(&mut self, ledger: LedgerId) -> Result<Option<&[u8]>, FaultKind> {
         let bytes = self.peek(HEADER_BYTES)?;
         if bytes.is_empty() {
             return Ok(None);
         }
-        let len = Header::parse(bytes).map_err(ChainError::Frame)?.frame_len();
+        let len = Header::parse(bytes, ledger).map_err(ChainError::Frame)?.frame_len();
         assert!(len <= MAX_FRAME_BYTES, "Header::parse bounds a frame");
         let bytes = self.peek(len)?;
         if bytes.len() < len {

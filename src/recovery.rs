@@ -10,11 +10,13 @@
 //! checkpoint that the caller holds; the start of any later segment, for a segment begins only after the last was synced.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::book::Book;
-use crate::chain::{Checkpoint, LedgerId};
+use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{HeadSlot, IdentityError, QUARANTINE, first_seq_of};
+use crate::directory::{HeadSlot, Identity, IdentityError, QUARANTINE, first_seq_of};
+use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, Segment, Walk};
 use crate::storage::Storage;
 
@@ -44,7 +46,7 @@ pub enum OpenError {
         /// The last record known to have been acknowledged.
         to: u64,
         /// What was found where it should be.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The log ends, whole, before something that was seen.
     #[error(
@@ -65,7 +67,7 @@ pub enum OpenError {
         /// Which ledger.
         place: String,
         /// What was found.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The disk failed.
     #[error("{place}: {source}")]
@@ -144,6 +146,20 @@ impl Witnesses {
     }
 }
 
+/// Reads who the ledger is, what was seen durable, and then what segments there are: in this order, so that a writer at work
+/// can only have more than was seen.
+pub(crate) fn begin(
+    storage: &Arc<dyn Storage>,
+    writing: bool,
+    expect: Option<Checkpoint>,
+) -> Result<(Book, Witnesses), OpenError> {
+    let identity = Identity::read(&**storage, writing)?;
+    let failed = |source| OpenError::Io { place: storage.describe(), source };
+    let witnesses = Witnesses::of(&**storage, identity.ledger, expect).map_err(failed)?;
+    let book = Book::begin(Arc::clone(storage), identity).map_err(failed)?;
+    Ok((book, witnesses))
+}
+
 /// Folds the book from its log and judges what was found.
 pub(crate) fn fold_and_judge(
     book: &mut Book,
@@ -166,49 +182,94 @@ pub(crate) fn fold_and_judge(
     };
     match fault.kind {
         FaultKind::Io(source) => return Err(OpenError::Io { place, source }),
-        FaultKind::Forked { .. } | FaultKind::Text { .. } => {
-            return Err(OpenError::Untrusted { place, fault });
+        FaultKind::Forked { .. } | FaultKind::Text { .. } | FaultKind::PayloadMissing { .. } => {
+            return Err(OpenError::Untrusted { place, fault: Box::new(fault) });
         }
         _ => {}
     }
-    let beyond = match book.log.durable_beyond(&fault.file, fault.offset) {
-        Ok(beyond) => beyond,
+    let (durable, sealed) = match known_durable(book, witnesses, &fault) {
+        Ok(known) => known,
         Err(source) => return Err(OpenError::Io { place, source }),
     };
-    let starts = book.log.segments().iter().filter(|segment| segment.name > fault.file);
-    let later = starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).max();
-    let durable = witnesses.durable().unwrap_or(0).max(beyond).max(later.unwrap_or(0));
     // A ledger is created whole, so a log without its first record is never a torn one.
-    if fault.records < durable || fault.records == 0 || later.is_some() {
+    if fault.records < durable || fault.records == 0 || sealed {
         let to = durable.max(fault.records + 1) - 1;
-        return Err(OpenError::Damaged { place, from: fault.records, to, fault });
+        return Err(OpenError::Damaged { place, from: fault.records, to, fault: Box::new(fault) });
     }
     Ok(Verdict::Torn(fault))
 }
 
+/// How many records are known to have been durable, given a fault; and whether the faulty segment was sealed.
+pub(crate) fn known_durable(book: &Book, witnesses: &Witnesses, fault: &Fault) -> io::Result<(u64, bool)> {
+    let beyond = book.log.durable_beyond(book.ledger_id(), &fault.file, fault.offset)?;
+    // A segment begins only after everything before it was synced. So the start of the faulty one is a witness too, and a
+    // later one proves that the faulty one was whole.
+    let starts = book.log.segments().iter().filter(|segment| segment.name >= fault.file);
+    let starts: Vec<u64> =
+        starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).collect();
+    let began = starts.iter().copied().max().unwrap_or(0);
+    Ok((witnesses.durable().unwrap_or(0).max(beyond).max(began), starts.len() > 1))
+}
+
+/// Copied at a time: a tail may be as long as a segment.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Shows the bytes of a file from `offset` on, piece by piece, with where each stands.
+fn pieces(
+    storage: &dyn Storage,
+    file: &str,
+    offset: u64,
+    mut each: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = offset;
+    loop {
+        let read = storage.read_at(file, at, &mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        each(at - offset, &buffer[..read])?;
+        at += read as u64;
+    }
+}
+
 /// Measures a torn tail without touching it.
-pub(crate) fn inspect_torn(book: &Book, fault: &Fault) -> io::Result<(Torn, Vec<u8>)> {
+pub(crate) fn inspect_torn(book: &Book, fault: &Fault) -> io::Result<Torn> {
+    let (file, offset) = (fault.file.clone(), fault.offset);
+    let (bytes, digest) = measure(&**book.log.storage(), &file, offset)?;
+    Ok(Torn { file, offset, bytes, digest, why: fault.kind.to_string(), kept: String::new() })
+}
+
+fn measure(storage: &dyn Storage, file: &str, offset: u64) -> io::Result<(u64, Digest)> {
+    let (mut bytes, mut hasher) = (0, Hasher::new(Purpose::Quarantine));
+    pieces(storage, file, offset, |_, piece| {
+        bytes += piece.len() as u64;
+        hasher.update(piece);
+        Ok(())
+    })?;
+    Ok((bytes, hasher.finish()))
+}
+
+/// A cut that a former recovery made and did not live to record: kept bytes that were cut where the log ends now.
+pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     let storage = book.log.storage();
-    let len = storage.len(&fault.file)?.unwrap_or(0);
-    let mut bytes = vec![0; usize::try_from(len.saturating_sub(fault.offset)).expect("a tail fits memory")];
-    let read = storage.read_at(&fault.file, fault.offset, &mut bytes)?;
-    bytes.truncate(read);
-    let torn = Torn {
-        file: fault.file.clone(),
-        offset: fault.offset,
-        bytes: bytes.len() as u64,
-        digest: Hasher::new(Purpose::Quarantine).update(&bytes).finish(),
-        why: fault.kind.to_string(),
-        kept: String::new(),
-    };
-    Ok((torn, bytes))
+    let prefix = format!("{:020}-", book.checkpoint().records);
+    let mut names = storage.list(QUARANTINE)?;
+    names.sort_unstable();
+    let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix)) else { return Ok(None) };
+    let kept = format!("{QUARANTINE}/{name}");
+    let (bytes, digest) = measure(&**storage, &kept, 0)?;
+    let file = book.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
+    let offset = book.log.segments().last().map_or(0, |segment| segment.len);
+    let why = "a former recovery cut it off and was cut off itself".to_owned();
+    Ok(Some(Torn { file, offset, bytes, digest, why, kept }))
 }
 
 /// Keeps a torn tail aside, then cuts it off. Each step is durable before the next.
 pub(crate) fn cut_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
-    let (mut torn, bytes) = inspect_torn(book, fault)?;
+    let mut torn = inspect_torn(book, fault)?;
     let storage = book.log.storage().clone();
-    torn.kept = keep(&*storage, fault, &bytes)?;
+    torn.kept = keep(&*storage, fault)?;
     if fault.offset == 0 {
         storage.remove(&fault.file)?; // a segment that never got its header
     } else {
@@ -225,12 +286,12 @@ pub(crate) fn cut_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     Ok(torn)
 }
 
-fn keep(storage: &dyn Storage, fault: &Fault, bytes: &[u8]) -> io::Result<String> {
+fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     for attempt in 0u32.. {
         let name = format!("{QUARANTINE}/{:020}-{}-{attempt}.cut", fault.records, fault.offset);
         match storage.create(&name) {
             Ok(()) => {
-                storage.write_at(&name, 0, bytes)?;
+                pieces(storage, &fault.file, fault.offset, |at, piece| storage.write_at(&name, at, piece))?;
                 storage.sync(&name)?;
                 storage.sync_dir(QUARANTINE)?;
                 return Ok(name);

@@ -1,7 +1,8 @@
 //! Replay: frames in, records and outcomes out. Live append, open and audit all walk here; there is no I/O.
 
-use crate::chain::{Chain, ChainError, LedgerId, item_parts};
+use crate::chain::{Chain, ChainError, item_parts};
 use crate::frame::Frame;
+use crate::id::LedgerId;
 use crate::id::Tenant;
 use crate::record::{Item, Record};
 use crate::state::{FORESEEN, Outcome, State};
@@ -85,7 +86,7 @@ impl Replay {
         commitments: bool,
         each: impl FnMut(Step<'_>),
     ) -> Result<usize, ChainError> {
-        let frame = Frame::parse(bytes)?;
+        let frame = Frame::parse(bytes, self.chain.ledger_id())?;
         self.accept(&frame, commitments)?;
         self.fold(frame.payload, each);
         Ok(frame.header.frame_len())

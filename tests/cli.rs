@@ -395,6 +395,8 @@ fn an_unknown_id_is_a_no() {
     let place = Place::small();
     let said = place.run("resolve a.ledger Ann --json").with_code(1);
     assert_eq!(said.object("profile")["person_id"], Value::Null);
+    place.run("resolve a.ledger -- --json").with_code(1);
+    place.run("resolve a.ledger --jsno").with_code(2);
     let said = place.run("resolve a.ledger Ann").with_code(1);
     assert!(said.out.contains("never written") && said.err.is_empty(), "{said:?}");
 }

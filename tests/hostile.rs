@@ -100,7 +100,7 @@ impl Storage for Failing {
         self.check()?;
         self.inner.remove(file)
     }
-    fn lock(&self) -> io::Result<bool> {
+    fn lock(&self) -> io::Result<Option<Lock>> {
         self.inner.lock()
     }
     fn describe(&self) -> String {

@@ -63,7 +63,7 @@ fn any_batching_gives_the_same_state() {
     let digest_of = |size: usize| {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         for batch in sample().chunks(size) {
-            let _ = ledger.append_batch(batch).unwrap();
+            assert!(ledger.append_batch(batch).is_ok());
         }
         (ledger.state().digest(), ledger.content_digest().unwrap())
     };
@@ -77,7 +77,7 @@ fn a_torn_tail_is_kept_aside_cut_and_recorded() {
     let path = dir.path().join("a.ledger");
     let mut ledger = Ledger::create(&path, Tenant::default(), Policy::default()).unwrap();
     for operation in sample() {
-        let _ = ledger.append(operation).unwrap();
+        assert!(ledger.append(operation).is_ok());
     }
     let records = ledger.checkpoint().records;
     drop(ledger);
@@ -102,7 +102,7 @@ fn every_flipped_bit_of_a_closed_ledger_is_damage_not_a_torn_tail() {
     let path = dir.path().join("a.ledger");
     let mut ledger = Ledger::create(&path, Tenant::default(), Policy::default()).unwrap();
     for operation in sample() {
-        let _ = ledger.append(operation).unwrap();
+        assert!(ledger.append(operation).is_ok());
     }
     drop(ledger);
     let segment = path.join("log/00000000000000000000.seg");
@@ -114,4 +114,37 @@ fn every_flipped_bit_of_a_closed_ledger_is_damage_not_a_torn_tail() {
         assert!(matches!(Ledger::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
         assert!(matches!(LedgerReader::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
     }
+}
+
+#[test]
+fn an_old_person_id_resolves_to_the_survivor_for_ever() {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    for operation in sample() {
+        assert!(ledger.append(operation).is_ok());
+    }
+    let person = |ledger: &Ledger, id: &str| ledger.resolve(id).unwrap().person_id;
+    let (ann, bob) = (person(&ledger, "ann"), person(&ledger, "bob"));
+    assert_eq!(ledger.survivor_of(bob), Some(bob));
+    assert!(ledger.append(Operation::merge_dangerously(at(9), id("ann"), Source::new("bob"))).is_ok());
+    assert_eq!((ledger.survivor_of(bob), ledger.survivor_of(ann)), (Some(ann), Some(ann)));
+    assert_eq!(ledger.survivor_of(PersonId(uuid::Uuid::from_u128(1))), None);
+}
+
+#[test]
+fn a_cut_whose_record_was_lost_is_recorded_at_the_next_opening() {
+    let disk = std::sync::Arc::new(Memory::new());
+    let mut ledger =
+        LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    assert!(ledger.append(sample().remove(0)).is_ok());
+    let records = ledger.checkpoint().records;
+    drop(ledger);
+    // What a crash between the cut and its record leaves behind: the kept bytes, and a log that ends before them.
+    let kept = format!("quarantine/{records:020}-400-0.cut");
+    disk.create(&kept).unwrap();
+    disk.write_at(&kept, 0, b"junk").unwrap();
+    let ledger = LedgerOptions::new().open_in(disk.clone()).unwrap();
+    assert_eq!(ledger.recovery().torn.as_ref().unwrap().kept, kept);
+    assert_eq!(ledger.checkpoint().records, records + 1);
+    drop(ledger);
+    assert!(LedgerOptions::new().open_in(disk).unwrap().recovery().is_clean());
 }

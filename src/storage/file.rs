@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::Storage;
+use super::{Lock, Storage};
 
 /// The writer's lock file; never renamed, never removed.
 const LOCK: &str = "LOCK";
@@ -23,13 +23,12 @@ pub struct Files {
     writable: bool,
     /// Files stay open: the log appends to one of them a million times.
     open: Mutex<BTreeMap<String, Arc<File>>>,
-    lock: Mutex<Option<File>>,
 }
 
 impl Files {
     /// The files under `root`, for reading and writing.
     pub fn writable(root: impl Into<PathBuf>) -> Files {
-        Files { root: root.into(), writable: true, open: Mutex::default(), lock: Mutex::default() }
+        Files { root: root.into(), writable: true, open: Mutex::default() }
     }
 
     /// The files under `root`, for reading only: nothing is ever written, so a read-only mount will do.
@@ -122,14 +121,11 @@ impl Storage for Files {
         fs::remove_file(self.root.join(file))
     }
 
-    fn lock(&self) -> io::Result<bool> {
+    fn lock(&self) -> io::Result<Option<Lock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.root.join(LOCK))?;
         match file.try_lock() {
-            Ok(()) => {
-                *self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(file);
-                Ok(true)
-            }
-            Err(TryLockError::WouldBlock) => Ok(false),
+            Ok(()) => Ok(Some(Lock::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }

@@ -3,21 +3,30 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::Storage;
+use super::{Lock, Storage};
 
 /// Files in memory. Everything is durable at once; nothing outlives the value.
 #[derive(Debug, Default)]
 pub struct Memory {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
-    locked: AtomicBool,
+    locked: Arc<AtomicBool>,
+}
+
+/// Unlocks when it is dropped.
+struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Clone for Memory {
     /// The files as they are now, and nobody's lock: what a copy of the directory would be.
     fn clone(&self) -> Memory {
-        Memory { files: Mutex::new(self.files().clone()), locked: AtomicBool::new(false) }
+        Memory { files: Mutex::new(self.files().clone()), locked: Arc::default() }
     }
 }
 
@@ -101,8 +110,9 @@ impl Storage for Memory {
         self.files().remove(file).map(drop).ok_or_else(|| missing(file))
     }
 
-    fn lock(&self) -> io::Result<bool> {
-        Ok(!self.locked.swap(true, Ordering::SeqCst))
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        let free = !self.locked.swap(true, Ordering::SeqCst);
+        Ok(free.then(|| Lock::new(Held(Arc::clone(&self.locked)))))
     }
 
     fn describe(&self) -> String {

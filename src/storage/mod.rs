@@ -32,10 +32,26 @@ pub trait Storage: Debug + Send + Sync {
     fn truncate(&self, file: &str, len: u64) -> io::Result<()>;
     /// Removes a file; only recovery does that, after it has kept a copy.
     fn remove(&self, file: &str) -> io::Result<()>;
-    /// Takes the writer's lock, for as long as this value lives; `false` if another holds it.
-    fn lock(&self) -> io::Result<bool>;
+    /// Takes the writer's lock; `None` if another holds it.
+    fn lock(&self) -> io::Result<Option<Lock>>;
     /// How messages name this place.
     fn describe(&self) -> String;
+}
+
+/// The writer's lock, held until it is dropped.
+pub struct Lock(#[expect(dead_code, reason = "held, not looked at")] Box<dyn Send + Sync>);
+
+impl Lock {
+    /// A lock that is released when `held` is dropped.
+    pub fn new(held: impl Send + Sync + 'static) -> Lock {
+        Lock(Box::new(held))
+    }
+}
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` if there is none.

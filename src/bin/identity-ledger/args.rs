@@ -43,7 +43,7 @@ pub(crate) struct Manners {
     /// Print one JSON object a line; its keys are stable
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Cut nothing in tables: whole ids, all properties
+    /// Cut nothing in tables: whole ids, every property
     #[arg(long, global = true)]
     pub(crate) wide: bool,
 }
@@ -278,8 +278,8 @@ pub(crate) struct ResolveArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
-    /// The distinct id, exactly as it was sent
-    #[arg(value_name = "ID", allow_hyphen_values = true)]
+    /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
     pub(crate) id: String,
     /// Right after this record instead of now
     #[arg(long, value_name = "SEQ")]

@@ -67,6 +67,7 @@ impl Progress {
     pub(crate) fn wait(&mut self) {
         self.at(0);
         if self.shown {
+            self.bar.set_style(style("{spinner:.cyan} {msg}  {elapsed}"));
             self.bar.enable_steady_tick(Duration::from_millis(100));
         }
     }

@@ -44,7 +44,7 @@ fn measure(book: &Book, progress: &mut Progress) -> Result<Replayed, Fault> {
     let (mut events, mut persons, mut distinct_ids) = (0, 0, 0);
     let mut digest = None;
     let mut elapsed = Duration::ZERO;
-    progress.begin("Folding", Some(checkpoint.records));
+    progress.begin("Folding", None);
     progress.wait();
     let began = Instant::now();
     book.replay(|step| {

@@ -8,13 +8,15 @@ use crate::failure::Failure;
 use crate::screen::Screen;
 
 /// Rows that decide how wide columns are, and that are printed together.
-const CHUNK: usize = 500;
+const CHUNK: u64 = 500;
 /// Columns between columns.
 const GAP: u16 = 2;
 /// Columns of a terminal that is wide enough for everything.
 const ROOMY: u16 = 100;
 /// What is left of a column when the terminal is narrow.
 const NARROW: u16 = 8;
+/// The same where cells are folded: a UUID still stands on one line.
+const FOLDED: u16 = 40;
 /// What an elastic column gets at least when its longest cell may be still to come: a shortened UUID, and some.
 const GUESS: u16 = 16;
 /// Characters of a cell that are looked at, unless nothing is to be cut: no terminal is wider.
@@ -91,14 +93,14 @@ impl<T: Into<String>> From<T> for Field {
 pub(crate) struct Table {
     columns: &'static [Column],
     rows: Vec<Vec<Field>>,
-    /// Decided by the first rows.
-    widths: Option<Vec<u16>>,
+    /// The widest cell of each column so far.
+    widest: Vec<u16>,
     count: u64,
 }
 
 impl Table {
     pub(crate) fn new(columns: &'static [Column]) -> Table {
-        Table { columns, rows: Vec::new(), widths: None, count: 0 }
+        Table { columns, rows: Vec::new(), widest: vec![0; columns.len()], count: 0 }
     }
 
     /// Adds a row, and prints some when there are enough.
@@ -114,7 +116,7 @@ impl Table {
             fields.iter_mut().for_each(|field| cut(&mut field.text));
         }
         self.rows.push(fields);
-        if self.rows.len() >= CHUNK { self.print(screen, true) } else { Ok(()) }
+        if self.count.is_multiple_of(CHUNK) { self.print(screen, true) } else { Ok(()) }
     }
 
     /// Prints what is left; gives how many rows there were.
@@ -133,11 +135,10 @@ impl Table {
         } else {
             rows.force_no_tty();
         }
-        let first = self.widths.is_none();
-        if first {
-            rows.set_header(
-                self.columns.iter().map(|column| Cell::new(column.name).add_attribute(Attribute::Bold)),
-            );
+        let is_first = self.count <= CHUNK;
+        if is_first {
+            let names = self.columns.iter().map(|column| column.name);
+            rows.set_header(names.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
         }
         for fields in self.rows.drain(..) {
             let mut row = Row::new();
@@ -153,28 +154,26 @@ impl Table {
             }
             rows.add_row(row);
         }
-        let natural = rows.column_max_content_widths();
-        let widths = match self.widths.take() {
-            Some(widths) if screen.wide => widths.into_iter().zip(natural).map(|(a, b)| a.max(b)).collect(),
-            Some(widths) => widths,
-            None if screen.wide => natural,
-            None => fit(self.columns, &natural, screen.width, more),
-        };
+        for (widest, found) in self.widest.iter_mut().zip(rows.column_max_content_widths()) {
+            *widest = found.max(*widest);
+        }
+        let room = Room { width: screen.width, wide: screen.wide, more: more || !is_first };
         let last = self.columns.len() - 1;
-        for (at, column) in self.columns.iter().enumerate() {
-            let shown = rows.column_mut(at).expect("every row has a cell for each column");
+        for (at, width) in room.share(self.columns, &self.widest).into_iter().enumerate() {
+            let column = rows.column_mut(at).expect("every row has a cell for each column");
             let gap = if at == last { 0 } else { GAP };
-            shown.set_padding((0, gap));
-            shown.set_delimiter('\u{0}'); // never there: cells are cut where they must, not where a blank is
-            shown.set_constraint(match widths[at] {
+            column.set_padding((0, gap));
+            column.set_constraint(match width {
                 0 => ColumnConstraint::Hidden,
                 width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
             });
-            if column.kind == Kind::Number {
-                shown.set_cell_alignment(CellAlignment::Right);
+            if !screen.wide {
+                column.set_delimiter('\u{0}'); // never there: a cell is cut where it must, not where a blank is
+            }
+            if self.columns[at].kind == Kind::Number {
+                column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        self.widths = Some(widths);
         rows.lines().try_for_each(|line| screen.line(line.trim_end()))
     }
 }
@@ -186,32 +185,45 @@ fn cut(text: &mut String) {
     }
 }
 
-/// How wide columns are on a terminal of `width`: as wide as they need, or elastic ones share what is left, none getting more
-/// than it needs. With `more` rows to come that need is a guess: each gets a little more, and the last what is over.
-fn fit(columns: &[Column], natural: &[u16], width: u16, more: bool) -> Vec<u16> {
-    let need = |at: usize| match columns[at].kind {
-        Kind::Spare if width < ROOMY => 0,
-        Kind::Elastic if more => natural[at].max(GUESS),
-        _ => natural[at],
-    };
-    let is_elastic = |at: &usize| columns[*at].kind == Kind::Elastic;
-    let mut widths: Vec<u16> = (0..columns.len()).map(need).collect();
-    let shown = widths.iter().filter(|width| **width > 0).count();
-    let gaps = GAP.saturating_mul(u16::try_from(shown).unwrap_or(u16::MAX).saturating_sub(1));
-    let whole = (0..columns.len()).filter(|at| !is_elastic(at)).map(|at| widths[at]);
-    let mut left = whole.fold(width.saturating_sub(gaps), u16::saturating_sub);
-    let mut elastic: Vec<usize> = (0..columns.len()).filter(is_elastic).collect();
-    elastic.sort_by_key(|at| need(*at)); // the modest first: what they leave goes to the others
-    let mut sharing = u16::try_from(elastic.len()).unwrap_or(u16::MAX);
-    for at in elastic {
-        widths[at] = need(at).min((left / sharing).max(NARROW));
-        left = left.saturating_sub(widths[at]);
-        sharing -= 1;
+/// What columns have to share.
+struct Room {
+    /// Of the terminal.
+    width: u16,
+    /// Nothing may be left out; cells are folded rather than cut.
+    wide: bool,
+    /// More rows are to come, with wider cells perhaps.
+    more: bool,
+}
+
+impl Room {
+    /// How wide each column is, given its widest cell: as wide as it needs, or elastic ones share what is left, none getting
+    /// more than it needs. With more rows to come that need is a guess, and the last column takes what is over.
+    fn share(&self, columns: &[Column], widest: &[u16]) -> Vec<u16> {
+        let need = |at: usize| match columns[at].kind {
+            Kind::Spare if self.width < ROOMY && !self.wide => 0,
+            Kind::Elastic if self.more => widest[at].max(GUESS),
+            _ => widest[at],
+        };
+        let is_elastic = |at: &usize| columns[*at].kind == Kind::Elastic;
+        let mut widths: Vec<u16> = (0..columns.len()).map(need).collect();
+        let shown = widths.iter().filter(|width| **width > 0).count();
+        let gaps = GAP.saturating_mul(u16::try_from(shown).unwrap_or(u16::MAX).saturating_sub(1));
+        let whole = (0..columns.len()).filter(|at| !is_elastic(at)).map(|at| widths[at]);
+        let mut left = whole.fold(self.width.saturating_sub(gaps), u16::saturating_sub);
+        let mut elastic: Vec<usize> = (0..columns.len()).filter(is_elastic).collect();
+        elastic.sort_by_key(|at| need(*at)); // the modest first: what they leave goes to the others
+        let mut sharing = u16::try_from(elastic.len()).unwrap_or(u16::MAX);
+        let least = if self.wide { FOLDED } else { NARROW };
+        for at in elastic {
+            widths[at] = need(at).min((left / sharing).max(least));
+            left = left.saturating_sub(widths[at]);
+            sharing -= 1;
+        }
+        if let (true, Some(last)) = (self.more, widths.last_mut()) {
+            *last = last.saturating_add(left);
+        }
+        widths
     }
-    if let (true, Some(last)) = (more, widths.last_mut()) {
-        *last += left;
-    }
-    widths
 }
 
 #[cfg(test)]
@@ -221,27 +233,33 @@ mod tests {
     const COLUMNS: [Column; 4] =
         [Column::number("N"), Column::elastic("A"), Column::elastic("B"), Column::whole("W")];
 
+    fn share(columns: &[Column], widest: &[u16], width: u16) -> Vec<u16> {
+        Room { width, wide: false, more: false }.share(columns, widest)
+    }
+
     #[test]
     fn columns_get_what_they_need_where_there_is_room() {
-        assert_eq!(fit(&COLUMNS, &[3, 10, 20, 5], 80, false), [3, 10, 20, 5]);
+        assert_eq!(share(&COLUMNS, &[3, 10, 20, 5], 80), [3, 10, 20, 5]);
     }
 
     #[test]
     fn elastic_columns_share_what_is_left() {
-        assert_eq!(fit(&COLUMNS, &[3, 10, 200, 5], 80, false), [3, 10, 56, 5]);
-        assert_eq!(fit(&COLUMNS, &[3, 100, 200, 5], 80, false), [3, 33, 33, 5]);
-        assert_eq!(fit(&COLUMNS, &[3, 100, 200, 5], 10, false), [3, NARROW, NARROW, 5]);
+        assert_eq!(share(&COLUMNS, &[3, 10, 200, 5], 80), [3, 10, 56, 5]);
+        assert_eq!(share(&COLUMNS, &[3, 100, 200, 5], 80), [3, 33, 33, 5]);
+        assert_eq!(share(&COLUMNS, &[3, 100, 200, 5], 10), [3, NARROW, NARROW, 5]);
     }
 
     #[test]
     fn spare_columns_need_a_roomy_terminal() {
         let columns = [Column::spare("S"), Column::elastic("E")];
-        assert_eq!(fit(&columns, &[9, 200], ROOMY, false), [9, ROOMY - 11]);
-        assert_eq!(fit(&columns, &[9, 200], 80, false), [0, 80]);
+        assert_eq!(share(&columns, &[9, 200], ROOMY), [9, ROOMY - 11]);
+        assert_eq!(share(&columns, &[9, 200], 80), [0, 80]);
+        assert_eq!(Room { width: 30, wide: true, more: false }.share(&columns, &[9, 200]), [9, FOLDED]);
     }
 
     #[test]
     fn room_is_kept_for_rows_to_come() {
-        assert_eq!(fit(&COLUMNS, &[3, 10, 20, 5], 80, true), [3, GUESS, 20, 35]);
+        let room = Room { width: 80, wide: false, more: true };
+        assert_eq!(room.share(&COLUMNS, &[3, 10, 20, 5]), [3, GUESS, 20, 35]);
     }
 }

@@ -19,6 +19,8 @@ struct Verdict<'a> {
     digest: Option<Digest>,
     first_fault: Option<&'a AuditFault>,
     faults: &'a [AuditFault],
+    /// Bytes of a write that was never acknowledged: no fault.
+    tail: Option<&'a AuditFault>,
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -30,13 +32,14 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let shown = place.display().to_string();
     let verdict = match &audited {
-        Ok(AuditReport { records, head, digest, faults }) => Verdict {
+        Ok(AuditReport { records, head, digest, faults, tail }) => Verdict {
             ok: faults.is_empty(),
             records: *records,
             head: Some(*head),
             digest: Some(*digest),
             first_fault: faults.first(),
             faults,
+            tail: tail.as_ref(),
         },
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
             return nameless(what, &shown, screen);
@@ -51,7 +54,8 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
     let fault = AuditFault { file: "LEDGER".to_owned(), offset: None, seq: Seq(0), what: what.to_owned() };
     let first_fault = Some(&fault);
     let faults = std::slice::from_ref(&fault);
-    say(&Verdict { ok: false, records: 0, head: None, digest: None, first_fault, faults }, place, screen)
+    let (head, digest, tail) = (None, None, None);
+    say(&Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail }, place, screen)
 }
 
 fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -64,7 +68,7 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
-    let Verdict { records, head, digest, faults, .. } = *verdict;
+    let Verdict { records, head, digest, faults, tail, .. } = *verdict;
     let good = counted(records, "good record");
     match faults {
         [] => screen.headline(&format!("{place} is whole: {}", counted(records, "record")))?,
@@ -80,6 +84,15 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
     ])?;
     if !faults.is_empty() {
         return show_faults(faults, screen);
+    }
+    if let Some(AuditFault { file, offset, .. }) = tail {
+        let byte = offset.unwrap_or_default();
+        screen.line("")?;
+        screen.line(&format!(
+            "{} goes on at byte {byte} with a write that was never acknowledged;",
+            clean(file)
+        ))?;
+        screen.line("a writer is at work, or the next one will keep those bytes aside and cut them off.")?;
     }
     screen.line("")?;
     screen.line(

@@ -7,13 +7,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let at: Timestamp = "2026-01-01T12:00:00Z".parse()?;
 
     // Ann signs up after a visit, and so does Bob.
-    ledger.append(
-        Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor-7")))
-            .set("plan", "pro")?,
-    )?;
-    ledger.append(Operation::identify(at, DistinctId::new("bob")?, Some(Source::new("visitor-8"))))?;
+    let ann = Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor-7")));
+    let bob = Operation::identify(at, DistinctId::new("bob")?, Some(Source::new("visitor-8")));
+    ledger.append_batch(&[ann.set("plan", "pro")?, bob])?;
     println!("visitor-7 is {}", ledger.resolve("visitor-7").ok_or("unknown id")?.person_id);
-    println!("plan: {:?}", ledger.profile("ann")?.ok_or("no person")?.properties["plan"].value);
 
     // Somebody claims that Bob is Ann. The ledger records the claim, and why it was refused.
     let appended = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("bob")))?;

@@ -213,7 +213,7 @@ status 1 if anything is wrong; then file, byte and record are named.
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
 not even by somebody who computed all the hashes anew.
 
---json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults.";
+--json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail.";
 
 const GENERATE: &str = "\
 Make up a workload and print it in the `ops` format, one operation a line. The same people, seed and shape give the same bytes \

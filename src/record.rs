@@ -140,6 +140,11 @@ impl Flags {
         self.0 & NOTICES != 0
     }
 
+    /// Whether the event is one that changes no property of a person who is there (E3).
+    pub(crate) const fn is_special_event(self) -> bool {
+        self.0 & (Flags::GROUP_IDENTIFY.0 | Flags::QUIET.0) != 0
+    }
+
     /// These and, if `when`, also `flags`.
     #[must_use]
     pub const fn with(self, flags: Flags, when: bool) -> Flags {

@@ -86,10 +86,15 @@ impl State {
         }
         let head = record.body().head().expect("all records but the above are operations");
         let asked = Asked { seq, head, changes: record.body().changes() };
+        let counted = matches!(record.body(), Body::Capture(..)) && self.count(asked);
+        if counted && !head.flags.has_notices() {
+            return Some(Outcome::default());
+        }
         for device in devices_of(record.body()) {
             self.devices[device.index()].follow(record.body());
         }
         let mut outcome = match record.body() {
+            Body::Capture(..) if counted => Outcome::default(),
             Body::Capture(..) => self.capture(asked),
             Body::Identify(_, other, _) | Body::Alias(_, other, _) => {
                 self.link(asked, *other, Asker::Ordinary)
@@ -135,20 +140,20 @@ impl State {
         std::hint::black_box((slots, persons));
     }
 
-    /// C1, E3, G3. A capture that changes no property touches one half cache line, and no person.
-    fn capture(&mut self, asked: Asked<'_>) -> Outcome {
+    /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.
+    fn count(&mut self, asked: Asked<'_>) -> bool {
         let leaf = self.links.leaf_mut(asked.head.id);
         leaf.events += 1;
         if !asked.processing() {
-            return Outcome::default();
+            return true; // C1
         }
         leaf.identified_events += 1;
-        let flags = asked.head.flags;
-        let known = leaf.has_person();
-        let unchanging = flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET) && known;
-        if known && (unchanging || asked.changes.is_empty()) {
-            return Outcome::default();
-        }
+        leaf.has_person() && (asked.changes.is_empty() || asked.head.flags.is_special_event())
+    }
+
+    /// C1, E3, but for counting it. A quiet event's changes apply if it is what founds the person.
+    fn capture(&mut self, asked: Asked<'_>) -> Outcome {
+        let unchanging = asked.head.flags.has(Flags::GROUP_IDENTIFY);
         self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked })
     }
 
@@ -221,7 +226,7 @@ impl State {
             .find(|id| id.is_none_or(|id| !self.class(id).mergeable))
             .map(|id| Refusal::Unmergeable {
                 id,
-                by: id.map_or(asked.own(), |id| Seq(self.links.leaf(id).defined().into())),
+                by: id.map_or(asked.own(), |id| Seq(self.links.defined(id).into())),
             });
         if refusal.is_some() {
             return Outcome { refusal, ..self.write(asked) }; // B3
@@ -349,7 +354,7 @@ impl State {
             {
                 // The user id that stays where it is: P(S)'s if S has a person, else T's own side.
                 let held = if from.is_some() { held } else { self.users(target, to).1.unwrap_or(held) };
-                let since = self.links.since(held).unwrap_or(self.links.leaf(held).defined());
+                let since = self.links.since(held).unwrap_or(self.links.defined(held));
                 return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
             }
         }

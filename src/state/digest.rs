@@ -24,8 +24,8 @@ impl State {
             let (first, since) = self.links.first(id);
             let (proof, proof_seq) =
                 self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
-            out.byte(leaf.class().0);
-            [leaf.defined(), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
+            out.byte(self.links.class(id).0);
+            [self.links.defined(id), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
                 .into_iter()
                 .for_each(|field| out.u32(field));
         }

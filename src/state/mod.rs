@@ -173,12 +173,12 @@ impl State {
 
     /// The record that defined an id.
     pub fn defined_by(&self, id: IdNo) -> Seq {
-        Seq(self.links.leaf(id).defined().into())
+        Seq(self.links.defined(id).into())
     }
 
     /// The class of an id (B4).
     pub fn class(&self, id: IdNo) -> IdClass {
-        self.links.leaf(id).class().into()
+        self.links.class(id).into()
     }
 
     /// The events captured under one id.

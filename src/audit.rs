@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::book::{Book, absorb, operation_id, values_of};
+use crate::book::{Book, absorb, values_of};
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
@@ -20,7 +20,7 @@ use crate::policy::FirstMention;
 use crate::record::{Body, Flags, IdNo, KeyNo, NameNo, Other, StoredClass};
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
-use crate::state::Device;
+use crate::state::{Device, Said};
 use crate::storage::{Files, Storage};
 
 /// What an audit found.
@@ -180,10 +180,10 @@ impl Audit {
 
     fn step(&mut self, step: Step<'_>) {
         let seq = step.record.seq();
-        if step.is_erased() {
+        if step.record.is_erased() {
             self.wrong(seq, "its payload is missing, and no record erased it");
         }
-        if let Some(id) = operation_id(step.record, step.item()) {
+        if let Some(id) = step.record.operation_id() {
             let earlier = self.seen.candidates(id).map(|earlier| (id, Seq(earlier.into()), seq));
             self.doubles.extend(earlier);
         }
@@ -193,7 +193,7 @@ impl Audit {
         match self.definition(step) {
             Some(definition) => self.pending.push((seq, definition)),
             None => {
-                self.settle(Some(step.record.body()));
+                self.settle(Some(&step.record.body()));
                 self.operation(seq, step);
             }
         }
@@ -201,18 +201,18 @@ impl Audit {
 
     /// Reads a definition; `None` for any other record.
     fn definition(&mut self, step: Step<'_>) -> Option<Definition> {
-        let text = step.item().and_then(|item| std::str::from_utf8(item).ok());
+        let text = step.record.item().and_then(|item| std::str::from_utf8(item).ok());
         let last = |count: usize| u32::try_from(count - 1).expect("MAX_RECORDS bounds every number");
         Some(match step.record.body() {
             Body::DefineId(class, _) => {
                 let mentions = [FirstMention::Plain, FirstMention::IdentifySource, FirstMention::Device];
                 let policy = step.state.policy();
                 let classes = text.map(|text| mentions.map(|m| (m, policy.classify(text, m).into())));
-                Definition::Id(IdNo(last(step.state.ids().len())), *class, classes)
+                Definition::Id(IdNo(last(step.state.ids().len())), class, classes)
             }
             Body::DefineDevice(id, _) => {
-                self.devices.push(Device::anonymous(*id));
-                Definition::Device(*id)
+                self.devices.push(Device::anonymous(id));
+                Definition::Device(id)
             }
             Body::DefineKey(_) => Definition::Key(KeyNo(last(self.dictionaries.keys.len() as usize))),
             Body::DefineName(_) => {
@@ -268,15 +268,16 @@ impl Audit {
     fn operation(&mut self, seq: Seq, step: Step<'_>) {
         let body = step.record.body();
         let Some(head) = body.head() else { return };
+        let said = Said::of(step.record.row);
         if let Some(device) = head.device
-            && !self.devices[device.index()].could_say(body)
+            && !self.devices[device.index()].could_say(said)
         {
             self.wrong(seq, "its device did not speak for this id then (F2)");
         }
-        for device in crate::state::devices_of(body) {
-            self.devices[device.index()].follow(body);
+        for device in said.devices() {
+            self.devices[device.index()].follow(said);
         }
-        if let Body::Capture(_, name, _) = body {
+        if let Body::Capture(_, name, _) = &body {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));
             let named = name.map_or(Some(Flags::default()), |name| self.kinds[name.index()]);
             if named.is_some_and(|named| kind(named) != kind(head.flags)) {
@@ -286,7 +287,7 @@ impl Audit {
         if body.changes().len() > MAX_OPERATION_KEYS {
             self.wrong(seq, "it names more property keys than the limit (E4)");
         }
-        if let Some(item) = step.item() {
+        if let Some(item) = step.record.item() {
             match values_of(step.record, item) {
                 None => {
                     self.wrong(seq, "its values are not canonical, or not those its changes announce (E4)")
@@ -309,9 +310,7 @@ impl Audit {
     fn confirm_doubles(&mut self, book: &Book) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
             let Ok(window) = book.log.window(earlier) else { continue }; // the walk has listed what is unreadable
-            let same = window.record(earlier.0).is_some_and(|record| {
-                window.item(record).is_ok_and(|item| operation_id(record, item) == Some(id))
-            });
+            let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
             if same {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
             }

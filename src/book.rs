@@ -10,11 +10,12 @@ use crate::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::Identity;
 use crate::id::LedgerId;
-use crate::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
+use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq, Tenant};
 use crate::log::{Fault, FaultKind, Log, Walk};
 use crate::policy::Policy;
-use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Record, Verb};
+use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
+use crate::row::{Kind, Record};
 use crate::state::{DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State};
 use crate::storage::Storage;
 use crate::value::Value;
@@ -82,7 +83,7 @@ impl Book {
         let mut wrong = None;
         let walked = log.open(replay, walk, |step| {
             let seq = step.record.seq().0;
-            if step.is_erased() {
+            if step.record.is_erased() {
                 wrong = wrong.take().or(Some((seq, FaultKind::PayloadMissing { seq })));
             }
             if !absorb(dictionaries, seen, step) {
@@ -307,8 +308,8 @@ impl Book {
     /// All values of one record; `None` once erased.
     fn record_values(&self, seq: Seq) -> Result<Option<Vec<Value>>, Fault> {
         let window = self.log.window(seq)?;
-        let record = window.record(seq.0).expect("a window holds the record it was read for");
-        let Some(item) = window.item(record)? else { return Ok(None) };
+        let record = window.checked(seq)?;
+        let Some(item) = record.item() else { return Ok(None) };
         values_of(record, item).map(Some).ok_or_else(|| bad_values(seq.0))
     }
 
@@ -343,7 +344,7 @@ impl Book {
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
             seq: step.record.seq(),
-            event_id: operation_id(step.record, step.item()),
+            event_id: step.record.operation_id(),
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
             distinct_id: self.id_name(head.id),
@@ -360,14 +361,14 @@ impl Book {
     pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
             if let Some(outcome) = step.outcome {
-                each(self.outcome_in(step.record.seq(), step.record.body(), outcome, step.state));
+                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
             }
         })
     }
 
     /// What an operation did, in texts and public ids.
-    pub fn outcome(&self, record: &Record, outcome: &Outcome) -> OutcomeAnswer {
-        self.outcome_in(record.seq(), record.body(), outcome, self.state())
+    pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
+        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
     }
 
     pub(crate) fn outcome_in(
@@ -523,15 +524,16 @@ impl Book {
     fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
         let mut out = Hasher::new(Purpose::Event);
-        let id = operation_id(step.record, step.item());
+        let id = step.record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
         out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
         out.update(&head.time().as_micros().to_le_bytes());
         out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
         out.update(person_ids[head.id.index()].0.as_bytes());
         out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
-        let changes = step.record.body().changes().iter().filter(|change| change.verb.has_value());
-        let values = step.item().and_then(|item| values_of(step.record, item)).unwrap_or_default();
+        let changes = step.record.changes().iter().filter(|change| change.verb.has_value());
+        let item = step.record.item();
+        let values = item.and_then(|item| values_of(step.record, item)).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
             .zip(&values)
             .filter(|(change, _)| change.verb == Verb::KEPT)
@@ -585,20 +587,19 @@ impl Iterator for Persons<'_> {
 /// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
 pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
     type Check = fn(&str) -> Result<(), crate::id::IdError>;
-    let (dictionary, check): (_, Check) = match step.record.body() {
-        Body::DefineId(..) => (&mut dictionaries.ids, DistinctId::check),
-        Body::DefineDevice(..) => (&mut dictionaries.devices, DeviceId::check),
-        Body::DefineKey(_) => (&mut dictionaries.keys, PropertyKey::check),
-        Body::DefineName(_) => (&mut dictionaries.names, EventName::check),
+    let (dictionary, check): (_, Check) = match step.record.row.kind {
+        Kind::DefineId => (&mut dictionaries.ids, DistinctId::check),
+        Kind::DefineDevice => (&mut dictionaries.devices, DeviceId::check),
+        Kind::DefineKey => (&mut dictionaries.keys, PropertyKey::check),
+        Kind::DefineName => (&mut dictionaries.names, EventName::check),
         _ => {
-            if let Some(id) = operation_id(step.record, step.item()) {
-                let seq = u32::try_from(step.record.seq().0).expect("MAX_RECORDS bounds record numbers");
-                seen.insert(id, seq);
+            if let Some(id) = step.record.operation_id() {
+                seen.insert(id, step.record.row.seq);
             }
             return true;
         }
     };
-    let text = step.item().map(std::str::from_utf8).transpose();
+    let text = step.record.item().map(std::str::from_utf8).transpose();
     let good = match text {
         Ok(None) => true, // erased
         Ok(Some(text)) => check(text).is_ok() && dictionary.find(text).is_none(),
@@ -608,24 +609,11 @@ pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Ste
     good
 }
 
-/// The operation id of a record: given, in its head, or derived, in its item.
-pub(crate) fn operation_id(record: &Record, item: Option<&[u8]>) -> Option<OperationId> {
-    let head = record.body().head()?;
-    let bytes = if head.flags.has(Flags::GIVEN_ID) {
-        head.operation
-    } else if head.flags.has(Flags::DERIVED_ID) {
-        *item?.first_chunk::<16>()?
-    } else {
-        return None;
-    };
-    Some(OperationId(uuid::Uuid::from_bytes(bytes)))
-}
-
 /// The values in a record's payload item; `None` if they are not what its changes announce.
-pub(crate) fn values_of(record: &Record, item: &[u8]) -> Option<Vec<Value>> {
-    let derived = record.body().head()?.flags.has(Flags::DERIVED_ID);
+pub(crate) fn values_of(record: Record<'_>, item: &[u8]) -> Option<Vec<Value>> {
+    let derived = record.row.flags.has(Flags::DERIVED_ID);
     let mut at = if derived { 16 } else { 0 };
-    let count = record.body().changes().iter().filter(|change| change.verb.has_value()).count();
+    let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
     let mut values = Vec::with_capacity(count);
     for _ in 0..count {
         values.push(Value::decode(item, &mut at).ok()?);

@@ -5,7 +5,8 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
-use crate::record::{Body, Change, Commitment, Detail, Flags, Head, Item, Other, Record, Verb};
+use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
+use crate::row::{Kind, Read, Record, Row, Rows, read};
 use crate::time::Timestamp;
 
 /// The head of a log: how many records there are and the hash of the last frame.
@@ -156,19 +157,20 @@ impl Chain {
         self.next
     }
 
-    /// Accepts a frame: its records are appended to `records`. On an error neither changes.
+    /// Accepts a frame: its rows are appended to `rows`. On an error neither changes.
     ///
     /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.
-    pub(crate) fn accept(&mut self, frame: &Frame<'_>, records: &mut Vec<Record>) -> Result<(), ChainError> {
-        let kept = records.len();
-        let accepted = self.try_accept(frame, records);
+    pub(crate) fn accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
+        let kept = (rows.rows.len(), rows.changes.len());
+        let accepted = self.try_accept(frame, rows);
         if accepted.is_err() {
-            records.truncate(kept);
+            rows.rows.truncate(kept.0);
+            rows.changes.truncate(kept.1);
         }
         accepted
     }
 
-    fn try_accept(&mut self, frame: &Frame<'_>, records: &mut Vec<Record>) -> Result<(), ChainError> {
+    fn try_accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
         let header = &frame.header;
         if header.first_seq != self.next {
             return Err(ChainError::WrongSeq { expected: self.next, found: header.first_seq });
@@ -181,22 +183,23 @@ impl Chain {
             return Err(ChainError::WrongHash { seq: self.next, expected, found: frame.hash });
         }
         let mut defined = self.defined;
-        let mut body = frame.body;
+        let mut at = 0;
         let mut items = Items { payload: frame.payload, at: 0 };
-        records.reserve(header.records as usize);
-        for seq in self.next..self.next + u64::from(header.records) {
-            let (record, taken) =
-                Body::read(body).map_err(|source| ChainError::Unreadable { seq, source })?;
-            body = &body[taken..];
-            check(seq, &record, &mut defined)?;
-            let item = match record.commitment() {
-                Some(_) => items.next(seq)?,
-                None => Item::None,
-            };
-            records.push(Record::new(Seq(seq), record, item));
+        let first = self.next as u32; // MAX_RECORDS bounds it
+        let end = first + header.records;
+        rows.rows.reserve(header.records as usize);
+        for seq in first..end {
+            let mut read = read(frame.body, at, seq, &mut rows.changes)
+                .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
+            at += read.taken;
+            check(&read, rows, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if read.row.has_commitment() {
+                items.next(seq.into(), &mut read.row)?;
+            }
+            rows.rows.push(read.row);
         }
-        let last = self.next + u64::from(header.records) - 1;
-        if !body.is_empty() {
+        let last = u64::from(end) - 1;
+        if at != frame.body.len() {
             return Err(ChainError::Malformed {
                 seq: last,
                 what: "bytes follow the last record of the frame",
@@ -207,29 +210,28 @@ impl Chain {
         }
         self.defined = defined;
         self.head = frame.hash;
-        self.next = last + 1;
+        self.next = u64::from(end);
         Ok(())
     }
 
     /// Checks the commitments of a frame's records.
-    pub(crate) fn check_items(&self, records: &[Record], payload: &[u8]) -> Result<(), ChainError> {
-        for record in records {
-            if let Item::Present { at, len } = record.item() {
-                let (salt, bytes) = item_parts(payload, at, len);
-                let found = commit(self.ledger, record.seq(), salt, bytes);
-                if record.body().commitment() != Some(&found) {
-                    return Err(ChainError::Commitment { seq: record.seq().0 });
-                }
-            }
+    pub(crate) fn check_items(&self, rows: &Rows, frame: &Frame<'_>) -> Result<(), ChainError> {
+        for row in rows.rows.iter().filter(|row| row.has_commitment()) {
+            let record = Record::new(row, rows, frame.body, frame.payload);
+            check_item(self.ledger, record)?;
         }
         Ok(())
     }
 }
 
-/// Salt and bytes of a present item.
-pub(crate) fn item_parts(payload: &[u8], at: u32, len: u32) -> (&[u8; SALT_BYTES], &[u8]) {
-    let item = &payload[at as usize..at as usize + SALT_BYTES + len as usize];
-    item.split_first_chunk::<SALT_BYTES>().expect("an item begins with its salt")
+/// Checks that a record's payload item, if it is present, is the one the record committed to.
+pub(crate) fn check_item(ledger: LedgerId, record: Record<'_>) -> Result<(), ChainError> {
+    match record.salt_and_item() {
+        Some((salt, bytes)) if record.commitment() != Some(commit(ledger, record.seq(), salt, bytes)) => {
+            Err(ChainError::Commitment { seq: record.seq().0 })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a body says of its payload item: ledger, place, salt, length and bytes.
@@ -257,141 +259,148 @@ struct Items<'a> {
 }
 
 impl Items<'_> {
-    fn next(&mut self, seq: u64) -> Result<Item, ChainError> {
+    /// Says where the next item lies, which belongs to this row.
+    fn next(&mut self, seq: u64, row: &mut Row) -> Result<(), ChainError> {
         let short = || ChainError::Malformed { seq, what: "the payload ends before this record's item" };
-        let len = self.payload.get(self.at..self.at + 4).ok_or_else(short)?;
-        let len = u32::from_le_bytes(len.try_into().expect("4 bytes"));
+        let len = self.payload.get(self.at..).and_then(|rest| rest.first_chunk()).ok_or_else(short)?;
+        let len = u32::from_le_bytes(*len);
         let at = self.at + 4;
         if len == ABSENT {
             self.at = at;
-            return Ok(Item::Absent);
+            row.set_erased();
+            return Ok(());
         }
         let end = at as u64 + SALT_BYTES as u64 + u64::from(len);
         if end > self.payload.len() as u64 {
             return Err(short());
         }
         self.at = end as usize; // at most the payload's length
-        Ok(Item::Present { at: u32::try_from(at).expect("a frame is at most 16 MiB"), len })
+        row.set_item(u32::try_from(at).expect("a frame is at most 16 MiB"), len);
+        Ok(())
+    }
+}
+
+/// What is wrong with a record, before it is known which.
+enum Wrong {
+    Malformed(&'static str),
+    Undefined { what: &'static str, number: u32, defined: u32 },
+}
+
+impl Wrong {
+    fn at(self, seq: u64) -> ChainError {
+        match self {
+            Wrong::Malformed(what) => ChainError::Malformed { seq, what },
+            Wrong::Undefined { what, number, defined } => {
+                ChainError::Undefined { seq, what, number, defined }
+            }
+        }
     }
 }
 
 /// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
-fn check(seq: u64, body: &Body, defined: &mut Defined) -> Result<(), ChainError> {
-    let malformed = |what| Err(ChainError::Malformed { seq, what });
-    if (seq == 0) != matches!(body, Body::Genesis(_)) {
-        return malformed("the first record, and no other, is the genesis record");
+#[inline]
+fn check(read: &Read, rows: &Rows, defined: &mut Defined) -> Result<(), Wrong> {
+    let row = &read.row;
+    if (row.seq == 0) != (row.kind == Kind::Genesis) {
+        return Err(Wrong::Malformed("the first record, and no other, is the genesis record"));
     }
-    match body {
-        Body::Genesis(policy) | Body::SetPolicy(policy) => {
-            if policy.policy().is_none() {
-                return malformed("a policy is out of its bounds or not canonical");
-            }
-        }
-        Body::Recovered(_) => {}
-        Body::DefineId(class, _) => {
-            if class.0 > 3 {
-                return malformed("an unknown class of id");
+    if row.is_operation() {
+        return check_operation(read, rows, *defined);
+    }
+    match row.kind {
+        Kind::DefineId => {
+            if row.class.0 > 3 {
+                return Err(Wrong::Malformed("an unknown class of id"));
             }
             defined.ids += 1; // MAX_RECORDS bounds it
         }
-        Body::DefineDevice(id, _) => {
-            check_number(seq, "distinct id", id.0, defined.ids)?;
+        Kind::DefineDevice => {
+            check_number("distinct id", row.id.0, defined.ids)?;
             defined.devices += 1;
         }
-        Body::DefineKey(_) => defined.keys += 1,
-        Body::DefineName(_) => defined.names += 1,
-        Body::Capture(head, name, detail) => {
-            check_head(seq, head, detail.as_deref(), true, *defined)?;
-            if let Some(name) = name {
-                check_number(seq, "event name", name.0, defined.names)?;
-            }
-        }
-        Body::Identify(head, other, detail)
-        | Body::Alias(head, other, detail)
-        | Body::Merge(head, other, detail) => {
-            check_head(seq, head, detail.as_deref(), false, *defined)?;
-            if let Other::Id(id) = other {
-                check_number(seq, "distinct id", id.0, defined.ids)?;
-            }
-        }
-        Body::Set(head, detail) => check_head(seq, head, detail.as_deref(), false, *defined)?,
-        Body::Switch(head, detail) => {
-            check_head(seq, head, detail.as_deref(), false, *defined)?;
-            if head.device.is_none() {
-                return malformed("a switch without a device");
-            }
-        }
-        Body::Reset(head, device, detail) => {
-            check_head(seq, head, detail.as_deref(), false, *defined)?;
-            if head.device.is_none() {
-                return malformed("a reset without a device");
-            }
-            if detail.as_ref().is_some_and(|detail| !detail.changes.is_empty()) {
-                return malformed("a reset with property changes");
-            }
-            if let Some(device) = device {
-                check_number(seq, "device", device.0, defined.devices)?;
+        Kind::DefineKey => defined.keys += 1,
+        Kind::DefineName => defined.names += 1,
+        _ => {
+            if let Some(Body::Genesis(policy) | Body::SetPolicy(policy)) = &read.body
+                && policy.policy().is_none()
+            {
+                return Err(Wrong::Malformed("a policy is out of its bounds or not canonical"));
             }
         }
     }
     Ok(())
 }
 
-fn check_number(seq: u64, what: &'static str, number: u32, defined: u32) -> Result<(), ChainError> {
-    if number < defined { Ok(()) } else { Err(ChainError::Undefined { seq, what, number, defined }) }
+#[inline]
+fn check_number(what: &'static str, number: u32, defined: u32) -> Result<(), Wrong> {
+    if number < defined { Ok(()) } else { Err(Wrong::Undefined { what, number, defined }) }
 }
 
-fn check_head(
-    seq: u64,
-    head: &Head,
-    detail: Option<&Detail>,
-    capture: bool,
-    defined: Defined,
-) -> Result<(), ChainError> {
-    let malformed = |what| Err(ChainError::Malformed { seq, what });
-    check_number(seq, "distinct id", head.id.0, defined.ids)?;
-    if let Some(device) = head.device {
-        check_number(seq, "device", device.0, defined.devices)?;
+#[inline]
+fn check_operation(read: &Read, rows: &Rows, defined: Defined) -> Result<(), Wrong> {
+    let Read { row, operation, .. } = read;
+    let malformed = |what| Err(Wrong::Malformed(what));
+    check_number("distinct id", row.id.0, defined.ids)?;
+    if let Some(device) = row.device() {
+        check_number("device", device.0, defined.devices)?;
+    } else if matches!(row.kind, Kind::Switch | Kind::Reset) {
+        return malformed("a switch or reset without a device");
     }
-    if Timestamp::from_micros(head.time).is_err() {
+    if let Other::Id(id) = row.other() {
+        check_number("distinct id", id.0, defined.ids)?;
+    }
+    if let Some(name) = row.name() {
+        check_number("event name", name, defined.names)?;
+    }
+    if let Some(device) = row.fresh_device() {
+        check_number("device", device.0, defined.devices)?;
+    }
+    if Timestamp::from_micros(row.time).is_err() {
         return malformed("a time outside the years 0001 to 9999");
     }
-    let flags = head.flags;
-    if !flags.has(Flags::GIVEN_ID) && head.operation != [0; 16] {
+    let flags = row.flags;
+    if !flags.has(Flags::GIVEN_ID) && *operation != [0; 16] {
         return malformed("an operation id that no flag announces");
     }
     if flags.has(Flags::GIVEN_ID) && flags.has(Flags::DERIVED_ID) {
         return malformed("an operation id both given and derived");
     }
-    let event_flags = flags.has(Flags::GROUP_IDENTIFY) || flags.has(Flags::QUIET);
-    if event_flags && (!capture || flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET)) {
+    let both = flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET);
+    if flags.is_special_event() && (row.kind != Kind::Capture || both) {
         return malformed("flags of an event on a record that is none, or two kinds at once");
     }
     if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
         return malformed("processing both off and invalid");
     }
-    let Some(detail) = detail else {
-        return if flags.has(Flags::DERIVED_ID) {
-            malformed("a derived id without its item")
-        } else {
-            Ok(())
-        };
-    };
-    if !detail.changes.is_sorted_by(|a, b| a < b) {
+    if read.has_detail {
+        check_detail(row, rows.changes_of(row), defined)
+    } else if flags.has(Flags::DERIVED_ID) {
+        malformed("a derived id without its item")
+    } else {
+        Ok(())
+    }
+}
+
+fn check_detail(row: &Row, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
+    let malformed = |what| Err(Wrong::Malformed(what));
+    if row.kind == Kind::Reset && !changes.is_empty() {
+        return malformed("a reset with property changes");
+    }
+    if !changes.is_sorted_by(|a, b| a < b) {
         return malformed("property changes out of order");
     }
-    let mut item = flags.has(Flags::DERIVED_ID);
-    for Change { key, verb } in &detail.changes {
-        check_number(seq, "property key", key.0, defined.keys)?;
-        if *verb > Verb::KEPT || *verb == Verb::KEPT && !capture {
+    let mut item = row.flags.has(Flags::DERIVED_ID);
+    for Change { key, verb } in changes {
+        check_number("property key", key.0, defined.keys)?;
+        if *verb > Verb::KEPT || *verb == Verb::KEPT && row.kind != Kind::Capture {
             return malformed("an unknown change of a property");
         }
         item |= verb.has_value();
     }
-    if detail.changes.is_empty() && !item {
+    if changes.is_empty() && !item {
         return malformed("an empty detail");
     }
-    if item != detail.item.is_some() {
+    if item != row.has_commitment() {
         return malformed("a payload item without anything in it, or none where one is due");
     }
     Ok(())

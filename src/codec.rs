@@ -25,6 +25,13 @@ pub struct CodecError {
     what: String,
 }
 
+impl CodecError {
+    /// A number or list that is longer than any writer makes it.
+    pub(crate) fn overlong() -> CodecError {
+        CodecError { what: "a number or list is longer than any writer makes it".to_owned() }
+    }
+}
+
 /// Appends the bytes of `value` to `out`.
 pub(crate) fn encode<T: Encode>(value: &T, out: &mut Vec<u8>) {
     bincode::encode_into_std_write(value, out, CONFIG)

@@ -17,7 +17,7 @@ use crate::policy::{FirstMention, IdClass, Policy};
 use crate::record::{
     Body, Change, Commitment, Detail, DeviceNo, Flags, Head, IdNo, KeyNo, NameNo, Other, StoredClass, Verb,
 };
-use crate::state::{Device, State, devices_of};
+use crate::state::{Device, Said, State};
 use crate::value::{Properties, Value};
 
 /// The records of one frame in the making.
@@ -177,13 +177,14 @@ impl<'a> Draft<'a> {
         let (mut body, values) = self.body_of(operation, plan);
         let seq = self.next_seq();
         let device = body.head().and_then(|head| head.device);
-        for number in devices_of(&body).collect::<Vec<_>>() {
+        let said = Said::of_body(&body).expect("an operation's body");
+        for number in said.devices() {
             let mut state = self.device(number);
-            state.follow(&body);
+            state.follow(said);
             self.devices.insert(number, state);
         }
         if let Some(device) = device {
-            self.remember_call(device, &body, operation);
+            self.remember_call(device, said, &body, operation);
         }
         if let Some(detail) = detail_mut(&mut body)
             && detail.item.is_some()
@@ -388,11 +389,11 @@ impl<'a> Draft<'a> {
     }
 
     /// What the device will compare its next identify with (F3). A reset forgets it.
-    fn remember_call(&mut self, device: DeviceNo, body: &Body, operation: &Operation) {
+    fn remember_call(&mut self, device: DeviceNo, said: Said, body: &Body, operation: &Operation) {
         let forgotten = Digest([0; 32]);
         match body {
             Body::Reset(..) => {
-                self.last_calls.extend(devices_of(body).map(|device| (device, forgotten)));
+                self.last_calls.extend(said.devices().map(|device| (device, forgotten)));
             }
             Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _)
                 if !head.flags.has(Flags::PROCESSING_OFF) =>

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::book::{Book, operation_id};
+use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::digest::Digest;
 use crate::directory::{
@@ -753,12 +753,11 @@ impl Ledger {
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
 fn fold(book: &mut Book, frame: &Frame<'_>, outcomes: &mut Vec<Outcome>) {
     let Book { replay, seen, .. } = book;
-    replay.fold(frame.payload, |step| {
+    replay.fold(frame, |step| {
         if let Some(outcome) = step.outcome {
             outcomes.push(*outcome);
-            if let Some(id) = operation_id(step.record, step.item()) {
-                let seq = u32::try_from(step.record.seq().0).expect("MAX_RECORDS bounds record numbers");
-                seen.insert(id, seq);
+            if let Some(id) = step.record.operation_id() {
+                seen.insert(id, step.record.row.seq);
             }
         }
     });
@@ -787,10 +786,10 @@ fn before(
     for seq in seen.candidates(id) {
         let seq = Seq(seq.into());
         let window = log.window(seq)?;
-        let record = window.record(seq.0).expect("a window holds the record it was read for");
-        let item = window.item(record)?;
-        if operation_id(record, item) == Some(id) {
-            return Ok(judge(seq, says_the_same(operation, record.body(), item, draft.dictionaries())));
+        let record = window.checked(seq)?;
+        if record.operation_id() == Some(id) {
+            let same = says_the_same(operation, &record.body(), record.item(), draft.dictionaries());
+            return Ok(judge(seq, same));
         }
     }
     Ok(None)

@@ -5,7 +5,7 @@
 //! | layer | files | knows nothing of |
 //! |---|---|---|
 //! | 0 vocabulary | `limits id time value operation policy` | the log |
-//! | 1 the log | `digest codec frame record chain` | persons |
+//! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
 //! | 4 the shell | `storage/ directory entropy dictionary log answer book audit draft recovery ledger device` | SDKs |
@@ -36,6 +36,7 @@ mod policy;
 mod record;
 mod recovery;
 mod replay;
+mod row;
 mod state;
 mod storage;
 #[cfg(feature = "testing")]
@@ -59,6 +60,7 @@ pub use crate::policy::*;
 pub use crate::record::*;
 pub use crate::recovery::{OpenError, Recovery, Torn};
 pub use crate::replay::{Replay, Step};
+pub use crate::row::Record;
 pub use crate::state::{
     Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
     Refusal, State, Written,

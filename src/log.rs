@@ -3,14 +3,14 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::chain::{Chain, ChainError, Checkpoint, commit, item_parts};
+use crate::chain::{Chain, ChainError, Checkpoint, check_item};
 use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
 use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::id::Seq;
 use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
-use crate::record::{Item, Record};
 use crate::replay::{Replay, Step};
+use crate::row::{Record, Rows};
 use crate::storage::Storage;
 
 /// Read from the disk at a time: little enough to stay in a processor's cache between reading and hashing.
@@ -141,26 +141,28 @@ pub(crate) struct Window {
     ledger: LedgerId,
     file: String,
     offset: u64,
-    records: Vec<Record>,
+    rows: Rows,
+    body: Vec<u8>,
     payload: Vec<u8>,
 }
 
 impl Window {
-    pub(crate) fn record(&self, seq: u64) -> Option<&Record> {
-        let first = self.records.first()?.seq().0;
-        self.records.get(usize::try_from(seq.checked_sub(first)?).ok()?)
+    pub(crate) fn record(&self, seq: Seq) -> Option<Record<'_>> {
+        let first = u64::from(self.rows.rows.first()?.seq);
+        let row = self.rows.rows.get(usize::try_from(seq.0.checked_sub(first)?).ok()?)?;
+        Some(Record::new(row, &self.rows, &self.body, &self.payload))
     }
 
-    /// The bytes of a record's payload item; `None` if it has none or it was erased.
-    pub(crate) fn item(&self, record: &Record) -> Result<Option<&[u8]>, Fault> {
-        let Item::Present { at, len } = record.item() else { return Ok(None) };
-        let (salt, bytes) = item_parts(&self.payload, at, len);
-        let seq = record.seq();
-        if record.body().commitment() == Some(&commit(self.ledger, seq, salt, bytes)) {
-            return Ok(Some(bytes));
+    /// The record, its payload item checked again.
+    pub(crate) fn checked(&self, seq: Seq) -> Result<Record<'_>, Fault> {
+        let record = self.record(seq).expect("a window holds the record it was read for");
+        match check_item(self.ledger, record) {
+            Ok(()) => Ok(record),
+            Err(error) => {
+                let (file, offset) = (self.file.clone(), self.offset);
+                Err(Fault { file, offset, records: seq.0, kind: error.into() })
+            }
         }
-        let kind = ChainError::Commitment { seq: seq.0 }.into();
-        Err(Fault { file: self.file.clone(), offset: self.offset, records: seq.0, kind })
     }
 }
 
@@ -296,7 +298,7 @@ impl Log {
     /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on.
     pub(crate) fn window(&self, seq: Seq) -> Result<Arc<Window>, Fault> {
         let mut cached = self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(window) = cached.as_ref().filter(|window| window.record(seq.0).is_some()) {
+        if let Some(window) = cached.as_ref().filter(|window| window.record(seq).is_some()) {
             return Ok(Arc::clone(window));
         }
         let window = Arc::new(self.read_window(seq)?);
@@ -310,7 +312,7 @@ impl Log {
         let mut chain = mark.before.clone();
         let name = &self.segments[mark.segment as usize].name;
         let mut reader = SegmentReader::at(&*self.storage, name, mark.offset);
-        let mut records = Vec::new();
+        let mut rows = Rows::default();
         loop {
             let offset = reader.offset();
             let fault = |kind| Fault { file: name.clone(), offset, records: seq.0, kind };
@@ -319,12 +321,13 @@ impl Log {
             let bytes = bytes.ok_or_else(|| fault(ChainError::Frame(short()).into()))?;
             let frame = Frame::parse(bytes, chain.ledger_id())
                 .map_err(|error| fault(ChainError::Frame(error).into()))?;
-            chain.accept(&frame, &mut records).map_err(|error| fault(error.into()))?;
+            chain.accept(&frame, &mut rows).map_err(|error| fault(error.into()))?;
             if chain.next_seq() > seq.0 {
-                let (ledger, payload) = (chain.ledger_id(), frame.payload.to_vec());
-                return Ok(Window { ledger, file: name.clone(), offset, records, payload });
+                let (ledger, file) = (chain.ledger_id(), name.clone());
+                let (body, payload) = (frame.body.to_vec(), frame.payload.to_vec());
+                return Ok(Window { ledger, file, offset, rows, body, payload });
             }
-            records.clear();
+            rows.clear();
             let taken = frame.header.frame_len();
             reader.advance(taken);
         }

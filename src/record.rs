@@ -1,10 +1,8 @@
 //! Records: what stands in the log, in numbers. Texts and values are elsewhere, in the payload.
 //!
-//! A [`Body`] is only a claim. [`crate::chain::Chain::accept`] turns it into a [`Record`], and there is no other way to
-//! get one. Stored types: the order of variants and fields is set in stone.
+//! A [`Body`] is only a claim. The chain turns it into a [`crate::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
 use crate::codec::{self, CodecError, Decode, Encode};
-use crate::id::Seq;
 use crate::operation::{Dialect, PersonProfiles};
 use crate::policy::{IdClass, Policy, Survivor, UuidIds};
 use crate::time::Timestamp;
@@ -324,47 +322,10 @@ impl StoredPolicy {
     }
 }
 
-// The codec's marks for an absent and a present option.
-const NO_DEVICE: u8 = 0;
-const A_NAME: u8 = 1;
-const NO_DETAIL: u8 = 0;
-/// Bytes of a capture of the usual kind: named, no device, no properties.
-const PLAIN_CAPTURE_BYTES: usize = 40;
-
 impl Body {
     /// Reads the body at the front of `bytes`; gives it and the number of bytes it took.
-    ///
-    /// Most records of most ledgers are plain captures, so those are read by hand, field by field at fixed places; the codec
-    /// reads the rest. A test holds the two readers together.
-    #[inline]
     pub(crate) fn read(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
-        match bytes.first_chunk().and_then(Body::plain_capture) {
-            Some(body) => Ok((body, PLAIN_CAPTURE_BYTES)),
-            None => Body::read_any(bytes),
-        }
-    }
-
-    #[inline(never)] // keeps the loop over plain captures small
-    fn read_any(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
         codec::decode(bytes)
-    }
-
-    #[inline]
-    fn plain_capture(bytes: &[u8; PLAIN_CAPTURE_BYTES]) -> Option<Body> {
-        const VARIANT: [u8; 4] = 7u32.to_le_bytes();
-        let [NO_DEVICE, A_NAME, NO_DETAIL] = [bytes[8], bytes[34], bytes[39]] else { return None };
-        if bytes[..4] != VARIANT {
-            return None;
-        }
-        let four = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
-        let head = Head {
-            id: IdNo(four(4)),
-            device: None,
-            time: i64::from_le_bytes(bytes[9..17].try_into().expect("8 bytes")),
-            operation: bytes[17..33].try_into().expect("16 bytes"),
-            flags: Flags(bytes[33]),
-        };
-        Some(Body::Capture(head, Some(NameNo(four(35))), None))
     }
 
     /// Head of an operation's record; `None` for records that are no operations (A4).
@@ -443,89 +404,5 @@ impl Body {
             Body::Switch(..) => "switch",
             Body::Reset(..) => "reset",
         }
-    }
-}
-
-/// A record whose place in the chain is checked. Only [`crate::chain::Chain::accept`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    seq: Seq,
-    body: Body,
-    item: Item,
-}
-
-/// Where a record's payload item lies in its frame's payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Item {
-    /// The record has none.
-    None,
-    /// It was erased.
-    Absent,
-    /// Salt and bytes begin at this offset.
-    Present { at: u32, len: u32 },
-}
-
-impl Record {
-    pub(crate) fn new(seq: Seq, body: Body, item: Item) -> Record {
-        Record { seq, body, item }
-    }
-
-    /// Its place in the log.
-    pub fn seq(&self) -> Seq {
-        self.seq
-    }
-
-    /// What it says.
-    pub fn body(&self) -> &Body {
-        &self.body
-    }
-
-    pub(crate) fn item(&self) -> Item {
-        self.item
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reader_of_plain_captures_agrees_with_the_codec() {
-        let head = |device, flags| Head {
-            id: IdNo(0x0102_0304),
-            device,
-            time: -5,
-            operation: [7; 16],
-            flags: Flags(flags),
-        };
-        let detail = Some(Box::new(Detail { changes: Vec::new(), item: None }));
-        let bodies = [
-            Body::Capture(head(None, 2), Some(NameNo(9)), None),
-            Body::Capture(head(None, 3), None, None),
-            Body::Capture(head(Some(DeviceNo(1)), 2), Some(NameNo(9)), None),
-            Body::Capture(head(None, 2), Some(NameNo(9)), detail),
-            Body::Set(head(None, 2), None),
-        ];
-        let mut plain = 0;
-        for body in bodies {
-            let mut bytes = Vec::new();
-            codec::encode(&body, &mut bytes);
-            bytes.extend_from_slice(&[1; 64]); // the next record
-            assert_eq!(Body::read(&bytes), codec::decode::<Body>(&bytes));
-            plain += usize::from(bytes.first_chunk().and_then(Body::plain_capture).is_some());
-            for at in 0..40 {
-                for value in [0, 1, 2, 7, 255] {
-                    let mut other = bytes.clone();
-                    other[at] = value;
-                    assert_eq!(Body::read(&other), codec::decode::<Body>(&other), "byte {at} is {value}");
-                }
-            }
-        }
-        assert_eq!(plain, 1);
-    }
-
-    #[test]
-    fn a_record_stays_small() {
-        assert!(size_of::<Record>() <= 104, "{}", size_of::<Record>());
     }
 }

@@ -1,37 +1,21 @@
 //! Replay: frames in, records and outcomes out. Live append, open and audit all walk here; there is no I/O.
 
-use crate::chain::{Chain, ChainError, item_parts};
+use crate::chain::{Chain, ChainError};
 use crate::frame::Frame;
 use crate::id::LedgerId;
 use crate::id::Tenant;
-use crate::record::{Item, Record};
+use crate::row::{Record, Rows};
 use crate::state::{FORESEEN, Outcome, State};
 
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     /// The record.
-    pub record: &'a Record,
+    pub record: Record<'a>,
     /// What it did; `None` for records that are no operations.
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
     pub state: &'a State,
-    payload: &'a [u8],
-}
-
-impl<'a> Step<'a> {
-    /// The bytes of its payload item: a text or values. `None` if it has none or it was erased.
-    pub fn item(&self) -> Option<&'a [u8]> {
-        match self.record.item() {
-            Item::Present { at, len } => Some(item_parts(self.payload, at, len).1),
-            Item::None | Item::Absent => None,
-        }
-    }
-
-    /// Whether its payload item was erased.
-    pub fn is_erased(&self) -> bool {
-        self.record.item() == Item::Absent
-    }
 }
 
 /// A chain and the state it folds to, frame by frame.
@@ -50,13 +34,13 @@ impl<'a> Step<'a> {
 pub struct Replay {
     chain: Chain,
     state: State,
-    batch: Vec<Record>,
+    rows: Rows,
 }
 
 impl Replay {
     /// Before the first frame.
     pub fn new(ledger: LedgerId, tenant: &Tenant) -> Replay {
-        Replay { chain: Chain::new(ledger, tenant), state: State::new(), batch: Vec::new() }
+        Replay { chain: Chain::new(ledger, tenant), state: State::new(), rows: Rows::default() }
     }
 
     /// Where the chain ends.
@@ -88,32 +72,34 @@ impl Replay {
     ) -> Result<usize, ChainError> {
         let frame = Frame::parse(bytes, self.chain.ledger_id())?;
         self.accept(&frame, commitments)?;
-        self.fold(frame.payload, each);
+        self.fold(&frame, each);
         Ok(frame.header.frame_len())
     }
 
     /// Checks a frame and keeps its records for [`Replay::fold`].
     pub(crate) fn accept(&mut self, frame: &Frame<'_>, commitments: bool) -> Result<(), ChainError> {
-        assert!(self.batch.is_empty(), "an accepted frame is folded before the next");
+        assert!(self.rows.rows.is_empty(), "an accepted frame is folded before the next");
         let mut chain = self.chain.clone();
-        chain.accept(frame, &mut self.batch)?;
-        if commitments && let Err(error) = chain.check_items(&self.batch, frame.payload) {
-            self.batch.clear();
+        chain.accept(frame, &mut self.rows)?;
+        if commitments && let Err(error) = chain.check_items(&self.rows, frame) {
+            self.rows.clear();
             return Err(error);
         }
         self.chain = chain;
         Ok(())
     }
 
-    /// Folds what was accepted.
-    pub(crate) fn fold(&mut self, payload: &[u8], mut each: impl FnMut(Step<'_>)) {
-        for records in self.batch.chunks(FORESEEN) {
-            self.state.foresee(records);
-            for record in records {
-                let outcome = self.state.apply(record);
-                each(Step { record, outcome: outcome.as_ref(), state: &self.state, payload });
+    /// Folds what was accepted of this frame.
+    pub(crate) fn fold(&mut self, frame: &Frame<'_>, mut each: impl FnMut(Step<'_>)) {
+        let Replay { state, rows, .. } = self;
+        for near in rows.rows.chunks(FORESEEN) {
+            state.foresee(near);
+            for row in near {
+                let record = Record::new(row, rows, frame.body, frame.payload);
+                let outcome = state.apply(record);
+                each(Step { record, outcome: outcome.as_ref(), state });
             }
         }
-        self.batch.clear();
+        rows.clear();
     }
 }

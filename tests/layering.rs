@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers, innermost first. A file may import its own layer and those before it.
 const LAYERS: [&[&str]; 6] = [
     &["limits", "id", "time", "value", "operation", "policy"],
-    &["digest", "codec", "frame", "record", "chain"],
+    &["digest", "codec", "frame", "record", "row", "chain"],
     &["state"],
     &["replay"],
     &[

@@ -2,8 +2,9 @@
 
 use crate::id::Seq;
 use crate::policy::Survivor;
-use crate::record::{Body, Change, DeviceNo, Flags, Head, IdNo, Other, Record};
-use crate::state::device::{Device, devices_of};
+use crate::record::{Body, Change, DeviceNo, Flags, IdNo, Other};
+use crate::row::{Kind, Record, Row};
+use crate::state::device::{Device, Said};
 use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::state::profile::{Profile, Written};
@@ -25,28 +26,26 @@ pub(crate) const FORESEEN: usize = 32;
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
-    seq: u32,
-    head: &'a Head,
+    row: &'a Row,
     changes: &'a [Change],
 }
 
 impl Asked<'_> {
     fn processing(&self) -> bool {
-        !self.head.flags.has(Flags::PROCESSING_OFF)
+        !self.row.flags.has(Flags::PROCESSING_OFF)
     }
 
     fn own(&self) -> Seq {
-        Seq(self.seq.into())
+        Seq(self.row.seq.into())
     }
 }
 
 /// What an operation did to the device that spoke it.
-fn device_effect(body: &Body, device: DeviceNo) -> Option<DeviceEffect> {
-    let head = body.head()?;
-    let on = !head.flags.has(Flags::PROCESSING_OFF);
-    match body {
-        Body::Reset(_, fresh, _) => Some(DeviceEffect::Reset(fresh.unwrap_or(device), head.id)),
-        Body::Identify(..) | Body::Switch(..) if on => Some(DeviceEffect::SpeaksFor(device, head.id)),
+fn device_effect(row: &Row, device: DeviceNo) -> Option<DeviceEffect> {
+    let on = !row.flags.has(Flags::PROCESSING_OFF);
+    match row.kind {
+        Kind::Reset => Some(DeviceEffect::Reset(row.fresh_device().unwrap_or(device), row.id)),
+        Kind::Identify | Kind::Switch if on => Some(DeviceEffect::SpeaksFor(device, row.id)),
         _ => None,
     }
 }
@@ -59,77 +58,76 @@ impl State {
     ///
     /// # Panics
     /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
-    pub fn apply(&mut self, record: &Record) -> Option<Outcome> {
-        assert!(record.seq().0 == u64::from(self.records), "records are folded in the order of the chain");
-        let seq = self.records;
+    pub fn apply(&mut self, record: Record<'_>) -> Option<Outcome> {
+        let row = record.row;
+        assert!(row.seq == self.records, "records are folded in the order of the chain");
         self.records += 1;
-        match record.body() {
-            Body::Genesis(policy) | Body::SetPolicy(policy) => {
-                self.policy = policy.policy().expect("Chain::accept checked the policy");
-                self.policy_seq = seq;
-                return None;
-            }
-            Body::Recovered(_) | Body::DefineName(_) => return None,
-            Body::DefineId(class, _) => {
-                self.links.define(seq, *class);
-                return None;
-            }
-            Body::DefineDevice(id, _) => {
-                self.devices.push(Device::anonymous(*id));
-                return None;
-            }
-            Body::DefineKey(_) => {
-                self.keys += 1;
-                return None;
-            }
-            _ => {}
+        if !row.is_operation() {
+            self.define(record);
+            return None;
         }
-        let head = record.body().head().expect("all records but the above are operations");
-        let asked = Asked { seq, head, changes: record.body().changes() };
-        let counted = matches!(record.body(), Body::Capture(..)) && self.count(asked);
-        if counted && !head.flags.has_notices() {
+        let asked = Asked { row, changes: if row.has_changes() { record.changes() } else { &[] } };
+        let counted = row.kind == Kind::Capture && self.count(asked);
+        if counted && !row.flags.has_notices() {
             return Some(Outcome::default());
         }
-        for device in devices_of(record.body()) {
-            self.devices[device.index()].follow(record.body());
-        }
-        let mut outcome = match record.body() {
-            Body::Capture(..) if counted => Outcome::default(),
-            Body::Capture(..) => self.capture(asked),
-            Body::Identify(_, other, _) | Body::Alias(_, other, _) => {
-                self.link(asked, *other, Asker::Ordinary)
+        if let Some(device) = row.device() {
+            let said = Said::of(row);
+            for device in said.devices() {
+                self.devices[device.index()].follow(said);
             }
-            Body::Merge(_, other, _) => self.link(asked, *other, Asker::Merge),
-            Body::Set(..) => self.set(asked),
-            Body::Switch(..) => self.switch(asked),
-            Body::Reset(..) => Outcome::default(),
-            _ => unreachable!("records that are no operations returned above"),
+            return Some(Outcome { device: device_effect(row, device), ..self.operation(asked, counted) });
+        }
+        Some(self.operation(asked, counted))
+    }
+
+    fn define(&mut self, record: Record<'_>) {
+        let row = record.row;
+        match row.kind {
+            Kind::DefineId => self.links.define(row.seq, row.class),
+            Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
+            Kind::DefineKey => self.keys += 1,
+            _ => {
+                if let Body::Genesis(policy) | Body::SetPolicy(policy) = record.body() {
+                    self.policy = policy.policy().expect("Chain::accept checked the policy");
+                    self.policy_seq = row.seq;
+                }
+            }
+        }
+    }
+
+    fn operation(&mut self, asked: Asked<'_>, counted: bool) -> Outcome {
+        let row = asked.row;
+        let mut outcome = match row.kind {
+            Kind::Capture if counted => Outcome::default(),
+            Kind::Capture => self.capture(asked),
+            Kind::Identify | Kind::Alias => self.link(asked, row.other(), Asker::Ordinary),
+            Kind::Merge => self.link(asked, row.other(), Asker::Merge),
+            Kind::Set => self.set(asked),
+            Kind::Switch => self.switch(asked),
+            _ => Outcome::default(), // a reset concerns its device alone
         };
-        if let Some(device) = head.device {
-            outcome.device = device_effect(record.body(), device);
+        if row.flags.has_notices() {
+            outcome.notices.invalid_processing = row.flags.has(Flags::INVALID_PROCESSING);
+            outcome.notices.shortened_id = row.flags.has(Flags::SHORTENED_ID);
+            outcome.notices.replaced_nul = row.flags.has(Flags::REPLACED_NUL);
         }
-        if head.flags.has_notices() {
-            outcome.notices.invalid_processing = head.flags.has(Flags::INVALID_PROCESSING);
-            outcome.notices.shortened_id = head.flags.has(Flags::SHORTENED_ID);
-            outcome.notices.replaced_nul = head.flags.has(Flags::REPLACED_NUL);
-        }
-        Some(outcome)
+        outcome
     }
 
     /// Reads ahead what folding these records will read. Each record's memory is somewhere else, and waiting for one after
     /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
-    pub(crate) fn foresee(&self, records: &[Record]) {
+    pub(crate) fn foresee(&self, rows: &[Row]) {
         let mut slots = [NONE; 2 * FORESEEN];
-        for (record, slots) in records.iter().zip(slots.chunks_exact_mut(2)) {
-            let Some(head) = record.body().head() else { continue };
-            slots[0] = self.links.foresee(head.id);
-            if let Other::Id(id) = record.body().other() {
+        for (row, slots) in rows.iter().zip(slots.chunks_exact_mut(2)) {
+            slots[0] = self.links.foresee(row.id);
+            if let Other::Id(id) = row.other() {
                 slots[1] = self.links.foresee(id);
             }
         }
         let mut persons = 0;
-        for (record, slots) in records.iter().zip(slots.chunks_exact(2)) {
-            if matches!(record.body(), Body::Capture(_, _, None)) {
+        for (row, slots) in rows.iter().zip(slots.chunks_exact(2)) {
+            if row.kind == Kind::Capture && !row.has_changes() {
                 continue; // most records: their leaf was all
             }
             for slot in slots {
@@ -142,18 +140,18 @@ impl State {
 
     /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.
     fn count(&mut self, asked: Asked<'_>) -> bool {
-        let leaf = self.links.leaf_mut(asked.head.id);
+        let leaf = self.links.leaf_mut(asked.row.id);
         leaf.events += 1;
         if !asked.processing() {
             return true; // C1
         }
         leaf.identified_events += 1;
-        leaf.has_person() && (asked.changes.is_empty() || asked.head.flags.is_special_event())
+        leaf.has_person() && (asked.changes.is_empty() || asked.row.flags.is_special_event())
     }
 
     /// C1, E3, but for counting it. A quiet event's changes apply if it is what founds the person.
     fn capture(&mut self, asked: Asked<'_>) -> Outcome {
-        let unchanging = asked.head.flags.has(Flags::GROUP_IDENTIFY);
+        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
         self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked })
     }
 
@@ -162,7 +160,7 @@ impl State {
         if asked.processing() {
             return self.write(asked);
         }
-        let refusal = asked.head.device.map(|_| Refusal::ProcessingOff { by: asked.own() });
+        let refusal = asked.row.device().map(|_| Refusal::ProcessingOff { by: asked.own() });
         Outcome { refusal, ..Outcome::default() }
     }
 
@@ -178,7 +176,7 @@ impl State {
 
     /// Property changes on P(T), which is founded if need be.
     fn write(&mut self, asked: Asked<'_>) -> Outcome {
-        let known = self.links.person(asked.head.id);
+        let known = self.links.person(asked.row.id);
         let person = known.unwrap_or_else(|| self.found(asked));
         let written = self.change(person, asked);
         Outcome { person: Some(person), founded: known.is_none(), written, ..Outcome::default() }
@@ -188,18 +186,18 @@ impl State {
         if asked.changes.is_empty() {
             return Written::default(); // most records: no look at the person's memory
         }
-        self.persons[person.index()].profile.change(asked.changes, asked.seq)
+        self.persons[person.index()].profile.change(asked.changes, asked.row.seq)
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
-        let id = asked.head.id;
-        let person = self.links.found(id, asked.seq);
+        let id = asked.row.id;
+        let person = self.links.found(id, asked.row.seq);
         assert!(person.index() == self.persons.len(), "persons are numbered in the order of their founding");
         let user = self.class(id).user;
         self.persons.push(Person {
             founding: id,
-            founded: asked.seq,
-            created_at: asked.head.time,
+            founded: asked.row.seq,
+            created_at: asked.row.time,
             identified_by: NONE,
             users: u32::from(user),
             first_user: if user { id.0 } else { NONE },
@@ -210,7 +208,7 @@ impl State {
 
     /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
     fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker) -> Outcome {
-        let target = asked.head.id;
+        let target = asked.row.id;
         if !asked.processing() {
             let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
             return Outcome { refusal, ..Outcome::default() };
@@ -237,7 +235,7 @@ impl State {
 
     /// Section D.
     fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker) -> Outcome {
-        let target = asked.head.id;
+        let target = asked.row.id;
         let (to, from) = (self.links.person(target), self.links.person(source));
         let refusal = self.refusal(target, source, to, from, asker);
         if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
@@ -248,7 +246,7 @@ impl State {
             (None, Some(from)) if refusal.is_none() => {
                 outcome.notices.joins_identified = self.identified_by(from); // D3
                 outcome.link = Some(Link::Joined(target));
-                self.join(target, source, from, asked.seq);
+                self.join(target, source, from, asked.row.seq);
                 from
             }
             (Some(to), Some(from)) if refusal.is_none() && to != from => {
@@ -261,13 +259,13 @@ impl State {
                 });
                 if refusal.is_none() && from.is_none() {
                     outcome.link = Some(Link::Joined(source)); // D2, D4
-                    self.join(source, target, person, asked.seq);
+                    self.join(source, target, person, asked.row.seq);
                 }
                 person
             }
         };
         if self.persons[person.index()].identified_by == NONE {
-            self.persons[person.index()].identified_by = asked.seq; // D1
+            self.persons[person.index()].identified_by = asked.row.seq; // D1
             outcome.identified = true;
         }
         outcome.written = self.change(person, asked);
@@ -404,7 +402,7 @@ impl State {
     ) -> PersonNo {
         let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
         let moved_ids = self.links.size(absorbed);
-        self.links.merge(asked.head.id, source, survivor, asked.seq);
+        self.links.merge(asked.row.id, source, survivor, asked.row.seq);
         outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
 
         let mut profile = std::mem::take(&mut self.persons[to.index()].profile);

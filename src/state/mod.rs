@@ -9,7 +9,7 @@ mod profile;
 
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
-pub(crate) use device::devices_of;
+pub(crate) use device::Said;
 pub use links::PersonNo;
 pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 pub use profile::{Property, Written};

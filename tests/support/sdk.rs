@@ -252,7 +252,7 @@ impl World {
         let mut recorded = None;
         let found = ledger.replay(|step| {
             if step.record.seq() == seq {
-                recorded = Some(step.record.body().clone());
+                recorded = Some(step.record.body());
             }
         });
         found.expect("a log in memory can be read");

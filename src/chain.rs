@@ -187,16 +187,18 @@ impl Chain {
         let mut items = Items { payload: frame.payload, at: 0 };
         let first = self.next as u32; // MAX_RECORDS bounds it
         let end = first + header.records;
-        rows.rows.reserve(header.records as usize);
+        let Rows { rows, changes } = rows;
+        rows.reserve(header.records as usize);
         for seq in first..end {
-            let mut read = read(frame.body, at, seq, &mut rows.changes)
+            rows.push(Row::new(seq));
+            let row = rows.last_mut().expect("pushed just now");
+            let read = read(frame.body, at, row, changes)
                 .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
             at += read.taken;
-            check(&read, rows, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
-            if read.row.has_commitment() {
-                items.next(seq.into(), &mut read.row)?;
+            check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.has_commitment() {
+                items.next(seq.into(), row)?;
             }
-            rows.rows.push(read.row);
         }
         let last = u64::from(end) - 1;
         if at != frame.body.len() {
@@ -299,13 +301,12 @@ impl Wrong {
 
 /// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
 #[inline]
-fn check(read: &Read, rows: &Rows, defined: &mut Defined) -> Result<(), Wrong> {
-    let row = &read.row;
+fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
     if (row.seq == 0) != (row.kind == Kind::Genesis) {
         return Err(Wrong::Malformed("the first record, and no other, is the genesis record"));
     }
     if row.is_operation() {
-        return check_operation(read, rows, *defined);
+        return check_operation(row, read, changes, *defined);
     }
     match row.kind {
         Kind::DefineId => {
@@ -321,7 +322,7 @@ fn check(read: &Read, rows: &Rows, defined: &mut Defined) -> Result<(), Wrong> {
         Kind::DefineKey => defined.keys += 1,
         Kind::DefineName => defined.names += 1,
         _ => {
-            if let Some(Body::Genesis(policy) | Body::SetPolicy(policy)) = &read.body
+            if let Some(Body::Genesis(policy) | Body::SetPolicy(policy)) = read.body.as_deref()
                 && policy.policy().is_none()
             {
                 return Err(Wrong::Malformed("a policy is out of its bounds or not canonical"));
@@ -337,8 +338,7 @@ fn check_number(what: &'static str, number: u32, defined: u32) -> Result<(), Wro
 }
 
 #[inline]
-fn check_operation(read: &Read, rows: &Rows, defined: Defined) -> Result<(), Wrong> {
-    let Read { row, operation, .. } = read;
+fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
     let malformed = |what| Err(Wrong::Malformed(what));
     check_number("distinct id", row.id.0, defined.ids)?;
     if let Some(device) = row.device() {
@@ -359,7 +359,7 @@ fn check_operation(read: &Read, rows: &Rows, defined: Defined) -> Result<(), Wro
         return malformed("a time outside the years 0001 to 9999");
     }
     let flags = row.flags;
-    if !flags.has(Flags::GIVEN_ID) && *operation != [0; 16] {
+    if !flags.has(Flags::GIVEN_ID) && read.has_operation {
         return malformed("an operation id that no flag announces");
     }
     if flags.has(Flags::GIVEN_ID) && flags.has(Flags::DERIVED_ID) {
@@ -373,7 +373,7 @@ fn check_operation(read: &Read, rows: &Rows, defined: Defined) -> Result<(), Wro
         return malformed("processing both off and invalid");
     }
     if read.has_detail {
-        check_detail(row, rows.changes_of(row), defined)
+        check_detail(row, row.changes_in(changes), defined)
     } else if flags.has(Flags::DERIVED_ID) {
         malformed("a derived id without its item")
     } else {

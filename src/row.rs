@@ -63,9 +63,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn new(kind: Kind, seq: u32, at: u32) -> Row {
+    /// A row that says nothing yet.
+    pub(crate) fn new(seq: u32) -> Row {
         Row {
-            kind,
+            kind: Kind::Genesis,
             flags: Flags::default(),
             class: StoredClass(0),
             changes: 0,
@@ -76,7 +77,7 @@ impl Row {
             extra: NONE,
             changes_at: 0,
             time: 0,
-            at,
+            at: 0,
             commitment_at: NONE,
             item_at: NONE,
             item_len: 0,
@@ -117,6 +118,11 @@ impl Row {
         self.commitment_at != NONE
     }
 
+    /// This row's changes among those of its frame.
+    pub(crate) fn changes_in<'c>(&self, changes: &'c [Change]) -> &'c [Change] {
+        &changes[self.changes_at as usize..][..usize::from(self.changes)]
+    }
+
     pub(crate) fn set_item(&mut self, at: u32, len: u32) {
         (self.item_at, self.item_len) = (at, len);
     }
@@ -140,7 +146,7 @@ impl Rows {
     }
 
     pub(crate) fn changes_of(&self, row: &Row) -> &[Change] {
-        &self.changes[row.changes_at as usize..][..usize::from(row.changes)]
+        row.changes_in(&self.changes)
     }
 }
 
@@ -227,40 +233,47 @@ const fn operation_offset(has_device: bool) -> usize {
     if has_device { 4 + 4 + 5 + 8 } else { 4 + 4 + 1 + 8 }
 }
 
-/// What reading one record gives.
+/// What reading one record gives, but for its row.
 pub(crate) struct Read {
-    pub(crate) row: Row,
     /// How many bytes it took.
     pub(crate) taken: usize,
-    /// The operation id in its bytes.
-    pub(crate) operation: [u8; 16],
+    /// Whether there is an operation id in its bytes that is not all zeros.
+    pub(crate) has_operation: bool,
     /// Whether it has a detail: changes, an item, or wrongly neither.
     pub(crate) has_detail: bool,
     /// Read by the codec, because it is rare: a policy, a recovery, a reset.
-    pub(crate) body: Option<Body>,
+    pub(crate) body: Option<Box<Body>>,
 }
 
-/// Reads the record that begins at `at` of a frame's body; its changes are appended to `changes`.
+/// Reads the record that begins at `at` of a frame's body into `row`; its changes are appended to `changes`.
+///
+/// The row is filled in its place: moved about, a row costs more than its record does.
 #[inline]
-pub(crate) fn read(body: &[u8], at: usize, seq: u32, changes: &mut Vec<Change>) -> Result<Read, CodecError> {
+pub(crate) fn read(
+    body: &[u8],
+    at: usize,
+    row: &mut Row,
+    changes: &mut Vec<Change>,
+) -> Result<Read, CodecError> {
     let kept = changes.len();
     let mut cursor = Cursor { bytes: body, at };
-    match by_hand(&mut cursor, seq, changes) {
-        Some((row, operation, has_detail)) => {
-            Ok(Read { row, taken: cursor.at - at, operation, has_detail, body: None })
+    match by_hand(&mut cursor, row, changes) {
+        Some((has_operation, has_detail)) => {
+            Ok(Read { taken: cursor.at - at, has_operation, has_detail, body: None })
         }
         None => {
             changes.truncate(kept);
-            by_codec(body, at, seq, changes)
+            *row = Row::new(row.seq);
+            by_codec(body, at, row, changes)
         }
     }
 }
 
 /// The reader for all that is frequent; `None` for the rest, and for bytes that are no record.
 #[inline]
-fn by_hand(cursor: &mut Cursor<'_>, seq: u32, changes: &mut Vec<Change>) -> Option<(Row, [u8; 16], bool)> {
-    let at = u32::try_from(cursor.at).ok()?;
-    let kind = match cursor.u32()? {
+fn by_hand(cursor: &mut Cursor<'_>, row: &mut Row, changes: &mut Vec<Change>) -> Option<(bool, bool)> {
+    row.at = u32::try_from(cursor.at).ok()?;
+    row.kind = match cursor.u32()? {
         3 => Kind::DefineId,
         4 => Kind::DefineDevice,
         5 => Kind::DefineKey,
@@ -273,23 +286,22 @@ fn by_hand(cursor: &mut Cursor<'_>, seq: u32, changes: &mut Vec<Change>) -> Opti
         12 => Kind::Switch,
         _ => return None,
     };
-    let mut row = Row::new(kind, seq, at);
     if !row.is_operation() {
-        match kind {
+        match row.kind {
             Kind::DefineId => row.class = StoredClass(cursor.u8()?),
             Kind::DefineDevice => row.id = IdNo(cursor.u32()?),
             _ => {}
         }
         row.commitment_at = u32::try_from(cursor.at).ok()?;
         cursor.skip(32)?;
-        return Some((row, [0; 16], false));
+        return Some((false, false));
     }
     row.id = IdNo(cursor.u32()?);
     row.device = cursor.option()?;
     row.time = i64::from_le_bytes(cursor.take()?);
-    let operation = cursor.take()?;
+    let operation = u128::from_le_bytes(cursor.take()?);
     row.flags = Flags(cursor.u8()?);
-    match kind {
+    match row.kind {
         Kind::Capture => row.extra = cursor.option()?,
         Kind::Identify | Kind::Alias | Kind::Merge => {
             row.other = match cursor.u32()? {
@@ -303,9 +315,9 @@ fn by_hand(cursor: &mut Cursor<'_>, seq: u32, changes: &mut Vec<Change>) -> Opti
     }
     let has_detail = cursor.flag()?;
     if has_detail {
-        detail(cursor, &mut row, changes)?;
+        detail(cursor, row, changes)?;
     }
-    Some((row, operation, has_detail))
+    Some((operation != 0, has_detail))
 }
 
 fn detail(cursor: &mut Cursor<'_>, row: &mut Row, changes: &mut Vec<Change>) -> Option<()> {
@@ -322,9 +334,9 @@ fn detail(cursor: &mut Cursor<'_>, row: &mut Row, changes: &mut Vec<Change>) -> 
 }
 
 #[inline(never)] // keeps the loop over frequent records small
-fn by_codec(body: &[u8], at: usize, seq: u32, changes: &mut Vec<Change>) -> Result<Read, CodecError> {
+fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) -> Result<Read, CodecError> {
     let (record, taken) = Body::read(&body[at..])?;
-    let kind = match &record {
+    row.kind = match &record {
         Body::Genesis(_) => Kind::Genesis,
         Body::SetPolicy(_) => Kind::SetPolicy,
         Body::Recovered(_) => Kind::Recovered,
@@ -341,10 +353,11 @@ fn by_codec(body: &[u8], at: usize, seq: u32, changes: &mut Vec<Change>) -> Resu
         Body::Reset(..) => Kind::Reset,
     };
     let overlong = || CodecError::overlong();
-    let mut row = Row::new(kind, seq, u32::try_from(at).map_err(|_| overlong())?);
-    let mut operation = [0; 16];
+    row.at = u32::try_from(at).map_err(|_| overlong())?;
+    let mut has_operation = false;
     if let Some(Head { id, device, time, operation: given, flags }) = record.head() {
-        (row.id, row.time, row.flags, operation) = (*id, *time, *flags, *given);
+        (row.id, row.time, row.flags) = (*id, *time, *flags);
+        has_operation = *given != [0; 16];
         // A number that would pass for "none" is none of ours.
         let number = |number: u32| if number < UNSTORABLE { Ok(number) } else { Err(overlong()) };
         let option = |found: Option<u32>| found.map_or(Ok(NONE), number);
@@ -373,7 +386,7 @@ fn by_codec(body: &[u8], at: usize, seq: u32, changes: &mut Vec<Change>) -> Resu
         row.commitment_at = u32::try_from(at + taken - 32).map_err(|_| overlong())?;
     }
     let has_detail = record.detail().is_some();
-    Ok(Read { row, taken, operation, has_detail, body: Some(record) })
+    Ok(Read { taken, has_operation, has_detail, body: Some(Box::new(record)) })
 }
 
 /// Reads fixed-width fields; `None` where the bytes end.
@@ -468,12 +481,13 @@ mod tests {
         ]
     }
 
-    /// Everything a row says, comparable across readers.
+    /// Everything a reader says, comparable with another's.
     fn said(
-        read: Result<Read, CodecError>,
-        changes: Vec<Change>,
-    ) -> Option<(Row, usize, [u8; 16], Vec<Change>)> {
-        read.ok().map(|read| (read.row, read.taken, read.operation, changes))
+        read: impl Fn(&mut Row, &mut Vec<Change>) -> Result<Read, CodecError>,
+    ) -> Option<(Row, usize, bool, bool, Vec<Change>)> {
+        let (mut row, mut changes) = (Row::new(11), Vec::new());
+        let Read { taken, has_operation, has_detail, .. } = read(&mut row, &mut changes).ok()?;
+        Some((row, taken, has_operation, has_detail, changes))
     }
 
     #[test]
@@ -484,9 +498,9 @@ mod tests {
             let end = bytes.len();
             bytes.extend_from_slice(&[1; 70]); // the next record
             let agree = |bytes: &[u8]| {
-                let (mut a, mut b) = (Vec::new(), Vec::new());
-                let (hand, codec) = (read(bytes, 3, 11, &mut a), by_codec(bytes, 3, 11, &mut b));
-                assert_eq!(said(hand, a), said(codec, b), "{body:?}");
+                let hand = said(|row, changes| read(bytes, 3, row, changes));
+                let codec = said(|row, changes| by_codec(bytes, 3, row, changes));
+                assert_eq!(hand, codec, "{body:?}");
             };
             agree(&bytes);
             agree(&bytes[..end]);

@@ -21,7 +21,7 @@ enum Asker {
 
 /// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
 /// what was read is still near when it is used.
-pub(crate) const FORESEEN: usize = 32;
+pub(crate) const FORESEEN: usize = 64;
 
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
@@ -125,17 +125,20 @@ impl State {
                 slots[1] = self.links.foresee(id);
             }
         }
-        let mut persons = 0;
+        let mut seen = 0;
         for (row, slots) in rows.iter().zip(slots.chunks_exact(2)) {
             if row.kind == Kind::Capture && !row.has_changes() {
                 continue; // most records: their leaf was all
             }
+            if let Other::Id(id) = row.other() {
+                seen ^= self.links.foresee_branch(row.id) ^ self.links.foresee_branch(id);
+            }
             for slot in slots {
                 let person = self.links.foresee_slot(*slot);
-                persons ^= self.persons.get(person as usize).map_or(0, |person| person.identified_by);
+                seen ^= self.persons.get(person as usize).map_or(0, |person| person.profile.foresee());
             }
         }
-        std::hint::black_box((slots, persons));
+        std::hint::black_box((slots, seen));
     }
 
     /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.

@@ -109,6 +109,11 @@ impl Links {
         self.leaves.get(id.index()).map_or(NONE, |leaf| leaf.slot)
     }
 
+    /// As [`Links::foresee`], for what links touch.
+    pub(super) fn foresee_branch(&self, id: IdNo) -> u32 {
+        self.branches.get(id.index()).map_or(NONE, |branch| branch.next)
+    }
+
     /// As [`Links::foresee`], one step on.
     pub(super) fn foresee_slot(&self, slot: u32) -> u32 {
         self.slots.get(slot as usize).map_or(NONE, |slot| slot.carries)

@@ -38,6 +38,11 @@ impl Profile {
         &self.0
     }
 
+    /// See [`super::State::foresee`].
+    pub(super) fn foresee(&self) -> u32 {
+        self.0.first().map_or(0, |property| property.seq)
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.0.capacity() * size_of::<Property>()
     }

@@ -1,0 +1,117 @@
+//! The fuzz targets of `fuzz/`, on stable Rust: over their committed corpus, over corpus files bent at random, and over bytes
+//! that are nothing but random. The numbers are drawn from fixed seeds: a failure here fails again.
+#![cfg(all(feature = "import", feature = "testing"))]
+
+#[path = "support/fuzz_bodies.rs"]
+mod fuzz_bodies;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// How many inputs are made up for each body; `FUZZ_INPUTS` in the environment makes it more.
+const INPUTS: u64 = 2_000;
+
+#[test]
+fn any_bytes_are_an_input() {
+    run("import", fuzz_bodies::import);
+}
+
+#[test]
+fn any_bytes_are_a_log() {
+    run("open", fuzz_bodies::open);
+}
+
+#[test]
+fn any_bytes_are_a_history() {
+    run("fold", fuzz_bodies::fold);
+}
+
+fn run(name: &str, body: fn(&[u8])) {
+    let seeds = corpus(name);
+    assert!(!seeds.is_empty(), "fuzz/corpus/{name} has seeds");
+    for (_, seed) in &seeds {
+        with(seed, body);
+    }
+    let inputs = std::env::var("FUZZ_INPUTS").map_or(INPUTS, |inputs| inputs.parse().expect("a number"));
+    for number in 0..inputs {
+        let mut chance = SplitMix64(number);
+        let input = match number % 4 {
+            0 => chance.bytes(),
+            _ => chance.bent(&seeds[chance.clone().below(seeds.len())].1),
+        };
+        with(&input, body);
+    }
+}
+
+/// Says which bytes a law was broken by.
+fn with(input: &[u8], body: fn(&[u8])) {
+    struct Shown<'a>(&'a [u8]);
+    impl Drop for Shown<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                let hex = self.0.iter().fold(String::new(), |mut hex, byte| {
+                    write!(hex, "{byte:02x}").expect("a string takes everything");
+                    hex
+                });
+                eprintln!("the input, in hexadecimal: {hex}");
+            }
+        }
+    }
+    let shown = Shown(input);
+    body(shown.0);
+}
+
+/// The committed inputs of a target, by name.
+fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let dir = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(dir).expect("the corpus is there");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    files.sort_unstable();
+    files.into_iter().map(|file| (file.clone(), std::fs::read(file).expect("it can be read"))).collect()
+}
+
+/// As in `src/testing/workload.rs`.
+#[derive(Clone)]
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let number = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ number >> 31
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).expect("it is below a length")
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let len = self.below(200);
+        (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
+
+    /// A seed with a few bytes changed, doubled, cut out or cut off.
+    fn bent(&mut self, seed: &[u8]) -> Vec<u8> {
+        let mut bent = seed.to_vec();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bent.len());
+            let len = self.below(16).min(bent.len() - at);
+            match self.below(6) {
+                0 => bent.truncate(at),
+                1 => drop(bent.drain(at..at + len)),
+                2 => {
+                    let piece = bent[at..at + len].to_vec();
+                    drop(bent.splice(at..at, piece));
+                }
+                3 => {
+                    let piece = self.bytes();
+                    drop(bent.splice(at..at + len, piece));
+                }
+                _ if !bent.is_empty() => bent[at] ^= 1 << self.below(8),
+                _ => {}
+            }
+        }
+        bent
+    }
+}

@@ -158,8 +158,13 @@ fn persons(ledger: &Ledger) -> Vec<Profile> {
     ledger.persons().map(|person| person.unwrap()).collect()
 }
 
+/// How many histories each law sees: PROPTEST_CASES, or enough for every run of the tests.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn the_engine_agrees_with_the_reference_after_every_operation(policy in policy(), history in history()) {

@@ -1,78 +1,29 @@
 //! The ledger: the one that writes. It numbers, frames, makes durable, and only then folds and answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::book::Book;
+use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
-use crate::digest::Digest;
-use crate::directory::{
-    HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
-};
+use crate::directory::HEAD;
 use crate::draft::{Draft, Drafted, Finished, fresh_id, says_the_same};
-use crate::entropy::{Entropy, OsEntropy};
 use crate::frame::{self, Frame, Header};
-use crate::id::LedgerId;
 use crate::id::{DeviceId, OperationId, Seq, Tenant};
-use crate::limits::{
-    DEFAULT_SEGMENT_BYTES, MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS,
-    MAX_RECORDS, MIN_SEGMENT_BYTES,
-};
-use crate::log::{Fault, Segment, Walk};
+use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
+use crate::log::Fault;
 use crate::operation::{Operation, OperationError};
+use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
-use crate::record::{Body, Change, CutOff, DeviceNo, IdNo, KeyNo, Other, StoredPolicy, Verb};
-use crate::recovery::{
-    OpenError, Recovery, Torn, Verdict, begin, cut_torn, fold_and_judge, inspect_torn, unrecorded_cut,
-};
-use crate::replay::{Replay, Step};
-use crate::state::{Outcome, PersonNo, State};
-use crate::storage::{Files, Lock, Memory, Storage};
+use crate::record::{Body, CutOff, StoredPolicy};
+use crate::recovery::{OpenError, Recovery, Torn};
+use crate::state::Outcome;
+use crate::storage::Memory;
 use crate::time::Timestamp;
-
-/// When an append is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// After fdatasync: an acknowledged record outlives a power cut.
-    #[default]
-    Immediate,
-    /// As `Immediate`, and `HEAD` is synced too: even damage to the very last record is told from a torn tail.
-    Witnessed,
-    /// Once written: durable after [`Ledger::flush`], or when the ledger is closed.
-    Buffered,
-}
-
-/// How to create or open a ledger.
-///
-/// ```
-/// use identity_ledger::{Durability, LedgerOptions, Policy, Tenant};
-/// let dir = std::env::temp_dir().join(format!("identity-ledger-doc-{}", std::process::id()));
-/// let ledger = LedgerOptions::new()
-///     .durability(Durability::Buffered)
-///     .create(&dir, Tenant::default(), Policy::default())?;
-/// drop(ledger);
-/// let ledger = LedgerOptions::new().open(&dir)?;
-/// assert_eq!(ledger.checkpoint().records, 1);
-/// # drop(ledger); std::fs::remove_dir_all(dir)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Default)]
-pub struct LedgerOptions<'p> {
-    durability: Durability,
-    segment_bytes: Option<u64>,
-    entropy: Option<Box<dyn Entropy>>,
-    expect: Option<Checkpoint>,
-    progress: Option<&'p mut dyn FnMut(u64)>,
-}
-
-impl std::fmt::Debug for LedgerOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LedgerOptions").field("durability", &self.durability).finish_non_exhaustive()
-    }
-}
+use crate::writer::{Durability, Writer};
 
 /// A ledger open for writing. One at a time; it holds the lock until it is dropped.
 ///
@@ -95,38 +46,6 @@ pub struct Ledger {
     book: Book,
     writer: Writer,
     recovery: Recovery,
-}
-
-/// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
-#[derive(Debug)]
-pub struct LedgerReader {
-    book: Book,
-    recovery: Recovery,
-}
-
-/// The writing half of a ledger.
-struct Writer {
-    entropy: Box<dyn Entropy>,
-    durability: Durability,
-    /// How many records are known to be durable.
-    durable: u64,
-    /// How often HEAD was written.
-    turn: u64,
-    /// What devices last said with an identify or set (F3).
-    last_calls: BTreeMap<DeviceNo, Digest>,
-    /// Why nothing may be written any more.
-    poisoned: Option<String>,
-    /// Held until the ledger is closed.
-    _lock: Lock,
-}
-
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer")
-            .field("durability", &self.durability)
-            .field("durable", &self.durable)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What became of an operation.
@@ -171,44 +90,6 @@ impl Appended {
             Appended::Ignored => None,
         }
     }
-}
-
-/// Why a ledger cannot be created. Nothing was left behind.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// There is a ledger already.
-    #[error("{place} is a ledger already; open it, or choose another directory")]
-    Exists {
-        /// Where.
-        place: String,
-    },
-    /// The directory holds something else.
-    #[error("{place} is not empty and no ledger; choose an empty or new directory")]
-    NotEmpty {
-        /// Where.
-        place: String,
-    },
-    /// The policy is out of its bounds.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The segment size is out of its bounds.
-    #[error("segments of {found} bytes are too small; expected at least {MIN_SEGMENT_BYTES}")]
-    SegmentTooSmall {
-        /// What was asked.
-        found: u64,
-    },
-    /// The new ledger cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The disk failed.
-    #[error("{place} cannot be created: {source}")]
-    Io {
-        /// Where.
-        place: String,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 /// Why operations were not recorded.
@@ -268,245 +149,6 @@ pub enum AppendError {
         /// What failed.
         cause: String,
     },
-}
-
-impl<'p> LedgerOptions<'p> {
-    /// Immediate durability, the system's randomness, segments of 64 MiB.
-    pub fn new() -> LedgerOptions<'p> {
-        LedgerOptions::default()
-    }
-
-    /// When an append is acknowledged.
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> LedgerOptions<'p> {
-        self.durability = durability;
-        self
-    }
-
-    /// Size in bytes at which a segment is closed; recorded when the ledger is created, ignored when it is opened.
-    #[must_use]
-    pub fn segment_bytes(mut self, bytes: u64) -> LedgerOptions<'p> {
-        self.segment_bytes = Some(bytes);
-        self
-    }
-
-    /// Where salts and generated ids come from.
-    #[must_use]
-    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> LedgerOptions<'p> {
-        self.entropy = Some(Box::new(entropy));
-        self
-    }
-
-    /// A head that was seen before: opening fails if the log does not pass through it.
-    #[must_use]
-    pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
-        self.expect = Some(checkpoint);
-        self
-    }
-
-    /// Called with the bytes of log read so far while a ledger is opened.
-    #[must_use]
-    pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
-        self.progress = Some(progress);
-        self
-    }
-
-    /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
-    ///
-    /// # Errors
-    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
-    pub fn create(
-        mut self,
-        dir: impl AsRef<Path>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let dir = dir.as_ref();
-        let place = dir.display().to_string();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        if dir.join(LEDGER).exists() {
-            return Err(CreateError::Exists { place });
-        }
-        if dir.exists() && dir.read_dir().map_err(failed)?.next().is_some() {
-            return Err(CreateError::NotEmpty { place });
-        }
-        let identity = self.identity(tenant, &policy)?;
-        let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
-        std::fs::create_dir(&building).map_err(failed)?;
-        let built = build(&Files::writable(&building), &identity, &policy)
-            .and_then(|()| std::fs::rename(&building, dir))
-            .and_then(|()| Files::read_only(parent).sync_dir(""));
-        if let Err(source) = built {
-            std::fs::remove_dir_all(&building).ok(); // the cause is what the caller needs to know
-            return Err(failed(source));
-        }
-        Ok(self.open(dir)?)
-    }
-
-    /// Creates a ledger in a storage that has no files yet.
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create_in(
-        mut self,
-        storage: Arc<dyn Storage>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let place = storage.describe();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        let identity = self.identity(tenant, &policy)?;
-        if storage.len(LEDGER).map_err(failed)?.is_some() {
-            return Err(CreateError::Exists { place });
-        }
-        build(&*storage, &identity, &policy).map_err(failed)?;
-        Ok(self.open_in(storage)?)
-    }
-
-    fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
-        policy.check()?;
-        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
-        if segment_bytes < MIN_SEGMENT_BYTES {
-            return Err(CreateError::SegmentTooSmall { found: segment_bytes });
-        }
-        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
-        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
-        Ok(Identity { ledger, tenant, segment_bytes })
-    }
-
-    /// Opens a ledger for writing: takes the lock, replays and verifies the whole log, cuts off a torn tail.
-    ///
-    /// # Errors
-    /// [`OpenError`]; then nothing was changed.
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
-        let files = Files::writable(dir.as_ref());
-        Identity::read(&files, true)?; // before the lock file is made in a directory that is no ledger
-        self.open_in(Arc::new(files))
-    }
-
-    /// Opens a ledger in any storage for writing.
-    ///
-    /// # Errors
-    /// [`OpenError`]; then nothing was changed.
-    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
-        let place = storage.describe();
-        let failed = |source| OpenError::Io { place: place.clone(), source };
-        Identity::read(&*storage, true)?;
-        let Some(lock) = storage.lock().map_err(failed)? else {
-            return Err(OpenError::Locked { place });
-        };
-        let (mut book, witnesses) = begin(&storage, true, self.expect)?;
-        let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
-        let verdict = fold_and_judge(&mut book, &witnesses, None, progress)?;
-        let records = book.checkpoint().records;
-        let newest = witnesses.slots.first();
-        let mut recovery = Recovery {
-            torn: None,
-            unproven_records: records - newest.map_or(records, |slot| slot.records),
-            head_missing: newest.is_none(),
-        };
-        recovery.torn = match verdict {
-            Verdict::Torn(fault) => Some(cut_torn(&mut book, &fault).map_err(failed)?),
-            Verdict::Whole => unrecorded_cut(&book).map_err(failed)?,
-        };
-        let writer = Writer {
-            entropy: self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default())),
-            durability: self.durability,
-            durable: newest.map_or(0, |slot| slot.records),
-            turn: newest.map_or(0, |slot| slot.turn),
-            last_calls: BTreeMap::new(),
-            poisoned: None,
-            _lock: lock,
-        };
-        let mut ledger = Ledger { book, writer, recovery };
-        ledger.settle().map_err(failed)?;
-        Ok(ledger)
-    }
-
-    /// Opens a ledger for reading: shows what was durable when it was opened, and writes nothing.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
-        self.read_in(Arc::new(Files::read_only(dir.as_ref())))
-    }
-
-    /// Folds a ledger from its bytes alone, up to what was durable, and shows each record to `each`. No text is looked at, so
-    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
-    ///
-    /// # Errors
-    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`].
-    pub fn replay(
-        self,
-        dir: impl AsRef<Path>,
-        commitments: bool,
-        each: impl FnMut(Step<'_>),
-    ) -> Result<Replay, OpenError> {
-        let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
-        let place = storage.describe();
-        let (Book { log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
-        let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
-        let upto = witnesses.durable();
-        let walk = Walk { commitments, upto, witnesses: &witnesses.checkpoints, progress };
-        log.walk(&mut replay, walk, each)
-            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault: Box::new(fault) })?;
-        let (found, expected) = (replay.chain().checkpoint().records, upto.unwrap_or(0));
-        if found < expected {
-            return Err(OpenError::RolledBack { place, found, expected });
-        }
-        Ok(replay)
-    }
-
-    /// Opens a ledger in any storage for reading.
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
-        let place = storage.describe();
-        let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, witnesses) = begin(&storage, false, self.expect)?;
-        let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
-        let head_missing = witnesses.slots.is_empty();
-        let upto = witnesses.durable().filter(|_| !head_missing); // without HEAD the frames alone say what there is
-        let verdict = fold_and_judge(&mut book, &witnesses, upto, progress)?;
-        let mut recovery = Recovery { head_missing, ..Recovery::default() };
-        if let Verdict::Torn(fault) = verdict {
-            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
-        }
-        Ok(LedgerReader { book, recovery })
-    }
-}
-
-/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
-fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
-    let mut replay = Replay::new(identity.ledger, &identity.tenant);
-    let mut body = Vec::new();
-    crate::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
-    let segment = segment_name(0);
-    let previous = *replay.chain().head();
-    let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
-    let mut bytes = header.to_bytes().to_vec();
-    let body_len = u32::try_from(body.len()).expect("a policy fits a record");
-    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
-    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
-    replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
-    let Checkpoint { records, head } = replay.chain().checkpoint();
-
-    for (file, content) in [(&segment[..], &bytes[..]), (HEAD, &[]), (LEDGER, &identity.to_bytes())] {
-        storage.create(file)?;
-        storage.write_at(file, 0, content)?;
-        if file == HEAD {
-            HeadSlot { ledger: identity.ledger, turn: 1, records, head }.write(storage)?;
-        }
-        storage.sync(file)?;
-    }
-    storage.sync_dir(LOG)?;
-    storage.sync_dir("")
 }
 
 impl Ledger {
@@ -659,7 +301,7 @@ impl Ledger {
         let seq = writer.durable;
         match writer.flush(book) {
             Ok(()) => Ok(book.checkpoint()),
-            Err(source) => Err(writer.poison(seq, source)),
+            Err(source) => Err(poison(writer, seq, source)),
         }
     }
 
@@ -711,7 +353,7 @@ impl Ledger {
             Ok(place) => place,
             Err(source) => {
                 book.dictionaries.truncate(lengths);
-                return Err(writer.poison(first_seq, source));
+                return Err(poison(writer, first_seq, source));
             }
         };
         book.log.mark(&before, segment, offset);
@@ -721,7 +363,7 @@ impl Ledger {
         {
             // The records are written and may well be durable: fold them, so that reads agree with the chain, and say so.
             fold(book, &frame, &mut Vec::new());
-            return Err(writer.poison(first_seq, source));
+            return Err(poison(writer, first_seq, source));
         }
         writer.last_calls.extend(last_calls);
         let mut outcomes = Vec::with_capacity(records as usize);
@@ -729,7 +371,13 @@ impl Ledger {
         Ok(outcomes)
     }
 
-    /// After opening: what follows the last known durable record is made durable, and a cut is recorded.
+    /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
+    pub(crate) fn settled(book: Book, writer: Writer, recovery: Recovery) -> io::Result<Ledger> {
+        let mut ledger = Ledger { book, writer, recovery };
+        ledger.settle()?;
+        Ok(ledger)
+    }
+
     fn settle(&mut self) -> io::Result<()> {
         let Ledger { book, writer, recovery } = self;
         let records = book.checkpoint().records;
@@ -761,6 +409,12 @@ fn fold(book: &mut Book, frame: &Frame<'_>, outcomes: &mut Vec<Outcome>) {
             }
         }
     });
+}
+
+/// Notes that a write failed; nothing more is written, and whether this one was is unknown.
+fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
+    writer.poisoned = Some(source.to_string());
+    AppendError::Indeterminate { seq, source }
 }
 
 enum Answer {
@@ -795,131 +449,6 @@ fn before(
     Ok(None)
 }
 
-/// E4's bound on a person's keys, before anything is folded. Exact for one operation; inside a batch an upper bound, for
-/// earlier operations of the batch are not folded yet.
-struct KeyBudget {
-    alone: bool,
-    /// A union of the persons and ids that this batch names: toward the root.
-    parents: BTreeMap<Node, Node>,
-    /// At roots: how many keys their persons have, and which the batch may add.
-    keys: BTreeMap<Node, (usize, BTreeSet<KeyNo>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Node {
-    Person(PersonNo),
-    Id(IdNo),
-}
-
-impl KeyBudget {
-    fn new(alone: bool) -> KeyBudget {
-        KeyBudget { alone, parents: BTreeMap::new(), keys: BTreeMap::new() }
-    }
-
-    fn spend(&mut self, state: &State, body: &Body) -> Result<(), usize> {
-        let Some(head) = body.head() else { return Ok(()) };
-        let other = match body.other() {
-            Other::Id(id) => Some(id),
-            _ => None,
-        };
-        if other.is_none() && body.changes().is_empty() {
-            return Ok(());
-        }
-        let found = if self.alone {
-            let bound =
-                state.keys_of(head.id) + other.map_or(0, |id| state.keys_of(id)) + body.changes().len();
-            if bound > MAX_PERSON_KEYS { state.keys_after(body) } else { bound }
-        } else {
-            self.bound(state, head.id, other, body.changes())
-        };
-        if found > MAX_PERSON_KEYS { Err(found) } else { Ok(()) }
-    }
-
-    /// How many keys the person of `id` may have after this and the earlier operations of the batch.
-    fn bound(&mut self, state: &State, id: IdNo, other: Option<IdNo>, changes: &[Change]) -> usize {
-        let root = self.root(state, id);
-        if let Some(from) = other.map(|other| self.root(state, other)).filter(|from| *from != root) {
-            let (theirs, added) = self.keys.remove(&from).unwrap_or_default();
-            let (keys, more) = self.keys.entry(root).or_default();
-            *keys += theirs;
-            more.extend(added);
-            self.parents.insert(from, root);
-        }
-        let (keys, more) = self.keys.entry(root).or_default();
-        more.extend(changes.iter().filter(|change| change.verb != Verb::UNSET).map(|change| change.key));
-        *keys + more.len()
-    }
-
-    fn root(&mut self, state: &State, id: IdNo) -> Node {
-        let known = (id.index() < state.ids().len()).then(|| state.person(id)).flatten();
-        let mut node = known.map_or(Node::Id(id), Node::Person);
-        if !self.parents.contains_key(&node) && !self.keys.contains_key(&node) {
-            self.keys.insert(node, (state.keys_of(id), BTreeSet::new()));
-        }
-        while let Some(parent) = self.parents.get(&node) {
-            node = *parent;
-        }
-        node
-    }
-}
-
-impl Writer {
-    fn poison(&mut self, seq: u64, source: io::Error) -> AppendError {
-        self.poisoned = Some(source.to_string());
-        AppendError::Indeterminate { seq, source }
-    }
-
-    /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.
-    fn write(&mut self, book: &mut Book, bytes: &[u8]) -> io::Result<(usize, u64)> {
-        let storage = Arc::clone(book.log.storage());
-        let full = |segment: &Segment| {
-            let used = segment.len > SEGMENT_HEADER_BYTES as u64;
-            used && segment.len + bytes.len() as u64 > book.identity.segment_bytes
-        };
-        if book.log.segments().last().is_none_or(full) {
-            if !book.log.segments().is_empty() {
-                self.flush(book)?; // a segment begins only after the last is durable
-            }
-            let Checkpoint { records, head } = book.checkpoint();
-            let name = segment_name(records);
-            let header = SegmentHeader { ledger: book.ledger_id(), first_seq: records, previous: head };
-            storage.create(&name)?;
-            storage.write_at(&name, 0, &header.to_bytes())?;
-            storage.sync(&name)?;
-            storage.sync_dir(LOG)?;
-            book.log.segments_mut().push(Segment { name, len: SEGMENT_HEADER_BYTES as u64 });
-        }
-        let index = book.log.segments().len() - 1;
-        let segment = &mut book.log.segments_mut()[index];
-        let offset = segment.len;
-        storage.write_at(&segment.name, offset, bytes)?;
-        segment.len += bytes.len() as u64;
-        Ok((index, offset))
-    }
-
-    /// Makes the log durable and notes it in `HEAD`.
-    fn acknowledge(&mut self, book: &Book) -> io::Result<()> {
-        let storage = book.log.storage();
-        if let Some(segment) = book.log.segments().last() {
-            storage.sync(&segment.name)?;
-        }
-        let Checkpoint { records, head } = book.checkpoint();
-        self.durable = records;
-        self.turn += 1;
-        HeadSlot { ledger: book.ledger_id(), turn: self.turn, records, head }.write(&**storage)?;
-        if self.durability == Durability::Witnessed {
-            storage.sync(HEAD)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the log and `HEAD` durable.
-    fn flush(&mut self, book: &Book) -> io::Result<()> {
-        self.acknowledge(book)?;
-        book.log.storage().sync(HEAD)
-    }
-}
-
 impl Drop for Ledger {
     /// Closes the ledger: what is written becomes durable. Call [`Ledger::flush`] first to hear of a failure.
     fn drop(&mut self) {
@@ -929,29 +458,7 @@ impl Drop for Ledger {
     }
 }
 
-impl LedgerReader {
-    /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
-        LedgerOptions::new().open_read_only(dir)
-    }
-
-    /// What opening found; a reader changes nothing.
-    pub fn recovery(&self) -> &Recovery {
-        &self.recovery
-    }
-}
-
 impl Deref for Ledger {
-    type Target = Book;
-    fn deref(&self) -> &Book {
-        &self.book
-    }
-}
-
-impl Deref for LedgerReader {
     type Target = Book;
     fn deref(&self) -> &Book {
         &self.book

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book audit draft recovery ledger device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book recovery audit draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -16,6 +16,7 @@
 mod answer;
 mod audit;
 mod book;
+mod budget;
 mod chain;
 mod codec;
 mod device;
@@ -32,7 +33,9 @@ mod ledger;
 pub mod limits;
 mod log;
 mod operation;
+mod options;
 mod policy;
+mod reader;
 mod record;
 mod recovery;
 mod replay;
@@ -43,6 +46,7 @@ mod storage;
 pub mod testing;
 mod time;
 mod value;
+mod writer;
 
 pub use crate::answer::*;
 pub use crate::audit::{Audit, AuditFault, AuditReport};
@@ -56,7 +60,9 @@ pub use crate::id::*;
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};
 pub use crate::operation::*;
+pub use crate::options::{CreateError, LedgerOptions};
 pub use crate::policy::*;
+pub use crate::reader::LedgerReader;
 pub use crate::record::*;
 pub use crate::recovery::{OpenError, Recovery, Torn};
 pub use crate::replay::{Replay, Step};
@@ -68,3 +74,4 @@ pub use crate::state::{
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::writer::Durability;

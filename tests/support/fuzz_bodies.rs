@@ -326,8 +326,11 @@ impl Bytes<'_> {
             _ => Request::Reset { device, reset_device: what & 0x80 != 0, new_id: Some(id(other)) },
         };
         let bare = matches!(request, Request::Reset { .. });
+        // A record does not hold whether a device asked with its own identify or with a link or set that came to the same;
+        // the model compares what was asked. So repeats under one id (G4) stay on one side of that.
+        let range = if matches!(request, Request::DeviceIdentify { .. }) { 64 } else { 0 };
         Some(Operation {
-            id: Some(number % 64).filter(|number| *number < 40).map(|number| operation_id(number.into())),
+            id: Some(number % 64).filter(|n| *n < 40).map(|n| operation_id(u128::from(n) + range)),
             changes: if bare { Changes::default() } else { changes_of(changes) },
             processing: of(&[Processing::Unsaid, Processing::On, Processing::Off, Processing::Invalid], how),
             sdk: Sdk {

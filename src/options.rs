@@ -1,0 +1,323 @@
+//! Options: how a ledger is created, opened, read, or replayed from its bytes alone.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::book::Book;
+use crate::chain::Checkpoint;
+use crate::directory::{
+    HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
+};
+use crate::entropy::{Entropy, OsEntropy};
+use crate::frame::{self, Header};
+use crate::id::{LedgerId, Tenant};
+use crate::ledger::Ledger;
+use crate::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::log::Walk;
+use crate::policy::{Policy, PolicyError};
+use crate::reader::LedgerReader;
+use crate::record::{Body, StoredPolicy};
+use crate::recovery::{
+    OpenError, Recovery, Verdict, begin, cut_torn, fold_and_judge, inspect_torn, unrecorded_cut,
+};
+use crate::replay::{Replay, Step};
+use crate::storage::{Files, Storage};
+use crate::writer::{Durability, Writer};
+
+/// How to create or open a ledger.
+///
+/// ```
+/// use identity_ledger::{Durability, LedgerOptions, Policy, Tenant};
+/// let dir = std::env::temp_dir().join(format!("identity-ledger-doc-{}", std::process::id()));
+/// let ledger = LedgerOptions::new()
+///     .durability(Durability::Buffered)
+///     .create(&dir, Tenant::default(), Policy::default())?;
+/// drop(ledger);
+/// let ledger = LedgerOptions::new().open(&dir)?;
+/// assert_eq!(ledger.checkpoint().records, 1);
+/// # drop(ledger); std::fs::remove_dir_all(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct LedgerOptions<'p> {
+    durability: Durability,
+    segment_bytes: Option<u64>,
+    entropy: Option<Box<dyn Entropy>>,
+    expect: Option<Checkpoint>,
+    progress: Option<&'p mut dyn FnMut(u64)>,
+}
+
+impl std::fmt::Debug for LedgerOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerOptions").field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+/// Why a ledger cannot be created. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// There is a ledger already.
+    #[error("{place} is a ledger already; open it, or choose another directory")]
+    Exists {
+        /// Where.
+        place: String,
+    },
+    /// The directory holds something else.
+    #[error("{place} is not empty and no ledger; choose an empty or new directory")]
+    NotEmpty {
+        /// Where.
+        place: String,
+    },
+    /// The policy is out of its bounds.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The segment size is out of its bounds.
+    #[error("segments of {found} bytes are too small; expected at least {MIN_SEGMENT_BYTES}")]
+    SegmentTooSmall {
+        /// What was asked.
+        found: u64,
+    },
+    /// The new ledger cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The disk failed.
+    #[error("{place} cannot be created: {source}")]
+    Io {
+        /// Where.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl<'p> LedgerOptions<'p> {
+    /// Immediate durability, the system's randomness, segments of 64 MiB.
+    pub fn new() -> LedgerOptions<'p> {
+        LedgerOptions::default()
+    }
+
+    /// When an append is acknowledged.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> LedgerOptions<'p> {
+        self.durability = durability;
+        self
+    }
+
+    /// Size in bytes at which a segment is closed; recorded when the ledger is created, ignored when it is opened.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> LedgerOptions<'p> {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Where salts and generated ids come from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> LedgerOptions<'p> {
+        self.entropy = Some(Box::new(entropy));
+        self
+    }
+
+    /// A head that was seen before: opening fails if the log does not pass through it.
+    #[must_use]
+    pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
+        self.expect = Some(checkpoint);
+        self
+    }
+
+    /// Called with the bytes of log read so far while a ledger is opened.
+    #[must_use]
+    pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
+    pub fn create(
+        mut self,
+        dir: impl AsRef<Path>,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let dir = dir.as_ref();
+        let place = dir.display().to_string();
+        let failed = |source| CreateError::Io { place: place.clone(), source };
+        if dir.join(LEDGER).exists() {
+            return Err(CreateError::Exists { place });
+        }
+        if dir.exists() && dir.read_dir().map_err(failed)?.next().is_some() {
+            return Err(CreateError::NotEmpty { place });
+        }
+        let identity = self.identity(tenant, &policy)?;
+        let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
+        std::fs::create_dir(&building).map_err(failed)?;
+        let built = build(&Files::writable(&building), &identity, &policy)
+            .and_then(|()| std::fs::rename(&building, dir))
+            .and_then(|()| Files::read_only(parent).sync_dir(""));
+        if let Err(source) = built {
+            std::fs::remove_dir_all(&building).ok(); // the cause is what the caller needs to know
+            return Err(failed(source));
+        }
+        Ok(self.open(dir)?)
+    }
+
+    /// Creates a ledger in a storage that has no files yet.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create_in(
+        mut self,
+        storage: Arc<dyn Storage>,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let place = storage.describe();
+        let failed = |source| CreateError::Io { place: place.clone(), source };
+        let identity = self.identity(tenant, &policy)?;
+        if storage.len(LEDGER).map_err(failed)?.is_some() {
+            return Err(CreateError::Exists { place });
+        }
+        build(&*storage, &identity, &policy).map_err(failed)?;
+        Ok(self.open_in(storage)?)
+    }
+
+    fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
+        policy.check()?;
+        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
+        if segment_bytes < MIN_SEGMENT_BYTES {
+            return Err(CreateError::SegmentTooSmall { found: segment_bytes });
+        }
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
+        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
+        Ok(Identity { ledger, tenant, segment_bytes })
+    }
+
+    /// Opens a ledger for writing: takes the lock, replays and verifies the whole log, cuts off a torn tail.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was changed.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
+        let files = Files::writable(dir.as_ref());
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is no ledger
+        self.open_in(Arc::new(files))
+    }
+
+    /// Opens a ledger in any storage for writing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was changed.
+    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+        let place = storage.describe();
+        let failed = |source| OpenError::Io { place: place.clone(), source };
+        Identity::read(&*storage, true)?;
+        let Some(lock) = storage.lock().map_err(failed)? else {
+            return Err(OpenError::Locked { place });
+        };
+        let (mut book, witnesses) = begin(&storage, true, self.expect)?;
+        let mut silent = |_| {};
+        let progress = self.progress.unwrap_or(&mut silent);
+        let verdict = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        let records = book.checkpoint().records;
+        let newest = witnesses.slots.first();
+        let mut recovery = Recovery {
+            torn: None,
+            unproven_records: records - newest.map_or(records, |slot| slot.records),
+            head_missing: newest.is_none(),
+        };
+        recovery.torn = match verdict {
+            Verdict::Torn(fault) => Some(cut_torn(&mut book, &fault).map_err(failed)?),
+            Verdict::Whole => unrecorded_cut(&book).map_err(failed)?,
+        };
+        let entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
+        let writer = Writer::new(entropy, self.durability, newest, lock);
+        Ledger::settled(book, writer, recovery).map_err(failed)
+    }
+
+    /// Opens a ledger for reading: shows what was durable when it was opened, and writes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
+        self.read_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Folds a ledger from its bytes alone, up to what was durable, and shows each record to `each`. No text is looked at, so
+    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`].
+    pub fn replay(
+        self,
+        dir: impl AsRef<Path>,
+        commitments: bool,
+        each: impl FnMut(Step<'_>),
+    ) -> Result<Replay, OpenError> {
+        let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
+        let place = storage.describe();
+        let (Book { log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
+        let mut silent = |_| {};
+        let progress = self.progress.unwrap_or(&mut silent);
+        let upto = witnesses.durable();
+        let walk = Walk { commitments, upto, witnesses: &witnesses.checkpoints, progress };
+        log.walk(&mut replay, walk, each)
+            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault: Box::new(fault) })?;
+        let (found, expected) = (replay.chain().checkpoint().records, upto.unwrap_or(0));
+        if found < expected {
+            return Err(OpenError::RolledBack { place, found, expected });
+        }
+        Ok(replay)
+    }
+
+    /// Opens a ledger in any storage for reading.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
+        let place = storage.describe();
+        let failed = |source| OpenError::Io { place: place.clone(), source };
+        let (mut book, witnesses) = begin(&storage, false, self.expect)?;
+        let mut silent = |_| {};
+        let progress = self.progress.unwrap_or(&mut silent);
+        let head_missing = witnesses.slots.is_empty();
+        let upto = witnesses.durable().filter(|_| !head_missing); // without HEAD the frames alone say what there is
+        let verdict = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        let mut recovery = Recovery { head_missing, ..Recovery::default() };
+        if let Verdict::Torn(fault) = verdict {
+            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
+        }
+        Ok(LedgerReader::new(book, recovery))
+    }
+}
+
+/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
+fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
+    let mut replay = Replay::new(identity.ledger, &identity.tenant);
+    let mut body = Vec::new();
+    crate::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
+    let segment = segment_name(0);
+    let previous = *replay.chain().head();
+    let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
+    let mut bytes = header.to_bytes().to_vec();
+    let body_len = u32::try_from(body.len()).expect("a policy fits a record");
+    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
+    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
+    replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
+    let Checkpoint { records, head } = replay.chain().checkpoint();
+
+    for (file, content) in [(&segment[..], &bytes[..]), (HEAD, &[]), (LEDGER, &identity.to_bytes())] {
+        storage.create(file)?;
+        storage.write_at(file, 0, content)?;
+        if file == HEAD {
+            HeadSlot { ledger: identity.ledger, turn: 1, records, head }.write(storage)?;
+        }
+        storage.sync(file)?;
+    }
+    storage.sync_dir(LOG)?;
+    storage.sync_dir("")
+}

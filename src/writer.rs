@@ -21,7 +21,7 @@ pub enum Durability {
     Immediate,
     /// As `Immediate`, and `HEAD` is synced too: even damage to the very last record is told from a torn tail.
     Witnessed,
-    /// Once written: durable after [`Ledger::flush`], or when the ledger is closed.
+    /// Once written: durable after [`crate::Ledger::flush`], or when the ledger is closed.
     Buffered,
 }
 

@@ -16,7 +16,7 @@ use petgraph::unionfind::UnionFind;
 pub const SEED: u64 = 1;
 
 /// Operations in a batch, and so in a frame: what the importer takes.
-pub const BATCH: usize = 1_024;
+pub const BATCH: usize = 2_048;
 
 /// The operations of so many visitors of a web site; about 18 a person.
 pub fn workload(people: u64) -> Workload {

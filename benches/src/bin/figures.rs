@@ -1,7 +1,8 @@
 //! The figures of `docs/performance.md`, as a table to paste.
 //!
 //! Every part runs in a process of its own, so that none inherits another's heap. Parts that are compared run in turn, in
-//! pairs: this machine may be slower in a minute, but then it is slower for both. Ratios are ratios of medians.
+//! pairs: this machine may be slower in a minute, but then it is slower for both. Ratios are of medians, and of the
+//! least times, which disturbances can only raise.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -15,7 +16,7 @@ use std::time::Instant;
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
 use identity_ledger::{Durability, Ledger, LedgerOptions, LedgerReader, Policy, Tenant};
-use identity_ledger_benches::{ByHand, Lean, build, workload};
+use identity_ledger_benches::{BATCH, ByHand, Lean, build, workload};
 
 const HELP: &str = "\
 Prints the figures of docs/performance.md.
@@ -46,7 +47,7 @@ fn main() -> Result<(), Failure> {
     }
     let temporary = tempfile::tempdir()?;
     let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let place = Place { people: args.people, dir: dir.join(format!("web-{}", args.people)) };
+    let place = Place { people: args.people, dir: dir.join(format!("web-{}-{BATCH}", args.people)) };
     match &args.part {
         Some(part) => {
             for (name, number) in place.part(part)? {
@@ -373,20 +374,22 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
     }
     writeln!(
         out,
-        "| replay, one core, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this | lean by hand / this |"
+        "| replay, one core, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | lean by hand / this |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     let spreads: BTreeMap<&str, Spread> =
         times.into_iter().map(|(part, times)| (part, Spread::of(times))).collect();
-    let (by_hand, lean) = (spreads["by-hand"].median, spreads["by-hand-lean"].median);
+    let (by_hand, lean) = (&spreads["by-hand"], &spreads["by-hand-lean"]);
     for (part, name) in REPLAYS {
         let Spread { least, median, most } = spreads[part];
         writeln!(
             out,
-            "| {name} | {least:.2} | {median:.2} | {most:.2} | {:.0} | {:.2} | {:.2} |",
+            "| {name} | {least:.2} | {median:.2} | {most:.2} | {:.0} | {:.2} ({:.2}) | {:.2} ({:.2}) |",
             median / operations * 1e9,
-            by_hand / median,
-            lean / median
+            by_hand.median / median,
+            by_hand.least / least,
+            lean.median / median,
+            lean.least / least
         )?;
     }
 

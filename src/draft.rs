@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::chain::{commit, write_item};
 use crate::codec;
-use crate::dictionary::{Dictionaries, Dictionary};
+use crate::dictionary::{Dictionaries, Dictionary, Seen};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::entropy::Entropy;
 use crate::id::LedgerId;
@@ -40,7 +40,17 @@ pub(crate) struct Draft<'a> {
     /// Classes of the ids that this draft defines.
     classes: Vec<IdClass>,
     /// Operations of this draft by id, to find doubles inside a batch.
-    named: BTreeMap<OperationId, (Seq, Body, Vec<u8>)>,
+    named: Vec<Named>,
+    /// Where in `named` an id may stand.
+    named_ids: Seen,
+}
+
+/// An operation of a draft that has an id.
+pub(crate) struct Named {
+    id: OperationId,
+    pub(crate) seq: Seq,
+    pub(crate) body: Body,
+    pub(crate) item: Vec<u8>,
 }
 
 /// What became of one operation in a draft.
@@ -102,7 +112,8 @@ impl<'a> Draft<'a> {
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
             classes: Vec::new(),
-            named: BTreeMap::new(),
+            named: Vec::new(),
+            named_ids: Seen::default(),
         }
     }
 
@@ -111,8 +122,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The operation of this draft that has this id.
-    pub(crate) fn named(&self, id: OperationId) -> Option<&(Seq, Body, Vec<u8>)> {
-        self.named.get(&id)
+    pub(crate) fn named(&self, id: OperationId) -> Option<&Named> {
+        self.named_ids.candidates(id).map(|place| &self.named[place as usize]).find(|named| named.id == id)
     }
 
     /// The number the next record will have.
@@ -193,7 +204,9 @@ impl<'a> Draft<'a> {
         }
         self.push(&body);
         if let Some(id) = operation.id {
-            self.named.insert(id, (seq, body.clone(), values));
+            let place = u32::try_from(self.named.len()).expect("MAX_BATCH_OPERATIONS bounds a draft");
+            self.named_ids.insert(id, place);
+            self.named.push(Named { id, seq, body: body.clone(), item: values });
         }
         Drafted::Record(seq, body)
     }

@@ -10,7 +10,7 @@ use crate::book::Book;
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
 use crate::directory::HEAD;
-use crate::draft::{Draft, Drafted, Finished, fresh_id, says_the_same};
+use crate::draft::{Draft, Drafted, Finished, Named, fresh_id, says_the_same};
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
@@ -433,7 +433,7 @@ fn before(
     let judge = |seq: Seq, same: bool| {
         Some(if same { Appended::Duplicate { seq } } else { Appended::Conflict { seq } })
     };
-    if let Some((seq, body, item)) = draft.named(id) {
+    if let Some(Named { seq, body, item, .. }) = draft.named(id) {
         let same = says_the_same(operation, body, Some(item), draft.dictionaries());
         return Ok(judge(*seq, same));
     }

@@ -278,7 +278,7 @@ fn every_flip_in_every_file_is_noticed_or_proven_harmless() {
     let digest = opening(&whole).unwrap().state().digest();
     for file in segments(&whole) {
         let bytes = read(&whole, &file);
-        for bit in (0..bytes.len() * 8).step_by(11) {
+        for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let disk = whole.clone();
@@ -286,9 +286,9 @@ fn every_flip_in_every_file_is_noticed_or_proven_harmless() {
             assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })), "{file} bit {bit}");
         }
     }
-    // HEAD has two slots: one flip loses at most one witness, and the log itself is untouched.
+    // HEAD has two slots, with nothing between them: one flip loses at most one witness, and the log itself is untouched.
     let head = read(&whole, "HEAD");
-    for bit in (0..head.len() * 8).step_by(5) {
+    for bit in (0..88 * 8).chain(4_096 * 8..head.len() * 8) {
         let mut damaged = head.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         let disk = whole.clone();

@@ -53,11 +53,6 @@ impl Replay {
         &self.state
     }
 
-    /// Takes chain and state apart.
-    pub fn into_parts(self) -> (Chain, State) {
-        (self.chain, self.state)
-    }
-
     /// Accepts the frame that begins `bytes`, folds its records, shows each to `each`; gives the frame's length.
     ///
     /// With `commitments` also every payload item is checked against its commitment.

@@ -148,3 +148,65 @@ fn a_cut_whose_record_was_lost_is_recorded_at_the_next_opening() {
     drop(ledger);
     assert!(LedgerOptions::new().open_in(disk).unwrap().recovery().is_clean());
 }
+
+#[test]
+fn classes_hold_across_policy_changes_and_new_devices_b4() {
+    let disk = std::sync::Arc::new(Memory::new());
+    let mut ledger = LedgerOptions::new()
+        .segment_bytes(1024)
+        .create_in(disk.clone(), Tenant::default(), Policy::default())
+        .unwrap();
+    let phone = ledger.new_device(at(1)).unwrap();
+    let tablet = ledger.new_device(at(1)).unwrap();
+    assert_ne!(phone, tablet);
+    ledger
+        .set_policy(&Policy {
+            blocked_ids: ["bob".to_owned()].into(),
+            uuid_ids: UuidIds::User,
+            ..Policy::preset(Preset::OneUser)
+        })
+        .unwrap();
+    ledger.device(phone.clone()).identify(at(2), id("ann"), Changes::default()).unwrap();
+    ledger.append(Operation::alias(at(3), id("ann"), Source::new("bob"))).unwrap();
+    ledger.set_policy(&Policy::default()).unwrap();
+    ledger.device(tablet).reset(at(4), true).unwrap();
+    ledger.append(Operation::identify(at(5), id("x"), Some(Source::new("bob")))).unwrap();
+    let mut again = ledger.device(phone);
+    again.reset(at(6), false).unwrap();
+    again.alias(at(7), Some(Source::new("ann"))).unwrap();
+    let report =
+        Audit::run_in(std::sync::Arc::new(Memory::clone(&disk)), Some(ledger.checkpoint()), &mut |_| {})
+            .unwrap();
+    assert!(report.is_ok(), "{:?}", report.faults);
+    let (content, digest) = (ledger.content_digest().unwrap(), ledger.state().digest());
+    drop(ledger);
+    let ledger = LedgerOptions::new().open_in(disk).unwrap();
+    assert_eq!((ledger.content_digest().unwrap(), ledger.state().digest()), (content, digest));
+    assert!(ledger.recovery().is_clean());
+}
+
+#[test]
+fn the_largest_policy_fits_a_record() {
+    let big: std::collections::BTreeSet<String> =
+        (0..64).map(|i| format!("{}{}", "\u{1F434}".repeat(397), i)).collect();
+    let p = Policy {
+        blocked_ids: big.clone(),
+        blocked_prefixes: big.clone(),
+        anonymous_prefixes: big,
+        ..Policy::default()
+    };
+    let mut ledger = Ledger::in_memory(Tenant::default(), p.clone()).unwrap();
+    ledger.set_policy(&p).unwrap();
+}
+
+#[test]
+fn an_empty_batch_and_one_of_duplicates_write_nothing() {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    assert!(ledger.append_batch(&[]).unwrap().is_empty());
+    let o = Operation::capture(at(1), id("a"), OperationId(uuid::Uuid::nil()));
+    ledger.append(o.clone()).unwrap();
+    let c = ledger.checkpoint();
+    let r = ledger.append_batch(&[o.clone(), o.clone()]).unwrap();
+    assert!(r.iter().all(|a| matches!(a, Appended::Duplicate { .. })));
+    assert_eq!(ledger.checkpoint(), c);
+}

@@ -8,25 +8,10 @@ mod agree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agree::agree;
+use agree::{DEVICES, EVENTS, IDS, KEYS, agree};
 use identity_ledger::testing::reference::Reference;
 use identity_ledger::*;
 use proptest::prelude::*;
-
-// Few ids, so that they meet again; one of them unmergeable, one a UUIDv7 (anonymous for D9), one old posthog-js form.
-const IDS: [&str; 8] = [
-    "ann",
-    "bob",
-    "cat",
-    "visitor-1",
-    "anonymous",
-    "01a208fa-c605-7008-8d6e-36525068c2e7",
-    "$device:x",
-    "d1",
-];
-const DEVICES: [&str; 2] = ["d1", "d2"];
-const KEYS: [&str; 3] = ["a", "b", "c"];
-const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "order placed"];
 
 fn id() -> impl Strategy<Value = DistinctId> {
     prop::sample::select(&IDS[..]).prop_map(|id| DistinctId::new(id).unwrap())

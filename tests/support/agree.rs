@@ -5,6 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use identity_ledger::testing::reference::{Reference, ReferenceOutcome};
 use identity_ledger::{Appended, Ledger, PersonId, Profile, Value};
 
+// The alphabet of made-up histories: few of each, so that they meet again. "anonymous" is unmergeable (B2); the UUIDv7 and
+// "$device:x" are anonymous ids (D9); "d1" is a device's id too (F1).
+pub(crate) const IDS: [&str; 8] = [
+    "ann",
+    "bob",
+    "cat",
+    "visitor-1",
+    "anonymous",
+    "01a208fa-c605-7008-8d6e-36525068c2e7",
+    "$device:x",
+    "d1",
+];
+pub(crate) const DEVICES: [&str; 2] = ["d1", "d2"];
+pub(crate) const KEYS: [&str; 3] = ["a", "b", "c"];
+pub(crate) const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "order placed"];
+
 /// Compares everything the reference knows with what the engine says.
 pub(crate) fn agree(
     ledger: &Ledger,

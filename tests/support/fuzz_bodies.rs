@@ -14,6 +14,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use agree::{DEVICES, EVENTS, IDS, KEYS};
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
 use identity_ledger::testing::reference::Reference;
 use identity_ledger::testing::workload::to_ops_line;
@@ -233,21 +234,6 @@ fn replace(disk: &Memory, bytes: &[u8]) {
 }
 
 // -- fold ----------------------------------------------------------------------------------------------------------
-
-// Few of each, so that they meet again. "anonymous" is unmergeable, the UUIDv7 and "$device:x" are anonymous ids.
-const IDS: [&str; 8] = [
-    "ann",
-    "bob",
-    "cat",
-    "visitor-1",
-    "anonymous",
-    "01a208fa-c605-7008-8d6e-36525068c2e7",
-    "$device:x",
-    "d1",
-];
-const DEVICES: [&str; 2] = ["d1", "d2"];
-const KEYS: [&str; 3] = ["a", "b", "c"];
-const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "order placed"];
 
 /// Any bytes are a policy and a history: the engine and the reference model agree, and the log folds to the same again.
 pub(crate) fn fold(bytes: &[u8]) {

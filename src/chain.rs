@@ -5,7 +5,7 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
-use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
+use crate::record::{Change, Commitment, Flags, Other, Verb};
 use crate::row::{Kind, Read, Record, Row, Rows, read};
 use crate::time::Timestamp;
 
@@ -196,7 +196,7 @@ impl Chain {
                 .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
             at += read.taken;
             check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
-            if row.has_commitment() {
+            if read.has_commitment {
                 items.next(seq.into(), row)?;
             }
         }
@@ -218,7 +218,7 @@ impl Chain {
 
     /// Checks the commitments of a frame's records.
     pub(crate) fn check_items(&self, rows: &Rows, frame: &Frame<'_>) -> Result<(), ChainError> {
-        for row in rows.rows.iter().filter(|row| row.has_commitment()) {
+        for row in rows.rows.iter().filter(|row| row.has_item()) {
             let record = Record::new(row, rows, frame.body, frame.payload);
             check_item(self.ledger, record)?;
         }
@@ -266,18 +266,18 @@ impl Items<'_> {
         let short = || ChainError::Malformed { seq, what: "the payload ends before this record's item" };
         let len = self.payload.get(self.at..).and_then(|rest| rest.first_chunk()).ok_or_else(short)?;
         let len = u32::from_le_bytes(*len);
-        let at = self.at + 4;
+        let at = self.at;
         if len == ABSENT {
-            self.at = at;
+            self.at = at + 4;
             row.set_erased();
             return Ok(());
         }
-        let end = at as u64 + SALT_BYTES as u64 + u64::from(len);
+        let end = at as u64 + 4 + SALT_BYTES as u64 + u64::from(len);
         if end > self.payload.len() as u64 {
             return Err(short());
         }
         self.at = end as usize; // at most the payload's length
-        row.set_item(u32::try_from(at).expect("a frame is at most 16 MiB"), len);
+        row.set_item(u32::try_from(at).expect("a frame is at most 16 MiB"));
         Ok(())
     }
 }
@@ -310,7 +310,7 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
     }
     match row.kind {
         Kind::DefineId => {
-            if row.class.0 > 3 {
+            if row.class().0 > 3 {
                 return Err(Wrong::Malformed("an unknown class of id"));
             }
             defined.ids += 1; // MAX_RECORDS bounds it
@@ -321,13 +321,10 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
         }
         Kind::DefineKey => defined.keys += 1,
         Kind::DefineName => defined.names += 1,
-        _ => {
-            if let Some(Body::Genesis(policy) | Body::SetPolicy(policy)) = read.body.as_deref()
-                && policy.policy().is_none()
-            {
-                return Err(Wrong::Malformed("a policy is out of its bounds or not canonical"));
-            }
+        _ if read.is_bad_policy => {
+            return Err(Wrong::Malformed("a policy is out of its bounds or not canonical"));
         }
+        _ => {}
     }
     Ok(())
 }
@@ -355,7 +352,7 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     if let Some(device) = row.fresh_device() {
         check_number("device", device.0, defined.devices)?;
     }
-    if Timestamp::from_micros(row.time).is_err() {
+    if Timestamp::from_micros(read.time).is_err() {
         return malformed("a time outside the years 0001 to 9999");
     }
     let flags = row.flags;
@@ -373,7 +370,7 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
         return malformed("processing both off and invalid");
     }
     if read.has_detail {
-        check_detail(row, row.changes_in(changes), defined)
+        check_detail(row, read, row.changes_in(changes), defined)
     } else if flags.has(Flags::DERIVED_ID) {
         malformed("a derived id without its item")
     } else {
@@ -381,7 +378,7 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     }
 }
 
-fn check_detail(row: &Row, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
+fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
     let malformed = |what| Err(Wrong::Malformed(what));
     if row.kind == Kind::Reset && !changes.is_empty() {
         return malformed("a reset with property changes");
@@ -400,7 +397,7 @@ fn check_detail(row: &Row, changes: &[Change], defined: Defined) -> Result<(), W
     if changes.is_empty() && !item {
         return malformed("an empty detail");
     }
-    if item != row.has_commitment() {
+    if item != read.has_commitment {
         return malformed("a payload item without anything in it, or none where one is due");
     }
     Ok(())

@@ -13,8 +13,9 @@ use crate::replay::{Replay, Step};
 use crate::row::{Record, Rows};
 use crate::storage::Storage;
 
-/// Read from the disk at a time: little enough to stay in a processor's cache between reading and hashing.
-const READ_BYTES: usize = 256 * 1_024;
+/// Read from the disk at a time, or one frame if that is more: little enough to stay in a processor's cache between reading
+/// and hashing.
+const READ_BYTES: usize = 64 * 1_024;
 /// How much log lies between two places from which one record can be found again.
 const MARK_BYTES: u64 = 64 * 1_024;
 
@@ -402,10 +403,12 @@ impl<'a> SegmentReader<'a> {
         if self.filled - self.at < need {
             self.buffer.copy_within(self.at..self.filled, 0);
             (self.at, self.filled) = (0, self.filled - self.at);
-            if self.buffer.len() < need.max(READ_BYTES) {
-                self.buffer.resize(need.max(READ_BYTES), 0);
+            // Of a large frame no more than itself: what is behind it would have to be moved to the buffer's front.
+            let end = need.max(READ_BYTES);
+            if self.buffer.len() < end {
+                self.buffer.resize(end, 0);
             }
-            let rest = &mut self.buffer[self.filled..];
+            let rest = &mut self.buffer[self.filled..end];
             self.filled += self.storage.read_at(self.name, self.offset + self.filled as u64, rest)?;
         }
         Ok(&self.buffer[self.at..self.filled])

@@ -7,7 +7,7 @@ use crate::row::{Kind, Record, Row};
 use crate::state::device::{Device, Said};
 use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{DeviceEffect, Link, Outcome, Refusal};
-use crate::state::profile::{Profile, Written};
+use crate::state::profile::{Profile, Written, change, overlay};
 use crate::state::{Person, State};
 
 /// Who asks to link two ids; each rule of section D looks at it.
@@ -21,11 +21,12 @@ enum Asker {
 
 /// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
 /// what was read is still near when it is used.
-pub(crate) const FORESEEN: usize = 64;
+pub(crate) const FORESEEN: usize = 128;
 
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
+    record: Record<'a>,
     row: &'a Row,
     changes: &'a [Change],
 }
@@ -58,19 +59,25 @@ impl State {
     ///
     /// # Panics
     /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
+    #[inline] // with the walk's loop around it, most records are a few instructions, and their waits for memory overlap
     pub fn apply(&mut self, record: Record<'_>) -> Option<Outcome> {
         let row = record.row;
         assert!(row.seq == self.records, "records are folded in the order of the chain");
         self.records += 1;
+        let counted = row.kind == Kind::Capture && self.count(row);
+        if counted && !row.flags.has_notices() {
+            return Some(Outcome::default()); // most records
+        }
+        self.fold(record, counted)
+    }
+
+    fn fold(&mut self, record: Record<'_>, counted: bool) -> Option<Outcome> {
+        let row = record.row;
         if !row.is_operation() {
             self.define(record);
             return None;
         }
-        let asked = Asked { row, changes: if row.has_changes() { record.changes() } else { &[] } };
-        let counted = row.kind == Kind::Capture && self.count(asked);
-        if counted && !row.flags.has_notices() {
-            return Some(Outcome::default());
-        }
+        let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
         if let Some(device) = row.device() {
             let said = Said::of(row);
             for device in said.devices() {
@@ -84,7 +91,7 @@ impl State {
     fn define(&mut self, record: Record<'_>) {
         let row = record.row;
         match row.kind {
-            Kind::DefineId => self.links.define(row.seq, row.class),
+            Kind::DefineId => self.links.define(row.seq, row.class()),
             Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
             _ => {
@@ -117,39 +124,37 @@ impl State {
 
     /// Reads ahead what folding these records will read. Each record's memory is somewhere else, and waiting for one after
     /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
+    ///
+    /// Without branches that depend on the records, which a processor would guess wrong every few records.
     pub(crate) fn foresee(&self, rows: &[Row]) {
-        let mut slots = [NONE; 2 * FORESEEN];
-        for (row, slots) in rows.iter().zip(slots.chunks_exact_mut(2)) {
-            slots[0] = self.links.foresee(row.id);
-            if let Other::Id(id) = row.other() {
-                slots[1] = self.links.foresee(id);
-            }
-        }
         let mut seen = 0;
-        for (row, slots) in rows.iter().zip(slots.chunks_exact(2)) {
-            if row.kind == Kind::Capture && !row.has_changes() {
-                continue; // most records: their leaf was all
-            }
-            if let Other::Id(id) = row.other() {
-                seen ^= self.links.foresee_branch(row.id) ^ self.links.foresee_branch(id);
-            }
-            for slot in slots {
-                let person = self.links.foresee_slot(*slot);
-                seen ^= self.persons.get(person as usize).map_or(0, |person| person.profile.foresee());
-            }
+        let mut touching = [IdNo(0); 2 * FORESEEN];
+        let mut count = 0;
+        for row in rows.iter().take(FORESEEN) {
+            let other = row.other_end();
+            seen ^= self.links.foresee(row.id) ^ self.links.foresee(other);
+            (touching[count], touching[count + 1]) = (row.id, other);
+            // Of most records, captures without changes, the leaf was all.
+            count += 2 * usize::from(row.is_operation() && (row.kind != Kind::Capture || row.has_changes()));
         }
-        std::hint::black_box((slots, seen));
+        for id in &touching[..count] {
+            let person = self.links.foresee_slot(self.links.foresee(*id));
+            let person = self.persons.get(person as usize);
+            seen ^= self.links.foresee_branch(*id);
+            seen ^= person.map_or(0, |person| self.profiles.foresee(person.profile));
+        }
+        std::hint::black_box(seen);
     }
 
     /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.
-    fn count(&mut self, asked: Asked<'_>) -> bool {
-        let leaf = self.links.leaf_mut(asked.row.id);
+    #[inline]
+    fn count(&mut self, row: &Row) -> bool {
+        let processing = !row.flags.has(Flags::PROCESSING_OFF);
+        let leaf = self.links.leaf_mut(row.id);
         leaf.events += 1;
-        if !asked.processing() {
-            return true; // C1
-        }
-        leaf.identified_events += 1;
-        leaf.has_person() && (asked.changes.is_empty() || asked.row.flags.is_special_event())
+        leaf.identified_events += u32::from(processing);
+        // C1
+        !processing || leaf.has_person() && (!row.has_changes() || row.flags.is_special_event())
     }
 
     /// C1, E3, but for counting it. A quiet event's changes apply if it is what founds the person.
@@ -189,7 +194,8 @@ impl State {
         if asked.changes.is_empty() {
             return Written::default(); // most records: no look at the person's memory
         }
-        self.persons[person.index()].profile.change(asked.changes, asked.row.seq)
+        let profile = &mut self.persons[person.index()].profile;
+        self.profiles.change(profile, asked.changes, asked.row.seq)
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
@@ -199,8 +205,7 @@ impl State {
         let user = self.class(id).user;
         self.persons.push(Person {
             founding: id,
-            founded: asked.row.seq,
-            created_at: asked.row.time,
+            created_at: asked.record.time(),
             identified_by: NONE,
             users: u32::from(user),
             first_user: if user { id.0 } else { NONE },
@@ -285,10 +290,10 @@ impl State {
         let known = |id: IdNo| id.index() < self.links.ids().len();
         let person = |id: IdNo| if known(id) { self.person(id) } else { None };
         let profile = |person: Option<PersonNo>| {
-            person.map_or(Profile::default(), |person| self.persons[person.index()].profile.clone())
+            person.map_or(&[][..], |person| self.profiles.entries(self.persons[person.index()].profile))
         };
         let to = person(head.id);
-        let mut after = profile(to);
+        let mut after = Vec::new();
         if let Other::Id(source) = body.other()
             && known(source)
             && source != head.id
@@ -302,12 +307,14 @@ impl State {
                 .flatten();
             match refusal {
                 Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
-                None if mergeable && from != to => after.overlay_on(profile(from)),
-                _ => {}
+                None if mergeable && from != to => overlay(profile(to), profile(from), &mut after),
+                _ => after.extend_from_slice(profile(to)),
             }
+        } else {
+            after.extend_from_slice(profile(to));
         }
-        after.change(body.changes(), 0);
-        after.entries().len()
+        change(&mut after, body.changes(), 0);
+        after.len()
     }
 
     /// The first of D3 strict and D6, D8, D9 that hits.
@@ -408,9 +415,9 @@ impl State {
         self.links.merge(asked.row.id, source, survivor, asked.row.seq);
         outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
 
-        let mut profile = std::mem::take(&mut self.persons[to.index()].profile);
-        profile.overlay_on(std::mem::take(&mut self.persons[from.index()].profile));
-        let (target, source) = (self.persons[to.index()].clone(), self.persons[from.index()].clone());
+        let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
+        self.persons[absorbed.index()].profile = Profile::default();
+        let profile = self.profiles.merge(target.profile, source.profile);
         let person = &mut self.persons[survivor.index()];
         person.profile = profile;
         person.created_at = target.created_at.min(source.created_at);

@@ -32,13 +32,14 @@ impl State {
         out.u64(self.persons.len() as u64);
         for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
             let (parent, since, carries) = self.links.slot(number);
-            [person.founding.0, person.founded, person.identified_by, person.users, person.first_user]
+            [person.founding.0, self.founded(person), person.identified_by, person.users, person.first_user]
                 .into_iter()
                 .chain([parent, since, carries])
                 .for_each(|field| out.u32(field));
             out.u64(person.created_at as u64);
-            out.u64(person.profile.entries().len() as u64);
-            for property in person.profile.entries() {
+            let entries = self.profiles.entries(person.profile);
+            out.u64(entries.len() as u64);
+            for property in entries {
                 out.u32(property.key.0);
                 out.u32(property.seq);
                 out.u32(property.place.into());

@@ -1,5 +1,9 @@
 //! Profiles: for each property key the record that won it. Values are looked up only when somebody reads (E5, E6).
+//!
+//! All profiles lie in one piece of memory: most are a few entries long, and an allocation for each would cost more than
+//! what it holds.
 
+use crate::limits::MAX_RECORDS;
 use crate::record::{Change, KeyNo, Verb};
 
 /// Where a property's value stands: the record that won the key, and the value's place among that record's values.
@@ -20,10 +24,6 @@ impl Property {
     }
 }
 
-/// A person's properties, ascending by key number.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Profile(Vec<Property>);
-
 /// How many keys an operation wrote and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Written {
@@ -33,74 +33,160 @@ pub struct Written {
     pub removed: u16,
 }
 
+/// A person's place among the [`Profiles`]: where its entries begin, and how many there are, in one word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Profile(u64);
+
+/// Bits for a profile's length: it has at most one entry for each key, and each key took a record.
+const LEN_BITS: u32 = 30;
+const _: () = assert!(MAX_RECORDS < 1 << LEN_BITS);
+
 impl Profile {
-    pub(super) fn entries(&self) -> &[Property] {
-        &self.0
+    fn new(at: usize, len: usize) -> Profile {
+        assert!(at < 1 << (u64::BITS - LEN_BITS), "two hundred gigabytes of profiles");
+        Profile((at as u64) << LEN_BITS | len as u64)
     }
 
-    /// See [`super::State::foresee`].
-    pub(super) fn foresee(&self) -> u32 {
-        self.0.first().map_or(0, |property| property.seq)
+    fn at(self) -> usize {
+        (self.0 >> LEN_BITS) as usize
     }
 
-    pub(super) fn memory(&self) -> usize {
-        self.0.capacity() * size_of::<Property>()
-    }
-
-    /// E1: set_once where absent and not also set; set; then unset of what was there before.
-    ///
-    /// `changes` is ascending by key, then verb, so the changes of one key stand together: set, set_once, unset.
-    pub(super) fn change(&mut self, changes: &[Change], seq: u32) -> Written {
-        let mut written = Written::default();
-        let mut place = 0;
-        for group in changes.chunk_by(|a, b| a.key == b.key) {
-            let mut winner = None;
-            let mut unset = false;
-            for change in group {
-                match change.verb {
-                    Verb::SET => winner = Some((Verb::SET, place)),
-                    Verb::SET_ONCE => winner = winner.or(Some((Verb::SET_ONCE, place))),
-                    Verb::UNSET => unset = true,
-                    _ => {}
-                }
-                place += u16::from(change.verb.has_value());
-            }
-            let key = group[0].key;
-            match self.0.binary_search_by_key(&key, |property| property.key) {
-                Ok(at) if unset => {
-                    self.0.remove(at);
-                    written.removed += 1;
-                }
-                Ok(at) => {
-                    if let Some((Verb::SET, place)) = winner {
-                        self.0[at] = Property { key, seq, place };
-                        written.set += 1;
-                    }
-                }
-                Err(at) => {
-                    if let Some((_, place)) = winner {
-                        self.0.insert(at, Property { key, seq, place });
-                        written.set += 1;
-                    }
-                }
-            }
-        }
-        written
-    }
-
-    /// E2: this profile is P(T)'s; keys it lacks come from P(S)'s.
-    pub(super) fn overlay_on(&mut self, source: Profile) {
-        if self.0.is_empty() {
-            self.0 = source.0;
-        } else if !source.0.is_empty() {
-            self.0 = merged(&self.0, &source.0);
-        }
+    fn len(self) -> usize {
+        (self.0 & ((1 << LEN_BITS) - 1)) as usize
     }
 }
 
-/// Both lists as one, ascending; of equal keys `winner`'s stays.
-fn merged(winner: &[Property], other: &[Property]) -> Vec<Property> {
-    let mut out = Vec::with_capacity(winner.len() + other.len());
+/// The entries of all persons, each person's ascending by key number.
+///
+/// A profile of `n` entries lies in a block of the next power of two; blocks that came free are used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Profiles {
+    entries: Vec<Property>,
+    /// Free blocks of 1, 2, 4, ... entries: where each begins.
+    free: Vec<Vec<usize>>,
+    /// Where a profile is made before it gets its place.
+    draft: Vec<Property>,
+}
+
+impl Profiles {
+    pub(super) fn entries(&self, profile: Profile) -> &[Property] {
+        &self.entries[profile.at()..][..profile.len()]
+    }
+
+    /// See [`super::State::foresee`].
+    pub(super) fn foresee(&self, profile: Profile) -> u32 {
+        self.entries.get(profile.at()).map_or(0, |property| property.seq)
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let free: usize = self.free.iter().map(|blocks| blocks.capacity() * size_of::<usize>()).sum();
+        (self.entries.capacity() + self.draft.capacity()) * size_of::<Property>() + free
+    }
+
+    /// Applies an operation's changes to a profile; see [`change`].
+    pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Written {
+        let mut draft = std::mem::take(&mut self.draft);
+        draft.extend_from_slice(self.entries(*profile));
+        let written = change(&mut draft, changes, seq);
+        *profile = self.replace(*profile, &draft);
+        self.keep(draft);
+        written
+    }
+
+    /// E2: `target`'s entries, and `source`'s for the keys it lacks, as one profile; the two are used up.
+    pub(super) fn merge(&mut self, target: Profile, source: Profile) -> Profile {
+        if target.len() == 0 || source.len() == 0 {
+            return if source.len() == 0 { target } else { source };
+        }
+        let mut draft = std::mem::take(&mut self.draft);
+        overlay(self.entries(target), self.entries(source), &mut draft);
+        let merged = self.replace(target, &draft);
+        self.replace(source, &[]);
+        self.keep(draft);
+        merged
+    }
+
+    /// Gives a profile other entries: in its own block if they would get one of that size anyway.
+    fn replace(&mut self, profile: Profile, entries: &[Property]) -> Profile {
+        let (before, after) = (block(profile.len()), block(entries.len()));
+        let mut at = profile.at();
+        if before != after {
+            if let Some(size) = before {
+                self.free[size].push(at);
+            }
+            at = after.map_or(0, |size| self.take(size));
+        }
+        self.entries[at..][..entries.len()].copy_from_slice(entries);
+        Profile::new(at, entries.len())
+    }
+
+    /// A block of 2^size entries.
+    fn take(&mut self, size: usize) -> usize {
+        if self.free.len() <= size {
+            self.free.resize(size + 1, Vec::new());
+        }
+        self.free[size].pop().unwrap_or_else(|| {
+            let at = self.entries.len();
+            self.entries.resize(at + (1 << size), Property { key: KeyNo(0), seq: 0, place: 0 });
+            at
+        })
+    }
+
+    /// Keeps the room of a draft for the next.
+    fn keep(&mut self, mut draft: Vec<Property>) {
+        draft.clear();
+        self.draft = draft;
+    }
+}
+
+/// The block that so many entries lie in, as a power of two; none for none.
+fn block(len: usize) -> Option<usize> {
+    (len > 0).then(|| len.next_power_of_two().trailing_zeros() as usize)
+}
+
+/// E1: set_once where absent and not also set; set; then unset of what was there before.
+///
+/// `changes` is ascending by key, then verb, so the changes of one key stand together: set, set_once, unset.
+pub(super) fn change(entries: &mut Vec<Property>, changes: &[Change], seq: u32) -> Written {
+    let mut written = Written::default();
+    let mut place = 0;
+    for group in changes.chunk_by(|a, b| a.key == b.key) {
+        let mut winner = None;
+        let mut unset = false;
+        for change in group {
+            match change.verb {
+                Verb::SET => winner = Some((Verb::SET, place)),
+                Verb::SET_ONCE => winner = winner.or(Some((Verb::SET_ONCE, place))),
+                Verb::UNSET => unset = true,
+                _ => {}
+            }
+            place += u16::from(change.verb.has_value());
+        }
+        let key = group[0].key;
+        match entries.binary_search_by_key(&key, |property| property.key) {
+            Ok(at) if unset => {
+                entries.remove(at);
+                written.removed += 1;
+            }
+            Ok(at) => {
+                if let Some((Verb::SET, place)) = winner {
+                    entries[at] = Property { key, seq, place };
+                    written.set += 1;
+                }
+            }
+            Err(at) => {
+                if let Some((_, place)) = winner {
+                    entries.insert(at, Property { key, seq, place });
+                    written.set += 1;
+                }
+            }
+        }
+    }
+    written
+}
+
+/// Both lists as one, ascending, appended to `out`; of equal keys `winner`'s stays.
+pub(super) fn overlay(winner: &[Property], other: &[Property], out: &mut Vec<Property>) {
     let (mut a, mut b) = (winner.iter().peekable(), other.iter().peekable());
     while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
         if x.key <= y.key {
@@ -114,7 +200,6 @@ fn merged(winner: &[Property], other: &[Property]) -> Vec<Property> {
     }
     out.extend(a);
     out.extend(b);
-    out
 }
 
 #[cfg(test)]
@@ -125,8 +210,8 @@ mod tests {
         list.iter().map(|(key, verb)| Change { key: KeyNo(*key), verb: *verb }).collect()
     }
 
-    fn keys(profile: &Profile) -> Vec<(u32, u32, u16)> {
-        profile.entries().iter().map(|p| (p.key.0, p.seq, p.place)).collect()
+    fn keys(entries: &[Property]) -> Vec<(u32, u32, u16)> {
+        entries.iter().map(|p| (p.key.0, p.seq, p.place)).collect()
     }
 
     #[test]
@@ -145,31 +230,58 @@ mod tests {
         ];
         for (verbs, absent, present) in rows {
             let list: Vec<(u32, Verb)> = verbs.iter().map(|verb| (0, *verb)).collect();
-            let mut profile = Profile::default();
-            profile.change(&changes(&list), 2);
-            assert_eq!(keys(&profile), absent, "{verbs:?} after nothing");
-            let mut profile = Profile::default();
-            profile.change(&changes(&[(0, V::SET)]), 1);
-            profile.change(&changes(&list), 2);
-            assert_eq!(keys(&profile), present, "{verbs:?} after something");
+            let mut entries = Vec::new();
+            change(&mut entries, &changes(&list), 2);
+            assert_eq!(keys(&entries), absent, "{verbs:?} after nothing");
+            let mut entries = Vec::new();
+            change(&mut entries, &changes(&[(0, V::SET)]), 1);
+            change(&mut entries, &changes(&list), 2);
+            assert_eq!(keys(&entries), present, "{verbs:?} after something");
         }
     }
 
     #[test]
     fn places_count_the_values_before() {
-        let mut profile = Profile::default();
+        let mut entries = Vec::new();
         let list = [(0, Verb::SET), (0, Verb::SET_ONCE), (1, Verb::UNSET), (2, Verb::KEPT), (3, Verb::SET)];
-        profile.change(&changes(&list), 5);
-        assert_eq!(keys(&profile), [(0, 5, 0), (3, 5, 3)]);
+        change(&mut entries, &changes(&list), 5);
+        assert_eq!(keys(&entries), [(0, 5, 0), (3, 5, 3)]);
     }
 
     #[test]
     fn the_target_wins_a_merge_e2() {
-        let mut target = Profile::default();
-        target.change(&changes(&[(1, Verb::SET), (3, Verb::SET)]), 1);
-        let mut source = Profile::default();
-        source.change(&changes(&[(0, Verb::SET), (1, Verb::SET), (4, Verb::SET)]), 2);
-        target.overlay_on(source);
-        assert_eq!(keys(&target), [(0, 2, 0), (1, 1, 0), (3, 1, 1), (4, 2, 2)]);
+        let mut profiles = Profiles::default();
+        let (mut target, mut source) = (Profile::default(), Profile::default());
+        profiles.change(&mut target, &changes(&[(1, Verb::SET), (3, Verb::SET)]), 1);
+        profiles.change(&mut source, &changes(&[(0, Verb::SET), (1, Verb::SET), (4, Verb::SET)]), 2);
+        let merged = profiles.merge(target, source);
+        assert_eq!(keys(profiles.entries(merged)), [(0, 2, 0), (1, 1, 0), (3, 1, 1), (4, 2, 2)]);
+    }
+
+    #[test]
+    fn profiles_that_grow_shrink_and_merge_never_lie_in_each_others_place() {
+        let mut profiles = Profiles::default();
+        let mut here = [Profile::default(); 7];
+        let mut expected: [Vec<Property>; 7] = Default::default();
+        for step in 0..4_000_u32 {
+            let who = (step * 5 % 7) as usize;
+            let verb = if step / 300 % 3 == 2 { Verb::UNSET } else { Verb::SET };
+            let list: Vec<_> = (0..step % 4).map(|key| (key * 3 + step % 11, verb)).collect();
+            profiles.change(&mut here[who], &changes(&list), step);
+            change(&mut expected[who], &changes(&list), step);
+            if step % 50 == 49 {
+                let other = (who + 1) % 7;
+                here[who] = profiles.merge(here[who], std::mem::take(&mut here[other]));
+                let source = std::mem::take(&mut expected[other]);
+                let mut merged = Vec::new();
+                overlay(&expected[who], &source, &mut merged);
+                expected[who] = merged;
+            }
+            for (profile, expected) in here.iter().zip(&expected) {
+                assert_eq!(profiles.entries(*profile), expected, "step {step}");
+            }
+        }
+        // Seven profiles of at most 17 keys lie in blocks of 32; twice that leaves room for what is free.
+        assert!(profiles.entries.len() <= 2 * 7 * 32, "freed blocks are used again");
     }
 }

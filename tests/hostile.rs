@@ -100,6 +100,10 @@ impl Storage for Failing {
         self.check()?;
         self.inner.remove(file)
     }
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.rename(file, to)
+    }
     fn lock(&self) -> io::Result<Option<Lock>> {
         self.inner.lock()
     }

@@ -121,6 +121,13 @@ impl Storage for Files {
         fs::remove_file(self.root.join(file))
     }
 
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        open.remove(to);
+        open.remove(file);
+        fs::rename(self.root.join(file), self.root.join(to))
+    }
+
     fn lock(&self) -> io::Result<Option<Lock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.root.join(LOCK))?;
         match file.try_lock() {

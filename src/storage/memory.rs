@@ -110,6 +110,13 @@ impl Storage for Memory {
         self.files().remove(file).map(drop).ok_or_else(|| missing(file))
     }
 
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        let mut files = self.files();
+        let bytes = files.remove(file).ok_or_else(|| missing(file))?;
+        files.insert(to.to_owned(), bytes);
+        Ok(())
+    }
+
     fn lock(&self) -> io::Result<Option<Lock>> {
         let free = !self.locked.swap(true, Ordering::SeqCst);
         Ok(free.then(|| Lock::new(Held(Arc::clone(&self.locked)))))

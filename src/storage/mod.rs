@@ -30,8 +30,11 @@ pub trait Storage: Debug + Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Cuts a file; only recovery does that, after it has kept a copy.
     fn truncate(&self, file: &str, len: u64) -> io::Result<()>;
-    /// Removes a file; only recovery does that, after it has kept a copy.
+    /// Removes a file: only what is kept elsewhere too, such as a tail that recovery has copied, or a cache.
     fn remove(&self, file: &str) -> io::Result<()>;
+    /// Gives a file another name in its directory, in place of the file that may have that name already: at every moment, and
+    /// after a power cut, there is the one or the other, whole. Durable after [`Storage::sync_dir`].
+    fn rename(&self, file: &str, to: &str) -> io::Result<()>;
     /// Takes the writer's lock; `None` if another holds it.
     fn lock(&self) -> io::Result<Option<Lock>>;
     /// How messages name this place.

@@ -22,6 +22,7 @@ use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
 use crate::state::{Device, Said};
 use crate::storage::{Files, Storage};
+use crate::verdict::{Finding, Met, Verdict, judge};
 
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -142,10 +143,13 @@ impl Audit {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {
-                let (durable, sealed) = known_durable(&book, &witnesses, &fault).map_err(failed)?;
+                let (known, sealed) = known_durable(&book, &witnesses, &fault).map_err(failed)?;
+                let begun = fault.records > 0;
+                let all_there = fault.records >= known.records;
+                let verdict = judge(Finding { met: Met::from(&fault.kind), begun, all_there, sealed });
                 let Fault { file, offset, records, kind } = fault;
                 let seq = Seq(records);
-                if records >= durable && !sealed && !witnesses.slots.is_empty() {
+                if verdict == Verdict::Torn && !witnesses.slots.is_empty() {
                     tail = Some(AuditFault { file, offset: Some(offset), seq, what: kind.to_string() });
                 } else {
                     audit.fault(file, Some(offset), seq, kind.to_string());
@@ -154,7 +158,7 @@ impl Audit {
         }
         audit.confirm_doubles(&book);
         let Checkpoint { records, head } = book.checkpoint();
-        let durable = witnesses.durable().unwrap_or(0);
+        let durable = witnesses.durable().records;
         if durable > records && audit.faults.is_empty() {
             let what = format!(
                 "the log ends with {records} records, but {durable} were seen durable: it was rolled back"

@@ -46,6 +46,7 @@ mod storage;
 pub mod testing;
 mod time;
 mod value;
+mod verdict;
 mod writer;
 
 pub use crate::answer::*;
@@ -64,7 +65,7 @@ pub use crate::options::{CreateError, LedgerOptions};
 pub use crate::policy::*;
 pub use crate::reader::LedgerReader;
 pub use crate::record::*;
-pub use crate::recovery::{OpenError, Recovery, Torn};
+pub use crate::recovery::{OpenError, Recovery, Torn, Witness};
 pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::state::{

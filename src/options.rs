@@ -19,7 +19,8 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    OpenError, Recovery, Verdict, begin, cut_torn, fold_and_judge, inspect_torn, unrecorded_cut,
+    Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, unrecorded_cut,
+    write_anew,
 };
 use crate::replay::{Replay, Step};
 use crate::storage::{Files, Storage};
@@ -222,7 +223,7 @@ impl<'p> LedgerOptions<'p> {
         let (mut book, witnesses) = begin(&storage, true, self.expect)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
-        let verdict = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        let torn = fold_and_judge(&mut book, &witnesses, None, progress)?;
         let records = book.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
@@ -230,10 +231,13 @@ impl<'p> LedgerOptions<'p> {
             unproven_records: records - newest.map_or(records, |slot| slot.records),
             head_missing: newest.is_none(),
         };
-        recovery.torn = match verdict {
-            Verdict::Torn(fault) => Some(cut_torn(&mut book, &fault).map_err(failed)?),
-            Verdict::Whole => unrecorded_cut(&book).map_err(failed)?,
+        recovery.torn = match torn {
+            Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
+            None => unrecorded_cut(&book).map_err(failed)?,
         };
+        if !recovery.is_clean() {
+            write_anew(&book).map_err(failed)?;
+        }
         let entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
         let writer = Writer::new(entropy, self.durability, newest, lock);
         Ledger::settled(book, writer, recovery).map_err(failed)
@@ -251,7 +255,7 @@ impl<'p> LedgerOptions<'p> {
     /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
     ///
     /// # Errors
-    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`].
+    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`], unless the disk failed or the history is another.
     pub fn replay(
         self,
         dir: impl AsRef<Path>,
@@ -263,13 +267,18 @@ impl<'p> LedgerOptions<'p> {
         let (Book { log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
-        let upto = witnesses.durable();
-        let walk = Walk { commitments, upto, witnesses: &witnesses.checkpoints, progress };
+        let Known { records: expected, by } = witnesses.durable();
+        let walk = Walk {
+            commitments,
+            upto: (expected > 0).then_some(expected),
+            witnesses: &witnesses.checkpoints,
+            progress,
+        };
         log.walk(&mut replay, walk, each)
-            .map_err(|fault| OpenError::Untrusted { place: place.clone(), fault: Box::new(fault) })?;
-        let (found, expected) = (replay.chain().checkpoint().records, upto.unwrap_or(0));
+            .map_err(|fault| refuse(place.clone(), &witnesses, Box::new(fault)))?;
+        let found = replay.chain().checkpoint().records;
         if found < expected {
-            return Err(OpenError::RolledBack { place, found, expected });
+            return Err(OpenError::RolledBack { place, found, expected, by });
         }
         Ok(replay)
     }
@@ -285,10 +294,10 @@ impl<'p> LedgerOptions<'p> {
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let head_missing = witnesses.slots.is_empty();
-        let upto = witnesses.durable().filter(|_| !head_missing); // without HEAD the frames alone say what there is
-        let verdict = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
+        let torn = fold_and_judge(&mut book, &witnesses, upto, progress)?;
         let mut recovery = Recovery { head_missing, ..Recovery::default() };
-        if let Verdict::Torn(fault) = verdict {
+        if let Some(fault) = torn {
             recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
         }
         Ok(LedgerReader::new(book, recovery))

@@ -1,13 +1,13 @@
-//! Recovery: what a damaged end of the log means, and what is done about it.
+//! Recovery: looks for everything that was ever seen durable, has the end of the log judged, and puts in order what a crash
+//! left. What is judged how stands in `verdict.rs`.
 //!
-//! | last good record | what follows | verdict |
-//! |---|---|---|
-//! | at or above everything known durable | nothing | clean |
-//! | at or above everything known durable | bytes that are no frame | torn: never acknowledged; kept aside, cut, recorded |
-//! | below something known durable | anything | damaged: acknowledged records are gone; nothing is touched |
-//!
-//! What is known durable: the `durable` field of every whole frame header, also beyond the fault; both slots of `HEAD`; a
+//! What is known durable: the `durable` field of every whole frame header, also beyond a fault; both slots of `HEAD`; a
 //! checkpoint that the caller holds; the start of any later segment, for a segment begins only after the last was synced.
+//!
+//! After an unclean end the last segment is written anew. Readable does not mean durable: a sync that failed may have left
+//! pages that read well and that no later sync will write. Each step is durable before the next, and each may be the last
+//! one before a crash: what a torn tail held is kept aside; a copy of the good bytes is synced under another name; the copy
+//! takes the segment's place. Before the rename there is the old segment, after it the new one, never half of each.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,39 @@ use std::sync::Arc;
 use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{HeadSlot, Identity, IdentityError, QUARANTINE, first_seq_of};
+use crate::directory::{HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of};
 use crate::id::LedgerId;
-use crate::log::{Fault, FaultKind, Segment, Walk};
+use crate::log::{Fault, FaultKind, Walk};
 use crate::storage::Storage;
+use crate::verdict::{Finding, Met, Verdict, judge};
+
+/// Who saw that records were durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Witness {
+    /// A slot of `HEAD`.
+    Head,
+    /// The checkpoint that the caller expected.
+    Checkpoint,
+    /// The header of a frame that was written later.
+    LaterFrame,
+    /// A later segment: it was begun after the one before it was synced.
+    LaterSegment,
+    /// The ledger's creation, which ends with its first record durable.
+    Creation,
+}
+
+impl std::fmt::Display for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Witness::Head => "HEAD",
+            Witness::Checkpoint => "the expected checkpoint",
+            Witness::LaterFrame => "the header of a later frame",
+            Witness::LaterSegment => "a later segment",
+            Witness::Creation => "the ledger's creation",
+        })
+    }
+}
 
 /// Why a ledger cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +64,8 @@ pub enum OpenError {
     },
     /// Records that were acknowledged are gone or changed.
     #[error(
-        "{place} is damaged: records {from} to {to} were acknowledged and cannot be read back ({fault}); \
-         nothing was changed; restore them from a copy, or read what is before them with `LedgerReader`"
+        "{place} is damaged: records {from} to {to} were durable, as {by} says, and cannot be read back ({fault}); \
+         nothing was changed; restore them from a backup, or take what is intact with `salvage`"
     )]
     Damaged {
         /// Which ledger.
@@ -45,12 +74,14 @@ pub enum OpenError {
         from: u64,
         /// The last record known to have been acknowledged.
         to: u64,
+        /// Who says so.
+        by: Witness,
         /// What was found where it should be.
         fault: Box<Fault>,
     },
     /// The log ends, whole, before something that was seen.
     #[error(
-        "{place} was rolled back: it ends with record count {found}, but {expected} records were seen durable; \
+        "{place} was rolled back: it ends with record count {found}, but {by} says that {expected} were durable; \
          nothing was changed; find the newer copy"
     )]
     RolledBack {
@@ -60,9 +91,31 @@ pub enum OpenError {
         found: u64,
         /// How many there were.
         expected: u64,
+        /// Who says so.
+        by: Witness,
     },
-    /// The log is another history than the one that was seen, or is unreadable.
-    #[error("{place} cannot be trusted: {fault}; nothing was changed")]
+    /// The log is another history than the one that was seen.
+    #[error(
+        "{place} is not the history that {by} saw: {fault}; nothing was changed; find out which copy is the true one"
+    )]
+    Forked {
+        /// Which ledger.
+        place: String,
+        /// Who saw another.
+        by: Witness,
+        /// Where the two part.
+        fault: Box<Fault>,
+    },
+    /// The log ends with a segment of another ledger, or of another place in this one. No crash does that.
+    #[error("{place} holds what is not its own: {fault}; nothing was changed; move that file away")]
+    Foreign {
+        /// Which ledger.
+        place: String,
+        /// Which file, and whose it is.
+        fault: Box<Fault>,
+    },
+    /// The log is whole and says what no writer writes.
+    #[error("{place} cannot be trusted: {fault}; nothing was changed; see what `verify` finds")]
     Untrusted {
         /// Which ledger.
         place: String,
@@ -84,7 +137,8 @@ pub enum OpenError {
 pub struct Recovery {
     /// Bytes that were no frame and never acknowledged: cut off and kept aside.
     pub torn: Option<Torn>,
-    /// Whole records beyond everything known durable, left by a writer that was not closed: kept, and made durable now.
+    /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them anew, so that they are
+    /// durable now.
     pub unproven_records: u64,
     /// Whether `HEAD` was missing or damaged; then only frames say what was durable.
     pub head_missing: bool,
@@ -114,17 +168,11 @@ pub struct Torn {
     pub kept: String,
 }
 
-/// The walk's result, judged.
-pub(crate) enum Verdict {
-    /// The log is whole to its end.
-    Whole,
-    /// Everything acknowledged is there; this follows it.
-    Torn(Fault),
-}
-
 /// What is known to have been durable before the walk.
 pub(crate) struct Witnesses {
     pub(crate) slots: Vec<HeadSlot>,
+    expect: Option<Checkpoint>,
+    /// Both, as places the log must pass through.
     pub(crate) checkpoints: Vec<Checkpoint>,
 }
 
@@ -137,12 +185,38 @@ impl Witnesses {
     ) -> io::Result<Witnesses> {
         let slots = HeadSlot::read(storage, ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
-        Ok(Witnesses { checkpoints: seen.chain(expect).collect(), slots })
+        Ok(Witnesses { checkpoints: seen.chain(expect).collect(), expect, slots })
     }
 
-    /// How many records were seen durable, if anybody saw any.
-    pub(crate) fn durable(&self) -> Option<u64> {
-        self.checkpoints.iter().map(|checkpoint| checkpoint.records).max()
+    /// How many records `HEAD` says are durable.
+    pub(crate) fn head(&self) -> Option<u64> {
+        self.slots.iter().map(|slot| slot.records).max()
+    }
+
+    /// How many records were seen durable, and by whom.
+    pub(crate) fn durable(&self) -> Known {
+        let expected = self.expect.map_or(0, |checkpoint| checkpoint.records);
+        let head = Known { records: self.head().unwrap_or(0), by: Witness::Head };
+        head.or(Known { records: expected, by: Witness::Checkpoint })
+    }
+
+    /// Who saw another history, where the log says otherwise than `seen`.
+    fn who_saw(&self, seen: &Checkpoint) -> Witness {
+        if self.expect.as_ref() == Some(seen) { Witness::Checkpoint } else { Witness::Head }
+    }
+}
+
+/// So many records were durable, and who says so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) records: u64,
+    pub(crate) by: Witness,
+}
+
+impl Known {
+    /// The stronger of two.
+    fn or(self, other: Known) -> Known {
+        if other.records > self.records { other } else { self }
     }
 }
 
@@ -160,55 +234,74 @@ pub(crate) fn begin(
     Ok((book, witnesses))
 }
 
-/// Folds the book from its log and judges what was found.
+/// Folds the book from its log and has what was found judged. Gives the fault if the log ends torn.
 pub(crate) fn fold_and_judge(
     book: &mut Book,
     witnesses: &Witnesses,
     upto: Option<u64>,
     progress: &mut dyn FnMut(u64),
-) -> Result<Verdict, OpenError> {
+) -> Result<Option<Fault>, OpenError> {
     let place = book.log.storage().describe();
     let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, progress };
-    let fault = match book.fold(walk) {
-        Ok(()) => {
-            let (found, expected) = (book.checkpoint().records, witnesses.durable().unwrap_or(0));
-            return if found < expected {
-                Err(OpenError::RolledBack { place, found, expected })
-            } else {
-                Ok(Verdict::Whole)
-            };
-        }
-        Err(fault) => fault,
+    let fault = book.fold(walk).err();
+    let found = book.checkpoint().records;
+    let (known, sealed) = match &fault {
+        Some(fault) => known_durable(book, witnesses, fault)
+            .map_err(|source| OpenError::Io { place: place.clone(), source })?,
+        None => (witnesses.durable(), false),
     };
-    match fault.kind {
-        FaultKind::Io(source) => return Err(OpenError::Io { place, source }),
-        FaultKind::Forked { .. } | FaultKind::Text { .. } | FaultKind::PayloadMissing { .. } => {
-            return Err(OpenError::Untrusted { place, fault: Box::new(fault) });
-        }
-        _ => {}
-    }
-    let (durable, sealed) = match known_durable(book, witnesses, &fault) {
-        Ok(known) => known,
-        Err(source) => return Err(OpenError::Io { place, source }),
+    let Known { records: expected, by } = known;
+    let Some(fault) = fault.map(Box::new) else {
+        let end = Finding { met: Met::End, begun: true, all_there: found >= expected, sealed };
+        return match judge(end) {
+            Verdict::Clean => Ok(None),
+            _ => Err(OpenError::RolledBack { place, found, expected, by }),
+        };
     };
-    // A ledger is created whole, so a log without its first record is never a torn one.
-    if fault.records < durable || fault.records == 0 || sealed {
-        let to = durable.max(fault.records + 1) - 1;
-        return Err(OpenError::Damaged { place, from: fault.records, to, fault: Box::new(fault) });
+    let begun = fault.records > 0;
+    let met = Met::from(&fault.kind);
+    match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
+        Verdict::Torn => Ok(Some(*fault)),
+        Verdict::Foreign => Err(OpenError::Foreign { place, fault }),
+        Verdict::Clean | Verdict::RolledBack => unreachable!("those end without a fault"),
+        Verdict::Damaged => {
+            let by = if begun { by } else { Witness::Creation };
+            let (from, to) = (fault.records, expected.max(fault.records + 1) - 1);
+            Err(OpenError::Damaged { place, from, to, by, fault })
+        }
+        Verdict::Forked | Verdict::Unreadable | Verdict::Contradictory => {
+            Err(refuse(place, witnesses, fault))
+        }
     }
-    Ok(Verdict::Torn(fault))
 }
 
-/// How many records are known to have been durable, given a fault; and whether the faulty segment was sealed.
-pub(crate) fn known_durable(book: &Book, witnesses: &Witnesses, fault: &Fault) -> io::Result<(u64, bool)> {
+/// What a fault means that needs no look at what was durable.
+pub(crate) fn refuse(place: String, witnesses: &Witnesses, fault: Box<Fault>) -> OpenError {
+    match fault.kind {
+        FaultKind::Forked { expected } => {
+            OpenError::Forked { place, by: witnesses.who_saw(&expected), fault }
+        }
+        FaultKind::Io(source) => OpenError::Io { place, source },
+        _ => OpenError::Untrusted { place, fault },
+    }
+}
+
+/// How many records are known to have been durable, given a fault; and whether a segment follows the faulty one.
+pub(crate) fn known_durable(book: &Book, witnesses: &Witnesses, fault: &Fault) -> io::Result<(Known, bool)> {
     let beyond = book.log.durable_beyond(book.ledger_id(), &fault.file, fault.offset)?;
-    // A segment begins only after everything before it was synced. So the start of the faulty one is a witness too, and a
-    // later one proves that the faulty one was whole.
     let starts = book.log.segments().iter().filter(|segment| segment.name >= fault.file);
     let starts: Vec<u64> =
         starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).collect();
+    // The start of the faulty segment is a witness too: it was begun when everything before it was synced.
     let began = starts.iter().copied().max().unwrap_or(0);
-    Ok((witnesses.durable().unwrap_or(0).max(beyond).max(began), starts.len() > 1))
+    let known = witnesses
+        .durable()
+        .or(Known { records: beyond, by: Witness::LaterFrame })
+        .or(Known { records: began, by: Witness::LaterSegment });
+    let sealed = starts.len() > 1;
+    // A later segment also proves that this one was whole, however little of it is left.
+    let by = if sealed && known.records <= fault.records { Witness::LaterSegment } else { known.by };
+    Ok((Known { by, ..known }, sealed))
 }
 
 /// Copied at a time: a tail may be as long as a segment.
@@ -265,26 +358,42 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     Ok(Some(Torn { file, offset, bytes, digest, why, kept }))
 }
 
-/// Keeps a torn tail aside, then cuts it off. Each step is durable before the next.
-pub(crate) fn cut_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
+/// Keeps a torn tail aside, so that the segment can be written anew without it.
+pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     let mut torn = inspect_torn(book, fault)?;
-    let storage = book.log.storage().clone();
+    let storage = Arc::clone(book.log.storage());
     torn.kept = keep(&*storage, fault)?;
+    let segments = book.log.segments_mut();
     if fault.offset == 0 {
-        storage.remove(&fault.file)?; // a segment that never got its header
-    } else {
-        storage.truncate(&fault.file, fault.offset)?;
-        storage.sync(&fault.file)?;
-    }
-    storage.sync_dir(crate::directory::LOG)?;
-    let segments: &mut Vec<Segment> = book.log.segments_mut();
-    if fault.offset == 0 {
+        storage.remove(&fault.file)?; // a segment that never got its header: nothing was acknowledged in it
+        storage.sync_dir(LOG)?;
         segments.retain(|segment| segment.name != fault.file);
     } else if let Some(segment) = segments.iter_mut().find(|segment| segment.name == fault.file) {
         segment.len = fault.offset;
     }
     Ok(torn)
 }
+
+/// Writes the last segment anew, as far as it is good: what was readable becomes durable, and a torn tail is gone.
+pub(crate) fn write_anew(book: &Book) -> io::Result<()> {
+    let storage = book.log.storage();
+    let Some(segment) = book.log.segments().last() else { return Ok(()) };
+    let copy = format!("{}{COPY_SUFFIX}", segment.name);
+    if storage.len(&copy)?.is_some() {
+        storage.remove(&copy)?; // an earlier recovery did not get to the end
+    }
+    storage.create(&copy)?;
+    pieces(&**storage, &segment.name, 0, |at, piece| {
+        let good = piece.len().min(usize::try_from(segment.len.saturating_sub(at)).unwrap_or(usize::MAX));
+        storage.write_at(&copy, at, &piece[..good])
+    })?;
+    storage.sync(&copy)?;
+    storage.rename(&copy, &segment.name)?;
+    storage.sync_dir(LOG)
+}
+
+/// Ends the name of a copy that is not a segment yet. No name of a segment ends so.
+const COPY_SUFFIX: &str = ".new";
 
 fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     for attempt in 0u32.. {

@@ -92,10 +92,6 @@ impl Storage for Failing {
         self.check()?;
         self.inner.sync_dir(dir)
     }
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        self.check()?;
-        self.inner.truncate(file, len)
-    }
     fn remove(&self, file: &str) -> io::Result<()> {
         self.check()?;
         self.inner.remove(file)
@@ -277,6 +273,57 @@ fn a_missing_swapped_or_doubled_segment_is_named() {
 }
 
 #[test]
+fn a_segment_of_another_ledger_or_place_is_refused_and_left_alone() {
+    let whole = filled();
+    let (records, names) = (opening(&whole).unwrap().checkpoint().records, segments(&whole));
+    let foreign = {
+        let disk = Arc::new(Memory::new());
+        let options = small_segments().entropy(SeededEntropy::new(2));
+        drop(options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap());
+        read(&disk, "log/00000000000000000000.seg")
+    };
+    for bytes in [foreign, read(&whole, &names[1])] {
+        let disk = whole.clone();
+        let name = format!("log/{records:020}.seg");
+        disk.create(&name).unwrap();
+        disk.write_at(&name, 0, &bytes).unwrap();
+        let error = opening(&disk).unwrap_err();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert!(error.to_string().contains(&name), "{error}");
+        assert_eq!(read(&disk, &name), bytes);
+    }
+}
+
+#[test]
+fn after_an_unclean_end_the_last_segment_is_written_anew() {
+    let disk = filled();
+    let closed = disk.clone();
+    let last = segments(&disk).pop().unwrap();
+    // Both slots of HEAD gone back to the beginning: whatever is in the last segment may be nothing but a readable page.
+    disk.truncate("HEAD", 0).unwrap();
+    disk.create(&format!("{last}.new")).unwrap(); // an earlier recovery got so far
+    let before = read(&disk, &last);
+    let reopened = Arc::new(Failing {
+        inner: disk.clone(),
+        calls_left: AtomicI64::new(i64::MAX),
+        for_ever: false,
+        short: false,
+    });
+    let ledger = LedgerOptions::new().open_in(reopened.clone()).unwrap();
+    let calls = i64::MAX - reopened.calls_left.load(Ordering::SeqCst);
+    assert!(ledger.recovery().head_missing);
+    drop(ledger);
+    assert_eq!(read(&reopened.inner, &last), before);
+    assert_eq!(segments(&reopened.inner), segments(&closed), "nothing else is left in the log's directory");
+    assert!(calls >= 6, "remove, create, write, sync, rename, sync of the directory: {calls} calls");
+
+    // After a clean end nothing is written.
+    let untouched =
+        Arc::new(Failing { inner: closed, calls_left: AtomicI64::new(0), for_ever: true, short: false });
+    assert!(LedgerOptions::new().open_in(untouched).unwrap().recovery().is_clean());
+}
+
+#[test]
 fn every_flip_in_every_file_is_noticed_or_proven_harmless() {
     let whole = filled();
     let digest = opening(&whole).unwrap().state().digest();
@@ -333,9 +380,9 @@ fn an_outside_checkpoint_proves_a_fork_and_a_rollback() {
     let expecting = |checkpoint| LedgerOptions::new().expect(checkpoint).open_in(Arc::new(disk.clone()));
     assert!(expecting(checkpoint).is_ok());
     let further = Checkpoint { records: checkpoint.records + 1, ..checkpoint };
-    assert!(matches!(expecting(further), Err(OpenError::RolledBack { .. })));
+    assert!(matches!(expecting(further), Err(OpenError::RolledBack { by: Witness::Checkpoint, .. })));
     let other = Checkpoint { head: Digest([0; 32]), ..checkpoint };
-    assert!(matches!(expecting(other), Err(OpenError::Untrusted { .. })));
+    assert!(matches!(expecting(other), Err(OpenError::Forked { by: Witness::Checkpoint, .. })));
 }
 
 #[test]

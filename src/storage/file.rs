@@ -112,10 +112,6 @@ impl Storage for Files {
         File::open(self.root.join(dir))?.sync_all()
     }
 
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        self.file(file)?.set_len(len)
-    }
-
     fn remove(&self, file: &str) -> io::Result<()> {
         self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(file);
         fs::remove_file(self.root.join(file))

@@ -36,6 +36,17 @@ impl Memory {
         Memory::default()
     }
 
+    /// Cuts a file, as a crash or a hostile hand may; no ledger does.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
+        let mut files = self.files();
+        let content = files.get_mut(file).ok_or_else(|| missing(file))?;
+        content.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         self.files.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) // plain bytes: no state can be half-made
     }
@@ -96,13 +107,6 @@ impl Storage for Memory {
     }
 
     fn sync_dir(&self, _dir: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        let mut files = self.files();
-        let content = files.get_mut(file).ok_or_else(|| missing(file))?;
-        content.truncate(usize::try_from(len).unwrap_or(usize::MAX));
         Ok(())
     }
 

@@ -121,8 +121,11 @@ from!(OpenError: Open, CreateError: Create, AppendError: Append, Fault: Fault);
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {
     match error {
-        OpenError::Damaged { .. } | OpenError::RolledBack { .. } => true,
-        OpenError::Untrusted { fault, .. } => !matches!(fault.kind, FaultKind::Io(_)),
+        OpenError::Damaged { .. }
+        | OpenError::RolledBack { .. }
+        | OpenError::Forked { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::Untrusted { .. } => true,
         OpenError::Identity(error) => matches!(error, IdentityError::Damaged { .. }),
         _ => false,
     }

@@ -174,13 +174,27 @@ impl<'a> Frame<'a> {
         let Some(bytes) = bytes.get(..len) else {
             return Err(FrameError::Short { expected: len, found: bytes.len() });
         };
-        let (body, rest) = bytes[HEADER_BYTES..].split_at(header.body_len as usize);
-        let (payload, rest) = rest.split_at(header.payload_len as usize);
-        let (hash, padding) = rest.split_first_chunk::<HASH_BYTES>().expect("frame_len counts the hash");
+        let (frame, padding) = Frame::split(header, bytes);
         if padding.iter().any(|byte| *byte != 0) {
             return Err(FrameError::Padding);
         }
-        Ok(Frame { header, body, payload, hash: Digest(*hash) })
+        Ok(frame)
+    }
+
+    /// Takes a frame apart whose header was read from these bytes before; gives also what follows its hash.
+    pub(crate) fn split(header: Header, bytes: &'a [u8]) -> (Frame<'a>, &'a [u8]) {
+        let (body, rest) = bytes[HEADER_BYTES..].split_at(header.body_len as usize);
+        let (payload, rest) = rest.split_at(header.payload_len as usize);
+        let (hash, rest) = rest.split_first_chunk::<HASH_BYTES>().expect("frame_len counts the hash");
+        (Frame { header, body, payload, hash: Digest(*hash) }, rest)
+    }
+
+    /// Appends what [`Frame::split`] takes: everything but the padding.
+    pub(crate) fn copy_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0; HEADER_BYTES]); // read already, and kept beside
+        out.extend_from_slice(self.body);
+        out.extend_from_slice(self.payload);
+        out.extend_from_slice(&self.hash.0);
     }
 
     /// The hash this frame must carry to follow `previous`.

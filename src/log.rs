@@ -1,6 +1,8 @@
 //! The log on a disk: its segments in order, a walk through all frames, and a look at one record.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use crate::chain::{Chain, ChainError, Checkpoint, check_item};
@@ -16,6 +18,12 @@ use crate::storage::Storage;
 /// Read from the disk at a time, or one frame if that is more: little enough to stay in a processor's cache between reading
 /// and hashing.
 const READ_BYTES: usize = 64 * 1_024;
+/// The least log for which a second thread is worth starting.
+const AHEAD_BYTES: u64 = 1 << 20;
+/// Handed over from thread to thread together.
+const BATCH_BYTES: usize = 256 * 1_024;
+/// How many such may wait: what is read ahead stays in the caches, and memory bounded by a few of the largest frames.
+const BATCHES_AHEAD: usize = 3;
 /// How much log lies between two places from which one record can be found again.
 const MARK_BYTES: u64 = 64 * 1_024;
 
@@ -126,12 +134,51 @@ pub(crate) struct Walk<'a> {
     pub(crate) progress: &'a mut dyn FnMut(u64),
 }
 
+/// What the checking half of a walk has to know.
+#[derive(Clone, Copy)]
+struct Checks<'a> {
+    commitments: bool,
+    upto: Option<u64>,
+    witnesses: &'a [Checkpoint],
+}
+
+/// A frame that follows what was before it, and where it is.
+struct Passed<'a> {
+    frame: Frame<'a>,
+    rows: &'a mut Rows,
+    place: Place,
+    /// Whether its payload items still have to be checked.
+    items_due: bool,
+}
+
+impl Passed<'_> {
+    fn check_items(&mut self) -> Result<(), ChainError> {
+        if std::mem::take(&mut self.items_due) {
+            self.place.after.check_items(self.rows, &self.frame)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a frame is, and how the chain stands before and after it.
+#[derive(Clone, Debug)]
+struct Place {
+    before: Chain,
+    after: Chain,
+    segment: usize,
+    offset: u64,
+    /// Bytes of log up to the frame's end.
+    walked: u64,
+}
+
 /// The segments of a ledger.
 #[derive(Debug)]
 pub(crate) struct Log {
     storage: Arc<dyn Storage>,
     segments: Vec<Segment>,
     marks: Vec<Mark>,
+    /// Whether walks may read and check ahead of the fold, on a second thread.
+    ahead: bool,
     /// The frame read last: neighbours are read together.
     window: Mutex<Option<Arc<Window>>>,
 }
@@ -183,7 +230,8 @@ impl Log {
             Ok(Segment { len: storage.len(&name)?.unwrap_or(0), name })
         };
         let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
-        Ok(Log { storage, segments, marks: Vec::new(), window: Mutex::new(None) })
+        let ahead = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        Ok(Log { storage, segments, marks: Vec::new(), ahead, window: Mutex::new(None) })
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -196,6 +244,11 @@ impl Log {
 
     pub(crate) fn segments_mut(&mut self) -> &mut Vec<Segment> {
         &mut self.segments
+    }
+
+    /// Walks on one thread, or with a second that reads ahead.
+    pub(crate) fn set_ahead(&mut self, ahead: bool) {
+        self.ahead = ahead;
     }
 
     /// Bytes of all segments together.
@@ -248,52 +301,120 @@ impl Log {
         at_frame: &mut dyn FnMut(&Chain, usize, u64),
     ) -> Result<(), Fault> {
         let Walk { commitments, upto, witnesses, progress } = walk;
+        let checks = Checks { commitments, upto, witnesses };
+        let chain = replay.chain().clone();
+        let fold = |mut passed: Passed<'_>| {
+            passed.check_items()?;
+            let Passed { frame, rows, place, .. } = passed;
+            at_frame(&place.before, place.segment, place.offset);
+            replay.fold_accepted(place.after, &frame, rows, &mut each);
+            progress(place.walked);
+            Ok(true)
+        };
+        if self.ahead && self.bytes() >= AHEAD_BYTES {
+            self.check_ahead(chain, checks, fold)
+        } else {
+            self.check(chain, checks, fold)
+        }
+    }
+
+    /// Reads the log and checks each frame against the chain, in their order, until `each` says that it need not go on. Items
+    /// are left to `each`.
+    fn check(
+        &self,
+        mut chain: Chain,
+        checks: Checks<'_>,
+        mut each: impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
+    ) -> Result<(), Fault> {
         if self.segments.is_empty() {
             let kind = FaultKind::NoSegment;
             return Err(Fault { file: LOG.to_owned(), offset: 0, records: 0, kind });
         }
+        let mut rows = Rows::default();
         let mut done = 0;
-        for (index, Segment { name, len }) in self.segments.iter().enumerate() {
-            let mut reader = SegmentReader::new(&*self.storage, name);
-            let fault = |replay: &Replay, offset, kind| {
-                let records = replay.chain().next_seq();
-                Err(Fault { file: name.clone(), offset, records, kind })
-            };
-            if upto.is_some_and(|upto| replay.chain().next_seq() >= upto) {
+        for (segment, Segment { name, len }) in self.segments.iter().enumerate() {
+            let enough = |chain: &Chain| checks.upto.is_some_and(|upto| chain.next_seq() >= upto);
+            if enough(&chain) {
                 return Ok(());
             }
-            if let Err(kind) = reader.header(replay.chain()) {
-                return fault(replay, 0, kind);
+            let mut reader = SegmentReader::new(&*self.storage, name);
+            let fault = |records, offset, kind| Err(Fault { file: name.clone(), offset, records, kind });
+            if let Err(kind) = reader.header(&chain) {
+                return fault(chain.next_seq(), 0, kind);
             }
-            loop {
-                if upto.is_some_and(|upto| replay.chain().next_seq() >= upto) {
-                    return Ok(());
-                }
-                let offset = reader.offset();
-                let bytes = match reader.frame(replay.chain().ledger_id()) {
-                    Ok(Some(bytes)) => bytes,
+            while !enough(&chain) {
+                let (before, offset) = (chain.clone(), reader.offset());
+                let frame = match accept_next(&mut reader, &mut chain, &mut rows, checks) {
+                    Ok(Some(frame)) => frame,
                     Ok(None) => break,
-                    Err(kind) => return fault(replay, offset, kind),
+                    Err(kind) => return fault(chain.next_seq(), offset, kind),
                 };
-                at_frame(replay.chain(), index, offset);
-                let before = replay.chain().next_seq();
-                match replay.frame(bytes, commitments, &mut each) {
-                    Ok(taken) => reader.advance(taken),
-                    Err(error) => return fault(replay, offset, error.into()),
+                let taken = frame.header.frame_len();
+                let walked = done + offset + taken as u64;
+                let records = before.next_seq();
+                let place = Place { before, after: chain.clone(), segment, offset, walked };
+                let items_due = checks.commitments;
+                let go_on = each(Passed { frame, rows: &mut rows, place, items_due });
+                reader.advance(taken);
+                rows.clear();
+                match go_on {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(error) => return fault(records, offset, error.into()),
                 }
-                let here = replay.chain().checkpoint();
-                for expected in witnesses {
-                    // A witness that speaks of a place inside this frame, or of another frame here, saw another history.
-                    let passed = before < expected.records && expected.records <= here.records;
-                    if passed && *expected != here {
-                        return fault(replay, offset, FaultKind::Forked { expected: *expected });
-                    }
-                }
-                progress(done + reader.offset());
             }
             done += len;
         }
         Ok(())
+    }
+
+    /// As [`Log::check`], on a thread of its own that runs ahead of `each`: reading and checking take about as long as
+    /// folding. Payload items are checked by whichever of the two has time. What `each` sees, and in which order, depends on
+    /// neither.
+    fn check_ahead(
+        &self,
+        chain: Chain,
+        checks: Checks<'_>,
+        mut each: impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
+    ) -> Result<(), Fault> {
+        let (sender, passed) = sync_channel::<Batch>(BATCHES_AHEAD);
+        let (give_back, used) = sync_channel::<Batch>(2 * BATCHES_AHEAD);
+        let waiting = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let checker = scope.spawn(|| {
+                let (sender, used) = (sender, used); // closed when this thread ends
+                let send = |batch| {
+                    waiting.fetch_add(1, Ordering::Relaxed);
+                    sender.send(batch).is_ok() // else nobody listens any more
+                };
+                let mut batch = Batch::default();
+                let checked = self.check(chain, checks, |mut passed| {
+                    if waiting.load(Ordering::Relaxed) > 0 {
+                        passed.check_items()?;
+                    }
+                    batch.push(passed);
+                    Ok(batch.bytes.len() < BATCH_BYTES
+                        || send(std::mem::replace(&mut batch, used.try_recv().unwrap_or_default())))
+                });
+                send(batch);
+                checked
+            });
+            let folded = passed.into_iter().try_for_each(|mut batch| {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                batch.show(&mut each).map_err(|(place, error)| self.fault_at(&place, error))?;
+                give_back.try_send(batch).ok(); // else it is freed
+                Ok(())
+            });
+            match checker.join() {
+                Ok(checked) => folded.and(checked),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn fault_at(&self, place: &Place, error: ChainError) -> Fault {
+        let (file, records) = (self.segments[place.segment].name.clone(), place.before.next_seq());
+        Fault { file, offset: place.offset, records, kind: error.into() }
     }
 
     /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on.
@@ -365,6 +486,67 @@ impl Log {
             at += READ_BYTES as u64;
         }
         Ok(durable)
+    }
+}
+
+/// Accepts the next frame into the chain: its rows are put into `rows`. `None` at the segment's end.
+fn accept_next<'r>(
+    reader: &'r mut SegmentReader<'_>,
+    chain: &mut Chain,
+    rows: &mut Rows,
+    checks: Checks<'_>,
+) -> Result<Option<Frame<'r>>, FaultKind> {
+    let Some(bytes) = reader.frame(chain.ledger_id())? else { return Ok(None) };
+    let frame = Frame::parse(bytes, chain.ledger_id()).map_err(ChainError::Frame)?;
+    let mut after = chain.clone();
+    after.accept(&frame, rows)?;
+    let (from, here) = (chain.next_seq(), after.checkpoint());
+    // A witness that speaks of a place inside this frame, or of another frame here, saw another history.
+    let parts = |seen: &&Checkpoint| from < seen.records && seen.records <= here.records && **seen != here;
+    if let Some(expected) = checks.witnesses.iter().find(parts) {
+        return Err(FaultKind::Forked { expected: *expected });
+    }
+    *chain = after;
+    Ok(Some(frame))
+}
+
+/// Frames on their way from the thread that checks to the one that folds: together, for a single small frame is folded
+/// sooner than it is handed over.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// What was passed, but for its bytes and rows.
+    frames: Vec<(Header, Place, bool)>,
+    /// The rows of each frame, and room for more.
+    rows: Vec<Rows>,
+}
+
+impl Batch {
+    fn push(&mut self, Passed { frame, rows, place, items_due }: Passed<'_>) {
+        let at = self.frames.len();
+        if self.rows.len() == at {
+            self.rows.push(Rows::default());
+        }
+        std::mem::swap(&mut self.rows[at], rows);
+        frame.copy_to(&mut self.bytes);
+        self.frames.push((frame.header, place, items_due));
+    }
+
+    /// Shows the frames, in their order, and is empty then; or says at which there was something wrong.
+    fn show(
+        &mut self,
+        each: &mut impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
+    ) -> Result<(), (Box<Place>, ChainError)> {
+        let mut bytes = &self.bytes[..];
+        for ((header, place, items_due), rows) in self.frames.drain(..).zip(&mut self.rows) {
+            let (frame, rest) = Frame::split(header, bytes);
+            bytes = rest;
+            let here = place.clone();
+            each(Passed { frame, rows, place, items_due }).map_err(|error| (Box::new(here), error))?;
+            rows.clear();
+        }
+        self.bytes.clear();
+        Ok(())
     }
 }
 

@@ -84,6 +84,22 @@ impl Replay {
         Ok(())
     }
 
+    /// Folds a frame whose rows a chain has accepted that goes on as `after`; `rows` comes back empty.
+    pub(crate) fn fold_accepted(
+        &mut self,
+        after: Chain,
+        frame: &Frame<'_>,
+        rows: &mut Rows,
+        each: impl FnMut(Step<'_>),
+    ) {
+        let due = self.chain.next_seq() == frame.header.first_seq;
+        assert!(due, "frames are folded in the order they were accepted in");
+        self.chain = after;
+        std::mem::swap(&mut self.rows, rows);
+        self.fold(frame, each);
+        std::mem::swap(&mut self.rows, rows);
+    }
+
     /// Folds what was accepted of this frame.
     pub(crate) fn fold(&mut self, frame: &Frame<'_>, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;

@@ -1,5 +1,7 @@
 //! The ledger as its users see it: what goes in comes out, and comes out the same after every way of reopening.
 
+use std::sync::Arc;
+
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -209,4 +211,58 @@ fn an_empty_batch_and_one_of_duplicates_write_nothing() {
     let r = ledger.append_batch(&[o.clone(), o.clone()]).unwrap();
     assert!(r.iter().all(|a| matches!(a, Appended::Duplicate { .. })));
     assert_eq!(ledger.checkpoint(), c);
+}
+
+/// More than a mebibyte, so that a second thread is worth starting: large frames and small ones, in many segments.
+fn large() -> Memory {
+    let disk = Arc::new(Memory::new());
+    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(100_000);
+    let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let operation = |number: i64| {
+        let at = Timestamp::from_micros(number).unwrap();
+        let visitor = format!("visitor-{}", number % 700);
+        let user = DistinctId::new(format!("user-{}", number % 300)).unwrap();
+        let operation = match number % 5 {
+            0 => Operation::identify(at, user, Some(Source::new(&visitor))),
+            _ => Operation::properties(at, DistinctId::new(visitor).unwrap()),
+        };
+        operation.set("note", "x".repeat(100)).unwrap().set("n", number).unwrap()
+    };
+    for batch in 0..40 {
+        let operations: Vec<Operation> = (batch * 100..batch * 100 + 100).map(operation).collect();
+        assert_eq!(ledger.append_batch(&operations).unwrap().len(), 100);
+        (4_000 + batch * 20..4_020 + batch * 20).for_each(|number| {
+            assert!(ledger.append(operation(number)).unwrap().outcome().is_some());
+        });
+    }
+    assert!(ledger.log_bytes() > 1 << 20, "{}", ledger.log_bytes());
+    drop(ledger);
+    Memory::clone(&disk)
+}
+
+#[test]
+fn two_threads_see_what_one_sees_damage_included() {
+    let whole = large();
+    let open = |disk: &Memory, threads| {
+        let options = LedgerOptions::new().threads(threads);
+        let opened = options.read_in(Arc::new(disk.clone()));
+        opened.map(|book| (book.checkpoint(), book.state().digest(), book.content_digest().unwrap()))
+    };
+    assert_eq!(open(&whole, 1).unwrap(), open(&whole, 2).unwrap());
+
+    let mut names = whole.list("log").unwrap();
+    names.sort();
+    assert!(names.len() > 8);
+    for (number, name) in names.iter().enumerate() {
+        let name = format!("log/{name}");
+        let len = whole.len(&name).unwrap().unwrap();
+        for at in [10, 97, 150, 40_000 + number as u64, len - 40] {
+            let disk = whole.clone();
+            let mut byte = [0];
+            assert_eq!(disk.read_at(&name, at.min(len - 1), &mut byte).unwrap(), 1);
+            disk.write_at(&name, at.min(len - 1), &[byte[0] ^ 4]).unwrap();
+            let (one, two) = (open(&disk, 1), open(&disk, 2));
+            assert_eq!(one.unwrap_err().to_string(), two.unwrap_err().to_string(), "{name} byte {at}");
+        }
+    }
 }

@@ -97,9 +97,12 @@ impl Place {
                 let seconds = timed(|| by_hand.fold_lean(&lean));
                 Ok(found([("seconds", seconds), ("ids", by_hand.ids() as f64)]))
             }
-            "replay" => self.replay(false),
-            "replay-commitments" => self.replay(true),
-            "open" => self.open(),
+            "replay" => self.replay(1, false),
+            "replay-commitments" => self.replay(1, true),
+            "replay-two" => self.replay(2, false),
+            "replay-commitments-two" => self.replay(2, true),
+            "open" => self.open(1),
+            "open-two" => self.open(2),
             "resolve" => self.resolve(),
             "generate" => self.generate(),
             "parse" => self.parse(),
@@ -154,19 +157,19 @@ impl Place {
         ]))
     }
 
-    fn replay(&self, commitments: bool) -> Result<Found, Failure> {
+    fn replay(&self, threads: usize, commitments: bool) -> Result<Found, Failure> {
         let mut replay = None;
         let seconds = timed(|| {
-            replay = Some(LedgerOptions::new().replay(self.ledger(), commitments, |_| {}));
+            replay = Some(LedgerOptions::new().threads(threads).replay(self.ledger(), commitments, |_| {}));
         });
         let replay = replay.expect("it was timed")?;
         Ok(found([("seconds", seconds), ("ids", replay.state().ids().len() as f64)]))
     }
 
-    fn open(&self) -> Result<Found, Failure> {
+    fn open(&self, threads: usize) -> Result<Found, Failure> {
         let before = resident()?;
         let mut opened = None;
-        let seconds = timed(|| opened = Some(LedgerReader::open(self.ledger())));
+        let seconds = timed(|| opened = Some(LedgerOptions::new().threads(threads).open_read_only(self.ledger())));
         let book = opened.expect("it was timed")?;
         let memory = book.memory();
         Ok(found([
@@ -334,11 +337,13 @@ impl Spread {
     }
 }
 
-const REPLAYS: [(&str, &str); 4] = [
+const REPLAYS: [(&str, &str); 6] = [
     ("by-hand", "by hand, over parsed `Operation`s"),
     ("by-hand-lean", "by hand, over nothing but the ids"),
     ("replay", "verified replay: read, chain, decode, fold"),
     ("replay-commitments", "the same, and every text and value against its commitment"),
+    ("replay-two", "verified replay, two threads"),
+    ("replay-commitments-two", "the same with commitments, two threads"),
 ];
 
 /// All figures, in Markdown.
@@ -374,7 +379,7 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
     }
     writeln!(
         out,
-        "| replay, one core, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | lean by hand / this |"
+        "| replay, one thread if not said otherwise, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | lean by hand / this |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
     let spreads: BTreeMap<&str, Spread> =
@@ -393,11 +398,12 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         )?;
     }
 
-    let mut opens = Vec::new();
+    let (mut opens, mut opens_two) = (Vec::new(), Vec::new());
     let mut open = Found::new();
     for _ in 0..pairs.min(3) {
         open = place.child("open")?;
         opens.push(open["seconds"]);
+        opens_two.push(place.seconds("open-two")?);
     }
     writeln!(
         out,
@@ -408,6 +414,7 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         writeln!(out, "| {name} | {seconds:.2} | {each:.0} | {rate:.2} M |")
     };
     row("open for reading: replay with commitments, all indexes", Spread::of(opens).least)?;
+    row("the same, two threads", Spread::of(opens_two).least)?;
     for (part, name) in [
         ("generate", "generate: workload to `ops` lines"),
         ("parse", "parse `ops` lines, record nothing"),

@@ -383,11 +383,15 @@ pub(crate) fn write_anew(book: &Book) -> io::Result<()> {
         storage.remove(&copy)?; // an earlier recovery did not get to the end
     }
     storage.create(&copy)?;
-    pieces(&**storage, &segment.name, 0, |at, piece| {
+    let copied = pieces(&**storage, &segment.name, 0, |at, piece| {
         let good = piece.len().min(usize::try_from(segment.len.saturating_sub(at)).unwrap_or(usize::MAX));
         storage.write_at(&copy, at, &piece[..good])
-    })?;
-    storage.sync(&copy)?;
+    })
+    .and_then(|()| storage.sync(&copy));
+    if copied.is_err() {
+        storage.remove(&copy).ok(); // on a full disk it would stand in its own way; the cause is what the caller needs to know
+        return copied;
+    }
     storage.rename(&copy, &segment.name)?;
     storage.sync_dir(LOG)
 }
@@ -400,8 +404,14 @@ fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
         let name = format!("{QUARANTINE}/{:020}-{}-{attempt}.cut", fault.records, fault.offset);
         match storage.create(&name) {
             Ok(()) => {
-                pieces(storage, &fault.file, fault.offset, |at, piece| storage.write_at(&name, at, piece))?;
-                storage.sync(&name)?;
+                let kept = pieces(storage, &fault.file, fault.offset, |at, piece| {
+                    storage.write_at(&name, at, piece)
+                })
+                .and_then(|()| storage.sync(&name));
+                if kept.is_err() {
+                    storage.remove(&name).ok(); // as in write_anew
+                }
+                kept?;
                 storage.sync_dir(QUARANTINE)?;
                 return Ok(name);
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::book::Book;
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
-use crate::directory::HEAD;
+use crate::directory::{HEAD, LOG};
 use crate::draft::{Draft, Drafted, Finished, Named, fresh_id, says_the_same};
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, OperationId, Seq, Tenant};
@@ -380,6 +380,9 @@ impl Ledger {
 
     fn settle(&mut self) -> io::Result<()> {
         let Ledger { book, writer, recovery } = self;
+        // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
+        book.log.storage().sync_dir(LOG)?;
+        book.log.storage().sync_dir("")?;
         let records = book.checkpoint().records;
         if writer.durable < records || recovery.head_missing || recovery.torn.is_some() {
             if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {

@@ -337,7 +337,10 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
     replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
     let Checkpoint { records, head } = replay.chain().checkpoint();
 
-    for (file, content) in [(&segment[..], &bytes[..]), (HEAD, &[]), (LEDGER, &identity.to_bytes())] {
+    // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
+    let building = format!("{LEDGER}.new");
+    let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
+    for (file, content) in files {
         storage.create(file)?;
         storage.write_at(file, 0, content)?;
         if file == HEAD {
@@ -346,5 +349,7 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
         storage.sync(file)?;
     }
     storage.sync_dir(LOG)?;
+    storage.sync_dir("")?;
+    storage.rename(&building, LEDGER)?;
     storage.sync_dir("")
 }

@@ -144,7 +144,6 @@ pub enum Call {
     WriteAt,
     Sync,
     SyncDir,
-    Truncate,
     Remove,
     Rename,
     Lock,
@@ -246,12 +245,7 @@ fn settled<'a>(durable: &[u8], facts: impl Iterator<Item = &'a Fact>) -> Vec<u8>
                 }
                 bytes[start..start + SECTOR_BYTES].copy_from_slice(&content[..]);
             }
-            Fact::Len { len: set, .. } => {
-                if *set < len {
-                    bytes.truncate(*set);
-                }
-                len = *set;
-            }
+            Fact::Len { len: set, .. } => len = len.max(*set), // files only grow
             _ => {}
         }
     }
@@ -313,15 +307,6 @@ impl Contents {
         if grows {
             self.facts.push(Fact::Len { file, len: end });
         }
-        Ok(())
-    }
-
-    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
-        let file = self.find(name)?;
-        let visible = Arc::make_mut(&mut self.files[file].visible);
-        let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        visible.resize(len, 0); // as set_len of a real file: also longer
-        self.facts.push(Fact::Len { file, len });
         Ok(())
     }
 
@@ -522,6 +507,21 @@ impl SimulatedDisk {
         self.state().room = Some(bytes);
     }
 
+    /// Cuts a file, durably: what a clumsy hand or a broken copy does. Its pending facts are gone with what was cut.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn cut(&self, file: &str, len: usize) -> io::Result<()> {
+        let contents = &mut self.state().contents;
+        let number = contents.find(file)?;
+        contents.sync(file)?;
+        let bytes = &mut contents.files[number];
+        for version in [&mut bytes.visible, &mut bytes.durable] {
+            Arc::make_mut(version).truncate(len);
+        }
+        Ok(())
+    }
+
     /// Flips one bit of a file, durably: rot.
     ///
     /// # Errors
@@ -654,10 +654,6 @@ impl Storage for SimulatedDisk {
         })
     }
 
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        self.call(Call::Truncate, file, |state, _| state.contents.truncate(file, len))
-    }
-
     fn remove(&self, file: &str) -> io::Result<()> {
         self.call(Call::Remove, file, |state, _| state.contents.remove(file))
     }
@@ -748,16 +744,13 @@ mod tests {
     }
 
     #[test]
-    fn a_truncation_is_a_fact_and_what_grows_again_reads_zeros() {
+    fn a_cut_is_durable() {
         let disk = with(b"abcdef");
-        disk.truncate("d/a", 2).unwrap();
-        assert_eq!(disk.len("d/a").unwrap(), Some(2));
-        assert_eq!(
-            (after(&disk, "[0]").unwrap(), after(&disk, "[1]").unwrap()),
-            (b"abcdef".into(), b"ab".into())
-        );
-        disk.truncate("d/a", 4).unwrap();
-        assert_eq!(after(&disk, "[11]").unwrap(), b"ab\0\0");
+        disk.write_at("d/a", 6, b"gh").unwrap();
+        disk.cut("d/a", 2).unwrap();
+        assert_eq!((read(&disk, "d/a").unwrap(), disk.pending()), (b"ab".into(), 0));
+        assert_eq!(after(&disk, "[]").unwrap(), b"ab");
+        assert!(disk.cut("d/none", 0).is_err());
     }
 
     #[test]
@@ -874,7 +867,7 @@ mod tests {
         for fault in [DiskFault::CleanPages, DiskFault::Lies, DiskFault::Stale, DiskFault::Short] {
             disk.fail_from(0, fault);
         }
-        assert!(disk.list("d").is_ok() && disk.create("d/b").is_ok() && disk.truncate("d/a", 1).is_ok());
+        assert!(disk.list("d").is_ok() && disk.create("d/b").is_ok() && disk.rename("d/a", "d/c").is_ok());
     }
 
     #[test]

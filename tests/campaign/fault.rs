@@ -29,16 +29,14 @@ pub(crate) struct Faults<'a> {
     pub(crate) scenario: &'a Scenario,
     pub(crate) effort: &'a Effort,
     pub(crate) seed: u64,
-    /// Whether a reopened ledger must outlive a power cut although an earlier sync left pages clean.
-    pub(crate) strict: bool,
     history: Arc<History>,
     oracle: Oracle,
 }
 
 impl Faults<'_> {
-    pub(crate) fn new<'a>(scenario: &'a Scenario, effort: &'a Effort, seed: u64, strict: bool) -> Faults<'a> {
+    pub(crate) fn new<'a>(scenario: &'a Scenario, effort: &'a Effort, seed: u64) -> Faults<'a> {
         let history = Arc::new(scenario.history(seed));
-        Faults { scenario, effort, seed, strict, oracle: Oracle::new(history.clone()), history }
+        Faults { scenario, effort, seed, oracle: Oracle::new(history.clone()), history }
     }
 
     pub(crate) fn run(mut self) -> Vec<Row> {
@@ -54,9 +52,8 @@ impl Faults<'_> {
 
     fn each_call(&mut self, calls: &[Call], (name, fault, goes_on): &Kind) -> Row {
         let mut row = self.begin_row(name);
-        let reopens = self.strict || *fault != DiskFault::CleanPages;
         for (number, call) in calls.iter().enumerate() {
-            if !fault.fits(*call) || self.scenario.closes() && !reopens {
+            if !fault.fits(*call) {
                 continue;
             }
             for for_ever in [false, true] {
@@ -71,7 +68,7 @@ impl Faults<'_> {
                 }
                 let again = if for_ever { " and all after it" } else { "" };
                 let path = format!("{name}, call {number} {call:?}{again}, ");
-                self.one(disk, &path, reopens, &mut row);
+                self.one(disk, &path, &mut row);
             }
         }
         self.end_row(row)
@@ -82,7 +79,7 @@ impl Faults<'_> {
         for room in (0..bytes).step_by(self.effort.stride) {
             let disk = self.scenario.begin();
             disk.set_room(room);
-            self.one(disk, &format!("room for {room} bytes, "), true, &mut row);
+            self.one(disk, &format!("room for {room} bytes, "), &mut row);
         }
         self.end_row(row)
     }
@@ -101,15 +98,12 @@ impl Faults<'_> {
     }
 
     /// The scenario on a failing disk; then a power cut, or a reopening, one more append, and a power cut.
-    fn one(&mut self, disk: SimulatedDisk, path: &str, reopens: bool, row: &mut Row) {
+    fn one(&mut self, disk: SimulatedDisk, path: &str, row: &mut Row) {
         let disk = Arc::new(disk);
         let journal = self.scenario.run(&disk, &self.history);
         let bounds = journal.at(disk.call_count());
         row.calls += 1;
         self.power_cut(&disk, &journal, bounds, path, row);
-        if !reopens {
-            return;
-        }
         let left = Arc::new(disk.killed());
         let path = format!("{path}reopened, ");
         match self.scenario.reopen(&left, &self.history, bounds) {

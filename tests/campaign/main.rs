@@ -34,23 +34,11 @@ struct Arguments {
     seed: u64,
     threads: usize,
     only: Option<String>,
-    /// Whether a ledger reopened after a failed sync that left pages clean must outlive the next power cut.
-    strict: bool,
     effort: Effort,
 }
 
-/// The default of `--strict`: set it to `true` once opening rewrites a tail that was never proven durable.
-const REWRITES_UNPROVEN_TAIL: bool = false;
-
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments {
-        states: 0,
-        seed: 1,
-        threads: 1,
-        only: None,
-        strict: REWRITES_UNPROVEN_TAIL,
-        effort: QUICK,
-    };
+    let mut found = Arguments { states: 0, seed: 1, threads: 1, only: None, effort: QUICK };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -59,12 +47,11 @@ fn arguments() -> Result<Arguments, String> {
             "--states" => (found.states, found.effort) = (number(value()?)?, FULL),
             "--seed" => found.seed = number(value()?)?,
             "--threads" => found.threads = usize::try_from(number(value()?)?).unwrap_or(1),
-            "--strict" => found.strict = true,
             "--only" => found.only = Some(value()?),
             "--kills" => found.effort.kills = number(value()?)?,
             _ => {
                 return Err(format!(
-                    "{word} is not known; expected --states, --seed, --threads, --only, --strict or --kills"
+                    "{word} is not known; expected --states, --seed, --threads, --only or --kills"
                 ));
             }
         }
@@ -112,7 +99,7 @@ fn faults(arguments: &Arguments) -> Vec<Row> {
     let mut rows = Vec::new();
     for scenario in scenarios() {
         if arguments.only.as_deref().is_none_or(|only| scenario.name.contains(only)) {
-            rows.extend(Faults::new(&scenario, &arguments.effort, arguments.seed, arguments.strict).run());
+            rows.extend(Faults::new(&scenario, &arguments.effort, arguments.seed).run());
         }
     }
     rows

@@ -59,7 +59,7 @@ impl Rot {
             }
             for len in (0..bytes.len()).step_by(stride.min(7)) {
                 let disk = self.whole.killed();
-                disk.truncate(&file, len as u64).unwrap();
+                disk.cut(&file, len).unwrap();
                 self.judge(disk, &file, "cut", &format!("cut to {len}"));
             }
             let sectors: Vec<&[u8]> = bytes.chunks(SECTOR_BYTES).collect();

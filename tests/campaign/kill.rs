@@ -94,7 +94,7 @@ fn kill_one(dir: &Path, after: Duration) -> Option<u64> {
         let read = lines.read_line(&mut line).is_ok_and(|read| read > 0) && line.ends_with('\n');
         read.then(|| line.trim_end().parse::<u64>().expect("a number"))
     };
-    if after.as_micros() % 4 != 0 {
+    if !after.as_micros().is_multiple_of(4) {
         last = next(&mut lines); // else it may die while it opens
     }
     std::thread::sleep(after);

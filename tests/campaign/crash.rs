@@ -93,11 +93,6 @@ impl Scenario {
         History::new(seed, batches, operations, bytes)
     }
 
-    /// Whether it closes the ledger and opens it again on the same disk.
-    pub(crate) fn closes(&self) -> bool {
-        self.close_every != NEVER
-    }
-
     fn options(&self) -> LedgerOptions<'static> {
         options().durability(self.durability).segment_bytes(self.segment_bytes)
     }

@@ -155,6 +155,11 @@ impl Book {
         self.dictionaries.ids.text(id.0)
     }
 
+    /// The text of a device's id; `None` once erased, or if there is no such number.
+    pub fn device_text(&self, device: DeviceNo) -> Option<&str> {
+        self.dictionaries.devices.text(device.0)
+    }
+
     /// The key of a number; `None` once erased, or if there is no such number.
     pub fn key_text(&self, key: KeyNo) -> Option<&str> {
         self.dictionaries.keys.text(key.0)
@@ -165,8 +170,7 @@ impl Book {
     }
 
     fn device_name(&self, device: DeviceNo) -> String {
-        let text = self.dictionaries.devices.text(device.0);
-        text.map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
+        self.device_text(device).map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
     }
 
     fn key_name(&self, key: KeyNo) -> String {

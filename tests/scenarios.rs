@@ -144,7 +144,7 @@ fn every_rule_has_a_page_and_links_to_it() {
     for (rule, paragraph) in &rules {
         let pages: Vec<&String> = files.keys().filter(|name| rule_of(name) == *rule).collect();
         assert!(!pages.is_empty(), "{rule} has no page");
-        let linked = format!("(../tests/scenarios/{rule}");
+        let linked = format!("(../tests/scenarios/{rule}-");
         assert!(paragraph.contains(&linked), "{rule} does not link to its page {}", pages[0]);
     }
     let known: BTreeSet<&str> = rules.iter().map(|(rule, _)| *rule).collect();

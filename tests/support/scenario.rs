@@ -252,7 +252,7 @@ impl Scan<'_> {
 
     fn keys(&mut self) -> Result<std::collections::BTreeSet<PropertyKey>, Unread> {
         let mut keys = std::collections::BTreeSet::new();
-        self.listed(|scan| scan.key().map(|key| drop(keys.insert(key))))?;
+        self.listed(|scan| scan.key().map(|key| keys.extend([key])))?;
         Ok(keys)
     }
 

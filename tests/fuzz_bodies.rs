@@ -8,6 +8,8 @@ mod fuzz_bodies;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use identity_ledger::testing::chance::Chance;
+
 /// How many inputs are made up for each body; `FUZZ_INPUTS` in the environment makes it more.
 const INPUTS: u64 = 2_000;
 
@@ -34,10 +36,13 @@ fn run(name: &str, body: fn(&[u8])) {
     }
     let inputs = std::env::var("FUZZ_INPUTS").map_or(INPUTS, |inputs| inputs.parse().expect("a number"));
     for number in 0..inputs {
-        let mut chance = SplitMix64(number);
+        let mut chance = Chance::new(number);
         let input = match number % 4 {
-            0 => chance.bytes(),
-            _ => chance.bent(&seeds[chance.clone().below(seeds.len())].1),
+            0 => noise(&mut chance),
+            _ => {
+                let (_, seed) = chance.pick(&seeds);
+                bent(&mut chance, seed)
+            }
         };
         with(&input, body);
     }
@@ -70,48 +75,31 @@ fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|file| (file.clone(), std::fs::read(file).expect("it can be read"))).collect()
 }
 
-/// As in `src/testing/workload.rs`.
-#[derive(Clone)]
-struct SplitMix64(u64);
+fn noise(chance: &mut Chance) -> Vec<u8> {
+    let len = chance.below(200);
+    chance.bytes(len)
+}
 
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let number = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ number >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).expect("it is below a length")
-    }
-
-    fn bytes(&mut self) -> Vec<u8> {
-        let len = self.below(200);
-        (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
-
-    /// A seed with a few bytes changed, doubled, cut out or cut off.
-    fn bent(&mut self, seed: &[u8]) -> Vec<u8> {
-        let mut bent = seed.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bent.len());
-            let len = self.below(16).min(bent.len() - at);
-            match self.below(6) {
-                0 => bent.truncate(at),
-                1 => drop(bent.drain(at..at + len)),
-                2 => {
-                    let piece = bent[at..at + len].to_vec();
-                    drop(bent.splice(at..at, piece));
-                }
-                3 => {
-                    let piece = self.bytes();
-                    drop(bent.splice(at..at + len, piece));
-                }
-                _ if !bent.is_empty() => bent[at] ^= 1 << self.below(8),
-                _ => {}
+/// A seed with a few bytes changed, doubled, cut out or cut off.
+fn bent(chance: &mut Chance, seed: &[u8]) -> Vec<u8> {
+    let mut bent = seed.to_vec();
+    for _ in 0..=chance.below(4) {
+        let at = chance.below(bent.len());
+        let len = chance.below(16).min(bent.len() - at);
+        match chance.below(6) {
+            0 => bent.truncate(at),
+            1 => drop(bent.drain(at..at + len)),
+            2 => {
+                let piece = bent[at..at + len].to_vec();
+                drop(bent.splice(at..at, piece));
             }
+            3 => {
+                let piece = noise(chance);
+                drop(bent.splice(at..at + len, piece));
+            }
+            _ if !bent.is_empty() => bent[at] ^= 1 << chance.below(8),
+            _ => {}
         }
-        bent
     }
+    bent
 }

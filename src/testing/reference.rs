@@ -84,7 +84,7 @@ enum Asked {
 }
 
 impl Reference {
-    /// Before the first operation. The policy stays the same.
+    /// Before the first operation.
     pub fn new(policy: Policy) -> Reference {
         Reference {
             policy,
@@ -95,6 +95,16 @@ impl Reference {
             events: Vec::new(),
             seen: BTreeMap::new(),
         }
+    }
+
+    /// A3: another policy holds from here on. What was decided stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// F1: a device is mentioned, before it speaks.
+    pub fn meet_device(&mut self, device: &str) {
+        self.device(device);
     }
 
     /// The live persons, in the order of their founding.
@@ -110,6 +120,11 @@ impl Reference {
     /// The devices, by id.
     pub fn devices(&self) -> &BTreeMap<String, ReferenceDevice> {
         &self.devices
+    }
+
+    /// The founding ids of all persons there ever were, in the order of their founding.
+    pub fn foundings(&self) -> impl Iterator<Item = &str> {
+        self.persons.iter().map(|person| person.founding.as_str())
     }
 
     /// The founding id of the live person that the one founded by `founding` became (D7's redirect).

@@ -1,7 +1,6 @@
 //! Seeded workloads: operations of made-up people, the same from the same seed on every machine and in every version.
 //!
-//! Chance is SplitMix64 (Steele, Lea, Flood 2014): ten lines, no dependency, whole-number arithmetic only. A workload holds
-//! no more than the people it is in the middle of, so it can be as long as a disk is large.
+//! A workload holds no more than the people it is in the middle of, so it can be as long as a disk is large.
 
 use std::ops::Range;
 
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
 use crate::operation::{Changes, Operation, Processing, Request, Source, Who};
+use crate::testing::chance::{Chance, GAMMA, below, mixed};
 use crate::time::Timestamp;
 use crate::value::{Properties, Value};
 
@@ -59,7 +59,7 @@ pub struct Workload {
     shape: Shape,
     people: u64,
     seed: u64,
-    chance: SplitMix64,
+    chance: Chance,
     /// Scripts that have not begun.
     waiting: Range<u64>,
     /// Scripts that have begun, each with its next step.
@@ -80,7 +80,7 @@ impl Workload {
         };
         let mut waiting = 0..scripts;
         let running = waiting.by_ref().take(window).map(|script| (script, 0)).collect();
-        let chance = SplitMix64(hash(seed, [shape as u64, people, 0]));
+        let chance = Chance::new(hash(seed, [shape as u64, people, 0]));
         Workload { shape, people, seed, chance, waiting, running, given: 0, now: BEGIN }
     }
 
@@ -192,7 +192,7 @@ impl Iterator for Workload {
     fn next(&mut self) -> Option<Operation> {
         loop {
             let running = u64::try_from(self.running.len()).expect("a window is small");
-            let at = usize::try_from(below(running, self.chance.next())).expect("a window is small");
+            let at = usize::try_from(below(running, self.chance.draw())).expect("a window is small");
             let (script, step) = *self.running.get(at)?;
             let Some(Asked { request, changes, processing }) = self.step(script, step) else {
                 match self.waiting.next() {
@@ -204,7 +204,7 @@ impl Iterator for Workload {
                 continue;
             };
             self.running[at].1 += 1;
-            self.now += 1 + below(PACE, self.chance.next());
+            self.now += 1 + below(PACE, self.chance.draw());
             let micros = i64::try_from(self.now * 1_000).expect("a workload ends before the calendar does");
             let time = Timestamp::from_micros(micros).expect("a workload ends before the calendar does");
             let id = OperationId(uuid_v7(self.now, self.drawn("operation", [self.given, 0])));
@@ -259,37 +259,10 @@ fn uuid_v7(millis: u64, number: u64) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// SplitMix64: a counter, mixed.
-#[derive(Clone, Debug)]
-struct SplitMix64(u64);
-
-/// 2^64 over the golden ratio, odd.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GAMMA);
-        mixed(self.0)
-    }
-}
-
-/// SplitMix64's mixing: one to one, each bit of the number decides about every bit of the result.
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
-}
-
 fn hash(seed: u64, of: [u64; 3]) -> u64 {
     of.into_iter().fold(mixed(seed.wrapping_add(GAMMA)), |hash, part| {
         mixed((hash ^ part).wrapping_add(GAMMA)) // for one seed and purpose still one to one in the last part that varies
     })
-}
-
-/// A number below `bound`, or 0 when that is 0, from a drawn one: the high half of their product.
-fn below(bound: u64, drawn: u64) -> u64 {
-    let product = u128::from(bound) * u128::from(drawn);
-    u64::try_from(product >> 64).expect("the high half has 64 bits")
 }
 
 fn remainder(number: u64, of: usize) -> usize {

@@ -2,8 +2,6 @@
 //!
 //! Each body takes bytes and panics if a law is broken. None looks at what the bytes mean to the others.
 
-#[path = "agree.rs"]
-mod agree;
 #[path = "mod.rs"]
 #[expect(
     dead_code,
@@ -11,12 +9,11 @@ mod agree;
 )]
 mod support;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agree::{DEVICES, EVENTS, IDS, KEYS};
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
-use identity_ledger::testing::reference::Reference;
+use identity_ledger::testing::history::History;
+use identity_ledger::testing::laws;
 use identity_ledger::testing::workload::to_ops_line;
 use identity_ledger::*;
 
@@ -235,121 +232,14 @@ fn replace(disk: &Memory, bytes: &[u8]) {
 
 // -- fold ----------------------------------------------------------------------------------------------------------
 
-/// Any bytes are a policy and a history: the engine and the reference model agree, and the log folds to the same again.
+/// Any bytes are a policy and a history: the engine and the reference model agree, and the log alone tells the same.
 pub(crate) fn fold(bytes: &[u8]) {
-    let mut bytes = Bytes(bytes);
-    let policy = bytes.policy();
-    let (mut ledger, storage) = new_ledger(policy.clone());
-    let mut reference = Reference::new(policy);
-    let (mut appended, mut told) = (Vec::new(), Vec::new());
-    while let Some(operation) = bytes.operation() {
-        match ledger.append(operation.clone()) {
-            Ok(answer) => {
-                appended.push(answer);
-                told.push(reference.apply(&operation));
-            }
-            // The model records what it is given; a fresh id that is somebody's is no operation.
-            Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
-            Err(other) => panic!("{operation:?}: {other}"),
+    let history = History::from_bytes(bytes);
+    for law in [laws::engine_is_reference, laws::log_tells_all] {
+        if let Err(what) = law(&history) {
+            panic!("{what}\n\n{history}");
         }
     }
-    agree::agree(&ledger, &appended, &reference, &told);
-    let recorded = appended.iter().filter(|answer| answer.outcome().is_some()).count();
-    support::check(&ledger, &storage, recorded);
-}
-
-/// Bytes, taken from the front. Five make an operation; what is missing is zero.
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn next(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn policy(&mut self) -> Policy {
-        let (preset, bits, limits) = (self.next(), self.next(), self.next());
-        let preset = of(&[Preset::Posthog, Preset::Strict, Preset::OneUser], preset);
-        let base = Policy::preset(preset);
-        let limit = |shift: u8| Some(u32::from(limits >> shift & 3)).filter(|limit| *limit > 0);
-        Policy {
-            max_moved_ids: limit(0),
-            max_ids_per_person: limit(2),
-            max_user_ids: limit(4).or(base.max_user_ids),
-            survivor: if bits & 1 == 1 { Survivor::Elder } else { Survivor::Target },
-            dialect: if bits & 2 == 2 { Dialect::Core } else { Dialect::Browser },
-            person_profiles: of(&PROFILES, bits >> 2),
-            ..base
-        }
-    }
-
-    fn operation(&mut self) -> Option<Operation> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let (what, who, changes, how, number) =
-            (self.next(), self.next(), self.next(), self.next(), self.next());
-        let device = DeviceId::new(of(&DEVICES, who)).expect("an id");
-        let speaker = if who & 0x40 == 0 { Who::Id(id(of(&IDS, who))) } else { Who::Device(device.clone()) };
-        let other = of(&IDS, who >> 3);
-        let source = match who >> 6 {
-            3 if what & 0x80 != 0 => None,
-            2 if what & 0x80 != 0 => Some(Source::Unstorable),
-            _ => Some(Source::new(other)),
-        };
-        let request = match what % 9 {
-            0 | 1 => {
-                let event =
-                    (what & 0x40 == 0).then(|| EventName::new(of(&EVENTS, what >> 4)).expect("a name"));
-                Request::Capture { who: speaker, event, properties: Properties::new() }
-            }
-            2 | 3 => Request::Identify { who: speaker, anonymous: source },
-            4 => Request::Alias { who: speaker, alias: source },
-            5 => Request::Merge { who: speaker, alias: source },
-            6 => Request::Set { who: speaker },
-            7 => Request::DeviceIdentify { device, user: id(other) },
-            _ => Request::Reset { device, reset_device: what & 0x80 != 0, new_id: Some(id(other)) },
-        };
-        let bare = matches!(request, Request::Reset { .. });
-        // A record does not hold whether a device asked with its own identify or with a link or set that came to the same;
-        // the model compares what was asked. So repeats under one id (G4) stay on one side of that.
-        let range = if matches!(request, Request::DeviceIdentify { .. }) { 64 } else { 0 };
-        Some(Operation {
-            id: Some(number % 64).filter(|n| *n < 40).map(|n| operation_id(u128::from(n) + range)),
-            changes: if bare { Changes::default() } else { changes_of(changes) },
-            processing: of(&[Processing::Unsaid, Processing::On, Processing::Off, Processing::Invalid], how),
-            sdk: Sdk {
-                dialect: of(&[None, None, Some(Dialect::Browser), Some(Dialect::Core)], how >> 2),
-                person_profiles: (how & 0x80 != 0).then(|| of(&PROFILES, how >> 4)),
-            },
-            ..Operation::new(time((number >> 6).into()), request)
-        })
-    }
-}
-
-const PROFILES: [PersonProfiles; 3] =
-    [PersonProfiles::IdentifiedOnly, PersonProfiles::Always, PersonProfiles::Never];
-
-/// Two bits for each key are too few to say everything about it, and enough to let the verbs meet.
-fn changes_of(byte: u8) -> Changes {
-    let value = |bit: u8| if byte & bit == 0 { Value::Null } else { Value::from(i64::from(bit)) };
-    let key = |shift: u8| PropertyKey::new(of(&KEYS, byte >> shift)).expect("a key");
-    let mut changes = Changes::default();
-    if byte & 1 != 0 {
-        changes.set.insert(key(3), value(0x80));
-    }
-    if byte & 2 != 0 {
-        changes.set_once.insert(key(4), value(0x40));
-    }
-    if byte & 4 != 0 {
-        changes.unset = BTreeSet::from([key(5)]);
-    }
-    changes
-}
-
-fn of<T: Copy>(list: &[T], byte: u8) -> T {
-    list[usize::from(byte) % list.len()]
 }
 
 fn id(text: &str) -> DistinctId {

@@ -1,0 +1,294 @@
+//! The whole-log check: everything that can be said against a ledger from its bytes alone.
+//!
+//! It believes neither the engine nor the state in memory: the bytes are audited, the log is told again to the reference
+//! model, operation by operation, and the two are compared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::audit::Audit;
+use crate::book::{Book, values_of};
+use crate::digest::Digest;
+use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey};
+use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, Who};
+use crate::policy::Policy;
+use crate::record::{Body, Flags, Head, IdNo, Other, Verb};
+use crate::replay::Step;
+use crate::testing::reference::{Reference, ReferenceOutcome};
+use crate::value::{Properties, Value};
+
+/// What a whole log came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// How many operations are recorded.
+    pub operations: usize,
+    /// How many of them were refused.
+    pub refused: usize,
+    /// The digest of the state (A2).
+    pub state: Digest,
+    /// The digest of the content (A2).
+    pub content: Digest,
+}
+
+/// What is wrong with a ledger, one sentence each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger is not what its log says:\n  {}", what.join("\n  "))]
+pub struct Unsound {
+    /// The sentences; at least one.
+    pub what: Vec<String>,
+}
+
+/// Checks a whole ledger: its bytes pass the audit, a replay gives the state in memory, every operation has one outcome,
+/// and the reference model, told the log operation by operation, comes to the same persons, devices and events.
+///
+/// Slow and thorough: for the end of a test, with ledgers of some thousand records.
+///
+/// ```
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp, testing};
+///
+/// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+/// let at = Timestamp::from_micros(0)?;
+/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("null"))))?;
+/// let checked = testing::check(&ledger)?;
+/// assert_eq!((checked.operations, checked.refused), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Unsound`], with all that was found.
+pub fn check(book: &Book) -> Result<Checked, Unsound> {
+    let mut what = Vec::new();
+    let state = book.state().digest();
+    audit(book, state, &mut what);
+    let mut teller = Teller::default();
+    let (mut operations, mut refused, mut replayed) = (0, 0, None);
+    let walked = book.replay(|step| {
+        operations += usize::from(step.record.is_operation());
+        refused += usize::from(step.outcome.is_some_and(|outcome| outcome.refusal.is_some()));
+        if step.record.seq().0 + 1 == book.checkpoint().records {
+            replayed = Some(step.state.digest());
+        }
+        teller.tell(book, step);
+    });
+    what.extend(walked.err().map(|fault| format!("the log cannot be read back: {fault}")));
+    if replayed != Some(state) {
+        what.push("a replay of the log gives another state than its appends gave".to_owned());
+    }
+    what.append(&mut teller.wrong);
+    if let Some(reference) = &teller.reference {
+        what.extend(differences(book, reference));
+    }
+    match book.content_digest() {
+        Ok(content) if what.is_empty() => Ok(Checked { operations, refused, state, content }),
+        Ok(_) => Err(Unsound { what }),
+        Err(fault) => {
+            what.push(format!("the content cannot be read back: {fault}"));
+            Err(Unsound { what })
+        }
+    }
+}
+
+fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
+    match Audit::run_in(Arc::clone(book.log.storage()), None, &mut |_| {}) {
+        Err(error) => what.push(format!("the audit cannot begin: {error}")),
+        Ok(report) => {
+            what.extend(report.faults.iter().map(|fault| format!("audit: {fault}")));
+            if report.is_ok() && (report.records, report.digest) != (book.checkpoint().records, state) {
+                what.push(format!(
+                    "the bytes hold {} records that fold to {}; in memory are {} that fold to {state}",
+                    report.records,
+                    report.digest,
+                    book.checkpoint().records
+                ));
+            }
+        }
+    }
+}
+
+// -- the log told again --------------------------------------------------------------------------------------------
+
+/// Tells a log to the reference model: records become the operations that somebody may have asked for.
+#[derive(Default)]
+struct Teller {
+    /// There is none before the genesis record.
+    reference: Option<Reference>,
+    wrong: Vec<String>,
+}
+
+impl Teller {
+    fn tell(&mut self, book: &Book, step: Step<'_>) {
+        let body = step.record.body();
+        let Some(reference) = &mut self.reference else {
+            if let Body::Genesis(policy) = body {
+                self.reference = policy.policy().map(Reference::new);
+            }
+            return;
+        };
+        match &body {
+            Body::SetPolicy(policy) => {
+                let policy: Option<Policy> = policy.policy();
+                reference.set_policy(policy.expect("Chain::accept checked the policy"));
+            }
+            Body::DefineDevice(id, _) => reference.meet_device(book.id_text(*id).unwrap_or_default()),
+            _ => {
+                let Some(operation) = operation(book, reference, step, &body) else { return };
+                let told = reference.apply(&operation);
+                let rule = step.outcome.and_then(|outcome| outcome.refusal).map(|refusal| refusal.rule());
+                if told != ReferenceOutcome::Recorded(rule) {
+                    let seq = step.record.seq();
+                    self.wrong.push(format!(
+                        "record {seq}: the engine says {:?}, the reference model {told:?}",
+                        ReferenceOutcome::Recorded(rule)
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The operation that leaves this record, as the reference model would have to be asked; `None` for other records.
+fn operation(book: &Book, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
+    let head = body.head()?;
+    let request = request(book, reference, step, body, head)?;
+    let bare = matches!(request, Request::Reset { .. });
+    let processing = match () {
+        () if head.flags.has(Flags::PROCESSING_OFF) => Processing::Off,
+        () if head.flags.has(Flags::INVALID_PROCESSING) => Processing::Invalid,
+        () => Processing::On,
+    };
+    let mut operation = Operation::new(head.time(), request).with_processing(processing);
+    if !bare {
+        operation.changes = changes(book, step).0;
+    }
+    // A second link of an identified device stands in the log only where the dialect was `core`; a switch stands for itself.
+    let switched = matches!(body, Body::Switch(..));
+    operation.sdk.dialect = Some(if switched { Dialect::Browser } else { Dialect::Core });
+    Some(operation)
+}
+
+fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head: &Head) -> Option<Request> {
+    let id = |id: IdNo| DistinctId::new(book.id_text(id)?).ok();
+    let device = head.device.and_then(|device| DeviceId::new(book.device_text(device)?).ok());
+    let who = device.clone().map_or_else(|| id(head.id).map(Who::Id), |device| Some(Who::Device(device)))?;
+    let source = match body.other() {
+        Other::None => None,
+        Other::Unstorable => Some(Source::Unstorable),
+        Other::Id(other) => Some(Source::Id(id(other)?)),
+    };
+    let speaks_for_t = device.as_ref().is_none_or(|device| {
+        let known = reference.devices().get(device.as_str());
+        known.is_some_and(|device| Some(device.current.as_str()) == book.id_text(head.id))
+    });
+    Some(match (body, device) {
+        (Body::Capture(_, name, _), _) => {
+            let name = name.and_then(|name| book.dictionaries.names.text(name.0));
+            let event = name.and_then(|name| EventName::new(name).ok());
+            Request::Capture { who, event, properties: changes(book, step).1 }
+        }
+        (Body::Identify(..), Some(device)) if !speaks_for_t => {
+            Request::DeviceIdentify { device, user: id(head.id)? }
+        }
+        (Body::Switch(..), Some(device)) => Request::DeviceIdentify { device, user: id(head.id)? },
+        (Body::Identify(..), _) => Request::Identify { who, anonymous: source },
+        (Body::Alias(..), _) => Request::Alias { who, alias: source },
+        (Body::Merge(..), _) => Request::Merge { who, alias: source },
+        (Body::Set(..), _) => Request::Set { who },
+        (Body::Reset(_, fresh, _), Some(device)) => {
+            Request::Reset { device, reset_device: fresh.is_some(), new_id: Some(id(head.id)?) }
+        }
+        _ => return None,
+    })
+}
+
+/// A record's property changes, and the event properties it kept.
+fn changes(book: &Book, step: Step<'_>) -> (Changes, Properties) {
+    let (mut changes, mut kept) = (Changes::default(), Properties::new());
+    let values = step.record.item().and_then(|item| values_of(step.record, item));
+    let mut values = values.unwrap_or_default().into_iter();
+    for change in step.record.changes() {
+        let key = book.key_text(change.key).and_then(|key| PropertyKey::new(key).ok());
+        let Some(key) = key else { continue };
+        match change.verb {
+            Verb::SET => drop(changes.set.insert(key, values.next().unwrap_or(Value::Null))),
+            Verb::SET_ONCE => drop(changes.set_once.insert(key, values.next().unwrap_or(Value::Null))),
+            Verb::UNSET => changes.unset.extend([key]),
+            _ => drop(kept.insert(key, values.next().unwrap_or(Value::Null))),
+        }
+    }
+    (changes, kept)
+}
+
+// -- the engine beside the reference model ---------------------------------------------------------------------------
+
+/// Everything in which a book is not as the reference model says, one sentence each: persons, redirects, devices, events.
+pub fn differences(book: &Book, reference: &Reference) -> Vec<String> {
+    let mut what = Vec::new();
+    let mut differ = |about: String, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
+        let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+        if found != expected {
+            what.push(format!("{about}: the engine says {found}, the reference model {expected}"));
+        }
+    };
+    persons(book, reference, &mut differ);
+    devices(book, reference, &mut differ);
+    events(book, reference, &mut differ);
+    what
+}
+
+type Differ<'d> = dyn FnMut(String, &dyn std::fmt::Debug, &dyn std::fmt::Debug) + 'd;
+
+fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+    let found: Result<Vec<_>, _> = book.persons().collect();
+    let Ok(found) = found else {
+        return differ("persons".to_owned(), &"unreadable", &"readable");
+    };
+    let expected: Vec<_> = reference.persons().collect();
+    differ("the number of persons".to_owned(), &found.len(), &expected.len());
+    let person_id = |founding: &str| PersonId::founded_by(book.tenant(), founding);
+    for (found, expected) in found.iter().zip(expected) {
+        let about = |what: &str| format!("{what} of the person founded by `{}`", expected.founding);
+        differ(about("the id"), &found.person_id, &person_id(&expected.founding));
+        let mut ids = found.distinct_ids.clone();
+        ids.sort_unstable();
+        differ(about("the ids"), &ids, &expected.ids.iter().collect::<Vec<_>>());
+        differ(about("the flag"), &found.is_identified, &expected.is_identified);
+        differ(about("the time"), &found.created_at, &expected.created_at);
+        let properties: BTreeMap<&String, Option<&Value>> =
+            found.properties.iter().map(|(key, property)| (key, property.value.as_ref())).collect();
+        let expected_properties: BTreeMap<&String, Option<&Value>> =
+            expected.properties.iter().map(|(key, value)| (key, Some(value))).collect();
+        differ(about("the properties"), &properties, &expected_properties);
+        let theirs = || reference.events().iter().filter(|event| expected.ids.contains(&event.distinct_id));
+        let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
+        differ(about("the counts"), &(found.events, found.identified_events), &counts);
+    }
+    for founding in reference.foundings() {
+        let expected = reference.became(founding).map(person_id);
+        differ(format!("who `{founding}` became"), &book.survivor_of(person_id(founding)), &expected);
+    }
+}
+
+fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+    differ("the number of devices".to_owned(), &book.state().devices().len(), &reference.devices().len());
+    for (id, expected) in reference.devices() {
+        let found = book.device_no(id).map(|number| {
+            let device = book.state().device(number);
+            let text = |id: IdNo| book.id_text(id).unwrap_or_default();
+            (text(device.current), text(device.anonymous), device.identified, device.profiled)
+        });
+        let expected =
+            (&expected.current[..], &expected.anonymous[..], expected.identified, expected.profiled);
+        differ(format!("device `{id}`"), &found, &Some(expected));
+    }
+}
+
+fn events(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+    let mut found = Vec::new();
+    let walked = book.events(|event| {
+        found.push((event.distinct_id, event.mode == crate::answer::EventMode::Full));
+    });
+    differ("the events".to_owned(), &walked.is_ok(), &true);
+    let expected: Vec<_> =
+        reference.events().iter().map(|event| (event.distinct_id.clone(), event.full)).collect();
+    differ("the events".to_owned(), &found, &expected);
+}

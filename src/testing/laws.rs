@@ -1,0 +1,742 @@
+//! Laws: what must hold for every history under every policy, and so under yours.
+//!
+//! Each law takes a history, folds it as often as it needs to, and says in a sentence what broke it. The crate's own tests
+//! run the same functions over histories that proptest makes up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::answer::EventMode;
+use crate::book::Book;
+use crate::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
+use crate::ledger::{AppendError, Appended, Ledger};
+use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Who};
+use crate::options::LedgerOptions;
+use crate::policy::Policy;
+use crate::record::{Body, Other, Verb};
+use crate::replay::Step;
+use crate::state::{Link, PersonNo, State};
+use crate::storage::Memory;
+use crate::testing::history::History;
+use crate::testing::reference::{Reference, ReferenceOutcome};
+use crate::testing::{check, differences};
+use crate::{SeededEntropy, Tenant};
+
+/// A law: says what is wrong with a history, if something is.
+pub type Law = fn(&History) -> Result<(), String>;
+
+/// All laws, by name.
+pub const LAWS: [(&str, Law); 18] = [
+    ("the engine is the reference model", engine_is_reference),
+    ("the log alone tells all", log_tells_all),
+    ("persons partition the ids that have one", persons_partition),
+    ("any batching is the same", any_batching),
+    ("reopening anywhere is the same", any_reopening),
+    ("as of n is the fold of the first n", prefixes),
+    ("a refused operation changes no link", refusals_change_no_link),
+    ("a repeated link changes nothing", repeats_change_nothing),
+    ("identified only grows", identified_grows),
+    ("redirects are total, acyclic and idempotent", redirects),
+    ("created_at is the earliest founding", created_at),
+    ("two identified persons join by merge only", identified_join_by_merge),
+    ("no event crosses a reset", no_event_crosses_a_reset),
+    ("properties follow E1 and E2", properties),
+    ("components are independent and commute", components),
+    ("events follow their ids, then and now", attribution),
+    ("equal digests mean equal content", digests),
+    ("two ids of a person have a proof", proofs),
+];
+
+/// Runs all laws over made-up histories under `policy`, one history a seed.
+///
+/// ```
+/// use identity_ledger::testing::laws;
+/// use identity_ledger::{Policy, Preset};
+///
+/// let mine = Policy { max_moved_ids: Some(2), ..Policy::preset(Preset::OneUser) };
+/// laws::hold(&mine, 0..20)?;
+/// # Ok::<(), laws::Broken>(())
+/// ```
+///
+/// # Errors
+/// [`Broken`]: the first law that is, and the shortest history found that breaks it.
+pub fn hold(policy: &Policy, seeds: Range<u64>) -> Result<(), Broken> {
+    for seed in seeds {
+        let history = History::seeded(policy, seed);
+        for (name, law) in LAWS {
+            if law(&history).is_err() {
+                let (history, what) = shortened(law, history);
+                return Err(Broken { name, what, seed, history });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A law that does not hold.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("seed {seed} breaks a law: {name}\n{what}\n\n{history}")]
+pub struct Broken {
+    /// Which law.
+    pub name: &'static str,
+    /// What was found.
+    pub what: String,
+    /// The seed of the history it was found with.
+    pub seed: u64,
+    /// A history that breaks it, as short as leaving out single operations makes it.
+    pub history: History,
+}
+
+/// Leaves out every operation that is not needed for the law to be broken.
+fn shortened(law: Law, mut history: History) -> (History, String) {
+    let mut at = history.operations.len();
+    while at > 0 {
+        at -= 1;
+        let left_out = history.operations.remove(at);
+        if law(&history).is_ok() {
+            history.operations.insert(at, left_out);
+        }
+    }
+    let what = law(&history).err().unwrap_or_default();
+    (history, what)
+}
+
+// -- folding ---------------------------------------------------------------------------------------------------------
+
+/// A ledger after a history, with what became of each operation; `None` where it was an error.
+struct Folded {
+    ledger: Ledger,
+    storage: Arc<Memory>,
+    appended: Vec<Option<Appended>>,
+}
+
+fn new_ledger(policy: &Policy) -> Result<(Ledger, Arc<Memory>), String> {
+    let storage = Arc::new(Memory::new());
+    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(2_048);
+    let ledger = options.create_in(storage.clone(), Tenant::default(), policy.clone());
+    ledger.map(|ledger| (ledger, storage)).map_err(|error| error.to_string())
+}
+
+/// Appends one operation; `None` if its fresh id is not fresh (F4), which made-up resets cannot know.
+fn append(ledger: &mut Ledger, operation: &Operation) -> Result<Option<Appended>, String> {
+    match ledger.append(operation.clone()) {
+        Ok(appended) => Ok(Some(appended)),
+        Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn fold(policy: &Policy, operations: &[Operation]) -> Result<Folded, String> {
+    let (mut ledger, storage) = new_ledger(policy)?;
+    let appended = operations.iter().map(|operation| append(&mut ledger, operation));
+    let appended = appended.collect::<Result<_, _>>()?;
+    Ok(Folded { ledger, storage, appended })
+}
+
+fn all(history: &History) -> Result<Folded, String> {
+    fold(&history.policy, &history.operations)
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    holds(found == expected, || format!("{what}: found {found:?}, expected {expected:?}"))
+}
+
+fn holds(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// Walks through a log with the state before and after each record, and stops at the first wrong one.
+fn each_step(
+    book: &Book,
+    mut look: impl FnMut(&State, Step<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let (mut before, mut wrong) = (State::new(), Ok(()));
+    let walked = book.replay(|step| {
+        if wrong.is_ok() {
+            wrong = look(&before, step).map_err(|what| format!("record {}: {what}", step.record.seq()));
+        }
+        before.clone_from(step.state);
+    });
+    walked.map_err(|fault| fault.to_string())?;
+    wrong
+}
+
+/// Whose each id is, by the number of its person.
+fn links(state: &State) -> Vec<Option<PersonNo>> {
+    state.ids().map(|id| state.person(id)).collect()
+}
+
+// -- the laws --------------------------------------------------------------------------------------------------------
+
+/// The engine gives the outcomes, persons, devices and events of the reference model, after every operation.
+pub fn engine_is_reference(history: &History) -> Result<(), String> {
+    let (mut ledger, _) = new_ledger(&history.policy)?;
+    let mut reference = Reference::new(history.policy.clone());
+    for (number, operation) in (1..).zip(&history.operations) {
+        let Some(appended) = append(&mut ledger, operation)? else { continue };
+        let said = match appended {
+            Appended::Recorded { outcome, .. } => {
+                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
+            }
+            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
+            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
+            Appended::Ignored => ReferenceOutcome::Ignored,
+        };
+        same(&format!("operation {number}"), &said, &reference.apply(operation))?;
+        let what = differences(&ledger, &reference);
+        holds(what.is_empty(), || format!("after operation {number}: {}", what.join("; ")))?;
+    }
+    Ok(())
+}
+
+/// The whole-log check passes, and counts one outcome for each operation that was recorded (A2, A4).
+pub fn log_tells_all(history: &History) -> Result<(), String> {
+    let Folded { ledger, appended, .. } = all(history)?;
+    let recorded = appended.iter().flatten().filter(|appended| appended.outcome().is_some()).count();
+    let checked = check(&ledger).map_err(|unsound| unsound.to_string())?;
+    same("operations", &checked.operations, &recorded)?;
+    let mut outcomes = 0;
+    ledger.outcomes(|_| outcomes += 1).map_err(|fault| fault.to_string())?;
+    same("outcomes", &outcomes, &recorded)
+}
+
+/// Every id that has a person is listed by exactly that one; ids seen only propertyless are listed by none.
+pub fn persons_partition(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let state = ledger.state();
+    let listed: Vec<_> = state
+        .persons()
+        .flat_map(|person| state.ids_of(person.number).into_iter().map(move |id| (id, person.number)))
+        .collect();
+    let mut found = listed.clone();
+    found.sort_unstable();
+    let expected: Vec<_> = state.ids().filter_map(|id| Some((id, state.person(id)?))).collect();
+    same("ids and their persons", &found, &expected)
+}
+
+/// One by one, in batches of any size, in one batch: the same outcomes, digests and replay (A1, A2).
+pub fn any_batching(history: &History) -> Result<(), String> {
+    let Folded { ledger, appended, .. } = all(history)?;
+    let accepted = history.operations.iter().zip(&appended).filter(|(_, appended)| appended.is_some());
+    let accepted: Vec<Operation> = accepted.map(|(operation, _)| operation.clone()).collect();
+    let expected: Vec<Appended> = appended.into_iter().flatten().collect();
+    let content = |ledger: &Ledger| ledger.content_digest().map_err(|fault| fault.to_string());
+    for size in [2, 3, 7, accepted.len().max(1)] {
+        let (mut batched, _) = new_ledger(&history.policy)?;
+        let mut found = Vec::new();
+        for batch in accepted.chunks(size) {
+            found.extend(batched.append_batch(batch).map_err(|error| error.to_string())?);
+        }
+        same(&format!("outcomes in batches of {size}"), &found, &expected)?;
+        same("state digest", &batched.state().digest(), &ledger.state().digest())?;
+        same("content digest", &content(&batched)?, &content(&ledger)?)?;
+    }
+    Ok(())
+}
+
+/// Closing and opening anywhere changes nothing (A2), and what was seen stays seen (G4). Every operation has an id here:
+/// without one, a repeated call of a device is recorded once more after a reopening, on purpose (F3).
+pub fn any_reopening(history: &History) -> Result<(), String> {
+    let named = (1..).zip(&history.operations).map(|(number, operation)| {
+        let id = OperationId(uuid::Uuid::from_u128(1 << 64 | number));
+        Operation { id: operation.id.or(Some(id)), ..operation.clone() }
+    });
+    let named: Vec<Operation> = named.collect();
+    let straight = fold(&history.policy, &named)?;
+    for often in [1, 3, 8] {
+        let (mut ledger, mut storage) = new_ledger(&history.policy)?;
+        for (number, operation) in (1..).zip(&named) {
+            let found = append(&mut ledger, operation)?;
+            same(&format!("operation {number}"), &found, &straight.appended[number - 1])?;
+            if number % often == 0 {
+                drop(ledger);
+                storage = Arc::new(Memory::clone(&storage));
+                let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+                ledger = options.open_in(storage.clone()).map_err(|error| error.to_string())?;
+                holds(ledger.recovery().is_clean(), || "something was torn".to_owned())?;
+            }
+        }
+        same("state digest", &ledger.state().digest(), &straight.ledger.state().digest())?;
+        for (operation, before) in named.iter().zip(&straight.appended).filter(|(_, a)| a.is_some()) {
+            let again = append(&mut ledger, operation)?;
+            holds(again.is_some_and(|again| again.outcome().is_none()), || {
+                format!("recorded twice: {operation:?}, {before:?}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The state right after record n, and `person_as_of(id, n)`, are those of a ledger that ends there.
+pub fn prefixes(history: &History) -> Result<(), String> {
+    let Folded { ledger: full, appended, .. } = all(history)?;
+    let mut digests = BTreeMap::new();
+    full.replay(|step| digests.extend([(step.record.seq(), step.state.digest())]))
+        .map_err(|fault| fault.to_string())?;
+    let (mut prefix, _) = new_ledger(&history.policy)?;
+    for (operation, appended) in history.operations.iter().zip(appended) {
+        append(&mut prefix, operation)?;
+        let Some(Appended::Recorded { seq, .. }) = appended else { continue };
+        same(&format!("the state after record {seq}"), &prefix.state().digest(), &digests[&seq])?;
+        for id in full.state().ids().filter_map(|id| full.id_text(id)) {
+            same(&format!("`{id}` as of {seq}"), &full.person_as_of(id, seq), &prefix.resolve(id))?;
+        }
+    }
+    Ok(())
+}
+
+/// An operation that was refused moves no id; at most T founds its own person.
+pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
+    each_step(&all(history)?.ledger, |before, step| {
+        let Some(outcome) = step.outcome.filter(|outcome| outcome.refusal.is_some()) else { return Ok(()) };
+        let mut expected = links(before);
+        if outcome.founded {
+            let head = step.record.body().head().map(|head| head.id).ok_or("a refusal of nobody")?;
+            expected[head.index()] = outcome.person;
+        }
+        same("links", &links(step.state), &expected)?;
+        same("the link made", &outcome.link, &None)
+    })
+}
+
+/// A link that was made, asked for once more without property changes, changes nothing (D5).
+pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
+    let (mut ledger, _) = new_ledger(&history.policy)?;
+    for operation in &history.operations {
+        let Some(Appended::Recorded { outcome, .. }) = append(&mut ledger, operation)? else { continue };
+        // A device's own identify is no longer the same request once the device speaks for the user (F3).
+        if outcome.link.is_none() || matches!(operation.request, Request::DeviceIdentify { .. }) {
+            continue;
+        }
+        let before = ledger.content_digest().map_err(|fault| fault.to_string())?;
+        let again = Operation { id: None, changes: Changes::default(), ..operation.clone() };
+        let repeated = append(&mut ledger, &again)?;
+        let repeated = repeated.as_ref().and_then(Appended::outcome).ok_or("the repeat was not recorded")?;
+        same("the link of the repeat", &repeated.link, &None)?;
+        same("the refusal of the repeat", &repeated.refusal, &None)?;
+        let after = ledger.content_digest().map_err(|fault| fault.to_string())?;
+        same("content", &after, &before)?;
+    }
+    Ok(())
+}
+
+/// Once a person is identified, whoever it becomes is (D1).
+pub fn identified_grows(history: &History) -> Result<(), String> {
+    each_step(&all(history)?.ledger, |before, step| {
+        let lost = before
+            .persons()
+            .filter(|person| person.identified_by.is_some())
+            .map(|person| step.state.survivor(person.number))
+            .find(|person| step.state.view(*person).identified_by.is_none());
+        same("persons no longer identified", &lost, &None)
+    })
+}
+
+/// Every person there ever was leads to a live one, in one step, for ever (D7).
+pub fn redirects(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let state = ledger.state();
+    let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
+    for person in (0..state.persons_founded() as u32).map(PersonNo) {
+        let survivor = state.survivor(person);
+        holds(live.contains(&survivor), || format!("{person:?} became {survivor:?}, which is not live"))?;
+        same("the survivor of a survivor", &state.survivor(survivor), &survivor)?;
+        let founding = ledger.id_text(state.founding(person)).ok_or("a person nobody founded")?;
+        let old = PersonId::founded_by(ledger.tenant(), founding);
+        same("its public id", &ledger.survivor_of(old), &Some(ledger.person_id(survivor)))?;
+    }
+    // Once led together, two persons stay together.
+    each_step(&ledger, |before, step| {
+        let all = || (0..before.persons_founded() as u32).map(PersonNo);
+        let moved = all()
+            .find(|person| step.state.survivor(*person) != step.state.survivor(before.survivor(*person)));
+        same("persons that left their survivor", &moved, &None)
+    })
+}
+
+/// A person was created when the earliest of those that became it was founded (D3, D4, D7).
+pub fn created_at(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let mut founded = Vec::new();
+    each_step(&ledger, |_, step| {
+        let founder = step.outcome.filter(|outcome| outcome.founded);
+        founded.extend(founder.and_then(|_| Some(step.record.body().head()?.time())));
+        Ok(())
+    })?;
+    let state = ledger.state();
+    let persons: Vec<PersonNo> = (0..state.persons_founded() as u32).map(PersonNo).collect();
+    same("foundings", &founded.len(), &persons.len())?;
+    for person in state.persons() {
+        let theirs = persons.iter().filter(|other| state.survivor(**other) == person.number);
+        let earliest = theirs.map(|other| founded[other.0 as usize]).min();
+        same("created_at", &Some(person.created_at), &earliest)?;
+    }
+    Ok(())
+}
+
+/// Two identified persons become one by merge only (D6); an id that joins an identified person leaves a notice, and joins
+/// by merge only where the policy refuses it (D3).
+pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
+    each_step(&all(history)?.ledger, |before, step| {
+        let Some(outcome) = step.outcome else { return Ok(()) };
+        let body = step.record.body();
+        let (merge, Some(head)) = (matches!(body, Body::Merge(..)), body.head()) else { return Ok(()) };
+        let identified = |person: Option<PersonNo>| {
+            person.is_some_and(|person| before.view(person).identified_by.is_some())
+        };
+        let Other::Id(source) = body.other() else { return Ok(()) };
+        let (to, from) = (before.person(head.id), before.person(source));
+        match outcome.link {
+            Some(Link::Absorbed { .. }) => {
+                holds(merge || !(identified(to) && identified(from)), || format!("joined by {}", body.name()))
+            }
+            Some(Link::Joined(_)) => {
+                let late = to.is_none() && identified(from);
+                same("the notice", &outcome.notices.joins_identified.is_some(), &late)?;
+                let allowed = merge || !late || !before.policy().refuse_joining_identified;
+                holds(allowed, || "joined against D3".to_owned())
+            }
+            None => Ok(()),
+        }
+    })
+}
+
+/// After a reset a device's events belong to a fresh person, whatever else happens, until somebody names its fresh id (F4).
+pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
+    let (mut ledger, _) = new_ledger(&history.policy)?;
+    let fresh = DistinctId::new("$device:fresh").map_err(|error| error.to_string())?;
+    let device = DeviceId::new("d1").map_err(|error| error.to_string())?;
+    let half = history.operations.len() / 2;
+    for operation in &history.operations[..half] {
+        append(&mut ledger, operation)?;
+    }
+    let at = crate::time::Timestamp::from_micros(1).map_err(|error| error.to_string())?;
+    let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: Some(fresh.clone()) };
+    let capture = Request::Capture {
+        who: Who::Device(device.clone()),
+        event: None,
+        properties: crate::value::Properties::new(),
+    };
+    append(&mut ledger, &Operation::new(at, reset))?;
+    append(&mut ledger, &Operation::new(at, capture).with_processing(Processing::On))?;
+    // The rest of the history, but for what the device itself says: only it knows the fresh id.
+    for operation in history.operations[half..].iter().filter(|operation| !speaks(operation, &device)) {
+        append(&mut ledger, operation)?;
+    }
+    let mut crossed = None;
+    ledger
+        .events(|event| {
+            let own = event.person_id == PersonId::founded_by(ledger.tenant(), fresh.as_str());
+            if own != (event.distinct_id == fresh.as_str()) {
+                crossed = Some((event.seq, event.distinct_id));
+            }
+        })
+        .map_err(|fault| fault.to_string())?;
+    same("an event on the wrong side", &crossed, &None::<(Seq, String)>)
+}
+
+fn speaks(operation: &Operation, device: &DeviceId) -> bool {
+    match &operation.request {
+        Request::Capture { who, .. }
+        | Request::Identify { who, .. }
+        | Request::Alias { who, .. }
+        | Request::Merge { who, .. }
+        | Request::Set { who } => *who == Who::Device(device.clone()),
+        Request::DeviceIdentify { device: speaker, .. } | Request::Reset { device: speaker, .. } => {
+            speaker == device
+        }
+    }
+}
+
+/// What a record leaves of each key is what the table of E1 says, against the properties after E2; all other keys stay.
+/// In particular a `set_once` never overwrites.
+pub fn properties(history: &History) -> Result<(), String> {
+    each_step(&all(history)?.ledger, |before, step| {
+        let Some(outcome) = step.outcome else { return Ok(()) };
+        let Some(person) = outcome.person else { return Ok(()) };
+        let body = step.record.body();
+        let Some(head) = body.head() else { return Ok(()) };
+        let won = |state: &State, person: Option<PersonNo>| -> BTreeMap<u32, Seq> {
+            let all = person.map(|person| state.view(person).properties).unwrap_or_default();
+            all.iter().map(|property| (property.key.0, property.seq())).collect()
+        };
+        // E2: P(S)'s, under P(T)'s. D3 and D4 join an id that has no properties.
+        let absorbed = matches!(outcome.link, Some(Link::Absorbed { .. }));
+        let from = match body.other() {
+            Other::Id(source) if absorbed || before.person(head.id).is_none() => before.person(source),
+            _ => None,
+        };
+        let from = if outcome.refusal.is_some() { None } else { from };
+        let mut expected = won(before, from);
+        expected.extend(won(before, before.person(head.id)));
+        if applies(before, step, &body) {
+            table_of_e1(&mut expected, step);
+        }
+        same("the record that won each key", &won(step.state, Some(person)), &expected)
+    })
+}
+
+/// E3: whether a record's property changes count.
+fn applies(before: &State, step: Step<'_>, body: &Body) -> bool {
+    use crate::record::Flags;
+    let Some(head) = body.head() else { return false };
+    let quiet = head.flags.has(Flags::QUIET) && before.person(head.id).is_some();
+    step.record.is_operation() && !head.flags.has(Flags::GROUP_IDENTIFY) && !quiet
+}
+
+fn table_of_e1(properties: &mut BTreeMap<u32, Seq>, step: Step<'_>) {
+    let mut asked = BTreeMap::<u32, BTreeSet<Verb>>::new();
+    for change in step.record.changes().iter().filter(|change| change.verb != Verb::KEPT) {
+        asked.entry(change.key.0).or_default().insert(change.verb);
+    }
+    for (key, verbs) in asked {
+        let has = |verb| verbs.contains(&verb);
+        let (set, once, unset) = (has(Verb::SET), has(Verb::SET_ONCE), has(Verb::UNSET));
+        match (properties.contains_key(&key), set, once, unset) {
+            (true, _, _, true) => drop(properties.remove(&key)),
+            (true, true, _, false) | (false, true, _, _) | (false, false, true, _) => {
+                properties.insert(key, step.record.seq());
+            }
+            (true, false, _, false) | (false, false, false, _) => {}
+        }
+    }
+}
+
+/// Operations that share no id, device or operation id with others can be put anywhere among them, or folded alone (A1).
+pub fn components(history: &History) -> Result<(), String> {
+    let numbers = components_of(&history.operations);
+    let all: BTreeSet<usize> = numbers.iter().copied().collect();
+    let of = |component: usize| {
+        let mine = history.operations.iter().zip(&numbers).filter(|(_, number)| **number == component);
+        mine.map(|(operation, _)| operation.clone()).collect::<Vec<Operation>>()
+    };
+    let whole = fold(&history.policy, &history.operations)?;
+    // One component after the other instead of all mixed.
+    let sorted: Vec<Operation> = all.iter().flat_map(|component| of(*component)).collect();
+    let content = |folded: &Folded| folded.ledger.content_digest().map_err(|fault| fault.to_string());
+    same(
+        "content, one component after the other",
+        &content(&fold(&history.policy, &sorted)?)?,
+        &content(&whole)?,
+    )?;
+    // Each alone, together.
+    let mut alone = Vec::new();
+    for component in all {
+        alone.extend(facts(&fold(&history.policy, &of(component))?.ledger)?);
+    }
+    alone.sort_unstable();
+    same("the components folded alone", &alone, &facts(&whole.ledger)?)
+}
+
+/// For each operation the first that it is connected to, by place.
+fn components_of(operations: &[Operation]) -> Vec<usize> {
+    let names: Vec<BTreeSet<String>> = operations.iter().map(names).collect();
+    let mut of: Vec<usize> = (0..operations.len()).collect();
+    loop {
+        let mut changed = false;
+        for a in 0..of.len() {
+            for b in 0..a {
+                if of[a] != of[b] && !names[a].is_disjoint(&names[b]) {
+                    let (low, high) = (of[a].min(of[b]), of[a].max(of[b]));
+                    of.iter_mut().filter(|number| **number == high).for_each(|number| *number = low);
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return of;
+        }
+    }
+}
+
+/// Everything an operation names. A device is an id too (F1).
+fn names(operation: &Operation) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = operation.id.iter().map(|id| format!("operation {id}")).collect();
+    let of = |who: &Who| match who {
+        Who::Id(id) => id.to_string(),
+        Who::Device(device) => device.to_string(),
+    };
+    let other = |source: &Option<Source>| match source {
+        Some(Source::Id(id)) => Some(id.to_string()),
+        _ => None,
+    };
+    match &operation.request {
+        Request::Capture { who, .. } | Request::Set { who } => names.extend([of(who)]),
+        Request::Identify { who, anonymous: source }
+        | Request::Alias { who, alias: source }
+        | Request::Merge { who, alias: source } => names.extend([of(who)].into_iter().chain(other(source))),
+        Request::DeviceIdentify { device, user } => names.extend([device.to_string(), user.to_string()]),
+        Request::Reset { device, new_id, .. } => {
+            names.extend([device.to_string()].into_iter().chain(new_id.as_ref().map(ToString::to_string)));
+        }
+    }
+    names
+}
+
+/// All that a book answers, free of numbers: persons, redirects, devices, events; sorted.
+fn facts(book: &Book) -> Result<Vec<String>, String> {
+    let mut facts = Vec::new();
+    for person in book.persons() {
+        let person = person.map_err(|fault| fault.to_string())?;
+        let ids: BTreeSet<&String> = person.distinct_ids.iter().collect();
+        let values: Vec<_> = person.properties.iter().map(|(key, property)| (key, &property.value)).collect();
+        let (id, flag, created) = (person.person_id, person.is_identified, person.created_at);
+        facts.push(format!("person {id} {ids:?} {flag} {created} {values:?}"));
+    }
+    for (number, device) in (0..).map(crate::record::DeviceNo).zip(book.state().devices()) {
+        let (name, id) = (book.device_text(number), |id| book.id_text(id));
+        let (current, anonymous) = (id(device.current), id(device.anonymous));
+        facts.push(format!(
+            "device {name:?} {current:?} {anonymous:?} {} {}",
+            device.identified, device.profiled
+        ));
+    }
+    book.events(|event| {
+        let full = event.mode == EventMode::Full;
+        let (id, name, time) = (event.event_id, event.event, event.time);
+        let (of, now) = (event.distinct_id, event.person_id);
+        facts.push(format!("event {id:?} {name:?} {time} of {of}: {now} {full}"));
+    })
+    .map_err(|fault| fault.to_string())?;
+    facts.sort_unstable();
+    Ok(facts)
+}
+
+/// An event's person now is its id's person now, and its person then its id's as of its record (G1, G2).
+pub fn attribution(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let mut wrong = Ok(());
+    let look = |event: crate::answer::EventAnswer| {
+        let now = ledger.resolve(&event.distinct_id).map(|who| who.person_id);
+        let then = ledger.person_as_of(&event.distinct_id, event.seq).map(|who| who.person_id);
+        same("the person now", &Some(event.person_id), &now)?;
+        same("the person then", &Some(event.person_id_then), &then)
+    };
+    let walked = ledger.events(|event| {
+        if wrong.is_ok() {
+            wrong = look(event);
+        }
+    });
+    walked.map_err(|fault| fault.to_string())?;
+    wrong
+}
+
+/// The content digest is the same exactly when everything a ledger answers is: for the history, and for it with any one
+/// operation left out.
+pub fn digests(history: &History) -> Result<(), String> {
+    let whole = all(history)?;
+    let of = |ledger: &Ledger| ledger.content_digest().map_err(|fault| fault.to_string());
+    let (digest, answers) = (of(&whole.ledger)?, facts(&whole.ledger)?);
+    for without in 0..history.operations.len() {
+        let mut operations = history.operations.clone();
+        operations.remove(without);
+        let less = fold(&history.policy, &operations)?;
+        let equal = of(&less.ledger)? == digest;
+        same(
+            &format!("digests equal without operation {}", without + 1),
+            &equal,
+            &(facts(&less.ledger)? == answers),
+        )?;
+    }
+    let copy: Arc<Memory> = Arc::new(Memory::clone(&whole.storage));
+    let again = LedgerOptions::new().read_in(copy).map_err(|error| error.to_string())?;
+    same("the digest of a copy", &again.content_digest().map_err(|fault| fault.to_string())?, &digest)
+}
+
+/// Two ids of one person are connected by records that name both ends of each step (D).
+pub fn proofs(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let mut named = BTreeMap::new();
+    each_step(&ledger, |_, step| {
+        let body = step.record.body();
+        if let (Some(head), Other::Id(other)) = (body.head(), body.other()) {
+            named.insert(step.record.seq(), [head.id, other]);
+        }
+        Ok(())
+    })?;
+    let state = ledger.state();
+    for (a, b) in state.ids().flat_map(|a| state.ids().map(move |b| (a, b))) {
+        let one = a == b || state.person(a).is_some() && state.person(a) == state.person(b);
+        let Some(proof) = state.proof(a, b) else {
+            holds(!one, || format!("{a:?} and {b:?} are one person without a proof"))?;
+            continue;
+        };
+        holds(one, || format!("{a:?} and {b:?} have a proof and are no person"))?;
+        let mut at = a;
+        for (from, to, seq) in proof {
+            let names = named.get(&seq).is_some_and(|ends| ends.contains(&from) && ends.contains(&to));
+            holds(from == at && names, || format!("record {seq} does not lead from {from:?} to {to:?}"))?;
+            at = to;
+        }
+        same("the end of the proof", &at, &b)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {
+        fn nobody_is_identified(history: &History) -> Result<(), String> {
+            let Folded { ledger, .. } = all(history)?;
+            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "somebody is".to_owned())
+        }
+        let policy = Policy::default();
+        let breaking = (0..).map(|seed| History::seeded(&policy, seed));
+        let breaking = { breaking }.find(|history| nobody_is_identified(history).is_err()).unwrap();
+        let (history, what) = shortened(nobody_is_identified, breaking);
+        assert_eq!((history.operations.len(), &what[..]), (1, "somebody is"), "{history}");
+        assert!(history.to_string().contains(" is identified\nfinally\n"), "{history}");
+    }
+
+    /// A law over histories in which nothing happens would say nothing.
+    #[test]
+    fn made_up_histories_reach_every_refusal_and_every_effect() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..300 {
+            let history = History::from_bytes(&crate::testing::chance::Chance::new(seed).bytes(150));
+            let seeded = History::seeded(&history.policy, seed);
+            for history in [history, seeded] {
+                let Folded { ledger, appended, .. } = all(&history).unwrap();
+                seen.extend(appended.iter().map(|appended| match appended {
+                    None => "error",
+                    Some(Appended::Recorded { .. }) => "recorded",
+                    Some(Appended::Duplicate { .. }) => "duplicate",
+                    Some(Appended::Conflict { .. }) => "conflict",
+                    Some(Appended::Ignored) => "ignored",
+                }));
+                let outcomes = appended.iter().flatten().filter_map(Appended::outcome);
+                for outcome in outcomes.copied().collect::<Vec<_>>() {
+                    seen.extend(outcome.refusal.map(|refusal| refusal.name()));
+                    seen.extend(outcome.notices.joins_identified.map(|_| "late"));
+                    seen.extend(outcome.link.map(|link| match link {
+                        Link::Joined(_) => "joined",
+                        Link::Absorbed { .. } => "absorbed",
+                    }));
+                }
+                drop(ledger);
+            }
+        }
+        let expected = [
+            "absorbed",
+            "conflict",
+            "duplicate",
+            "error",
+            "ignored",
+            "joined",
+            "joins_identified_person",
+            "late",
+            "processing_off",
+            "recorded",
+            "source_identified",
+            "too_many_ids",
+            "too_many_moved_ids",
+            "too_many_user_ids",
+            "unmergeable_id",
+        ];
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
+    }
+}

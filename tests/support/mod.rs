@@ -13,12 +13,17 @@ pub(crate) fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
     (ledger, storage)
 }
 
-/// The whole-log check: the live ledger, a replay of its log and a second opening of its storage are the same, and each
-/// recorded operation has exactly one outcome (A2, A4).
+/// The whole-log check of `identity_ledger::testing`, and what only a test with the storage in its hands can add: a replay of
+/// the log and a second opening of its storage are the live ledger, and each recorded operation has exactly one outcome (A2,
+/// A4).
 ///
 /// `recorded` is how often an append was answered with `Recorded`.
 pub(crate) fn check(ledger: &Ledger, storage: &Arc<Memory>, recorded: usize) -> (Digest, Digest) {
     let live = ledger.state().digest();
+    #[cfg(feature = "testing")]
+    if let Err(unsound) = identity_ledger::testing::check(ledger) {
+        panic!("{unsound}");
+    }
     let (mut operations, mut outcomes, mut replayed) = (0, 0, None);
     ledger
         .replay(|step| {

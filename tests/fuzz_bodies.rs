@@ -28,6 +28,21 @@ fn any_bytes_are_a_history() {
     run("fold", fuzz_bodies::fold);
 }
 
+#[test]
+fn any_bytes_are_stored_bytes() {
+    run("decode", fuzz_bodies::decode);
+}
+
+#[test]
+fn any_bytes_are_a_history_and_a_failing_disk() {
+    run("ledger", fuzz_bodies::ledger);
+}
+
+#[test]
+fn any_bytes_are_a_log_and_a_change_to_it() {
+    run("tamper", fuzz_bodies::tamper);
+}
+
 fn run(name: &str, body: fn(&[u8])) {
     let seeds = corpus(name);
     assert!(!seeds.is_empty(), "fuzz/corpus/{name} has seeds");

@@ -23,3 +23,30 @@ pub mod reference;
 pub mod workload;
 
 pub use check::{Checked, Unsound, check, differences};
+
+/// Reads stored bytes and writes them again, for tests that hold one spelling against another: one record's body, or one
+/// property value, from the front of `bytes`. Gives how many bytes it took and what it is written as; `None` if it is none.
+pub fn rewritten(kind: Stored, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+    match kind {
+        Stored::Body => {
+            let (body, len) = crate::record::Body::read(bytes).ok()?;
+            let mut written = Vec::new();
+            crate::codec::encode(&body, &mut written);
+            Some((len, written))
+        }
+        Stored::Value => {
+            let mut at = 0;
+            let value = crate::value::Value::decode(bytes, &mut at).ok()?;
+            Some((at, value.to_canonical_bytes()))
+        }
+    }
+}
+
+/// What bytes are read as by [`rewritten`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// The body of a record.
+    Body,
+    /// A property value.
+    Value,
+}

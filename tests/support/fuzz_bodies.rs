@@ -9,12 +9,14 @@
 )]
 mod support;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
 use identity_ledger::testing::history::History;
-use identity_ledger::testing::laws;
 use identity_ledger::testing::workload::to_ops_line;
+use identity_ledger::testing::{self, Stored, laws};
 use identity_ledger::*;
 
 // -- import --------------------------------------------------------------------------------------------------------
@@ -230,6 +232,261 @@ fn replace(disk: &Memory, bytes: &[u8]) {
     disk.write_at(SEGMENT, 0, bytes).expect("memory does not fail");
 }
 
+// -- decode --------------------------------------------------------------------------------------------------------
+
+/// Any bytes are stored bytes or a text that stands for something: what can be read is written as the bytes it was read from,
+/// and what is within its bounds and written as JSON is read as the same.
+///
+/// The first byte says what the others are.
+pub(crate) fn decode(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let stored = |kind| {
+        if let Some((len, written)) = testing::rewritten(kind, bytes) {
+            assert_eq!(written, bytes[..len], "{kind:?}");
+        }
+    };
+    match kind % 4 {
+        0 => stored(Stored::Body),
+        1 => stored(Stored::Value),
+        2 => {
+            let Ok(policy) = serde_json::from_slice::<Policy>(bytes) else { return };
+            policy.check().expect("a policy that is read is within its bounds");
+            let written = serde_json::to_vec(&policy).expect("a policy is JSON");
+            assert_eq!(serde_json::from_slice::<Policy>(&written).ok(), Some(policy));
+        }
+        _ => {
+            let Some(time) = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<Timestamp>().ok())
+            else {
+                return;
+            };
+            assert_eq!(time.to_string().parse(), Ok(time));
+        }
+    }
+}
+
+// -- ledger --------------------------------------------------------------------------------------------------------
+
+/// Any bytes are a history and a disk that fails: after each failure the ledger is opened again and everything is delivered
+/// again from the beginning, until the disk holds. What was acknowledged is there, nothing stands twice, and in the end the
+/// ledger is the one that never failed.
+///
+/// Three bytes say when the disk fails, how, and how many operations make a batch.
+pub(crate) fn ledger(bytes: &[u8]) {
+    let Some((&[when, how, size], bytes)) = bytes.split_first_chunk() else { return };
+    let History { policy, operations } = History::from_bytes(bytes);
+    // With an id each: an operation without one is a new fact each time it is delivered (G4).
+    let operations: Vec<Operation> = (1..)
+        .zip(operations)
+        .map(|(number, operation)| operation.with_id(operation_id(1 << 32 | number)))
+        .collect();
+    let (mut straight, storage) = new_ledger(policy);
+    let deliver = |ledger: &mut Ledger, size: usize| -> Result<usize, AppendError> {
+        let mut recorded = 0;
+        for batch in operations.chunks(size.max(1)) {
+            let answers = match ledger.append_batch(batch) {
+                // One fresh id that is somebody's (F4) stops its batch: then one by one.
+                Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {
+                    let each = batch.iter().map(|operation| match ledger.append(operation.clone()) {
+                        Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {
+                            Ok(None)
+                        }
+                        other => other.map(Some),
+                    });
+                    each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+                }
+                other => other?,
+            };
+            recorded += answers.iter().filter(|answer| answer.outcome().is_some()).count();
+        }
+        Ok(recorded)
+    };
+    let disk = Arc::new(Failing::new(Memory::clone(&storage), when, how));
+    let all = deliver(&mut straight, 1).expect("memory does not fail");
+
+    let durability = of(&[Durability::Immediate, Durability::Witnessed, Durability::Buffered], how >> 2);
+    let mut disk = disk;
+    let mut recorded = 0;
+    for failures in (0..3_u8).rev() {
+        let options = LedgerOptions::new().entropy(SeededEntropy::new(3)).durability(durability);
+        if let Ok(mut ledger) = options.open_in(disk.clone()) {
+            let before = operations_in(&ledger);
+            assert!(before >= recorded, "{before} operations are left of {recorded} acknowledged");
+            recorded = before;
+            match deliver(&mut ledger, usize::from(size % 8)) {
+                Ok(new) => recorded += new,
+                Err(AppendError::Indeterminate { .. } | AppendError::Poisoned { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        // The machine is started again; the disk may fail once more, but not for ever.
+        let again = Memory::clone(&disk.inner);
+        disk = Arc::new(Failing::new(again, if failures == 0 { u8::MAX } else { when / 2 }, how));
+    }
+    let mut ledger = LedgerOptions::new().open_in(disk.clone()).expect("the disk holds now");
+    assert!(operations_in(&ledger) >= recorded, "what was acknowledged is there");
+    deliver(&mut ledger, 1).expect("the disk holds now");
+    assert_eq!(operations_in(&ledger), all, "nothing is missing, nothing stands twice");
+    let content = |ledger: &Ledger| ledger.content_digest().expect("the disk holds now");
+    assert_eq!(content(&ledger), content(&straight), "the ledger is the one that never failed");
+    ledger.flush().expect("the disk holds now");
+    if let Err(unsound) = testing::check(&ledger) {
+        panic!("{unsound}");
+    }
+}
+
+fn operations_in(ledger: &Ledger) -> usize {
+    let mut operations = 0;
+    ledger.outcomes(|_| operations += 1).expect("what was opened can be read");
+    operations
+}
+
+/// Memory whose writing calls fail: one of them, or all from there on.
+#[derive(Debug)]
+struct Failing {
+    inner: Memory,
+    calls_left: AtomicI64,
+    for_ever: bool,
+    /// Whether a failing write leaves half of its bytes behind.
+    short: bool,
+}
+
+impl Failing {
+    /// Fails at the call of that number; 255 never comes.
+    fn new(inner: Memory, when: u8, how: u8) -> Failing {
+        let calls = if when == u8::MAX { i64::MAX } else { i64::from(when) };
+        let (for_ever, short) = (how & 1 == 1, how & 2 == 2);
+        Failing { inner, calls_left: AtomicI64::new(calls), for_ever, short }
+    }
+
+    fn fails(&self) -> bool {
+        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
+        left == 0 || left < 0 && self.for_ever
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.fails() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Storage for Failing {
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        self.inner.len(file)
+    }
+    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(file, offset, out)
+    }
+    fn create(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.create(file)
+    }
+    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.fails() {
+            if self.short {
+                self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
+            }
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.inner.write_at(file, offset, bytes)
+    }
+    fn sync(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.sync(file)
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.sync_dir(dir)
+    }
+    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.inner.truncate(file, len)
+    }
+    fn remove(&self, file: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.remove(file)
+    }
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        self.check()?;
+        self.inner.rename(file, to)
+    }
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        self.inner.lock()
+    }
+    fn describe(&self) -> String {
+        "a failing disk".to_owned()
+    }
+}
+
+// -- tamper --------------------------------------------------------------------------------------------------------
+
+/// Any bytes are a valid log and one change to one of its files: whoever holds a checkpoint notices a change to the log, and
+/// no change to any file gives other answers unnoticed.
+///
+/// Four bytes say which file is changed, how, and where; then comes the history.
+pub(crate) fn tamper(bytes: &[u8]) {
+    let Some((&[which, how, high, low], bytes)) = bytes.split_first_chunk() else { return };
+    let History { policy, operations } = History::from_bytes(bytes);
+    let storage = Arc::new(Memory::new());
+    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024);
+    let mut ledger =
+        options.create_in(storage.clone(), Tenant::default(), policy).expect("the policy is valid");
+    for operation in operations {
+        match ledger.append(operation) {
+            Ok(_) | Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    ledger.flush().expect("memory does not fail");
+    let disk = Memory::clone(&storage);
+    let segments = disk.list("log").expect("memory does not fail");
+    let file = match usize::from(which) % (segments.len() + 2) {
+        0 => HEAD.to_owned(),
+        1 => "LEDGER".to_owned(),
+        segment => format!("log/{}", segments[segment - 2]),
+    };
+    if !change(&disk, &file, how, usize::from(high) << 8 | usize::from(low)) {
+        return;
+    }
+    let checkpoint = ledger.checkpoint();
+    let audit = Audit::run_in(Arc::new(Memory::clone(&disk)), Some(checkpoint), &mut |_| {});
+    let noticed = !audit.is_ok_and(|report| report.is_ok());
+    assert!(noticed || !file.starts_with("log/"), "a change to {file} passed the audit");
+    let opened = LedgerOptions::new().expect(checkpoint).read_in(Arc::new(Memory::clone(&disk)));
+    if let Ok(opened) = opened {
+        assert!(!file.starts_with("log/"), "{file} was changed, and the ledger opened");
+        let content = |book: &Book| book.content_digest().expect("what was opened can be read");
+        assert_eq!(opened.checkpoint(), checkpoint);
+        assert_eq!((opened.ledger_id(), opened.tenant()), (ledger.ledger_id(), ledger.tenant()));
+        assert_eq!(content(&opened), content(&ledger));
+    }
+}
+
+/// Changes a file at one place: a bit flipped, a byte written, bytes cut out, doubled, or cut off. Whether it is another
+/// file then.
+fn change(disk: &Memory, file: &str, how: u8, at: usize) -> bool {
+    let len = disk.len(file).expect("memory does not fail").expect("it is there");
+    let mut bytes = vec![0; usize::try_from(len).expect("it is in memory")];
+    disk.read_at(file, 0, &mut bytes).expect("memory does not fail");
+    let before = bytes.clone();
+    let (at, amount) = (at % bytes.len(), 1 + usize::from(how >> 3));
+    let end = (at + amount).min(bytes.len());
+    match how % 5 {
+        0 => bytes[at] ^= 1 << (how >> 3 & 7),
+        1 => bytes[at] = how,
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let piece = bytes[at..end].to_vec();
+            drop(bytes.splice(at..at, piece));
+        }
+        _ => bytes.truncate(at),
+    }
+    disk.truncate(file, 0).expect("memory does not fail");
+    disk.write_at(file, 0, &bytes).expect("memory does not fail");
+    bytes != before
+}
+
 // -- fold ----------------------------------------------------------------------------------------------------------
 
 /// Any bytes are a policy and a history: the engine and the reference model agree, and the log alone tells the same.
@@ -240,6 +497,10 @@ pub(crate) fn fold(bytes: &[u8]) {
             panic!("{what}\n\n{history}");
         }
     }
+}
+
+fn of<T: Copy>(list: &[T], byte: u8) -> T {
+    list[usize::from(byte) % list.len()]
 }
 
 fn id(text: &str) -> DistinctId {

@@ -41,6 +41,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::chance::Chance;
 use crate::storage::{Lock, Storage};
 
 /// What a disk writes whole or not at all, in bytes.
@@ -75,7 +76,7 @@ impl Subset {
     ) -> impl Iterator<Item = Subset> {
         let every = facts <= exhaustive.min(63);
         let count = if every { 1 << facts } else { samples };
-        let mut chance = Chance(seed);
+        let mut chance = Chance::new(seed);
         (0..count).map(move |number| {
             let kept = match number {
                 _ if every => (0..facts).map(|fact| number >> fact & 1 == 1).collect(),
@@ -85,7 +86,7 @@ impl Subset {
                     let (fact, alone) = ((number - 2) / 2, number % 2 == 0);
                     (0..facts).map(|other| (other == fact) == alone).collect()
                 }
-                _ => (0..facts).map(|_| chance.next() & 1 == 1).collect(),
+                _ => (0..facts).map(|_| chance.one_in(2)).collect(),
             };
             Subset { kept, rest: false }
         })
@@ -116,20 +117,6 @@ impl FromStr for Subset {
             _ => Err(wrong()),
         });
         Ok(Subset { kept: kept.collect::<Result<_, String>>()?, rest })
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-#[derive(Clone, Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

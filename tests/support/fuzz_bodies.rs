@@ -399,10 +399,6 @@ impl Storage for Failing {
         self.check()?;
         self.inner.sync_dir(dir)
     }
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        self.check()?;
-        self.inner.truncate(file, len)
-    }
     fn remove(&self, file: &str) -> io::Result<()> {
         self.check()?;
         self.inner.remove(file)

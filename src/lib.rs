@@ -8,13 +8,14 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book recovery audit draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book recovery audit backup draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
 
 mod answer;
 mod audit;
+mod backup;
 mod book;
 mod budget;
 mod chain;
@@ -51,6 +52,7 @@ mod writer;
 
 pub use crate::answer::*;
 pub use crate::audit::{Audit, AuditFault, AuditReport};
+pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
 pub use crate::device::Device;

@@ -551,7 +551,7 @@ impl Batch {
 }
 
 /// Reads one segment from front to back through a buffer.
-struct SegmentReader<'a> {
+pub(crate) struct SegmentReader<'a> {
     storage: &'a dyn Storage,
     name: &'a str,
     /// Where in the file `buffer[at]` stands.
@@ -563,7 +563,7 @@ struct SegmentReader<'a> {
 }
 
 impl<'a> SegmentReader<'a> {
-    fn new(storage: &'a dyn Storage, name: &'a str) -> SegmentReader<'a> {
+    pub(crate) fn new(storage: &'a dyn Storage, name: &'a str) -> SegmentReader<'a> {
         SegmentReader::at(storage, name, 0)
     }
 
@@ -571,11 +571,11 @@ impl<'a> SegmentReader<'a> {
         SegmentReader { storage, name, offset, buffer: Vec::new(), at: 0, filled: 0 }
     }
 
-    fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
-    fn advance(&mut self, bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
         self.at += bytes;
         self.offset += bytes as u64;
     }
@@ -597,7 +597,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// Checks the segment's header against the chain it continues.
-    fn header(&mut self, chain: &Chain) -> Result<(), FaultKind> {
+    pub(crate) fn header(&mut self, chain: &Chain) -> Result<(), FaultKind> {
         let header =
             SegmentHeader::parse(self.peek(SEGMENT_HEADER_BYTES)?).ok_or(FaultKind::SegmentHeader)?;
         let Checkpoint { records: expected, head } = chain.checkpoint();
@@ -615,7 +615,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// The bytes of the next frame; `None` at the end of the segment.
-    fn frame(&mut self, ledger: LedgerId) -> Result<Option<&[u8]>, FaultKind> {
+    pub(crate) fn frame(&mut self, ledger: LedgerId) -> Result<Option<&[u8]>, FaultKind> {
         let bytes = self.peek(HEADER_BYTES)?;
         if bytes.is_empty() {
             return Ok(None);

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 6] = [
         "answer",
         "book",
         "audit",
+        "backup",
         "draft",
         "verdict",
         "recovery",

@@ -56,8 +56,7 @@ pub enum BackupError {
     Identity(#[from] IdentityError),
     /// The source is damaged.
     #[error(
-        "{place} is damaged and was not copied on: {fault}; see `verify`, restore it from an older backup, or take what is \
-         intact with `salvage`"
+        "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
     )]
     Damaged {
         /// Which ledger.

@@ -608,3 +608,29 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found.sort();
     found
 }
+
+#[test]
+fn a_backup_is_a_ledger_that_is_updated_and_proven() {
+    let place = Place::small();
+    let keys = "checkpoint records kept_bytes copied_bytes";
+    let first = place.run("backup a.ledger copy --json").with_code(0).object(keys);
+    assert_eq!(first["kept_bytes"], 0);
+    let checkpoint = first["checkpoint"].as_str().unwrap();
+    place.run(&format!("verify copy --expect {checkpoint}")).with_code(0);
+    let (ours, theirs) = (place.run("persons copy --json"), place.run("persons a.ledger --json"));
+    assert_eq!(ours.out, theirs.out);
+
+    let again = place.run("backup a.ledger copy").with_code(0);
+    assert!(again.out.contains("copy is a whole copy of a.ledger") && again.out.contains(checkpoint));
+
+    place.run("init b.ledger").with_code(0);
+    let refused = place.run("backup b.ledger copy").with_code(2);
+    assert!(refused.err.contains("is a copy of ledger") && refused.err.contains("choose another directory"));
+    assert!(place.run("backup none copy").with_code(2).err.contains("does not exist"));
+
+    let mut bytes = fs::read(place.segment("a.ledger")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(place.segment("a.ledger"), bytes).unwrap();
+    assert!(place.run("backup a.ledger fresh").with_code(1).err.contains("is damaged"));
+}

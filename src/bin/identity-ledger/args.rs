@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
+    /// Copy a ledger, verified, also while a writer is at work
+    #[command(long_about = BACKUP)]
+    Backup(BackupArgs),
     /// Make up a workload, the same from the same seed
     #[command(long_about = GENERATE)]
     Generate(GenerateArgs),
@@ -215,6 +218,25 @@ not even by somebody who computed all the hashes anew.
 
 --json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail.";
 
+const BACKUP: &str = "\
+Copy a ledger. A writer may be at work meanwhile: the copy ends at what was durable when the backup began, every hash and \
+commitment is checked on the way, and the ledger itself is only read.
+
+  identity-ledger backup shop.ledger /mnt/backup/shop.ledger    # the whole log
+  identity-ledger backup shop.ledger /mnt/backup/shop.ledger    # later: only what is new
+  identity-ledger verify /mnt/backup/shop.ledger --expect 4711:9f86d0...0a08
+
+DEST must be new, empty, or an earlier copy of the same ledger. A backup that was cut off goes on when it is run again; until \
+its first run is complete DEST does not open. Restoring is opening the copy, or copying it back. Do not write to a copy that is \
+to be updated later: the two histories part, and the next backup says so and stops.
+
+What is shown:
+  bytes copied         of log, now
+  bytes there already  of log, from earlier runs, compared byte by byte
+  the checkpoint       RECORDS:HEAD, where the copy ends
+
+--json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes.";
+
 const GENERATE: &str = "\
 Make up a workload and print it in the `ops` format, one operation a line. The same people, seed and shape give the same bytes \
 on every machine.
@@ -294,6 +316,16 @@ pub(crate) struct VerifyArgs {
     /// A checkpoint seen earlier: the log must pass through it
     #[arg(long, value_name = "RECORDS:HEAD")]
     pub(crate) expect: Option<Checkpoint>,
+}
+
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Where the copy is, or is to be
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
 }
 
 #[derive(Args)]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
-use identity_ledger::{AppendError, CreateError, Fault, FaultKind, IdentityError, OpenError};
+use identity_ledger::{AppendError, BackupError, CreateError, Fault, FaultKind, IdentityError, OpenError};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     Create(Box<CreateError>),
     #[error(transparent)]
     Append(Box<AppendError>),
+    #[error(transparent)]
+    Backup(Box<BackupError>),
     #[error(transparent)]
     Fault(Box<Fault>),
     /// An import stopped.
@@ -51,6 +53,7 @@ impl Failure {
         let damaged = match self {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
+            Failure::Backup(error) => is_damage_of_either(error),
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
                 _ => false,
@@ -116,7 +119,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, Fault: Fault);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, Fault: Fault);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {
@@ -127,6 +130,19 @@ fn is_damage(error: &OpenError) -> bool {
         | OpenError::Foreign { .. }
         | OpenError::Untrusted { .. } => true,
         OpenError::Identity(error) => matches!(error, IdentityError::Damaged { .. }),
+        _ => false,
+    }
+}
+
+/// Whether a backup found the ledger or its copy damaged, or of two histories.
+fn is_damage_of_either(error: &BackupError) -> bool {
+    match error {
+        BackupError::Identity(error) => matches!(error, IdentityError::Damaged { .. }),
+        BackupError::Damaged { .. }
+        | BackupError::RolledBack { .. }
+        | BackupError::DamagedCopy { .. }
+        | BackupError::Forked { .. }
+        | BackupError::Ahead { .. } => true,
         _ => false,
     }
 }

@@ -3,6 +3,7 @@
 //! It knows arguments, files and terminals; what things mean is for the library to say.
 
 mod args;
+mod backup;
 mod complaints;
 mod failure;
 mod folding;
@@ -60,6 +61,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
+        Command::Backup(args) => backup::backup(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
     }
 }

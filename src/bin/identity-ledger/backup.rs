@@ -1,0 +1,53 @@
+//! `backup`: a verified copy of a ledger, also while a writer is at work.
+
+use std::path::Path;
+
+use identity_ledger::{Backup, BackupReport, Checkpoint};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::BackupArgs;
+use crate::failure::Failure;
+use crate::folding::expect_directory;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::Screen;
+use crate::text::{clean, count, counted};
+
+#[derive(Serialize)]
+struct Copied {
+    /// RECORDS:HEAD, as `verify --expect` takes it.
+    checkpoint: String,
+    records: u64,
+    kept_bytes: u64,
+    copied_bytes: u64,
+}
+
+pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let BackupArgs { ledger, dest } = args;
+    expect_directory(&ledger)?;
+    let mut progress = Progress::new();
+    progress.begin("Copying", log_bytes(&ledger));
+    let done = Backup::run(&ledger, &dest, &mut |bytes| progress.at(bytes));
+    progress.clear();
+    let report = done?;
+    if screen.json {
+        let BackupReport { checkpoint, kept_bytes, copied_bytes } = report;
+        let Checkpoint { records, .. } = checkpoint;
+        screen.object(&Copied { checkpoint: checkpoint.to_string(), records, kept_bytes, copied_bytes })?;
+    } else {
+        show(&ledger, &dest, &report, screen)?;
+    }
+    Ok(Answer::Yes)
+}
+
+fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) -> Result<(), Failure> {
+    let BackupReport { checkpoint, kept_bytes, copied_bytes } = *report;
+    let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
+    let records = counted(checkpoint.records, "record");
+    screen.headline(&clean(&format!("{dest} is a whole copy of {ledger}: {records}")))?;
+    screen.facts(&[("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))])?;
+    screen.line("")?;
+    screen
+        .line("Keep this checkpoint elsewhere; `verify --expect` proves with it that the copy is whole:")?;
+    screen.line(&checkpoint.to_string())
+}

@@ -312,10 +312,10 @@ fn every_damaged_byte_of_source_or_copy_stops_a_backup() {
     let copy = Arc::new(Memory::new());
     back_up(&source, &copy).unwrap();
     for (name, bytes) in log_files(&*source) {
-        for at in 0..bytes.len() {
+        for (at, byte) in bytes.iter().enumerate() {
             let flip = |disk: &Arc<Memory>| {
                 let damaged = Arc::new(Memory::clone(disk));
-                damaged.write_at(&name, at as u64, &[bytes[at] ^ 0x10]).unwrap();
+                damaged.write_at(&name, at as u64, &[byte ^ 0x10]).unwrap();
                 damaged
             };
             let error = back_up(&flip(&source), &Arc::new(Memory::new())).unwrap_err();

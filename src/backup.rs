@@ -24,6 +24,7 @@ use crate::directory::{
 use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, Log, SegmentReader};
+use crate::recovery::{COPY_SUFFIX, write_anew};
 use crate::row::Rows;
 use crate::storage::{Files, Lock, Storage, read_all};
 
@@ -600,8 +601,7 @@ impl Copy {
                 Some((last, _)) if name < last => break,
                 Some((last, end)) if name == last => {
                     if len > end {
-                        self.storage.truncate(name, *end)?;
-                        self.storage.sync(name)?;
+                        write_anew(&*self.storage, name, *end)?;
                     }
                 }
                 _ => {
@@ -677,9 +677,10 @@ impl Copy {
     }
 }
 
-/// The files in a copy's `log/`, in order, with their lengths.
+/// The files in a copy's `log/`, in order, with their lengths; but for what is not a segment yet.
 fn segments(storage: &dyn Storage) -> io::Result<Vec<(String, u64)>> {
     let mut names = storage.list(LOG)?;
+    names.retain(|name| !name.ends_with(COPY_SUFFIX));
     names.sort_unstable();
     let with_len = |name: String| {
         let name = format!("{LOG}/{name}");

@@ -251,8 +251,10 @@ impl<'p> LedgerOptions<'p> {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
             None => unrecorded_cut(&book).map_err(failed)?,
         };
-        if !recovery.is_clean() {
-            write_anew(&book).map_err(failed)?;
+        if !recovery.is_clean()
+            && let Some(last) = book.log.segments().last()
+        {
+            write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
         let entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
         let writer = Writer::new(entropy, self.durability, newest, lock);

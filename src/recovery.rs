@@ -374,17 +374,16 @@ pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     Ok(torn)
 }
 
-/// Writes the last segment anew, as far as it is good: what was readable becomes durable, and a torn tail is gone.
-pub(crate) fn write_anew(book: &Book) -> io::Result<()> {
-    let storage = book.log.storage();
-    let Some(segment) = book.log.segments().last() else { return Ok(()) };
-    let copy = format!("{}{COPY_SUFFIX}", segment.name);
+/// Writes a segment anew up to `len`: what was readable becomes durable, and what is behind it is gone. There is the old segment
+/// until there is the new one.
+pub(crate) fn write_anew(storage: &dyn Storage, segment: &str, len: u64) -> io::Result<()> {
+    let copy = format!("{segment}{COPY_SUFFIX}");
     if storage.len(&copy)?.is_some() {
         storage.remove(&copy)?; // an earlier recovery did not get to the end
     }
     storage.create(&copy)?;
-    let copied = pieces(&**storage, &segment.name, 0, |at, piece| {
-        let good = piece.len().min(usize::try_from(segment.len.saturating_sub(at)).unwrap_or(usize::MAX));
+    let copied = pieces(storage, segment, 0, |at, piece| {
+        let good = piece.len().min(usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX));
         storage.write_at(&copy, at, &piece[..good])
     })
     .and_then(|()| storage.sync(&copy));
@@ -392,12 +391,12 @@ pub(crate) fn write_anew(book: &Book) -> io::Result<()> {
         storage.remove(&copy).ok(); // on a full disk it would stand in its own way; the cause is what the caller needs to know
         return copied;
     }
-    storage.rename(&copy, &segment.name)?;
+    storage.rename(&copy, segment)?;
     storage.sync_dir(LOG)
 }
 
 /// Ends the name of a copy that is not a segment yet. No name of a segment ends so.
-const COPY_SUFFIX: &str = ".new";
+pub(crate) const COPY_SUFFIX: &str = ".new";
 
 fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     for attempt in 0u32.. {

@@ -147,9 +147,6 @@ impl Storage for Failing {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         self.check().and_then(|()| self.inner.sync_dir(dir))
     }
-    fn truncate(&self, file: &str, len: u64) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.truncate(file, len))
-    }
     fn remove(&self, file: &str) -> io::Result<()> {
         self.check().and_then(|()| self.inner.remove(file))
     }

@@ -20,6 +20,7 @@ use crate::policy::FirstMention;
 use crate::record::{Body, Flags, IdNo, KeyNo, NameNo, Other, StoredClass};
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
+use crate::snapshot::{Checks, IgnoredSnapshot};
 use crate::state::{Device, Said};
 use crate::storage::{Files, Storage};
 use crate::verdict::{Finding, Met, Verdict, judge};
@@ -38,6 +39,8 @@ pub struct AuditReport {
     /// Bytes behind everything that was ever acknowledged, which are no frame: a write that was cut off, or is under way.
     /// The next writer keeps them aside and cuts them off. No fault.
     pub tail: Option<AuditFault>,
+    /// The snapshots that hold what the log folds to: how many records each covers, newest first.
+    pub snapshots: Vec<u64>,
 }
 
 impl AuditReport {
@@ -65,7 +68,8 @@ impl std::fmt::Display for AuditFault {
         write!(f, "record {}", self.seq)?;
         match self.offset {
             Some(offset) => write!(f, " ({} at byte {offset}): {}", self.file, self.what),
-            None => write!(f, ": {}", self.what),
+            None if self.file == LOG => write!(f, ": {}", self.what),
+            None => write!(f, " ({}): {}", self.file, self.what),
         }
     }
 }
@@ -137,9 +141,15 @@ impl Audit {
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
+        let mut broken = false;
+        let mut checks = Checks::begin(&*storage, book.ledger_id(), &witnesses.snapshots);
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, progress };
         let Book { log, replay, .. } = &mut book;
-        match log.open(replay, walk, |step| audit.step(step)) {
+        let each = |step: Step<'_>| {
+            checks.step(step);
+            audit.step(step);
+        };
+        match log.open(replay, walk, each) {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {
@@ -152,6 +162,7 @@ impl Audit {
                 if verdict == Verdict::Torn && !witnesses.slots.is_empty() {
                     tail = Some(AuditFault { file, offset: Some(offset), seq, what: kind.to_string() });
                 } else {
+                    broken = true;
                     audit.fault(file, Some(offset), seq, kind.to_string());
                 }
             }
@@ -169,7 +180,12 @@ impl Audit {
             let what = "HEAD is missing or damaged: nothing but the frames says what was durable".to_owned();
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
-        Ok(AuditReport { records, head, digest: book.state().digest(), faults: audit.faults, tail })
+        let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken);
+        for IgnoredSnapshot { file, why } in bad {
+            audit.fault(file, None, Seq(records), why.to_string());
+        }
+        let (digest, faults) = (book.state().digest(), audit.faults);
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots })
     }
 
     fn fault(&mut self, file: String, offset: Option<u64>, seq: Seq, what: String) {

@@ -54,8 +54,15 @@ pub(crate) struct Defined {
     pub(crate) names: u32,
 }
 
+impl Defined {
+    /// How many records defined all that.
+    pub(crate) fn sum(self) -> u64 {
+        [self.ids, self.devices, self.keys, self.names].into_iter().map(u64::from).sum()
+    }
+}
+
 /// The end of a chain of frames, ready for the next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     ledger: LedgerId,
     head: Digest,
@@ -139,6 +146,11 @@ impl Chain {
         Chain { ledger, head, next: 0, defined: Defined::default() }
     }
 
+    /// A chain that goes on behind what somebody says of it. What follows proves it right or wrong.
+    pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined) -> Chain {
+        Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined }
+    }
+
     /// How many records there are, and the hash of the last frame.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { records: self.next, head: self.head }
@@ -155,6 +167,10 @@ impl Chain {
 
     pub(crate) fn next_seq(&self) -> u64 {
         self.next
+    }
+
+    pub(crate) fn defined(&self) -> Defined {
+        self.defined
     }
 
     /// Accepts a frame: its rows are appended to `rows`. On an error neither changes.

@@ -1,14 +1,19 @@
 //! Dictionaries: which number stands for which text. The shell's side of the log's numbers; no fold needs them.
 //!
 //! Texts lie in one run of bytes; the index over them stores numbers only. It holds texts that attackers choose, so its
-//! hash is seeded per process; the seed never reaches state or bytes.
+//! hash is seeded per process; the seed never reaches state or bytes. The index of operation ids has a key that a snapshot
+//! keeps, so that it need not be made anew; the key never reaches state or log.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use uuid::Uuid;
 
 use crate::id::{OperationId, PersonId};
+
+/// Runs in which a dictionary is indexed anew: each stays in one part of the index, small enough for a processor's cache.
+const RUNS: usize = 256;
 
 /// The texts of one kind of thing, by number, and the numbers by text.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +72,66 @@ impl Dictionary {
         number
     }
 
+    /// Fills an empty dictionary from what a snapshot holds: the length of each text (u16, 0 for an erased one) and the texts
+    /// themselves. `check` is what B1 says of such a text.
+    pub(crate) fn restore(
+        &mut self,
+        lengths: &[[u8; 2]],
+        texts: &[u8],
+        check: impl Fn(&str) -> bool,
+    ) -> Result<(), &'static str> {
+        let text = std::str::from_utf8(texts).map_err(|_| "a text is not UTF-8")?;
+        self.texts.extend_from_slice(texts);
+        self.ends.reserve_exact(lengths.len());
+        let mut at = 0;
+        let mut runs = vec![Vec::new(); RUNS];
+        self.index.reserve(lengths.len(), |_| unreachable!("the index is empty"));
+        let buckets = lengths.len().saturating_mul(8).div_ceil(7).next_power_of_two(); // as the index has them
+        let per_run = (buckets / RUNS).max(1) as u64;
+        for (number, length) in (0..).zip(lengths) {
+            let end = at + usize::from(u16::from_le_bytes(*length));
+            let one = text.get(at..end).ok_or("a text ends outside the texts, or inside a character")?;
+            self.ends.push(end as u64);
+            at = end;
+            if one.is_empty() {
+                continue; // erased
+            }
+            if !check(one) {
+                return Err("a text is out of bounds");
+            }
+            let hash = self.seed.hash_one(one.as_bytes());
+            runs[(hash / per_run) as usize % RUNS].push((hash, number));
+        }
+        if at != texts.len() {
+            return Err("bytes follow the last text");
+        }
+        runs.into_iter().flatten().try_for_each(|(hash, number)| self.enter(hash, number))
+    }
+
+    /// Enters a text that has its number already into the index.
+    fn enter(&mut self, hash: u64, number: u32) -> Result<(), &'static str> {
+        let Dictionary { texts, ends, index, seed } = self;
+        let span = |number: u32| {
+            let at = number as usize;
+            let start = if at == 0 { 0 } else { ends[at - 1] };
+            &texts[start as usize..ends[at] as usize]
+        };
+        match index.entry(hash, |other| span(*other) == span(number), |other| seed.hash_one(span(*other))) {
+            Entry::Occupied(_) => Err("a text has two numbers"),
+            Entry::Vacant(vacant) => {
+                vacant.insert(number);
+                Ok(())
+            }
+        }
+    }
+
+    /// What [`Dictionary::restore`] takes: the lengths of all texts, and the texts.
+    pub(crate) fn stored(&self) -> (impl Iterator<Item = [u8; 2]>, &[u8]) {
+        let lengths = (0..self.len()).map(|number| self.span(number).len());
+        let bounded = |len| u16::try_from(len).expect("B1 bounds every text that gets a number");
+        (lengths.map(move |len| bounded(len).to_le_bytes()), &self.texts)
+    }
+
     /// Takes back every number from `len` on: the write that would have recorded them failed.
     pub(crate) fn truncate(&mut self, len: u32) {
         for number in (len..self.len()).rev() {
@@ -95,6 +160,11 @@ pub(crate) struct Dictionaries {
 }
 
 impl Dictionaries {
+    /// Ids, devices, keys, names.
+    pub(crate) fn all(&self) -> [&Dictionary; 4] {
+        [&self.ids, &self.devices, &self.keys, &self.names]
+    }
+
     /// How much each holds, to go back to.
     pub(crate) fn lengths(&self) -> [u32; 4] {
         [self.ids.len(), self.devices.len(), self.keys.len(), self.names.len()]
@@ -109,33 +179,69 @@ impl Dictionaries {
     }
 }
 
+/// The key of a table of fingerprints: five numbers that senders do not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FingerprintKey(pub(crate) [u64; 5]);
+
+impl FingerprintKey {
+    /// A key of bytes that nobody can guess.
+    pub(crate) fn from_bytes(bytes: &[u8; 40]) -> FingerprintKey {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        FingerprintKey(std::array::from_fn(|at| u64::from_le_bytes(numbers[at])))
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 40] {
+        let mut out = [0; 40];
+        for (place, number) in out.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *place = number.to_le_bytes();
+        }
+        out
+    }
+
+    /// 32 bits of a UUID: Dietzfelbinger's multiply-shift over its four words. Of any two UUIDs chosen without knowing the
+    /// key the chance to get the same fingerprint is 2^-32. It is written out here because snapshots keep fingerprints: no
+    /// crate promises to hash alike in its next version, or on a machine of another word size.
+    pub(crate) fn fingerprint(self, uuid: &Uuid) -> u32 {
+        let number = uuid.as_u128();
+        let [first, keys @ ..] = self.0;
+        let words = [0, 32, 64, 96].map(|shift| (number >> shift) as u32);
+        let product = |(key, word): (u64, u32)| key.wrapping_mul(u64::from(word));
+        let sum = keys.into_iter().zip(words).map(product).fold(first, u64::wrapping_add);
+        (sum >> 32) as u32
+    }
+}
+
+impl Default for FingerprintKey {
+    /// Another key each time, by the seed that hash maps get.
+    fn default() -> FingerprintKey {
+        let seed = RandomState::new();
+        FingerprintKey(std::array::from_fn(|at| seed.hash_one(at)))
+    }
+}
+
 /// A table from UUIDs to numbers that keeps only 32 bits of each UUID: what it finds are candidates, and who asks confirms
 /// them against the log. 8 bytes an entry.
 #[derive(Clone, Debug, Default)]
 struct Fingerprints {
     table: HashTable<(u32, u32)>,
-    seed: RandomState,
+    key: FingerprintKey,
 }
 
 impl Fingerprints {
-    fn of(&self, uuid: &Uuid) -> u32 {
-        (self.seed.hash_one(uuid.as_bytes()) >> 32) as u32
-    }
-
     /// The table looks at the top and the bottom bits of a hash.
     fn spread(fingerprint: u32) -> u64 {
         u64::from(fingerprint).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 
     fn insert(&mut self, uuid: &Uuid, number: u32) {
-        let fingerprint = self.of(uuid);
+        let fingerprint = self.key.fingerprint(uuid);
         self.table.insert_unique(Self::spread(fingerprint), (fingerprint, number), |(fingerprint, _)| {
             Self::spread(*fingerprint)
         });
     }
 
     fn candidates(&self, uuid: Uuid) -> impl Iterator<Item = u32> {
-        let fingerprint = self.of(&uuid);
+        let fingerprint = self.key.fingerprint(&uuid);
         let near = self.table.iter_hash(Self::spread(fingerprint));
         near.filter(move |entry| entry.0 == fingerprint).map(|entry| entry.1)
     }
@@ -143,21 +249,75 @@ impl Fingerprints {
 
 /// Which operation ids were seen, over all history (G4).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Fingerprints);
+pub(crate) struct Seen {
+    /// Those that a snapshot brought, ascending: fingerprint in the upper half, record in the lower. A list takes half the
+    /// memory of a table, and loading one is no work.
+    listed: Vec<u64>,
+    /// Where in the list the fingerprints begin that share their upper bits with this place's number.
+    begins: Vec<u32>,
+    /// All others.
+    table: Fingerprints,
+}
+
+/// Upper bits of a fingerprint that lead to its part of the list: of the largest list a part has sixteen thousand entries, of
+/// one of eight million 122.
+const PART_BITS: u32 = 16;
 
 impl Seen {
+    /// Nothing seen yet.
+    pub(crate) fn new(key: FingerprintKey) -> Seen {
+        Seen { table: Fingerprints { key, ..Fingerprints::default() }, ..Seen::default() }
+    }
+
+    /// What [`Seen::stored`] gave; `None` if the list does not ascend.
+    pub(crate) fn restored(key: FingerprintKey, listed: Vec<u64>) -> Option<Seen> {
+        if !listed.is_sorted_by(|a, b| a < b) {
+            return None;
+        }
+        let part = |entry: u64| (entry >> (u64::BITS - PART_BITS)) as usize;
+        let mut begins = vec![0_u32; (1 << PART_BITS) + 1];
+        for entry in &listed {
+            begins[part(*entry) + 1] += 1; // MAX_RECORDS bounds the sum
+        }
+        for at in 1..begins.len() {
+            begins[at] += begins[at - 1];
+        }
+        Some(Seen { listed, begins, ..Seen::new(key) })
+    }
+
+    /// The key, and all entries, ascending.
+    pub(crate) fn stored(&self) -> (FingerprintKey, Vec<u64>) {
+        let entry = |(fingerprint, seq): &(u32, u32)| u64::from(*fingerprint) << 32 | u64::from(*seq);
+        let mut all = Vec::with_capacity(self.listed.len() + self.table.table.len());
+        all.extend_from_slice(&self.listed);
+        all.extend(self.table.table.iter().map(entry));
+        all.sort(); // a list that ascends already, and something behind it
+        (self.table.key, all)
+    }
+
     pub(crate) fn insert(&mut self, id: OperationId, seq: u32) {
-        self.0.insert(&id.0, seq);
+        self.table.insert(&id.0, seq);
     }
 
     /// The records that may carry this id: nearly always none, or the one that does.
     pub(crate) fn candidates(&self, id: OperationId) -> impl Iterator<Item = u32> {
-        self.0.candidates(id.0)
+        let fingerprint = self.table.key.fingerprint(&id.0);
+        let listed = self.listed_under(fingerprint).iter().map(|entry| *entry as u32);
+        listed.chain(self.table.candidates(id.0))
+    }
+
+    fn listed_under(&self, fingerprint: u32) -> &[u64] {
+        let part = (fingerprint >> (u32::BITS - PART_BITS)) as usize;
+        let [begin, end] = [part, part + 1].map(|at| self.begins.get(at).map_or(0, |begin| *begin as usize));
+        let part = &self.listed[begin..end];
+        let from = part.partition_point(|entry| ((entry >> 32) as u32) < fingerprint);
+        let len = part[from..].iter().take_while(|entry| (*entry >> 32) as u32 == fingerprint).count();
+        &part[from..from + len]
     }
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        self.0.table.allocation_size()
+        self.listed.capacity() * 8 + self.begins.capacity() * 4 + self.table.table.allocation_size()
     }
 }
 
@@ -184,6 +344,39 @@ impl PersonIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operation_ids_are_found_in_list_and_table() {
+        let id = |number: u32| OperationId(Uuid::from_u128(u128::from(number) << 64 | 7));
+        let mut seen =
+            Seen::new(FingerprintKey([1, 2, 3, 4, 5].map(|n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15))));
+        (0..1_000).for_each(|number| seen.insert(id(number), number));
+        let (key, stored) = seen.stored();
+        let mut again = Seen::restored(key, stored.clone()).unwrap();
+        (1_000..2_000).for_each(|number| again.insert(id(number), number));
+        again.insert(id(3), 2_000);
+        for number in 0..2_000 {
+            assert!(again.candidates(id(number)).any(|found| found == number), "{number}");
+        }
+        assert_eq!(again.candidates(id(3)).collect::<Vec<u32>>(), [3, 2_000]);
+        assert_eq!(again.candidates(id(2_001)).count(), 0);
+        assert_eq!(again.stored().1.len(), 2_001);
+        let mut unsorted = stored;
+        unsorted.swap(0, 1);
+        assert!(Seen::restored(key, unsorted).is_none());
+        assert_eq!(Seen::restored(key, Vec::new()).unwrap().candidates(id(0)).count(), 0);
+    }
+
+    #[test]
+    fn a_fingerprint_stays_what_it_is() {
+        // Snapshots keep fingerprints: this is the value on every machine and in every version.
+        let key = FingerprintKey::from_bytes(&std::array::from_fn(|at| at as u8));
+        assert_eq!(FingerprintKey::from_bytes(&key.to_bytes()), key);
+        let uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+        let [a, b, c, d, e] = key.0.map(u128::from);
+        let sum = a + b * 0xccdd_eeff + c * 0x8899_aabb + d * 0x4455_6677 + e * 0x0011_2233;
+        assert_eq!(u128::from(key.fingerprint(&uuid)), sum >> 32 & 0xffff_ffff);
+    }
 
     #[test]
     fn numbers_taken_back_are_free_again() {

@@ -82,6 +82,8 @@ pub(crate) enum Purpose {
     Quarantine,
     /// Numbers drawn from a caller's seed.
     Entropy,
+    /// A snapshot file.
+    Snapshot,
 }
 
 impl Purpose {
@@ -97,6 +99,7 @@ impl Purpose {
             Purpose::File => "identity-ledger 2026-11-23 v1 file",
             Purpose::Quarantine => "identity-ledger 2026-11-23 v1 quarantined bytes",
             Purpose::Entropy => "identity-ledger 2026-11-23 v1 seeded entropy",
+            Purpose::Snapshot => "identity-ledger 2026-11-23 v1 snapshot",
         }
     }
 
@@ -113,7 +116,7 @@ impl Purpose {
                 }
             };
         }
-        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy)
+        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy Snapshot)
     }
 }
 

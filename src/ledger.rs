@@ -20,6 +20,7 @@ use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
+use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::state::Outcome;
 use crate::storage::Memory;
 use crate::time::Timestamp;
@@ -46,6 +47,18 @@ pub struct Ledger {
     book: Book,
     writer: Writer,
     recovery: Recovery,
+    snapshots: Cadence,
+}
+
+/// When snapshots are made.
+#[derive(Debug, Default)]
+struct Cadence {
+    /// After so many records.
+    every: Option<u64>,
+    /// How many records there were when one was made or tried last.
+    last: u64,
+    /// Why the last one that was to be made by itself was not.
+    error: Option<SnapshotError>,
 }
 
 /// What became of an operation.
@@ -305,6 +318,42 @@ impl Ledger {
         }
     }
 
+    /// Makes everything written so far durable, and then a snapshot of it, so that the next opening need not replay what it
+    /// covers. Of older snapshots one is kept.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use identity_ledger::{Ledger, LedgerOptions, Memory, Policy, Tenant};
+    /// let disk = Arc::new(Memory::new());
+    /// let mut ledger = LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?;
+    /// let made = ledger.snapshot()?;
+    /// assert_eq!(made.records, ledger.checkpoint().records);
+    /// drop(ledger);
+    /// let ledger = LedgerOptions::new().open_in(disk)?;
+    /// assert_eq!(ledger.recovery().from_snapshot, Some(made.records));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; unless it is `Flush`, the ledger goes on as before.
+    pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
+        self.flush()?;
+        self.snapshots.last = self.checkpoint().records;
+        snapshot::make(&self.book, &self.recovery.snapshots_ignored)
+    }
+
+    /// Why the last snapshot that [`LedgerOptions::snapshot_every`] asked for was not made; `None` if it was, or none was due.
+    pub fn snapshot_error(&self) -> Option<&SnapshotError> {
+        self.snapshots.error.as_ref()
+    }
+
+    fn snapshot_if_due(&mut self) {
+        let due = |every| self.checkpoint().records >= self.snapshots.last + every;
+        if self.snapshots.every.is_some_and(due) {
+            self.snapshots.error = self.snapshot().err();
+        }
+    }
+
     fn check_health(&self) -> Result<(), AppendError> {
         match &self.writer.poisoned {
             None => Ok(()),
@@ -368,18 +417,26 @@ impl Ledger {
         writer.last_calls.extend(last_calls);
         let mut outcomes = Vec::with_capacity(records as usize);
         fold(book, &frame, &mut outcomes);
+        self.snapshot_if_due();
         Ok(outcomes)
     }
 
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
-    pub(crate) fn settled(book: Book, writer: Writer, recovery: Recovery) -> io::Result<Ledger> {
-        let mut ledger = Ledger { book, writer, recovery };
+    pub(crate) fn settled(
+        book: Book,
+        writer: Writer,
+        recovery: Recovery,
+        snapshot_every: Option<u64>,
+    ) -> io::Result<Ledger> {
+        let last = recovery.from_snapshot.unwrap_or(0);
+        let mut ledger = Ledger { book, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
         ledger.settle()?;
+        ledger.snapshots.every = snapshot_every;
         Ok(ledger)
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        let Ledger { book, writer, recovery } = self;
+        let Ledger { book, writer, recovery, .. } = self;
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
         book.log.storage().sync_dir(LOG)?;
         book.log.storage().sync_dir("")?;

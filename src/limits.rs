@@ -63,6 +63,9 @@ pub const MIN_SEGMENT_BYTES: u64 = 1_024;
 /// Most segments in one ledger: the reader lists them all in memory.
 pub const MAX_SEGMENTS: usize = 1 << 20;
 
+/// Snapshots kept: the newest, and one before it in case the newest is damaged.
+pub const KEPT_SNAPSHOTS: usize = 2;
+
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
 const _: () = assert!(

@@ -107,11 +107,11 @@ pub(crate) struct Segment {
 }
 
 /// A place from which to find the records that follow it.
-#[derive(Clone, Debug)]
-struct Mark {
-    before: Chain,
-    segment: u32,
-    offset: u64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) before: Chain,
+    pub(crate) segment: u32,
+    pub(crate) offset: u64,
 }
 
 fn mark(marks: &mut Vec<Mark>, before: &Chain, segment: usize, offset: u64) {
@@ -179,6 +179,8 @@ pub(crate) struct Log {
     marks: Vec<Mark>,
     /// Whether walks may read and check ahead of the fold, on a second thread.
     ahead: bool,
+    /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
+    resumed: (usize, u64),
     /// The frame read last: neighbours are read together.
     window: Mutex<Option<Arc<Window>>>,
 }
@@ -189,6 +191,9 @@ pub(crate) struct Window {
     ledger: LedgerId,
     file: String,
     offset: u64,
+    /// Where the frame ends, and the chain there.
+    end: (usize, u64),
+    after: Checkpoint,
     rows: Rows,
     body: Vec<u8>,
     payload: Vec<u8>,
@@ -231,7 +236,8 @@ impl Log {
         };
         let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
         let ahead = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        Ok(Log { storage, segments, marks: Vec::new(), ahead, window: Mutex::new(None) })
+        let (marks, window) = (Vec::new(), Mutex::new(None));
+        Ok(Log { storage, segments, marks, ahead, resumed: (0, 0), window })
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -266,14 +272,47 @@ impl Log {
         mark(&mut self.marks, before, segment, offset);
     }
 
-    /// Walks through the log from its beginning and keeps marks on the way; see [`Log::walk`].
+    /// The places remembered, ascending.
+    pub(crate) fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Forgets all places but these.
+    pub(crate) fn remember(&mut self, marks: Vec<Mark>) {
+        self.marks = marks;
+    }
+
+    /// A place, told by its segment's first record.
+    pub(crate) fn place(&self, (segment, offset): (usize, u64)) -> (u64, u64) {
+        let name = &self.segments[segment].name;
+        let first = name.rsplit('/').next().and_then(first_seq_of);
+        (first.expect("a segment is named by its first record"), offset)
+    }
+
+    /// Where the next walk begins whose chain is not at its beginning.
+    pub(crate) fn go_on_from(&mut self, end: (usize, u64)) {
+        self.resumed = end;
+    }
+
+    /// Where the frame ends that `checkpoint` speaks of; `None` if no frame ends there with that hash. The frames from the
+    /// nearest mark on are verified, of that frame the items too.
+    pub(crate) fn end_of(&self, checkpoint: Checkpoint) -> Result<Option<(usize, u64)>, Fault> {
+        let Some(last) = checkpoint.records.checked_sub(1) else { return Ok(None) };
+        let window = self.read_window(Seq(last))?;
+        for row in &window.rows.rows {
+            window.checked(Seq(row.seq.into()))?;
+        }
+        Ok((window.after == checkpoint).then_some(window.end))
+    }
+
+    /// Walks through the log and keeps marks on the way; see [`Log::walk`].
     pub(crate) fn open(
         &mut self,
         replay: &mut Replay,
         walk: Walk<'_>,
         each: impl FnMut(Step<'_>),
     ) -> Result<(), Fault> {
-        let mut marks = Vec::new();
+        let mut marks = std::mem::take(&mut self.marks);
         let walked = self.walk_marking(replay, walk, each, &mut |before, segment, offset| {
             mark(&mut marks, before, segment, offset);
         });
@@ -281,7 +320,8 @@ impl Log {
         walked
     }
 
-    /// Walks through the log from its beginning: each frame is checked and folded, each record shown to `each`.
+    /// Walks through the log: each frame is checked and folded, each record shown to `each`. From its beginning, or, if the
+    /// replay was resumed from a snapshot, from that one's end.
     ///
     /// Stops where `walk` says, at the end, or at the first fault, which is given with where it is.
     pub(crate) fn walk(
@@ -331,15 +371,17 @@ impl Log {
             return Err(Fault { file: LOG.to_owned(), offset: 0, records: 0, kind });
         }
         let mut rows = Rows::default();
-        let mut done = 0;
-        for (segment, Segment { name, len }) in self.segments.iter().enumerate() {
+        let (first, start) = if chain.next_seq() == 0 { (0, 0) } else { self.resumed };
+        let mut done = self.segments[..first].iter().map(|segment| segment.len).sum::<u64>();
+        for (segment, Segment { name, len }) in self.segments.iter().enumerate().skip(first) {
             let enough = |chain: &Chain| checks.upto.is_some_and(|upto| chain.next_seq() >= upto);
             if enough(&chain) {
                 return Ok(());
             }
-            let mut reader = SegmentReader::new(&*self.storage, name);
+            let within = segment == first && start > 0; // its header is behind us
+            let mut reader = SegmentReader::at(&*self.storage, name, if within { start } else { 0 });
             let fault = |records, offset, kind| Err(Fault { file: name.clone(), offset, records, kind });
-            if let Err(kind) = reader.header(&chain) {
+            if !within && let Err(kind) = reader.header(&chain) {
                 return fault(chain.next_seq(), 0, kind);
             }
             while !enough(&chain) {
@@ -447,7 +489,9 @@ impl Log {
             if chain.next_seq() > seq.0 {
                 let (ledger, file) = (chain.ledger_id(), name.clone());
                 let (body, payload) = (frame.body.to_vec(), frame.payload.to_vec());
-                return Ok(Window { ledger, file, offset, rows, body, payload });
+                let end = (mark.segment as usize, offset + frame.header.frame_len() as u64);
+                let after = chain.checkpoint();
+                return Ok(Window { ledger, file, offset, end, after, rows, body, payload });
             }
             rows.clear();
             let taken = frame.header.frame_len();

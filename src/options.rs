@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::book::Book;
 use crate::chain::Checkpoint;
+use crate::dictionary::{FingerprintKey, Seen};
 use crate::directory::{
     HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
@@ -19,10 +20,11 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, unrecorded_cut,
-    write_anew,
+    Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
+    unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
+use crate::snapshot::Resumed;
 use crate::storage::{Files, Storage};
 use crate::writer::{Durability, Writer};
 
@@ -48,6 +50,8 @@ pub struct LedgerOptions<'p> {
     expect: Option<Checkpoint>,
     threads: Option<usize>,
     progress: Option<&'p mut dyn FnMut(u64)>,
+    ignore_snapshots: bool,
+    snapshot_every: Option<u64>,
 }
 
 impl std::fmt::Debug for LedgerOptions<'_> {
@@ -136,6 +140,25 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Opens by folding the whole log, and looks at no snapshot. What is made later is made as ever.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
+        self.ignore_snapshots = true;
+        self
+    }
+
+    /// Makes a snapshot by itself whenever the ledger has so many records more than the last one covers: right after the append
+    /// that brings it there, before that append returns, and at no other time. It flushes first, in every durability mode.
+    ///
+    /// The append is answered as without it: a snapshot that cannot be made is told by [`Ledger::snapshot_error`], and tried
+    /// again after so many records more. 0 never makes one, which is also what happens without this option; see
+    /// [`Ledger::snapshot`].
+    #[must_use]
+    pub fn snapshot_every(mut self, records: u64) -> LedgerOptions<'p> {
+        self.snapshot_every = Some(records).filter(|records| *records > 0);
+        self
+    }
+
     /// Called with the bytes of log read so far while a ledger is opened.
     #[must_use]
     pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
@@ -214,7 +237,8 @@ impl<'p> LedgerOptions<'p> {
         Ok(Identity { ledger, tenant, segment_bytes })
     }
 
-    /// Opens a ledger for writing: takes the lock, replays and verifies the whole log, cuts off a torn tail.
+    /// Opens a ledger for writing: takes the lock, goes on from the newest good snapshot, replays and verifies the log behind it
+    /// (without one: the whole log), cuts off a torn tail.
     ///
     /// # Errors
     /// [`OpenError`]; then nothing was changed.
@@ -235,8 +259,13 @@ impl<'p> LedgerOptions<'p> {
         let Some(lock) = storage.lock().map_err(failed)? else {
             return Err(OpenError::Locked { place });
         };
-        let (mut book, witnesses) = begin(&storage, true, self.expect)?;
+        let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
         self.use_threads(&mut book.log);
+        let mut entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
+        // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
+        book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
+        let resumed =
+            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let torn = fold_and_judge(&mut book, &witnesses, None, progress)?;
@@ -246,19 +275,20 @@ impl<'p> LedgerOptions<'p> {
             torn: None,
             unproven_records: records - newest.map_or(records, |slot| slot.records),
             head_missing: newest.is_none(),
+            from_snapshot: resumed.from,
+            snapshots_ignored: resumed.ignored,
         };
         recovery.torn = match torn {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
             None => unrecorded_cut(&book).map_err(failed)?,
         };
-        if !recovery.is_clean()
+        if recovery.is_unclean_end()
             && let Some(last) = book.log.segments().last()
         {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
-        let entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
         let writer = Writer::new(entropy, self.durability, newest, lock);
-        Ledger::settled(book, writer, recovery).map_err(failed)
+        Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)
     }
 
     /// Opens a ledger for reading: shows what was durable when it was opened, and writes nothing.
@@ -269,7 +299,7 @@ impl<'p> LedgerOptions<'p> {
         self.read_in(Arc::new(Files::read_only(dir.as_ref())))
     }
 
-    /// Folds a ledger from its bytes alone, up to what was durable, and shows each record to `each`. No text is looked at, so
+    /// Folds a ledger from its log alone, never from a snapshot, up to what was durable, and shows each record to `each`. No text is looked at, so
     /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
     ///
     /// # Errors
@@ -309,14 +339,21 @@ impl<'p> LedgerOptions<'p> {
     pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, witnesses) = begin(&storage, false, self.expect)?;
+        let (mut book, mut witnesses) = begin(&storage, false, self.expect)?;
         self.use_threads(&mut book.log);
+        let resumed =
+            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let head_missing = witnesses.slots.is_empty();
         let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
         let torn = fold_and_judge(&mut book, &witnesses, upto, progress)?;
-        let mut recovery = Recovery { head_missing, ..Recovery::default() };
+        let mut recovery = Recovery {
+            head_missing,
+            from_snapshot: resumed.from,
+            snapshots_ignored: resumed.ignored,
+            ..Recovery::default()
+        };
         if let Some(fault) = torn {
             recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
         }

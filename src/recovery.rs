@@ -18,6 +18,7 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::{HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, Walk};
+use crate::snapshot::{self, IgnoredSnapshot, Resumed};
 use crate::storage::Storage;
 use crate::verdict::{Finding, Met, Verdict, judge};
 
@@ -33,6 +34,8 @@ pub enum Witness {
     LaterFrame,
     /// A later segment: it was begun after the one before it was synced.
     LaterSegment,
+    /// A snapshot, which is made of durable records only.
+    Snapshot,
     /// The ledger's creation, which ends with its first record durable.
     Creation,
 }
@@ -44,6 +47,7 @@ impl std::fmt::Display for Witness {
             Witness::Checkpoint => "the expected checkpoint",
             Witness::LaterFrame => "the header of a later frame",
             Witness::LaterSegment => "a later segment",
+            Witness::Snapshot => "a snapshot",
             Witness::Creation => "the ledger's creation",
         })
     }
@@ -142,12 +146,21 @@ pub struct Recovery {
     pub unproven_records: u64,
     /// Whether `HEAD` was missing or damaged; then only frames say what was durable.
     pub head_missing: bool,
+    /// The snapshot that opening went on from: how many records it covers. `None` if the whole log was replayed.
+    pub from_snapshot: Option<u64>,
+    /// Snapshots that opening could not use, and why: newest first, up to the one it used.
+    pub snapshots_ignored: Vec<IgnoredSnapshot>,
 }
 
 impl Recovery {
-    /// Whether the log was as a closed writer leaves it.
+    /// Whether a writer was not closed, or its last writes did not all come down.
+    pub(crate) fn is_unclean_end(&self) -> bool {
+        self.torn.is_some() || self.unproven_records > 0 || self.head_missing
+    }
+
+    /// Whether everything was as a closed writer leaves it.
     pub fn is_clean(&self) -> bool {
-        *self == Recovery::default()
+        *self == Recovery { from_snapshot: self.from_snapshot, ..Recovery::default() }
     }
 }
 
@@ -171,9 +184,14 @@ pub struct Torn {
 /// What is known to have been durable before the walk.
 pub(crate) struct Witnesses {
     pub(crate) slots: Vec<HeadSlot>,
+    /// What the caller holds.
     expect: Option<Checkpoint>,
-    /// Both, as places the log must pass through.
+    /// The newest place that a whole snapshot covers.
+    saved: Option<Checkpoint>,
+    /// All of them, as places the log must pass through.
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// The snapshots there are, newest first.
+    pub(crate) snapshots: Vec<u64>,
 }
 
 impl Witnesses {
@@ -185,7 +203,9 @@ impl Witnesses {
     ) -> io::Result<Witnesses> {
         let slots = HeadSlot::read(storage, ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
-        Ok(Witnesses { checkpoints: seen.chain(expect).collect(), expect, slots })
+        let checkpoints = seen.chain(expect).collect();
+        let snapshots = snapshot::list(storage)?;
+        Ok(Witnesses { checkpoints, expect, slots, snapshots, saved: None })
     }
 
     /// How many records `HEAD` says are durable.
@@ -197,12 +217,20 @@ impl Witnesses {
     pub(crate) fn durable(&self) -> Known {
         let expected = self.expect.map_or(0, |checkpoint| checkpoint.records);
         let head = Known { records: self.head().unwrap_or(0), by: Witness::Head };
+        let saved = self.saved.map_or(0, |checkpoint| checkpoint.records);
         head.or(Known { records: expected, by: Witness::Checkpoint })
+            .or(Known { records: saved, by: Witness::Snapshot })
     }
 
     /// Who saw another history, where the log says otherwise than `seen`.
     fn who_saw(&self, seen: &Checkpoint) -> Witness {
-        if self.expect.as_ref() == Some(seen) { Witness::Checkpoint } else { Witness::Head }
+        if self.expect.as_ref() == Some(seen) {
+            Witness::Checkpoint
+        } else if self.slots.iter().any(|slot| slot.records == seen.records && slot.head == seen.head) {
+            Witness::Head
+        } else {
+            Witness::Snapshot
+        }
     }
 }
 
@@ -218,6 +246,17 @@ impl Known {
     fn or(self, other: Known) -> Known {
         if other.records > self.records { other } else { self }
     }
+}
+
+/// Lets the book go on from a snapshot, if there is a good one; each whole one is a witness, for it was made of durable
+/// records only.
+pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
+    let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
+    let seen = checkpoints.clone();
+    snapshot::resume(book, snapshots, &seen, *expect, |covered| {
+        checkpoints.push(covered);
+        *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
+    })
 }
 
 /// Reads who the ledger is, what was seen durable, and then what segments there are: in this order, so that a writer at work

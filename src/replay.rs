@@ -43,6 +43,12 @@ impl Replay {
         Replay { chain: Chain::new(ledger, tenant), state: State::new(), rows: Rows::default() }
     }
 
+    /// Behind what a snapshot holds; the two must be of one place in the log.
+    pub(crate) fn resumed(chain: Chain, state: State) -> Replay {
+        assert!(chain.next_seq() == state.records(), "a chain and its state end with the same record");
+        Replay { chain, state, rows: Rows::default() }
+    }
+
     /// Where the chain ends.
     pub fn chain(&self) -> &Chain {
         &self.chain

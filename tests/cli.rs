@@ -475,6 +475,32 @@ fn a_flipped_byte_is_found_and_its_frame_named() {
 }
 
 #[test]
+fn an_import_ends_with_a_snapshot_and_verify_checks_it() {
+    let place = Place::small();
+    let snapshots = || files(&place.path("a.ledger").join("snap"));
+    let [(file, bytes)] = &snapshots()[..] else { panic!("{:?}", snapshots()) };
+    let verdict = place.run("verify a.ledger --json").with_code(0).object("snapshots records");
+    assert_eq!(verdict["snapshots"], Value::from(vec![verdict["records"].clone()]));
+    let again = place.run("import a.ledger small.jsonl --json").with_code(0).object("snapshot appended");
+    assert_eq!((&again["snapshot"], &again["appended"]), (&verdict["records"], &0.into()));
+    assert_eq!(snapshots(), [(file.clone(), bytes.clone())], "nothing was recorded, nothing to be made");
+    let said = place.run("import b.ledger small.jsonl").with_code(0).out;
+    assert!(said.contains("a snapshot of "), "{said}");
+
+    let persons = place.run("persons a.ledger --json").with_code(0).out;
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    fs::write(file, flipped).unwrap();
+    let said = place.run("persons a.ledger --json").with_code(0);
+    assert_eq!(said.out, persons, "the log says the same");
+    assert!(said.err.contains("snapshot snap/") && said.err.contains("it is damaged"), "{said:?}");
+    let verdict = place.run("verify a.ledger --json").with_code(1).object(VERDICT);
+    let fault = &verdict["first_fault"];
+    assert!(fault["file"].as_str().is_some_and(|file| file.starts_with("snap/")), "{fault}");
+    assert!(fault["what"].as_str().is_some_and(|what| what.contains("its digest does not match")), "{fault}");
+}
+
+#[test]
 fn a_damaged_name_plate_is_damage_too() {
     let place = Place::small();
     let plate = place.path("a.ledger").join("LEDGER");

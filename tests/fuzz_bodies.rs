@@ -43,6 +43,11 @@ fn any_bytes_are_a_log_and_a_change_to_it() {
     run("tamper", fuzz_bodies::tamper);
 }
 
+#[test]
+fn any_bytes_are_a_snapshot() {
+    run("snapshot", fuzz_bodies::snapshot);
+}
+
 fn run(name: &str, body: fn(&[u8])) {
     let seeds = corpus(name);
     assert!(!seeds.is_empty(), "fuzz/corpus/{name} has seeds");

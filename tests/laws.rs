@@ -246,6 +246,52 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
+    fn snapshot_and_tail_are_a_replay_at_every_point(policy in policy(), history in operations(), every in 1usize..8) {
+        let storage = Arc::new(Memory::new());
+        let options = || LedgerOptions::new().entropy(SeededEntropy::new(9)).segment_bytes(2_048);
+        let mut live = options().create_in(storage.clone(), Tenant::default(), policy).unwrap();
+        let mut covered = None;
+        for (count, operation) in history.iter().enumerate() {
+            if let Err(error) = live.append(operation.clone()) {
+                let fresh = matches!(error, AppendError::Operation { source: OperationError::NotFresh { .. }, .. });
+                prop_assert!(fresh, "{}", error); // F4: an id that is somebody's is not fresh
+            }
+            if count % every == 0 {
+                covered = Some(live.snapshot().unwrap().records);
+            }
+            live.flush().unwrap();
+            let copy = || Arc::new(Memory::clone(&storage));
+            let mut resumed = options().open_in(copy()).unwrap();
+            prop_assert!(resumed.recovery().is_clean(), "{:?}", resumed.recovery());
+            prop_assert_eq!(resumed.recovery().from_snapshot, covered);
+            let mut replayed = options().without_snapshots().open_in(copy()).unwrap();
+            prop_assert_eq!(replayed.recovery().from_snapshot, None);
+            for ledger in [&resumed, &replayed] {
+                prop_assert_eq!(ledger.checkpoint(), live.checkpoint());
+                prop_assert_eq!(ledger.state().digest(), live.state().digest());
+            }
+            if count % 8 != 0 && count + 1 != history.len() {
+                continue;
+            }
+            prop_assert_eq!(resumed.content_digest().unwrap(), replayed.content_digest().unwrap());
+            // What was said is known to both (G4), and what is said now does the same in both.
+            for operation in history.iter().chain(&[Operation::properties(Timestamp::from_micros(7).unwrap(), DistinctId::new("new").unwrap())]) {
+                let said = [&mut resumed, &mut replayed].map(|ledger| {
+                    ledger.append(operation.clone()).map_err(|error| error.to_string())
+                });
+                prop_assert_eq!(&said[0], &said[1]);
+            }
+            prop_assert_eq!(resumed.checkpoint(), replayed.checkpoint(), "not even salts depend on snapshots");
+            prop_assert_eq!(resumed.state().digest(), replayed.state().digest());
+            resumed.snapshot().unwrap();
+        }
+        live.flush().unwrap();
+        let report = Audit::run_in(Arc::new(Memory::clone(&storage)), None, &mut |_| {}).unwrap();
+        prop_assert!(report.is_ok(), "{:?}", report.faults);
+        prop_assert_eq!(report.snapshots.first().copied(), covered);
+    }
+
+    #[test]
     fn folding_two_apart_worlds_in_any_interleaving_gives_both(
         policy in policy(), a in operations(), b in operations(), turns in prop::collection::vec(any::<bool>(), 80)
     ) {

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 6] = [
         "draft",
         "verdict",
         "recovery",
+        "snapshot",
         "budget",
         "writer",
         "ledger",

@@ -13,7 +13,17 @@ use crate::state::links::PersonNo;
 impl State {
     /// The digest of this state.
     pub fn digest(&self) -> Digest {
-        let mut out = Out { hasher: Hasher::new(Purpose::State), buffer: Vec::with_capacity(BUFFER + 256) };
+        let mut hasher = Hasher::new(Purpose::State);
+        self.canonical(|piece| {
+            hasher.update(piece);
+        });
+        hasher.finish()
+    }
+
+    /// Shows the state's canonical bytes, piece by piece. Two equal states have the same bytes, and
+    /// [`State::from_canonical`] reads them back.
+    pub(crate) fn canonical(&self, each: impl FnMut(&[u8])) {
+        let mut out = Out { each, buffer: Vec::with_capacity(BUFFER + 256) };
         out.u64(self.records.into());
         out.u32(self.policy_seq);
         codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
@@ -56,19 +66,19 @@ impl State {
             out.byte(u8::from(device.identified) | u8::from(device.profiled) << 1);
         }
         out.u32(self.keys);
-        out.finish()
+        (out.each)(&out.buffer);
     }
 }
 
 /// Hashed at a time: BLAKE3 is at its fastest over large blocks.
 const BUFFER: usize = 64 * 1_024;
 
-struct Out {
-    hasher: Hasher,
+struct Out<F> {
+    each: F,
     buffer: Vec<u8>,
 }
 
-impl Out {
+impl<F: FnMut(&[u8])> Out<F> {
     fn byte(&mut self, byte: u8) {
         self.buffer.push(byte);
     }
@@ -85,13 +95,8 @@ impl Out {
 
     fn spill(&mut self) {
         if self.buffer.len() >= BUFFER {
-            self.hasher.update(&self.buffer);
+            (self.each)(&self.buffer);
             self.buffer.clear();
         }
-    }
-
-    fn finish(mut self) -> Digest {
-        self.hasher.update(&self.buffer);
-        self.hasher.finish()
     }
 }

@@ -25,9 +25,9 @@ pub(super) const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
     /// The person the id first belonged to, or NONE.
-    slot: u32,
+    pub(super) slot: u32,
     /// The record by which it did.
-    since: u32,
+    pub(super) since: u32,
     /// Events captured under this id, ever (G2: they move with it).
     pub(super) events: u32,
     /// How many of them with processing on (G3).
@@ -36,15 +36,15 @@ pub(super) struct Leaf {
 
 /// What only links and questions touch of one id.
 #[derive(Clone, Debug)]
-struct Branch {
+pub(super) struct Branch {
     /// The next id of the same person, in a ring.
-    next: u32,
+    pub(super) next: u32,
     /// Toward the root of the proof tree, or NONE.
-    proof: u32,
+    pub(super) proof: u32,
     /// The record that names both ends of that edge.
-    proof_seq: u32,
+    pub(super) proof_seq: u32,
     /// The record that defined the id, times 4, plus the class it decided (MAX_RECORDS leaves the room).
-    born: u32,
+    pub(super) born: u32,
 }
 
 impl Leaf {
@@ -55,24 +55,24 @@ impl Leaf {
 
 /// One founded person as a node of the union.
 #[derive(Clone, Debug)]
-struct Slot {
+pub(super) struct Slot {
     /// The larger group this one joined, or itself.
-    parent: u32,
+    pub(super) parent: u32,
     /// The record by which it did.
-    since: u32,
+    pub(super) since: u32,
     /// Ids below, while this is a root.
-    size: u32,
+    pub(super) size: u32,
     /// The person whose group this is, while this is a root.
-    carries: u32,
+    pub(super) carries: u32,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
-    leaves: Vec<Leaf>,
-    branches: Vec<Branch>,
-    slots: Vec<Slot>,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) branches: Vec<Branch>,
+    pub(super) slots: Vec<Slot>,
     /// For roots that came to carry another person than their own: since when, whom. Rare: the smaller group survived.
-    carried: BTreeMap<u32, Vec<(u32, PersonNo)>>,
+    pub(super) carried: BTreeMap<u32, Vec<(u32, PersonNo)>>,
 }
 
 impl Links {

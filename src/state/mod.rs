@@ -6,6 +6,7 @@ mod digest;
 mod links;
 mod outcome;
 mod profile;
+mod snapshot;
 
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
@@ -13,6 +14,7 @@ pub(crate) use device::Said;
 pub use links::PersonNo;
 pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 pub use profile::{Property, Written};
+pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
@@ -234,6 +236,11 @@ impl State {
         }
         up.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
         Some(up)
+    }
+
+    /// How many property keys are defined.
+    pub(crate) fn keys(&self) -> u32 {
+        self.keys
     }
 
     /// How many keys the person of `id` has now.

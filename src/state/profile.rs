@@ -83,6 +83,11 @@ impl Profiles {
         (self.entries.capacity() + self.draft.capacity()) * size_of::<Property>() + free
     }
 
+    /// A profile of these entries.
+    pub(super) fn add(&mut self, entries: &[Property]) -> Profile {
+        self.replace(Profile::default(), entries)
+    }
+
     /// Applies an operation's changes to a profile; see [`change`].
     pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Written {
         let mut draft = std::mem::take(&mut self.draft);

@@ -174,18 +174,23 @@ fn without_payload(frame: &[u8], disk: &Memory, ledger: &Ledger) {
 /// A log with ids, a device, a key and a name, which forged records can point to.
 fn good_log() -> (Ledger, Memory) {
     let (mut ledger, storage) = new_ledger(Policy::default());
-    let capture = Operation::capture(time(1), id("visitor-1"), operation_id(1));
-    let user = Request::DeviceIdentify { device: DeviceId::new("d1").expect("an id"), user: id("ann") };
-    for operation in [
-        capture.with_event(EventName::new("$pageview").expect("a name")),
-        Operation::new(time(2), user).set("a", 1).expect("a key"),
-        Operation::identify(time(3), id("bob"), Some(Source::new("visitor-1"))),
-    ] {
+    for operation in good_operations() {
         assert!(ledger.append(operation).expect("memory does not fail").outcome().is_some());
     }
     ledger.flush().expect("memory does not fail");
     let disk = Memory::clone(&storage);
     (ledger, disk)
+}
+
+fn good_operations() -> impl Iterator<Item = Operation> {
+    let capture = Operation::capture(time(1), id("visitor-1"), operation_id(1));
+    let user = Request::DeviceIdentify { device: DeviceId::new("d1").expect("an id"), user: id("ann") };
+    [
+        capture.with_event(EventName::new("$pageview").expect("a name")),
+        Operation::new(time(2), user).set("a", 1).expect("a key"),
+        Operation::identify(time(3), id("bob"), Some(Source::new("visitor-1"))),
+    ]
+    .into_iter()
 }
 
 /// A frame with a right checksum and a right hash: a count of records, the length of the body, and the bytes for body and
@@ -481,6 +486,88 @@ fn change(disk: &Memory, file: &str, how: u8, at: usize) -> bool {
     disk.truncate(file, 0).expect("memory does not fail");
     disk.write_at(file, 0, &bytes).expect("memory does not fail");
     bytes != before
+}
+
+// -- snapshot ------------------------------------------------------------------------------------------------------
+
+/// Any bytes are a snapshot, with all digests right: it is used or ignored, and whoever goes on from it comes to an end
+/// without a panic. The audit finds all that differ from the log.
+///
+/// The first byte says where the bytes go: they are the snapshot, they stand over a part of a good one, or over its state,
+/// whose digest is made right too.
+pub(crate) fn snapshot(bytes: &[u8]) {
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let (mut ledger, storage) = new_ledger(Policy::default());
+    for operation in good_operations() {
+        ledger.append(operation).expect("memory does not fail");
+    }
+    let made = ledger.snapshot().expect("memory does not fail");
+    let disk = Memory::clone(&storage);
+    let mut file = vec![0; usize::try_from(made.bytes).expect("it is in memory")];
+    disk.read_at(&made.file, 0, &mut file).expect("memory does not fail");
+    let good = file.clone();
+    let (at, over) = bytes.split_at(bytes.len().min(2));
+    let at = at.iter().fold(0, |at, byte| at << 8 | usize::from(*byte));
+    let from = if kind % 3 == 2 { state_begins(&file) } else { 0 };
+    if kind % 3 == 0 {
+        file = [bytes, &[0; 32]].concat();
+    } else {
+        let at = from + at % (file.len() - 32 - from);
+        let len = over.len().min(file.len() - 32 - at);
+        file[at..at + len].copy_from_slice(&over[..len]);
+        if kind / 3 % 2 == 1 {
+            drop(file.splice(at + len..at + len, over[len..].iter().copied())); // what does not fit makes it longer
+        }
+    }
+    let content = file.len() - 32;
+    if kind % 3 == 2 {
+        let digest = blake3::derive_key("identity-ledger 2026-11-23 v1 state digest", &file[from..content]);
+        file[104..136].copy_from_slice(&digest);
+    }
+    let digest = blake3::derive_key("identity-ledger 2026-11-23 v1 snapshot", &file[..content]);
+    file[content..].copy_from_slice(&digest);
+    disk.truncate(&made.file, 0).expect("memory does not fail");
+    disk.write_at(&made.file, 0, &file).expect("memory does not fail");
+    gone_on_from(&disk, &ledger, file == good);
+}
+
+fn gone_on_from(disk: &Memory, ledger: &Ledger, good: bool) {
+    let copy = || Arc::new(Memory::clone(disk));
+    let audit = Audit::run_in(copy(), None, &mut |_| {}).expect("the log is whole");
+    assert_eq!((audit.head, audit.digest), (ledger.checkpoint().head, ledger.state().digest()));
+    assert!(!good || audit.snapshots.len() == 1, "a good one is found good");
+    let Ok(mut opened) = LedgerOptions::new().entropy(SeededEntropy::new(2)).open_in(copy()) else { return };
+    let used = opened.recovery().from_snapshot.is_some();
+    assert!(used || opened.state().digest() == ledger.state().digest(), "what is ignored changes nothing");
+    assert_eq!(used, opened.recovery().snapshots_ignored.is_empty());
+    if audit.snapshots.len() == 1 {
+        assert_eq!(opened.state().digest(), ledger.state().digest());
+    }
+    let texts: Vec<String> =
+        opened.state().ids().filter_map(|id| opened.id_text(id)).map(str::to_owned).collect();
+    for operation in good_operations() {
+        opened.append(operation).ok();
+    }
+    for text in texts.iter().take(8) {
+        opened.resolve(text);
+        opened.append(Operation::identify(time(9), id("ann"), Some(Source::new(text)))).ok();
+        opened.append(Operation::merge_dangerously(time(9), id("carl"), Source::new(text))).ok();
+    }
+    let ids: Vec<IdNo> = opened.state().ids().collect();
+    ids.iter().for_each(|id| drop(opened.state().proof(ids[0], *id)));
+    opened.persons().for_each(drop);
+    opened.content_digest().ok();
+    opened.flush().expect("memory does not fail");
+}
+
+/// Where the state begins: behind header, places, dictionaries and operation ids.
+fn state_begins(bytes: &[u8]) -> usize {
+    let number = |at: usize, len: usize| {
+        bytes[at..at + len].iter().rev().fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let counts: usize = (0..4).map(|at| number(72 + 4 * at, 4)).sum();
+    let texts: usize = (0..4).map(|at| number(192 + 8 * at, 8)).sum();
+    224 + 8 * number(176, 8) + 68 * number(184, 8) + 2 * counts + texts
 }
 
 // -- fold ----------------------------------------------------------------------------------------------------------

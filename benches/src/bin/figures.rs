@@ -24,7 +24,7 @@ Prints the figures of docs/performance.md.
   --people N   how many people; each does about 18 operations (default 444444)
   --pairs N    how often compared parts run (default 5)
   --dir DIR    where the ledger is made, or found again (default: a temporary directory)
-  --part NAME  runs one part in this process and prints what it found
+  --part NAME  runs one part in this process and prints what it found; `opening` is the table of openings alone
 ";
 
 type Failure = Box<dyn std::error::Error>;
@@ -103,6 +103,14 @@ impl Place {
             "replay-commitments-two" => self.replay(2, true),
             "open" => self.open(1),
             "open-two" => self.open(2),
+            "open-replay" => self.open_for_writing(LedgerOptions::new().threads(1).without_snapshots()),
+            "open-snapshot" => self.open_for_writing(LedgerOptions::new().threads(1)),
+            "opening" => {
+                let made = self.prepare()?;
+                print!("{}", opening(self, 5, &made)?);
+                Ok(Found::new())
+            }
+            "snapshot" => self.snapshot(),
             "resolve" => self.resolve(),
             "generate" => self.generate(),
             "parse" => self.parse(),
@@ -169,7 +177,8 @@ impl Place {
     fn open(&self, threads: usize) -> Result<Found, Failure> {
         let before = resident()?;
         let mut opened = None;
-        let seconds = timed(|| opened = Some(LedgerOptions::new().threads(threads).open_read_only(self.ledger())));
+        let options = LedgerOptions::new().threads(threads).without_snapshots();
+        let seconds = timed(|| opened = Some(options.open_read_only(self.ledger())));
         let book = opened.expect("it was timed")?;
         let memory = book.memory();
         Ok(found([
@@ -188,6 +197,29 @@ impl Place {
                 book.state().ids().filter_map(|id| book.id_text(id)).map(str::len).sum::<usize>() as f64,
             ),
         ]))
+    }
+
+    /// A writer, which needs everything: state, texts, operation ids.
+    fn open_for_writing(&self, options: LedgerOptions<'_>) -> Result<Found, Failure> {
+        let mut opened = None;
+        let seconds = timed(|| opened = Some(options.open(self.ledger())));
+        let ledger = opened.expect("it was timed")?;
+        let covered = ledger.recovery().from_snapshot.unwrap_or(0);
+        Ok(found([
+            ("seconds", seconds),
+            ("ids", ledger.state().ids().len() as f64),
+            ("records", ledger.checkpoint().records as f64),
+            ("covered", covered as f64),
+        ]))
+    }
+
+    /// Makes a snapshot of the whole ledger.
+    fn snapshot(&self) -> Result<Found, Failure> {
+        let mut ledger = LedgerOptions::new().without_snapshots().open(self.ledger())?;
+        let mut made = None;
+        let seconds = timed(|| made = Some(ledger.snapshot()));
+        let made = made.expect("it was timed")?;
+        Ok(found([("seconds", seconds), ("bytes", made.bytes as f64)]))
     }
 
     /// `Book::person` beside a bare hit in a `HashMap`: over a thousand ids again and again, and over all ids.
@@ -425,6 +457,8 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         row(name, first.min(second))?;
     }
 
+    out += &opening(place, pairs, &made)?;
+
     writeln!(out, "\n| memory after opening | MB | bytes a distinct id |\n|---|---|---|")?;
     for (name, what) in [
         ("links", "links: who is whose, proofs, classes, event counts"),
@@ -450,6 +484,45 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         let at = |part: &str| resolve[&format!("{name}_{part}")] * 1e9;
         let (map, person) = (at("map"), at("person"));
         writeln!(out, "| {what} | {map:.0} | {person:.0} | {:.2} | {:.0} |", person / map, at("resolve"))?;
+    }
+    Ok(out)
+}
+
+/// A writer opens by its newest snapshot, and by the whole log, in turn.
+fn opening(place: &Place, pairs: usize, made: &Found) -> Result<String, Failure> {
+    let snapshot = place.child("snapshot")?;
+    let (mut by_log, mut by_snapshot) = (Vec::new(), Vec::new());
+    for _ in 0..pairs {
+        for (part, times) in [("open-replay", &mut by_log), ("open-snapshot", &mut by_snapshot)] {
+            let run = place.child(part)?;
+            let covered = if part == "open-replay" { 0.0 } else { made["records"] };
+            if run["ids"] != made["ids"] || run["covered"] != covered {
+                return Err(format!("{part}: {run:?}").into());
+            }
+            times.push(run["seconds"]);
+        }
+    }
+    let (by_log, by_snapshot) = (Spread::of(by_log), Spread::of(by_snapshot));
+    let mut out = format!(
+        "\nA snapshot of all of it has {:.0} MB and is made in {:.2} s.\n\n",
+        snapshot["bytes"] / 1e6,
+        snapshot["seconds"]
+    );
+    writeln!(
+        out,
+        "| open for writing, {pairs} runs in turn | least s | median s | most s | ns a distinct id | by the log / this: medians (leasts) |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    for (name, Spread { least, median, most }) in
+        [("by the whole log, with commitments", &by_log), ("by a snapshot of all of it", &by_snapshot)]
+    {
+        writeln!(
+            out,
+            "| {name} | {least:.2} | {median:.2} | {most:.2} | {:.0} | {:.2} ({:.2}) |",
+            median / made["ids"] * 1e9,
+            by_log.median / median,
+            by_log.least / least
+        )?;
     }
     Ok(out)
 }

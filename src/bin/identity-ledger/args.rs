@@ -113,7 +113,8 @@ Record what SDKs sent. The ledger is created if there is none.
   tail -n +1 events.jsonl | identity-ledger import shop.ledger -
 
 Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. Importing a file twice records nothing the \
-second time. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded.
+second time. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
+made, so that the ledger opens quickly.
 
 What is counted:
   lines        lines read, blank ones included
@@ -125,7 +126,7 @@ What is counted:
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
 
---json keys: those, and `rejections` and `conflicting`: the first 100 of each, with file, line, index and reason.";
+--json keys: those, `snapshot` (how many records the newest one covers), and `rejections` and `conflicting`: the first 100 of each, with file, line, index and reason.";
 
 const REPLAY: &str = "\
 Fold the whole log again from its first byte, checking every hash and every commitment on the way.
@@ -207,8 +208,9 @@ one it would found is shown as implied. With --at: who we thought it was right a
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
 
 const VERIFY: &str = "\
-Check everything a stranger can check: every hash of the chain, every commitment, every class and limit. Only reads. Exit \
-status 1 if anything is wrong; then file, byte and record are named.
+Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
+snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
+snapshot may be removed: nothing is lost with it.
 
   identity-ledger verify shop.ledger
   identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
@@ -216,7 +218,7 @@ status 1 if anything is wrong; then file, byte and record are named.
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
 not even by somebody who computed all the hashes anew.
 
---json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail.";
+--json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots.";
 
 const BACKUP: &str = "\
 Copy a ledger. A writer may be at work meanwhile: the copy ends at what was durable when the backup began, every hash and \

@@ -38,12 +38,32 @@ impl Deref for Folded {
     }
 }
 
+/// Whether a ledger may be opened from a snapshot.
+#[derive(Clone, Copy)]
+pub(crate) enum Snapshots {
+    Used,
+    Ignored,
+}
+
 impl Folded {
     /// A directory is a ledger; everything else is an input.
     pub(crate) fn open(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
+        Folded::open_with(args, Snapshots::Used, progress)
+    }
+
+    /// As [`Folded::open`], and of a ledger the whole log is read: no snapshot is believed.
+    pub(crate) fn open_whole(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
+        Folded::open_with(args, Snapshots::Ignored, progress)
+    }
+
+    fn open_with(
+        args: &SourceArgs,
+        snapshots: Snapshots,
+        progress: &mut Progress,
+    ) -> Result<Folded, Failure> {
         let SourceArgs { source, choice } = args;
         if source.is_dir() {
-            let reader = open_ledger(source, progress)?;
+            let reader = open_ledger(source, snapshots, progress)?;
             agree(choice, source, &reader)?;
             return Ok(Folded::Ledger(Box::new(reader)));
         }
@@ -57,11 +77,20 @@ impl Folded {
 }
 
 /// Opens a ledger for reading, and says what is odd about it.
-pub(crate) fn open_ledger(place: &Path, progress: &mut Progress) -> Result<LedgerReader, Failure> {
+pub(crate) fn open_ledger(
+    place: &Path,
+    snapshots: Snapshots,
+    progress: &mut Progress,
+) -> Result<LedgerReader, Failure> {
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let reader = LedgerOptions::new().progress(&mut watch).open_read_only(place)?;
+    let options = LedgerOptions::new().progress(&mut watch);
+    let reader = match snapshots {
+        Snapshots::Used => options,
+        Snapshots::Ignored => options.without_snapshots(),
+    }
+    .open_read_only(place)?;
     progress.clear();
     remark_on(reader.recovery());
     Ok(reader)
@@ -88,6 +117,9 @@ fn remark_on(recovery: &Recovery) {
                 torn.file, torn.why
             ),
         );
+    }
+    for ignored in &recovery.snapshots_ignored {
+        remark("note", &format!("snapshot {ignored}; it was not used"));
     }
     if recovery.head_missing {
         remark("note", "HEAD is missing or damaged; what was durable is known from the log alone");

@@ -21,6 +21,8 @@ use crate::text::{clean, count, counted};
 struct Summary<'a> {
     #[serde(flatten)]
     tally: Tally,
+    /// How many records the ledger's newest snapshot covers, if there is one.
+    snapshot: Option<u64>,
     rejections: &'a [Kept],
     conflicting: &'a [Kept],
 }
@@ -55,12 +57,16 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
     }
     complaints.finish();
     ledger.flush()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let snapshot = snapshot(&mut ledger);
     if screen.json {
         let Complaints { rejections, conflicting, .. } = &complaints;
-        screen.object(&Summary { tally, rejections, conflicting })?;
+        screen.object(&Summary { tally, snapshot, rejections, conflicting })?;
     } else {
-        let seconds = began.elapsed().as_secs_f64();
         show(&place, &files, created, &ledger, &tally, seconds, screen)?;
+        if let Some(records) = snapshot {
+            screen.line(&format!("a snapshot of {} makes opening it quick", counted(records, "record")))?;
+        }
     }
     Ok(if strict && tally.rejected > 0 { Answer::No } else { Answer::Yes })
 }
@@ -75,6 +81,22 @@ fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Res
     let policy = choice.policy()?.unwrap_or_default();
     let options = LedgerOptions::new().durability(Durability::Buffered);
     Ok((options.create(place, choice.tenant_or_default(), policy)?, true))
+}
+
+/// Makes a snapshot, unless there is one already; gives how many records it covers. The import is whole without it, so a
+/// failure is a note.
+fn snapshot(ledger: &mut Ledger) -> Option<u64> {
+    let covered = ledger.recovery().from_snapshot;
+    if covered == Some(ledger.checkpoint().records) {
+        return covered;
+    }
+    match ledger.snapshot() {
+        Ok(made) => Some(made.records),
+        Err(error) => {
+            remark("note", &format!("{error}; the import itself is complete"));
+            covered
+        }
+    }
 }
 
 /// Makes durable what was recorded before an input ended too early. A ledger that failed cannot do that any more.

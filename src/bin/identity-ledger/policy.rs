@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::PolicyArgs;
 use crate::failure::Failure;
-use crate::folding::{Input, open_for_writing, open_ledger};
+use crate::folding::{Input, Snapshots, open_for_writing, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Table};
@@ -23,7 +23,7 @@ pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Fa
     let PolicyArgs { ledger: place, set } = args;
     let mut progress = Progress::new();
     let Some(file) = set else {
-        let reader = open_ledger(&place, &mut progress)?;
+        let reader = open_ledger(&place, Snapshots::Used, &mut progress)?;
         return show(reader.policy(), &format!("The policy of {}", place.display()), screen);
     };
     let policy = read(&file)?;

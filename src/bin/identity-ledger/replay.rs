@@ -28,7 +28,7 @@ struct Replayed {
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let book = Folded::open(&args, &mut progress)?;
+    let book = Folded::open_whole(&args, &mut progress)?;
     let replayed = measure(&book, &mut progress)?;
     if screen.json {
         screen.object(&replayed)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::ResolveArgs;
 use crate::failure::Failure;
-use crate::folding::open_ledger;
+use crate::folding::{Snapshots, open_ledger};
 use crate::listing::value;
 use crate::progress::Progress;
 use crate::screen::Screen;
@@ -26,7 +26,7 @@ struct Resolved<'a> {
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let ResolveArgs { ledger: place, id, at } = args;
-    let ledger = open_ledger(&place, &mut Progress::new())?;
+    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
     let last = ledger.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });

@@ -21,6 +21,8 @@ struct Verdict<'a> {
     faults: &'a [AuditFault],
     /// Bytes of a write that was never acknowledged: no fault.
     tail: Option<&'a AuditFault>,
+    /// How many records each good snapshot covers.
+    snapshots: &'a [u64],
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -32,7 +34,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let shown = place.display().to_string();
     let verdict = match &audited {
-        Ok(AuditReport { records, head, digest, faults, tail }) => Verdict {
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots }) => Verdict {
             ok: faults.is_empty(),
             records: *records,
             head: Some(*head),
@@ -40,6 +42,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
             first_fault: faults.first(),
             faults,
             tail: tail.as_ref(),
+            snapshots,
         },
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
             return nameless(what, &shown, screen);
@@ -55,7 +58,8 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
     let first_fault = Some(&fault);
     let faults = std::slice::from_ref(&fault);
     let (head, digest, tail) = (None, None, None);
-    say(&Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail }, place, screen)
+    let verdict = Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail, snapshots: &[] };
+    say(&verdict, place, screen)
 }
 
 fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -68,7 +72,7 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
-    let Verdict { records, head, digest, faults, tail, .. } = *verdict;
+    let Verdict { records, head, digest, faults, tail, snapshots, .. } = *verdict;
     let good = counted(records, "good record");
     match faults {
         [] => screen.headline(&format!("{place} is whole: {}", counted(records, "record")))?,
@@ -77,11 +81,13 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
     }
     let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
     let checkpoint = Checkpoint { records, head };
-    screen.facts(&[
-        ("records", count(records)),
-        ("head", head.to_string()),
-        ("digest", digest.to_string()),
-    ])?;
+    let mut facts =
+        vec![("records", count(records)), ("head", head.to_string()), ("digest", digest.to_string())];
+    if !snapshots.is_empty() {
+        let covered: Vec<String> = snapshots.iter().map(|records| count(*records)).collect();
+        facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
+    }
+    screen.facts(&facts)?;
     if !faults.is_empty() {
         return show_faults(faults, screen);
     }

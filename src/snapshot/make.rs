@@ -1,0 +1,147 @@
+//! Making a snapshot: beside the ones that are there, whole and durable before it gets its name.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::book::Book;
+use crate::chain::Checkpoint;
+use crate::chain::Defined;
+use crate::digest::{Hasher, Purpose};
+use crate::directory::FORMAT_VERSION;
+use crate::limits::KEPT_SNAPSHOTS;
+use crate::log::Mark;
+use crate::snapshot::read::Header;
+use crate::snapshot::{
+    BUILDING, DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, SNAPSHOTS, Snapshot, SnapshotError, WHOLE, list,
+    name,
+};
+use crate::state::FOLD_VERSION;
+use crate::storage::Storage;
+
+/// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
+/// one is durable; then all but the newest few are removed, the `ignored` ones first.
+pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
+    let storage = Arc::clone(book.log.storage());
+    let records = book.checkpoint().records;
+    let file = name(records);
+    let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
+    let failed = |source| SnapshotError::Io { file: file.clone(), source };
+    let written = (|| {
+        remove_all(&*storage, |name| name.ends_with(BUILDING))?; // what a crash left behind
+        storage.create(&building)?;
+        let bytes = write(book, &*storage, &building)?;
+        storage.sync(&building)?;
+        storage.rename(&building, &file)?;
+        storage.sync_dir(SNAPSHOTS)?;
+        Ok(bytes)
+    })();
+    let bytes = written.map_err(|source| {
+        storage.remove(&building).ok(); // the cause is what the caller needs to know
+        failed(source)
+    })?;
+    let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == name(records));
+    let kept: Vec<String> = list(&*storage)
+        .map_err(failed)?
+        .into_iter()
+        .filter(|older| *older == records || *older < records && !is_ignored(*older))
+        .take(KEPT_SNAPSHOTS)
+        .map(name)
+        .collect();
+    let superfluous = |name: &str| name.ends_with(WHOLE) && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
+    remove_all(&*storage, superfluous).map_err(failed)?;
+    Ok(Snapshot { file, records, bytes })
+}
+
+fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()> {
+    for name in storage.list(SNAPSHOTS)?.into_iter().filter(|name| of(name)) {
+        storage.remove(&format!("{SNAPSHOTS}/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Writes the bytes of a snapshot; gives how many they are.
+fn write(book: &Book, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let Book { log, replay, dictionaries, seen, .. } = book;
+    let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
+    let last = log.segments().len() - 1; // a ledger is created with one
+    let (key, entries) = seen.stored();
+    let dictionaries = dictionaries.all();
+    let header = Header {
+        version: FORMAT_VERSION,
+        fold: FOLD_VERSION,
+        ledger: book.ledger_id(),
+        end: replay.chain().checkpoint(),
+        defined: replay.chain().defined(),
+        tail: log.place((last, log.segments()[last].len)),
+        state: replay.state().digest(),
+        key,
+        entries: entries.len() as u64,
+        marks: log.marks().len() as u64,
+        texts: dictionaries.map(|dictionary| dictionary.stored().1.len() as u64),
+    };
+    out.put(&header.to_bytes())?;
+    for Mark { before, segment, offset } in log.marks() {
+        put_place(&mut out, before.checkpoint(), before.defined())?;
+        out.put(&segment.to_le_bytes())?;
+        out.put(&offset.to_le_bytes())?;
+    }
+    for dictionary in dictionaries {
+        let (mut lengths, texts) = dictionary.stored();
+        lengths.try_for_each(|length| out.put(&length))?;
+        texts.chunks(PIECE_BYTES).try_for_each(|piece| out.put(piece))?;
+    }
+    entries.iter().try_for_each(|entry| out.put(&entry.to_le_bytes()))?;
+    let mut written = Ok(());
+    replay.state().canonical(|piece| {
+        if written.is_ok() {
+            written = out.put(piece);
+        }
+    });
+    written?;
+    out.finish()
+}
+
+fn put_place(
+    out: &mut Out<'_>,
+    Checkpoint { records, head }: Checkpoint,
+    defined: Defined,
+) -> io::Result<()> {
+    out.put(&records.to_le_bytes())?;
+    out.put(&head.0)?;
+    let Defined { ids, devices, keys, names } = defined;
+    [ids, devices, keys, names].iter().try_for_each(|count| out.put(&count.to_le_bytes()))
+}
+
+/// A file on its way to the disk.
+struct Out<'a> {
+    storage: &'a dyn Storage,
+    file: &'a str,
+    at: u64,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PIECE_BYTES {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        self.storage.write_at(self.file, self.at, &self.buffer)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<u64> {
+        self.spill()?;
+        let digest = self.hasher.finish();
+        self.storage.write_at(self.file, self.at, &digest.0)?;
+        Ok(self.at + DIGEST_BYTES as u64)
+    }
+}

@@ -1,0 +1,318 @@
+//! The state out of its canonical bytes: for snapshots, which are caches and are never believed. Refuses to know files.
+//!
+//! The bytes are those that the state digest is made of (`docs/format.md`, "State digest"), so a state has one encoding, and
+//! its digest says whether it was read right. The reader takes any bytes: what it lets pass can be asked and folded further
+//! without a panic or an endless climb, even if somebody made it up.
+
+use std::collections::BTreeMap;
+
+use crate::codec;
+use crate::limits::MAX_RECORDS;
+use crate::record::{IdNo, KeyNo, StoredClass, StoredPolicy};
+use crate::state::links::{Branch, Leaf, Links, NONE, PersonNo, Slot};
+use crate::state::profile::{Profiles, Property};
+use crate::state::{Device, Person, State};
+use crate::time::Timestamp;
+
+/// The version of the rules that make a state of records. A snapshot of another version is no shortcut to this one's state.
+pub(crate) const FOLD_VERSION: u32 = 1;
+
+/// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
+const MAX_CLIMB: usize = 30;
+
+/// What is wrong with bytes that are no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unsound(pub(crate) &'static str);
+
+type Sound<T> = Result<T, Unsound>;
+
+fn ensure(holds: bool, what: &'static str) -> Sound<()> {
+    if holds { Ok(()) } else { Err(Unsound(what)) }
+}
+
+/// Bytes, taken from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take<const N: usize>(&mut self) -> Sound<&'a [u8; N]> {
+        let (first, rest) = self.0.split_first_chunk().ok_or(Unsound("the bytes end inside the state"))?;
+        self.0 = rest;
+        Ok(first)
+    }
+
+    fn u32(&mut self) -> Sound<u32> {
+        Ok(u32::from_le_bytes(*self.take()?))
+    }
+
+    fn u64(&mut self) -> Sound<u64> {
+        Ok(u64::from_le_bytes(*self.take()?))
+    }
+
+    /// How many things follow that take at least so many bytes each. So nobody makes room for more than there can be.
+    fn count(&mut self, each: usize) -> Sound<usize> {
+        let count = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
+        ensure(count <= self.0.len() / each && count < NONE as usize, "a count is larger than what follows")?;
+        Ok(count)
+    }
+}
+
+/// The numbers that stand one after the other in these bytes.
+fn numbers<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    std::array::from_fn(|at| u32::from_le_bytes(numbers[at]))
+}
+
+impl State {
+    /// Reads back what [`State::canonical`] shows.
+    pub(crate) fn from_canonical(bytes: &[u8]) -> Sound<State> {
+        let mut bytes = Bytes(bytes);
+        let records = u32::try_from(bytes.u64()?).unwrap_or(NONE);
+        ensure((1..=MAX_RECORDS).contains(&records.into()), "the number of records is out of range")?;
+        let policy_seq = bytes.u32()?;
+        ensure(policy_seq < records, "the policy's record is not among the records")?;
+        let (policy, taken) =
+            codec::decode::<StoredPolicy>(bytes.0).map_err(|_| Unsound("the policy is unreadable"))?;
+        bytes.0 = &bytes.0[taken..];
+        let policy = policy.policy().ok_or(Unsound("the policy is out of its bounds or not canonical"))?;
+
+        let mut links = Links::default();
+        read_ids(&mut bytes, &mut links)?;
+        let mut profiles = Profiles::default();
+        let (persons, founded) = read_persons(&mut bytes, &mut links, &mut profiles, records)?;
+        read_carried(&mut bytes, &mut links)?;
+        let devices = read_devices(&mut bytes, links.leaves.len())?;
+        let keys = bytes.u32()?;
+        ensure(bytes.0.is_empty(), "bytes follow the state")?;
+
+        let state = State { records, policy, policy_seq, links, persons, profiles, devices, keys };
+        state.checked(&founded)
+    }
+
+    /// Makes what no digest covers (rings, sizes) and checks that everything fits together.
+    fn checked(mut self, founded: &[u32]) -> Sound<State> {
+        let roots = self.check_union()?;
+        let users = self.check_ids(&roots)?;
+        self.check_proofs(&roots)?;
+        self.check_persons(&roots, &users, founded)?;
+        Ok(self)
+    }
+
+    /// Edges lead to later edges and, soon, to a root; each group belongs to one of its persons. Gives the root of each.
+    fn check_union(&self) -> Sound<Vec<u32>> {
+        let slots = &self.links.slots;
+        for (number, slot) in (0..).zip(slots) {
+            let parent = slots.get(slot.parent as usize).ok_or(Unsound("a person joined nobody"))?;
+            let is_root = slot.parent == number;
+            let rising = slot.since < self.records && parent.since > slot.since; // NONE is above all
+            ensure(if is_root { slot.since == NONE } else { rising }, "persons joined in no possible order")?;
+        }
+        let mut roots = Vec::with_capacity(slots.len());
+        for number in 0..slots.len() as u32 {
+            let mut at = number;
+            let mut steps = 0;
+            while slots[at as usize].parent != at {
+                at = slots[at as usize].parent;
+                steps += 1;
+                ensure(steps <= MAX_CLIMB, "persons joined in too long a row")?;
+            }
+            roots.push(at);
+        }
+        for (number, slot) in (0..).zip(slots) {
+            let carried = self.links.carried.get(&number).and_then(|list| list.last());
+            let carries = carried.map_or(number, |(_, person)| person.0);
+            ensure(slot.carries == carries, "a group belongs to somebody else than was noted")?;
+        }
+        for (slot, list) in &self.links.carried {
+            let group = roots.get(*slot as usize);
+            ensure(group.is_some(), "a group that is none changed hands")?;
+            ensure(list.is_sorted_by(|a, b| a.0 < b.0), "a group changed hands in no order")?;
+            for (since, person) in list {
+                ensure(*since < self.records, "a group changed hands in a record that is not there")?;
+                ensure(roots.get(person.index()) == group, "a group belongs to somebody outside")?;
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Each id's own fields; makes the rings and counts. Gives how many user ids each root's group has.
+    fn check_ids(&mut self, roots: &[u32]) -> Sound<Vec<u32>> {
+        let records = self.records;
+        let Links { leaves, branches, slots, .. } = &mut self.links;
+        let mut users = vec![0_u32; roots.len()];
+        let mut last = vec![NONE; roots.len()];
+        let mut defined = None;
+        for number in 0..leaves.len() {
+            let (leaf, branch) = (&leaves[number], &branches[number]);
+            let (born, class) = (branch.born >> 2, StoredClass((branch.born & 3) as u8));
+            ensure(defined.replace(born) < Some(born) && born < records, "ids are defined out of order")?;
+            ensure(
+                leaf.events <= records && leaf.identified_events <= leaf.events,
+                "impossible counts of events",
+            )?;
+            ensure(leaf.has_person() == (leaf.since != NONE), "an id joined a person in no record")?;
+            ensure(leaf.has_person() || branch.proof == NONE, "an id without a person has a proof")?;
+            if !leaf.has_person() {
+                continue;
+            }
+            ensure(born < leaf.since && leaf.since < records, "an id joined a person before it was defined")?;
+            let root = *roots.get(leaf.slot as usize).ok_or(Unsound("an id belongs to nobody"))? as usize;
+            slots[root].size += 1;
+            users[root] += u32::from(crate::policy::IdClass::from(class).user);
+            let before = std::mem::replace(&mut last[root], number as u32);
+            if before != NONE {
+                branches[number].next = branches[before as usize].next;
+                branches[before as usize].next = number as u32;
+            }
+        }
+        Ok(users)
+    }
+
+    /// Edges of the proof forest stay within a person, and make one tree of each.
+    fn check_proofs(&self, roots: &[u32]) -> Sound<()> {
+        let Links { leaves, branches, .. } = &self.links;
+        let root = |id: u32| leaves.get(id as usize).and_then(|leaf| roots.get(leaf.slot as usize));
+        let mut trees = 0;
+        // By which walk an id was first reached: a walk that comes back to its own steps would go on for ever.
+        let mut reached = vec![NONE; branches.len()];
+        for (number, branch) in (0..).zip(branches) {
+            if branch.proof == NONE {
+                ensure(branch.proof_seq == NONE, "a proof names a record and nobody")?;
+                trees += usize::from(root(number).is_some());
+                continue;
+            }
+            ensure(root(branch.proof).is_some(), "a proof names an id that has no person")?;
+            ensure(root(branch.proof) == root(number), "a proof joins two persons")?;
+            ensure(branch.proof_seq < self.records, "a proof names a record that is not there")?;
+        }
+        for number in 0..branches.len() as u32 {
+            let mut at = number; // if an earlier walk passed here, this one takes no step
+            while at != NONE && reached[at as usize] == NONE {
+                reached[at as usize] = number;
+                at = branches[at as usize].proof;
+            }
+            ensure(at == NONE || reached[at as usize] != number, "a proof goes in circles")?;
+        }
+        let groups = (0..).zip(roots).filter(|(number, root)| number == *root).count();
+        ensure(trees == groups, "a person's ids are not joined by proofs")
+    }
+
+    fn check_persons(&self, roots: &[u32], users: &[u32], founded: &[u32]) -> Sound<()> {
+        let leaves = &self.links.leaves;
+        let mut before = None;
+        for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
+            let leaf = leaves.get(person.founding.index()).ok_or(Unsound("a person was founded by no id"))?;
+            ensure(leaf.slot == number.0, "a person was founded by an id of another")?;
+            ensure(
+                leaf.since == founded[number.index()],
+                "a person was founded in another record than its id",
+            )?;
+            ensure(before.replace(leaf.since) < Some(leaf.since), "persons are founded out of order")?;
+            let identified = person.identified_by;
+            ensure(identified == NONE || identified < self.records, "a person was identified in no record")?;
+            ensure(
+                Timestamp::from_micros(person.created_at).is_ok(),
+                "a time outside the years 0001 to 9999",
+            )?;
+            ensure((person.users == 0) == (person.first_user == NONE), "a person's users are not counted")?;
+            let root = roots[number.index()];
+            if let Some(first) = (person.first_user != NONE).then_some(IdNo(person.first_user)) {
+                let of = leaves.get(first.index()).and_then(|leaf| roots.get(leaf.slot as usize));
+                ensure(
+                    of == Some(&root) && self.class(first).user,
+                    "a person's first user is none of its ids",
+                )?;
+            }
+            let survives = self.links.slots[root as usize].carries == number.0;
+            let all = users[root as usize];
+            ensure(if survives { person.users == all } else { person.users <= all }, "wrong count of users")?;
+            ensure(
+                survives || self.profiles.entries(person.profile).is_empty(),
+                "an absorbed person has properties",
+            )?;
+            let in_range = |property: &Property| property.key.0 < self.keys && property.seq < self.records;
+            let entries = self.profiles.entries(person.profile);
+            ensure(entries.iter().all(in_range), "a property of no key or no record")?;
+        }
+        Ok(())
+    }
+}
+
+/// Ids as the digest shows them: 29 bytes each.
+fn read_ids(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
+    let count = bytes.count(29)?;
+    links.leaves.reserve_exact(count);
+    links.branches.reserve_exact(count);
+    for number in 0..count as u32 {
+        let [class, rest @ ..] = bytes.take::<29>()?;
+        let [defined, slot, since, proof, proof_seq, events, identified_events] = numbers(rest);
+        ensure(*class <= 3, "an unknown class of id")?;
+        ensure(u64::from(defined) < MAX_RECORDS, "an id is defined in no record")?;
+        links.leaves.push(Leaf { slot, since, events, identified_events });
+        let born = defined << 2 | u32::from(*class);
+        links.branches.push(Branch { next: number, proof, proof_seq, born });
+    }
+    Ok(())
+}
+
+/// Persons, each with its place in the union and its properties; and the records that founded them.
+fn read_persons(
+    bytes: &mut Bytes<'_>,
+    links: &mut Links,
+    profiles: &mut Profiles,
+    records: u32,
+) -> Sound<(Vec<Person>, Vec<u32>)> {
+    let count = bytes.count(48)?;
+    let (mut persons, mut founded) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    links.slots.reserve_exact(count);
+    let mut properties = Vec::new();
+    for _ in 0..count {
+        let [founding, by, identified_by, users, first_user, parent, since, carries] =
+            numbers(bytes.take::<32>()?);
+        let created_at = bytes.u64()? as i64;
+        let entries = bytes.count(12)?;
+        ensure(entries <= records as usize, "more properties than records")?;
+        properties.clear();
+        for _ in 0..entries {
+            let [key, seq, place] = numbers(bytes.take::<12>()?);
+            let place = u16::try_from(place).map_err(|_| Unsound("a value stands in no possible place"))?;
+            properties.push(Property { key: KeyNo(key), seq, place });
+        }
+        ensure(properties.is_sorted_by(|a, b| a.key < b.key), "a profile's keys are out of order")?;
+        let profile = profiles.add(&properties);
+        persons.push(Person {
+            created_at,
+            founding: IdNo(founding),
+            identified_by,
+            users,
+            first_user,
+            profile,
+        });
+        links.slots.push(Slot { parent, since, size: 0, carries });
+        founded.push(by);
+    }
+    Ok((persons, founded))
+}
+
+fn read_carried(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
+    let mut carried: BTreeMap<u32, Vec<(u32, PersonNo)>> = BTreeMap::new();
+    for _ in 0..bytes.count(12)? {
+        let [slot, since, person] = numbers(bytes.take::<12>()?);
+        ensure(carried.last_key_value().is_none_or(|(last, _)| *last <= slot), "groups are out of order")?;
+        carried.entry(slot).or_default().push((since, PersonNo(person)));
+    }
+    links.carried = carried;
+    Ok(())
+}
+
+fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<Device>> {
+    let count = bytes.count(9)?;
+    let mut devices = Vec::with_capacity(count);
+    for _ in 0..count {
+        let [numbers_of @ .., flags] = bytes.take::<9>()?;
+        let [current, anonymous] = numbers(numbers_of).map(IdNo);
+        ensure(current.index() < ids && anonymous.index() < ids, "a device speaks for no id")?;
+        ensure(*flags <= 3, "unknown flags of a device")?;
+        devices.push(Device { current, anonymous, identified: flags & 1 != 0, profiled: flags & 2 != 0 });
+    }
+    Ok(devices)
+}

@@ -5,7 +5,7 @@
 //! | [`check()`] | everything that can be said against a ledger from its bytes |
 //! | [`laws`] | what must hold for every history, under your policy |
 //! | [`history`] | made-up histories, from a seed or from a fuzzer's bytes |
-//! | [`reference`] | the rules once more, in sets and maps |
+//! | [`mod@reference`] | the rules once more, in sets and maps |
 //! | [`notation`] | histories written down so that people can read them |
 //! | [`workload`] | traffic of made-up people, as long as a disk is large |
 //! | [`disk`] | a disk that tells the visible from the durable, and fails when told to |

@@ -229,6 +229,7 @@ laws! {
     any_reopening,
     prefixes,
     refusals_change_no_link,
+    refusals_name_their_record,
     repeats_change_nothing,
     identified_grows,
     redirects,

@@ -16,7 +16,7 @@ use crate::options::LedgerOptions;
 use crate::policy::Policy;
 use crate::record::{Body, Other, Verb};
 use crate::replay::Step;
-use crate::state::{Link, PersonNo, State};
+use crate::state::{Link, PersonNo, Refusal, State};
 use crate::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -27,7 +27,7 @@ use crate::{SeededEntropy, Tenant};
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 18] = [
+pub const LAWS: [(&str, Law); 19] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -35,8 +35,9 @@ pub const LAWS: [(&str, Law); 18] = [
     ("reopening anywhere is the same", any_reopening),
     ("as of n is the fold of the first n", prefixes),
     ("a refused operation changes no link", refusals_change_no_link),
+    ("refusals name the record that blocks", refusals_name_their_record),
     ("a repeated link changes nothing", repeats_change_nothing),
-    ("identified only grows", identified_grows),
+    ("identified only grows, and keeps its record", identified_grows),
     ("redirects are total, acyclic and idempotent", redirects),
     ("created_at is the earliest founding", created_at),
     ("two identified persons join by merge only", identified_join_by_merge),
@@ -300,6 +301,43 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
     })
 }
 
+/// A refusal names the record that the table of refusals says, and a person or id that does block.
+pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
+    let mut policy = None;
+    each_step(&all(history)?.ledger, |before, step| {
+        let (seq, body) = (step.record.seq(), step.record.body());
+        if matches!(body, Body::Genesis(_) | Body::SetPolicy(_)) {
+            policy = Some(seq);
+        }
+        let Some(refusal) = step.outcome.and_then(|outcome| outcome.refusal) else { return Ok(()) };
+        let source = match body.other() {
+            Other::Id(source) => before.person(source),
+            Other::None | Other::Unstorable => None,
+        };
+        let expected = match refusal {
+            Refusal::ProcessingOff { .. } | Refusal::Unmergeable { id: None, .. } => Some(seq),
+            Refusal::Unmergeable { id: Some(id), .. } => {
+                holds(!before.class(id).mergeable, || format!("{id:?} may be merged"))?;
+                Some(before.defined_by(id))
+            }
+            Refusal::JoinsIdentified { person, .. } | Refusal::SourceIdentified { person, .. } => {
+                same("the person that blocks", &Some(person), &source)?;
+                before.view(person).identified_by
+            }
+            Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => policy,
+            Refusal::TooManyUserIds { held, by, .. } => {
+                holds(before.class(held).user, || format!("{held:?} is no user"))?;
+                let target = body.head().and_then(|head| before.person(head.id));
+                same("whose user id blocks", &before.person(held), &source.or(target))?;
+                let since = before.person_as_of(held, by).is_some() || before.person(held).is_none();
+                holds(since && by >= before.defined_by(held), || format!("{held:?} was not held by {by}"))?;
+                Some(by)
+            }
+        };
+        same("the record that blocks", &Some(refusal.blocking()), &expected)
+    })
+}
+
 /// A link that was made, asked for once more without property changes, changes nothing (D5).
 pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
     let (mut ledger, _) = new_ledger(&history.policy)?;
@@ -321,15 +359,25 @@ pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// Once a person is identified, whoever it becomes is (D1).
+/// Once a person is identified, whoever it becomes is; and the record that first did it stays, P(T)'s if two persons become
+/// one (D1).
 pub fn identified_grows(history: &History) -> Result<(), String> {
     each_step(&all(history)?.ledger, |before, step| {
-        let lost = before
-            .persons()
-            .filter(|person| person.identified_by.is_some())
-            .map(|person| step.state.survivor(person.number))
-            .find(|person| step.state.view(*person).identified_by.is_none());
-        same("persons no longer identified", &lost, &None)
+        let by = |state: &State, person: PersonNo| state.view(person).identified_by;
+        let absorbs = step.outcome.is_some_and(|outcome| matches!(outcome.link, Some(Link::Absorbed { .. })));
+        let target = step.record.body().head().map(|head| head.id).filter(|_| absorbs);
+        let target = target.and_then(|target| before.person(target));
+        for person in before.persons() {
+            let now = by(step.state, step.state.survivor(person.number));
+            let part_of_merge = target
+                .is_some_and(|target| step.state.survivor(target) == step.state.survivor(person.number));
+            let first =
+                target.filter(|_| part_of_merge).map_or(person.identified_by, |target| by(before, target));
+            let expected = first.or(now.filter(|now| *now == step.record.seq()));
+            same(&format!("the record that identified {:?}", person.number), &now, &expected)?;
+            holds(person.identified_by.is_none() || now.is_some(), || "no longer identified".to_owned())?;
+        }
+        Ok(())
     })
 }
 

@@ -452,11 +452,13 @@ pub(crate) fn tamper(bytes: &[u8]) {
     }
     let checkpoint = ledger.checkpoint();
     let audit = Audit::run_in(Arc::new(Memory::clone(&disk)), Some(checkpoint), &mut |_| {});
-    let noticed = !audit.is_ok_and(|report| report.is_ok());
-    assert!(noticed || !file.starts_with("log/"), "a change to {file} passed the audit");
+    // Bytes behind the end of the log are no fault but a tail: a write that is under way leaves the same, and a reader does
+    // not look at it.
+    let (whole, tail) = audit.map_or((false, false), |report| (report.is_ok(), report.tail.is_some()));
+    assert!(!whole || tail || !file.starts_with("log/"), "a change to {file} passed the audit");
     let opened = LedgerOptions::new().expect(checkpoint).read_in(Arc::new(Memory::clone(&disk)));
     if let Ok(opened) = opened {
-        assert!(!file.starts_with("log/"), "{file} was changed, and the ledger opened");
+        assert!(tail || !file.starts_with("log/"), "{file} was changed, and the ledger opened as if whole");
         let content = |book: &Book| book.content_digest().expect("what was opened can be read");
         assert_eq!(opened.checkpoint(), checkpoint);
         assert_eq!((opened.ledger_id(), opened.tenant()), (ledger.ledger_id(), ledger.tenant()));

@@ -1,10 +1,13 @@
 //! Backups: the copy of a ledger at work is whole, verified, goes on where it was, and touches nothing that is not its own.
 
-use std::io;
+#[path = "support/failing.rs"]
+mod failing;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use failing::{Failing, NEVER};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {
@@ -102,65 +105,6 @@ fn a_copy_is_the_ledger_and_an_update_copies_only_what_is_new() {
     restored.append(operation(1_000)).unwrap();
 }
 
-/// Memory whose calls fail: the one at the countdown, or all from there on.
-#[derive(Debug)]
-struct Failing {
-    inner: Memory,
-    calls_left: AtomicI64,
-    for_ever: bool,
-}
-
-impl Failing {
-    fn new(inner: Memory, calls_left: i64, for_ever: bool) -> Failing {
-        Failing { inner, calls_left: AtomicI64::new(calls_left), for_ever }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
-        if left == 0 || left < 0 && self.for_ever { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
-    }
-}
-
-impl Storage for Failing {
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.check().and_then(|()| self.inner.list(dir))
-    }
-    fn len(&self, file: &str) -> io::Result<Option<u64>> {
-        self.check().and_then(|()| self.inner.len(file))
-    }
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.check().and_then(|()| self.inner.read_at(file, offset, out))
-    }
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.create(file))
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.check() {
-            self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?; // a failing write leaves half behind
-            return Err(error);
-        }
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.sync(file))
-    }
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.sync_dir(dir))
-    }
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.remove(file))
-    }
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.check().and_then(|()| self.inner.rename(file, to))
-    }
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.check().and_then(|()| self.inner.lock())
-    }
-    fn describe(&self) -> String {
-        "a failing disk".to_owned()
-    }
-}
-
 /// What a cut-off backup leaves is no ledger yet, or one that ends at a checkpoint of the source; a second run completes it.
 #[track_caller]
 fn assert_can_be_completed(source: &Arc<Memory>, left: &Memory, earlier: Option<u64>) {
@@ -182,6 +126,11 @@ fn assert_can_be_completed(source: &Arc<Memory>, left: &Memory, earlier: Option<
     assert_same(source, &dest);
 }
 
+/// Reads fail too, and a failing write leaves half behind.
+fn failing(inner: Memory, call: i64, for_ever: bool) -> Failing {
+    Failing::at(inner, call).for_ever(for_ever).half(true).reads()
+}
+
 #[test]
 fn whichever_call_fails_the_next_run_completes_the_copy() {
     let source = ledger(1, 25);
@@ -193,9 +142,9 @@ fn whichever_call_fails_the_next_run_completes_the_copy() {
         for (at_source, for_ever) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut calls = 0;
             loop {
-                let fails = |here: bool| if here { calls } else { i64::MAX };
-                let from = Arc::new(Failing::new(Memory::clone(&source), fails(at_source), for_ever));
-                let to = Arc::new(Failing::new(start.clone(), fails(!at_source), for_ever));
+                let fails = |here: bool| if here { calls } else { NEVER };
+                let from = Arc::new(failing(Memory::clone(&source), fails(at_source), for_ever));
+                let to = Arc::new(failing(start.clone(), fails(!at_source), for_ever));
                 let done = Backup::run_in(from, to.clone(), &mut |_| {});
                 assert_can_be_completed(&source, &to.inner, earlier);
                 match done {

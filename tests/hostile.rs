@@ -1,9 +1,12 @@
 //! Disks that fail, directories that lie: an acknowledged record is never lost, damage is named, nothing is half-applied.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+#[path = "support/failing.rs"]
+mod failing;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use failing::{Failing, NEVER};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -40,80 +43,12 @@ fn digests(operations: u128) -> Vec<Digest> {
     digests
 }
 
-/// Memory whose writing calls fail: the one at the countdown, or all from there on.
-#[derive(Debug)]
-struct Failing {
-    inner: Memory,
-    calls_left: AtomicI64,
-    for_ever: bool,
-    /// Whether a failing write leaves half of its bytes behind.
-    short: bool,
-}
-
-impl Failing {
-    fn fails(&self) -> bool {
-        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
-        left == 0 || left < 0 && self.for_ever
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if self.fails() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Storage for Failing {
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-    fn len(&self, file: &str) -> io::Result<Option<u64>> {
-        self.inner.len(file)
-    }
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.inner.read_at(file, offset, out)
-    }
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.create(file)
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.fails() {
-            if self.short {
-                self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
-            }
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.sync(file)
-    }
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.sync_dir(dir)
-    }
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.remove(file)
-    }
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.rename(file, to)
-    }
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.inner.lock()
-    }
-    fn describe(&self) -> String {
-        "a failing disk".to_owned()
-    }
-}
-
 #[test]
 fn whichever_call_fails_no_acknowledged_record_is_lost() {
     const OPERATIONS: u128 = 12;
     let digests = digests(OPERATIONS);
     for durability in [Durability::Immediate, Durability::Witnessed, Durability::Buffered] {
-        for (for_ever, short) in [(false, false), (false, true), (true, false), (true, true)] {
+        for (for_ever, half) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut calls = 0;
             loop {
                 let created = Arc::new(Memory::new());
@@ -122,12 +57,8 @@ fn whichever_call_fails_no_acknowledged_record_is_lost() {
                         .create_in(created.clone(), Tenant::default(), Policy::default())
                         .unwrap(),
                 );
-                let disk = Arc::new(Failing {
-                    inner: Memory::clone(&created),
-                    calls_left: AtomicI64::new(calls),
-                    for_ever,
-                    short,
-                });
+                let disk = Failing::at(Memory::clone(&created), calls).for_ever(for_ever).half(half);
+                let disk = Arc::new(disk);
                 let mut acknowledged = 0;
                 let mut failed = false;
                 match small_segments().durability(durability).open_in(disk.clone()) {
@@ -187,12 +118,7 @@ impl OpenInMemory for Ledger {
 fn a_failed_write_gives_its_numbers_back() {
     let created = Arc::new(Memory::new());
     drop(small_segments().create_in(created.clone(), Tenant::default(), Policy::default()).unwrap());
-    let disk = Failing {
-        inner: Memory::clone(&created),
-        calls_left: AtomicI64::new(2), // opening syncs two directories
-        for_ever: true,
-        short: false,
-    };
+    let disk = Failing::at(Memory::clone(&created), 2).for_ever(true); // opening syncs two directories
     let mut ledger = LedgerOptions::new().open_in(Arc::new(disk)).unwrap();
     let (records, digest) = (ledger.checkpoint().records, ledger.state().digest());
     assert!(ledger.append(operation(1)).is_err());
@@ -303,14 +229,9 @@ fn after_an_unclean_end_the_last_segment_is_written_anew() {
     disk.truncate("HEAD", 0).unwrap();
     disk.create(&format!("{last}.new")).unwrap(); // an earlier recovery got so far
     let before = read(&disk, &last);
-    let reopened = Arc::new(Failing {
-        inner: disk.clone(),
-        calls_left: AtomicI64::new(i64::MAX),
-        for_ever: false,
-        short: false,
-    });
+    let reopened = Arc::new(Failing::at(disk.clone(), NEVER));
     let ledger = LedgerOptions::new().open_in(reopened.clone()).unwrap();
-    let calls = i64::MAX - reopened.calls_left.load(Ordering::SeqCst);
+    let calls = NEVER - reopened.calls_left.load(Ordering::SeqCst);
     assert!(ledger.recovery().head_missing);
     drop(ledger);
     assert_eq!(read(&reopened.inner, &last), before);
@@ -318,8 +239,7 @@ fn after_an_unclean_end_the_last_segment_is_written_anew() {
     assert!(calls >= 6, "remove, create, write, sync, rename, sync of the directory: {calls} calls");
 
     // After a clean end nothing is written; two directories are synced, for the names in them.
-    let untouched =
-        Arc::new(Failing { inner: closed, calls_left: AtomicI64::new(2), for_ever: true, short: false });
+    let untouched = Arc::new(Failing::at(closed, 2).for_ever(true));
     assert!(LedgerOptions::new().open_in(untouched).unwrap().recovery().is_clean());
 }
 

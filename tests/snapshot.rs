@@ -1,9 +1,13 @@
 //! Snapshots are caches: a ledger opened from one is the ledger that replays its whole log, and a snapshot that is odd in any
 //! way is ignored and named, never used and never a panic.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+#[path = "support/failing.rs"]
+mod failing;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use failing::{Failing, NEVER};
 use identity_ledger::*;
 
 fn operation(number: u128) -> Operation {
@@ -389,62 +393,6 @@ fn damage_at_the_snapshots_place_or_a_missing_segment_before_it_leads_to_a_full_
     assert!(options().without_snapshots().open_in(Arc::new(disk.clone())).is_err());
 }
 
-/// Memory whose writing calls fail: the one at the countdown, or all from there on.
-#[derive(Debug)]
-struct Failing {
-    inner: Memory,
-    calls_left: AtomicI64,
-    for_ever: bool,
-}
-
-impl Failing {
-    fn check(&self) -> std::io::Result<()> {
-        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
-        let fails = left == 0 || left < 0 && self.for_ever;
-        if fails { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Storage for Failing {
-    fn list(&self, dir: &str) -> std::io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-    fn len(&self, file: &str) -> std::io::Result<Option<u64>> {
-        self.inner.len(file)
-    }
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> std::io::Result<usize> {
-        self.inner.read_at(file, offset, out)
-    }
-    fn create(&self, file: &str) -> std::io::Result<()> {
-        self.check().and_then(|()| self.inner.create(file))
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        if let Err(error) = self.check() {
-            self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
-            return Err(error);
-        }
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> std::io::Result<()> {
-        self.check().and_then(|()| self.inner.sync(file))
-    }
-    fn sync_dir(&self, dir: &str) -> std::io::Result<()> {
-        self.check().and_then(|()| self.inner.sync_dir(dir))
-    }
-    fn remove(&self, file: &str) -> std::io::Result<()> {
-        self.check().and_then(|()| self.inner.remove(file))
-    }
-    fn rename(&self, file: &str, to: &str) -> std::io::Result<()> {
-        self.check().and_then(|()| self.inner.rename(file, to))
-    }
-    fn lock(&self) -> std::io::Result<Option<Lock>> {
-        self.inner.lock()
-    }
-    fn describe(&self) -> String {
-        "a failing disk".to_owned()
-    }
-}
-
 /// Whatever call fails, or is the last before a crash: the ledger goes on unless its own flush failed, and what was there
 /// before is there.
 #[test]
@@ -455,15 +403,12 @@ fn whichever_call_of_making_one_fails_nothing_is_lost() {
     for for_ever in [false, true] {
         let mut calls = 0;
         loop {
-            let disk = Arc::new(Failing {
-                inner: Memory::clone(&before),
-                calls_left: AtomicI64::new(i64::MAX),
-                for_ever,
-            });
+            let disk = Failing::at(Memory::clone(&before), NEVER).for_ever(for_ever).half(true);
+            let disk = Arc::new(disk);
             let mut ledger = options().open_in(disk.clone()).unwrap();
             disk.calls_left.store(calls, Ordering::SeqCst);
             let made = ledger.snapshot();
-            let left = disk.calls_left.swap(i64::MAX, Ordering::SeqCst);
+            let left = disk.calls_left.swap(NEVER, Ordering::SeqCst);
 
             let crashed = Memory::clone(&disk.inner); // the process ends here
             let reopened = open(&crashed).unwrap();
@@ -512,8 +457,7 @@ fn whichever_call_of_making_one_fails_nothing_is_lost() {
 
 #[test]
 fn a_snapshot_that_fails_by_itself_does_not_fail_the_append() {
-    let disk =
-        Arc::new(Failing { inner: filled(3, &[]), calls_left: AtomicI64::new(i64::MAX), for_ever: false });
+    let disk = Arc::new(Failing::at(filled(3, &[]), NEVER).half(true));
     let mut ledger = options().snapshot_every(1).open_in(disk.clone()).unwrap();
     // Write, sync and HEAD of the append; then sync, HEAD and its sync of the flush; then the first call of the snapshot.
     disk.calls_left.store(6, Ordering::SeqCst);

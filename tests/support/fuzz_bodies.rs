@@ -2,6 +2,8 @@
 //!
 //! Each body takes bytes and panics if a law is broken. None looks at what the bytes mean to the others.
 
+#[path = "failing.rs"]
+mod failing;
 #[path = "mod.rs"]
 #[expect(
     dead_code,
@@ -9,10 +11,9 @@
 )]
 mod support;
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
+use failing::{Failing, NEVER};
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::workload::to_ops_line;
@@ -305,7 +306,7 @@ pub(crate) fn ledger(bytes: &[u8]) {
         }
         Ok(recorded)
     };
-    let disk = Arc::new(Failing::new(Memory::clone(&storage), when, how));
+    let disk = Arc::new(failing(Memory::clone(&storage), when, how));
     let all = deliver(&mut straight, 1).expect("memory does not fail");
 
     let durability = of(&[Durability::Immediate, Durability::Witnessed, Durability::Buffered], how >> 2);
@@ -325,7 +326,7 @@ pub(crate) fn ledger(bytes: &[u8]) {
         }
         // The machine is started again; the disk may fail once more, but not for ever.
         let again = Memory::clone(&disk.inner);
-        disk = Arc::new(Failing::new(again, if failures == 0 { u8::MAX } else { when / 2 }, how));
+        disk = Arc::new(failing(again, if failures == 0 { u8::MAX } else { when / 2 }, how));
     }
     let mut ledger = LedgerOptions::new().open_in(disk.clone()).expect("the disk holds now");
     assert!(operations_in(&ledger) >= recorded, "what was acknowledged is there");
@@ -339,85 +340,16 @@ pub(crate) fn ledger(bytes: &[u8]) {
     }
 }
 
+/// Fails at the call of that number; 255 never comes.
+fn failing(inner: Memory, when: u8, how: u8) -> Failing {
+    let call = if when == u8::MAX { NEVER } else { i64::from(when) };
+    Failing::at(inner, call).for_ever(how & 1 == 1).half(how & 2 == 2)
+}
+
 fn operations_in(ledger: &Ledger) -> usize {
     let mut operations = 0;
     ledger.outcomes(|_| operations += 1).expect("what was opened can be read");
     operations
-}
-
-/// Memory whose writing calls fail: one of them, or all from there on.
-#[derive(Debug)]
-struct Failing {
-    inner: Memory,
-    calls_left: AtomicI64,
-    for_ever: bool,
-    /// Whether a failing write leaves half of its bytes behind.
-    short: bool,
-}
-
-impl Failing {
-    /// Fails at the call of that number; 255 never comes.
-    fn new(inner: Memory, when: u8, how: u8) -> Failing {
-        let calls = if when == u8::MAX { i64::MAX } else { i64::from(when) };
-        let (for_ever, short) = (how & 1 == 1, how & 2 == 2);
-        Failing { inner, calls_left: AtomicI64::new(calls), for_ever, short }
-    }
-
-    fn fails(&self) -> bool {
-        let left = self.calls_left.fetch_sub(1, Ordering::SeqCst);
-        left == 0 || left < 0 && self.for_ever
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if self.fails() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Storage for Failing {
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-    fn len(&self, file: &str) -> io::Result<Option<u64>> {
-        self.inner.len(file)
-    }
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.inner.read_at(file, offset, out)
-    }
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.create(file)
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.fails() {
-            if self.short {
-                self.inner.write_at(file, offset, &bytes[..bytes.len() / 2])?;
-            }
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.sync(file)
-    }
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.sync_dir(dir)
-    }
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.remove(file)
-    }
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.check()?;
-        self.inner.rename(file, to)
-    }
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.inner.lock()
-    }
-    fn describe(&self) -> String {
-        "a failing disk".to_owned()
-    }
 }
 
 // -- tamper --------------------------------------------------------------------------------------------------------

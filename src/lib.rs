@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot verdict recovery audit backup draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -41,6 +41,7 @@ mod record;
 mod recovery;
 mod replay;
 mod row;
+mod salvage;
 mod snapshot;
 mod state;
 mod storage;
@@ -71,6 +72,7 @@ pub use crate::record::*;
 pub use crate::recovery::{OpenError, Recovery, Torn, Witness};
 pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
+pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
     Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,

@@ -660,3 +660,63 @@ fn a_backup_is_a_ledger_that_is_updated_and_proven() {
     fs::write(place.segment("a.ledger"), bytes).unwrap();
     assert!(place.run("backup a.ledger fresh").with_code(1).err.contains("is damaged"));
 }
+
+#[test]
+fn a_salvage_takes_out_what_is_proven_and_names_the_rest() {
+    let place = Place::small();
+    let keys = "records intact lost items_lost unacknowledged first_fault witnesses prefix checkpoint beyond";
+    let healthy = place.run("salvage a.ledger healthy --json").with_code(0).object(keys);
+    assert_eq!(healthy["lost"], serde_json::json!([]));
+    place
+        .run(&format!("verify healthy/ledger --expect {}", healthy["checkpoint"].as_str().unwrap()))
+        .with_code(0);
+    assert_eq!(fs::read_to_string(place.path("healthy/beyond.jsonl")).unwrap(), "");
+
+    // A second import is a second frame; the damage hits the body of the first, behind that of the genesis record.
+    let more =
+        SMALL.replace("8001", "9001").replace("8002", "9002").replace("8003", "9003").replace("8004", "9004");
+    place.write("more.jsonl", more);
+    place.run("import a.ledger more.jsonl").with_code(0);
+    let known = place.run("verify a.ledger --json").with_code(0).object("records")["records"].clone();
+    let mut bytes = fs::read(place.segment("a.ledger")).unwrap();
+    let marker = [0xf5, b'i', b'l', 0x1a];
+    let second = (100..bytes.len()).find(|at| bytes[*at..].starts_with(&marker)).unwrap();
+    bytes[second + 60] ^= 1;
+    fs::write(place.segment("a.ledger"), bytes).unwrap();
+    assert!(place.run("persons a.ledger").with_code(1).err.contains("with `salvage`"));
+
+    let found = place.run("salvage a.ledger rescued --json").with_code(1).object(keys);
+    assert_eq!((&found["records"], &found["prefix"]["records"]), (&known, &serde_json::json!(1)));
+    assert_eq!(
+        (&found["lost"][0]["from"], found["lost"].as_array().unwrap().len()),
+        (&serde_json::json!(1), 1)
+    );
+    place.run("verify rescued/ledger").with_code(0);
+    let report: Value =
+        serde_json::from_slice(&fs::read(place.path("rescued/report.json")).unwrap()).unwrap();
+    assert_eq!(report, found);
+    let beyond = fs::read_to_string(place.path("rescued/beyond.jsonl")).unwrap();
+    assert_eq!(beyond.lines().count() as u64, found["beyond"].as_u64().unwrap());
+    assert!(beyond.contains("\"op\":\"identify\"") && beyond.contains("ann@example.com"), "{beyond}");
+
+    let said = place.run("salvage a.ledger again").with_code(1);
+    for text in ["are LOST", "The first fault", "WHERE AND WHY", "beyond.jsonl", "rolled back on purpose"] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+}
+
+#[test]
+fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
+    let place = Place::small();
+    assert!(
+        place.run("help salvage").with_code(0).out.contains("identity-ledger salvage shop.ledger rescued")
+    );
+    let refused = |arguments: &str| place.run(arguments).with_code(2).err;
+    assert!(refused("salvage a.ledger a.ledger").contains("choose an empty or new directory"));
+    assert!(refused("salvage a.ledger small.jsonl").contains("a file"));
+    assert!(refused("salvage a.ledger a.ledger/inside").contains("lies in the ledger"));
+    assert!(refused("salvage none rescued").contains("does not exist"));
+    fs::remove_file(place.path("a.ledger/LEDGER")).unwrap();
+    assert!(refused("salvage a.ledger rescued").contains("restore this one file from a copy"));
+    assert!(!place.path("rescued").exists());
+}

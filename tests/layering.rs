@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 6] = [
         "book",
         "audit",
         "backup",
+        "salvage",
         "draft",
         "verdict",
         "recovery",

@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Copy a ledger, verified, also while a writer is at work
     #[command(long_about = BACKUP)]
     Backup(BackupArgs),
+    /// Take out of a damaged ledger what can be proven
+    #[command(long_about = SALVAGE)]
+    Salvage(SalvageArgs),
     /// Make up a workload, the same from the same seed
     #[command(long_about = GENERATE)]
     Generate(GenerateArgs),
@@ -239,6 +242,36 @@ What is shown:
 
 --json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes.";
 
+const SALVAGE: &str = "\
+Take out of a damaged ledger what can be proven, and name what is lost. A backup is better: salvage is for what no backup has. \
+The ledger is only read, so a read-only mount will do.
+
+  identity-ledger verify shop.ledger                            # what is wrong
+  identity-ledger salvage shop.ledger rescued                   # what can be saved
+  identity-ledger verify rescued/ledger                         # a ledger again, up to the first fault
+  jq -c 'select(.op == \"identify\")' rescued/beyond.jsonl        # what is proven behind it
+
+DEST must be new or empty. It gets:
+  ledger/       everything before the first fault, as a ledger that opens; on purpose it ends there
+  beyond.jsonl  every proven record behind the first fault, one a line: by number, and by text where the definition survives
+  report.json   what --json prints
+
+Proven means: header and body of the frame give its hash, or the one that others say it had. The file LEDGER must be whole; \
+restore it from any copy if it is not.
+
+What is shown:
+  records known         how many existed, as HEAD, later frames, later segments or --expect say
+  intact                proven
+  lost                  known, and not proven; each range with its place
+  texts or values lost  of records that are intact themselves
+  unacknowledged bytes  behind all that, of a write that was cut off; not lost
+
+Exit status: 0 nothing is lost, 1 something is, 2 it could not be done.
+
+--json keys: records, intact and lost (ranges, from and to included), items_lost, unacknowledged, first_fault, \
+contradicting_frames, witnesses, prefix, checkpoint (RECORDS:HEAD, where the salvaged ledger ends; null if there is none), \
+beyond.";
+
 const GENERATE: &str = "\
 Make up a workload and print it in the `ops` format, one operation a line. The same people, seed and shape give the same bytes \
 on every machine.
@@ -328,6 +361,19 @@ pub(crate) struct BackupArgs {
     /// Where the copy is, or is to be
     #[arg(value_name = "DEST")]
     pub(crate) dest: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct SalvageArgs {
+    /// The damaged ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Where to put what is proven
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
+    /// A checkpoint that was kept elsewhere: a witness more
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) expect: Option<Checkpoint>,
 }
 
 #[derive(Args)]

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
-use identity_ledger::{AppendError, BackupError, CreateError, Fault, FaultKind, IdentityError, OpenError};
+use identity_ledger::{
+    AppendError, BackupError, CreateError, Fault, FaultKind, IdentityError, OpenError, SalvageError,
+};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +20,20 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Backup(Box<BackupError>),
     #[error(transparent)]
+    Salvage(Box<SalvageError>),
+    #[error(transparent)]
     Fault(Box<Fault>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
     #[error("{} cannot be read: {source}", .file.display())]
     Read { file: PathBuf, source: io::Error },
+    #[error("{} cannot be written: {source}", .place.display())]
+    Write { place: PathBuf, source: io::Error },
+    #[error("{} holds {found}; choose an empty or new directory", .place.display())]
+    NotEmpty { place: PathBuf, found: String },
+    #[error("{} lies in the ledger; choose a place outside", .place.display())]
+    InsideLedger { place: PathBuf },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
     #[error("{} does not exist", .place.display())]
@@ -46,6 +56,11 @@ impl Failure {
     pub(crate) fn read(file: &Path) -> impl FnOnce(io::Error) -> Failure {
         let file = file.to_owned();
         move |source| Failure::Read { file, source }
+    }
+
+    pub(crate) fn write(place: &Path) -> impl Fn(io::Error) -> Failure + use<> {
+        let place = place.to_owned();
+        move |source| Failure::Write { place: place.clone(), source }
     }
 
     /// 1 when the ledger is damaged, 2 for everything else.
@@ -119,7 +134,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, Fault: Fault);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

@@ -15,6 +15,7 @@ mod policy;
 mod progress;
 mod replay;
 mod resolve;
+mod salvage;
 mod screen;
 mod table;
 mod text;
@@ -62,6 +63,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Resolve(args) => resolve::resolve(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
+        Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
     }
 }

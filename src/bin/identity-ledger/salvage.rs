@@ -1,0 +1,204 @@
+//! `salvage`: takes out of a damaged ledger what can be proven, and names what is lost.
+#![expect(clippy::disallowed_types, reason = "the shell: what is taken out goes into files")]
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, Salvage, SalvageReport};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::SalvageArgs;
+use crate::failure::Failure;
+use crate::folding::expect_directory;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::Screen;
+use crate::table::{Column, Table};
+use crate::text::{clean, count, counted};
+
+/// Items that a table lists; `report.json` has them all.
+const ITEMS_SHOWN: usize = 20;
+
+/// The report, and where the ledger in it ends in the spelling of `verify --expect`.
+#[derive(Serialize)]
+struct Salvaged<'a> {
+    checkpoint: Option<String>,
+    /// Records in `beyond.jsonl`.
+    beyond: u64,
+    #[serde(flatten)]
+    report: &'a SalvageReport,
+}
+
+pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let SalvageArgs { ledger, dest, expect } = args;
+    expect_directory(&ledger)?;
+    refuse_what_is_there(&ledger, &dest)?;
+    let mut progress = Progress::new();
+    progress.begin("Looking through the log", log_bytes(&ledger));
+    let looked = Salvage::look(&ledger, expect, &mut |bytes| progress.at(bytes));
+    progress.clear();
+    let mut salvage = looked?;
+    progress.begin("Taking out what is proven", None);
+    progress.wait();
+    let written = write(&mut salvage, &dest);
+    progress.clear();
+    let beyond = written?;
+    let report = salvage.report();
+    let salvaged = summary(report, beyond);
+    if screen.json {
+        screen.object(&salvaged)?;
+    } else {
+        show(&ledger, &dest, &salvaged, screen)?;
+    }
+    Ok(if report.is_whole() { Answer::Yes } else { Answer::No })
+}
+
+fn summary(report: &SalvageReport, beyond: u64) -> Salvaged<'_> {
+    let checkpoint = (report.prefix.records > 0).then(|| report.prefix.to_string());
+    Salvaged { checkpoint, beyond, report }
+}
+
+/// What is taken out never lands in the ledger, nor on top of anything.
+fn refuse_what_is_there(ledger: &Path, dest: &Path) -> Result<(), Failure> {
+    match fs::read_dir(dest) {
+        Ok(mut entries) => {
+            if let Some(entry) = entries.next() {
+                let found = entry.map_err(Failure::read(dest))?.file_name().to_string_lossy().into_owned();
+                return Err(Failure::NotEmpty { place: dest.to_owned(), found });
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Failure::NotEmpty { place: dest.to_owned(), found: "a file".to_owned() });
+        }
+        Err(error) => return Err(Failure::read(dest)(error)),
+    }
+    let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let near = if dest.exists() { dest } else { parent };
+    let near = near.canonicalize().map_err(Failure::read(near))?;
+    let ledger = ledger.canonicalize().map_err(Failure::read(ledger))?;
+    if near.starts_with(&ledger) {
+        return Err(Failure::InsideLedger { place: dest.to_owned() });
+    }
+    Ok(())
+}
+
+/// Writes `ledger/`, `beyond.jsonl` and last `report.json`; gives how many records stand in the second.
+fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
+    let failed = Failure::write(dest);
+    if !dest.exists() {
+        fs::create_dir(dest).map_err(&failed)?;
+    }
+    if salvage.report().prefix.records > 0 {
+        let ledger = dest.join("ledger");
+        fs::create_dir(&ledger).map_err(&failed)?;
+        salvage.write_ledger(&Files::writable(ledger))?;
+    }
+    let mut beyond = 0;
+    let mut lines = BufWriter::new(File::create_new(dest.join("beyond.jsonl")).map_err(&failed)?);
+    salvage.beyond(&mut |record| {
+        beyond += 1;
+        serde_json::to_writer(&mut lines, &record)?;
+        lines.write_all(b"\n")
+    })?;
+    let lines = lines.into_inner().map_err(|error| failed(error.into_error()))?;
+    lines.sync_all().map_err(&failed)?;
+    let mut report = File::create_new(dest.join("report.json")).map_err(&failed)?;
+    let mut text = serde_json::to_vec_pretty(&summary(salvage.report(), beyond))
+        .map_err(|error| failed(error.into()))?;
+    text.push(b'\n');
+    report.write_all(&text).and_then(|()| report.sync_all()).map_err(&failed)?;
+    File::open(dest).and_then(|dest| dest.sync_all()).map_err(&failed)?;
+    Ok(beyond)
+}
+
+const LOST: [Column; 4] = [
+    Column::number("RECORDS"),
+    Column::number("FROM"),
+    Column::number("TO"),
+    Column::elastic("WHERE AND WHY"),
+];
+
+fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen) -> Result<(), Failure> {
+    let report = salvaged.report;
+    let lost: u64 = report.lost.iter().map(|lost| lost.to.0 - lost.from.0 + 1).sum();
+    let (place, dest) = (clean_path(ledger), clean_path(dest));
+    let known = counted(report.records, "record");
+    screen.headline(&if report.is_whole() {
+        format!("nothing of {place} is lost: {known}")
+    } else {
+        let items = counted(report.items_lost.len() as u64, "text or value");
+        format!("of {place}, {} of {known} and {items} are LOST", count(lost))
+    })?;
+    let bytes = report.unacknowledged.iter().map(|place| place.bytes).sum();
+    screen.facts(&[
+        ("records known", count(report.records)),
+        ("intact", count(report.records - lost)),
+        ("lost", count(lost)),
+        ("texts or values lost", count(report.items_lost.len() as u64)),
+        ("unacknowledged bytes", count(bytes)),
+    ])?;
+    if let Some(fault) = &report.first_fault {
+        screen.line("")?;
+        screen.line(&clean(&format!("The first fault: {fault}")))?;
+    }
+    if !report.lost.is_empty() {
+        screen.line("")?;
+        let mut table = Table::new(&LOST);
+        for lost in &report.lost {
+            let records = count(lost.to.0 - lost.from.0 + 1);
+            let place = lost.place.as_ref().map_or(String::new(), |BytePlace { file, offset, bytes }| {
+                format!("{file}, {} from {offset} on: ", counted(*bytes, "byte"))
+            });
+            let place = clean(&format!("{place}{}", lost.why)).into_owned();
+            let fields = [records, lost.from.to_string(), lost.to.to_string(), place];
+            table.row(screen, fields.map(Into::into))?;
+        }
+        table.finish(screen)?;
+    }
+    show_items(report, screen)?;
+    show_where(&dest, salvaged, screen)
+}
+
+fn show_items(report: &SalvageReport, screen: &mut Screen) -> Result<(), Failure> {
+    if !report.items_lost.is_empty() {
+        screen.line("")?;
+    }
+    for item in report.items_lost.iter().take(ITEMS_SHOWN) {
+        let what = if item.op.starts_with("define") { "text" } else { "values" };
+        let how = match item.loss {
+            ItemLoss::Missing => "missing",
+            _ => "damaged",
+        };
+        screen.line(&format!("  record {} ({}): its {what} {how}", item.seq, item.op))?;
+    }
+    if report.items_lost.len() > ITEMS_SHOWN {
+        screen.line("  and more; report.json lists all")?;
+    }
+    Ok(())
+}
+
+fn show_where(dest: &str, salvaged: &Salvaged<'_>, screen: &mut Screen) -> Result<(), Failure> {
+    let Checkpoint { records, .. } = salvaged.report.prefix;
+    screen.line("")?;
+    match &salvaged.checkpoint {
+        Some(checkpoint) => {
+            screen.line(&format!(
+                "{dest}/ledger        a ledger that opens, rolled back on purpose to its first {}",
+                counted(records, "record")
+            ))?;
+            screen.line(&format!("                       {checkpoint}"))?;
+        }
+        None => screen.line("no ledger was written: no record stands before the first fault")?,
+    }
+    screen.line(&format!(
+        "{dest}/beyond.jsonl  {} behind the first fault",
+        counted(salvaged.beyond, "proven record")
+    ))?;
+    screen.line(&format!("{dest}/report.json   all of this"))
+}
+
+fn clean_path(path: &Path) -> String {
+    clean(&path.display().to_string()).into_owned()
+}

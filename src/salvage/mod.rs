@@ -1,0 +1,579 @@
+//! Salvage: what of a damaged ledger can still be proven, and nothing else. Reads only; takes no lock; repairs nothing.
+//!
+//! The log is walked from its beginning up to the first fault: that prefix is a ledger again. Behind the fault each frame is
+//! judged on its own, by hashes that others say stand before or after it (`frames.rs`). What is proven is read record by
+//! record (`record.rs`). What is known to have existed and is not proven is listed as lost, with its place.
+
+mod frames;
+mod record;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::audit::AuditFault;
+use crate::chain::{Chain, ChainError, Checkpoint};
+use crate::dictionary::Dictionaries;
+use crate::directory::{
+    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use crate::frame::Frame;
+use crate::id::Seq;
+use crate::log::{Fault, FaultKind, Log, SegmentReader};
+use crate::recovery::Witness;
+use crate::row::{Record, Rows};
+use crate::storage::{Files, Storage, read_all};
+
+use frames::{Claims, Found, Place};
+pub use record::{ItemLoss, LostItem, Named, SalvagedChange, SalvagedRecord};
+
+/// `LEDGER` of a salvaged ledger that is not complete yet.
+const PARTIAL: &str = "LEDGER.partial";
+/// Longest `LEDGER`; a tenant has at most 255 bytes.
+const LEDGER_BYTES: u64 = 4_096;
+
+/// Records by number, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SeqRange {
+    /// The first.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+}
+
+/// Records that are known to have existed and cannot be proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The first.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+    /// Where they should be; `None` where no file is left that could hold them.
+    pub place: Option<BytePlace>,
+    /// Why they are lost.
+    pub why: &'static str,
+}
+
+/// Bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BytePlace {
+    /// The file, as the ledger names it.
+    pub file: String,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// Somebody who says that records existed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Testimony {
+    /// How many records.
+    pub records: u64,
+    /// Who says so, as [`Witness`] is shown.
+    pub by: String,
+}
+
+/// What a salvage found. `intact` and `lost` together are records 0 to `records` - 1, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SalvageReport {
+    /// How many records are known to have existed.
+    pub records: u64,
+    /// Where the part before the first fault ends: what the salvaged ledger is rolled back to, on purpose.
+    pub prefix: Checkpoint,
+    /// The first fault of the log.
+    pub first_fault: Option<AuditFault>,
+    /// Records that are proven, in the prefix or behind it.
+    pub intact: Vec<SeqRange>,
+    /// Records that are not.
+    pub lost: Vec<Lost>,
+    /// Texts and values of intact records that are not what was written.
+    pub items_lost: Vec<LostItem>,
+    /// Bytes at the end that nobody saw durable and that prove nothing: a write that was cut off. Not lost.
+    pub unacknowledged: Vec<BytePlace>,
+    /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
+    pub contradicting_frames: u64,
+    /// Who says that how many records existed.
+    pub witnesses: Vec<Testimony>,
+}
+
+impl SalvageReport {
+    /// Whether every record known is intact, with its texts and values.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.items_lost.is_empty()
+    }
+}
+
+/// Why nothing can be salvaged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SalvageError {
+    /// `LEDGER` is damaged, or this version cannot read it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// `LEDGER` is gone.
+    #[error(
+        "{place} holds a log but no file LEDGER, and without the ledger's id nothing in the log can be checked; restore this \
+         one file from a copy, it never changes after creation"
+    )]
+    NoIdentity {
+        /// Where.
+        place: String,
+    },
+    /// There is something where the salvaged ledger should be.
+    #[error("{dest} holds {found}; choose an empty or new directory")]
+    NotEmpty {
+        /// Where it should be.
+        dest: String,
+        /// What is there.
+        found: String,
+    },
+    /// No record stands before the first fault, so there is no ledger to write.
+    #[error("{place} has no whole record before its first fault: no part of it is a ledger")]
+    NoPrefix {
+        /// Which ledger.
+        place: String,
+    },
+    /// A disk failed. That is never taken for the end of the log.
+    #[error("{place}: {source}; copy what the disk still gives to a good one, and salvage the copy")]
+    Io {
+        /// Whose disk.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A ledger, looked through for what can be proven.
+///
+/// ```
+/// use std::sync::Arc;
+/// use identity_ledger::{LedgerOptions, Memory, Policy, Salvage, Storage, Tenant};
+/// let disk = Arc::new(Memory::new());
+/// drop(LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?);
+/// let mut salvage = Salvage::look_in(disk, None, &mut |_| {})?;
+/// assert!(salvage.report().is_whole());
+/// let copy = Arc::new(Memory::new());
+/// salvage.write_ledger(&*copy)?;
+/// LedgerOptions::new().open_in(copy)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Salvage {
+    log: Log,
+    identity: Identity,
+    report: SalvageReport,
+    /// The texts of the prefix.
+    texts: Dictionaries,
+    /// Proven frames behind the prefix, in the order of their records.
+    proven: Vec<Found>,
+}
+
+impl Salvage {
+    /// Looks through the ledger in `dir`. `expect` is a head seen before: a witness more. `progress` hears how many bytes of
+    /// log were walked. Memory is needed for all texts before the first fault and for a line on each frame behind it.
+    ///
+    /// # Errors
+    /// [`SalvageError`]. Damage is no error but the answer, except in `LEDGER`.
+    pub fn look(
+        dir: &Path,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
+        Salvage::look_in(Arc::new(Files::read_only(dir)), expect, progress)
+    }
+
+    /// Looks through the ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn look_in(
+        storage: Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
+        let place = storage.describe();
+        let failed = |source| SalvageError::Io { place: place.clone(), source };
+        let identity = match Identity::read(&*storage, false) {
+            Err(IdentityError::Missing { place }) if !storage.list(LOG).map_err(failed)?.is_empty() => {
+                return Err(SalvageError::NoIdentity { place });
+            }
+            read => read?,
+        };
+        let slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
+        let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
+        let seen: Vec<Checkpoint> = seen.chain(expect).collect();
+        let log = Log::new(storage).map_err(failed)?;
+        let mut texts = Dictionaries::default();
+        let mut prefix = Prefix::new(&log, &identity, &seen);
+        prefix.walk(&mut texts, progress).map_err(failed)?;
+        let Prefix { chain, at, fault, .. } = prefix;
+        let prefix = chain.checkpoint();
+
+        let mut claims = Claims::new(&log, identity.ledger, &seen, prefix).map_err(failed)?;
+        let found = frames::scan(&log, identity.ledger, at, prefix.records, progress).map_err(failed)?;
+        let mut found = claims.prove(&log, found).map_err(failed)?;
+        let contradicting_frames = frames::choose(&mut found, &seen, prefix);
+        let items_lost = record::check_all(&log, identity.ledger, &mut found).map_err(failed)?;
+
+        let witnesses = testimonies(&slots, expect, &claims, &found);
+        let proven = found.iter().filter(|frame| frame.is_chosen()).map(Found::end);
+        let says = witnesses.iter().map(|witness| witness.records);
+        let records = says.chain(proven).fold(prefix.records, u64::max);
+        let account = Account { log: &log, at, prefix: prefix.records, records, found: &found };
+        let first_fault = fault.map(|Fault { file, offset, records, kind }| AuditFault {
+            file,
+            offset: Some(offset),
+            seq: Seq(records),
+            what: kind.to_string(),
+        });
+        let report = SalvageReport {
+            records,
+            prefix,
+            first_fault,
+            intact: account.intact(),
+            lost: account.lost(),
+            items_lost,
+            unacknowledged: account.unacknowledged(),
+            contradicting_frames,
+            witnesses,
+        };
+        found.retain(Found::is_chosen);
+        Ok(Salvage { log, identity, report, texts, proven: found })
+    }
+
+    /// What was found.
+    pub fn report(&self) -> &SalvageReport {
+        &self.report
+    }
+
+    /// Writes the part before the first fault to `dest` as a ledger that opens, for reading and writing. Its `LEDGER` comes
+    /// last, so a copy that was cut off does not open. Gives the bytes of log written.
+    ///
+    /// # Errors
+    /// [`SalvageError`], `NoPrefix` among them.
+    pub fn write_ledger(&self, dest: &dyn Storage) -> Result<u64, SalvageError> {
+        let place = self.log.storage().describe();
+        let here = dest.describe();
+        let failed = |source| SalvageError::Io { place: here.clone(), source };
+        if let Some(found) = dest.list("").map_err(failed)?.into_iter().next() {
+            return Err(SalvageError::NotEmpty { dest: here, found });
+        }
+        if self.report.prefix.records == 0 {
+            return Err(SalvageError::NoPrefix { place });
+        }
+        let mut out = Out { dest, segment: None, at: 0, written: 0 };
+        let mut prefix = Prefix::new(&self.log, &self.identity, &[]);
+        prefix.upto = Some(self.report.prefix.records);
+        prefix
+            .copy(&mut |segment, before, bytes| out.frame(segment, before, bytes))
+            .map_err(|source| SalvageError::Io { place, source })?;
+        self.seal(&mut out).map_err(failed)?;
+        Ok(out.written)
+    }
+
+    /// `HEAD`, then `LEDGER` by a rename.
+    fn seal(&self, out: &mut Out<'_>) -> io::Result<()> {
+        out.sync()?;
+        let dest = out.dest;
+        dest.sync_dir(LOG)?;
+        let Checkpoint { records, head } = self.report.prefix;
+        dest.create(HEAD)?;
+        HeadSlot { ledger: self.identity.ledger, turn: 1, records, head }.write(dest)?;
+        dest.sync(HEAD)?;
+        let bytes = read_all(&**self.log.storage(), LEDGER, LEDGER_BYTES)?.unwrap_or_default();
+        dest.create(PARTIAL)?;
+        dest.write_at(PARTIAL, 0, &bytes)?;
+        dest.sync(PARTIAL)?;
+        dest.sync_dir("")?;
+        dest.rename(PARTIAL, LEDGER)?;
+        dest.sync_dir("")
+    }
+
+    /// Shows every proven record behind the first fault, in their order.
+    ///
+    /// # Errors
+    /// [`SalvageError::Io`], also with what `each` returns.
+    pub fn beyond(
+        &mut self,
+        each: &mut dyn FnMut(SalvagedRecord) -> io::Result<()>,
+    ) -> Result<(), SalvageError> {
+        let lengths = self.texts.lengths();
+        let Salvage { log, identity, report, texts, proven } = self;
+        let shown = record::show_all(log, identity.ledger, proven, report.prefix.records, texts, each);
+        self.texts.truncate(lengths);
+        shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
+    }
+}
+
+fn testimonies(
+    slots: &[HeadSlot],
+    expect: Option<Checkpoint>,
+    claims: &Claims,
+    found: &[Found],
+) -> Vec<Testimony> {
+    let head = slots.iter().map(|slot| slot.records).max();
+    let frames = found.iter().map(|frame| frame.header.durable).max();
+    let all = [
+        (head, Witness::Head),
+        (expect.map(|checkpoint| checkpoint.records), Witness::Checkpoint),
+        (frames, Witness::LaterFrame),
+        (claims.last_segment(), Witness::LaterSegment),
+    ];
+    all.into_iter()
+        .filter_map(|(records, by)| Some(Testimony { records: records?, by: by.to_string() }))
+        .collect()
+}
+
+/// The walk up to the first fault.
+struct Prefix<'a> {
+    log: &'a Log,
+    seen: &'a [Checkpoint],
+    upto: Option<u64>,
+    chain: Chain,
+    /// Where it ends.
+    at: Place,
+    fault: Option<Fault>,
+}
+
+type EachFrame<'e> = &'e mut dyn FnMut(&str, &Chain, &[u8]) -> io::Result<()>;
+
+impl<'a> Prefix<'a> {
+    fn new(log: &'a Log, identity: &Identity, seen: &'a [Checkpoint]) -> Prefix<'a> {
+        let chain = Chain::new(identity.ledger, &identity.tenant);
+        Prefix { log, seen, upto: None, chain, at: Place { segment: 0, offset: 0 }, fault: None }
+    }
+
+    fn walk(&mut self, texts: &mut Dictionaries, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+        let mut done = 0;
+        self.run(texts, &mut |_, _, bytes| {
+            done += bytes.len() as u64;
+            progress(done);
+            Ok(())
+        })
+    }
+
+    /// Walks once more the part that was found good.
+    fn copy(&mut self, each: EachFrame<'_>) -> io::Result<()> {
+        self.run(&mut Dictionaries::default(), each)?;
+        match (&self.fault, self.upto) {
+            (None, Some(upto)) if self.chain.next_seq() >= upto => Ok(()),
+            _ => Err(io::Error::other("the log changed while it was read")),
+        }
+    }
+
+    fn run(&mut self, texts: &mut Dictionaries, each: EachFrame<'_>) -> io::Result<()> {
+        let log = self.log;
+        if log.segments().is_empty() {
+            let (file, kind) = (LOG.to_owned(), FaultKind::NoSegment);
+            self.fault = Some(Fault { file, offset: 0, records: 0, kind });
+        }
+        for (index, segment) in log.segments().iter().enumerate() {
+            if self.is_enough() {
+                return Ok(());
+            }
+            self.at = Place { segment: index, offset: 0 };
+            let mut reader = SegmentReader::new(&**log.storage(), &segment.name);
+            let walked = self.segment(&mut reader, &segment.name, texts, each)?;
+            if let Err(kind) = walked {
+                if let FaultKind::Io(error) = kind {
+                    return Err(error);
+                }
+                let (file, offset) = (segment.name.clone(), reader.offset());
+                self.at.offset = offset;
+                self.fault = Some(Fault { file, offset, records: self.chain.next_seq(), kind });
+                return Ok(());
+            }
+            self.at.offset = reader.offset();
+        }
+        Ok(())
+    }
+
+    fn is_enough(&self) -> bool {
+        self.upto.is_some_and(|upto| self.chain.next_seq() >= upto)
+    }
+
+    /// The frames of one segment. The outer error is of `each`, the inner one a fault of the log.
+    fn segment(
+        &mut self,
+        reader: &mut SegmentReader<'_>,
+        name: &str,
+        texts: &mut Dictionaries,
+        each: EachFrame<'_>,
+    ) -> io::Result<Result<(), FaultKind>> {
+        if let Err(kind) = reader.header(&self.chain) {
+            return Ok(Err(kind));
+        }
+        while !self.is_enough() {
+            let bytes = match reader.frame(self.chain.ledger_id()) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(kind) => return Ok(Err(kind)),
+            };
+            let after = match self.accept(bytes, texts) {
+                Ok(after) => after,
+                Err(kind) => return Ok(Err(kind)),
+            };
+            each(name, &self.chain, bytes)?;
+            self.chain = after;
+            let taken = bytes.len();
+            reader.advance(taken);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Checks a frame as opening would: hash, records, commitments, texts, nothing missing, and the heads that were seen.
+    fn accept(&self, bytes: &[u8], texts: &mut Dictionaries) -> Result<Chain, FaultKind> {
+        let frame = Frame::parse(bytes, self.chain.ledger_id()).map_err(ChainError::Frame)?;
+        let mut rows = Rows::default();
+        let mut after = self.chain.clone();
+        after.accept(&frame, &mut rows)?;
+        after.check_items(&rows, &frame)?;
+        let (from, here) = (self.chain.next_seq(), after.checkpoint());
+        let parts =
+            |seen: &&Checkpoint| from < seen.records && seen.records <= here.records && **seen != here;
+        if let Some(expected) = self.seen.iter().find(parts) {
+            return Err(FaultKind::Forked { expected: *expected });
+        }
+        let lengths = texts.lengths();
+        for row in &rows.rows {
+            let record = Record::new(row, &rows, frame.body, frame.payload);
+            let seq = record.seq().0;
+            let missing = record.is_erased().then_some(FaultKind::PayloadMissing { seq });
+            let bad = missing.or_else(|| {
+                let good = record::define(texts, &record.body(), record.item());
+                (!good).then_some(FaultKind::Text { seq })
+            });
+            if let Some(kind) = bad {
+                texts.truncate(lengths);
+                return Err(kind);
+            }
+        }
+        Ok(after)
+    }
+}
+
+/// The salvaged ledger's log, being written.
+struct Out<'d> {
+    dest: &'d dyn Storage,
+    segment: Option<String>,
+    at: u64,
+    written: u64,
+}
+
+impl Out<'_> {
+    fn frame(&mut self, segment: &str, before: &Chain, bytes: &[u8]) -> io::Result<()> {
+        if self.segment.as_deref() != Some(segment) {
+            self.sync()?;
+            self.dest.create(segment)?;
+            (self.segment, self.at) = (Some(segment.to_owned()), 0);
+            let Checkpoint { records: first_seq, head: previous } = before.checkpoint();
+            let header = SegmentHeader { ledger: before.ledger_id(), first_seq, previous };
+            self.write(&header.to_bytes())?;
+        }
+        self.write(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let segment = self.segment.as_deref().expect("a frame names its segment first");
+        self.dest.write_at(segment, self.at, bytes)?;
+        self.at += bytes.len() as u64;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.segment.as_deref().map_or(Ok(()), |segment| self.dest.sync(segment))
+    }
+}
+
+/// The sum: which records known are intact and which are lost, and what is left over.
+struct Account<'a> {
+    log: &'a Log,
+    /// Where the prefix ends.
+    at: Place,
+    prefix: u64,
+    records: u64,
+    /// All frames behind it, in the order of their records.
+    found: &'a [Found],
+}
+
+impl Account<'_> {
+    fn intact(&self) -> Vec<SeqRange> {
+        let chosen = self.found.iter().filter(|frame| frame.is_chosen());
+        let spans = chosen.map(|frame| (frame.header.first_seq, frame.end()));
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (from, end) in std::iter::once((0, self.prefix)).chain(spans).filter(|(from, end)| from < end) {
+            match ranges.last_mut() {
+                Some(last) if last.1 == from => last.1 = end,
+                _ => ranges.push((from, end)),
+            }
+        }
+        ranges.into_iter().map(|(from, end)| SeqRange { from: Seq(from), to: Seq(end - 1) }).collect()
+    }
+
+    /// Everything between what is intact: frame by frame where a header is left, else as one hole.
+    fn lost(&self) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        let (mut next, mut at) = (self.prefix, self.at);
+        let is_there = |frame: &&Found| frame.end() <= self.records;
+        for frame in self.found.iter().filter(|frame| frame.counts()).filter(is_there) {
+            let first = frame.header.first_seq;
+            if first < next {
+                continue;
+            }
+            if next < first {
+                lost.push(self.hole(next, first, at, Some(frame.place)));
+            }
+            if let Some(why) = frame.why_lost() {
+                let place = Some(BytePlace {
+                    file: self.log.segments()[frame.place.segment].name.clone(),
+                    offset: frame.place.offset,
+                    bytes: frame.header.frame_len() as u64,
+                });
+                lost.push(Lost { from: Seq(first), to: Seq(frame.end() - 1), place, why });
+            }
+            next = frame.end();
+            at = frame.place_behind();
+        }
+        if next < self.records {
+            lost.push(self.hole(next, self.records, at, None));
+        }
+        lost
+    }
+
+    fn hole(&self, from: u64, end: u64, after: Place, before: Option<Place>) -> Lost {
+        let place = self.bytes_between(after, before).next();
+        let why = match (&place, before) {
+            (Some(_), _) => "no whole frame header is left there",
+            (None, Some(_)) => "a segment is missing",
+            (None, None) => "the log ends before them",
+        };
+        Lost { from: Seq(from), to: Seq(end - 1), place, why }
+    }
+
+    /// Bytes behind a place, segment by segment, up to another one or to the end; segment headers are not counted.
+    fn bytes_between(&self, after: Place, before: Option<Place>) -> impl Iterator<Item = BytePlace> {
+        let segments = self.log.segments().iter().enumerate().skip(after.segment);
+        segments.filter_map(move |(index, segment)| {
+            let start = if index == after.segment { after.offset } else { 0 };
+            let start = start.max(SEGMENT_HEADER_BYTES as u64);
+            let end = match before {
+                Some(before) if before.segment < index => 0,
+                Some(before) if before.segment == index => before.offset,
+                _ => segment.len,
+            };
+            let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0)?;
+            Some(BytePlace { file: segment.name.clone(), offset: start, bytes })
+        })
+    }
+
+    /// What stands behind the last record known, if that one is intact.
+    fn unacknowledged(&self) -> Vec<BytePlace> {
+        let last = self.found.iter().rfind(|frame| frame.is_chosen());
+        let (end, at) = last.map_or((self.prefix, self.at), |last| (last.end(), last.place_behind()));
+        if end < self.records { Vec::new() } else { self.bytes_between(at, None).collect() }
+    }
+}

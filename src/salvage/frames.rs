@@ -85,11 +85,9 @@ impl Found {
     pub(super) fn why_lost(&self) -> Option<&'static str> {
         match self.standing {
             Standing::Chosen | Standing::Aside => None,
-            Standing::Unreadable => Some("the frame is what was written, but no record of this version"),
+            Standing::Unreadable => Some("as it was written, but no record of this version"),
             Standing::Unproven if !self.is_whole => Some("the file ends inside the frame"),
-            Standing::Unproven => {
-                Some("the frame's bytes do not give its hash, or the hash before it is lost")
-            }
+            Standing::Unproven => Some("changed, or the hash before it is lost"),
         }
     }
 

@@ -148,9 +148,10 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
         let mut table = Table::new(&LOST);
         for lost in &report.lost {
             let records = count(lost.to.0 - lost.from.0 + 1);
-            let place = lost.place.as_ref().map_or(String::new(), |BytePlace { file, offset, bytes }| {
-                format!("{file}, {} from {offset} on: ", counted(*bytes, "byte"))
-            });
+            let place = lost
+                .place
+                .as_ref()
+                .map_or(String::new(), |BytePlace { file, offset, .. }| format!("{file} at byte {offset}: "));
             let place = clean(&format!("{place}{}", lost.why)).into_owned();
             let fields = [records, lost.from.to_string(), lost.to.to_string(), place];
             table.row(screen, fields.map(Into::into))?;

@@ -88,14 +88,14 @@ impl Place {
             "by-hand" => {
                 let operations: Vec<_> = workload(self.people).collect();
                 let mut by_hand = ByHand::default();
-                let seconds = timed(|| by_hand.fold(&operations));
-                Ok(found([("seconds", seconds), ("ids", by_hand.ids() as f64)]))
+                let spent = clocked(|| by_hand.fold(&operations));
+                Ok(compared(spent, by_hand.ids()))
             }
             "by-hand-lean" => {
                 let lean = Lean::new(workload(self.people));
                 let mut by_hand = ByHand::default();
-                let seconds = timed(|| by_hand.fold_lean(&lean));
-                Ok(found([("seconds", seconds), ("ids", by_hand.ids() as f64)]))
+                let spent = clocked(|| by_hand.fold_lean(&lean));
+                Ok(compared(spent, by_hand.ids()))
             }
             "replay" => self.replay(1, false),
             "replay-commitments" => self.replay(1, true),
@@ -167,11 +167,11 @@ impl Place {
 
     fn replay(&self, threads: usize, commitments: bool) -> Result<Found, Failure> {
         let mut replay = None;
-        let seconds = timed(|| {
+        let spent = clocked(|| {
             replay = Some(LedgerOptions::new().threads(threads).replay(self.ledger(), commitments, |_| {}));
         });
         let replay = replay.expect("it was timed")?;
-        Ok(found([("seconds", seconds), ("ids", replay.state().ids().len() as f64)]))
+        Ok(compared(spent, replay.state().ids().len()))
     }
 
     fn open(&self, threads: usize) -> Result<Found, Failure> {
@@ -338,6 +338,25 @@ fn timed<T>(work: impl FnOnce() -> T) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
+/// As [`timed`], and how long this thread was on a processor meanwhile.
+fn clocked<T>(work: impl FnOnce() -> T) -> [f64; 2] {
+    let before = on_processor();
+    let seconds = timed(work);
+    [seconds, on_processor() - before]
+}
+
+/// Seconds that this thread was on a processor: the rest of a run's time went to other programs. Nothing where the kernel does not tell.
+fn on_processor() -> f64 {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|told| told.split(' ').next()?.parse::<f64>().ok());
+    nanoseconds.map_or(f64::NAN, |nanoseconds| nanoseconds / 1e9)
+}
+
+/// What a part that is compared with others tells.
+fn compared([seconds, processor]: [f64; 2], ids: usize) -> Found {
+    found([("seconds", seconds), ("processor", processor), ("ids", ids as f64)])
+}
+
 fn each(ids: &[String], times: usize, ask: impl Fn(&str) -> Option<u32>) -> u64 {
     let mut sum = 0;
     for _ in 0..times {
@@ -399,34 +418,38 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         made["line_bytes"] / 1e6
     )?;
 
-    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut times: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
     for _ in 0..pairs {
         for (part, _) in REPLAYS {
             let run = place.child(part)?;
             if run["ids"] != made["ids"] {
                 return Err(format!("{part} saw {} ids of {}", run["ids"], made["ids"]).into());
             }
-            times.entry(part).or_default().push(run["seconds"]);
+            let [seconds, processor] = times.entry(part).or_default();
+            seconds.push(run["seconds"]);
+            processor.push(run["processor"]);
         }
     }
     writeln!(
         out,
-        "| replay, one thread if not said otherwise, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | lean by hand / this |"
+        "| replay, one thread if not said otherwise, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | by processor time | lean by hand / this |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|")?;
-    let spreads: BTreeMap<&str, Spread> =
-        times.into_iter().map(|(part, times)| (part, Spread::of(times))).collect();
-    let (by_hand, lean) = (&spreads["by-hand"], &spreads["by-hand-lean"]);
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    let spreads: BTreeMap<&str, [Spread; 2]> =
+        times.into_iter().map(|(part, times)| (part, times.map(Spread::of))).collect();
+    let ratios =
+        |[of, this]: [&Spread; 2]| format!("{:.2} ({:.2})", of.median / this.median, of.least / this.least);
     for (part, name) in REPLAYS {
-        let Spread { least, median, most } = spreads[part];
+        let [by_hand, lean, this] = ["by-hand", "by-hand-lean", part].map(|part| &spreads[part]);
+        let Spread { least, median, most } = this[0];
+        let each = median / operations * 1e9;
+        let ratio = ratios([&by_hand[0], &this[0]]);
+        // The time of a second thread is its own.
+        let processor = if part.ends_with("-two") { String::new() } else { ratios([&by_hand[1], &this[1]]) };
+        let to_lean = ratios([&lean[0], &this[0]]);
         writeln!(
             out,
-            "| {name} | {least:.2} | {median:.2} | {most:.2} | {:.0} | {:.2} ({:.2}) | {:.2} ({:.2}) |",
-            median / operations * 1e9,
-            by_hand.median / median,
-            by_hand.least / least,
-            lean.median / median,
-            lean.least / least
+            "| {name} | {least:.2} | {median:.2} | {most:.2} | {each:.0} | {ratio} | {processor} | {to_lean} |"
         )?;
     }
 

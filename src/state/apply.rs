@@ -59,7 +59,6 @@ impl State {
     ///
     /// # Panics
     /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
-    #[inline] // with the walk's loop around it, most records are a few instructions, and their waits for memory overlap
     pub fn apply(&mut self, record: Record<'_>) -> Option<Outcome> {
         let row = record.row;
         assert!(row.seq == self.records, "records are folded in the order of the chain");
@@ -69,6 +68,25 @@ impl State {
             return Some(Outcome::default()); // most records
         }
         self.fold(record, counted)
+    }
+
+    /// Folds a record that does nothing but count an event, as most do, and whose outcome is [`Outcome::NOTHING`]. `false` for
+    /// any other: then nothing was done, and [`State::apply`] is due.
+    #[inline] // a few instructions with the walk's loop around them: most records' waits for memory overlap
+    pub(crate) fn count_alone(&mut self, row: &Row) -> bool {
+        assert!(row.seq == self.records, "records are folded in the order of the chain");
+        if row.kind != Kind::Capture || row.has_changes() || row.flags.has_notices() {
+            return false;
+        }
+        let off = row.flags.has(Flags::PROCESSING_OFF);
+        let leaf = self.links.leaf_mut(row.id);
+        let alone = off | leaf.has_person(); // C1
+        if alone {
+            leaf.events += 1;
+            leaf.identified_events += u32::from(!off);
+            self.records += 1;
+        }
+        alone
     }
 
     fn fold(&mut self, record: Record<'_>, counted: bool) -> Option<Outcome> {

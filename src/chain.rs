@@ -6,7 +6,7 @@ use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
 use crate::record::{Change, Commitment, Flags, Other, Verb};
-use crate::row::{Kind, PLAIN_BYTES, Read, Record, Row, Rows, plain, read};
+use crate::row::{DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read};
 use crate::time::Timestamp;
 
 /// The head of a log: how many records there are and the hash of the last frame.
@@ -213,6 +213,15 @@ impl Chain {
                 at += PLAIN_BYTES;
                 continue;
             }
+            if seq > 0
+                && let Some(row) = defined_id(frame.body, at, seq)
+            {
+                rows.push(row);
+                items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
+                at += DEFINED_ID_BYTES;
+                defined.ids += 1; // MAX_RECORDS bounds it
+                continue;
+            }
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
             let read = read(frame.body, at, row, changes)
@@ -340,7 +349,7 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
     }
     match row.kind {
         Kind::DefineId => {
-            if row.class().0 > 3 {
+            if !row.class().is_known() {
                 return Err(Wrong::Malformed("an unknown class of id"));
             }
             defined.ids += 1; // MAX_RECORDS bounds it

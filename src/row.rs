@@ -297,7 +297,9 @@ pub(crate) fn read(
 
 /// Bytes of a capture that [`plain`] reads: variant, T, no device, time, operation id, flags, name, no detail.
 pub(crate) const PLAIN_BYTES: usize = operation_offset(false) + 16 + 1 + 5 + 1;
-/// What stands at its end but for the name: a given id, processing on or off, and a name; no detail.
+/// Bytes of an id's definition: variant, class, commitment.
+pub(crate) const DEFINED_ID_BYTES: usize = 4 + 1 + COMMITMENT_BYTES;
+/// What stands at the end of a plain capture but for the name: a given id, processing on or off, and a name; no detail.
 const PLAIN_LAST: u64 = (Flags::GIVEN_ID.0 as u64) << 8 | 1 << 16;
 const PLAIN_MASK: u64 = !((Flags::PROCESSING_OFF.0 as u64) << 8 | 0xFFFF_FFFF << 24 | 0xFF);
 const _: () = assert!(PLAIN_BYTES == 40);
@@ -322,6 +324,16 @@ pub(crate) fn plain(body: &[u8], at: usize, seq: u32) -> Option<(Row, i64)> {
         ..Row::new(seq)
     };
     is_plain.then(|| (row, i64::from_le_bytes(array(bytes, time_offset(false)))))
+}
+
+/// Reads the definition of an id, which is what most records are that tell no operation. `None` for any other, and for a
+/// class that there is not.
+#[inline]
+pub(crate) fn defined_id(body: &[u8], at: usize, seq: u32) -> Option<Row> {
+    let bytes = body.get(at..)?.first_chunk::<DEFINED_ID_BYTES>()?;
+    let class = StoredClass(bytes[4]);
+    let is_one = (number(bytes, 0) == Kind::DefineId as u32) & class.is_known();
+    is_one.then(|| Row { kind: Kind::DefineId, other: class.0.into(), at: at as u32, ..Row::new(seq) })
 }
 
 /// The kinds that are read by hand, as they are numbered from the first of them on.
@@ -625,6 +637,21 @@ mod tests {
             assert!((0..end).all(|len| plain(&bytes[..len], 3, 11).is_none()), "cut short");
         }
         assert!(plain_ones > 2 * 200, "{plain_ones} plain ones were seen");
+    }
+
+    #[test]
+    fn the_definition_of_an_id_is_read_as_any_other() {
+        for class in 0..=255 {
+            let mut bytes = vec![0xAA; 3];
+            codec::encode(&Body::DefineId(StoredClass(class), Commitment([9; 32])), &mut bytes);
+            assert!((0..bytes.len()).all(|len| defined_id(&bytes[..len], 3, 11).is_none()), "cut short");
+            let careful = |row: &mut Row, changes: &mut Vec<Change>| read(&bytes, 3, row, changes);
+            let (row, read, _) = said(careful).unwrap();
+            assert_eq!((read.taken, read.has_commitment), (DEFINED_ID_BYTES, true));
+            assert_eq!(defined_id(&bytes, 3, 11), (class < 4).then_some(row));
+            bytes[3] += 1; // another kind
+            assert_eq!(defined_id(&bytes, 3, 11), None);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -26,6 +26,8 @@ mod digest;
 mod directory;
 mod draft;
 mod entropy;
+mod erasure;
+mod find;
 mod frame;
 mod id;
 #[cfg(feature = "import")]
@@ -39,6 +41,7 @@ mod policy;
 mod reader;
 mod record;
 mod recovery;
+mod removal;
 mod replay;
 mod row;
 mod salvage;
@@ -53,7 +56,7 @@ mod verdict;
 mod writer;
 
 pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditReport};
+pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
@@ -61,6 +64,7 @@ pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use crate::erasure::{EraseError, ErasureRequest, Receipt, ReceiptSegment, Subject};
 pub use crate::id::*;
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};
@@ -75,7 +79,7 @@ pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
+    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Origin, Outcome, PersonNo, PersonView, Property,
     Refusal, State, Written,
 };
 pub use crate::storage::{Files, Lock, Memory, Storage};

@@ -228,6 +228,7 @@ impl Salvage {
             offset: Some(offset),
             seq: Seq(records),
             what: kind.to_string(),
+            erasure: None,
         });
         let report = SalvageReport {
             records,

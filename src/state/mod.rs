@@ -3,6 +3,7 @@
 mod apply;
 mod device;
 mod digest;
+mod erasure;
 mod links;
 mod outcome;
 mod profile;
@@ -11,6 +12,8 @@ mod snapshot;
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::Said;
+pub use erasure::Origin;
+pub(crate) use erasure::{Absences, Erasures};
 pub use links::PersonNo;
 pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 pub use profile::{Property, Written};
@@ -39,6 +42,8 @@ pub struct State {
     devices: Vec<Device>,
     /// How many property keys are defined.
     keys: u32,
+    /// What is to be forgotten (H3).
+    erasures: Erasures,
 }
 
 /// What the fold knows of one person: 32 bytes, so that none lies across two of a processor's cache lines.
@@ -100,6 +105,7 @@ impl State {
             profiles: Profiles::default(),
             devices: Vec::new(),
             keys: 0,
+            erasures: Erasures::default(),
         }
     }
 

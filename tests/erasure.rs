@@ -1,0 +1,623 @@
+//! Erasing (H3): what is gone, what stays, and that nobody else changes. Each erased text is a marker that nothing else can be;
+//! afterwards every byte of every file is looked through for it, in several spellings.
+#![cfg(feature = "testing")]
+
+#[path = "support/markers.rs"]
+mod markers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use identity_ledger::testing::check;
+use identity_ledger::testing::disk::{SimulatedDisk, Subset};
+use identity_ledger::*;
+use markers::{found_in, marker};
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+fn id(text: &str) -> DistinctId {
+    DistinctId::new(text).unwrap()
+}
+
+fn key(text: &str) -> PropertyKey {
+    PropertyKey::new(text).unwrap()
+}
+
+fn options() -> LedgerOptions<'static> {
+    LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048)
+}
+
+fn operation_id(number: u128) -> OperationId {
+    OperationId(uuid::Uuid::from_u128(number))
+}
+
+fn new_ledger(disk: &Arc<SimulatedDisk>) -> Ledger {
+    options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap()
+}
+
+/// What somebody does: two anonymous ids, captures, an identify with values, more captures. All texts and values are markers.
+struct Someone {
+    number: u64,
+}
+
+impl Someone {
+    fn user(&self) -> String {
+        marker(self.number * 100)
+    }
+
+    fn visitor(&self) -> String {
+        marker(self.number * 100 + 1)
+    }
+
+    fn value(&self, place: u64) -> String {
+        marker(self.number * 100 + 10 + place)
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let n = i64::try_from(self.number).unwrap() * 1_000;
+        let (user, visitor) = (id(&self.user()), id(&self.visitor()));
+        let named = |place: u128| operation_id(u128::from(self.number) << 32 | place);
+        vec![
+            Operation::capture(at(n), visitor.clone(), named(1)).set("page", self.value(0)).unwrap(),
+            Operation::capture(at(n + 1), visitor.clone(), named(2)),
+            Operation::identify(at(n + 2), user.clone(), Some(Source::new(visitor.as_str())))
+                .set("email", self.value(1))
+                .unwrap()
+                .set("plan", "free")
+                .unwrap()
+                .with_derived_id(named(3)),
+            Operation::capture(at(n + 3), user.clone(), named(4)),
+            Operation::properties(at(n + 4), user).set("name", self.value(2)).unwrap(),
+        ]
+    }
+
+    /// Everything of theirs that must not be found again.
+    fn secrets(&self) -> Vec<String> {
+        let derived = operation_id(u128::from(self.number) << 32 | 3).0;
+        let mut all = vec![self.user(), self.visitor(), self.value(0), self.value(1), self.value(2)];
+        all.extend(if self.number < 1 << 20 { None } else { Some(derived.to_string()) });
+        all
+    }
+}
+
+trait Derived {
+    fn with_derived_id(self, id: OperationId) -> Operation;
+}
+
+impl Derived for Operation {
+    fn with_derived_id(mut self, id: OperationId) -> Operation {
+        self.id = Some(id);
+        self.derived_id = true;
+        self
+    }
+}
+
+fn erase_all_of(person: &Someone, reason: &str) -> ErasureRequest {
+    ErasureRequest::new(at(9), Subject::PersonOf(id(&person.user())), reason)
+}
+
+/// Looks through every byte of a disk.
+fn assert_gone<'s>(disk: &SimulatedDisk, secrets: impl IntoIterator<Item = &'s String>) {
+    for secret in secrets {
+        for (name, bytes) in disk.files() {
+            if let Some((spelling, at)) = found_in(&bytes, secret) {
+                panic!("{secret} is in {name} at byte {at}, in {spelling}");
+            }
+        }
+    }
+}
+
+/// What can be asked about one person: for those who must not notice that others were erased.
+fn answers(book: &Book, person: &Someone) -> (Option<Resolution>, Option<Profile>, Vec<EventAnswer>) {
+    let mut events = Vec::new();
+    book.events(|event| events.extend(Some(event).filter(|event| event.distinct_id == person.user()))).unwrap();
+    (book.resolve(&person.user()), book.profile(&person.user()).unwrap(), events)
+}
+
+fn state_digests(book: &Book) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    book.replay(|step| digests.push(step.state.digest())).unwrap();
+    digests
+}
+
+#[test]
+fn a_person_is_gone_from_every_file_and_nobody_else_notices() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let people: Vec<Someone> = (1..=20).map(|number| Someone { number }).collect();
+    for person in &people {
+        ledger.append_batch(&person.operations()).unwrap();
+    }
+    ledger.snapshot().unwrap();
+    let (gone, others) = (&people[7], people.iter().filter(|person| person.number != 8));
+    let before: Vec<_> = others.clone().map(|person| answers(&ledger, person)).collect();
+    let (digests, checkpoint) = (state_digests(&ledger), ledger.checkpoint());
+    let old_id = ledger.resolve(&gone.user()).unwrap().person_id;
+    let profile = ledger.profile(&gone.user()).unwrap().unwrap();
+
+    let receipts = ledger.erase(&[erase_all_of(gone, "they asked")]).unwrap();
+    let [receipt] = &receipts[..] else { panic!("one record for one person: {receipts:?}") };
+    assert_eq!((receipt.items, receipt.ids.len(), receipt.events), (Some(2 + 3), 2, 3));
+    assert_eq!(receipt.reason.as_deref(), Some("they asked"));
+    assert!(receipt.done_seq > Some(receipt.seq) && (1..3).contains(&receipt.segments.len()), "{receipt:?}");
+    assert!(ledger.recovery().is_clean());
+    assert_gone(&disk, &gone.secrets());
+
+    // Nobody else, and nothing that was, has changed.
+    let after: Vec<_> = others.map(|person| answers(&ledger, person)).collect();
+    assert_eq!(before, after);
+    assert_eq!(state_digests(&ledger)[..digests.len()], digests);
+    let report = Audit::run_in(disk.clone(), Some(checkpoint), &mut |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.faults);
+
+    // What is left of them is structure.
+    assert_eq!((ledger.resolve(&gone.user()), ledger.survivor_of(old_id)), (None, None));
+    let left: Vec<Profile> = ledger.persons().map(Result::unwrap).filter(|p| p.erased_by.is_some()).collect();
+    let [left] = &left[..] else { panic!("one person is erased: {left:?}") };
+    assert_eq!((left.events, left.created_at, left.is_identified), (3, profile.created_at, true));
+    assert_eq!(left.distinct_ids, receipt.ids.iter().rev().rev().map(|id| format!("$erased:{id}")).collect::<Vec<_>>());
+    assert!(left.properties.values().all(|p| p.value.is_none() && p.erased_by == Some(receipt.seq)), "{left:?}");
+    assert_ne!(left.person_id, old_id);
+    assert_eq!(ledger.survivor_of(left.person_id), Some(left.person_id));
+
+    // A replay, from scratch or from the new snapshot, says the same.
+    let (digest, content) = (ledger.state().digest(), ledger.content_digest().unwrap());
+    drop(ledger);
+    for options in [options(), options().without_snapshots()] {
+        let ledger = options.open_in(Arc::new(disk.killed())).unwrap();
+        assert_eq!((ledger.state().digest(), ledger.content_digest().unwrap()), (digest, content));
+        assert_eq!(ledger.erasures().unwrap(), receipts);
+        check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+    }
+}
+
+#[test]
+fn from_the_record_on_every_answer_says_erased_before_a_byte_is_gone() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let (gone, other) = (Someone { number: 1 }, Someone { number: 2 });
+    ledger.append_batch(&gone.operations()).unwrap();
+    ledger.append_batch(&other.operations()).unwrap();
+    let begun = ledger.begin_erasures(&[erase_all_of(&gone, "")]).unwrap();
+    let files = disk.files();
+    assert!(files.values().any(|file| found_in(file, &gone.user()).is_some()), "no byte is gone yet");
+    let reader = LedgerOptions::new().read_in(disk.clone()).unwrap();
+    assert_eq!(reader.recovery().erasures_pending, 1);
+    for book in [&*ledger, &*reader] {
+        assert_eq!(book.resolve(&gone.user()), None);
+        assert_eq!(book.erasures().unwrap()[0].done_seq, None);
+        let mut said = String::new();
+        book.persons().for_each(|profile| said += &format!("{:?}", profile.unwrap()));
+        book.events(|event| said += &format!("{event:?}")).unwrap();
+        book.outcomes(|outcome| said += &format!("{outcome:?}")).unwrap();
+        book.replay(|step| said += &format!("{:?} {:?}", step.record.item(), step.record.operation_id())).unwrap();
+        for secret in gone.secrets() {
+            assert!(!said.contains(&secret), "{secret} is in an answer");
+            let bytes = format!("{:?}", secret.as_bytes());
+            assert!(!said.contains(bytes.trim_matches(['[', ']'])), "{secret} is in an item");
+        }
+    }
+    let content = ledger.content_digest().unwrap();
+    let receipts = ledger.finish_erasures(&mut |_| {}).unwrap();
+    assert_eq!(receipts.iter().map(|receipt| receipt.seq).collect::<Vec<_>>(), begun);
+    assert_eq!(ledger.content_digest().unwrap(), content, "removing bytes changes no answer");
+    assert!(ledger.finish_erasures(&mut |_| {}).unwrap().is_empty(), "nothing is left to do");
+    assert_gone(&disk, &gone.secrets());
+    // The reader was open all the time: it reads what its own time left, or nothing.
+    reader.persons().for_each(|profile| drop(profile.unwrap()));
+    assert!(reader.profile(&other.user()).unwrap().is_some());
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+}
+
+#[test]
+fn the_same_text_seen_again_is_a_new_id_and_a_new_person() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let person = Someone { number: 1 };
+    ledger.append_batch(&person.operations()).unwrap();
+    let old = (ledger.id_no(&person.user()).unwrap(), ledger.resolve(&person.user()).unwrap().person_id);
+    ledger.erase(&[erase_all_of(&person, "")]).unwrap();
+    // Operations that were recorded under a given id are recorded still: an importer that repeats itself brings nobody back.
+    let again = ledger.append_batch(&person.operations()).unwrap();
+    let recorded: Vec<bool> = again.iter().map(|appended| appended.outcome().is_some()).collect();
+    assert_eq!(recorded, [false, false, true, false, true], "what had a derived id, or none, cannot be known");
+    let appended = ledger.append(Operation::properties(at(50), id(&person.user()))).unwrap();
+    assert!(!appended.outcome().unwrap().founded, "it was founded a moment ago");
+    let resolution = ledger.resolve(&person.user()).unwrap();
+    assert_ne!((ledger.id_no(&person.user()).unwrap(), resolution.person_id), old);
+    let founded = ledger.profile(&person.user()).unwrap().unwrap().founded;
+    assert_eq!(resolution.person_id, PersonId::founded_at(ledger.tenant(), &person.user(), founded), "D11");
+    drop(ledger);
+    let ledger = options().open_in(Arc::new(disk.killed())).unwrap();
+    assert_eq!(ledger.resolve(&person.user()), Some(resolution));
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+}
+
+#[test]
+fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let person = Someone { number: 3 };
+    ledger.append_batch(&person.operations()).unwrap();
+    ledger.append(Operation::alias(at(5), id(&person.user()), Source::new("third"))).unwrap();
+    ledger.append(Operation::properties(at(6), id("somebody"))).unwrap();
+    let old = ledger.resolve(&person.user()).unwrap().person_id;
+    assert_eq!(old, PersonId::founded_by(ledger.tenant(), &person.visitor()));
+    let erase = |ledger: &mut Ledger, ids: &[String]| {
+        let ids = Subject::Ids(ids.iter().map(|text| id(text)).collect());
+        ledger.erase(&[ErasureRequest::new(at(9), ids, "")]).unwrap().remove(0)
+    };
+    let first = erase(&mut ledger, &[person.visitor()]);
+    let second_id = PersonId::founded_at(ledger.tenant(), &person.user(), first.seq);
+    assert_eq!(ledger.resolve("third").unwrap().person_id, second_id);
+    assert_eq!((ledger.survivor_of(old), ledger.survivor_of(second_id)), (None, Some(second_id)));
+    assert!(ledger.profile("third").unwrap().unwrap().properties["email"].value.is_some(), "another id's value");
+    assert_eq!(ledger.profile("third").unwrap().unwrap().properties["page"].value, None);
+    // Absorbed, it is still known by that name.
+    ledger.append(Operation::new(at(10), Request::Merge { who: Who::Id(id("somebody")), alias: Some(Source::new("third")) })).unwrap();
+    let survivor = ledger.resolve("somebody").unwrap().person_id;
+    assert_eq!(ledger.survivor_of(second_id), Some(survivor));
+    erase(&mut ledger, &[person.user()]);
+    assert_eq!(ledger.survivor_of(second_id), None, "its text is gone");
+    assert_eq!(ledger.resolve("third").unwrap().person_id, survivor);
+    assert_gone(&disk, [&person.user(), &person.visitor(), &person.value(0), &person.value(1)]);
+    drop(ledger);
+    let again = options().without_snapshots().open_in(Arc::new(disk.killed())).unwrap();
+    assert_eq!(again.resolve("third").unwrap().person_id, survivor);
+    check(&again).unwrap_or_else(|unsound| panic!("{unsound}"));
+}
+
+#[test]
+fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let (person, other) = (Someone { number: 1 }, Someone { number: 2 });
+    ledger.append_batch(&person.operations()).unwrap();
+    ledger.append_batch(&other.operations()).unwrap();
+    let rectify = |keys: &[&str]| {
+        ErasureRequest::new(at(9), Subject::PersonOf(id(&person.user())), "wrong address")
+            .with_keys(keys.iter().map(|name| key(name)))
+    };
+    let resolution = ledger.resolve(&person.user());
+    let digests = state_digests(&ledger);
+    let [receipt] = &ledger.erase(&[rectify(&["email", "nobody has this"])]).unwrap()[..] else { panic!("one record") };
+    assert_eq!((&receipt.keys[..], receipt.ids.len(), receipt.records.len()), (&["email".to_owned()][..], 0, 1));
+    assert_gone(&disk, [&person.value(1)]);
+    assert_eq!(ledger.resolve(&person.user()), resolution);
+    assert_eq!(state_digests(&ledger)[..digests.len()], digests);
+    let profile = ledger.profile(&person.user()).unwrap().unwrap();
+    assert_eq!(profile.properties["email"].erased_by, Some(receipt.seq));
+    assert_eq!(profile.properties["plan"].value, Some(Value::from("free")));
+    assert_eq!(profile.properties["name"].value, Some(Value::from(person.value(2))));
+
+    // The right value is an ordinary one, and nothing of the wrong one is left to erase.
+    ledger.append(Operation::properties(at(20), id(&person.user())).set("email", "right").unwrap()).unwrap();
+    assert_eq!(ledger.profile(&person.user()).unwrap().unwrap().properties["email"].value, Some(Value::from("right")));
+    // Again, and what was left of the record goes too.
+    ledger.erase(&[rectify(&["plan", "email"])]).unwrap();
+    let profile = ledger.profile(&person.user()).unwrap().unwrap();
+    assert!(profile.properties["plan"].value.is_none() && profile.properties["email"].value.is_none());
+    let nothing = ledger.erase(&[rectify(&["plan", "email"])]).unwrap_err();
+    assert!(matches!(nothing, EraseError::NoValues { index: 0 }), "{nothing}");
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.faults);
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+    // And then all of them.
+    ledger.erase(&[erase_all_of(&person, "")]).unwrap();
+    assert_gone(&disk, &person.secrets());
+    drop(ledger);
+    let ledger = options().without_snapshots().open_in(Arc::new(disk.killed())).unwrap();
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+    assert!(Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap().is_ok());
+}
+
+#[test]
+fn a_reason_may_name_somebody_and_be_erased_too() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let person = Someone { number: 1 };
+    ledger.append_batch(&person.operations()).unwrap();
+    let reason = marker(77);
+    let first = ledger.erase(&[erase_all_of(&person, &reason)]).unwrap().remove(0);
+    assert_eq!(first.reason.as_deref(), Some(&reason[..]));
+    let wish = |seq| ErasureRequest::new(at(10), Subject::ReasonOf(seq), "");
+    let second = ledger.erase(&[wish(first.seq)]).unwrap().remove(0);
+    assert_eq!(second.records, [u32::try_from(first.seq.0).unwrap()]);
+    assert_eq!(ledger.erasures().unwrap()[0].reason, None);
+    assert_gone(&disk, [&reason]);
+    for seq in [first.seq, second.seq, Seq(0), Seq(999)] {
+        assert!(matches!(ledger.erase(&[wish(seq)]), Err(EraseError::NoReason { .. })), "{seq}");
+    }
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+}
+
+#[test]
+fn a_device_called_like_an_erased_id_is_a_new_device_and_one_that_spoke_for_it_is_reset() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let (phone, tablet, ann) = (marker(1), "tablet".to_owned(), marker(2));
+    let said = |device: &str, user: &str| {
+        let device = DeviceId::new(device).unwrap();
+        Operation::new(at(1), Request::DeviceIdentify { device, user: id(user) })
+    };
+    ledger.append(said(&phone, &ann)).unwrap();
+    // The tablet's own id belongs to Bob; then it is Ann's.
+    ledger.append(said(&tablet, "bob")).unwrap();
+    ledger.device(DeviceId::new(&tablet[..]).unwrap()).reset(at(2), false).unwrap();
+    ledger.append(said(&tablet, &ann)).unwrap();
+    let number = ledger.device_no(&phone).unwrap();
+    let receipt = ledger.erase(&[ErasureRequest::new(at(3), Subject::PersonOf(id(&ann)), "")]).unwrap().remove(0);
+    assert_eq!(receipt.devices, [number.0]);
+    assert_gone(&disk, [&phone, &ann]);
+    assert_eq!((ledger.device_no(&phone), ledger.device_text(number)), (None, None));
+    let current = ledger.device(DeviceId::new(&tablet[..]).unwrap()).distinct_id();
+    assert_eq!(ledger.person(current.as_str()), None, "the tablet speaks for nobody (F4)");
+    ledger.append(said(&phone, "carl")).unwrap();
+    assert_ne!(ledger.device_no(&phone), Some(number));
+    assert!(ledger.resolve("bob") != ledger.resolve("carl"));
+    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.faults);
+}
+
+#[test]
+fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
+    let checkpoint = ledger.checkpoint();
+    let good = ErasureRequest::new(at(9), Subject::PersonOf(id("ann")), "");
+    let unknown = ErasureRequest::new(at(9), Subject::Ids(BTreeSet::from([id("ann"), id("bob")])), "");
+    let nobody = ErasureRequest::new(at(9), Subject::Person(PersonId(uuid::Uuid::nil())), "");
+    let long = |len| ErasureRequest { reason: "r".repeat(len), ..good.clone() };
+    let messages = [
+        (unknown, "request 1: the ledger knows no distinct id `bob`; nothing was erased"),
+        (nobody, "request 1: the ledger knows no person 00000000-0000-0000-0000-000000000000; nothing was erased"),
+        (
+            long(limits::MAX_REASON_BYTES + 1),
+            "request 1: the reason has 1025 bytes; expected at most 1024; nothing was erased",
+        ),
+        (
+            good.clone().with_keys([key("email")]),
+            "request 1: no record has a value of these keys that is not erased yet; nothing was erased",
+        ),
+    ];
+    for (request, message) in messages {
+        assert_eq!(ledger.erase(&[good.clone(), request]).unwrap_err().to_string(), message);
+        assert_eq!(ledger.checkpoint(), checkpoint);
+    }
+    assert!(ledger.resolve("ann").is_some());
+    assert!(ledger.erase(&[long(limits::MAX_REASON_BYTES)]).is_ok());
+    assert_eq!(ledger.erase(&[]).unwrap(), []);
+}
+
+// -- the verifier's rule -----------------------------------------------------------------------------------------------
+
+/// A disk on which one person was erased, as it was before the bytes went and after.
+fn before_and_after() -> (Someone, SimulatedDisk, SimulatedDisk) {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    for number in 1..4 {
+        ledger.append_batch(&Someone { number }.operations()).unwrap();
+    }
+    let person = Someone { number: 2 };
+    ledger.begin_erasures(&[erase_all_of(&person, "")]).unwrap();
+    let before = disk.killed();
+    ledger.finish_erasures(&mut |_| {}).unwrap();
+    drop(ledger);
+    (person, before, disk.killed())
+}
+
+fn overwrite(disk: &SimulatedDisk, file: &str, bytes: &[u8]) {
+    disk.cut(file, 0).unwrap();
+    disk.write_at(file, 0, bytes).unwrap();
+}
+
+#[test]
+fn an_item_that_is_absent_and_not_erased_is_payload_missing() {
+    let (_, before, after) = before_and_after();
+    // The log without the erase record: segments as they are after it, cut off where the log ended before.
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    for number in 1..4 {
+        ledger.append_batch(&Someone { number }.operations()).unwrap();
+    }
+    drop(ledger);
+    let whole = disk.files();
+    let mut changed = Vec::new();
+    for (file, bytes) in after.files() {
+        if file.starts_with("log/") && before.files().get(&file).is_some_and(|before| before.len() > bytes.len()) {
+            changed.push(file.clone());
+            if whole.contains_key(&file) && whole[&file].len() == before.files()[&file].len() {
+                overwrite(&disk, &file, &bytes);
+            }
+        }
+    }
+    assert!(!changed.is_empty());
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    let faults: Vec<_> = report.faults.iter().filter_map(|fault| fault.erasure).collect();
+    assert_eq!(faults, [ErasureFault::PayloadMissing], "{:?}", report.faults);
+    assert!(report.faults[0].to_string().contains("is missing, and no record erased it"));
+    let refused = options().open_in(disk.clone()).map(drop).unwrap_err();
+    let OpenError::Untrusted { fault, .. } = &refused else { panic!("{refused}") };
+    assert!(matches!(fault.kind, FaultKind::PayloadMissing { .. }));
+    assert!(matches!(options().read_in(disk).map(drop), Err(OpenError::Untrusted { .. })));
+}
+
+#[test]
+fn an_item_that_is_there_after_its_erasure_was_done_is_erasure_incomplete() {
+    let (person, before, after) = before_and_after();
+    let mut put_back = 0;
+    for (file, bytes) in before.files() {
+        let now = after.files().get(&file).cloned();
+        if file.starts_with("log/") && now.is_some_and(|now| now.len() < bytes.len()) {
+            let disk = Arc::new(after.killed());
+            overwrite(&disk, &file, &bytes);
+            let report = Audit::run_in(disk, None, &mut |_| {}).unwrap();
+            let faults: Vec<_> = report.faults.iter().filter_map(|fault| fault.erasure).collect();
+            assert!(matches!(faults[..], [ErasureFault::ErasureIncomplete { .. }]), "{:?}", report.faults);
+            assert!(report.faults[0].to_string().contains("is there, although record"));
+            put_back += 1;
+        }
+    }
+    assert!(put_back > 0);
+    // Before it was said to be done nothing is wrong, and the next writer finishes it.
+    let disk = Arc::new(before.killed());
+    assert!(Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap().is_ok());
+    let ledger = options().open_in(disk.clone()).unwrap();
+    assert_eq!(ledger.recovery().erasures_pending, 1);
+    assert_gone(&disk, &person.secrets());
+    assert!(Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap().is_ok());
+}
+
+#[test]
+fn a_snapshot_from_before_an_erasure_is_found_and_removed() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    let person = Someone { number: 1 };
+    ledger.append_batch(&person.operations()).unwrap();
+    ledger.snapshot().unwrap();
+    let old: BTreeMap<_, _> = disk.files().into_iter().filter(|(file, _)| file.starts_with("snap/")).collect();
+    ledger.erase(&[erase_all_of(&person, "")]).unwrap();
+    let restored = ledger.append(Operation::properties(at(60), id("z"))).unwrap();
+    assert!(restored.outcome().is_some());
+    drop(ledger);
+    for (file, bytes) in &old {
+        disk.create(file).unwrap();
+        disk.write_at(file, 0, bytes).unwrap();
+    }
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    let faults: Vec<_> = report.faults.iter().filter_map(|fault| fault.erasure).collect();
+    assert!(matches!(faults[..], [ErasureFault::StaleSnapshot { .. }]), "{:?}", report.faults);
+    for newer in disk.files().keys().filter(|file| file.starts_with("snap/") && !old.contains_key(*file)) {
+        disk.remove(newer).unwrap(); // even if there is no other
+    }
+    let mut ledger = options().open_in(disk.clone()).unwrap();
+    assert_eq!(ledger.resolve(&person.user()), None);
+    assert_gone(&disk, &person.secrets());
+    ledger.snapshot().unwrap();
+    drop(ledger);
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    assert!(report.is_ok(), "{:?}", report.faults);
+}
+
+// -- crashes -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn power_fails_after_every_storage_call_of_an_erasure() {
+    let start = Arc::new(SimulatedDisk::new());
+    let people: Vec<Someone> = (1..8).map(|number| Someone { number }).collect();
+    let mut ledger = new_ledger(&start);
+    people.iter().for_each(|person| drop(ledger.append_batch(&person.operations()).unwrap()));
+    ledger.snapshot().unwrap();
+    drop(ledger);
+    let disk = Arc::new(start.crashed(&Subset::all()));
+    let mut ledger = options().open_in(disk.clone()).unwrap();
+    disk.keep_moments();
+    let gone: Vec<&Someone> = people.iter().filter(|person| person.number % 3 == 0).collect();
+    let secrets: Vec<String> = gone.iter().flat_map(|person| person.secrets()).collect();
+    let calls_before = disk.call_count();
+    let wishes: Vec<ErasureRequest> = gone.iter().map(|person| erase_all_of(person, "")).collect();
+    ledger.begin_erasures(&wishes).unwrap();
+    let promised = disk.call_count();
+    ledger.finish_erasures(&mut |_| {}).unwrap();
+    let done = disk.call_count();
+    let (records, content) = (ledger.checkpoint().records, ledger.content_digest().unwrap());
+    drop(ledger);
+    let (mut states, mut seen) = (0, BTreeSet::new());
+    for (calls, moment) in disk.moments() {
+        for subset in Subset::all_or_some(moment.pending(), 6, 24, calls) {
+            let crashed = moment.crashed(&subset);
+            states += 1;
+            let mut hasher = blake3::Hasher::new();
+            crashed.files().iter().for_each(|(name, bytes)| drop(hasher.update(name.as_bytes()).update(bytes)));
+            if !seen.insert((*hasher.finalize().as_bytes(), calls >= promised, calls >= done)) {
+                continue;
+            }
+            if calls >= done {
+                assert_gone(&crashed, &secrets); // the durable image
+            }
+            let again = Arc::new(crashed.killed());
+            let mut ledger = options().open_in(again.clone()).unwrap_or_else(|error| panic!("call {calls} {subset}: {error}"));
+            let erased = gone.iter().filter(|person| ledger.resolve(&person.user()).is_none()).count();
+            assert!(erased == gone.len() || erased == 0 && calls < promised, "call {calls} {subset}: {erased} are erased");
+            if erased == 0 {
+                ledger.erase(&wishes).unwrap();
+            }
+            assert_gone(&again, &secrets);
+            assert_eq!(ledger.content_digest().unwrap(), content, "call {calls} {subset}");
+            assert!(ledger.checkpoint().records >= records);
+            drop(ledger);
+            let report = Audit::run_in(again.clone(), None, &mut |_| {}).unwrap();
+            assert!(report.is_ok() && report.tail.is_none(), "call {calls} {subset}: {:?}", report.faults);
+            let again = options().open_in(Arc::new(again.crashed(&Subset::none()))).unwrap();
+            assert!(again.recovery().is_clean(), "call {calls} {subset}: {:?}", again.recovery());
+        }
+    }
+    assert!(calls_before < promised && promised < done && states > 200, "{states} states");
+}
+
+#[test]
+fn a_failing_disk_leaves_what_can_be_finished() {
+    use identity_ledger::testing::disk::DiskFault;
+    let start = Arc::new(SimulatedDisk::new());
+    let people: Vec<Someone> = (1..6).map(|number| Someone { number }).collect();
+    let mut ledger = new_ledger(&start);
+    people.iter().for_each(|person| drop(ledger.append_batch(&person.operations()).unwrap()));
+    ledger.snapshot().unwrap();
+    drop(ledger);
+    let start = start.crashed(&Subset::all());
+    let wish = erase_all_of(&people[1], "");
+    let run = |disk: &Arc<SimulatedDisk>, fail: &dyn Fn(u64)| {
+        let mut ledger = options().open_in(disk.clone()).unwrap();
+        fail(disk.call_count());
+        let first = ledger.erase(std::slice::from_ref(&wish));
+        let tried_again = ledger.finish_erasures(&mut |_| {});
+        (ledger, first, tried_again)
+    };
+    let quiet = Arc::new(start.killed());
+    let before = {
+        let probe = Arc::new(start.killed());
+        drop(options().open_in(probe.clone()).unwrap());
+        let ledger = options().open_in(quiet.clone()).unwrap();
+        let calls = quiet.call_count();
+        drop(ledger);
+        calls
+    };
+    let all = {
+        let disk = Arc::new(start.killed());
+        let (ledger, first, _) = run(&disk, &|_| {});
+        first.unwrap();
+        let calls = disk.call_count() - before;
+        drop(ledger);
+        calls
+    };
+    let (mut failed, mut finished_at_once) = (0, 0);
+    for call in 1..=all {
+        for from in [false, true] {
+            let disk = Arc::new(start.killed());
+            let (ledger, first, tried_again) = run(&disk, &|now| {
+                if from {
+                    disk.fail_from(now + call, DiskFault::Fails(std::io::ErrorKind::Other));
+                } else {
+                    disk.fail_once(now + call, DiskFault::Fails(std::io::ErrorKind::Other));
+                }
+            });
+            failed += usize::from(first.is_err());
+            finished_at_once += usize::from(first.is_err() && tried_again.is_ok());
+            drop(ledger);
+            let disk = Arc::new(disk.crashed(&Subset::all()));
+            let mut ledger = options().open_in(disk.clone()).unwrap_or_else(|error| panic!("call {call}: {error}"));
+            if ledger.resolve(&people[1].user()).is_some() {
+                ledger.erase(std::slice::from_ref(&wish)).unwrap();
+            }
+            assert_gone(&disk, &people[1].secrets());
+            drop(ledger);
+            let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+            assert!(report.is_ok(), "call {call}: {:?}", report.faults);
+        }
+    }
+    assert!(failed > 10 && finished_at_once > 0, "{failed} failed, {finished_at_once} could be finished");
+}

@@ -420,7 +420,8 @@ impl Audit {
                     self.wrong(seq, "it names another record than the one that defines its device (H3)");
                 }
                 let reason = step.record.item().map(|item| std::str::from_utf8(item).map(str::len));
-                if reason.is_some_and(|reason| reason.map_or(true, |len| len == 0 || len > MAX_REASON_BYTES)) {
+                if reason.is_some_and(|reason| reason.map_or(true, |len| len == 0 || len > MAX_REASON_BYTES))
+                {
                     self.wrong(seq, "its reason is no text, or exceeds a limit (H3)");
                 }
                 let spoken = erasure.ids.iter().filter_map(|id| self.present.get(id.index())).copied();
@@ -433,7 +434,9 @@ impl Audit {
             }
             Body::EraseDone(removal) => {
                 let list = step.state.erasures();
-                let done = |removed: &Removed| list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)));
+                let done = |removed: &Removed| {
+                    list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
+                };
                 if !removal.erasures.iter().all(done) {
                     self.wrong(seq, "it completes an erasure that is none, or was complete before (H3)");
                 }
@@ -465,7 +468,9 @@ impl Audit {
                 let values = (0..count - restated.erased.len()).map(|_| Value::decode(&item, &mut at));
                 values.filter(Result::is_ok).count() == count - restated.erased.len() && at == item.len()
             });
-            if left == Some(false) || left.is_none() && restated.item.is_none() && restated.erased.len() != count {
+            if left == Some(false)
+                || left.is_none() && restated.item.is_none() && restated.erased.len() != count
+            {
                 self.wrong(seq, "its values are not those that are left of the record it names (H3)");
             }
         }
@@ -483,14 +488,21 @@ impl Audit {
             if erasures.is_done(erase) {
                 let (seq, erase) = (u64::from(seq), u64::from(erase));
                 let what = FaultKind::ErasureIncomplete { seq, erase }.to_string();
-                self.erasure_fault(LOG, Seq(seq), what, ErasureFault::ErasureIncomplete { erase: Seq(erase) });
+                self.erasure_fault(
+                    LOG,
+                    Seq(seq),
+                    what,
+                    ErasureFault::ErasureIncomplete { erase: Seq(erase) },
+                );
             }
         }
-        let done = erasures.list().filter(|(_, done)| done.is_some()).map(|(erase, _)| u64::from(erase)).max();
+        let done =
+            erasures.list().filter(|(_, done)| done.is_some()).map(|(erase, _)| u64::from(erase)).max();
         for records in snapshots {
             if let Some(erase) = done.filter(|erase| records <= erase) {
                 let file = crate::snapshot::name(*records);
-                let what = format!("it was made before record {erase}, and may hold what that erased: remove it");
+                let what =
+                    format!("it was made before record {erase}, and may hold what that erased: remove it");
                 let stale = ErasureFault::StaleSnapshot { erase: Seq(erase) };
                 self.erasure_fault(&file, Seq(*records), what, stale);
             }

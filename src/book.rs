@@ -95,7 +95,8 @@ impl Book {
             }
         });
         dictionaries.compact();
-        let in_log = |records, kind| Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind };
+        let in_log =
+            |records, kind| Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind };
         let missing = absences.unlicensed(replay.state().erasures());
         let missing = missing.map(|seq| in_log(seq, FaultKind::PayloadMissing { seq }));
         match wrong {
@@ -178,11 +179,11 @@ impl Book {
         self.dictionaries.keys.text(key.0)
     }
 
-    fn id_name(&self, id: IdNo) -> String {
+    pub(crate) fn id_name(&self, id: IdNo) -> String {
         self.id_text(id).map_or_else(|| format!("$erased:{}", id.0), str::to_owned)
     }
 
-    fn device_name(&self, device: DeviceNo) -> String {
+    pub(crate) fn device_name(&self, device: DeviceNo) -> String {
         self.device_text(device).map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
     }
 
@@ -361,7 +362,8 @@ impl Book {
             let window = self.log.window(by, erasures)?;
             if let Some(item) = window.checked(by)?.item() {
                 let mut at = 0;
-                for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place)) {
+                for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place))
+                {
                     values[place] = Some(Value::decode(item, &mut at).map_err(|_| bad_values(by.0))?);
                 }
             }
@@ -379,7 +381,8 @@ impl Book {
         let mut replay = Replay::new(self.ledger_id(), self.tenant());
         let upto = Some(self.checkpoint().records);
         let hide = Some(self.state().erasures());
-        let walk = Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
+        let walk =
+            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
         self.log.walk(&mut replay, walk, each)
     }
 
@@ -429,12 +432,7 @@ impl Book {
         self.outcome_in(record.seq(), &record.body(), outcome)
     }
 
-    pub(crate) fn outcome_in(
-        &self,
-        seq: Seq,
-        body: &Body,
-        outcome: &Outcome,
-    ) -> OutcomeAnswer {
+    pub(crate) fn outcome_in(&self, seq: Seq, body: &Body, outcome: &Outcome) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
         let id_of = |person: PersonNo| self.own_id(person);
         let mut effects = Vec::new();
@@ -566,7 +564,8 @@ impl Book {
             devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
         }
         let state = self.state();
-        let origin = |id| state.person(id).map_or_else(|| state.implied_origin(id), |person| state.origin(person));
+        let origin =
+            |id| state.person(id).map_or_else(|| state.implied_origin(id), |person| state.origin(person));
         let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(origin(id))).collect();
         let mut events = Vec::new();
         self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;

@@ -354,7 +354,9 @@ fn check_erasure(seq: u32, body: &Body, defined: Defined) -> Result<(), Wrong> {
     if !body.is_canonical_erasure() {
         return Err(Wrong::Malformed("an erasure out of its bounds or order"));
     }
-    let earlier = |record: u32| if record < seq { Ok(()) } else { Err(Wrong::Malformed("an erasure of what comes later")) };
+    let earlier = |record: u32| {
+        if record < seq { Ok(()) } else { Err(Wrong::Malformed("an erasure of what comes later")) }
+    };
     match body {
         Body::Erase(erasure) => {
             let last = |number: Option<u32>, what, defined| {

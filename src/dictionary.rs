@@ -452,13 +452,18 @@ mod tests {
         }
         dictionary.forget(1);
         dictionary.forget(1);
-        let texts = |dictionary: &Dictionary| (0..4).map(|n| dictionary.text(n).map(str::to_owned)).collect::<Vec<_>>();
+        let texts = |dictionary: &Dictionary| {
+            (0..4).map(|n| dictionary.text(n).map(str::to_owned)).collect::<Vec<_>>()
+        };
         let rest = [Some("ann".to_owned()), None, Some("cat".to_owned()), None];
         assert_eq!((texts(&dictionary), dictionary.find("bob")), (rest.to_vec(), None));
         assert_eq!(dictionary.push(Some("bob")), 3, "the same text is a new one");
         dictionary.compact();
         assert_eq!(dictionary.texts, b"anncatbob");
-        assert_eq!((dictionary.find("cat"), dictionary.find("bob"), dictionary.text(1)), (Some(2), Some(3), None));
+        assert_eq!(
+            (dictionary.find("cat"), dictionary.find("bob"), dictionary.text(1)),
+            (Some(2), Some(3), None)
+        );
         dictionary.forget(3);
         dictionary.truncate(3);
         assert_eq!((dictionary.push(Some("bob")), dictionary.text(3)), (3, Some("bob")));

@@ -109,13 +109,17 @@ pub enum EraseError {
         seq: Seq,
     },
     /// No record of the subject has a value of these keys.
-    #[error("request {index}: no record has a value of these keys that is not erased yet; nothing was erased")]
+    #[error(
+        "request {index}: no record has a value of these keys that is not erased yet; nothing was erased"
+    )]
     NoValues {
         /// The request's place in the list, from 0.
         index: usize,
     },
     /// The reason is too long.
-    #[error("request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased")]
+    #[error(
+        "request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased"
+    )]
     LongReason {
         /// The request's place in the list, from 0.
         index: usize,
@@ -367,13 +371,16 @@ impl Ledger {
         for wanted in scoped {
             by_id.extend(wanted.ids.iter().map(|id| (*id, wanted)));
         }
-        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(touched) };
+        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else {
+            return Ok(touched);
+        };
         let log = &self.log;
         let mut found = Vec::new();
         let begin = log.mark_before(first).segment;
         for segment in begin..log.segments().len() as u32 {
             frames(log, log.mark_of_segment(segment), |at| {
-                for record in at.records().filter(|record| record.is_operation() && record.row.has_changes()) {
+                for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
+                {
                     if let Some(wanted) = by_id.get(&record.row.id)
                         && record.changes().iter().any(|change| {
                             change.verb.has_value() && wanted.keys.binary_search(&change.key).is_ok()
@@ -497,6 +504,11 @@ impl Ledger {
     }
 }
 
+/// The tutorial's program runs as an example.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/erasure.md")]
+struct Tutorial;
+
 /// One erase record in the making, and what goes with it.
 struct Piece {
     index: usize,
@@ -520,9 +532,13 @@ fn pieces(wanted: &Wanted, devices: Vec<ErasedDevice>, touched: Vec<Touched>) ->
         let mut piece = Piece { index, erasure: empty(), restated: Vec::new() };
         let mut bytes = 0;
         for Touched { holder, restated, values } in touched {
-            let is_full = piece.erasure.records.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
+            let is_full =
+                piece.erasure.records.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
             if is_full && bytes > 0 {
-                pieces.push(std::mem::replace(&mut piece, Piece { index, erasure: empty(), restated: Vec::new() }));
+                pieces.push(std::mem::replace(
+                    &mut piece,
+                    Piece { index, erasure: empty(), restated: Vec::new() },
+                ));
                 bytes = 0;
             }
             bytes += values.len() + 64;

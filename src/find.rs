@@ -40,7 +40,10 @@ impl Book {
                 return Ok(found);
             }
             let answers = self.values(&properties)?;
-            let matching = views.into_iter().zip(answers).filter(|(_, answer)| answer.value.as_ref().is_some_and(&mut is));
+            let matching = views
+                .into_iter()
+                .zip(answers)
+                .filter(|(_, answer)| answer.value.as_ref().is_some_and(&mut is));
             found.extend(self.profiles(matching.map(|(view, _)| view).collect())?);
         }
     }

@@ -380,7 +380,11 @@ impl Ledger {
 
     /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; should the disk fail they
     /// are taken back to `lengths`.
-    pub(crate) fn commit(&mut self, finished: Finished, lengths: [u32; 4]) -> Result<Vec<Outcome>, AppendError> {
+    pub(crate) fn commit(
+        &mut self,
+        finished: Finished,
+        lengths: [u32; 4],
+    ) -> Result<Vec<Outcome>, AppendError> {
         let Finished { records, body, payload, last_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());

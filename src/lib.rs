@@ -79,8 +79,8 @@ pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Origin, Outcome, PersonNo, PersonView, Property,
-    Refusal, State, Written,
+    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Origin, Outcome, PersonNo, PersonView,
+    Property, Refusal, State, Written,
 };
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;

@@ -88,5 +88,6 @@ const _: () = assert!(
 // A policy's texts fit a record: three lists of MAX_POLICY_ENTRIES texts of at most 4 bytes a scalar.
 const _: () = assert!(3 * MAX_POLICY_ENTRIES * (4 * MAX_ID_SCALARS + 8) + 64 < MAX_RECORD_BODY_BYTES);
 // An erase record: ids of 4 bytes, devices of 8, records and keys of 4; an erase_done record: 12 bytes an erasure, 80 a segment.
-const _: () = assert!(12 * MAX_ERASE_IDS + 4 * (MAX_ERASE_RECORDS + MAX_OPERATION_KEYS) + 256 < MAX_RECORD_BODY_BYTES);
+const _: () =
+    assert!(12 * MAX_ERASE_IDS + 4 * (MAX_ERASE_RECORDS + MAX_OPERATION_KEYS) + 256 < MAX_RECORD_BODY_BYTES);
 const _: () = assert!((12 + 80) * MAX_DONE_ENTRIES + 256 < MAX_RECORD_BODY_BYTES);

@@ -93,7 +93,9 @@ pub enum FaultKind {
         seq: u64,
     },
     /// A payload item is there, although its erasure is said to be complete.
-    #[error("the payload of record {seq} is there, although record {erase} erased it and the erasure is said to be done")]
+    #[error(
+        "the payload of record {seq} is there, although record {erase} erased it and the erasure is said to be done"
+    )]
     ErasureIncomplete {
         /// Whose payload.
         seq: u64,

@@ -73,7 +73,8 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     if let Some(earliest) = earliest {
         let mut walked = 0;
         for segment in log.mark_before(Seq(earliest.into())).segment..log.segments().len() as u32 {
-            let mut work = Work { storage: &*storage, erasures, done: &mut done, unnamed: &mut unnamed, out: None };
+            let mut work =
+                Work { storage: &*storage, erasures, done: &mut done, unnamed: &mut unnamed, out: None };
             let rewritten = work.segment(log, segment, &mut |bytes| progress(walked + bytes))?;
             walked += log.segments()[segment as usize].len;
             if let Some((len, marks)) = rewritten {

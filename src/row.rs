@@ -512,7 +512,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
 mod tests {
     use super::*;
     use crate::codec;
-    use crate::record::{CutOff, Detail, ErasedDevice, Erasure, NameNo, Removal, Removed, Restated, RewrittenSegment};
+    use crate::record::{
+        CutOff, Detail, ErasedDevice, Erasure, NameNo, Removal, Removed, Restated, RewrittenSegment,
+    };
 
     fn bodies() -> Vec<Body> {
         let head = |device, flags| Head {
@@ -568,7 +570,12 @@ mod tests {
                     after: [2; 32],
                 }],
             })),
-            Body::Restate(Box::new(Restated { record: 4, id: IdNo(7), erased: vec![1], item: Some(commitment) })),
+            Body::Restate(Box::new(Restated {
+                record: 4,
+                id: IdNo(7),
+                erased: vec![1],
+                item: Some(commitment),
+            })),
         ]
     }
 

@@ -720,3 +720,86 @@ fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
     assert!(refused("salvage a.ledger rescued").contains("restore this one file from a copy"));
     assert!(!place.path("rescued").exists());
 }
+
+#[test]
+fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
+    let place = Place::small();
+    let checkpoint = || {
+        let verified = place.run("verify a.ledger --json").with_code(0).object("records head");
+        format!("{}:{}", verified["records"], verified["head"].as_str().unwrap())
+    };
+    let before = checkpoint();
+    let keys = "person_id distinct_ids properties is_identified created_at events identified_events";
+    let found = place.run("find a.ledger --property email=ann@example.com --json").with_code(0).object(keys);
+    assert_eq!(found["distinct_ids"], serde_json::json!(["ann", "visitor"]));
+    let shown = place.run("find a.ledger --property email=ann@example.com").with_code(0).out;
+    assert!(shown.contains("PERSON") && shown.contains("visitor"), "{shown}");
+    let none = place.run("find a.ledger --property email=Ann@example.com").with_code(1).out;
+    assert!(none.contains("No person's `email` is `Ann@example.com` now"), "{none}");
+    assert!(place.run("find a.ledger --property email").with_code(2).err.contains("expected KEY=VALUE"));
+    assert!(place.run("erasures a.ledger").with_code(0).err.contains("nothing was ever erased"));
+
+    // A rectification first, then everything.
+    let receipt_keys = "seq time reason ids devices records keys events done_seq items segments";
+    let rectified = place
+        .run("erase a.ledger --person-of ann --keys email --reason wrong --json")
+        .with_code(0)
+        .object(receipt_keys);
+    assert_eq!(
+        (&rectified["keys"], &rectified["items"]),
+        (&serde_json::json!(["email"]), &serde_json::json!(1))
+    );
+    place.run("find a.ledger --property email=ann@example.com --json").with_code(1);
+    let person = found["person_id"].as_str().unwrap();
+    let erased = place.run(&format!("erase a.ledger --person {person} --reason request-17")).with_code(0).out;
+    for text in
+        ["Erased: 2 ids and everything said for them", "items", "1 written anew", "because: request-17"]
+    {
+        assert!(erased.contains(text), "{text}: {erased}");
+    }
+    let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
+    assert_eq!(receipts.len(), 2);
+    assert_eq!(
+        (&receipts[1]["reason"], receipts[1]["ids"].as_array().unwrap().len()),
+        (&"request-17".into(), 2)
+    );
+    assert_eq!(receipts[0], rectified);
+    let table = place.run("erasures a.ledger").with_code(0).out;
+    for text in ["RECORD", "email in 1 record", "2 ids", "request-17"] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+
+    // Nothing is left of her, and the history is the one it was.
+    place.run(&format!("verify a.ledger --expect {before}")).with_code(0);
+    for (file, bytes) in files(&place.path("a.ledger")) {
+        for text in ["visitor", "ann@example.com"] {
+            let there = bytes.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(!there, "{text} is in {}", file.display());
+        }
+    }
+    place.run("resolve a.ledger ann").with_code(1);
+    let persons = place.run("persons a.ledger --json").with_code(0).object("person_id erased_by");
+    assert_eq!(
+        persons["distinct_ids"],
+        serde_json::json!(["$erased:1", "$erased:0"])
+            .as_array()
+            .map(|ids| {
+                let mut ids = ids.clone();
+                ids.sort_by_key(ToString::to_string);
+                Value::Array(ids)
+            })
+            .unwrap()
+    );
+    assert!(place.run("persons a.ledger").with_code(0).out.contains("erased"));
+
+    let unknown = place.run("erase a.ledger --id ann --reason again").with_code(2).err;
+    assert!(
+        unknown.contains("knows no distinct id `ann`") && unknown.contains("`find` lists persons"),
+        "{unknown}"
+    );
+    assert!(place.run("erase a.ledger --reason nobody").with_code(2).err.contains("--person"));
+    let reason = format!("erase a.ledger --reason-of {} --reason tidy --json", receipts[1]["seq"]);
+    place.run(&reason).with_code(0).object(receipt_keys);
+    let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
+    assert_eq!((receipts.len(), &receipts[1]["reason"]), (3, &Value::Null));
+}

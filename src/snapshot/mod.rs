@@ -13,8 +13,8 @@ use std::io;
 
 use crate::chain::Checkpoint;
 use crate::digest::Digest;
-use crate::id::LedgerId;
 use crate::erasure::EraseError;
+use crate::id::LedgerId;
 use crate::ledger::AppendError;
 use crate::state::Unsound;
 use crate::storage::Storage;

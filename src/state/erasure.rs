@@ -288,6 +288,12 @@ impl Absences {
 
     /// The first that no erasure covers.
     pub(crate) fn unlicensed(&self, erasures: &Erasures) -> Option<u64> {
-        self.rows.iter().find(|row| erasures.of(row).is_none()).map(|row| row.seq.into())
+        self.unlicensed_but(erasures, |_| false)
+    }
+
+    /// The same, where others may permit it too.
+    pub(crate) fn unlicensed_but(&self, erasures: &Erasures, too: impl Fn(&Row) -> bool) -> Option<u64> {
+        let mut open = self.rows.iter().filter(|row| erasures.of(row).is_none());
+        open.find(|row| !too(row)).map(|row| row.seq.into())
     }
 }

@@ -84,8 +84,17 @@ impl State {
         read_carried(&mut bytes, &mut links)?;
         let devices = read_devices(&mut bytes, links.leaves.len())?;
         let keys = bytes.u32()?;
-        let mut state =
-            State { records, policy, policy_seq, links, persons, profiles, devices, keys, erasures: Erasures::default() };
+        let mut state = State {
+            records,
+            policy,
+            policy_seq,
+            links,
+            persons,
+            profiles,
+            devices,
+            keys,
+            erasures: Erasures::default(),
+        };
         if !bytes.0.is_empty() {
             state.erasures = state.read_erasures(&mut bytes)?;
         }
@@ -258,7 +267,9 @@ impl State {
         let ids = read_pairs(bytes)?;
         let id = below(self.links.leaves.len());
         let by = |by: u32| list.contains_key(&by);
-        let is_id = |(number, erase): &(u32, u32)| id(*number) && by(*erase) && self.links.defined(IdNo(*number)) < *erase;
+        let is_id = |(number, erase): &(u32, u32)| {
+            id(*number) && by(*erase) && self.links.defined(IdNo(*number)) < *erase
+        };
         ensure(ids.is_sorted_by(|a, b| a < b) && ids.iter().all(is_id), "an erased id that is none")?;
         let devices = read_pairs(bytes)?;
         let device = below(self.devices.len());
@@ -275,7 +286,10 @@ impl State {
             let [number, by] = numbers(bytes.take::<8>()?);
             let mut erased = Vec::new();
             for _ in 0..bytes.count(4)? {
-                erased.push(u16::try_from(bytes.u32()?).map_err(|_| Unsound("a value stands in no possible place"))?);
+                erased.push(
+                    u16::try_from(bytes.u32()?)
+                        .map_err(|_| Unsound("a value stands in no possible place"))?,
+                );
             }
             let fits = number < by && record(by) && !erased.is_empty() && erased.is_sorted_by(|a, b| a < b);
             let follows = restated.last_key_value().is_none_or(|(last, _)| *last < number);
@@ -290,7 +304,8 @@ impl State {
             ensure(follows && person(number) && id(after) && by(erase), "a person is called after no id")?;
             renamed.insert(number, (after, erase));
         }
-        let (ids, devices, records) = (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
+        let (ids, devices, records) =
+            (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
         Ok(Erasures::of_parts(list, ids, devices, records, restated, renamed))
     }
 }

@@ -3,7 +3,10 @@
 /// A text of 24 letters and digits, the same for the same number; 120 bits of it are chance.
 pub(crate) fn marker(number: u64) -> String {
     let digest = blake3::hash(&[&b"marker"[..], &number.to_le_bytes()].concat());
-    digest.as_bytes()[..24].iter().map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(byte % 32)])).collect()
+    digest.as_bytes()[..24]
+        .iter()
+        .map(|byte| char::from(b"abcdefghijklmnopqrstuvwxyz234567"[usize::from(byte % 32)]))
+        .collect()
 }
 
 /// The spellings in which a text might be left: as it is, in UTF-16 of both orders, in hexadecimal of both cases, in base64 at
@@ -12,7 +15,10 @@ pub(crate) fn spellings(text: &str) -> Vec<(&'static str, Vec<u8>)> {
     let bytes = text.as_bytes();
     let hex = |upper: bool| -> Vec<u8> {
         let digits = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-        bytes.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).collect()
+        bytes
+            .iter()
+            .flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]])
+            .collect()
     };
     let mut all = vec![
         ("UTF-8", bytes.to_vec()),

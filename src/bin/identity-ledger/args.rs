@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
-use identity_ledger::{Checkpoint, Policy, Preset, Tenant};
+use identity_ledger::{Checkpoint, DistinctId, Policy, Preset, PropertyKey, Tenant};
 
 use crate::failure::Failure;
 
@@ -77,6 +77,15 @@ pub(crate) enum Command {
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
+    /// List the persons that have a property value
+    #[command(long_about = FIND)]
+    Find(FindArgs),
+    /// Forget a person, ids, or the values of some keys, in every answer and every file
+    #[command(long_about = ERASE)]
+    Erase(EraseArgs),
+    /// List what was erased, and what can be filed about it
+    #[command(long_about = ERASURES)]
+    Erasures(ErasuresArgs),
     /// Copy a ledger, verified, also while a writer is at work
     #[command(long_about = BACKUP)]
     Backup(BackupArgs),
@@ -223,6 +232,62 @@ not even by somebody who computed all the hashes anew.
 
 --json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots.";
 
+const FIND: &str = "\
+List the persons whose property has a value now, in the order in which they were founded. Exit status 1 if there are none.
+
+  identity-ledger find shop.ledger --property email=ann@example.com
+
+The value is compared with texts as they are; a number, true, false, null, list or object in JSON also with values of that kind. \
+Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person had once \
+and has no more are not looked at.
+
+What is shown is what `persons` shows; with --json the person id is there in full, as `erase --person` takes it.
+
+--json keys: those of `persons`.";
+
+const ERASE: &str = "\
+Forget a person, ids, or the values of some keys. First every answer says so, durably; then the texts and values are taken out of \
+every file: the segments that hold them are written anew, snapshots and what recovery kept are removed. A command that was cut off \
+is finished by the next one that opens the ledger for writing.
+
+  identity-ledger find shop.ledger --property email=ann@example.com
+  identity-ledger erase shop.ledger --person 5ec1e4d9-6b2c-5f0e-8d53-5b8b8a4a3c07 --reason 'request 2026-117'
+  identity-ledger erase shop.ledger --person-of ann@example.com --keys email,phone --reason 'wrong address'
+
+There is no way back. What stays is structure: numbers, links, events and whose they are, counts, times, property keys, and every \
+hash and digest so far. The same text seen again is a new id and a new person. Backups made before, exports and the events' \
+source are yours to clean; run `backup` again for each copy.
+
+What is shown:
+  items                texts and values that are gone
+  segments             files of the log that were written anew
+  events               captured under the erased ids; they stay, without whose they were
+  record, done by      the records that say what was erased, and that it is done
+
+Exit status: 0 erased, 2 it could not be done; if only the files are not done yet, the message says so.
+
+--json keys (one object an erase record): those of `erasures`.";
+
+const ERASURES: &str = "\
+List every erasure: when, why, what it covers, whether it is done, and what can be filed about it. It names nobody.
+
+  identity-ledger erasures shop.ledger
+  identity-ledger erasures shop.ledger --json > receipts.jsonl
+  identity-ledger erase shop.ledger --reason-of 4711        # a reason may name somebody
+
+What is shown:
+  RECORD    the record that erased
+  TIME      when it was asked for, by the clock of whoever did
+  WHAT      how many ids and devices; or the keys, and how many records were rectified
+  EVENTS    captured under its ids; they stay
+  ITEMS     texts and values that are gone
+  SEGMENTS  files of the log that were written anew, also for others erased together with it
+  DONE      the record that says so, or `pending`
+  REASON    what was given; `erased` can not be told from none
+
+--json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
+bytes_before, bytes_after, and the digests before and after).";
+
 const BACKUP: &str = "\
 Copy a ledger. A writer may be at work meanwhile: the copy ends at what was durable when the backup began, every hash and \
 commitment is checked on the way, and the ledger itself is only read.
@@ -351,6 +416,62 @@ pub(crate) struct VerifyArgs {
     /// A checkpoint seen earlier: the log must pass through it
     #[arg(long, value_name = "RECORDS:HEAD")]
     pub(crate) expect: Option<Checkpoint>,
+}
+
+#[derive(Args)]
+pub(crate) struct FindArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// The property and its value
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) property: (PropertyKey, String),
+}
+
+#[derive(Args)]
+pub(crate) struct EraseArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Only the values of these property keys; the texts of ids stay
+    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',', conflicts_with = "reason_of")]
+    pub(crate) keys: Vec<PropertyKey>,
+    /// Why; it is kept, and can be erased itself
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Whose texts and values.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whom {
+    /// Everything of this person
+    #[arg(long, value_name = "PERSON-ID")]
+    pub(crate) person: Option<uuid::Uuid>,
+    /// Everything of the person that this id belongs to
+    #[arg(long, value_name = "ID")]
+    pub(crate) person_of: Option<DistinctId>,
+    /// This id alone, and what was said for it; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Vec<DistinctId>,
+    /// The reason that this erase record gave
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) reason_of: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct ErasuresArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+}
+
+fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as email=ann@example.com")?;
+    let key = PropertyKey::new(key).map_err(|error| error.to_string())?;
+    Ok((key, value.to_owned()))
 }
 
 #[derive(Args)]

@@ -15,7 +15,7 @@ use crate::table::{Column, Field, Table};
 use crate::text::{clean, count, short_id, short_person, short_time, yes};
 
 /// Something that is listed.
-trait Listed: Serialize {
+pub(crate) trait Listed: Serialize {
     const COLUMNS: &'static [Column];
     /// What there is none of, when there is none.
     const NOUN: &'static str;

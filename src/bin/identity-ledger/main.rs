@@ -5,7 +5,10 @@
 mod args;
 mod backup;
 mod complaints;
+mod erase;
+mod erasures;
 mod failure;
+mod find;
 mod folding;
 mod generate;
 mod import;
@@ -62,6 +65,9 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
+        Command::Find(args) => find::find(args, screen),
+        Command::Erase(args) => erase::erase(args, screen),
+        Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Generate(args) => generate::generate(args, screen),

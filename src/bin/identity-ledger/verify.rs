@@ -54,7 +54,13 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
 
 /// Without the file that says who it is, nothing else of a ledger can be judged.
 fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
-    let fault = AuditFault { file: "LEDGER".to_owned(), offset: None, seq: Seq(0), what: what.to_owned(), erasure: None };
+    let fault = AuditFault {
+        file: "LEDGER".to_owned(),
+        offset: None,
+        seq: Seq(0),
+        what: what.to_owned(),
+        erasure: None,
+    };
     let first_fault = Some(&fault);
     let faults = std::slice::from_ref(&fault);
     let (head, digest, tail) = (None, None, None);

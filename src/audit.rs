@@ -243,6 +243,7 @@ impl Audit {
             let what = "HEAD is missing or damaged: nothing but the frames says what was durable".to_owned();
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
+        audit.dictionaries.compact();
         let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken);
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());

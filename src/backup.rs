@@ -709,6 +709,16 @@ impl Copy {
     fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let stale = std::mem::take(&mut self.stale);
+        // Caches first: once no segment is stale any more, nobody looks at them again.
+        for dir in if stale.is_empty() { &[][..] } else { &["snap", QUARANTINE][..] } {
+            let names = self.storage.list(dir).map_err(&failed)?;
+            for name in &names {
+                self.storage.remove(&format!("{dir}/{name}")).map_err(&failed)?;
+            }
+            if !names.is_empty() {
+                self.storage.sync_dir(dir).map_err(&failed)?;
+            }
+        }
         for Stale { name, before, upto } in &stale {
             let copy = format!("{name}{COPY_SUFFIX}");
             if self.storage.len(&copy).map_err(&failed)?.is_some() {
@@ -751,15 +761,6 @@ impl Copy {
                 && last == name
             {
                 *end = at;
-            }
-        }
-        for dir in if stale.is_empty() { &[][..] } else { &["snap", QUARANTINE][..] } {
-            let names = self.storage.list(dir).map_err(&failed)?;
-            for name in &names {
-                self.storage.remove(&format!("{dir}/{name}")).map_err(&failed)?;
-            }
-            if !names.is_empty() {
-                self.storage.sync_dir(dir).map_err(&failed)?;
             }
         }
         Ok(())

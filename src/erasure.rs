@@ -3,8 +3,10 @@
 //! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
 use serde::Serialize;
 
@@ -20,7 +22,7 @@ use crate::limits::{
 use crate::log::Fault;
 use crate::operation::{Operation, Request};
 use crate::record::{
-    Body, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
+    Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of, frames};
 use crate::row::Record;
@@ -141,6 +143,12 @@ pub enum EraseError {
     },
 }
 
+impl From<Fault> for EraseError {
+    fn from(fault: Fault) -> EraseError {
+        EraseError::Unreadable(Box::new(fault))
+    }
+}
+
 impl From<Stopped> for EraseError {
     fn from(stopped: Stopped) -> EraseError {
         match stopped {
@@ -208,6 +216,13 @@ struct Wanted {
     records: Vec<u32>,
 }
 
+impl Wanted {
+    /// Whether it is about the values of some keys only.
+    fn is_scoped(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
 /// A value-bearing record that a key-scoped erasure touches.
 struct Touched {
     /// The record that holds its item now.
@@ -233,7 +248,7 @@ impl Ledger {
     pub fn erase(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Receipt>, EraseError> {
         let begun: BTreeSet<Seq> = self.begin_erasures(requests)?.into_iter().collect();
         self.finish_erasures(&mut |_| {})?;
-        let receipts = self.erasures().map_err(|fault| EraseError::Unreadable(Box::new(fault)))?;
+        let receipts = self.erasures()?;
         Ok(receipts.into_iter().filter(|receipt| begun.contains(&receipt.seq)).collect())
     }
 
@@ -246,26 +261,74 @@ impl Ledger {
         self.check_health()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
-        let mut touched = self.touched(&wanted)?;
-        if let Some(wanted) = wanted.iter().find(|wanted| {
-            !requests[wanted.index].keys.is_empty() && touched.get(&wanted.index).is_none_or(Vec::is_empty)
-        }) {
-            return Err(EraseError::NoValues { index: wanted.index });
+        let said = self.said(&wanted)?;
+        for Wanted { index, keys, .. } in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            let mut touches = false;
+            for seq in said.get(index).into_iter().flatten() {
+                touches = touches || self.touches(*seq, keys)?.is_some();
+            }
+            if !touches {
+                return Err(EraseError::NoValues { index: *index });
+            }
         }
         let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
-        let resets = self.resets(&wanted, &devices, requests);
+        let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
         let mut begun = Vec::new();
-        let mut waiting: Vec<Piece> = Vec::new();
+        let mut pieces: VecDeque<Piece> = VecDeque::new();
         for (wanted, devices) in wanted.iter().zip(devices) {
-            let touched = touched.remove(&wanted.index).unwrap_or_default();
-            waiting.extend(pieces(wanted, devices, touched));
+            if wanted.is_scoped() {
+                begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?); // it may leave fewer values
+                begun.extend(self.rectify(
+                    wanted,
+                    said.get(&wanted.index).into_iter().flatten(),
+                    requests,
+                )?);
+            } else {
+                pieces.extend(whole_pieces(wanted, &devices));
+            }
         }
-        let mut resets = resets.into_iter().peekable();
-        let mut waiting = waiting.into_iter().peekable();
-        while waiting.peek().is_some() {
-            begun.extend(self.write_erasures(&mut resets, &mut waiting, requests)?);
-        }
+        begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
         self.flush()?;
+        Ok(begun)
+    }
+
+    /// Erases values of one request's keys, some records at a time.
+    fn rectify<'s>(
+        &mut self,
+        wanted: &Wanted,
+        said: impl Iterator<Item = &'s Seq>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let empty = || Piece { index: wanted.index, erasure: erasure(), restated: Vec::new() };
+        let mut begun = Vec::new();
+        let (mut piece, mut bytes) = (empty(), 0);
+        let mut write = |ledger: &mut Ledger, mut piece: Piece| -> Result<(), EraseError> {
+            piece.erasure.keys.clone_from(&wanted.keys);
+            piece.erasure.records.sort_unstable();
+            let mut pieces = VecDeque::from([piece]);
+            begun.extend(ledger.write_erasures(
+                &mut Vec::new().into_iter().peekable(),
+                &mut pieces,
+                requests,
+            )?);
+            Ok(())
+        };
+        for seq in said {
+            let Some(Touched { holder, restated, values }) = self.touches(*seq, &wanted.keys)? else {
+                continue;
+            };
+            let is_full = piece.restated.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
+            if is_full && !piece.restated.is_empty() {
+                write(self, std::mem::replace(&mut piece, empty()))?;
+                bytes = 0;
+            }
+            bytes += values.len();
+            piece.erasure.records.push(holder);
+            piece.restated.push((restated, values));
+        }
+        if !piece.restated.is_empty() {
+            write(self, piece)?;
+        }
         Ok(begun)
     }
 
@@ -293,7 +356,7 @@ impl Ledger {
         if had_snapshot {
             self.snapshots.error = self.make_snapshot().err();
         }
-        let receipts = self.erasures().map_err(|fault| EraseError::Unreadable(Box::new(fault)))?;
+        let receipts = self.erasures()?;
         let is_new = |receipt: &Receipt| pending.iter().any(|seq| u64::from(*seq) == receipt.seq.0);
         Ok(receipts.into_iter().filter(is_new).collect())
     }
@@ -363,45 +426,37 @@ impl Ledger {
         Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
     }
 
-    /// What key-scoped requests touch, in one look through the log: by request, in the order of the records.
-    fn touched(&self, wanted: &[Wanted]) -> Result<BTreeMap<usize, Vec<Touched>>, EraseError> {
-        let mut touched: BTreeMap<usize, Vec<Touched>> = BTreeMap::new();
-        let scoped = wanted.iter().filter(|wanted| !wanted.keys.is_empty());
-        let mut by_id: BTreeMap<IdNo, &Wanted> = BTreeMap::new();
-        for wanted in scoped {
-            by_id.extend(wanted.ids.iter().map(|id| (*id, wanted)));
+    /// Records that speak for the ids of key-scoped requests and have values of their keys, erased ones included: by request, in
+    /// the order of the log, in one look through it.
+    fn said(&self, wanted: &[Wanted]) -> Result<BTreeMap<usize, Vec<Seq>>, EraseError> {
+        let mut said: BTreeMap<usize, Vec<Seq>> = BTreeMap::new();
+        let mut by_id: BTreeMap<IdNo, Vec<&Wanted>> = BTreeMap::new();
+        for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
         }
-        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else {
-            return Ok(touched);
-        };
+        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
         let log = &self.log;
-        let mut found = Vec::new();
-        let begin = log.mark_before(first).segment;
-        for segment in begin..log.segments().len() as u32 {
+        for segment in log.mark_before(first).segment..log.segments().len() as u32 {
             frames(log, log.mark_of_segment(segment), |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
-                    if let Some(wanted) = by_id.get(&record.row.id)
-                        && record.changes().iter().any(|change| {
-                            change.verb.has_value() && wanted.keys.binary_search(&change.key).is_ok()
-                        })
-                    {
-                        found.push((wanted.index, record.seq()));
+                    for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
+                        let is_wanted = |change: &Change| {
+                            change.verb.has_value() && keys.binary_search(&change.key).is_ok()
+                        };
+                        if record.changes().iter().any(is_wanted) {
+                            said.entry(*index).or_default().push(record.seq());
+                        }
                     }
                 }
                 Ok(true)
             })?;
         }
-        for (index, seq) in found {
-            let keys = &wanted[index].keys;
-            let touches = self.touches(seq, keys).map_err(|fault| EraseError::Unreadable(Box::new(fault)))?;
-            touched.entry(index).or_default().extend(touches);
-        }
-        Ok(touched)
+        Ok(said)
     }
 
     /// What of a record's values goes and what stays; `None` if nothing is left to go.
-    fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, Fault> {
+    fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
         let erasures = self.state().erasures();
         let window = self.log.window(seq, erasures)?;
         let record: Record<'_> = window.checked(seq)?;
@@ -427,7 +482,7 @@ impl Ledger {
     /// H3: devices whose text equals that of an erased id.
     fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
         let mut devices = Vec::new();
-        if wanted.keys.is_empty() {
+        if !wanted.is_scoped() {
             for text in wanted.ids.iter().filter_map(|id| self.id_text(*id)) {
                 if let Some(device) = self.device_no(text) {
                     devices.push(ErasedDevice { device, defined: definition_of(&self.log, device)? });
@@ -445,7 +500,7 @@ impl Ledger {
         erased: &[Vec<ErasedDevice>],
         requests: &[ErasureRequest],
     ) -> Vec<(Timestamp, DeviceNo)> {
-        let whole = wanted.iter().filter(|wanted| wanted.keys.is_empty());
+        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
         let ids = whole.flat_map(|wanted| wanted.ids.iter().map(|id| (*id, requests[wanted.index].at)));
         let ids: BTreeMap<IdNo, Timestamp> = ids.collect();
         let erased: BTreeSet<DeviceNo> = erased.iter().flatten().map(|erased| erased.device).collect();
@@ -459,11 +514,24 @@ impl Ledger {
             .collect()
     }
 
-    /// Writes as much as fits a frame: resets first, then erasures.
+    /// Writes resets, then erasures, in as few frames as hold them.
     fn write_erasures(
         &mut self,
-        resets: &mut std::iter::Peekable<std::vec::IntoIter<(Timestamp, DeviceNo)>>,
-        pieces: &mut std::iter::Peekable<std::vec::IntoIter<Piece>>,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let mut begun = Vec::new();
+        while !pieces.is_empty() {
+            begun.extend(self.write_frame(resets, pieces, requests)?);
+        }
+        Ok(begun)
+    }
+
+    fn write_frame(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
         requests: &[ErasureRequest],
     ) -> Result<Vec<Seq>, EraseError> {
         let Ledger { book, writer, .. } = self;
@@ -484,7 +552,7 @@ impl Ledger {
         let mut begun = Vec::new();
         while !full(&draft)
             && resets.peek().is_none()
-            && let Some(Piece { index, erasure, restated }) = pieces.next()
+            && let Some(Piece { index, erasure, restated }) = pieces.pop_front()
         {
             let request = &requests[index];
             begun.push(draft.erase(Erasure { time: request.at.as_micros(), ..erasure }, &request.reason));
@@ -516,56 +584,26 @@ struct Piece {
     restated: Vec<(Restated, Vec<u8>)>,
 }
 
-/// The erase records of one request: each within its bounds.
-fn pieces(wanted: &Wanted, devices: Vec<ErasedDevice>, touched: Vec<Touched>) -> Vec<Piece> {
-    let empty = || Erasure {
-        time: 0,
-        ids: Vec::new(),
-        devices: Vec::new(),
-        records: Vec::new(),
-        keys: Vec::new(),
-        reason: None,
-    };
-    let index = wanted.index;
+fn erasure() -> Erasure {
+    let (ids, devices, records, keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Erasure { time: 0, ids, devices, records, keys, reason: None }
+}
+
+/// The erase records of one request that is not key-scoped: each within its bounds.
+fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
+    let piece = |erasure| Piece { index: wanted.index, erasure, restated: Vec::new() };
     let mut pieces = Vec::new();
-    if !wanted.keys.is_empty() {
-        let mut piece = Piece { index, erasure: empty(), restated: Vec::new() };
-        let mut bytes = 0;
-        for Touched { holder, restated, values } in touched {
-            let is_full =
-                piece.erasure.records.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
-            if is_full && bytes > 0 {
-                pieces.push(std::mem::replace(
-                    &mut piece,
-                    Piece { index, erasure: empty(), restated: Vec::new() },
-                ));
-                bytes = 0;
-            }
-            bytes += values.len() + 64;
-            piece.erasure.records.push(holder);
-            piece.restated.push((restated, values));
-        }
-        pieces.push(piece);
-        for piece in &mut pieces {
-            piece.erasure.keys.clone_from(&wanted.keys);
-            piece.erasure.records.sort_unstable();
-        }
-        return pieces;
-    }
-    let mut devices = devices.chunks(MAX_ERASE_IDS);
-    let mut ids = wanted.ids.chunks(MAX_ERASE_IDS);
+    let (mut ids, mut devices) = (wanted.ids.chunks(MAX_ERASE_IDS), devices.chunks(MAX_ERASE_IDS));
     loop {
         let (ids, devices) = (ids.next(), devices.next());
         if ids.is_none() && devices.is_none() {
             break;
         }
         let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
-        let erasure = Erasure { ids, devices, ..empty() };
-        pieces.push(Piece { index, erasure, restated: Vec::new() });
+        pieces.push(piece(Erasure { ids, devices, ..erasure() }));
     }
     if !wanted.records.is_empty() {
-        let erasure = Erasure { records: wanted.records.clone(), ..empty() };
-        pieces.push(Piece { index, erasure, restated: Vec::new() });
+        pieces.push(piece(Erasure { records: wanted.records.clone(), ..erasure() }));
     }
     pieces
 }

@@ -8,10 +8,11 @@ mod markers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use identity_ledger::testing::chance::Chance;
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
-use markers::{found_in, marker};
+use markers::{Search, marker};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
@@ -100,11 +101,10 @@ fn erase_all_of(person: &Someone, reason: &str) -> ErasureRequest {
 
 /// Looks through every byte of a disk.
 fn assert_gone<'s>(disk: &SimulatedDisk, secrets: impl IntoIterator<Item = &'s String>) {
-    for secret in secrets {
-        for (name, bytes) in disk.files() {
-            if let Some((spelling, at)) = found_in(&bytes, secret) {
-                panic!("{secret} is in {name} at byte {at}, in {spelling}");
-            }
+    let search = Search::new(secrets);
+    for (name, bytes) in disk.files() {
+        if let Some((what, at)) = search.found_in(&bytes) {
+            panic!("{what} is in {name} at byte {at}");
         }
     }
 }
@@ -187,9 +187,15 @@ fn from_the_record_on_every_answer_says_erased_before_a_byte_is_gone() {
     let (gone, other) = (Someone { number: 1 }, Someone { number: 2 });
     ledger.append_batch(&gone.operations()).unwrap();
     ledger.append_batch(&other.operations()).unwrap();
+    ledger.snapshot().unwrap();
     let begun = ledger.begin_erasures(&[erase_all_of(&gone, "")]).unwrap();
+    let report = Audit::run_in(disk.clone(), None, &mut |_| {}).unwrap();
+    assert!(report.is_ok(), "an erasure under way is no fault: {:?}", report.faults);
     let files = disk.files();
-    assert!(files.values().any(|file| found_in(file, &gone.user()).is_some()), "no byte is gone yet");
+    assert!(
+        files.values().any(|file| Search::new([&gone.user()]).found_in(file).is_some()),
+        "no byte is gone yet"
+    );
     let reader = LedgerOptions::new().read_in(disk.clone()).unwrap();
     assert_eq!(reader.recovery().erasures_pending, 1);
     for book in [&*ledger, &*reader] {
@@ -666,6 +672,146 @@ fn a_reader_that_was_open_reads_on_while_segments_are_written_anew() {
     assert!(Audit::run(&place, None, &mut |_| {}).unwrap().is_ok());
 }
 
+// -- histories ---------------------------------------------------------------------------------------------------------
+
+/// Somebody's ids, and what was said for them: all that must be gone once they are erased. An erased id is never sent again here;
+/// that it may be is a law of its own (`laws::erasing`).
+#[derive(Default)]
+struct Told {
+    next: u64,
+    /// Ids in use.
+    ids: Vec<String>,
+    /// Values by the id that spoke.
+    values: BTreeMap<String, Vec<String>>,
+    gone: Vec<String>,
+}
+
+impl Told {
+    fn fresh(&mut self) -> String {
+        self.next += 1;
+        marker(self.next)
+    }
+
+    fn pick(&mut self, chance: &mut Chance) -> String {
+        if self.ids.len() < 3 || self.ids.len() < 9 && chance.one_in(4) {
+            let fresh = self.fresh();
+            self.ids.push(fresh);
+        }
+        chance.pick(&self.ids).clone()
+    }
+
+    /// An operation with a value that stands nowhere else.
+    fn operation(&mut self, chance: &mut Chance, number: i64, ledger: &Ledger) -> Operation {
+        let (t, s) = (self.pick(chance), self.pick(chance));
+        let named = operation_id(u128::try_from(number).unwrap() | 1 << 100);
+        let device = DeviceId::new(format!("device-{}", chance.below(2))).unwrap();
+        let current = ledger.device_no(device.as_str()).map(|device| ledger.state().device(device).current);
+        let (operation, speaks) = match chance.below(9) {
+            0 | 1 => (Operation::capture(at(number), id(&t), named), t),
+            2 | 3 => (Operation::identify(at(number), id(&t), Some(Source::new(&s))), t),
+            4 => (Operation::alias(at(number), id(&t), Source::new(&s)), t),
+            5 => {
+                let alias = Some(Source::new(&s));
+                (Operation::new(at(number), Request::Merge { who: Who::Id(id(&t)), alias }), t)
+            }
+            6 => (Operation::new(at(number), Request::DeviceIdentify { device, user: id(&t) }), t),
+            7 if current.is_some() => {
+                let new_id = Some(id(&self.fresh()));
+                return Operation::new(
+                    at(number),
+                    Request::Reset { device, reset_device: chance.one_in(2), new_id },
+                );
+            }
+            _ => (Operation::properties(at(number), id(&t)), t),
+        };
+        let value = self.fresh();
+        self.values.entry(speaks).or_default().push(value.clone());
+        let operation = operation.set(*chance.pick(&["a", "b", "c"]), value).unwrap();
+        if chance.one_in(3) && operation.id.is_none() { operation.with_derived_id(named) } else { operation }
+    }
+
+    /// Erases somebody, or one of their ids.
+    fn erase(&mut self, chance: &mut Chance, ledger: &mut Ledger, now: bool) {
+        let Some(text) = self.ids.get(chance.below(self.ids.len().max(1))).cloned() else { return };
+        let Some(number) = ledger.id_no(&text) else { return };
+        let person = ledger.person(&text);
+        let alone = chance.one_in(3);
+        let erased = match person {
+            Some(person) if !alone => ledger.state().ids_of(person),
+            _ => vec![number],
+        };
+        let erased: Vec<String> =
+            erased.into_iter().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect();
+        let subject =
+            if alone { Subject::Ids(BTreeSet::from([id(&text)])) } else { Subject::PersonOf(id(&text)) };
+        let wish = ErasureRequest::new(at(1), subject, "asked");
+        ledger.begin_erasures(&[wish]).unwrap();
+        if now {
+            ledger.finish_erasures(&mut |_| {}).unwrap();
+        }
+        for text in erased {
+            self.gone.extend(self.values.remove(&text).unwrap_or_default());
+            self.ids.retain(|id| *id != text);
+            if !text.starts_with("device-") {
+                self.gone.push(text); // devices speak again, and are new ones then
+            }
+        }
+    }
+}
+
+/// How many histories; `ERASURE_HISTORIES` in the environment makes it more. Ten thousand take some minutes.
+const HISTORIES: u64 = 60;
+
+#[test]
+fn no_marker_outlives_its_erasure_in_any_history() {
+    let histories = std::env::var("ERASURE_HISTORIES").map_or(HISTORIES, |number| number.parse().unwrap());
+    let (mut gone, mut kept) = (0, 0);
+    for seed in 0..histories {
+        let mut chance = Chance::new(seed);
+        let disk = Arc::new(SimulatedDisk::new());
+        let options = || options().segment_bytes(1_024 << (seed % 4));
+        let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+        let mut told = Told { next: seed << 32, ..Told::default() };
+        for number in 1..=chance.below(60) {
+            let operation = told.operation(&mut chance, number as i64, &ledger);
+            ledger.append(operation).unwrap();
+            match chance.below(24) {
+                0 | 1 => told.erase(&mut chance, &mut ledger, false),
+                2 => told.erase(&mut chance, &mut ledger, true),
+                3 => drop(ledger.snapshot().unwrap()),
+                4 => {
+                    drop(ledger);
+                    ledger = options().open_in(disk.clone()).unwrap();
+                    assert_gone(&disk, &told.gone);
+                }
+                _ => {}
+            }
+        }
+        let content = ledger.content_digest().unwrap();
+        ledger.finish_erasures(&mut |_| {}).unwrap();
+        assert_eq!(ledger.content_digest().unwrap(), content, "seed {seed}");
+        assert_gone(&disk, &told.gone);
+        assert_gone(&disk.crashed(&Subset::none()), &told.gone); // the durable image
+        for (speaker, values) in &told.values {
+            let there = values.iter().all(|value| {
+                let search = Search::new([value]);
+                disk.files().values().any(|file| search.found_in(file).is_some())
+            });
+            assert!(
+                there || seed % 16 != 0,
+                "seed {seed}: a value of {speaker}, who was not erased, is gone"
+            );
+            kept += values.len();
+        }
+        gone += told.gone.len();
+        check(&ledger).unwrap_or_else(|unsound| panic!("seed {seed}: {unsound}"));
+        let reader = options().without_snapshots().read_in(Arc::new(disk.killed())).unwrap();
+        assert_eq!(reader.state().digest(), ledger.state().digest(), "seed {seed}");
+        assert_eq!(reader.content_digest().unwrap(), content, "seed {seed}");
+    }
+    assert!(gone > kept / 10 && kept > gone / 10, "{gone} gone, {kept} kept");
+}
+
 // -- bounds ------------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -770,6 +916,46 @@ fn power_fails_after_every_storage_call_of_an_erasure() {
         }
     }
     assert!(calls_before < promised && promised < done && states > 150, "{states} states");
+}
+
+#[test]
+fn power_fails_while_an_erasure_is_finished_at_opening_and_again_while_that_is() {
+    let start = Arc::new(SimulatedDisk::new());
+    let people: Vec<Someone> = (1..6).map(|number| Someone { number }).collect();
+    let mut ledger = new_ledger(&start);
+    people.iter().for_each(|person| drop(ledger.append_batch(&person.operations()).unwrap()));
+    ledger.snapshot().unwrap();
+    let secrets: Vec<String> = [&people[1], &people[3]].iter().flat_map(|person| person.secrets()).collect();
+    ledger.begin_erasures(&[erase_all_of(&people[1], ""), erase_all_of(&people[3], "")]).unwrap();
+    let mut disks = vec![start.crashed(&Subset::all())];
+    let mut states = 0;
+    for depth in 0..3 {
+        let mut next = Vec::new();
+        for disk in disks {
+            let disk = Arc::new(disk.killed());
+            disk.keep_moments();
+            let ledger = options().open_in(disk.clone()).unwrap();
+            assert_gone(&disk, &secrets);
+            assert_eq!(ledger.resolve(&people[1].user()), None);
+            drop(ledger);
+            for (calls, moment) in disk.moments() {
+                for subset in Subset::all_or_some(moment.pending(), 3, 8, calls) {
+                    states += 1;
+                    next.push(moment.crashed(&subset));
+                }
+            }
+        }
+        let step = next.len().div_ceil(if depth == 2 { 60 } else { 8 }).max(1);
+        disks = next.into_iter().step_by(step).collect();
+        for disk in &disks {
+            let disk = Arc::new(disk.killed());
+            drop(options().open_in(disk.clone()).unwrap());
+            assert_gone(&disk, &secrets);
+            let report = Audit::run_in(disk, None, &mut |_| {}).unwrap();
+            assert!(report.is_ok(), "{:?}", report.faults);
+        }
+    }
+    assert!(states > 500, "{states} states");
 }
 
 #[test]

@@ -832,7 +832,8 @@ impl Seen {
         let theirs = texts_of(request);
         let mine = texts_of(mine);
         let blank = |(mine, theirs): (Option<String>, Option<String>)| {
-            theirs.filter(|_| mine.is_none_or(|mine| !self.forgotten.iter().any(|text| mine[1..] == *text)))
+            let forgotten = mine.is_some_and(|mine| self.forgotten.contains(&mine[1..]));
+            theirs.map(|theirs| if forgotten { theirs[..1].to_owned() } else { theirs })
         };
         let same_length = mine.len() == theirs.len();
         let texts = if same_length { mine.into_iter().zip(theirs).map(blank).collect() } else { theirs };

@@ -46,11 +46,52 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Where a text is left in a file, and in which spelling.
-pub(crate) fn found_in(file: &[u8], text: &str) -> Option<(&'static str, usize)> {
-    spellings(text).into_iter().find_map(|(spelling, bytes)| {
-        let first = bytes[0];
-        let at = file.windows(bytes.len()).position(|window| window[0] == first && window == &bytes[..])?;
-        Some((spelling, at))
-    })
+/// A search for many texts in all their spellings at once.
+pub(crate) struct Search {
+    /// The first eight bytes of each spelling, sorted, and the rest of it.
+    heads: Vec<([u8; 8], Vec<u8>, String)>,
+}
+
+impl Search {
+    pub(crate) fn new<'s>(texts: impl IntoIterator<Item = &'s String>) -> Search {
+        let mut heads = Vec::new();
+        for text in texts {
+            for (spelling, bytes) in spellings(text) {
+                let (head, rest) = bytes.split_first_chunk().expect("a marker is longer than eight bytes");
+                heads.push((*head, rest.to_vec(), format!("{text} in {spelling}")));
+            }
+        }
+        heads.sort();
+        Search { heads }
+    }
+
+    /// What is left in these bytes, and where.
+    pub(crate) fn found_in(&self, file: &[u8]) -> Option<(&str, usize)> {
+        for (at, window) in file.windows(8).enumerate() {
+            let from = self.heads.partition_point(|(head, ..)| head[..] < *window);
+            for (head, rest, what) in &self.heads[from..] {
+                if head != window {
+                    break;
+                }
+                if file[at + 8..].starts_with(rest) {
+                    return Some((what, at));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[test]
+fn every_spelling_is_found() {
+    let text = marker(5);
+    let search = Search::new([&text]);
+    for (spelling, bytes) in spellings(&text) {
+        for before in 0..10 {
+            let file = [&vec![b'x'; before][..], &bytes, b"y"].concat();
+            let (what, at) = search.found_in(&file).unwrap_or_else(|| panic!("{spelling} is not found"));
+            assert!(what.contains(spelling) && at == before, "{what} at {at}");
+        }
+        assert!(search.found_in(&bytes[1..]).is_none(), "{spelling}");
+    }
 }

@@ -27,7 +27,7 @@ use crate::state::Erasures;
 use crate::storage::Storage;
 
 /// Written at a time.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 4 << 20;
 
 /// What a removal did.
 #[derive(Debug, Default)]
@@ -150,13 +150,9 @@ pub(crate) fn definition_of(log: &Log, device: DeviceNo) -> Result<u32, Stopped>
     let at = marks.partition_point(|mark| mark.before.defined().devices <= device.0);
     let mut found = None;
     frames(log, &marks[at.checked_sub(1).expect("nothing is defined before the first mark")], |frame| {
-        let mut next = frame.before.defined().devices;
-        for row in frame.rows.rows.iter().filter(|row| row.kind == Kind::DefineDevice) {
-            if next == device.0 {
-                found = Some(row.seq);
-            }
-            next += 1;
-        }
+        let defining = frame.rows.rows.iter().filter(|row| row.kind == Kind::DefineDevice);
+        let mut numbered = (frame.before.defined().devices..).zip(defining);
+        found = numbered.find(|(number, _)| *number == device.0).map(|(_, row)| row.seq);
         Ok(found.is_none())
     })?;
     Ok(found.expect("a device that has a number is defined before the next mark"))
@@ -251,6 +247,8 @@ struct Copy<'a> {
     storage: &'a dyn Storage,
     name: String,
     buffer: Vec<u8>,
+    /// What the buffer was made of.
+    old: Vec<u8>,
     /// How long it is, the buffer included.
     len: u64,
     /// How long the old one is, as far as it was read.
@@ -265,8 +263,16 @@ impl<'a> Copy<'a> {
         let name = format!("{segment}{COPY_SUFFIX}");
         storage.create(&name)?;
         let hasher = || Hasher::new(Purpose::Segment);
-        let mut copy =
-            Copy { storage, name, buffer: Vec::new(), len: 0, old_len: 0, before: hasher(), after: hasher() };
+        let mut copy = Copy {
+            storage,
+            name,
+            buffer: Vec::new(),
+            old: Vec::new(),
+            len: 0,
+            old_len: 0,
+            before: hasher(),
+            after: hasher(),
+        };
         let mut piece = vec![0; PIECE_BYTES];
         while copy.len < len {
             let most = usize::try_from(len - copy.len).unwrap_or(usize::MAX).min(PIECE_BYTES);
@@ -295,18 +301,28 @@ impl<'a> Copy<'a> {
     }
 
     fn put(&mut self, old: &[u8], new: &[u8]) -> io::Result<()> {
-        self.before.update(old);
-        self.after.update(new);
         self.old_len += old.len() as u64;
         self.len += new.len() as u64;
+        self.old.extend_from_slice(old);
         self.buffer.extend_from_slice(new);
-        if self.buffer.len() >= PIECE_BYTES { self.spill() } else { Ok(()) }
+        if self.old.len() >= PIECE_BYTES { self.spill() } else { Ok(()) }
     }
 
+    /// Writes what is buffered, while the old bytes are hashed on a second thread.
     fn spill(&mut self) -> io::Result<()> {
-        let at = self.len - self.buffer.len() as u64;
-        self.storage.write_at(&self.name, at, &self.buffer)?;
-        self.buffer.clear();
+        let Copy { storage, name, buffer, len, old, before, after, .. } = self;
+        let at = *len - buffer.len() as u64;
+        std::thread::scope(|scope| {
+            let old = &old[..];
+            let hash_old = move |before: &mut Hasher| {
+                before.update(old);
+            };
+            std::thread::Builder::new().spawn_scoped(scope, move || hash_old(before))?;
+            after.update(buffer);
+            storage.write_at(name, at, buffer)
+        })?;
+        old.clear();
+        buffer.clear();
         Ok(())
     }
 

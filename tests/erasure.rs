@@ -726,7 +726,7 @@ impl Told {
         };
         let value = self.fresh();
         self.values.entry(speaks).or_default().push(value.clone());
-        let operation = operation.set(*chance.pick(&["a", "b", "c"]), value).unwrap();
+        let operation = operation.set(["a", "b", "c"][chance.below(3)], value).unwrap();
         if chance.one_in(3) && operation.id.is_none() { operation.with_derived_id(named) } else { operation }
     }
 

@@ -47,8 +47,9 @@ pub(crate) struct Erasures {
     restated: BTreeMap<u32, Left>,
     /// Persons who live on without the id that founded them.
     renamed: BTreeMap<u32, (u32, u32)>,
-    /// By the id they are called after since then. No digest covers it.
-    called_after: BTreeMap<u32, u32>,
+    /// The ids they are called after since then, each with the person: an absorbed one and its survivor may share one. No digest
+    /// covers it.
+    called_after: BTreeSet<(u32, u32)>,
 }
 
 /// What is left of a record's values.
@@ -246,15 +247,17 @@ impl State {
                 && !self.erasures.renamed.contains_key(&person.0)
         };
         let founded = Some(founded).filter(|person| *person != NONE && is_founder(*person));
-        let called = self.erasures.called_after.remove(&id.0);
-        for person in [founded, called].into_iter().flatten() {
+        let called: Vec<u32> =
+            self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
+        for person in founded.into_iter().chain(called) {
+            self.erasures.called_after.remove(&(id.0, person));
             let lives = self.survivor(PersonNo(person)).0 == person;
             let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
             let next = if lives { self.links.ring(id).filter(remaining).min() } else { None };
             match next {
                 Some(next) => {
                     self.erasures.renamed.insert(person, (next.0, seq));
-                    self.erasures.called_after.insert(next.0, person);
+                    self.erasures.called_after.insert((next.0, person));
                 }
                 None => drop(self.erasures.renamed.remove(&person)),
             }

@@ -726,73 +726,6 @@ pub fn proofs(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {
-        fn nobody_is_identified(history: &History) -> Result<(), String> {
-            let Folded { ledger, .. } = all(history)?;
-            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "somebody is".to_owned())
-        }
-        let policy = Policy::default();
-        let breaking = (0..).map(|seed| History::seeded(&policy, seed));
-        let breaking = { breaking }.find(|history| nobody_is_identified(history).is_err()).unwrap();
-        let (history, what) = shortened(nobody_is_identified, breaking);
-        assert_eq!((history.operations.len(), &what[..]), (1, "somebody is"), "{history}");
-        assert!(history.to_string().contains(" is identified"), "{history}");
-    }
-
-    /// A law over histories in which nothing happens would say nothing.
-    #[test]
-    fn made_up_histories_reach_every_refusal_and_every_effect() {
-        let mut seen = BTreeSet::new();
-        for seed in 0..300 {
-            let history = History::from_bytes(&crate::testing::chance::Chance::new(seed).bytes(150));
-            let seeded = History::seeded(&history.policy, seed);
-            for history in [history, seeded] {
-                let Folded { ledger, appended, .. } = all(&history).unwrap();
-                seen.extend(appended.iter().map(|appended| match appended {
-                    None => "error",
-                    Some(Appended::Recorded { .. }) => "recorded",
-                    Some(Appended::Duplicate { .. }) => "duplicate",
-                    Some(Appended::Conflict { .. }) => "conflict",
-                    Some(Appended::Ignored) => "ignored",
-                }));
-                let outcomes = appended.iter().flatten().filter_map(Appended::outcome);
-                for outcome in outcomes.copied().collect::<Vec<_>>() {
-                    seen.extend(outcome.refusal.map(|refusal| refusal.name()));
-                    seen.extend(outcome.notices.joins_identified.map(|_| "late"));
-                    seen.extend(outcome.link.map(|link| match link {
-                        Link::Joined(_) => "joined",
-                        Link::Absorbed { .. } => "absorbed",
-                    }));
-                }
-                drop(ledger);
-            }
-        }
-        let expected = [
-            "absorbed",
-            "conflict",
-            "duplicate",
-            "error",
-            "ignored",
-            "joined",
-            "joins_identified_person",
-            "late",
-            "processing_off",
-            "recorded",
-            "source_identified",
-            "too_many_ids",
-            "too_many_moved_ids",
-            "too_many_user_ids",
-            "unmergeable_id",
-        ];
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
-    }
-}
-
 /// Between the operations somebody is erased now and then: a person, an id, the values of a key; the bytes go at once or later.
 /// Engine and reference model agree on everything that is left and on whatever comes after; the state right after each record
 /// stays what it was when it was appended; and the whole log, read anew, says the same (H3, D11).
@@ -887,4 +820,71 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
         ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {
+        fn nobody_is_identified(history: &History) -> Result<(), String> {
+            let Folded { ledger, .. } = all(history)?;
+            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "somebody is".to_owned())
+        }
+        let policy = Policy::default();
+        let breaking = (0..).map(|seed| History::seeded(&policy, seed));
+        let breaking = { breaking }.find(|history| nobody_is_identified(history).is_err()).unwrap();
+        let (history, what) = shortened(nobody_is_identified, breaking);
+        assert_eq!((history.operations.len(), &what[..]), (1, "somebody is"), "{history}");
+        assert!(history.to_string().contains(" is identified"), "{history}");
+    }
+
+    /// A law over histories in which nothing happens would say nothing.
+    #[test]
+    fn made_up_histories_reach_every_refusal_and_every_effect() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..300 {
+            let history = History::from_bytes(&crate::testing::chance::Chance::new(seed).bytes(150));
+            let seeded = History::seeded(&history.policy, seed);
+            for history in [history, seeded] {
+                let Folded { ledger, appended, .. } = all(&history).unwrap();
+                seen.extend(appended.iter().map(|appended| match appended {
+                    None => "error",
+                    Some(Appended::Recorded { .. }) => "recorded",
+                    Some(Appended::Duplicate { .. }) => "duplicate",
+                    Some(Appended::Conflict { .. }) => "conflict",
+                    Some(Appended::Ignored) => "ignored",
+                }));
+                let outcomes = appended.iter().flatten().filter_map(Appended::outcome);
+                for outcome in outcomes.copied().collect::<Vec<_>>() {
+                    seen.extend(outcome.refusal.map(|refusal| refusal.name()));
+                    seen.extend(outcome.notices.joins_identified.map(|_| "late"));
+                    seen.extend(outcome.link.map(|link| match link {
+                        Link::Joined(_) => "joined",
+                        Link::Absorbed { .. } => "absorbed",
+                    }));
+                }
+                drop(ledger);
+            }
+        }
+        let expected = [
+            "absorbed",
+            "conflict",
+            "duplicate",
+            "error",
+            "ignored",
+            "joined",
+            "joins_identified_person",
+            "late",
+            "processing_off",
+            "recorded",
+            "source_identified",
+            "too_many_ids",
+            "too_many_moved_ids",
+            "too_many_user_ids",
+            "unmergeable_id",
+        ];
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
+    }
 }

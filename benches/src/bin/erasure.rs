@@ -39,7 +39,10 @@ fn main() -> Result<(), Failure> {
         let numbers: Vec<u64> = match what {
             "one person, early" => vec![people / 50],
             "one person, late" => vec![people - 10],
-            _ => (0..count).map(|n| (n * 433 + 7) % people).filter(|n| *n != people / 50 && *n != people - 10).collect(),
+            _ => (0..count)
+                .map(|n| (n * 433 + 7) % people)
+                .filter(|n| *n != people / 50 && *n != people - 10)
+                .collect(),
         };
         let wishes = numbers.into_iter().map(wish).collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();

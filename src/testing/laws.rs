@@ -15,7 +15,7 @@ use crate::ledger::{AppendError, Appended, Ledger};
 use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Who};
 use crate::options::LedgerOptions;
 use crate::policy::Policy;
-use crate::record::{Body, Other, Verb};
+use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
 use crate::state::{Link, PersonNo, Refusal, State};
 use crate::storage::Memory;
@@ -307,8 +307,10 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 
 /// A refusal names the record that the table of refusals says, and a person or id that does block.
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
-    let mut policy = None;
+    let (mut policy, mut firsts) = (None, BTreeMap::new());
     each_step(&all(history)?.ledger, |before, step| {
+        let firsts_before = firsts.clone();
+        follow_first_users(&mut firsts, before, &step);
         let (seq, body) = (step.record.seq(), step.record.body());
         if matches!(body, Body::Genesis(_) | Body::SetPolicy(_)) {
             policy = Some(seq);
@@ -329,17 +331,40 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                 before.view(person).identified_by
             }
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => policy,
-            Refusal::TooManyUserIds { held, by, .. } => {
+            Refusal::TooManyUserIds { held, .. } => {
+                let target = body.head().map(|head| head.id).ok_or("a refusal of nobody")?;
+                let person = source.or(before.person(target));
+                let expected = person.map_or(Some(target), |person| firsts_before.get(&person).copied());
+                same("the user id that is named", &Some(held), &expected)?;
                 holds(before.class(held).user, || format!("{held:?} is no user"))?;
-                let target = body.head().and_then(|head| before.person(head.id));
-                same("whose user id blocks", &before.person(held), &source.or(target))?;
-                let since = before.person_as_of(held, by).is_some() || before.person(held).is_none();
-                holds(since && by >= before.defined_by(held), || format!("{held:?} was not held by {by}"))?;
-                Some(by)
+                let has_person = |at: &Seq| before.person_as_of(held, *at).is_some();
+                (0..seq.0).map(Seq).find(has_person).or(Some(before.defined_by(held)))
             }
         };
         same("the record that blocks", &Some(refusal.blocking()), &expected)
     })
+}
+
+/// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s.
+fn follow_first_users(firsts: &mut BTreeMap<PersonNo, IdNo>, before: &State, step: &Step<'_>) {
+    let body = step.record.body();
+    let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return };
+    let user = |id: IdNo| before.class(id).user;
+    if let (true, Some(person)) = (outcome.founded && user(head.id), outcome.person) {
+        firsts.insert(person, head.id);
+    }
+    match (outcome.link, outcome.person) {
+        (Some(Link::Joined(id)), Some(person)) if user(id) => {
+            firsts.entry(person).or_insert(id);
+        }
+        (Some(Link::Absorbed { person: absorbed, .. }), Some(survivor)) => {
+            let target = before.person(head.id);
+            let source = if target == Some(survivor) { absorbed } else { survivor };
+            let first = target.and_then(|target| firsts.get(&target)).or(firsts.get(&source)).copied();
+            firsts.extend(first.map(|first| (survivor, first)));
+        }
+        _ => {}
+    }
 }
 
 /// A link that was made, asked for once more without property changes, changes nothing (D5).

@@ -165,15 +165,15 @@ impl Book {
         self.dictionaries.keys.text(key.0)
     }
 
-    fn id_name(&self, id: IdNo) -> String {
+    pub(crate) fn id_name(&self, id: IdNo) -> String {
         self.id_text(id).map_or_else(|| format!("$erased:{}", id.0), str::to_owned)
     }
 
-    fn device_name(&self, device: DeviceNo) -> String {
+    pub(crate) fn device_name(&self, device: DeviceNo) -> String {
         self.device_text(device).map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
     }
 
-    fn key_name(&self, key: KeyNo) -> String {
+    pub(crate) fn key_name(&self, key: KeyNo) -> String {
         self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
     }
 
@@ -215,7 +215,7 @@ impl Book {
         (self.state().defined_by(id) <= seq).then(|| self.resolution(id, Some(seq)))
     }
 
-    fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
+    pub(crate) fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
         let person = match as_of {
             None => self.state().person(id),
             Some(seq) => self.state().person_as_of(id, seq),

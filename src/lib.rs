@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book explain snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -26,6 +26,7 @@ mod digest;
 mod directory;
 mod draft;
 mod entropy;
+mod explain;
 mod frame;
 mod id;
 #[cfg(feature = "import")]
@@ -61,6 +62,7 @@ pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use crate::explain::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
 pub use crate::id::*;
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};

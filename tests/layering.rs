@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 6] = [
         "log",
         "answer",
         "book",
+        "explain",
         "audit",
         "backup",
         "salvage",

@@ -8,8 +8,8 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book explain snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
-//! | beside | `import/ testing/` | each other |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book explain history snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
 
@@ -28,6 +28,9 @@ mod draft;
 mod entropy;
 mod explain;
 mod frame;
+#[cfg(feature = "graph")]
+pub mod graph;
+mod history;
 mod id;
 #[cfg(feature = "import")]
 pub mod import;

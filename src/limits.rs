@@ -66,6 +66,12 @@ pub const MAX_SEGMENTS: usize = 1 << 20;
 /// Snapshots kept: the newest, and one before it in case the newest is damaged.
 pub const KEPT_SNAPSHOTS: usize = 2;
 
+/// Most ids and devices that a picture of a person draws: more would be a wall, not a picture. It says how many it leaves out.
+pub const MAX_GRAPH_NODES: usize = 400;
+
+/// Most records that a picture draws beyond the first of each line. They stand in the page's table, one row each.
+pub const MAX_GRAPH_RECORDS: usize = 2_000;
+
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
 const _: () = assert!(

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 6] = [
         "answer",
         "book",
         "explain",
+        "history",
         "audit",
         "backup",
         "salvage",
@@ -32,7 +33,7 @@ const LAYERS: [&[&str]; 6] = [
         "options",
         "device",
     ],
-    &["testing", "import", "lib", "bin"],
+    &["testing", "import", "graph", "lib", "bin"],
 ];
 
 fn source_files() -> Vec<(PathBuf, String)> {

@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Say who an id is, now or right after a record
     #[command(long_about = RESOLVE)]
     Resolve(ResolveArgs),
+    /// Draw the identity graph of a person, as a page or as SVG
+    #[command(long_about = GRAPH)]
+    Graph(GraphArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
@@ -210,6 +213,25 @@ one it would found is shown as implied. With --at: who we thought it was right a
 
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
 
+const GRAPH: &str = "\
+Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
+dashed the links that were refused. Exit status 1 if the id was never written.
+
+  identity-ledger graph shop.ledger ann@example.com -o ann.html
+  identity-ledger graph shop.ledger ann@example.com -o ann.svg
+  identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
+
+The page works without a network: search an id or a record, move the slider to see who was whom right after any record, choose \
+an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
+first; the headline says how many are not.
+
+What is shown:
+  box           an id, with the colour of its person; squarer: a device
+  line          a link: #17 is the record that made it, #17 +2 has two more that ask for the same
+  thin line     asked for when the two were one person already
+  dashed line   refused; the rule and the record that blocks are in the table
+  dotted line   a device spoke for the id";
+
 const VERIFY: &str = "\
 Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
 snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
@@ -341,6 +363,25 @@ pub(crate) struct ResolveArgs {
     /// Right after this record instead of now
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Where to write the picture; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// A page with search and slider [default, unless FILE ends in .svg]
+    #[arg(long, conflicts_with = "svg")]
+    pub(crate) html: bool,
+    /// The picture alone
+    #[arg(long)]
+    pub(crate) svg: bool,
 }
 
 #[derive(Args)]

@@ -8,6 +8,7 @@ mod complaints;
 mod failure;
 mod folding;
 mod generate;
+mod graph;
 mod import;
 mod init;
 mod listing;
@@ -61,6 +62,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Events(args) => listing::events(args, screen),
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
+        Command::Graph(args) => graph::graph(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),

@@ -69,7 +69,7 @@ pub const KEPT_SNAPSHOTS: usize = 2;
 /// Most ids and devices that a picture of a person draws: more would be a wall, not a picture. It says how many it leaves out.
 pub const MAX_GRAPH_NODES: usize = 400;
 
-/// Most records that a picture draws beyond the first of each line. They stand in the page's table, one row each.
+/// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
 
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");

@@ -167,7 +167,6 @@ impl Graph {
         let person = state.person(asked);
         let own = |id: IdNo| id == asked || person.is_some() && state.person(id) == person;
         let (shown, all) = nearest(asked, &lines, own);
-        // Of very many records, those that only repeat go first.
         let count = |lines: &BTreeMap<Pair, Vec<EdgeRecord>>| lines.values().map(Vec::len).sum::<usize>();
         let mine = |(a, b, _): &Pair| {
             let is_own = |thing: &Thing| matches!(thing, Thing::Id(id) if own(*id));
@@ -176,12 +175,7 @@ impl Graph {
         lines.retain(|pair, _| mine(pair));
         let before = count(&lines);
         lines.retain(|(a, b, _), _| shown.contains_key(a) && shown.contains_key(b));
-        let mut room = MAX_GRAPH_RECORDS.saturating_sub(lines.len());
-        for records in lines.values_mut() {
-            let kept = records.len().min(1 + room);
-            room -= kept - 1;
-            records.truncate(kept);
-        }
+        let lines = within_limit(lines);
         let hidden_records = before - count(&lines);
 
         let mut order: Vec<(usize, Thing)> = shown.iter().map(|(thing, place)| (*place, *thing)).collect();
@@ -274,6 +268,20 @@ fn pairs(told: &Told) -> Vec<(Pair, String)> {
         None => {}
     }
     pairs
+}
+
+/// At most [`MAX_GRAPH_RECORDS`] records: of very many, those go first that only repeat, the latest before the earlier.
+fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<EdgeRecord>> {
+    let mut lines: Vec<(Pair, Vec<EdgeRecord>)> = lines.into_iter().collect();
+    lines.sort_by_key(|((.., kind), records)| (*kind == EdgeKind::Again, records[0].seq));
+    lines.truncate(MAX_GRAPH_RECORDS);
+    let mut room = MAX_GRAPH_RECORDS - lines.len();
+    for (_, records) in &mut lines {
+        let kept = records.len().min(1 + room);
+        room -= kept - 1;
+        records.truncate(kept);
+    }
+    lines.into_iter().collect()
 }
 
 /// Which things are drawn, and in which order: the person's ids by their distance from the one asked about, then devices, then

@@ -14,7 +14,7 @@
   const rows = all('tbody tr');
   const stage = by('stage'), detail = by('detail'), slider = by('at'), search = by('search');
   const now = data.moments.length;
-  let chosen = null, hits = [], hit = -1, zoom = 1;
+  let chosen = null, hits = [], hit = -1, zoom = 1, sizedByHand = false;
 
   const seqAt = () => (+slider.value >= now ? data.last : data.moments[slider.value]);
   const ownerAt = (node, seq) => node.owners.reduce((owner, [since, whose]) => (since <= seq ? whose : owner), null);
@@ -127,7 +127,7 @@
         said.sort((a, b) => a[1].seq - b[1].seq);
         for (const [edge, record] of said) {
           const other = data.nodes[edge.ends.find((end) => end !== chosen.place) ?? chosen.place].text;
-          items.append(recordItem(record, `${record.op}, with ${other}: ${record.said}`));
+          items.append(recordItem(record, `${record.op.replace('_', ' ')}, with ${other}: ${record.said}`));
         }
         body.append(items);
       }
@@ -248,14 +248,19 @@
       svg.setAttribute('height', svg.viewBox.baseVal.height * zoom);
     }
   };
-  by('in').addEventListener('click', () => sized(zoom * 1.25));
-  by('out').addEventListener('click', () => sized(zoom / 1.25));
-  by('fit').addEventListener('click', () => sized((stage.clientWidth - 8) / picture().viewBox.baseVal.width));
+  const room = () => (stage.clientWidth - 8) / picture().viewBox.baseVal.width;
+  const byHand = (factor) => { sizedByHand = true; sized(factor); };
+  by('in').addEventListener('click', () => byHand(zoom * 1.25));
+  by('out').addEventListener('click', () => byHand(zoom / 1.25));
+  by('fit').addEventListener('click', () => byHand(room()));
+  // Smaller than this nobody reads it: then one scrolls.
+  const fit = () => { if (!sizedByHand) sized(Math.min(1, Math.max(room(), 0.72))); };
+  window.addEventListener('resize', fit);
 
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === 'INPUT') return;
     const does = {
-      '/': () => search.focus(), '+': () => sized(zoom * 1.25), '-': () => sized(zoom / 1.25), 0: () => sized(1),
+      '/': () => search.focus(), '+': () => byHand(zoom * 1.25), '-': () => byHand(zoom / 1.25), 0: () => byHand(1),
       '[': () => turn(-1), ']': () => turn(1), Escape: () => choose(null),
     }[event.key];
     if (does) { event.preventDefault(); does(); }
@@ -268,8 +273,7 @@
   slider.value = now;
   reach(data.asked);
   asOf();
-  const room = (stage.clientWidth - 8) / picture().viewBox.baseVal.width;
-  if (room < 1) sized(Math.max(room, 0.72));
+  fit();
   const start = nodes[data.asked].find((element) => element.getClientRects().length > 0);
   const offset = start.getBoundingClientRect().top - stage.getBoundingClientRect().top;
   if (offset > stage.clientHeight - 60) stage.scrollTop = offset - stage.clientHeight / 2;

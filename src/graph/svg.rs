@@ -19,11 +19,12 @@ const TAKES: &str = "a text takes everything";
 pub(super) fn document(graph: &Graph) -> String {
     const HEAD: i32 = 58;
     let layout = graph.layout(Kind::Tidy);
+    let (drawn, right) = drawing(graph, &layout, "clip");
     let headline = graph.headline();
     let remarks = graph.remarks();
     let key = key(graph);
     let wide = [&headline, &remarks].map(|text| i32::try_from(text.chars().count()).unwrap_or(0) * 8 + 40);
-    let width = layout.width.max(360).max(wide.into_iter().max().unwrap_or(0).min(900));
+    let width = right.max(360).max(wide.into_iter().max().unwrap_or(0).min(900));
     let (key, key_height) = laid_out(&key, width);
     let height = HEAD + layout.height + key_height;
     let mut out = String::new();
@@ -36,7 +37,7 @@ pub(super) fn document(graph: &Graph) -> String {
         escaped(&headline),
         escaped(&headline),
         escaped(&remarks),
-        drawing(graph, &layout, "clip"),
+        drawn,
         HEAD + layout.height,
     )
     .expect(TAKES);
@@ -46,11 +47,11 @@ pub(super) fn document(graph: &Graph) -> String {
 /// What a page holds: nodes and edges, which carry their places in the graph.
 pub(super) fn part(graph: &Graph, kind: Kind, class: &str) -> String {
     let layout = graph.layout(kind);
-    let Layout { width, height, .. } = layout;
+    let (drawn, width) = drawing(graph, &layout, class);
+    let height = layout.height;
     format!(
         "<svg class=\"{class}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"group\" \
-         aria-label=\"identity graph\">\n{}</svg>\n",
-        drawing(graph, &layout, class)
+         aria-label=\"identity graph\">\n{drawn}</svg>\n"
     )
 }
 
@@ -98,8 +99,8 @@ impl Graph {
     }
 }
 
-/// Nodes and edges: lines first, then their numbers, so that nothing lies over a number or a name.
-fn drawing(graph: &Graph, layout: &Layout, clip: &str) -> String {
+/// Nodes and edges: lines first, then their numbers, so that nothing lies over a number or a name. And how wide it is.
+fn drawing(graph: &Graph, layout: &Layout, clip: &str) -> (String, i32) {
     let mut out = String::new();
     writeln!(
         out,
@@ -143,7 +144,8 @@ fn drawing(graph: &Graph, layout: &Layout, clip: &str) -> String {
     for (number, (node, place)) in graph.nodes.iter().zip(&layout.places).enumerate() {
         out.push_str(&drawn_node(graph, number, node, *place, clip));
     }
-    out
+    let right = chips.taken.iter().map(|taken| taken.2 + 14).max().unwrap_or(0);
+    (out, layout.width.max(right))
 }
 
 pub(super) fn class_of(kind: EdgeKind) -> &'static str {
@@ -242,6 +244,8 @@ enum Curve {
     Elbow([(i32, i32); 2]),
     /// A cubic.
     Cubic([(i32, i32); 4]),
+    /// From the first point into a lane between nodes, along it, and to the second.
+    Lane { ends: [(i32, i32); 2], turns: [i32; 2], y: i32 },
 }
 
 fn middle(place: Place) -> i32 {
@@ -273,12 +277,14 @@ impl Curve {
         let low = (nth * 11).min(NODE.1 / 2 - 4);
         let (ya, yb) = (middle(a) + low, middle(b) + low);
         if layout.kind == Kind::Tidy && b.x > a.x {
-            // Over more than one column it would run behind the nodes between: it goes below them.
-            let below = if b.x - a.x > 2 * NODE.0 { NODE.1 + 6 } else { 0 };
-            let ends = (NODE.1 / 2 - 8).min(below);
-            let (from, to) = ((a.x + NODE.0, ya + ends), (b.x, yb + ends));
+            let (from, to) = ((a.x + NODE.0, ya), (b.x, yb));
+            if to.0 - from.0 > NODE.0
+                && let Some(lane) = lane(layout, from, to)
+            {
+                return lane;
+            }
             let half = (to.0 - from.0) / 2;
-            return Curve::Cubic([from, (from.0 + half, from.1 + below), (to.0 - half, to.1 + below), to]);
+            return Curve::Cubic([from, (from.0 + half, from.1), (to.0 - half, to.1), to]);
         }
         let (from, to) = ((a.x + NODE.0, ya), (b.x + NODE.0, yb));
         let lines = (b.y - a.y).abs() / NODE.1;
@@ -295,6 +301,19 @@ impl Curve {
             Curve::Cubic([a, b, c, d]) => {
                 format!("M{} {}C{} {} {} {} {} {}", a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1)
             }
+            Curve::Lane { ends: [from, to], turns: [on, off], y } => format!(
+                "M{} {}C{} {} {} {y} {on} {y}H{off}C{} {y} {} {} {} {}",
+                from.0,
+                from.1,
+                from.0 + 30,
+                from.1,
+                on - 30,
+                off + 30,
+                to.0 - 30,
+                to.1,
+                to.0,
+                to.1
+            ),
         }
     }
 
@@ -302,6 +321,9 @@ impl Curve {
     fn point(&self, part: i64) -> (i32, i32) {
         match self {
             Curve::Elbow([_, to]) => *to,
+            Curve::Lane { turns: [on, off], y, .. } => {
+                (on + (off - on) * i32::try_from(part).unwrap_or(4) / 8, *y)
+            }
             Curve::Cubic(points) => {
                 let (t, u) = (part, 8 - part);
                 let weights = [u * u * u, 3 * t * u * u, 3 * t * t * u, t * t * t];
@@ -314,6 +336,20 @@ impl Curve {
             }
         }
     }
+}
+
+/// The way over more than one column, between the nodes that stand there: the lane nearest to both ends that is free.
+fn lane(layout: &Layout, from: (i32, i32), to: (i32, i32)) -> Option<Curve> {
+    let turns = [from.0 + 56, to.0 - 56];
+    let is_free = |y: &i32| {
+        let crosses = |place: &Place| {
+            place.x < turns[1] && place.x + NODE.0 > turns[0] && place.y - 4 < *y && place.y + NODE.1 + 4 > *y
+        };
+        !layout.places.iter().any(crosses)
+    };
+    let lanes = layout.places.iter().flat_map(|place| [place.y - 8, place.y + NODE.1 + 8]);
+    let y = lanes.filter(is_free).min_by_key(|y| ((y - from.1).abs() + (y - to.1).abs(), *y))?;
+    Some(Curve::Lane { ends: [from, to], turns, y })
 }
 
 /// Where numbers stand, so that none stands on another or on a node.

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
-use identity_ledger::{Checkpoint, Policy, Preset, Tenant};
+use identity_ledger::{Checkpoint, OperationId, Policy, Preset, Seq, Tenant};
 
 use crate::failure::Failure;
 
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// Say who an id is, now or right after a record
     #[command(long_about = RESOLVE)]
     Resolve(ResolveArgs),
+    /// Say why two ids, or an event and a person, are one: record by record
+    #[command(long_about = EXPLAIN)]
+    Explain(ExplainArgs),
     /// Draw the identity graph of a person, as a page or as SVG
     #[command(long_about = GRAPH)]
     Graph(GraphArgs),
@@ -212,6 +215,20 @@ Ids are compared exactly: no trimming, no case folding. An id that was only seen
 one it would found is shown as implied. With --at: who we thought it was right after that record.
 
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
+
+const EXPLAIN: &str = "\
+Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
+event is its person's: its own record first, then the way from its id to the one that founded the person. Exit status 1 if they \
+are not one; then `why-not` says what is between them.
+
+  identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
+  identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
+  identity-ledger explain shop.ledger --event 4711        # the event of this record
+
+The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
+alone before they are shown; leave one out, and the way is broken.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
 
 const GRAPH: &str = "\
 Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
@@ -363,6 +380,36 @@ pub(crate) struct ResolveArgs {
     /// Right after this record instead of now
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Two distinct ids, exactly as they were sent
+    #[arg(value_name = "ID", num_args = 2, required_unless_present = "event", conflicts_with = "event")]
+    pub(crate) ids: Vec<String>,
+    /// An event: its id, or the number of its record
+    #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
+    pub(crate) event: Option<EventName>,
+}
+
+/// What an event is called on the command line.
+#[derive(Clone, Copy)]
+pub(crate) enum EventName {
+    Id(OperationId),
+    Record(Seq),
+}
+
+impl EventName {
+    fn parse(text: &str) -> Result<EventName, String> {
+        match (text.parse(), uuid::Uuid::try_parse(text)) {
+            (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
+            (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),
+            _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
+        }
+    }
 }
 
 #[derive(Args)]

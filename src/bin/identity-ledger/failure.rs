@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
 use identity_ledger::{
-    AppendError, BackupError, CreateError, Fault, FaultKind, IdentityError, OpenError, SalvageError,
+    AppendError, BackupError, CreateError, ExplanationError, Fault, FaultKind, IdentityError, OpenError,
+    SalvageError,
 };
 
 /// Why a command could not do its work.
@@ -23,6 +24,9 @@ pub(crate) enum Failure {
     Salvage(Box<SalvageError>),
     #[error(transparent)]
     Fault(Box<Fault>),
+    /// The state says what the records do not.
+    #[error("the explanation found does not hold: {0}")]
+    Unexplained(Box<ExplanationError>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
@@ -69,6 +73,7 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
+            Failure::Unexplained(_) => true,
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
                 _ => false,
@@ -118,6 +123,9 @@ impl Failure {
                     .to_owned()
             }
             Failure::Import { .. } | Failure::Append(_) => return append_advice(self.append_error()?),
+            Failure::Unexplained(_) => {
+                "the snapshot may be forged: `identity-ledger verify` holds it against the log".to_owned()
+            }
             Failure::Fault(_) => "`identity-ledger verify` says what is wrong".to_owned(),
             _ => return None,
         })
@@ -134,7 +142,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault, ExplanationError: Unexplained);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

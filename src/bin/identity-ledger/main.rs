@@ -5,6 +5,7 @@
 mod args;
 mod backup;
 mod complaints;
+mod explain;
 mod failure;
 mod folding;
 mod generate;
@@ -62,6 +63,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Events(args) => listing::events(args, screen),
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
+        Command::Explain(args) => explain::explain(args, screen),
         Command::Graph(args) => graph::graph(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Backup(args) => backup::backup(args, screen),

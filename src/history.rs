@@ -16,10 +16,12 @@ pub(crate) struct Told {
     pub(crate) body: Body,
     /// The device it defines.
     pub(crate) defines: Option<DeviceNo>,
-    /// `None` if it is no operation.
-    pub(crate) outcome: Option<Outcome>,
-    /// The same in texts.
-    pub(crate) answer: Option<OutcomeAnswer>,
+    /// What it did when it was recorded; `None` if it is no operation.
+    pub(crate) then: Option<OutcomeAnswer>,
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation.
+    pub(crate) now: Option<Outcome>,
+    /// Why it is refused as things stand now.
+    pub(crate) reason: Option<String>,
 }
 
 impl Told {
@@ -62,7 +64,9 @@ impl Book {
                 devices += 1;
                 DeviceNo(devices - 1)
             });
-            all.push(Told { seq: step.record.seq(), body, defines, outcome: step.outcome.copied(), answer });
+            let reason = answer.as_ref().and_then(|answer| answer.reason.clone());
+            let now = step.outcome.copied();
+            all.push(Told { seq: step.record.seq(), body, defines, then: answer, now, reason });
         })?;
         let (mut ids, mut devices) = (BTreeSet::from([id]), BTreeSet::new());
         loop {

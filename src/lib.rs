@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book explain history snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -39,6 +39,7 @@ pub mod limits;
 mod log;
 mod operation;
 mod options;
+mod page;
 mod policy;
 mod reader;
 mod record;
@@ -54,6 +55,7 @@ pub mod testing;
 mod time;
 mod value;
 mod verdict;
+mod whynot;
 mod writer;
 
 pub use crate::answer::*;
@@ -71,6 +73,7 @@ pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};
 pub use crate::operation::*;
 pub use crate::options::{CreateError, LedgerOptions};
+pub use crate::page::{Ask, Cursor, CursorError, Page, PageError};
 pub use crate::policy::*;
 pub use crate::reader::LedgerReader;
 pub use crate::record::*;
@@ -86,4 +89,5 @@ pub use crate::state::{
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

@@ -66,6 +66,9 @@ pub const MAX_SEGMENTS: usize = 1 << 20;
 /// Snapshots kept: the newest, and one before it in case the newest is damaged.
 pub const KEPT_SNAPSHOTS: usize = 2;
 
+/// Most items of one page of a long answer: what a server holds in memory for one request.
+pub const MAX_PAGE_ITEMS: usize = 10_000;
+
 /// Most ids and devices that a picture of a person draws: more would be a wall, not a picture. It says how many it leaves out.
 pub const MAX_GRAPH_NODES: usize = 400;
 

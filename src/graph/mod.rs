@@ -221,7 +221,7 @@ impl Graph {
 
 impl EdgeRecord {
     fn of(told: &Told, said: String) -> EdgeRecord {
-        let refusal = told.outcome.and_then(|outcome| outcome.refusal);
+        let refusal = told.now.and_then(|outcome| outcome.refusal);
         EdgeRecord {
             seq: told.seq,
             op: told.body.name(),
@@ -239,9 +239,9 @@ fn pairs(told: &Told) -> Vec<(Pair, String)> {
         let pair = (Thing::Id(*id), Thing::Device(device), EdgeKind::Spoke);
         pairs.push((pair, "the device is first mentioned, and speaks for this id".to_owned()));
     }
-    let Some(outcome) = told.outcome else { return pairs };
+    let Some(outcome) = told.now else { return pairs };
     if let Some([target, source]) = told.ends() {
-        let reason = told.answer.as_ref().and_then(|answer| answer.reason.clone());
+        let reason = told.reason.clone();
         let (kind, said) = match (&outcome.link, outcome.refusal) {
             (_, Some(refusal)) => {
                 (EdgeKind::Refused, format!("refused by {}: {}", refusal.rule(), reason.unwrap_or_default()))

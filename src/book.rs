@@ -177,7 +177,7 @@ impl Book {
         self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
     }
 
-    fn event_name(&self, name: NameNo) -> Option<&str> {
+    pub(crate) fn event_name(&self, name: NameNo) -> Option<&str> {
         self.dictionaries.names.text(name.0)
     }
 

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -36,6 +36,7 @@ mod id;
 pub mod import;
 mod ledger;
 pub mod limits;
+mod lists;
 mod log;
 mod operation;
 mod options;
@@ -68,6 +69,7 @@ pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use crate::explain::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
+pub use crate::history::{HistoryEntry, Subject};
 pub use crate::id::*;
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 6] = [
         "page",
         "explain",
         "history",
+        "lists",
         "whynot",
         "audit",
         "backup",

@@ -131,6 +131,22 @@ impl State {
         self.links.person_as_of(id, u32::try_from(seq.0).unwrap_or(NONE - 1))
     }
 
+    /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
+    /// for each.
+    pub fn moves(&self, id: IdNo) -> Vec<Seq> {
+        let mut turns = Vec::new();
+        let leaf = self.links.leaf(id);
+        if leaf.slot != NONE {
+            turns.push(leaf.since);
+            self.links.turns(PersonNo(leaf.slot), &mut turns);
+        }
+        turns.sort_unstable();
+        turns.dedup();
+        let at = |seq: u32| self.person_as_of(id, Seq(seq.into()));
+        turns.retain(|seq| seq.checked_sub(1).and_then(at) != at(*seq));
+        turns.into_iter().map(|seq| Seq(seq.into())).collect()
+    }
+
     /// The live person that `person` became: itself, or the one that absorbed it (D7).
     pub fn survivor(&self, person: PersonNo) -> PersonNo {
         self.links.survivor(person)

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
-use identity_ledger::{Checkpoint, OperationId, Policy, Preset, Seq, Tenant};
+use identity_ledger::{Checkpoint, Cursor, OperationId, Policy, Preset, Seq, Tenant};
 
 use crate::failure::Failure;
 
@@ -77,6 +77,12 @@ pub(crate) enum Command {
     /// Say why two ids, or an event and a person, are one: record by record
     #[command(long_about = EXPLAIN)]
     Explain(ExplainArgs),
+    /// Say what keeps two ids apart: what was refused, by which rule and record
+    #[command(name = "why-not", long_about = WHY_NOT)]
+    WhyNot(WhyNotArgs),
+    /// List every record that touched an id or a person
+    #[command(long_about = HISTORY)]
+    History(HistoryArgs),
     /// Draw the identity graph of a person, as a page or as SVG
     #[command(long_about = GRAPH)]
     Graph(GraphArgs),
@@ -229,6 +235,43 @@ The steps are the links that made the person what it is, not the fewest that cou
 alone before they are shown; leave one out, and the way is broken.
 
 --json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
+
+const WHY_NOT: &str = "\
+Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
+was refused or undone on it, with rule and record. Of all ways it is the one with the fewest barriers. Exit status 1 if they are \
+one person after all, or an id was never written.
+
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com --json | jq .refusals
+
+What is shown:
+  │ record 17   a record that names the ids above and below it; they are one person
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+
+--json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+
+const HISTORY: &str = "\
+List every record that touched an id: those that name it, and those that changed its person. With --person those that touched \
+any id of its person. Exit status 1 if the id was never written.
+
+  identity-ledger history shop.ledger ann@example.com
+  identity-ledger history shop.ledger ann@example.com --person --json | jq 'select(.outcome.refusal)'
+  identity-ledger history shop.ledger ann@example.com --limit 100
+  identity-ledger history shop.ledger ann@example.com --limit 100 --from 4711.120
+
+With --limit a page is shown, and where the next one begins. All pages together are the history as of the first one, whatever is \
+recorded meanwhile.
+
+What is shown:
+  SEQ      the record
+  TIME     by the sender's clock (from 100 columns on)
+  OP       what was asked or defined
+  ID       whom it speaks for
+  OTHER    the id to be linked with it
+  OUTCOME  what it did when it was recorded
+
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, retracted_by (if it was taken back). With \
+--limit a last line has `next`, a cursor or null.";
 
 const GRAPH: &str = "\
 Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
@@ -393,6 +436,38 @@ pub(crate) struct ExplainArgs {
     /// An event: its id, or the number of its record
     #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
     pub(crate) event: Option<EventName>,
+}
+
+#[derive(Args)]
+pub(crate) struct WhyNotArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent
+    #[arg(value_name = "A")]
+    pub(crate) a: String,
+    /// Another
+    #[arg(value_name = "B")]
+    pub(crate) b: String,
+}
+
+#[derive(Args)]
+pub(crate) struct HistoryArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Of all ids of its person
+    #[arg(long)]
+    pub(crate) person: bool,
+    /// At most so many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Go on where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) from: Option<Cursor>,
 }
 
 /// What an event is called on the command line.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, ExplanationError, Fault, FaultKind, IdentityError, OpenError,
-    SalvageError,
+    PageError, SalvageError,
 };
 
 /// Why a command could not do its work.
@@ -24,6 +24,8 @@ pub(crate) enum Failure {
     Salvage(Box<SalvageError>),
     #[error(transparent)]
     Fault(Box<Fault>),
+    #[error(transparent)]
+    Page(Box<PageError>),
     /// The state says what the records do not.
     #[error("the explanation found does not hold: {0}")]
     Unexplained(Box<ExplanationError>),
@@ -74,6 +76,9 @@ impl Failure {
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
             Failure::Unexplained(_) => true,
+            Failure::Page(error) => {
+                matches!(&**error, PageError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
+            }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
                 _ => false,
@@ -142,7 +147,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault, ExplanationError: Unexplained);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault, ExplanationError: Unexplained, PageError: Page);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

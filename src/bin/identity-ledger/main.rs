@@ -10,6 +10,7 @@ mod failure;
 mod folding;
 mod generate;
 mod graph;
+mod history;
 mod import;
 mod init;
 mod listing;
@@ -22,6 +23,7 @@ mod screen;
 mod table;
 mod text;
 mod verify;
+mod why_not;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,8 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
         Command::Explain(args) => explain::explain(args, screen),
+        Command::WhyNot(args) => why_not::why_not(args, screen),
+        Command::History(args) => history::history(args, screen),
         Command::Graph(args) => graph::graph(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Backup(args) => backup::backup(args, screen),

@@ -191,7 +191,7 @@ impl Book {
         self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
     }
 
-    fn event_name(&self, name: NameNo) -> Option<&str> {
+    pub(crate) fn event_name(&self, name: NameNo) -> Option<&str> {
         self.dictionaries.names.text(name.0)
     }
 
@@ -240,7 +240,7 @@ impl Book {
         (self.state().defined_by(id) <= seq).then(|| self.resolution(id, Some(seq)))
     }
 
-    fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
+    pub(crate) fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
         let person = match as_of {
             None => self.state().person(id),
             Some(seq) => self.state().person_as_of(id, seq),

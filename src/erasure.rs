@@ -30,7 +30,7 @@ use crate::time::Timestamp;
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum ErasureSubject {
     /// Everything of the person with this public id: texts of its ids, values of their records.
     Person(PersonId),
     /// Everything of the person that this id belongs to; of an id without person, the id alone.
@@ -44,13 +44,13 @@ pub enum Subject {
 /// A wish to be forgotten.
 ///
 /// ```
-/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, Subject, Tenant, Timestamp};
+/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, ErasureSubject, Tenant, Timestamp};
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 ///
-/// let ann = Subject::PersonOf(DistinctId::new("ann")?);
+/// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
 /// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;
 /// assert_eq!(receipts[0].items, Some(1)); // the text `ann`
 /// assert_eq!(ledger.resolve("ann"), None);
@@ -59,7 +59,7 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErasureRequest {
     /// Whose or what.
-    pub subject: Subject,
+    pub subject: ErasureSubject,
     /// Only the values of these keys, of all records that speak for the subject's ids; everything if there are none.
     pub keys: BTreeSet<PropertyKey>,
     /// Why, in a sentence; may be empty. It is stored as texts are, and can be erased as they are.
@@ -70,7 +70,7 @@ pub struct ErasureRequest {
 
 impl ErasureRequest {
     /// Everything of the subject.
-    pub fn new(at: Timestamp, subject: Subject, reason: impl Into<String>) -> ErasureRequest {
+    pub fn new(at: Timestamp, subject: ErasureSubject, reason: impl Into<String>) -> ErasureRequest {
         ErasureRequest { subject, keys: BTreeSet::new(), reason: reason.into(), at }
     }
 
@@ -397,16 +397,16 @@ impl Ledger {
         };
         let mut records = Vec::new();
         let mut ids = match &request.subject {
-            Subject::Person(id) => {
+            ErasureSubject::Person(id) => {
                 let person = self.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
                 self.state().ids_of(self.state().survivor(person))
             }
-            Subject::PersonOf(id) => {
+            ErasureSubject::PersonOf(id) => {
                 let id = id_no(id)?;
                 self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
             }
-            Subject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
-            Subject::ReasonOf(seq) => {
+            ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
+            ErasureSubject::ReasonOf(seq) => {
                 let none = EraseError::NoReason { index, seq: *seq };
                 let known = self.state().erasures().list().any(|(erase, _)| u64::from(erase) == seq.0);
                 let read = if known { self.receipt_of(*seq).ok() } else { None };

@@ -78,6 +78,14 @@ pub const MAX_REASON_BYTES: usize = 1_024;
 
 /// Most erasures that one erase_done record completes, and most segments it lists; what is more goes into further ones.
 pub const MAX_DONE_ENTRIES: usize = 4_096;
+/// Most items of one page of a long answer: what a server holds in memory for one request.
+pub const MAX_PAGE_ITEMS: usize = 10_000;
+
+/// Most ids and devices that a picture of a person draws: more would be a wall, not a picture. It says how many it leaves out.
+pub const MAX_GRAPH_NODES: usize = 400;
+
+/// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
+pub const MAX_GRAPH_RECORDS: usize = 2_000;
 
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");

@@ -96,7 +96,7 @@ impl Derived for Operation {
 }
 
 fn erase_all_of(person: &Someone, reason: &str) -> ErasureRequest {
-    ErasureRequest::new(at(9), Subject::PersonOf(id(&person.user())), reason)
+    ErasureRequest::new(at(9), ErasureSubject::PersonOf(id(&person.user())), reason)
 }
 
 /// Looks through every byte of a disk.
@@ -264,7 +264,7 @@ fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
     let old = ledger.resolve(&person.user()).unwrap().person_id;
     assert_eq!(old, PersonId::founded_by(ledger.tenant(), &person.visitor()));
     let erase = |ledger: &mut Ledger, ids: &[String]| {
-        let ids = Subject::Ids(ids.iter().map(|text| id(text)).collect());
+        let ids = ErasureSubject::Ids(ids.iter().map(|text| id(text)).collect());
         ledger.erase(&[ErasureRequest::new(at(9), ids, "")]).unwrap().remove(0)
     };
     let first = erase(&mut ledger, &[person.visitor()]);
@@ -303,7 +303,7 @@ fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
     ledger.append_batch(&person.operations()).unwrap();
     ledger.append_batch(&other.operations()).unwrap();
     let rectify = |keys: &[&str]| {
-        ErasureRequest::new(at(9), Subject::PersonOf(id(&person.user())), "wrong address")
+        ErasureRequest::new(at(9), ErasureSubject::PersonOf(id(&person.user())), "wrong address")
             .with_keys(keys.iter().map(|name| key(name)))
     };
     let resolution = ledger.resolve(&person.user());
@@ -356,7 +356,7 @@ fn a_reason_may_name_somebody_and_be_erased_too() {
     let reason = marker(77);
     let first = ledger.erase(&[erase_all_of(&person, &reason)]).unwrap().remove(0);
     assert_eq!(first.reason.as_deref(), Some(&reason[..]));
-    let wish = |seq| ErasureRequest::new(at(10), Subject::ReasonOf(seq), "");
+    let wish = |seq| ErasureRequest::new(at(10), ErasureSubject::ReasonOf(seq), "");
     let second = ledger.erase(&[wish(first.seq)]).unwrap().remove(0);
     assert_eq!(second.records, [u32::try_from(first.seq.0).unwrap()]);
     assert_eq!(ledger.erasures().unwrap()[0].reason, None);
@@ -382,8 +382,10 @@ fn a_device_called_like_an_erased_id_is_a_new_device_and_one_that_spoke_for_it_i
     ledger.device(DeviceId::new(&tablet[..]).unwrap()).reset(at(2), false).unwrap();
     ledger.append(said(&tablet, &ann)).unwrap();
     let number = ledger.device_no(&phone).unwrap();
-    let receipt =
-        ledger.erase(&[ErasureRequest::new(at(3), Subject::PersonOf(id(&ann)), "")]).unwrap().remove(0);
+    let receipt = ledger
+        .erase(&[ErasureRequest::new(at(3), ErasureSubject::PersonOf(id(&ann)), "")])
+        .unwrap()
+        .remove(0);
     assert_eq!(receipt.devices, [number.0]);
     assert_gone(&disk, [&phone, &ann]);
     assert_eq!((ledger.device_no(&phone), ledger.device_text(number)), (None, None));
@@ -403,9 +405,9 @@ fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
     let mut ledger = new_ledger(&disk);
     ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
     let checkpoint = ledger.checkpoint();
-    let good = ErasureRequest::new(at(9), Subject::PersonOf(id("ann")), "");
-    let unknown = ErasureRequest::new(at(9), Subject::Ids(BTreeSet::from([id("ann"), id("bob")])), "");
-    let nobody = ErasureRequest::new(at(9), Subject::Person(PersonId(uuid::Uuid::nil())), "");
+    let good = ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("ann")), "");
+    let unknown = ErasureRequest::new(at(9), ErasureSubject::Ids(BTreeSet::from([id("ann"), id("bob")])), "");
+    let nobody = ErasureRequest::new(at(9), ErasureSubject::Person(PersonId(uuid::Uuid::nil())), "");
     let long = |len| ErasureRequest { reason: "r".repeat(len), ..good.clone() };
     let messages = [
         (unknown, "request 1: the ledger knows no distinct id `bob`; nothing was erased"),
@@ -742,8 +744,11 @@ impl Told {
         };
         let erased: Vec<String> =
             erased.into_iter().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect();
-        let subject =
-            if alone { Subject::Ids(BTreeSet::from([id(&text)])) } else { Subject::PersonOf(id(&text)) };
+        let subject = if alone {
+            ErasureSubject::Ids(BTreeSet::from([id(&text)]))
+        } else {
+            ErasureSubject::PersonOf(id(&text))
+        };
         let wish = ErasureRequest::new(at(1), subject, "asked");
         ledger.begin_erasures(&[wish]).unwrap();
         if now {
@@ -823,7 +828,8 @@ fn a_person_of_more_ids_than_one_record_names_is_erased_by_two() {
         let alias = |number: usize| Operation::alias(at(1), id("ann"), Source::new(&format!("a{number}")));
         let all: Vec<Operation> = (1..ids).map(alias).collect();
         all.chunks(10_000).for_each(|batch| drop(ledger.append_batch(batch).unwrap()));
-        let receipts = ledger.erase(&[ErasureRequest::new(at(2), Subject::PersonOf(id("ann")), "")]).unwrap();
+        let receipts =
+            ledger.erase(&[ErasureRequest::new(at(2), ErasureSubject::PersonOf(id("ann")), "")]).unwrap();
         assert_eq!(
             receipts.iter().map(|receipt| receipt.ids.len()).collect::<Vec<_>>(),
             [&[MAX_ERASE_IDS][..], &[1][..extra]].concat()
@@ -845,7 +851,8 @@ fn a_rectification_of_more_records_than_one_names_takes_two() {
         };
         let all: Vec<Operation> = (0..MAX_ERASE_RECORDS + extra).map(set).collect();
         all.chunks(9_000).for_each(|batch| drop(ledger.append_batch(batch).unwrap()));
-        let wish = ErasureRequest::new(at(2), Subject::PersonOf(id("ann")), "").with_keys([key("email")]);
+        let wish =
+            ErasureRequest::new(at(2), ErasureSubject::PersonOf(id("ann")), "").with_keys([key("email")]);
         let receipts = ledger.erase(&[wish]).unwrap();
         let named: Vec<usize> = receipts.iter().map(|receipt| receipt.records.len()).collect();
         assert_eq!(named, [&[MAX_ERASE_RECORDS][..], &[1][..extra]].concat());

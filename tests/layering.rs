@@ -17,6 +17,11 @@ const LAYERS: [&[&str]; 6] = [
         "log",
         "answer",
         "book",
+        "page",
+        "explain",
+        "history",
+        "lists",
+        "whynot",
         "audit",
         "backup",
         "salvage",
@@ -34,7 +39,7 @@ const LAYERS: [&[&str]; 6] = [
         "options",
         "device",
     ],
-    &["testing", "import", "lib", "bin"],
+    &["testing", "import", "graph", "lib", "bin"],
 ];
 
 fn source_files() -> Vec<(PathBuf, String)> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::answer::EventMode;
 use crate::book::Book;
-use crate::erasure::{EraseError, ErasureRequest, Subject};
+use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
 use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
 use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Who};
@@ -811,7 +811,8 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
     let id = DistinctId::new(id).map_err(|error| error.to_string())?;
     let at = Timestamp::from_micros(0).expect("1970 is in range");
     let scope = chance.below(4);
-    let subject = if scope == 0 { Subject::Ids(BTreeSet::from([id])) } else { Subject::PersonOf(id) };
+    let subject =
+        if scope == 0 { ErasureSubject::Ids(BTreeSet::from([id])) } else { ErasureSubject::PersonOf(id) };
     let keys: BTreeSet<PropertyKey> = match scope {
         1 => PropertyKey::new(*chance.pick(&KEYS)).into_iter().collect(),
         _ => BTreeSet::new(),

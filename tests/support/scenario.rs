@@ -86,11 +86,11 @@ fn erasure(number: usize, what: &str) -> Result<ErasureRequest, String> {
     if let Some((keys, of)) = what.split_once(" of ") {
         let keys: Result<Vec<PropertyKey>, IdError> = keys.split(", ").map(PropertyKey::new).collect();
         let keys = keys.map_err(|error| error.to_string())?;
-        return Ok(ErasureRequest::new(at, Subject::PersonOf(id(of)?), "").with_keys(keys));
+        return Ok(ErasureRequest::new(at, ErasureSubject::PersonOf(id(of)?), "").with_keys(keys));
     }
     let subject = match what.strip_prefix("id ") {
-        Some(alone) => Subject::Ids([id(alone)?].into()),
-        None => Subject::PersonOf(id(what)?),
+        Some(alone) => ErasureSubject::Ids([id(alone)?].into()),
+        None => ErasureSubject::PersonOf(id(what)?),
     };
     Ok(ErasureRequest::new(at, subject, ""))
 }

@@ -6,7 +6,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
-use identity_ledger::{Checkpoint, DistinctId, Policy, Preset, PropertyKey, Tenant};
+use identity_ledger::{
+    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant,
+};
 
 use crate::failure::Failure;
 
@@ -74,6 +76,18 @@ pub(crate) enum Command {
     /// Say who an id is, now or right after a record
     #[command(long_about = RESOLVE)]
     Resolve(ResolveArgs),
+    /// Say why two ids, or an event and a person, are one: record by record
+    #[command(long_about = EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Say what keeps two ids apart: what was refused, by which rule and record
+    #[command(name = "why-not", long_about = WHY_NOT)]
+    WhyNot(WhyNotArgs),
+    /// List every record that touched an id or a person
+    #[command(long_about = HISTORY)]
+    History(HistoryArgs),
+    /// Draw the identity graph of a person, as a page or as SVG
+    #[command(long_about = GRAPH)]
+    Graph(GraphArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
@@ -218,6 +232,76 @@ Ids are compared exactly: no trimming, no case folding. An id that was only seen
 one it would found is shown as implied. With --at: who we thought it was right after that record.
 
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
+
+const EXPLAIN: &str = "\
+Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
+event is its person's: its own record first, then the way from its id to the one that founded the person. Exit status 1 if they \
+are not one; then `why-not` says what is between them.
+
+  identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
+  identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
+  identity-ledger explain shop.ledger --event 4711        # the event of this record
+
+The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
+alone before they are shown; leave one out, and the way is broken.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
+
+const WHY_NOT: &str = "\
+Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
+was refused or undone on it, with rule and record. Of all ways it is the one with the fewest barriers. Exit status 1 if they are \
+one person after all, or an id was never written.
+
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com --json | jq .refusals
+
+What is shown:
+  │ record 17   a record that names the ids above and below it; they are one person
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+
+--json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+
+const HISTORY: &str = "\
+List every record that touched an id: those that name it, and those that changed its person. With --person those that touched \
+any id of its person. Exit status 1 if the id was never written.
+
+  identity-ledger history shop.ledger ann@example.com
+  identity-ledger history shop.ledger ann@example.com --person --json | jq 'select(.outcome.refusal)'
+  identity-ledger history shop.ledger ann@example.com --limit 100
+  identity-ledger history shop.ledger ann@example.com --limit 100 --from 4711.120
+
+With --limit a page is shown, and where the next one begins. All pages together are the history as of the first one, whatever is \
+recorded meanwhile.
+
+What is shown:
+  SEQ      the record
+  TIME     by the sender's clock (from 100 columns on)
+  OP       what was asked or defined
+  ID       whom it speaks for
+  OTHER    the id to be linked with it
+  OUTCOME  what it did when it was recorded
+
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, retracted_by (if it was taken back). With \
+--limit a last line has `next`, a cursor or null.";
+
+const GRAPH: &str = "\
+Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
+dashed the links that were refused. Exit status 1 if the id was never written.
+
+  identity-ledger graph shop.ledger ann@example.com -o ann.html
+  identity-ledger graph shop.ledger ann@example.com -o ann.svg
+  identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
+
+The page works without a network: search an id or a record, move the slider to see who was whom right after any record, choose \
+an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
+first; the headline says how many are not.
+
+What is shown:
+  box           an id, with the colour of its person; squarer: a device
+  line          a link: #17 is the record that made it, #17 +2 has two more that ask for the same
+  thin line     asked for when the two were one person already
+  dashed line   refused; the rule and the record that blocks are in the table
+  dotted line   a device spoke for the id";
 
 const VERIFY: &str = "\
 Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
@@ -406,6 +490,87 @@ pub(crate) struct ResolveArgs {
     /// Right after this record instead of now
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Two distinct ids, exactly as they were sent
+    #[arg(value_name = "ID", num_args = 2, required_unless_present = "event", conflicts_with = "event")]
+    pub(crate) ids: Vec<String>,
+    /// An event: its id, or the number of its record
+    #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
+    pub(crate) event: Option<EventName>,
+}
+
+#[derive(Args)]
+pub(crate) struct WhyNotArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent
+    #[arg(value_name = "A")]
+    pub(crate) a: String,
+    /// Another
+    #[arg(value_name = "B")]
+    pub(crate) b: String,
+}
+
+#[derive(Args)]
+pub(crate) struct HistoryArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Of all ids of its person
+    #[arg(long)]
+    pub(crate) person: bool,
+    /// At most so many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Go on where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) from: Option<Cursor>,
+}
+
+/// What an event is called on the command line.
+#[derive(Clone, Copy)]
+pub(crate) enum EventName {
+    Id(OperationId),
+    Record(Seq),
+}
+
+impl EventName {
+    fn parse(text: &str) -> Result<EventName, String> {
+        match (text.parse(), uuid::Uuid::try_parse(text)) {
+            (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
+            (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),
+            _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Where to write the picture; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// A page with search and slider [default, unless FILE ends in .svg]
+    #[arg(long, conflicts_with = "svg")]
+    pub(crate) html: bool,
+    /// The picture alone
+    #[arg(long)]
+    pub(crate) svg: bool,
 }
 
 #[derive(Args)]

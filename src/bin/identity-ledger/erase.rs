@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use identity_ledger::{ErasureRequest, PersonId, Receipt, Seq, Subject, Timestamp};
+use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq, Timestamp};
 
 use crate::Answer;
 use crate::args::{EraseArgs, Whom};
@@ -38,13 +38,13 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     Ok(Answer::Yes)
 }
 
-fn subject(whom: Whom) -> Subject {
+fn subject(whom: Whom) -> ErasureSubject {
     let Whom { person, person_of, id, reason_of } = whom;
     match (person, person_of, reason_of) {
-        (Some(person), ..) => Subject::Person(PersonId(person)),
-        (_, Some(id), _) => Subject::PersonOf(id),
-        (.., Some(seq)) => Subject::ReasonOf(Seq(seq)),
-        _ => Subject::Ids(id.into_iter().collect()),
+        (Some(person), ..) => ErasureSubject::Person(PersonId(person)),
+        (_, Some(id), _) => ErasureSubject::PersonOf(id),
+        (.., Some(seq)) => ErasureSubject::ReasonOf(Seq(seq)),
+        _ => ErasureSubject::Ids(id.into_iter().collect()),
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
 use identity_ledger::{
-    AppendError, BackupError, CreateError, EraseError, Fault, FaultKind, IdentityError, OpenError,
-    SalvageError,
+    AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
+    OpenError, PageError, SalvageError,
 };
 
 /// Why a command could not do its work.
@@ -26,6 +26,11 @@ pub(crate) enum Failure {
     Erase(Box<EraseError>),
     #[error(transparent)]
     Fault(Box<Fault>),
+    #[error(transparent)]
+    Page(Box<PageError>),
+    /// The state says what the records do not.
+    #[error("the explanation found does not hold: {0}")]
+    Unexplained(Box<ExplanationError>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
@@ -73,6 +78,10 @@ impl Failure {
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
             Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Unexplained(_) => true,
+            Failure::Page(error) => {
+                matches!(&**error, PageError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
+            }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
                 _ => false,
@@ -132,6 +141,9 @@ impl Failure {
                 "`identity-ledger verify` says what is wrong".to_owned()
             }
             Failure::Import { .. } | Failure::Append(_) => return append_advice(self.append_error()?),
+            Failure::Unexplained(_) => {
+                "the snapshot may be forged: `identity-ledger verify` holds it against the log".to_owned()
+            }
             Failure::Fault(_) => "`identity-ledger verify` says what is wrong".to_owned(),
             _ => return None,
         })
@@ -148,7 +160,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

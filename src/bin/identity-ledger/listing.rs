@@ -174,7 +174,7 @@ impl Listed for OutcomeAnswer {
 }
 
 /// What an operation did: the refusal first, for that is what one looks for.
-fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
+pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     let mut parts = Vec::new();
     if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);

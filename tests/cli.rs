@@ -426,6 +426,143 @@ fn ids_give_no_orders_to_terminals() {
     }
 }
 
+// -- asking why --------------------------------------------------------------------------------------------------------
+
+/// Ann on two browsers, Bob on one; and what was refused between them.
+const APART: &str = r#"{"op":"identify","ts":"2026-01-01T00:00:01Z","distinct_id":"ann","anon_distinct_id":"phone"}
+{"op":"identify","ts":"2026-01-01T00:00:02Z","distinct_id":"ann","anon_distinct_id":"laptop"}
+{"op":"identify","ts":"2026-01-01T00:00:03Z","distinct_id":"bob","anon_distinct_id":"tablet"}
+{"op":"alias","ts":"2026-01-01T00:00:04Z","distinct_id":"ann","alias":"bob"}
+{"op":"capture","ts":"2026-01-01T00:00:05Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","event":"order","distinct_id":"laptop"}
+{"op":"set","ts":"2026-01-01T00:00:06Z","distinct_id":"cat","set":{"a":1}}
+"#;
+
+fn apart() -> Place {
+    let place = Place::new();
+    place.write("apart.jsonl", APART);
+    place.run("import a.ledger apart.jsonl").with_code(0);
+    place
+}
+
+#[test]
+fn explain_leads_from_id_to_id_and_from_an_event_to_its_person() {
+    let place = apart();
+    let why = place.run("explain a.ledger phone laptop --json").with_code(0);
+    let why = why.object("same steps person_id event from to");
+    let seqs: Vec<u64> = place
+        .run("outcomes a.ledger --json")
+        .lines("seq")
+        .iter()
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect();
+    let steps = why["steps"].as_array().unwrap();
+    assert_eq!(steps.iter().map(|step| step["seq"].as_u64().unwrap()).collect::<Vec<_>>(), seqs[..2]);
+    assert_eq!(
+        (&steps[0]["op"], &steps[0]["ids"]),
+        (&"identify".into(), &serde_json::json!(["phone", "ann"]))
+    );
+    let shown = place.run("explain a.ledger phone laptop").with_code(0).out;
+    assert!(
+        shown.contains(&format!("│  record {}, identify", seqs[0])) && shown.contains("2 records alone"),
+        "{shown}"
+    );
+
+    for event in ["01890a5d-ac96-774b-bcce-b302099a8001".to_owned(), seqs[4].to_string()] {
+        let why = place.run(&format!("explain a.ledger --event {event} --json")).with_code(0);
+        let why = why.object("same steps event from to");
+        assert_eq!((&why["event"], &why["from"]), (&seqs[4].into(), &"laptop".into()));
+    }
+    let no = place.run("explain a.ledger ann bob --json").with_code(1).object("same steps");
+    assert_eq!((&no["same"], &no["steps"]), (&false.into(), &serde_json::json!([])));
+    for (arguments, code) in [
+        ("ann Ann", 1),
+        ("--event 0", 1),
+        ("--event 4711", 1),
+        ("ann", 2),
+        ("", 2),
+        ("a b --event 1", 2),
+        ("--event x", 2),
+    ] {
+        place.run(&format!("explain a.ledger {arguments}")).with_code(code);
+    }
+}
+
+#[test]
+fn why_not_names_rule_and_record() {
+    let place = apart();
+    let seqs = place.run("outcomes a.ledger --json").lines("seq blocking_seq");
+    let why_not = place.run("why-not a.ledger phone tablet --json").with_code(0);
+    let why_not = why_not.object("same refusals way person_a person_b");
+    let refusals = why_not["refusals"].as_array().unwrap();
+    assert_eq!((refusals.len(), &refusals[0]["rule"]), (1, &"D6".into()));
+    assert_eq!(
+        (&refusals[0]["seq"], &refusals[0]["blocking_seq"]),
+        (&seqs[3]["seq"], &seqs[3]["blocking_seq"])
+    );
+    assert_eq!(why_not["way"].as_array().unwrap().len(), 3);
+    let shown = place.run("why-not a.ledger phone tablet").with_code(0).out;
+    assert!(shown.contains("╳  D6: person ") && shown.contains("1 barrier between them"), "{shown}");
+    assert!(place.run("why-not a.ledger ann cat").with_code(0).out.contains("Nothing ever linked them"));
+    let same = place.run("why-not a.ledger phone laptop --json").with_code(1).object("same refusals");
+    assert_eq!(same["same"], true);
+    place.run("why-not a.ledger ann Ann").with_code(1);
+    place.run("why-not a.ledger ann").with_code(2);
+}
+
+#[test]
+fn history_is_shown_whole_or_page_by_page() {
+    let place = apart();
+    let whole = place.run("history a.ledger ann --json").with_code(0).lines("seq op outcome");
+    let ops: Vec<&str> = whole.iter().map(|entry| entry["op"].as_str().unwrap()).collect();
+    assert_eq!(ops, ["define_id", "identify", "identify", "alias"]);
+    assert_eq!((&whole[0]["outcome"], &whole[3]["outcome"]["rule"]), (&Value::Null, &"D6".into()));
+    let person = place.run("history a.ledger ann --person --json").with_code(0).lines("seq op outcome");
+    assert!(person.len() > whole.len());
+
+    let (mut joined, mut from) = (Vec::new(), String::new());
+    loop {
+        let mut page =
+            place.run(&format!("history a.ledger ann --limit 3 --json{from}")).with_code(0).lines("");
+        let next = page.pop().unwrap()["next"].clone();
+        joined.extend(page);
+        // What is recorded meanwhile is in no page.
+        place.write("more.jsonl", APART.replace(":0", &format!(":1{}", joined.len())));
+        place.run("import a.ledger more.jsonl").with_code(0);
+        let Some(next) = next.as_str() else { break };
+        from = format!(" --from {next}");
+    }
+    assert_eq!(joined, whole);
+    let said = place.run("history a.ledger ann --limit 1").with_code(0);
+    assert!(said.err.contains("there is more: --from "), "{said:?}");
+    for (arguments, code) in [("Ann", 1), ("ann --limit 0", 2), ("ann --from x", 2), ("ann --from 4711.0", 2)]
+    {
+        place.run(&format!("history a.ledger {arguments}")).with_code(code);
+    }
+}
+
+#[test]
+fn a_person_is_drawn_as_a_page_or_as_svg() {
+    let place = apart();
+    let drawn = place.run("graph a.ledger ann -o ann.html --json").with_code(0);
+    let drawn = drawn.object("output person_id nodes edges hidden_nodes hidden_records");
+    assert_eq!(
+        (&drawn["nodes"], &drawn["edges"]),
+        (&4.into(), &3.into()),
+        "Bob is drawn too: his link was refused"
+    );
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert!(read("ann.html").starts_with("<!doctype html>"));
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    assert!(read("ann.svg").starts_with("<svg "));
+    place.run("graph a.ledger ann --svg -o ann.txt").with_code(0);
+    assert_eq!(place.run("graph a.ledger ann --svg -o -").with_code(0).out, read("ann.svg"));
+    assert_eq!(read("ann.txt"), read("ann.svg"));
+    let said = place.run("graph a.ledger Ann -o no.html").with_code(1);
+    assert!(said.err.contains("never written") && !place.path("no.html").exists(), "{said:?}");
+    place.run("graph a.ledger ann -o missing/ann.html").with_code(2);
+    place.run("graph a.ledger ann").with_code(2);
+}
+
 // -- verifying ---------------------------------------------------------------------------------------------------------
 
 const VERDICT: &str = "ok records head digest first_fault";

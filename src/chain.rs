@@ -6,7 +6,7 @@ use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
 use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
-use crate::row::{Kind, Read, Record, Row, Rows, read};
+use crate::row::{DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read};
 use crate::time::Timestamp;
 
 /// The head of a log: how many records there are and the hash of the last frame.
@@ -206,6 +206,22 @@ impl Chain {
         let Rows { rows, changes } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
+            if let Some((row, time)) = plain(frame.body, at, seq)
+                && is_defined(&row, time, &defined)
+            {
+                rows.push(row);
+                at += PLAIN_BYTES;
+                continue;
+            }
+            if seq > 0
+                && let Some(row) = defined_id(frame.body, at, seq)
+            {
+                rows.push(row);
+                items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
+                at += DEFINED_ID_BYTES;
+                defined.ids += 1; // MAX_RECORDS bounds it
+                continue;
+            }
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
             let read = read(frame.body, at, row, changes)
@@ -319,6 +335,13 @@ impl Wrong {
     }
 }
 
+/// Whether the numbers and the time of a plain capture are in their bounds. Those of no first record are: nothing is defined then.
+#[inline]
+fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
+    let named = row.name().is_some_and(|name| name < defined.names);
+    (row.id.0 < defined.ids) & named & Timestamp::from_micros(time).is_ok()
+}
+
 /// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
 #[inline]
 fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
@@ -330,7 +353,7 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
     }
     match row.kind {
         Kind::DefineId => {
-            if row.class().0 > 3 {
+            if !row.class().is_known() {
                 return Err(Wrong::Malformed("an unknown class of id"));
             }
             defined.ids += 1; // MAX_RECORDS bounds it

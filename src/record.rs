@@ -335,6 +335,11 @@ pub struct StoredClass(pub(crate) u8);
 impl StoredClass {
     const UNMERGEABLE: u8 = 1;
     const ANONYMOUS: u8 = 2;
+
+    /// Whether nothing but the two bits is set.
+    pub(crate) fn is_known(self) -> bool {
+        self.0 <= StoredClass::UNMERGEABLE | StoredClass::ANONYMOUS
+    }
 }
 
 impl From<IdClass> for StoredClass {

@@ -33,7 +33,7 @@ pub struct Book {
 }
 
 /// Who an id is (D10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Resolution {
     /// The person's public id.
     pub person_id: PersonId,
@@ -194,7 +194,7 @@ impl Book {
     }
 
     /// Who `id` founds or would found.
-    fn person_id_of(&self, founding: IdNo) -> PersonId {
+    pub(crate) fn person_id_of(&self, founding: IdNo) -> PersonId {
         match self.id_text(founding) {
             Some(text) => PersonId::founded_by(self.tenant(), text),
             None => {
@@ -287,7 +287,7 @@ impl Book {
     }
 
     /// The values of properties, in the same order. Each frame that holds some is read once.
-    fn values(&self, properties: &[Property]) -> Result<Vec<Option<Value>>, Fault> {
+    pub(crate) fn values(&self, properties: &[Property]) -> Result<Vec<Option<Value>>, Fault> {
         let mut order: Vec<usize> = (0..properties.len()).collect();
         order.sort_unstable_by_key(|at| (properties[*at].seq, properties[*at].place));
         let mut values = vec![None; properties.len()];
@@ -324,10 +324,19 @@ impl Book {
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        self.replay_first(self.checkpoint().records, each)
+    }
+
+    /// As [`Book::replay`], and shows the first `records` only. Cost: a replay up to there.
+    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
         let mut replay = Replay::new(self.ledger_id(), self.tenant());
-        let upto = Some(self.checkpoint().records);
+        let upto = Some(records);
         let walk = Walk { commitments: true, upto, witnesses: &[self.checkpoint()], progress: &mut |_| {} };
-        self.log.walk(&mut replay, walk, each)
+        self.log.walk(&mut replay, walk, |step| {
+            if step.record.seq().0 < records {
+                each(step); // the last frame may go on behind them
+            }
+        })
     }
 
     /// Shows every event, in the order of the log.
@@ -513,7 +522,12 @@ impl Book {
         let person_ids: Vec<PersonId> =
             self.state().ids().map(|id| self.resolution(id, None).person_id).collect();
         let mut events = Vec::new();
-        self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
+        self.replay(|step| {
+            let person = |record: Record<'_>| person_ids[record.row.id.index()];
+            if step.record.row.kind == Kind::Capture {
+                events.extend(self.event_digest(step.record, Some(person(step.record))));
+            }
+        })?;
         for mut list in [persons, devices, events] {
             list.sort_unstable();
             out.update(&(list.len() as u64).to_le_bytes());
@@ -524,20 +538,22 @@ impl Book {
         Ok(out.finish())
     }
 
-    /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
-    fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
-        let Body::Capture(head, name, _) = step.record.body() else { return None };
+    /// The digest of one event and whose it is, or of the event alone; `None` for other records.
+    pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
+        let Body::Capture(head, name, _) = record.body() else { return None };
         let mut out = Hasher::new(Purpose::Event);
-        let id = step.record.operation_id();
+        let id = record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
         out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
         out.update(&head.time().as_micros().to_le_bytes());
         out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
-        out.update(person_ids[head.id.index()].0.as_bytes());
+        if let Some(person) = person {
+            out.update(person.0.as_bytes());
+        }
         out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
-        let changes = step.record.changes().iter().filter(|change| change.verb.has_value());
-        let item = step.record.item();
-        let values = item.and_then(|item| values_of(step.record, item)).unwrap_or_default();
+        let changes = record.changes().iter().filter(|change| change.verb.has_value());
+        let item = record.item();
+        let values = item.and_then(|item| values_of(record, item)).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
             .zip(&values)
             .filter(|(change, _)| change.verb == Verb::KEPT)

@@ -66,6 +66,9 @@ pub const MAX_SEGMENTS: usize = 1 << 20;
 /// Snapshots kept: the newest, and one before it in case the newest is damaged.
 pub const KEPT_SNAPSHOTS: usize = 2;
 
+/// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
+pub const MAX_PART_IDS: usize = 10;
+
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
 const _: () = assert!(

@@ -241,6 +241,8 @@ laws! {
     attribution,
     digests,
     proofs,
+    differences_lead,
+    what_if_is_the_fold,
 }
 
 proptest! {

@@ -84,7 +84,8 @@ impl State {
         let keys = bytes.u32()?;
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
 
-        let state = State { records, policy, policy_seq, links, persons, profiles, devices, keys };
+        let supposed = false;
+        let state = State { records, policy, supposed, policy_seq, links, persons, profiles, devices, keys };
         state.checked(&founded)
     }
 

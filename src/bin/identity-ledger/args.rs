@@ -74,6 +74,12 @@ pub(crate) enum Command {
     /// Say who an id is, now or right after a record
     #[command(long_about = RESOLVE)]
     Resolve(ResolveArgs),
+    /// Say what would change if another policy had held all along
+    #[command(long_about = WHAT_IF)]
+    WhatIf(WhatIfArgs),
+    /// Say in what two ledgers differ, or one at two of its records
+    #[command(long_about = DIFF)]
+    Diff(DiffArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
@@ -210,6 +216,43 @@ one it would found is shown as implied. With --at: who we thought it was right a
 
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
 
+const WHAT_IF: &str = "\
+Say what a ledger would mean if another policy had held from its first record on. Nothing is written: the same records are \
+folded once more, each id in the class that its text has under that policy.
+
+  identity-ledger what-if shop.ledger --preset one-user
+  identity-ledger what-if shop.ledger --policy policy.json --json | jq '.moved_ids | length'
+
+What records hold is not asked again: for whom a device spoke (dialect, person_profiles), and what an import lifted or kept.
+
+What is shown, as far as it differs:
+  counts           persons, ids, and events, full or propertyless
+  merged, split    persons that are one of several, or several of one, with the ids they share
+  ids              whose they are, and how many events go with them; in brackets the propertyless ones among these
+  properties       value and record on each side
+  refusals         what would be refused, what would be no more
+
+Exit status 0, whatever differs. --json keys: those of `diff`.";
+
+const DIFF: &str = "\
+Say in what the meaning of two ledgers differs, or of one ledger right after two of its records.
+
+  identity-ledger diff shop.ledger restored.ledger          # two ledgers, by their texts
+  identity-ledger diff shop.ledger --at 1000                # then and now
+  identity-ledger diff shop.ledger --at 1000 --at 2000      # then and later
+  identity-ledger diff shop.ledger copy.ledger --at 1000    # the first then, the second now
+
+Persons are matched by person id, ids and devices by their texts, events by all they hold. Two points of one ledger are matched \
+by number; that is faster.
+
+What is shown: as `what-if`, and events that only one of the two has.
+
+Exit status as of diff(1): 0 no difference, 1 some, 2 trouble.
+
+--json keys: merged, split, renamed, created, gone, persons, moved_ids, new_ids, gone_ids, moved_events, events, properties, \
+devices, refusals, counts (before and after: persons, identified_persons, distinct_ids, events, identified_events, \
+propertyless_events), classes_kept (ids whose text is erased).";
+
 const VERIFY: &str = "\
 Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
 snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
@@ -341,6 +384,42 @@ pub(crate) struct ResolveArgs {
     /// Right after this record instead of now
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct WhatIfArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// The policy to ask about: as PostHog does, more strictly, or with one user a person
+    #[arg(long, value_parser = named(&Preset::ALL), required_unless_present = "policy", conflicts_with = "policy")]
+    preset: Option<Preset>,
+    /// A policy of your own, a JSON file (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+impl WhatIfArgs {
+    /// The policy that is asked about.
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        match (&self.policy, self.preset) {
+            (Some(file), _) => crate::policy::read(file),
+            (None, preset) => Ok(Policy::preset(preset.unwrap_or_default())),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct DiffArgs {
+    /// A ledger's directory
+    #[arg(value_name = "A")]
+    pub(crate) first: PathBuf,
+    /// Another's; without it, A again
+    #[arg(value_name = "B")]
+    pub(crate) second: Option<PathBuf>,
+    /// A right after this record; given twice, the second time it is B's
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Vec<u64>,
 }
 
 #[derive(Args)]

@@ -5,6 +5,7 @@
 mod args;
 mod backup;
 mod complaints;
+mod diff;
 mod failure;
 mod folding;
 mod generate;
@@ -20,6 +21,7 @@ mod screen;
 mod table;
 mod text;
 mod verify;
+mod what_if;
 
 use std::process::ExitCode;
 
@@ -61,6 +63,8 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Events(args) => listing::events(args, screen),
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
+        Command::WhatIf(args) => what_if::what_if(args, screen),
+        Command::Diff(args) => diff::diff(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),

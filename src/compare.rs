@@ -1,0 +1,632 @@
+//! Comparing: how a [`Diff`] is found between two views. Two of one log are matched by number, two of different logs by text.
+//! Only what differs is kept: a look at each id and person, and values are read only where they may differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::content::{ContentDevice, Name, PersonFacts, has_content};
+use crate::dictionary::Dictionary;
+use crate::diff::{
+    Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, Merged, Part, PersonDiff, PropertyDiff,
+    PropertyValue, RefusalDiff, RefusalHere, Renamed, Split,
+};
+use crate::id::{PersonId, Seq};
+use crate::limits::MAX_PART_IDS;
+use crate::log::Fault;
+use crate::record::{DeviceNo, IdNo, KeyNo};
+use crate::state::{PersonNo, Property, Refusal};
+use crate::view::{Refused, View};
+
+/// What may differ, where somebody knows: numbers of one log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Within<'a> {
+    pub(crate) ids: &'a [IdNo],
+    pub(crate) devices: &'a [DeviceNo],
+    /// Events that only the first view has.
+    pub(crate) lost: &'a [Seq],
+    /// Events that only the second has.
+    pub(crate) gained: &'a [Seq],
+}
+
+impl Diff {
+    /// In what `after` differs from `before`.
+    ///
+    /// Views of one book are matched by number. Two books are matched by text, ids by distinct id, persons by public person id,
+    /// devices by device id, events by everything they hold, and refused operations by what was asked, under which id and when.
+    ///
+    /// Cost: one look at each id, person and device; between two books also a look at each property and each event, 48 bytes an
+    /// event while it lasts. Unless both views were made by walking through one log, each log is replayed once for what was
+    /// refused. The diff itself is as large as what differs.
+    ///
+    /// # Errors
+    /// [`Fault`] when a log cannot be read back.
+    pub fn between(before: &View<'_>, after: &View<'_>) -> Result<Diff, Fault> {
+        let finder = Finder::new(before, after);
+        let mut diff = finder.find(None)?;
+        finder.find_events(&mut diff)?;
+        diff.refusals = finder.refusals(&before.refused()?, &after.refused()?);
+        Ok(diff)
+    }
+
+    /// As [`Diff::between`], of two views of one book that differ at most in these ids and devices. What was refused is compared
+    /// where both views know it; the counts are those of these ids and their persons. Cost: that of what may differ.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what a retract or a split would do is asked here"))]
+    pub(crate) fn within(before: &View<'_>, after: &View<'_>, within: Within<'_>) -> Result<Diff, Fault> {
+        let finder = Finder::new(before, after);
+        assert!(finder.same_book, "numbers are those of one log");
+        let mut diff = finder.find(Some(within))?;
+        let refs =
+            |seqs: &[Seq]| seqs.iter().map(|seq| finder.event(*seq)).collect::<Result<Vec<_>, Fault>>();
+        let (lost, gained) = (refs(within.lost)?, refs(within.gained)?);
+        diff.events =
+            finder.events_of(lost.into_iter().flatten().collect(), gained.into_iter().flatten().collect());
+        if let (Some(before), Some(after)) = (&before.refused, &after.refused) {
+            diff.refusals = finder.refusals(before, after);
+        }
+        Ok(diff)
+    }
+}
+
+// -- matching --------------------------------------------------------------------------------------------------------
+
+/// Numbers of the second view as numbers that both share: those of the first, and behind them those that only the second has.
+enum Matching {
+    /// Of one book.
+    Same { first: u32, second: u32 },
+    /// Of two.
+    Texts {
+        /// How many the first view has.
+        first: u32,
+        /// The shared number of each of the second's.
+        shared: Vec<u32>,
+        /// The second's number of each shared one, or NONE.
+        second: Vec<u32>,
+    },
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Matching {
+    fn new(same_book: bool, [first, second]: [u32; 2], [ours, theirs]: [&Dictionary; 2]) -> Matching {
+        if same_book {
+            return Matching::Same { first, second };
+        }
+        let mut shared = Vec::with_capacity(second as usize);
+        let mut back = vec![NONE; first as usize];
+        for number in 0..second {
+            let here = match theirs.text(number) {
+                Some(text) => ours.find(text).filter(|found| *found < first),
+                None => Some(number).filter(|number| *number < first && ours.text(*number).is_none()),
+            };
+            let here = here.unwrap_or_else(|| {
+                back.push(NONE);
+                back.len() as u32 - 1 // at most the numbers of two logs
+            });
+            back[here as usize] = number;
+            shared.push(here);
+        }
+        Matching::Texts { first, shared, second: back }
+    }
+
+    fn len(&self) -> u32 {
+        match self {
+            Matching::Same { first, second } => *first.max(second),
+            Matching::Texts { second, .. } => second.len() as u32,
+        }
+    }
+
+    /// The numbers that a shared one has in the first and in the second view.
+    fn pair(&self, shared: u32) -> [Option<u32>; 2] {
+        match self {
+            Matching::Same { first, second } => [first, second].map(|len| (shared < *len).then_some(shared)),
+            Matching::Texts { first, second, .. } => {
+                let there = second.get(shared as usize).copied();
+                [(shared < *first).then_some(shared), there.filter(|number| *number != NONE)]
+            }
+        }
+    }
+
+    /// The shared number of one of the second view's.
+    fn shared(&self, second: u32) -> u32 {
+        match self {
+            Matching::Same { .. } => second,
+            Matching::Texts { shared, .. } => shared[second as usize],
+        }
+    }
+}
+
+/// What tells persons apart, the same in both views: the founding id's number in one book, the public person id in two.
+enum PersonKeys {
+    Founding,
+    /// By person number; those that live.
+    PersonIds(Vec<u128>),
+}
+
+impl PersonKeys {
+    fn new(view: &View<'_>, same_book: bool) -> PersonKeys {
+        if same_book {
+            return PersonKeys::Founding;
+        }
+        let mut keys = vec![0; view.state.persons_founded()];
+        for person in view.state.persons() {
+            keys[person.number.0 as usize] = view.person_id(person.number).0.as_u128();
+        }
+        PersonKeys::PersonIds(keys)
+    }
+
+    fn of(&self, view: &View<'_>, person: PersonNo) -> u128 {
+        match self {
+            PersonKeys::Founding => view.state.founding(person).0.into(),
+            PersonKeys::PersonIds(keys) => keys[person.0 as usize],
+        }
+    }
+
+    /// The key of the person that `id` would found.
+    fn implied(&self, view: &View<'_>, id: IdNo) -> u128 {
+        match self {
+            PersonKeys::Founding => id.0.into(),
+            PersonKeys::PersonIds(_) => view.book.person_id_of(id).0.as_u128(),
+        }
+    }
+}
+
+// -- finding ---------------------------------------------------------------------------------------------------------
+
+struct Finder<'v> {
+    views: [&'v View<'v>; 2],
+    same_book: bool,
+    ids: Matching,
+    devices: Matching,
+    keys: Matching,
+    /// What tells the persons of each view apart.
+    persons: [PersonKeys; 2],
+}
+
+/// An id's person in the first and in the second view.
+type Edge = (PersonNo, PersonNo);
+
+impl<'v> Finder<'v> {
+    fn new(before: &'v View<'v>, after: &'v View<'v>) -> Finder<'v> {
+        let same_book = std::ptr::eq(before.book, after.book);
+        let views = [before, after];
+        let texts = views.map(|view| &view.book.dictionaries);
+        let lengths = |len: fn(&View<'_>) -> usize| views.map(|view| len(view) as u32); // MAX_RECORDS bounds them
+        Finder {
+            views,
+            same_book,
+            ids: Matching::new(
+                same_book,
+                lengths(|view| view.state.ids().len()),
+                texts.map(|texts| &texts.ids),
+            ),
+            devices: Matching::new(
+                same_book,
+                lengths(|view| view.state.devices().len()),
+                texts.map(|texts| &texts.devices),
+            ),
+            keys: Matching::new(
+                same_book,
+                lengths(|view| view.state.keys() as usize),
+                texts.map(|texts| &texts.keys),
+            ),
+            persons: views.map(|view| PersonKeys::new(view, same_book)),
+        }
+    }
+
+    fn find(&self, within: Option<Within<'_>>) -> Result<Diff, Fault> {
+        let mut diff = Diff::default();
+        let mut edges = Vec::new();
+        match within {
+            None => (0..self.ids.len()).for_each(|id| self.compare_id(id, &mut diff, &mut edges)),
+            Some(within) => within.ids.iter().for_each(|id| self.compare_id(id.0, &mut diff, &mut edges)),
+        }
+        let persons: [Vec<PersonNo>; 2] = match within {
+            None => self.views.map(|view| view.state.persons().map(|person| person.number).collect()),
+            Some(within) => self.views.map(|view| persons_of(view, within.ids)),
+        };
+        for (counts, (view, persons)) in diff.counts.iter_mut().zip(self.views.iter().zip(&persons)) {
+            let identified = |person: &&PersonNo| view.state.view(**person).identified_by.is_some();
+            counts.persons = persons.len() as u64;
+            counts.identified_persons = persons.iter().filter(identified).count() as u64;
+        }
+        let ids: &mut dyn Iterator<Item = u32> = match within {
+            None => &mut (0..self.ids.len()),
+            Some(within) => &mut within.ids.iter().map(|id| id.0),
+        };
+        self.compare_shapes(edges, &persons, ids, &mut diff);
+        self.compare_persons(persons, &mut diff)?;
+        let mut device = |number| self.compare_device(number, &mut diff);
+        match within {
+            None => (0..self.devices.len()).for_each(&mut device),
+            Some(within) => within.devices.iter().for_each(|number| device(number.0)),
+        }
+        Ok(diff)
+    }
+
+    /// The numbers of a shared id.
+    fn ids(&self, shared: u32) -> [Option<IdNo>; 2] {
+        self.ids.pair(shared).map(|id| id.map(IdNo))
+    }
+
+    /// The text of a shared id.
+    fn id_name(&self, shared: u32) -> Name {
+        let [first, second] = self.ids(shared);
+        match (first, second) {
+            (Some(id), _) => self.views[0].book.id_named(id),
+            (None, Some(id)) => self.views[1].book.id_named(id),
+            (None, None) => unreachable!("a shared number is one of the two"),
+        }
+    }
+
+    fn compare_id(&self, shared: u32, diff: &mut Diff, edges: &mut Vec<Edge>) {
+        let ids = self.ids(shared);
+        let mut persons = [None; 2];
+        let mut keys = [None; 2];
+        let mut events = [Counts::default(); 2];
+        for at in 0..2 {
+            let (Some(id), view) = (ids[at], self.views[at]) else { continue };
+            persons[at] = view.state.person(id);
+            let here = view.state.events_of_id(id);
+            events[at].events = here.events;
+            events[at].identified_events = here.identified;
+            events[at].propertyless_events = here.events - here.identified;
+            let counts = &mut diff.counts[at];
+            counts.distinct_ids += u64::from(persons[at].is_some());
+            counts.events += here.events;
+            counts.identified_events += here.identified;
+            counts.propertyless_events += here.events - here.identified;
+            keys[at] = match persons[at] {
+                Some(person) => Some((self.persons[at].of(view, person), false)),
+                None if here.events > 0 => Some((self.persons[at].implied(view, id), true)),
+                None => None,
+            };
+        }
+        if let [Some(before), Some(after)] = persons
+            && edges.last() != Some(&(before, after))
+        {
+            edges.push((before, after));
+        }
+        if keys[0] == keys[1] {
+            return;
+        }
+        let whose = |at: usize| {
+            let id = ids[at].filter(|id| has_content(&self.views[at].state, *id))?;
+            Some(self.views[at].whose(id))
+        };
+        let [before, after] = events;
+        diff.ids.push(IdDiff {
+            distinct_id: self.id_name(shared),
+            before: whose(0),
+            after: whose(1),
+            full: before.identified_events.min(after.identified_events),
+            propertyless: before.propertyless_events.min(after.propertyless_events),
+        });
+    }
+
+    /// Which persons merged, split, came, went or only changed their public id.
+    fn compare_shapes(
+        &self,
+        mut edges: Vec<Edge>,
+        persons: &[Vec<PersonNo>; 2],
+        ids: &mut dyn Iterator<Item = u32>,
+        diff: &mut Diff,
+    ) {
+        edges.sort_unstable();
+        edges.dedup();
+        let mut split = BTreeSet::new();
+        for group in edges.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
+            split.insert(group[0].0);
+        }
+        diff.gone = self.without(0, &persons[0], edges.iter().map(|edge| edge.0).collect());
+        let mut back: Vec<Edge> = edges.iter().map(|(before, after)| (*after, *before)).collect();
+        back.sort_unstable();
+        let mut merged = BTreeSet::new();
+        for group in back.chunk_by(|a, b| a.0 == b.0) {
+            match group {
+                [(after, before)] if !split.contains(before) => {
+                    let [from, to] = [(0, *before), (1, *after)].map(|(at, person)| {
+                        (self.persons[at].of(self.views[at], person), self.views[at].person_id(person))
+                    });
+                    if from.0 != to.0 {
+                        diff.renamed.push(Renamed { from: from.1, to: to.1 });
+                    }
+                }
+                [_] => {}
+                several => merged.extend([several[0].0]),
+            }
+        }
+        diff.created = self.without(1, &persons[1], back.into_iter().map(|edge| edge.0).collect());
+        if split.is_empty() && merged.is_empty() {
+            return;
+        }
+        let mut parts = BTreeMap::<Edge, Part>::new();
+        for shared in ids {
+            let [Some(before), Some(after)] = self.persons_of(shared) else { continue };
+            if !split.contains(&before) && !merged.contains(&after) {
+                continue;
+            }
+            let part = parts.entry((before, after)).or_insert_with(|| Part {
+                person_id: PersonId(uuid::Uuid::nil()), // whose, depends on which side is asked about
+                ids: 0,
+                distinct_ids: Vec::new(),
+            });
+            part.ids += 1;
+            if part.distinct_ids.len() < MAX_PART_IDS {
+                part.distinct_ids.push(self.id_name(shared));
+            }
+        }
+        for person in split {
+            let into = parts.range((person, PersonNo(0))..=(person, PersonNo(u32::MAX)));
+            let into = into.map(|((_, after), part)| Part {
+                person_id: self.views[1].person_id(*after),
+                ..part.clone()
+            });
+            diff.split.push(Split { person_id: self.views[0].person_id(person), into: into.collect() });
+        }
+        let mut from = BTreeMap::<PersonNo, Vec<Part>>::new();
+        for ((before, after), part) in parts {
+            if merged.contains(&after) {
+                let part = Part { person_id: self.views[0].person_id(before), ..part };
+                from.entry(after).or_default().push(part);
+            }
+        }
+        let merge = |(person, from)| Merged { person_id: self.views[1].person_id(person), from };
+        diff.merged = from.into_iter().map(merge).collect();
+    }
+
+    fn persons_of(&self, shared: u32) -> [Option<PersonNo>; 2] {
+        let [before, after] = self.ids(shared);
+        [
+            before.and_then(|id| self.views[0].state.person(id)),
+            after.and_then(|id| self.views[1].state.person(id)),
+        ]
+    }
+
+    /// The persons of one view that are none of `linked`, which ascend.
+    fn without(&self, at: usize, persons: &[PersonNo], linked: Vec<PersonNo>) -> Vec<PersonId> {
+        let alone = persons.iter().filter(|person| linked.binary_search(person).is_err());
+        alone.map(|person| self.views[at].person_id(*person)).collect()
+    }
+
+    // -- persons and properties --------------------------------------------------------------------------------------
+
+    fn compare_persons(&self, persons: [Vec<PersonNo>; 2], diff: &mut Diff) -> Result<(), Fault> {
+        let [before, after] = [0, 1].map(|at| {
+            let key = |person: &PersonNo| (self.persons[at].of(self.views[at], *person), *person);
+            let mut keyed: Vec<(u128, PersonNo)> = persons[at].iter().map(key).collect();
+            keyed.sort_unstable();
+            keyed
+        });
+        let mut wanted = Wanted::default();
+        let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
+        while let Some(next) = [before.peek(), after.peek()].into_iter().flatten().map(|(key, _)| *key).min()
+        {
+            let here = |(key, _): &(u128, PersonNo)| *key == next;
+            let pair =
+                [before.next_if(here), after.next_if(here)].map(|found| found.map(|(_, person)| person));
+            self.compare_person(pair, diff, &mut wanted);
+            if wanted.len() >= VALUES_AT_A_TIME {
+                self.read(&mut wanted, diff)?;
+            }
+        }
+        self.read(&mut wanted, diff)
+    }
+
+    fn compare_person(&self, pair: [Option<PersonNo>; 2], diff: &mut Diff, wanted: &mut Wanted) {
+        let views = [0, 1].map(|at| pair[at].map(|person| self.views[at].state.view(person)));
+        let facts = views.map(|view| view.map(|view| PersonFacts::of(&view)));
+        let entries = views.map(|view| view.map_or(&[][..], |view| view.properties));
+        let differ = facts[0] != facts[1];
+        if !differ && self.same_book && entries[0] == entries[1] {
+            return;
+        }
+        let at = usize::from(pair[0].is_none());
+        let person = pair[at].expect("one of the two has the person");
+        let person_id = self.views[at].person_id(person);
+        if differ {
+            diff.persons.push(PersonDiff { person_id, before: facts[0], after: facts[1] });
+        }
+        let mut properties = BTreeMap::<u32, [Option<Property>; 2]>::new();
+        for property in entries[0] {
+            properties.entry(property.key.0).or_default()[0] = Some(*property);
+        }
+        for property in entries[1] {
+            properties.entry(self.keys.shared(property.key.0)).or_default()[1] = Some(*property);
+        }
+        for (key, pair) in properties {
+            if !self.same_book || pair[0] != pair[1] {
+                wanted.push((person_id, key, pair));
+            }
+        }
+    }
+
+    /// Reads the values of properties that may differ, and keeps those that do.
+    fn read(&self, wanted: &mut Wanted, diff: &mut Diff) -> Result<(), Fault> {
+        let mut values = Vec::new();
+        for at in 0..2 {
+            let places: Vec<Property> = wanted.iter().filter_map(|(_, _, pair)| pair[at]).collect();
+            values.push(self.views[at].book.values(&places)?.into_iter());
+        }
+        for (person_id, key, pair) in wanted.drain(..) {
+            let mut value = |at: usize| {
+                let property: Property = pair[at]?;
+                let value = values[at].next().expect("one value a property");
+                Some(PropertyValue { value, seq: property.seq() })
+            };
+            let (before, after) = (value(0), value(1));
+            let same = |before: &PropertyValue, after: &PropertyValue| before.value == after.value;
+            if !matches!((&before, &after), (Some(before), Some(after)) if same(before, after)) {
+                diff.properties.push(PropertyDiff { person_id, key: self.key_name(key), before, after });
+            }
+        }
+        Ok(())
+    }
+
+    fn key_name(&self, shared: u32) -> Name {
+        match self.keys.pair(shared) {
+            [Some(key), _] => self.views[0].book.key_named(KeyNo(key)),
+            [None, Some(key)] => self.views[1].book.key_named(KeyNo(key)),
+            [None, None] => unreachable!("a shared number is one of the two"),
+        }
+    }
+
+    // -- devices -----------------------------------------------------------------------------------------------------
+
+    fn compare_device(&self, shared: u32, diff: &mut Diff) {
+        let numbers = self.devices.pair(shared).map(|device| device.map(DeviceNo));
+        let devices = [0, 1].map(|at| numbers[at].map(|device| self.views[at].state.device(device)));
+        if self.same_book && devices[0] == devices[1] {
+            return;
+        }
+        let [before, after] =
+            [0, 1].map(|at| devices[at].map(|device| ContentDevice::of(self.views[at].book, device)));
+        if before == after {
+            return;
+        }
+        let at = usize::from(numbers[0].is_none());
+        let number = numbers[at].expect("one of the two has the device");
+        let device_id = self.views[at].book.device_named(number);
+        diff.devices.push(DeviceDiff { device_id, before, after });
+    }
+
+    // -- events ------------------------------------------------------------------------------------------------------
+
+    /// Finds events that only one of the two views has.
+    fn find_events(&self, diff: &mut Diff) -> Result<(), Fault> {
+        let records = self.views.map(|view| view.records());
+        let from = match self.same_book {
+            true => records[0].min(records[1]),
+            false => 0,
+        };
+        let mut events = [Vec::new(), Vec::new()];
+        for (events, view) in events.iter_mut().zip(self.views).filter(|(_, view)| view.records() > from) {
+            view.book.replay_first(view.records(), |step| {
+                let seq = step.record.seq();
+                if seq.0 >= from
+                    && let Some((digest, mode)) = view.book.event_here(step.record)
+                {
+                    events.push((step.record.row.id, EventRef { seq, mode, digest }));
+                }
+            })?;
+        }
+        let [lost, gained] = events;
+        diff.events = self.events_of(lost, gained);
+        Ok(())
+    }
+
+    /// The event that a record is, and under which id; `None` if it is none.
+    fn event(&self, seq: Seq) -> Result<Option<(IdNo, EventRef)>, Fault> {
+        let book = self.views[0].book;
+        let window = book.log.window(seq)?;
+        let record = window.checked(seq)?;
+        Ok(book.event_here(record).map(|(digest, mode)| (record.row.id, EventRef { seq, mode, digest })))
+    }
+
+    /// Events of each view, id by id, but for those that both have.
+    fn events_of(&self, before: Vec<(IdNo, EventRef)>, after: Vec<(IdNo, EventRef)>) -> Vec<EventsDiff> {
+        let key = |(id, event): &(u32, EventRef)| (*id, event.digest, event.seq);
+        let sorted = |mut events: Vec<(u32, EventRef)>| {
+            events.sort_unstable_by_key(key);
+            events.into_iter().peekable()
+        };
+        let mut before = sorted(before.into_iter().map(|(id, event)| (id.0, event)).collect());
+        let shared = |(id, event): (IdNo, EventRef)| (self.ids.shared(id.0), event);
+        let mut after = sorted(after.into_iter().map(shared).collect());
+        let mut found = Vec::<(u32, EventsDiff)>::new();
+        let short = |(id, event): &(u32, EventRef)| (*id, event.digest);
+        while let Some(next) = [before.peek(), after.peek()].into_iter().flatten().map(short).min() {
+            let here = |event: &(u32, EventRef)| short(event) == next;
+            let pair = [before.next_if(here), after.next_if(here)];
+            if pair[0].is_some() && pair[1].is_some() {
+                continue;
+            }
+            if found.last().is_none_or(|(id, _)| *id != next.0) {
+                let distinct_id = self.id_name(next.0);
+                found.push((next.0, EventsDiff { distinct_id, gained: Vec::new(), lost: Vec::new() }));
+            }
+            let (_, events) = found.last_mut().expect("one was pushed");
+            let [lost, gained] = pair.map(|event| event.map(|(_, event)| event));
+            events.lost.extend(lost);
+            events.gained.extend(gained);
+        }
+        let mut found: Vec<EventsDiff> = found.into_iter().map(|(_, events)| events).collect();
+        for EventsDiff { gained, lost, .. } in &mut found {
+            gained.sort_unstable_by_key(|event| event.seq);
+            lost.sort_unstable_by_key(|event| event.seq);
+        }
+        found
+    }
+
+    // -- refusals ----------------------------------------------------------------------------------------------------
+
+    /// Operations that were refused in one of the two only, or by another rule.
+    fn refusals(&self, before: &[Refused], after: &[Refused]) -> Vec<RefusalDiff> {
+        let asked = |at: usize, refused: &Refused| {
+            let shared = |id: IdNo| if at == 0 { id.0 } else { self.ids.shared(id.0) };
+            let seq = if self.same_book { refused.seq } else { 0 }; // numbers of two logs say nothing of each other
+            let ids = (shared(refused.id), refused.other.map(shared));
+            (seq, refused.operation_id, refused.time, refused.op, ids)
+        };
+        let sorted = |at: usize, list: &'_ [Refused]| {
+            let mut keyed: Vec<_> =
+                list.iter().map(|refused| (asked(at, refused), refused.seq, refused.clone())).collect();
+            keyed.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+            keyed
+                .into_iter()
+                .map(|(asked, _, refused)| (asked, refused))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .peekable()
+        };
+        let (mut before, mut after) = (sorted(0, before), sorted(1, after));
+        let mut found = Vec::new();
+        while let Some(next) =
+            [before.peek(), after.peek()].into_iter().flatten().map(|(asked, _)| *asked).min()
+        {
+            let pair =
+                [before.next_if(|(asked, _)| *asked == next), after.next_if(|(asked, _)| *asked == next)]
+                    .map(|refused| refused.map(|(_, refused)| refused));
+            let name = |refused: &Option<Refused>| refused.as_ref().map(|refused| refused.refusal.name());
+            if name(&pair[0]) == name(&pair[1]) {
+                continue;
+            }
+            let (_, operation_id, _, op, (id, other)) = next;
+            let order = pair.iter().flatten().map(|refused| refused.seq).min();
+            let [before, after] = pair;
+            let diff = RefusalDiff {
+                op,
+                distinct_id: self.id_name(id),
+                other_id: other.map(|other| self.id_name(other)),
+                operation_id,
+                before: before.map(|refused| self.refusal_here(0, &refused)),
+                after: after.map(|refused| self.refusal_here(1, &refused)),
+            };
+            found.push((order, diff));
+        }
+        found.sort_by_key(|(order, _)| *order);
+        found.into_iter().map(|(_, diff)| diff).collect()
+    }
+
+    fn refusal_here(&self, at: usize, Refused { seq, refusal, .. }: &Refused) -> RefusalHere {
+        let View { book, state, .. } = self.views[at];
+        let of_policy = matches!(refusal, Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. });
+        RefusalHere {
+            seq: Seq((*seq).into()),
+            refusal: refusal.name(),
+            rule: refusal.rule(),
+            blocking_seq: (!(of_policy && state.is_supposed())).then(|| refusal.blocking()),
+            reason: book.reason(refusal, state),
+        }
+    }
+}
+
+/// Properties whose values are to be read: whose, shared number of the key, place in each view.
+type Wanted = Vec<(PersonId, u32, [Option<Property>; 2])>;
+
+/// Values that are read together: enough that most frames are read once, few enough to stay small.
+const VALUES_AT_A_TIME: usize = 65_536;
+
+fn persons_of(view: &View<'_>, ids: &[IdNo]) -> Vec<PersonNo> {
+    let known = ids.iter().filter(|id| (id.0 as usize) < view.state.ids().len());
+    let persons: BTreeSet<PersonNo> = known.filter_map(|id| view.state.person(*id)).collect();
+    persons.into_iter().collect()
+}

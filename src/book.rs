@@ -33,7 +33,7 @@ pub struct Book {
 }
 
 /// Who an id is (D10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// The person's public id.
     pub person_id: PersonId,
@@ -452,6 +452,10 @@ impl Book {
     /// A refusal in a sentence, with the record that blocks.
     pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
         let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+        let policy = |by: &Seq| match state.is_supposed() {
+            true => "the policy asked about".to_owned(), // H4: it stands in no record
+            false => format!("the policy of record {by}"),
+        };
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -472,10 +476,10 @@ impl Book {
                 format!("person {} is identified already (record {by})", id_of(*person))
             }
             Refusal::TooManyMovedIds { found, limit, by } => {
-                format!("{found} ids would move, the policy of record {by} allows {limit}")
+                format!("{found} ids would move, {} allows {limit}", policy(by))
             }
             Refusal::TooManyIds { found, limit, by } => {
-                format!("the person would have {found} ids, the policy of record {by} allows {limit}")
+                format!("the person would have {found} ids, {} allows {limit}", policy(by))
             }
             Refusal::TooManyUserIds { held, limit, by } => format!(
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",

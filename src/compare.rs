@@ -1,13 +1,14 @@
 //! Comparing: how a [`Diff`] is found between two views. Two of one log are matched by number, two of different logs by text.
 //! Only what differs is kept: a look at each id and person, and values are read only where they may differ.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::content::{ContentDevice, Name, PersonFacts, has_content};
 use crate::dictionary::Dictionary;
 use crate::diff::{
-    Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, Merged, Part, PersonDiff, PropertyDiff,
-    PropertyValue, RefusalDiff, RefusalHere, Renamed, Split,
+    Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, MergedPerson, PersonDiff, PersonPart,
+    PropertyDiff, PropertyValue, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
 };
 use crate::id::{PersonId, Seq};
 use crate::limits::MAX_PART_IDS;
@@ -33,23 +34,24 @@ impl Diff {
     /// Views of one book are matched by number. Two books are matched by text, ids by distinct id, persons by public person id,
     /// devices by device id, events by everything they hold, and refused operations by what was asked, under which id and when.
     ///
-    /// Cost: one look at each id, person and device; between two books also a look at each property and each event, 48 bytes an
-    /// event while it lasts. Unless both views were made by walking through one log, each log is replayed once for what was
-    /// refused. The diff itself is as large as what differs.
+    /// Cost: one look at each id, person and device, and a replay of each log for what was refused and for events that only one
+    /// of the two has. Between two books also a look at each property, and some 60 bytes an event while it lasts. The diff itself
+    /// is as large as what differs.
     ///
     /// # Errors
     /// [`Fault`] when a log cannot be read back.
     pub fn between(before: &View<'_>, after: &View<'_>) -> Result<Diff, Fault> {
         let finder = Finder::new(before, after);
         let mut diff = finder.find(None)?;
-        finder.find_events(&mut diff)?;
-        diff.refusals = finder.refusals(&before.refused()?, &after.refused()?);
+        let [(lost, first), (gained, second)] = [finder.walk(0)?, finder.walk(1)?];
+        diff.events = finder.events_of(lost, gained);
+        diff.refusals = finder.refusals(&first, &second);
         Ok(diff)
     }
 
     /// As [`Diff::between`], of two views of one book that differ at most in these ids and devices. What was refused is compared
     /// where both views know it; the counts are those of these ids and their persons. Cost: that of what may differ.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what a retract or a split would do is asked here"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the previews of retract and split"))]
     pub(crate) fn within(before: &View<'_>, after: &View<'_>, within: Within<'_>) -> Result<Diff, Fault> {
         let finder = Finder::new(before, after);
         assert!(finder.same_book, "numbers are those of one log");
@@ -327,7 +329,7 @@ impl<'v> Finder<'v> {
                         (self.persons[at].of(self.views[at], person), self.views[at].person_id(person))
                     });
                     if from.0 != to.0 {
-                        diff.renamed.push(Renamed { from: from.1, to: to.1 });
+                        diff.renamed.push(RenamedPerson { from: from.1, to: to.1 });
                     }
                 }
                 [_] => {}
@@ -338,13 +340,13 @@ impl<'v> Finder<'v> {
         if split.is_empty() && merged.is_empty() {
             return;
         }
-        let mut parts = BTreeMap::<Edge, Part>::new();
+        let mut parts = BTreeMap::<Edge, PersonPart>::new();
         for shared in ids {
             let [Some(before), Some(after)] = self.persons_of(shared) else { continue };
             if !split.contains(&before) && !merged.contains(&after) {
                 continue;
             }
-            let part = parts.entry((before, after)).or_insert_with(|| Part {
+            let part = parts.entry((before, after)).or_insert_with(|| PersonPart {
                 person_id: PersonId(uuid::Uuid::nil()), // whose, depends on which side is asked about
                 ids: 0,
                 distinct_ids: Vec::new(),
@@ -356,20 +358,20 @@ impl<'v> Finder<'v> {
         }
         for person in split {
             let into = parts.range((person, PersonNo(0))..=(person, PersonNo(u32::MAX)));
-            let into = into.map(|((_, after), part)| Part {
+            let into = into.map(|((_, after), part)| PersonPart {
                 person_id: self.views[1].person_id(*after),
                 ..part.clone()
             });
-            diff.split.push(Split { person_id: self.views[0].person_id(person), into: into.collect() });
+            diff.split.push(SplitPerson { person_id: self.views[0].person_id(person), into: into.collect() });
         }
-        let mut from = BTreeMap::<PersonNo, Vec<Part>>::new();
+        let mut from = BTreeMap::<PersonNo, Vec<PersonPart>>::new();
         for ((before, after), part) in parts {
             if merged.contains(&after) {
-                let part = Part { person_id: self.views[0].person_id(before), ..part };
+                let part = PersonPart { person_id: self.views[0].person_id(before), ..part };
                 from.entry(after).or_default().push(part);
             }
         }
-        let merge = |(person, from)| Merged { person_id: self.views[1].person_id(person), from };
+        let merge = |(person, from)| MergedPerson { person_id: self.views[1].person_id(person), from };
         diff.merged = from.into_iter().map(merge).collect();
     }
 
@@ -490,27 +492,27 @@ impl<'v> Finder<'v> {
 
     // -- events ------------------------------------------------------------------------------------------------------
 
-    /// Finds events that only one of the two views has.
-    fn find_events(&self, diff: &mut Diff) -> Result<(), Fault> {
-        let records = self.views.map(|view| view.records());
-        let from = match self.same_book {
-            true => records[0].min(records[1]),
-            false => 0,
-        };
-        let mut events = [Vec::new(), Vec::new()];
-        for (events, view) in events.iter_mut().zip(self.views).filter(|(_, view)| view.records() > from) {
-            view.book.replay_first(view.records(), |step| {
-                let seq = step.record.seq();
-                if seq.0 >= from
-                    && let Some((digest, mode)) = view.book.event_here(step.record)
-                {
-                    events.push((step.record.row.id, EventRef { seq, mode, digest }));
-                }
-            })?;
+    /// The events of a view that the other may lack, and what was refused up to it: one walk through its log, if it takes one.
+    fn walk(&self, at: usize) -> Result<(Vec<(IdNo, EventRef)>, Cow<'v, [Refused]>), Fault> {
+        let (view, other) = (self.views[at], self.views[1 - at]);
+        let from = if self.same_book { view.records().min(other.records()) } else { 0 };
+        let known = view.refused.as_deref();
+        if let Some(refused) = known.filter(|_| from == view.records()) {
+            return Ok((Vec::new(), Cow::Borrowed(refused)));
         }
-        let [lost, gained] = events;
-        diff.events = self.events_of(lost, gained);
-        Ok(())
+        let (mut events, mut refused) = (Vec::new(), Vec::new());
+        view.book.replay_first(view.records(), |step| {
+            if known.is_none() {
+                refused.extend(step.outcome.and_then(|outcome| Refused::of(step.record, outcome)));
+            }
+            let seq = step.record.seq();
+            if seq.0 >= from
+                && let Some((digest, mode)) = view.book.event_here(step.record)
+            {
+                events.push((step.record.row.id, EventRef { seq, mode, digest }));
+            }
+        })?;
+        Ok((events, known.map_or(Cow::Owned(refused), Cow::Borrowed)))
     }
 
     /// The event that a record is, and under which id; `None` if it is none.
@@ -629,4 +631,61 @@ fn persons_of(view: &View<'_>, ids: &[IdNo]) -> Vec<PersonNo> {
     let known = ids.iter().filter(|id| (id.0 as usize) < view.state.ids().len());
     let persons: BTreeSet<PersonNo> = known.filter_map(|id| view.state.person(*id)).collect();
     persons.into_iter().collect()
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::row::Kind;
+    use crate::testing::history::History;
+    use crate::{AppendError, Ledger, Policy, Step, Tenant};
+
+    /// Records before and after its last operation: only that operation's ids can differ, and those of their persons.
+    #[test]
+    fn within_what_may_differ_a_diff_is_the_whole_diff() {
+        for seed in 0..300 {
+            let history = History::seeded(&Policy::default(), seed);
+            let mut ledger = Ledger::in_memory(Tenant::default(), history.policy).unwrap();
+            for operation in history.operations {
+                match ledger.append(operation) {
+                    Ok(_) | Err(AppendError::Operation { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            let last = ledger.checkpoint().records - 1;
+            for seq in (0..last).map(Seq) {
+                let [before, after] = [seq, Seq(seq.0 + 1)].map(|seq| ledger.view_as_of(seq).unwrap());
+                let (mut named, mut devices, mut gained) = (BTreeSet::new(), Vec::new(), Vec::new());
+                let look = |step: Step<'_>| {
+                    let row = step.record.row;
+                    match row.kind {
+                        _ if step.record.seq() != Seq(seq.0 + 1) => {}
+                        Kind::DefineId => named.extend(step.state.ids().last()),
+                        Kind::DefineDevice => devices.push(DeviceNo(step.state.devices().len() as u32 - 1)),
+                        _ if row.is_operation() => {
+                            named.extend([row.id, row.other_end()]);
+                            devices.extend([row.device(), row.fresh_device()].into_iter().flatten());
+                            gained.extend((row.kind == Kind::Capture).then_some(step.record.seq()));
+                        }
+                        _ => {}
+                    }
+                };
+                ledger.replay(look).unwrap();
+                let known = named.iter().filter(|id| (id.0 as usize) < before.state().ids().len());
+                let persons: Vec<PersonNo> = known.filter_map(|id| before.state().person(*id)).collect();
+                let more: Vec<IdNo> =
+                    persons.into_iter().flat_map(|person| before.state().ids_of(person)).collect();
+                named.extend(more);
+                let ids: Vec<IdNo> = named.into_iter().collect();
+                let within = Within { ids: &ids, devices: &devices, lost: &[], gained: &gained };
+                let mut part = Diff::within(&before, &after, within).unwrap();
+                let whole = Diff::between(&before, &after).unwrap();
+                let more = |at: usize| whole.counts[at].persons - part.counts[at].persons;
+                assert_eq!(more(0), more(1), "seed {seed}, record {seq}: the other persons are the same");
+                part.counts = whole.counts;
+                part.refusals.clone_from(&whole.refusals);
+                assert_eq!(part, whole, "seed {seed}, record {seq}");
+            }
+        }
+    }
 }

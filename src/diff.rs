@@ -44,11 +44,11 @@ use crate::value::Value;
 #[non_exhaustive]
 pub struct Diff {
     /// Persons that are one in the second and were several in the first.
-    pub merged: Vec<Merged>,
+    pub merged: Vec<MergedPerson>,
     /// Persons of the first that are several in the second.
-    pub split: Vec<Split>,
+    pub split: Vec<SplitPerson>,
     /// Persons that only have another public id: all their ids went together, and alone.
-    pub renamed: Vec<Renamed>,
+    pub renamed: Vec<RenamedPerson>,
     /// Persons of the second none of whose ids had a person in the first.
     pub created: Vec<PersonId>,
     /// Persons of the first none of whose ids has a person in the second.
@@ -73,25 +73,25 @@ pub struct Diff {
 
 /// Several persons that became one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Merged {
+pub struct MergedPerson {
     /// The one, in the second.
     pub person_id: PersonId,
     /// The several, in the first.
-    pub from: Vec<Part>,
+    pub from: Vec<PersonPart>,
 }
 
 /// One person that became several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Split {
+pub struct SplitPerson {
     /// The one, in the first.
     pub person_id: PersonId,
     /// The several, in the second.
-    pub into: Vec<Part>,
+    pub into: Vec<PersonPart>,
 }
 
 /// What a person brought to another, or another took over of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct PersonPart {
     /// The person on the side of the several.
     pub person_id: PersonId,
     /// How many ids it shares with the one.
@@ -102,7 +102,7 @@ pub struct Part {
 
 /// A person with another public id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Renamed {
+pub struct RenamedPerson {
     /// In the first.
     pub from: PersonId,
     /// In the second.
@@ -453,15 +453,15 @@ impl Serialize for EventsDiff {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("EventsDiff", 3)?;
         out.serialize_field("distinct_id", &self.distinct_id)?;
-        out.serialize_field("gained", &Events::of(&self.gained))?;
-        out.serialize_field("lost", &Events::of(&self.lost))?;
+        out.serialize_field("gained", &EventTally::of(&self.gained))?;
+        out.serialize_field("lost", &EventTally::of(&self.lost))?;
         out.end()
     }
 }
 
 /// Some events of one id, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Events {
+pub struct EventTally {
     /// Those with processing on.
     pub full: u64,
     /// Those with processing off.
@@ -472,12 +472,12 @@ pub struct Events {
     pub last_seq: Option<Seq>,
 }
 
-impl Events {
+impl EventTally {
     /// Counts events.
-    pub fn of(events: &[EventRef]) -> Events {
+    pub fn of(events: &[EventRef]) -> EventTally {
         let count = |mode| events.iter().filter(|event| event.mode == mode).count() as u64;
         let seqs = || events.iter().map(|event| event.seq);
-        Events {
+        EventTally {
             full: count(EventMode::Full),
             propertyless: count(EventMode::Propertyless),
             first_seq: seqs().min(),

@@ -8,7 +8,7 @@ use crate::id::{OperationId, PersonId, Seq};
 use crate::log::Fault;
 use crate::record::{IdNo, Other};
 use crate::row::Record;
-use crate::state::{PersonNo, Refusal, State};
+use crate::state::{Outcome, PersonNo, Refusal, State};
 
 /// What a log meant: now, right after one of its records, or under another policy.
 ///
@@ -34,14 +34,16 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn of(record: Record<'_>, refusal: Refusal) -> Refused {
+    /// `None` if it was not.
+    pub(crate) fn of(record: Record<'_>, outcome: &Outcome) -> Option<Refused> {
+        let refusal = outcome.refusal?;
         let row = record.row;
         let other = match row.other() {
             Other::Id(id) => Some(id),
             Other::None | Other::Unstorable => None,
         };
         let (op, operation_id) = (record.body().name(), record.operation_id());
-        Refused { seq: row.seq, op, id: row.id, other, operation_id, time: record.time(), refusal }
+        Some(Refused { seq: row.seq, op, id: row.id, other, operation_id, time: record.time(), refusal })
     }
 }
 
@@ -62,7 +64,7 @@ impl Book {
         }
         let (mut state, mut refused) = (None, Vec::new());
         self.replay_first(records, |step| {
-            refused.extend(step.outcome.and_then(|outcome| Some(Refused::of(step.record, outcome.refusal?))));
+            refused.extend(step.outcome.and_then(|outcome| Refused::of(step.record, outcome)));
             if step.record.seq() == seq {
                 state = Some(step.state.clone());
             }
@@ -92,17 +94,5 @@ impl View<'_> {
         let person = self.state.person(id);
         let founding = person.map_or(id, |person| self.state.founding(person));
         Resolution { person_id: self.book.person_id_of(founding), implied: person.is_none() }
-    }
-
-    /// What was refused up to here. Cost: a replay, unless the view was made by one.
-    pub(crate) fn refused(&self) -> Result<Cow<'_, [Refused]>, Fault> {
-        if let Some(refused) = &self.refused {
-            return Ok(Cow::Borrowed(refused));
-        }
-        let mut refused = Vec::new();
-        self.book.replay_first(self.records(), |step| {
-            refused.extend(step.outcome.and_then(|outcome| Some(Refused::of(step.record, outcome.refusal?))));
-        })?;
-        Ok(Cow::Owned(refused))
     }
 }

@@ -76,13 +76,10 @@ impl Book {
         policy.check()?;
         let mut supposed = Supposed::new(self, policy);
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let refused = |record: Record<'_>, outcome: Option<&Outcome>| {
-            outcome.and_then(|outcome| Some(Refused::of(record, outcome.refusal?)))
-        };
         self.replay(|step| {
-            let outcome = supposed.fold(step.record);
-            before.extend(refused(step.record, step.outcome));
-            after.extend(refused(step.record, outcome.as_ref()));
+            let there = supposed.fold(step.record);
+            before.extend(step.outcome.and_then(|outcome| Refused::of(step.record, outcome)));
+            after.extend(there.and_then(|outcome| Refused::of(step.record, &outcome)));
         })?;
         let (state, classes_kept) = supposed.finish();
         let now = View { refused: Some(before), ..self.view() };
@@ -132,5 +129,48 @@ impl<'a> Supposed<'a> {
     fn finish(mut self) -> (State, Vec<Name>) {
         self.classify(None);
         (self.state, self.kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::log::Walk;
+    use crate::{DistinctId, LedgerOptions, Memory, Operation, Preset, Source, Tenant, Timestamp};
+
+    /// An erased id says no more what it was, and its class was decided from that: it stays (B4, H4).
+    #[test]
+    fn ids_whose_text_is_erased_keep_their_class_and_are_named() {
+        let storage = Arc::new(Memory::new());
+        let ledger = LedgerOptions::new().create_in(storage.clone(), Tenant::default(), Policy::default());
+        let mut ledger = ledger.unwrap();
+        let (at, id) = (Timestamp::from_micros(0).unwrap(), |text: &str| DistinctId::new(text).unwrap());
+        for user in ["ann", "bob"] {
+            let identify = Operation::identify(at, id(user), Some(Source::new("browser")));
+            assert!(ledger.append(identify).is_ok());
+        }
+        let blocking = Policy { blocked_ids: ["bob".to_owned()].into(), ..Policy::default() };
+        let mut book = Book::begin(storage, ledger.identity.clone()).unwrap();
+        let walk = Walk { commitments: true, upto: None, witnesses: &[], progress: &mut |_| {} };
+        book.fold(walk).unwrap();
+        let split = |book: &Book| book.what_if(&blocking).unwrap().diff().split.len();
+        assert_eq!(split(&book), 1, "bob is unmergeable under this policy");
+
+        let texts: Vec<Option<String>> = book
+            .state()
+            .ids()
+            .map(|id| book.id_text(id).filter(|text| *text != "bob").map(str::to_owned))
+            .collect();
+        book.dictionaries.ids = Default::default();
+        for (number, text) in (0..).zip(&texts) {
+            assert_eq!(book.dictionaries.ids.push(text.as_deref()), number);
+        }
+        let what_if = book.what_if(&blocking).unwrap();
+        assert_eq!(what_if.diff().split, [], "nobody knows any more that it was bob");
+        assert_eq!(what_if.diff().classes_kept, [Name::Erased(2)]);
+        let one_user = book.what_if(&Policy::preset(Preset::OneUser)).unwrap();
+        assert_eq!(one_user.diff().split.len(), 1, "the class that was recorded is a user's");
     }
 }

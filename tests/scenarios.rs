@@ -82,6 +82,7 @@ fn tell(page: &Page) -> String {
                 open.set_policy(policy).unwrap();
                 "in force".to_owned()
             }
+            Asked::WhatIf(policy) => teller.difference(open, open.what_if(policy).unwrap().diff()),
             Asked::Reopen => {
                 let digests = (open.state().digest(), open.content_digest().unwrap());
                 drop(ledger.take());
@@ -138,7 +139,7 @@ fn rules(document: &str) -> Vec<(&str, &str)> {
 fn every_rule_has_a_page_and_links_to_it() {
     let document = std::fs::read_to_string(RULES).unwrap();
     let rules = rules(&document);
-    assert_eq!(rules.len(), 47, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
+    assert_eq!(rules.len(), 48, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
     let files = files();
     let rule_of = |name: &str| name.split_once('-').unwrap().0.to_owned();
     for (rule, paragraph) in &rules {

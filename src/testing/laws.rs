@@ -797,7 +797,7 @@ fn leads(diff: &Diff, before: &View<'_>, after: &View<'_>) -> Result<(), String>
     same("persons that merged, split, came or went", &shape, &Shape::between(&first, &second))
 }
 
-fn persons_of(parts: &[crate::diff::Part]) -> BTreeMap<PersonId, u64> {
+fn persons_of(parts: &[crate::diff::PersonPart]) -> BTreeMap<PersonId, u64> {
     parts.iter().map(|part| (part.person_id, part.ids)).collect()
 }
 

@@ -391,20 +391,27 @@ pub(crate) struct WhatIfArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
-    /// The policy to ask about: as PostHog does, more strictly, or with one user a person
-    #[arg(long, value_parser = named(&Preset::ALL), required_unless_present = "policy", conflicts_with = "policy")]
+    #[command(flatten)]
+    pub(crate) asked: AskedPolicy,
+}
+
+/// The policy that is asked about.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct AskedPolicy {
+    /// Ask about a preset: as PostHog does, more strictly, or with one user a person
+    #[arg(long, value_parser = named(&Preset::ALL))]
     preset: Option<Preset>,
-    /// A policy of your own, a JSON file (`-` for standard input)
+    /// Ask about a policy of your own, a JSON file (`-` for standard input)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
 
-impl WhatIfArgs {
-    /// The policy that is asked about.
+impl AskedPolicy {
     pub(crate) fn policy(&self) -> Result<Policy, Failure> {
-        match (&self.policy, self.preset) {
-            (Some(file), _) => crate::policy::read(file),
-            (None, preset) => Ok(Policy::preset(preset.unwrap_or_default())),
+        match &self.policy {
+            Some(file) => crate::policy::read(file),
+            None => Ok(Policy::preset(self.preset.unwrap_or_default())),
         }
     }
 }

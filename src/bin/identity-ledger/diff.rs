@@ -1,12 +1,12 @@
 //! `diff`: in what two ledgers differ, or one ledger at two of its records; and how a difference is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use identity_ledger::limits::MAX_PART_IDS;
 use identity_ledger::{
-    Book, ContentDevice, Counts, Diff, Events, EventsDiff, IdDiff, Name, Part, PersonDiff, PersonId,
-    PropertyDiff, PropertyValue, RefusalDiff, RefusalHere, Resolution, Seq, View,
+    Book, ContentDevice, Counts, Diff, EventTally, EventsDiff, IdDiff, Name, PersonDiff, PersonId,
+    PersonPart, PropertyDiff, PropertyValue, RefusalDiff, RefusalHere, Resolution, Seq, View,
 };
 
 use crate::Answer;
@@ -76,7 +76,7 @@ fn is_same_place(first: &Path, second: &Path) -> bool {
 /// Lines of each part that are shown, unless nothing is to be cut.
 const SHOWN: usize = 20;
 
-/// Shows a difference, part by part, the largest first of what people ask about.
+/// Shows a difference, part by part: what became of the persons, why, and then in detail.
 pub(crate) fn show(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     show_counts(&diff.counts, screen)?;
     if diff.is_empty() {
@@ -89,12 +89,12 @@ pub(crate) fn show(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     show_renamed(diff, screen)?;
     show_whole("New persons", &diff.created, |id| id.after, diff, screen)?;
     show_whole("Persons that are gone", &diff.gone, |id| id.before, diff, screen)?;
+    show_refusals(&diff.refusals, screen)?;
     show_moved(diff, screen)?;
     show_events(&diff.events, screen)?;
     show_persons(&diff.persons, screen)?;
-    show_properties(&diff.properties, screen)?;
+    show_properties(diff, screen)?;
     show_devices(diff, screen)?;
-    show_refusals(&diff.refusals, screen)?;
     show_kept(&diff.classes_kept, screen)
 }
 
@@ -103,8 +103,8 @@ fn show_counts([before, after]: &[Counts; 2], screen: &mut Screen) -> Result<(),
         ("persons", before.persons, after.persons),
         ("  identified", before.identified_persons, after.identified_persons),
         ("distinct ids", before.distinct_ids, after.distinct_ids),
-        ("events, full", before.identified_events, after.identified_events),
-        ("  propertyless", before.propertyless_events, after.propertyless_events),
+        ("full events", before.identified_events, after.identified_events),
+        ("propertyless events", before.propertyless_events, after.propertyless_events),
     ];
     let fact = |before: u64, after: u64| match after == before {
         true => count(before),
@@ -133,7 +133,7 @@ fn more(all: usize, screen: &mut Screen) -> Result<(), Failure> {
 fn show_trees<'a>(
     what: &str,
     all: usize,
-    trees: impl Iterator<Item = (PersonId, &'a [Part])>,
+    trees: impl Iterator<Item = (PersonId, &'a [PersonPart])>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     if all == 0 {
@@ -272,12 +272,12 @@ fn show_events(all: &[EventsDiff], screen: &mut Screen) -> Result<(), Failure> {
     title("Ids with other events", all.len(), screen)?;
     let mut table = Table::new(&COLUMNS);
     for EventsDiff { distinct_id, gained, lost } in all.iter().take(shown(screen, all.len())) {
-        let [lost, gained] = [lost, gained].map(|list| Events::of(list));
+        let [lost, gained] = [lost, gained].map(|list| EventTally::of(list));
         let records = [("lost", lost), ("gained", gained)].map(|(what, events)| match events {
-            Events { first_seq: Some(first), last_seq: Some(last), .. } if first == last => {
+            EventTally { first_seq: Some(first), last_seq: Some(last), .. } if first == last => {
                 format!("{what} {first}")
             }
-            Events { first_seq: Some(first), last_seq: Some(last), .. } => {
+            EventTally { first_seq: Some(first), last_seq: Some(last), .. } => {
                 format!("{what} {first} to {last}")
             }
             _ => String::new(),
@@ -318,32 +318,45 @@ fn show_persons(all: &[PersonDiff], screen: &mut Screen) -> Result<(), Failure> 
     more(both.len(), screen)
 }
 
-fn show_properties(all: &[PropertyDiff], screen: &mut Screen) -> Result<(), Failure> {
+fn show_properties(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     const COLUMNS: [Column; 4] = [
         Column::whole("PERSON"),
         Column::elastic("PROPERTY"),
         Column::elastic("FROM"),
         Column::elastic("TO"),
     ];
-    if all.is_empty() {
+    // All properties of a person that only one of the two has differ: that needs saying once.
+    let only_one = diff.persons.iter().filter(|person| person.before.is_none() != person.after.is_none());
+    let only_one: BTreeSet<PersonId> = only_one.map(|person| person.person_id).collect();
+    let (theirs, both): (Vec<_>, Vec<_>) =
+        diff.properties.iter().partition(|property| !screen.wide && only_one.contains(&property.person_id));
+    if !both.is_empty() {
+        title("Properties", both.len(), screen)?;
+        let mut table = Table::new(&COLUMNS);
+        for PropertyDiff { person_id, key, before, after } in both.iter().take(shown(screen, both.len())) {
+            let value = |side: &Option<PropertyValue>| match side {
+                None => Field::new("absent").quiet(),
+                Some(PropertyValue { value: None, .. }) => Field::new("erased").quiet(),
+                Some(PropertyValue { value: Some(value), seq }) => {
+                    Field::new(format!("{} (record {seq})", clean(&value.to_string())))
+                }
+            };
+            let person = short_person(*person_id, screen.wide);
+            let key = clean(&key.to_string()).into_owned();
+            table.row(screen, [person.into(), key.into(), value(before), value(after)])?;
+        }
+        table.finish(screen)?;
+        more(both.len(), screen)?;
+    }
+    if theirs.is_empty() {
         return Ok(());
     }
-    title("Properties", all.len(), screen)?;
-    let mut table = Table::new(&COLUMNS);
-    for PropertyDiff { person_id, key, before, after } in all.iter().take(shown(screen, all.len())) {
-        let value = |side: &Option<PropertyValue>| match side {
-            None => Field::new("absent").quiet(),
-            Some(PropertyValue { value: None, .. }) => Field::new("erased").quiet(),
-            Some(PropertyValue { value: Some(value), seq }) => {
-                Field::new(format!("{} (record {seq})", clean(&value.to_string())))
-            }
-        };
-        let person = short_person(*person_id, screen.wide);
-        let key = clean(&key.to_string()).into_owned();
-        table.row(screen, [person.into(), key.into(), value(before), value(after)])?;
-    }
-    table.finish(screen)?;
-    more(all.len(), screen)
+    let number = match theirs.len() {
+        1 => "1 property".to_owned(),
+        number => format!("{} properties", count(number as u64)),
+    };
+    screen.line("")?;
+    screen.line(&format!("{number} of persons that only one side has; --wide and --json have all"))
 }
 
 fn show_devices(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {

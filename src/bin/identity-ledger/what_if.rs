@@ -13,7 +13,7 @@ use crate::screen::Screen;
 use crate::text::clean;
 
 pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let policy = args.policy()?;
+    let policy = args.asked.policy()?;
     let mut progress = Progress::new();
     let ledger = open_ledger(&args.ledger, Snapshots::Used, &mut progress)?;
     progress.begin("Folding twice", None);

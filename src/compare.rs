@@ -236,6 +236,9 @@ impl<'v> Finder<'v> {
         };
         self.compare_shapes(edges, &persons, ids, &mut diff);
         self.compare_persons(persons, &mut diff)?;
+        // In the order of their public ids, whatever told them apart.
+        diff.persons.sort_by_key(|person| person.person_id);
+        diff.properties.sort_by_key(|property| property.person_id);
         let mut device = |number| self.compare_device(number, &mut diff);
         match within {
             None => (0..self.devices.len()).for_each(&mut device),

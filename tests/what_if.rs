@@ -170,7 +170,7 @@ fn people_get_a_tree_of_who_would_be_who() {
     let said = place.say("what-if shop --preset one-user").with_code(0);
     for line in [
         "Under preset one-user, shop would mean something else",
-        "  persons            1 → 2",
+        "  persons              1 → 2",
         "Split: several persons of one (1)",
         "  ├─ b76561f4  4 ids  01a208fb…3779, 01a208fb…46ae, user-1, 01a208fb…44d7",
         "  └─ 2f9a1015  1 id   user-2",

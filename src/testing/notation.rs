@@ -261,6 +261,14 @@ impl Teller {
             };
             said.push(format!("id {who} from {from} to {to}{events}"));
         }
+        for id in &diff.ids {
+            let who = text(&id.distinct_id.to_string());
+            match (id.before, id.after) {
+                (None, after) => said.push(format!("id {who} from nowhere to {}", whose(after))),
+                (before, None) => said.push(format!("id {who} from {} to nowhere", whose(before))),
+                _ => {}
+            }
+        }
         for PersonDiff { person_id, before, after } in &diff.persons {
             let (Some(before), Some(after)) = (before, after) else { continue };
             if before.is_identified != after.is_identified {

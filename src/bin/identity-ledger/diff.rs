@@ -250,10 +250,10 @@ fn show_moved(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     let (new, gone) = diff.ids.iter().fold((0, 0), |(new, gone), id| {
         (new + u64::from(id.before.is_none()), gone + u64::from(id.after.is_none()))
     });
-    for (number, what) in [(new, "only in the second"), (gone, "only in the first")] {
+    for (number, side) in [(new, "second"), (gone, "first")] {
         if number > 0 {
             screen.line("")?;
-            screen.line(&format!("{} {what}", counted(number, "id")))?;
+            screen.line(&format!("{} with a person or events only in the {side}", counted(number, "id")))?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::book::Book;
 use crate::content::{ContentDevice, Name, PersonFacts, has_content};
 use crate::dictionary::Dictionary;
 use crate::diff::{
@@ -14,6 +15,7 @@ use crate::id::{PersonId, Seq};
 use crate::limits::MAX_PART_IDS;
 use crate::log::Fault;
 use crate::record::{DeviceNo, IdNo, KeyNo};
+use crate::replay::Step;
 use crate::state::{PersonNo, Property, Refusal};
 use crate::view::{Refused, View};
 
@@ -43,7 +45,7 @@ impl Diff {
     pub fn between(before: &View<'_>, after: &View<'_>) -> Result<Diff, Fault> {
         let finder = Finder::new(before, after);
         let mut diff = finder.find(None)?;
-        let [(lost, first), (gained, second)] = [finder.walk(0)?, finder.walk(1)?];
+        let Gathered { events: [lost, gained], refused: [first, second] } = finder.gather()?;
         diff.events = finder.events_of(lost, gained);
         diff.refusals = finder.refusals(&first, &second);
         Ok(diff)
@@ -181,6 +183,14 @@ struct Finder<'v> {
     keys: Matching,
     /// What tells the persons of each view apart.
     persons: [PersonKeys; 2],
+}
+
+/// What takes a walk through the logs to know, of the first view and of the second.
+#[derive(Default)]
+struct Gathered<'v> {
+    /// Events that the other view may lack.
+    events: [Vec<(IdNo, EventRef)>; 2],
+    refused: [Cow<'v, [Refused]>; 2],
 }
 
 /// An id's person in the first and in the second view.
@@ -495,27 +505,40 @@ impl<'v> Finder<'v> {
 
     // -- events ------------------------------------------------------------------------------------------------------
 
-    /// The events of a view that the other may lack, and what was refused up to it: one walk through its log, if it takes one.
-    fn walk(&self, at: usize) -> Result<(Vec<(IdNo, EventRef)>, Cow<'v, [Refused]>), Fault> {
-        let (view, other) = (self.views[at], self.views[1 - at]);
-        let from = if self.same_book { view.records().min(other.records()) } else { 0 };
-        let known = view.refused.as_deref();
-        if let Some(refused) = known.filter(|_| from == view.records()) {
-            return Ok((Vec::new(), Cow::Borrowed(refused)));
+    /// Walks through the logs: once through one, once through each of two, or not at all if that would tell nothing new.
+    fn gather(&self) -> Result<Gathered<'v>, Fault> {
+        let known = self.views.map(|view| view.refused.as_deref());
+        let mut gathered = Gathered::default();
+        let [before, after] = self.views.map(|view| view.records());
+        if self.same_book && before == after && known.iter().all(Option::is_some) {
+            gathered.refused = known.map(|known| Cow::Borrowed(known.unwrap_or_default()));
+            return Ok(gathered);
         }
-        let (mut events, mut refused) = (Vec::new(), Vec::new());
-        view.book.replay_first(view.records(), |step| {
-            if known.is_none() {
-                refused.extend(step.outcome.and_then(|outcome| Refused::of(step.record, outcome)));
+        let mut refused = [Vec::new(), Vec::new()];
+        let mut look = |sides: &[usize], book: &Book, step: Step<'_>| {
+            let has = |at: usize| sides.contains(&at) && self.views[at].has(step.record.seq());
+            for at in (0..2).filter(|at| known[*at].is_none() && has(*at)) {
+                refused[at].extend(step.outcome.and_then(|outcome| Refused::of(step.record, outcome)));
             }
-            let seq = step.record.seq();
-            if seq.0 >= from
-                && let Some((digest, mode)) = view.book.event_here(step.record)
+            if has(0) != has(1)
+                && let Some((digest, mode)) = book.event_here(step.record)
             {
-                events.push((step.record.row.id, EventRef { seq, mode, digest }));
+                let event = EventRef { seq: step.record.seq(), mode, digest };
+                gathered.events[usize::from(has(1))].push((step.record.row.id, event));
             }
-        })?;
-        Ok((events, known.map_or(Cow::Owned(refused), Cow::Borrowed)))
+        };
+        if self.same_book {
+            let book = self.views[0].book;
+            book.replay_first(before.max(after), |step| look(&[0, 1], book, step))?;
+        } else {
+            for (at, view) in self.views.iter().enumerate() {
+                view.book.replay_first(view.records(), |step| look(&[at], view.book, step))?;
+            }
+        }
+        let refused = known.into_iter().zip(refused);
+        let mut refused = refused.map(|(known, found)| known.map_or(Cow::Owned(found), Cow::Borrowed));
+        gathered.refused = std::array::from_fn(|_| refused.next().expect("one for each of two"));
+        Ok(gathered)
     }
 
     /// The event that a record is, and under which id; `None` if it is none.
@@ -641,7 +664,7 @@ mod tests {
     use super::*;
     use crate::row::Kind;
     use crate::testing::history::History;
-    use crate::{AppendError, Ledger, Policy, Step, Tenant};
+    use crate::{AppendError, Ledger, Policy, Tenant};
 
     /// Records before and after its last operation: only that operation's ids can differ, and those of their persons.
     #[test]

@@ -85,6 +85,11 @@ impl View<'_> {
         self.state.records()
     }
 
+    /// Whether a record counts here.
+    pub(crate) fn has(&self, seq: Seq) -> bool {
+        seq.0 < self.records()
+    }
+
     pub(crate) fn person_id(&self, person: PersonNo) -> PersonId {
         self.book.person_id_of(self.state.founding(person))
     }

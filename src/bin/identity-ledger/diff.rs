@@ -400,7 +400,8 @@ fn show_refusals(all: &[RefusalDiff], screen: &mut Screen) -> Result<(), Failure
     let parts = [(gained, "more"), (lost, "fewer"), (other, "by another rule")];
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
     let parts: Vec<String> = parts.map(|(number, what)| format!("{} {what}", count(number))).collect();
-    title(&format!("Refusals: {}", parts.join(", ")), all.len(), screen)?;
+    screen.line("")?;
+    screen.headline(&format!("Refusals: {}", parts.join(", ")))?;
     let mut table = Table::new(&COLUMNS);
     for refusal in all.iter().take(shown(screen, all.len())) {
         let wide = screen.wide;

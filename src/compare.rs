@@ -659,7 +659,8 @@ fn persons_of(view: &View<'_>, ids: &[IdNo]) -> Vec<PersonNo> {
     persons.into_iter().collect()
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests {
     use super::*;
     use crate::row::Kind;

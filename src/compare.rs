@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::book::Book;
 use crate::content::{ContentDevice, Name, PersonFacts, has_content};
-use crate::dictionary::Dictionary;
 use crate::diff::{
     Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, MergedPerson, PersonDiff, PersonPart,
     PropertyDiff, PropertyValue, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
@@ -14,6 +13,7 @@ use crate::diff::{
 use crate::id::{PersonId, Seq};
 use crate::limits::MAX_PART_IDS;
 use crate::log::Fault;
+use crate::matching::{Matching, PersonKeys};
 use crate::record::{DeviceNo, IdNo, KeyNo};
 use crate::replay::Step;
 use crate::state::{PersonNo, Property, Refusal};
@@ -67,109 +67,6 @@ impl Diff {
             diff.refusals = finder.refusals(before, after);
         }
         Ok(diff)
-    }
-}
-
-// -- matching --------------------------------------------------------------------------------------------------------
-
-/// Numbers of the second view as numbers that both share: those of the first, and behind them those that only the second has.
-enum Matching {
-    /// Of one book.
-    Same { first: u32, second: u32 },
-    /// Of two.
-    Texts {
-        /// How many the first view has.
-        first: u32,
-        /// The shared number of each of the second's.
-        shared: Vec<u32>,
-        /// The second's number of each shared one, or NONE.
-        second: Vec<u32>,
-    },
-}
-
-const NONE: u32 = u32::MAX;
-
-impl Matching {
-    fn new(same_book: bool, [first, second]: [u32; 2], [ours, theirs]: [&Dictionary; 2]) -> Matching {
-        if same_book {
-            return Matching::Same { first, second };
-        }
-        let mut shared = Vec::with_capacity(second as usize);
-        let mut back = vec![NONE; first as usize];
-        for number in 0..second {
-            let here = match theirs.text(number) {
-                Some(text) => ours.find(text).filter(|found| *found < first),
-                None => Some(number).filter(|number| *number < first && ours.text(*number).is_none()),
-            };
-            let here = here.unwrap_or_else(|| {
-                back.push(NONE);
-                back.len() as u32 - 1 // at most the numbers of two logs
-            });
-            back[here as usize] = number;
-            shared.push(here);
-        }
-        Matching::Texts { first, shared, second: back }
-    }
-
-    fn len(&self) -> u32 {
-        match self {
-            Matching::Same { first, second } => *first.max(second),
-            Matching::Texts { second, .. } => second.len() as u32,
-        }
-    }
-
-    /// The numbers that a shared one has in the first and in the second view.
-    fn pair(&self, shared: u32) -> [Option<u32>; 2] {
-        match self {
-            Matching::Same { first, second } => [first, second].map(|len| (shared < *len).then_some(shared)),
-            Matching::Texts { first, second, .. } => {
-                let there = second.get(shared as usize).copied();
-                [(shared < *first).then_some(shared), there.filter(|number| *number != NONE)]
-            }
-        }
-    }
-
-    /// The shared number of one of the second view's.
-    fn shared(&self, second: u32) -> u32 {
-        match self {
-            Matching::Same { .. } => second,
-            Matching::Texts { shared, .. } => shared[second as usize],
-        }
-    }
-}
-
-/// What tells persons apart, the same in both views: the founding id's number in one book, the public person id in two.
-enum PersonKeys {
-    Founding,
-    /// By person number; those that live.
-    PersonIds(Vec<u128>),
-}
-
-impl PersonKeys {
-    fn new(view: &View<'_>, same_book: bool) -> PersonKeys {
-        if same_book {
-            return PersonKeys::Founding;
-        }
-        let mut keys = vec![0; view.state.persons_founded()];
-        for person in view.state.persons() {
-            keys[person.number.0 as usize] = view.person_id(person.number).0.as_u128();
-        }
-        PersonKeys::PersonIds(keys)
-    }
-
-    fn of(&self, view: &View<'_>, person: PersonNo) -> u128 {
-        match self {
-            PersonKeys::Founding => view.state.founding(person).0.into(),
-            PersonKeys::PersonIds(keys) => keys[person.0 as usize],
-        }
-    }
-
-    /// The key of the person that `id` would found.
-    fn implied(&self, view: &View<'_>, id: IdNo) -> u128 {
-        match self {
-            PersonKeys::Founding => id.0.into(),
-            PersonKeys::PersonIds(_) => view.book.person_id_of(id).0.as_u128(),
-        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book view content diff compare what_if snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book view content diff matching compare what_if snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
 //! | beside | `import/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -36,6 +36,7 @@ pub mod import;
 mod ledger;
 pub mod limits;
 mod log;
+mod matching;
 mod mention;
 mod operation;
 mod options;

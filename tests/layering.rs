@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 6] = [
         "view",
         "content",
         "diff",
+        "matching",
         "compare",
         "what_if",
         "audit",

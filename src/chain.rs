@@ -5,7 +5,7 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
-use crate::record::{Change, Commitment, Flags, Other, Verb};
+use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
 use crate::row::{DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read};
 use crate::time::Timestamp;
 
@@ -228,6 +228,10 @@ impl Chain {
                 .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
             at += read.taken;
             check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.is_erasure() {
+                let (body, _) = Body::read(&frame.body[at - read.taken..]).expect("read just now");
+                check_erasure(seq, &body, defined).map_err(|wrong| wrong.at(seq.into()))?;
+            }
             if read.has_commitment {
                 items.next(seq.into(), row)?;
             }
@@ -366,6 +370,34 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
         _ => {}
     }
     Ok(())
+}
+
+/// Checks that an erasure names only what there is, and records before it (H3).
+fn check_erasure(seq: u32, body: &Body, defined: Defined) -> Result<(), Wrong> {
+    if !body.is_canonical_erasure() {
+        return Err(Wrong::Malformed("an erasure out of its bounds or order"));
+    }
+    let earlier = |record: u32| {
+        if record < seq { Ok(()) } else { Err(Wrong::Malformed("an erasure of what comes later")) }
+    };
+    match body {
+        Body::Erase(erasure) => {
+            let last = |number: Option<u32>, what, defined| {
+                number.map_or(Ok(()), |number| check_number(what, number, defined))
+            };
+            last(erasure.ids.last().map(|id| id.0), "distinct id", defined.ids)?;
+            last(erasure.devices.last().map(|device| device.device.0), "device", defined.devices)?;
+            last(erasure.keys.last().map(|key| key.0), "property key", defined.keys)?;
+            erasure.records.last().map_or(Ok(()), |record| earlier(*record))?;
+            erasure.devices.iter().try_for_each(|device| earlier(device.defined))
+        }
+        Body::EraseDone(removal) => removal.erasures.last().map_or(Ok(()), |removed| earlier(removed.erase)),
+        Body::Restate(restated) => {
+            check_number("distinct id", restated.id.0, defined.ids)?;
+            earlier(restated.record)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[inline]

@@ -27,6 +27,9 @@ pub(crate) enum Kind {
     Set,
     Switch,
     Reset,
+    Erase = 16,
+    EraseDone,
+    Restate,
 }
 
 /// Stands for "none" among numbers; limits.rs keeps every real number below it.
@@ -112,7 +115,17 @@ impl Row {
     }
 
     pub(crate) fn is_operation(&self) -> bool {
-        self.kind as u8 >= Kind::Capture as u8
+        (self.kind as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
+    }
+
+    /// Whether it is a record of an erasure.
+    pub(crate) fn is_erasure(&self) -> bool {
+        self.kind as u8 >= Kind::Erase as u8
+    }
+
+    /// Whether it says something of an id whose payload item goes with that id: an operation, or what is left of one.
+    pub(crate) fn speaks_for_id(&self) -> bool {
+        self.is_operation() || self.kind == Kind::Restate
     }
 
     pub(crate) fn has_changes(&self) -> bool {
@@ -131,6 +144,11 @@ impl Row {
 
     pub(crate) fn set_item(&mut self, at: u32) {
         self.item_at = at;
+    }
+
+    /// Whether its payload item is not there.
+    pub(crate) fn is_erased(&self) -> bool {
+        self.item_at == ERASED
     }
 
     pub(crate) fn set_erased(&mut self) {
@@ -199,7 +217,7 @@ impl<'a> Record<'a> {
 
     /// Whether its payload item was erased.
     pub fn is_erased(&self) -> bool {
-        self.row.item_at == ERASED
+        self.row.is_erased()
     }
 
     pub(crate) fn salt_and_item(&self) -> Option<(&'a [u8; SALT_BYTES], &'a [u8])> {
@@ -495,6 +513,10 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         Body::Set(..) => Kind::Set,
         Body::Switch(..) => Kind::Switch,
         Body::Reset(..) => Kind::Reset,
+        Body::Reserved14 | Body::Reserved15 => return Err(CodecError::unknown()),
+        Body::Erase(_) => Kind::Erase,
+        Body::EraseDone(_) => Kind::EraseDone,
+        Body::Restate(_) => Kind::Restate,
     };
     let overlong = || CodecError::overlong();
     row.at = u32::try_from(at).map_err(|_| overlong())?;
@@ -518,6 +540,7 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
     match &record {
         Body::DefineId(class, _) => row.other = class.0.into(),
         Body::DefineDevice(id, _) => row.id = *id,
+        Body::Restate(restated) => row.id = restated.id,
         _ => {}
     }
     let (has_detail, has_commitment) = (record.detail().is_some(), record.commitment().is_some());
@@ -530,7 +553,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
 mod tests {
     use super::*;
     use crate::codec;
-    use crate::record::{CutOff, Detail, NameNo};
+    use crate::record::{
+        CutOff, Detail, ErasedDevice, Erasure, NameNo, Removal, Removed, Restated, RewrittenSegment,
+    };
 
     fn bodies() -> Vec<Body> {
         let head = |device, flags| Head {
@@ -568,6 +593,30 @@ mod tests {
             Body::Switch(head(device, 2), None),
             Body::Reset(head(device, 2), Some(DeviceNo(5)), None),
             Body::Reset(head(device, 4), None, detail(vec![], Some(commitment))),
+            Body::Erase(Box::new(Erasure {
+                time: 4,
+                ids: vec![IdNo(1), IdNo(2)],
+                devices: vec![ErasedDevice { device: DeviceNo(1), defined: 5 }],
+                records: vec![9],
+                keys: Vec::new(),
+                reason: Some(commitment),
+            })),
+            Body::EraseDone(Box::new(Removal {
+                erasures: vec![Removed { erase: 10, items: 3 }],
+                segments: vec![RewrittenSegment {
+                    first_seq: 0,
+                    bytes_before: 9,
+                    bytes_after: 8,
+                    before: [1; 32],
+                    after: [2; 32],
+                }],
+            })),
+            Body::Restate(Box::new(Restated {
+                record: 4,
+                id: IdNo(7),
+                erased: vec![1],
+                item: Some(commitment),
+            })),
         ]
     }
 

@@ -191,7 +191,9 @@ fn copy(from: &Path, to: &Path) {
         let Ok(entries) = fs::read_dir(from.join(part)) else { continue };
         fs::create_dir_all(to.join(part)).unwrap();
         for path in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
-            fs::copy(&path, to.join(part).join(path.file_name().unwrap())).unwrap();
+            // No fs::copy: Miri, which runs this on machines we do not have, lacks its system call.
+            let bytes = fs::read(&path).unwrap();
+            fs::write(to.join(part).join(path.file_name().unwrap()), bytes).unwrap();
         }
     }
 }

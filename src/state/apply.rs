@@ -113,6 +113,7 @@ impl State {
             Kind::DefineId => self.links.define(row.seq, row.class()),
             Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
+            Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
             _ => {
                 if let Body::Genesis(policy) | Body::SetPolicy(policy) = record.body() {
                     self.policy = policy.policy().expect("Chain::accept checked the policy");

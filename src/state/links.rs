@@ -172,6 +172,21 @@ impl Links {
         }
     }
 
+    /// The records by which whoever belonged to `person` may have come to be somebody else: each edge above it, and each time a
+    /// root above it came to carry another.
+    pub(super) fn turns(&self, person: PersonNo, into: &mut Vec<u32>) {
+        let mut at = person.0;
+        loop {
+            into.extend(self.carried.get(&at).into_iter().flatten().map(|(since, _)| *since));
+            let slot = &self.slots[at as usize];
+            if slot.parent == at {
+                return;
+            }
+            into.push(slot.since);
+            at = slot.parent;
+        }
+    }
+
     fn root(&self, mut at: u32) -> u32 {
         while self.slots[at as usize].parent != at {
             at = self.slots[at as usize].parent;

@@ -32,6 +32,9 @@ pub struct Profile {
     /// The record that identified it.
     #[serde(skip)]
     pub identified_by: Option<Seq>,
+    /// The last erasure of its ids, if the texts of all of them are erased (H3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased_by: Option<Seq>,
 }
 
 /// A property's value and the record that won it (E5). In JSON it is the value alone.
@@ -41,13 +44,15 @@ pub struct PropertyAnswer {
     pub value: Option<Value>,
     /// The record that won the key.
     pub seq: Seq,
+    /// The record that erased the value, if it is erased (H3).
+    pub erased_by: Option<Seq>,
 }
 
 impl Serialize for PropertyAnswer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.value {
             Some(value) => value.serialize(serializer),
-            None => BTreeMap::from([("$erased", true)]).serialize(serializer),
+            None => BTreeMap::from([("$erased", self.erased_by)]).serialize(serializer),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Beyond what opening checks (hashes, order, spelling, commitments) it recomputes from the texts and values still present
 //! what the writer recorded: classes of ids (B4), kinds of events (E3), the ids devices spoke for (F2), and all bounds.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,15 +15,16 @@ use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
 use crate::directory::{HEAD, LOG};
 use crate::id::{OperationId, Seq};
-use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
 use crate::policy::FirstMention;
-use crate::record::{Body, Flags, IdNo, KeyNo, NameNo, Other, StoredClass};
+use crate::record::{Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Removed, Restated, StoredClass};
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
 use crate::snapshot::{Checks, IgnoredSnapshot};
-use crate::state::{Device, Said};
+use crate::state::{Absences, Device, Said};
 use crate::storage::{Files, Storage};
+use crate::value::Value;
 use crate::verdict::{Finding, Met, Verdict, judge};
 
 /// What an audit found.
@@ -61,6 +63,28 @@ pub struct AuditFault {
     pub seq: Seq,
     /// What was found and what was expected.
     pub what: String,
+    /// Whether a payload item is absent or present against the rule (H3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<ErasureFault>,
+}
+
+/// A payload item is absent if and only if an erasure covers it (H3). How that can be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErasureFault {
+    /// It is absent, and no record erased it: somebody took it out.
+    PayloadMissing,
+    /// It is there, although this record erased it and the erasure is said to be done.
+    ErasureIncomplete {
+        /// The erasure.
+        erase: Seq,
+    },
+    /// A snapshot covers less than this erasure, which is said to be done: it may hold what is erased.
+    StaleSnapshot {
+        /// The erasure.
+        erase: Seq,
+    },
 }
 
 impl std::fmt::Display for AuditFault {
@@ -97,6 +121,17 @@ pub struct Audit {
     devices: Vec<Device>,
     /// Operation ids that may stand twice: (id, earlier record, later record).
     doubles: Vec<(OperationId, Seq, Seq)>,
+    /// Records without their items.
+    absences: Absences,
+    absent: Vec<u32>,
+    /// By id, the first record that speaks for it and has its item, or `NONE`.
+    present: Vec<u32>,
+    /// By erasure, the first record it covers that has its item.
+    incomplete: BTreeMap<u32, u32>,
+    /// By device, its definition.
+    device_definitions: Vec<u32>,
+    /// What is left of records, each with the restate record that says so.
+    restated: Vec<(Seq, Restated, Option<Vec<u8>>)>,
 }
 
 /// What a definition defines.
@@ -109,6 +144,9 @@ enum Definition {
     Key(KeyNo),
     Name(NameNo),
 }
+
+/// Stands for "none" among record numbers.
+const NONE: u32 = u32::MAX;
 
 /// Faults that are listed; a log with more is beyond reading them.
 const MAX_FAULTS: usize = 100;
@@ -135,15 +173,32 @@ impl Audit {
         expect: Option<Checkpoint>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<AuditReport, OpenError> {
+        loop {
+            let report = Audit::run_once(&storage, expect, progress)?;
+            let moved = || -> Result<bool, OpenError> {
+                Ok(begin(&storage, false, None)?.1.head().is_some_and(|head| head > report.records))
+            };
+            // A writer that erases beside the audit may rewrite what was read before.
+            if report.faults.iter().all(|fault| fault.erasure.is_none()) || !moved()? {
+                return Ok(report);
+            }
+        }
+    }
+
+    fn run_once(
+        storage: &Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<AuditReport, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, witnesses) = begin(&storage, false, expect)?;
+        let (mut book, witnesses) = begin(storage, false, expect)?;
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
         let mut broken = false;
-        let mut checks = Checks::begin(&*storage, book.ledger_id(), &witnesses.snapshots);
-        let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, progress };
+        let mut checks = Checks::begin(&**storage, book.ledger_id(), &witnesses.snapshots);
+        let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
         let Book { log, replay, .. } = &mut book;
         let each = |step: Step<'_>| {
             checks.step(step);
@@ -160,7 +215,13 @@ impl Audit {
                 let Fault { file, offset, records, kind } = fault;
                 let seq = Seq(records);
                 if verdict == Verdict::Torn && !witnesses.slots.is_empty() {
-                    tail = Some(AuditFault { file, offset: Some(offset), seq, what: kind.to_string() });
+                    tail = Some(AuditFault {
+                        file,
+                        offset: Some(offset),
+                        seq,
+                        what: kind.to_string(),
+                        erasure: None,
+                    });
                 } else {
                     broken = true;
                     audit.fault(file, Some(offset), seq, kind.to_string());
@@ -168,6 +229,8 @@ impl Audit {
             }
         }
         audit.confirm_doubles(&book);
+        audit.confirm_restated(&book);
+        audit.judge_erasures(&book, broken, &witnesses.snapshots);
         let Checkpoint { records, head } = book.checkpoint();
         let durable = witnesses.durable().records;
         if durable > records && audit.faults.is_empty() {
@@ -180,6 +243,7 @@ impl Audit {
             let what = "HEAD is missing or damaged: nothing but the frames says what was durable".to_owned();
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
+        audit.dictionaries.compact();
         let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken);
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());
@@ -190,7 +254,14 @@ impl Audit {
 
     fn fault(&mut self, file: String, offset: Option<u64>, seq: Seq, what: String) {
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(AuditFault { file, offset, seq, what });
+            self.faults.push(AuditFault { file, offset, seq, what, erasure: None });
+        }
+    }
+
+    fn erasure_fault(&mut self, file: &str, seq: Seq, what: String, erasure: ErasureFault) {
+        if self.faults.len() < MAX_FAULTS {
+            let erasure = Some(erasure);
+            self.faults.push(AuditFault { file: file.to_owned(), offset: None, seq, what, erasure });
         }
     }
 
@@ -200,9 +271,7 @@ impl Audit {
 
     fn step(&mut self, step: Step<'_>) {
         let seq = step.record.seq();
-        if step.record.is_erased() {
-            self.wrong(seq, "its payload is missing, and no record erased it");
-        }
+        self.note_item(step);
         if let Some(id) = step.record.operation_id() {
             let earlier = self.seen.candidates(id).map(|earlier| (id, Seq(earlier.into()), seq));
             self.doubles.extend(earlier);
@@ -231,6 +300,7 @@ impl Audit {
                 Definition::Id(IdNo(last(step.state.ids().len())), class, classes)
             }
             Body::DefineDevice(id, _) => {
+                self.device_definitions.push(step.record.row.seq);
                 self.devices.push(Device::anonymous(id));
                 Definition::Device(id)
             }
@@ -287,7 +357,7 @@ impl Audit {
 
     fn operation(&mut self, seq: Seq, step: Step<'_>) {
         let body = step.record.body();
-        let Some(head) = body.head() else { return };
+        let Some(head) = body.head() else { return self.erasure(seq, step, &body) };
         let said = Said::of(step.record.row);
         if let Some(device) = head.device
             && !self.devices[device.index()].could_say(said)
@@ -326,10 +396,124 @@ impl Audit {
         }
     }
 
+    // -- erasures, H3 ----------------------------------------------------------------------------------------------
+
+    fn note_item(&mut self, step: Step<'_>) {
+        let row = step.record.row;
+        if row.is_erased() {
+            self.absences.see(row, step.state.erasures());
+            self.absent.push(row.seq);
+        } else if row.has_item() && row.speaks_for_id() {
+            let place = row.id.index();
+            if self.present.len() <= place {
+                self.present.resize(place + 1, NONE);
+            }
+            self.present[place] = self.present[place].min(row.seq);
+        }
+    }
+
+    /// A record of an erasure: that it names what it may, and what it covers that is still there.
+    fn erasure(&mut self, seq: Seq, step: Step<'_>, body: &Body) {
+        match body {
+            Body::Erase(erasure) => {
+                let definition = |device: &ErasedDevice| self.device_definitions.get(device.device.index());
+                if erasure.devices.iter().any(|device| definition(device) != Some(&device.defined)) {
+                    self.wrong(seq, "it names another record than the one that defines its device (H3)");
+                }
+                let reason = step.record.item().map(|item| std::str::from_utf8(item).map(str::len));
+                if reason.is_some_and(|reason| reason.map_or(true, |len| len == 0 || len > MAX_REASON_BYTES))
+                {
+                    self.wrong(seq, "its reason is no text, or exceeds a limit (H3)");
+                }
+                let spoken = erasure.ids.iter().filter_map(|id| self.present.get(id.index())).copied();
+                let defined = erasure.ids.iter().map(|id| step.state.defined_by(*id).0 as u32);
+                let devices = erasure.devices.iter().map(|device| device.defined);
+                let named = defined.chain(devices).chain(erasure.records.iter().copied());
+                let present = named.filter(|record| self.absent.binary_search(record).is_err());
+                let first = spoken.filter(|record| *record != NONE).chain(present).min();
+                self.incomplete.extend(first.map(|record| (step.record.row.seq, record)));
+            }
+            Body::EraseDone(removal) => {
+                let list = step.state.erasures();
+                let done = |removed: &Removed| {
+                    list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
+                };
+                if !removal.erasures.iter().all(done) {
+                    self.wrong(seq, "it completes an erasure that is none, or was complete before (H3)");
+                }
+            }
+            Body::Restate(restated) => {
+                let item = step.record.item().map(<[u8]>::to_vec);
+                self.restated.push((seq, (**restated).clone(), item));
+            }
+            _ => {}
+        }
+    }
+
+    /// What is left of a record speaks for the same id, and has the values that are not erased.
+    fn confirm_restated(&mut self, book: &Book) {
+        let erasures = book.state().erasures();
+        for (seq, restated, item) in std::mem::take(&mut self.restated) {
+            let record = Seq(restated.record.into());
+            let Ok(window) = book.log.window(record, erasures) else { continue }; // the walk has listed what is unreadable
+            let Some(record) = window.record(record) else { continue };
+            let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
+            let places = restated.erased.iter().all(|place| usize::from(*place) < count);
+            let same = record.is_operation() && record.row.id == restated.id && places;
+            if !same || !record.is_erased() {
+                self.wrong(seq, "it is not what is left of the record it names (H3)");
+                continue;
+            }
+            let left = item.map(|item| {
+                let mut at = 0;
+                let values = (0..count - restated.erased.len()).map(|_| Value::decode(&item, &mut at));
+                values.filter(Result::is_ok).count() == count - restated.erased.len() && at == item.len()
+            });
+            if left == Some(false)
+                || left.is_none() && restated.item.is_none() && restated.erased.len() != count
+            {
+                self.wrong(seq, "its values are not those that are left of the record it names (H3)");
+            }
+        }
+    }
+
+    /// The rule: an item is absent if and only if an erasure covers it. Of a log that is broken before its end it cannot be
+    /// said what a later record erases.
+    fn judge_erasures(&mut self, book: &Book, broken: bool, snapshots: &[u64]) {
+        let erasures = book.state().erasures();
+        if !broken && let Some(seq) = self.absences.unlicensed(erasures) {
+            let what = FaultKind::PayloadMissing { seq }.to_string();
+            self.erasure_fault(LOG, Seq(seq), what, ErasureFault::PayloadMissing);
+        }
+        for (erase, seq) in std::mem::take(&mut self.incomplete) {
+            if erasures.is_done(erase) {
+                let (seq, erase) = (u64::from(seq), u64::from(erase));
+                let what = FaultKind::ErasureIncomplete { seq, erase }.to_string();
+                self.erasure_fault(
+                    LOG,
+                    Seq(seq),
+                    what,
+                    ErasureFault::ErasureIncomplete { erase: Seq(erase) },
+                );
+            }
+        }
+        let done =
+            erasures.list().filter(|(_, done)| done.is_some()).map(|(erase, _)| u64::from(erase)).max();
+        for records in snapshots {
+            if let Some(erase) = done.filter(|erase| records <= erase) {
+                let file = crate::snapshot::name(*records);
+                let what =
+                    format!("it was made before record {erase}, and may hold what that erased: remove it");
+                let stale = ErasureFault::StaleSnapshot { erase: Seq(erase) };
+                self.erasure_fault(&file, Seq(*records), what, stale);
+            }
+        }
+    }
+
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
     fn confirm_doubles(&mut self, book: &Book) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
-            let Ok(window) = book.log.window(earlier) else { continue }; // the walk has listed what is unreadable
+            let Ok(window) = book.log.window(earlier, book.state().erasures()) else { continue }; // the walk has listed what is unreadable
             let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
             if same {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));

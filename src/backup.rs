@@ -9,6 +9,7 @@
 //!
 //! Bytes behind the copy's `HEAD` are copied anew: readable does not mean durable. Caches and what recovery cut off stay behind.
 
+use std::cell::OnceCell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use crate::directory::{
 };
 use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::id::LedgerId;
-use crate::log::{Fault, FaultKind, Log, SegmentReader};
+use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
 use crate::recovery::{COPY_SUFFIX, write_anew};
-use crate::row::Rows;
+use crate::replay::Replay;
+use crate::row::{Record, Row, Rows};
+use crate::state::State;
 use crate::storage::{Files, Lock, Storage, read_all};
 
 /// `LEDGER` of a copy that is not complete yet.
@@ -212,15 +215,39 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
-        let source = Source::look(source)?;
-        let mut copy = Copy::look(dest, &source)?;
-        let mut walk = Walk::new(&source);
+        loop {
+            let looked = Source::look(Arc::clone(&source))?;
+            let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
+            // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
+            // looked at before. What was copied from the old ones goes in the next round.
+            let missing = |fault: &Fault| matches!(fault.kind, FaultKind::PayloadMissing { .. });
+            let again = match &ran {
+                Ok(_) => looked.was_rewritten()?,
+                Err(BackupError::Damaged { fault, .. }) if missing(fault) => looked.has_grown()?,
+                Err(BackupError::Damaged { .. }) => looked.was_rewritten()?,
+                Err(_) => false,
+            };
+            if !again {
+                return ran;
+            }
+        }
+    }
+
+    fn run_once(
+        source: &Source,
+        dest: Arc<dyn Storage>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        let mut copy = Copy::look(dest, source)?;
+        let mut walk = Walk::new(source);
         let kept = copy.verify(&mut walk, progress)?;
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
-        if copy.complete && !copy.goes_on(&walk) && upto == Some(copy.head.records) {
+        let is_new = upto != Some(copy.head.records) || copy.goes_on();
+        if copy.complete && copy.stale.is_empty() && !is_new {
             return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
         }
-        copy.begin(&walk, &source)?;
+        copy.begin(source)?;
+        copy.refresh(source)?;
         let done = kept;
         while upto.is_none_or(|upto| walk.chain.next_seq() < upto) {
             match walk.next() {
@@ -254,6 +281,8 @@ struct Source {
     /// How many records were durable; `None` without a readable `HEAD`: then every whole frame counts, as for a reader.
     durable: Option<u64>,
     log: Log,
+    /// What was erased, as the whole log says; read when the first absent item is met.
+    erased: OnceCell<State>,
 }
 
 impl Source {
@@ -269,7 +298,44 @@ impl Source {
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head }).collect();
         let durable = slots.iter().map(|slot| slot.records).max();
         let log = Log::new(Arc::clone(&storage)).map_err(failed)?;
-        Ok(Source { storage, identity, ledger, seen, durable, log })
+        Ok(Source { storage, identity, ledger, seen, durable, log, erased: OnceCell::new() })
+    }
+
+    /// Whether segments are others than those that were looked at: then something was erased meanwhile. The last one may grow.
+    fn was_rewritten(&self) -> Result<bool, BackupError> {
+        let failed = |source| BackupError::Io { place: self.place(), source };
+        let Some((last, sealed)) = self.log.segments().split_last() else { return Ok(false) };
+        for segment in sealed {
+            if self.storage.len(&segment.name).map_err(failed)? != Some(segment.len) {
+                return Ok(true);
+            }
+        }
+        Ok(self.storage.len(&last.name).map_err(failed)? < Some(last.len))
+    }
+
+    /// Whether more is durable than when it was looked at.
+    fn has_grown(&self) -> Result<bool, BackupError> {
+        let failed = |source| BackupError::Io { place: self.place(), source };
+        let slots = HeadSlot::read(&*self.storage, self.identity.ledger).map_err(failed)?;
+        Ok(slots.iter().map(|slot| slot.records).max() > self.durable)
+    }
+
+    /// Whether a record may be without its payload item: some record erased it, and that one is copied too.
+    fn permits(&self, row: &Row) -> bool {
+        let erased = self.erased.get_or_init(|| {
+            let mut replay = Replay::new(self.identity.ledger, &self.identity.tenant);
+            let mut silent = |_| {};
+            let walk = log::Walk {
+                commitments: false,
+                upto: self.durable,
+                witnesses: &[],
+                hide: None,
+                progress: &mut silent,
+            };
+            self.log.walk(&mut replay, walk, |_| {}).ok(); // what is wrong with the log the copying will find
+            replay.state().clone()
+        });
+        erased.erasures().of(row).is_some()
     }
 
     fn place(&self) -> String {
@@ -371,8 +437,8 @@ impl<'s> Walk<'s> {
         chain.accept(&frame, &mut self.rows)?;
         chain.check_items(&self.rows, &frame)?;
         for row in &self.rows.rows {
-            let record = crate::row::Record::new(row, &self.rows, frame.body, frame.payload);
-            if record.is_erased() {
+            let record = Record::new(row, &self.rows, frame.body, frame.payload);
+            if record.is_erased() && !self.source.permits(row) {
                 return Err(FaultKind::PayloadMissing { seq: record.seq().0 });
             }
         }
@@ -408,6 +474,19 @@ struct Copy {
     pending: Vec<u8>,
     /// Bytes of log written now.
     written: u64,
+    /// Segments that hold payload which the source has erased since.
+    stale: Vec<Stale>,
+    /// Where the copy's last verified segment ends, as it is.
+    end: Option<(String, u64)>,
+}
+
+/// A segment of the copy that is to be written anew.
+struct Stale {
+    name: String,
+    /// Before its first frame.
+    before: Chain,
+    /// How many records there are with the last frame that the copy has of it.
+    upto: u64,
 }
 
 impl Copy {
@@ -449,7 +528,22 @@ impl Copy {
         let (head, turn) =
             slot.map_or((none, 0), |slot| (Checkpoint { records: slot.records, head: slot.head }, slot.turn));
         let (lock, current, pending, written) = (None, None, Vec::new(), 0);
-        Ok(Copy { storage, segments, head, turn, ledger, complete, begun, lock, current, pending, written })
+        let (stale, end) = (Vec::new(), None);
+        Ok(Copy {
+            storage,
+            segments,
+            head,
+            turn,
+            ledger,
+            complete,
+            begun,
+            lock,
+            current,
+            pending,
+            written,
+            stale,
+            end,
+        })
     }
 
     fn dest(&self) -> String {
@@ -461,11 +555,13 @@ impl Copy {
         move |source| BackupError::Io { place: place.clone(), source }
     }
 
-    /// Compares the copy, up to its `HEAD`, with the source byte by byte; gives how many bytes of log are good.
-    fn verify(&self, walk: &mut Walk<'_>, progress: &mut dyn FnMut(u64)) -> Result<u64, BackupError> {
+    /// Compares the copy, up to its `HEAD`, with the source byte by byte; gives how many bytes of log are good. Where only erased
+    /// payload is missing from the source, the segment is noted.
+    fn verify(&mut self, walk: &mut Walk<'_>, progress: &mut dyn FnMut(u64)) -> Result<u64, BackupError> {
         let mut kept = 0;
         let mut ours = Vec::new();
         let mut header_of = None;
+        let mut begun = walk.chain.clone();
         while walk.chain.next_seq() < self.head.records {
             match walk.next() {
                 Ok(true) => {}
@@ -483,12 +579,30 @@ impl Copy {
                 header_of = Some(walk.index);
                 self.verify_header(walk)?;
                 kept += SEGMENT_HEADER_BYTES as u64;
+                self.end = Some((walk.segment().to_owned(), SEGMENT_HEADER_BYTES as u64));
+                begun = walk.before.clone();
             }
+            let at = self.end.as_ref().map_or(0, |(_, at)| *at);
             ours.resize(walk.bytes.len(), 0);
-            let read = self.read(walk.segment(), walk.offset, &mut ours)?;
+            let read = self.read(walk.segment(), at, &mut ours)?;
+            let mut len = walk.bytes.len() as u64;
             if ours[..read] != walk.bytes[..] {
-                return Err(self.differs(walk, &walk.before, walk.segment(), walk.offset)?);
+                let Some(longer) = self.unerased(walk, at)? else {
+                    return Err(self.differs(walk, &walk.before, walk.segment(), at)?);
+                };
+                len = longer;
+                if self.stale.last().is_none_or(|stale| stale.name != walk.segment()) {
+                    self.stale.push(Stale {
+                        name: walk.segment().to_owned(),
+                        before: begun.clone(),
+                        upto: 0,
+                    });
+                }
             }
+            if let Some(stale) = self.stale.last_mut().filter(|stale| stale.name == walk.segment()) {
+                stale.upto = walk.chain.next_seq();
+            }
+            self.end = self.end.take().map(|(segment, at)| (segment, at + len));
             kept += walk.bytes.len() as u64;
             progress(kept);
         }
@@ -497,6 +611,33 @@ impl Copy {
         }
         self.check_beyond(walk)?;
         Ok(kept)
+    }
+
+    /// The length of the copy's frame at this place, if it is the one at hand with payload that was erased since.
+    fn unerased(&self, walk: &Walk<'_>, offset: u64) -> Result<Option<u64>, BackupError> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        let read = self.read(walk.segment(), offset, &mut bytes)?;
+        let Ok(header) = Header::parse(&bytes[..read], self.ledger) else { return Ok(None) };
+        bytes.resize(header.frame_len(), 0);
+        let read = self.read(walk.segment(), offset, &mut bytes)?;
+        let (Ok(ours), Ok(theirs)) =
+            (Frame::parse(&bytes[..read], self.ledger), Frame::parse(&walk.bytes, self.ledger))
+        else {
+            return Ok(None);
+        };
+        let mut rows = Rows::default();
+        if ours.hash != theirs.hash || walk.before.clone().accept(&ours, &mut rows).is_err() {
+            return Ok(None);
+        }
+        let item = |rows: &Rows, frame: &Frame<'_>, at: usize| {
+            let record = Record::new(&rows.rows[at], rows, frame.body, frame.payload);
+            record.salt_and_item().map(|(salt, bytes)| (*salt, bytes.to_vec()))
+        };
+        let same = (0..rows.rows.len()).all(|at| {
+            let theirs = item(&walk.rows, &theirs, at);
+            theirs.is_none() || theirs == item(&rows, &ours, at)
+        });
+        Ok(same.then_some(header.frame_len() as u64))
     }
 
     fn verify_header(&self, walk: &Walk<'_>) -> Result<(), BackupError> {
@@ -542,12 +683,14 @@ impl Copy {
     fn check_beyond(&self, walk: &Walk<'_>) -> Result<(), BackupError> {
         let begins = crate::directory::segment_name(walk.chain.next_seq());
         let mut places = vec![(begins.as_str(), SEGMENT_HEADER_BYTES as u64)];
-        if walk.chain.next_seq() > 0 {
-            places.push((walk.segment(), walk.end()));
+        if let Some((segment, end)) = &self.end {
+            places.push((segment, *end));
         }
         for (segment, offset) in places {
             let Some(ours) = self.whole_frame(&walk.chain, segment, offset)? else { continue };
             let failed = |source| BackupError::Io { place: walk.source.place(), source };
+            let begins = offset == SEGMENT_HEADER_BYTES as u64;
+            let offset = if begins { offset } else { walk.end() };
             let theirs = whole_frame(&*walk.source.storage, &walk.chain, segment, offset).map_err(failed)?;
             if theirs != Some(ours) {
                 return Err(BackupError::Forked { dest: self.dest(), records: walk.chain.next_seq() });
@@ -557,9 +700,70 @@ impl Copy {
     }
 
     /// Whether the copy has bytes behind its `HEAD`.
-    fn goes_on(&self, walk: &Walk<'_>) -> bool {
-        let last = walk.segment();
-        self.segments.iter().any(|(name, len)| name.as_str() > last || name == last && *len > walk.end())
+    fn goes_on(&self) -> bool {
+        let Some((last, end)) = &self.end else { return !self.segments.is_empty() };
+        self.segments.iter().any(|(name, len)| name > last || name == last && len > end)
+    }
+
+    /// Writes segments anew that hold what the source has erased; caches and what recovery kept may hold it too.
+    fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
+        let failed = self.failed();
+        let stale = std::mem::take(&mut self.stale);
+        // Caches first: once no segment is stale any more, nobody looks at them again.
+        for dir in if stale.is_empty() { &[][..] } else { &["snap", QUARANTINE][..] } {
+            let names = self.storage.list(dir).map_err(&failed)?;
+            for name in &names {
+                self.storage.remove(&format!("{dir}/{name}")).map_err(&failed)?;
+            }
+            if !names.is_empty() {
+                self.storage.sync_dir(dir).map_err(&failed)?;
+            }
+        }
+        for Stale { name, before, upto } in &stale {
+            let copy = format!("{name}{COPY_SUFFIX}");
+            if self.storage.len(&copy).map_err(&failed)?.is_some() {
+                self.storage.remove(&copy).map_err(&failed)?;
+            }
+            self.storage.create(&copy).map_err(&failed)?;
+            let mut reader = SegmentReader::new(&*source.storage, name);
+            let mut chain = before.clone();
+            let fault = |kind, chain: &Chain| Fault {
+                file: name.clone(),
+                offset: 0,
+                records: chain.next_seq(),
+                kind,
+            };
+            let damaged = |fault| BackupError::Damaged { place: source.place(), fault: Box::new(fault) };
+            reader.header(&chain).map_err(|kind| damaged(fault(kind, &chain)))?;
+            self.storage.write_at(&copy, 0, &segment_header(before)).map_err(&failed)?;
+            let mut at = SEGMENT_HEADER_BYTES as u64;
+            while chain.next_seq() < *upto {
+                let bytes = reader.frame(self.ledger).map_err(|kind| damaged(fault(kind, &chain)))?;
+                let short = || FaultKind::from(io::Error::from(io::ErrorKind::UnexpectedEof));
+                let bytes = bytes.ok_or_else(|| damaged(fault(short(), &chain)))?;
+                let accept = |chain: &mut Chain| {
+                    let frame = Frame::parse(bytes, self.ledger)?;
+                    let mut rows = Rows::default();
+                    chain.accept(&frame, &mut rows)?;
+                    chain.check_items(&rows, &frame)
+                };
+                accept(&mut chain).map_err(|error| damaged(fault(error.into(), before)))?;
+                self.storage.write_at(&copy, at, bytes).map_err(&failed)?;
+                at += bytes.len() as u64;
+                let len = bytes.len();
+                reader.advance(len);
+            }
+            self.storage.sync(&copy).map_err(&failed)?;
+            self.storage.rename(&copy, name).map_err(&failed)?;
+            self.storage.sync_dir(LOG).map_err(&failed)?;
+            self.written += at;
+            if let Some((last, end)) = &mut self.current
+                && last == name
+            {
+                *end = at;
+            }
+        }
+        Ok(())
     }
 
     fn read(&self, file: &str, offset: u64, out: &mut [u8]) -> Result<usize, BackupError> {
@@ -570,7 +774,7 @@ impl Copy {
     }
 
     /// Takes the copy's lock and cuts off what stands behind its `HEAD`. From here on the copy changes.
-    fn begin(&mut self, walk: &Walk<'_>, source: &Source) -> Result<(), BackupError> {
+    fn begin(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let Some(lock) = self.storage.lock().map_err(&failed)? else {
             return Err(BackupError::Locked { dest: self.dest() });
@@ -587,7 +791,7 @@ impl Copy {
             self.storage.sync(PARTIAL).map_err(&failed)?;
             self.storage.sync_dir("").map_err(&failed)?;
         }
-        let keep = (walk.chain.next_seq() > 0).then(|| (walk.segment().to_owned(), walk.end()));
+        let keep = self.end.clone();
         self.cut(keep.as_ref()).map_err(&failed)?;
         self.current = keep;
         Ok(())

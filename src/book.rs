@@ -16,7 +16,9 @@ use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
 use crate::row::{Kind, Record};
-use crate::state::{DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State};
+use crate::state::{
+    Absences, DeviceEffect, Link, Notices, Origin, Outcome, PersonNo, PersonView, Property, Refusal, State,
+};
 use crate::storage::Storage;
 use crate::value::Value;
 
@@ -77,25 +79,37 @@ impl Book {
         Ok(Book { identity, log, replay, dictionaries, seen, person_ids: Mutex::default() })
     }
 
-    /// Folds the log from its beginning; see [`Log::walk`].
-    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Result<(), Fault> {
+    /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
+    /// is missing though nothing up to there erased it: whether that matters depends on what the fault is.
+    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> (Result<(), Fault>, Option<Fault>) {
         let Book { log, replay, dictionaries, seen, .. } = self;
         let mut wrong = None;
+        let mut absences = Absences::default();
         let walked = log.open(replay, walk, |step| {
-            let seq = step.record.seq().0;
             if step.record.is_erased() {
-                wrong = wrong.take().or(Some((seq, FaultKind::PayloadMissing { seq })));
+                absences.see(step.record.row, step.state.erasures());
             }
             if !absorb(dictionaries, seen, step) {
+                let seq = step.record.seq().0;
                 wrong = wrong.take().or(Some((seq, FaultKind::Text { seq })));
             }
         });
+        dictionaries.compact();
+        let in_log =
+            |records, kind| Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind };
+        let missing = absences.unlicensed(replay.state().erasures());
+        let missing = missing.map(|seq| in_log(seq, FaultKind::PayloadMissing { seq }));
         match wrong {
-            None => walked,
-            Some((records, kind)) => {
-                Err(Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind })
-            }
+            None => (walked, missing),
+            Some((records, kind)) => (Err(in_log(records, kind)), missing),
         }
+    }
+
+    /// Forgets what a record erased; of any other nothing.
+    pub(crate) fn forget(&mut self, body: &Body) {
+        self.dictionaries.forget(body);
+        self.log.forget_window();
+        *self.person_ids.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()) = PersonIds::default();
     }
 
     /// The ledger's id.
@@ -165,19 +179,19 @@ impl Book {
         self.dictionaries.keys.text(key.0)
     }
 
-    fn id_name(&self, id: IdNo) -> String {
+    pub(crate) fn id_name(&self, id: IdNo) -> String {
         self.id_text(id).map_or_else(|| format!("$erased:{}", id.0), str::to_owned)
     }
 
-    fn device_name(&self, device: DeviceNo) -> String {
+    pub(crate) fn device_name(&self, device: DeviceNo) -> String {
         self.device_text(device).map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
     }
 
-    fn key_name(&self, key: KeyNo) -> String {
+    pub(crate) fn key_name(&self, key: KeyNo) -> String {
         self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
     }
 
-    fn event_name(&self, name: NameNo) -> Option<&str> {
+    pub(crate) fn event_name(&self, name: NameNo) -> Option<&str> {
         self.dictionaries.names.text(name.0)
     }
 
@@ -188,20 +202,31 @@ impl Book {
         self.state().person(self.id_no(distinct_id)?)
     }
 
-    /// The public id of a person (D10), or of the one that absorbed it.
+    /// The public id of a person (D10, D11), or of the one that absorbed it.
     pub fn person_id(&self, person: PersonNo) -> PersonId {
-        self.person_id_of(self.state().founding(self.state().survivor(person)))
+        self.own_id(self.state().survivor(person))
     }
 
-    /// Who `id` founds or would found.
-    fn person_id_of(&self, founding: IdNo) -> PersonId {
-        match self.id_text(founding) {
-            Some(text) => PersonId::founded_by(self.tenant(), text),
-            None => {
-                let name = format!("{}:{}", self.ledger_id(), founding.0); // D11: an opaque id
-                PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
-            }
+    /// The public id of a person itself, live or absorbed.
+    pub(crate) fn own_id(&self, person: PersonNo) -> PersonId {
+        self.id_of_origin(self.state().origin(person))
+    }
+
+    /// D10 and D11: who is made of what.
+    fn id_of_origin(&self, origin: Origin) -> PersonId {
+        let text = |id: IdNo| self.id_text(id);
+        match origin {
+            Origin::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
+            Origin::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
+            Origin::Erased(_) => None,
         }
+        .unwrap_or_else(|| self.opaque_id(origin.id()))
+    }
+
+    /// D11: the id of somebody whose texts are gone.
+    fn opaque_id(&self, founding: IdNo) -> PersonId {
+        let name = format!("{}:{}", self.ledger_id(), founding.0);
+        PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
     }
 
     /// Who an id is; `None` if it was never written.
@@ -215,13 +240,14 @@ impl Book {
         (self.state().defined_by(id) <= seq).then(|| self.resolution(id, Some(seq)))
     }
 
-    fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
+    pub(crate) fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
         let person = match as_of {
             None => self.state().person(id),
             Some(seq) => self.state().person_as_of(id, seq),
         };
-        let founding = person.map_or(id, |person| self.state().founding(person));
-        Resolution { person_id: self.person_id_of(founding), implied: person.is_none() }
+        let implied = || self.id_of_origin(self.state().implied_origin(id));
+        let person_id = person.map_or_else(implied, |person| self.own_id(person));
+        Resolution { person_id, implied: person.is_none() }
     }
 
     // -- persons ---------------------------------------------------------------------------------------------------
@@ -231,15 +257,19 @@ impl Book {
     ///
     /// The first question costs a look at every person; later ones only look at those founded since.
     pub fn survivor_of(&self, person_id: PersonId) -> Option<PersonId> {
+        Some(self.person_id(self.person_of(person_id)?))
+    }
+
+    /// The person, live or absorbed, that has or had a public id.
+    pub(crate) fn person_of(&self, person_id: PersonId) -> Option<PersonNo> {
         let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
         for number in index.len()..founded {
-            let id = self.person_id_of(self.state().founding(PersonNo(number)));
+            let id = self.own_id(PersonNo(number));
             index.push(id);
         }
         let mut found = index.candidates(person_id).map(PersonNo);
-        let person = found.find(|person| self.person_id_of(self.state().founding(*person)) == person_id)?;
-        Some(self.person_id(person))
+        found.find(|person| self.own_id(*person) == person_id)
     }
 
     /// Everything known of the person an id belongs to; `None` if it has none.
@@ -257,24 +287,23 @@ impl Book {
         Persons { book: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
     }
 
-    fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
+    pub(crate) fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
         let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
         let mut values = self.values(&wanted)?.into_iter();
         let profile = |view: PersonView<'_>| {
             let properties = view.properties.iter().map(|property| {
-                let value = values.next().expect("one value a property");
-                (self.key_name(property.key), PropertyAnswer { value, seq: property.seq() })
+                let answer = values.next().expect("one value a property");
+                (self.key_name(property.key), answer)
             });
             let counts = self.state().events_of(view.number);
+            let ids = self.state().ids_of(view.number);
+            let erased = |id: &IdNo| self.state().id_erased_by(*id);
+            let all_erased = ids.iter().all(|id| erased(id).is_some());
             Profile {
+                erased_by: ids.iter().filter_map(erased).max().filter(|_| all_erased),
                 properties: properties.collect(),
                 person_id: self.person_id(view.number),
-                distinct_ids: self
-                    .state()
-                    .ids_of(view.number)
-                    .into_iter()
-                    .map(|id| self.id_name(id))
-                    .collect(),
+                distinct_ids: ids.into_iter().map(|id| self.id_name(id)).collect(),
                 is_identified: view.identified_by.is_some(),
                 created_at: view.created_at,
                 events: counts.events,
@@ -287,46 +316,73 @@ impl Book {
     }
 
     /// The values of properties, in the same order. Each frame that holds some is read once.
-    fn values(&self, properties: &[Property]) -> Result<Vec<Option<Value>>, Fault> {
+    pub(crate) fn values(&self, properties: &[Property]) -> Result<Vec<PropertyAnswer>, Fault> {
         let mut order: Vec<usize> = (0..properties.len()).collect();
         order.sort_unstable_by_key(|at| (properties[*at].seq, properties[*at].place));
-        let mut values = vec![None; properties.len()];
-        let mut all: Option<(u32, Option<Vec<Value>>)> = None;
+        let mut answers: Vec<PropertyAnswer> = properties
+            .iter()
+            .map(|property| PropertyAnswer { value: None, seq: property.seq(), erased_by: None })
+            .collect();
+        let mut all: Option<(u32, RecordValues)> = None;
         for at in order {
             let Property { seq, place, .. } = properties[at];
             if all.as_ref().is_none_or(|(read, _)| *read != seq) {
                 all = Some((seq, self.record_values(Seq(seq.into()))?));
             }
-            let read = all.as_ref().and_then(|(_, values)| values.as_ref());
-            values[at] = match read {
-                None => None, // erased
-                Some(read) => match read.get(usize::from(place)) {
-                    Some(value) => Some(value.clone()),
-                    None => return Err(bad_values(seq.into())),
-                },
-            };
+            let (_, read) = all.as_ref().expect("read just now");
+            match read.values.get(usize::from(place)) {
+                Some(value) => answers[at].value.clone_from(value),
+                None => return Err(bad_values(seq.into())),
+            }
+            answers[at].erased_by = read.erased_by.filter(|_| answers[at].value.is_none());
         }
-        Ok(values)
+        Ok(answers)
     }
 
-    /// All values of one record; `None` once erased.
-    fn record_values(&self, seq: Seq) -> Result<Option<Vec<Value>>, Fault> {
-        let window = self.log.window(seq)?;
-        let record = window.checked(seq)?;
-        let Some(item) = record.item() else { return Ok(None) };
-        values_of(record, item).map(Some).ok_or_else(|| bad_values(seq.0))
+    /// All values of one record.
+    fn record_values(&self, seq: Seq) -> Result<RecordValues, Fault> {
+        let window = self.log.window(seq, self.state().erasures())?;
+        self.values_in(window.checked(seq)?)
+    }
+
+    /// All values of a record, as far as they are not erased.
+    pub(crate) fn values_in(&self, record: Record<'_>) -> Result<RecordValues, Fault> {
+        let seq = record.seq();
+        if let Some(item) = record.item() {
+            let values = values_of(record, item).ok_or_else(|| bad_values(seq.0))?;
+            let values = values.into_iter().map(Some).collect();
+            return Ok(RecordValues { values, erased_by: None });
+        }
+        let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
+        let erasures = self.state().erasures();
+        let erased_by = erasures.of(record.row).map(|by| Seq(by.into()));
+        let mut values = vec![None; count];
+        if let Some(left) = erasures.left_of(record.row.seq) {
+            let by = Seq(left.by.into());
+            let window = self.log.window(by, erasures)?;
+            if let Some(item) = window.checked(by)?.item() {
+                let mut at = 0;
+                for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place))
+                {
+                    values[place] = Some(Value::decode(item, &mut at).map_err(|_| bad_values(by.0))?);
+                }
+            }
+        }
+        Ok(RecordValues { values, erased_by })
     }
 
     // -- events and outcomes ---------------------------------------------------------------------------------------
 
-    /// Walks through the whole log again, record by record, folding anew.
+    /// Walks through the whole log again, record by record, folding anew. What is erased by now is not shown.
     ///
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
         let mut replay = Replay::new(self.ledger_id(), self.tenant());
         let upto = Some(self.checkpoint().records);
-        let walk = Walk { commitments: true, upto, witnesses: &[self.checkpoint()], progress: &mut |_| {} };
+        let hide = Some(self.state().erasures());
+        let walk =
+            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
         self.log.walk(&mut replay, walk, each)
     }
 
@@ -344,7 +400,8 @@ impl Book {
 
     fn event(&self, step: Step<'_>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
-        let founding_then = step.state.person(head.id).map_or(head.id, |person| step.state.founding(person));
+        let implied = || self.id_of_origin(self.state().implied_origin(head.id));
+        let person_id_then = step.state.person(head.id).map_or_else(implied, |person| self.own_id(person));
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
             seq: step.record.seq(),
@@ -353,7 +410,7 @@ impl Book {
             time: head.time(),
             distinct_id: self.id_name(head.id),
             person_id: self.resolution(head.id, None).person_id,
-            person_id_then: self.person_id_of(founding_then),
+            person_id_then,
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         })
     }
@@ -365,25 +422,19 @@ impl Book {
     pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
             if let Some(outcome) = step.outcome {
-                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
+                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome));
             }
         })
     }
 
     /// What an operation did, in texts and public ids.
     pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
-        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
+        self.outcome_in(record.seq(), &record.body(), outcome)
     }
 
-    pub(crate) fn outcome_in(
-        &self,
-        seq: Seq,
-        body: &Body,
-        outcome: &Outcome,
-        state: &State,
-    ) -> OutcomeAnswer {
+    pub(crate) fn outcome_in(&self, seq: Seq, body: &Body, outcome: &Outcome) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
-        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+        let id_of = |person: PersonNo| self.own_id(person);
         let mut effects = Vec::new();
         if let Some(person) = outcome.person {
             let person_id = id_of(person);
@@ -436,13 +487,13 @@ impl Book {
             refusal: outcome.refusal.map(|refusal| refusal.name()),
             rule: outcome.refusal.map(|refusal| refusal.rule()),
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason(&refusal, state)),
+            reason: outcome.refusal.map(|refusal| self.reason(&refusal, self.state())),
         }
     }
 
     /// A refusal in a sentence, with the record that blocks.
-    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+    pub fn reason(&self, refusal: &Refusal, _state: &State) -> String {
+        let id_of = |person: PersonNo| self.own_id(person);
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -477,20 +528,23 @@ impl Book {
 
     // -- digests ---------------------------------------------------------------------------------------------------
 
-    /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2).
+    /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2). Erased texts and
+    /// values count as empty, and a person that D11 names counts by the text alone.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn content_digest(&self) -> Result<Digest, Fault> {
         let mut out = Hasher::new(Purpose::Content);
         let mut persons = Vec::new();
-        for profile in self.persons() {
-            let mut profile = profile?;
-            profile.distinct_ids.sort_unstable();
+        let id_text = |id: IdNo| self.id_text(id).unwrap_or_default(); // no text is empty: empty says "erased"
+        for (profile, view) in self.persons().zip(self.state().persons()) {
+            let profile = profile?;
+            let mut ids: Vec<&str> = self.state().ids_of(view.number).into_iter().map(id_text).collect();
+            ids.sort_unstable();
             let mut person = Hasher::new(Purpose::Event);
-            person.update(profile.person_id.0.as_bytes());
-            person.update(&(profile.distinct_ids.len() as u64).to_le_bytes());
-            for id in &profile.distinct_ids {
+            person.update(self.content_id(self.state().origin(view.number)).0.as_bytes());
+            person.update(&(ids.len() as u64).to_le_bytes());
+            for id in &ids {
                 person.field(id.as_bytes());
             }
             person.update(&[u8::from(profile.is_identified)]);
@@ -505,13 +559,14 @@ impl Book {
         let mut devices: Vec<Digest> = Vec::new();
         for (number, device) in (0..).map(DeviceNo).zip(self.state().devices()) {
             let mut out = Hasher::new(Purpose::Event);
-            out.field(self.device_name(number).as_bytes());
-            out.field(self.id_name(device.current).as_bytes())
-                .field(self.id_name(device.anonymous).as_bytes());
+            out.field(self.device_text(number).unwrap_or_default().as_bytes());
+            out.field(id_text(device.current).as_bytes()).field(id_text(device.anonymous).as_bytes());
             devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
         }
-        let person_ids: Vec<PersonId> =
-            self.state().ids().map(|id| self.resolution(id, None).person_id).collect();
+        let state = self.state();
+        let origin =
+            |id| state.person(id).map_or_else(|| state.implied_origin(id), |person| state.origin(person));
+        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(origin(id))).collect();
         let mut events = Vec::new();
         self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
         for mut list in [persons, devices, events] {
@@ -522,6 +577,15 @@ impl Book {
             }
         }
         Ok(out.finish())
+    }
+
+    /// A person's id without numbers and seqs.
+    fn content_id(&self, origin: Origin) -> PersonId {
+        let text = match origin {
+            Origin::Founding(id) | Origin::At(id, _) => self.id_text(id),
+            Origin::Erased(_) => None,
+        };
+        text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }
 
     /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
@@ -536,12 +600,12 @@ impl Book {
         out.update(person_ids[head.id.index()].0.as_bytes());
         out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
         let changes = step.record.changes().iter().filter(|change| change.verb.has_value());
-        let item = step.record.item();
-        let values = item.and_then(|item| values_of(step.record, item)).unwrap_or_default();
+        let values = self.values_in(step.record).map(|read| read.values).unwrap_or_default();
+        let bytes = |value: &Option<Value>| value.as_ref().map(Value::to_canonical_bytes).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
             .zip(&values)
             .filter(|(change, _)| change.verb == Verb::KEPT)
-            .map(|(change, value)| (self.key_name(change.key), value.to_canonical_bytes()))
+            .map(|(change, value)| (self.key_name(change.key), bytes(value)))
             .collect();
         kept.sort_unstable();
         for (key, value) in kept {
@@ -565,7 +629,7 @@ impl std::fmt::Debug for Persons<'_> {
 }
 
 /// Persons whose values are read together: enough that most frames are read once, few enough to stay small.
-const PERSONS_AT_A_TIME: usize = 16_384;
+pub(crate) const PERSONS_AT_A_TIME: usize = 16_384;
 
 impl Iterator for Persons<'_> {
     type Item = Result<Profile, Fault>;
@@ -588,6 +652,15 @@ impl Iterator for Persons<'_> {
     }
 }
 
+/// The values of one record, in the order of its changes.
+#[derive(Debug)]
+pub(crate) struct RecordValues {
+    /// `None` where one is erased.
+    pub(crate) values: Vec<Option<Value>>,
+    /// The erasure, if some are.
+    pub(crate) erased_by: Option<Seq>,
+}
+
 /// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
 pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
     type Check = fn(&str) -> Result<(), crate::id::IdError>;
@@ -596,6 +669,10 @@ pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Ste
         Kind::DefineDevice => (&mut dictionaries.devices, DeviceId::check),
         Kind::DefineKey => (&mut dictionaries.keys, PropertyKey::check),
         Kind::DefineName => (&mut dictionaries.names, EventName::check),
+        Kind::Erase => {
+            dictionaries.forget(&step.record.body());
+            return true;
+        }
         _ => {
             if let Some(id) = step.record.operation_id() {
                 seen.insert(id, step.record.row.seq);

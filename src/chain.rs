@@ -5,8 +5,8 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
-use crate::record::{Change, Commitment, Flags, Other, Verb};
-use crate::row::{Kind, Read, Record, Row, Rows, read};
+use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
+use crate::row::{DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read};
 use crate::time::Timestamp;
 
 /// The head of a log: how many records there are and the hash of the last frame.
@@ -206,12 +206,32 @@ impl Chain {
         let Rows { rows, changes } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
+            if let Some((row, time)) = plain(frame.body, at, seq)
+                && is_defined(&row, time, &defined)
+            {
+                rows.push(row);
+                at += PLAIN_BYTES;
+                continue;
+            }
+            if seq > 0
+                && let Some(row) = defined_id(frame.body, at, seq)
+            {
+                rows.push(row);
+                items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
+                at += DEFINED_ID_BYTES;
+                defined.ids += 1; // MAX_RECORDS bounds it
+                continue;
+            }
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
             let read = read(frame.body, at, row, changes)
                 .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
             at += read.taken;
             check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.is_erasure() {
+                let (body, _) = Body::read(&frame.body[at - read.taken..]).expect("read just now");
+                check_erasure(seq, &body, defined).map_err(|wrong| wrong.at(seq.into()))?;
+            }
             if read.has_commitment {
                 items.next(seq.into(), row)?;
             }
@@ -315,6 +335,13 @@ impl Wrong {
     }
 }
 
+/// Whether the numbers and the time of a plain capture are in their bounds. Those of no first record are: nothing is defined then.
+#[inline]
+fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
+    let named = row.name().is_some_and(|name| name < defined.names);
+    (row.id.0 < defined.ids) & named & Timestamp::from_micros(time).is_ok()
+}
+
 /// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
 #[inline]
 fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
@@ -326,7 +353,7 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
     }
     match row.kind {
         Kind::DefineId => {
-            if row.class().0 > 3 {
+            if !row.class().is_known() {
                 return Err(Wrong::Malformed("an unknown class of id"));
             }
             defined.ids += 1; // MAX_RECORDS bounds it
@@ -343,6 +370,34 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
         _ => {}
     }
     Ok(())
+}
+
+/// Checks that an erasure names only what there is, and records before it (H3).
+fn check_erasure(seq: u32, body: &Body, defined: Defined) -> Result<(), Wrong> {
+    if !body.is_canonical_erasure() {
+        return Err(Wrong::Malformed("an erasure out of its bounds or order"));
+    }
+    let earlier = |record: u32| {
+        if record < seq { Ok(()) } else { Err(Wrong::Malformed("an erasure of what comes later")) }
+    };
+    match body {
+        Body::Erase(erasure) => {
+            let last = |number: Option<u32>, what, defined| {
+                number.map_or(Ok(()), |number| check_number(what, number, defined))
+            };
+            last(erasure.ids.last().map(|id| id.0), "distinct id", defined.ids)?;
+            last(erasure.devices.last().map(|device| device.device.0), "device", defined.devices)?;
+            last(erasure.keys.last().map(|key| key.0), "property key", defined.keys)?;
+            erasure.records.last().map_or(Ok(()), |record| earlier(*record))?;
+            erasure.devices.iter().try_for_each(|device| earlier(device.defined))
+        }
+        Body::EraseDone(removal) => removal.erasures.last().map_or(Ok(()), |removed| earlier(removed.erase)),
+        Body::Restate(restated) => {
+            check_number("distinct id", restated.id.0, defined.ids)?;
+            earlier(restated.record)
+        }
+        _ => Ok(()),
+    }
 }
 
 #[inline]

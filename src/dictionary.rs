@@ -4,6 +4,7 @@
 //! hash is seeded per process; the seed never reaches state or bytes. The index of operation ids has a key that a snapshot
 //! keeps, so that it need not be made anew; the key never reaches state or log.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -11,6 +12,7 @@ use hashbrown::hash_table::Entry;
 use uuid::Uuid;
 
 use crate::id::{OperationId, PersonId};
+use crate::record::Body;
 
 /// Runs in which a dictionary is indexed anew: each stays in one part of the index, small enough for a processor's cache.
 const RUNS: usize = 256;
@@ -23,6 +25,8 @@ pub(crate) struct Dictionary {
     ends: Vec<u64>,
     index: HashTable<u32>,
     seed: RandomState,
+    /// Numbers whose texts were overwritten and whose spans are still there.
+    forgotten: BTreeSet<u32>,
 }
 
 impl Dictionary {
@@ -36,7 +40,13 @@ impl Dictionary {
             return None;
         }
         let span = self.span(number);
-        (!span.is_empty()).then(|| std::str::from_utf8(&self.texts[span]).expect("only texts are pushed"))
+        let is_there = !span.is_empty() && !self.forgotten.contains(&number);
+        is_there.then(|| std::str::from_utf8(&self.texts[span]).expect("only texts are pushed"))
+    }
+
+    /// Whether a number had a text and has none any more.
+    pub(crate) fn is_erased(&self, number: u32) -> bool {
+        number < self.len() && self.text(number).is_none()
     }
 
     fn span(&self, number: u32) -> std::ops::Range<usize> {
@@ -53,6 +63,37 @@ impl Dictionary {
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
         let hash = self.seed.hash_one(text.as_bytes());
         self.index.find(hash, |number| self.bytes(*number) == text.as_bytes()).copied()
+    }
+
+    /// Forgets the text of a number: it is overwritten in memory, and the same text is a new one from now on (H3).
+    pub(crate) fn forget(&mut self, number: u32) {
+        if self.text(number).is_none() {
+            return;
+        }
+        let hash = self.seed.hash_one(self.bytes(number));
+        if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
+            entry.remove();
+        }
+        let span = self.span(number);
+        self.texts[span].fill(0);
+        self.forgotten.insert(number);
+    }
+
+    /// Closes the gaps that forgotten texts left.
+    pub(crate) fn compact(&mut self) {
+        if self.forgotten.is_empty() {
+            return;
+        }
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let mut texts = Vec::with_capacity(self.texts.len());
+        let mut start = 0;
+        for (number, end) in (0..).zip(&mut self.ends) {
+            if !forgotten.contains(&number) {
+                texts.extend_from_slice(&self.texts[start as usize..*end as usize]);
+            }
+            start = std::mem::replace(end, texts.len() as u64);
+        }
+        self.texts = texts;
     }
 
     /// Gives the next number to `text`, which must have none; `None` stands for an erased text.
@@ -110,7 +151,7 @@ impl Dictionary {
 
     /// Enters a text that has its number already into the index.
     fn enter(&mut self, hash: u64, number: u32) -> Result<(), &'static str> {
-        let Dictionary { texts, ends, index, seed } = self;
+        let Dictionary { texts, ends, index, seed, .. } = self;
         let span = |number: u32| {
             let at = number as usize;
             let start = if at == 0 { 0 } else { ends[at - 1] };
@@ -125,8 +166,10 @@ impl Dictionary {
         }
     }
 
-    /// What [`Dictionary::restore`] takes: the lengths of all texts, and the texts.
+    /// What [`Dictionary::restore`] takes: the lengths of all texts, and the texts. Nothing may be forgotten without
+    /// [`Dictionary::compact`] after it.
     pub(crate) fn stored(&self) -> (impl Iterator<Item = [u8; 2]>, &[u8]) {
+        assert!(self.forgotten.is_empty(), "a snapshot is made when erasures are done");
         let lengths = (0..self.len()).map(|number| self.span(number).len());
         let bounded = |len| u16::try_from(len).expect("B1 bounds every text that gets a number");
         (lengths.map(move |len| bounded(len).to_le_bytes()), &self.texts)
@@ -134,6 +177,7 @@ impl Dictionary {
 
     /// Takes back every number from `len` on: the write that would have recorded them failed.
     pub(crate) fn truncate(&mut self, len: u32) {
+        self.forgotten.split_off(&len);
         for number in (len..self.len()).rev() {
             let hash = self.seed.hash_one(self.bytes(number));
             if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
@@ -163,6 +207,20 @@ impl Dictionaries {
     /// Ids, devices, keys, names.
     pub(crate) fn all(&self) -> [&Dictionary; 4] {
         [&self.ids, &self.devices, &self.keys, &self.names]
+    }
+
+    /// Forgets the texts that a record erases (H3); any other does nothing.
+    pub(crate) fn forget(&mut self, body: &Body) {
+        if let Body::Erase(erasure) = body {
+            erasure.ids.iter().for_each(|id| self.ids.forget(id.0));
+            erasure.devices.iter().for_each(|device| self.devices.forget(device.device.0));
+        }
+    }
+
+    /// Closes the gaps that forgotten texts left.
+    pub(crate) fn compact(&mut self) {
+        self.ids.compact();
+        self.devices.compact();
     }
 
     /// How much each holds, to go back to.
@@ -295,6 +353,25 @@ impl Seen {
         (self.table.key, all)
     }
 
+    /// Forgets what these records were called; `seqs` ascend.
+    pub(crate) fn forget(&mut self, seqs: &[u32]) {
+        if seqs.is_empty() {
+            return;
+        }
+        let is_kept = |seq: u32| seqs.binary_search(&seq).is_err();
+        self.table.table.retain(|(_, seq)| is_kept(*seq));
+        let before = self.listed.len();
+        let mut listed = std::mem::take(&mut self.listed);
+        listed.retain(|entry| is_kept(*entry as u32));
+        if listed.len() == before {
+            self.listed = listed;
+            return;
+        }
+        let table = std::mem::take(&mut self.table);
+        *self = Seen::restored(table.key, listed).expect("a part of a list that ascends");
+        self.table = table;
+    }
+
     pub(crate) fn insert(&mut self, id: OperationId, seq: u32) {
         self.table.insert(&id.0, seq);
     }
@@ -365,6 +442,43 @@ mod tests {
         unsorted.swap(0, 1);
         assert!(Seen::restored(key, unsorted).is_none());
         assert_eq!(Seen::restored(key, Vec::new()).unwrap().candidates(id(0)).count(), 0);
+    }
+
+    #[test]
+    fn forgotten_texts_and_ids_are_gone_and_the_others_stay() {
+        let mut dictionary = Dictionary::default();
+        for text in ["ann", "bob", "cat"] {
+            dictionary.push(Some(text));
+        }
+        dictionary.forget(1);
+        dictionary.forget(1);
+        let texts = |dictionary: &Dictionary| {
+            (0..4).map(|n| dictionary.text(n).map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let rest = [Some("ann".to_owned()), None, Some("cat".to_owned()), None];
+        assert_eq!((texts(&dictionary), dictionary.find("bob")), (rest.to_vec(), None));
+        assert_eq!(dictionary.push(Some("bob")), 3, "the same text is a new one");
+        dictionary.compact();
+        assert_eq!(dictionary.texts, b"anncatbob");
+        assert_eq!(
+            (dictionary.find("cat"), dictionary.find("bob"), dictionary.text(1)),
+            (Some(2), Some(3), None)
+        );
+        dictionary.forget(3);
+        dictionary.truncate(3);
+        assert_eq!((dictionary.push(Some("bob")), dictionary.text(3)), (3, Some("bob")));
+
+        let id = |number: u32| OperationId(Uuid::from_u128(u128::from(number) << 64 | 7));
+        let mut seen = Seen::new(FingerprintKey([1, 2, 3, 4, 5]));
+        (0..10).for_each(|number| seen.insert(id(number), number));
+        let (key, stored) = seen.stored();
+        let mut seen = Seen::restored(key, stored).unwrap();
+        (10..20).for_each(|number| seen.insert(id(number), number));
+        seen.forget(&[3, 14]);
+        for number in 0..20 {
+            let found = seen.candidates(id(number)).any(|found| found == number);
+            assert_eq!(found, number != 3 && number != 14, "{number}");
+        }
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub(crate) enum Purpose {
     Entropy,
     /// A snapshot file.
     Snapshot,
+    /// A segment file, before or after it was written anew.
+    Segment,
 }
 
 impl Purpose {
@@ -100,6 +102,7 @@ impl Purpose {
             Purpose::Quarantine => "identity-ledger 2026-11-23 v1 quarantined bytes",
             Purpose::Entropy => "identity-ledger 2026-11-23 v1 seeded entropy",
             Purpose::Snapshot => "identity-ledger 2026-11-23 v1 snapshot",
+            Purpose::Segment => "identity-ledger 2026-11-23 v1 segment file",
         }
     }
 
@@ -116,7 +119,7 @@ impl Purpose {
                 }
             };
         }
-        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy Snapshot)
+        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy Snapshot Segment)
     }
 }
 

@@ -15,7 +15,8 @@ use crate::operation::{
 };
 use crate::policy::{FirstMention, IdClass, Policy};
 use crate::record::{
-    Body, Change, Commitment, Detail, DeviceNo, Flags, Head, IdNo, KeyNo, NameNo, Other, StoredClass, Verb,
+    Body, Change, Commitment, Detail, DeviceNo, Erasure, Flags, Head, IdNo, KeyNo, NameNo, Other, Restated,
+    StoredClass, Verb,
 };
 use crate::state::{Device, Said, State};
 use crate::value::{Properties, Value};
@@ -209,6 +210,20 @@ impl<'a> Draft<'a> {
             self.named.push(Named { id, seq, body: body.clone(), item: values });
         }
         Drafted::Record(seq, body)
+    }
+
+    /// Adds an erasure, with its reason as payload item.
+    pub(crate) fn erase(&mut self, mut erasure: Erasure, reason: &str) -> Seq {
+        let seq = self.next_seq();
+        erasure.reason = (!reason.is_empty()).then(|| self.item(seq, reason.as_bytes()));
+        self.push(&Body::Erase(Box::new(erasure)))
+    }
+
+    /// Adds what is left of a record, with these values as payload item.
+    pub(crate) fn restate(&mut self, mut restated: Restated, values: &[u8]) {
+        let seq = self.next_seq();
+        restated.item = (!values.is_empty()).then(|| self.item(seq, values));
+        self.push(&Body::Restate(Box::new(restated)));
     }
 
     /// Writes the payload item of the record about to be written, and commits to it.
@@ -543,7 +558,7 @@ fn id_from_operation(id: OperationId) -> DistinctId {
 }
 
 /// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
-/// erased: then only what is left is compared.
+/// erased: then only what is left is compared. An id whose text is erased may have been any.
 pub(crate) fn says_the_same(
     operation: &Operation,
     body: &Body,
@@ -552,9 +567,12 @@ pub(crate) fn says_the_same(
 ) -> bool {
     let Some(recorded) = body.head() else { return false };
     let find = |dictionary: &Dictionary, text: &str| dictionary.find(text);
-    let id_is = |id: &DistinctId, number: IdNo| find(&dictionaries.ids, id.as_str()) == Some(number.0);
+    let is = |dictionary: &Dictionary, text: &str, number: u32| {
+        find(dictionary, text) == Some(number) || dictionary.is_erased(number)
+    };
+    let id_is = |id: &DistinctId, number: IdNo| is(&dictionaries.ids, id.as_str(), number.0);
     let device_is = |device: &DeviceId, number: Option<DeviceNo>| {
-        number.is_some() && find(&dictionaries.devices, device.as_str()) == number.map(|number| number.0)
+        number.is_some_and(|number| is(&dictionaries.devices, device.as_str(), number.0))
     };
     let who_is = |who: &Who| match who {
         Who::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),

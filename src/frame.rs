@@ -213,8 +213,23 @@ fn hash(previous: &Digest, header: &Header, body: &[u8]) -> Digest {
     prefix[34..42].copy_from_slice(&header.first_seq.to_le_bytes());
     prefix[42..46].copy_from_slice(&header.records.to_le_bytes());
     prefix[46..50].copy_from_slice(&header.body_len.to_le_bytes());
-    Hasher::new(Purpose::Frame).update(&prefix).update(body).finish()
+    let mut hasher = Hasher::new(Purpose::Frame);
+    // BLAKE3 takes many pieces of 1 KiB at once, but only from a place that is a multiple of as many: fed the prefix alone, it
+    // would go on in ones, twos, fours and eights first.
+    match body.split_at_checked(TOGETHER - prefix.len()) {
+        Some((begin, rest)) => {
+            let mut first = [0; TOGETHER];
+            first[..prefix.len()].copy_from_slice(&prefix);
+            first[prefix.len()..].copy_from_slice(begin);
+            hasher.update(&first).update(rest)
+        }
+        None => hasher.update(&prefix).update(body),
+    };
+    hasher.finish()
 }
+
+/// As much as BLAKE3 takes at once on any processor: 16 pieces of 1 KiB.
+const TOGETHER: usize = 16 * 1_024;
 
 /// Writes a whole frame; the inverse of [`Frame::parse`].
 pub(crate) fn write(
@@ -254,6 +269,23 @@ mod tests {
         assert_eq!((frame.body, frame.payload), (&b"abc"[..], &b"xy"[..]));
         assert_eq!(frame.hash, frame.hash_after(&Digest([9; 32])));
         assert_eq!(bytes.len() % 8, 0);
+    }
+
+    #[test]
+    fn how_a_body_is_fed_to_the_hash_does_not_change_it() {
+        for len in [0, 1, 1_000, TOGETHER - 51, TOGETHER - 50, TOGETHER - 49, TOGETHER, 5 * TOGETHER + 7] {
+            let body: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+            let body_len = u32::try_from(len).unwrap();
+            let header = Header { body_len, payload_len: 0, first_seq: 7, records: 3, durable: 6 };
+            let mut all = vec![9; 32];
+            all.extend([FRAME_VERSION, CODEC_ID]);
+            all.extend(7_u64.to_le_bytes());
+            all.extend(3_u32.to_le_bytes());
+            all.extend(body_len.to_le_bytes());
+            all.extend(&body);
+            let whole = Hasher::new(Purpose::Frame).update(&all).finish();
+            assert_eq!(hash(&Digest([9; 32]), &header, &body), whole, "{len}");
+        }
     }
 
     #[test]

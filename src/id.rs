@@ -257,11 +257,19 @@ pub struct PersonId(pub Uuid);
 impl PersonId {
     /// The id of the person that `founding` founds in `tenant` (D10).
     pub fn founded_by(tenant: &Tenant, founding: &str) -> PersonId {
-        let mut name = Vec::with_capacity(tenant.0.len() + 1 + founding.len());
-        name.extend_from_slice(tenant.0.as_bytes());
-        name.push(b':');
-        name.extend_from_slice(founding.as_bytes());
+        let name = [tenant.0.as_bytes(), b":", founding.as_bytes()].concat();
         PersonId(Uuid::new_v5(&PERSON_NAMESPACE, &name))
+    }
+
+    /// The id of a person that is told from others of the same text by a record (D11).
+    ///
+    /// ```
+    /// use identity_ledger::{PersonId, Seq, Tenant};
+    /// let (tenant, text) = (Tenant::default(), "new-user");
+    /// assert_ne!(PersonId::founded_at(&tenant, text, Seq(7)), PersonId::founded_by(&tenant, text));
+    /// ```
+    pub fn founded_at(tenant: &Tenant, founding: &str, seq: Seq) -> PersonId {
+        PersonId::founded_by(tenant, &format!("{founding}:{seq}"))
     }
 }
 

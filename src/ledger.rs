@@ -21,7 +21,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
 use crate::snapshot::{self, Snapshot, SnapshotError};
-use crate::state::Outcome;
+use crate::state::{Erasures, Outcome};
 use crate::storage::Memory;
 use crate::time::Timestamp;
 use crate::writer::{Durability, Writer};
@@ -44,21 +44,21 @@ use crate::writer::{Durability, Writer};
 /// ```
 #[derive(Debug)]
 pub struct Ledger {
-    book: Book,
-    writer: Writer,
-    recovery: Recovery,
-    snapshots: Cadence,
+    pub(crate) book: Book,
+    pub(crate) writer: Writer,
+    pub(crate) recovery: Recovery,
+    pub(crate) snapshots: Cadence,
 }
 
 /// When snapshots are made.
 #[derive(Debug, Default)]
-struct Cadence {
+pub(crate) struct Cadence {
     /// After so many records.
     every: Option<u64>,
     /// How many records there were when one was made or tried last.
     last: u64,
     /// Why the last one that was to be made by itself was not.
-    error: Option<SnapshotError>,
+    pub(crate) error: Option<SnapshotError>,
 }
 
 /// What became of an operation.
@@ -228,7 +228,7 @@ impl Ledger {
         let mut keys = KeyBudget::new(operations.len() == 1);
         for (index, operation) in operations.iter().enumerate() {
             let known = match operation.id {
-                Some(id) => match before(&draft, log, seen, id, operation) {
+                Some(id) => match before(&draft, log, replay.state().erasures(), seen, id, operation) {
                     Ok(known) => known,
                     Err(fault) => {
                         draft.discard();
@@ -319,7 +319,7 @@ impl Ledger {
     }
 
     /// Makes everything written so far durable, and then a snapshot of it, so that the next opening need not replay what it
-    /// covers. Of older snapshots one is kept.
+    /// covers. Of older snapshots one is kept. Erasures that were begun are finished first: a snapshot holds texts.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -337,6 +337,11 @@ impl Ledger {
     /// # Errors
     /// [`SnapshotError`]; unless it is `Flush`, the ledger goes on as before.
     pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
+        self.finish_erasures(&mut |_| {}).map_err(|error| SnapshotError::Erasure(Box::new(error)))?;
+        self.make_snapshot()
+    }
+
+    pub(crate) fn make_snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.flush()?;
         self.snapshots.last = self.checkpoint().records;
         snapshot::make(&self.book, &self.recovery.snapshots_ignored)
@@ -349,12 +354,12 @@ impl Ledger {
 
     fn snapshot_if_due(&mut self) {
         let due = |every| self.checkpoint().records >= self.snapshots.last + every;
-        if self.snapshots.every.is_some_and(due) {
-            self.snapshots.error = self.snapshot().err();
+        if self.snapshots.every.is_some_and(due) && !self.state().erasures().is_pending() {
+            self.snapshots.error = self.make_snapshot().err();
         }
     }
 
-    fn check_health(&self) -> Result<(), AppendError> {
+    pub(crate) fn check_health(&self) -> Result<(), AppendError> {
         match &self.writer.poisoned {
             None => Ok(()),
             Some(cause) => Err(AppendError::Poisoned { cause: cause.clone() }),
@@ -362,7 +367,7 @@ impl Ledger {
     }
 
     /// Adds one record that is no operation.
-    fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
+    pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_health()?;
         let seq = Seq(self.state().records());
         let mut bytes = Vec::new();
@@ -375,7 +380,11 @@ impl Ledger {
 
     /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; should the disk fail they
     /// are taken back to `lengths`.
-    fn commit(&mut self, finished: Finished, lengths: [u32; 4]) -> Result<Vec<Outcome>, AppendError> {
+    pub(crate) fn commit(
+        &mut self,
+        finished: Finished,
+        lengths: [u32; 4],
+    ) -> Result<Vec<Outcome>, AppendError> {
         let Finished { records, body, payload, last_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());
@@ -461,7 +470,11 @@ impl Ledger {
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
 fn fold(book: &mut Book, frame: &Frame<'_>, outcomes: &mut Vec<Outcome>) {
     let Book { replay, seen, .. } = book;
+    let mut erasures = Vec::new();
     replay.fold(frame, |step| {
+        if step.record.row.is_erasure() {
+            erasures.push(step.record.body());
+        }
         if let Some(outcome) = step.outcome {
             outcomes.push(*outcome);
             if let Some(id) = step.record.operation_id() {
@@ -469,10 +482,11 @@ fn fold(book: &mut Book, frame: &Frame<'_>, outcomes: &mut Vec<Outcome>) {
             }
         }
     });
+    erasures.iter().for_each(|body| book.forget(body));
 }
 
 /// Notes that a write failed; nothing more is written, and whether this one was is unknown.
-fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
+pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
     writer.poisoned = Some(source.to_string());
     AppendError::Indeterminate { seq, source }
 }
@@ -486,6 +500,7 @@ enum Answer {
 fn before(
     draft: &Draft<'_>,
     log: &crate::log::Log,
+    erasures: &Erasures,
     seen: &crate::dictionary::Seen,
     id: OperationId,
     operation: &Operation,
@@ -499,7 +514,7 @@ fn before(
     }
     for seq in seen.candidates(id) {
         let seq = Seq(seq.into());
-        let window = log.window(seq)?;
+        let window = log.window(seq, erasures)?;
         let record = window.checked(seq)?;
         if record.operation_id() == Some(id) {
             let same = says_the_same(operation, &record.body(), record.item(), draft.dictionaries());

@@ -8,8 +8,8 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger reader options device` | SDKs |
-//! | beside | `import/ testing/` | each other |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
 
@@ -26,19 +26,28 @@ mod digest;
 mod directory;
 mod draft;
 mod entropy;
+mod erasure;
+mod explain;
+mod find;
 mod frame;
+#[cfg(feature = "graph")]
+pub mod graph;
+mod history;
 mod id;
 #[cfg(feature = "import")]
 pub mod import;
 mod ledger;
 pub mod limits;
+mod lists;
 mod log;
 mod operation;
 mod options;
+mod page;
 mod policy;
 mod reader;
 mod record;
 mod recovery;
+mod removal;
 mod replay;
 mod row;
 mod salvage;
@@ -50,10 +59,11 @@ pub mod testing;
 mod time;
 mod value;
 mod verdict;
+mod whynot;
 mod writer;
 
 pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditReport};
+pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
@@ -61,11 +71,15 @@ pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use crate::erasure::{EraseError, ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
+pub use crate::explain::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
+pub use crate::history::{HistoryEntry, Subject};
 pub use crate::id::*;
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};
 pub use crate::operation::*;
 pub use crate::options::{CreateError, LedgerOptions};
+pub use crate::page::{Ask, Cursor, CursorError, Page, PageError};
 pub use crate::policy::*;
 pub use crate::reader::LedgerReader;
 pub use crate::record::*;
@@ -75,10 +89,11 @@ pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
-    Refusal, State, Written,
+    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Origin, Outcome, PersonNo, PersonView,
+    Property, Refusal, State, Written,
 };
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

@@ -66,6 +66,27 @@ pub const MAX_SEGMENTS: usize = 1 << 20;
 /// Snapshots kept: the newest, and one before it in case the newest is damaged.
 pub const KEPT_SNAPSHOTS: usize = 2;
 
+/// Most ids one erase record may name, and most devices. A person with more is erased by several records, one after the other
+/// in one frame.
+pub const MAX_ERASE_IDS: usize = 25_000;
+
+/// Most records one erase record may name by their own numbers: those that a key-scoped erasure rewrites.
+pub const MAX_ERASE_RECORDS: usize = 10_000;
+
+/// Longest reason of an erasure, in bytes of UTF-8: a sentence and the number of a request, not its text.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
+/// Most erasures that one erase_done record completes, and most segments it lists; what is more goes into further ones.
+pub const MAX_DONE_ENTRIES: usize = 4_096;
+/// Most items of one page of a long answer: what a server holds in memory for one request.
+pub const MAX_PAGE_ITEMS: usize = 10_000;
+
+/// Most ids and devices that a picture of a person draws: more would be a wall, not a picture. It says how many it leaves out.
+pub const MAX_GRAPH_NODES: usize = 400;
+
+/// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
+pub const MAX_GRAPH_RECORDS: usize = 2_000;
+
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
 const _: () = assert!(
@@ -74,3 +95,7 @@ const _: () = assert!(
 );
 // A policy's texts fit a record: three lists of MAX_POLICY_ENTRIES texts of at most 4 bytes a scalar.
 const _: () = assert!(3 * MAX_POLICY_ENTRIES * (4 * MAX_ID_SCALARS + 8) + 64 < MAX_RECORD_BODY_BYTES);
+// An erase record: ids of 4 bytes, devices of 8, records and keys of 4; an erase_done record: 12 bytes an erasure, 80 a segment.
+const _: () =
+    assert!(12 * MAX_ERASE_IDS + 4 * (MAX_ERASE_RECORDS + MAX_OPERATION_KEYS) + 256 < MAX_RECORD_BODY_BYTES);
+const _: () = assert!((12 + 80) * MAX_DONE_ENTRIES + 256 < MAX_RECORD_BODY_BYTES);

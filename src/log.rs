@@ -13,6 +13,7 @@ use crate::id::Seq;
 use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
 use crate::replay::{Replay, Step};
 use crate::row::{Record, Rows};
+use crate::state::Erasures;
 use crate::storage::Storage;
 
 /// Read from the disk at a time, or one frame if that is more: little enough to stay in a processor's cache between reading
@@ -91,6 +92,16 @@ pub enum FaultKind {
         /// Whose payload.
         seq: u64,
     },
+    /// A payload item is there, although its erasure is said to be complete.
+    #[error(
+        "the payload of record {seq} is there, although record {erase} erased it and the erasure is said to be done"
+    )]
+    ErasureIncomplete {
+        /// Whose payload.
+        seq: u64,
+        /// The erasure.
+        erase: u64,
+    },
     /// There is no log at all.
     #[error("there is no segment; expected at least log/00000000000000000000.seg")]
     NoSegment,
@@ -114,7 +125,8 @@ pub(crate) struct Mark {
     pub(crate) offset: u64,
 }
 
-fn mark(marks: &mut Vec<Mark>, before: &Chain, segment: usize, offset: u64) {
+/// Remembers that the frame after `before` begins here, if the last such place is far enough away.
+pub(crate) fn mark(marks: &mut Vec<Mark>, before: &Chain, segment: usize, offset: u64) {
     let segment = segment as u32; // at most MAX_SEGMENTS
     let near = |mark: &Mark| mark.segment == segment && offset < mark.offset + MARK_BYTES;
     if !marks.last().is_some_and(near) {
@@ -130,6 +142,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) upto: Option<u64>,
     /// Heads that somebody saw: the log must pass through them.
     pub(crate) witnesses: &'a [Checkpoint],
+    /// Payload items that these cover are not shown, whether or not they are still there.
+    pub(crate) hide: Option<&'a Erasures>,
     /// Called with the bytes read so far.
     pub(crate) progress: &'a mut dyn FnMut(u64),
 }
@@ -340,12 +354,15 @@ impl Log {
         mut each: impl FnMut(Step<'_>),
         at_frame: &mut dyn FnMut(&Chain, usize, u64),
     ) -> Result<(), Fault> {
-        let Walk { commitments, upto, witnesses, progress } = walk;
+        let Walk { commitments, upto, witnesses, hide, progress } = walk;
         let checks = Checks { commitments, upto, witnesses };
         let chain = replay.chain().clone();
         let fold = |mut passed: Passed<'_>| {
             passed.check_items()?;
             let Passed { frame, rows, place, .. } = passed;
+            if let Some(erasures) = hide {
+                hide_erased(rows, erasures);
+            }
             at_frame(&place.before, place.segment, place.offset);
             replay.fold_accepted(place.after, &frame, rows, &mut each);
             progress(place.walked);
@@ -459,20 +476,59 @@ impl Log {
         Fault { file, offset: place.offset, records, kind: error.into() }
     }
 
-    /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on.
-    pub(crate) fn window(&self, seq: Seq) -> Result<Arc<Window>, Fault> {
+    /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on. Payload items that
+    /// `hide` covers are not in it; whenever it covers more than before, [`Log::forget_window`] comes first.
+    pub(crate) fn window(&self, seq: Seq, hide: &Erasures) -> Result<Arc<Window>, Fault> {
         let mut cached = self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(window) = cached.as_ref().filter(|window| window.record(seq).is_some()) {
             return Ok(Arc::clone(window));
         }
-        let window = Arc::new(self.read_window(seq)?);
+        let mut window = self.read_window(seq)?;
+        hide_erased(&mut window.rows, hide);
+        let window = Arc::new(window);
         *cached = Some(Arc::clone(&window));
         Ok(window)
     }
 
-    fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
+    /// Forgets the frame read last.
+    pub(crate) fn forget_window(&self) {
+        *self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    }
+
+    /// The place from which to find record `seq`.
+    pub(crate) fn mark_before(&self, seq: Seq) -> &Mark {
         let at = self.marks.partition_point(|mark| mark.before.next_seq() <= seq.0);
-        let mark = &self.marks[at.checked_sub(1).expect("the first mark stands before record 0")];
+        &self.marks[at.checked_sub(1).expect("the first mark stands before record 0")]
+    }
+
+    /// The place where a segment begins.
+    pub(crate) fn mark_of_segment(&self, segment: u32) -> &Mark {
+        let at = self.marks.partition_point(|mark| mark.segment < segment);
+        &self.marks[at]
+    }
+
+    /// The marks of a segment that was written anew, in place of those it had, and its length.
+    pub(crate) fn rewritten(&mut self, segment: u32, len: u64, marks: Vec<Mark>) {
+        let from = self.marks.partition_point(|mark| mark.segment < segment);
+        let to = self.marks.partition_point(|mark| mark.segment <= segment);
+        self.marks.splice(from..to, marks);
+        self.segments[segment as usize].len = len;
+        self.forget_window();
+    }
+
+    fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
+        let mark = self.mark_before(seq);
+        match self.read_window_from(mark, seq) {
+            // A writer that erased something since this log was opened wrote the segment anew, and only its beginning is where
+            // it was.
+            Err(Fault { kind: FaultKind::Chain(_), .. }) if mark.offset > SEGMENT_HEADER_BYTES as u64 => {
+                self.read_window_from(self.mark_of_segment(mark.segment), seq)
+            }
+            read => read,
+        }
+    }
+
+    fn read_window_from(&self, mark: &Mark, seq: Seq) -> Result<Window, Fault> {
         let mut chain = mark.before.clone();
         let name = &self.segments[mark.segment as usize].name;
         let mut reader = SegmentReader::at(&*self.storage, name, mark.offset);
@@ -530,6 +586,18 @@ impl Log {
             at += READ_BYTES as u64;
         }
         Ok(durable)
+    }
+}
+
+/// Hides the payload items that erasures cover.
+fn hide_erased(rows: &mut Rows, erasures: &Erasures) {
+    if erasures.is_empty() {
+        return;
+    }
+    for row in rows.rows.iter_mut().filter(|row| row.has_item()) {
+        if erasures.of(row).is_some() {
+            row.set_erased();
+        }
     }
 }
 
@@ -611,7 +679,7 @@ impl<'a> SegmentReader<'a> {
         SegmentReader::at(storage, name, 0)
     }
 
-    fn at(storage: &'a dyn Storage, name: &'a str, offset: u64) -> SegmentReader<'a> {
+    pub(crate) fn at(storage: &'a dyn Storage, name: &'a str, offset: u64) -> SegmentReader<'a> {
         SegmentReader { storage, name, offset, buffer: Vec::new(), at: 0, filled: 0 }
     }
 

@@ -11,11 +11,12 @@ use crate::directory::{
     HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use crate::entropy::{Entropy, OsEntropy};
+use crate::erasure::EraseError;
 use crate::frame::{self, Header};
 use crate::id::{LedgerId, Tenant};
 use crate::ledger::Ledger;
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-use crate::log::{Log, Walk};
+use crate::log::{FaultKind, Log, Walk};
 use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
@@ -277,6 +278,7 @@ impl<'p> LedgerOptions<'p> {
             head_missing: newest.is_none(),
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
+            erasures_pending: pending(&book),
         };
         recovery.torn = match torn {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
@@ -288,7 +290,13 @@ impl<'p> LedgerOptions<'p> {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
         let writer = Writer::new(entropy, self.durability, newest, lock);
-        Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)
+        let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
+        match ledger.roll_erasures_forward() {
+            Ok(()) => Ok(ledger),
+            Err(EraseError::Removal { source }) => Err(failed(source)),
+            Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
+            Err(error) => Err(failed(io::Error::other(error))),
+        }
     }
 
     /// Opens a ledger for reading: shows what was durable when it was opened, and writes nothing.
@@ -321,6 +329,7 @@ impl<'p> LedgerOptions<'p> {
             commitments,
             upto: (expected > 0).then_some(expected),
             witnesses: &witnesses.checkpoints,
+            hide: None,
             progress,
         };
         log.walk(&mut replay, walk, each)
@@ -336,15 +345,37 @@ impl<'p> LedgerOptions<'p> {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn read_in(self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
+    pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
+        let mut head = None;
+        loop {
+            let before = head.take();
+            match self.read_once(&storage, &mut head) {
+                // Somebody erased while this was read: segments are newer than the HEAD that was looked at before them. The newer
+                // HEAD has the record that permits it.
+                Err(OpenError::Untrusted { fault, .. })
+                    if matches!(fault.kind, FaultKind::PayloadMissing { .. }) && before != head => {}
+                read => return read,
+            }
+        }
+    }
+
+    fn read_once(
+        &mut self,
+        storage: &Arc<dyn Storage>,
+        head: &mut Option<u64>,
+    ) -> Result<LedgerReader, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, mut witnesses) = begin(&storage, false, self.expect)?;
+        let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
+        *head = witnesses.head();
         self.use_threads(&mut book.log);
         let resumed =
             if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
         let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
+        let progress: &mut dyn FnMut(u64) = match &mut self.progress {
+            Some(progress) => &mut **progress,
+            None => &mut silent,
+        };
         let head_missing = witnesses.slots.is_empty();
         let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
         let torn = fold_and_judge(&mut book, &witnesses, upto, progress)?;
@@ -352,6 +383,7 @@ impl<'p> LedgerOptions<'p> {
             head_missing,
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
+            erasures_pending: pending(&book),
             ..Recovery::default()
         };
         if let Some(fault) = torn {
@@ -359,6 +391,11 @@ impl<'p> LedgerOptions<'p> {
         }
         Ok(LedgerReader::new(book, recovery))
     }
+}
+
+/// How many erasures are begun and not finished.
+fn pending(book: &Book) -> usize {
+    book.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
 /// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.

@@ -150,6 +150,8 @@ pub struct Recovery {
     pub from_snapshot: Option<u64>,
     /// Snapshots that opening could not use, and why: newest first, up to the one it used.
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
+    /// How many erasures were begun and not finished by a former writer. A writer has finished them now.
+    pub erasures_pending: usize,
 }
 
 impl Recovery {
@@ -281,8 +283,9 @@ pub(crate) fn fold_and_judge(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Option<Fault>, OpenError> {
     let place = book.log.storage().describe();
-    let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, progress };
-    let fault = book.fold(walk).err();
+    let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, hide: None, progress };
+    let (folded, missing) = book.fold(walk);
+    let fault = folded.err();
     let found = book.checkpoint().records;
     let (known, sealed) = match &fault {
         Some(fault) => known_durable(book, witnesses, fault)
@@ -292,15 +295,20 @@ pub(crate) fn fold_and_judge(
     let Known { records: expected, by } = known;
     let Some(fault) = fault.map(Box::new) else {
         let end = Finding { met: Met::End, begun: true, all_there: found >= expected, sealed };
-        return match judge(end) {
-            Verdict::Clean => Ok(None),
+        return match (judge(end), missing) {
+            (Verdict::Clean, None) => Ok(None),
+            (Verdict::Clean, Some(missing)) => Err(refuse(place, witnesses, Box::new(missing))),
             _ => Err(OpenError::RolledBack { place, found, expected, by }),
         };
     };
     let begun = fault.records > 0;
     let met = Met::from(&fault.kind);
     match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
-        Verdict::Torn => Ok(Some(*fault)),
+        Verdict::Torn => match missing {
+            None => Ok(Some(*fault)),
+            // If a torn record erased it, nobody was told so, and nobody may have begun to remove anything.
+            Some(missing) => Err(refuse(place, witnesses, Box::new(missing))),
+        },
         Verdict::Foreign => Err(OpenError::Foreign { place, fault }),
         Verdict::Clean | Verdict::RolledBack => unreachable!("those end without a fault"),
         Verdict::Damaged => {

@@ -113,8 +113,12 @@ impl Replay {
             state.foresee(near);
             for row in near {
                 let record = Record::new(row, rows, frame.body, frame.payload);
-                let outcome = state.apply(record);
-                each(Step { record, outcome: outcome.as_ref(), state });
+                if state.count_alone(row) {
+                    each(Step { record, outcome: Some(&Outcome::NOTHING), state });
+                } else {
+                    let outcome = state.apply(record);
+                    each(Step { record, outcome: outcome.as_ref(), state });
+                }
             }
         }
         rows.clear();

@@ -27,6 +27,9 @@ pub(crate) enum Kind {
     Set,
     Switch,
     Reset,
+    Erase = 16,
+    EraseDone,
+    Restate,
 }
 
 /// Stands for "none" among numbers; limits.rs keeps every real number below it.
@@ -112,7 +115,17 @@ impl Row {
     }
 
     pub(crate) fn is_operation(&self) -> bool {
-        self.kind as u8 >= Kind::Capture as u8
+        (self.kind as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
+    }
+
+    /// Whether it is a record of an erasure.
+    pub(crate) fn is_erasure(&self) -> bool {
+        self.kind as u8 >= Kind::Erase as u8
+    }
+
+    /// Whether it says something of an id whose payload item goes with that id: an operation, or what is left of one.
+    pub(crate) fn speaks_for_id(&self) -> bool {
+        self.is_operation() || self.kind == Kind::Restate
     }
 
     pub(crate) fn has_changes(&self) -> bool {
@@ -131,6 +144,11 @@ impl Row {
 
     pub(crate) fn set_item(&mut self, at: u32) {
         self.item_at = at;
+    }
+
+    /// Whether its payload item is not there.
+    pub(crate) fn is_erased(&self) -> bool {
+        self.item_at == ERASED
     }
 
     pub(crate) fn set_erased(&mut self) {
@@ -199,7 +217,7 @@ impl<'a> Record<'a> {
 
     /// Whether its payload item was erased.
     pub fn is_erased(&self) -> bool {
-        self.row.item_at == ERASED
+        self.row.is_erased()
     }
 
     pub(crate) fn salt_and_item(&self) -> Option<(&'a [u8; SALT_BYTES], &'a [u8])> {
@@ -293,6 +311,47 @@ pub(crate) fn read(
             by_codec(body, at, row, changes)
         }
     }
+}
+
+/// Bytes of a capture that [`plain`] reads: variant, T, no device, time, operation id, flags, name, no detail.
+pub(crate) const PLAIN_BYTES: usize = operation_offset(false) + 16 + 1 + 5 + 1;
+/// Bytes of an id's definition: variant, class, commitment.
+pub(crate) const DEFINED_ID_BYTES: usize = 4 + 1 + COMMITMENT_BYTES;
+/// What stands at the end of a plain capture but for the name: a given id, processing on or off, and a name; no detail.
+const PLAIN_LAST: u64 = (Flags::GIVEN_ID.0 as u64) << 8 | 1 << 16;
+const PLAIN_MASK: u64 = !((Flags::PROCESSING_OFF.0 as u64) << 8 | 0xFFFF_FFFF << 24 | 0xFF);
+const _: () = assert!(PLAIN_BYTES == 40);
+
+/// Reads what most records are: a capture with a name and a given operation id, and with nothing else that could be wrong but
+/// its numbers and its time, which comes with the row. `None` for all that is to be read with more care.
+#[inline]
+pub(crate) fn plain(body: &[u8], at: usize, seq: u32) -> Option<(Row, i64)> {
+    let bytes = body.get(at..)?.first_chunk::<PLAIN_BYTES>()?;
+    // Of the last eight bytes, of which the first is the operation id's: flags, that there is a name, the name, no detail.
+    let last = u64::from_le_bytes(array(bytes, PLAIN_BYTES - 8));
+    let flags = (last >> 8) as u8;
+    let unlike = (number(bytes, 0) ^ Kind::Capture as u32) | u32::from(bytes[8]);
+    // All in one question: a processor that has to guess guesses once.
+    let is_plain = u64::from(unlike) | ((last & PLAIN_MASK) ^ PLAIN_LAST) == 0;
+    let row = Row {
+        kind: Kind::Capture,
+        flags: Flags(flags),
+        other: (last >> 24) as u32,
+        id: IdNo(number(bytes, 4)),
+        at: at as u32, // a frame is at most 16 MiB
+        ..Row::new(seq)
+    };
+    is_plain.then(|| (row, i64::from_le_bytes(array(bytes, time_offset(false)))))
+}
+
+/// Reads the definition of an id, which is what most records are that tell no operation. `None` for any other, and for a
+/// class that there is not.
+#[inline]
+pub(crate) fn defined_id(body: &[u8], at: usize, seq: u32) -> Option<Row> {
+    let bytes = body.get(at..)?.first_chunk::<DEFINED_ID_BYTES>()?;
+    let class = StoredClass(bytes[4]);
+    let is_one = (number(bytes, 0) == Kind::DefineId as u32) & class.is_known();
+    is_one.then(|| Row { kind: Kind::DefineId, other: class.0.into(), at: at as u32, ..Row::new(seq) })
 }
 
 /// The kinds that are read by hand, as they are numbered from the first of them on.
@@ -454,6 +513,10 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         Body::Set(..) => Kind::Set,
         Body::Switch(..) => Kind::Switch,
         Body::Reset(..) => Kind::Reset,
+        Body::Reserved14 | Body::Reserved15 => return Err(CodecError::unknown()),
+        Body::Erase(_) => Kind::Erase,
+        Body::EraseDone(_) => Kind::EraseDone,
+        Body::Restate(_) => Kind::Restate,
     };
     let overlong = || CodecError::overlong();
     row.at = u32::try_from(at).map_err(|_| overlong())?;
@@ -477,6 +540,7 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
     match &record {
         Body::DefineId(class, _) => row.other = class.0.into(),
         Body::DefineDevice(id, _) => row.id = *id,
+        Body::Restate(restated) => row.id = restated.id,
         _ => {}
     }
     let (has_detail, has_commitment) = (record.detail().is_some(), record.commitment().is_some());
@@ -489,7 +553,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
 mod tests {
     use super::*;
     use crate::codec;
-    use crate::record::{CutOff, Detail, NameNo};
+    use crate::record::{
+        CutOff, Detail, ErasedDevice, Erasure, NameNo, Removal, Removed, Restated, RewrittenSegment,
+    };
 
     fn bodies() -> Vec<Body> {
         let head = |device, flags| Head {
@@ -527,6 +593,30 @@ mod tests {
             Body::Switch(head(device, 2), None),
             Body::Reset(head(device, 2), Some(DeviceNo(5)), None),
             Body::Reset(head(device, 4), None, detail(vec![], Some(commitment))),
+            Body::Erase(Box::new(Erasure {
+                time: 4,
+                ids: vec![IdNo(1), IdNo(2)],
+                devices: vec![ErasedDevice { device: DeviceNo(1), defined: 5 }],
+                records: vec![9],
+                keys: Vec::new(),
+                reason: Some(commitment),
+            })),
+            Body::EraseDone(Box::new(Removal {
+                erasures: vec![Removed { erase: 10, items: 3 }],
+                segments: vec![RewrittenSegment {
+                    first_seq: 0,
+                    bytes_before: 9,
+                    bytes_after: 8,
+                    before: [1; 32],
+                    after: [2; 32],
+                }],
+            })),
+            Body::Restate(Box::new(Restated {
+                record: 4,
+                id: IdNo(7),
+                erased: vec![1],
+                item: Some(commitment),
+            })),
         ]
     }
 
@@ -561,6 +651,55 @@ mod tests {
                     agree(&damaged);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_plain_capture_is_read_as_any_other() {
+        let head = |flags| Head {
+            id: IdNo(0x0102_0304),
+            device: None,
+            time: -5,
+            operation: [7; 16],
+            flags: Flags(flags),
+        };
+        let mut plain_ones = 0;
+        for flags in 0..=255 {
+            let mut bytes = vec![0xAA; 3];
+            codec::encode(&Body::Capture(head(flags), Some(NameNo(9)), None), &mut bytes);
+            let end = bytes.len();
+            for at in 3..=end {
+                for value in [0, 1, 2, 3, 7, 254, 255] {
+                    let mut other = bytes.clone();
+                    if let Some(byte) = other.get_mut(at) {
+                        *byte = value;
+                    }
+                    let Some((row, time)) = plain(&other, 3, 11) else { continue };
+                    plain_ones += 1;
+                    let careful = |row: &mut Row, changes: &mut Vec<Change>| read(&other, 3, row, changes);
+                    let (careful, read, changes) = said(careful).unwrap();
+                    assert_eq!((row, time, PLAIN_BYTES), (careful, read.time, read.taken));
+                    let more = read.has_detail || read.has_commitment || !changes.is_empty();
+                    assert!(!more && row.flags.has(Flags::GIVEN_ID), "nothing else needs a look");
+                }
+            }
+            assert!((0..end).all(|len| plain(&bytes[..len], 3, 11).is_none()), "cut short");
+        }
+        assert!(plain_ones > 2 * 200, "{plain_ones} plain ones were seen");
+    }
+
+    #[test]
+    fn the_definition_of_an_id_is_read_as_any_other() {
+        for class in 0..=255 {
+            let mut bytes = vec![0xAA; 3];
+            codec::encode(&Body::DefineId(StoredClass(class), Commitment([9; 32])), &mut bytes);
+            assert!((0..bytes.len()).all(|len| defined_id(&bytes[..len], 3, 11).is_none()), "cut short");
+            let careful = |row: &mut Row, changes: &mut Vec<Change>| read(&bytes, 3, row, changes);
+            let (row, read, _) = said(careful).unwrap();
+            assert_eq!((read.taken, read.has_commitment), (DEFINED_ID_BYTES, true));
+            assert_eq!(defined_id(&bytes, 3, 11), (class < 4).then_some(row));
+            bytes[3] += 1; // another kind
+            assert_eq!(defined_id(&bytes, 3, 11), None);
         }
     }
 

@@ -37,7 +37,9 @@ impl From<&FaultKind> for Met {
         match kind {
             FaultKind::Io(_) => Met::DiskError,
             FaultKind::Forked { .. } => Met::Fork,
-            FaultKind::Text { .. } | FaultKind::PayloadMissing { .. } => Met::Contradiction,
+            FaultKind::Text { .. }
+            | FaultKind::PayloadMissing { .. }
+            | FaultKind::ErasureIncomplete { .. } => Met::Contradiction,
             FaultKind::ForeignSegment { .. } | FaultKind::WrongSegment { .. } | FaultKind::Spliced => {
                 Met::Foreign
             }

@@ -426,6 +426,143 @@ fn ids_give_no_orders_to_terminals() {
     }
 }
 
+// -- asking why --------------------------------------------------------------------------------------------------------
+
+/// Ann on two browsers, Bob on one; and what was refused between them.
+const APART: &str = r#"{"op":"identify","ts":"2026-01-01T00:00:01Z","distinct_id":"ann","anon_distinct_id":"phone"}
+{"op":"identify","ts":"2026-01-01T00:00:02Z","distinct_id":"ann","anon_distinct_id":"laptop"}
+{"op":"identify","ts":"2026-01-01T00:00:03Z","distinct_id":"bob","anon_distinct_id":"tablet"}
+{"op":"alias","ts":"2026-01-01T00:00:04Z","distinct_id":"ann","alias":"bob"}
+{"op":"capture","ts":"2026-01-01T00:00:05Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","event":"order","distinct_id":"laptop"}
+{"op":"set","ts":"2026-01-01T00:00:06Z","distinct_id":"cat","set":{"a":1}}
+"#;
+
+fn apart() -> Place {
+    let place = Place::new();
+    place.write("apart.jsonl", APART);
+    place.run("import a.ledger apart.jsonl").with_code(0);
+    place
+}
+
+#[test]
+fn explain_leads_from_id_to_id_and_from_an_event_to_its_person() {
+    let place = apart();
+    let why = place.run("explain a.ledger phone laptop --json").with_code(0);
+    let why = why.object("same steps person_id event from to");
+    let seqs: Vec<u64> = place
+        .run("outcomes a.ledger --json")
+        .lines("seq")
+        .iter()
+        .map(|line| line["seq"].as_u64().unwrap())
+        .collect();
+    let steps = why["steps"].as_array().unwrap();
+    assert_eq!(steps.iter().map(|step| step["seq"].as_u64().unwrap()).collect::<Vec<_>>(), seqs[..2]);
+    assert_eq!(
+        (&steps[0]["op"], &steps[0]["ids"]),
+        (&"identify".into(), &serde_json::json!(["phone", "ann"]))
+    );
+    let shown = place.run("explain a.ledger phone laptop").with_code(0).out;
+    assert!(
+        shown.contains(&format!("│  record {}, identify", seqs[0])) && shown.contains("2 records alone"),
+        "{shown}"
+    );
+
+    for event in ["01890a5d-ac96-774b-bcce-b302099a8001".to_owned(), seqs[4].to_string()] {
+        let why = place.run(&format!("explain a.ledger --event {event} --json")).with_code(0);
+        let why = why.object("same steps event from to");
+        assert_eq!((&why["event"], &why["from"]), (&seqs[4].into(), &"laptop".into()));
+    }
+    let no = place.run("explain a.ledger ann bob --json").with_code(1).object("same steps");
+    assert_eq!((&no["same"], &no["steps"]), (&false.into(), &serde_json::json!([])));
+    for (arguments, code) in [
+        ("ann Ann", 1),
+        ("--event 0", 1),
+        ("--event 4711", 1),
+        ("ann", 2),
+        ("", 2),
+        ("a b --event 1", 2),
+        ("--event x", 2),
+    ] {
+        place.run(&format!("explain a.ledger {arguments}")).with_code(code);
+    }
+}
+
+#[test]
+fn why_not_names_rule_and_record() {
+    let place = apart();
+    let seqs = place.run("outcomes a.ledger --json").lines("seq blocking_seq");
+    let why_not = place.run("why-not a.ledger phone tablet --json").with_code(0);
+    let why_not = why_not.object("same refusals way person_a person_b");
+    let refusals = why_not["refusals"].as_array().unwrap();
+    assert_eq!((refusals.len(), &refusals[0]["rule"]), (1, &"D6".into()));
+    assert_eq!(
+        (&refusals[0]["seq"], &refusals[0]["blocking_seq"]),
+        (&seqs[3]["seq"], &seqs[3]["blocking_seq"])
+    );
+    assert_eq!(why_not["way"].as_array().unwrap().len(), 3);
+    let shown = place.run("why-not a.ledger phone tablet").with_code(0).out;
+    assert!(shown.contains("╳  D6: person ") && shown.contains("1 barrier between them"), "{shown}");
+    assert!(place.run("why-not a.ledger ann cat").with_code(0).out.contains("Nothing ever linked them"));
+    let same = place.run("why-not a.ledger phone laptop --json").with_code(1).object("same refusals");
+    assert_eq!(same["same"], true);
+    place.run("why-not a.ledger ann Ann").with_code(1);
+    place.run("why-not a.ledger ann").with_code(2);
+}
+
+#[test]
+fn history_is_shown_whole_or_page_by_page() {
+    let place = apart();
+    let whole = place.run("history a.ledger ann --json").with_code(0).lines("seq op outcome");
+    let ops: Vec<&str> = whole.iter().map(|entry| entry["op"].as_str().unwrap()).collect();
+    assert_eq!(ops, ["define_id", "identify", "identify", "alias"]);
+    assert_eq!((&whole[0]["outcome"], &whole[3]["outcome"]["rule"]), (&Value::Null, &"D6".into()));
+    let person = place.run("history a.ledger ann --person --json").with_code(0).lines("seq op outcome");
+    assert!(person.len() > whole.len());
+
+    let (mut joined, mut from) = (Vec::new(), String::new());
+    loop {
+        let mut page =
+            place.run(&format!("history a.ledger ann --limit 3 --json{from}")).with_code(0).lines("");
+        let next = page.pop().unwrap()["next"].clone();
+        joined.extend(page);
+        // What is recorded meanwhile is in no page.
+        place.write("more.jsonl", APART.replace(":0", &format!(":1{}", joined.len())));
+        place.run("import a.ledger more.jsonl").with_code(0);
+        let Some(next) = next.as_str() else { break };
+        from = format!(" --from {next}");
+    }
+    assert_eq!(joined, whole);
+    let said = place.run("history a.ledger ann --limit 1").with_code(0);
+    assert!(said.err.contains("there is more: --from "), "{said:?}");
+    for (arguments, code) in [("Ann", 1), ("ann --limit 0", 2), ("ann --from x", 2), ("ann --from 4711.0", 2)]
+    {
+        place.run(&format!("history a.ledger {arguments}")).with_code(code);
+    }
+}
+
+#[test]
+fn a_person_is_drawn_as_a_page_or_as_svg() {
+    let place = apart();
+    let drawn = place.run("graph a.ledger ann -o ann.html --json").with_code(0);
+    let drawn = drawn.object("output person_id nodes edges hidden_nodes hidden_records");
+    assert_eq!(
+        (&drawn["nodes"], &drawn["edges"]),
+        (&4.into(), &3.into()),
+        "Bob is drawn too: his link was refused"
+    );
+    let read = |name: &str| fs::read_to_string(place.path(name)).unwrap();
+    assert!(read("ann.html").starts_with("<!doctype html>"));
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    assert!(read("ann.svg").starts_with("<svg "));
+    place.run("graph a.ledger ann --svg -o ann.txt").with_code(0);
+    assert_eq!(place.run("graph a.ledger ann --svg -o -").with_code(0).out, read("ann.svg"));
+    assert_eq!(read("ann.txt"), read("ann.svg"));
+    let said = place.run("graph a.ledger Ann -o no.html").with_code(1);
+    assert!(said.err.contains("never written") && !place.path("no.html").exists(), "{said:?}");
+    place.run("graph a.ledger ann -o missing/ann.html").with_code(2);
+    place.run("graph a.ledger ann").with_code(2);
+}
+
 // -- verifying ---------------------------------------------------------------------------------------------------------
 
 const VERDICT: &str = "ok records head digest first_fault";
@@ -719,4 +856,87 @@ fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
     fs::remove_file(place.path("a.ledger/LEDGER")).unwrap();
     assert!(refused("salvage a.ledger rescued").contains("restore this one file from a copy"));
     assert!(!place.path("rescued").exists());
+}
+
+#[test]
+fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
+    let place = Place::small();
+    let checkpoint = || {
+        let verified = place.run("verify a.ledger --json").with_code(0).object("records head");
+        format!("{}:{}", verified["records"], verified["head"].as_str().unwrap())
+    };
+    let before = checkpoint();
+    let keys = "person_id distinct_ids properties is_identified created_at events identified_events";
+    let found = place.run("find a.ledger --property email=ann@example.com --json").with_code(0).object(keys);
+    assert_eq!(found["distinct_ids"], serde_json::json!(["visitor", "ann"]));
+    let shown = place.run("find a.ledger --property email=ann@example.com").with_code(0).out;
+    assert!(shown.contains("PERSON") && shown.contains("visitor"), "{shown}");
+    let none = place.run("find a.ledger --property email=Ann@example.com").with_code(1).out;
+    assert!(none.contains("No person's `email` is `Ann@example.com` now"), "{none}");
+    assert!(place.run("find a.ledger --property email").with_code(2).err.contains("expected KEY=VALUE"));
+    assert!(place.run("erasures a.ledger").with_code(0).err.contains("nothing was ever erased"));
+
+    // A rectification first, then everything.
+    let receipt_keys = "seq time reason ids devices records keys events done_seq items segments";
+    let rectified = place
+        .run("erase a.ledger --person-of ann --keys email --reason wrong --json")
+        .with_code(0)
+        .object(receipt_keys);
+    assert_eq!(
+        (&rectified["keys"], &rectified["items"]),
+        (&serde_json::json!(["email"]), &serde_json::json!(1))
+    );
+    place.run("find a.ledger --property email=ann@example.com --json").with_code(1);
+    let person = found["person_id"].as_str().unwrap();
+    let erased = place.run(&format!("erase a.ledger --person {person} --reason request-17")).with_code(0).out;
+    for text in
+        ["Erased: 2 ids and everything said for them", "items", "1 written anew", "because: request-17"]
+    {
+        assert!(erased.contains(text), "{text}: {erased}");
+    }
+    let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
+    assert_eq!(receipts.len(), 2);
+    assert_eq!(
+        (&receipts[1]["reason"], receipts[1]["ids"].as_array().unwrap().len()),
+        (&"request-17".into(), 2)
+    );
+    assert_eq!(receipts[0], rectified);
+    let table = place.run("erasures a.ledger").with_code(0).out;
+    for text in ["RECORD", "email in 1 record", "2 ids", "request-17"] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+
+    // Nothing is left of her, and the history is the one it was.
+    place.run(&format!("verify a.ledger --expect {before}")).with_code(0);
+    for (file, bytes) in files(&place.path("a.ledger")) {
+        for text in ["visitor", "ann@example.com"] {
+            let there = bytes.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(!there, "{text} is in {}", file.display());
+        }
+    }
+    place.run("resolve a.ledger ann").with_code(1);
+    let persons = place.run("persons a.ledger --json").with_code(0).object("person_id erased_by");
+    assert_eq!(
+        persons["distinct_ids"],
+        serde_json::json!(["$erased:1", "$erased:0"])
+            .as_array()
+            .map(|ids| {
+                let mut ids = ids.clone();
+                ids.sort_by_key(ToString::to_string);
+                Value::Array(ids)
+            })
+            .unwrap()
+    );
+    assert!(place.run("persons a.ledger").with_code(0).out.contains("erased"));
+
+    let unknown = place.run("erase a.ledger --id ann --reason again").with_code(2).err;
+    assert!(
+        unknown.contains("knows no distinct id `ann`") && unknown.contains("`find` lists persons"),
+        "{unknown}"
+    );
+    assert!(place.run("erase a.ledger --reason nobody").with_code(2).err.contains("--person"));
+    let reason = format!("erase a.ledger --reason-of {} --reason tidy --json", receipts[1]["seq"]);
+    place.run(&reason).with_code(0).object(receipt_keys);
+    let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
+    assert_eq!((receipts.len(), &receipts[1]["reason"]), (3, &Value::Null));
 }

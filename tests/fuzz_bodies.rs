@@ -29,6 +29,11 @@ fn any_bytes_are_a_history() {
 }
 
 #[test]
+fn any_bytes_are_a_history_with_erasures() {
+    run("erase", fuzz_bodies::erase);
+}
+
+#[test]
 fn any_bytes_are_stored_bytes() {
     run("decode", fuzz_bodies::decode);
 }

@@ -241,6 +241,7 @@ laws! {
     attribution,
     digests,
     proofs,
+    erasing,
 }
 
 proptest! {

@@ -17,6 +17,11 @@ const LAYERS: [&[&str]; 6] = [
         "log",
         "answer",
         "book",
+        "page",
+        "explain",
+        "history",
+        "lists",
+        "whynot",
         "audit",
         "backup",
         "salvage",
@@ -27,11 +32,14 @@ const LAYERS: [&[&str]; 6] = [
         "budget",
         "writer",
         "ledger",
+        "removal",
+        "erasure",
+        "find",
         "reader",
         "options",
         "device",
     ],
-    &["testing", "import", "lib", "bin"],
+    &["testing", "import", "graph", "lib", "bin"],
 ];
 
 fn source_files() -> Vec<(PathBuf, String)> {

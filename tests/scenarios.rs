@@ -82,6 +82,18 @@ fn tell(page: &Page) -> String {
                 open.set_policy(policy).unwrap();
                 "in force".to_owned()
             }
+            Asked::Erase(request) => match open.erase(std::slice::from_ref(request)) {
+                Ok(receipts) => {
+                    let [receipt] = &receipts[..] else { panic!("a page has no person that large") };
+                    let (ids, devices, records) =
+                        (receipt.ids.len(), receipt.devices.len(), receipt.records.len());
+                    let items = receipt.items.unwrap_or_default();
+                    format!(
+                        "{ids} ids, {devices} devices, {records} records rectified; {items} items are gone"
+                    )
+                }
+                Err(error) => format!("error: {error}"),
+            },
             Asked::Reopen => {
                 let digests = (open.state().digest(), open.content_digest().unwrap());
                 drop(ledger.take());
@@ -138,7 +150,7 @@ fn rules(document: &str) -> Vec<(&str, &str)> {
 fn every_rule_has_a_page_and_links_to_it() {
     let document = std::fs::read_to_string(RULES).unwrap();
     let rules = rules(&document);
-    assert_eq!(rules.len(), 47, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
+    assert_eq!(rules.len(), 49, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
     let files = files();
     let rule_of = |name: &str| name.split_once('-').unwrap().0.to_owned();
     for (rule, paragraph) in &rules {

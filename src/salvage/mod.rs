@@ -19,11 +19,14 @@ use crate::dictionary::Dictionaries;
 use crate::directory::{
     HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
-use crate::frame::Frame;
+use crate::frame::{self, Frame, Header};
 use crate::id::Seq;
 use crate::log::{Fault, FaultKind, Log, SegmentReader};
+use crate::record::{Body, Erasure};
 use crate::recovery::Witness;
-use crate::row::{Record, Rows};
+use crate::replay::Replay;
+use crate::row::{Kind, Record, Row, Rows};
+use crate::state::Absences;
 use crate::storage::{Files, Storage, read_all};
 
 use frames::{Claims, Found, Place};
@@ -97,6 +100,11 @@ pub struct SalvageReport {
     pub contradicting_frames: u64,
     /// Who says that how many records existed.
     pub witnesses: Vec<Testimony>,
+    /// Erasures proven behind the first fault: the salvaged ledger gets them anew behind the prefix, without their reasons and
+    /// without what key-scoped ones left of a value.
+    pub carried_erasures: u64,
+    /// Where the salvaged ledger ends: with the prefix, or behind the erasures that were carried.
+    pub ledger: Checkpoint,
 }
 
 impl SalvageReport {
@@ -169,6 +177,8 @@ pub struct Salvage {
     texts: Dictionaries,
     /// Proven frames behind the prefix, in the order of their records.
     proven: Vec<Found>,
+    /// Frames that carry erasures from behind the fault.
+    carried: Vec<u8>,
 }
 
 impl Salvage {
@@ -206,16 +216,29 @@ impl Salvage {
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         let seen: Vec<Checkpoint> = seen.chain(expect).collect();
         let log = Log::new(storage).map_err(failed)?;
-        let mut texts = Dictionaries::default();
-        let mut prefix = Prefix::new(&log, &identity, &seen);
-        prefix.walk(&mut texts, progress).map_err(failed)?;
-        let Prefix { chain, at, fault, .. } = prefix;
-        let prefix = chain.checkpoint();
-
-        let mut claims = Claims::new(&log, identity.ledger, &seen, prefix).map_err(failed)?;
-        let found = frames::scan(&log, identity.ledger, at, prefix.records, progress).map_err(failed)?;
-        let mut found = claims.prove(&log, found).map_err(failed)?;
-        let contradicting_frames = frames::choose(&mut found, &seen, prefix);
+        let mut stop = None;
+        let (texts, prefix, at, fault, claims, mut found, contradicting_frames, carried) = loop {
+            let mut texts = Dictionaries::default();
+            let mut walked = Prefix::new(&log, &identity, &seen);
+            walked.stop = stop;
+            walked.walk(&mut texts, progress).map_err(failed)?;
+            let prefix = walked.chain().checkpoint();
+            let mut claims = Claims::new(&log, identity.ledger, &seen, prefix).map_err(failed)?;
+            let found =
+                frames::scan(&log, identity.ledger, walked.at, prefix.records, progress).map_err(failed)?;
+            let mut found = claims.prove(&log, found).map_err(failed)?;
+            let contradicting = frames::choose(&mut found, &seen, prefix);
+            // Erasures behind the fault hold for what stands before it: they go with it, or whoever was erased would be back.
+            let mut carried = Vec::new();
+            record::erasures(&log, &found, &mut carried).map_err(failed)?;
+            let carried = Carried::new(&walked, carried);
+            match carried.unlicensed(&walked) {
+                None => {
+                    break (texts, prefix, walked.at, walked.fault, claims, found, contradicting, carried);
+                }
+                missing => stop = missing,
+            }
+        };
         let items_lost = record::check_all(&log, identity.ledger, &mut found).map_err(failed)?;
 
         let witnesses = testimonies(&slots, expect, &claims, &found);
@@ -228,6 +251,7 @@ impl Salvage {
             offset: Some(offset),
             seq: Seq(records),
             what: kind.to_string(),
+            erasure: None,
         });
         let report = SalvageReport {
             records,
@@ -239,9 +263,11 @@ impl Salvage {
             unacknowledged: account.unacknowledged(),
             contradicting_frames,
             witnesses,
+            carried_erasures: carried.count,
+            ledger: carried.checkpoint,
         };
         found.retain(Found::is_chosen);
-        Ok(Salvage { log, identity, report, texts, proven: found })
+        Ok(Salvage { log, identity, report, texts, proven: found, carried: carried.frames })
     }
 
     /// What was found.
@@ -270,6 +296,7 @@ impl Salvage {
         prefix
             .copy(&mut |segment, before, bytes| out.frame(segment, before, bytes))
             .map_err(|source| SalvageError::Io { place, source })?;
+        out.write(&self.carried).map_err(failed)?;
         self.seal(&mut out).map_err(failed)?;
         Ok(out.written)
     }
@@ -279,7 +306,7 @@ impl Salvage {
         out.sync()?;
         let dest = out.dest;
         dest.sync_dir(LOG)?;
-        let Checkpoint { records, head } = self.report.prefix;
+        let Checkpoint { records, head } = self.report.ledger;
         dest.create(HEAD)?;
         HeadSlot { ledger: self.identity.ledger, turn: 1, records, head }.write(dest)?;
         dest.sync(HEAD)?;
@@ -301,7 +328,7 @@ impl Salvage {
         each: &mut dyn FnMut(SalvagedRecord) -> io::Result<()>,
     ) -> Result<(), SalvageError> {
         let lengths = self.texts.lengths();
-        let Salvage { log, identity, report, texts, proven } = self;
+        let Salvage { log, identity, report, texts, proven, .. } = self;
         let shown = record::show_all(log, identity.ledger, proven, report.prefix.records, texts, each);
         self.texts.truncate(lengths);
         shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
@@ -332,7 +359,11 @@ struct Prefix<'a> {
     log: &'a Log,
     seen: &'a [Checkpoint],
     upto: Option<u64>,
-    chain: Chain,
+    /// A record whose payload item is missing: the prefix ends before its frame.
+    stop: Option<u64>,
+    /// The chain, and what it folds to: what is erased, the fold knows.
+    replay: Replay,
+    absences: Absences,
     /// Where it ends.
     at: Place,
     fault: Option<Fault>,
@@ -342,8 +373,13 @@ type EachFrame<'e> = &'e mut dyn FnMut(&str, &Chain, &[u8]) -> io::Result<()>;
 
 impl<'a> Prefix<'a> {
     fn new(log: &'a Log, identity: &Identity, seen: &'a [Checkpoint]) -> Prefix<'a> {
-        let chain = Chain::new(identity.ledger, &identity.tenant);
-        Prefix { log, seen, upto: None, chain, at: Place { segment: 0, offset: 0 }, fault: None }
+        let replay = Replay::new(identity.ledger, &identity.tenant);
+        let (at, absences) = (Place { segment: 0, offset: 0 }, Absences::default());
+        Prefix { log, seen, upto: None, stop: None, replay, absences, at, fault: None }
+    }
+
+    fn chain(&self) -> &Chain {
+        self.replay.chain()
     }
 
     fn walk(&mut self, texts: &mut Dictionaries, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
@@ -359,7 +395,7 @@ impl<'a> Prefix<'a> {
     fn copy(&mut self, each: EachFrame<'_>) -> io::Result<()> {
         self.run(&mut Dictionaries::default(), each)?;
         match (&self.fault, self.upto) {
-            (None, Some(upto)) if self.chain.next_seq() >= upto => Ok(()),
+            (None, Some(upto)) if self.chain().next_seq() >= upto => Ok(()),
             _ => Err(io::Error::other("the log changed while it was read")),
         }
     }
@@ -383,7 +419,7 @@ impl<'a> Prefix<'a> {
                 }
                 let (file, offset) = (segment.name.clone(), reader.offset());
                 self.at.offset = offset;
-                self.fault = Some(Fault { file, offset, records: self.chain.next_seq(), kind });
+                self.fault = Some(Fault { file, offset, records: self.chain().next_seq(), kind });
                 return Ok(());
             }
             self.at.offset = reader.offset();
@@ -392,7 +428,7 @@ impl<'a> Prefix<'a> {
     }
 
     fn is_enough(&self) -> bool {
-        self.upto.is_some_and(|upto| self.chain.next_seq() >= upto)
+        self.upto.is_some_and(|upto| self.chain().next_seq() >= upto)
     }
 
     /// The frames of one segment. The outer error is of `each`, the inner one a fault of the log.
@@ -403,35 +439,35 @@ impl<'a> Prefix<'a> {
         texts: &mut Dictionaries,
         each: EachFrame<'_>,
     ) -> io::Result<Result<(), FaultKind>> {
-        if let Err(kind) = reader.header(&self.chain) {
+        if let Err(kind) = reader.header(self.chain()) {
             return Ok(Err(kind));
         }
         while !self.is_enough() {
-            let bytes = match reader.frame(self.chain.ledger_id()) {
+            let bytes = match reader.frame(self.chain().ledger_id()) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
                 Err(kind) => return Ok(Err(kind)),
             };
-            let after = match self.accept(bytes, texts) {
-                Ok(after) => after,
-                Err(kind) => return Ok(Err(kind)),
-            };
-            each(name, &self.chain, bytes)?;
-            self.chain = after;
+            let before = self.chain().clone();
+            if let Err(kind) = self.accept(bytes, texts) {
+                return Ok(Err(kind));
+            }
+            each(name, &before, bytes)?;
             let taken = bytes.len();
             reader.advance(taken);
         }
         Ok(Ok(()))
     }
 
-    /// Checks a frame as opening would: hash, records, commitments, texts, nothing missing, and the heads that were seen.
-    fn accept(&self, bytes: &[u8], texts: &mut Dictionaries) -> Result<Chain, FaultKind> {
-        let frame = Frame::parse(bytes, self.chain.ledger_id()).map_err(ChainError::Frame)?;
+    /// Checks a frame as opening would, and folds it: hash, records, commitments, texts, nothing missing, and the heads that were
+    /// seen.
+    fn accept(&mut self, bytes: &[u8], texts: &mut Dictionaries) -> Result<(), FaultKind> {
+        let frame = Frame::parse(bytes, self.chain().ledger_id()).map_err(ChainError::Frame)?;
         let mut rows = Rows::default();
-        let mut after = self.chain.clone();
+        let mut after = self.chain().clone();
         after.accept(&frame, &mut rows)?;
         after.check_items(&rows, &frame)?;
-        let (from, here) = (self.chain.next_seq(), after.checkpoint());
+        let (from, here) = (self.chain().next_seq(), after.checkpoint());
         let parts =
             |seen: &&Checkpoint| from < seen.records && seen.records <= here.records && **seen != here;
         if let Some(expected) = self.seen.iter().find(parts) {
@@ -441,9 +477,9 @@ impl<'a> Prefix<'a> {
         for row in &rows.rows {
             let record = Record::new(row, &rows, frame.body, frame.payload);
             let seq = record.seq().0;
-            let missing = record.is_erased().then_some(FaultKind::PayloadMissing { seq });
+            let missing = (self.stop == Some(seq)).then_some(FaultKind::PayloadMissing { seq });
             let bad = missing.or_else(|| {
-                let good = record::define(texts, &record.body(), record.item());
+                let good = record::define(texts, &record.body(), record.item()) || record.is_erased();
                 (!good).then_some(FaultKind::Text { seq })
             });
             if let Some(kind) = bad {
@@ -451,7 +487,76 @@ impl<'a> Prefix<'a> {
                 return Err(kind);
             }
         }
-        Ok(after)
+        let Prefix { replay, absences, .. } = self;
+        replay.fold_accepted(after, &frame, &mut rows, |step| {
+            if step.record.is_erased() {
+                absences.see(step.record.row, step.state.erasures());
+            }
+            if step.record.row.is_erasure() {
+                texts.forget(&step.record.body());
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Erasures from behind the fault, as frames that follow the prefix.
+struct Carried {
+    erasures: Vec<Erasure>,
+    count: u64,
+    frames: Vec<u8>,
+    checkpoint: Checkpoint,
+}
+
+impl Carried {
+    /// Takes of each what speaks of the prefix.
+    fn new(prefix: &Prefix<'_>, found: Vec<Erasure>) -> Carried {
+        let mut chain = prefix.chain().clone();
+        let (records, defined) = (chain.next_seq(), chain.defined());
+        let durable = records;
+        let mut carried =
+            Carried { erasures: Vec::new(), count: 0, frames: Vec::new(), checkpoint: chain.checkpoint() };
+        for mut erasure in found.into_iter().filter(|_| records > 0) {
+            erasure.ids.retain(|id| id.0 < defined.ids);
+            erasure
+                .devices
+                .retain(|device| device.device.0 < defined.devices && u64::from(device.defined) < records);
+            erasure.records.retain(|record| u64::from(*record) < records);
+            erasure.keys.retain(|key| key.0 < defined.keys);
+            erasure.reason = None;
+            let mut body = Vec::new();
+            crate::codec::encode(&Body::Erase(Box::new(erasure.clone())), &mut body);
+            let body_len = u32::try_from(body.len()).expect("shorter than a record's bound");
+            let header =
+                Header { body_len, payload_len: 0, first_seq: chain.next_seq(), records: 1, durable };
+            let at = carried.frames.len();
+            frame::write(header, &body, &[], chain.ledger_id(), chain.head(), &mut carried.frames);
+            let accepted = Frame::parse(&carried.frames[at..], chain.ledger_id())
+                .is_ok_and(|frame| chain.accept(&frame, &mut Rows::default()).is_ok());
+            if accepted {
+                carried.count += 1;
+                carried.checkpoint = chain.checkpoint();
+                carried.erasures.push(erasure);
+            } else {
+                carried.frames.truncate(at); // nothing of it speaks of the prefix
+            }
+        }
+        carried
+    }
+
+    /// The first record of the prefix whose payload item is missing though no erasure that is known covers it.
+    fn unlicensed(&self, prefix: &Prefix<'_>) -> Option<u64> {
+        let state = prefix.replay.state();
+        let covered = |row: &Row| {
+            self.erasures.iter().any(|Erasure { ids, devices, records, .. }| {
+                let defined = || ids.iter().any(|id| state.defined_by(*id).0 == u64::from(row.seq));
+                row.speaks_for_id() && ids.binary_search(&row.id).is_ok()
+                    || records.binary_search(&row.seq).is_ok()
+                    || devices.iter().any(|device| device.defined == row.seq)
+                    || row.kind == Kind::DefineId && defined()
+            })
+        };
+        prefix.absences.unlicensed_but(state.erasures(), covered)
     }
 }
 

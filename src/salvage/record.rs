@@ -11,7 +11,7 @@ use crate::frame::{ABSENT, Frame, SALT_BYTES};
 use crate::id::{DeviceId, DistinctId, EventName, LedgerId, OperationId, PropertyKey, Seq};
 use crate::log::Log;
 use crate::policy::Policy;
-use crate::record::{Body, Flags, Head, Other, Verb};
+use crate::record::{Body, Erasure, Flags, Head, Other, Verb};
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -187,6 +187,22 @@ pub(super) fn check_all(log: &Log, ledger: LedgerId, found: &mut [Found]) -> io:
         }
     }
     Ok(lost)
+}
+
+/// The erasures among proven records, in their order.
+pub(super) fn erasures(log: &Log, found: &[Found], out: &mut Vec<Erasure>) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    for frame in found.iter().filter(|frame| frame.is_chosen()) {
+        let Some(bytes) = frame.read(log, &mut buffer)? else { continue };
+        let mut body = bytes.body;
+        while let Ok((record, taken)) = Body::read(body) {
+            body = &body[taken..];
+            if let Body::Erase(erasure) = record {
+                out.push(*erasure);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives the next number to what the record defines. `false` if the text is out of bounds (B1), or has a number already.

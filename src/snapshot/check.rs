@@ -76,8 +76,12 @@ impl Checks {
         let Checks { checks, mut faults } = self;
         let mut good = Vec::new();
         let found = book.checkpoint().records;
+        let last_erasure = book.state().erasures().last().map(u64::from);
         for mut check in checks {
             let expected = check.read.header.end.records;
+            if Some(expected) <= last_erasure {
+                continue; // the next writer removes it, unread; if one should have done so already, the audit says it
+            }
             let why = if expected <= found {
                 check.against(book, dictionaries).err()
             } else if broken {

@@ -52,6 +52,19 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
     Ok(Snapshot { file, records, bytes })
 }
 
+/// Removes what may hold texts that were erased since: snapshots that cover none of the records behind `last`, and those that
+/// never got their names. Gives whether there was a whole one.
+pub(crate) fn purge(storage: &dyn Storage, last: u64) -> io::Result<bool> {
+    let stale: Vec<String> =
+        list(storage)?.into_iter().filter(|records| *records <= last).map(name).collect();
+    let is_stale = |name: &str| name.ends_with(BUILDING) || stale.contains(&format!("{SNAPSHOTS}/{name}"));
+    if storage.list(SNAPSHOTS)?.iter().any(|name| is_stale(name)) {
+        remove_all(storage, is_stale)?;
+        storage.sync_dir(SNAPSHOTS)?;
+    }
+    Ok(!stale.is_empty())
+}
+
 fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()> {
     for name in storage.list(SNAPSHOTS)?.into_iter().filter(|name| of(name)) {
         storage.remove(&format!("{SNAPSHOTS}/{name}"))?;

@@ -13,13 +13,14 @@ use std::io;
 
 use crate::chain::Checkpoint;
 use crate::digest::Digest;
+use crate::erasure::EraseError;
 use crate::id::LedgerId;
 use crate::ledger::AppendError;
 use crate::state::Unsound;
 use crate::storage::Storage;
 
 pub(crate) use check::Checks;
-pub(crate) use make::make;
+pub(crate) use make::{make, purge};
 pub(crate) use resume::{Resumed, resume};
 
 /// Where snapshots lie.
@@ -54,6 +55,9 @@ pub enum SnapshotError {
     /// The records to cover could not be made durable.
     #[error(transparent)]
     Flush(#[from] AppendError),
+    /// An erasure that was begun could not be finished, and a snapshot would hold what it erases.
+    #[error("{0}, and no snapshot is made before that is done")]
+    Erasure(Box<EraseError>),
     /// The file could not be written, or older ones not be removed. The ledger is as it was.
     #[error("the snapshot {file} could not be made: {source}")]
     Io {
@@ -162,7 +166,7 @@ impl From<Unsound> for SnapshotFault {
 }
 
 /// The name of the snapshot that covers so many records.
-fn name(records: u64) -> String {
+pub(crate) fn name(records: u64) -> String {
     format!("{SNAPSHOTS}/{records:020}{WHOLE}")
 }
 

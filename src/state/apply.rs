@@ -5,7 +5,7 @@ use crate::policy::Survivor;
 use crate::record::{Body, Change, DeviceNo, Flags, IdNo, Other};
 use crate::row::{Kind, Record, Row};
 use crate::state::device::{Device, Said};
-use crate::state::links::{NONE, PersonNo};
+use crate::state::links::{NONE, PersonNo, near};
 use crate::state::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::state::profile::{Profile, Written, change, overlay};
 use crate::state::{Person, State};
@@ -22,6 +22,7 @@ enum Asker {
 /// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
 /// what was read is still near when it is used.
 pub(crate) const FORESEEN: usize = 128;
+const _: () = assert!(FORESEEN <= 256); // a place among them fits a byte
 
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
@@ -59,7 +60,6 @@ impl State {
     ///
     /// # Panics
     /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
-    #[inline] // with the walk's loop around it, most records are a few instructions, and their waits for memory overlap
     pub fn apply(&mut self, record: Record<'_>) -> Option<Outcome> {
         let row = record.row;
         assert!(row.seq == self.records, "records are folded in the order of the chain");
@@ -69,6 +69,25 @@ impl State {
             return Some(Outcome::default()); // most records
         }
         self.fold(record, counted)
+    }
+
+    /// Folds a record that does nothing but count an event, as most do, and whose outcome is [`Outcome::NOTHING`]. `false` for
+    /// any other: then nothing was done, and [`State::apply`] is due.
+    #[inline] // a few instructions with the walk's loop around them: most records' waits for memory overlap
+    pub(crate) fn count_alone(&mut self, row: &Row) -> bool {
+        assert!(row.seq == self.records, "records are folded in the order of the chain");
+        if row.kind != Kind::Capture || row.has_changes() || row.flags.has_notices() {
+            return false;
+        }
+        let off = row.flags.has(Flags::PROCESSING_OFF);
+        let leaf = self.links.leaf_mut(row.id);
+        let alone = off | leaf.has_person(); // C1
+        if alone {
+            leaf.events += 1;
+            leaf.identified_events += u32::from(!off);
+            self.records += 1;
+        }
+        alone
     }
 
     fn fold(&mut self, record: Record<'_>, counted: bool) -> Option<Outcome> {
@@ -94,6 +113,7 @@ impl State {
             Kind::DefineId => self.links.define(row.seq, row.class()),
             Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
+            Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
             _ => {
                 if let Body::Genesis(policy) | Body::SetPolicy(policy) = record.body() {
                     self.policy = policy.policy().expect("Chain::accept checked the policy");
@@ -128,20 +148,30 @@ impl State {
     /// Without branches that depend on the records, which a processor would guess wrong every few records.
     pub(crate) fn foresee(&self, rows: &[Row]) {
         let mut seen = 0;
-        let mut touching = [IdNo(0); 2 * FORESEEN];
-        let mut count = 0;
-        for row in rows.iter().take(FORESEEN) {
-            let other = row.other_end();
-            seen ^= self.links.foresee(row.id) ^ self.links.foresee(other);
-            (touching[count], touching[count + 1]) = (row.id, other);
+        let (mut busy, mut count) = ([0_u8; FORESEEN], 0);
+        for (at, row) in (0..).zip(rows.iter().take(FORESEEN)) {
+            seen ^= self.links.foresee(row.id);
+            busy[count] = at;
             // Of most records, captures without changes, the leaf was all.
-            count += 2 * usize::from(row.is_operation() && (row.kind != Kind::Capture || row.has_changes()));
+            count += usize::from(row.is_operation() & ((row.kind != Kind::Capture) | row.has_changes()));
         }
-        for id in &touching[..count] {
-            let person = self.links.foresee_slot(self.links.foresee(*id));
-            let person = self.persons.get(person as usize);
-            seen ^= self.links.foresee_branch(*id);
-            seen ^= person.map_or(0, |person| self.profiles.foresee(person.profile));
+        // One step after the other, each for all of them: what a step finds the next one asks for, and none waits in between.
+        let mut slots = [[0_u32; 2]; FORESEEN];
+        let mut profiles = [[Profile::default(); 2]; FORESEEN];
+        for (slots, at) in slots.iter_mut().zip(&busy[..count]) {
+            let row = &rows[usize::from(*at)];
+            let ids = [row.id, row.other_end()];
+            *slots = ids.map(|id| self.links.foresee(id));
+            seen ^= self.links.foresee_branch(ids[0]) ^ self.links.foresee_branch(ids[1]);
+        }
+        for (profiles, slots) in profiles.iter_mut().zip(&slots[..count]) {
+            // The person that a slot carries is nearly always the one it was founded for.
+            *profiles = slots
+                .map(|slot| near(&self.persons, slot).map_or(Profile::default(), |person| person.profile));
+            seen ^= self.links.foresee_slot(slots[0]) ^ self.links.foresee_slot(slots[1]);
+        }
+        for profile in profiles[..count].as_flattened() {
+            seen ^= self.profiles.foresee(*profile);
         }
         std::hint::black_box(seen);
     }

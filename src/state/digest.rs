@@ -8,6 +8,7 @@ use crate::codec;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::record::StoredPolicy;
 use crate::state::State;
+use crate::state::erasure::{Left, Parts};
 use crate::state::links::PersonNo;
 
 impl State {
@@ -66,7 +67,35 @@ impl State {
             out.byte(u8::from(device.identified) | u8::from(device.profiled) << 1);
         }
         out.u32(self.keys);
+        if !self.erasures.is_empty() {
+            self.canonical_erasures(&mut out);
+        }
         (out.each)(&out.buffer);
+    }
+}
+
+/// Begins the part of the state that erasures make. A state without any has no such part, and the bytes it always had.
+pub(super) const ERASURES: u32 = 2;
+
+impl State {
+    fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        let Parts { list, ids, devices, records, restated, renamed } = self.erasures.parts();
+        out.u32(ERASURES);
+        out.pairs(list.len(), list.iter().map(|(seq, done)| (*seq, *done)));
+        out.pairs(ids.len(), ids.iter().copied());
+        out.pairs(devices.len(), devices.iter().map(|(device, by)| (*device, *by)));
+        out.pairs(records.len(), records.iter().map(|(record, by)| (*record, *by)));
+        out.u64(restated.len() as u64);
+        for (record, Left { by, erased }) in restated {
+            out.u32(*record);
+            out.u32(*by);
+            out.u64(erased.len() as u64);
+            erased.iter().for_each(|place| out.u32((*place).into()));
+        }
+        out.u64(renamed.len() as u64);
+        for (person, (id, by)) in renamed {
+            [*person, *id, *by].into_iter().for_each(|field| out.u32(field));
+        }
     }
 }
 
@@ -91,6 +120,14 @@ impl<F: FnMut(&[u8])> Out<F> {
     fn u64(&mut self, number: u64) {
         self.buffer.extend_from_slice(&number.to_le_bytes());
         self.spill();
+    }
+
+    fn pairs(&mut self, count: usize, pairs: impl Iterator<Item = (u32, u32)>) {
+        self.u64(count as u64);
+        for (first, second) in pairs {
+            self.u32(first);
+            self.u32(second);
+        }
     }
 
     fn spill(&mut self) {

@@ -66,6 +66,11 @@ pub(super) struct Slot {
     pub(super) carries: u32,
 }
 
+/// What stands at `number` of a list; at its end for a number that is none, which a processor would else have to guess.
+pub(super) fn near<T>(list: &[T], number: u32) -> Option<&T> {
+    list.get((number as usize).min(list.len().wrapping_sub(1)))
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Links {
     pub(super) leaves: Vec<Leaf>,
@@ -106,17 +111,17 @@ impl Links {
 
     /// Reads what folding a record about `id` will read, and lets the reads overlap; see [`super::State::foresee`].
     pub(super) fn foresee(&self, id: IdNo) -> u32 {
-        self.leaves.get(id.index()).map_or(NONE, |leaf| leaf.slot)
+        near(&self.leaves, id.0).map_or(NONE, |leaf| leaf.slot)
     }
 
     /// As [`Links::foresee`], for what links touch.
     pub(super) fn foresee_branch(&self, id: IdNo) -> u32 {
-        self.branches.get(id.index()).map_or(NONE, |branch| branch.next)
+        near(&self.branches, id.0).map_or(NONE, |branch| branch.next)
     }
 
     /// As [`Links::foresee`], one step on.
     pub(super) fn foresee_slot(&self, slot: u32) -> u32 {
-        self.slots.get(slot as usize).map_or(NONE, |slot| slot.carries)
+        near(&self.slots, slot).map_or(NONE, |slot| slot.carries)
     }
 
     pub(super) fn leaf_mut(&mut self, id: IdNo) -> &mut Leaf {
@@ -164,6 +169,21 @@ impl Links {
         match carried.partition_point(|(since, _)| *since <= seq) {
             0 => PersonNo(at),
             after => carried[after - 1].1,
+        }
+    }
+
+    /// The records by which whoever belonged to `person` may have come to be somebody else: each edge above it, and each time a
+    /// root above it came to carry another.
+    pub(super) fn turns(&self, person: PersonNo, into: &mut Vec<u32>) {
+        let mut at = person.0;
+        loop {
+            into.extend(self.carried.get(&at).into_iter().flatten().map(|(since, _)| *since));
+            let slot = &self.slots[at as usize];
+            if slot.parent == at {
+                return;
+            }
+            into.push(slot.since);
+            at = slot.parent;
         }
     }
 

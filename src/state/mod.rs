@@ -3,6 +3,7 @@
 mod apply;
 mod device;
 mod digest;
+mod erasure;
 mod links;
 mod outcome;
 mod profile;
@@ -11,10 +12,14 @@ mod snapshot;
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::Said;
+pub use erasure::Origin;
+pub(crate) use erasure::{Absences, Erasures};
 pub use links::PersonNo;
 pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
+
+use std::collections::BTreeMap;
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
@@ -39,6 +44,8 @@ pub struct State {
     devices: Vec<Device>,
     /// How many property keys are defined.
     keys: u32,
+    /// What is to be forgotten (H3).
+    erasures: Erasures,
 }
 
 /// What the fold knows of one person: 32 bytes, so that none lies across two of a processor's cache lines.
@@ -100,6 +107,7 @@ impl State {
             profiles: Profiles::default(),
             devices: Vec::new(),
             keys: 0,
+            erasures: Erasures::default(),
         }
     }
 
@@ -127,6 +135,22 @@ impl State {
     /// As [`State::person`].
     pub fn person_as_of(&self, id: IdNo, seq: Seq) -> Option<PersonNo> {
         self.links.person_as_of(id, u32::try_from(seq.0).unwrap_or(NONE - 1))
+    }
+
+    /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
+    /// for each.
+    pub fn moves(&self, id: IdNo) -> Vec<Seq> {
+        let mut turns = Vec::new();
+        let leaf = self.links.leaf(id);
+        if leaf.slot != NONE {
+            turns.push(leaf.since);
+            self.links.turns(PersonNo(leaf.slot), &mut turns);
+        }
+        turns.sort_unstable();
+        turns.dedup();
+        let at = |seq: u32| self.person_as_of(id, Seq(seq.into()));
+        turns.retain(|seq| seq.checked_sub(1).and_then(at) != at(*seq));
+        turns.into_iter().map(|seq| Seq(seq.into())).collect()
     }
 
     /// The live person that `person` became: itself, or the one that absorbed it (D7).
@@ -216,26 +240,38 @@ impl State {
 
     /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.
     /// `None` if they are not one person, empty if they are one id.
+    ///
+    /// Both ends climb by turns until one meets where the other was: the cost is that of the way between them, however far
+    /// above them the root of their tree is.
     pub fn proof(&self, a: IdNo, b: IdNo) -> Option<Vec<(IdNo, IdNo, Seq)>> {
-        if a != b && (self.person(a).is_none() || self.person(a) != self.person(b)) {
+        if a == b {
+            return Some(Vec::new());
+        }
+        if self.person(a).is_none() || self.person(a) != self.person(b) {
             return None;
         }
-        let climb = |id: IdNo| {
-            let mut path = Vec::new();
-            let mut at = id;
-            while let Some((parent, seq)) = self.links.proof(at) {
-                path.push((at, parent, Seq(seq.into())));
-                at = parent;
+        let mut at = [a, b];
+        let mut climbed: [Vec<(IdNo, IdNo, Seq)>; 2] = Default::default();
+        let mut seen = [BTreeMap::from([(a, 0)]), BTreeMap::from([(b, 0)])];
+        'climb: loop {
+            let before = at;
+            for side in [0, 1] {
+                let Some((parent, seq)) = self.links.proof(at[side]) else { continue };
+                climbed[side].push((at[side], parent, Seq(seq.into())));
+                at[side] = parent;
+                if let Some(met) = seen[1 - side].get(&parent) {
+                    climbed[1 - side].truncate(*met); // what the other climbed above where they meet
+                    break 'climb;
+                }
+                seen[side].insert(parent, climbed[side].len());
             }
-            path
-        };
-        let (mut up, mut down) = (climb(a), climb(b));
-        while up.last().is_some() && up.last() == down.last() {
-            up.pop(); // the part above where the two paths meet
-            down.pop();
+            if at == before {
+                return None; // two trees for one person: only a forged snapshot has that
+            }
         }
-        up.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
-        Some(up)
+        let [mut way, down] = climbed;
+        way.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
+        Some(way)
     }
 
     /// How many property keys are defined.

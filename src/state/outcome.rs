@@ -29,6 +29,25 @@ pub struct Outcome {
     pub refusal: Option<Refusal>,
 }
 
+impl Outcome {
+    /// The outcome of what was fine and changed nothing.
+    pub(crate) const NOTHING: Outcome = Outcome {
+        person: None,
+        founded: false,
+        link: None,
+        identified: false,
+        written: Written { set: 0, removed: 0 },
+        device: None,
+        notices: Notices {
+            joins_identified: None,
+            invalid_processing: false,
+            shortened_id: false,
+            replaced_nul: false,
+        },
+        refusal: None,
+    };
+}
+
 /// A link that an operation made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {

@@ -91,12 +91,49 @@ impl Profiles {
 
     /// Applies an operation's changes to a profile; see [`change`].
     pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Written {
+        if let Some(written) = self.set_all(profile, changes, seq) {
+            return written;
+        }
         let mut draft = std::mem::take(&mut self.draft);
         draft.extend_from_slice(self.entries(*profile));
         let written = change(&mut draft, changes, seq);
         *profile = self.replace(*profile, &draft);
         self.keep(draft);
         written
+    }
+
+    /// Does what [`change`] does where that is simple, and it mostly is: nothing is removed, no key changes twice, and the
+    /// profile is empty or has just these keys. `None` where it is not; then nothing was done.
+    fn set_all(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Option<Written> {
+        let sets = changes.iter().all(|change| change.verb <= Verb::SET_ONCE);
+        if !sets || !changes.is_sorted_by(|a, b| a.key < b.key) {
+            return None;
+        }
+        let places = (0..).zip(changes); // every change has a value
+        let mut written = Written::default();
+        if profile.len() == 0 {
+            let at = self.take(block(changes.len())?);
+            let entries = &mut self.entries[at..][..changes.len()];
+            for (entry, (place, change)) in entries.iter_mut().zip(places) {
+                *entry = Property { key: change.key, seq, place };
+            }
+            *profile = Profile::new(at, changes.len());
+            written.set = changes.len() as u16; // so many operations may write at most
+            return Some(written);
+        }
+        let entries = self.entries.get_mut(profile.at()..)?.get_mut(..changes.len())?;
+        let same = profile.len() == changes.len()
+            && entries.iter().zip(changes).all(|(entry, change)| entry.key == change.key);
+        if !same {
+            return None;
+        }
+        for (entry, (place, change)) in entries.iter_mut().zip(places) {
+            if change.verb == Verb::SET {
+                *entry = Property { key: change.key, seq, place };
+                written.set += 1;
+            }
+        }
+        Some(written)
     }
 
     /// E2: `target`'s entries, and `source`'s for the keys it lacks, as one profile; the two are used up.
@@ -252,6 +289,28 @@ mod tests {
         let list = [(0, Verb::SET), (0, Verb::SET_ONCE), (1, Verb::UNSET), (2, Verb::KEPT), (3, Verb::SET)];
         change(&mut entries, &changes(&list), 5);
         assert_eq!(keys(&entries), [(0, 5, 0), (3, 5, 3)]);
+    }
+
+    #[test]
+    fn the_short_way_writes_what_the_long_one_does() {
+        let verbs = [Verb::SET, Verb::SET_ONCE, Verb::UNSET, Verb::KEPT];
+        let pairs =
+            |keys: [u32; 2]| verbs.iter().flat_map(move |a| verbs.map(|b| [(keys[0], *a), (keys[1], b)]));
+        let mut lists: Vec<Vec<(u32, Verb)>> = verbs.iter().map(|verb| vec![(1, *verb)]).collect();
+        lists.extend([[1, 2], [1, 3], [2, 2]].into_iter().flat_map(pairs).map(Vec::from));
+        for before in &lists {
+            for list in &lists {
+                let (mut profiles, mut expected) = (Profiles::default(), Vec::new());
+                let mut profile = Profile::default();
+                for (seq, list) in (1..).zip([before, list]) {
+                    let mut list = changes(list);
+                    list.sort();
+                    let written = profiles.change(&mut profile, &list, seq);
+                    assert_eq!(written, change(&mut expected, &list, seq), "{list:?}");
+                    assert_eq!(profiles.entries(profile), expected, "{list:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use crate::codec;
 use crate::limits::MAX_RECORDS;
 use crate::record::{IdNo, KeyNo, StoredClass, StoredPolicy};
+use crate::state::digest::ERASURES;
+use crate::state::erasure::{Erasures, Left};
 use crate::state::links::{Branch, Leaf, Links, NONE, PersonNo, Slot};
 use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
@@ -82,9 +84,21 @@ impl State {
         read_carried(&mut bytes, &mut links)?;
         let devices = read_devices(&mut bytes, links.leaves.len())?;
         let keys = bytes.u32()?;
+        let mut state = State {
+            records,
+            policy,
+            policy_seq,
+            links,
+            persons,
+            profiles,
+            devices,
+            keys,
+            erasures: Erasures::default(),
+        };
+        if !bytes.0.is_empty() {
+            state.erasures = state.read_erasures(&mut bytes)?;
+        }
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
-
-        let state = State { records, policy, policy_seq, links, persons, profiles, devices, keys };
         state.checked(&founded)
     }
 
@@ -235,6 +249,75 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The part that erasures make; it is there only if there are any.
+impl State {
+    fn read_erasures(&self, bytes: &mut Bytes<'_>) -> Sound<Erasures> {
+        ensure(bytes.u32()? == ERASURES, "an unknown part of a state")?;
+        let below = |count: usize| move |number: u32| (number as usize) < count;
+        let record = below(self.records as usize);
+        let list = read_pairs(bytes)?;
+        let is_list = !list.is_empty() && list.is_sorted_by(|a, b| a.0 < b.0);
+        ensure(is_list, "erasures are out of order, or there is none")?;
+        let done = |(seq, done): &(u32, u32)| record(*seq) && (*done == NONE || record(*done) && seq < done);
+        ensure(list.iter().all(done), "an erasure that is no record, or done before it was asked for")?;
+        let list: BTreeMap<u32, u32> = list.into_iter().collect();
+
+        let ids = read_pairs(bytes)?;
+        let id = below(self.links.leaves.len());
+        let by = |by: u32| list.contains_key(&by);
+        let is_id = |(number, erase): &(u32, u32)| {
+            id(*number) && by(*erase) && self.links.defined(IdNo(*number)) < *erase
+        };
+        ensure(ids.is_sorted_by(|a, b| a < b) && ids.iter().all(is_id), "an erased id that is none")?;
+        let devices = read_pairs(bytes)?;
+        let device = below(self.devices.len());
+        let is_device = |(number, erase): &(u32, u32)| device(*number) && by(*erase);
+        let sorted = devices.is_sorted_by(|a, b| a.0 < b.0);
+        ensure(sorted && devices.iter().all(is_device), "an erased device that is none")?;
+        let records = read_pairs(bytes)?;
+        let is_record = |(number, erase): &(u32, u32)| number < erase && by(*erase);
+        let sorted = records.is_sorted_by(|a, b| a.0 < b.0);
+        ensure(sorted && records.iter().all(is_record), "an erased record that is none")?;
+
+        let mut restated: BTreeMap<u32, Left> = BTreeMap::new();
+        for _ in 0..bytes.count(16)? {
+            let [number, by] = numbers(bytes.take::<8>()?);
+            let mut erased = Vec::new();
+            for _ in 0..bytes.count(4)? {
+                erased.push(
+                    u16::try_from(bytes.u32()?)
+                        .map_err(|_| Unsound("a value stands in no possible place"))?,
+                );
+            }
+            let fits = number < by && record(by) && !erased.is_empty() && erased.is_sorted_by(|a, b| a < b);
+            let follows = restated.last_key_value().is_none_or(|(last, _)| *last < number);
+            ensure(fits && follows, "what is left of a record is out of order")?;
+            restated.insert(number, Left { by, erased });
+        }
+        let mut renamed: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        let person = below(self.persons.len());
+        for _ in 0..bytes.count(12)? {
+            let [number, after, erase] = numbers(bytes.take::<12>()?);
+            let follows = renamed.last_key_value().is_none_or(|(last, _)| *last < number);
+            ensure(follows && person(number) && id(after) && by(erase), "a person is called after no id")?;
+            renamed.insert(number, (after, erase));
+        }
+        let (ids, devices, records) =
+            (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
+        Ok(Erasures::of_parts(list, ids, devices, records, restated, renamed))
+    }
+}
+
+fn read_pairs(bytes: &mut Bytes<'_>) -> Sound<Vec<(u32, u32)>> {
+    let count = bytes.count(8)?;
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
+        let [first, second] = numbers(bytes.take::<8>()?);
+        pairs.push((first, second));
+    }
+    Ok(pairs)
 }
 
 /// Ids as the digest shows them: 29 bytes each.

@@ -3,18 +3,19 @@
 //! It believes neither the engine nor the state in memory: the bytes are audited, the log is told again to the reference
 //! model, operation by operation, and the two are compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::answer::PropertyAnswer;
 use crate::audit::Audit;
-use crate::book::{Book, values_of};
+use crate::book::Book;
 use crate::digest::Digest;
-use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey};
+use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
 use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, Who};
-use crate::policy::Policy;
-use crate::record::{Body, Flags, Head, IdNo, Other, Verb};
+use crate::policy::{IdClass, Policy};
+use crate::record::{Body, DeviceNo, Flags, Head, IdNo, Other, Verb};
 use crate::replay::Step;
-use crate::testing::reference::{Reference, ReferenceOutcome};
+use crate::testing::reference::{Called, Reference, ReferenceOutcome, erased_value};
 use crate::value::{Properties, Value};
 
 /// What a whole log came to.
@@ -129,9 +130,28 @@ impl Teller {
                 let policy: Option<Policy> = policy.policy();
                 reference.set_policy(policy.expect("Chain::accept checked the policy"));
             }
-            Body::DefineDevice(id, _) => reference.meet_device(book.id_text(*id).unwrap_or_default()),
+            Body::DefineId(class, _) => {
+                let id = IdNo(step.state.ids().len() as u32 - 1); // the one defined just now
+                let class = book.state().id_erased_by(id).map(|_| IdClass::from(*class));
+                reference.meet_id(&book.id_name(id), class);
+            }
+            Body::DefineDevice(id, _) => {
+                let device = DeviceNo(step.state.devices().len() as u32 - 1);
+                reference.meet_device(&book.device_name(device), &book.id_name(*id));
+            }
+            Body::Erase(erasure) => {
+                reference.at(step.record.seq().0);
+                let ids: BTreeSet<String> = erasure.ids.iter().map(|id| book.id_name(*id)).collect();
+                if erasure.ids.is_empty() {
+                    // The values are told as erased already; the first erasure counts, whatever it covers (D11).
+                    reference.erase(&BTreeSet::new(), &BTreeSet::from([String::new()]));
+                } else {
+                    reference.erase(&ids, &BTreeSet::new());
+                }
+            }
             _ => {
                 let Some(operation) = operation(book, reference, step, &body) else { return };
+                reference.at(step.record.seq().0);
                 let told = reference.apply(&operation);
                 let rule = step.outcome.and_then(|outcome| outcome.refusal).map(|refusal| refusal.rule());
                 if told != ReferenceOutcome::Recorded(rule) {
@@ -167,8 +187,8 @@ fn operation(book: &Book, reference: &Reference, step: Step<'_>, body: &Body) ->
 }
 
 fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head: &Head) -> Option<Request> {
-    let id = |id: IdNo| DistinctId::new(book.id_text(id)?).ok();
-    let device = head.device.and_then(|device| DeviceId::new(book.device_text(device)?).ok());
+    let id = |id: IdNo| DistinctId::new(book.id_name(id)).ok();
+    let device = head.device.and_then(|device| DeviceId::new(book.device_name(device)).ok());
     let who = device.clone().map_or_else(|| id(head.id).map(Who::Id), |device| Some(Who::Device(device)))?;
     let source = match body.other() {
         Other::None => None,
@@ -177,7 +197,7 @@ fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head
     };
     let speaks_for_t = device.as_ref().is_none_or(|device| {
         let known = reference.devices().get(device.as_str());
-        known.is_some_and(|device| Some(device.current.as_str()) == book.id_text(head.id))
+        known.is_some_and(|device| device.current == book.id_name(head.id))
     });
     Some(match (body, device) {
         (Body::Capture(_, name, _), _) => {
@@ -203,16 +223,18 @@ fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head
 /// A record's property changes, and the event properties it kept.
 fn changes(book: &Book, step: Step<'_>) -> (Changes, Properties) {
     let (mut changes, mut kept) = (Changes::default(), Properties::new());
-    let values = step.record.item().and_then(|item| values_of(step.record, item));
-    let mut values = values.unwrap_or_default().into_iter();
+    let values = book.values_in(step.record).map(|read| read.values).unwrap_or_default();
+    let mut values = values.into_iter().map(|value| value.or(Some(erased_value())));
     for change in step.record.changes() {
         let key = book.key_text(change.key).and_then(|key| PropertyKey::new(key).ok());
         let Some(key) = key else { continue };
         match change.verb {
-            Verb::SET => drop(changes.set.insert(key, values.next().unwrap_or(Value::Null))),
-            Verb::SET_ONCE => drop(changes.set_once.insert(key, values.next().unwrap_or(Value::Null))),
+            Verb::SET => drop(changes.set.insert(key, values.next().flatten().unwrap_or(Value::Null))),
+            Verb::SET_ONCE => {
+                drop(changes.set_once.insert(key, values.next().flatten().unwrap_or(Value::Null)))
+            }
             Verb::UNSET => changes.unset.extend([key]),
-            _ => drop(kept.insert(key, values.next().unwrap_or(Value::Null))),
+            _ => drop(kept.insert(key, values.next().flatten().unwrap_or(Value::Null))),
         }
     }
     (changes, kept)
@@ -244,40 +266,54 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     };
     let expected: Vec<_> = reference.persons().collect();
     differ("the number of persons".to_owned(), &found.len(), &expected.len());
-    let person_id = |founding: &str| PersonId::founded_by(book.tenant(), founding);
+    let person_id = |called: Called| match called {
+        Called::Founding(text) => PersonId::founded_by(book.tenant(), &text),
+        Called::At(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
+        Called::Erased(number) => {
+            let name = format!("{}:{number}", book.ledger_id());
+            PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+        }
+    };
     for (found, expected) in found.iter().zip(expected) {
         let about = |what: &str| format!("{what} of the person founded by `{}`", expected.founding);
-        differ(about("the id"), &found.person_id, &person_id(&expected.founding));
+        differ(about("the id"), &found.person_id, &person_id(reference.called_of(expected)));
         let mut ids = found.distinct_ids.clone();
         ids.sort_unstable();
         differ(about("the ids"), &ids, &expected.ids.iter().collect::<Vec<_>>());
         differ(about("the flag"), &found.is_identified, &expected.is_identified);
         differ(about("the time"), &found.created_at, &expected.created_at);
-        let properties: BTreeMap<&String, Option<&Value>> =
-            found.properties.iter().map(|(key, property)| (key, property.value.as_ref())).collect();
-        let expected_properties: BTreeMap<&String, Option<&Value>> =
-            expected.properties.iter().map(|(key, value)| (key, Some(value))).collect();
+        let erased = erased_value();
+        let value =
+            |answer: &'_ PropertyAnswer| answer.value.clone().or(answer.erased_by.map(|_| erased.clone()));
+        let properties: BTreeMap<&String, Option<Value>> =
+            found.properties.iter().map(|(key, property)| (key, value(property))).collect();
+        let expected_properties: BTreeMap<&String, Option<Value>> =
+            expected.properties.iter().map(|(key, value)| (key, Some(value.clone()))).collect();
         differ(about("the properties"), &properties, &expected_properties);
         let theirs = || reference.events().iter().filter(|event| expected.ids.contains(&event.distinct_id));
         let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
         differ(about("the counts"), &(found.events, found.identified_events), &counts);
     }
-    for founding in reference.foundings() {
-        let expected = reference.became(founding).map(person_id);
-        differ(format!("who `{founding}` became"), &book.survivor_of(person_id(founding)), &expected);
+    for (called, became) in reference.called().zip(reference.became_all()) {
+        let about = format!("who {called:?} became");
+        differ(about, &book.survivor_of(person_id(called)), &Some(person_id(became)));
     }
 }
 
 fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     differ("the number of devices".to_owned(), &book.state().devices().len(), &reference.devices().len());
+    let found: BTreeMap<String, _> = (0..)
+        .map(DeviceNo)
+        .zip(book.state().devices())
+        .map(|(number, device)| {
+            let (current, anonymous) = (book.id_name(device.current), book.id_name(device.anonymous));
+            (book.device_name(number), (current, anonymous, device.identified, device.profiled))
+        })
+        .collect();
     for (id, expected) in reference.devices() {
-        let found = book.device_no(id).map(|number| {
-            let device = book.state().device(number);
-            let text = |id: IdNo| book.id_text(id).unwrap_or_default();
-            (text(device.current), text(device.anonymous), device.identified, device.profiled)
-        });
+        let found = found.get(id).cloned();
         let expected =
-            (&expected.current[..], &expected.anonymous[..], expected.identified, expected.profiled);
+            (expected.current.clone(), expected.anonymous.clone(), expected.identified, expected.profiled);
         differ(format!("device `{id}`"), &found, &Some(expected));
     }
 }

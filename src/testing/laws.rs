@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::answer::EventMode;
 use crate::book::Book;
-use crate::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
+use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
+use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
 use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Who};
 use crate::options::LedgerOptions;
@@ -18,16 +19,18 @@ use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
 use crate::state::{Link, PersonNo, Refusal, State};
 use crate::storage::Memory;
-use crate::testing::history::History;
+use crate::testing::chance::Chance;
+use crate::testing::history::{History, IDS, KEYS};
 use crate::testing::reference::{Reference, ReferenceOutcome};
 use crate::testing::{check, differences};
+use crate::time::Timestamp;
 use crate::{SeededEntropy, Tenant};
 
 /// A law: says what is wrong with a history, if something is.
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 19] = [
+pub const LAWS: [(&str, Law); 20] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -47,6 +50,7 @@ pub const LAWS: [(&str, Law); 19] = [
     ("events follow their ids, then and now", attribution),
     ("equal digests mean equal content", digests),
     ("two ids of a person have a proof", proofs),
+    ("what is erased stays erased, and nobody else changes", erasing),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -743,6 +747,103 @@ pub fn proofs(history: &History) -> Result<(), String> {
             at = to;
         }
         same("the end of the proof", &at, &b)?;
+    }
+    Ok(())
+}
+
+/// Between the operations somebody is erased now and then: a person, an id, the values of a key; the bytes go at once or later.
+/// Engine and reference model agree on everything that is left and on whatever comes after; the state right after each record
+/// stays what it was when it was appended; and the whole log, read anew, says the same (H3, D11).
+pub fn erasing(history: &History) -> Result<(), String> {
+    let (mut ledger, storage) = new_ledger(&history.policy)?;
+    let mut reference = Reference::new(history.policy.clone());
+    let times = history.operations.iter().map(|operation| operation.time.as_micros() as u64);
+    let mut chance =
+        Chance::new(times.fold(history.operations.len() as u64, |seed, time| seed * 31 % 1_000_003 + time));
+    let mut digests = BTreeMap::new();
+    for (number, operation) in (1..).zip(&history.operations) {
+        let Some(appended) = append(&mut ledger, operation)? else { continue };
+        reference.at(appended.seq().map_or(0, |seq| seq.0));
+        let said = match appended {
+            Appended::Recorded { outcome, .. } => {
+                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
+            }
+            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
+            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
+            Appended::Ignored => ReferenceOutcome::Ignored,
+        };
+        same(&format!("operation {number}"), &said, &reference.apply(operation))?;
+        digests.insert(ledger.checkpoint().records, ledger.state().digest());
+        if chance.one_in(6) {
+            erase_somebody(&mut ledger, &mut reference, &mut chance)?;
+            digests.insert(ledger.checkpoint().records, ledger.state().digest());
+            let what = differences(&ledger, &reference);
+            holds(what.is_empty(), || format!("erased after operation {number}: {}", what.join("; ")))?;
+        }
+    }
+    let content = |book: &Book| book.content_digest().map_err(|fault| fault.to_string());
+    let before = content(&ledger)?;
+    ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
+    same("content, when the bytes are gone", &content(&ledger)?, &before)?;
+    let what = differences(&ledger, &reference);
+    holds(what.is_empty(), || format!("at the end: {}", what.join("; ")))?;
+    let mut changed = None;
+    let walked = ledger.replay(|step| {
+        let records = step.record.seq().0 + 1;
+        let expected = digests.get(&records);
+        if expected.is_some_and(|digest| *digest != step.state.digest()) {
+            changed = changed.or(Some(records));
+        }
+    });
+    walked.map_err(|fault| fault.to_string())?;
+    same("a record after which the state is not what it was", &changed, &None)?;
+    check(&ledger).map_err(|unsound| unsound.to_string())?;
+    let again = LedgerOptions::new().without_snapshots().read_in(Arc::new(Memory::clone(&storage)));
+    let again = again.map_err(|error| error.to_string())?;
+    same("state, read anew", &again.state().digest(), &ledger.state().digest())?;
+    same("content, read anew", &content(&again)?, &before)
+}
+
+/// Erases somebody or something in a ledger and in the reference model, and finishes that now and then.
+fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut Chance) -> Result<(), String> {
+    let id = (*chance.pick(&IDS)).to_owned();
+    let (whole, alone) = (reference.ids_with(&id), BTreeSet::from([id.clone()]));
+    let id = DistinctId::new(id).map_err(|error| error.to_string())?;
+    let at = Timestamp::from_micros(0).expect("1970 is in range");
+    let scope = chance.below(4);
+    let subject =
+        if scope == 0 { ErasureSubject::Ids(BTreeSet::from([id])) } else { ErasureSubject::PersonOf(id) };
+    let keys: BTreeSet<PropertyKey> = match scope {
+        1 => PropertyKey::new(*chance.pick(&KEYS)).into_iter().collect(),
+        _ => BTreeSet::new(),
+    };
+    let request = ErasureRequest::new(at, subject, "asked").with_keys(keys.clone());
+    let first = ledger.checkpoint().records;
+    let erase = match ledger.begin_erasures(&[request]) {
+        Ok(begun) => begun[0],
+        Err(EraseError::UnknownId { .. } | EraseError::NoValues { .. }) => return Ok(()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut resets = Vec::new();
+    let walked = ledger.replay(|step| {
+        if let (true, Body::Reset(head, ..)) = (step.record.seq().0 >= first, step.record.body()) {
+            resets.push((step.record.seq(), head));
+        }
+    });
+    walked.map_err(|fault| fault.to_string())?;
+    for (seq, head) in resets {
+        let device =
+            head.device.and_then(|device| ledger.device_text(device)).ok_or("an erased device is reset")?;
+        let device = DeviceId::new(device).map_err(|error| error.to_string())?;
+        let new_id = ledger.id_text(head.id).and_then(|id| DistinctId::new(id).ok());
+        reference.at(seq.0);
+        reference.apply(&Operation::new(at, Request::Reset { device, reset_device: false, new_id }));
+    }
+    reference.at(erase.0);
+    let keys: BTreeSet<String> = keys.into_iter().map(PropertyKey::into_string).collect();
+    reference.erase(if scope == 0 { &alone } else { &whole }, &keys);
+    if chance.one_in(2) {
+        ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     }
     Ok(())
 }

@@ -226,12 +226,14 @@ impl Teller {
     /// [`Fault`] when the log cannot be read back.
     pub fn ending(&self, book: &Book) -> Result<Vec<String>, Fault> {
         let state = book.state();
-        let founding: BTreeMap<PersonId, String> = (0..state.persons_founded() as u32)
-            .map(PersonNo)
-            .map(|person| state.founding(person))
-            .chain(state.ids().filter(|id| state.person(*id).is_none()))
+        let called = |id| text(&book.id_name(id));
+        let persons = (0..state.persons_founded() as u32).map(PersonNo);
+        let founding: BTreeMap<PersonId, String> = state
+            .ids()
+            .filter(|id| state.person(*id).is_none())
             .filter_map(|id| book.id_text(id))
-            .map(|id| (PersonId::founded_by(book.tenant(), id), text(id)))
+            .filter_map(|id| Some((book.resolve(id)?.person_id, text(id))))
+            .chain(persons.map(|person| (book.own_id(person), called(state.origin(person).id()))))
             .collect();
         let name = |person: PersonId| founding.get(&person).cloned().unwrap_or_else(|| person.to_string());
         let mut lines = Vec::new();

@@ -516,6 +516,15 @@ pub(crate) fn fold(bytes: &[u8]) {
     }
 }
 
+/// Any bytes are a history in which somebody is erased now and then: engine and reference model agree on what is left, every state
+/// before stays what it was, and the whole log, read anew, says the same.
+pub(crate) fn erase(bytes: &[u8]) {
+    let history = History::from_bytes(bytes);
+    if let Err(what) = laws::erasing(&history) {
+        panic!("{what}\n\n{history}");
+    }
+}
+
 fn of<T: Copy>(list: &[T], byte: u8) -> T {
     list[usize::from(byte) % list.len()]
 }

@@ -1,7 +1,7 @@
 //! Reads the pages of `tests/scenarios/`: what [`notation`](identity_ledger::testing::notation) writes, and a little more.
 //!
 //! A page is prose, perhaps a policy, numbered requests with what became of each, and who is who in the end. Besides the
-//! requests of the notation, `policy {..}` changes the policy, `reopen` closes the ledger and opens it again, `who is ..`
+//! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `reopen` closes the ledger and opens it again, `who is ..`
 //! asks for a person's id, and `import ..` is a line that an SDK sent.
 
 use identity_ledger::*;
@@ -27,6 +27,7 @@ pub(crate) enum Asked {
     WhoIs(String),
     Policy(Box<Policy>),
     Reopen,
+    Erase(ErasureRequest),
     Import(String),
 }
 
@@ -68,11 +69,30 @@ fn asked(number: usize, text: &str) -> Result<Asked, String> {
     if let Some(id) = text.strip_prefix("who is ") {
         return Ok(Asked::WhoIs(id.to_owned()));
     }
+    if let Some(what) = text.strip_prefix("erase ") {
+        return erasure(number, what).map(Asked::Erase);
+    }
     match operation(number, text) {
         Ok(operation) => Ok(Asked::Operation(Box::new(operation))),
         Err(Unread::Id(error)) => Ok(Asked::Barred(error)),
         Err(Unread::Line(what)) => Err(what),
     }
+}
+
+fn erasure(number: usize, what: &str) -> Result<ErasureRequest, String> {
+    let at = Timestamp::from_micros(i64::try_from(number).map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?;
+    let id = |text: &str| DistinctId::new(text).map_err(|error| error.to_string());
+    if let Some((keys, of)) = what.split_once(" of ") {
+        let keys: Result<Vec<PropertyKey>, IdError> = keys.split(", ").map(PropertyKey::new).collect();
+        let keys = keys.map_err(|error| error.to_string())?;
+        return Ok(ErasureRequest::new(at, ErasureSubject::PersonOf(id(of)?), "").with_keys(keys));
+    }
+    let subject = match what.strip_prefix("id ") {
+        Some(alone) => ErasureSubject::Ids([id(alone)?].into()),
+        None => ErasureSubject::PersonOf(id(what)?),
+    };
+    Ok(ErasureRequest::new(at, subject, ""))
 }
 
 /// Why a request is none.

@@ -24,7 +24,7 @@ Prints the figures of docs/performance.md.
   --people N   how many people; each does about 18 operations (default 444444)
   --pairs N    how often compared parts run (default 5)
   --dir DIR    where the ledger is made, or found again (default: a temporary directory)
-  --part NAME  runs one part in this process and prints what it found; `opening` is the table of openings alone
+  --part NAME  runs one part in this process and prints what it found; `replays` and `opening` are those tables alone
 ";
 
 type Failure = Box<dyn std::error::Error>;
@@ -50,7 +50,7 @@ fn main() -> Result<(), Failure> {
     let place = Place { people: args.people, dir: dir.join(format!("web-{}-{BATCH}", args.people)) };
     match &args.part {
         Some(part) => {
-            for (name, number) in place.part(part)? {
+            for (name, number) in place.part(part, args.pairs.max(1))? {
                 println!("{name} {number}");
             }
         }
@@ -77,37 +77,49 @@ impl Place {
         self.dir.join("ledger")
     }
 
+    fn just_written(&self) -> PathBuf {
+        self.dir.join("written")
+    }
+
     fn lines(&self) -> PathBuf {
         self.dir.join("ops.jsonl")
     }
 
     /// Runs a part in this process.
-    fn part(&self, part: &str) -> Result<Found, Failure> {
+    fn part(&self, part: &str, pairs: usize) -> Result<Found, Failure> {
         match part {
             "prepare" => self.prepare(),
             "by-hand" => {
                 let operations: Vec<_> = workload(self.people).collect();
                 let mut by_hand = ByHand::default();
-                let seconds = timed(|| by_hand.fold(&operations));
-                Ok(found([("seconds", seconds), ("ids", by_hand.ids() as f64)]))
+                let spent = clocked(|| by_hand.fold(&operations));
+                Ok(compared(spent, by_hand.ids()))
             }
             "by-hand-lean" => {
                 let lean = Lean::new(workload(self.people));
                 let mut by_hand = ByHand::default();
-                let seconds = timed(|| by_hand.fold_lean(&lean));
-                Ok(found([("seconds", seconds), ("ids", by_hand.ids() as f64)]))
+                let spent = clocked(|| by_hand.fold_lean(&lean));
+                Ok(compared(spent, by_hand.ids()))
             }
-            "replay" => self.replay(1, false),
-            "replay-commitments" => self.replay(1, true),
-            "replay-two" => self.replay(2, false),
-            "replay-commitments-two" => self.replay(2, true),
+            "replay" => self.replay(&self.ledger(), 1, false),
+            "replay-written" => self.replay(&self.just_written(), 1, false),
+            "replay-commitments" => self.replay(&self.ledger(), 1, true),
+            "replay-two" => self.replay(&self.ledger(), 2, false),
+            "replay-commitments-two" => self.replay(&self.ledger(), 2, true),
             "open" => self.open(1),
             "open-two" => self.open(2),
             "open-replay" => self.open_for_writing(LedgerOptions::new().threads(1).without_snapshots()),
             "open-snapshot" => self.open_for_writing(LedgerOptions::new().threads(1)),
+            "write" => self.write(),
+            "replays" => {
+                let made = self.prepare()?;
+                self.write()?;
+                print!("{}", replays(self, pairs, &made)?);
+                Ok(Found::new())
+            }
             "opening" => {
                 let made = self.prepare()?;
-                print!("{}", opening(self, 5, &made)?);
+                print!("{}", opening(self, pairs, &made)?);
                 Ok(Found::new())
             }
             "snapshot" => self.snapshot(),
@@ -126,7 +138,8 @@ impl Place {
         }
     }
 
-    /// Makes what is not there yet, and warms the page cache.
+    /// Makes what is not there yet, and brings the log into the page cache from the disk, where it was in the cache since it was
+    /// written: the kernel keeps what it reads in larger pieces, and gives it faster, than what somebody wrote bit by bit.
     fn prepare(&self) -> Result<Found, Failure> {
         fs::create_dir_all(&self.dir)?;
         let done = self.dir.join("done");
@@ -147,6 +160,11 @@ impl Place {
             lines.flush()?;
             File::create(done)?;
         }
+        for segment in fs::read_dir(self.ledger().join("log"))? {
+            let file = File::open(segment?.path())?;
+            file.sync_all()?; // only what is on the disk can be forgotten
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
         let mut operations = 0_u64;
         let replay = LedgerOptions::new().replay(self.ledger(), true, |step| {
             operations += u64::from(step.outcome.is_some());
@@ -165,13 +183,21 @@ impl Place {
         ]))
     }
 
-    fn replay(&self, threads: usize, commitments: bool) -> Result<Found, Failure> {
+    /// Makes the ledger once more, for a log that is in the page cache as it was written.
+    fn write(&self) -> Result<Found, Failure> {
+        fs::remove_dir_all(self.just_written()).ok();
+        let mut ledger = build(&self.just_written(), self.people);
+        ledger.flush()?;
+        Ok(Found::new())
+    }
+
+    fn replay(&self, ledger: &Path, threads: usize, commitments: bool) -> Result<Found, Failure> {
         let mut replay = None;
-        let seconds = timed(|| {
-            replay = Some(LedgerOptions::new().threads(threads).replay(self.ledger(), commitments, |_| {}));
+        let spent = clocked(|| {
+            replay = Some(LedgerOptions::new().threads(threads).replay(ledger, commitments, |_| {}));
         });
         let replay = replay.expect("it was timed")?;
-        Ok(found([("seconds", seconds), ("ids", replay.state().ids().len() as f64)]))
+        Ok(compared(spent, replay.state().ids().len()))
     }
 
     fn open(&self, threads: usize) -> Result<Found, Failure> {
@@ -338,6 +364,25 @@ fn timed<T>(work: impl FnOnce() -> T) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
+/// As [`timed`], and how long this thread was on a processor meanwhile.
+fn clocked<T>(work: impl FnOnce() -> T) -> [f64; 2] {
+    let before = on_processor();
+    let seconds = timed(work);
+    [seconds, on_processor() - before]
+}
+
+/// Seconds that this thread was on a processor: the rest of a run's time went to other programs. Nothing where the kernel does not tell.
+fn on_processor() -> f64 {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanoseconds = told.and_then(|told| told.split(' ').next()?.parse::<f64>().ok());
+    nanoseconds.map_or(f64::NAN, |nanoseconds| nanoseconds / 1e9)
+}
+
+/// What a part that is compared with others tells.
+fn compared([seconds, processor]: [f64; 2], ids: usize) -> Found {
+    found([("seconds", seconds), ("processor", processor), ("ids", ids as f64)])
+}
+
 fn each(ids: &[String], times: usize, ask: impl Fn(&str) -> Option<u32>) -> u64 {
     let mut sum = 0;
     for _ in 0..times {
@@ -369,11 +414,12 @@ impl Spread {
     }
 }
 
-const REPLAYS: [(&str, &str); 6] = [
+const REPLAYS: [(&str, &str); 7] = [
     ("by-hand", "by hand, over parsed `Operation`s"),
     ("by-hand-lean", "by hand, over nothing but the ids"),
     ("replay", "verified replay: read, chain, decode, fold"),
-    ("replay-commitments", "the same, and every text and value against its commitment"),
+    ("replay-written", "the same, of a log that was never read from the disk since it was written"),
+    ("replay-commitments", "verified replay, and every text and value against its commitment"),
     ("replay-two", "verified replay, two threads"),
     ("replay-commitments-two", "the same with commitments, two threads"),
 ];
@@ -399,36 +445,8 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         made["line_bytes"] / 1e6
     )?;
 
-    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for _ in 0..pairs {
-        for (part, _) in REPLAYS {
-            let run = place.child(part)?;
-            if run["ids"] != made["ids"] {
-                return Err(format!("{part} saw {} ids of {}", run["ids"], made["ids"]).into());
-            }
-            times.entry(part).or_default().push(run["seconds"]);
-        }
-    }
-    writeln!(
-        out,
-        "| replay, one thread if not said otherwise, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | lean by hand / this |"
-    )?;
-    writeln!(out, "|---|---|---|---|---|---|---|")?;
-    let spreads: BTreeMap<&str, Spread> =
-        times.into_iter().map(|(part, times)| (part, Spread::of(times))).collect();
-    let (by_hand, lean) = (&spreads["by-hand"], &spreads["by-hand-lean"]);
-    for (part, name) in REPLAYS {
-        let Spread { least, median, most } = spreads[part];
-        writeln!(
-            out,
-            "| {name} | {least:.2} | {median:.2} | {most:.2} | {:.0} | {:.2} ({:.2}) | {:.2} ({:.2}) |",
-            median / operations * 1e9,
-            by_hand.median / median,
-            by_hand.least / least,
-            lean.median / median,
-            lean.least / least
-        )?;
-    }
+    place.child("write")?;
+    out += &replays(place, pairs, &made)?;
 
     let (mut opens, mut opens_two) = (Vec::new(), Vec::new());
     let mut open = Found::new();
@@ -484,6 +502,47 @@ fn all(place: &Place, pairs: usize) -> Result<String, Failure> {
         let at = |part: &str| resolve[&format!("{name}_{part}")] * 1e9;
         let (map, person) = (at("map"), at("person"));
         writeln!(out, "| {what} | {map:.0} | {person:.0} | {:.2} | {:.0} |", person / map, at("resolve"))?;
+    }
+    Ok(out)
+}
+
+/// The replays and the loops by hand, in turn.
+fn replays(place: &Place, pairs: usize, made: &Found) -> Result<String, Failure> {
+    let operations = made["operations"];
+    let mut out = String::new();
+    let mut times: BTreeMap<&str, [Vec<f64>; 2]> = BTreeMap::new();
+    for _ in 0..pairs {
+        for (part, _) in REPLAYS {
+            let run = place.child(part)?;
+            if run["ids"] != made["ids"] {
+                return Err(format!("{part} saw {} ids of {}", run["ids"], made["ids"]).into());
+            }
+            let [seconds, processor] = times.entry(part).or_default();
+            seconds.push(run["seconds"]);
+            processor.push(run["processor"]);
+        }
+    }
+    writeln!(
+        out,
+        "| replay, one thread if not said otherwise, {pairs} runs in turn | least s | median s | most s | ns an operation | by hand / this: medians (leasts) | by processor time | lean by hand / this |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
+    let spreads: BTreeMap<&str, [Spread; 2]> =
+        times.into_iter().map(|(part, times)| (part, times.map(Spread::of))).collect();
+    let ratios =
+        |[of, this]: [&Spread; 2]| format!("{:.2} ({:.2})", of.median / this.median, of.least / this.least);
+    for (part, name) in REPLAYS {
+        let [by_hand, lean, this] = ["by-hand", "by-hand-lean", part].map(|part| &spreads[part]);
+        let Spread { least, median, most } = this[0];
+        let each = median / operations * 1e9;
+        let ratio = ratios([&by_hand[0], &this[0]]);
+        // The time of a second thread is its own.
+        let processor = if part.ends_with("-two") { String::new() } else { ratios([&by_hand[1], &this[1]]) };
+        let to_lean = ratios([&lean[0], &this[0]]);
+        writeln!(
+            out,
+            "| {name} | {least:.2} | {median:.2} | {most:.2} | {each:.0} | {ratio} | {processor} | {to_lean} |"
+        )?;
     }
     Ok(out)
 }

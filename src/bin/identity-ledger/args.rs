@@ -6,7 +6,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
-use identity_ledger::{Checkpoint, Policy, Preset, Tenant};
+use identity_ledger::{
+    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant,
+};
 
 use crate::failure::Failure;
 
@@ -74,9 +76,30 @@ pub(crate) enum Command {
     /// Say who an id is, now or right after a record
     #[command(long_about = RESOLVE)]
     Resolve(ResolveArgs),
+    /// Say why two ids, or an event and a person, are one: record by record
+    #[command(long_about = EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Say what keeps two ids apart: what was refused, by which rule and record
+    #[command(name = "why-not", long_about = WHY_NOT)]
+    WhyNot(WhyNotArgs),
+    /// List every record that touched an id or a person
+    #[command(long_about = HISTORY)]
+    History(HistoryArgs),
+    /// Draw the identity graph of a person, as a page or as SVG
+    #[command(long_about = GRAPH)]
+    Graph(GraphArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
+    /// List the persons that have a property value
+    #[command(long_about = FIND)]
+    Find(FindArgs),
+    /// Forget a person, ids, or the values of some keys, in every answer and every file
+    #[command(long_about = ERASE)]
+    Erase(EraseArgs),
+    /// List what was erased, and what can be filed about it
+    #[command(long_about = ERASURES)]
+    Erasures(ErasuresArgs),
     /// Copy a ledger, verified, also while a writer is at work
     #[command(long_about = BACKUP)]
     Backup(BackupArgs),
@@ -210,6 +233,76 @@ one it would found is shown as implied. With --at: who we thought it was right a
 
 --json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
 
+const EXPLAIN: &str = "\
+Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
+event is its person's: its own record first, then the way from its id to the one that founded the person. Exit status 1 if they \
+are not one; then `why-not` says what is between them.
+
+  identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
+  identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
+  identity-ledger explain shop.ledger --event 4711        # the event of this record
+
+The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
+alone before they are shown; leave one out, and the way is broken.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
+
+const WHY_NOT: &str = "\
+Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
+was refused or undone on it, with rule and record. Of all ways it is the one with the fewest barriers. Exit status 1 if they are \
+one person after all, or an id was never written.
+
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com --json | jq .refusals
+
+What is shown:
+  │ record 17   a record that names the ids above and below it; they are one person
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+
+--json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+
+const HISTORY: &str = "\
+List every record that touched an id: those that name it, and those that changed its person. With --person those that touched \
+any id of its person. Exit status 1 if the id was never written.
+
+  identity-ledger history shop.ledger ann@example.com
+  identity-ledger history shop.ledger ann@example.com --person --json | jq 'select(.outcome.refusal)'
+  identity-ledger history shop.ledger ann@example.com --limit 100
+  identity-ledger history shop.ledger ann@example.com --limit 100 --from 4711.120
+
+With --limit a page is shown, and where the next one begins. All pages together are the history as of the first one, whatever is \
+recorded meanwhile.
+
+What is shown:
+  SEQ      the record
+  TIME     by the sender's clock (from 100 columns on)
+  OP       what was asked or defined
+  ID       whom it speaks for
+  OTHER    the id to be linked with it
+  OUTCOME  what it did when it was recorded
+
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, retracted_by (if it was taken back). With \
+--limit a last line has `next`, a cursor or null.";
+
+const GRAPH: &str = "\
+Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
+dashed the links that were refused. Exit status 1 if the id was never written.
+
+  identity-ledger graph shop.ledger ann@example.com -o ann.html
+  identity-ledger graph shop.ledger ann@example.com -o ann.svg
+  identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
+
+The page works without a network: search an id or a record, move the slider to see who was whom right after any record, choose \
+an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
+first; the headline says how many are not.
+
+What is shown:
+  box           an id, with the colour of its person; squarer: a device
+  line          a link: #17 is the record that made it, #17 +2 has two more that ask for the same
+  thin line     asked for when the two were one person already
+  dashed line   refused; the rule and the record that blocks are in the table
+  dotted line   a device spoke for the id";
+
 const VERIFY: &str = "\
 Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
 snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
@@ -222,6 +315,62 @@ A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it pro
 not even by somebody who computed all the hashes anew.
 
 --json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots.";
+
+const FIND: &str = "\
+List the persons whose property has a value now, in the order in which they were founded. Exit status 1 if there are none.
+
+  identity-ledger find shop.ledger --property email=ann@example.com
+
+The value is compared with texts as they are; a number, true, false, null, list or object in JSON also with values of that kind. \
+Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person had once \
+and has no more are not looked at.
+
+What is shown is what `persons` shows; with --json the person id is there in full, as `erase --person` takes it.
+
+--json keys: those of `persons`.";
+
+const ERASE: &str = "\
+Forget a person, ids, or the values of some keys. First every answer says so, durably; then the texts and values are taken out of \
+every file: the segments that hold them are written anew, snapshots and what recovery kept are removed. A command that was cut off \
+is finished by the next one that opens the ledger for writing.
+
+  identity-ledger find shop.ledger --property email=ann@example.com
+  identity-ledger erase shop.ledger --person 5ec1e4d9-6b2c-5f0e-8d53-5b8b8a4a3c07 --reason 'request 2026-117'
+  identity-ledger erase shop.ledger --person-of ann@example.com --keys email,phone --reason 'wrong address'
+
+There is no way back. What stays is structure: numbers, links, events and whose they are, counts, times, property keys, and every \
+hash and digest so far. The same text seen again is a new id and a new person. Backups made before, exports and the events' \
+source are yours to clean; run `backup` again for each copy.
+
+What is shown:
+  items                texts and values that are gone
+  segments             files of the log that were written anew
+  events               captured under the erased ids; they stay, without whose they were
+  record, done by      the records that say what was erased, and that it is done
+
+Exit status: 0 erased, 2 it could not be done; if only the files are not done yet, the message says so.
+
+--json keys (one object an erase record): those of `erasures`.";
+
+const ERASURES: &str = "\
+List every erasure: when, why, what it covers, whether it is done, and what can be filed about it. It names nobody.
+
+  identity-ledger erasures shop.ledger
+  identity-ledger erasures shop.ledger --json > receipts.jsonl
+  identity-ledger erase shop.ledger --reason-of 4711        # a reason may name somebody
+
+What is shown:
+  RECORD    the record that erased
+  TIME      when it was asked for, by the clock of whoever did
+  WHAT      how many ids and devices; or the keys, and how many records were rectified
+  EVENTS    captured under its ids; they stay
+  ITEMS     texts and values that are gone
+  SEGMENTS  files of the log that were written anew, also for others erased together with it
+  DONE      the record that says so, or `pending`
+  REASON    what was given; `erased` can not be told from none
+
+--json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
+bytes_before, bytes_after, and the digests before and after).";
 
 const BACKUP: &str = "\
 Copy a ledger. A writer may be at work meanwhile: the copy ends at what was durable when the backup began, every hash and \
@@ -344,6 +493,87 @@ pub(crate) struct ResolveArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct ExplainArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// Two distinct ids, exactly as they were sent
+    #[arg(value_name = "ID", num_args = 2, required_unless_present = "event", conflicts_with = "event")]
+    pub(crate) ids: Vec<String>,
+    /// An event: its id, or the number of its record
+    #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
+    pub(crate) event: Option<EventName>,
+}
+
+#[derive(Args)]
+pub(crate) struct WhyNotArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent
+    #[arg(value_name = "A")]
+    pub(crate) a: String,
+    /// Another
+    #[arg(value_name = "B")]
+    pub(crate) b: String,
+}
+
+#[derive(Args)]
+pub(crate) struct HistoryArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Of all ids of its person
+    #[arg(long)]
+    pub(crate) person: bool,
+    /// At most so many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// Go on where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) from: Option<Cursor>,
+}
+
+/// What an event is called on the command line.
+#[derive(Clone, Copy)]
+pub(crate) enum EventName {
+    Id(OperationId),
+    Record(Seq),
+}
+
+impl EventName {
+    fn parse(text: &str) -> Result<EventName, String> {
+        match (text.parse(), uuid::Uuid::try_parse(text)) {
+            (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
+            (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),
+            _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
+        }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Where to write the picture; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// A page with search and slider [default, unless FILE ends in .svg]
+    #[arg(long, conflicts_with = "svg")]
+    pub(crate) html: bool,
+    /// The picture alone
+    #[arg(long)]
+    pub(crate) svg: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct VerifyArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
@@ -351,6 +581,62 @@ pub(crate) struct VerifyArgs {
     /// A checkpoint seen earlier: the log must pass through it
     #[arg(long, value_name = "RECORDS:HEAD")]
     pub(crate) expect: Option<Checkpoint>,
+}
+
+#[derive(Args)]
+pub(crate) struct FindArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// The property and its value
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub(crate) property: (PropertyKey, String),
+}
+
+#[derive(Args)]
+pub(crate) struct EraseArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Only the values of these property keys; the texts of ids stay
+    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',', conflicts_with = "reason_of")]
+    pub(crate) keys: Vec<PropertyKey>,
+    /// Why; it is kept, and can be erased itself
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Whose texts and values.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whom {
+    /// Everything of this person
+    #[arg(long, value_name = "PERSON-ID")]
+    pub(crate) person: Option<uuid::Uuid>,
+    /// Everything of the person that this id belongs to
+    #[arg(long, value_name = "ID")]
+    pub(crate) person_of: Option<DistinctId>,
+    /// This id alone, and what was said for it; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Vec<DistinctId>,
+    /// The reason that this erase record gave
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) reason_of: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct ErasuresArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+}
+
+fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as email=ann@example.com")?;
+    let key = PropertyKey::new(key).map_err(|error| error.to_string())?;
+    Ok((key, value.to_owned()))
 }
 
 #[derive(Args)]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
 use identity_ledger::{
-    AppendError, BackupError, CreateError, Fault, FaultKind, IdentityError, OpenError, SalvageError,
+    AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
+    OpenError, PageError, SalvageError,
 };
 
 /// Why a command could not do its work.
@@ -22,7 +23,14 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Salvage(Box<SalvageError>),
     #[error(transparent)]
+    Erase(Box<EraseError>),
+    #[error(transparent)]
     Fault(Box<Fault>),
+    #[error(transparent)]
+    Page(Box<PageError>),
+    /// The state says what the records do not.
+    #[error("the explanation found does not hold: {0}")]
+    Unexplained(Box<ExplanationError>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
@@ -69,6 +77,11 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
+            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Unexplained(_) => true,
+            Failure::Page(error) => {
+                matches!(&**error, PageError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
+            }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
                 _ => false,
@@ -80,6 +93,10 @@ impl Failure {
     fn append_error(&self) -> Option<&AppendError> {
         match self {
             Failure::Append(error) => Some(error),
+            Failure::Erase(error) => match &**error {
+                EraseError::Append(error) => Some(error),
+                _ => None,
+            },
             Failure::Import { source, .. } => match &**source {
                 RunError::Ledger(error) => Some(error),
                 _ => None,
@@ -117,7 +134,16 @@ impl Failure {
                 "everything before that place is recorded; importing the whole file again records only the rest"
                     .to_owned()
             }
+            Failure::Erase(error) if matches!(**error, EraseError::UnknownId { .. } | EraseError::UnknownPerson { .. }) => {
+                "`find` lists persons by a property, `persons` lists all of them".to_owned()
+            }
+            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => {
+                "`identity-ledger verify` says what is wrong".to_owned()
+            }
             Failure::Import { .. } | Failure::Append(_) => return append_advice(self.append_error()?),
+            Failure::Unexplained(_) => {
+                "the snapshot may be forged: `identity-ledger verify` holds it against the log".to_owned()
+            }
             Failure::Fault(_) => "`identity-ledger verify` says what is wrong".to_owned(),
             _ => return None,
         })
@@ -134,7 +160,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, Fault: Fault);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

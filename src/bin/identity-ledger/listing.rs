@@ -15,7 +15,7 @@ use crate::table::{Column, Field, Table};
 use crate::text::{clean, count, short_id, short_person, short_time, yes};
 
 /// Something that is listed.
-trait Listed: Serialize {
+pub(crate) trait Listed: Serialize {
     const COLUMNS: &'static [Column];
     /// What there is none of, when there is none.
     const NOUN: &'static str;
@@ -174,7 +174,7 @@ impl Listed for OutcomeAnswer {
 }
 
 /// What an operation did: the refusal first, for that is what one looks for.
-fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
+pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     let mut parts = Vec::new();
     if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);

@@ -5,9 +5,15 @@
 mod args;
 mod backup;
 mod complaints;
+mod erase;
+mod erasures;
+mod explain;
 mod failure;
+mod find;
 mod folding;
 mod generate;
+mod graph;
+mod history;
 mod import;
 mod init;
 mod listing;
@@ -20,6 +26,7 @@ mod screen;
 mod table;
 mod text;
 mod verify;
+mod why_not;
 
 use std::process::ExitCode;
 
@@ -61,7 +68,14 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Events(args) => listing::events(args, screen),
         Command::Outcomes(args) => listing::outcomes(args, screen),
         Command::Resolve(args) => resolve::resolve(args, screen),
+        Command::Explain(args) => explain::explain(args, screen),
+        Command::WhyNot(args) => why_not::why_not(args, screen),
+        Command::History(args) => history::history(args, screen),
+        Command::Graph(args) => graph::graph(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
+        Command::Find(args) => find::find(args, screen),
+        Command::Erase(args) => erase::erase(args, screen),
+        Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Generate(args) => generate::generate(args, screen),

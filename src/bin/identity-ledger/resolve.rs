@@ -89,9 +89,17 @@ fn show_unknown(
             "`{id}` was not yet written right after record {at}; record {first} is the first that knows it"
         ));
     }
-    let place = place.display().to_string();
-    screen.line(&format!("`{id}` was never written in {}", clean(&place)))?;
-    screen.line("Ids are compared exactly, letter case and blanks included; `persons` lists those there are.")
+    never_written(resolved.distinct_id, place).iter().try_for_each(|line| screen.line(line))
+}
+
+/// Says that an id is nobody's, and why that may be.
+pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
+    let (id, place) = (clean(id), place.display().to_string());
+    [
+        format!("`{id}` was never written in {}", clean(&place)),
+        "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
+            .to_owned(),
+    ]
 }
 
 fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {

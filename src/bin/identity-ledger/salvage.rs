@@ -55,7 +55,7 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
 }
 
 fn summary(report: &SalvageReport, beyond: u64) -> Salvaged<'_> {
-    let checkpoint = (report.prefix.records > 0).then(|| report.prefix.to_string());
+    let checkpoint = (report.prefix.records > 0).then(|| report.ledger.to_string());
     Salvaged { checkpoint, beyond, report }
 }
 

@@ -54,7 +54,13 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
 
 /// Without the file that says who it is, nothing else of a ledger can be judged.
 fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
-    let fault = AuditFault { file: "LEDGER".to_owned(), offset: None, seq: Seq(0), what: what.to_owned() };
+    let fault = AuditFault {
+        file: "LEDGER".to_owned(),
+        offset: None,
+        seq: Seq(0),
+        what: what.to_owned(),
+        erasure: None,
+    };
     let first_fault = Some(&fault);
     let faults = std::slice::from_ref(&fault);
     let (head, digest, tail) = (None, None, None);
@@ -109,7 +115,7 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
 
 /// File, byte, record, and what is wrong there.
 fn show_faults(faults: &[AuditFault], screen: &mut Screen) -> Result<(), Failure> {
-    for AuditFault { file, offset, seq, what } in faults {
+    for AuditFault { file, offset, seq, what, .. } in faults {
         let byte = offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
         screen.line("")?;
         screen.headline(&format!("{}{byte}, record {seq}", clean(file)))?;

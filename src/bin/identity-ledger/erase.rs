@@ -1,0 +1,87 @@
+//! `erase`: forgets somebody or something, in every answer and in every file.
+#![expect(clippy::disallowed_types, reason = "the shell: a request has the time of the clock on the wall")]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq, Timestamp};
+
+use crate::Answer;
+use crate::args::{EraseArgs, Whom};
+use crate::failure::Failure;
+use crate::folding::open_for_writing;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::Screen;
+use crate::text::{clean, count, counted};
+
+pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let EraseArgs { ledger: place, whom, keys, reason } = args;
+    let mut progress = Progress::new();
+    let mut ledger = open_for_writing(&place, &mut progress)?;
+    let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys);
+    let begun = ledger.begin_erasures(&[request])?;
+    progress.begin("Taking it out of the log", log_bytes(&place));
+    let finished = ledger.finish_erasures(&mut |bytes| progress.at(bytes));
+    progress.clear();
+    let mut receipts = finished?;
+    receipts.retain(|receipt| begun.contains(&receipt.seq));
+    if screen.json {
+        receipts.iter().try_for_each(|receipt| screen.object(receipt))?;
+    } else {
+        show(&receipts, screen)?;
+        let checkpoint = ledger.checkpoint();
+        screen.line("")?;
+        screen.line(
+            "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:",
+        )?;
+        screen.line(&checkpoint.to_string())?;
+    }
+    Ok(Answer::Yes)
+}
+
+fn subject(whom: Whom) -> ErasureSubject {
+    let Whom { person, person_of, id, reason_of } = whom;
+    match (person, person_of, reason_of) {
+        (Some(person), ..) => ErasureSubject::Person(PersonId(person)),
+        (_, Some(id), _) => ErasureSubject::PersonOf(id),
+        (.., Some(seq)) => ErasureSubject::ReasonOf(Seq(seq)),
+        _ => ErasureSubject::Ids(id.into_iter().collect()),
+    }
+}
+
+fn now() -> Timestamp {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let micros = i64::try_from(micros).unwrap_or(0);
+    Timestamp::from_micros(micros).unwrap_or_else(|_| Timestamp::from_micros(0).expect("1970 is in range"))
+}
+
+fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
+    let sum = |of: fn(&Receipt) -> u64| receipts.iter().map(of).sum::<u64>();
+    let ids = sum(|receipt| receipt.ids.len() as u64);
+    let rectified = sum(|receipt| receipt.records.len() as u64);
+    screen.headline(&match ids {
+        0 => format!("Erased: values in {}", counted(rectified, "record")),
+        ids => format!("Erased: {} and everything said for them", counted(ids, "id")),
+    })?;
+    let list = |seqs: Vec<Seq>| seqs.iter().map(Seq::to_string).collect::<Vec<_>>().join(", ");
+    // All receipts tell of the same segments, for they were finished together.
+    let segments = receipts.first().map_or(&[][..], |receipt| &receipt.segments);
+    let (before, after) = segments.iter().fold((0, 0), |(before, after), segment| {
+        (before + segment.bytes_before, after + segment.bytes_after)
+    });
+    let mut done: Vec<Seq> = receipts.iter().filter_map(|receipt| receipt.done_seq).collect();
+    done.dedup();
+    screen.facts(&[
+        ("items", count(sum(|receipt| receipt.items.unwrap_or(0)))),
+        (
+            "segments",
+            format!("{} written anew, {} bytes less", count(segments.len() as u64), count(before - after)),
+        ),
+        ("events", format!("{} stay", count(sum(|receipt| receipt.events)))),
+        ("record", list(receipts.iter().map(|receipt| receipt.seq).collect())),
+        ("done by", list(done)),
+    ])?;
+    if let Some(reason) = receipts.first().and_then(|receipt| receipt.reason.as_deref()) {
+        screen.line(&format!("  because: {}", clean(reason)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! `find`: which persons have a property value. Where a request to be forgotten begins.
+
+use identity_ledger::{Profile, Value};
+
+use crate::Answer;
+use crate::args::FindArgs;
+use crate::failure::Failure;
+use crate::folding::{Snapshots, open_ledger};
+use crate::listing::Listed;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::table::Table;
+use crate::text::clean;
+
+pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let FindArgs { ledger: place, property: (key, wanted) } = args;
+    let mut progress = Progress::new();
+    let ledger = open_ledger(&place, Snapshots::Used, &mut progress)?;
+    progress.begin("Reading values", None);
+    progress.wait();
+    let found = ledger.find(&key, |value| match value {
+        Value::Text(text) => *text == wanted,
+        value => value.to_string() == wanted,
+    });
+    progress.clear();
+    let found = found?;
+    if found.is_empty() && !screen.json {
+        let key = clean(key.as_str());
+        screen.line(&format!(
+            "No person's `{key}` is `{}` now. Letter case and blanks count.",
+            clean(&wanted)
+        ))?;
+    }
+    let mut table = Table::new(Profile::COLUMNS);
+    for profile in &found {
+        if screen.json { screen.object(profile)? } else { profile.row(&mut table, screen)? }
+    }
+    table.finish(screen)?;
+    Ok(if found.is_empty() { Answer::No } else { Answer::Yes })
+}

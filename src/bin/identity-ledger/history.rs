@@ -1,0 +1,94 @@
+//! `history`: every record that touched an id or a person.
+
+use identity_ledger::limits::MAX_PAGE_ITEMS;
+use identity_ledger::{Ask, Cursor, HistoryEntry, Subject};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::HistoryArgs;
+use crate::failure::Failure;
+use crate::folding::{Snapshots, open_ledger};
+use crate::listing::sentence;
+use crate::progress::Progress;
+use crate::resolve::never_written;
+use crate::screen::{Screen, remark};
+use crate::table::{Column, Field, Table};
+use crate::text::{short_id, short_time};
+
+const COLUMNS: [Column; 6] = [
+    Column::number("SEQ"),
+    Column::spare("TIME"),
+    Column::elastic("OP"),
+    Column::elastic("ID"),
+    Column::elastic("OTHER"),
+    Column::elastic("OUTCOME"),
+];
+
+#[derive(Serialize)]
+struct More {
+    next: Option<Cursor>,
+}
+
+pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let HistoryArgs { ledger: place, id, person, limit, from } = args;
+    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
+    let items = limit.map_or(MAX_PAGE_ITEMS, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE_ITEMS));
+    let mut table = Table::new(&COLUMNS);
+    let mut ask = Ask { from, items };
+    loop {
+        let Some(page) = ledger.history(subject, ask)? else {
+            for line in never_written(&id, &place) {
+                remark("note", &line);
+            }
+            return Ok(Answer::No);
+        };
+        for entry in &page.items {
+            if screen.json { screen.object(entry)? } else { row(entry, &mut table, screen)? }
+        }
+        match page.next {
+            Some(next) if limit.is_none() => ask = Ask::next(next, items),
+            next => {
+                if screen.json && limit.is_some() {
+                    screen.object(&More { next })?;
+                }
+                if !screen.json {
+                    table.finish(screen)?;
+                }
+                if let (Some(next), false) = (next, screen.json) {
+                    screen.finish()?;
+                    remark("note", &format!("there is more: --from {next}"));
+                }
+                return Ok(Answer::Yes);
+            }
+        }
+    }
+}
+
+fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+    let wide = screen.wide;
+    let outcome = entry.outcome.as_ref();
+    let id = outcome.map_or("", |outcome| &outcome.distinct_id);
+    let other = outcome.and_then(|outcome| outcome.other_id.as_deref()).unwrap_or_default();
+    let happened = match (outcome, entry.retracted_by) {
+        (None, _) => Field::new("first mention").quiet(),
+        (Some(outcome), None) => {
+            let said = Field::new(sentence(outcome, wide));
+            if outcome.refusal.is_some() { said.alarming() } else { said }
+        }
+        (Some(outcome), Some(by)) => {
+            Field::new(format!("taken back by record {by}; before: {}", sentence(outcome, wide))).quiet()
+        }
+    };
+    table.row(
+        screen,
+        [
+            entry.seq.to_string().into(),
+            entry.time.map_or(String::new(), |time| short_time(time, wide)).into(),
+            entry.op.replace('_', " ").into(),
+            short_id(id, wide).into_owned().into(),
+            short_id(other, wide).into_owned().into(),
+            happened,
+        ],
+    )
+}

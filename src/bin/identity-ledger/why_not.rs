@@ -1,0 +1,95 @@
+//! `why-not`: what keeps two ids apart.
+
+use identity_ledger::{Barrier, PersonId, Seq, WhyNot, WhyNotStep};
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::WhyNotArgs;
+use crate::failure::Failure;
+use crate::folding::{Snapshots, open_ledger};
+use crate::progress::Progress;
+use crate::resolve::never_written;
+use crate::screen::Screen;
+use crate::text::{clean, counted};
+
+#[derive(Serialize)]
+struct Said<'a> {
+    same: bool,
+    refusals: Vec<RefusedStep<'a>>,
+    way: &'a [WhyNotStep],
+    person_a: Option<PersonId>,
+    person_b: Option<PersonId>,
+}
+
+#[derive(Serialize)]
+struct RefusedStep<'a> {
+    seq: Seq,
+    rule: &'a str,
+    blocking_seq: Seq,
+    reason: &'a str,
+}
+
+pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let WhyNotArgs { ledger: place, a, b } = args;
+    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let found = ledger.why_not(&a, &b)?;
+    if screen.json {
+        let barriers = found.iter().flat_map(WhyNot::barriers);
+        let refused = |(step, barrier)| {
+            let (WhyNotStep { seq, .. }, Barrier { rule, blocking_seq, reason }): (&WhyNotStep, &Barrier) =
+                (step, barrier);
+            RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason }
+        };
+        screen.object(&Said {
+            same: found.as_ref().is_some_and(|found| found.same),
+            refusals: barriers.map(refused).collect(),
+            way: found.as_ref().map_or(&[][..], |found| &found.way),
+            person_a: found.as_ref().map(|found| found.person_a),
+            person_b: found.as_ref().map(|found| found.person_b),
+        })?;
+    } else {
+        match &found {
+            Some(found) => show(&a, &b, found, screen)?,
+            None => {
+                let unknown = if ledger.id_no(&a).is_none() { &a } else { &b };
+                never_written(unknown, &place).iter().try_for_each(|line| screen.line(line))?;
+            }
+        }
+    }
+    Ok(if found.is_some_and(|found| !found.same) { Answer::Yes } else { Answer::No })
+}
+
+fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {
+    let (a, b) = (clean(a), clean(b));
+    if found.same {
+        screen.headline(&format!("`{a}` and `{b}` are one person, {}", found.person_a))?;
+        return screen.line("`identity-ledger explain` says why.");
+    }
+    screen.headline(&format!("`{a}` and `{b}` are not one person"))?;
+    if found.way.is_empty() {
+        return screen.line("Nothing ever linked them, and nothing that was ever linked to either.");
+    }
+    screen.line("")?;
+    screen.line(&format!("  {a}"))?;
+    for step in &found.way {
+        let what = format!("record {}, {}, {}", step.seq, step.op.replace('_', " "), step.time);
+        match &step.barrier {
+            None => screen.line(&format!("  │  {what}"))?,
+            Some(barrier) => {
+                screen.line(&format!("  ╳  {what}"))?;
+                let (rule, by) = (barrier.rule, barrier.blocking_seq);
+                let reason = clean(&barrier.reason);
+                let by = if by == step.seq || reason.contains(&format!("record {by}")) {
+                    String::new()
+                } else {
+                    format!(" (record {by})")
+                };
+                screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
+            }
+        }
+        screen.line(&format!("  {}", clean(&step.ids[1].text)))?;
+    }
+    screen.line("")?;
+    let barriers = found.barriers().count() as u64;
+    screen.line(&format!("{} between them; no way has fewer.", counted(barriers, "barrier")))
+}

@@ -1,0 +1,681 @@
+//! Erasing: what somebody asks to be forgotten, as records with explicit numbers (H3), and what an officer can file about it.
+//!
+//! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
+//! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use serde::Serialize;
+
+use crate::book::Book;
+use crate::digest::Digest;
+use crate::directory::segment_name;
+use crate::draft::{Draft, Finished};
+use crate::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
+use crate::ledger::{AppendError, Ledger, poison};
+use crate::limits::{
+    MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_REASON_BYTES,
+};
+use crate::log::Fault;
+use crate::operation::{Operation, Request};
+use crate::record::{
+    Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
+};
+use crate::removal::{self, Rewritten, Stopped, definition_of, frames};
+use crate::row::Record;
+use crate::time::Timestamp;
+
+/// What is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErasureSubject {
+    /// Everything of the person with this public id: texts of its ids, values of their records.
+    Person(PersonId),
+    /// Everything of the person that this id belongs to; of an id without person, the id alone.
+    PersonOf(DistinctId),
+    /// These ids alone. Their person lives on with the others.
+    Ids(BTreeSet<DistinctId>),
+    /// The reason that was given for an earlier erasure: it may name somebody.
+    ReasonOf(Seq),
+}
+
+/// A wish to be forgotten.
+///
+/// ```
+/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, ErasureSubject, Tenant, Timestamp};
+///
+/// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+/// let at = Timestamp::from_micros(0)?;
+/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+///
+/// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
+/// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;
+/// assert_eq!(receipts[0].items, Some(1)); // the text `ann`
+/// assert_eq!(ledger.resolve("ann"), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErasureRequest {
+    /// Whose or what.
+    pub subject: ErasureSubject,
+    /// Only the values of these keys, of all records that speak for the subject's ids; everything if there are none.
+    pub keys: BTreeSet<PropertyKey>,
+    /// Why, in a sentence; may be empty. It is stored as texts are, and can be erased as they are.
+    pub reason: String,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+impl ErasureRequest {
+    /// Everything of the subject.
+    pub fn new(at: Timestamp, subject: ErasureSubject, reason: impl Into<String>) -> ErasureRequest {
+        ErasureRequest { subject, keys: BTreeSet::new(), reason: reason.into(), at }
+    }
+
+    /// Only the values of these keys: a rectification.
+    #[must_use]
+    pub fn with_keys(mut self, keys: impl IntoIterator<Item = PropertyKey>) -> ErasureRequest {
+        self.keys.extend(keys);
+        self
+    }
+}
+
+/// Why something is not erased, or not out of the files yet.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EraseError {
+    /// There is no such id; one that is erased has no text to be found by.
+    #[error("request {index}: the ledger knows no distinct id `{id}`; nothing was erased")]
+    UnknownId {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// Which id.
+        id: String,
+    },
+    /// There is no such person.
+    #[error("request {index}: the ledger knows no person {id}; nothing was erased")]
+    UnknownPerson {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// Which person.
+        id: PersonId,
+    },
+    /// The record is no erasure, or one that gave no reason.
+    #[error("request {index}: record {seq} gives no reason for an erasure; nothing was erased")]
+    NoReason {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// Which record.
+        seq: Seq,
+    },
+    /// No record of the subject has a value of these keys.
+    #[error(
+        "request {index}: no record has a value of these keys that is not erased yet; nothing was erased"
+    )]
+    NoValues {
+        /// The request's place in the list, from 0.
+        index: usize,
+    },
+    /// The reason is too long.
+    #[error(
+        "request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased"
+    )]
+    LongReason {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// How long it is.
+        found: usize,
+    },
+    /// The records could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The log cannot be read back.
+    #[error("the log cannot be read back: {0}")]
+    Unreadable(Box<Fault>),
+    /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
+    /// and opening does.
+    #[error("what is erased is not out of every file yet: {source}; the next opening goes on with it")]
+    Removal {
+        /// What failed.
+        source: io::Error,
+    },
+}
+
+impl From<Fault> for EraseError {
+    fn from(fault: Fault) -> EraseError {
+        EraseError::Unreadable(Box::new(fault))
+    }
+}
+
+impl From<Stopped> for EraseError {
+    fn from(stopped: Stopped) -> EraseError {
+        match stopped {
+            Stopped::Fault(fault) => EraseError::Unreadable(fault),
+            Stopped::Io(source) | Stopped::Unknown(source) => EraseError::Removal { source },
+        }
+    }
+}
+
+/// What can be filed about an erasure. It names nobody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// Its record.
+    pub seq: Seq,
+    /// When it was asked for.
+    pub time: Timestamp,
+    /// Why; `None` if no reason was given, or it was erased.
+    pub reason: Option<String>,
+    /// The numbers of the ids whose texts and values it erased. They stay, as do links, events and counts.
+    pub ids: Vec<u32>,
+    /// The numbers of the devices whose texts it erased.
+    pub devices: Vec<u32>,
+    /// The records it names one by one: those that were rectified, or whose reason was erased.
+    pub records: Vec<u32>,
+    /// The keys it was limited to; none if it covered everything.
+    pub keys: Vec<String>,
+    /// How many events were captured under its ids. They still are.
+    pub events: u64,
+    /// The record that says that nothing it covers is left in any file; `None` before that.
+    pub done_seq: Option<Seq>,
+    /// How many payload items it covers that no earlier one did; known when it is done.
+    pub items: Option<u64>,
+    /// The segments that were written anew, for it and for those that were finished with it.
+    pub segments: Vec<ReceiptSegment>,
+}
+
+/// A segment that was written anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceiptSegment {
+    /// The file, as the ledger names it.
+    pub file: String,
+    /// How long it was.
+    pub bytes_before: u64,
+    /// How long it was afterwards.
+    pub bytes_after: u64,
+    /// The digest of the file before.
+    pub before: Digest,
+    /// And afterwards; a later erasure changes it again.
+    pub after: Digest,
+}
+
+impl From<&RewrittenSegment> for ReceiptSegment {
+    fn from(segment: &RewrittenSegment) -> ReceiptSegment {
+        let RewrittenSegment { first_seq, bytes_before, bytes_after, before, after } = *segment;
+        let (before, after) = (Digest(before), Digest(after));
+        ReceiptSegment { file: segment_name(first_seq), bytes_before, bytes_after, before, after }
+    }
+}
+
+/// What a request comes to.
+struct Wanted {
+    index: usize,
+    ids: Vec<IdNo>,
+    keys: Vec<KeyNo>,
+    records: Vec<u32>,
+}
+
+impl Wanted {
+    /// Whether it is about the values of some keys only.
+    fn is_scoped(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
+/// A value-bearing record that a key-scoped erasure touches.
+struct Touched {
+    /// The record that holds its item now.
+    holder: u32,
+    restated: Restated,
+    /// Canonical bytes of the values that stay.
+    values: Vec<u8>,
+}
+
+/// Room that a frame of erasures may take: far below the bound, so that one record more always fits.
+const FRAME_BYTES: usize = MAX_FRAME_BYTES / 2;
+/// The same for records.
+const FRAME_RECORDS: u32 = MAX_FRAME_RECORDS / 2;
+
+impl Ledger {
+    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once.
+    ///
+    /// What stays is structure: numbers, links, events and their persons, counts, times, property keys, and the hashes and
+    /// digests of everything so far. Devices that spoke for an erased id are reset (F4).
+    ///
+    /// # Errors
+    /// [`EraseError`]. If it is `Removal`, or `Unreadable` after a first success, answers say "erased" and files do not yet.
+    pub fn erase(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Receipt>, EraseError> {
+        let begun: BTreeSet<Seq> = self.begin_erasures(requests)?.into_iter().collect();
+        self.finish_erasures(&mut |_| {})?;
+        let receipts = self.erasures()?;
+        Ok(receipts.into_iter().filter(|receipt| begun.contains(&receipt.seq)).collect())
+    }
+
+    /// Erases for every answer, durably, and leaves the files for [`Ledger::finish_erasures`], the next snapshot or the next
+    /// opening. Gives the erase records: at least one for each request, more if it covers very much.
+    ///
+    /// # Errors
+    /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
+    pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
+        self.check_health()?;
+        let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
+        let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
+        let said = self.said(&wanted)?;
+        for Wanted { index, keys, .. } in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            let mut touches = false;
+            for seq in said.get(index).into_iter().flatten() {
+                touches = touches || self.touches(*seq, keys)?.is_some();
+            }
+            if !touches {
+                return Err(EraseError::NoValues { index: *index });
+            }
+        }
+        let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
+        let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
+        let mut begun = Vec::new();
+        let mut pieces: VecDeque<Piece> = VecDeque::new();
+        for (wanted, devices) in wanted.iter().zip(devices) {
+            if wanted.is_scoped() {
+                begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?); // it may leave fewer values
+                begun.extend(self.rectify(
+                    wanted,
+                    said.get(&wanted.index).into_iter().flatten(),
+                    requests,
+                )?);
+            } else {
+                pieces.extend(whole_pieces(wanted, &devices));
+            }
+        }
+        begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
+        self.flush()?;
+        Ok(begun)
+    }
+
+    /// Erases values of one request's keys, some records at a time.
+    fn rectify<'s>(
+        &mut self,
+        wanted: &Wanted,
+        said: impl Iterator<Item = &'s Seq>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let empty = || Piece { index: wanted.index, erasure: erasure(), restated: Vec::new() };
+        let mut begun = Vec::new();
+        let (mut piece, mut bytes) = (empty(), 0);
+        let mut write = |ledger: &mut Ledger, mut piece: Piece| -> Result<(), EraseError> {
+            piece.erasure.keys.clone_from(&wanted.keys);
+            piece.erasure.records.sort_unstable();
+            let mut pieces = VecDeque::from([piece]);
+            begun.extend(ledger.write_erasures(
+                &mut Vec::new().into_iter().peekable(),
+                &mut pieces,
+                requests,
+            )?);
+            Ok(())
+        };
+        for seq in said {
+            let Some(Touched { holder, restated, values }) = self.touches(*seq, &wanted.keys)? else {
+                continue;
+            };
+            let is_full = piece.restated.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
+            if is_full && !piece.restated.is_empty() {
+                write(self, std::mem::replace(&mut piece, empty()))?;
+                bytes = 0;
+            }
+            bytes += values.len();
+            piece.erasure.records.push(holder);
+            piece.restated.push((restated, values));
+        }
+        if !piece.restated.is_empty() {
+            write(self, piece)?;
+        }
+        Ok(begun)
+    }
+
+    /// Takes everything that is erased out of every file: affected segments are written anew, one at a time, snapshots and
+    /// quarantined bytes from before are removed. A last record says so. If there was a snapshot, a new one is made.
+    /// `progress` hears how many bytes of log were looked through.
+    ///
+    /// Needs room for a copy of the largest affected segment, and memory for its largest frame.
+    ///
+    /// # Errors
+    /// [`EraseError`]; it can be tried again, unless the ledger is poisoned. Opening tries too.
+    pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
+        let state = self.state().erasures();
+        let pending: Vec<u32> = state.list().filter(|(_, done)| done.is_none()).map(|(seq, _)| seq).collect();
+        if pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.flush()?;
+        let rewritten = self.remove(progress)?;
+        let had_snapshot = rewritten.had_snapshot;
+        for removal in removals(&pending, rewritten) {
+            self.append_record(&Body::EraseDone(Box::new(removal)))?;
+        }
+        self.flush()?;
+        if had_snapshot {
+            self.snapshots.error = self.make_snapshot().err();
+        }
+        let receipts = self.erasures()?;
+        let is_new = |receipt: &Receipt| pending.iter().any(|seq| u64::from(*seq) == receipt.seq.0);
+        Ok(receipts.into_iter().filter(is_new).collect())
+    }
+
+    fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
+        match removal::run(&mut self.book, progress) {
+            Ok(rewritten) => Ok(rewritten),
+            Err(Stopped::Unknown(source)) => {
+                let seq = self.checkpoint().records;
+                Err(poison(&mut self.writer, seq, source).into())
+            }
+            Err(stopped) => Err(stopped.into()),
+        }
+    }
+
+    /// Goes on with what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
+    /// what it brought back goes again.
+    pub(crate) fn roll_erasures_forward(&mut self) -> Result<(), EraseError> {
+        let Some(last) = self.state().erasures().last() else { return Ok(()) };
+        if self.state().erasures().is_pending() {
+            return self.finish_erasures(&mut |_| {}).map(drop);
+        }
+        if self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
+            return self.remove(&mut |_| {}).map(drop);
+        }
+        let purged = crate::snapshot::purge(&**self.log.storage(), last.into());
+        purged.map(drop).map_err(|source| EraseError::Removal { source })
+    }
+
+    fn wanted(&self, index: usize, request: &ErasureRequest) -> Result<Wanted, EraseError> {
+        let found = request.reason.len();
+        if found > MAX_REASON_BYTES {
+            return Err(EraseError::LongReason { index, found });
+        }
+        let id_no = |id: &DistinctId| {
+            let unknown = || EraseError::UnknownId { index, id: id.to_string() };
+            self.id_no(id.as_str()).ok_or_else(unknown)
+        };
+        let mut records = Vec::new();
+        let mut ids = match &request.subject {
+            ErasureSubject::Person(id) => {
+                let person = self.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
+                self.state().ids_of(self.state().survivor(person))
+            }
+            ErasureSubject::PersonOf(id) => {
+                let id = id_no(id)?;
+                self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
+            }
+            ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
+            ErasureSubject::ReasonOf(seq) => {
+                let none = EraseError::NoReason { index, seq: *seq };
+                let known = self.state().erasures().list().any(|(erase, _)| u64::from(erase) == seq.0);
+                let read = if known { self.receipt_of(*seq).ok() } else { None };
+                if read.is_none_or(|receipt| receipt.reason.is_none()) {
+                    return Err(none);
+                }
+                records.push(seq.0 as u32); // a record that was found
+                Vec::new()
+            }
+        };
+        ids.sort_unstable();
+        let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
+        let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
+        if keys.is_empty() && !request.keys.is_empty() {
+            return Err(EraseError::NoValues { index });
+        }
+        Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
+    }
+
+    /// Records that speak for the ids of key-scoped requests and have values of their keys, erased ones included: by request, in
+    /// the order of the log, in one look through it.
+    fn said(&self, wanted: &[Wanted]) -> Result<BTreeMap<usize, Vec<Seq>>, EraseError> {
+        let mut said: BTreeMap<usize, Vec<Seq>> = BTreeMap::new();
+        let mut by_id: BTreeMap<IdNo, Vec<&Wanted>> = BTreeMap::new();
+        for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
+        }
+        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
+        let log = &self.log;
+        for segment in log.mark_before(first).segment..log.segments().len() as u32 {
+            frames(log, log.mark_of_segment(segment), |at| {
+                for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
+                {
+                    for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
+                        let is_wanted = |change: &Change| {
+                            change.verb.has_value() && keys.binary_search(&change.key).is_ok()
+                        };
+                        if record.changes().iter().any(is_wanted) {
+                            said.entry(*index).or_default().push(record.seq());
+                        }
+                    }
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(said)
+    }
+
+    /// What of a record's values goes and what stays; `None` if nothing is left to go.
+    fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
+        let erasures = self.state().erasures();
+        let window = self.log.window(seq, erasures)?;
+        let record: Record<'_> = window.checked(seq)?;
+        let values = self.values_in(record)?.values;
+        let valued = record.changes().iter().filter(|change| change.verb.has_value());
+        let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
+        for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
+            match value {
+                Some(value) if keys.binary_search(&change.key).is_err() => value.encode(&mut rest),
+                Some(_) => {
+                    some = true;
+                    erased.push(place);
+                }
+                None => erased.push(place),
+            }
+        }
+        let record_no = record.row.seq;
+        let holder = erasures.left_of(record_no).map_or(record_no, |left| left.by);
+        let restated = Restated { record: record_no, id: record.row.id, erased, item: None };
+        Ok(some.then_some(Touched { holder, restated, values: rest }))
+    }
+
+    /// H3: devices whose text equals that of an erased id.
+    fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
+        let mut devices = Vec::new();
+        if !wanted.is_scoped() {
+            for text in wanted.ids.iter().filter_map(|id| self.id_text(*id)) {
+                if let Some(device) = self.device_no(text) {
+                    devices.push(ErasedDevice { device, defined: definition_of(&self.log, device)? });
+                }
+            }
+        }
+        devices.sort_unstable();
+        Ok(devices)
+    }
+
+    /// Devices that speak for an id that is to be erased, and are not erased themselves.
+    fn resets(
+        &self,
+        wanted: &[Wanted],
+        erased: &[Vec<ErasedDevice>],
+        requests: &[ErasureRequest],
+    ) -> Vec<(Timestamp, DeviceNo)> {
+        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
+        let ids = whole.flat_map(|wanted| wanted.ids.iter().map(|id| (*id, requests[wanted.index].at)));
+        let ids: BTreeMap<IdNo, Timestamp> = ids.collect();
+        let erased: BTreeSet<DeviceNo> = erased.iter().flatten().map(|erased| erased.device).collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let devices = (0..).map(DeviceNo).zip(self.state().devices());
+        devices
+            .filter(|(number, _)| !erased.contains(number))
+            .filter_map(|(number, device)| Some((*ids.get(&device.current)?, number)))
+            .collect()
+    }
+
+    /// Writes resets, then erasures, in as few frames as hold them.
+    fn write_erasures(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let mut begun = Vec::new();
+        while !pieces.is_empty() {
+            begun.extend(self.write_frame(resets, pieces, requests)?);
+        }
+        Ok(begun)
+    }
+
+    fn write_frame(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let Ledger { book, writer, .. } = self;
+        let ledger = book.ledger_id();
+        let Book { replay, dictionaries, .. } = book;
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy);
+        let full = |draft: &Draft<'_>| {
+            draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
+        };
+        while !full(&draft)
+            && let Some((at, device)) = resets.next()
+        {
+            let text = draft.dictionaries().devices.text(device.0).map(str::to_owned);
+            let Some(device) = text.and_then(|text| DeviceId::new(text).ok()) else { continue };
+            let request = Request::Reset { device, reset_device: false, new_id: None };
+            draft.operation(&Operation::new(at, request), &BTreeMap::new());
+        }
+        let mut begun = Vec::new();
+        while !full(&draft)
+            && resets.peek().is_none()
+            && let Some(Piece { index, erasure, restated }) = pieces.pop_front()
+        {
+            let request = &requests[index];
+            begun.push(draft.erase(Erasure { time: request.at.as_micros(), ..erasure }, &request.reason));
+            for (restated, values) in restated {
+                draft.restate(restated, &values);
+            }
+        }
+        let lengths = draft.lengths();
+        let finished: Finished = draft.finish();
+        self.commit(finished, lengths)?;
+        Ok(begun)
+    }
+
+    fn receipt_of(&self, seq: Seq) -> Result<Receipt, Fault> {
+        let done = self.state().erasures().list().find(|(erase, _)| u64::from(*erase) == seq.0);
+        self.receipt(seq, done.and_then(|(_, done)| done))
+    }
+}
+
+/// The tutorial's program runs as an example.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/erasure.md")]
+struct Tutorial;
+
+/// One erase record in the making, and what goes with it.
+struct Piece {
+    index: usize,
+    erasure: Erasure,
+    restated: Vec<(Restated, Vec<u8>)>,
+}
+
+fn erasure() -> Erasure {
+    let (ids, devices, records, keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Erasure { time: 0, ids, devices, records, keys, reason: None }
+}
+
+/// The erase records of one request that is not key-scoped: each within its bounds.
+fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
+    let piece = |erasure| Piece { index: wanted.index, erasure, restated: Vec::new() };
+    let mut pieces = Vec::new();
+    let (mut ids, mut devices) = (wanted.ids.chunks(MAX_ERASE_IDS), devices.chunks(MAX_ERASE_IDS));
+    loop {
+        let (ids, devices) = (ids.next(), devices.next());
+        if ids.is_none() && devices.is_none() {
+            break;
+        }
+        let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
+        pieces.push(piece(Erasure { ids, devices, ..erasure() }));
+    }
+    if !wanted.records.is_empty() {
+        pieces.push(piece(Erasure { records: wanted.records.clone(), ..erasure() }));
+    }
+    pieces
+}
+
+/// What the last records say: each within its bounds, and only when nothing is left to list are erasures done.
+fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
+    let Rewritten { segments, items, .. } = rewritten;
+    let removed = |erase: &u32| Removed { erase: *erase, items: items.get(erase).copied().unwrap_or(0) };
+    let removed: Vec<Removed> = pending.iter().map(removed).collect();
+    let mut segments = segments.chunks(MAX_DONE_ENTRIES).peekable();
+    let mut removals = Vec::new();
+    while segments.len() > 1
+        && let Some(segments) = segments.next()
+    {
+        removals.push(Removal { erasures: Vec::new(), segments: segments.to_vec() });
+    }
+    let mut last = segments.next().unwrap_or_default();
+    for erasures in removed.chunks(MAX_DONE_ENTRIES) {
+        removals.push(Removal { erasures: erasures.to_vec(), segments: std::mem::take(&mut last).to_vec() });
+    }
+    removals
+}
+
+impl Book {
+    /// All erasures, in their order: what was asked, whether it is done, and what is left.
+    ///
+    /// # Errors
+    /// [`Fault`] when they cannot be read back from the log.
+    pub fn erasures(&self) -> Result<Vec<Receipt>, Fault> {
+        self.state().erasures().list().map(|(seq, done)| self.receipt(Seq(seq.into()), done)).collect()
+    }
+
+    fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
+        let erasures = self.state().erasures();
+        let window = self.log.window(seq, erasures)?;
+        let record = window.checked(seq)?;
+        let Body::Erase(erasure) = record.body() else { unreachable!("the fold lists erase records") };
+        let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
+        let events = erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum();
+        let keys = erasure.keys.iter().map(|key| self.key_name(*key)).collect();
+        let mut receipt = Receipt {
+            seq,
+            time: erasure.time(),
+            reason,
+            ids: erasure.ids.iter().map(|id| id.0).collect(),
+            devices: erasure.devices.iter().map(|device| device.device.0).collect(),
+            records: erasure.records.clone(),
+            keys,
+            events,
+            done_seq: done.map(|done| Seq(done.into())),
+            items: None,
+            segments: Vec::new(),
+        };
+        if let Some(done) = receipt.done_seq {
+            self.complete(&mut receipt, done)?;
+        }
+        Ok(receipt)
+    }
+
+    /// Adds what the record says that completed an erasure, and those right before it: together they tell of one removal.
+    fn complete(&self, receipt: &mut Receipt, done: Seq) -> Result<(), Fault> {
+        let mut next = Some(done);
+        while let Some(at) = next {
+            let window = self.log.window(at, self.state().erasures())?;
+            let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
+            let is_it = |removed: &&Removed| u64::from(removed.erase) == receipt.seq.0;
+            let items = removal.erasures.iter().find(is_it).map(|removed| removed.items);
+            receipt.items = receipt.items.or(items);
+            let segments: Vec<ReceiptSegment> = removal.segments.iter().map(ReceiptSegment::from).collect();
+            receipt.segments.splice(0..0, segments);
+            next = at.0.checked_sub(1).map(Seq);
+        }
+        Ok(())
+    }
+}

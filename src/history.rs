@@ -1,0 +1,218 @@
+//! Histories: every record that touched an id or a person, with what became of it.
+//!
+//! A record touches an id that it names, and one whose person it changes without a word about it: a merge moves all ids of the
+//! person it absorbs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::answer::OutcomeAnswer;
+use crate::book::Book;
+use crate::id::Seq;
+use crate::log::Fault;
+use crate::page::{Ask, Cursor, Page, PageError};
+use crate::record::{Body, DeviceNo, IdNo, Other};
+use crate::state::Outcome;
+use crate::time::Timestamp;
+
+/// Whose history, or whose events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// One id's.
+    Id(&'a str),
+    /// Of all ids of the person that an id belongs to.
+    Person(&'a str),
+}
+
+/// A record that touched an id or person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HistoryEntry {
+    /// The record.
+    pub seq: Seq,
+    /// What it asked, or defined.
+    pub op: &'static str,
+    /// When, by the sender's clock; definitions have no time.
+    pub time: Option<Timestamp>,
+    /// What it did when it was recorded; `None` for a definition.
+    pub outcome: Option<OutcomeAnswer>,
+    /// The record that took it back (H1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retracted_by: Option<Seq>,
+}
+
+/// A record of one component.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) seq: Seq,
+    pub(crate) body: Body,
+    /// The device it defines.
+    pub(crate) defines: Option<DeviceNo>,
+    /// What it did when it was recorded; `None` if it is no operation.
+    pub(crate) then: Option<OutcomeAnswer>,
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation.
+    pub(crate) now: Option<Outcome>,
+    /// Why it is refused as things stand now.
+    pub(crate) reason: Option<String>,
+    /// The record that takes it back.
+    pub(crate) retracted_by: Option<Seq>,
+}
+
+impl Told {
+    /// T and S, if it asks to link two ids.
+    pub(crate) fn ends(&self) -> Option<[IdNo; 2]> {
+        match (self.body.head(), self.body.other()) {
+            (Some(head), Other::Id(source)) if source != head.id => Some([head.id, source]),
+            _ => None,
+        }
+    }
+
+    /// The ids and devices it names.
+    pub(crate) fn names(&self) -> (Vec<IdNo>, Vec<DeviceNo>) {
+        let (mut ids, mut devices) = (Vec::new(), Vec::from_iter(self.defines));
+        if let Some(head) = self.body.head() {
+            ids.push(head.id);
+            devices.extend(head.device);
+        }
+        match (&self.body, self.body.other()) {
+            (Body::DefineDevice(id, _), _) => ids.push(*id),
+            (Body::Reset(_, fresh, _), _) => devices.extend(*fresh),
+            (_, Other::Id(source)) => ids.push(source),
+            _ => {}
+        }
+        (ids, devices)
+    }
+}
+
+impl Book {
+    /// The records that touched an id or a person, in the order of the log, page by page; `None` if the id was never written.
+    ///
+    /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
+    ///
+    /// Cost: that of folding the component of possible links once more, for each page.
+    ///
+    /// ```
+    /// use identity_ledger::{Ask, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
+    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let at = Timestamp::from_micros(0)?;
+    /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
+    /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
+    ///
+    /// let page = ledger.history(Subject::Id("phone"), Ask::first(100))?.ok_or("never written")?;
+    /// let ops: Vec<&str> = page.items.iter().map(|entry| entry.op).collect();
+    /// assert_eq!(ops, ["define_id", "set", "identify"]);
+    /// assert!(page.next.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PageError`].
+    pub fn history(&self, of: Subject<'_>, ask: Ask) -> Result<Option<Page<HistoryEntry>>, PageError> {
+        let (as_of, after) = ask.place(self.checkpoint().records)?;
+        let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
+        let mut touched = BTreeSet::new();
+        for id in &ids {
+            touched.insert(self.state().defined_by(*id));
+            touched.extend(self.state().moves(*id));
+            touched.extend(self.naming(*id)?);
+        }
+        let mut wanted =
+            touched.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after));
+        let seqs: Vec<Seq> = wanted.by_ref().take(ask.items()).collect();
+        let more = wanted.next().is_some();
+        let Some(last) = seqs.last().copied() else { return Ok(Some(Page::empty())) };
+        let mut told: BTreeMap<Seq, Told> =
+            self.told_as_of(id, as_of)?.into_iter().map(|told| (told.seq, told)).collect();
+        let entry = |seq: Seq| {
+            let told = told.remove(&seq);
+            let head = told.as_ref().and_then(|told| told.body.head().copied());
+            HistoryEntry {
+                seq,
+                op: told.as_ref().map_or("define_id", |told| told.body.name()),
+                time: head.map(|head| head.time()),
+                retracted_by: told.as_ref().and_then(|told| told.retracted_by),
+                outcome: told.and_then(|told| told.then),
+            }
+        };
+        let items = seqs.into_iter().map(entry).collect();
+        Ok(Some(Page { items, next: more.then_some(Cursor { as_of, after: last.0 }) }))
+    }
+
+    /// Whose ids are asked about, as of a record: the id named, and all of them, ascending. `None` if it was not yet written.
+    pub(crate) fn subject(&self, of: Subject<'_>, as_of: Seq) -> Result<Option<(IdNo, Vec<IdNo>)>, Fault> {
+        let (Subject::Id(text) | Subject::Person(text)) = of;
+        let Some(id) = self.id_no(text).filter(|id| self.state().defined_by(*id) <= as_of) else {
+            return Ok(None);
+        };
+        let person = match of {
+            Subject::Id(_) => None,
+            Subject::Person(_) => self.state().person_as_of(id, as_of),
+        };
+        let Some(person) = person else { return Ok(Some((id, vec![id]))) };
+        if as_of.0 + 1 == self.checkpoint().records {
+            return Ok(Some((id, self.state().ids_of(person))));
+        }
+        // Whoever was of this person then is of the same component.
+        let told = self.told_as_of(id, as_of)?;
+        let named: BTreeSet<IdNo> = told.iter().flat_map(|told| told.names().0).collect();
+        let is_of = |id: &IdNo| self.state().person_as_of(*id, as_of) == Some(person);
+        Ok(Some((id, named.into_iter().filter(is_of).collect())))
+    }
+
+    /// The records that name an id, ascending, but for the one that defines it.
+    pub(crate) fn naming(&self, id: IdNo) -> Result<Vec<Seq>, Fault> {
+        let mut naming = Vec::new();
+        self.replay(|step| {
+            let (seq, body) = (step.record.seq(), step.record.body());
+            let told =
+                Told { seq, body, defines: None, then: None, now: None, reason: None, retracted_by: None };
+            if told.names().0.contains(&id) {
+                naming.push(seq);
+            }
+        })?;
+        Ok(naming)
+    }
+
+    /// The records of the component of `id`, in the order of the log: all that name an id or a device that records connect with
+    /// it, refused or not.
+    pub(crate) fn told(&self, id: IdNo) -> Result<Vec<Told>, Fault> {
+        self.told_as_of(id, Seq(self.checkpoint().records - 1))
+    }
+
+    /// The records up to `as_of` of the component that `id` had then.
+    pub(crate) fn told_as_of(&self, id: IdNo, as_of: Seq) -> Result<Vec<Told>, Fault> {
+        let mut all: Vec<Told> = Vec::new();
+        let mut devices = 0;
+        self.replay(|step| {
+            let body = step.record.body();
+            let then = step.outcome.map(|outcome| self.outcome_in(step.record.seq(), &body, outcome));
+            let defines = matches!(body, Body::DefineDevice(..)).then(|| {
+                devices += 1;
+                DeviceNo(devices - 1)
+            });
+            let reason = then.as_ref().and_then(|answer| answer.reason.clone());
+            let (seq, now) = (step.record.seq(), step.outcome.copied());
+            all.push(Told { seq, body, defines, then, now, reason, retracted_by: None });
+        })?;
+        all.retain(|told| told.seq <= as_of);
+        let (mut ids, mut devices) = (BTreeSet::from([id]), BTreeSet::new());
+        loop {
+            let before = ids.len() + devices.len();
+            for told in &all {
+                let (named, spoke) = told.names();
+                if named.iter().any(|id| ids.contains(id)) || spoke.iter().any(|d| devices.contains(d)) {
+                    ids.extend(named);
+                    devices.extend(spoke);
+                }
+            }
+            if ids.len() + devices.len() == before {
+                break;
+            }
+        }
+        let belongs = |told: &Told| {
+            let (named, spoke) = told.names();
+            named.iter().any(|id| ids.contains(id)) || spoke.iter().any(|d| devices.contains(d))
+        };
+        Ok(all.into_iter().filter(belongs).collect())
+    }
+}

@@ -1,0 +1,302 @@
+//! Erasures: what is to be forgotten, by number (H3). The structure stays; what a number stood for does not.
+//!
+//! A fold needs no text, so erasing changes nothing of what it did before. From the erase record on it knows which payload
+//! items are covered, so that every answer can say "erased" before the last byte is gone, and a verifier can tell a permitted
+//! absence from any other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::Seq;
+use crate::record::{Body, DeviceNo, Erasure, IdNo, Removal, Restated};
+use crate::row::Row;
+use crate::state::State;
+use crate::state::links::{NONE, PersonNo};
+
+/// What the public id of a person is made of (D10, D11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// D10: the text of the id that founded it.
+    Founding(IdNo),
+    /// D11: the text of an id, and a record: the one that founded it after the ledger's first erasure, or the erasure of the id
+    /// that did.
+    At(IdNo, Seq),
+    /// D11: nothing but the number of the id that founded it; the text is gone.
+    Erased(IdNo),
+}
+
+impl Origin {
+    /// The id whose text, or else whose number, it is made of.
+    pub fn id(self) -> IdNo {
+        match self {
+            Origin::Founding(id) | Origin::At(id, _) | Origin::Erased(id) => id,
+        }
+    }
+}
+
+/// All erasures so far. By number throughout; 2^32 - 1 is no number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Erasures {
+    /// Erase records, and the record that says it is done, or NONE.
+    list: BTreeMap<u32, u32>,
+    /// Ids and the records that erase them.
+    ids: BTreeSet<(u32, u32)>,
+    devices: BTreeMap<u32, u32>,
+    /// Records whose item goes whoever they speak for: definitions, and those named by their numbers.
+    records: BTreeMap<u32, u32>,
+    /// What is left of records, newest.
+    restated: BTreeMap<u32, Left>,
+    /// Persons who live on without the id that founded them.
+    renamed: BTreeMap<u32, (u32, u32)>,
+    /// The ids they are called after since then, each with the person: an absorbed one and its survivor may share one. No digest
+    /// covers it.
+    called_after: BTreeSet<(u32, u32)>,
+}
+
+/// What is left of a record's values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The restate record that holds it.
+    pub(crate) by: u32,
+    /// Places of values that are erased.
+    pub(crate) erased: Vec<u16>,
+}
+
+impl Erasures {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The ledger's first erasure: from there on persons are founded under D11.
+    fn first(&self) -> Option<u32> {
+        self.list.first_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// The last one.
+    pub(crate) fn last(&self) -> Option<u32> {
+        self.list.last_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// Every erase record, ascending, each with the record that says it is done.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (u32, Option<u32>)> {
+        self.list.iter().map(|(seq, done)| (*seq, (*done != NONE).then_some(*done)))
+    }
+
+    /// Whether some are not done.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.list.values().any(|done| *done == NONE)
+    }
+
+    /// Whether this erase record's items are said to be gone.
+    pub(crate) fn is_done(&self, erase: u32) -> bool {
+        self.list.get(&erase).is_some_and(|done| *done != NONE)
+    }
+
+    /// The record that took the text of an id.
+    pub(crate) fn of_id(&self, id: IdNo) -> Option<u32> {
+        self.ids.range((id.0, 0)..=(id.0, NONE)).next().map(|(_, by)| *by)
+    }
+
+    /// The record that took the text of a device.
+    pub(crate) fn of_device(&self, device: DeviceNo) -> Option<u32> {
+        self.devices.get(&device.0).copied()
+    }
+
+    /// The first erasure that covers this record's payload item.
+    pub(crate) fn of(&self, row: &Row) -> Option<u32> {
+        if self.is_empty() {
+            return None; // most ledgers
+        }
+        let named = self.records.get(&row.seq).copied();
+        let id = row.id.0;
+        let spoken = row.speaks_for_id().then(|| self.ids.range((id, row.seq + 1)..=(id, NONE)).next());
+        let spoken = spoken.flatten().map(|(_, by)| *by);
+        [named, spoken].into_iter().flatten().min()
+    }
+
+    /// What is left of a record that was rectified.
+    pub(crate) fn left_of(&self, record: u32) -> Option<&Left> {
+        self.restated.get(&record)
+    }
+
+    /// The earliest record that an erasure which is not done may cover; if all are done, that any may cover.
+    pub(crate) fn earliest(&self, defined: impl Fn(IdNo) -> u32) -> Option<u32> {
+        let any = !self.is_pending();
+        let pending = |by: &u32| any || self.list.get(by).is_some_and(|done| *done == NONE);
+        let records = self.records.iter().filter(|(_, by)| pending(by)).map(|(record, _)| *record);
+        let ids = self.ids.iter().filter(|(_, by)| pending(by)).map(|(id, _)| defined(IdNo(*id)));
+        records.chain(ids).min()
+    }
+
+    pub(super) fn parts(&self) -> Parts<'_> {
+        let Erasures { list, ids, devices, records, restated, renamed, .. } = self;
+        Parts { list, ids, devices, records, restated, renamed }
+    }
+
+    /// Takes parts that were checked one by one.
+    pub(super) fn of_parts(
+        list: BTreeMap<u32, u32>,
+        ids: BTreeSet<(u32, u32)>,
+        devices: BTreeMap<u32, u32>,
+        records: BTreeMap<u32, u32>,
+        restated: BTreeMap<u32, Left>,
+        renamed: BTreeMap<u32, (u32, u32)>,
+    ) -> Erasures {
+        let called_after = renamed.iter().map(|(person, (id, _))| (*id, *person)).collect();
+        Erasures { list, ids, devices, records, restated, renamed, called_after }
+    }
+}
+
+/// What the state digest covers.
+pub(super) struct Parts<'a> {
+    pub(super) list: &'a BTreeMap<u32, u32>,
+    pub(super) ids: &'a BTreeSet<(u32, u32)>,
+    pub(super) devices: &'a BTreeMap<u32, u32>,
+    pub(super) records: &'a BTreeMap<u32, u32>,
+    pub(super) restated: &'a BTreeMap<u32, Left>,
+    pub(super) renamed: &'a BTreeMap<u32, (u32, u32)>,
+}
+
+impl State {
+    pub(crate) fn erasures(&self) -> &Erasures {
+        &self.erasures
+    }
+
+    /// The record that erased the text of an id; `None` if it is not erased.
+    pub fn id_erased_by(&self, id: IdNo) -> Option<Seq> {
+        self.erasures.of_id(id).map(|by| Seq(by.into()))
+    }
+
+    /// The record that erased the text of a device's id.
+    pub fn device_erased_by(&self, device: DeviceNo) -> Option<Seq> {
+        self.erasures.of_device(device).map(|by| Seq(by.into()))
+    }
+
+    /// What the public id of a person is made of, live or absorbed (D10, D11).
+    pub fn origin(&self, person: PersonNo) -> Origin {
+        let founder = &self.persons[person.index()];
+        if let Some((id, by)) = self.erasures.renamed.get(&person.0) {
+            return Origin::At(IdNo(*id), Seq(u64::from(*by)));
+        }
+        let founded = self.founded(founder);
+        match self.erasures.first() {
+            None => Origin::Founding(founder.founding),
+            Some(_) if self.erasures.of_id(founder.founding).is_some() => Origin::Erased(founder.founding),
+            Some(first) if founded > first => Origin::At(founder.founding, Seq(founded.into())),
+            Some(_) => Origin::Founding(founder.founding),
+        }
+    }
+
+    /// Who an id that has no person would found: one that was written after the ledger's first erasure is told from an erased
+    /// one of the same text by the record that defined it.
+    pub fn implied_origin(&self, id: IdNo) -> Origin {
+        let defined = self.links.defined(id);
+        match self.erasures.first() {
+            None => Origin::Founding(id),
+            Some(_) if self.erasures.of_id(id).is_some() => Origin::Erased(id),
+            Some(first) if defined > first => Origin::At(id, Seq(defined.into())),
+            Some(_) => Origin::Founding(id),
+        }
+    }
+
+    /// Folds a record of an erasure.
+    pub(super) fn erase(&mut self, seq: u32, body: &Body) {
+        match body {
+            Body::Erase(erasure) => self.forget(seq, erasure),
+            Body::EraseDone(removal) => self.note_removal(seq, removal),
+            Body::Restate(restated) => {
+                let Restated { record, erased, .. } = &**restated;
+                self.erasures.restated.insert(*record, Left { by: seq, erased: erased.clone() });
+            }
+            _ => unreachable!("only records of erasures come here"),
+        }
+    }
+
+    fn forget(&mut self, seq: u32, erasure: &Erasure) {
+        let Erasures { list, ids, devices, records, .. } = &mut self.erasures;
+        list.insert(seq, NONE);
+        for id in &erasure.ids {
+            ids.insert((id.0, seq));
+            records.entry(self.links.defined(*id)).or_insert(seq);
+        }
+        for device in &erasure.devices {
+            devices.entry(device.device.0).or_insert(seq);
+            records.entry(device.defined).or_insert(seq);
+        }
+        for record in &erasure.records {
+            records.entry(*record).or_insert(seq);
+        }
+        erasure.ids.iter().for_each(|id| self.rename_after(*id, seq));
+    }
+
+    fn note_removal(&mut self, seq: u32, removal: &Removal) {
+        for removed in &removal.erasures {
+            if let Some(done) = self.erasures.list.get_mut(&removed.erase)
+                && *done == NONE
+            {
+                *done = seq;
+            }
+        }
+    }
+
+    /// D11: a living person that was called after an erased id is called after its lowest remaining one from here on.
+    fn rename_after(&mut self, id: IdNo, seq: u32) {
+        let founded = self.links.first(id).0;
+        let is_founder = |person: u32| {
+            let person = PersonNo(person);
+            self.persons.get(person.index()).is_some_and(|founded| founded.founding == id)
+                && !self.erasures.renamed.contains_key(&person.0)
+        };
+        let founded = Some(founded).filter(|person| *person != NONE && is_founder(*person));
+        let called: Vec<u32> =
+            self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
+        for person in founded.into_iter().chain(called) {
+            self.erasures.called_after.remove(&(id.0, person));
+            let lives = self.survivor(PersonNo(person)).0 == person;
+            let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
+            let next = if lives { self.links.ring(id).filter(remaining).min() } else { None };
+            match next {
+                Some(next) => {
+                    self.erasures.renamed.insert(person, (next.0, seq));
+                    self.erasures.called_after.insert((next.0, person));
+                }
+                None => drop(self.erasures.renamed.remove(&person)),
+            }
+        }
+    }
+}
+
+/// Payload items that are absent, until it is known which record permits that.
+#[derive(Debug)]
+pub(crate) struct Absences {
+    rows: Vec<Row>,
+    /// So many are looked through again.
+    limit: usize,
+}
+
+impl Default for Absences {
+    fn default() -> Absences {
+        Absences { rows: Vec::new(), limit: 1 << 16 }
+    }
+}
+
+impl Absences {
+    /// Takes note of a record without its item.
+    pub(crate) fn see(&mut self, row: &Row, so_far: &Erasures) {
+        self.rows.push(*row);
+        if self.rows.len() >= self.limit {
+            self.rows.retain(|row| so_far.of(row).is_none());
+            self.limit = (2 * self.rows.len()).max(1 << 16);
+        }
+    }
+
+    /// The first that no erasure covers.
+    pub(crate) fn unlicensed(&self, erasures: &Erasures) -> Option<u64> {
+        self.unlicensed_but(erasures, |_| false)
+    }
+
+    /// The same, where others may permit it too.
+    pub(crate) fn unlicensed_but(&self, erasures: &Erasures, too: impl Fn(&Row) -> bool) -> Option<u64> {
+        let mut open = self.rows.iter().filter(|row| erasures.of(row).is_none());
+        open.find(|row| !too(row)).map(|row| row.seq.into())
+    }
+}

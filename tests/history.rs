@@ -1,0 +1,204 @@
+//! Histories and lists, page by page: each is a filter of the whole log, and all pages together are the whole, whatever is
+//! appended between them.
+#![cfg(feature = "testing")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use identity_ledger::testing::history::History;
+use identity_ledger::*;
+
+fn fold(policy: &Policy, operations: &[Operation]) -> Ledger {
+    let mut ledger = Ledger::in_memory(Tenant::default(), policy.clone()).unwrap();
+    append(&mut ledger, operations);
+    ledger
+}
+
+fn append(ledger: &mut Ledger, operations: &[Operation]) {
+    for operation in operations {
+        match ledger.append(operation.clone()) {
+            Ok(_) | Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn policy(seed: u64) -> Policy {
+    Policy::preset([Preset::Posthog, Preset::Strict, Preset::OneUser][seed as usize % 3])
+}
+
+fn ids(ledger: &Ledger) -> Vec<String> {
+    ledger.state().ids().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect()
+}
+
+/// For each id the records that touched it, told by a walk through the whole log: they name it, or whose it is has changed.
+fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
+    let mut touched: BTreeMap<IdNo, BTreeSet<Seq>> = BTreeMap::new();
+    let mut before: Vec<Option<PersonNo>> = Vec::new();
+    ledger
+        .replay(|step| {
+            let (seq, body) = (step.record.seq(), step.record.body());
+            let mut named: Vec<IdNo> = body.head().map(|head| head.id).into_iter().collect();
+            named.extend(match (&body, body.other()) {
+                (_, Other::Id(source)) => Some(source),
+                (Body::DefineDevice(id, _), _) => Some(*id),
+                (Body::DefineId(..), _) => Some(IdNo(before.len() as u32)),
+                _ => None,
+            });
+            before.resize(step.state.ids().len(), None);
+            for id in step.state.ids() {
+                let now = step.state.person(id);
+                if std::mem::replace(&mut before[id.0 as usize], now) != now || named.contains(&id) {
+                    touched.entry(id).or_default().insert(seq);
+                }
+            }
+        })
+        .unwrap();
+    touched.into_iter().map(|(id, seqs)| (ledger.id_text(id).unwrap().to_owned(), seqs)).collect()
+}
+
+/// All pages of a long answer, and how many there were.
+fn all<T>(mut page: impl FnMut(Ask) -> Page<T>, items: usize) -> Vec<T> {
+    let (mut ask, mut all) = (Ask::first(items), Vec::new());
+    loop {
+        let Page { items: some, next } = page(ask);
+        assert!(
+            some.len() <= items && (next.is_none() || some.len() == items),
+            "full pages, but for the last"
+        );
+        all.extend(some);
+        match next {
+            // As a program would that keeps the cursor as text.
+            Some(next) => ask = Ask::next(next.to_string().parse().unwrap(), items),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn a_history_is_a_filter_of_the_whole_log() {
+    let (mut entries, mut moved) = (0, 0);
+    for seed in 0..150 {
+        let history = History::seeded(&policy(seed), seed);
+        let ledger = fold(&history.policy, &history.operations);
+        let mut outcomes = BTreeMap::new();
+        ledger.outcomes(|outcome| drop(outcomes.insert(outcome.seq, outcome))).unwrap();
+        let touched = touched(&ledger);
+        for id in ids(&ledger) {
+            let found = all(|ask| ledger.history(Subject::Id(&id), ask).unwrap().unwrap(), 7);
+            let seqs: Vec<Seq> = found.iter().map(|entry| entry.seq).collect();
+            assert_eq!(
+                seqs,
+                touched[&id].iter().copied().collect::<Vec<_>>(),
+                "`{id}` of seed {seed}\n{history}"
+            );
+            for entry in &found {
+                assert_eq!(entry.outcome.as_ref(), outcomes.get(&entry.seq), "seed {seed}\n{history}");
+                let named = entry.outcome.as_ref().is_none_or(|outcome| {
+                    outcome.distinct_id == id || outcome.other_id.as_deref() == Some(&id)
+                });
+                moved += usize::from(!named);
+            }
+            entries += found.len();
+
+            let person = ledger.person(&id);
+            let of_person = all(|ask| ledger.history(Subject::Person(&id), ask).unwrap().unwrap(), 1_000);
+            let mine = |other: &&String| **other == id || person.is_some() && ledger.person(other) == person;
+            let expected: BTreeSet<Seq> =
+                ids(&ledger).iter().filter(mine).flat_map(|other| touched[other].clone()).collect();
+            assert_eq!(of_person.iter().map(|entry| entry.seq).collect::<BTreeSet<_>>(), expected);
+        }
+        assert!(ledger.history(Subject::Id("never written"), Ask::first(1)).unwrap().is_none());
+    }
+    assert!(entries > 3_000 && moved > 10, "{entries} {moved}");
+}
+
+#[test]
+fn events_of_a_person_are_a_filter_of_all_events() {
+    let mut found_in_all = 0;
+    for seed in 0..150 {
+        let history = History::seeded(&policy(seed), seed);
+        let ledger = fold(&history.policy, &history.operations);
+        let mut events = Vec::new();
+        ledger.events(|event| events.push(event)).unwrap();
+        for id in ids(&ledger) {
+            let person = ledger.person(&id);
+            let own = |other: &str| other == id || person.is_some() && ledger.person(other) == person;
+            let expected: Vec<&EventAnswer> = events.iter().filter(|event| own(&event.distinct_id)).collect();
+            let found = all(|ask| ledger.events_of(Subject::Person(&id), ask).unwrap().unwrap(), 3);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "seed {seed}\n{history}");
+            let expected: Vec<&EventAnswer> = events.iter().filter(|event| event.distinct_id == id).collect();
+            let found = all(|ask| ledger.events_of(Subject::Id(&id), ask).unwrap().unwrap(), 2);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected);
+            found_in_all += found.len();
+        }
+    }
+    assert!(found_in_all > 500, "{found_in_all}");
+}
+
+/// The rest of a made-up history is appended operation by operation while pages are turned.
+#[test]
+fn pages_together_are_the_whole_whatever_is_appended_between_them() {
+    let mut turned = 0;
+    for seed in 0..150 {
+        let history = History::seeded(&policy(seed), seed);
+        let (first, rest) = history.operations.split_at(history.operations.len() / 2);
+        let before = fold(&history.policy, first);
+        for id in ids(&before) {
+            let mut ledger = fold(&history.policy, first);
+            let mut rest = rest.iter();
+            let mut appended = |ledger: &mut Ledger| {
+                turned += 1;
+                append(ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
+            };
+            for subject in [Subject::Id(&id), Subject::Person(&id)] {
+                let whole = before.history(subject, Ask::first(10_000)).unwrap().unwrap().items;
+                let mut ask = Ask { from: before_cursor(&before), items: 2 };
+                let mut joined = Vec::new();
+                loop {
+                    let page = ledger.history(subject, ask).unwrap().unwrap();
+                    joined.extend(page.items);
+                    appended(&mut ledger);
+                    let Some(next) = page.next else { break };
+                    ask = Ask::next(next, 2);
+                }
+                assert_eq!(joined, whole, "seed {seed}, {subject:?}\n{history}");
+
+                let whole = before.events_of(subject, Ask::first(10_000)).unwrap().unwrap().items;
+                let mut ask = Ask { from: before_cursor(&before), items: 1 };
+                let mut joined = Vec::new();
+                loop {
+                    let page = ledger.events_of(subject, ask).unwrap().unwrap();
+                    joined.extend(page.items);
+                    appended(&mut ledger);
+                    let Some(next) = page.next else { break };
+                    ask = Ask::next(next, 1);
+                }
+                assert_eq!(joined, whole, "seed {seed}, events of {subject:?}\n{history}");
+            }
+        }
+    }
+    assert!(turned > 2_000, "{turned}");
+}
+
+/// A cursor at the beginning, as of the last record of this ledger.
+fn before_cursor(ledger: &Ledger) -> Option<Cursor> {
+    Some(format!("{}.0", ledger.checkpoint().records - 1).parse().unwrap())
+}
+
+#[test]
+fn a_cursor_of_a_longer_log_is_refused() {
+    let at = Timestamp::from_micros(0).unwrap();
+    let ann = DistinctId::new("ann").unwrap();
+    let ledger = fold(&Policy::default(), &[Operation::properties(at, ann)]);
+    let last = ledger.checkpoint().records - 1;
+    let ask = |as_of: u64| Ask::next(format!("{as_of}.0").parse().unwrap(), 1);
+    assert!(ledger.history(Subject::Id("ann"), ask(last)).is_ok());
+    for refused in [
+        ledger.history(Subject::Id("ann"), ask(last + 1)).map(drop),
+        ledger.events_of(Subject::Person("ann"), ask(last + 1)).map(drop),
+    ] {
+        assert!(matches!(refused, Err(PageError::Beyond { .. })), "{refused:?}");
+    }
+    // As of a record before the id was written there is nothing to say.
+    assert!(ledger.history(Subject::Id("ann"), ask(0)).unwrap().is_none());
+}

@@ -1,0 +1,136 @@
+//! Why two ids are two persons: the way with the fewest barriers, held against a search that knows nothing but the outcomes.
+#![cfg(feature = "testing")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use identity_ledger::testing::history::History;
+use identity_ledger::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000).unwrap()
+}
+
+fn id(text: &str) -> DistinctId {
+    DistinctId::new(text).unwrap()
+}
+
+fn new_ledger() -> Ledger {
+    Ledger::in_memory(Tenant::default(), Policy::default()).unwrap()
+}
+
+fn identify(ledger: &mut Ledger, target: &str, source: &str) -> Seq {
+    ledger.append(Operation::identify(at(1), id(target), Some(Source::new(source)))).unwrap().seq().unwrap()
+}
+
+fn alias(ledger: &mut Ledger, target: &str, source: &str) -> Seq {
+    ledger.append(Operation::alias(at(2), id(target), Source::new(source))).unwrap().seq().unwrap()
+}
+
+/// Every record that names two ids, from the outcomes alone.
+fn links(ledger: &Ledger) -> Vec<OutcomeAnswer> {
+    let mut links = Vec::new();
+    ledger.outcomes(|outcome| links.push(outcome)).unwrap();
+    links.retain(|link| link.other_id.as_ref().is_some_and(|other| *other != link.distinct_id));
+    links
+}
+
+fn is_one(ledger: &Ledger, a: &str, b: &str) -> bool {
+    ledger.person(a).is_some() && ledger.person(a) == ledger.person(b)
+}
+
+/// The least (barriers, steps) of a way from `a` to each id: every link tried again and again until nothing gets less.
+fn least(ledger: &Ledger, links: &[OutcomeAnswer], a: &str) -> BTreeMap<String, (usize, usize)> {
+    let mut least = BTreeMap::from([(a.to_owned(), (0, 0))]);
+    loop {
+        let before = least.clone();
+        for link in links {
+            let ends = [link.distinct_id.as_str(), link.other_id.as_deref().unwrap()];
+            let barrier = usize::from(!is_one(ledger, ends[0], ends[1]));
+            for [from, to] in [ends, [ends[1], ends[0]]] {
+                let Some((barriers, steps)) = least.get(from).copied() else { continue };
+                let way = (barriers + barrier, steps + 1);
+                let known = least.entry(to.to_owned()).or_insert(way);
+                *known = way.min(*known);
+            }
+        }
+        if least == before {
+            return least;
+        }
+    }
+}
+
+#[test]
+fn the_way_has_the_fewest_barriers_and_then_the_fewest_steps() {
+    let (mut apart, mut none, mut rules) = (0, 0, BTreeSet::new());
+    for seed in 0..200 {
+        let policy = Policy::preset([Preset::Posthog, Preset::Strict, Preset::OneUser][seed as usize % 3]);
+        let history = History::seeded(&policy, seed);
+        let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+        history.operations.iter().for_each(|operation| drop(ledger.append(operation.clone())));
+        let links = links(&ledger);
+        let ids: Vec<&str> = ledger.state().ids().filter_map(|id| ledger.id_text(id)).collect();
+        for a in &ids {
+            let least = least(&ledger, &links, a);
+            for b in &ids {
+                let why_not = ledger.why_not(a, b).unwrap().unwrap();
+                assert_eq!(why_not.same, a == b || is_one(&ledger, a, b));
+                if why_not.same {
+                    assert_eq!(why_not.way, []);
+                    continue;
+                }
+                apart += 1;
+                let found = (why_not.barriers().count(), why_not.way.len());
+                assert_eq!(found, least.get(*b).copied().unwrap_or_default(), "{a} to {b}\n{history}");
+                none += usize::from(why_not.way.is_empty());
+                let mut at = (*a).to_owned();
+                for step in &why_not.way {
+                    assert_eq!(step.ids[0].text, at);
+                    let link = links.iter().find(|link| link.seq == step.seq).unwrap();
+                    let mut named = [&link.distinct_id, link.other_id.as_ref().unwrap()];
+                    let mut ends = [&step.ids[0].text, &step.ids[1].text];
+                    named.sort();
+                    ends.sort();
+                    assert_eq!((named, step.op), (ends, link.op));
+                    if let Some(barrier) = &step.barrier {
+                        assert_eq!(
+                            (Some(barrier.rule), Some(barrier.blocking_seq)),
+                            (link.rule, link.blocking_seq)
+                        );
+                        assert_eq!(Some(&barrier.reason), link.reason.as_ref());
+                        rules.insert(barrier.rule);
+                    } else {
+                        assert!(is_one(&ledger, &step.ids[0].text, &step.ids[1].text));
+                    }
+                    at = step.ids[1].text.clone();
+                }
+                assert!(why_not.way.is_empty() || at == *b);
+            }
+        }
+    }
+    assert!(apart > 2_000 && none > 100 && none < apart, "{apart} {none}");
+    assert_eq!(rules, BTreeSet::from(["B2", "C7", "D3", "D6", "D9"]));
+}
+
+#[test]
+fn the_answer_names_rule_and_record_and_goes_round_what_more_barriers_stand_in() {
+    let mut ledger = new_ledger();
+    let ann = identify(&mut ledger, "ann", "phone");
+    let bob = identify(&mut ledger, "bob", "laptop");
+    let direct = alias(&mut ledger, "phone", "laptop");
+    let why_not = ledger.why_not("phone", "laptop").unwrap().unwrap();
+    assert_eq!(why_not.way.iter().map(|step| step.seq).collect::<Vec<_>>(), [direct]);
+    let (_, barrier) = why_not.barriers().next().unwrap();
+    assert_eq!((barrier.rule, barrier.blocking_seq), ("D6", bob));
+    assert!(barrier.reason.contains("is identified already"), "{}", barrier.reason);
+    let back = ledger.why_not("laptop", "phone").unwrap().unwrap();
+    assert_eq!((back.person_a, back.person_b), (why_not.person_b, why_not.person_a));
+
+    // From ann the way leads over her phone: two steps, one barrier.
+    let from_ann = ledger.why_not("ann", "laptop").unwrap().unwrap();
+    assert_eq!(from_ann.way.iter().map(|step| step.seq).collect::<Vec<_>>(), [ann, direct]);
+
+    ledger.append(Operation::properties(at(9), id("cat"))).unwrap();
+    let nothing = ledger.why_not("ann", "cat").unwrap().unwrap();
+    assert!(!nothing.same && nothing.way.is_empty(), "nothing ever linked them");
+    assert_eq!(ledger.why_not("ann", "nobody").unwrap(), None);
+}

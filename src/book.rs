@@ -16,7 +16,9 @@ use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
 use crate::row::{Kind, Record};
-use crate::state::{DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State};
+use crate::state::{
+    DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State, Undone,
+};
 use crate::storage::Storage;
 use crate::value::Value;
 
@@ -59,12 +61,15 @@ pub struct MemoryUse {
     pub operation_ids: usize,
     /// From record numbers to places in the log.
     pub places: usize,
+    /// From ids and devices to the records that name them: history, why-not, retract and split.
+    pub postings: usize,
 }
 
 impl MemoryUse {
     /// Everything but the texts of ids.
     pub fn beyond_id_texts(&self) -> usize {
-        self.links + self.persons + self.id_index + self.other_texts + self.operation_ids + self.places
+        let indexes = self.id_index + self.other_texts + self.operation_ids + self.places + self.postings;
+        self.links + self.persons + indexes
     }
 }
 
@@ -134,8 +139,8 @@ impl Book {
         let (id_texts, id_index) = self.dictionaries.ids.memory();
         let others = [&self.dictionaries.devices, &self.dictionaries.keys, &self.dictionaries.names];
         let other_texts = others.iter().map(|dictionary| dictionary.memory()).map(|(a, b)| a + b).sum();
-        let (operation_ids, places) = (self.seen.memory(), self.log.memory());
-        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places }
+        let (operation_ids, (places, postings)) = (self.seen.memory(), self.log.memory());
+        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places, postings }
     }
 
     // -- ids -------------------------------------------------------------------------------------------------------
@@ -188,16 +193,29 @@ impl Book {
         self.state().person(self.id_no(distinct_id)?)
     }
 
-    /// The public id of a person (D10), or of the one that absorbed it.
+    /// The public id of a person (D10), or of the one that it became.
     pub fn person_id(&self, person: PersonNo) -> PersonId {
-        self.person_id_of(self.state().founding(self.state().survivor(person)))
+        let state = self.state();
+        let survivor = state.survivor(person);
+        if state.is_retired(survivor) {
+            return self.person_id_of(state.founding(survivor), None); // nobody now: whom the id would found
+        }
+        self.own_person_id(survivor, state)
     }
 
-    /// Who `id` founds or would found.
-    fn person_id_of(&self, founding: IdNo) -> PersonId {
-        match self.id_text(founding) {
-            Some(text) => PersonId::founded_by(self.tenant(), text),
-            None => {
+    /// The public id under which a person was or is known, whatever became of it.
+    pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
+        let origin = state.origin(person);
+        let split = origin.split.then_some(Seq(origin.founded.into()));
+        self.person_id_of(state.founding(person), split)
+    }
+
+    /// Who `id` founds or would found; who it founds in a split.
+    pub(crate) fn person_id_of(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
+        match (self.id_text(founding), split) {
+            (Some(text), None) => PersonId::founded_by(self.tenant(), text),
+            (Some(text), Some(seq)) => PersonId::founded_by(self.tenant(), &format!("{text}:{seq}")), // D11
+            (None, _) => {
                 let name = format!("{}:{}", self.ledger_id(), founding.0); // D11: an opaque id
                 PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
             }
@@ -220,8 +238,11 @@ impl Book {
             None => self.state().person(id),
             Some(seq) => self.state().person_as_of(id, seq),
         };
-        let founding = person.map_or(id, |person| self.state().founding(person));
-        Resolution { person_id: self.person_id_of(founding), implied: person.is_none() }
+        let person_id = match person {
+            Some(person) => self.own_person_id(person, self.state()),
+            None => self.person_id_of(id, None),
+        };
+        Resolution { person_id, implied: person.is_none() }
     }
 
     // -- persons ---------------------------------------------------------------------------------------------------
@@ -234,12 +255,12 @@ impl Book {
         let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
         for number in index.len()..founded {
-            let id = self.person_id_of(self.state().founding(PersonNo(number)));
-            index.push(id);
+            index.push(self.own_person_id(PersonNo(number), self.state()));
         }
-        let mut found = index.candidates(person_id).map(PersonNo);
-        let person = found.find(|person| self.person_id_of(self.state().founding(*person)) == person_id)?;
-        Some(self.person_id(person))
+        let found = index.candidates(person_id).map(PersonNo);
+        let named = found.filter(|person| self.own_person_id(*person, self.state()) == person_id);
+        // Of several generations of one person the last one speaks.
+        Some(self.person_id(named.max()?))
     }
 
     /// Everything known of the person an id belongs to; `None` if it has none.
@@ -344,7 +365,10 @@ impl Book {
 
     fn event(&self, step: Step<'_>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
-        let founding_then = step.state.person(head.id).map_or(head.id, |person| step.state.founding(person));
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
+        let then = step.state.person(head.id);
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
             seq: step.record.seq(),
@@ -353,7 +377,10 @@ impl Book {
             time: head.time(),
             distinct_id: self.id_name(head.id),
             person_id: self.resolution(head.id, None).person_id,
-            person_id_then: self.person_id_of(founding_then),
+            person_id_then: match then {
+                Some(person) => self.own_person_id(person, step.state),
+                None => self.person_id_of(head.id, None),
+            },
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         })
     }
@@ -382,8 +409,18 @@ impl Book {
         outcome: &Outcome,
         state: &State,
     ) -> OutcomeAnswer {
+        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
+    }
+
+    /// What an operation did, whoever `id_of` says its persons are.
+    pub(crate) fn outcome_told(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+    ) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
-        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
         let mut effects = Vec::new();
         if let Some(person) = outcome.person {
             let person_id = id_of(person);
@@ -418,6 +455,14 @@ impl Book {
             }),
             None => {}
         }
+        match outcome.undone {
+            Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
+            Some(Undone::Split { left }) => {
+                let person = outcome.person.expect("a split that parts somebody has a person");
+                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
+            }
+            None => {}
+        }
         let Notices { joins_identified, .. } = outcome.notices;
         let notices = outcome.notices.names().map(|notice| NoticeAnswer {
             notice,
@@ -436,13 +481,16 @@ impl Book {
             refusal: outcome.refusal.map(|refusal| refusal.name()),
             rule: outcome.refusal.map(|refusal| refusal.rule()),
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason(&refusal, state)),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of)),
         }
     }
 
     /// A refusal in a sentence, with the record that blocks.
     pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        let id_of = |person: PersonNo| self.person_id_of(state.founding(person));
+        self.reason_told(refusal, &|person| self.own_person_id(person, state))
+    }
+
+    fn reason_told(&self, refusal: &Refusal, id_of: &dyn Fn(PersonNo) -> PersonId) -> String {
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -472,6 +520,15 @@ impl Book {
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
                 self.id_name(*held)
             ),
+            Refusal::NotRetractable { .. } => "the record named is no operation of this id".to_owned(),
+            Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
+            Refusal::NoPerson { by } => {
+                format!("the id has no person that could be split (record {by} defined it)")
+            }
+            Refusal::OtherPerson { id, by } => {
+                format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
+            }
+            Refusal::WholePerson { .. } => "all ids of the person are named; somebody has to stay".to_owned(),
         }
     }
 
@@ -527,6 +584,9 @@ impl Book {
     /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
     fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
         let mut out = Hasher::new(Purpose::Event);
         let id = step.record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));

@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::answer::OutcomeAnswer;
 use crate::book::Book;
+use crate::excerpt::{Excerpt, Node};
 use crate::id::Seq;
 use crate::log::Fault;
 use crate::page::{Ask, Cursor, Page, PageError};
 use crate::record::{Body, DeviceNo, IdNo, Other};
-use crate::state::Outcome;
+use crate::row::Kind;
+use crate::state::{Outcome, PersonNo, State};
 use crate::time::Timestamp;
 
 /// Whose history, or whose events.
@@ -50,7 +52,8 @@ pub(crate) struct Told {
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is no operation.
     pub(crate) then: Option<OutcomeAnswer>,
-    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation.
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back
+    /// or parts. Its persons have numbers of their own.
     pub(crate) now: Option<Outcome>,
     /// Why it is refused as things stand now.
     pub(crate) reason: Option<String>,
@@ -77,6 +80,7 @@ impl Told {
         match (&self.body, self.body.other()) {
             (Body::DefineDevice(id, _), _) => ids.push(*id),
             (Body::Reset(_, fresh, _), _) => devices.extend(*fresh),
+            (Body::Split(_, leavers, _), _) => ids.extend(&leavers.ids),
             (_, Other::Id(source)) => ids.push(source),
             _ => {}
         }
@@ -114,7 +118,7 @@ impl Book {
         for id in &ids {
             touched.insert(self.state().defined_by(*id));
             touched.extend(self.state().moves(*id));
-            touched.extend(self.naming(*id)?);
+            touched.extend(self.naming(*id, as_of)?);
         }
         let mut wanted =
             touched.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after));
@@ -159,61 +163,86 @@ impl Book {
         Ok(Some((id, named.into_iter().filter(is_of).collect())))
     }
 
-    /// The records that name an id, ascending, but for the one that defines it.
-    pub(crate) fn naming(&self, id: IdNo) -> Result<Vec<Seq>, Fault> {
-        let mut naming = Vec::new();
-        self.replay(|step| {
-            let (seq, body) = (step.record.seq(), step.record.body());
-            let told =
-                Told { seq, body, defines: None, then: None, now: None, reason: None, retracted_by: None };
-            if told.names().0.contains(&id) {
-                naming.push(seq);
-            }
-        })?;
-        Ok(naming)
+    /// The records up to `as_of` that name an id, ascending, but for the one that defines it.
+    pub(crate) fn naming(&self, id: IdNo, as_of: Seq) -> Result<Vec<Seq>, Fault> {
+        let naming = self.log.naming(Node::Id(id), as_of.0 + 1)?;
+        Ok(naming.into_iter().map(|seq| Seq(seq.into())).collect())
     }
 
     /// The records of the component of `id`, in the order of the log: all that name an id or a device that records connect with
-    /// it, refused or not.
+    /// it, refused or not; and all policies.
     pub(crate) fn told(&self, id: IdNo) -> Result<Vec<Told>, Fault> {
         self.told_as_of(id, Seq(self.checkpoint().records - 1))
     }
 
     /// The records up to `as_of` of the component that `id` had then.
+    ///
+    /// Cost: those records, read and folded once; twice if something was taken back or parted.
     pub(crate) fn told_as_of(&self, id: IdNo, as_of: Seq) -> Result<Vec<Told>, Fault> {
-        let mut all: Vec<Told> = Vec::new();
-        let mut devices = 0;
-        self.replay(|step| {
-            let body = step.record.body();
-            let then =
-                step.outcome.map(|outcome| self.outcome_in(step.record.seq(), &body, outcome, step.state));
-            let defines = matches!(body, Body::DefineDevice(..)).then(|| {
-                devices += 1;
-                DeviceNo(devices - 1)
-            });
-            let reason = then.as_ref().and_then(|answer| answer.reason.clone());
-            let (seq, now) = (step.record.seq(), step.outcome.copied());
-            all.push(Told { seq, body, defines, then, now, reason, retracted_by: None });
-        })?;
-        all.retain(|told| told.seq <= as_of);
-        let (mut ids, mut devices) = (BTreeSet::from([id]), BTreeSet::new());
-        loop {
-            let before = ids.len() + devices.len();
-            for told in &all {
-                let (named, spoke) = told.names();
-                if named.iter().any(|id| ids.contains(id)) || spoke.iter().any(|d| devices.contains(d)) {
-                    ids.extend(named);
-                    devices.extend(spoke);
-                }
+        let excerpt = self.log.component(Node::Id(id), as_of.0 + 1)?;
+        let (ids, devices) = excerpt.named();
+        let retracted_by = excerpt.retracted_by();
+        let mut all: Vec<Told> = excerpt
+            .records()
+            .map(|record| Told {
+                seq: record.seq(),
+                body: record.body(),
+                defines: record.row.device().filter(|_| record.row.kind == Kind::DefineDevice),
+                then: None,
+                now: None,
+                reason: None,
+                retracted_by: retracted_by.get(&record.row.seq).map(|by| Seq((*by).into())),
+            })
+            .collect();
+        let place = |all: &[Told], seq: u32| {
+            let place = all.binary_search_by_key(&Seq(seq.into()), |told| told.seq);
+            place.expect("what is told of is in the excerpt")
+        };
+        let person_id = |person: PersonNo, small: &State| {
+            let origin = small.origin(person);
+            let split = origin.split.then_some(Seq(origin.founded.into()));
+            self.person_id_of(ids[small.founding(person).index()], split)
+        };
+        let answer = |told: &Told, outcome: &Outcome, small: &State| {
+            self.outcome_told(told.seq, &told.body, outcome, &|person| person_id(person, small))
+        };
+        let refolds = excerpt.records().any(|record| record.row.refolds());
+        self.state().retell(&excerpt, |seq, outcome, small| {
+            let told = place(&all, seq);
+            let told = &mut all[told];
+            let outcome = outcome.relabelled(&ids, &devices);
+            let then = answer(told, &outcome, small);
+            if !refolds {
+                (told.now, told.reason) = (Some(outcome), then.reason.clone());
             }
-            if ids.len() + devices.len() == before {
-                break;
+            told.then = Some(then);
+        });
+        if refolds {
+            self.state().alone_telling(&excerpt, |seq, outcome, small| {
+                let told = place(&all, seq);
+                let told = &mut all[told];
+                let outcome = outcome.relabelled(&ids, &devices);
+                told.reason = answer(told, &outcome, small).reason;
+                told.now = Some(outcome);
+            });
+        }
+        Ok(all)
+    }
+}
+
+impl Excerpt {
+    /// The records that count as never asked, each with the one that took it back (H1).
+    fn retracted_by(&self) -> BTreeMap<u32, u32> {
+        let retracted = self.retracted();
+        let mut by = BTreeMap::new();
+        for row in self.records().map(|record| record.row) {
+            if let Some(target) = row.target().filter(|target| retracted.contains(target))
+                && !retracted.contains(&row.seq)
+                && self.record(target).is_some_and(|found| found.row.id == row.id)
+            {
+                by.entry(target).or_insert(row.seq);
             }
         }
-        let belongs = |told: &Told| {
-            let (named, spoke) = told.names();
-            named.iter().any(|id| ids.contains(id)) || spoke.iter().any(|d| devices.contains(d))
-        };
-        Ok(all.into_iter().filter(belongs).collect())
+        by
     }
 }

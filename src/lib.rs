@@ -26,6 +26,7 @@ mod digest;
 mod directory;
 mod draft;
 mod entropy;
+mod excerpt;
 mod explain;
 mod frame;
 #[cfg(feature = "graph")]
@@ -42,6 +43,7 @@ mod operation;
 mod options;
 mod page;
 mod policy;
+mod postings;
 mod reader;
 mod record;
 mod recovery;
@@ -85,8 +87,8 @@ pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, PersonNo, PersonView, Property,
-    Refusal, State, Written,
+    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo, PersonView,
+    Property, Refusal, State, Undone, Written,
 };
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;

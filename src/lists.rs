@@ -40,12 +40,12 @@ impl Book {
         let Some((_, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut naming = Vec::new();
         for id in &ids {
-            naming.extend(self.naming(*id)?);
+            naming.extend(self.naming(*id, as_of)?);
         }
         naming.sort_unstable();
         naming.dedup();
         let mut page = Page::empty();
-        for seq in naming.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after)) {
+        for seq in naming.into_iter().filter(|seq| after.is_none_or(|after| seq.0 > after)) {
             let Some(event) = self.event_as_of(seq, as_of)? else { continue };
             // A capture names T and a device; only T's events are meant.
             if page.items.len() == ask.items() {
@@ -59,6 +59,9 @@ impl Book {
 
     /// The event of a record, and whose it was right after `as_of`; `None` if it is no event.
     pub(crate) fn event_as_of(&self, seq: Seq, as_of: Seq) -> Result<Option<EventAnswer>, Fault> {
+        if self.state().is_retracted_as_of(seq, as_of) {
+            return Ok(None); // H1
+        }
         let window = self.log.window(seq)?;
         let record = window.checked(seq)?;
         let Body::Capture(head, name, _) = record.body() else { return Ok(None) };

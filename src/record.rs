@@ -81,6 +81,19 @@ pub enum Body {
     Switch(Head, Option<Box<Detail>>),
     /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
     Reset(Head, Option<DeviceNo>, Option<Box<Detail>>),
+    /// The record of this number, which speaks for the same T, counts as never asked (H1).
+    Retract(Head, u64, Option<Box<Detail>>),
+    /// Ids leave the person of T (H2).
+    Split(Head, Leavers, Option<Box<Detail>>),
+}
+
+/// The ids that a split takes out of a person (H2).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Leavers {
+    /// Whether they leave as one person, and not each for itself.
+    pub together: bool,
+    /// Which; strictly ascending, at least one.
+    pub ids: Vec<IdNo>,
 }
 
 /// What every operation's record begins with.
@@ -337,7 +350,9 @@ impl Body {
             | Body::Merge(head, ..)
             | Body::Set(head, ..)
             | Body::Switch(head, ..)
-            | Body::Reset(head, ..) => Some(head),
+            | Body::Reset(head, ..)
+            | Body::Retract(head, ..)
+            | Body::Split(head, ..) => Some(head),
             Body::Genesis(_)
             | Body::SetPolicy(_)
             | Body::Recovered(_)
@@ -357,7 +372,9 @@ impl Body {
             | Body::Merge(.., detail)
             | Body::Set(.., detail)
             | Body::Switch(.., detail)
-            | Body::Reset(.., detail) => detail.as_deref(),
+            | Body::Reset(.., detail)
+            | Body::Retract(.., detail)
+            | Body::Split(.., detail) => detail.as_deref(),
             _ => None,
         }
     }
@@ -403,6 +420,8 @@ impl Body {
             Body::Set(..) => "set",
             Body::Switch(..) => "switch",
             Body::Reset(..) => "reset",
+            Body::Retract(..) => "retract",
+            Body::Split(..) => "split",
         }
     }
 }

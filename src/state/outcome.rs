@@ -23,6 +23,8 @@ pub struct Outcome {
     pub written: Written,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
+    /// What was taken back or parted (section H).
+    pub undone: Option<Undone>,
     /// Worth knowing.
     pub notices: Notices,
     /// Why the link was refused.
@@ -40,6 +42,21 @@ pub enum Link {
         person: PersonNo,
         /// How many ids moved.
         moved_ids: u32,
+    },
+}
+
+/// What an operation of section H did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// H1: this record counts as never asked.
+    Retracted {
+        /// Which.
+        seq: Seq,
+    },
+    /// H2: ids left their person, which goes on without them.
+    Split {
+        /// How many.
+        left: u32,
     },
 }
 
@@ -82,7 +99,7 @@ impl Notices {
     }
 }
 
-/// Why a link was refused: data, with the record that blocks it.
+/// Why a link, a retract or a split was refused: data, with the record that blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -139,6 +156,60 @@ pub enum Refusal {
         /// The record by which that id came to its person, or which defined it.
         by: Seq,
     },
+    /// H1: the record named is no operation of T's component.
+    NotRetractable {
+        /// The operation's own record.
+        by: Seq,
+    },
+    /// H1: the record named counts as never asked already.
+    AlreadyRetracted {
+        /// The retract that took it back.
+        by: Seq,
+    },
+    /// H2: T has no person that could be parted.
+    NoPerson {
+        /// The record that defined T.
+        by: Seq,
+    },
+    /// H2: an id named does not belong to the person of T.
+    OtherPerson {
+        /// Which id.
+        id: IdNo,
+        /// The record by which it came to its person, or which defined it.
+        by: Seq,
+    },
+    /// H2: all ids of the person are named; nobody would stay.
+    WholePerson {
+        /// The operation's own record.
+        by: Seq,
+    },
+}
+
+impl Outcome {
+    /// The same with ids and devices numbered by what `ids` and `devices` hold in their places. Persons keep their numbers.
+    pub(crate) fn relabelled(self, ids: &[IdNo], devices: &[DeviceNo]) -> Outcome {
+        let id = |of: IdNo| ids[of.index()];
+        let device = |of: DeviceNo| devices[of.index()];
+        Outcome {
+            link: self.link.map(|link| match link {
+                Link::Joined(joined) => Link::Joined(id(joined)),
+                absorbed @ Link::Absorbed { .. } => absorbed,
+            }),
+            device: self.device.map(|effect| match effect {
+                DeviceEffect::SpeaksFor(of, spoken) => DeviceEffect::SpeaksFor(device(of), id(spoken)),
+                DeviceEffect::Reset(of, fresh) => DeviceEffect::Reset(device(of), id(fresh)),
+            }),
+            refusal: self.refusal.map(|refusal| match refusal {
+                Refusal::Unmergeable { id: named, by } => Refusal::Unmergeable { id: named.map(id), by },
+                Refusal::TooManyUserIds { held, limit, by } => {
+                    Refusal::TooManyUserIds { held: id(held), limit, by }
+                }
+                Refusal::OtherPerson { id: named, by } => Refusal::OtherPerson { id: id(named), by },
+                without_ids => without_ids,
+            }),
+            ..self
+        }
+    }
 }
 
 impl Refusal {
@@ -151,6 +222,8 @@ impl Refusal {
             Refusal::SourceIdentified { .. } => "D6",
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => "D8",
             Refusal::TooManyUserIds { .. } => "D9",
+            Refusal::NotRetractable { .. } | Refusal::AlreadyRetracted { .. } => "H1",
+            Refusal::NoPerson { .. } | Refusal::OtherPerson { .. } | Refusal::WholePerson { .. } => "H2",
         }
     }
 
@@ -164,10 +237,15 @@ impl Refusal {
             Refusal::TooManyMovedIds { .. } => "too_many_moved_ids",
             Refusal::TooManyIds { .. } => "too_many_ids",
             Refusal::TooManyUserIds { .. } => "too_many_user_ids",
+            Refusal::NotRetractable { .. } => "not_retractable",
+            Refusal::AlreadyRetracted { .. } => "already_retracted",
+            Refusal::NoPerson { .. } => "no_person",
+            Refusal::OtherPerson { .. } => "id_of_another_person",
+            Refusal::WholePerson { .. } => "whole_person",
         }
     }
 
-    /// The record that blocks the link.
+    /// The record that blocks it.
     pub fn blocking(&self) -> Seq {
         match self {
             Refusal::ProcessingOff { by }
@@ -176,7 +254,12 @@ impl Refusal {
             | Refusal::SourceIdentified { by, .. }
             | Refusal::TooManyMovedIds { by, .. }
             | Refusal::TooManyIds { by, .. }
-            | Refusal::TooManyUserIds { by, .. } => *by,
+            | Refusal::TooManyUserIds { by, .. }
+            | Refusal::NotRetractable { by }
+            | Refusal::AlreadyRetracted { by }
+            | Refusal::NoPerson { by }
+            | Refusal::OtherPerson { by, .. }
+            | Refusal::WholePerson { by } => *by,
         }
     }
 }

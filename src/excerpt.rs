@@ -20,6 +20,13 @@ impl Excerpt {
         self.add(*record.row, record.bytes(), record.changes());
     }
 
+    /// Adds a record of a frame or of another excerpt, in which no record knows where its bytes end: they are written anew.
+    pub(crate) fn push_anew(&mut self, record: Record<'_>) {
+        let mut bytes = Vec::new();
+        codec::encode(&record.body(), &mut bytes);
+        self.add(*record.row, &bytes, record.changes());
+    }
+
     fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::record::Change]) {
         let at = u32::try_from(self.body.len()).expect("an excerpt stays below four gigabytes of bodies");
         let changes_at = u32::try_from(self.rows.changes.len()).expect("each change took bytes of the body");

@@ -11,7 +11,7 @@ use crate::explain::NamedId;
 use crate::history::Told;
 use crate::id::{PersonId, Seq};
 use crate::log::Fault;
-use crate::record::IdNo;
+use crate::record::{Body, IdNo};
 use crate::time::Timestamp;
 
 /// Why two ids are not one person.
@@ -165,15 +165,31 @@ impl Book {
     }
 
     /// What keeps the ends of a record apart.
-    fn barrier(&self, told: &Told, _all: &[Told]) -> Barrier {
-        let refusal = told
-            .now
-            .and_then(|outcome| outcome.refusal)
-            .expect("ends of a link that was made are one person");
-        Barrier {
-            rule: refusal.rule(),
-            blocking_seq: refusal.blocking(),
-            reason: told.reason.clone().unwrap_or_default(),
+    fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
+        if let Some(by) = told.retracted_by {
+            let reason = format!("it was taken back (record {by})");
+            return Barrier { rule: "H1", blocking_seq: by, reason };
         }
+        if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
+            let reason = told.reason.clone().unwrap_or_default();
+            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason };
+        }
+        let by = self.parted_by(told, all).unwrap_or(told.seq);
+        Barrier {
+            rule: "H2",
+            blocking_seq: by,
+            reason: format!("they were one person and were parted (record {by})"),
+        }
+    }
+
+    /// The split by which the ends of a link came to be two persons.
+    pub(crate) fn parted_by(&self, told: &Told, all: &[Told]) -> Option<Seq> {
+        let ends = told.ends()?;
+        let splits = all.iter().filter(|later| matches!(later.body, Body::Split(..)) && later.seq > told.seq);
+        let apart = |seq: Seq| {
+            let [a, b] = ends.map(|id| self.state().person_as_of(id, seq));
+            a != b
+        };
+        splits.map(|split| split.seq).find(|seq| apart(*seq))
     }
 }

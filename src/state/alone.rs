@@ -60,7 +60,7 @@ impl State {
             return Outcome { refusal, ..Outcome::default() };
         }
         let mut told = before.clone();
-        told.push(record);
+        told.push_anew(record);
         let alone = self.alone(&told);
         let undone = match row.target() {
             Some(target) => Undone::Retracted { seq: Seq(target.into()) },

@@ -10,6 +10,7 @@ mod outcome;
 mod profile;
 mod snapshot;
 
+pub(crate) use alone::Alone;
 pub use alone::Past;
 pub(crate) use apply::FORESEEN;
 pub use device::Device;

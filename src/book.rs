@@ -378,12 +378,20 @@ impl Book {
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        self.replay_to(Seq(self.checkpoint().records - 1), each) // there is always the genesis record
+    }
+
+    /// As [`Book::replay`], up to and with record `last`.
+    pub(crate) fn replay_to(&self, last: Seq, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
         let mut replay = Replay::new(self.ledger_id(), self.tenant());
-        let upto = Some(self.checkpoint().records);
-        let hide = Some(self.state().erasures());
+        let (upto, hide) = (Some(last.0 + 1), Some(self.state().erasures()));
         let walk =
             Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
-        self.log.walk(&mut replay, walk, each)
+        self.log.walk(&mut replay, walk, |step| {
+            if step.record.seq() <= last {
+                each(step); // the walk ends with a frame
+            }
+        })
     }
 
     /// Shows every event, in the order of the log.
@@ -392,13 +400,14 @@ impl Book {
     /// [`Fault`], the first.
     pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
-            if let Some(event) = self.event(step) {
+            if let Some(event) = self.event(step, None) {
                 each(event);
             }
         })
     }
 
-    fn event(&self, step: Step<'_>) -> Option<EventAnswer> {
+    /// The event of a record, and whose it was right after `as_of`, or is now; `None` if it is no event.
+    pub(crate) fn event(&self, step: Step<'_>, as_of: Option<Seq>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
         let implied = || self.id_of_origin(self.state().implied_origin(head.id));
         let person_id_then = step.state.person(head.id).map_or_else(implied, |person| self.own_id(person));
@@ -409,7 +418,7 @@ impl Book {
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
             distinct_id: self.id_name(head.id),
-            person_id: self.resolution(head.id, None).person_id,
+            person_id: self.resolution(head.id, as_of).person_id,
             person_id_then,
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         })

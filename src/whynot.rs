@@ -45,16 +45,16 @@ pub struct WhyNotStep {
 /// What keeps two ids apart that a record names together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Barrier {
-    /// The rule: that refused; H1 if the record was taken back; H2 if the person was parted.
+    /// The rule that refused.
     pub rule: &'static str,
-    /// The record behind it: that blocks, takes back or parts.
+    /// The record that blocks.
     pub blocking_seq: Seq,
     /// The same in a sentence.
     pub reason: String,
 }
 
 impl WhyNot {
-    /// The steps at which something was refused or undone.
+    /// The steps at which something was refused.
     pub fn barriers(&self) -> impl Iterator<Item = (&WhyNotStep, &Barrier)> {
         self.way.iter().filter_map(|step| Some((step, step.barrier.as_ref()?)))
     }
@@ -91,8 +91,10 @@ impl Book {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// Cost: two replays of the log, and room for the records of their component.
+    ///
     /// # Errors
-    /// [`Fault`] when records of their component cannot be read back.
+    /// [`Fault`] when the log cannot be read back.
     pub fn why_not(&self, a: &str, b: &str) -> Result<Option<WhyNot>, Fault> {
         let (Some(a), Some(b)) = (self.id_no(a), self.id_no(b)) else { return Ok(None) };
         let same =
@@ -146,34 +148,27 @@ impl Book {
         let mut way = Vec::new();
         let mut at = b;
         while let Some((from, path)) = by.get(&at) {
-            way.push(self.why_not_step(*from, *path, &all));
+            way.push(self.why_not_step(*from, *path));
             at = *from;
         }
         way.reverse();
         Ok(way)
     }
 
-    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>, all: &[Told]) -> WhyNotStep {
+    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>) -> WhyNotStep {
         let head = told.body.head().expect("only operations name two ids");
+        let refusal = told.outcome.and_then(|outcome| outcome.refusal).filter(|_| !is_open);
+        assert!(is_open || refusal.is_some(), "ends of a link that was made are one person");
         WhyNotStep {
             seq: told.seq,
             op: told.body.name(),
             time: head.time(),
             ids: [self.named(from), self.named(to)],
-            barrier: (!is_open).then(|| self.barrier(told, all)),
-        }
-    }
-
-    /// What keeps the ends of a record apart.
-    fn barrier(&self, told: &Told, _all: &[Told]) -> Barrier {
-        let refusal = told
-            .now
-            .and_then(|outcome| outcome.refusal)
-            .expect("ends of a link that was made are one person");
-        Barrier {
-            rule: refusal.rule(),
-            blocking_seq: refusal.blocking(),
-            reason: told.reason.clone().unwrap_or_default(),
+            barrier: refusal.map(|refusal| Barrier {
+                rule: refusal.rule(),
+                blocking_seq: refusal.blocking(),
+                reason: self.reason(&refusal, self.state()),
+            }),
         }
     }
 }

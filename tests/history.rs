@@ -202,3 +202,40 @@ fn a_cursor_of_a_longer_log_is_refused() {
     // As of a record before the id was written there is nothing to say.
     assert!(ledger.history(Subject::Id("ann"), ask(0)).unwrap().is_none());
 }
+
+/// An erasure touches those it names, and what is left of a rectified record touches whom that speaks for.
+#[test]
+fn an_erasure_is_part_of_the_history_of_whom_it_touches() {
+    let at = Timestamp::from_micros(0).unwrap();
+    let id = |text: &str| DistinctId::new(text).unwrap();
+    let mut ledger = fold(
+        &Policy::default(),
+        &[
+            Operation::identify(at, id("ann"), Some(Source::new("phone"))),
+            Operation::properties(at, id("ann"))
+                .set("email", "a@example.com")
+                .unwrap()
+                .set("plan", 1)
+                .unwrap(),
+            Operation::identify(at, id("bob"), Some(Source::new("laptop"))),
+        ],
+    );
+    let ids = |ids: &[&str]| ErasureSubject::Ids(ids.iter().copied().map(id).collect());
+    let email = PropertyKey::new("email").unwrap();
+    ledger.erase(&[ErasureRequest::new(at, ids(&["ann"]), "").with_keys([email])]).unwrap();
+    ledger.erase(&[ErasureRequest::new(at, ids(&["phone"]), "")]).unwrap();
+    let ops = |of| -> Vec<&str> {
+        let page = ledger.history(of, Ask::first(100)).unwrap().unwrap();
+        assert!(page.items.iter().all(|entry| entry.outcome.is_some() == entry.time.is_some()));
+        page.items.iter().map(|entry| entry.op).collect()
+    };
+    assert_eq!(ops(Subject::Id("ann")), ["define_id", "identify", "set", "restate"]);
+    let person = ops(Subject::Person("ann"));
+    assert_eq!(person, ["define_id", "define_id", "identify", "set", "restate", "erase"]);
+    assert_eq!(ops(Subject::Person("bob")), ["define_id", "define_id", "identify"], "it touches nobody else");
+    assert_eq!(
+        ledger.history(Subject::Id("phone"), Ask::first(1)).unwrap(),
+        None,
+        "it has no text to be asked by"
+    );
+}

@@ -12,11 +12,11 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::book::Book;
-use crate::history::Told;
+use crate::history::{Node as Thing, Told};
 use crate::id::{PersonId, Seq};
 use crate::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
 use crate::log::Fault;
-use crate::record::{Body, DeviceNo, IdNo};
+use crate::record::{Body, IdNo};
 use crate::state::{DeviceEffect, Link, PersonNo};
 use crate::time::Timestamp;
 
@@ -135,13 +135,6 @@ pub struct EdgeRecord {
 /// A line on its way: which two, and how.
 type Pair = (Thing, Thing, EdgeKind);
 
-/// An id or a device, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Thing {
-    Id(IdNo),
-    Device(DeviceNo),
-}
-
 impl Graph {
     /// The graph of the person that an id belongs to; `None` if the id was never written.
     ///
@@ -155,7 +148,7 @@ impl Graph {
         let told = book.told(asked)?;
         let mut lines: BTreeMap<Pair, Vec<EdgeRecord>> = BTreeMap::new();
         for told in &told {
-            for (pair, said) in pairs(told) {
+            for (pair, said) in pairs(book, told) {
                 lines.entry(pair).or_default().push(EdgeRecord::of(told, said));
             }
         }
@@ -221,7 +214,7 @@ impl Graph {
 
 impl EdgeRecord {
     fn of(told: &Told, said: String) -> EdgeRecord {
-        let refusal = told.now.and_then(|outcome| outcome.refusal);
+        let refusal = told.outcome.and_then(|outcome| outcome.refusal);
         EdgeRecord {
             seq: told.seq,
             op: told.body.name(),
@@ -233,18 +226,18 @@ impl EdgeRecord {
 }
 
 /// What a record draws, and in which words.
-fn pairs(told: &Told) -> Vec<(Pair, String)> {
+fn pairs(book: &Book, told: &Told) -> Vec<(Pair, String)> {
     let mut pairs = Vec::new();
     if let (Body::DefineDevice(id, _), Some(device)) = (&told.body, told.defines) {
         let pair = (Thing::Id(*id), Thing::Device(device), EdgeKind::Spoke);
         pairs.push((pair, "the device is first mentioned, and speaks for this id".to_owned()));
     }
-    let Some(outcome) = told.now else { return pairs };
+    let Some(outcome) = told.outcome else { return pairs };
     if let Some([target, source]) = told.ends() {
-        let reason = told.reason.clone();
         let (kind, said) = match (&outcome.link, outcome.refusal) {
             (_, Some(refusal)) => {
-                (EdgeKind::Refused, format!("refused by {}: {}", refusal.rule(), reason.unwrap_or_default()))
+                let reason = book.reason(&refusal, book.state());
+                (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))
             }
             (Some(Link::Joined(_)), _) => (EdgeKind::Made, "one person from here on".to_owned()),
             (Some(Link::Absorbed { moved_ids, .. }), _) => {

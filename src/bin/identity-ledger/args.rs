@@ -281,7 +281,7 @@ What is shown:
   OTHER    the id to be linked with it
   OUTCOME  what it did when it was recorded
 
---json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, retracted_by (if it was taken back). With \
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time. With \
 --limit a last line has `next`, a cursor or null.";
 
 const GRAPH: &str = "\

@@ -70,14 +70,12 @@ fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(
     let outcome = entry.outcome.as_ref();
     let id = outcome.map_or("", |outcome| &outcome.distinct_id);
     let other = outcome.and_then(|outcome| outcome.other_id.as_deref()).unwrap_or_default();
-    let happened = match (outcome, entry.retracted_by) {
-        (None, _) => Field::new("first mention").quiet(),
-        (Some(outcome), None) => {
+    let happened = match outcome {
+        None if entry.op.starts_with("define") => Field::new("first mention").quiet(),
+        None => Field::new("").quiet(),
+        Some(outcome) => {
             let said = Field::new(sentence(outcome, wide));
             if outcome.refusal.is_some() { said.alarming() } else { said }
-        }
-        (Some(outcome), Some(by)) => {
-            Field::new(format!("taken back by record {by}; before: {}", sentence(outcome, wide))).quiet()
         }
     };
     table.row(

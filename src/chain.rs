@@ -473,3 +473,239 @@ fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+    use crate::frame::{self, Header};
+    use crate::policy::Policy;
+    use crate::record::{
+        Body, CutOff, Detail, DeviceNo, Head, IdNo, KeyNo, NameNo, StoredClass, StoredPolicy,
+    };
+
+    const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
+    const SALT: [u8; SALT_BYTES] = [3; SALT_BYTES];
+
+    /// A frame that follows `chain`: these bodies, and an item with the text `x` for each of the seqs.
+    fn framed(chain: &Chain, bodies: &[Body], items: &[u64]) -> Vec<u8> {
+        let mut body = Vec::new();
+        bodies.iter().for_each(|one| codec::encode(one, &mut body));
+        frame_of(chain, &body, bodies.len() as u32, items)
+    }
+
+    fn frame_of(chain: &Chain, body: &[u8], records: u32, items: &[u64]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        items.iter().for_each(|_| write_item(&SALT, b"x", &mut payload));
+        let header = Header {
+            body_len: body.len() as u32,
+            payload_len: payload.len() as u32,
+            first_seq: chain.next,
+            records,
+            durable: 0,
+        };
+        let mut frame = Vec::new();
+        frame::write(header, body, &payload, LEDGER, &chain.head, &mut frame);
+        frame
+    }
+
+    fn accept(chain: &mut Chain, frame: &[u8]) -> Result<Rows, ChainError> {
+        let mut rows = Rows::default();
+        let frame = Frame::parse(frame, LEDGER)?;
+        chain.accept(&frame, &mut rows)?;
+        chain.check_items(&rows, &frame)?;
+        Ok(rows)
+    }
+
+    fn item(seq: u64) -> Commitment {
+        commit(LEDGER, Seq(seq), &SALT, b"x")
+    }
+
+    fn genesis() -> Body {
+        Body::Genesis(Box::new(StoredPolicy::from(&Policy::default())))
+    }
+
+    /// A chain of five records: the policy, and one of each thing that can be defined. Each has the number 0.
+    fn begun() -> Chain {
+        let mut chain = Chain::new(LEDGER, &Tenant::default());
+        let bodies = [
+            genesis(),
+            Body::DefineId(StoredClass(0), item(1)),
+            Body::DefineDevice(IdNo(0), item(2)),
+            Body::DefineKey(item(3)),
+            Body::DefineName(item(4)),
+        ];
+        let frame = framed(&chain, &bodies, &[1, 2, 3, 4]);
+        accept(&mut chain, &frame).expect("a writer could have written it");
+        chain
+    }
+
+    fn head(flags: u8) -> Head {
+        Head { id: IdNo(0), device: None, time: 0, operation: [0; 16], flags: Flags(flags) }
+    }
+
+    fn change(key: u32, verb: u8) -> Change {
+        Change { key: KeyNo(key), verb: Verb(verb) }
+    }
+
+    /// With the commitment of record 5, which is the next, if it has one.
+    fn detail(changes: &[Change], has_item: bool) -> Option<Box<Detail>> {
+        Some(Box::new(Detail { changes: changes.to_vec(), item: has_item.then(|| item(5)) }))
+    }
+
+    /// Gives what is wrong with a record that follows [`begun`], as it is said.
+    fn wrong(body: &Body, has_item: bool) -> String {
+        let mut chain = begun();
+        let before = chain.clone();
+        let items: &[u64] = if has_item { &[5] } else { &[] };
+        let frame = framed(&chain, std::slice::from_ref(body), items);
+        match accept(&mut chain, &frame) {
+            Ok(_) => {
+                assert_eq!(chain.next_seq(), 6, "{body:?}");
+                String::new()
+            }
+            Err(error) => {
+                assert_eq!(chain, before, "what is refused changes nothing: {body:?}");
+                error.to_string()
+            }
+        }
+    }
+
+    /// A right checksum and a right hash make no record: whoever can write the directory can make both.
+    #[test]
+    fn every_check_of_a_record_on_both_of_its_sides() {
+        let device = |id| Head { device: Some(DeviceNo(id)), ..head(0) };
+        let of = |id| Head { id: IdNo(id), ..head(0) };
+        let at = |time| Head { time, ..head(0) };
+        let (on, off, given, derived, invalid) = (head(0), head(1), head(2), head(4), head(8));
+        let (group, quiet) = (head(1 << 6), head(1 << 7));
+        let unannounced = Head { operation: [1; 16], ..head(0) };
+        let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
+        let cases: [(&str, bool, Body); 48] = [
+            ("", false, Body::Capture(on, None, None)),
+            ("", false, Body::Capture(on, Some(NameNo(0)), None)),
+            ("names event name 1", false, Body::Capture(on, Some(NameNo(1)), None)),
+            ("names distinct id 1", false, Body::Capture(of(1), None, None)),
+            ("", false, Body::Capture(device(0), None, None)),
+            ("names device 1", false, Body::Capture(device(1), None, None)),
+            ("", false, Body::Alias(on, Other::Id(IdNo(0)), None)),
+            ("names distinct id 1", false, Body::Alias(on, Other::Id(IdNo(1)), None)),
+            ("names distinct id 1", false, Body::Identify(of(1), Other::None, None)),
+            ("", false, Body::Merge(on, Other::Unstorable, None)),
+            ("", false, Body::Switch(device(0), None)),
+            ("a switch or reset without a device", false, Body::Switch(on, None)),
+            ("", false, Body::Reset(device(0), None, None)),
+            ("", false, Body::Reset(device(0), Some(DeviceNo(0)), None)),
+            ("names device 1", false, Body::Reset(device(0), Some(DeviceNo(1)), None)),
+            ("a switch or reset without a device", false, Body::Reset(on, None, None)),
+            ("a reset with property changes", false, Body::Reset(device(0), None, detail(&[unset], false))),
+            ("", true, Body::Reset(Head { flags: derived.flags, ..device(0) }, None, detail(&[], true))),
+            ("", false, Body::Set(at(Timestamp::MAX.as_micros()), None)),
+            ("a time outside", false, Body::Set(at(Timestamp::MAX.as_micros() + 1), None)),
+            ("a time outside", false, Body::Set(at(Timestamp::MIN.as_micros() - 1), None)),
+            ("", false, Body::Set(Head { operation: [1; 16], ..given }, None)),
+            ("", false, Body::Set(given, None)),
+            ("an operation id that no flag announces", false, Body::Set(unannounced, None)),
+            ("both given and derived", true, Body::Set(head(2 | 4), detail(&[], true))),
+            ("", true, Body::Set(derived, detail(&[], true))),
+            ("a derived id without its item", false, Body::Set(derived, None)),
+            ("a payload item without anything", false, Body::Set(derived, detail(&[unset], false))),
+            ("", false, Body::Capture(group, None, None)),
+            ("", false, Body::Capture(quiet, None, None)),
+            ("flags of an event", false, Body::Set(group, None)),
+            ("flags of an event", false, Body::Set(quiet, None)),
+            ("flags of an event", false, Body::Capture(head(3 << 6), None, None)),
+            ("", false, Body::Set(off, None)),
+            ("", false, Body::Set(invalid, None)),
+            ("both off and invalid", false, Body::Set(head(1 | 8), None)),
+            ("an empty detail", false, Body::Set(on, detail(&[], false))),
+            ("", true, Body::Set(on, detail(&[set], true))),
+            ("or none where one is due", false, Body::Set(on, detail(&[set], false))),
+            ("", false, Body::Set(on, detail(&[unset], false))),
+            ("a payload item without anything", true, Body::Set(on, detail(&[unset], true))),
+            ("", true, Body::Set(on, detail(&[set, unset], true))),
+            ("property changes out of order", true, Body::Set(on, detail(&[unset, set], true))),
+            ("property changes out of order", true, Body::Set(on, detail(&[set, set], true))),
+            ("names property key 1", false, Body::Set(on, detail(&[change(1, 2)], false))),
+            ("", true, Body::Capture(on, None, detail(&[kept], true))),
+            ("an unknown change of a property", true, Body::Set(on, detail(&[kept], true))),
+            ("an unknown change of a property", true, Body::Capture(on, None, detail(&[change(0, 4)], true))),
+        ];
+        for (expected, has_item, body) in cases {
+            let found = wrong(&body, has_item);
+            let fits = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(fits, "expected `{expected}`, found `{found}`: {body:?}");
+        }
+    }
+
+    #[test]
+    fn definitions_are_checked_too() {
+        assert_eq!(wrong(&Body::DefineId(StoredClass(3), item(5)), true), "");
+        assert!(wrong(&Body::DefineId(StoredClass(4), item(5)), true).contains("an unknown class of id"));
+        assert_eq!(wrong(&Body::DefineDevice(IdNo(0), item(5)), true), "");
+        assert!(wrong(&Body::DefineDevice(IdNo(1), item(5)), true).contains("names distinct id 1"));
+        assert_eq!(wrong(&Body::Recovered(CutOff { bytes: 1, digest: [0; 32] }), false), "");
+        assert!(wrong(&genesis(), false).contains("and no other, is the genesis record"));
+        assert!(wrong(&Body::DefineKey(item(5)), false).contains("ends before this record's item"));
+        assert!(wrong(&Body::Set(head(0), None), true).contains("bytes follow the last payload item"));
+        let mut chain = begun();
+        let frame = framed(&chain, &[Body::DefineKey(item(6))], &[5]); // the item of another place
+        assert_eq!(accept(&mut chain, &frame).unwrap_err(), ChainError::Commitment { seq: 5 });
+        let mut chain = Chain::new(LEDGER, &Tenant::default());
+        let frame = framed(&chain, &[Body::DefineKey(item(0))], &[0]);
+        let error = accept(&mut chain, &frame).unwrap_err();
+        assert!(error.to_string().contains("and no other, is the genesis record"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_has_one_spelling() {
+        let mut chain = Chain::new(LEDGER, &Tenant::default());
+        let mut body = Vec::new();
+        codec::encode(&genesis(), &mut body);
+        body[4] = 0xff; // switches that no policy has
+        let frame = frame_of(&chain, &body, 1, &[]);
+        let error = accept(&mut chain, &frame).unwrap_err();
+        assert!(error.to_string().contains("out of its bounds or not canonical"), "{error}");
+    }
+
+    #[test]
+    fn bytes_behind_the_last_record_are_named_by_it() {
+        let mut chain = begun();
+        let mut body = Vec::new();
+        codec::encode(&Body::Set(head(0), None), &mut body);
+        codec::encode(&Body::Set(head(0), None), &mut body);
+        body.push(0);
+        let frame = frame_of(&chain, &body, 2, &[]);
+        let expected = ChainError::Malformed { seq: 6, what: "bytes follow the last record of the frame" };
+        assert_eq!(accept(&mut chain, &frame).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn an_item_may_be_the_last_bytes_of_its_payload_and_lie_anywhere_in_it() {
+        let mut chain = begun();
+        let bodies = [Body::DefineKey(item(5)), Body::DefineKey(item(6)), Body::DefineKey(item(7))];
+        let frame = framed(&chain, &bodies, &[5, 6, 7]);
+        assert_eq!(accept(&mut chain, &frame).unwrap().rows.len(), 3);
+        assert_eq!((chain.defined().keys, chain.defined().sum()), (4, 7));
+        let mut cut = Items { payload: &[1, 0, 0, 0], at: 0 }; // says one byte, and has no salt
+        assert!(cut.next(5, &mut Row::new(5)).is_err());
+    }
+
+    #[test]
+    fn a_full_ledger_says_so_and_not_before() {
+        let with = |next| {
+            let mut chain = Chain { next, ..begun() };
+            let frame = framed(&chain, &[Body::Set(head(0), None)], &[]);
+            accept(&mut chain, &frame).map(|_| ())
+        };
+        assert_eq!(with(MAX_RECORDS - 1), Ok(()));
+        assert_eq!(with(MAX_RECORDS), Err(ChainError::Full));
+    }
+
+    #[test]
+    fn a_checkpoint_prints_and_reads_back() {
+        let checkpoint = begun().checkpoint();
+        assert_eq!(checkpoint.to_string().parse(), Ok(checkpoint));
+        assert!(checkpoint.to_string().starts_with("5:"));
+    }
+}

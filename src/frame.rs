@@ -309,6 +309,19 @@ mod tests {
         assert!(matches!(Frame::parse(&sample(), other), Err(FrameError::Checksum { .. })));
     }
 
+    /// With a right checksum, as a writer of another version might have made it.
+    #[test]
+    fn every_reserved_byte_must_be_zero() {
+        for at in [6, 7, 28, 31, 40, 43] {
+            let mut bytes = sample();
+            bytes[at] = 1;
+            let crc = header_crc(&bytes[..44], LEDGER);
+            bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+            let error = Header::parse(&bytes, LEDGER).unwrap_err();
+            assert!(matches!(error, FrameError::Field { field: "reserved", .. }), "byte {at}: {error}");
+        }
+    }
+
     #[test]
     fn every_cut_is_noticed() {
         let bytes = sample();

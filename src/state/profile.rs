@@ -43,8 +43,9 @@ const _: () = assert!(MAX_RECORDS < 1 << LEN_BITS);
 
 impl Profile {
     fn new(at: usize, len: usize) -> Profile {
+        let (at, len) = (at as u64, len as u64);
         assert!(at < 1 << (u64::BITS - LEN_BITS), "two hundred gigabytes of profiles");
-        Profile((at as u64) << LEN_BITS | len as u64)
+        Profile(at << LEN_BITS | len)
     }
 
     fn at(self) -> usize {

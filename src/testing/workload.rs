@@ -266,7 +266,7 @@ fn hash(seed: u64, of: [u64; 3]) -> u64 {
 }
 
 fn remainder(number: u64, of: usize) -> usize {
-    usize::try_from(number).map_or(0, |number| number % of)
+    usize::try_from(number % of as u64).unwrap_or_default() // the remainder fits wherever `of` does
 }
 
 /// An operation as a line of the `ops` format, without its line end.

@@ -94,6 +94,12 @@ pub enum EraseError {
         /// Which id.
         id: String,
     },
+    /// The request names no id.
+    #[error("request {index}: it names no distinct id; nothing was erased")]
+    NoIds {
+        /// The request's place in the list, from 0.
+        index: usize,
+    },
     /// There is no such person.
     #[error("request {index}: the ledger knows no person {id}; nothing was erased")]
     UnknownPerson {
@@ -405,6 +411,7 @@ impl Ledger {
                 let id = id_no(id)?;
                 self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
             }
+            ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
             ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
             ErasureSubject::ReasonOf(seq) => {
                 let none = EraseError::NoReason { index, seq: *seq };

@@ -408,9 +408,11 @@ fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
     let good = ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("ann")), "");
     let unknown = ErasureRequest::new(at(9), ErasureSubject::Ids(BTreeSet::from([id("ann"), id("bob")])), "");
     let nobody = ErasureRequest::new(at(9), ErasureSubject::Person(PersonId(uuid::Uuid::nil())), "");
+    let nothing = ErasureRequest::new(at(9), ErasureSubject::Ids(BTreeSet::new()), "");
     let long = |len| ErasureRequest { reason: "r".repeat(len), ..good.clone() };
     let messages = [
         (unknown, "request 1: the ledger knows no distinct id `bob`; nothing was erased"),
+        (nothing, "request 1: it names no distinct id; nothing was erased"),
         (
             nobody,
             "request 1: the ledger knows no person 00000000-0000-0000-0000-000000000000; nothing was erased",
@@ -431,6 +433,57 @@ fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
     assert!(ledger.resolve("ann").is_some());
     assert!(ledger.erase(&[long(limits::MAX_REASON_BYTES)]).is_ok());
     assert_eq!(ledger.erase(&[]).unwrap(), []);
+}
+
+/// Two officers ask for the same person, by different names, in one list: it is erased once, and each has a receipt.
+#[test]
+fn one_person_asked_for_three_times_is_erased_once() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = new_ledger(&disk);
+    ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("phone")))).unwrap();
+    let person = ledger.resolve("ann").unwrap().person_id;
+    let request = |subject| ErasureRequest::new(at(9), subject, "");
+    let receipts = ledger
+        .erase(&[
+            request(ErasureSubject::Ids(BTreeSet::from([id("ann")]))),
+            request(ErasureSubject::PersonOf(id("phone"))),
+            request(ErasureSubject::Person(person)),
+        ])
+        .unwrap();
+    let covered: Vec<_> = receipts.iter().map(|receipt| (&receipt.ids[..], receipt.items)).collect();
+    assert_eq!(covered, [(&[0][..], Some(1)), (&[0, 1][..], Some(1)), (&[0, 1][..], Some(0))]);
+    assert!(receipts.iter().all(|receipt| receipt.done_seq == receipts[0].done_seq), "one removal for all");
+    assert!(testing::check(&ledger).is_ok());
+}
+
+/// A reader that was open before stays in its own time: what it shows is what it saw, of everybody.
+#[test]
+fn a_reader_that_is_open_meanwhile_shows_what_it_saw_or_says_that_it_cannot() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("ledger");
+    let options = || LedgerOptions::new().segment_bytes(2_048);
+    let mut ledger = options().create(&dir, Tenant::default(), Policy::default()).unwrap();
+    let (user, email) = (|n: i64| format!("user-{n}"), |n: i64| format!("{n}@example.com"));
+    for n in 0..40 {
+        let operation =
+            Operation::identify(at(n), id(&user(n)), Some(Source::new(&format!("anonymous-{n}"))));
+        assert!(ledger.append(operation.set("email", email(n)).unwrap()).is_ok());
+    }
+    ledger.flush().unwrap();
+    let reader = LedgerReader::open(&dir).unwrap();
+    let saw: Vec<Profile> = reader.persons().map(|person| person.unwrap()).collect();
+    ledger.erase(&[ErasureRequest::new(at(99), ErasureSubject::PersonOf(id("user-3")), "")]).unwrap();
+    for (n, saw) in (0..).zip(&saw) {
+        match reader.profile(&user(n)) {
+            Ok(shown) => assert_eq!(shown.as_ref(), Some(saw)),
+            Err(fault) => assert!(fault.file.starts_with("log/"), "{fault}"),
+        }
+    }
+    let now = LedgerReader::open(&dir).unwrap();
+    assert!(now.resolve("user-3").is_none());
+    for n in (0..40).filter(|n| *n != 3) {
+        assert_eq!(now.profile(&user(n)).unwrap().as_ref(), Some(&saw[n as usize]), "nobody else changes");
+    }
 }
 
 // -- the verifier's rule -----------------------------------------------------------------------------------------------

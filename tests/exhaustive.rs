@@ -104,17 +104,7 @@ fn compare(policy: &Policy, world: &[Operation]) {
     let appended = ledger.append_batch(world).unwrap();
     let mut reference = Reference::new(policy.clone());
     let told: Vec<_> = world.iter().map(|operation| reference.apply(operation)).collect();
-    let said: Vec<_> = appended
-        .iter()
-        .map(|appended| match appended {
-            Appended::Recorded { outcome, .. } => {
-                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
-            }
-            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
-            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
-            Appended::Ignored => ReferenceOutcome::Ignored,
-        })
-        .collect();
+    let said: Vec<ReferenceOutcome> = appended.iter().map(ReferenceOutcome::from).collect();
     let mut what = differences(&ledger, &reference);
     if said != told {
         what.push(format!("outcomes: the engine says {said:?}, the reference model {told:?}"));

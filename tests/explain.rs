@@ -2,10 +2,14 @@
 //! says something else, or a step is left out.
 #![cfg(feature = "testing")]
 
+#[path = "support/short.rs"]
+mod short;
+
 use std::collections::BTreeMap;
 
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
+use short::{at, id, new_ledger};
 
 /// What all records say, from a replay of the log: no state, no look-up of the book's.
 fn claims(ledger: &Ledger) -> BTreeMap<Seq, Claim> {
@@ -23,18 +27,6 @@ fn claims(ledger: &Ledger) -> BTreeMap<Seq, Claim> {
         .unwrap();
     let text = |id: IdNo| texts[&id].clone().unwrap_or_else(|| format!("$erased:{}", id.0));
     bodies.into_iter().filter_map(|(seq, body)| Some((seq, Claim::of(&body, text)?))).collect()
-}
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second * 1_000_000).unwrap()
-}
-
-fn id(text: &str) -> DistinctId {
-    DistinctId::new(text).unwrap()
-}
-
-fn new_ledger() -> Ledger {
-    Ledger::in_memory(Tenant::default(), Policy::default()).unwrap()
 }
 
 fn fold(history: &History) -> Ledger {

@@ -1,6 +1,9 @@
 //! Pictures of persons: everything is drawn, nothing escapes, and a real browser shows it.
 #![cfg(feature = "graph")]
 
+#[path = "support/short.rs"]
+mod short;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,18 +12,7 @@ use identity_ledger::graph::{EdgeKind, Graph, NodeKind};
 use identity_ledger::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
 use identity_ledger::*;
 use serde_json::Value;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second * 1_000_000).unwrap()
-}
-
-fn id(text: &str) -> DistinctId {
-    DistinctId::new(text).unwrap()
-}
-
-fn new_ledger() -> Ledger {
-    Ledger::in_memory(Tenant::default(), Policy::default()).unwrap()
-}
+use short::{at, id, new_ledger};
 
 fn graph(ledger: &Ledger, id: &str) -> Graph {
     Graph::of(ledger, id).unwrap().unwrap()

@@ -1,22 +1,14 @@
 //! Why two ids are two persons: the way with the fewest barriers, held against a search that knows nothing but the outcomes.
 #![cfg(feature = "testing")]
 
+#[path = "support/short.rs"]
+mod short;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_micros(second * 1_000_000).unwrap()
-}
-
-fn id(text: &str) -> DistinctId {
-    DistinctId::new(text).unwrap()
-}
-
-fn new_ledger() -> Ledger {
-    Ledger::in_memory(Tenant::default(), Policy::default()).unwrap()
-}
+use short::{at, id, new_ledger};
 
 fn identify(ledger: &mut Ledger, target: &str, source: &str) -> Seq {
     ledger.append(Operation::identify(at(1), id(target), Some(Source::new(source)))).unwrap().seq().unwrap()

@@ -8,7 +8,7 @@ use crate::codec;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::record::StoredPolicy;
 use crate::state::State;
-use crate::state::erasure::{Left, Parts};
+use crate::state::erasure::{Erasures, Left};
 use crate::state::links::PersonNo;
 
 impl State {
@@ -79,7 +79,7 @@ pub(super) const ERASURES: u32 = 2;
 
 impl State {
     fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {
-        let Parts { list, ids, devices, records, restated, renamed } = self.erasures.parts();
+        let Erasures { list, ids, devices, records, restated, renamed, called_after: _ } = &self.erasures;
         out.u32(ERASURES);
         out.pairs(list.len(), list.iter().map(|(seq, done)| (*seq, *done)));
         out.pairs(ids.len(), ids.iter().copied());

@@ -37,19 +37,19 @@ impl Origin {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Erasures {
     /// Erase records, and the record that says it is done, or NONE.
-    list: BTreeMap<u32, u32>,
+    pub(super) list: BTreeMap<u32, u32>,
     /// Ids and the records that erase them.
-    ids: BTreeSet<(u32, u32)>,
-    devices: BTreeMap<u32, u32>,
+    pub(super) ids: BTreeSet<(u32, u32)>,
+    pub(super) devices: BTreeMap<u32, u32>,
     /// Records whose item goes whoever they speak for: definitions, and those named by their numbers.
-    records: BTreeMap<u32, u32>,
+    pub(super) records: BTreeMap<u32, u32>,
     /// What is left of records, newest.
-    restated: BTreeMap<u32, Left>,
+    pub(super) restated: BTreeMap<u32, Left>,
     /// Persons who live on without the id that founded them.
-    renamed: BTreeMap<u32, (u32, u32)>,
+    pub(super) renamed: BTreeMap<u32, (u32, u32)>,
     /// The ids they are called after since then, each with the person: an absorbed one and its survivor may share one. No digest
     /// covers it.
-    called_after: BTreeSet<(u32, u32)>,
+    pub(super) called_after: BTreeSet<(u32, u32)>,
 }
 
 /// What is left of a record's values.
@@ -127,33 +127,10 @@ impl Erasures {
         records.chain(ids).min()
     }
 
-    pub(super) fn parts(&self) -> Parts<'_> {
-        let Erasures { list, ids, devices, records, restated, renamed, .. } = self;
-        Parts { list, ids, devices, records, restated, renamed }
+    /// What no digest covers of them: who is called after which id.
+    pub(super) fn called_after(renamed: &BTreeMap<u32, (u32, u32)>) -> BTreeSet<(u32, u32)> {
+        renamed.iter().map(|(person, (id, _))| (*id, *person)).collect()
     }
-
-    /// Takes parts that were checked one by one.
-    pub(super) fn of_parts(
-        list: BTreeMap<u32, u32>,
-        ids: BTreeSet<(u32, u32)>,
-        devices: BTreeMap<u32, u32>,
-        records: BTreeMap<u32, u32>,
-        restated: BTreeMap<u32, Left>,
-        renamed: BTreeMap<u32, (u32, u32)>,
-    ) -> Erasures {
-        let called_after = renamed.iter().map(|(person, (id, _))| (*id, *person)).collect();
-        Erasures { list, ids, devices, records, restated, renamed, called_after }
-    }
-}
-
-/// What the state digest covers.
-pub(super) struct Parts<'a> {
-    pub(super) list: &'a BTreeMap<u32, u32>,
-    pub(super) ids: &'a BTreeSet<(u32, u32)>,
-    pub(super) devices: &'a BTreeMap<u32, u32>,
-    pub(super) records: &'a BTreeMap<u32, u32>,
-    pub(super) restated: &'a BTreeMap<u32, Left>,
-    pub(super) renamed: &'a BTreeMap<u32, (u32, u32)>,
 }
 
 impl State {

@@ -306,7 +306,8 @@ impl State {
         }
         let (ids, devices, records) =
             (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
-        Ok(Erasures::of_parts(list, ids, devices, records, restated, renamed))
+        let called_after = Erasures::called_after(&renamed);
+        Ok(Erasures { list, ids, devices, records, restated, renamed, called_after })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::audit::Audit;
 use crate::book::Book;
 use crate::digest::Digest;
 use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
+use crate::ledger::Appended;
 use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, Who};
 use crate::policy::{IdClass, Policy};
 use crate::record::{Body, DeviceNo, Flags, Head, IdNo, Other, Verb};
@@ -238,6 +239,20 @@ fn changes(book: &Book, step: Step<'_>) -> (Changes, Properties) {
         }
     }
     (changes, kept)
+}
+
+/// What the engine answered, as the reference model would say it.
+impl From<&Appended> for ReferenceOutcome {
+    fn from(appended: &Appended) -> ReferenceOutcome {
+        match appended {
+            Appended::Recorded { outcome, .. } => {
+                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
+            }
+            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
+            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
+            Appended::Ignored => ReferenceOutcome::Ignored,
+        }
+    }
 }
 
 // -- the engine beside the reference model ---------------------------------------------------------------------------

@@ -180,14 +180,7 @@ pub fn engine_is_reference(history: &History) -> Result<(), String> {
     let mut reference = Reference::new(history.policy.clone());
     for (number, operation) in (1..).zip(&history.operations) {
         let Some(appended) = append(&mut ledger, operation)? else { continue };
-        let said = match appended {
-            Appended::Recorded { outcome, .. } => {
-                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
-            }
-            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
-            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
-            Appended::Ignored => ReferenceOutcome::Ignored,
-        };
+        let said = ReferenceOutcome::from(&appended);
         same(&format!("operation {number}"), &said, &reference.apply(operation))?;
         let what = differences(&ledger, &reference);
         holds(what.is_empty(), || format!("after operation {number}: {}", what.join("; ")))?;
@@ -764,14 +757,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
     for (number, operation) in (1..).zip(&history.operations) {
         let Some(appended) = append(&mut ledger, operation)? else { continue };
         reference.at(appended.seq().map_or(0, |seq| seq.0));
-        let said = match appended {
-            Appended::Recorded { outcome, .. } => {
-                ReferenceOutcome::Recorded(outcome.refusal.map(|refusal| refusal.rule()))
-            }
-            Appended::Duplicate { .. } => ReferenceOutcome::Duplicate,
-            Appended::Conflict { .. } => ReferenceOutcome::Conflict,
-            Appended::Ignored => ReferenceOutcome::Ignored,
-        };
+        let said = ReferenceOutcome::from(&appended);
         same(&format!("operation {number}"), &said, &reference.apply(operation))?;
         digests.insert(ledger.checkpoint().records, ledger.state().digest());
         if chance.one_in(6) {

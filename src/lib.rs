@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.

@@ -1,471 +1,34 @@
-//! Backup: a copy of a ledger that a writer may be appending to, verified while it is copied. The source is never written.
-//!
-//! The copy ends exactly at a checkpoint that was durable in the source. Its files come in an order in which a half-made copy
-//! never passes for a whole one:
-//!
-//! 1. `LEDGER.partial`, so that a copy under way can be told from other files, and whose it is;
-//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good: what a later run may go on from;
-//! 3. `LEDGER`, by a rename, when everything else is there. From then on the copy opens, and updates only add to it.
-//!
-//! Bytes behind the copy's `HEAD` are copied anew: readable does not mean durable. Caches and what recovery cut off stay behind.
+//! The copy that a backup makes: what is there of it, what is verified of that, and what is added or written anew.
 
-use std::cell::OnceCell;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use crate::backup::source::{Source, Walk};
+use crate::backup::{BackupError, LEDGER_BYTES, OWN, PARTIAL, WRITE_BYTES};
 use crate::chain::{Chain, Checkpoint};
 use crate::digest::Digest;
 use crate::directory::{
-    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, QUARANTINE, SEGMENT_HEADER_BYTES, SegmentHeader,
-    first_seq_of,
+    HEAD, HeadSlot, Identity, LEDGER, LOG, QUARANTINE, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of,
 };
 use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::id::LedgerId;
-use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
+use crate::log::{Fault, FaultKind, SegmentReader};
 use crate::recovery::{COPY_SUFFIX, write_anew};
-use crate::replay::Replay;
-use crate::row::{Record, Row, Rows};
-use crate::state::State;
-use crate::storage::{Files, Lock, Storage, read_all};
-
-/// `LEDGER` of a copy that is not complete yet.
-const PARTIAL: &str = "LEDGER.partial";
-/// Longest `LEDGER`; a tenant has at most 255 bytes.
-const LEDGER_BYTES: u64 = 4_096;
-/// Written at a time.
-const WRITE_BYTES: usize = 1 << 20;
-/// What may stand in a copy beside its log: the files of a ledger, and what an opened one may have got.
-const OWN: [&str; 7] = [LEDGER, PARTIAL, HEAD, LOG, "LOCK", "snap", QUARANTINE];
-
-/// What a backup did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct BackupReport {
-    /// Where the copy ends. Kept elsewhere, it proves later that the copy is whole.
-    pub checkpoint: Checkpoint,
-    /// Bytes of log that were there from an earlier backup, and are still what the source says.
-    pub kept_bytes: u64,
-    /// Bytes of log that were copied now.
-    pub copied_bytes: u64,
-}
-
-/// Why there is no backup. Unless it is `Io`, the copy was not touched.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BackupError {
-    /// It is no ledger, or one this version cannot read.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The source is damaged.
-    #[error(
-        "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
-    )]
-    Damaged {
-        /// Which ledger.
-        place: String,
-        /// What was found.
-        fault: Box<Fault>,
-    },
-    /// The source ends before what its `HEAD` saw durable.
-    #[error(
-        "{place} was rolled back: it ends with record count {found}, but its HEAD saw {expected}; find the newer copy"
-    )]
-    RolledBack {
-        /// Which ledger.
-        place: String,
-        /// How many records there are.
-        found: u64,
-        /// How many there were.
-        expected: u64,
-    },
-    /// The copy's place lies in the ledger, or the other way round.
-    #[error("{dest} and {place} lie in each other; choose a place outside the ledger")]
-    Inside {
-        /// The ledger.
-        place: String,
-        /// Where the copy should be.
-        dest: String,
-    },
-    /// There is something else where the copy should be.
-    #[error("{dest} holds {found}, which is no part of a backup; choose an empty or new directory")]
-    NotEmpty {
-        /// Where the copy should be.
-        dest: String,
-        /// What is there.
-        found: String,
-    },
-    /// There is another ledger where the copy should be.
-    #[error("{dest} is a copy of ledger {found}; expected {expected}; choose another directory")]
-    OtherLedger {
-        /// Where the copy should be.
-        dest: String,
-        /// Whose copy is there.
-        found: LedgerId,
-        /// Whose copy was to be made.
-        expected: LedgerId,
-    },
-    /// The copy and the source have different histories.
-    #[error(
-        "{dest} holds another history from record {records} on; one of the two was written to on its own: keep both, \
-         and make a new backup elsewhere"
-    )]
-    Forked {
-        /// Where the copy is.
-        dest: String,
-        /// How many records they share.
-        records: u64,
-    },
-    /// The copy has records that the source does not have.
-    #[error(
-        "{dest} has {records} records, more than the ledger's {source_records}; the ledger was rolled back"
-    )]
-    Ahead {
-        /// Where the copy is.
-        dest: String,
-        /// How many it has.
-        records: u64,
-        /// How many the source has.
-        source_records: u64,
-    },
-    /// The copy is not what was copied.
-    #[error("the copy in {dest} is damaged: {what}, after {records} good records; make a new one elsewhere")]
-    DamagedCopy {
-        /// Where the copy is.
-        dest: String,
-        /// How many of its records are good.
-        records: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// Another backup, or a writer, is at work on the copy.
-    #[error("{dest} is in use by another backup or writer; wait for it")]
-    Locked {
-        /// Where the copy is.
-        dest: String,
-    },
-    /// A disk failed. Run the backup again: it goes on where it was.
-    #[error("{place}: {source}; run the backup again, it goes on where it was")]
-    Io {
-        /// Whose disk.
-        place: String,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// A backup: one run of it. Restoring is opening the copy.
-///
-/// ```
-/// use identity_ledger::{Backup, Ledger, LedgerReader, Policy, Tenant};
-/// let dir = std::env::temp_dir().join(format!("identity-ledger-backup-{}", std::process::id()));
-/// std::fs::create_dir(&dir)?;
-/// let ledger = Ledger::create(dir.join("a"), Tenant::default(), Policy::default())?;
-/// let report = Backup::run(&dir.join("a"), &dir.join("copy"), &mut |_| {})?; // beside the open writer
-/// assert_eq!(report.checkpoint, ledger.checkpoint());
-/// assert_eq!(LedgerReader::open(dir.join("copy"))?.checkpoint(), report.checkpoint);
-/// # drop(ledger); std::fs::remove_dir_all(dir)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct Backup;
-
-impl Backup {
-    /// Copies the ledger in `source` to `dest`, which must be empty, not exist, or hold an earlier copy of it; then only what
-    /// is new is copied. `progress` hears how many bytes of log are done.
-    ///
-    /// # Errors
-    /// [`BackupError`].
-    pub fn run(
-        source: &Path,
-        dest: &Path,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<BackupReport, BackupError> {
-        let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
-        Identity::read(&*from, false)?; // before a directory is made for it
-        let (place, shown) = (source.display().to_string(), dest.display().to_string());
-        let failed = |source| BackupError::Io { place: shown.clone(), source };
-        if dest.is_file() {
-            return Err(BackupError::NotEmpty { dest: shown, found: "a file".to_owned() });
-        }
-        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let inside =
-            |here: &Path| Ok::<bool, io::Error>(here.canonicalize()?.starts_with(source.canonicalize()?));
-        let around =
-            |here: &Path| Ok::<bool, io::Error>(source.canonicalize()?.starts_with(here.canonicalize()?));
-        let overlap =
-            if dest.exists() { inside(dest).and_then(|is| Ok(is || around(dest)?)) } else { inside(parent) };
-        if overlap.map_err(failed)? {
-            return Err(BackupError::Inside { place, dest: shown });
-        }
-        if !dest.exists() {
-            std::fs::create_dir(dest).map_err(failed)?;
-            Files::read_only(parent).sync_dir("").map_err(failed)?;
-        }
-        Backup::run_in(from, Arc::new(Files::writable(dest)), progress)
-    }
-
-    /// Copies a ledger from one storage to another.
-    ///
-    /// # Errors
-    /// [`BackupError`].
-    pub fn run_in(
-        source: Arc<dyn Storage>,
-        dest: Arc<dyn Storage>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<BackupReport, BackupError> {
-        loop {
-            let looked = Source::look(Arc::clone(&source))?;
-            let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
-            // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
-            // looked at before. What was copied from the old ones goes in the next round.
-            let missing = |fault: &Fault| matches!(fault.kind, FaultKind::PayloadMissing { .. });
-            let again = match &ran {
-                Ok(_) => looked.was_rewritten()?,
-                Err(BackupError::Damaged { fault, .. }) if missing(fault) => looked.has_grown()?,
-                Err(BackupError::Damaged { .. }) => looked.was_rewritten()?,
-                Err(_) => false,
-            };
-            if !again {
-                return ran;
-            }
-        }
-    }
-
-    fn run_once(
-        source: &Source,
-        dest: Arc<dyn Storage>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<BackupReport, BackupError> {
-        let mut copy = Copy::look(dest, source)?;
-        let mut walk = Walk::new(source);
-        let kept = copy.verify(&mut walk, progress)?;
-        let upto = source.durable.map(|durable| durable.max(copy.head.records));
-        let is_new = upto != Some(copy.head.records) || copy.goes_on();
-        if copy.complete && copy.stale.is_empty() && !is_new {
-            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
-        }
-        copy.begin(source)?;
-        copy.refresh(source)?;
-        let done = kept;
-        while upto.is_none_or(|upto| walk.chain.next_seq() < upto) {
-            match walk.next() {
-                Ok(true) => copy.append(&walk)?,
-                Ok(false) => break,
-                Err(fault) => {
-                    source.judge(fault)?;
-                    break;
-                }
-            }
-            progress(done + copy.written);
-        }
-        let (found, expected) = (walk.chain.next_seq(), upto.unwrap_or(0));
-        if found < expected {
-            return Err(BackupError::RolledBack { place: source.place(), found, expected });
-        }
-        let checkpoint = walk.chain.checkpoint();
-        copy.finish(checkpoint)?;
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
-    }
-}
-
-/// What is to be copied: what was durable when it was looked at, and the segments there were after that.
-struct Source {
-    storage: Arc<dyn Storage>,
-    identity: Identity,
-    /// `LEDGER`, as it stands.
-    ledger: Vec<u8>,
-    /// What `HEAD` saw; the log must pass through it.
-    seen: Vec<Checkpoint>,
-    /// How many records were durable; `None` without a readable `HEAD`: then every whole frame counts, as for a reader.
-    durable: Option<u64>,
-    log: Log,
-    /// What was erased, as the whole log says; read when the first absent item is met.
-    erased: OnceCell<State>,
-}
-
-impl Source {
-    fn look(storage: Arc<dyn Storage>) -> Result<Source, BackupError> {
-        let identity = Identity::read(&*storage, false)?;
-        let failed = |source| BackupError::Io { place: storage.describe(), source };
-        let ledger = read_all(&*storage, LEDGER, LEDGER_BYTES).map_err(failed)?.unwrap_or_default();
-        let mut slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
-        if slots.is_empty() {
-            // A writer at work writes one slot after the other; only a reader held up between the two can miss both.
-            slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
-        }
-        let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head }).collect();
-        let durable = slots.iter().map(|slot| slot.records).max();
-        let log = Log::new(Arc::clone(&storage)).map_err(failed)?;
-        Ok(Source { storage, identity, ledger, seen, durable, log, erased: OnceCell::new() })
-    }
-
-    /// Whether segments are others than those that were looked at: then something was erased meanwhile. The last one may grow.
-    fn was_rewritten(&self) -> Result<bool, BackupError> {
-        let failed = |source| BackupError::Io { place: self.place(), source };
-        let Some((last, sealed)) = self.log.segments().split_last() else { return Ok(false) };
-        for segment in sealed {
-            if self.storage.len(&segment.name).map_err(failed)? != Some(segment.len) {
-                return Ok(true);
-            }
-        }
-        Ok(self.storage.len(&last.name).map_err(failed)? < Some(last.len))
-    }
-
-    /// Whether more is durable than when it was looked at.
-    fn has_grown(&self) -> Result<bool, BackupError> {
-        let failed = |source| BackupError::Io { place: self.place(), source };
-        let slots = HeadSlot::read(&*self.storage, self.identity.ledger).map_err(failed)?;
-        Ok(slots.iter().map(|slot| slot.records).max() > self.durable)
-    }
-
-    /// Whether a record may be without its payload item: some record erased it, and that one is copied too.
-    fn permits(&self, row: &Row) -> bool {
-        let erased = self.erased.get_or_init(|| {
-            let mut replay = Replay::new(self.identity.ledger, &self.identity.tenant);
-            let mut silent = |_| {};
-            let walk = log::Walk {
-                commitments: false,
-                upto: self.durable,
-                witnesses: &[],
-                hide: None,
-                progress: &mut silent,
-            };
-            self.log.walk(&mut replay, walk, |_| {}).ok(); // what is wrong with the log the copying will find
-            replay.state().clone()
-        });
-        erased.erasures().of(row).is_some()
-    }
-
-    fn place(&self) -> String {
-        self.storage.describe()
-    }
-
-    /// Whether the copy may end before this fault: only without `HEAD`, where nothing says that more was durable.
-    fn judge(&self, fault: Fault) -> Result<(), BackupError> {
-        let failed = |source| BackupError::Io { place: self.place(), source };
-        if let FaultKind::Io(source) = fault.kind {
-            return Err(failed(source));
-        }
-        let beyond =
-            self.log.durable_beyond(self.identity.ledger, &fault.file, fault.offset).map_err(failed)?;
-        let last = self.log.segments().last().is_some_and(|segment| segment.name == fault.file);
-        let began = first_seq_of(fault.file.rsplit('/').next().unwrap_or_default()).unwrap_or(0);
-        let torn = matches!(fault.kind, FaultKind::Chain(_) | FaultKind::SegmentHeader);
-        let nothing_lost = fault.records >= beyond.max(began) && fault.records > 0 && last && torn;
-        if self.durable.is_none() && nothing_lost {
-            return Ok(());
-        }
-        Err(BackupError::Damaged { place: self.place(), fault: Box::new(fault) })
-    }
-}
-
-/// A walk through the source that verifies each frame and keeps its bytes.
-struct Walk<'s> {
-    source: &'s Source,
-    reader: Option<SegmentReader<'s>>,
-    /// The segment at hand.
-    index: usize,
-    /// After the frame at hand.
-    chain: Chain,
-    /// Before it.
-    before: Chain,
-    /// Where it stands in its segment.
-    offset: u64,
-    bytes: Vec<u8>,
-    rows: Rows,
-}
-
-impl<'s> Walk<'s> {
-    fn new(source: &'s Source) -> Walk<'s> {
-        let chain = Chain::new(source.identity.ledger, &source.identity.tenant);
-        let (before, reader, rows) = (chain.clone(), None, Rows::default());
-        Walk { source, reader, index: 0, chain, before, offset: 0, bytes: Vec::new(), rows }
-    }
-
-    fn segment(&self) -> &'s str {
-        &self.source.log.segments()[self.index].name
-    }
-
-    /// Where the next frame begins, if it stands in the same segment.
-    fn end(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
-    }
-
-    /// Reads and verifies the next frame; `false` at the end of the log.
-    fn next(&mut self) -> Result<bool, Fault> {
-        let source = self.source;
-        let ledger = source.identity.ledger;
-        loop {
-            let Some(segment) = source.log.segments().get(self.index) else {
-                self.index = self.index.saturating_sub(1); // stay with the last frame there is
-                return Ok(false);
-            };
-            let name = &segment.name;
-            let records = self.chain.next_seq();
-            let is_new = self.reader.is_none();
-            let reader = self.reader.get_or_insert_with(|| SegmentReader::new(&*source.storage, name));
-            let offset = reader.offset();
-            let fault = |kind| Fault { file: name.clone(), offset, records, kind };
-            if is_new {
-                reader.header(&self.chain).map_err(fault)?;
-                continue;
-            }
-            let Some(bytes) = reader.frame(ledger).map_err(fault)? else {
-                self.index += 1;
-                self.reader = None;
-                continue;
-            };
-            self.bytes.clear();
-            self.bytes.extend_from_slice(bytes);
-            reader.advance(self.bytes.len());
-            self.offset = offset;
-            return match self.accept() {
-                Ok(()) => Ok(true),
-                Err(kind) => Err(fault(kind)),
-            };
-        }
-    }
-
-    /// Checks the frame at hand: hash, records, commitments, nothing missing, and the heads that were seen.
-    fn accept(&mut self) -> Result<(), FaultKind> {
-        let chain_error = crate::chain::ChainError::Frame;
-        let frame = Frame::parse(&self.bytes, self.source.identity.ledger).map_err(chain_error)?;
-        self.rows.clear();
-        let mut chain = self.chain.clone();
-        chain.accept(&frame, &mut self.rows)?;
-        chain.check_items(&self.rows, &frame)?;
-        for row in &self.rows.rows {
-            let record = Record::new(row, &self.rows, frame.body, frame.payload);
-            if record.is_erased() && !self.source.permits(row) {
-                return Err(FaultKind::PayloadMissing { seq: record.seq().0 });
-            }
-        }
-        let here = chain.checkpoint();
-        for expected in &self.source.seen {
-            let passed = self.chain.next_seq() < expected.records && expected.records <= here.records;
-            if passed && *expected != here {
-                return Err(FaultKind::Forked { expected: *expected });
-            }
-        }
-        self.before = std::mem::replace(&mut self.chain, chain);
-        Ok(())
-    }
-}
+use crate::row::{Record, Rows};
+use crate::storage::{Lock, Storage, read_all};
 
 /// The copy: what is there of it, and what is being added.
-struct Copy {
-    storage: Arc<dyn Storage>,
+pub(super) struct Copy {
+    pub(super) storage: Arc<dyn Storage>,
     /// Its segments and their lengths, as they were found.
-    segments: Vec<(String, u64)>,
+    pub(super) segments: Vec<(String, u64)>,
     /// How far it is good; no records if it was never begun.
-    head: Checkpoint,
+    pub(super) head: Checkpoint,
     /// How often its `HEAD` was written.
     turn: u64,
-    ledger: LedgerId,
+    pub(super) ledger: LedgerId,
     /// Whether it has its `LEDGER`.
-    complete: bool,
+    pub(super) complete: bool,
     /// Whether it has at least a `LEDGER.partial`.
     begun: bool,
     lock: Option<Lock>,
@@ -473,25 +36,25 @@ struct Copy {
     current: Option<(String, u64)>,
     pending: Vec<u8>,
     /// Bytes of log written now.
-    written: u64,
+    pub(super) written: u64,
     /// Segments that hold payload which the source has erased since.
-    stale: Vec<Stale>,
+    pub(super) stale: Vec<Stale>,
     /// Where the copy's last verified segment ends, as it is.
     end: Option<(String, u64)>,
 }
 
 /// A segment of the copy that is to be written anew.
-struct Stale {
-    name: String,
+pub(super) struct Stale {
+    pub(super) name: String,
     /// Before its first frame.
-    before: Chain,
+    pub(super) before: Chain,
     /// How many records there are with the last frame that the copy has of it.
     upto: u64,
 }
 
 impl Copy {
     /// Looks at what is there, and refuses what is no copy of this ledger. Changes nothing.
-    fn look(storage: Arc<dyn Storage>, source: &Source) -> Result<Copy, BackupError> {
+    pub(super) fn look(storage: Arc<dyn Storage>, source: &Source) -> Result<Copy, BackupError> {
         let dest = storage.describe();
         let failed = |source| BackupError::Io { place: dest.clone(), source };
         let names = storage.list("").map_err(failed)?;
@@ -557,7 +120,11 @@ impl Copy {
 
     /// Compares the copy, up to its `HEAD`, with the source byte by byte; gives how many bytes of log are good. Where only erased
     /// payload is missing from the source, the segment is noted.
-    fn verify(&mut self, walk: &mut Walk<'_>, progress: &mut dyn FnMut(u64)) -> Result<u64, BackupError> {
+    pub(super) fn verify(
+        &mut self,
+        walk: &mut Walk<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, BackupError> {
         let mut kept = 0;
         let mut ours = Vec::new();
         let mut header_of = None;
@@ -700,13 +267,13 @@ impl Copy {
     }
 
     /// Whether the copy has bytes behind its `HEAD`.
-    fn goes_on(&self) -> bool {
+    pub(super) fn goes_on(&self) -> bool {
         let Some((last, end)) = &self.end else { return !self.segments.is_empty() };
         self.segments.iter().any(|(name, len)| name > last || name == last && len > end)
     }
 
     /// Writes segments anew that hold what the source has erased; caches and what recovery kept may hold it too.
-    fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
+    pub(super) fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let stale = std::mem::take(&mut self.stale);
         // Caches first: once no segment is stale any more, nobody looks at them again.
@@ -766,7 +333,7 @@ impl Copy {
         Ok(())
     }
 
-    fn read(&self, file: &str, offset: u64, out: &mut [u8]) -> Result<usize, BackupError> {
+    pub(super) fn read(&self, file: &str, offset: u64, out: &mut [u8]) -> Result<usize, BackupError> {
         if !self.segments.iter().any(|(name, _)| name == file) {
             return Ok(0);
         }
@@ -774,7 +341,7 @@ impl Copy {
     }
 
     /// Takes the copy's lock and cuts off what stands behind its `HEAD`. From here on the copy changes.
-    fn begin(&mut self, source: &Source) -> Result<(), BackupError> {
+    pub(super) fn begin(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let Some(lock) = self.storage.lock().map_err(&failed)? else {
             return Err(BackupError::Locked { dest: self.dest() });
@@ -818,7 +385,7 @@ impl Copy {
     }
 
     /// Adds the frame that the walk holds.
-    fn append(&mut self, walk: &Walk<'_>) -> Result<(), BackupError> {
+    pub(super) fn append(&mut self, walk: &Walk<'_>) -> Result<(), BackupError> {
         let failed = self.failed();
         if self.current.as_ref().is_none_or(|(name, _)| name != walk.segment()) {
             if self.current.is_some() {
@@ -871,7 +438,7 @@ impl Copy {
     }
 
     /// The copy is whole: makes it a ledger.
-    fn finish(&mut self, here: Checkpoint) -> Result<(), BackupError> {
+    pub(super) fn finish(&mut self, here: Checkpoint) -> Result<(), BackupError> {
         self.seal(here)?;
         if !self.complete {
             self.storage.rename(PARTIAL, LEDGER).map_err(self.failed())?;

@@ -1,0 +1,266 @@
+//! Backup: a copy of a ledger that a writer may be appending to, verified while it is copied. The source is never written.
+//!
+//! The copy ends exactly at a checkpoint that was durable in the source. Its files come in an order in which a half-made copy
+//! never passes for a whole one:
+//!
+//! 1. `LEDGER.partial`, so that a copy under way can be told from other files, and whose it is;
+//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good: what a later run may go on from;
+//! 3. `LEDGER`, by a rename, when everything else is there. From then on the copy opens, and updates only add to it.
+//!
+//! Bytes behind the copy's `HEAD` are copied anew: readable does not mean durable. Caches and what recovery cut off stay behind.
+
+mod copy;
+mod source;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::chain::Checkpoint;
+use crate::directory::{HEAD, Identity, IdentityError, LEDGER, LOG, QUARANTINE};
+use crate::id::LedgerId;
+use crate::log::{Fault, FaultKind};
+use crate::storage::{Files, Storage};
+use copy::Copy;
+use source::{Source, Walk};
+
+/// `LEDGER` of a copy that is not complete yet.
+const PARTIAL: &str = "LEDGER.partial";
+/// Longest `LEDGER`; a tenant has at most 255 bytes.
+const LEDGER_BYTES: u64 = 4_096;
+/// Written at a time.
+const WRITE_BYTES: usize = 1 << 20;
+/// What may stand in a copy beside its log: the files of a ledger, and what an opened one may have got.
+const OWN: [&str; 7] = [LEDGER, PARTIAL, HEAD, LOG, "LOCK", "snap", QUARANTINE];
+
+/// What a backup did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupReport {
+    /// Where the copy ends. Kept elsewhere, it proves later that the copy is whole.
+    pub checkpoint: Checkpoint,
+    /// Bytes of log that were there from an earlier backup, and are still what the source says.
+    pub kept_bytes: u64,
+    /// Bytes of log that were copied now.
+    pub copied_bytes: u64,
+}
+
+/// Why there is no backup. Unless it is `Io`, the copy was not touched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// It is no ledger, or one this version cannot read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The source is damaged.
+    #[error(
+        "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
+    )]
+    Damaged {
+        /// Which ledger.
+        place: String,
+        /// What was found.
+        fault: Box<Fault>,
+    },
+    /// The source ends before what its `HEAD` saw durable.
+    #[error(
+        "{place} was rolled back: it ends with record count {found}, but its HEAD saw {expected}; find the newer copy"
+    )]
+    RolledBack {
+        /// Which ledger.
+        place: String,
+        /// How many records there are.
+        found: u64,
+        /// How many there were.
+        expected: u64,
+    },
+    /// The copy's place lies in the ledger, or the other way round.
+    #[error("{dest} and {place} lie in each other; choose a place outside the ledger")]
+    Inside {
+        /// The ledger.
+        place: String,
+        /// Where the copy should be.
+        dest: String,
+    },
+    /// There is something else where the copy should be.
+    #[error("{dest} holds {found}, which is no part of a backup; choose an empty or new directory")]
+    NotEmpty {
+        /// Where the copy should be.
+        dest: String,
+        /// What is there.
+        found: String,
+    },
+    /// There is another ledger where the copy should be.
+    #[error("{dest} is a copy of ledger {found}; expected {expected}; choose another directory")]
+    OtherLedger {
+        /// Where the copy should be.
+        dest: String,
+        /// Whose copy is there.
+        found: LedgerId,
+        /// Whose copy was to be made.
+        expected: LedgerId,
+    },
+    /// The copy and the source have different histories.
+    #[error(
+        "{dest} holds another history from record {records} on; one of the two was written to on its own: keep both, \
+         and make a new backup elsewhere"
+    )]
+    Forked {
+        /// Where the copy is.
+        dest: String,
+        /// How many records they share.
+        records: u64,
+    },
+    /// The copy has records that the source does not have.
+    #[error(
+        "{dest} has {records} records, more than the ledger's {source_records}; the ledger was rolled back"
+    )]
+    Ahead {
+        /// Where the copy is.
+        dest: String,
+        /// How many it has.
+        records: u64,
+        /// How many the source has.
+        source_records: u64,
+    },
+    /// The copy is not what was copied.
+    #[error("the copy in {dest} is damaged: {what}, after {records} good records; make a new one elsewhere")]
+    DamagedCopy {
+        /// Where the copy is.
+        dest: String,
+        /// How many of its records are good.
+        records: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Another backup, or a writer, is at work on the copy.
+    #[error("{dest} is in use by another backup or writer; wait for it")]
+    Locked {
+        /// Where the copy is.
+        dest: String,
+    },
+    /// A disk failed. Run the backup again: it goes on where it was.
+    #[error("{place}: {source}; run the backup again, it goes on where it was")]
+    Io {
+        /// Whose disk.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A backup: one run of it. Restoring is opening the copy.
+///
+/// ```
+/// use identity_ledger::{Backup, Ledger, LedgerReader, Policy, Tenant};
+/// let dir = std::env::temp_dir().join(format!("identity-ledger-backup-{}", std::process::id()));
+/// std::fs::create_dir(&dir)?;
+/// let ledger = Ledger::create(dir.join("a"), Tenant::default(), Policy::default())?;
+/// let report = Backup::run(&dir.join("a"), &dir.join("copy"), &mut |_| {})?; // beside the open writer
+/// assert_eq!(report.checkpoint, ledger.checkpoint());
+/// assert_eq!(LedgerReader::open(dir.join("copy"))?.checkpoint(), report.checkpoint);
+/// # drop(ledger); std::fs::remove_dir_all(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Backup;
+
+impl Backup {
+    /// Copies the ledger in `source` to `dest`, which must be empty, not exist, or hold an earlier copy of it; then only what
+    /// is new is copied. `progress` hears how many bytes of log are done.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn run(
+        source: &Path,
+        dest: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
+        Identity::read(&*from, false)?; // before a directory is made for it
+        let (place, shown) = (source.display().to_string(), dest.display().to_string());
+        let failed = |source| BackupError::Io { place: shown.clone(), source };
+        if dest.is_file() {
+            return Err(BackupError::NotEmpty { dest: shown, found: "a file".to_owned() });
+        }
+        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let inside =
+            |here: &Path| Ok::<bool, io::Error>(here.canonicalize()?.starts_with(source.canonicalize()?));
+        let around =
+            |here: &Path| Ok::<bool, io::Error>(source.canonicalize()?.starts_with(here.canonicalize()?));
+        let overlap =
+            if dest.exists() { inside(dest).and_then(|is| Ok(is || around(dest)?)) } else { inside(parent) };
+        if overlap.map_err(failed)? {
+            return Err(BackupError::Inside { place, dest: shown });
+        }
+        if !dest.exists() {
+            std::fs::create_dir(dest).map_err(failed)?;
+            Files::read_only(parent).sync_dir("").map_err(failed)?;
+        }
+        Backup::run_in(from, Arc::new(Files::writable(dest)), progress)
+    }
+
+    /// Copies a ledger from one storage to another.
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn run_in(
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        loop {
+            let looked = Source::look(Arc::clone(&source))?;
+            let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
+            // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
+            // looked at before. What was copied from the old ones goes in the next round.
+            let missing = |fault: &Fault| matches!(fault.kind, FaultKind::PayloadMissing { .. });
+            let again = match &ran {
+                Ok(_) => looked.was_rewritten()?,
+                Err(BackupError::Damaged { fault, .. }) if missing(fault) => looked.has_grown()?,
+                Err(BackupError::Damaged { .. }) => looked.was_rewritten()?,
+                Err(_) => false,
+            };
+            if !again {
+                return ran;
+            }
+        }
+    }
+
+    fn run_once(
+        source: &Source,
+        dest: Arc<dyn Storage>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        let mut copy = Copy::look(dest, source)?;
+        let mut walk = Walk::new(source);
+        let kept = copy.verify(&mut walk, progress)?;
+        let upto = source.durable.map(|durable| durable.max(copy.head.records));
+        let is_new = upto != Some(copy.head.records) || copy.goes_on();
+        if copy.complete && copy.stale.is_empty() && !is_new {
+            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
+        }
+        copy.begin(source)?;
+        copy.refresh(source)?;
+        let done = kept;
+        while upto.is_none_or(|upto| walk.chain.next_seq() < upto) {
+            match walk.next() {
+                Ok(true) => copy.append(&walk)?,
+                Ok(false) => break,
+                Err(fault) => {
+                    source.judge(fault)?;
+                    break;
+                }
+            }
+            progress(done + copy.written);
+        }
+        let (found, expected) = (walk.chain.next_seq(), upto.unwrap_or(0));
+        if found < expected {
+            return Err(BackupError::RolledBack { place: source.place(), found, expected });
+        }
+        let checkpoint = walk.chain.checkpoint();
+        copy.finish(checkpoint)?;
+        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
+    }
+}

@@ -45,6 +45,7 @@ pub(crate) struct Told {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
     /// The device it defines.
+    #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
     /// What it did; `None` if it is no operation.
     pub(crate) outcome: Option<Outcome>,

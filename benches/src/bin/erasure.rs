@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use identity_ledger::{DistinctId, ErasureRequest, Receipt, Subject, Timestamp};
+use identity_ledger::{DistinctId, ErasureRequest, ErasureSubject, Receipt, Timestamp};
 use identity_ledger_benches::build;
 
 type Failure = Box<dyn std::error::Error>;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
         let user = |number: u64| DistinctId::new(format!("user-{number}"));
         let wish = |number: u64| -> Result<ErasureRequest, Failure> {
             let at = Timestamp::from_micros(0)?;
-            Ok(ErasureRequest::new(at, Subject::PersonOf(user(number)?), "measured"))
+            Ok(ErasureRequest::new(at, ErasureSubject::PersonOf(user(number)?), "measured"))
         };
         let numbers: Vec<u64> = match what {
             "one person, early" => vec![people / 50],

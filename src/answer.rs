@@ -153,6 +153,18 @@ pub enum EffectAnswer {
         #[serde(flatten)]
         written: Written,
     },
+    /// A record counts as never asked from here on (H1).
+    Retracted {
+        /// Which.
+        seq: Seq,
+    },
+    /// Ids left their person (H2).
+    Split {
+        /// The person of T now.
+        person_id: PersonId,
+        /// How many left it, or the one they left.
+        left: u32,
+    },
     /// A device speaks for an id.
     DeviceSpeaksFor {
         /// The device.

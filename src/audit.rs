@@ -22,7 +22,7 @@ use crate::record::{Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Remov
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
 use crate::snapshot::{Checks, IgnoredSnapshot};
-use crate::state::{Absences, Device, Said};
+use crate::state::{Absences, Device, Outcome, Said, Undone};
 use crate::storage::{Files, Storage};
 use crate::value::Value;
 use crate::verdict::{Finding, Met, Verdict, judge};
@@ -366,6 +366,9 @@ impl Audit {
         }
         for device in said.devices() {
             self.devices[device.index()].follow(said);
+        }
+        if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
+            self.devices = step.state.devices().to_vec(); // what devices said may have been taken back (H1)
         }
         if let Body::Capture(_, name, _) = &body {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));

@@ -17,7 +17,8 @@ use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
 use crate::row::{Kind, Record};
 use crate::state::{
-    Absences, DeviceEffect, Link, Notices, Origin, Outcome, PersonNo, PersonView, Property, Refusal, State,
+    Absences, Called, DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State,
+    Undone,
 };
 use crate::storage::Storage;
 use crate::value::Value;
@@ -61,12 +62,15 @@ pub struct MemoryUse {
     pub operation_ids: usize,
     /// From record numbers to places in the log.
     pub places: usize,
+    /// From ids and devices to the records that name them: history, why-not, retract and split.
+    pub postings: usize,
 }
 
 impl MemoryUse {
     /// Everything but the texts of ids.
     pub fn beyond_id_texts(&self) -> usize {
-        self.links + self.persons + self.id_index + self.other_texts + self.operation_ids + self.places
+        let indexes = self.id_index + self.other_texts + self.operation_ids + self.places + self.postings;
+        self.links + self.persons + indexes
     }
 }
 
@@ -148,8 +152,8 @@ impl Book {
         let (id_texts, id_index) = self.dictionaries.ids.memory();
         let others = [&self.dictionaries.devices, &self.dictionaries.keys, &self.dictionaries.names];
         let other_texts = others.iter().map(|dictionary| dictionary.memory()).map(|(a, b)| a + b).sum();
-        let (operation_ids, places) = (self.seen.memory(), self.log.memory());
-        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places }
+        let (operation_ids, (places, postings)) = (self.seen.memory(), self.log.memory());
+        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places, postings }
     }
 
     // -- ids -------------------------------------------------------------------------------------------------------
@@ -202,25 +206,32 @@ impl Book {
         self.state().person(self.id_no(distinct_id)?)
     }
 
-    /// The public id of a person (D10, D11), or of the one that absorbed it.
+    /// The public id of a person (D10, D11), or of the one that it became.
     pub fn person_id(&self, person: PersonNo) -> PersonId {
-        self.own_id(self.state().survivor(person))
-    }
-
-    /// The public id of a person itself, live or absorbed.
-    pub(crate) fn own_id(&self, person: PersonNo) -> PersonId {
-        self.id_of_origin(self.state().origin(person))
-    }
-
-    /// D10 and D11: who is made of what.
-    fn id_of_origin(&self, origin: Origin) -> PersonId {
-        let text = |id: IdNo| self.id_text(id);
-        match origin {
-            Origin::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
-            Origin::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
-            Origin::Erased(_) => None,
+        let state = self.state();
+        let survivor = state.survivor(person);
+        if state.is_retired(survivor) {
+            return self.id_called(state.implied(state.founding(survivor))); // nobody now: whom the id would found
         }
-        .unwrap_or_else(|| self.opaque_id(origin.id()))
+        self.own_person_id(survivor, state)
+    }
+
+    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this book's does
+    /// too, unless it is behind that.
+    pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
+        let known = (person.0 as usize) < self.state().persons_founded();
+        self.id_called(if known { self.state() } else { state }.called(person))
+    }
+
+    /// D10 and D11: who is called what.
+    fn id_called(&self, called: Called) -> PersonId {
+        let text = |id: IdNo| self.id_text(id);
+        match called {
+            Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
+            Called::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
+            Called::Erased(_) => None,
+        }
+        .unwrap_or_else(|| self.opaque_id(called.id()))
     }
 
     /// D11: the id of somebody whose texts are gone.
@@ -245,8 +256,10 @@ impl Book {
             None => self.state().person(id),
             Some(seq) => self.state().person_as_of(id, seq),
         };
-        let implied = || self.id_of_origin(self.state().implied_origin(id));
-        let person_id = person.map_or_else(implied, |person| self.own_id(person));
+        let person_id = match person {
+            Some(person) => self.own_person_id(person, self.state()),
+            None => self.id_called(self.state().implied(id)),
+        };
         Resolution { person_id, implied: person.is_none() }
     }
 
@@ -265,11 +278,12 @@ impl Book {
         let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
         for number in index.len()..founded {
-            let id = self.own_id(PersonNo(number));
-            index.push(id);
+            index.push(self.own_person_id(PersonNo(number), self.state()));
         }
-        let mut found = index.candidates(person_id).map(PersonNo);
-        found.find(|person| self.own_id(*person) == person_id)
+        let found = index.candidates(person_id).map(PersonNo);
+        let named = found.filter(|person| self.own_person_id(*person, self.state()) == person_id);
+        // Of several generations of one person the last one speaks.
+        named.max()
     }
 
     /// Everything known of the person an id belongs to; `None` if it has none.
@@ -409,8 +423,10 @@ impl Book {
     /// The event of a record, and whose it was right after `as_of`, or is now; `None` if it is no event.
     pub(crate) fn event(&self, step: Step<'_>, as_of: Option<Seq>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
-        let implied = || self.id_of_origin(self.state().implied_origin(head.id));
-        let person_id_then = step.state.person(head.id).map_or_else(implied, |person| self.own_id(person));
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
+        let then = step.state.person(head.id);
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
             seq: step.record.seq(),
@@ -419,7 +435,10 @@ impl Book {
             time: head.time(),
             distinct_id: self.id_name(head.id),
             person_id: self.resolution(head.id, as_of).person_id,
-            person_id_then,
+            person_id_then: match then {
+                Some(person) => self.own_person_id(person, step.state),
+                None => self.id_called(self.state().implied(head.id)),
+            },
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         })
     }
@@ -443,7 +462,7 @@ impl Book {
 
     pub(crate) fn outcome_in(&self, seq: Seq, body: &Body, outcome: &Outcome) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
-        let id_of = |person: PersonNo| self.own_id(person);
+        let id_of = |person: PersonNo| self.own_person_id(person, self.state());
         let mut effects = Vec::new();
         if let Some(person) = outcome.person {
             let person_id = id_of(person);
@@ -478,6 +497,14 @@ impl Book {
             }),
             None => {}
         }
+        match outcome.undone {
+            Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
+            Some(Undone::Split { left }) => {
+                let person = outcome.person.expect("a split that parts somebody has a person");
+                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
+            }
+            None => {}
+        }
         let Notices { joins_identified, .. } = outcome.notices;
         let notices = outcome.notices.names().map(|notice| NoticeAnswer {
             notice,
@@ -501,8 +528,8 @@ impl Book {
     }
 
     /// A refusal in a sentence, with the record that blocks.
-    pub fn reason(&self, refusal: &Refusal, _state: &State) -> String {
-        let id_of = |person: PersonNo| self.own_id(person);
+    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
+        let id_of = |person: PersonNo| self.own_person_id(person, state);
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -532,6 +559,15 @@ impl Book {
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
                 self.id_name(*held)
             ),
+            Refusal::NotRetractable { .. } => "the record named is no operation of this id".to_owned(),
+            Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
+            Refusal::NoPerson { by } => {
+                format!("the id has no person that could be split (record {by} defined it)")
+            }
+            Refusal::OtherPerson { id, by } => {
+                format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
+            }
+            Refusal::WholePerson { .. } => "all ids of the person are named; somebody has to stay".to_owned(),
         }
     }
 
@@ -551,7 +587,7 @@ impl Book {
             let mut ids: Vec<&str> = self.state().ids_of(view.number).into_iter().map(id_text).collect();
             ids.sort_unstable();
             let mut person = Hasher::new(Purpose::Event);
-            person.update(self.content_id(self.state().origin(view.number)).0.as_bytes());
+            person.update(self.content_id(self.state().called(view.number)).0.as_bytes());
             person.update(&(ids.len() as u64).to_le_bytes());
             for id in &ids {
                 person.field(id.as_bytes());
@@ -573,8 +609,7 @@ impl Book {
             devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
         }
         let state = self.state();
-        let origin =
-            |id| state.person(id).map_or_else(|| state.implied_origin(id), |person| state.origin(person));
+        let origin = |id| state.person(id).map_or_else(|| state.implied(id), |person| state.called(person));
         let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(origin(id))).collect();
         let mut events = Vec::new();
         self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
@@ -589,10 +624,10 @@ impl Book {
     }
 
     /// A person's id without numbers and seqs.
-    fn content_id(&self, origin: Origin) -> PersonId {
+    fn content_id(&self, origin: Called) -> PersonId {
         let text = match origin {
-            Origin::Founding(id) | Origin::At(id, _) => self.id_text(id),
-            Origin::Erased(_) => None,
+            Called::Founding(id) | Called::At(id, _) => self.id_text(id),
+            Called::Erased(_) => None,
         };
         text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }
@@ -600,6 +635,9 @@ impl Book {
     /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
     fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
         let mut out = Hasher::new(Purpose::Event);
         let id = step.record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));

@@ -131,6 +131,12 @@ pub enum ChainError {
         /// Which record.
         seq: u64,
     },
+    /// A record folds a component anew, and its earlier records are not at hand.
+    #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
+    NeedsPast {
+        /// Which record.
+        seq: u64,
+    },
     /// The ledger is full.
     #[error("the ledger holds {MAX_RECORDS} records, which is the limit")]
     Full,
@@ -344,7 +350,7 @@ fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
 
 /// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
 #[inline]
-fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
+fn check(row: &mut Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
     if (row.seq == 0) != (row.kind == Kind::Genesis) {
         return Err(Wrong::Malformed("the first record, and no other, is the genesis record"));
     }
@@ -356,20 +362,19 @@ fn check(row: &Row, read: &Read, changes: &[Change], defined: &mut Defined) -> R
             if !row.class().is_known() {
                 return Err(Wrong::Malformed("an unknown class of id"));
             }
+            row.number(defined.ids);
             defined.ids += 1; // MAX_RECORDS bounds it
         }
         Kind::DefineDevice => {
             check_number("distinct id", row.id.0, defined.ids)?;
+            row.number(defined.devices);
             defined.devices += 1;
         }
         Kind::DefineKey => defined.keys += 1,
         Kind::DefineName => defined.names += 1,
-        _ if read.is_bad_policy => {
-            return Err(Wrong::Malformed("a policy is out of its bounds or not canonical"));
-        }
         _ => {}
     }
-    Ok(())
+    read.wrong.map_or(Ok(()), |what| Err(Wrong::Malformed(what)))
 }
 
 /// Checks that an erasure names only what there is, and records before it (H3).
@@ -423,6 +428,9 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     if let Some(device) = row.fresh_device() {
         check_number("device", device.0, defined.devices)?;
     }
+    if row.refolds() {
+        check_refold(row, read, defined)?;
+    }
     if Timestamp::from_micros(read.time).is_err() {
         return malformed("a time outside the years 0001 to 9999");
     }
@@ -449,10 +457,25 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     }
 }
 
+/// Section H: what a retract or a split says beside its head.
+#[cold]
+fn check_refold(row: &Row, read: &Read, defined: Defined) -> Result<(), Wrong> {
+    if row.target().is_some_and(|target| target >= row.seq) {
+        return Err(Wrong::Malformed("it retracts a record that is not before it"));
+    }
+    if let Some(highest) = read.highest {
+        check_number("distinct id", highest.0, defined.ids)?;
+    }
+    if row.device().is_some() || row.flags.has(Flags::PROCESSING_OFF) {
+        return Err(Wrong::Malformed("a retract or split that a device spoke, or with processing off"));
+    }
+    read.wrong.map_or(Ok(()), |what| Err(Wrong::Malformed(what)))
+}
+
 fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
     let malformed = |what| Err(Wrong::Malformed(what));
-    if row.kind == Kind::Reset && !changes.is_empty() {
-        return malformed("a reset with property changes");
+    if matches!(row.kind, Kind::Reset | Kind::Retract | Kind::Split) && !changes.is_empty() {
+        return malformed("a reset, retract or split with property changes");
     }
     if !changes.is_sorted_by(|a, b| a < b) {
         return malformed("property changes out of order");

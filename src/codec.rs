@@ -26,11 +26,6 @@ pub struct CodecError {
 }
 
 impl CodecError {
-    /// A record of a kind that this version does not know.
-    pub(crate) fn unknown() -> CodecError {
-        CodecError { what: "a record of an unknown kind".to_owned() }
-    }
-
     /// A number or list that is longer than any writer makes it.
     pub(crate) fn overlong() -> CodecError {
         CodecError { what: "a number or list is longer than any writer makes it".to_owned() }

@@ -1,7 +1,7 @@
 //! Drafts: operations on their way into a frame. Texts become numbers, devices become the ids they speak for (F2, F3),
 //! and what was said before is told apart from what is new (G4). Nothing here is final before it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::chain::{commit, write_item};
 use crate::codec;
@@ -11,12 +11,13 @@ use crate::entropy::Entropy;
 use crate::id::LedgerId;
 use crate::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
 use crate::operation::{
-    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Source, Who,
+    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Source,
+    SplitMode, Target, Who,
 };
 use crate::policy::{FirstMention, IdClass, Policy};
 use crate::record::{
-    Body, Change, Commitment, Detail, DeviceNo, Erasure, Flags, Head, IdNo, KeyNo, NameNo, Other, Restated,
-    StoredClass, Verb,
+    Body, Change, Commitment, Detail, DeviceNo, Erasure, Flags, Head, IdNo, KeyNo, Leavers, NameNo, Other,
+    Restated, StoredClass, Verb,
 };
 use crate::state::{Device, Said, State};
 use crate::value::{Properties, Value};
@@ -38,6 +39,8 @@ pub(crate) struct Draft<'a> {
     devices: BTreeMap<DeviceNo, Device>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
     last_calls: BTreeMap<DeviceNo, Digest>,
+    /// Whether what devices said before this draft is forgotten: a retract may have taken it back (H1).
+    forgets_calls: bool,
     /// Classes of the ids that this draft defines.
     classes: Vec<IdClass>,
     /// Operations of this draft by id, to find doubles inside a batch.
@@ -68,6 +71,7 @@ pub(crate) struct Finished {
     pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
+    pub(crate) forgets_calls: bool,
 }
 
 /// What a request comes to, once its device is resolved.
@@ -89,6 +93,23 @@ enum PlanVerb {
     Set,
     Switch,
     Reset(Option<DeviceNo>),
+    Retract(Seq),
+    Split(Leavers),
+}
+
+/// The record that a retract is about, found; and for whom it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Aim {
+    pub(crate) seq: Seq,
+    id: IdNo,
+}
+
+impl Plan<'_> {
+    /// Section H: T's component is folded anew, and nobody is spoken for.
+    fn refold(verb: PlanVerb, id: IdNo) -> Self {
+        let (device, other, changes, kept) = (None, Other::None, None, None);
+        Plan { verb, id, device, other, processing_off: false, changes, kept }
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -112,6 +133,7 @@ impl<'a> Draft<'a> {
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
+            forgets_calls: false,
             classes: Vec::new(),
             named: Vec::new(),
             named_ids: Seen::default(),
@@ -143,8 +165,8 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn finish(self) -> Finished {
-        let Draft { records, body, payload, last_calls, .. } = self;
-        Finished { records, body, payload, last_calls }
+        let Draft { records, body, payload, last_calls, forgets_calls, .. } = self;
+        Finished { records, body, payload, last_calls, forgets_calls }
     }
 
     /// Adds a record that is no operation and has no payload item.
@@ -157,7 +179,12 @@ impl<'a> Draft<'a> {
 
     /// F4: after a reset nothing attaches the device to its former user, nor to another one. So a fresh id that is known must be
     /// an anonymous one (senders may use it before they tell of the reset), and a fresh device must be no other device.
+    ///
+    /// And a device's state is not known once this draft took something back (H1).
     pub(crate) fn check_fresh(&self, operation: &Operation) -> Result<(), OperationError> {
+        if self.forgets_calls && operation.device().is_some() {
+            return Err(OperationError::AfterRetract);
+        }
         let Request::Reset { device, reset_device, new_id: Some(id) } = &operation.request else {
             return Ok(());
         };
@@ -179,13 +206,64 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open.
+    /// H1, H2: a retract or split of what was never written is no operation. Finds the record that a retract is about; `read` shows
+    /// one of the log, `find` gives the number of the one under an operation id.
+    pub(crate) fn aim<E>(
+        &self,
+        operation: &Operation,
+        find: impl FnOnce(OperationId) -> Result<Option<Seq>, E>,
+        read: impl FnOnce(Seq) -> Result<Body, E>,
+    ) -> Result<Result<Option<Aim>, OperationError>, E> {
+        let target = match &operation.request {
+            Request::Retract { target } => *target,
+            Request::Split { id, ids, .. } => {
+                let unknown = |id: &&DistinctId| self.dictionaries.ids.find(id.as_str()).is_none();
+                let unknown = [id].into_iter().chain(ids).find(unknown);
+                return Ok(unknown.map_or(Ok(None), |id| Err(OperationError::UnknownId { id: id.clone() })));
+            }
+            _ => return Ok(Ok(None)),
+        };
+        let seq = match target {
+            Target::Record(seq) => seq,
+            Target::Operation(id) => match self.named(id).map(|named| named.seq) {
+                Some(seq) => seq,
+                None => match find(id)? {
+                    Some(seq) => seq,
+                    None => return Ok(Err(OperationError::UnknownOperation { id })),
+                },
+            },
+        };
+        if seq >= self.next_seq() {
+            return Ok(Err(OperationError::NoSuchRecord { seq, records: self.next_seq().0 }));
+        }
+        let body = match seq.0.checked_sub(self.first_seq) {
+            Some(place) => self.drafted(place),
+            None => read(seq)?,
+        };
+        Ok(match body.head() {
+            Some(head) => Ok(Some(Aim { seq, id: head.id })),
+            None => Err(OperationError::NotAnOperation { seq, found: body.name() }),
+        })
+    }
+
+    /// The record at this place of the draft.
+    fn drafted(&self, place: u64) -> Body {
+        let mut at = 0;
+        for _ in 0..place {
+            at += Body::read(&self.body[at..]).expect("a draft's own record").1;
+        }
+        Body::read(&self.body[at..]).expect("a draft's own record").0
+    }
+
+    /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open; `aim` what
+    /// [`Draft::aim`] found.
     pub(crate) fn operation(
         &mut self,
         operation: &Operation,
+        aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Drafted {
-        let Some(plan) = self.plan(operation, last_calls) else { return Drafted::Ignored };
+        let Some(plan) = self.plan(operation, aim, last_calls) else { return Drafted::Ignored };
         let (mut body, values) = self.body_of(operation, plan);
         let seq = self.next_seq();
         let device = body.head().and_then(|head| head.device);
@@ -197,6 +275,10 @@ impl<'a> Draft<'a> {
         }
         if let Some(device) = device {
             self.remember_call(device, said, &body, operation);
+        }
+        if matches!(body, Body::Retract(..)) {
+            self.last_calls.clear();
+            self.forgets_calls = true;
         }
         if let Some(detail) = detail_mut(&mut body)
             && detail.item.is_some()
@@ -291,6 +373,7 @@ impl<'a> Draft<'a> {
     fn plan<'o>(
         &mut self,
         operation: &'o Operation,
+        aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
         let (verb, who, other) = match &operation.request {
@@ -308,6 +391,16 @@ impl<'a> Draft<'a> {
             }
             Request::Reset { device, reset_device, new_id } => {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
+            }
+            Request::Retract { .. } => {
+                let Aim { seq, id } = aim.expect("a retract whose record was found");
+                return Some(Plan::refold(PlanVerb::Retract(seq), id));
+            }
+            Request::Split { id, ids, mode } => {
+                let mut ids: Vec<IdNo> = ids.iter().map(|id| self.id(id, FirstMention::Plain)).collect();
+                ids.sort_unstable();
+                let leavers = Leavers { together: *mode == SplitMode::Together, ids };
+                return Some(Plan::refold(PlanVerb::Split(leavers), self.id(id, FirstMention::Plain)));
             }
         };
         let (id, device) = match who {
@@ -369,7 +462,8 @@ impl<'a> Draft<'a> {
             (false, false, _) => (PlanVerb::Identify, Other::Id(known.current)),
             (true, true, _) => {
                 let call = call_digest(user.as_str(), &operation.changes);
-                let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
+                let before = last_calls.get(&number).filter(|_| !self.forgets_calls);
+                let last = self.last_calls.get(&number).or(before);
                 // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
                 // again, and by then the device may speak for somebody else (G4).
                 let repeats = operation.changes.is_empty() || last == Some(&call);
@@ -465,6 +559,8 @@ impl<'a> Draft<'a> {
             PlanVerb::Set => Body::Set(head, detail),
             PlanVerb::Switch => Body::Switch(head, detail),
             PlanVerb::Reset(fresh) => Body::Reset(head, fresh, detail),
+            PlanVerb::Retract(seq) => Body::Retract(head, seq.0, detail),
+            PlanVerb::Split(leavers) => Body::Split(head, leavers, detail),
         };
         (body, values)
     }
@@ -520,7 +616,9 @@ fn detail_mut(body: &mut Body) -> Option<&mut Detail> {
         | Body::Merge(.., detail)
         | Body::Set(.., detail)
         | Body::Switch(.., detail)
-        | Body::Reset(.., detail) => detail.as_deref_mut(),
+        | Body::Reset(.., detail)
+        | Body::Retract(.., detail)
+        | Body::Split(.., detail) => detail.as_deref_mut(),
         _ => None,
     }
 }
@@ -558,9 +656,10 @@ fn id_from_operation(id: OperationId) -> DistinctId {
 }
 
 /// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
-/// erased: then only what is left is compared. An id whose text is erased may have been any.
+/// erased: then only what is left is compared. An id whose text is erased may have been any. `aim` is what a retract is about.
 pub(crate) fn says_the_same(
     operation: &Operation,
+    aim: Option<Aim>,
     body: &Body,
     item: Option<&[u8]>,
     dictionaries: &Dictionaries,
@@ -602,12 +701,20 @@ pub(crate) fn says_the_same(
                 && *reset_device == fresh.is_some()
                 && new_id.as_ref().is_none_or(|id| id_is(id, recorded.id))
         }
+        (Request::Retract { .. }, Body::Retract(_, target, _)) => aim.is_some_and(|aim| aim.seq.0 == *target),
+        (Request::Split { id, ids, mode }, Body::Split(_, leavers, _)) => {
+            let number = |id: &DistinctId| find(&dictionaries.ids, id.as_str()).map(IdNo);
+            let named: Option<BTreeSet<IdNo>> = ids.iter().map(number).collect();
+            id_is(id, recorded.id)
+                && leavers.together == (*mode == SplitMode::Together)
+                && named.is_some_and(|named| named.into_iter().eq(leavers.ids.iter().copied()))
+        }
         _ => false,
     };
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
-    // F8 decided then, and a reset asks nobody.
+    // F8 decided then, and a reset, retract or split asks nobody.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
-        || matches!(body, Body::Reset(..));
+        || matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..));
     if !request || !resolved && off != (operation.processing == Processing::Off) {
         return false;
     }

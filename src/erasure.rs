@@ -444,7 +444,7 @@ impl Ledger {
         let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
         let log = &self.log;
         for segment in log.mark_before(first).segment..log.segments().len() as u32 {
-            frames(log, log.mark_of_segment(segment), |at| {
+            frames(log, &log.mark_of_segment(segment), |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
                     for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
@@ -554,7 +554,7 @@ impl Ledger {
             let text = draft.dictionaries().devices.text(device.0).map(str::to_owned);
             let Some(device) = text.and_then(|text| DeviceId::new(text).ok()) else { continue };
             let request = Request::Reset { device, reset_device: false, new_id: None };
-            draft.operation(&Operation::new(at, request), &BTreeMap::new());
+            draft.operation(&Operation::new(at, request), None, &BTreeMap::new());
         }
         let mut begun = Vec::new();
         while !full(&draft)

@@ -9,19 +9,21 @@ use std::sync::Arc;
 use crate::book::Book;
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
+use crate::dictionary::Seen;
 use crate::directory::{HEAD, LOG};
-use crate::draft::{Draft, Drafted, Finished, Named, fresh_id, says_the_same};
+use crate::draft::{Aim, Draft, Drafted, Finished, Named, fresh_id, says_the_same};
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
-use crate::log::Fault;
+use crate::log::{Fault, Log};
 use crate::operation::{Operation, OperationError};
 use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
+use crate::row::Rows;
 use crate::snapshot::{self, Snapshot, SnapshotError};
-use crate::state::{Erasures, Outcome};
+use crate::state::{Erasures, Outcome, Past};
 use crate::storage::Memory;
 use crate::time::Timestamp;
 use crate::writer::{Durability, Writer};
@@ -227,25 +229,37 @@ impl Ledger {
         let mut answers = Vec::with_capacity(operations.len());
         let mut keys = KeyBudget::new(operations.len() == 1);
         for (index, operation) in operations.iter().enumerate() {
-            let known = match operation.id {
-                Some(id) => match before(&draft, log, replay.state().erasures(), seen, id, operation) {
-                    Ok(known) => known,
-                    Err(fault) => {
-                        draft.discard();
-                        return Err(AppendError::Unreadable(Box::new(fault)));
-                    }
-                },
-                None => None,
+            let judged = (|| {
+                let erasures = replay.state().erasures();
+                let aim = draft.aim(
+                    operation,
+                    |id| recorded(log, erasures, seen, id),
+                    |seq| read(log, erasures, seq),
+                )?;
+                let known = |id| {
+                    before(&draft, log, erasures, seen, id, operation, aim.as_ref().ok().copied().flatten())
+                };
+                Ok((operation.id.map_or(Ok(None), known)?, aim))
+            })();
+            let (known, aim) = match judged {
+                Ok(judged) => judged,
+                Err(fault) => {
+                    draft.discard();
+                    return Err(AppendError::Unreadable(Box::new(fault)));
+                }
             };
             if let Some(known) = known {
                 answers.push(Answer::Known(known));
                 continue;
             }
-            if let Err(source) = draft.check_fresh(operation) {
-                draft.discard();
-                return Err(AppendError::Operation { index, source });
-            }
-            match draft.operation(operation, &writer.last_calls) {
+            let aim = match aim.and_then(|aim| draft.check_fresh(operation).map(|()| aim)) {
+                Ok(aim) => aim,
+                Err(source) => {
+                    draft.discard();
+                    return Err(AppendError::Operation { index, source });
+                }
+            };
+            match draft.operation(operation, aim, &writer.last_calls) {
                 Drafted::Ignored => answers.push(Answer::Known(Appended::Ignored)),
                 Drafted::Record(seq, body) => {
                     if let Err(found) = keys.spend(replay.state(), &body) {
@@ -373,8 +387,9 @@ impl Ledger {
         let mut bytes = Vec::new();
         crate::codec::encode(body, &mut bytes);
         let lengths = self.book.dictionaries.lengths();
-        let last_calls = BTreeMap::new();
-        self.commit(Finished { records: 1, body: bytes, payload: Vec::new(), last_calls }, lengths)?;
+        let (last_calls, forgets_calls) = (BTreeMap::new(), false);
+        let payload = Vec::new();
+        self.commit(Finished { records: 1, body: bytes, payload, last_calls, forgets_calls }, lengths)?;
         Ok(seq)
     }
 
@@ -385,7 +400,7 @@ impl Ledger {
         finished: Finished,
         lengths: [u32; 4],
     ) -> Result<Vec<Outcome>, AppendError> {
-        let Finished { records, body, payload, last_calls } = finished;
+        let Finished { records, body, payload, last_calls, forgets_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());
         }
@@ -406,26 +421,41 @@ impl Ledger {
         let ledger = book.ledger_id();
         frame::write(header, &body, &payload, ledger, book.replay.chain().head(), &mut bytes);
         let frame = Frame::parse(&bytes, ledger).expect("what frame::write writes, Frame::parse reads");
-        let before = book.replay.chain().clone();
+        let (before, mut rows) = (book.replay.chain().clone(), Rows::default());
+        let mut after = before.clone();
+        after.accept(&frame, &mut rows).expect("a draft fits its chain");
+        // What the fold needs of earlier records is read before anything is written: a disk that fails now changes nothing.
+        let past = match book.log.past(&frame, &rows) {
+            Ok(past) => past,
+            Err(fault) => {
+                book.log.forget_postings();
+                book.dictionaries.truncate(lengths);
+                return Err(AppendError::Unreadable(Box::new(fault)));
+            }
+        };
         let (segment, offset) = match writer.write(book, &bytes) {
             Ok(place) => place,
             Err(source) => {
+                book.log.forget_postings();
                 book.dictionaries.truncate(lengths);
                 return Err(poison(writer, first_seq, source));
             }
         };
         book.log.mark(&before, segment, offset);
-        book.replay.accept(&frame, false).expect("a draft fits its chain");
-        if writer.durability != Durability::Buffered
-            && let Err(source) = writer.acknowledge(book)
-        {
-            // The records are written and may well be durable: fold them, so that reads agree with the chain, and say so.
-            fold(book, &frame, &mut Vec::new());
-            return Err(poison(writer, first_seq, source));
+        book.log.note(&frame, &rows);
+        book.replay.advance(after);
+        let acknowledged = match writer.durability {
+            Durability::Buffered => Ok(()),
+            _ => writer.acknowledge(book),
+        };
+        // Acknowledged or not, the records are written and may well be durable: reads agree with the chain.
+        let mut outcomes = Vec::with_capacity(records as usize);
+        fold(book, &frame, &mut rows, &past, &mut outcomes);
+        acknowledged.map_err(|source| poison(writer, first_seq, source))?;
+        if forgets_calls {
+            writer.last_calls.clear();
         }
         writer.last_calls.extend(last_calls);
-        let mut outcomes = Vec::with_capacity(records as usize);
-        fold(book, &frame, &mut outcomes);
         self.snapshot_if_due();
         Ok(outcomes)
     }
@@ -468,10 +498,10 @@ impl Ledger {
 }
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
-fn fold(book: &mut Book, frame: &Frame<'_>, outcomes: &mut Vec<Outcome>) {
+fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcomes: &mut Vec<Outcome>) {
     let Book { replay, seen, .. } = book;
     let mut erasures = Vec::new();
-    replay.fold(frame, |step| {
+    replay.fold(frame, rows, past, |step| {
         if step.record.row.is_erasure() {
             erasures.push(step.record.body());
         }
@@ -499,29 +529,40 @@ enum Answer {
 /// G4: what was said under this id before, in the log or earlier in the batch.
 fn before(
     draft: &Draft<'_>,
-    log: &crate::log::Log,
+    log: &Log,
     erasures: &Erasures,
-    seen: &crate::dictionary::Seen,
+    seen: &Seen,
     id: OperationId,
     operation: &Operation,
+    aim: Option<Aim>,
 ) -> Result<Option<Appended>, Fault> {
     let judge = |seq: Seq, same: bool| {
         Some(if same { Appended::Duplicate { seq } } else { Appended::Conflict { seq } })
     };
     if let Some(Named { seq, body, item, .. }) = draft.named(id) {
-        let same = says_the_same(operation, body, Some(item), draft.dictionaries());
+        let same = says_the_same(operation, aim, body, Some(item), draft.dictionaries());
         return Ok(judge(*seq, same));
     }
+    let Some(seq) = recorded(log, erasures, seen, id)? else { return Ok(None) };
+    let window = log.window(seq, erasures)?;
+    let record = window.checked(seq)?;
+    let same = says_the_same(operation, aim, &record.body(), record.item(), draft.dictionaries());
+    Ok(judge(seq, same))
+}
+
+/// The record under an operation id.
+fn recorded(log: &Log, erasures: &Erasures, seen: &Seen, id: OperationId) -> Result<Option<Seq>, Fault> {
     for seq in seen.candidates(id) {
         let seq = Seq(seq.into());
-        let window = log.window(seq, erasures)?;
-        let record = window.checked(seq)?;
-        if record.operation_id() == Some(id) {
-            let same = says_the_same(operation, &record.body(), record.item(), draft.dictionaries());
-            return Ok(judge(seq, same));
+        if log.window(seq, erasures)?.checked(seq)?.operation_id() == Some(id) {
+            return Ok(Some(seq));
         }
     }
     Ok(None)
+}
+
+fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {
+    Ok(log.window(seq, erasures)?.checked(seq)?.body())
 }
 
 impl Drop for Ledger {

@@ -27,6 +27,7 @@ mod directory;
 mod draft;
 mod entropy;
 mod erasure;
+mod excerpt;
 mod explain;
 mod find;
 mod frame;
@@ -44,6 +45,7 @@ mod operation;
 mod options;
 mod page;
 mod policy;
+mod postings;
 mod reader;
 mod record;
 mod recovery;
@@ -89,8 +91,8 @@ pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Origin, Outcome, PersonNo, PersonView,
-    Property, Refusal, State, Written,
+    Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,
+    PersonView, Property, Refusal, State, Undone, Written,
 };
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;

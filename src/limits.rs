@@ -35,6 +35,9 @@ pub const MAX_OPERATION_BYTES: usize = 1_024 * 1_024;
 /// Most property keys one person may have. Bounds the cost of a merge: two sorted lists of this length.
 pub const MAX_PERSON_KEYS: usize = 10_000;
 
+/// Most ids one split may name (H2). Their numbers stand in the record's body; with [`MAX_RECORD_BODY_BYTES`] it bounds that.
+pub const MAX_SPLIT_IDS: usize = 65_536;
+
 /// Most operations in one atomic batch.
 pub const MAX_BATCH_OPERATIONS: usize = 10_000;
 
@@ -88,6 +91,7 @@ pub const MAX_GRAPH_NODES: usize = 400;
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
 
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
+const _: () = assert!(4 * MAX_SPLIT_IDS + 128 < MAX_RECORD_BODY_BYTES, "a split fits a record");
 const _: () = assert!(MAX_VALUE_BYTES <= MAX_OPERATION_BYTES, "one value fits an operation");
 const _: () = assert!(
     (MAX_FRAME_RECORDS as usize) > 2 * MAX_BATCH_OPERATIONS,

@@ -3,17 +3,19 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::chain::{Chain, ChainError, Checkpoint, check_item};
 use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
+use crate::excerpt::Node;
 use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::id::Seq;
 use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
+use crate::postings::Postings;
 use crate::replay::{Replay, Step};
-use crate::row::{Record, Rows};
-use crate::state::Erasures;
+use crate::row::{Record, Row, Rows};
+use crate::state::{Erasures, Past};
 use crate::storage::Storage;
 
 /// Read from the disk at a time, or one frame if that is more: little enough to stay in a processor's cache between reading
@@ -174,6 +176,40 @@ impl Passed<'_> {
     }
 }
 
+/// Why a walk ends at a frame whose own bytes follow what was before it.
+enum Stop {
+    /// Its payload does not.
+    Chain(ChainError),
+    /// Earlier records, which one of its own asks for, cannot be read again.
+    Past(Box<Fault>),
+}
+
+impl Stop {
+    fn at(self, file: &str, offset: u64, records: u64) -> Fault {
+        match self {
+            Stop::Chain(error) => Fault { file: file.to_owned(), offset, records, kind: error.into() },
+            Stop::Past(fault) => *fault,
+        }
+    }
+}
+
+impl From<ChainError> for Stop {
+    fn from(error: ChainError) -> Stop {
+        Stop::Chain(error)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Past(Box::new(fault))
+    }
+}
+
+/// What is locked is never left half-changed: a panic elsewhere does not make it wrong.
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// Where a frame is, and how the chain stands before and after it.
 #[derive(Clone, Debug)]
 struct Place {
@@ -190,13 +226,17 @@ struct Place {
 pub(crate) struct Log {
     storage: Arc<dyn Storage>,
     segments: Vec<Segment>,
-    marks: Vec<Mark>,
+    /// Filled while the log is opened, which reads records again where one folds a component anew.
+    marks: Mutex<Vec<Mark>>,
+    postings: Mutex<Postings>,
     /// Whether walks may read and check ahead of the fold, on a second thread.
     ahead: bool,
     /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
     resumed: (usize, u64),
     /// The frame read last: neighbours are read together.
     window: Mutex<Option<Arc<Window>>>,
+    /// The frame that a fold of a component read last, with all its payload.
+    shown: Mutex<Option<Window>>,
 }
 
 /// One frame's records and payload. Hashes are verified again as it is read, commitments as items are looked at.
@@ -250,8 +290,17 @@ impl Log {
         };
         let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
         let ahead = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let (marks, window) = (Vec::new(), Mutex::new(None));
-        Ok(Log { storage, segments, marks, ahead, resumed: (0, 0), window })
+        let (marks, postings) = (Mutex::default(), Mutex::default());
+        Ok(Log {
+            storage,
+            segments,
+            marks,
+            postings,
+            ahead,
+            resumed: (0, 0),
+            window: Mutex::default(),
+            shown: Mutex::default(),
+        })
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
@@ -276,24 +325,24 @@ impl Log {
         self.segments.iter().map(|segment| segment.len).sum()
     }
 
-    /// Bytes held by the index from numbers to places.
-    pub(crate) fn memory(&self) -> usize {
-        self.marks.capacity() * size_of::<Mark>()
+    /// Bytes held by the index from numbers to places, and by the one from ids and devices to records.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        (locked(&self.marks).capacity() * size_of::<Mark>(), locked(&self.postings).memory())
     }
 
     /// Remembers that the frame after `before` begins here, if the last such place is far enough away.
-    pub(crate) fn mark(&mut self, before: &Chain, segment: usize, offset: u64) {
-        mark(&mut self.marks, before, segment, offset);
+    pub(crate) fn mark(&self, before: &Chain, segment: usize, offset: u64) {
+        mark(&mut locked(&self.marks), before, segment, offset);
     }
 
     /// The places remembered, ascending.
-    pub(crate) fn marks(&self) -> &[Mark] {
-        &self.marks
+    pub(crate) fn marks(&self) -> MutexGuard<'_, Vec<Mark>> {
+        locked(&self.marks)
     }
 
     /// Forgets all places but these.
     pub(crate) fn remember(&mut self, marks: Vec<Mark>) {
-        self.marks = marks;
+        *locked(&self.marks) = marks;
     }
 
     /// A place, told by its segment's first record.
@@ -326,12 +375,7 @@ impl Log {
         walk: Walk<'_>,
         each: impl FnMut(Step<'_>),
     ) -> Result<(), Fault> {
-        let mut marks = std::mem::take(&mut self.marks);
-        let walked = self.walk_marking(replay, walk, each, &mut |before, segment, offset| {
-            mark(&mut marks, before, segment, offset);
-        });
-        self.marks = marks;
-        walked
+        self.walk_and(replay, walk, each, true)
     }
 
     /// Walks through the log: each frame is checked and folded, each record shown to `each`. From its beginning, or, if the
@@ -344,15 +388,16 @@ impl Log {
         walk: Walk<'_>,
         each: impl FnMut(Step<'_>),
     ) -> Result<(), Fault> {
-        self.walk_marking(replay, walk, each, &mut |_, _, _| {})
+        self.walk_and(replay, walk, each, false)
     }
 
-    fn walk_marking(
+    /// Walks, and if `keep` keeps marks and postings of what is passed.
+    fn walk_and(
         &self,
         replay: &mut Replay,
         walk: Walk<'_>,
         mut each: impl FnMut(Step<'_>),
-        at_frame: &mut dyn FnMut(&Chain, usize, u64),
+        keep: bool,
     ) -> Result<(), Fault> {
         let Walk { commitments, upto, witnesses, hide, progress } = walk;
         let checks = Checks { commitments, upto, witnesses };
@@ -360,35 +405,121 @@ impl Log {
         let fold = |mut passed: Passed<'_>| {
             passed.check_items()?;
             let Passed { frame, rows, place, .. } = passed;
+            let past = self.past(&frame, rows)?;
+            if keep {
+                self.mark(&place.before, place.segment, place.offset);
+                self.note(&frame, rows);
+            }
             if let Some(erasures) = hide {
                 hide_erased(rows, erasures);
             }
-            at_frame(&place.before, place.segment, place.offset);
-            replay.fold_accepted(place.after, &frame, rows, &mut each);
+            replay.advance(place.after);
+            replay.fold(&frame, rows, &past, &mut each);
             progress(place.walked);
             Ok(true)
         };
+        let start = if chain.next_seq() == 0 { (0, 0) } else { self.resumed };
         if self.ahead && self.bytes() >= AHEAD_BYTES {
-            self.check_ahead(chain, checks, fold)
+            self.check_ahead(chain, start, checks, fold)
         } else {
-            self.check(chain, checks, fold)
+            self.check(chain, start, checks, fold)
         }
     }
 
-    /// Reads the log and checks each frame against the chain, in their order, until `each` says that it need not go on. Items
-    /// are left to `each`.
+    // -- components ------------------------------------------------------------------------------------------------
+
+    /// What folding a frame's records needs of the past: for each that folds a component anew, that component's records before
+    /// it. Empty for almost every frame.
+    pub(crate) fn past(&self, frame: &Frame<'_>, rows: &Rows) -> Result<Past, Fault> {
+        let mut past = Past::default();
+        if !rows.rows.iter().any(Row::refolds) {
+            return Ok(past);
+        }
+        let first = frame.header.first_seq;
+        let mut postings = self.postings(first)?;
+        for row in &rows.rows {
+            if row.refolds() {
+                let read = |seq, show: &mut dyn FnMut(Record<'_>)| match rows.at(seq) {
+                    Some(row) => {
+                        show(Record::new(row, rows, frame.body, frame.payload));
+                        Ok(())
+                    }
+                    None => self.show(seq, show),
+                };
+                past.insert(row.seq, postings.component(Node::Id(row.id), row.seq, read)?);
+            }
+            if u64::from(row.seq) == postings.covered() {
+                postings.note(Record::new(row, rows, frame.body, frame.payload));
+            }
+        }
+        Ok(past)
+    }
+
+    /// Keeps postings of a frame's records, if all before them are covered; else they are read when somebody asks.
+    pub(crate) fn note(&self, frame: &Frame<'_>, rows: &Rows) {
+        let mut postings = locked(&self.postings);
+        for row in &rows.rows {
+            if u64::from(row.seq) == postings.covered() {
+                postings.note(Record::new(row, rows, frame.body, frame.payload));
+            }
+        }
+    }
+
+    /// Forgets the postings: records were noted that did not come to be.
+    pub(crate) fn forget_postings(&self) {
+        locked(&self.postings).forget();
+    }
+
+    /// The postings of at least the first `records` records; those not covered yet are read now.
+    fn postings(&self, records: u64) -> Result<MutexGuard<'_, Postings>, Fault> {
+        let mut postings = locked(&self.postings);
+        let covered = postings.covered();
+        if covered < records {
+            let (chain, start) = self.before(covered);
+            let checks = Checks { commitments: false, upto: Some(records), witnesses: &[] };
+            self.check(chain, start, checks, |Passed { frame, rows, .. }| {
+                let due = rows.rows.iter().skip_while(|row| u64::from(row.seq) < covered);
+                due.for_each(|row| postings.note(Record::new(row, rows, frame.body, frame.payload)));
+                Ok(true)
+            })?;
+        }
+        Ok(postings)
+    }
+
+    /// Shows a record for the sake of its body: nothing of its payload is hidden, so it stays apart from [`Log::window`].
+    fn show(&self, seq: u32, show: &mut dyn FnMut(Record<'_>)) -> Result<(), Fault> {
+        let seq = Seq(seq.into());
+        let mut shown = locked(&self.shown);
+        if shown.as_ref().is_none_or(|window| window.record(seq).is_none()) {
+            *shown = Some(self.read_window(seq)?);
+        }
+        let window = shown.as_ref().expect("read just now");
+        show(window.record(seq).expect("a window holds the record it was read for"));
+        Ok(())
+    }
+
+    /// The chain at the last mark that is not behind record `seq`, and where that is.
+    fn before(&self, seq: u64) -> (Chain, (usize, u64)) {
+        let marks = locked(&self.marks);
+        let at = marks.partition_point(|mark| mark.before.next_seq() <= seq);
+        let mark = &marks[at.checked_sub(1).expect("the first mark stands before record 0")];
+        (mark.before.clone(), (mark.segment as usize, mark.offset))
+    }
+
+    /// Reads the log from a place and checks each frame against the chain, in their order, until `each` says that it need not go
+    /// on. Items are left to `each`.
     fn check(
         &self,
         mut chain: Chain,
+        (first, start): (usize, u64),
         checks: Checks<'_>,
-        mut each: impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
+        mut each: impl FnMut(Passed<'_>) -> Result<bool, Stop>,
     ) -> Result<(), Fault> {
         if self.segments.is_empty() {
             let kind = FaultKind::NoSegment;
             return Err(Fault { file: LOG.to_owned(), offset: 0, records: 0, kind });
         }
         let mut rows = Rows::default();
-        let (first, start) = if chain.next_seq() == 0 { (0, 0) } else { self.resumed };
         let mut done = self.segments[..first].iter().map(|segment| segment.len).sum::<u64>();
         for (segment, Segment { name, len }) in self.segments.iter().enumerate().skip(first) {
             let enough = |chain: &Chain| checks.upto.is_some_and(|upto| chain.next_seq() >= upto);
@@ -419,7 +550,7 @@ impl Log {
                 match go_on {
                     Ok(true) => {}
                     Ok(false) => return Ok(()),
-                    Err(error) => return fault(records, offset, error.into()),
+                    Err(stop) => return Err(stop.at(name, offset, records)),
                 }
             }
             done += len;
@@ -433,8 +564,9 @@ impl Log {
     fn check_ahead(
         &self,
         chain: Chain,
+        start: (usize, u64),
         checks: Checks<'_>,
-        mut each: impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
+        mut each: impl FnMut(Passed<'_>) -> Result<bool, Stop>,
     ) -> Result<(), Fault> {
         let (sender, passed) = sync_channel::<Batch>(BATCHES_AHEAD);
         let (give_back, used) = sync_channel::<Batch>(2 * BATCHES_AHEAD);
@@ -447,7 +579,7 @@ impl Log {
                     sender.send(batch).is_ok() // else nobody listens any more
                 };
                 let mut batch = Batch::default();
-                let checked = self.check(chain, checks, |mut passed| {
+                let checked = self.check(chain, start, checks, |mut passed| {
                     if waiting.load(Ordering::Relaxed) > 0 {
                         passed.check_items()?;
                     }
@@ -460,7 +592,9 @@ impl Log {
             });
             let folded = passed.into_iter().try_for_each(|mut batch| {
                 waiting.fetch_sub(1, Ordering::Relaxed);
-                batch.show(&mut each).map_err(|(place, error)| self.fault_at(&place, error))?;
+                batch.show(&mut each).map_err(|(place, stop)| {
+                    stop.at(&self.segments[place.segment].name, place.offset, place.before.next_seq())
+                })?;
                 give_back.try_send(batch).ok(); // else it is freed
                 Ok(())
             });
@@ -471,15 +605,10 @@ impl Log {
         })
     }
 
-    fn fault_at(&self, place: &Place, error: ChainError) -> Fault {
-        let (file, records) = (self.segments[place.segment].name.clone(), place.before.next_seq());
-        Fault { file, offset: place.offset, records, kind: error.into() }
-    }
-
     /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on. Payload items that
     /// `hide` covers are not in it; whenever it covers more than before, [`Log::forget_window`] comes first.
     pub(crate) fn window(&self, seq: Seq, hide: &Erasures) -> Result<Arc<Window>, Fault> {
-        let mut cached = self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut cached = locked(&self.window);
         if let Some(window) = cached.as_ref().filter(|window| window.record(seq).is_some()) {
             return Ok(Arc::clone(window));
         }
@@ -490,39 +619,42 @@ impl Log {
         Ok(window)
     }
 
-    /// Forgets the frame read last.
+    /// Forgets the frames read last.
     pub(crate) fn forget_window(&self) {
-        *self.window.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+        *locked(&self.window) = None;
+        *locked(&self.shown) = None;
     }
 
     /// The place from which to find record `seq`.
-    pub(crate) fn mark_before(&self, seq: Seq) -> &Mark {
-        let at = self.marks.partition_point(|mark| mark.before.next_seq() <= seq.0);
-        &self.marks[at.checked_sub(1).expect("the first mark stands before record 0")]
+    pub(crate) fn mark_before(&self, seq: Seq) -> Mark {
+        let (before, (segment, offset)) = self.before(seq.0);
+        Mark { before, segment: segment as u32, offset }
     }
 
     /// The place where a segment begins.
-    pub(crate) fn mark_of_segment(&self, segment: u32) -> &Mark {
-        let at = self.marks.partition_point(|mark| mark.segment < segment);
-        &self.marks[at]
+    pub(crate) fn mark_of_segment(&self, segment: u32) -> Mark {
+        let marks = locked(&self.marks);
+        marks[marks.partition_point(|mark| mark.segment < segment)].clone()
     }
 
     /// The marks of a segment that was written anew, in place of those it had, and its length.
-    pub(crate) fn rewritten(&mut self, segment: u32, len: u64, marks: Vec<Mark>) {
-        let from = self.marks.partition_point(|mark| mark.segment < segment);
-        let to = self.marks.partition_point(|mark| mark.segment <= segment);
-        self.marks.splice(from..to, marks);
+    pub(crate) fn rewritten(&mut self, segment: u32, len: u64, anew: Vec<Mark>) {
+        let mut marks = locked(&self.marks);
+        let from = marks.partition_point(|mark| mark.segment < segment);
+        let to = marks.partition_point(|mark| mark.segment <= segment);
+        marks.splice(from..to, anew);
+        drop(marks);
         self.segments[segment as usize].len = len;
         self.forget_window();
     }
 
     fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
         let mark = self.mark_before(seq);
-        match self.read_window_from(mark, seq) {
+        match self.read_window_from(&mark, seq) {
             // A writer that erased something since this log was opened wrote the segment anew, and only its beginning is where
             // it was.
             Err(Fault { kind: FaultKind::Chain(_), .. }) if mark.offset > SEGMENT_HEADER_BYTES as u64 => {
-                self.read_window_from(self.mark_of_segment(mark.segment), seq)
+                self.read_window_from(&self.mark_of_segment(mark.segment), seq)
             }
             read => read,
         }
@@ -530,7 +662,8 @@ impl Log {
 
     fn read_window_from(&self, mark: &Mark, seq: Seq) -> Result<Window, Fault> {
         let mut chain = mark.before.clone();
-        let name = &self.segments[mark.segment as usize].name;
+        let segment = mark.segment as usize;
+        let name = &self.segments[segment].name;
         let mut reader = SegmentReader::at(&*self.storage, name, mark.offset);
         let mut rows = Rows::default();
         loop {
@@ -545,7 +678,7 @@ impl Log {
             if chain.next_seq() > seq.0 {
                 let (ledger, file) = (chain.ledger_id(), name.clone());
                 let (body, payload) = (frame.body.to_vec(), frame.payload.to_vec());
-                let end = (mark.segment as usize, offset + frame.header.frame_len() as u64);
+                let end = (segment, offset + frame.header.frame_len() as u64);
                 let after = chain.checkpoint();
                 return Ok(Window { ledger, file, offset, end, after, rows, body, payload });
             }
@@ -647,14 +780,14 @@ impl Batch {
     /// Shows the frames, in their order, and is empty then; or says at which there was something wrong.
     fn show(
         &mut self,
-        each: &mut impl FnMut(Passed<'_>) -> Result<bool, ChainError>,
-    ) -> Result<(), (Box<Place>, ChainError)> {
+        each: &mut impl FnMut(Passed<'_>) -> Result<bool, Stop>,
+    ) -> Result<(), (Box<Place>, Stop)> {
         let mut bytes = &self.bytes[..];
         for ((header, place, items_due), rows) in self.frames.drain(..).zip(&mut self.rows) {
             let (frame, rest) = Frame::split(header, bytes);
             bytes = rest;
             let here = place.clone();
-            each(Passed { frame, rows, place, items_due }).map_err(|error| (Box::new(here), error))?;
+            each(Passed { frame, rows, place, items_due }).map_err(|stop| (Box::new(here), stop))?;
             rows.clear();
         }
         self.bytes.clear();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
-use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS};
+use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey, Seq};
+use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_SPLIT_IDS};
 use crate::time::Timestamp;
 use crate::value::{Properties, Value, ValueError};
 
@@ -94,6 +94,39 @@ pub enum Request {
         /// The fresh anonymous id; `None` lets the ledger make one.
         new_id: Option<DistinctId>,
     },
+    /// An operation counts as never asked (H1).
+    Retract {
+        /// Which.
+        target: Target,
+    },
+    /// Ids leave the person of another (H2).
+    Split {
+        /// T: an id of the person, leaving or staying.
+        id: DistinctId,
+        /// Who leaves.
+        ids: BTreeSet<DistinctId>,
+        /// As one person or many.
+        mode: SplitMode,
+    },
+}
+
+/// The operation that a retract takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// That of this record.
+    Record(Seq),
+    /// That which was recorded under this id.
+    Operation(OperationId),
+}
+
+/// How ids leave a person (H2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SplitMode {
+    /// Each becomes a person of its own.
+    #[default]
+    Each,
+    /// Together they become one.
+    Together,
 }
 
 /// Who an operation speaks for: an id, or whichever id a device has now (F2, F7).
@@ -229,9 +262,49 @@ pub enum OperationError {
         /// How many.
         found: usize,
     },
-    /// A reset writes to nobody.
-    #[error("a reset takes no property changes; send them in a set of their own")]
-    ChangesOnReset,
+    /// A reset, retract or split writes to nobody.
+    #[error("a {op} takes no property changes; send them in a set of their own")]
+    UnexpectedChanges {
+        /// What was asked.
+        op: &'static str,
+    },
+    /// A split names nobody, or too many.
+    #[error("the split names {found} ids; expected 1 to {MAX_SPLIT_IDS}")]
+    SplitIds {
+        /// How many.
+        found: usize,
+    },
+    /// A split names an id that was never written.
+    #[error("id `{id}` was never written; expected ids of one person")]
+    UnknownId {
+        /// The id.
+        id: DistinctId,
+    },
+    /// A retract names an operation id that was never recorded.
+    #[error("no operation is recorded under id {id}; expected one that is")]
+    UnknownOperation {
+        /// The id.
+        id: OperationId,
+    },
+    /// A retract names a record that is not there.
+    #[error("there is no record {seq} to retract; expected one below {records}")]
+    NoSuchRecord {
+        /// Which.
+        seq: Seq,
+        /// How many there are.
+        records: u64,
+    },
+    /// A device speaks in a batch in which something was taken back before: for whom, only the fold of that can say.
+    #[error("a device speaks after a retract of the same batch; append it in a batch of its own")]
+    AfterRetract,
+    /// A retract names a record that is no operation (A4).
+    #[error("record {seq} is a {found} record; expected an operation")]
+    NotAnOperation {
+        /// Which.
+        seq: Seq,
+        /// What it is.
+        found: &'static str,
+    },
     /// The fresh id of a reset belongs to somebody (F4).
     #[error(
         "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
@@ -293,6 +366,21 @@ impl Operation {
         Operation::new(time, Request::Set { who: who.into() })
     }
 
+    /// This operation counts as never asked (H1).
+    pub fn retract(time: Timestamp, target: Target) -> Operation {
+        Operation::new(time, Request::Retract { target })
+    }
+
+    /// These ids leave the person of `id` (H2).
+    pub fn split(
+        time: Timestamp,
+        id: DistinctId,
+        ids: impl IntoIterator<Item = DistinctId>,
+        mode: SplitMode,
+    ) -> Operation {
+        Operation::new(time, Request::Split { id, ids: ids.into_iter().collect(), mode })
+    }
+
     /// With this id, given by the sender.
     pub fn with_id(mut self, id: OperationId) -> Operation {
         self.id = Some(id);
@@ -341,6 +429,22 @@ impl Operation {
         Ok(self)
     }
 
+    /// The device that speaks, if one does.
+    pub(crate) fn device(&self) -> Option<&DeviceId> {
+        match &self.request {
+            Request::Capture { who, .. }
+            | Request::Identify { who, .. }
+            | Request::Alias { who, .. }
+            | Request::Merge { who, .. }
+            | Request::Set { who } => match who {
+                Who::Device(device) => Some(device),
+                Who::Id(_) => None,
+            },
+            Request::DeviceIdentify { device, .. } | Request::Reset { device, .. } => Some(device),
+            Request::Retract { .. } | Request::Split { .. } => None,
+        }
+    }
+
     /// Checks the bounds of E4.
     ///
     /// # Errors
@@ -350,8 +454,19 @@ impl Operation {
             Request::Capture { properties, .. } => Some(properties),
             _ => None,
         };
-        if matches!(self.request, Request::Reset { .. }) && !self.changes.is_empty() {
-            return Err(OperationError::ChangesOnReset);
+        let writes_nobody = match &self.request {
+            Request::Reset { .. } => Some("reset"),
+            Request::Retract { .. } => Some("retract"),
+            Request::Split { .. } => Some("split"),
+            _ => None,
+        };
+        if let Some(op) = writes_nobody.filter(|_| !self.changes.is_empty()) {
+            return Err(OperationError::UnexpectedChanges { op });
+        }
+        if let Request::Split { ids, .. } = &self.request
+            && !(1..=MAX_SPLIT_IDS).contains(&ids.len())
+        {
+            return Err(OperationError::SplitIds { found: ids.len() });
         }
         let Changes { set, set_once, unset } = &self.changes;
         let keys = set.len() + set_once.len() + unset.len() + kept.map_or(0, |kept| kept.len());

@@ -82,12 +82,10 @@ pub enum Body {
     Switch(Head, Option<Box<Detail>>),
     /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
     Reset(Head, Option<DeviceNo>, Option<Box<Detail>>),
-    /// Not used yet.
-    #[doc(hidden)]
-    Reserved14,
-    /// Not used yet.
-    #[doc(hidden)]
-    Reserved15,
+    /// The record of this number, which speaks for the same T, counts as never asked (H1).
+    Retract(Head, u64, Option<Box<Detail>>),
+    /// Ids leave the person of T (H2).
+    Split(Head, Leavers, Option<Box<Detail>>),
     /// Texts and values are to be forgotten; from here on every answer says so (H3).
     Erase(Box<Erasure>),
     /// What these erasures cover is gone from every file (H3).
@@ -194,6 +192,15 @@ pub struct Restated {
     pub erased: Vec<u16>,
     /// The other values, in their order; `None` if there are none.
     pub item: Option<Commitment>,
+}
+
+/// The ids that a split takes out of a person (H2).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Leavers {
+    /// Whether they leave as one person, and not each for itself.
+    pub together: bool,
+    /// Which; strictly ascending, at least one.
+    pub ids: Vec<IdNo>,
 }
 
 /// What every operation's record begins with.
@@ -455,7 +462,9 @@ impl Body {
             | Body::Merge(head, ..)
             | Body::Set(head, ..)
             | Body::Switch(head, ..)
-            | Body::Reset(head, ..) => Some(head),
+            | Body::Reset(head, ..)
+            | Body::Retract(head, ..)
+            | Body::Split(head, ..) => Some(head),
             Body::Genesis(_)
             | Body::SetPolicy(_)
             | Body::Recovered(_)
@@ -463,8 +472,6 @@ impl Body {
             | Body::DefineDevice(..)
             | Body::DefineKey(_)
             | Body::DefineName(_)
-            | Body::Reserved14
-            | Body::Reserved15
             | Body::Erase(_)
             | Body::EraseDone(_)
             | Body::Restate(_) => None,
@@ -480,7 +487,9 @@ impl Body {
             | Body::Merge(.., detail)
             | Body::Set(.., detail)
             | Body::Switch(.., detail)
-            | Body::Reset(.., detail) => detail.as_deref(),
+            | Body::Reset(.., detail)
+            | Body::Retract(.., detail)
+            | Body::Split(.., detail) => detail.as_deref(),
             _ => None,
         }
     }
@@ -528,7 +537,8 @@ impl Body {
             Body::Set(..) => "set",
             Body::Switch(..) => "switch",
             Body::Reset(..) => "reset",
-            Body::Reserved14 | Body::Reserved15 => "reserved",
+            Body::Retract(..) => "retract",
+            Body::Split(..) => "split",
             Body::Erase(_) => "erase",
             Body::EraseDone(_) => "erase_done",
             Body::Restate(_) => "restate",

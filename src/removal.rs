@@ -202,7 +202,7 @@ impl Work<'_> {
         let begin = log.mark_of_segment(segment);
         let first_seq = begin.before.next_seq();
         let mut payload = Vec::new();
-        frames(log, begin, |at| {
+        frames(log, &begin, |at| {
             let changed = self.look(&at, &mut payload);
             if changed && self.out.is_none() {
                 self.out = Some(Copy::begin(self.storage, name, at.offset).map_err(Stopped::Io)?);

@@ -5,7 +5,7 @@ use crate::frame::Frame;
 use crate::id::LedgerId;
 use crate::id::Tenant;
 use crate::row::{Record, Rows};
-use crate::state::{FORESEEN, Outcome, State};
+use crate::state::{FORESEEN, Outcome, Past, State};
 
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,8 @@ impl Replay {
     /// With `commitments` also every payload item is checked against its commitment.
     ///
     /// # Errors
-    /// [`ChainError`]; then nothing was folded.
+    /// [`ChainError`]; then nothing was folded. [`ChainError::NeedsPast`] if a record folds a component anew (section H): that
+    /// takes earlier records, which a replay does not keep. [`crate::Book::replay`] has them.
     pub fn frame(
         &mut self,
         bytes: &[u8],
@@ -73,16 +74,19 @@ impl Replay {
     ) -> Result<usize, ChainError> {
         let frame = Frame::parse(bytes, self.chain.ledger_id())?;
         self.accept(&frame, commitments)?;
-        self.fold(&frame, each);
+        self.fold_rows(&frame, &Past::default(), each);
         Ok(frame.header.frame_len())
     }
 
-    /// Checks a frame and keeps its records for [`Replay::fold`].
-    pub(crate) fn accept(&mut self, frame: &Frame<'_>, commitments: bool) -> Result<(), ChainError> {
+    /// Checks a frame and keeps its rows.
+    fn accept(&mut self, frame: &Frame<'_>, commitments: bool) -> Result<(), ChainError> {
         assert!(self.rows.rows.is_empty(), "an accepted frame is folded before the next");
         let mut chain = self.chain.clone();
         chain.accept(frame, &mut self.rows)?;
-        if commitments && let Err(error) = chain.check_items(&self.rows, frame) {
+        let refolds = self.rows.rows.iter().find(|row| row.refolds());
+        let alone = refolds.map_or(Ok(()), |row| Err(ChainError::NeedsPast { seq: row.seq.into() }));
+        let items = || if commitments { chain.check_items(&self.rows, frame) } else { Ok(()) };
+        if let Err(error) = alone.and_then(|()| items()) {
             self.rows.clear();
             return Err(error);
         }
@@ -90,24 +94,28 @@ impl Replay {
         Ok(())
     }
 
-    /// Folds a frame whose rows a chain has accepted that goes on as `after`; `rows` comes back empty.
-    pub(crate) fn fold_accepted(
+    /// Goes on behind a frame that a chain has accepted, before [`Replay::fold`] folds it.
+    pub(crate) fn advance(&mut self, after: Chain) {
+        self.chain = after;
+    }
+
+    /// Folds the rows of a frame that a chain has accepted; they come back empty. `past` is what its records need of earlier ones.
+    pub(crate) fn fold(
         &mut self,
-        after: Chain,
         frame: &Frame<'_>,
         rows: &mut Rows,
+        past: &Past,
         each: impl FnMut(Step<'_>),
     ) {
-        let due = self.chain.next_seq() == frame.header.first_seq;
+        let due = self.state.records() == frame.header.first_seq;
         assert!(due, "frames are folded in the order they were accepted in");
-        self.chain = after;
         std::mem::swap(&mut self.rows, rows);
-        self.fold(frame, each);
+        self.fold_rows(frame, past, each);
         std::mem::swap(&mut self.rows, rows);
     }
 
     /// Folds what was accepted of this frame.
-    pub(crate) fn fold(&mut self, frame: &Frame<'_>, mut each: impl FnMut(Step<'_>)) {
+    fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;
         for near in rows.rows.chunks(FORESEEN) {
             state.foresee(near);
@@ -116,7 +124,7 @@ impl Replay {
                 if state.count_alone(row) {
                     each(Step { record, outcome: Some(&Outcome::NOTHING), state });
                 } else {
-                    let outcome = state.apply(record);
+                    let outcome = state.apply(record, past);
                     each(Step { record, outcome: outcome.as_ref(), state });
                 }
             }

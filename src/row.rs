@@ -7,7 +7,10 @@
 use crate::codec::CodecError;
 use crate::frame::SALT_BYTES;
 use crate::id::{OperationId, Seq};
-use crate::record::{Body, Change, Commitment, DeviceNo, Flags, Head, IdNo, KeyNo, Other, StoredClass, Verb};
+use crate::limits::MAX_SPLIT_IDS;
+use crate::record::{
+    Body, Change, Commitment, DeviceNo, Flags, Head, IdNo, KeyNo, Leavers, Other, StoredClass, Verb,
+};
 
 /// What a record is; the numbers are those of [`Body`]'s variants as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,9 @@ pub(crate) enum Kind {
     Set,
     Switch,
     Reset,
-    Erase = 16,
+    Retract,
+    Split,
+    Erase,
     EraseDone,
     Restate,
 }
@@ -47,11 +52,12 @@ pub(crate) struct Row {
     /// How many changes follow `changes_at`.
     changes: u16,
     pub(crate) seq: u32,
-    /// T, or the first id of a device.
+    /// T, or the first id of a device, or the id that is defined here.
     pub(crate) id: IdNo,
     /// What else a record of this kind names: S of a link, the name of a capture, the fresh device of a reset, the class of an
-    /// id.
+    /// id, the record that is retracted.
     other: u32,
+    /// The device that spoke, or that is defined here.
     device: u32,
     changes_at: u32,
     /// Where the record's bytes begin in the frame's body.
@@ -106,6 +112,55 @@ impl Row {
     /// The number of a capture's name.
     pub(crate) fn name(&self) -> Option<u32> {
         (self.kind == Kind::Capture && self.other != NONE).then_some(self.other)
+    }
+
+    /// The record that is retracted here.
+    pub(crate) fn target(&self) -> Option<u32> {
+        (self.kind == Kind::Retract).then_some(self.other)
+    }
+
+    /// Whether folding this record folds a whole component anew (section H).
+    pub(crate) fn refolds(&self) -> bool {
+        matches!(self.kind, Kind::Retract | Kind::Split)
+    }
+
+    /// Gives a definition the number that the chain counted.
+    pub(crate) fn number(&mut self, number: u32) {
+        match self.kind {
+            Kind::DefineId => self.id = IdNo(number),
+            Kind::DefineDevice => self.device = number,
+            _ => {}
+        }
+    }
+
+    /// The same record among other ids and devices, each number replaced by what `ids` and `devices` give for it.
+    pub(crate) fn relabelled(
+        mut self,
+        ids: impl Fn(IdNo) -> IdNo,
+        devices: impl Fn(DeviceNo) -> DeviceNo,
+    ) -> Row {
+        if self.is_operation() || self.kind == Kind::DefineDevice {
+            self.id = ids(self.id);
+        }
+        if let Other::Id(other) = self.other() {
+            self.other = ids(other).0;
+        }
+        if let Some(fresh) = self.fresh_device() {
+            self.other = devices(fresh).0;
+        }
+        if let Some(device) = self.device() {
+            self.device = devices(device).0;
+        }
+        self
+    }
+
+    /// The same record with its bytes and changes elsewhere, and its payload left behind.
+    pub(crate) fn moved(mut self, at: u32, changes_at: u32) -> Row {
+        (self.at, self.changes_at) = (at, changes_at);
+        if self.has_item() {
+            self.set_erased();
+        }
+        self
     }
 
     /// The class of an id that is defined here.
@@ -167,6 +222,11 @@ impl Rows {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.changes.clear();
+    }
+
+    /// The row of a record, if the frame holds it.
+    pub(crate) fn at(&self, seq: u32) -> Option<&Row> {
+        self.rows.get(seq.checked_sub(self.rows.first()?.seq)? as usize)
     }
 
     pub(crate) fn changes_of(&self, row: &Row) -> &[Change] {
@@ -232,10 +292,19 @@ impl<'a> Record<'a> {
 
     /// What binds the record to its item: it stands last in the record's bytes.
     pub(crate) fn commitment(&self) -> Option<Commitment> {
+        self.row.has_item().then(|| Commitment(array(self.body, self.end() - COMMITMENT_BYTES)))
+    }
+
+    /// The record's own bytes.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        &self.body[self.row.at as usize..self.end()]
+    }
+
+    /// Where the record's bytes end in the frame's body.
+    fn end(&self) -> usize {
         let rows = &self.rows.rows;
-        let place = self.row.seq - rows.first()?.seq;
-        let end = rows.get(place as usize + 1).map_or(self.body.len(), |next| next.at as usize);
-        self.row.has_item().then(|| Commitment(array(self.body, end - COMMITMENT_BYTES)))
+        let next = rows.get((self.row.seq - rows[0].seq) as usize + 1);
+        next.map_or(self.body.len(), |next| next.at as usize)
     }
 
     /// The time of an operation, in microseconds.
@@ -288,8 +357,10 @@ pub(crate) struct Read {
     pub(crate) has_detail: bool,
     /// Whether a commitment ends it.
     pub(crate) has_commitment: bool,
-    /// Whether it is a policy, and one that nobody can have set.
-    pub(crate) is_bad_policy: bool,
+    /// What is wrong with it, as far as its bytes alone tell.
+    pub(crate) wrong: Option<&'static str>,
+    /// The highest number among the ids that a split names, beside T.
+    pub(crate) highest: Option<IdNo>,
 }
 
 /// Reads the record that begins at `at` of a frame's body into `row`; its changes are appended to `changes`.
@@ -397,7 +468,8 @@ fn by_hand(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) -> 
             has_operation: false,
             has_detail: false,
             has_commitment: true,
-            is_bad_policy: false,
+            wrong: None,
+            highest: None,
         });
     }
     row.id = IdNo(number(fixed, 4));
@@ -450,7 +522,8 @@ fn operation<const TIME: usize>(fixed: &[u8; OPERATION_BYTES], row: &mut Row) ->
         has_operation: operation != 0,
         has_detail,
         has_commitment: false,
-        is_bad_policy: false,
+        wrong: None,
+        highest: None,
     })
 }
 
@@ -513,7 +586,8 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         Body::Set(..) => Kind::Set,
         Body::Switch(..) => Kind::Switch,
         Body::Reset(..) => Kind::Reset,
-        Body::Reserved14 | Body::Reserved15 => return Err(CodecError::unknown()),
+        Body::Retract(..) => Kind::Retract,
+        Body::Split(..) => Kind::Split,
         Body::Erase(_) => Kind::Erase,
         Body::EraseDone(_) => Kind::EraseDone,
         Body::Restate(_) => Kind::Restate,
@@ -529,6 +603,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         row.other = match (&record, record.other()) {
             (Body::Capture(_, name, _), _) => option(name.map(|name| name.0))?,
             (Body::Reset(_, fresh, _), _) => option(fresh.map(|fresh| fresh.0))?,
+            (Body::Retract(_, target, _), _) => {
+                option(Some(u32::try_from(*target).map_err(|_| overlong())?))?
+            }
             (_, Other::None) => NONE,
             (_, Other::Unstorable) => UNSTORABLE,
             (_, Other::Id(id)) => option(Some(id.0))?,
@@ -544,9 +621,17 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         _ => {}
     }
     let (has_detail, has_commitment) = (record.detail().is_some(), record.commitment().is_some());
-    let is_bad_policy =
-        matches!(&record, Body::Genesis(policy) | Body::SetPolicy(policy) if policy.policy().is_none());
-    Ok(Read { taken, time, has_operation, has_detail, has_commitment, is_bad_policy })
+    let (wrong, highest) = match &record {
+        Body::Genesis(policy) | Body::SetPolicy(policy) if policy.policy().is_none() => {
+            (Some("a policy is out of its bounds or not canonical"), None)
+        }
+        Body::Split(_, Leavers { ids, .. }, _) => {
+            let fine = (1..=MAX_SPLIT_IDS).contains(&ids.len()) && ids.is_sorted_by(|a, b| a < b);
+            ((!fine).then_some("a split names no ids, too many, or not in order"), ids.last().copied())
+        }
+        _ => (None, None),
+    };
+    Ok(Read { taken, time, has_operation, has_detail, has_commitment, wrong, highest })
 }
 
 #[cfg(test)]
@@ -593,6 +678,8 @@ mod tests {
             Body::Switch(head(device, 2), None),
             Body::Reset(head(device, 2), Some(DeviceNo(5)), None),
             Body::Reset(head(device, 4), None, detail(vec![], Some(commitment))),
+            Body::Retract(head(None, 2), 9, None),
+            Body::Split(head(None, 2), Leavers { together: true, ids: vec![IdNo(1), IdNo(3)] }, None),
             Body::Erase(Box::new(Erasure {
                 time: 4,
                 ids: vec![IdNo(1), IdNo(2)],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers, innermost first. A file may import its own layer and those before it.
 const LAYERS: [&[&str]; 6] = [
     &["limits", "id", "time", "value", "operation", "policy"],
-    &["digest", "codec", "frame", "record", "row", "chain"],
+    &["digest", "codec", "frame", "record", "row", "excerpt", "chain"],
     &["state"],
     &["replay"],
     &[
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 6] = [
         "directory",
         "entropy",
         "dictionary",
+        "postings",
         "log",
         "answer",
         "book",

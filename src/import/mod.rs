@@ -419,7 +419,7 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Processing, Request, Source, Who};
+    use crate::operation::{Processing, Request, Source, Target, Who};
 
     pub(super) const AUTO: Options =
         Options { format: Format::Auto, lift: false, keep_event_properties: false };
@@ -472,6 +472,12 @@ mod tests {
                 let also = if *reset_device { " and the device" } else { "" };
                 let to = new_id.as_ref().map_or(String::new(), |id| format!(" to {id}"));
                 format!("reset {device}{also}{to}")
+            }
+            Request::Retract { target: Target::Record(seq) } => format!("retract record {seq}"),
+            Request::Retract { target: Target::Operation(id) } => format!("retract {id}"),
+            Request::Split { id, ids, mode } => {
+                let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
+                format!("split {id}: {} {mode:?}", ids.join(","))
             }
         };
         let changes = &operation.changes;

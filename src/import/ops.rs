@@ -12,7 +12,7 @@ use super::lift;
 use super::rejection::{Rejection, excerpt};
 use super::{Format, Options};
 use crate::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
-use crate::operation::{Changes, Operation, Processing, Request, Source, Who};
+use crate::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
 use crate::time::Timestamp;
 use crate::value::Properties;
 
@@ -36,6 +36,9 @@ pub(super) struct Line<'a> {
     process_person_profile: Option<Json<'a>>,
     reset_device: Option<Json<'a>>,
     new_id: Option<Json<'a>>,
+    of: Option<Json<'a>>,
+    ids: Option<Json<'a>>,
+    mode: Option<Json<'a>>,
     /// The first key that is none of these.
     unknown: Option<Cow<'a, str>>,
     /// The first of these keys that stands twice.
@@ -51,6 +54,8 @@ enum Verb {
     Merge,
     Set,
     Reset,
+    Retract,
+    Split,
 }
 
 impl Verb {
@@ -62,6 +67,8 @@ impl Verb {
             "merge_dangerously" => Verb::Merge,
             "set" => Verb::Set,
             "reset" => Verb::Reset,
+            "retract" => Verb::Retract,
+            "split" => Verb::Split,
             _ => return None,
         })
     }
@@ -74,6 +81,8 @@ impl Verb {
             Verb::Merge => "merge_dangerously",
             Verb::Set => "set",
             Verb::Reset => "reset",
+            Verb::Retract => "retract",
+            Verb::Split => "split",
         }
     }
 }
@@ -103,7 +112,7 @@ impl<'a> Line<'a> {
                 Err(rejection) => return Some(Err(rejection)),
             };
             slots!(line, key, json: op ts event_id event distinct_id device_id anon_distinct_id alias properties set
-                set_once top_level_set top_level_set_once unset process_person_profile reset_device new_id);
+                set_once top_level_set top_level_set_once unset process_person_profile reset_device new_id of ids mode);
         }
         Some(Ok(line))
     }
@@ -154,11 +163,12 @@ impl<'a> Line<'a> {
         if let Some(key) = &self.unknown {
             return Err(foreign(key));
         }
-        let changes = verb != Verb::Reset;
+        let changes = !matches!(verb, Verb::Reset | Verb::Retract | Verb::Split);
         for (slot, key, allowed) in [
             (self.event, "event", verb == Verb::Capture),
             (self.properties, "properties", verb == Verb::Capture),
-            (self.distinct_id, "distinct_id", verb != Verb::Reset),
+            (self.distinct_id, "distinct_id", !matches!(verb, Verb::Reset | Verb::Retract)),
+            (self.device_id, "device_id", !matches!(verb, Verb::Retract | Verb::Split)),
             (self.anon_distinct_id, "anon_distinct_id", verb == Verb::Identify),
             (self.alias, "alias", matches!(verb, Verb::Alias | Verb::Merge)),
             (self.set, "set", changes),
@@ -169,6 +179,9 @@ impl<'a> Line<'a> {
             (self.process_person_profile, "process_person_profile", changes),
             (self.reset_device, "reset_device", verb == Verb::Reset),
             (self.new_id, "new_id", verb == Verb::Reset),
+            (self.of, "of", verb == Verb::Retract),
+            (self.ids, "ids", verb == Verb::Split),
+            (self.mode, "mode", verb == Verb::Split),
         ] {
             if slot.is_some() && !allowed {
                 return Err(foreign(key));
@@ -193,6 +206,18 @@ impl<'a> Line<'a> {
                 reset_device: self.reset_device.map_or(Ok(false), |json| boolean("reset_device", json))?,
                 new_id: self.new_id.map(|json| name("new_id", json, DistinctId::new)).transpose()?,
             },
+            Verb::Retract => {
+                let of = uuid("of", self.of.ok_or(Rejection::Missing { key: "of" })?)?;
+                Request::Retract { target: Target::Operation(of) }
+            }
+            Verb::Split => {
+                let id = self.distinct_id.ok_or(Rejection::Missing { key: "distinct_id" })?;
+                Request::Split {
+                    id: name("distinct_id", id, DistinctId::new)?,
+                    ids: ids(self.ids.ok_or(Rejection::Missing { key: "ids" })?)?,
+                    mode: self.mode.map_or(Ok(SplitMode::default()), mode)?,
+                }
+            }
         })
     }
 
@@ -265,6 +290,20 @@ fn layered(layers: [(&'static str, Option<Json<'_>>); 2]) -> Result<Properties, 
 
 fn properties(key: &'static str, json: Json<'_>) -> Result<Properties, Rejection> {
     json.properties().unwrap_or_else(|| Err(wrong(key, json, "an object")))
+}
+
+/// The ids that leave.
+fn ids(json: Json<'_>) -> Result<BTreeSet<DistinctId>, Rejection> {
+    let elements = json.elements().ok_or_else(|| wrong("ids", json, "an array of strings"))?;
+    elements.map(|element| name("ids", element, DistinctId::new)).collect()
+}
+
+fn mode(json: Json<'_>) -> Result<SplitMode, Rejection> {
+    match &*string("mode", json)? {
+        "each" => Ok(SplitMode::Each),
+        "together" => Ok(SplitMode::Together),
+        found => Err(Rejection::Mode { found: excerpt(found) }),
+    }
 }
 
 /// The keys to remove: strings of an array, or the keys of an object.
@@ -369,6 +408,9 @@ mod tests {
             (r#""op":"set","distinct_id":"u","process_person_profile":null"#, "set u invalid"),
             (r#""op":"reset","device_id":"d""#, "reset d"),
             (r#""op":"reset","device_id":"d","reset_device":true,"new_id":"n""#, "reset d and the device to n"),
+            (r#""op":"retract","of":"0190C0DE-0000-7000-8000-0000000000AA""#, "retract 0190c0de-0000-7000-8000-0000000000aa"),
+            (r#""op":"split","distinct_id":"u","ids":["b","a","b"]"#, "split u: a,b Each"),
+            (r#""op":"split","distinct_id":"u","ids":["b"],"mode":"together""#, "split u: b Together"),
             (r#""op":"set","distinct_id":" \u00e9\u0301","set":{"a\u0000":"b\u0000"}"#, "set  \u{e9}\u{301} set{\"a\u{fffd}\":\"b\u{fffd}\"}"),
         ];
         for (line, expected) in table {
@@ -380,7 +422,16 @@ mod tests {
     fn what_is_wrong_is_said() {
         #[rustfmt::skip]
         let table = [
-            (r#""op":"retract","of":"x""#, "unknown operation `retract`; expected capture, identify, alias, merge_dangerously, set or reset"),
+            (r#""op":"forget","of":"x""#, "unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"),
+            (r#""op":"retract","of":"x""#, "`of` is `x`; expected a UUID"),
+            (r#""op":"retract""#, "`of` is missing"),
+            (r#""op":"retract","of":"0190c0de-0000-7000-8000-0000000000aa","distinct_id":"a""#, "unknown key `distinct_id` in `retract`"),
+            (r#""op":"split","distinct_id":"a""#, "`ids` is missing"),
+            (r#""op":"split","ids":["a"]"#, "`distinct_id` is missing"),
+            (r#""op":"split","distinct_id":"a","ids":"a""#, "`ids` is a string; expected an array of strings"),
+            (r#""op":"split","distinct_id":"a","ids":[1]"#, "`ids` is a number; expected a string"),
+            (r#""op":"split","distinct_id":"a","ids":["b"],"mode":"all""#, "unknown mode `all`; expected each or together"),
+            (r#""op":"split","distinct_id":"a","ids":["b"],"set":{}"#, "unknown key `set` in `split`"),
             (r#""distinct_id":"a""#, "`op` is missing"),
             (r#""op":1"#, "`op` is a number; expected a string"),
             (r#""op":"capture""#, "`distinct_id` is missing"),
@@ -460,13 +511,13 @@ mod tests {
 
     #[test]
     fn the_ops_format_takes_nothing_else() {
-        let found = import(br#"[{"event":"x","distinct_id":"a"}, 5, {"op":"retract"}]"#, &OPS);
+        let found = import(br#"[{"event":"x","distinct_id":"a"}, 5, {"op":"forget"}]"#, &OPS);
         assert_eq!(
             found,
             [
                 "1[0] `op` is missing",
                 "1[1] found a number; expected an object: an operation or an event",
-                "1[2] unknown operation `retract`; expected capture, identify, alias, merge_dangerously, set or reset",
+                "1[2] unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split",
             ]
         );
     }

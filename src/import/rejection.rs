@@ -48,10 +48,16 @@ pub enum Rejection {
     UnknownShape,
     /// An `op` that does not exist.
     #[error(
-        "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set or reset"
+        "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"
     )]
     UnknownOperation {
         /// The `op` found, at most 64 characters of it.
+        found: String,
+    },
+    /// A way to split that there is not.
+    #[error("unknown mode `{found}`; expected each or together")]
+    Mode {
+        /// The `mode` found, at most 64 characters of it.
         found: String,
     },
     /// A key that the operation does not have.

@@ -443,12 +443,18 @@ impl<'a> Prefix<'a> {
             return Ok(Err(kind));
         }
         while !self.is_enough() {
+            let offset = reader.offset();
             let bytes = match reader.frame(self.chain().ledger_id()) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
                 Err(kind) => return Ok(Err(kind)),
             };
             let before = self.chain().clone();
+            let marked =
+                self.log.marks().last().is_some_and(|last| last.before.next_seq() >= before.next_seq());
+            if !marked {
+                self.log.mark(&before, self.at.segment, offset);
+            }
             if let Err(kind) = self.accept(bytes, texts) {
                 return Ok(Err(kind));
             }
@@ -487,8 +493,16 @@ impl<'a> Prefix<'a> {
                 return Err(kind);
             }
         }
+        let past = match self.log.past(&frame, &rows) {
+            Ok(past) => past,
+            Err(fault) => {
+                texts.truncate(lengths);
+                return Err(fault.kind);
+            }
+        };
         let Prefix { replay, absences, .. } = self;
-        replay.fold_accepted(after, &frame, &mut rows, |step| {
+        replay.advance(after);
+        replay.fold(&frame, &mut rows, &past, |step| {
             if step.record.is_erased() {
                 absences.see(step.record.row, step.state.erasures());
             }

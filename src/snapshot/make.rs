@@ -93,7 +93,7 @@ fn write(book: &Book, storage: &dyn Storage, file: &str) -> io::Result<u64> {
         texts: dictionaries.map(|dictionary| dictionary.stored().1.len() as u64),
     };
     out.put(&header.to_bytes())?;
-    for Mark { before, segment, offset } in log.marks() {
+    for Mark { before, segment, offset } in log.marks().iter() {
         put_place(&mut out, before.checkpoint(), before.defined())?;
         out.put(&segment.to_le_bytes())?;
         out.put(&offset.to_le_bytes())?;

@@ -8,7 +8,7 @@ use crate::state::device::{Device, Said};
 use crate::state::links::{NONE, PersonNo, near};
 use crate::state::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::state::profile::{Profile, Written, change, overlay};
-use crate::state::{Person, State};
+use crate::state::{Past, Person, State};
 
 /// Who asks to link two ids; each rule of section D looks at it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,11 +56,13 @@ impl State {
     /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
     /// which are no operations (A4).
     ///
-    /// Total and pure: it depends on nothing but its arguments.
+    /// Total and pure: it depends on nothing but its arguments. `past` is looked at by the rare records that fold a component
+    /// anew (section H).
     ///
     /// # Panics
-    /// When the record is not the next one. Records come from a chain, and a chain gives them in order.
-    pub fn apply(&mut self, record: Record<'_>) -> Option<Outcome> {
+    /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
+    /// with their past.
+    pub fn apply(&mut self, record: Record<'_>, past: &Past) -> Option<Outcome> {
         let row = record.row;
         assert!(row.seq == self.records, "records are folded in the order of the chain");
         self.records += 1;
@@ -68,7 +70,7 @@ impl State {
         if counted && !row.flags.has_notices() {
             return Some(Outcome::default()); // most records
         }
-        self.fold(record, counted)
+        self.fold(record, past, counted)
     }
 
     /// Folds a record that does nothing but count an event, as most do, and whose outcome is [`Outcome::NOTHING`]. `false` for
@@ -90,11 +92,14 @@ impl State {
         alone
     }
 
-    fn fold(&mut self, record: Record<'_>, counted: bool) -> Option<Outcome> {
+    fn fold(&mut self, record: Record<'_>, past: &Past, counted: bool) -> Option<Outcome> {
         let row = record.row;
         if !row.is_operation() {
             self.define(record);
             return None;
+        }
+        if row.refolds() {
+            return Some(self.refold(record, past));
         }
         let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
         if let Some(device) = row.device() {
@@ -426,9 +431,14 @@ impl State {
     /// D7: whose person id stays, and whose redirects.
     fn survivor_and_absorbed(&self, to: PersonNo, from: PersonNo) -> (PersonNo, PersonNo) {
         match self.policy.survivor {
-            Survivor::Elder if from < to => (from, to), // persons are numbered in the order of their founding
+            Survivor::Elder if self.age(from) < self.age(to) => (from, to),
             _ => (to, from),
         }
+    }
+
+    /// Who was founded first; of those that one split founded, the one of the lower number.
+    pub(super) fn age(&self, person: PersonNo) -> (u32, PersonNo) {
+        (self.origin(person).founded, person)
     }
 
     /// D7, E2.

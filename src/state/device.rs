@@ -89,6 +89,8 @@ impl Said {
             Body::Set(..) => (Kind::Set, None),
             Body::Switch(..) => (Kind::Switch, None),
             Body::Reset(_, fresh, _) => (Kind::Reset, *fresh),
+            Body::Retract(..) => (Kind::Retract, None),
+            Body::Split(..) => (Kind::Split, None),
             _ => return None,
         };
         let devices = [head.device, fresh];

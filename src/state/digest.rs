@@ -9,6 +9,7 @@ use crate::digest::{Digest, Hasher, Purpose};
 use crate::record::StoredPolicy;
 use crate::state::State;
 use crate::state::erasure::{Erasures, Left};
+use crate::state::generations::{Former, Generations};
 use crate::state::links::PersonNo;
 
 impl State {
@@ -43,10 +44,16 @@ impl State {
         out.u64(self.persons.len() as u64);
         for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
             let (parent, since, carries) = self.links.slot(number);
-            [person.founding.0, self.founded(person), person.identified_by, person.users, person.first_user]
-                .into_iter()
-                .chain([parent, since, carries])
-                .for_each(|field| out.u32(field));
+            [
+                person.founding.0,
+                self.origin(number).founded,
+                person.identified_by,
+                person.users,
+                person.first_user,
+            ]
+            .into_iter()
+            .chain([parent, since, carries])
+            .for_each(|field| out.u32(field));
             out.u64(person.created_at as u64);
             let entries = self.profiles.entries(person.profile);
             out.u64(entries.len() as u64);
@@ -67,13 +74,50 @@ impl State {
             out.byte(u8::from(device.identified) | u8::from(device.profiled) << 1);
         }
         out.u32(self.keys);
+        if !self.generations.is_empty() {
+            self.canonical_generations(&mut out);
+        }
         if !self.erasures.is_empty() {
             self.canonical_erasures(&mut out);
         }
         (out.each)(&out.buffer);
     }
+
+    /// What retracts and splits left behind; nothing is written where there were none.
+    fn canonical_generations(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        let Generations { retired, origins, former, retractions, founded_by: _, anchors: _ } =
+            &self.generations;
+        out.u32(GENERATIONS);
+        out.u64(retired.len() as u64);
+        for (person, successor) in retired {
+            out.u32(person.0);
+            out.u32(successor.map_or(u32::MAX, |successor| successor.0));
+        }
+        out.u64(origins.len() as u64);
+        for (person, origin) in origins {
+            out.u32(person.0);
+            out.u32(origin.founded);
+            out.byte(origin.split.into());
+        }
+        out.u64(former.values().map(Vec::len).sum::<usize>() as u64);
+        for (id, formers) in former {
+            for Former { until, slot, since } in formers {
+                [id.0, *until, *slot, *since].into_iter().for_each(|field| out.u32(field));
+            }
+        }
+        out.u64(retractions.values().map(Vec::len).sum::<usize>() as u64);
+        for (target, turns) in retractions {
+            for (since, retracted) in turns {
+                out.u32(*target);
+                out.u32(*since);
+                out.byte((*retracted).into());
+            }
+        }
+    }
 }
 
+/// Begins the part of the state that retracts and splits make, before that of erasures; likewise.
+pub(super) const GENERATIONS: u32 = 1;
 /// Begins the part of the state that erasures make. A state without any has no such part, and the bytes it always had.
 pub(super) const ERASURES: u32 = 2;
 

@@ -10,11 +10,12 @@ use crate::id::Seq;
 use crate::record::{Body, DeviceNo, Erasure, IdNo, Removal, Restated};
 use crate::row::Row;
 use crate::state::State;
+use crate::state::generations::Origin;
 use crate::state::links::{NONE, PersonNo};
 
 /// What the public id of a person is made of (D10, D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Called {
     /// D10: the text of the id that founded it.
     Founding(IdNo),
     /// D11: the text of an id, and a record: the one that founded it after the ledger's first erasure, or the erasure of the id
@@ -24,11 +25,11 @@ pub enum Origin {
     Erased(IdNo),
 }
 
-impl Origin {
+impl Called {
     /// The id whose text, or else whose number, it is made of.
     pub fn id(self) -> IdNo {
         match self {
-            Origin::Founding(id) | Origin::At(id, _) | Origin::Erased(id) => id,
+            Called::Founding(id) | Called::At(id, _) | Called::Erased(id) => id,
         }
     }
 }
@@ -148,30 +149,30 @@ impl State {
         self.erasures.of_device(device).map(|by| Seq(by.into()))
     }
 
-    /// What the public id of a person is made of, live or absorbed (D10, D11).
-    pub fn origin(&self, person: PersonNo) -> Origin {
-        let founder = &self.persons[person.index()];
+    /// What the public id of a person is made of, whatever became of it (D10, D11).
+    pub fn called(&self, person: PersonNo) -> Called {
         if let Some((id, by)) = self.erasures.renamed.get(&person.0) {
-            return Origin::At(IdNo(*id), Seq(u64::from(*by)));
+            return Called::At(IdNo(*id), Seq(u64::from(*by)));
         }
-        let founded = self.founded(founder);
+        let founding = self.founding(person);
+        let Origin { founded, split } = self.origin(person);
         match self.erasures.first() {
-            None => Origin::Founding(founder.founding),
-            Some(_) if self.erasures.of_id(founder.founding).is_some() => Origin::Erased(founder.founding),
-            Some(first) if founded > first => Origin::At(founder.founding, Seq(founded.into())),
-            Some(_) => Origin::Founding(founder.founding),
+            Some(_) if self.erasures.of_id(founding).is_some() => Called::Erased(founding),
+            _ if split => Called::At(founding, Seq(founded.into())),
+            Some(first) if founded > first => Called::At(founding, Seq(founded.into())),
+            _ => Called::Founding(founding),
         }
     }
 
     /// Who an id that has no person would found: one that was written after the ledger's first erasure is told from an erased
     /// one of the same text by the record that defined it.
-    pub fn implied_origin(&self, id: IdNo) -> Origin {
+    pub fn implied(&self, id: IdNo) -> Called {
         let defined = self.links.defined(id);
         match self.erasures.first() {
-            None => Origin::Founding(id),
-            Some(_) if self.erasures.of_id(id).is_some() => Origin::Erased(id),
-            Some(first) if defined > first => Origin::At(id, Seq(defined.into())),
-            Some(_) => Origin::Founding(id),
+            None => Called::Founding(id),
+            Some(_) if self.erasures.of_id(id).is_some() => Called::Erased(id),
+            Some(first) if defined > first => Called::At(id, Seq(defined.into())),
+            Some(_) => Called::Founding(id),
         }
     }
 
@@ -217,27 +218,53 @@ impl State {
 
     /// D11: a living person that was called after an erased id is called after its lowest remaining one from here on.
     fn rename_after(&mut self, id: IdNo, seq: u32) {
-        let founded = self.links.first(id).0;
-        let is_founder = |person: u32| {
-            let person = PersonNo(person);
-            self.persons.get(person.index()).is_some_and(|founded| founded.founding == id)
-                && !self.erasures.renamed.contains_key(&person.0)
-        };
-        let founded = Some(founded).filter(|person| *person != NONE && is_founder(*person));
+        let renamed = |person: &PersonNo| self.erasures.renamed.contains_key(&person.0);
+        let founded: Vec<u32> = self
+            .founded_by(id)
+            .into_iter()
+            .filter(|person| !renamed(person))
+            .map(|person| person.0)
+            .collect();
         let called: Vec<u32> =
             self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
         for person in founded.into_iter().chain(called) {
             self.erasures.called_after.remove(&(id.0, person));
-            let lives = self.survivor(PersonNo(person)).0 == person;
-            let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
-            let next = if lives { self.links.ring(id).filter(remaining).min() } else { None };
-            match next {
-                Some(next) => {
-                    self.erasures.renamed.insert(person, (next.0, seq));
-                    self.erasures.called_after.insert((next.0, person));
-                }
+            match self.lowest_remaining(PersonNo(person)) {
+                Some(next) => self.call_after(person, next, seq),
                 None => drop(self.erasures.renamed.remove(&person)),
             }
+        }
+    }
+
+    /// The lowest id of a living person that is not erased.
+    fn lowest_remaining(&self, person: PersonNo) -> Option<IdNo> {
+        let lives = self.survivor(person) == person && !self.is_retired(person);
+        let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
+        if lives { self.links.ring(self.anchor(person)).filter(remaining).min() } else { None }
+    }
+
+    fn call_after(&mut self, person: u32, id: IdNo, erase: u32) {
+        self.erasures.renamed.insert(person, (id.0, erase));
+        self.erasures.called_after.insert((id.0, person));
+    }
+
+    /// D11, where a component was folded anew: its living persons from number `base` on whose founding id is erased are called
+    /// as those before them were, if they still have that id, or else after their lowest remaining one.
+    pub(super) fn call_anew(&mut self, base: u32) {
+        if self.erasures.is_empty() {
+            return;
+        }
+        for person in base..self.persons.len() as u32 {
+            let founding = self.persons[person as usize].founding;
+            let Some(erase) = self.erasures.of_id(founding) else { continue };
+            let Some(next) = self.lowest_remaining(PersonNo(person)) else { continue };
+            let before = self.erasures.renamed.iter().find(|(before, (id, _))| {
+                let successor = self.generations.retired.get(&PersonNo(**before));
+                let kept = self.links.person(IdNo(*id)) == Some(PersonNo(person));
+                successor == Some(&Some(PersonNo(person))) && kept
+            });
+            let (id, erase) = before.map_or((next, erase), |(_, (id, erase))| (IdNo(*id), *erase));
+            self.call_after(person, id, erase);
         }
     }
 }

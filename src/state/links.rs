@@ -22,7 +22,7 @@ impl PersonNo {
 pub(super) const NONE: u32 = u32::MAX;
 
 /// What most records touch of one id: 16 bytes, so that the ids of a busy hour stay in a processor's own cache.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     /// The person the id first belonged to, or NONE.
     pub(super) slot: u32,
@@ -35,7 +35,7 @@ pub(super) struct Leaf {
 }
 
 /// What only links and questions touch of one id.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Branch {
     /// The next id of the same person, in a ring.
     pub(super) next: u32,
@@ -54,7 +54,7 @@ impl Leaf {
 }
 
 /// One founded person as a node of the union.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     /// The larger group this one joined, or itself.
     pub(super) parent: u32,
@@ -248,6 +248,73 @@ impl Links {
         let (next_a, next_b) = (self.branch(a).next, self.branch(b).next); // two rings crossed once are one ring
         self.branch_mut(a).next = next_b;
         self.branch_mut(b).next = next_a;
+    }
+
+    /// Lets the ids of one person belong to a new person each group, because record `seq` parts them. New persons get the next
+    /// numbers, in the order of the groups. Of the proofs those stay that join ids of one group; where they no longer join all
+    /// of it, the record that let them stay together does.
+    pub(super) fn part(&mut self, groups: &[Vec<IdNo>], seq: u32) {
+        for ids in groups {
+            let slot = self.slots.len() as u32;
+            for (id, next) in ids.iter().zip(ids.iter().cycle().skip(1)) {
+                self.leaf_mut(*id).slot = slot;
+                self.branch_mut(*id).next = next.0;
+            }
+            let size = ids.len() as u32; // MAX_RECORDS bounds it
+            self.slots.push(Slot { parent: slot, since: NONE, size, carries: slot });
+        }
+        for ids in groups {
+            let edges: Vec<(IdNo, u32, u32)> = ids
+                .iter()
+                .map(|id| {
+                    let branch = self.branch_mut(*id);
+                    let edge = (*id, branch.proof, branch.proof_seq);
+                    (branch.proof, branch.proof_seq) = (NONE, NONE);
+                    edge
+                })
+                .collect();
+            let mut joined: Vec<IdNo> = Vec::new();
+            for (id, parent, edge) in edges {
+                if parent != NONE && self.leaf(IdNo(parent)).slot == self.leaf(id).slot {
+                    let branch = self.branch_mut(id);
+                    (branch.proof, branch.proof_seq) = (parent, edge);
+                } else {
+                    joined.push(id); // the root of a piece
+                }
+            }
+            for piece in joined.iter().skip(1) {
+                let branch = self.branch_mut(*piece);
+                (branch.proof, branch.proof_seq) = (joined[0].0, seq);
+            }
+        }
+    }
+
+    /// Puts a component that was folded alone in the place of what it was: its ids are `ids`, its persons get numbers from `base`
+    /// on.
+    pub(super) fn graft(&mut self, small: &Links, ids: &[IdNo], base: u32) {
+        assert!(base as usize == self.slots.len(), "each person is a node of the union");
+        let person = |number: u32| if number == NONE { NONE } else { number + base };
+        let id = |number: u32| if number == NONE { NONE } else { ids[number as usize].0 };
+        for (number, (leaf, branch)) in ids.iter().zip(small.leaves.iter().zip(&small.branches)) {
+            *self.leaf_mut(*number) = Leaf { slot: person(leaf.slot), ..*leaf };
+            let (next, proof) = (id(branch.next), id(branch.proof));
+            *self.branch_mut(*number) = Branch { next, proof, ..*branch };
+        }
+        self.slots.extend(small.slots.iter().map(|slot| Slot {
+            parent: person(slot.parent),
+            carries: person(slot.carries),
+            ..*slot
+        }));
+        for (slot, list) in &small.carried {
+            let list = list.iter().map(|(since, carried)| (*since, PersonNo(person(carried.0)))).collect();
+            self.carried.insert(person(*slot), list);
+        }
+    }
+
+    /// The person that `id` first belonged to, in the present generation.
+    pub(super) fn person_first(&self, id: IdNo) -> Option<PersonNo> {
+        let slot = self.leaf(id).slot;
+        (slot != NONE).then_some(PersonNo(slot))
     }
 
     /// Turns `from`'s proof tree so that `from` is its root, and hangs it on `to`.

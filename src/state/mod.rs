@@ -1,21 +1,25 @@
 //! The state: what the log meant so far. Knows numbers and records, nothing of storage, texts or values.
 
+mod alone;
 mod apply;
 mod device;
 mod digest;
 mod erasure;
+mod generations;
 mod links;
 mod outcome;
 mod profile;
 mod snapshot;
 
+pub use alone::Past;
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::Said;
-pub use erasure::Origin;
+pub use erasure::Called;
 pub(crate) use erasure::{Absences, Erasures};
+pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal};
+pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal, Undone};
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
@@ -25,6 +29,7 @@ use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
 use crate::record::{DeviceNo, IdNo};
 use crate::time::Timestamp;
+use generations::Generations;
 use links::{Links, NONE};
 use profile::{Profile, Profiles};
 
@@ -42,6 +47,8 @@ pub struct State {
     profiles: Profiles,
     /// By device number.
     devices: Vec<Device>,
+    /// What retracts and splits left behind.
+    generations: Generations,
     /// How many property keys are defined.
     keys: u32,
     /// What is to be forgotten (H3).
@@ -106,6 +113,7 @@ impl State {
             persons: Vec::new(),
             profiles: Profiles::default(),
             devices: Vec::new(),
+            generations: Generations::default(),
             keys: 0,
             erasures: Erasures::default(),
         }
@@ -134,7 +142,13 @@ impl State {
     /// # Panics
     /// As [`State::person`].
     pub fn person_as_of(&self, id: IdNo, seq: Seq) -> Option<PersonNo> {
-        self.links.person_as_of(id, u32::try_from(seq.0).unwrap_or(NONE - 1))
+        let seq = u32::try_from(seq.0).unwrap_or(NONE - 1);
+        match self.generations.former(id, seq) {
+            None => self.links.person_as_of(id, seq),
+            Some((slot, since)) => {
+                (slot != NONE && since <= seq).then(|| self.links.survivor_as_of(PersonNo(slot), seq))
+            }
+        }
     }
 
     /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
@@ -153,9 +167,47 @@ impl State {
         turns.into_iter().map(|seq| Seq(seq.into())).collect()
     }
 
-    /// The live person that `person` became: itself, or the one that absorbed it (D7).
+    /// The live person that `person` became: itself, or the one that absorbed it (D7), or, if its founding was taken back, the
+    /// one its founding id belongs to now (D11). Itself if that is nobody; then it [is retired](State::is_retired).
     pub fn survivor(&self, person: PersonNo) -> PersonNo {
-        self.links.survivor(person)
+        if self.generations.is_empty() {
+            return self.links.survivor(person);
+        }
+        let mut at = person;
+        // Each step but the last leaves a retired person behind, and none is met twice.
+        for _ in 0..=2 * self.generations.retired.len() {
+            at = match self.generations.retired.get(&at) {
+                Some(Some(successor)) => *successor,
+                Some(None) => match self.person(self.persons[at.index()].founding) {
+                    Some(person) => person,
+                    None => return at,
+                },
+                None => {
+                    let survivor = self.links.survivor(at);
+                    if survivor == at {
+                        return at;
+                    }
+                    survivor
+                }
+            };
+        }
+        at
+    }
+
+    /// Whether a person was of a former generation: a retract or split folded its component anew (section H).
+    pub fn is_retired(&self, person: PersonNo) -> bool {
+        self.generations.retired.contains_key(&person)
+    }
+
+    /// Whether record `seq` counts as never asked (H1).
+    pub fn is_retracted(&self, seq: Seq) -> bool {
+        self.is_retracted_as_of(seq, Seq(NONE.into()))
+    }
+
+    /// Whether record `seq` counted as never asked right after record `as_of`.
+    pub fn is_retracted_as_of(&self, seq: Seq, as_of: Seq) -> bool {
+        let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);
+        self.generations.retracted(number(seq), number(as_of))
     }
 
     /// What is known of a live person.
@@ -164,16 +216,21 @@ impl State {
         PersonView {
             number,
             founding: person.founding,
-            founded: Seq(self.founded(person).into()),
+            founded: Seq(self.origin(number).founded.into()),
             created_at: Timestamp::from_micros(person.created_at).expect("Chain::accept checked the range"),
             identified_by: (person.identified_by != NONE).then_some(Seq(person.identified_by.into())),
             properties: self.profiles.entries(person.profile),
         }
     }
 
-    /// The record that founded a person.
-    fn founded(&self, person: &Person) -> u32 {
-        self.links.since(person.founding).expect("an id that founds a person belongs to it")
+    /// How a person came to be.
+    pub(crate) fn origin(&self, person: PersonNo) -> Origin {
+        if let Some(origin) = self.generations.origins.get(&person) {
+            return *origin;
+        }
+        let founding = self.persons[person.index()].founding;
+        let founded = self.links.since(founding).expect("an id that founds a person belongs to it");
+        Origin { founded, split: false }
     }
 
     /// Who founded `person`, live or absorbed: what its public id is made of (D10).
@@ -183,8 +240,19 @@ impl State {
 
     /// The live persons, in the order of their founding.
     pub fn persons(&self) -> impl Iterator<Item = PersonView<'_>> {
-        let numbers = (0..self.persons.len() as u32).map(PersonNo);
-        numbers.filter(|person| self.survivor(*person) == *person).map(|person| self.view(person))
+        let is_live =
+            |person: &PersonNo| self.links.survivor(*person) == *person && !self.is_retired(*person);
+        let live = (0..self.persons.len() as u32).map(PersonNo).filter(is_live);
+        // Numbers stand in the order of founding, but for those that a refold gave.
+        let (inborn, refolded) = if self.generations.is_empty() {
+            (Some(live), None)
+        } else {
+            let mut live: Vec<PersonNo> = live.collect();
+            live.sort_by_key(|person| self.age(*person));
+            (None, Some(live))
+        };
+        let numbers = inborn.into_iter().flatten().chain(refolded.into_iter().flatten());
+        numbers.map(|person| self.view(person))
     }
 
     /// How many persons were ever founded.
@@ -194,9 +262,15 @@ impl State {
 
     /// The ids of a live person, ascending.
     pub fn ids_of(&self, person: PersonNo) -> Vec<IdNo> {
-        let mut ids: Vec<IdNo> = self.links.ring(self.persons[person.index()].founding).collect();
+        let mut ids: Vec<IdNo> = self.links.ring(self.anchor(person)).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// One id of a live person: its founding id, unless that left it.
+    fn anchor(&self, person: PersonNo) -> IdNo {
+        let anchor = self.generations.anchors.get(&person);
+        anchor.copied().unwrap_or(self.persons[person.index()].founding)
     }
 
     /// How many ids are defined.
@@ -222,7 +296,7 @@ impl State {
 
     /// The events of a live person: those of its ids. Cost: one look per id.
     pub fn events_of(&self, person: PersonNo) -> EventCounts {
-        self.links.ring(self.persons[person.index()].founding).fold(EventCounts::default(), |sum, id| {
+        self.links.ring(self.anchor(person)).fold(EventCounts::default(), |sum, id| {
             let counts = self.events_of_id(id);
             EventCounts { events: sum.events + counts.events, identified: sum.identified + counts.identified }
         })
@@ -289,6 +363,7 @@ impl State {
     pub fn memory(&self) -> (usize, usize) {
         let persons = self.persons.capacity() * size_of::<Person>();
         let devices = self.devices.capacity() * size_of::<Device>();
-        (self.links.memory(), persons + self.profiles.memory() + devices)
+        let generations = self.generations.memory();
+        (self.links.memory(), persons + self.profiles.memory() + devices + generations)
     }
 }

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub written: Written,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
+    /// What was taken back or parted (section H).
+    pub undone: Option<Undone>,
     /// Worth knowing.
     pub notices: Notices,
     /// Why the link was refused.
@@ -38,6 +40,7 @@ impl Outcome {
         identified: false,
         written: Written { set: 0, removed: 0 },
         device: None,
+        undone: None,
         notices: Notices {
             joins_identified: None,
             invalid_processing: false,
@@ -59,6 +62,21 @@ pub enum Link {
         person: PersonNo,
         /// How many ids moved.
         moved_ids: u32,
+    },
+}
+
+/// What an operation of section H did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// H1: this record counts as never asked.
+    Retracted {
+        /// Which.
+        seq: Seq,
+    },
+    /// H2: ids left their person, which goes on without them.
+    Split {
+        /// How many.
+        left: u32,
     },
 }
 
@@ -101,7 +119,7 @@ impl Notices {
     }
 }
 
-/// Why a link was refused: data, with the record that blocks it.
+/// Why a link, a retract or a split was refused: data, with the record that blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -158,6 +176,33 @@ pub enum Refusal {
         /// The record by which that id came to its person, or which defined it.
         by: Seq,
     },
+    /// H1: the record named is no operation of T's component.
+    NotRetractable {
+        /// The operation's own record.
+        by: Seq,
+    },
+    /// H1: the record named counts as never asked already.
+    AlreadyRetracted {
+        /// The retract that took it back.
+        by: Seq,
+    },
+    /// H2: T has no person that could be parted.
+    NoPerson {
+        /// The record that defined T.
+        by: Seq,
+    },
+    /// H2: an id named does not belong to the person of T.
+    OtherPerson {
+        /// Which id.
+        id: IdNo,
+        /// The record by which it came to its person, or which defined it.
+        by: Seq,
+    },
+    /// H2: all ids of the person are named; nobody would stay.
+    WholePerson {
+        /// The operation's own record.
+        by: Seq,
+    },
 }
 
 impl Refusal {
@@ -170,6 +215,8 @@ impl Refusal {
             Refusal::SourceIdentified { .. } => "D6",
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => "D8",
             Refusal::TooManyUserIds { .. } => "D9",
+            Refusal::NotRetractable { .. } | Refusal::AlreadyRetracted { .. } => "H1",
+            Refusal::NoPerson { .. } | Refusal::OtherPerson { .. } | Refusal::WholePerson { .. } => "H2",
         }
     }
 
@@ -183,10 +230,15 @@ impl Refusal {
             Refusal::TooManyMovedIds { .. } => "too_many_moved_ids",
             Refusal::TooManyIds { .. } => "too_many_ids",
             Refusal::TooManyUserIds { .. } => "too_many_user_ids",
+            Refusal::NotRetractable { .. } => "not_retractable",
+            Refusal::AlreadyRetracted { .. } => "already_retracted",
+            Refusal::NoPerson { .. } => "no_person",
+            Refusal::OtherPerson { .. } => "id_of_another_person",
+            Refusal::WholePerson { .. } => "whole_person",
         }
     }
 
-    /// The record that blocks the link.
+    /// The record that blocks it.
     pub fn blocking(&self) -> Seq {
         match self {
             Refusal::ProcessingOff { by }
@@ -195,7 +247,12 @@ impl Refusal {
             | Refusal::SourceIdentified { by, .. }
             | Refusal::TooManyMovedIds { by, .. }
             | Refusal::TooManyIds { by, .. }
-            | Refusal::TooManyUserIds { by, .. } => *by,
+            | Refusal::TooManyUserIds { by, .. }
+            | Refusal::NotRetractable { by }
+            | Refusal::AlreadyRetracted { by }
+            | Refusal::NoPerson { by }
+            | Refusal::OtherPerson { by, .. }
+            | Refusal::WholePerson { by } => *by,
         }
     }
 }

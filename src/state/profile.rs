@@ -89,6 +89,11 @@ impl Profiles {
         self.replace(Profile::default(), entries)
     }
 
+    /// Gives a profile's place back.
+    pub(super) fn drop(&mut self, profile: Profile) {
+        self.replace(profile, &[]);
+    }
+
     /// Applies an operation's changes to a profile; see [`change`].
     pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Written {
         if let Some(written) = self.set_all(profile, changes, seq) {

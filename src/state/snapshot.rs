@@ -4,13 +4,14 @@
 //! its digest says whether it was read right. The reader takes any bytes: what it lets pass can be asked and folded further
 //! without a panic or an endless climb, even if somebody made it up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec;
 use crate::limits::MAX_RECORDS;
 use crate::record::{IdNo, KeyNo, StoredClass, StoredPolicy};
-use crate::state::digest::ERASURES;
+use crate::state::digest::{ERASURES, GENERATIONS};
 use crate::state::erasure::{Erasures, Left};
+use crate::state::generations::{Former, Generations, Origin};
 use crate::state::links::{Branch, Leaf, Links, NONE, PersonNo, Slot};
 use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
@@ -56,6 +57,11 @@ impl<'a> Bytes<'a> {
         ensure(count <= self.0.len() / each && count < NONE as usize, "a count is larger than what follows")?;
         Ok(count)
     }
+
+    /// Which of the parts comes next that not every state has; `None` at the end.
+    fn part(&mut self) -> Sound<Option<u32>> {
+        if self.0.is_empty() { Ok(None) } else { self.u32().map(Some) }
+    }
 }
 
 /// The numbers that stand one after the other in these bytes.
@@ -84,6 +90,13 @@ impl State {
         read_carried(&mut bytes, &mut links)?;
         let devices = read_devices(&mut bytes, links.leaves.len())?;
         let keys = bytes.u32()?;
+        let mut generations = Generations::default();
+        let mut part = bytes.part()?;
+        if part == Some(GENERATIONS) {
+            read_generations(&mut bytes, &mut generations, &persons)?;
+            ensure(!generations.is_empty(), "former generations are told of, and there are none")?;
+            part = bytes.part()?;
+        }
         let mut state = State {
             records,
             policy,
@@ -92,12 +105,15 @@ impl State {
             persons,
             profiles,
             devices,
+            generations,
             keys,
             erasures: Erasures::default(),
         };
-        if !bytes.0.is_empty() {
+        if part == Some(ERASURES) {
             state.erasures = state.read_erasures(&mut bytes)?;
+            part = None;
         }
+        ensure(part.is_none(), "an unknown part of a state")?;
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
         state.checked(&founded)
     }
@@ -108,6 +124,8 @@ impl State {
         let users = self.check_ids(&roots)?;
         self.check_proofs(&roots)?;
         self.check_persons(&roots, &users, founded)?;
+        self.check_generations()?;
+        self.anchor_all();
         Ok(self)
     }
 
@@ -206,8 +224,62 @@ impl State {
             }
             ensure(at == NONE || reached[at as usize] != number, "a proof goes in circles")?;
         }
-        let groups = (0..).zip(roots).filter(|(number, root)| number == *root).count();
+        let is_group = |(number, slot): &(u32, &Slot)| slot.parent == *number && slot.size > 0;
+        let groups = (0..).zip(&self.links.slots).filter(is_group).count();
         ensure(trees == groups, "a person's ids are not joined by proofs")
+    }
+
+    /// What retracts and splits left behind is of numbers that there are.
+    fn check_generations(&self) -> Sound<()> {
+        let Generations { retired, origins, former, retractions, .. } = &self.generations;
+        let persons = self.persons.len();
+        for (person, successor) in retired {
+            ensure(origins.contains_key(person), "a former person came to be in no record")?;
+            // Rising, so that whoever asks comes to an end.
+            let rises = successor.is_none_or(|successor| *person < successor && successor.index() < persons);
+            ensure(rises, "a former person became nobody that there is")?;
+        }
+        ensure(
+            origins.values().all(|origin| origin.founded < self.records),
+            "a person came to be in no record",
+        )?;
+        for (id, formers) in former {
+            ensure(id.index() < self.links.leaves.len(), "an id that is none belonged to somebody")?;
+            ensure(formers.is_sorted_by(|a, b| a.until < b.until), "generations are out of order")?;
+            for Former { until, slot, since } in formers {
+                ensure(*until < self.records, "a generation ended in no record")?;
+                let fits =
+                    if *slot == NONE { *since == NONE } else { (*slot as usize) < persons && since < until };
+                ensure(fits, "an id belonged to nobody that there was")?;
+            }
+        }
+        for (target, turns) in retractions {
+            let fits = turns.is_sorted_by(|a, b| a.0 < b.0)
+                && turns.iter().all(|(since, _)| (target + 1..self.records).contains(since));
+            ensure(*target < self.records && fits, "a record was retracted in no possible record")?;
+            let turns_about = (0..).zip(turns).all(|(turn, (_, retracted))| *retracted == (turn % 2 == 0));
+            ensure(turns_about, "a record was retracted twice")?;
+        }
+        Ok(())
+    }
+
+    /// Finds an id of each person whose founding id left it.
+    fn anchor_all(&mut self) {
+        let State { generations, links, persons, .. } = self;
+        let left = |person: &PersonNo| links.person(persons[person.index()].founding) != Some(*person);
+        let live = |person: &PersonNo| {
+            links.survivor(*person) == *person && !generations.retired.contains_key(person)
+        };
+        let mut due: BTreeSet<PersonNo> =
+            generations.origins.keys().copied().filter(|person| live(person) && left(person)).collect();
+        for id in links.ids() {
+            if due.is_empty() {
+                break;
+            }
+            if let Some(person) = links.person(id).filter(|person| due.remove(person)) {
+                generations.anchors.insert(person, id);
+            }
+        }
     }
 
     fn check_persons(&self, roots: &[u32], users: &[u32], founded: &[u32]) -> Sound<()> {
@@ -215,12 +287,17 @@ impl State {
         let mut before = None;
         for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
             let leaf = leaves.get(person.founding.index()).ok_or(Unsound("a person was founded by no id"))?;
-            ensure(leaf.slot == number.0, "a person was founded by an id of another")?;
-            ensure(
-                leaf.since == founded[number.index()],
-                "a person was founded in another record than its id",
-            )?;
-            ensure(before.replace(leaf.since) < Some(leaf.since), "persons are founded out of order")?;
+            let founded = founded[number.index()];
+            match self.generations.origins.get(&number) {
+                Some(origin) => ensure(origin.founded == founded, "a person came to be in two records")?,
+                None => {
+                    ensure(leaf.slot == number.0, "a person was founded by an id of another")?;
+                    ensure(leaf.since == founded, "a person was founded in another record than its id")?;
+                }
+            }
+            if self.generations.is_empty() {
+                ensure(before.replace(founded) < Some(founded), "persons are founded out of order")?;
+            }
             let identified = person.identified_by;
             ensure(identified == NONE || identified < self.records, "a person was identified in no record")?;
             ensure(
@@ -228,21 +305,22 @@ impl State {
                 "a time outside the years 0001 to 9999",
             )?;
             ensure((person.users == 0) == (person.first_user == NONE), "a person's users are not counted")?;
-            let root = roots[number.index()];
+            let (root, size) = (roots[number.index()], self.links.slots[roots[number.index()] as usize].size);
+            let (retired, carries) = (self.is_retired(number), self.links.survivor(number) == number);
+            ensure(!carries || retired == (size == 0), "a former person has ids, or a present one none")?;
+            let survives = carries && !retired;
+            // Of somebody absorbed, a split may have taken ids away since.
+            let counted = survives || self.generations.is_empty();
             if let Some(first) = (person.first_user != NONE).then_some(IdNo(person.first_user)) {
-                let of = leaves.get(first.index()).and_then(|leaf| roots.get(leaf.slot as usize));
-                ensure(
-                    of == Some(&root) && self.class(first).user,
-                    "a person's first user is none of its ids",
-                )?;
+                let leaf = leaves.get(first.index()).ok_or(Unsound("a person's first user is no id"))?;
+                let theirs = roots.get(leaf.slot as usize) == Some(&root) && self.class(first).user;
+                ensure(theirs || !counted, "a person's first user is none of its ids")?;
             }
-            let survives = self.links.slots[root as usize].carries == number.0;
             let all = users[root as usize];
-            ensure(if survives { person.users == all } else { person.users <= all }, "wrong count of users")?;
-            ensure(
-                survives || self.profiles.entries(person.profile).is_empty(),
-                "an absorbed person has properties",
-            )?;
+            let fits = if survives { person.users == all } else { person.users <= all || !counted };
+            ensure(fits, "wrong count of users")?;
+            let bare = self.profiles.entries(person.profile).is_empty();
+            ensure(survives || bare, "an absorbed person has properties")?;
             let in_range = |property: &Property| property.key.0 < self.keys && property.seq < self.records;
             let entries = self.profiles.entries(person.profile);
             ensure(entries.iter().all(in_range), "a property of no key or no record")?;
@@ -254,7 +332,6 @@ impl State {
 /// The part that erasures make; it is there only if there are any.
 impl State {
     fn read_erasures(&self, bytes: &mut Bytes<'_>) -> Sound<Erasures> {
-        ensure(bytes.u32()? == ERASURES, "an unknown part of a state")?;
         let below = |count: usize| move |number: u32| (number as usize) < count;
         let record = below(self.records as usize);
         let list = read_pairs(bytes)?;
@@ -385,6 +462,37 @@ fn read_carried(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
         carried.entry(slot).or_default().push((since, PersonNo(person)));
     }
     links.carried = carried;
+    Ok(())
+}
+
+fn read_generations(bytes: &mut Bytes<'_>, into: &mut Generations, persons: &[Person]) -> Sound<()> {
+    let rising = |holds: bool| ensure(holds, "former generations are told of in no order");
+    for _ in 0..bytes.count(8)? {
+        let [person, successor] = numbers(bytes.take::<8>()?);
+        rising(into.retired.last_key_value().is_none_or(|(last, _)| last.0 < person))?;
+        into.retired.insert(PersonNo(person), (successor != NONE).then_some(PersonNo(successor)));
+    }
+    for _ in 0..bytes.count(9)? {
+        let [numbers_of @ .., split] = bytes.take::<9>()?;
+        let [person, founded] = numbers(numbers_of);
+        rising(into.origins.last_key_value().is_none_or(|(last, _)| last.0 < person))?;
+        ensure(*split <= 1, "a person came to be in an unknown way")?;
+        let founding =
+            persons.get(person as usize).ok_or(Unsound("a person that is none came to be"))?.founding;
+        into.origin(PersonNo(person), founding, Origin { founded, split: *split == 1 });
+    }
+    for _ in 0..bytes.count(16)? {
+        let [id, until, slot, since] = numbers(bytes.take::<16>()?);
+        rising(into.former.last_key_value().is_none_or(|(last, _)| last.0 <= id))?;
+        into.former.entry(IdNo(id)).or_default().push(Former { until, slot, since });
+    }
+    for _ in 0..bytes.count(9)? {
+        let [numbers_of @ .., retracted] = bytes.take::<9>()?;
+        let [target, since] = numbers(numbers_of);
+        rising(into.retractions.last_key_value().is_none_or(|(last, _)| *last <= target))?;
+        ensure(*retracted <= 1, "a record is neither retracted nor not")?;
+        into.retractions.entry(target).or_default().push((since, *retracted == 1));
+    }
     Ok(())
 }
 

@@ -12,9 +12,9 @@ use crate::book::Book;
 use crate::digest::Digest;
 use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
 use crate::ledger::Appended;
-use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, Who};
+use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Who};
 use crate::policy::{IdClass, Policy};
-use crate::record::{Body, DeviceNo, Flags, Head, IdNo, Other, Verb};
+use crate::record::{Body, DeviceNo, Flags, Head, IdNo, Leavers, Other, Verb};
 use crate::replay::Step;
 use crate::testing::reference::{Called, Reference, ReferenceOutcome, erased_value};
 use crate::value::{Properties, Value};
@@ -114,6 +114,8 @@ fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
 struct Teller {
     /// There is none before the genesis record.
     reference: Option<Reference>,
+    /// The places of operations in what the model was told.
+    places: BTreeMap<u64, usize>,
     wrong: Vec<String>,
 }
 
@@ -126,6 +128,7 @@ impl Teller {
             }
             return;
         };
+        self.places.insert(step.record.seq().0, reference.places());
         match &body {
             Body::SetPolicy(policy) => {
                 let policy: Option<Policy> = policy.policy();
@@ -151,9 +154,13 @@ impl Teller {
                 }
             }
             _ => {
-                let Some(operation) = operation(book, reference, step, &body) else { return };
                 reference.at(step.record.seq().0);
-                let told = reference.apply(&operation);
+                let told = if let Body::Retract(head, target, _) = &body {
+                    reference.retract(head.time(), self.places[target])
+                } else {
+                    let Some(operation) = operation(book, reference, step, &body) else { return };
+                    reference.apply(&operation)
+                };
                 let rule = step.outcome.and_then(|outcome| outcome.refusal).map(|refusal| refusal.rule());
                 if told != ReferenceOutcome::Recorded(rule) {
                     let seq = step.record.seq();
@@ -171,7 +178,7 @@ impl Teller {
 fn operation(book: &Book, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
     let head = body.head()?;
     let request = request(book, reference, step, body, head)?;
-    let bare = matches!(request, Request::Reset { .. });
+    let bare = matches!(request, Request::Reset { .. } | Request::Split { .. });
     let processing = match () {
         () if head.flags.has(Flags::PROCESSING_OFF) => Processing::Off,
         () if head.flags.has(Flags::INVALID_PROCESSING) => Processing::Invalid,
@@ -216,6 +223,11 @@ fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head
         (Body::Set(..), _) => Request::Set { who },
         (Body::Reset(_, fresh, _), Some(device)) => {
             Request::Reset { device, reset_device: fresh.is_some(), new_id: Some(id(head.id)?) }
+        }
+        (Body::Split(_, Leavers { together, ids }, _), None) => {
+            let mode = if *together { SplitMode::Together } else { SplitMode::Each };
+            let ids = ids.iter().map(|number| id(*number)).collect::<Option<_>>()?;
+            Request::Split { id: id(head.id)?, ids, mode }
         }
         _ => return None,
     })
@@ -281,17 +293,19 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     };
     let expected: Vec<_> = reference.persons().collect();
     differ("the number of persons".to_owned(), &found.len(), &expected.len());
+    let told = told(book);
     let person_id = |called: Called| match called {
         Called::Founding(text) => PersonId::founded_by(book.tenant(), &text),
-        Called::At(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
+        Called::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
+        Called::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
         Called::Erased(number) => {
             let name = format!("{}:{number}", book.ledger_id());
             PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
         }
     };
     for (found, expected) in found.iter().zip(expected) {
-        let about = |what: &str| format!("{what} of the person founded by `{}`", expected.founding);
-        differ(about("the id"), &found.person_id, &person_id(reference.called_of(expected)));
+        let about = |what: &str| format!("{what} of the person founded by `{}`", expected.identity.founding);
+        differ(about("the id"), &found.person_id, &person_id(reference.called(&expected.identity)));
         let mut ids = found.distinct_ids.clone();
         ids.sort_unstable();
         differ(about("the ids"), &ids, &expected.ids.iter().collect::<Vec<_>>());
@@ -309,10 +323,25 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
         let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
         differ(about("the counts"), &(found.events, found.identified_events), &counts);
     }
-    for (called, became) in reference.called().zip(reference.became_all()) {
-        let about = format!("who {called:?} became");
-        differ(about, &book.survivor_of(person_id(called)), &Some(person_id(became)));
+    for identity in reference.identities() {
+        let expected = Some(person_id(reference.called(&reference.became(identity))));
+        let found = book.survivor_of(person_id(reference.called(identity)));
+        differ(format!("who {identity:?} became"), &found, &expected);
     }
+}
+
+/// The records that the model was told, in order: it knows their places, not their numbers.
+fn told(book: &Book) -> Vec<Seq> {
+    let mut told = Vec::new();
+    let walked = book.replay(|step| {
+        let of_model =
+            matches!(step.record.body(), Body::Genesis(_) | Body::SetPolicy(_) | Body::DefineDevice(..));
+        if of_model || step.record.is_operation() {
+            told.push(step.record.seq());
+        }
+    });
+    walked.expect("a log that was just checked");
+    told
 }
 
 fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {

@@ -8,7 +8,9 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
-use crate::operation::{Changes, Dialect, Operation, PersonProfiles, Processing, Request, Sdk, Source, Who};
+use crate::operation::{
+    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Sdk, Source, SplitMode, Target, Who,
+};
 use crate::policy::{Policy, Preset, Survivor};
 use crate::testing::chance::Chance;
 use crate::testing::notation;
@@ -77,7 +79,7 @@ impl History {
 }
 
 /// What a history is mostly about. What a byte asks for is its remainder by 9; see `Bytes::operation`.
-const TOPICS: [&[u8]; 5] = [
+const TOPICS: [&[u8]; 6] = [
     // Everything.
     &[0, 1, 2, 3, 4, 5, 6, 7, 8],
     // Links only: long chains, and hairballs that have every id. Rules D3 to D9 need persons that are there already.
@@ -88,6 +90,8 @@ const TOPICS: [&[u8]; 5] = [
     &[0, 0, 1, 1, 2, 7],
     // Properties: E1 and E2 need keys that were written by several operations.
     &[0, 2, 4, 6, 6, 6],
+    // Minds changed: H1 and H2 need persons of several ids, and operations to take back; half of the 6 are such.
+    &[1, 2, 4, 5, 6, 6, 6, 6, 7],
 ];
 
 fn made_up(chance: &mut Chance) -> Vec<u8> {
@@ -147,10 +151,17 @@ impl Bytes<'_> {
     }
 
     fn operations(&mut self) -> Vec<Operation> {
-        std::iter::from_fn(|| (!self.0.is_empty()).then(|| self.operation())).collect()
+        let (mut operations, mut said) = (Vec::new(), Vec::new());
+        while !self.0.is_empty() {
+            let operation = self.operation(&said);
+            said.extend(operation.id);
+            operations.push(operation);
+        }
+        operations
     }
 
-    fn operation(&mut self) -> Operation {
+    /// An operation; `said` are the ids of those before it.
+    fn operation(&mut self, said: &[OperationId]) -> Operation {
         let (what, who, changes, how, number) =
             (self.next(), self.next(), self.next(), self.next(), self.next());
         let device = DeviceId::new(of(&DEVICES, who)).expect("an id");
@@ -170,19 +181,30 @@ impl Bytes<'_> {
             2 | 3 => Request::Identify { who: speaker, anonymous: source },
             4 => Request::Alias { who: speaker, alias: source },
             5 => Request::Merge { who: speaker, alias: source },
+            6 if what >= 0xc0 && !said.is_empty() => {
+                Request::Retract { target: Target::Operation(said[usize::from(changes) % said.len()]) }
+            }
+            6 if what >= 0x80 => Request::Split {
+                id: id(of(&IDS, who)),
+                // One or two of a few: the ids of small persons are named often enough.
+                ids: [of(&IDS, who >> 3), of(&IDS, changes)]
+                    .map(id)
+                    .into_iter()
+                    .take(1 + usize::from(how >> 6 & 1))
+                    .collect(),
+                mode: if how & 0x80 == 0 { SplitMode::Each } else { SplitMode::Together },
+            },
             6 => Request::Set { who: speaker },
             7 => Request::DeviceIdentify { device, user: id(other) },
             _ => Request::Reset { device, reset_device: what & 0x80 != 0, new_id: Some(id(other)) },
         };
-        let bare = matches!(request, Request::Reset { .. });
+        let bare = matches!(request, Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. });
         // A record does not hold whether a device asked with its own identify or with a link or set that came to the same;
         // the reference model compares what was asked. So repeats under one id (G4) stay on one side of that.
         let range = if matches!(request, Request::DeviceIdentify { .. }) { 64 } else { 0 };
         let time = Timestamp::from_micros((number >> 6).into()).expect("a time");
         Operation {
-            id: Some(u128::from(number % 64))
-                .filter(|n| *n < 40)
-                .map(|n| OperationId(Uuid::from_u128(n + range))),
+            id: Some(number % 64).filter(|n| *n < 40).map(|n| operation_id(n + range)),
             changes: if bare { Changes::default() } else { changes_of(changes) },
             processing: of(&[Processing::Unsaid, Processing::On, Processing::Off, Processing::Invalid], how),
             sdk: Sdk {
@@ -192,6 +214,10 @@ impl Bytes<'_> {
             ..Operation::new(time, request)
         }
     }
+}
+
+fn operation_id(number: u8) -> OperationId {
+    OperationId(Uuid::from_u128(number.into()))
 }
 
 const PROFILES: [PersonProfiles; 3] =

@@ -12,12 +12,12 @@ use crate::book::Book;
 use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
 use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
-use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Who};
+use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Target, Who};
 use crate::options::LedgerOptions;
 use crate::policy::Policy;
 use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
-use crate::state::{Link, PersonNo, Refusal, State};
+use crate::state::{Link, PersonNo, Refusal, State, Undone};
 use crate::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{History, IDS, KEYS};
@@ -30,7 +30,7 @@ use crate::{SeededEntropy, Tenant};
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 20] = [
+pub const LAWS: [(&str, Law); 21] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -43,6 +43,7 @@ pub const LAWS: [(&str, Law); 20] = [
     ("identified only grows, and keeps its record", identified_grows),
     ("redirects are total, acyclic and idempotent", redirects),
     ("created_at is the earliest founding", created_at),
+    ("what is retracted was never asked", retract_takes_back),
     ("two identified persons join by merge only", identified_join_by_merge),
     ("no event crosses a reset", no_event_crosses_a_reset),
     ("properties follow E1 and E2", properties),
@@ -127,8 +128,28 @@ fn new_ledger(policy: &Policy) -> Result<(Ledger, Arc<Memory>), String> {
 fn append(ledger: &mut Ledger, operation: &Operation) -> Result<Option<Appended>, String> {
     match ledger.append(operation.clone()) {
         Ok(appended) => Ok(Some(appended)),
-        Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => Ok(None),
+        // A reset whose fresh id is taken (F4); what takes back what was never said (H1, H2).
+        Err(AppendError::Operation {
+            source:
+                OperationError::NotFresh { .. }
+                | OperationError::UnknownId { .. }
+                | OperationError::UnknownOperation { .. },
+            ..
+        }) => Ok(None),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// As few batches as go: a device cannot speak behind a retract of its batch.
+fn append_all(ledger: &mut Ledger, batch: &[Operation]) -> Result<Vec<Appended>, String> {
+    match ledger.append_batch(batch) {
+        Err(AppendError::Operation { source: OperationError::AfterRetract, index }) => {
+            let (first, last) = batch.split_at(index);
+            let mut appended = append_all(ledger, first)?;
+            appended.append(&mut append_all(ledger, last)?);
+            Ok(appended)
+        }
+        appended => appended.map_err(|error| error.to_string()),
     }
 }
 
@@ -224,7 +245,7 @@ pub fn any_batching(history: &History) -> Result<(), String> {
         let (mut batched, _) = new_ledger(&history.policy)?;
         let mut found = Vec::new();
         for batch in accepted.chunks(size) {
-            found.extend(batched.append_batch(batch).map_err(|error| error.to_string())?);
+            found.extend(append_all(&mut batched, batch)?);
         }
         same(&format!("outcomes in batches of {size}"), &found, &expected)?;
         same("state digest", &batched.state().digest(), &ledger.state().digest())?;
@@ -333,6 +354,21 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                 let has_person = |at: &Seq| before.person_as_of(held, *at).is_some();
                 (0..seq.0).map(Seq).find(has_person).or(Some(before.defined_by(held)))
             }
+            Refusal::NotRetractable { .. } | Refusal::WholePerson { .. } => Some(seq),
+            Refusal::AlreadyRetracted { by } => {
+                let Body::Retract(_, target, _) = body else {
+                    return Err("only a retract finds that".to_owned());
+                };
+                holds(before.is_retracted(Seq(target)), || format!("{target} is not retracted"))?;
+                holds(!before.is_retracted(by), || format!("{by} is itself retracted"))?;
+                Some(by)
+            }
+            Refusal::NoPerson { .. } => body.head().map(|head| before.defined_by(head.id)),
+            Refusal::OtherPerson { id, by } => {
+                let target = body.head().and_then(|head| before.person(head.id));
+                holds(before.person(id) != target, || format!("{id:?} is of the same person"))?;
+                Some(by)
+            }
         };
         same("the record that blocks", &Some(refusal.blocking()), &expected)
     })
@@ -381,10 +417,18 @@ pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a step folds a component anew: rules that say what grows say it of what was asked, not of what was taken back.
+fn undoes(step: Step<'_>) -> bool {
+    step.outcome.is_some_and(|outcome| outcome.undone.is_some())
+}
+
 /// Once a person is identified, whoever it becomes is; and the record that first did it stays, P(T)'s if two persons become
 /// one (D1).
 pub fn identified_grows(history: &History) -> Result<(), String> {
     each_step(&all(history)?.ledger, |before, step| {
+        if undoes(step) {
+            return Ok(());
+        }
         let by = |state: &State, person: PersonNo| state.view(person).identified_by;
         let absorbs = step.outcome.is_some_and(|outcome| matches!(outcome.link, Some(Link::Absorbed { .. })));
         let target = step.record.body().head().map(|head| head.id).filter(|_| absorbs);
@@ -410,14 +454,20 @@ pub fn redirects(history: &History) -> Result<(), String> {
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
         let survivor = state.survivor(person);
-        holds(live.contains(&survivor), || format!("{person:?} became {survivor:?}, which is not live"))?;
+        // Nobody, if its founding was taken back and its founding id has no person now (D11).
+        let nobody = state.is_retired(survivor) && state.person(state.founding(survivor)).is_none();
+        holds(live.contains(&survivor) || nobody, || {
+            format!("{person:?} became {survivor:?}, which is not live")
+        })?;
         same("the survivor of a survivor", &state.survivor(survivor), &survivor)?;
-        let founding = ledger.id_text(state.founding(person)).ok_or("a person nobody founded")?;
-        let old = PersonId::founded_by(ledger.tenant(), founding);
+        let old = ledger.own_person_id(person, state);
         same("its public id", &ledger.survivor_of(old), &Some(ledger.person_id(survivor)))?;
     }
     // Once led together, two persons stay together.
     each_step(&ledger, |before, step| {
+        if undoes(step) {
+            return Ok(());
+        }
         let all = || (0..before.persons_founded() as u32).map(PersonNo);
         let moved = all()
             .find(|person| step.state.survivor(*person) != step.state.survivor(before.survivor(*person)));
@@ -427,7 +477,10 @@ pub fn redirects(history: &History) -> Result<(), String> {
 
 /// A person was created when the earliest of those that became it was founded (D3, D4, D7).
 pub fn created_at(history: &History) -> Result<(), String> {
-    let Folded { ledger, .. } = all(history)?;
+    let Folded { ledger, appended, .. } = all(history)?;
+    if appended.iter().flatten().filter_map(Appended::outcome).any(|outcome| outcome.undone.is_some()) {
+        return Ok(()); // the reference model says when a person was created that was folded anew
+    }
     let mut founded = Vec::new();
     each_step(&ledger, |_, step| {
         let founder = step.outcome.filter(|outcome| outcome.founded);
@@ -491,7 +544,8 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     append(&mut ledger, &Operation::new(at, reset))?;
     append(&mut ledger, &Operation::new(at, capture).with_processing(Processing::On))?;
     // The rest of the history, but for what the device itself says: only it knows the fresh id.
-    for operation in history.operations[half..].iter().filter(|operation| !speaks(operation, &device)) {
+    for operation in history.operations[half..].iter().filter(|operation| operation.device() != Some(&device))
+    {
         append(&mut ledger, operation)?;
     }
     let mut crossed = None;
@@ -506,24 +560,62 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     same("an event on the wrong side", &crossed, &None::<(Seq, String)>)
 }
 
-fn speaks(operation: &Operation, device: &DeviceId) -> bool {
-    match &operation.request {
-        Request::Capture { who, .. }
-        | Request::Identify { who, .. }
-        | Request::Alias { who, .. }
-        | Request::Merge { who, .. }
-        | Request::Set { who } => *who == Who::Device(device.clone()),
-        Request::DeviceIdentify { device: speaker, .. } | Request::Reset { device: speaker, .. } => {
-            speaker == device
+/// A retracted operation counts as never asked: content(log + x + rest + retract x) = content(log + rest), for every operation x of
+/// the history (H1). And retracting the retract brings back what there was.
+///
+/// Of histories without devices, where the rest says the same without x, and without splits: the id of a person that one founds has a
+/// record's number in it (D11). With them the reference model knows.
+pub fn retract_takes_back(history: &History) -> Result<(), String> {
+    let fits = |operation: &&Operation| {
+        let names_device = |name: &String| crate::testing::history::DEVICES.contains(&name.as_str());
+        !names(operation).iter().any(names_device) && !matches!(operation.request, Request::Split { .. })
+    };
+    let policy = Policy { max_user_ids: None, ..history.policy.clone() }; // the class of an id is of its first mention (B4)
+    let id = |number: usize| OperationId(uuid::Uuid::from_u128(1 << 64 | number as u128));
+    let mut operations: Vec<Operation> = history.operations.iter().filter(fits).cloned().collect();
+    for (number, operation) in operations.iter_mut().enumerate() {
+        operation.id = Some(id(number));
+        if let Request::Retract { target: Target::Operation(of) } = &mut operation.request {
+            *of = id(of.0.as_u128() as usize % number.max(1));
         }
     }
+    let whole = fold(&policy, &operations)?;
+    let retract = |of: OperationId| {
+        let at = crate::time::Timestamp::from_micros(0).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Operation::retract(at, Target::Operation(of)))
+    };
+    for (number, operation) in operations.iter().enumerate() {
+        let Some(Appended::Recorded { outcome, .. }) = &whole.appended[number] else { continue };
+        let seq = whole.appended[number].as_ref().and_then(Appended::seq).ok_or("no record")?;
+        if whole.ledger.state().is_retracted(seq)
+            || outcome.refusal.is_some_and(|refusal| refusal.rule() == "H1")
+        {
+            continue;
+        }
+        let of = operation.id.ok_or("each has one")?;
+        let mut without = operations.clone();
+        without.remove(number);
+        // A retract of what was never asked is no operation: it is left out as well.
+        without.retain(
+            |other| !matches!(other.request, Request::Retract { target } if target == Target::Operation(of)),
+        );
+        let expected = facts(&fold(&policy, &without)?.ledger)?;
+        let mut ledger = fold(&policy, &operations)?.ledger;
+        let before = facts(&ledger)?;
+        let taken = append(&mut ledger, &retract(of)?.with_id(OperationId(uuid::Uuid::from_u128(1 << 65))))?;
+        holds(taken.is_some(), || format!("operation {} cannot be retracted", number + 1))?;
+        same(&format!("content without operation {}", number + 1), &facts(&ledger)?, &expected)?;
+        append(&mut ledger, &retract(OperationId(uuid::Uuid::from_u128(1 << 65)))?)?;
+        same(&format!("content with operation {} again", number + 1), &facts(&ledger)?, &before)?;
+    }
+    Ok(())
 }
 
 /// What a record leaves of each key is what the table of E1 says, against the properties after E2; all other keys stay.
 /// In particular a `set_once` never overwrites.
 pub fn properties(history: &History) -> Result<(), String> {
     each_step(&all(history)?.ledger, |before, step| {
-        let Some(outcome) = step.outcome else { return Ok(()) };
+        let Some(outcome) = step.outcome.filter(|outcome| outcome.undone.is_none()) else { return Ok(()) };
         let Some(person) = outcome.person else { return Ok(()) };
         let body = step.record.body();
         let Some(head) = body.head() else { return Ok(()) };
@@ -582,6 +674,9 @@ pub fn components(history: &History) -> Result<(), String> {
         mine.map(|(operation, _)| operation.clone()).collect::<Vec<Operation>>()
     };
     let whole = fold(&history.policy, &history.operations)?;
+    if splits(&whole) {
+        return Ok(()); // the id of a person that a split founded has a record's number in it (D11)
+    }
     // One component after the other instead of all mixed.
     let sorted: Vec<Operation> = all.iter().flat_map(|component| of(*component)).collect();
     let content = |folded: &Folded| folded.ledger.content_digest().map_err(|fault| fault.to_string());
@@ -597,6 +692,11 @@ pub fn components(history: &History) -> Result<(), String> {
     }
     alone.sort_unstable();
     same("the components folded alone", &alone, &facts(&whole.ledger)?)
+}
+
+fn splits(folded: &Folded) -> bool {
+    let mut outcomes = folded.appended.iter().flatten().filter_map(Appended::outcome);
+    outcomes.any(|outcome| matches!(outcome.undone, Some(Undone::Split { .. })))
 }
 
 /// For each operation the first that it is connected to, by place.
@@ -639,6 +739,11 @@ fn names(operation: &Operation) -> BTreeSet<String> {
         Request::DeviceIdentify { device, user } => names.extend([device.to_string(), user.to_string()]),
         Request::Reset { device, new_id, .. } => {
             names.extend([device.to_string()].into_iter().chain(new_id.as_ref().map(ToString::to_string)));
+        }
+        Request::Retract { target: Target::Operation(id) } => names.extend([format!("operation {id}")]),
+        Request::Retract { target: Target::Record(seq) } => names.extend([format!("record {seq}")]),
+        Request::Split { id, ids, .. } => {
+            names.extend([id].into_iter().chain(ids).map(ToString::to_string));
         }
     }
     names
@@ -717,11 +822,14 @@ pub fn digests(history: &History) -> Result<(), String> {
 /// Two ids of one person are connected by records that name both ends of each step (D).
 pub fn proofs(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
-    let mut named = BTreeMap::new();
+    let (mut named, mut parted) = (BTreeMap::new(), BTreeMap::new());
     each_step(&ledger, |_, step| {
         let body = step.record.body();
         if let (Some(head), Other::Id(other)) = (body.head(), body.other()) {
-            named.insert(step.record.seq(), [head.id, other]);
+            named.insert(step.record.seq(), vec![head.id, other]);
+        }
+        if let Body::Split(_, leavers, _) = body {
+            parted.insert(step.record.seq(), leavers);
         }
         Ok(())
     })?;
@@ -736,7 +844,15 @@ pub fn proofs(history: &History) -> Result<(), String> {
         let mut at = a;
         for (from, to, seq) in proof {
             let names = named.get(&seq).is_some_and(|ends| ends.contains(&from) && ends.contains(&to));
-            holds(from == at && names, || format!("record {seq} does not lead from {from:?} to {to:?}"))?;
+            // A split says of two ids that they stay together, or leave together (H2).
+            let keeps = parted.get(&seq).is_some_and(|leavers| {
+                let leaves = |id| leavers.ids.contains(id);
+                leaves(&from) == leaves(&to) && (leavers.together || !leaves(&from))
+            });
+            holds(!state.is_retracted(seq), || format!("record {seq} proves something and is retracted"))?;
+            holds(from == at && (names || keeps), || {
+                format!("record {seq} does not lead from {from:?} to {to:?}")
+            })?;
             at = to;
         }
         same("the end of the proof", &at, &b)?;
@@ -754,7 +870,11 @@ pub fn erasing(history: &History) -> Result<(), String> {
     let mut chance =
         Chance::new(times.fold(history.operations.len() as u64, |seed, time| seed * 31 % 1_000_003 + time));
     let mut digests = BTreeMap::new();
-    for (number, operation) in (1..).zip(&history.operations) {
+    // The model does not know yet how persons are called whom a retract or split makes beside erasures.
+    let refolds =
+        |operation: &&Operation| matches!(operation.request, Request::Retract { .. } | Request::Split { .. });
+    let operations = history.operations.iter().filter(|operation| !refolds(operation));
+    for (number, operation) in (1..).zip(operations) {
         let Some(appended) = append(&mut ledger, operation)? else { continue };
         reference.at(appended.seq().map_or(0, |seq| seq.0));
         let said = ReferenceOutcome::from(&appended);
@@ -876,26 +996,36 @@ mod tests {
                         Link::Joined(_) => "joined",
                         Link::Absorbed { .. } => "absorbed",
                     }));
+                    seen.extend(outcome.undone.map(|undone| match undone {
+                        Undone::Retracted { .. } => "retracted",
+                        Undone::Split { .. } => "split",
+                    }));
                 }
                 drop(ledger);
             }
         }
         let expected = [
             "absorbed",
+            "already_retracted",
             "conflict",
             "duplicate",
             "error",
+            "id_of_another_person",
             "ignored",
             "joined",
             "joins_identified_person",
             "late",
+            "no_person",
             "processing_off",
             "recorded",
+            "retracted",
             "source_identified",
+            "split",
             "too_many_ids",
             "too_many_moved_ids",
             "too_many_user_ids",
             "unmergeable_id",
+            "whole_person",
         ];
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);
     }

@@ -11,9 +11,11 @@ use crate::book::Book;
 use crate::id::{OperationId, PersonId, Seq};
 use crate::ledger::{AppendError, Appended};
 use crate::log::Fault;
-use crate::operation::{Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, Who};
+use crate::operation::{
+    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
+};
 use crate::record::DeviceNo;
-use crate::state::{DeviceEffect, Link, Outcome, PersonNo};
+use crate::state::{DeviceEffect, Link, Outcome, PersonNo, Undone};
 use crate::time::Timestamp;
 use crate::value::Properties;
 
@@ -68,6 +70,16 @@ pub fn request(number: usize, operation: &Operation) -> String {
             let its_id = if *reset_device { " its-id" } else { "" };
             let fresh = new_id.as_ref().map_or_else(String::new, |id| format!(" to {}", text(id.as_str())));
             format!("reset {}{its_id}{fresh}", text(device.as_str()))
+        }
+        Request::Retract { target: Target::Record(seq) } => format!("retract record {seq}"),
+        Request::Retract { target: Target::Operation(OperationId(id)) } => match id.as_u128() {
+            small @ 0..1_000_000 => format!("retract id {small}"),
+            _ => format!("retract id {id}"),
+        },
+        Request::Split { id, ids, mode } => {
+            let ids: Vec<String> = ids.iter().map(|id| text(id.as_str())).collect();
+            let together = if *mode == SplitMode::Together { " together" } else { "" };
+            format!("split {} -> {}{together}", text(id.as_str()), ids.join(", "))
         }
     };
     line.push_str(&changes(&operation.changes));
@@ -207,6 +219,11 @@ impl Teller {
             DeviceEffect::SpeaksFor(number, now) => format!("{} speaks for {}", device(number), id(now)),
             DeviceEffect::Reset(number, now) => format!("{} is reset to {}", device(number), id(now)),
         }));
+        parts.extend(outcome.undone.map(|undone| match undone {
+            Undone::Retracted { seq } => format!("{} counts as never asked", self.record(book, seq)),
+            Undone::Split { left: 1 } => "1 id leaves".to_owned(),
+            Undone::Split { left } => format!("{left} ids leave"),
+        }));
         for notice in outcome.notices.names() {
             let about =
                 outcome.notices.joins_identified.filter(|_| notice == crate::Notices::JOINS_IDENTIFIED);
@@ -233,7 +250,9 @@ impl Teller {
             .filter(|id| state.person(*id).is_none())
             .filter_map(|id| book.id_text(id))
             .filter_map(|id| Some((book.resolve(id)?.person_id, text(id))))
-            .chain(persons.map(|person| (book.own_id(person), called(state.origin(person).id()))))
+            .chain(
+                persons.map(|person| (book.own_person_id(person, state), called(state.called(person).id()))),
+            )
             .collect();
         let name = |person: PersonId| founding.get(&person).cloned().unwrap_or_else(|| person.to_string());
         let mut lines = Vec::new();

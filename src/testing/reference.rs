@@ -1,12 +1,15 @@
 //! The reference model: the rules of `docs/semantics.md` folded as plainly as can be, with sets and maps of texts.
 //!
-//! It shares the vocabulary with the engine and nothing else: no numbers, no forest, no log. A newcomer should believe it in
-//! ten minutes. It is slow, and that is fine.
+//! It shares the vocabulary with the engine and nothing else: no numbers, no forest, no components. It keeps what was said, and
+//! whenever something is taken back it folds everything else again from the beginning. A newcomer should believe it in ten
+//! minutes. It is slow, and that is fine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::OperationId;
-use crate::operation::{Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, Who};
+use crate::operation::{
+    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
+};
 use crate::policy::{FirstMention, IdClass, Policy, Survivor};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -15,24 +18,30 @@ use crate::value::Value;
 #[derive(Clone, Debug)]
 pub struct Reference {
     policy: Policy,
-    /// In the order of their founding.
-    persons: Vec<ReferencePerson>,
-    classes: BTreeMap<String, IdClass>,
-    /// Who an absorbed person became, by place in `persons`.
-    became: BTreeMap<usize, usize>,
-    devices: BTreeMap<String, ReferenceDevice>,
-    events: Vec<ReferenceEvent>,
+    /// Everything that was recorded, in order, devices resolved.
+    said: Vec<Said>,
+    /// What all that comes to.
+    world: World,
+    /// B4: decided once, whatever is taken back later.
+    classes: Classes,
+    /// G4: a retracted operation still counts as seen.
     seen: BTreeMap<OperationId, Seen>,
-    /// Ids and devices in the order in which they were first mentioned.
-    ids: Vec<String>,
+    /// F3: what each device last asked.
+    last_calls: BTreeMap<String, (String, Changes)>,
+    /// Every public identity that there ever was, in the order of their founding.
+    known: Vec<Identity>,
+    /// Devices in the order in which they were first mentioned.
     device_ids: Vec<String>,
-    /// The record that the next operation is.
-    seq: u64,
-    first_erasure: Option<u64>,
-    /// What erased ids are called.
-    erased: BTreeSet<String>,
     /// Devices that are not called like the id they began with, because both texts are erased: by that id.
     devices_by_id: BTreeMap<String, String>,
+    /// The record that the next operation, or erasure, is.
+    seq: u64,
+    /// How much had been recorded at the first erasure.
+    first_erasure: Option<usize>,
+    /// What erased ids are called.
+    erased: BTreeSet<String>,
+    /// D11: the id that a person is called after since the one that founded it was erased, and the erasure.
+    called_after: BTreeMap<Identity, (String, u64)>,
 }
 
 /// What is left of the text of an id or device: its place in the order in which they were first mentioned.
@@ -50,31 +59,38 @@ pub fn erased_value() -> Value {
 pub enum Called {
     /// D10.
     Founding(String),
-    /// D11: a text and a record.
-    At(String, u64),
+    /// D11: a text and the place of the operation that founded it.
+    At(String, usize),
+    /// D11: a text and the record of an erasure.
+    After(String, u64),
     /// D11: only the number of the id that founded it is left.
     Erased(u32),
+}
+
+/// What a person's public id is made of: its founding id, and by which operation if a split founded it (D11).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// The founding id.
+    pub founding: String,
+    /// The split, as the place of an operation among all that were recorded.
+    pub split: Option<usize>,
 }
 
 /// A person, live or absorbed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferencePerson {
-    /// The id that founded it.
-    pub founding: String,
-    /// All its ids; empty once absorbed.
+    /// Who it is.
+    pub identity: Identity,
+    /// All its ids; empty once absorbed or gone.
     pub ids: BTreeSet<String>,
     /// Its properties.
     pub properties: BTreeMap<String, Value>,
-    /// Which id spoke when each was written.
-    written_by: BTreeMap<String, String>,
     /// D1.
     pub is_identified: bool,
     /// D7.
     pub created_at: Timestamp,
-    /// The record that founded it.
-    founded: u64,
-    /// D11: the id it is called after since the one that founded it was erased, and the erasure.
-    called_after: Option<(String, u64)>,
+    /// The place of the operation that founded it.
+    founded: usize,
 }
 
 /// A device.
@@ -88,7 +104,6 @@ pub struct ReferenceDevice {
     pub identified: bool,
     /// F8.
     pub profiled: bool,
-    last_call: Option<(String, Changes)>,
 }
 
 /// An event.
@@ -103,7 +118,7 @@ pub struct ReferenceEvent {
 /// What became of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReferenceOutcome {
-    /// Recorded; the rule that refused its link, if one did.
+    /// Recorded; the rule that refused it, if one did.
     Recorded(Option<&'static str>),
     /// G4.
     Duplicate,
@@ -113,31 +128,116 @@ pub enum ReferenceOutcome {
     Ignored,
 }
 
-/// A link asked for: S as text, or a text that B1 bars.
-enum Asked {
+/// What was recorded.
+#[derive(Clone, Debug)]
+enum Said {
+    Policy(Policy),
+    /// A device, and the id it begins with.
+    Device(String, String),
+    Operation(Asked),
+}
+
+/// An operation as it is recorded: for whom it speaks is decided (F2, F3, F8).
+#[derive(Clone, Debug)]
+struct Asked {
+    verb: Verb,
+    id: String,
+    device: Option<String>,
+    on: bool,
+    changes: Changes,
+    time: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+enum Verb {
+    Capture(String),
+    Identify(Other),
+    Alias(Other),
+    Merge(Other),
+    Set,
+    Switch,
+    Reset { also: Option<String> },
+    Retract(usize),
+    Split { ids: BTreeSet<String>, together: bool },
+}
+
+/// The class of each id, decided when it was first written (B4), and the order in which they were.
+#[derive(Clone, Debug, Default)]
+struct Classes {
+    of: BTreeMap<String, IdClass>,
+    order: Vec<String>,
+}
+
+impl Classes {
+    fn number(&mut self, id: &str) {
+        if !self.order.iter().any(|known| known == id) {
+            self.order.push(id.to_owned());
+        }
+    }
+
+    /// These ids in the order in which they were first written.
+    fn ordered(&self, ids: &BTreeSet<String>) -> Vec<String> {
+        self.order.iter().filter(|id| ids.contains(*id)).cloned().collect()
+    }
+}
+
+/// S as text, or a text that B1 bars.
+#[derive(Clone, Debug)]
+enum Other {
     Nothing,
     Unstorable,
     Id(String),
 }
 
+impl Other {
+    fn of(source: Option<&Source>) -> Other {
+        match source {
+            None => Other::Nothing,
+            Some(Source::Unstorable) => Other::Unstorable,
+            Some(Source::Id(id)) => Other::Id(id.as_str().to_owned()),
+        }
+    }
+}
+
 impl Reference {
     /// Before the first operation.
     pub fn new(policy: Policy) -> Reference {
-        Reference {
-            policy,
-            persons: Vec::new(),
-            classes: BTreeMap::new(),
-            became: BTreeMap::new(),
-            devices: BTreeMap::new(),
-            events: Vec::new(),
+        let mut reference = Reference {
+            policy: policy.clone(),
+            said: Vec::new(),
+            world: World::new(policy.clone()),
+            classes: Classes::default(),
             seen: BTreeMap::new(),
-            ids: Vec::new(),
+            last_calls: BTreeMap::new(),
+            known: Vec::new(),
             device_ids: Vec::new(),
+            devices_by_id: BTreeMap::new(),
             seq: 0,
             first_erasure: None,
             erased: BTreeSet::new(),
-            devices_by_id: BTreeMap::new(),
+            called_after: BTreeMap::new(),
+        };
+        reference.say(Said::Policy(policy));
+        reference
+    }
+
+    /// A3: another policy holds from here on. What was decided stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy.clone();
+        self.say(Said::Policy(policy));
+    }
+
+    /// F1: a device is mentioned, before it speaks; `id` is the id it begins with, which has the same text unless that is erased.
+    pub fn meet_device(&mut self, device: &str, id: &str) {
+        if self.world.devices.contains_key(device) {
+            return;
         }
+        self.mention(id, FirstMention::Device);
+        if device != id {
+            self.devices_by_id.insert(id.to_owned(), device.to_owned());
+        }
+        self.device_ids.push(device.to_owned());
+        self.say(Said::Device(device.to_owned(), id.to_owned()));
     }
 
     /// The next operation, or erasure, is this record. Only ids of D11 depend on it.
@@ -147,24 +247,23 @@ impl Reference {
 
     /// An id is mentioned for the first time, before anybody speaks of it; its class too, if the text does not tell any more.
     pub fn meet_id(&mut self, id: &str, class: Option<IdClass>) {
-        self.number(id);
+        self.classes.number(id);
         if let Some(class) = class {
-            self.classes.entry(id.to_owned()).or_insert(class);
+            self.classes.of.entry(id.to_owned()).or_insert(class);
         }
     }
 
-    fn number(&mut self, id: &str) {
-        if !self.ids.iter().any(|known| known == id) {
-            self.ids.push(id.to_owned());
-        }
-    }
+    // -- what is erased, rule H3 ------------------------------------------------------------------------------------
 
     /// H3: the texts of these ids, and the values they brought, are forgotten; with `keys` only the values of those keys.
     pub fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>) {
-        for person in &mut self.persons {
-            for (key, value) in &mut person.properties {
-                if ids.contains(&person.written_by[key]) && (keys.is_empty() || keys.contains(key)) {
-                    *value = erased_value();
+        for said in &mut self.said {
+            let Said::Operation(Asked { id, changes, .. }) = said else { continue };
+            if ids.contains(id) {
+                for (key, value) in changes.set.iter_mut().chain(&mut changes.set_once) {
+                    if keys.is_empty() || keys.contains(key.as_str()) {
+                        *value = erased_value();
+                    }
                 }
             }
         }
@@ -172,17 +271,19 @@ impl Reference {
             seen.erase(ids, keys);
         }
         self.seen.retain(|_, seen| !seen.is_forgotten);
-        self.first_erasure.get_or_insert(self.seq);
+        self.first_erasure.get_or_insert(self.said.len());
+        let mut gone = BTreeSet::new();
         if keys.is_empty() {
             let names = |all: &[String], id: &str| all.iter().position(|known| known == id).map(erased_name);
             let ids: BTreeMap<String, (Option<String>, Option<String>)> = ids
                 .iter()
-                .map(|id| (id.clone(), (names(&self.ids, id), names(&self.device_ids, id))))
+                .map(|id| (id.clone(), (names(&self.classes.order, id), names(&self.device_ids, id))))
                 .collect();
             self.rename(&ids);
-            let gone: BTreeSet<String> = ids.into_values().filter_map(|(id, _)| id).collect();
-            self.call_after_others(&gone);
+            gone = ids.into_values().filter_map(|(id, _)| id).collect();
         }
+        self.refold();
+        self.call_after_others(gone);
     }
 
     /// Puts names in the place of texts, everywhere: of an id, and of the device that is called like it.
@@ -192,132 +293,130 @@ impl Reference {
         let device_name =
             |id: &String| names.get(id).and_then(|(_, name)| name.clone()).unwrap_or_else(|| id.clone());
         let in_place = |id: &mut String| *id = id_name(id);
-        for person in &mut self.persons {
-            in_place(&mut person.founding);
-            person.ids = person.ids.iter().map(id_name).collect();
-            person.written_by.values_mut().for_each(in_place);
-            if let Some((id, _)) = &mut person.called_after {
-                in_place(id);
+        for said in &mut self.said {
+            match said {
+                Said::Policy(_) => {}
+                Said::Device(device, id) => {
+                    *device = device_name(device);
+                    in_place(id);
+                }
+                Said::Operation(Asked { verb, id, device, .. }) => {
+                    in_place(id);
+                    device.iter_mut().for_each(|device| *device = device_name(device));
+                    match verb {
+                        Verb::Identify(Other::Id(other))
+                        | Verb::Alias(Other::Id(other))
+                        | Verb::Merge(Other::Id(other)) => in_place(other),
+                        Verb::Reset { also: Some(also) } => *also = device_name(also),
+                        Verb::Split { ids, .. } => *ids = ids.iter().map(id_name).collect(),
+                        _ => {}
+                    }
+                }
             }
         }
-        self.classes = self.classes.iter().map(|(id, class)| (id_name(id), *class)).collect();
-        self.devices = std::mem::take(&mut self.devices)
+        let renamed =
+            |identity: &Identity| Identity { founding: id_name(&identity.founding), ..identity.clone() };
+        self.known = self.known.iter().map(renamed).collect();
+        self.called_after = std::mem::take(&mut self.called_after)
             .into_iter()
-            .map(|(id, mut device)| {
-                in_place(&mut device.current);
-                in_place(&mut device.anonymous);
-                (device_name(&id), device)
-            })
+            .map(|(identity, (id, seq))| (renamed(&identity), (id_name(&id), seq)))
             .collect();
-        self.events.iter_mut().for_each(|event| in_place(&mut event.distinct_id));
-        self.ids.iter_mut().for_each(in_place);
+        self.classes.of = self.classes.of.iter().map(|(id, class)| (id_name(id), *class)).collect();
+        self.classes.order.iter_mut().for_each(in_place);
         self.device_ids.iter_mut().for_each(|id| *id = device_name(id));
+        self.last_calls = std::mem::take(&mut self.last_calls)
+            .into_iter()
+            .map(|(id, call)| (device_name(&id), call))
+            .collect();
     }
 
     /// D11: who was called after an erased id and lives is called after the next of theirs.
-    fn call_after_others(&mut self, gone: &BTreeSet<String>) {
+    fn call_after_others(&mut self, gone: BTreeSet<String>) {
         self.erased.extend(gone.iter().cloned());
-        let next = |person: &ReferencePerson| {
-            let place = |id: &&String| self.ids.iter().position(|known| known == *id);
-            person.ids.iter().filter(|id| !self.erased.contains(*id)).min_by_key(place).cloned()
-        };
-        let called: Vec<Option<Option<String>>> = self
-            .persons
-            .iter()
-            .map(|person| {
-                let called = person.called_after.as_ref().map_or(&person.founding, |(id, _)| id);
-                gone.contains(called).then(|| next(person))
-            })
-            .collect();
-        for (person, called) in self.persons.iter_mut().zip(called) {
-            if let Some(next) = called {
-                person.called_after = next.map(|id| (id, self.seq));
+        for person in &self.world.persons {
+            let called = self.called_after.get(&person.identity);
+            if gone.contains(called.map_or(&person.identity.founding, |(id, _)| id)) {
+                let ids = self.classes.ordered(&person.ids);
+                match ids.into_iter().find(|id| !self.erased.contains(id)) {
+                    Some(next) => self.called_after.insert(person.identity.clone(), (next, self.seq)),
+                    None => self.called_after.remove(&person.identity),
+                };
             }
         }
     }
 
     /// All ids of the person that an id belongs to; of an id without person, the id alone.
     pub fn ids_with(&self, id: &str) -> BTreeSet<String> {
-        self.person(id)
-            .map_or_else(|| BTreeSet::from([id.to_owned()]), |person| self.persons[person].ids.clone())
-    }
-
-    /// What the public ids of all persons there ever were are made of, in the order of their founding.
-    pub fn called(&self) -> impl Iterator<Item = Called> {
-        self.persons.iter().map(|person| self.called_of(person))
+        let person = self.world.person(id);
+        person
+            .map_or_else(|| BTreeSet::from([id.to_owned()]), |person| self.world.persons[person].ids.clone())
     }
 
     /// What a person's public id is made of.
-    pub fn called_of(&self, person: &ReferencePerson) -> Called {
-        if let Some((id, seq)) = &person.called_after {
-            return Called::At(id.clone(), *seq);
+    pub fn called(&self, identity: &Identity) -> Called {
+        if let Some((id, seq)) = self.called_after.get(identity) {
+            return Called::After(id.clone(), *seq);
         }
-        let place = self.ids.iter().position(|id| *id == person.founding).unwrap_or_default();
-        let founding = person.founding.clone();
-        match self.first_erasure {
-            Some(_) if self.erased.contains(&founding) => Called::Erased(place as u32),
-            Some(first) if person.founded > first => Called::At(founding, person.founded),
+        let founding = identity.founding.clone();
+        if self.erased.contains(&founding) {
+            let place = self.classes.order.iter().position(|id| *id == founding).unwrap_or_default();
+            return Called::Erased(place as u32);
+        }
+        if let Some(place) = identity.split {
+            return Called::At(founding, place);
+        }
+        let founded = self.world.persons.iter().rfind(|person| person.identity == *identity);
+        match (founded, self.first_erasure) {
+            (Some(person), Some(first)) if person.founded >= first => Called::At(founding, person.founded),
             _ => Called::Founding(founding),
         }
     }
 
-    /// What the live person that each person became is called, in the order of their founding (D7's redirects).
-    pub fn became_all(&self) -> impl Iterator<Item = Called> {
-        (0..self.persons.len()).map(|mut place| {
-            while let Some(survivor) = self.became.get(&place) {
-                place = *survivor;
-            }
-            self.called_of(&self.persons[place])
-        })
-    }
-
-    /// A3: another policy holds from here on. What was decided stays.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
-    }
-
-    /// F1: a device is mentioned, before it speaks; `id` is the id it begins with, which has the same text unless that is erased.
-    pub fn meet_device(&mut self, device: &str, id: &str) {
-        if !self.devices.contains_key(device) {
-            self.mention(id, FirstMention::Device);
-            self.begin_device(device, id);
-        }
-    }
-
-    fn begin_device(&mut self, device: &str, id: &str) {
-        if device != id {
-            self.devices_by_id.insert(id.to_owned(), device.to_owned());
-        }
-        self.device_ids.push(device.to_owned());
-        self.devices.insert(device.to_owned(), ReferenceDevice::anonymous(id));
-    }
-
     /// The live persons, in the order of their founding.
     pub fn persons(&self) -> impl Iterator<Item = &ReferencePerson> {
-        self.persons.iter().filter(|person| !person.ids.is_empty())
+        let mut live: Vec<_> = self.world.persons.iter().filter(|person| !person.ids.is_empty()).collect();
+        live.sort_by_key(|person| person.founded);
+        live.into_iter()
     }
 
     /// The events, in the order of the log.
     pub fn events(&self) -> &[ReferenceEvent] {
-        &self.events
+        &self.world.events
     }
 
     /// The devices, by id.
     pub fn devices(&self) -> &BTreeMap<String, ReferenceDevice> {
-        &self.devices
+        &self.world.devices
     }
 
-    /// The person of an id, by place.
-    fn person(&self, id: &str) -> Option<usize> {
-        self.persons.iter().position(|person| person.ids.contains(id))
+    /// Every identity that a person ever had.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.known.iter()
+    }
+
+    /// Who the person of an identity is now: the one that absorbed it (D7), or, if it was never founded after all, the one of
+    /// its founding id, or the one that this would found (D11).
+    pub fn became(&self, identity: &Identity) -> Identity {
+        let persons = &self.world.persons;
+        let named = |person: &ReferencePerson| person.identity == *identity;
+        // What a split lets stay comes after the person it was part of.
+        let place = persons.iter().rposition(named).or_else(|| self.world.person(&identity.founding));
+        let Some(mut place) = place else {
+            return Identity { founding: identity.founding.clone(), split: None };
+        };
+        while let Some(survivor) = self.world.became.get(&place) {
+            place = *survivor;
+        }
+        persons[place].identity.clone()
     }
 
     /// Folds one operation.
     ///
-    /// Resets must name their fresh id: the model has no chance of its own.
+    /// Resets must name their fresh id: the model has no chance of its own. A retract must name the id of an operation that was
+    /// recorded; else tell it by [`Reference::retract`].
     ///
     /// # Panics
-    /// When a reset names no fresh id.
+    /// When it does not.
     pub fn apply(&mut self, operation: &Operation) -> ReferenceOutcome {
         if let Some(id) = operation.id {
             match self.seen.get(&id) {
@@ -326,88 +425,98 @@ impl Reference {
                 None => {}
             }
         }
-        let processing = self.resolved_processing(operation);
-        let spoke = self.spoken_for(operation);
-        let outcome = match &operation.request {
-            Request::Capture { who, event, .. } => {
-                let (id, device) = self.speaker(who);
-                self.mention(&id, FirstMention::Plain);
-                let on = self.processing(operation, device.as_deref(), false);
-                self.events.push(ReferenceEvent { distinct_id: id.clone(), full: on });
-                let name = event.as_ref().map_or("", |name| name.as_str());
-                if on {
-                    let known = self.person(&id).is_some();
-                    let person = self.found(&id, operation.time);
-                    let quiet = known && (name == "$exception" || name == "$$heatmap");
-                    if name != "$groupidentify" && !quiet {
-                        self.change(person, &id, &operation.changes);
-                    }
-                }
-                None
-            }
-            Request::Identify { who, anonymous } => {
-                let (id, device) = self.speaker(who);
-                let refused = self.link(operation, &id, device.as_deref(), anonymous.as_ref(), true, false);
-                self.identified_on(operation, device.as_deref(), &id);
-                refused
-            }
-            Request::Alias { who, alias } => {
-                let (id, device) = self.speaker(who);
-                self.link(operation, &id, device.as_deref(), alias.as_ref(), false, false)
-            }
-            Request::Merge { who, alias } => {
-                let (id, device) = self.speaker(who);
-                self.link(operation, &id, device.as_deref(), alias.as_ref(), false, true)
-            }
-            Request::Set { who } => {
-                let (id, device) = self.speaker(who);
-                self.mention(&id, FirstMention::Plain);
-                self.set(operation, &id, device.as_deref())
-            }
-            Request::DeviceIdentify { device, user } => {
-                match self.device_identify(operation, device.as_str(), user.as_str()) {
-                    Some(refused) => refused,
-                    None => return ReferenceOutcome::Ignored,
-                }
-            }
-            Request::Reset { device, reset_device, new_id } => {
-                self.device(device.as_str());
-                let fresh = new_id.as_ref().expect("the model needs the fresh id").as_str();
-                self.mention(fresh, FirstMention::Device);
-                let device = device.as_str().to_owned();
-                let also = reset_device
-                    .then(|| self.devices_by_id.get(fresh).map_or(fresh, String::as_str).to_owned());
-                for device in [Some(device), also].into_iter().flatten() {
-                    if !self.devices.contains_key(&device) {
-                        self.device_ids.push(device.clone());
-                    }
-                    self.devices.insert(device, ReferenceDevice::anonymous(fresh));
-                }
-                None
-            }
-        };
+        let Some(asked) = self.asked(operation) else { return ReferenceOutcome::Ignored };
+        self.remember_call(operation, &asked);
         if let Some(id) = operation.id {
-            self.seen.insert(id, Seen::new(operation, processing, spoke));
+            let processing = match operation.processing {
+                Processing::Invalid => Processing::Invalid,
+                _ if asked.on => Processing::On,
+                _ => Processing::Off,
+            };
+            let (operation, spoke, place) = (operation.clone(), asked.id.clone(), self.said.len());
+            let (forgotten, values_forgotten, is_forgotten) = (BTreeSet::new(), false, false);
+            let seen =
+                Seen { operation, processing, place, spoke, forgotten, values_forgotten, is_forgotten };
+            self.seen.insert(id, seen);
         }
-        ReferenceOutcome::Recorded(outcome)
+        ReferenceOutcome::Recorded(self.say(Said::Operation(asked)))
     }
 
-    // -- devices, section F ------------------------------------------------------------------------------------------
+    /// How many things were recorded so far: the place of the next, for [`Reference::retract`].
+    pub fn places(&self) -> usize {
+        self.said.len()
+    }
+
+    /// H1: takes back what was recorded in this place.
+    ///
+    /// # Panics
+    /// When that was no operation.
+    pub fn retract(&mut self, time: Timestamp, place: usize) -> ReferenceOutcome {
+        let Said::Operation(target) = &self.said[place] else { panic!("only operations are taken back") };
+        let asked = Asked {
+            verb: Verb::Retract(place),
+            id: target.id.clone(),
+            device: None,
+            on: true,
+            changes: Changes::default(),
+            time,
+        };
+        self.last_calls.clear();
+        ReferenceOutcome::Recorded(self.say(Said::Operation(asked)))
+    }
+
+    /// Folds everything anew but for what is taken back.
+    fn refold(&mut self) {
+        self.world = World::new(self.policy.clone());
+        let gone = retracted(&self.said);
+        for (place, said) in self.said.iter().enumerate() {
+            if !gone.contains(&place) {
+                self.world.fold(place, said, &self.classes);
+            }
+        }
+    }
+
+    /// Records something, and folds it. Whatever takes something back folds everything anew.
+    fn say(&mut self, said: Said) -> Option<&'static str> {
+        self.said.push(said);
+        let place = self.said.len() - 1;
+        let refused = match &self.said[place] {
+            Said::Operation(Asked { verb: Verb::Retract(target), .. }) => {
+                let already = retracted(&self.said[..place]).contains(target);
+                self.refold();
+                already.then_some("H1")
+            }
+            said => self.world.fold(place, said, &self.classes),
+        };
+        for person in &self.world.persons {
+            if !self.known.contains(&person.identity) {
+                self.known.push(person.identity.clone());
+            }
+        }
+        refused
+    }
+
+    // -- what is recorded of an operation, sections B, C, F -------------------------------------------------------------
 
     /// F1: a device that was never mentioned begins with its own id.
-    fn device(&mut self, device: &str) -> &mut ReferenceDevice {
+    fn device(&mut self, device: &str) -> ReferenceDevice {
         self.meet_device(device, device);
-        self.devices.get_mut(device).expect("met just now")
+        self.world.devices[device].clone()
+    }
+
+    /// B4: the first mention decides.
+    fn mention(&mut self, id: &str, mention: FirstMention) {
+        self.classes.number(id);
+        if !self.classes.of.contains_key(id) {
+            self.classes.of.insert(id.to_owned(), self.policy.classify(id, mention));
+        }
     }
 
     /// F2.
     fn speaker(&mut self, who: &Who) -> (String, Option<String>) {
         match who {
             Who::Id(id) => (id.as_str().to_owned(), None),
-            Who::Device(device) => {
-                let current = self.device(device.as_str()).current.clone();
-                (current, Some(device.as_str().to_owned()))
-            }
+            Who::Device(device) => (self.device(device.as_str()).current, Some(device.as_str().to_owned())),
         }
     }
 
@@ -420,219 +529,271 @@ impl Reference {
                 match operation.sdk.person_profiles.unwrap_or(self.policy.person_profiles) {
                     PersonProfiles::Always => true,
                     PersonProfiles::Never => false,
-                    PersonProfiles::IdentifiedOnly => asks_profile || self.devices[device].profiled,
+                    PersonProfiles::IdentifiedOnly => asks_profile || self.world.devices[device].profiled,
                 }
             }
         }
     }
 
-    /// What the operation's processing comes to, as it is recorded.
-    fn resolved_processing(&mut self, operation: &Operation) -> Processing {
-        let device = match &operation.request {
-            Request::Capture { who: Who::Device(device), .. }
-            | Request::Identify { who: Who::Device(device), .. }
-            | Request::Alias { who: Who::Device(device), .. }
-            | Request::Merge { who: Who::Device(device), .. }
-            | Request::Set { who: Who::Device(device) }
-            | Request::DeviceIdentify { device, .. } => Some(device.as_str()),
-            _ => None,
+    /// What is recorded; `None` if nothing is (F3).
+    fn asked(&mut self, operation: &Operation) -> Option<Asked> {
+        let (verb, (id, device)) = match &operation.request {
+            Request::Capture { who, event, .. } => {
+                let name = event.as_ref().map_or("", |name| name.as_str());
+                (Verb::Capture(name.to_owned()), self.speaker(who))
+            }
+            Request::Identify { who, anonymous } => {
+                (Verb::Identify(Other::of(anonymous.as_ref())), self.speaker(who))
+            }
+            Request::Alias { who, alias } => (Verb::Alias(Other::of(alias.as_ref())), self.speaker(who)),
+            Request::Merge { who, alias } => (Verb::Merge(Other::of(alias.as_ref())), self.speaker(who)),
+            Request::Set { who } => (Verb::Set, self.speaker(who)),
+            Request::DeviceIdentify { device, user } => {
+                let (device, user) = (device.as_str(), user.as_str());
+                (self.device_identify(operation, device, user)?, (user.to_owned(), Some(device.to_owned())))
+            }
+            Request::Reset { device, reset_device, new_id } => {
+                self.device(device.as_str());
+                let fresh = new_id.as_ref().expect("the model needs the fresh id").as_str().to_owned();
+                self.mention(&fresh, FirstMention::Device);
+                let also = reset_device.then(|| self.devices_by_id.get(&fresh).unwrap_or(&fresh).clone());
+                if let Some(also) = &also {
+                    self.device(also);
+                }
+                (Verb::Reset { also }, (fresh, Some(device.as_str().to_owned())))
+            }
+            Request::Retract { target } => {
+                let Target::Operation(of) = target else { panic!("the model knows no record numbers") };
+                let place = self.seen.get(of).expect("the model retracts what was recorded").place;
+                let Said::Operation(target) = &self.said[place] else { unreachable!("operations have ids") };
+                (Verb::Retract(place), (target.id.clone(), None))
+            }
+            Request::Split { id, ids, mode } => {
+                let ids = ids.iter().map(|id| id.as_str().to_owned()).collect();
+                let together = *mode == SplitMode::Together;
+                (Verb::Split { ids, together }, (id.as_str().to_owned(), None))
+            }
         };
-        if let Some(device) = device {
-            self.device(device);
+        self.mention(&id, FirstMention::Plain);
+        match &verb {
+            Verb::Identify(Other::Id(other)) => self.mention(other, FirstMention::IdentifySource),
+            Verb::Alias(Other::Id(other)) | Verb::Merge(Other::Id(other)) => {
+                self.mention(other, FirstMention::Plain);
+            }
+            _ => {}
         }
-        let asks_profile = !matches!(operation.request, Request::Capture { .. });
-        match operation.processing {
-            Processing::Invalid => Processing::Invalid,
-            _ if self.processing(operation, device, asks_profile) => Processing::On,
-            _ => Processing::Off,
-        }
+        let asks_profile = !matches!(verb, Verb::Capture(_));
+        let unasked = matches!(verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
+        let on = unasked || self.processing(operation, device.as_deref(), asks_profile);
+        let (changes, time) = (operation.changes.clone(), operation.time);
+        Some(Asked { verb, id, device, on, changes, time })
     }
 
     /// F3: `None` is `Ignored`.
-    fn device_identify(
-        &mut self,
-        operation: &Operation,
-        device: &str,
-        user: &str,
-    ) -> Option<Option<&'static str>> {
-        let known = self.device(device).clone();
+    fn device_identify(&mut self, operation: &Operation, device: &str, user: &str) -> Option<Verb> {
+        let known = self.device(device);
         let on = self.processing(operation, Some(device), true);
-        let call = Some((user.to_owned(), operation.changes.clone()));
         let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
         if known.identified && known.current == user {
-            let repeats = operation.changes.is_empty() || known.last_call == call;
-            if repeats && on && operation.id.is_none() {
+            let call = (user.to_owned(), operation.changes.clone());
+            let repeats = operation.changes.is_empty() || self.last_calls.get(device) == Some(&call);
+            return (!(repeats && on && operation.id.is_none())).then_some(Verb::Set);
+        }
+        Some(match (known.identified, dialect) {
+            (true, Dialect::Browser) => Verb::Switch,
+            (true, Dialect::Core) => Verb::Identify(Other::of(Some(&Source::new(&known.anonymous)))),
+            (false, _) if known.current == user => Verb::Identify(Other::Nothing),
+            (false, _) => Verb::Identify(Other::of(Some(&Source::new(&known.current)))),
+        })
+    }
+
+    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does whatever takes something back.
+    fn remember_call(&mut self, operation: &Operation, asked: &Asked) {
+        let Some(device) = &asked.device else {
+            if matches!(asked.verb, Verb::Retract(_)) {
+                self.last_calls.clear();
+            }
+            return;
+        };
+        match &asked.verb {
+            Verb::Reset { also } => {
+                for device in [Some(device), also.as_ref()].into_iter().flatten() {
+                    self.last_calls.remove(device);
+                }
+            }
+            Verb::Identify(_) | Verb::Set | Verb::Switch if asked.on => {
+                self.last_calls.insert(device.clone(), (asked.id.clone(), operation.changes.clone()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// H1: what counts as never asked. From the end, for what takes something back stands behind it, and may itself be taken back.
+fn retracted(said: &[Said]) -> BTreeSet<usize> {
+    let mut gone = BTreeSet::new();
+    for (place, said) in said.iter().enumerate().rev() {
+        if let Said::Operation(Asked { verb: Verb::Retract(target), .. }) = said
+            && !gone.contains(&place)
+        {
+            gone.insert(*target);
+        }
+    }
+    gone
+}
+
+// -- the fold --------------------------------------------------------------------------------------------------------
+
+/// Persons, devices and events.
+#[derive(Clone, Debug)]
+struct World {
+    policy: Policy,
+    /// In the order of their founding.
+    persons: Vec<ReferencePerson>,
+    /// Who an absorbed person became, by place in `persons`.
+    became: BTreeMap<usize, usize>,
+    devices: BTreeMap<String, ReferenceDevice>,
+    events: Vec<ReferenceEvent>,
+    /// What was folded, and the rule that refused it: a split asks for it again.
+    folded: Vec<(Asked, Option<&'static str>)>,
+}
+
+impl World {
+    fn new(policy: Policy) -> World {
+        World {
+            policy,
+            persons: Vec::new(),
+            became: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            events: Vec::new(),
+            folded: Vec::new(),
+        }
+    }
+
+    /// The person of an id, by place.
+    fn person(&self, id: &str) -> Option<usize> {
+        self.persons.iter().position(|person| person.ids.contains(id))
+    }
+
+    /// Folds what was recorded in this place; gives the rule that refused it.
+    fn fold(&mut self, place: usize, said: &Said, classes: &Classes) -> Option<&'static str> {
+        let asked = match said {
+            Said::Policy(policy) => {
+                self.policy = policy.clone();
                 return None;
             }
-            let refused = self.set(operation, user, Some(device));
-            return Some(refused);
-        }
-        if known.identified && dialect == Dialect::Browser {
-            self.mention(user, FirstMention::Plain);
-            if !on {
-                return Some(Some("C7"));
+            Said::Device(device, id) => {
+                self.devices.insert(device.clone(), ReferenceDevice::anonymous(id));
+                return None;
             }
-            let state = self.device(device);
-            state.current = user.to_owned();
-            state.last_call = call;
-            if !operation.changes.is_empty() {
-                let person = self.found(user, operation.time);
-                self.change(person, user, &operation.changes);
-            }
-            return Some(None);
-        }
-        let source = if known.current == user {
-            None
-        } else {
-            let source = if known.identified { known.anonymous } else { known.current };
-            Some(Source::new(&source))
+            Said::Operation(asked) => asked,
         };
-        let refused = self.link(operation, user, Some(device), source.as_ref(), true, false);
-        self.identified_on(operation, Some(device), user);
-        Some(refused)
+        let Asked { verb, id, on, changes, .. } = asked;
+        let refused = match verb {
+            Verb::Capture(name) => {
+                self.events.push(ReferenceEvent { distinct_id: id.clone(), full: *on });
+                if *on {
+                    let known = self.person(id).is_some();
+                    let person = self.found(asked, place);
+                    let quiet = known && (name == "$exception" || name == "$$heatmap");
+                    if name != "$groupidentify" && !quiet {
+                        change(&mut self.persons[person].properties, changes);
+                    }
+                }
+                None
+            }
+            Verb::Identify(other) | Verb::Alias(other) => self.link(asked, place, other, false, classes),
+            Verb::Merge(other) => self.link(asked, place, other, true, classes),
+            Verb::Set if *on => {
+                let person = self.found(asked, place);
+                change(&mut self.persons[person].properties, changes);
+                None
+            }
+            Verb::Set => asked.device.as_ref().map(|_| "C7"),
+            Verb::Switch if *on => {
+                if !changes.is_empty() {
+                    let person = self.found(asked, place);
+                    change(&mut self.persons[person].properties, changes);
+                }
+                None
+            }
+            Verb::Switch => Some("C7"),
+            Verb::Split { ids, together } => self.split(asked, place, ids, *together, classes),
+            Verb::Reset { .. } | Verb::Retract(_) => None,
+        };
+        self.follow(asked);
+        self.folded.push((asked.clone(), refused));
+        refused
     }
 
-    /// What an identify makes of the device that spoke, refused or not, but with processing off.
-    fn identified_on(&mut self, operation: &Operation, device: Option<&str>, user: &str) {
+    /// What the device that spoke becomes (F3, F4, F8): it follows what was said, refused or not, but with processing off.
+    fn follow(&mut self, Asked { verb, id, device, on, .. }: &Asked) {
         let Some(device) = device else { return };
-        let on = self.processing(operation, Some(device), true);
-        let state = self.device(device);
-        if on {
-            state.last_call = Some((user.to_owned(), operation.changes.clone()));
-            if state.current != user {
-                state.anonymous = std::mem::replace(&mut state.current, user.to_owned());
+        if let Verb::Reset { also } = verb {
+            for device in [Some(device), also.as_ref()].into_iter().flatten() {
+                self.devices.insert(device.clone(), ReferenceDevice::anonymous(id));
             }
-            state.identified = true;
-            state.profiled = true;
+            return;
         }
-    }
-
-    /// T, as it is before the operation.
-    fn spoken_for(&self, operation: &Operation) -> String {
-        let of = |who: &Who| match who {
-            Who::Id(id) => id.as_str().to_owned(),
-            Who::Device(device) => {
-                let known = self.devices.get(device.as_str());
-                known.map_or(device.as_str(), |known| &known.current).to_owned()
+        let Some(device) = self.devices.get_mut(device).filter(|_| *on) else { return };
+        match verb {
+            Verb::Identify(_) => {
+                if device.current != *id {
+                    device.anonymous = std::mem::replace(&mut device.current, id.clone());
+                }
+                (device.identified, device.profiled) = (true, true);
             }
-        };
-        match &operation.request {
-            Request::Capture { who, .. }
-            | Request::Identify { who, .. }
-            | Request::Alias { who, .. }
-            | Request::Merge { who, .. }
-            | Request::Set { who } => of(who),
-            Request::DeviceIdentify { user, .. } => user.as_str().to_owned(),
-            Request::Reset { new_id, .. } => {
-                new_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default()
-            }
+            Verb::Switch => device.current = id.clone(),
+            Verb::Alias(_) | Verb::Merge(_) | Verb::Set => device.profiled = true,
+            _ => {}
         }
     }
 
-    /// E1, and who spoke.
-    fn change(&mut self, person: usize, id: &str, changes: &Changes) {
-        let person = &mut self.persons[person];
-        let before = person.properties.clone();
-        change(&mut person.properties, changes);
-        let written = changes
-            .set
-            .keys()
-            .chain(changes.set_once.keys().filter(|key| !before.contains_key(key.as_str())));
-        for key in written {
-            person.written_by.insert(key.as_str().to_owned(), id.to_owned());
-        }
-        person.written_by.retain(|key, _| person.properties.contains_key(key));
-    }
-
-    fn set(&mut self, operation: &Operation, id: &str, device: Option<&str>) -> Option<&'static str> {
-        let on = self.processing(operation, device, true);
-        if let Some(device) = device {
-            let state = self.device(device);
-            if on {
-                state.last_call = Some((id.to_owned(), operation.changes.clone()));
-                state.profiled = true;
-            }
-        }
-        if !on {
-            return device.map(|_| "C7");
-        }
-        let person = self.found(id, operation.time);
-        self.change(person, id, &operation.changes);
-        None
-    }
-
-    // -- links, sections B, C, D -------------------------------------------------------------------------------------
-
-    /// B4: the first mention decides.
-    fn mention(&mut self, id: &str, mention: FirstMention) {
-        self.number(id);
-        let class = self.policy.classify(id, mention);
-        self.classes.entry(id.to_owned()).or_insert(class);
-    }
+    // -- links, section D --------------------------------------------------------------------------------------------
 
     fn link(
         &mut self,
-        operation: &Operation,
-        target: &str,
-        device: Option<&str>,
-        source: Option<&Source>,
-        identify: bool,
+        asked: &Asked,
+        place: usize,
+        other: &Other,
         dangerous: bool,
+        classes: &Classes,
     ) -> Option<&'static str> {
-        let asked = match source {
-            None => Asked::Nothing,
-            Some(Source::Unstorable) => Asked::Unstorable,
-            Some(Source::Id(id)) => Asked::Id(id.as_str().to_owned()),
-        };
-        self.mention(target, FirstMention::Plain);
-        if let Asked::Id(source) = &asked {
-            self.mention(source, if identify { FirstMention::IdentifySource } else { FirstMention::Plain });
-        }
-        let on = self.processing(operation, device, true);
-        if !on {
+        let target = &asked.id;
+        if !asked.on {
             return Some("C7");
         }
-        if let Some(device) = device {
-            self.device(device).profiled = true;
-        }
         let mut refused = None;
-        match asked {
-            Asked::Nothing => {
-                self.found(target, operation.time);
-            }
-            Asked::Id(source) if source == target => {
-                self.found(target, operation.time);
-            }
-            _ if !self.classes[target].mergeable => {
-                self.found(target, operation.time);
-                refused = Some("B2");
-            }
-            Asked::Unstorable => {
-                self.found(target, operation.time);
-                refused = Some("B2");
-            }
-            Asked::Id(source) if !self.classes[&source].mergeable => {
-                self.found(target, operation.time);
-                refused = Some("B2");
-            }
-            Asked::Id(source) => {
-                refused = self.refusal(target, &source, dangerous);
+        match other {
+            Other::Nothing => {}
+            Other::Id(source) if source == target => {}
+            _ if !classes.of[target].mergeable => refused = Some("B2"),
+            Other::Unstorable => refused = Some("B2"),
+            Other::Id(source) if !classes.of[source].mergeable => refused = Some("B2"),
+            Other::Id(source) => {
+                refused = self.refusal(target, source, dangerous, classes);
                 if refused == Some("D8") {
                     return refused;
                 }
                 if refused.is_none() {
-                    self.unite(target, &source, operation.time);
+                    self.unite(asked, place, source);
                 }
-                let person = self.found(target, operation.time);
+                let person = self.found(asked, place);
                 self.persons[person].is_identified = true;
             }
         }
-        let person = self.person(target).expect("founded above");
-        self.change(person, target, &operation.changes);
+        let person = self.found(asked, place);
+        change(&mut self.persons[person].properties, &asked.changes);
         refused
     }
 
-    fn refusal(&self, target: &str, source: &str, dangerous: bool) -> Option<&'static str> {
+    fn refusal(
+        &self,
+        target: &str,
+        source: &str,
+        dangerous: bool,
+        classes: &Classes,
+    ) -> Option<&'static str> {
         let (to, from) = (self.person(target), self.person(source));
         if to.is_some() && to == from {
             return None;
@@ -661,7 +822,7 @@ impl Reference {
         if over(ours.len() + theirs.len(), self.policy.max_ids_per_person) {
             return Some("D8");
         }
-        let users = |ids: &BTreeSet<String>| ids.iter().filter(|id| self.classes[*id].user).count();
+        let users = |ids: &BTreeSet<String>| ids.iter().filter(|id| classes.of[*id].user).count();
         let (ours, theirs) = (users(&ours), users(&theirs));
         if !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, self.policy.max_user_ids) {
             return Some("D9");
@@ -671,18 +832,20 @@ impl Reference {
 
     /// D7.
     fn survivor_and_absorbed(&self, to: usize, from: usize) -> (usize, usize) {
-        if self.policy.survivor == Survivor::Elder && from < to { (from, to) } else { (to, from) }
+        let age = |person: usize| (self.persons[person].founded, person);
+        if self.policy.survivor == Survivor::Elder && age(from) < age(to) { (from, to) } else { (to, from) }
     }
 
     /// D2, D3, D4, D5, D7.
-    fn unite(&mut self, target: &str, source: &str, time: Timestamp) {
+    fn unite(&mut self, asked: &Asked, place: usize, source: &str) {
+        let target = &asked.id;
         match (self.person(target), self.person(source)) {
             (None, None) => {
-                let person = self.found(target, time);
+                let person = self.found(asked, place);
                 self.persons[person].ids.insert(source.to_owned());
             }
             (None, Some(person)) => {
-                self.persons[person].ids.insert(target.to_owned());
+                self.persons[person].ids.insert(target.clone());
             }
             (Some(person), None) => {
                 self.persons[person].ids.insert(source.to_owned());
@@ -690,8 +853,6 @@ impl Reference {
             (Some(to), Some(from)) if to != from => {
                 let mut properties = self.persons[from].properties.clone();
                 properties.extend(self.persons[to].properties.clone()); // E2: the target wins
-                let mut written_by = self.persons[from].written_by.clone();
-                written_by.extend(self.persons[to].written_by.clone());
                 let created_at = self.persons[to].created_at.min(self.persons[from].created_at);
                 let identified = self.persons[to].is_identified;
                 let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
@@ -700,7 +861,6 @@ impl Reference {
                 let person = &mut self.persons[survivor];
                 person.ids.extend(ids);
                 person.properties = properties;
-                person.written_by = written_by;
                 person.created_at = created_at;
                 person.is_identified = identified;
             }
@@ -709,34 +869,108 @@ impl Reference {
     }
 
     /// P(T), founded if need be.
-    fn found(&mut self, id: &str, time: Timestamp) -> usize {
-        let founded = self.seq;
-        self.person(id).unwrap_or_else(|| {
+    fn found(&mut self, asked: &Asked, place: usize) -> usize {
+        self.person(&asked.id).unwrap_or_else(|| {
             self.persons.push(ReferencePerson {
-                founded,
-                called_after: None,
-                written_by: BTreeMap::new(),
-                founding: id.to_owned(),
-                ids: BTreeSet::from([id.to_owned()]),
+                identity: Identity { founding: asked.id.clone(), split: None },
+                ids: BTreeSet::from([asked.id.clone()]),
                 properties: BTreeMap::new(),
                 is_identified: false,
-                created_at: time,
+                created_at: asked.time,
+                founded: place,
             });
             self.persons.len() - 1
         })
+    }
+
+    // -- splits, rule H2 ---------------------------------------------------------------------------------------------
+
+    fn split(
+        &mut self,
+        asked: &Asked,
+        place: usize,
+        leaving: &BTreeSet<String>,
+        together: bool,
+        classes: &Classes,
+    ) -> Option<&'static str> {
+        let Some(person) = self.person(&asked.id) else { return Some("H2") };
+        let before = self.persons[person].clone();
+        if !leaving.is_subset(&before.ids) || *leaving == before.ids {
+            return Some("H2");
+        }
+        let stay: BTreeSet<String> = before.ids.difference(leaving).cloned().collect();
+        let mut groups = vec![stay];
+        match together {
+            true => groups.push(leaving.clone()),
+            false => groups.extend(classes.ordered(leaving).into_iter().map(|id| BTreeSet::from([id]))),
+        }
+        self.persons[person].ids.clear();
+        for (number, ids) in groups.iter().enumerate() {
+            let first = classes.ordered(ids).swap_remove(0);
+            let (identity, founded) = match number {
+                0 => (before.identity.clone(), before.founded),
+                _ => (Identity { founding: first, split: Some(place) }, place),
+            };
+            let mut group = ReferencePerson {
+                identity,
+                ids: ids.clone(),
+                properties: BTreeMap::new(),
+                is_identified: false,
+                created_at: before.created_at,
+                founded,
+            };
+            self.refold(&mut group, &groups, classes);
+            self.persons.push(group);
+            if number == 0 {
+                self.became.insert(person, self.persons.len() - 1);
+            }
+        }
+        None
+    }
+
+    /// Everything that was said for a group's ids, as if it had been one person from the beginning.
+    fn refold(&self, group: &mut ReferencePerson, groups: &[BTreeSet<String>], classes: &Classes) {
+        let mut earliest: Option<Timestamp> = None;
+        for (asked, refused) in self.folded.iter().filter(|(asked, _)| group.ids.contains(&asked.id)) {
+            let silent = matches!(asked.verb, Verb::Switch) && asked.changes.is_empty()
+                || matches!(asked.verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
+            if !asked.on || silent || *refused == Some("D8") {
+                continue;
+            }
+            let known = earliest.is_some();
+            earliest = Some(earliest.map_or(asked.time, |earliest| earliest.min(asked.time)));
+            if let Verb::Identify(Other::Id(other))
+            | Verb::Alias(Other::Id(other))
+            | Verb::Merge(Other::Id(other)) = &asked.verb
+            {
+                // Of a link across groups only the property changes count, now or after an earlier split.
+                let theirs = groups.iter().find(|group| group.contains(other));
+                let across = match theirs {
+                    Some(theirs) => *theirs != group.ids,
+                    None => refused.is_none(),
+                };
+                let links =
+                    *other != asked.id && classes.of[other].mergeable && classes.of[&asked.id].mergeable;
+                group.is_identified |= links && !across;
+            }
+            let quiet = match &asked.verb {
+                Verb::Capture(name) => {
+                    name == "$groupidentify" || known && (name == "$exception" || name == "$$heatmap")
+                }
+                _ => false,
+            };
+            if !quiet {
+                change(&mut group.properties, &asked.changes);
+            }
+        }
+        group.created_at = earliest.unwrap_or(group.created_at);
     }
 }
 
 impl ReferenceDevice {
     fn anonymous(id: &str) -> ReferenceDevice {
         let id = id.to_owned();
-        ReferenceDevice {
-            current: id.clone(),
-            anonymous: id,
-            identified: false,
-            profiled: false,
-            last_call: None,
-        }
+        ReferenceDevice { current: id.clone(), anonymous: id, identified: false, profiled: false }
     }
 }
 
@@ -764,7 +998,9 @@ struct Seen {
     operation: Operation,
     /// What its processing came to.
     processing: Processing,
-    /// T, and what T is called when it is erased.
+    /// Its place among all that was recorded.
+    place: usize,
+    /// T.
     spoke: String,
     /// Texts of it that were erased: they may have been any.
     forgotten: BTreeSet<String>,
@@ -775,12 +1011,6 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(operation: &Operation, processing: Processing, spoke: String) -> Seen {
-        let operation = operation.clone();
-        let (forgotten, values_forgotten, is_forgotten) = (BTreeSet::new(), false, false);
-        Seen { operation, processing, spoke, forgotten, values_forgotten, is_forgotten }
-    }
-
     fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>) {
         if keys.is_empty() {
             self.forgotten.extend(ids.iter().cloned());
@@ -797,16 +1027,17 @@ impl Seen {
     /// G4: whether `other` says the same. What a device left unsaid says whatever F8 made of it then; with processing off,
     /// property changes say nothing; how an SDK is set up is not part of what it says.
     fn says(&self, other: &Operation) -> bool {
-        let reset = matches!(other.request, Request::Reset { .. });
+        let reset =
+            matches!(other.request, Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. });
         let invalid = |processing| processing == Processing::Invalid;
         let processing = match other.processing {
-            Processing::Unsaid if speaks_as_device(other) => !invalid(self.processing),
+            Processing::Unsaid if other.device().is_some() => !invalid(self.processing),
             _ if reset => invalid(other.processing) == invalid(self.processing),
             Processing::Unsaid => self.processing == Processing::On,
             said => self.processing == said,
         };
-        let mine = &self.operation;
         let changes = reset || self.processing == Processing::Off || self.same_changes(&other.changes);
+        let mine = &self.operation;
         processing
             && changes
             && (mine.time, mine.derived_id, mine.bent) == (other.time, other.derived_id, other.bent)
@@ -868,16 +1099,10 @@ fn texts_of(request: &Request) -> Vec<Option<String>> {
             Some(format!("r{reset_device}")),
             new_id.as_ref().map(|id| format!("i{id}")),
         ],
-    }
-}
-
-fn speaks_as_device(operation: &Operation) -> bool {
-    match &operation.request {
-        Request::Capture { who, .. }
-        | Request::Identify { who, .. }
-        | Request::Alias { who, .. }
-        | Request::Merge { who, .. }
-        | Request::Set { who } => matches!(who, Who::Device(_)),
-        Request::DeviceIdentify { .. } | Request::Reset { .. } => true,
+        Request::Retract { target } => vec![Some(format!("t{target:?}"))],
+        Request::Split { id, ids, mode } => {
+            let ids = ids.iter().map(|id| Some(format!("i{id}")));
+            [Some(format!("i{id}")), Some(format!("m{mode:?}"))].into_iter().chain(ids).collect()
+        }
     }
 }

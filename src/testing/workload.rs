@@ -2,13 +2,14 @@
 //!
 //! A workload holds no more than the people it is in the middle of, so it can be as long as a disk is large.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
-use crate::operation::{Changes, Operation, Processing, Request, Source, Who};
+use crate::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
 use crate::testing::chance::{Chance, GAMMA, below, mixed};
 use crate::time::Timestamp;
 use crate::value::{Properties, Value};
@@ -313,6 +314,12 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     new_id: Option<&'a DistinctId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<OperationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<&'a BTreeSet<DistinctId>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     properties: Option<&'a Properties>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set: Option<&'a Properties>,
@@ -364,6 +371,22 @@ impl<'a> Line<'a> {
                 device_id: Some(device),
                 reset_device: Some(*reset_device),
                 new_id: new_id.as_ref(),
+                ..line
+            },
+            // A line names an operation, for records have other numbers elsewhere.
+            Request::Retract { target } => Line {
+                op: "retract",
+                of: match target {
+                    Target::Operation(id) => Some(*id),
+                    Target::Record(_) => None,
+                },
+                ..line
+            },
+            Request::Split { id, ids, mode } => Line {
+                op: "split",
+                distinct_id: Some(id),
+                ids: Some(ids),
+                mode: Some(if *mode == SplitMode::Each { "each" } else { "together" }),
                 ..line
             },
         };

@@ -210,6 +210,9 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
             (0, removed) => format!("{removed} removed"),
             (set, removed) => format!("{set} set, {removed} removed"),
         },
+        EffectAnswer::Retracted { seq } => format!("record {seq} counts as never asked"),
+        EffectAnswer::Split { left: 1, .. } => "1 id left its person".to_owned(),
+        EffectAnswer::Split { left, .. } => format!("{left} ids left their person"),
         EffectAnswer::DeviceSpeaksFor { device_id, distinct_id } => {
             format!("{} speaks for {}", short_id(device_id, wide), short_id(distinct_id, wide))
         }

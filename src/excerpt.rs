@@ -1,0 +1,113 @@
+//! Excerpts: some records of a log, lifted out of their frames: those of one component, say. No payload comes with them, for
+//! no fold needs one.
+
+use std::collections::BTreeSet;
+
+use crate::codec;
+use crate::record::{Body, DeviceNo, IdNo, Leavers, Other};
+use crate::row::{Kind, Record, Row, Rows};
+
+/// Records in the order of the log, with gaps between them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Excerpt {
+    rows: Rows,
+    body: Vec<u8>,
+}
+
+impl Excerpt {
+    /// Adds a record of a frame; in any order, until [`Excerpt::sort`].
+    pub(crate) fn push(&mut self, record: Record<'_>) {
+        self.add(*record.row, record.bytes(), record.changes());
+    }
+
+    fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::record::Change]) {
+        let at = u32::try_from(self.body.len()).expect("an excerpt stays below four gigabytes of bodies");
+        let changes_at = u32::try_from(self.rows.changes.len()).expect("each change took bytes of the body");
+        self.rows.rows.push(row.moved(at, changes_at));
+        self.body.extend_from_slice(bytes);
+        self.rows.changes.extend_from_slice(changes);
+    }
+
+    /// Puts the records in the order of the log.
+    pub(crate) fn sort(&mut self) {
+        self.rows.rows.sort_unstable_by_key(|row| row.seq);
+    }
+
+    /// The records.
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
+        self.rows.rows.iter().map(|row| Record::new(row, &self.rows, &self.body, &[]))
+    }
+
+    /// The record of this number, if it is here.
+    pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
+        let place = self.rows.rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
+        Some(Record::new(&self.rows.rows[place], &self.rows, &self.body, &[]))
+    }
+
+    /// The ids and the devices that the records name, each ascending.
+    pub(crate) fn named(&self) -> (Vec<IdNo>, Vec<DeviceNo>) {
+        let (mut ids, mut devices) = (BTreeSet::new(), BTreeSet::new());
+        for record in self.records() {
+            each_named(record, |node| match node {
+                Node::Id(id) => drop(ids.insert(id)),
+                Node::Device(device) => drop(devices.insert(device)),
+            });
+        }
+        (ids.into_iter().collect(), devices.into_iter().collect())
+    }
+
+    /// The same records with ids and devices numbered anew: by their places in `ids` and `devices`, which hold all that are
+    /// named, ascending.
+    pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> Excerpt {
+        let id = |of: IdNo| IdNo(place(ids, &of));
+        let device = |of: DeviceNo| DeviceNo(place(devices, &of));
+        let mut relabelled = self.clone();
+        for (row, record) in relabelled.rows.rows.iter_mut().zip(self.records()) {
+            *row = row.relabelled(id, device);
+            // Of all others nothing is read from the bytes but the time.
+            if let Some(Leavers { together, ids }) = leavers(record) {
+                let head = *record.body().head().expect("a split is an operation");
+                let leavers = Leavers { together, ids: ids.into_iter().map(id).collect() };
+                let body = Body::Split(head, leavers, None);
+                let at = u32::try_from(relabelled.body.len()).expect("bounded by the excerpt's own bodies");
+                *row = row.moved(at, 0);
+                codec::encode(&body, &mut relabelled.body);
+            }
+        }
+        relabelled
+    }
+}
+
+fn place<T: Ord>(all: &[T], of: &T) -> u32 {
+    all.binary_search(of).expect("an excerpt's own numbers") as u32 // MAX_RECORDS bounds it
+}
+
+/// What a component consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Node {
+    Id(IdNo),
+    Device(DeviceNo),
+}
+
+/// Shows every id and device that a record names: together they are of one component, whatever came of the record.
+pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
+    let row = record.row;
+    if row.is_operation() || row.kind == Kind::DefineDevice {
+        each(Node::Id(row.id));
+    }
+    if let Other::Id(other) = row.other() {
+        each(Node::Id(other));
+    }
+    [row.device(), row.fresh_device()].into_iter().flatten().for_each(|device| each(Node::Device(device)));
+    if let Some(leavers) = leavers(record) {
+        leavers.ids.into_iter().for_each(|id| each(Node::Id(id)));
+    }
+}
+
+/// Who leaves, if the record is a split.
+pub(crate) fn leavers(record: Record<'_>) -> Option<Leavers> {
+    match (record.row.kind == Kind::Split).then(|| record.body()) {
+        Some(Body::Split(_, leavers, _)) => Some(leavers),
+        _ => None,
+    }
+}

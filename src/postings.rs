@@ -1,0 +1,122 @@
+//! Postings: for each id and each device the records that name it. They find a whole component without a look at any other
+//! record. Refuses to know what records mean, and where they lie.
+
+use std::collections::BTreeSet;
+
+use crate::excerpt::{Excerpt, Node, each_named};
+use crate::row::{Kind, Record};
+
+/// Stands for "none" among places; limits.rs keeps every real number below it.
+const NONE: u32 = u32::MAX;
+
+/// The records that name each id and device, newest first.
+#[derive(Debug, Default)]
+pub(crate) struct Postings {
+    /// How many records are covered.
+    covered: u32,
+    /// By id number, and by device number: the newest entry.
+    ids: Vec<u32>,
+    devices: Vec<u32>,
+    entries: Vec<Entry>,
+    /// Genesis and policies: they belong to every component.
+    policies: Vec<u32>,
+}
+
+/// One record that names an id or device, and the entry of the record before it that does.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    seq: u32,
+    before: u32,
+}
+
+impl Postings {
+    /// How many records are covered: the next to be noted.
+    pub(crate) fn covered(&self) -> u64 {
+        self.covered.into()
+    }
+
+    /// Notes a record, which must be the next.
+    pub(crate) fn note(&mut self, record: Record<'_>) {
+        let row = record.row;
+        assert!(row.seq == self.covered, "postings are kept in the order of the log");
+        self.covered += 1;
+        match row.kind {
+            Kind::DefineId => self.ids.push(NONE),
+            Kind::DefineDevice => self.devices.push(NONE),
+            Kind::Genesis | Kind::SetPolicy => self.policies.push(row.seq),
+            _ => {}
+        }
+        each_named(record, |node| self.post(node, row.seq));
+    }
+
+    fn post(&mut self, node: Node, seq: u32) {
+        let newest = match node {
+            Node::Id(id) => &mut self.ids[id.index()],
+            Node::Device(device) => &mut self.devices[device.index()],
+        };
+        let entry = self.entries.len() as u32; // at most four a record, but for splits: bounded by what memory holds
+        if self.entries.get(*newest as usize).is_some_and(|newest| newest.seq == seq) {
+            return; // S equal to T: named twice, posted once
+        }
+        self.entries.push(Entry { seq, before: std::mem::replace(newest, entry) });
+    }
+
+    /// The records that name `node`, newest first.
+    pub(crate) fn of(&self, node: Node) -> impl Iterator<Item = u32> {
+        let newest = match node {
+            Node::Id(id) => self.ids.get(id.index()),
+            Node::Device(device) => self.devices.get(device.index()),
+        };
+        let mut at = newest.copied().unwrap_or(NONE);
+        std::iter::from_fn(move || {
+            let Entry { seq, before } = *self.entries.get(at as usize)?;
+            at = before;
+            Some(seq)
+        })
+    }
+
+    /// The records below `end` of the component of possible links that holds `seed`, and all policies before it. `read` shows
+    /// a record by its number, or fails.
+    ///
+    /// Cost: the component's own records.
+    pub(crate) fn component<E>(
+        &self,
+        seed: Node,
+        end: u32,
+        mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
+    ) -> Result<Excerpt, E> {
+        let mut excerpt = Excerpt::default();
+        let (mut nodes, mut fresh) = (BTreeSet::from([seed]), vec![seed]);
+        let mut due: BTreeSet<u32> = self.policies.iter().copied().filter(|seq| *seq < end).collect();
+        let mut seen = due.clone();
+        loop {
+            for node in fresh.drain(..) {
+                let named = self.of(node).skip_while(|seq| *seq >= end);
+                due.extend(named.filter(|seq| seen.insert(*seq)));
+            }
+            // Upward, so that neighbours are read together.
+            let Some(seq) = due.pop_first() else { break };
+            read(seq, &mut |record| {
+                excerpt.push(record);
+                each_named(record, |node| {
+                    if nodes.insert(node) {
+                        fresh.push(node);
+                    }
+                });
+            })?;
+        }
+        excerpt.sort();
+        Ok(excerpt)
+    }
+
+    /// Forgets everything: what was noted did not come to be.
+    pub(crate) fn forget(&mut self) {
+        *self = Postings::default();
+    }
+
+    /// Bytes held, counting capacity.
+    pub(crate) fn memory(&self) -> usize {
+        (self.ids.capacity() + self.devices.capacity() + self.policies.capacity()) * size_of::<u32>()
+            + self.entries.capacity() * size_of::<Entry>()
+    }
+}

@@ -1,0 +1,368 @@
+//! One component, folded alone; and its return into the whole (section H).
+//!
+//! Components of possible links are independent: folding one by itself gives what it is in the whole. So a record counts as
+//! never asked if its component is folded without it, and what comes out takes the place of what was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::excerpt::{Excerpt, leavers};
+use crate::id::Seq;
+use crate::record::{DeviceNo, Flags, IdNo, Leavers, Other};
+use crate::row::{Kind, Record, Row};
+use crate::state::generations::{Former, Origin};
+use crate::state::links::{NONE, PersonNo};
+use crate::state::outcome::{Outcome, Refusal, Undone};
+use crate::state::{Person, State};
+
+/// For records that fold a component anew: that component's records before them, by the seq of the one that asks.
+#[derive(Debug, Default)]
+pub struct Past(BTreeMap<u32, Excerpt>);
+
+impl Past {
+    pub(crate) fn insert(&mut self, seq: u32, before: Excerpt) {
+        self.0.insert(seq, before);
+    }
+
+    fn of(&self, seq: u32) -> &Excerpt {
+        self.0.get(&seq).expect("a record that folds a component anew comes with its past")
+    }
+}
+
+/// A component by itself. Its ids and devices are numbered from 0, in their order in the whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Alone {
+    pub(crate) state: State,
+    /// The whole's numbers.
+    pub(crate) ids: Vec<IdNo>,
+    pub(crate) devices: Vec<DeviceNo>,
+}
+
+/// What a split needs to know of an operation before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It was not folded, or refused before any effect.
+    ToNothing,
+    /// It was refused by D3, D6 or D9.
+    ToRefusal,
+    /// Anything else.
+    Through,
+}
+
+impl State {
+    /// Folds a record of section H: a retract or a split.
+    pub(super) fn refold(&mut self, record: Record<'_>, past: &Past) -> Outcome {
+        let (row, before) = (record.row, past.of(record.row.seq));
+        let refusal = match row.target() {
+            Some(target) => refuse_retract(before, row, target),
+            None => self.refuse_split(row, &leavers(record).expect("a split").ids),
+        };
+        if refusal.is_some() {
+            return Outcome { refusal, ..Outcome::default() };
+        }
+        let mut told = before.clone();
+        told.push(record);
+        let alone = self.alone(&told);
+        let undone = match row.target() {
+            Some(target) => Undone::Retracted { seq: Seq(target.into()) },
+            None => Undone::Split { left: leavers(record).expect("a split").ids.len() as u32 },
+        };
+        let retracted = told.retracted();
+        self.adopt(alone, row.seq);
+        for row in told.records().map(|record| record.row) {
+            self.generations.turn(row.seq, record.row.seq, retracted.contains(&row.seq));
+        }
+        let person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
+        Outcome { person, undone: Some(undone), ..Outcome::default() }
+    }
+
+    /// H2: whether these ids can leave the person of T.
+    fn refuse_split(&self, row: &Row, ids: &[IdNo]) -> Option<Refusal> {
+        let Some(person) = self.links.person(row.id) else {
+            return Some(Refusal::NoPerson { by: Seq(self.links.defined(row.id).into()) });
+        };
+        let stranger = ids.iter().find(|id| self.links.person(**id) != Some(person));
+        if let Some(id) = stranger {
+            let since = self.links.since(*id).unwrap_or(self.links.defined(*id));
+            return Some(Refusal::OtherPerson { id: *id, by: Seq(since.into()) });
+        }
+        let all = ids.len() as u64 == u64::from(self.links.size(person));
+        all.then_some(Refusal::WholePerson { by: Seq(row.seq.into()) })
+    }
+
+    /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
+    pub(crate) fn alone(&self, told: &Excerpt) -> Alone {
+        let (ids, devices) = told.named();
+        let told = told.relabelled(&ids, &devices);
+        let mut state = State::new();
+        for id in &ids {
+            state.links.define(self.links.defined(*id), self.links.class(*id));
+        }
+        let retracted = told.retracted();
+        let mut came = BTreeMap::new();
+        for record in told.records().filter(|record| !retracted.contains(&record.row.seq)) {
+            let row = record.row;
+            state.records = row.seq;
+            match row.kind {
+                Kind::Retract => {}
+                Kind::Split => state.divide(record, &told, &came),
+                _ => {
+                    if let Some(outcome) = state.apply(record, &Past::default()) {
+                        came.insert(row.seq, outcome.came());
+                    }
+                }
+            }
+        }
+        Alone { state, ids, devices }
+    }
+
+    // -- the return ------------------------------------------------------------------------------------------------
+
+    /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on. What it was before
+    /// stays as a former generation.
+    fn adopt(&mut self, alone: Alone, seq: u32) {
+        let Alone { state: small, ids, devices } = alone;
+        let base = self.persons.len() as u32;
+        let person = |small: PersonNo| PersonNo(small.0 + base);
+        let id = |small: IdNo| ids[small.index()];
+        self.retire(&ids, &small, base, seq);
+        self.links.graft(&small.links, &ids, base);
+        for (number, kept) in (0..).map(PersonNo).zip(&small.persons) {
+            let profile = self.profiles.add(small.profiles.entries(kept.profile));
+            let (founding, origin) = (id(kept.founding), small.origin(number));
+            let first_user = if kept.first_user == NONE { NONE } else { id(IdNo(kept.first_user)).0 };
+            self.persons.push(Person { founding, first_user, profile, ..*kept });
+            self.generations.origin(person(number), founding, origin);
+            if let Some(anchor) = small.generations.anchors.get(&number) {
+                self.generations.anchors.insert(person(number), id(*anchor));
+            }
+        }
+        for (retired, successor) in &small.generations.retired {
+            self.generations.retired.insert(person(*retired), successor.map(person));
+        }
+        for (number, device) in devices.iter().zip(&small.devices) {
+            let (current, anonymous) = (id(device.current), id(device.anonymous));
+            self.devices[number.index()] = super::Device { current, anonymous, ..*device };
+        }
+        self.call_anew(base);
+    }
+
+    /// Ends the present generation of these ids. Each of its persons becomes the one of `small` that has its public id; one
+    /// that was never founded now becomes whoever its founding id belongs to.
+    fn retire(&mut self, ids: &[IdNo], small: &State, base: u32, seq: u32) {
+        let mut again = BTreeMap::new();
+        for number in (0..small.persons.len() as u32).map(PersonNo) {
+            let origin = small.origin(number);
+            let key = (ids[small.persons[number.index()].founding.index()], origin.key());
+            // Of two with one public id, a person and what a split let stay of it, the later one is present.
+            again.insert(key, PersonNo(number.0 + base));
+        }
+        for id in ids {
+            for person in self.founded_by(*id) {
+                let origin = self.origin(person);
+                let successor = again.get(&(*id, origin.key())).copied();
+                self.generations.origin(person, *id, origin);
+                self.generations.retired.insert(person, successor);
+                self.empty(person);
+            }
+            let leaf = self.links.leaf(*id);
+            let former = Former { until: seq, slot: leaf.slot, since: leaf.since };
+            self.generations.former.entry(*id).or_default().push(former);
+        }
+    }
+
+    /// Leaves of a person what its id is made of: it has no ids any more.
+    fn empty(&mut self, person: PersonNo) {
+        let profile = std::mem::take(&mut self.persons[person.index()].profile);
+        self.profiles.drop(profile);
+        let person = &mut self.persons[person.index()];
+        (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
+    }
+
+    /// The persons of the present generation that `id` founded.
+    pub(super) fn founded_by(&self, id: IdNo) -> Vec<PersonNo> {
+        let first = self.links.person_first(id).filter(|person| self.persons[person.index()].founding == id);
+        let made = self.generations.founded_by.get(&id).into_iter().flatten().copied();
+        let present = |person: &PersonNo| !self.generations.retired.contains_key(person);
+        let all: BTreeSet<PersonNo> = first.into_iter().chain(made).filter(present).collect();
+        all.into_iter().collect()
+    }
+
+    // -- H2 --------------------------------------------------------------------------------------------------------
+
+    /// Divides the person of T, if what the split asks is possible here.
+    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) {
+        let row = record.row;
+        self.records = row.seq + 1;
+        let Leavers { together, ids } = leavers(record).expect("a split");
+        if self.refuse_split(row, &ids).is_some() {
+            return;
+        }
+        let person = self.links.person(row.id).expect("refused above");
+        let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
+        let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
+        let mut groups: Vec<Vec<IdNo>> = vec![stay];
+        if together {
+            groups.push(ids);
+        } else {
+            groups.extend(ids.into_iter().map(|id| vec![id]));
+        }
+        let group_of: BTreeMap<IdNo, usize> = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(group, ids)| ids.iter().map(move |id| (*id, group)))
+            .collect();
+        let worlds = self.worlds(groups.len(), row.seq, told, came, &group_of);
+
+        let (before, origin) = (self.persons[person.index()], self.origin(person));
+        self.generations.origin(person, before.founding, origin);
+        self.empty(person);
+        self.links.part(&groups, row.seq);
+        for (number, (ids, world)) in groups.iter().zip(worlds).enumerate() {
+            let new = PersonNo(self.persons.len() as u32);
+            let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.class(*id).user).collect();
+            let profile = self.profiles.add(&world.profile);
+            let (founding, origin) = match number {
+                0 => (before.founding, origin), // what stays keeps its id
+                _ => (ids[0], Origin { founded: row.seq, split: true }),
+            };
+            self.persons.push(Person {
+                founding,
+                created_at: world.earliest.unwrap_or(before.created_at),
+                identified_by: world.identified_by.unwrap_or(NONE),
+                users: users.len() as u32, // MAX_RECORDS bounds it
+                first_user: users.first().map_or(NONE, |id| id.0),
+                profile,
+            });
+            self.generations.origin(new, founding, origin);
+            if !ids.contains(&founding) {
+                self.generations.anchors.insert(new, ids[0]);
+            }
+            if number == 0 {
+                self.generations.retired.insert(person, Some(new));
+            }
+        }
+    }
+
+    /// What each group of a person is by itself: the operations before `end` refolded to the group their T is in.
+    fn worlds(
+        &self,
+        groups: usize,
+        end: u32,
+        told: &Excerpt,
+        came: &BTreeMap<u32, Came>,
+        group_of: &BTreeMap<IdNo, usize>,
+    ) -> Vec<World> {
+        let mut worlds = vec![World::default(); groups];
+        for record in told.records().take_while(|record| record.row.seq < end) {
+            let row = record.row;
+            let came = came.get(&row.seq).copied().unwrap_or(Came::ToNothing);
+            if let (Some(group), Other::Id(other)) = (group_of.get(&row.id), row.other())
+                && came != Came::ToNothing
+            {
+                let apart = match group_of.get(&other) {
+                    Some(others) => others != group,
+                    None => came == Came::Through, // an earlier split parted them
+                };
+                let asserts = row.id != other && self.class(row.id).mergeable && self.class(other).mergeable;
+                worlds[*group].fold(record, asserts && !apart);
+            } else if let Some(group) = group_of.get(&row.id)
+                && came != Came::ToNothing
+            {
+                worlds[*group].fold(record, false);
+            }
+        }
+        worlds
+    }
+}
+
+/// A group of ids as if it had been one person from the beginning.
+#[derive(Clone, Default)]
+struct World {
+    profile: Vec<super::Property>,
+    /// The earliest time of an operation that touched it.
+    earliest: Option<i64>,
+    identified_by: Option<u32>,
+}
+
+impl World {
+    /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows.
+    fn fold(&mut self, record: Record<'_>, asserts: bool) {
+        let row = record.row;
+        let bare = matches!(row.kind, Kind::Switch) && !row.has_changes();
+        if row.flags.has(Flags::PROCESSING_OFF) || bare || row.kind == Kind::Reset || row.refolds() {
+            return;
+        }
+        let quiet =
+            row.flags.has(Flags::GROUP_IDENTIFY) || row.flags.has(Flags::QUIET) && self.earliest.is_some(); // E3
+        let time = record.time();
+        self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
+        if asserts {
+            self.identified_by.get_or_insert(row.seq);
+        }
+        if !quiet {
+            super::profile::change(&mut self.profile, record.changes(), row.seq);
+        }
+    }
+}
+
+impl Outcome {
+    fn came(&self) -> Came {
+        match self.refusal {
+            Some(
+                Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. } | Refusal::ProcessingOff { .. },
+            ) => Came::ToNothing,
+            Some(_) => Came::ToRefusal,
+            None => Came::Through,
+        }
+    }
+}
+
+impl Origin {
+    /// What tells two persons of one founding id apart: whether, and by which record, a split founded them.
+    fn key(self) -> Option<u32> {
+        self.split.then_some(self.founded)
+    }
+}
+
+/// H1: whether a record may be retracted now.
+fn refuse_retract(before: &Excerpt, row: &Row, target: u32) -> Option<Refusal> {
+    let fitting =
+        before.record(target).is_some_and(|record| record.row.is_operation() && record.row.id == row.id);
+    if !fitting {
+        return Some(Refusal::NotRetractable { by: Seq(row.seq.into()) });
+    }
+    let by = before.retracting(target)?;
+    Some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
+}
+
+impl Excerpt {
+    /// The records that count as never asked (H1). A retract that is itself retracted retracts nothing.
+    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
+        let mut retracted = BTreeSet::new();
+        // From the end: what retracts a record stands behind it.
+        for record in self.records().rev() {
+            if let Some(target) = self.retracts(record)
+                && !retracted.contains(&record.row.seq)
+            {
+                retracted.insert(target);
+            }
+        }
+        retracted
+    }
+
+    /// The record that a retract takes back, if it is one that can be.
+    fn retracts(&self, record: Record<'_>) -> Option<u32> {
+        let target = record.row.target()?;
+        let fits = |found: Record<'_>| found.row.is_operation() && found.row.id == record.row.id;
+        self.record(target).is_some_and(fits).then_some(target)
+    }
+
+    /// The record by which `target` is retracted.
+    fn retracting(&self, target: u32) -> Option<u32> {
+        let retracted = self.retracted();
+        let by = self
+            .records()
+            .find(|record| self.retracts(*record) == Some(target) && !retracted.contains(&record.row.seq));
+        by.map(|record| record.row.seq)
+    }
+}

@@ -224,7 +224,7 @@ impl Book {
     }
 
     /// D10 and D11: who is called what.
-    fn id_called(&self, called: Called) -> PersonId {
+    pub(crate) fn id_called(&self, called: Called) -> PersonId {
         let text = |id: IdNo| self.id_text(id);
         match called {
             Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
@@ -450,19 +450,35 @@ impl Book {
     pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
             if let Some(outcome) = step.outcome {
-                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome));
+                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
             }
         })
     }
 
     /// What an operation did, in texts and public ids.
     pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
-        self.outcome_in(record.seq(), &record.body(), outcome)
+        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
     }
 
-    pub(crate) fn outcome_in(&self, seq: Seq, body: &Body, outcome: &Outcome) -> OutcomeAnswer {
+    pub(crate) fn outcome_in(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        state: &State,
+    ) -> OutcomeAnswer {
+        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
+    }
+
+    /// What an operation did, whoever `id_of` says its persons are.
+    pub(crate) fn outcome_told(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+    ) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
-        let id_of = |person: PersonNo| self.own_person_id(person, self.state());
         let mut effects = Vec::new();
         if let Some(person) = outcome.person {
             let person_id = id_of(person);
@@ -523,13 +539,16 @@ impl Book {
             refusal: outcome.refusal.map(|refusal| refusal.name()),
             rule: outcome.refusal.map(|refusal| refusal.rule()),
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason(&refusal, self.state())),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of)),
         }
     }
 
     /// A refusal in a sentence, with the record that blocks.
     pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        let id_of = |person: PersonNo| self.own_person_id(person, state);
+        self.reason_told(refusal, &|person| self.own_person_id(person, state))
+    }
+
+    fn reason_told(&self, refusal: &Refusal, id_of: &dyn Fn(PersonNo) -> PersonId) -> String {
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -609,8 +628,7 @@ impl Book {
             devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
         }
         let state = self.state();
-        let origin = |id| state.person(id).map_or_else(|| state.implied(id), |person| state.called(person));
-        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(origin(id))).collect();
+        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(state.called_of(id))).collect();
         let mut events = Vec::new();
         self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
         for mut list in [persons, devices, events] {
@@ -624,7 +642,7 @@ impl Book {
     }
 
     /// A person's id without numbers and seqs.
-    fn content_id(&self, origin: Called) -> PersonId {
+    pub(crate) fn content_id(&self, origin: Called) -> PersonId {
         let text = match origin {
             Called::Founding(id) | Called::At(id, _) => self.id_text(id),
             Called::Erased(_) => None,

@@ -220,8 +220,9 @@ impl Chain {
                 continue;
             }
             if seq > 0
-                && let Some(row) = defined_id(frame.body, at, seq)
+                && let Some(mut row) = defined_id(frame.body, at, seq)
             {
+                row.number(defined.ids);
                 rows.push(row);
                 items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
                 at += DEFINED_ID_BYTES;
@@ -504,7 +505,7 @@ mod tests {
     use crate::frame::{self, Header};
     use crate::policy::Policy;
     use crate::record::{
-        Body, CutOff, Detail, DeviceNo, Head, IdNo, KeyNo, NameNo, StoredClass, StoredPolicy,
+        Body, CutOff, Detail, DeviceNo, Head, IdNo, KeyNo, Leavers, NameNo, StoredClass, StoredPolicy,
     };
 
     const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
@@ -571,6 +572,10 @@ mod tests {
         Change { key: KeyNo(key), verb: Verb(verb) }
     }
 
+    fn leavers(ids: &[u32]) -> Leavers {
+        Leavers { together: false, ids: ids.iter().copied().map(IdNo).collect() }
+    }
+
     /// With the commitment of record 5, which is the next, if it has one.
     fn detail(changes: &[Change], has_item: bool) -> Option<Box<Detail>> {
         Some(Box::new(Detail { changes: changes.to_vec(), item: has_item.then(|| item(5)) }))
@@ -604,7 +609,7 @@ mod tests {
         let (group, quiet) = (head(1 << 6), head(1 << 7));
         let unannounced = Head { operation: [1; 16], ..head(0) };
         let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
-        let cases: [(&str, bool, Body); 48] = [
+        let cases: [(&str, bool, Body); 60] = [
             ("", false, Body::Capture(on, None, None)),
             ("", false, Body::Capture(on, Some(NameNo(0)), None)),
             ("names event name 1", false, Body::Capture(on, Some(NameNo(1)), None)),
@@ -621,7 +626,19 @@ mod tests {
             ("", false, Body::Reset(device(0), Some(DeviceNo(0)), None)),
             ("names device 1", false, Body::Reset(device(0), Some(DeviceNo(1)), None)),
             ("a switch or reset without a device", false, Body::Reset(on, None, None)),
-            ("a reset with property changes", false, Body::Reset(device(0), None, detail(&[unset], false))),
+            ("split with property changes", false, Body::Reset(device(0), None, detail(&[unset], false))),
+            ("", false, Body::Retract(on, 4, None)),
+            ("a record that is not before it", false, Body::Retract(on, 5, None)),
+            ("that a device spoke", false, Body::Retract(device(0), 4, None)),
+            ("with processing off", false, Body::Retract(off, 4, None)),
+            ("split with property changes", false, Body::Retract(on, 4, detail(&[unset], false))),
+            ("", false, Body::Split(on, leavers(&[0]), None)),
+            ("names distinct id 1", false, Body::Split(on, leavers(&[1]), None)),
+            ("a split names no ids", false, Body::Split(on, leavers(&[]), None)),
+            ("or not in order", false, Body::Split(on, leavers(&[0, 0]), None)),
+            ("that a device spoke", false, Body::Split(device(0), leavers(&[0]), None)),
+            ("with processing off", false, Body::Split(off, leavers(&[0]), None)),
+            ("split with property changes", false, Body::Split(on, leavers(&[0]), detail(&[unset], false))),
             ("", true, Body::Reset(Head { flags: derived.flags, ..device(0) }, None, detail(&[], true))),
             ("", false, Body::Set(at(Timestamp::MAX.as_micros()), None)),
             ("a time outside", false, Body::Set(at(Timestamp::MAX.as_micros() + 1), None)),

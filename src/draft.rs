@@ -39,8 +39,8 @@ pub(crate) struct Draft<'a> {
     devices: BTreeMap<DeviceNo, Device>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
     last_calls: BTreeMap<DeviceNo, Digest>,
-    /// Whether what devices said before this draft is forgotten: a retract may have taken it back (H1).
-    forgets_calls: bool,
+    /// Whether something is taken back: for whom devices speak then, only the fold of that can say (H1).
+    takes_back: bool,
     /// Classes of the ids that this draft defines.
     classes: Vec<IdClass>,
     /// Operations of this draft by id, to find doubles inside a batch.
@@ -65,13 +65,15 @@ pub(crate) enum Drafted {
     Ignored,
 }
 
+/// What a device said last that is to be forgotten: no call has this digest.
+const FORGOTTEN: Digest = Digest([0; 32]);
+
 /// A draft's finished frame parts, and what to remember once they are written.
 pub(crate) struct Finished {
     pub(crate) records: u32,
     pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
-    pub(crate) forgets_calls: bool,
 }
 
 /// What a request comes to, once its device is resolved.
@@ -102,6 +104,8 @@ enum PlanVerb {
 pub(crate) struct Aim {
     pub(crate) seq: Seq,
     id: IdNo,
+    /// The device that spoke.
+    device: Option<DeviceNo>,
 }
 
 impl Plan<'_> {
@@ -133,7 +137,7 @@ impl<'a> Draft<'a> {
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
-            forgets_calls: false,
+            takes_back: false,
             classes: Vec::new(),
             named: Vec::new(),
             named_ids: Seen::default(),
@@ -165,8 +169,8 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn finish(self) -> Finished {
-        let Draft { records, body, payload, last_calls, forgets_calls, .. } = self;
-        Finished { records, body, payload, last_calls, forgets_calls }
+        let Draft { records, body, payload, last_calls, .. } = self;
+        Finished { records, body, payload, last_calls }
     }
 
     /// Adds a record that is no operation and has no payload item.
@@ -182,7 +186,7 @@ impl<'a> Draft<'a> {
     ///
     /// And a device's state is not known once this draft took something back (H1).
     pub(crate) fn check_fresh(&self, operation: &Operation) -> Result<(), OperationError> {
-        if self.forgets_calls && operation.device().is_some() {
+        if self.takes_back && operation.device().is_some() {
             return Err(OperationError::AfterRetract);
         }
         let Request::Reset { device, reset_device, new_id: Some(id) } = &operation.request else {
@@ -241,7 +245,7 @@ impl<'a> Draft<'a> {
             None => read(seq)?,
         };
         Ok(match body.head() {
-            Some(head) => Ok(Some(Aim { seq, id: head.id })),
+            Some(head) => Ok(Some(Aim { seq, id: head.id, device: head.device })),
             None => Err(OperationError::NotAnOperation { seq, found: body.name() }),
         })
     }
@@ -277,8 +281,9 @@ impl<'a> Draft<'a> {
             self.remember_call(device, said, &body, operation);
         }
         if matches!(body, Body::Retract(..)) {
-            self.last_calls.clear();
-            self.forgets_calls = true;
+            // What the device said last may be what is taken back (F3).
+            self.last_calls.extend(aim.and_then(|aim| aim.device).map(|device| (device, FORGOTTEN)));
+            self.takes_back = true;
         }
         if let Some(detail) = detail_mut(&mut body)
             && detail.item.is_some()
@@ -393,7 +398,7 @@ impl<'a> Draft<'a> {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
             }
             Request::Retract { .. } => {
-                let Aim { seq, id } = aim.expect("a retract whose record was found");
+                let Aim { seq, id, .. } = aim.expect("a retract whose record was found");
                 return Some(Plan::refold(PlanVerb::Retract(seq), id));
             }
             Request::Split { id, ids, mode } => {
@@ -462,8 +467,7 @@ impl<'a> Draft<'a> {
             (false, false, _) => (PlanVerb::Identify, Other::Id(known.current)),
             (true, true, _) => {
                 let call = call_digest(user.as_str(), &operation.changes);
-                let before = last_calls.get(&number).filter(|_| !self.forgets_calls);
-                let last = self.last_calls.get(&number).or(before);
+                let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
                 // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
                 // again, and by then the device may speak for somebody else (G4).
                 let repeats = operation.changes.is_empty() || last == Some(&call);
@@ -512,10 +516,9 @@ impl<'a> Draft<'a> {
 
     /// What the device will compare its next identify with (F3). A reset forgets it.
     fn remember_call(&mut self, device: DeviceNo, said: Said, body: &Body, operation: &Operation) {
-        let forgotten = Digest([0; 32]);
         match body {
             Body::Reset(..) => {
-                self.last_calls.extend(said.devices().map(|device| (device, forgotten)));
+                self.last_calls.extend(said.devices().map(|device| (device, FORGOTTEN)));
             }
             Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _)
                 if !head.flags.has(Flags::PROCESSING_OFF) =>

@@ -20,6 +20,13 @@ impl Excerpt {
         self.add(*record.row, record.bytes(), record.changes());
     }
 
+    /// Adds a record of a frame or of another excerpt, in which no record knows where its bytes end: they are written anew.
+    pub(crate) fn push_anew(&mut self, record: Record<'_>) {
+        let mut bytes = Vec::new();
+        codec::encode(&record.body(), &mut bytes);
+        self.add(*record.row, &bytes, record.changes());
+    }
+
     fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::record::Change]) {
         let at = u32::try_from(self.body.len()).expect("an excerpt stays below four gigabytes of bodies");
         let changes_at = u32::try_from(self.rows.changes.len()).expect("each change took bytes of the body");
@@ -42,6 +49,13 @@ impl Excerpt {
     pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
         let place = self.rows.rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
         Some(Record::new(&self.rows.rows[place], &self.rows, &self.body, &[]))
+    }
+
+    /// The records whose numbers `keeps` lets through.
+    pub(crate) fn only(&self, keeps: impl Fn(u32) -> bool) -> Excerpt {
+        let mut kept = self.clone();
+        kept.rows.rows.retain(|row| keeps(row.seq));
+        kept
     }
 
     /// The ids and the devices that the records name, each ascending.
@@ -89,19 +103,22 @@ pub(crate) enum Node {
     Device(DeviceNo),
 }
 
-/// Shows every id and device that a record names: together they are of one component, whatever came of the record.
+/// Shows every id and device that a record names: together they are of one component, whatever came of the record. An
+/// erasure names ids too, and connects nobody.
 pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
     let row = record.row;
-    if row.is_operation() || row.kind == Kind::DefineDevice {
+    if row.speaks_for_id() || row.kind == Kind::DefineDevice {
         each(Node::Id(row.id));
     }
     if let Other::Id(other) = row.other() {
         each(Node::Id(other));
     }
     [row.device(), row.fresh_device()].into_iter().flatten().for_each(|device| each(Node::Device(device)));
-    if let Some(leavers) = leavers(record) {
-        leavers.ids.into_iter().for_each(|id| each(Node::Id(id)));
-    }
+    let listed = match row.kind {
+        Kind::Split | Kind::Erase => record.body().listed(),
+        _ => Vec::new(),
+    };
+    listed.into_iter().for_each(|id| each(Node::Id(id)));
 }
 
 /// Who leaves, if the record is a split.

@@ -6,9 +6,11 @@
 use serde::{Serialize, Serializer};
 
 use crate::book::Book;
+use crate::excerpt::Node;
 use crate::id::{OperationId, PersonId, Seq};
 use crate::log::Fault;
 use crate::record::{Body, Flags, IdNo, Other};
+use crate::state::Alone;
 use crate::time::Timestamp;
 
 /// An id as answers about records show it. Compared by number and text, for a living text may look like an erased one's.
@@ -80,6 +82,9 @@ pub struct ExplainedStep {
     pub time: Timestamp,
     /// From which id to which, in the direction of the explanation.
     pub ids: [NamedId; 2],
+    /// Of a split that let the two stay together, or leave together: the way that had made them one before it. Else empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<ExplainedStep>,
 }
 
 /// What one operation's record says of ids: all that the check of an explanation asks for.
@@ -95,11 +100,16 @@ pub struct Claim {
     pub other: Option<NamedId>,
     /// Whether processing was on; without it nothing is linked (C7).
     pub processing: bool,
+    /// Whether the record counts as never asked (H1).
+    pub retracted: bool,
+    /// Of a split: whether those who leave stay together, and who leaves (H2).
+    pub leavers: Option<(bool, Vec<NamedId>)>,
 }
 
 impl Claim {
-    /// What a record's body says, with the texts that `text` gives; `None` if it is no operation.
-    pub fn of(body: &Body, text: impl Fn(IdNo) -> String) -> Option<Claim> {
+    /// What a record's body says, with the texts that `text` gives; `None` if it is no operation. Whether it was taken back stands
+    /// in another record.
+    pub fn of(body: &Body, retracted: bool, text: impl Fn(IdNo) -> String) -> Option<Claim> {
         let head = body.head()?;
         let named = |number| NamedId { number, text: text(number) };
         Some(Claim {
@@ -111,6 +121,13 @@ impl Claim {
                 Other::None | Other::Unstorable => None,
             },
             processing: !head.flags.has(Flags::PROCESSING_OFF),
+            retracted,
+            leavers: match body {
+                Body::Split(_, leavers, _) => {
+                    Some((leavers.together, leavers.ids.iter().copied().map(named).collect()))
+                }
+                _ => None,
+            },
         })
     }
 
@@ -118,6 +135,16 @@ impl Claim {
     fn links(&self, [a, b]: &[NamedId; 2]) -> bool {
         let other = self.other.as_ref();
         self.processing && (&self.id == a && other == Some(b) || &self.id == b && other == Some(a))
+    }
+
+    /// Whether it is a split that leaves these two together.
+    fn keeps(&self, [a, b]: &[NamedId; 2]) -> bool {
+        let Some((together, leavers)) = &self.leavers else { return false };
+        match [a, b].map(|id| leavers.contains(id)) {
+            [false, false] => true,
+            [true, true] => *together,
+            _ => false,
+        }
     }
 }
 
@@ -139,6 +166,20 @@ pub enum ExplanationError {
         /// The ends of its step.
         ids: Box<[NamedId; 2]>,
     },
+    /// A cited record was taken back (H1).
+    #[error("record {seq} is cited, and counts as never asked")]
+    Retracted {
+        /// Which.
+        seq: Seq,
+    },
+    /// What made two ids one before a split stands behind it.
+    #[error("record {seq} is cited as what was before record {split}")]
+    NotBefore {
+        /// Which.
+        seq: Seq,
+        /// The split.
+        split: Seq,
+    },
     /// A step does not begin where the one before it ended.
     #[error("the way breaks at `{expected}`: the next step begins at `{found}`")]
     Broken {
@@ -158,39 +199,61 @@ pub enum ExplanationError {
 }
 
 impl Explanation {
-    /// Checks the explanation against the records alone: every cited record is there, asks for a link between exactly the two
-    /// ends of its step, and the steps lead from `from` to `to`. `claim` gives what a record says: [`Book::claim`] reads it
+    /// Checks the explanation against the records alone: every cited record is there, was not taken back, asks for a link between
+    /// exactly the two ends of its step, and the steps lead from `from` to `to`. A split may stand for a step if it leaves both ends
+    /// together and they were one before it. `claim` gives what a record says: [`Book::claim`] reads it
     /// back from the log, and who does not trust that either makes a [`Claim`] of each [`Body`] of a replay.
     ///
-    /// What it cannot show: that no rule refused a cited record. A refusal depends on records that are not cited;
-    /// [`Book::outcomes`] shows it.
+    /// What it cannot show: that no rule refused a cited record, and that no later split parted its ends. Both depend on records that
+    /// are not cited; [`Book::outcomes`] shows them.
     ///
     /// # Errors
     /// [`ExplanationError`], the first.
     pub fn check(&self, mut claim: impl FnMut(Seq) -> Option<Claim>) -> Result<(), ExplanationError> {
-        let mut said = |seq| claim(seq).ok_or(ExplanationError::Missing { seq });
         if let Some(seq) = self.event {
-            let event = said(seq)?;
+            let event = said(seq, &mut claim)?;
             if event.op != "capture" || event.id != self.from {
                 return Err(ExplanationError::NotThisEvent { seq, from: Box::new(self.from.clone()) });
             }
         }
-        let broken = |expected: &NamedId, found: &NamedId| ExplanationError::Broken {
-            expected: Box::new(expected.clone()),
-            found: Box::new(found.clone()),
-        };
-        let mut at = &self.from;
-        for step in &self.steps {
-            if &step.ids[0] != at {
-                return Err(broken(at, &step.ids[0]));
-            }
-            if !said(step.seq)?.links(&step.ids) {
-                return Err(ExplanationError::NotThisLink { seq: step.seq, ids: Box::new(step.ids.clone()) });
-            }
-            at = &step.ids[1];
-        }
-        if at == &self.to { Ok(()) } else { Err(broken(at, &self.to)) }
+        check_way(&self.steps, [&self.from, &self.to], &mut claim)
     }
+}
+
+/// What a record says that is there and was not taken back.
+fn said(seq: Seq, claim: &mut dyn FnMut(Seq) -> Option<Claim>) -> Result<Claim, ExplanationError> {
+    let claim = claim(seq).ok_or(ExplanationError::Missing { seq })?;
+    if claim.retracted { Err(ExplanationError::Retracted { seq }) } else { Ok(claim) }
+}
+
+fn check_way(
+    steps: &[ExplainedStep],
+    [from, to]: [&NamedId; 2],
+    claim: &mut dyn FnMut(Seq) -> Option<Claim>,
+) -> Result<(), ExplanationError> {
+    let broken = |expected: &NamedId, found: &NamedId| ExplanationError::Broken {
+        expected: Box::new(expected.clone()),
+        found: Box::new(found.clone()),
+    };
+    let mut at = from;
+    for step in steps {
+        let [begins, ends] = &step.ids;
+        if begins != at {
+            return Err(broken(at, begins));
+        }
+        let said = said(step.seq, claim)?;
+        if said.keeps(&step.ids) {
+            // Each step nested here stands before this one, so they come to an end.
+            if let Some(late) = step.before.iter().find(|before| before.seq >= step.seq) {
+                return Err(ExplanationError::NotBefore { seq: late.seq, split: step.seq });
+            }
+            check_way(&step.before, [begins, ends], claim)?;
+        } else if !said.links(&step.ids) {
+            return Err(ExplanationError::NotThisLink { seq: step.seq, ids: Box::new(step.ids.clone()) });
+        }
+        at = ends;
+    }
+    if at == to { Ok(()) } else { Err(broken(at, to)) }
 }
 
 impl Book {
@@ -206,7 +269,7 @@ impl Book {
     }
 
     /// Why an event is its person's: its record first, then the way from its id to the one that founded the person. `None` if
-    /// there is no event of this id.
+    /// there is no event of this id, or it was taken back.
     ///
     /// # Errors
     /// As [`Book::explain`].
@@ -226,33 +289,57 @@ impl Book {
     /// As [`Book::explain`].
     pub fn explain_record(&self, seq: Seq) -> Result<Option<Explanation>, Fault> {
         let Some(Body::Capture(head, ..)) = self.body(seq)? else { return Ok(None) };
-        let founding = self.state().person(head.id).map_or(head.id, |person| self.state().founding(person));
-        self.explained(Some(seq), head.id, founding)
+        if self.state().is_retracted(seq) {
+            return Ok(None); // H1
+        }
+        // The founder may have left its person (H2); then any id of it that stayed.
+        let anchor = self.state().person(head.id).map_or(head.id, |person| self.state().anchor(person));
+        self.explained(Some(seq), head.id, anchor)
     }
 
     fn explained(&self, event: Option<Seq>, from: IdNo, to: IdNo) -> Result<Option<Explanation>, Fault> {
         let Some(proof) = self.state().proof(from, to) else { return Ok(None) };
-        let mut claims = Vec::with_capacity(proof.len());
-        let mut order: Vec<usize> = (0..proof.len()).collect();
-        order.sort_unstable_by_key(|at| proof[*at].2); // neighbours in the log are read together
-        for at in order {
-            claims.push((at, self.claim(proof[at].2)?));
-        }
-        claims.sort_unstable_by_key(|(at, _)| *at);
-        let step = |((from, to, seq), (_, claim)): (_, (_, Option<Claim>))| {
-            let Claim { op, time, .. } = claim?;
-            Some(ExplainedStep { seq, op, time, ids: [self.named(from), self.named(to)] })
-        };
-        let steps: Option<Vec<ExplainedStep>> = proof.into_iter().zip(claims).map(step).collect();
-        let person = self.state().person(from);
-        Ok(steps.map(|steps| Explanation {
+        let Some(steps) = self.explained_steps(proof)? else { return Ok(None) };
+        Ok(Some(Explanation {
             event,
             from: self.named(from),
             to: self.named(to),
             person_id: self.resolution(from, None).person_id,
-            implied: person.is_none(),
+            implied: self.state().person(from).is_none(),
             steps,
         }))
+    }
+
+    /// A proof's steps, each with what its record says; `None` if one cites what is no operation, as a forged snapshot may.
+    fn explained_steps(&self, proof: Vec<(IdNo, IdNo, Seq)>) -> Result<Option<Vec<ExplainedStep>>, Fault> {
+        let mut order: Vec<usize> = (0..proof.len()).collect();
+        order.sort_unstable_by_key(|at| proof[*at].2); // neighbours in the log are read together
+        let mut steps: Vec<Option<ExplainedStep>> = vec![None; proof.len()];
+        for at in order {
+            let (from, to, seq) = proof[at];
+            let Some(Claim { op, time, leavers, .. }) = self.claim(seq)? else { return Ok(None) };
+            let before = match leavers {
+                None => Some(Vec::new()),
+                Some(_) => self.way_before(seq, from, to)?,
+            };
+            let Some(before) = before else { return Ok(None) };
+            steps[at] =
+                Some(ExplainedStep { seq, op, time, ids: [self.named(from), self.named(to)], before });
+        }
+        Ok(steps.into_iter().collect())
+    }
+
+    /// What had made two ids one before a split, but for what was taken back since.
+    fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
+        let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
+        let retracted = whole.retracted();
+        let before = whole.only(|seq| u64::from(seq) < split.0 && !retracted.contains(&seq));
+        let Alone { state, ids, .. } = self.state().alone(&before);
+        let small = |id: IdNo| ids.binary_search(&id).ok().map(|place| IdNo(place as u32)); // as many as there are ids
+        let (Some(a), Some(b)) = (small(from), small(to)) else { return Ok(None) };
+        let Some(proof) = state.proof(a, b) else { return Ok(None) };
+        let whole = |(a, b, seq): (IdNo, IdNo, Seq)| (ids[a.index()], ids[b.index()], seq);
+        self.explained_steps(proof.into_iter().map(whole).collect())
     }
 
     /// What the record of an operation says of ids, read back from the log and verified; `None` if there is no such operation.
@@ -260,7 +347,8 @@ impl Book {
     /// # Errors
     /// [`Fault`] when it cannot be read back.
     pub fn claim(&self, seq: Seq) -> Result<Option<Claim>, Fault> {
-        Ok(self.body(seq)?.and_then(|body| Claim::of(&body, |id| self.id_name(id))))
+        let retracted = self.state().is_retracted(seq);
+        Ok(self.body(seq)?.and_then(|body| Claim::of(&body, retracted, |id| self.id_name(id))))
     }
 
     /// What a record says, read back from the log and verified; `None` beyond the end.

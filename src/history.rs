@@ -3,18 +3,19 @@
 //! A record touches an id that it names, and one whose person it changes without a word about it: a merge moves all ids of the
 //! person it absorbs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::answer::OutcomeAnswer;
 use crate::book::Book;
+use crate::excerpt::{Excerpt, Node};
 use crate::id::Seq;
 use crate::log::Fault;
-use crate::page::{Ask, Cursor, Filling, Page, PageError};
+use crate::page::{Ask, Cursor, Page, PageError};
 use crate::record::{Body, DeviceNo, IdNo, Other};
-use crate::row::{Kind, Record};
-use crate::state::Outcome;
+use crate::row::Kind;
+use crate::state::{Outcome, PersonNo, State};
 use crate::time::Timestamp;
 
 /// Whose history, or whose events.
@@ -37,18 +38,27 @@ pub struct HistoryEntry {
     pub time: Option<Timestamp>,
     /// What it did when it was recorded; `None` for what is no operation.
     pub outcome: Option<OutcomeAnswer>,
+    /// The record that took it back (H1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retracted_by: Option<Seq>,
 }
 
-/// An operation, or the definition of a device, of one component.
+/// A record of one component.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
     /// The device it defines.
-    #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
-    /// What it did; `None` if it is no operation.
-    pub(crate) outcome: Option<Outcome>,
+    /// What it did when it was recorded; `None` if it is no operation.
+    pub(crate) then: Option<OutcomeAnswer>,
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back
+    /// or parts. Its persons have numbers of their own.
+    pub(crate) now: Option<Outcome>,
+    /// Why it is refused as things stand now.
+    pub(crate) reason: Option<String>,
+    /// The record that takes it back.
+    pub(crate) retracted_by: Option<Seq>,
 }
 
 impl Told {
@@ -59,60 +69,22 @@ impl Told {
             _ => None,
         }
     }
-}
 
-/// What a component consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Node {
-    Id(IdNo),
-    Device(DeviceNo),
-}
-
-/// Shows the ids and devices that a record names by number; that it defines one it does not say.
-fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
-    let row = record.row;
-    if row.speaks_for_id() || row.kind == Kind::DefineDevice {
-        each(Node::Id(row.id));
-    }
-    if let Other::Id(other) = row.other() {
-        each(Node::Id(other));
-    }
-    [row.device(), row.fresh_device()].into_iter().flatten().for_each(|device| each(Node::Device(device)));
-    if row.kind == Kind::Erase
-        && let Body::Erase(erasure) = record.body()
-    {
-        erasure.ids.iter().for_each(|id| each(Node::Id(*id)));
-    }
-}
-
-/// Which ids and devices records connect: a union of numbers, the devices behind the ids.
-struct Components {
-    parents: Vec<u32>,
-    ids: u32,
-}
-
-impl Components {
-    fn of(ids: usize, devices: usize) -> Components {
-        let all = u32::try_from(ids + devices).expect("MAX_RECORDS bounds all numbers together");
-        Components { parents: (0..all).collect(), ids: ids as u32 }
-    }
-
-    fn root(&mut self, node: Node) -> u32 {
-        let mut at = match node {
-            Node::Id(id) => id.0,
-            Node::Device(device) => self.ids + device.0,
-        };
-        while self.parents[at as usize] != at {
-            let above = self.parents[self.parents[at as usize] as usize];
-            self.parents[at as usize] = above; // halves the way for whoever comes next
-            at = above;
+    /// The ids and devices it names.
+    pub(crate) fn names(&self) -> (Vec<IdNo>, Vec<DeviceNo>) {
+        let (mut ids, mut devices) = (Vec::new(), Vec::from_iter(self.defines));
+        if let Some(head) = self.body.head() {
+            ids.push(head.id);
+            devices.extend(head.device);
         }
-        at
-    }
-
-    fn join(&mut self, a: Node, b: Node) {
-        let (a, b) = (self.root(a), self.root(b));
-        self.parents[a.max(b) as usize] = a.min(b);
+        match (&self.body, self.body.other()) {
+            (Body::DefineDevice(id, _), _) => ids.push(*id),
+            (Body::Reset(_, fresh, _), _) => devices.extend(*fresh),
+            (Body::Split(_, leavers, _), _) => ids.extend(&leavers.ids),
+            (_, Other::Id(source)) => ids.push(source),
+            _ => {}
+        }
+        (ids, devices)
     }
 }
 
@@ -121,7 +93,7 @@ impl Book {
     ///
     /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
     ///
-    /// Cost: one replay of the log for each page, however many ids there are. Ask for large pages.
+    /// Cost: that of folding the component of possible links once more, for each page.
     ///
     /// ```
     /// use identity_ledger::{Ask, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
@@ -141,78 +113,139 @@ impl Book {
     /// [`PageError`].
     pub fn history(&self, of: Subject<'_>, ask: Ask) -> Result<Option<Page<HistoryEntry>>, PageError> {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
-        let Some(ids) = self.subject(of, as_of) else { return Ok(None) };
-        // What touches them without a word about them: their definitions, and merges that move them.
-        let mut touching = BTreeSet::new();
+        let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
+        let mut touched = BTreeSet::new();
         for id in &ids {
-            touching.insert(self.state().defined_by(*id));
-            touching.extend(self.state().moves(*id));
+            touched.insert(self.state().defined_by(*id));
+            touched.extend(self.state().moves(*id));
+            touched.extend(self.naming(*id, as_of)?);
         }
-        let mut page = Filling::new(ask);
-        self.replay_to(as_of, |step| {
-            let seq = step.record.seq();
-            let mut touches = touching.contains(&seq);
-            each_named(step.record, |node| touches |= matches!(node, Node::Id(id) if ids.contains(&id)));
-            if touches && after.is_none_or(|after| seq.0 > after) {
-                page.offer(Cursor { as_of, after: seq.0 }, || {
-                    let body = step.record.body();
-                    HistoryEntry {
-                        seq,
-                        op: body.name(),
-                        time: body.head().map(|head| head.time()),
-                        outcome: step.outcome.map(|outcome| self.outcome_in(seq, &body, outcome)),
-                    }
-                });
-            }
-        })?;
-        Ok(Some(page.page()))
+        let mut wanted =
+            touched.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after));
+        let seqs: Vec<Seq> = wanted.by_ref().take(ask.items()).collect();
+        let more = wanted.next().is_some();
+        let Some(last) = seqs.last().copied() else { return Ok(Some(Page::empty())) };
+        let mut told: BTreeMap<Seq, Told> =
+            self.told_as_of(id, as_of)?.into_iter().map(|told| (told.seq, told)).collect();
+        let mut items = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            let told = told.remove(&seq);
+            let op = match &told {
+                Some(told) => told.body.name(),
+                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: a definition, an erasure
+            };
+            let head = told.as_ref().and_then(|told| told.body.head());
+            items.push(HistoryEntry {
+                seq,
+                op,
+                time: head.map(|head| head.time()),
+                retracted_by: told.as_ref().and_then(|told| told.retracted_by),
+                outcome: told.and_then(|told| told.then),
+            });
+        }
+        Ok(Some(Page { items, next: more.then_some(Cursor { as_of, after: last.0 }) }))
     }
 
-    /// Whose ids are asked about, as of a record. `None` if the id was not yet written.
-    pub(crate) fn subject(&self, of: Subject<'_>, as_of: Seq) -> Option<BTreeSet<IdNo>> {
-        let state = self.state();
+    /// Whose ids are asked about, as of a record: the id named, and all of them, ascending. `None` if it was not yet written.
+    pub(crate) fn subject(&self, of: Subject<'_>, as_of: Seq) -> Result<Option<(IdNo, Vec<IdNo>)>, Fault> {
         let (Subject::Id(text) | Subject::Person(text)) = of;
-        let id = self.id_no(text).filter(|id| state.defined_by(*id) <= as_of)?;
+        let Some(id) = self.id_no(text).filter(|id| self.state().defined_by(*id) <= as_of) else {
+            return Ok(None);
+        };
         let person = match of {
             Subject::Id(_) => None,
-            Subject::Person(_) => state.person_as_of(id, as_of),
+            Subject::Person(_) => self.state().person_as_of(id, as_of),
         };
-        let Some(person) = person else { return Some(BTreeSet::from([id])) };
+        let Some(person) = person else { return Ok(Some((id, vec![id]))) };
         if as_of.0 + 1 == self.checkpoint().records {
-            return Some(state.ids_of(person).into_iter().collect());
+            return Ok(Some((id, self.state().ids_of(person))));
         }
-        Some(state.ids().filter(|id| state.person_as_of(*id, as_of) == Some(person)).collect())
+        // Whoever was of this person then is of the same component.
+        let told = self.told_as_of(id, as_of)?;
+        let named: BTreeSet<IdNo> = told.iter().flat_map(|told| told.names().0).collect();
+        let is_of = |id: &IdNo| self.state().person_as_of(*id, as_of) == Some(person);
+        Ok(Some((id, named.into_iter().filter(is_of).collect())))
     }
 
-    /// The operations of the component of `id` and the definitions of its devices, in the order of the log: all that name an id
-    /// or a device which records connect with it, refused or not.
-    ///
-    /// Cost: two replays of the log, and room for the component.
+    /// The records up to `as_of` that name an id, ascending, but for the one that defines it.
+    pub(crate) fn naming(&self, id: IdNo, as_of: Seq) -> Result<Vec<Seq>, Fault> {
+        let naming = self.log.naming(Node::Id(id), as_of.0 + 1)?;
+        Ok(naming.into_iter().map(|seq| Seq(seq.into())).collect())
+    }
+
+    /// The records of the component of `id`, in the order of the log: all that name an id or a device that records connect with
+    /// it, refused or not; and all policies.
     pub(crate) fn told(&self, id: IdNo) -> Result<Vec<Told>, Fault> {
-        let mut components = Components::of(self.state().ids().len(), self.state().devices().len());
-        let mut devices = (0..).map(DeviceNo);
-        self.replay(|step| {
-            if step.record.row.is_erasure() {
-                return; // it names ids and connects nobody
+        self.told_as_of(id, Seq(self.checkpoint().records - 1))
+    }
+
+    /// The records up to `as_of` of the component that `id` had then.
+    ///
+    /// Cost: those records, read and folded once; twice if something was taken back or parted.
+    pub(crate) fn told_as_of(&self, id: IdNo, as_of: Seq) -> Result<Vec<Told>, Fault> {
+        let excerpt = self.log.component(Node::Id(id), as_of.0 + 1)?;
+        let (ids, devices) = excerpt.named();
+        let retracted_by = excerpt.retracted_by();
+        let mut all: Vec<Told> = excerpt
+            .records()
+            .map(|record| Told {
+                seq: record.seq(),
+                body: record.body(),
+                defines: record.row.device().filter(|_| record.row.kind == Kind::DefineDevice),
+                then: None,
+                now: None,
+                reason: None,
+                retracted_by: retracted_by.get(&record.row.seq).map(|by| Seq((*by).into())),
+            })
+            .collect();
+        let place = |all: &[Told], seq: u32| {
+            let place = all.binary_search_by_key(&Seq(seq.into()), |told| told.seq);
+            place.expect("what is told of is in the excerpt")
+        };
+        let person_id = |person: PersonNo, small: &State| {
+            let founding = ids[small.founding(person).index()];
+            self.id_called(self.state().called_alone(founding, small.origin(person)))
+        };
+        let answer = |told: &Told, outcome: &Outcome, small: &State| {
+            self.outcome_told(told.seq, &told.body, outcome, &|person| person_id(person, small))
+        };
+        let refolds = excerpt.records().any(|record| record.row.refolds());
+        self.state().retell(&excerpt, |seq, outcome, small| {
+            let told = place(&all, seq);
+            let told = &mut all[told];
+            let outcome = outcome.relabelled(&ids, &devices);
+            let then = answer(told, &outcome, small);
+            if !refolds {
+                (told.now, told.reason) = (Some(outcome), then.reason.clone());
             }
-            let own = Node::Id(step.record.row.id);
-            each_named(step.record, |node| components.join(own, node));
-            if step.record.row.kind == Kind::DefineDevice {
-                components.join(own, Node::Device(devices.next().expect("numbers do not end")));
+            told.then = Some(then);
+        });
+        if refolds {
+            self.state().alone_telling(&excerpt, |seq, outcome, small| {
+                let told = place(&all, seq);
+                let told = &mut all[told];
+                let outcome = outcome.relabelled(&ids, &devices);
+                told.reason = answer(told, &outcome, small).reason;
+                told.now = Some(outcome);
+            });
+        }
+        Ok(all)
+    }
+}
+
+impl Excerpt {
+    /// The records that count as never asked, each with the one that took it back (H1).
+    fn retracted_by(&self) -> BTreeMap<u32, u32> {
+        let retracted = self.retracted();
+        let mut by = BTreeMap::new();
+        for row in self.records().map(|record| record.row) {
+            if let Some(target) = row.target().filter(|target| retracted.contains(target))
+                && !retracted.contains(&row.seq)
+                && self.record(target).is_some_and(|found| found.row.id == row.id)
+            {
+                by.entry(target).or_insert(row.seq);
             }
-        })?;
-        let root = components.root(Node::Id(id));
-        let mut told = Vec::new();
-        let mut devices = (0..).map(DeviceNo);
-        self.replay(|step| {
-            let row = step.record.row;
-            let defines = (row.kind == Kind::DefineDevice).then(|| devices.next()).flatten();
-            let says = row.is_operation() || defines.is_some();
-            if says && components.root(Node::Id(row.id)) == root {
-                let (seq, body) = (step.record.seq(), step.record.body());
-                told.push(Told { seq, body, defines, outcome: step.outcome.copied() });
-            }
-        })?;
-        Ok(told)
+        }
+        by
     }
 }

@@ -387,9 +387,8 @@ impl Ledger {
         let mut bytes = Vec::new();
         crate::codec::encode(body, &mut bytes);
         let lengths = self.book.dictionaries.lengths();
-        let (last_calls, forgets_calls) = (BTreeMap::new(), false);
-        let payload = Vec::new();
-        self.commit(Finished { records: 1, body: bytes, payload, last_calls, forgets_calls }, lengths)?;
+        let (last_calls, payload) = (BTreeMap::new(), Vec::new());
+        self.commit(Finished { records: 1, body: bytes, payload, last_calls }, lengths)?;
         Ok(seq)
     }
 
@@ -400,7 +399,7 @@ impl Ledger {
         finished: Finished,
         lengths: [u32; 4],
     ) -> Result<Vec<Outcome>, AppendError> {
-        let Finished { records, body, payload, last_calls, forgets_calls } = finished;
+        let Finished { records, body, payload, last_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());
         }
@@ -452,9 +451,6 @@ impl Ledger {
         let mut outcomes = Vec::with_capacity(records as usize);
         fold(book, &frame, &mut rows, &past, &mut outcomes);
         acknowledged.map_err(|source| poison(writer, first_seq, source))?;
-        if forgets_calls {
-            writer.last_calls.clear();
-        }
         writer.last_calls.extend(last_calls);
         self.snapshot_if_due();
         Ok(outcomes)

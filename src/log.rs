@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::chain::{Chain, ChainError, Checkpoint, check_item};
 use crate::directory::{LOG, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of, segment_name};
-use crate::excerpt::Node;
+use crate::excerpt::{Excerpt, Node};
 use crate::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::id::Seq;
@@ -484,6 +484,19 @@ impl Log {
             })?;
         }
         Ok(postings)
+    }
+
+    /// The records below `end` of the component that holds `seed`, and all policies before it.
+    pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
+        let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
+        self.postings(end)?.component(seed, below, |seq, show| self.show(seq, show))
+    }
+
+    /// The records below `end` that name an id or a device, ascending. The definition of an id names nobody.
+    pub(crate) fn naming(&self, node: Node, end: u64) -> Result<Vec<u32>, Fault> {
+        let mut naming: Vec<u32> = self.postings(end)?.of(node).filter(|seq| u64::from(*seq) < end).collect();
+        naming.reverse();
+        Ok(naming)
     }
 
     /// Shows a record for the sake of its body: nothing of its payload is hidden, so it stays apart from [`Log::window`].

@@ -96,32 +96,9 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
-/// A page that is being filled from an answer in its order.
-pub(crate) struct Filling<T> {
-    page: Page<T>,
-    room: usize,
-    /// The cursor behind the last item.
-    last: Option<Cursor>,
-}
-
-impl<T> Filling<T> {
-    pub(crate) fn new(ask: Ask) -> Filling<T> {
-        Filling { page: Page { items: Vec::new(), next: None }, room: ask.items(), last: None }
-    }
-
-    /// Takes an item, if there is room; the first for which there is none says that another page follows. `at` is the cursor
-    /// behind this item.
-    pub(crate) fn offer(&mut self, at: Cursor, item: impl FnOnce() -> T) {
-        if self.page.items.len() < self.room {
-            self.page.items.push(item());
-            self.last = Some(at);
-        } else {
-            self.page.next = self.last;
-        }
-    }
-
-    pub(crate) fn page(self) -> Page<T> {
-        self.page
+impl<T> Page<T> {
+    pub(crate) fn empty() -> Page<T> {
+        Page { items: Vec::new(), next: None }
     }
 }
 

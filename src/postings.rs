@@ -97,6 +97,9 @@ impl Postings {
             // Upward, so that neighbours are read together.
             let Some(seq) = due.pop_first() else { break };
             read(seq, &mut |record| {
+                if record.row.is_erasure() {
+                    return;
+                }
                 excerpt.push(record);
                 each_named(record, |node| {
                     if nodes.insert(node) {

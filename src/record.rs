@@ -520,6 +520,15 @@ impl Body {
         }
     }
 
+    /// The ids it lists, beside T and S: who leaves in a split, whom an erasure names.
+    pub(crate) fn listed(self) -> Vec<IdNo> {
+        match self {
+            Body::Split(_, leavers, _) => leavers.ids,
+            Body::Erase(erasure) => erasure.ids,
+            _ => Vec::new(),
+        }
+    }
+
     /// The operation's name in answers and scenarios.
     pub fn name(&self) -> &'static str {
         match self {

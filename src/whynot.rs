@@ -11,7 +11,7 @@ use crate::explain::NamedId;
 use crate::history::Told;
 use crate::id::{PersonId, Seq};
 use crate::log::Fault;
-use crate::record::IdNo;
+use crate::record::{Body, IdNo};
 use crate::time::Timestamp;
 
 /// Why two ids are not one person.
@@ -91,7 +91,7 @@ impl Book {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Cost: two replays of the log, and room for the records of their component.
+    /// Cost: the records of their component, read and folded once; twice if something was taken back or parted.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -148,27 +148,50 @@ impl Book {
         let mut way = Vec::new();
         let mut at = b;
         while let Some((from, path)) = by.get(&at) {
-            way.push(self.why_not_step(*from, *path));
+            way.push(self.why_not_step(*from, *path, &all));
             at = *from;
         }
         way.reverse();
         Ok(way)
     }
 
-    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>) -> WhyNotStep {
+    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>, all: &[Told]) -> WhyNotStep {
         let head = told.body.head().expect("only operations name two ids");
-        let refusal = told.outcome.and_then(|outcome| outcome.refusal).filter(|_| !is_open);
-        assert!(is_open || refusal.is_some(), "ends of a link that was made are one person");
         WhyNotStep {
             seq: told.seq,
             op: told.body.name(),
             time: head.time(),
             ids: [self.named(from), self.named(to)],
-            barrier: refusal.map(|refusal| Barrier {
-                rule: refusal.rule(),
-                blocking_seq: refusal.blocking(),
-                reason: self.reason(&refusal, self.state()),
-            }),
+            barrier: (!is_open).then(|| self.barrier(told, all)),
         }
+    }
+
+    /// What keeps the ends of a record apart.
+    fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
+        if let Some(by) = told.retracted_by {
+            let reason = format!("it was taken back (record {by})");
+            return Barrier { rule: "H1", blocking_seq: by, reason };
+        }
+        if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
+            let reason = told.reason.clone().unwrap_or_default();
+            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason };
+        }
+        let by = self.parted_by(told, all).unwrap_or(told.seq);
+        Barrier {
+            rule: "H2",
+            blocking_seq: by,
+            reason: format!("they were one person and were parted (record {by})"),
+        }
+    }
+
+    /// The split by which the ends of a link came to be two persons.
+    pub(crate) fn parted_by(&self, told: &Told, all: &[Told]) -> Option<Seq> {
+        let ends = told.ends()?;
+        let splits = all.iter().filter(|later| matches!(later.body, Body::Split(..)) && later.seq > told.seq);
+        let apart = |seq: Seq| {
+            let [a, b] = ends.map(|id| self.state().person_as_of(id, seq));
+            a != b
+        };
+        splits.map(|split| split.seq).find(|seq| apart(*seq))
     }
 }

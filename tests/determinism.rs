@@ -43,12 +43,7 @@ fn written(history: &History) -> Arc<Memory> {
     let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024);
     let mut ledger =
         options.create_in(storage.clone(), Tenant::default(), history.policy.clone()).expect("it is valid");
-    for operation in &history.operations {
-        match ledger.append(operation.clone()) {
-            Ok(_) | Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
+    history.append_to(&mut ledger).expect("memory does not fail");
     ledger.flush().expect("memory does not fail");
     storage
 }

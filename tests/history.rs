@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use identity_ledger::testing::history::History;
+use identity_ledger::testing::history::{self, History};
 use identity_ledger::*;
 
 fn fold(policy: &Policy, operations: &[Operation]) -> Ledger {
@@ -15,10 +15,7 @@ fn fold(policy: &Policy, operations: &[Operation]) -> Ledger {
 
 fn append(ledger: &mut Ledger, operations: &[Operation]) {
     for operation in operations {
-        match ledger.append(operation.clone()) {
-            Ok(_) | Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
+        history::append(ledger, operation).unwrap();
     }
 }
 
@@ -33,7 +30,10 @@ fn ids(ledger: &Ledger) -> Vec<String> {
 /// For each id the records that touched it, told by a walk through the whole log: they name it, or whose it is has changed.
 fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
     let mut touched: BTreeMap<IdNo, BTreeSet<Seq>> = BTreeMap::new();
-    let mut before: Vec<Option<PersonNo>> = Vec::new();
+    let mut defined = 0;
+    let whose = |id: &str, seq: u64| {
+        ledger.person_as_of(id, Seq(seq)).filter(|found| !found.implied).map(|found| found.person_id)
+    };
     ledger
         .replay(|step| {
             let (seq, body) = (step.record.seq(), step.record.body());
@@ -41,13 +41,19 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
             named.extend(match (&body, body.other()) {
                 (_, Other::Id(source)) => Some(source),
                 (Body::DefineDevice(id, _), _) => Some(*id),
-                (Body::DefineId(..), _) => Some(IdNo(before.len() as u32)),
+                (Body::DefineId(..), _) => {
+                    defined += 1;
+                    Some(IdNo(defined - 1))
+                }
                 _ => None,
             });
-            before.resize(step.state.ids().len(), None);
+            if let Body::Split(_, leavers, _) = &body {
+                named.extend(&leavers.ids);
+            }
             for id in step.state.ids() {
-                let now = step.state.person(id);
-                if std::mem::replace(&mut before[id.0 as usize], now) != now || named.contains(&id) {
+                let text = ledger.id_text(id).unwrap();
+                let moved = seq.0 > 0 && whose(text, seq.0 - 1) != whose(text, seq.0);
+                if moved || named.contains(&id) {
                     touched.entry(id).or_default().insert(seq);
                 }
             }
@@ -76,7 +82,7 @@ fn all<T>(mut page: impl FnMut(Ask) -> Page<T>, items: usize) -> Vec<T> {
 
 #[test]
 fn a_history_is_a_filter_of_the_whole_log() {
-    let (mut entries, mut moved) = (0, 0);
+    let (mut entries, mut moved, mut undone) = (0, 0, 0);
     for seed in 0..150 {
         let history = History::seeded(&policy(seed), seed);
         let ledger = fold(&history.policy, &history.operations);
@@ -93,6 +99,8 @@ fn a_history_is_a_filter_of_the_whole_log() {
             );
             for entry in &found {
                 assert_eq!(entry.outcome.as_ref(), outcomes.get(&entry.seq), "seed {seed}\n{history}");
+                assert_eq!(entry.retracted_by.is_some(), ledger.state().is_retracted(entry.seq), "{history}");
+                undone += usize::from(entry.retracted_by.is_some());
                 let named = entry.outcome.as_ref().is_none_or(|outcome| {
                     outcome.distinct_id == id || outcome.other_id.as_deref() == Some(&id)
                 });
@@ -109,7 +117,7 @@ fn a_history_is_a_filter_of_the_whole_log() {
         }
         assert!(ledger.history(Subject::Id("never written"), Ask::first(1)).unwrap().is_none());
     }
-    assert!(entries > 3_000 && moved > 10, "{entries} {moved}");
+    assert!(entries > 3_000 && moved > 10 && undone > 20, "{entries} {moved} {undone}");
 }
 
 #[test]

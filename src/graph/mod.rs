@@ -12,7 +12,8 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::book::Book;
-use crate::history::{Node as Thing, Told};
+use crate::excerpt::Node as Thing;
+use crate::history::Told;
 use crate::id::{PersonId, Seq};
 use crate::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
 use crate::log::Fault;
@@ -102,6 +103,8 @@ pub enum EdgeKind {
     Again,
     /// A rule refused it.
     Refused,
+    /// It was taken back (H1), or a split parted its ends (H2).
+    Undone,
 }
 
 /// A line: two nodes, and the records that name both and came to the same.
@@ -147,19 +150,28 @@ impl Graph {
         let Some(asked) = book.id_no(distinct_id) else { return Ok(None) };
         let told = book.told(asked)?;
         let mut lines: BTreeMap<Pair, Vec<EdgeRecord>> = BTreeMap::new();
-        for told in &told {
-            for (pair, said) in pairs(book, told) {
-                lines.entry(pair).or_default().push(EdgeRecord::of(told, said));
+        for record in &told {
+            let parted = parted_by(book, record, &told);
+            for (pair, said) in pairs(record, parted) {
+                lines.entry(pair).or_default().push(EdgeRecord::of(record, said));
             }
         }
-        Ok(Some(Graph::drawn(book, asked, lines)))
+        let undoing = told.iter().filter(|told| matches!(told.body, Body::Retract(..) | Body::Split(..)));
+        let undoing = undoing.map(|told| told.seq).take(MAX_GRAPH_RECORDS).collect();
+        Ok(Some(Graph::drawn(book, asked, lines, undoing)))
     }
 
-    fn drawn(book: &Book, asked: IdNo, mut lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> Graph {
+    fn drawn(
+        book: &Book,
+        asked: IdNo,
+        mut lines: BTreeMap<Pair, Vec<EdgeRecord>>,
+        mut moments: BTreeSet<Seq>,
+    ) -> Graph {
         let state = book.state();
         let person = state.person(asked);
         let own = |id: IdNo| id == asked || person.is_some() && state.person(id) == person;
-        let (shown, all) = nearest(asked, &lines, own);
+        let ids = person.map_or(vec![asked], |person| state.ids_of(person));
+        let (shown, all) = nearest(asked, &ids, &lines, own);
         let count = |lines: &BTreeMap<Pair, Vec<EdgeRecord>>| lines.values().map(Vec::len).sum::<usize>();
         let mine = |(a, b, _): &Pair| {
             let is_own = |thing: &Thing| matches!(thing, Thing::Id(id) if own(*id));
@@ -173,7 +185,7 @@ impl Graph {
 
         let mut order: Vec<(usize, Thing)> = shown.iter().map(|(thing, place)| (*place, *thing)).collect();
         order.sort_unstable();
-        let mut moments: BTreeSet<Seq> = lines.values().flatten().map(|record| record.seq).collect();
+        moments.extend(lines.values().flatten().map(|record| record.seq));
         moments.extend(order.iter().filter_map(|(_, thing)| match thing {
             Thing::Id(id) => state.person(*id).map(|_| state.defined_by(*id)),
             Thing::Device(_) => None,
@@ -185,13 +197,13 @@ impl Graph {
         let edge = |((a, b, kind), records)| Edge { ends: [shown[&a], shown[&b]], kind, records };
         let mut edges: Vec<Edge> = lines.into_iter().map(edge).collect();
         edges.sort_by_key(|edge| (edge.records[0].seq, edge.ends, edge.kind));
-        let founding = person.map(|person| Thing::Id(state.founding(person)));
+        let founding = person.map(|person| Thing::Id(state.anchor(person)));
         let root = founding.and_then(|founding| shown.get(&founding)).copied().unwrap_or(0);
         Graph {
             asked: shown[&Thing::Id(asked)],
             root,
             persons: persons.ids,
-            ids: person.map_or(1, |person| state.ids_of(person).len()),
+            ids: ids.len(),
             hidden_nodes: all - shown.len(),
             hidden_records,
             nodes,
@@ -214,7 +226,7 @@ impl Graph {
 
 impl EdgeRecord {
     fn of(told: &Told, said: String) -> EdgeRecord {
-        let refusal = told.outcome.and_then(|outcome| outcome.refusal);
+        let refusal = told.now.and_then(|outcome| outcome.refusal);
         EdgeRecord {
             seq: told.seq,
             op: told.body.name(),
@@ -225,30 +237,27 @@ impl EdgeRecord {
     }
 }
 
+/// The split that parted the ends of a link that was made.
+fn parted_by(book: &Book, record: &Told, all: &[Told]) -> Option<Seq> {
+    let [target, source] = record.ends()?;
+    let made = record.now.is_some_and(|outcome| outcome.refusal.is_none());
+    let person = book.state().person(target);
+    let apart = person.is_none() || person != book.state().person(source);
+    if made && apart { book.parted_by(record, all) } else { None }
+}
+
 /// What a record draws, and in which words.
-fn pairs(book: &Book, told: &Told) -> Vec<(Pair, String)> {
+fn pairs(told: &Told, parted: Option<Seq>) -> Vec<(Pair, String)> {
     let mut pairs = Vec::new();
     if let (Body::DefineDevice(id, _), Some(device)) = (&told.body, told.defines) {
         let pair = (Thing::Id(*id), Thing::Device(device), EdgeKind::Spoke);
         pairs.push((pair, "the device is first mentioned, and speaks for this id".to_owned()));
     }
-    let Some(outcome) = told.outcome else { return pairs };
     if let Some([target, source]) = told.ends() {
-        let (kind, said) = match (&outcome.link, outcome.refusal) {
-            (_, Some(refusal)) => {
-                let reason = book.reason(&refusal, book.state());
-                (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))
-            }
-            (Some(Link::Joined(_)), _) => (EdgeKind::Made, "one person from here on".to_owned()),
-            (Some(Link::Absorbed { moved_ids, .. }), _) => {
-                let ids = if *moved_ids == 1 { "id" } else { "ids" };
-                (EdgeKind::Made, format!("two persons became one, {moved_ids} {ids} moved"))
-            }
-            (None, None) => (EdgeKind::Again, "they were one person already".to_owned()),
-        };
-        let (a, b) = (target.min(source), target.max(source));
-        pairs.push(((Thing::Id(a), Thing::Id(b), kind), said));
+        let (kind, said) = link_said(told, parted);
+        pairs.push(((Thing::Id(target.min(source)), Thing::Id(target.max(source)), kind), said));
     }
+    let Some(outcome) = told.now else { return pairs };
     match outcome.device {
         Some(DeviceEffect::SpeaksFor(device, id)) => {
             let pair = (Thing::Id(id), Thing::Device(device), EdgeKind::Spoke);
@@ -277,10 +286,33 @@ fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<Ed
     lines.into_iter().collect()
 }
 
+/// What a link came to, as things stand now.
+fn link_said(told: &Told, parted: Option<Seq>) -> (EdgeKind, String) {
+    let refusal = told.now.and_then(|outcome| outcome.refusal);
+    match (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.link)) {
+        (Some(by), ..) => (EdgeKind::Undone, format!("taken back by record {by}")),
+        (_, Some(refusal), _) => {
+            let reason = told.reason.as_deref().unwrap_or_default();
+            (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))
+        }
+        _ if parted.is_some() => {
+            let by = parted.map_or(String::new(), |by| by.to_string());
+            (EdgeKind::Undone, format!("one person from here on, until record {by} parted them"))
+        }
+        (.., Some(Link::Joined(_))) => (EdgeKind::Made, "one person from here on".to_owned()),
+        (.., Some(Link::Absorbed { moved_ids, .. })) => {
+            let ids = if moved_ids == 1 { "id" } else { "ids" };
+            (EdgeKind::Made, format!("two persons became one, {moved_ids} {ids} moved"))
+        }
+        _ => (EdgeKind::Again, "they were one person already".to_owned()),
+    }
+}
+
 /// Which things are drawn, and in which order: the person's ids by their distance from the one asked about, then devices, then
 /// ids of others. And how many there were.
 fn nearest(
     asked: IdNo,
+    mine: &[IdNo],
     lines: &BTreeMap<Pair, Vec<EdgeRecord>>,
     own: impl Fn(IdNo) -> bool,
 ) -> (BTreeMap<Thing, usize>, usize) {
@@ -293,17 +325,19 @@ fn nearest(
     }
     near.values_mut().for_each(|list| list.sort_unstable());
     let first = Thing::Id(asked);
-    let mut queue = VecDeque::from([first]);
-    let (mut ids, mut seen, mut devices, mut others) =
-        (Vec::new(), BTreeSet::from([first]), Vec::new(), Vec::new());
-    while let Some(thing) = queue.pop_front() {
-        ids.push(thing);
-        for (_, to) in near.get(&thing).into_iter().flatten() {
-            if seen.insert(*to) {
-                match to {
-                    to if is_own(to) => queue.push_back(*to),
-                    Thing::Device(_) => devices.push(*to),
-                    Thing::Id(_) => others.push(*to),
+    let (mut ids, mut seen, mut devices, mut others) = (Vec::new(), BTreeSet::new(), Vec::new(), Vec::new());
+    // Who stayed together after a split may be linked by nobody who stayed: they come after all that are.
+    for start in std::iter::once(first).chain(mine.iter().map(|id| Thing::Id(*id))) {
+        let mut queue: VecDeque<Thing> = seen.insert(start).then_some(start).into_iter().collect();
+        while let Some(thing) = queue.pop_front() {
+            ids.push(thing);
+            for (_, to) in near.get(&thing).into_iter().flatten() {
+                if seen.insert(*to) {
+                    match to {
+                        to if is_own(to) => queue.push_back(*to),
+                        Thing::Device(_) => devices.push(*to),
+                        Thing::Id(_) => others.push(*to),
+                    }
                 }
             }
         }
@@ -326,11 +360,15 @@ impl Persons {
         Persons { ids: vec![book.resolution(asked, None).person_id], places }
     }
 
+    /// A person has a number for each time its component was folded anew, and one public id.
     fn place(&mut self, person: PersonNo, id: impl FnOnce() -> PersonId) -> usize {
         let ids = &mut self.ids;
         *self.places.entry(person).or_insert_with(|| {
-            ids.push(id());
-            ids.len() - 1
+            let id = id();
+            ids.iter().position(|known| *known == id).unwrap_or_else(|| {
+                ids.push(id);
+                ids.len() - 1
+            })
         })
     }
 }

@@ -60,7 +60,7 @@ impl State {
             return Outcome { refusal, ..Outcome::default() };
         }
         let mut told = before.clone();
-        told.push(record);
+        told.push_anew(record);
         let alone = self.alone(&told);
         let undone = match row.target() {
             Some(target) => Undone::Retracted { seq: Seq(target.into()) },
@@ -91,12 +91,15 @@ impl State {
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
     pub(crate) fn alone(&self, told: &Excerpt) -> Alone {
+        self.alone_telling(told, |_, _, _| {})
+    }
+
+    /// As [`State::alone`], and shows what each record came to that is no retract or split: its seq, its outcome and the state
+    /// right after it, both in the component's own numbers.
+    pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
-        let mut state = State::new();
-        for id in &ids {
-            state.links.define(self.links.defined(*id), self.links.class(*id));
-        }
+        let mut state = self.only(&ids);
         let retracted = told.retracted();
         let mut came = BTreeMap::new();
         for record in told.records().filter(|record| !retracted.contains(&record.row.seq)) {
@@ -108,11 +111,41 @@ impl State {
                 _ => {
                     if let Some(outcome) = state.apply(record, &Past::default()) {
                         came.insert(row.seq, outcome.came());
+                        each(row.seq, &outcome, &state);
                     }
                 }
             }
         }
         Alone { state, ids, devices }
+    }
+
+    /// Folds the component that `told` tells of as it was folded when it was recorded, taking back and parting included, and
+    /// shows what each operation did: its seq, its outcome and the state right after it, both in the component's own numbers.
+    pub(crate) fn retell(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
+        let (ids, devices) = told.named();
+        let told = told.relabelled(&ids, &devices);
+        let mut state = self.only(&ids);
+        for record in told.records() {
+            let seq = record.row.seq;
+            state.records = seq;
+            let mut past = Past::default();
+            if record.row.refolds() {
+                past.insert(seq, told.only(|before| before < seq));
+            }
+            if let Some(outcome) = state.apply(record, &past) {
+                each(seq, &outcome, &state);
+            }
+        }
+        Alone { state, ids, devices }
+    }
+
+    /// A state in which nothing has happened yet to these ids of this one.
+    fn only(&self, ids: &[IdNo]) -> State {
+        let mut state = State::new();
+        for id in ids {
+            state.links.define(self.links.defined(*id), self.links.class(*id));
+        }
+        state
     }
 
     // -- the return ------------------------------------------------------------------------------------------------
@@ -180,11 +213,15 @@ impl State {
 
     /// The persons of the present generation that `id` founded.
     pub(super) fn founded_by(&self, id: IdNo) -> Vec<PersonNo> {
+        let present = |person: &PersonNo| !self.is_retired(*person);
+        self.ever_founded_by(id).into_iter().filter(present).collect()
+    }
+
+    /// The persons of all generations that `id` founded, ascending.
+    pub(super) fn ever_founded_by(&self, id: IdNo) -> BTreeSet<PersonNo> {
         let first = self.links.person_first(id).filter(|person| self.persons[person.index()].founding == id);
         let made = self.generations.founded_by.get(&id).into_iter().flatten().copied();
-        let present = |person: &PersonNo| !self.generations.retired.contains_key(person);
-        let all: BTreeSet<PersonNo> = first.into_iter().chain(made).filter(present).collect();
-        all.into_iter().collect()
+        first.into_iter().chain(made).collect()
     }
 
     // -- H2 --------------------------------------------------------------------------------------------------------
@@ -319,7 +356,7 @@ impl Outcome {
 
 impl Origin {
     /// What tells two persons of one founding id apart: whether, and by which record, a split founded them.
-    fn key(self) -> Option<u32> {
+    pub(super) fn key(self) -> Option<u32> {
         self.split.then_some(self.founded)
     }
 }

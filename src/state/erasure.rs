@@ -154,8 +154,27 @@ impl State {
         if let Some((id, by)) = self.erasures.renamed.get(&person.0) {
             return Called::At(IdNo(*id), Seq(u64::from(*by)));
         }
-        let founding = self.founding(person);
-        let Origin { founded, split } = self.origin(person);
+        self.called_by(self.founding(person), self.origin(person))
+    }
+
+    /// What the public id of the person of an id is made of, or of the one it would found.
+    pub fn called_of(&self, id: IdNo) -> Called {
+        self.person(id).map_or_else(|| self.implied(id), |person| self.called(person))
+    }
+
+    /// As [`State::called`], for a person of a component that was told alone: the same founding id and origin make the same
+    /// person, if this state ever had it.
+    pub(crate) fn called_alone(&self, founding: IdNo, origin: Origin) -> Called {
+        let same = |person: &PersonNo| self.origin(*person).key() == origin.key();
+        let known = self.ever_founded_by(founding).into_iter().filter(same);
+        // Of several generations the present one speaks.
+        match known.max_by_key(|person| (!self.is_retired(*person), *person)) {
+            Some(person) => self.called(person),
+            None => self.called_by(founding, origin),
+        }
+    }
+
+    fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> Called {
         match self.erasures.first() {
             Some(_) if self.erasures.of_id(founding).is_some() => Called::Erased(founding),
             _ if split => Called::At(founding, Seq(founded.into())),

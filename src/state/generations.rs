@@ -59,6 +59,11 @@ impl Generations {
         Some((*slot, *since))
     }
 
+    /// To whom `id` belonged before, oldest first.
+    pub(super) fn formers(&self, id: IdNo) -> &[Former] {
+        self.former.get(&id).map_or(&[], Vec::as_slice)
+    }
+
     pub(super) fn origin(&mut self, person: PersonNo, founding: IdNo, origin: Origin) {
         if self.origins.insert(person, origin).is_none() {
             self.founded_by.entry(founding).or_default().push(person);

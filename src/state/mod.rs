@@ -11,6 +11,7 @@ mod outcome;
 mod profile;
 mod snapshot;
 
+pub(crate) use alone::Alone;
 pub use alone::Past;
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
@@ -154,15 +155,24 @@ impl State {
     /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
     /// for each.
     pub fn moves(&self, id: IdNo) -> Vec<Seq> {
-        let mut turns = Vec::new();
         let leaf = self.links.leaf(id);
-        if leaf.slot != NONE {
-            turns.push(leaf.since);
-            self.links.turns(PersonNo(leaf.slot), &mut turns);
+        let (formers, mut turns) = (self.generations.formers(id), Vec::new());
+        turns.extend(formers.iter().map(|former| former.until));
+        let now = (leaf.slot, leaf.since);
+        for (slot, since) in formers.iter().map(|former| (former.slot, former.since)).chain([now]) {
+            if slot != NONE {
+                turns.push(since);
+                self.links.turns(PersonNo(slot), &mut turns);
+            }
         }
         turns.sort_unstable();
         turns.dedup();
-        let at = |seq: u32| self.person_as_of(id, Seq(seq.into()));
+        // Told apart by their public ids: to be folded anew and stay who one was is no move.
+        let at = |seq: u32| {
+            let person = self.person_as_of(id, Seq(seq.into()))?;
+            let origin = self.origin(person);
+            Some((self.founding(person), origin.split.then_some(origin.founded)))
+        };
         turns.retain(|seq| seq.checked_sub(1).and_then(at) != at(*seq));
         turns.into_iter().map(|seq| Seq(seq.into())).collect()
     }
@@ -268,7 +278,7 @@ impl State {
     }
 
     /// One id of a live person: its founding id, unless that left it.
-    fn anchor(&self, person: PersonNo) -> IdNo {
+    pub(crate) fn anchor(&self, person: PersonNo) -> IdNo {
         let anchor = self.generations.anchors.get(&person);
         anchor.copied().unwrap_or(self.persons[person.index()].founding)
     }

@@ -205,6 +205,33 @@ pub enum Refusal {
     },
 }
 
+impl Outcome {
+    /// The same with ids and devices numbered by what `ids` and `devices` hold in their places. Persons keep their numbers.
+    pub(crate) fn relabelled(self, ids: &[IdNo], devices: &[DeviceNo]) -> Outcome {
+        let id = |of: IdNo| ids[of.index()];
+        let device = |of: DeviceNo| devices[of.index()];
+        Outcome {
+            link: self.link.map(|link| match link {
+                Link::Joined(joined) => Link::Joined(id(joined)),
+                absorbed @ Link::Absorbed { .. } => absorbed,
+            }),
+            device: self.device.map(|effect| match effect {
+                DeviceEffect::SpeaksFor(of, spoken) => DeviceEffect::SpeaksFor(device(of), id(spoken)),
+                DeviceEffect::Reset(of, fresh) => DeviceEffect::Reset(device(of), id(fresh)),
+            }),
+            refusal: self.refusal.map(|refusal| match refusal {
+                Refusal::Unmergeable { id: named, by } => Refusal::Unmergeable { id: named.map(id), by },
+                Refusal::TooManyUserIds { held, limit, by } => {
+                    Refusal::TooManyUserIds { held: id(held), limit, by }
+                }
+                Refusal::OtherPerson { id: named, by } => Refusal::OtherPerson { id: id(named), by },
+                without_ids => without_ids,
+            }),
+            ..self
+        }
+    }
+}
+
 impl Refusal {
     /// The rule's number in `docs/semantics.md`.
     pub fn rule(&self) -> &'static str {

@@ -8,8 +8,10 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
+use crate::ledger::{AppendError, Appended, Ledger};
 use crate::operation::{
-    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Sdk, Source, SplitMode, Target, Who,
+    Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source, SplitMode,
+    Target, Who,
 };
 use crate::policy::{Policy, Preset, Survivor};
 use crate::testing::chance::Chance;
@@ -75,6 +77,32 @@ impl History {
         let mut chance = Chance::new(seed);
         let bytes = made_up(&mut chance);
         History { policy: policy.clone(), operations: Bytes(&bytes).operations() }
+    }
+
+    /// Appends all operations, each as [`append`] does.
+    ///
+    /// # Errors
+    /// [`AppendError`], the first.
+    pub fn append_to(&self, ledger: &mut Ledger) -> Result<Vec<Option<Appended>>, AppendError> {
+        self.operations.iter().map(|operation| append(ledger, operation)).collect()
+    }
+}
+
+/// Appends one operation of a made-up history; `None` if it is none, which only a ledger can know: the fresh id of a reset is
+/// somebody's (F4), or what is taken back or parted was never written (H1, H2).
+///
+/// # Errors
+/// Any other [`AppendError`].
+pub fn append(ledger: &mut Ledger, operation: &Operation) -> Result<Option<Appended>, AppendError> {
+    match ledger.append(operation.clone()) {
+        Err(AppendError::Operation {
+            source:
+                OperationError::NotFresh { .. }
+                | OperationError::UnknownId { .. }
+                | OperationError::UnknownOperation { .. },
+            ..
+        }) => Ok(None),
+        appended => appended.map(Some),
     }
 }
 

@@ -461,7 +461,7 @@ impl Reference {
             changes: Changes::default(),
             time,
         };
-        self.last_calls.clear();
+        self.forget_call(place);
         ReferenceOutcome::Recorded(self.say(Said::Operation(asked)))
     }
 
@@ -607,11 +607,18 @@ impl Reference {
         })
     }
 
-    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does whatever takes something back.
+    /// F3: what the device said last may be what is taken back.
+    fn forget_call(&mut self, place: usize) {
+        if let Said::Operation(Asked { device: Some(device), .. }) = &self.said[place] {
+            self.last_calls.remove(device);
+        }
+    }
+
+    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does taking back what it said.
     fn remember_call(&mut self, operation: &Operation, asked: &Asked) {
         let Some(device) = &asked.device else {
-            if matches!(asked.verb, Verb::Retract(_)) {
-                self.last_calls.clear();
+            if let Verb::Retract(place) = asked.verb {
+                self.forget_call(place);
             }
             return;
         };

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use failing::{Failing, NEVER};
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
-use identity_ledger::testing::history::History;
+use identity_ledger::testing::history::{History, append};
 use identity_ledger::testing::workload::to_ops_line;
 use identity_ledger::testing::{self, Stored, laws};
 use identity_ledger::*;
@@ -286,19 +286,20 @@ pub(crate) fn ledger(bytes: &[u8]) {
         .map(|(number, operation)| operation.with_id(operation_id(1 << 32 | number)))
         .collect();
     let (mut straight, storage) = new_ledger(policy);
+    let disk = Arc::new(failing(Memory::clone(&storage), when, how));
+    // What is none when it is first delivered is left out: later its ids may be known.
+    let is_one =
+        |operation: &Operation| append(&mut straight, operation).expect("memory does not fail").is_some();
+    let operations: Vec<Operation> = operations.into_iter().filter(is_one).collect();
+    let all = operations_in(&straight);
     let deliver = |ledger: &mut Ledger, size: usize| -> Result<usize, AppendError> {
         let mut recorded = 0;
         for batch in operations.chunks(size.max(1)) {
             let answers = match ledger.append_batch(batch) {
-                // One fresh id that is somebody's (F4) stops its batch: then one by one.
-                Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {
-                    let each = batch.iter().map(|operation| match ledger.append(operation.clone()) {
-                        Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {
-                            Ok(None)
-                        }
-                        other => other.map(Some),
-                    });
-                    each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+                // Behind a retract a device speaks in a batch of its own.
+                Err(AppendError::Operation { .. }) => {
+                    let each = batch.iter().map(|operation| ledger.append(operation.clone()));
+                    each.collect::<Result<Vec<_>, _>>()?
                 }
                 other => other?,
             };
@@ -306,8 +307,6 @@ pub(crate) fn ledger(bytes: &[u8]) {
         }
         Ok(recorded)
     };
-    let disk = Arc::new(failing(Memory::clone(&storage), when, how));
-    let all = deliver(&mut straight, 1).expect("memory does not fail");
 
     let durability = of(&[Durability::Immediate, Durability::Witnessed, Durability::Buffered], how >> 2);
     let mut disk = disk;
@@ -360,17 +359,13 @@ fn operations_in(ledger: &Ledger) -> usize {
 /// Four bytes say which file is changed, how, and where; then comes the history.
 pub(crate) fn tamper(bytes: &[u8]) {
     let Some((&[which, how, high, low], bytes)) = bytes.split_first_chunk() else { return };
-    let History { policy, operations } = History::from_bytes(bytes);
+    let history = History::from_bytes(bytes);
     let storage = Arc::new(Memory::new());
     let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024);
-    let mut ledger =
-        options.create_in(storage.clone(), Tenant::default(), policy).expect("the policy is valid");
-    for operation in operations {
-        match ledger.append(operation) {
-            Ok(_) | Err(AppendError::Operation { source: OperationError::NotFresh { .. }, .. }) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
+    let mut ledger = options
+        .create_in(storage.clone(), Tenant::default(), history.policy.clone())
+        .expect("the policy is valid");
+    history.append_to(&mut ledger).expect("memory does not fail");
     ledger.flush().expect("memory does not fail");
     let disk = Memory::clone(&storage);
     let segments = disk.list("log").expect("memory does not fail");

@@ -204,7 +204,7 @@ impl Audit {
             checks.step(step);
             audit.step(step);
         };
-        match log.open(replay, walk, each) {
+        match log.walk(replay, walk, each) {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {

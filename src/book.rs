@@ -89,7 +89,7 @@ impl Book {
         let Book { log, replay, dictionaries, seen, .. } = self;
         let mut wrong = None;
         let mut absences = Absences::default();
-        let walked = log.open(replay, walk, |step| {
+        let walked = log.walk(replay, walk, |step| {
             if step.record.is_erased() {
                 absences.see(step.record.row, step.state.erasures());
             }

@@ -127,11 +127,12 @@ pub(crate) struct Mark {
     pub(crate) offset: u64,
 }
 
-/// Remembers that the frame after `before` begins here, if the last such place is far enough away.
+/// Remembers that the frame after `before` begins here, if the last such place is far enough before it.
 pub(crate) fn mark(marks: &mut Vec<Mark>, before: &Chain, segment: usize, offset: u64) {
     let segment = segment as u32; // at most MAX_SEGMENTS
-    let near = |mark: &Mark| mark.segment == segment && offset < mark.offset + MARK_BYTES;
-    if !marks.last().is_some_and(near) {
+    let reaches =
+        |mark: &Mark| mark.segment > segment || mark.segment == segment && offset < mark.offset + MARK_BYTES;
+    if !marks.last().is_some_and(reaches) {
         marks.push(Mark { before: before.clone(), segment, offset });
     }
 }
@@ -228,7 +229,8 @@ pub(crate) struct Log {
     segments: Vec<Segment>,
     /// Filled while the log is opened, which reads records again where one folds a component anew.
     marks: Mutex<Vec<Mark>>,
-    postings: Mutex<Postings>,
+    /// Kept since somebody asked for them: most ledgers never need them, and they are as large as the links.
+    postings: Mutex<Option<Postings>>,
     /// Whether walks may read and check ahead of the fold, on a second thread.
     ahead: bool,
     /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
@@ -327,10 +329,11 @@ impl Log {
 
     /// Bytes held by the index from numbers to places, and by the one from ids and devices to records.
     pub(crate) fn memory(&self) -> (usize, usize) {
-        (locked(&self.marks).capacity() * size_of::<Mark>(), locked(&self.postings).memory())
+        let postings = locked(&self.postings).as_ref().map_or(0, Postings::memory);
+        (locked(&self.marks).capacity() * size_of::<Mark>(), postings)
     }
 
-    /// Remembers that the frame after `before` begins here, if the last such place is far enough away.
+    /// Remembers that the frame after `before` begins here, if the last such place is far enough before it.
     pub(crate) fn mark(&self, before: &Chain, segment: usize, offset: u64) {
         mark(&mut locked(&self.marks), before, segment, offset);
     }
@@ -368,36 +371,16 @@ impl Log {
         Ok((window.after == checkpoint).then_some(window.end))
     }
 
-    /// Walks through the log and keeps marks on the way; see [`Log::walk`].
-    pub(crate) fn open(
-        &mut self,
-        replay: &mut Replay,
-        walk: Walk<'_>,
-        each: impl FnMut(Step<'_>),
-    ) -> Result<(), Fault> {
-        self.walk_and(replay, walk, each, true)
-    }
-
     /// Walks through the log: each frame is checked and folded, each record shown to `each`. From its beginning, or, if the
     /// replay was resumed from a snapshot, from that one's end.
     ///
-    /// Stops where `walk` says, at the end, or at the first fault, which is given with where it is.
+    /// Stops where `walk` says, at the end, or at the first fault, which is given with where it is. Remembers places on the way
+    /// that no walk came by before.
     pub(crate) fn walk(
         &self,
         replay: &mut Replay,
         walk: Walk<'_>,
-        each: impl FnMut(Step<'_>),
-    ) -> Result<(), Fault> {
-        self.walk_and(replay, walk, each, false)
-    }
-
-    /// Walks, and if `keep` keeps marks and postings of what is passed.
-    fn walk_and(
-        &self,
-        replay: &mut Replay,
-        walk: Walk<'_>,
         mut each: impl FnMut(Step<'_>),
-        keep: bool,
     ) -> Result<(), Fault> {
         let Walk { commitments, upto, witnesses, hide, progress } = walk;
         let checks = Checks { commitments, upto, witnesses };
@@ -406,10 +389,8 @@ impl Log {
             passed.check_items()?;
             let Passed { frame, rows, place, .. } = passed;
             let past = self.past(&frame, rows)?;
-            if keep {
-                self.mark(&place.before, place.segment, place.offset);
-                self.note(&frame, rows);
-            }
+            self.mark(&place.before, place.segment, place.offset);
+            self.note(&frame, rows);
             if let Some(erasures) = hide {
                 hide_erased(rows, erasures);
             }
@@ -437,6 +418,7 @@ impl Log {
         }
         let first = frame.header.first_seq;
         let mut postings = self.postings(first)?;
+        let postings = postings.as_mut().expect("asked for just now");
         for row in &rows.rows {
             if row.refolds() {
                 let read = |seq, show: &mut dyn FnMut(Record<'_>)| match rows.at(seq) {
@@ -455,9 +437,10 @@ impl Log {
         Ok(past)
     }
 
-    /// Keeps postings of a frame's records, if all before them are covered; else they are read when somebody asks.
+    /// Keeps postings of a frame's records, if any are kept and all before them are covered; else they are read when somebody asks.
     pub(crate) fn note(&self, frame: &Frame<'_>, rows: &Rows) {
         let mut postings = locked(&self.postings);
+        let Some(postings) = postings.as_mut() else { return };
         for row in &rows.rows {
             if u64::from(row.seq) == postings.covered() {
                 postings.note(Record::new(row, rows, frame.body, frame.payload));
@@ -467,12 +450,18 @@ impl Log {
 
     /// Forgets the postings: records were noted that did not come to be.
     pub(crate) fn forget_postings(&self) {
-        locked(&self.postings).forget();
+        *locked(&self.postings) = None;
+    }
+
+    /// Keeps postings from here on, whether or not somebody asks for them.
+    pub(crate) fn keep_postings(&mut self) {
+        *locked(&self.postings) = Some(Postings::default());
     }
 
     /// The postings of at least the first `records` records; those not covered yet are read now.
-    fn postings(&self, records: u64) -> Result<MutexGuard<'_, Postings>, Fault> {
-        let mut postings = locked(&self.postings);
+    fn postings(&self, records: u64) -> Result<MutexGuard<'_, Option<Postings>>, Fault> {
+        let mut kept = locked(&self.postings);
+        let postings = kept.get_or_insert_default();
         let covered = postings.covered();
         if covered < records {
             let (chain, start) = self.before(covered);
@@ -483,18 +472,24 @@ impl Log {
                 Ok(true)
             })?;
         }
-        Ok(postings)
+        Ok(kept)
+    }
+
+    /// Asks the postings of the first `records` records.
+    fn ask<T>(&self, records: u64, ask: impl FnOnce(&Postings) -> Result<T, Fault>) -> Result<T, Fault> {
+        ask(self.postings(records)?.as_ref().expect("asked for just now"))
     }
 
     /// The records below `end` of the component that holds `seed`, and all policies before it.
     pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
-        self.postings(end)?.component(seed, below, |seq, show| self.show(seq, show))
+        self.ask(end, |postings| postings.component(seed, below, |seq, show| self.show(seq, show)))
     }
 
     /// The records below `end` that name an id or a device, ascending. The definition of an id names nobody.
     pub(crate) fn naming(&self, node: Node, end: u64) -> Result<Vec<u32>, Fault> {
-        let mut naming: Vec<u32> = self.postings(end)?.of(node).filter(|seq| u64::from(*seq) < end).collect();
+        let mut naming: Vec<u32> =
+            self.ask(end, |postings| Ok(postings.of(node).filter(|seq| u64::from(*seq) < end).collect()))?;
         naming.reverse();
         Ok(naming)
     }

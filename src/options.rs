@@ -53,6 +53,7 @@ pub struct LedgerOptions<'p> {
     progress: Option<&'p mut dyn FnMut(u64)>,
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
+    index_records: bool,
 }
 
 impl std::fmt::Debug for LedgerOptions<'_> {
@@ -160,6 +161,17 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Indexes the records by the ids and devices they name, from opening on: [`crate::Book::history`], [`crate::Book::why_not`],
+    /// retracts and splits then cost what their component of possible links costs, the first of them too.
+    ///
+    /// Without it the first such question reads the log once, without folding it, and keeps the index from there on. It takes
+    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::MemoryUse`].
+    #[must_use]
+    pub fn index_records(mut self) -> LedgerOptions<'p> {
+        self.index_records = true;
+        self
+    }
+
     /// Called with the bytes of log read so far while a ledger is opened.
     #[must_use]
     pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
@@ -221,9 +233,12 @@ impl<'p> LedgerOptions<'p> {
         Ok(self.open_in(storage)?)
     }
 
-    fn use_threads(&self, log: &mut Log) {
+    fn prepare(&self, log: &mut Log) {
         if let Some(threads) = self.threads {
             log.set_ahead(threads > 1);
+        }
+        if self.index_records {
+            log.keep_postings();
         }
     }
 
@@ -261,7 +276,7 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::Locked { place });
         };
         let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
-        self.use_threads(&mut book.log);
+        self.prepare(&mut book.log);
         let mut entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
         book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
@@ -321,7 +336,7 @@ impl<'p> LedgerOptions<'p> {
         let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
         let place = storage.describe();
         let (Book { mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
-        self.use_threads(&mut log);
+        self.prepare(&mut log);
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
         let Known { records: expected, by } = witnesses.durable();
@@ -368,7 +383,7 @@ impl<'p> LedgerOptions<'p> {
         let failed = |source| OpenError::Io { place: place.clone(), source };
         let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
         *head = witnesses.head();
-        self.use_threads(&mut book.log);
+        self.prepare(&mut book.log);
         let resumed =
             if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
         let mut silent = |_| {};

@@ -112,11 +112,6 @@ impl Postings {
         Ok(excerpt)
     }
 
-    /// Forgets everything: what was noted did not come to be.
-    pub(crate) fn forget(&mut self) {
-        *self = Postings::default();
-    }
-
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
         (self.ids.capacity() + self.devices.capacity() + self.policies.capacity()) * size_of::<u32>()

@@ -309,10 +309,12 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 
 /// A refusal names the record that the table of refusals says, and a person or id that does block.
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
-    let (mut policy, mut firsts) = (None, BTreeMap::new());
+    let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
     each_step(&all(history)?.ledger, |before, step| {
         let firsts_before = firsts.clone();
         follow_first_users(&mut firsts, before, &step);
+        let refolded = any_refold;
+        any_refold |= step.outcome.is_some_and(|outcome| outcome.undone.is_some());
         let (seq, body) = (step.record.seq(), step.record.body());
         if matches!(body, Body::Genesis(_) | Body::SetPolicy(_)) {
             policy = Some(seq);
@@ -344,6 +346,12 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                     None => same("the user id that is named", &held, &target)?,
                 }
                 holds(before.class(held).user, || format!("{held:?} is no user"))?;
+                if refolded {
+                    // Which record gave it its person is another one, once it was folded anew.
+                    let by = refusal.blocking();
+                    holds(by < seq && !before.is_retracted(by), || format!("{by} gave it no person"))?;
+                    return Ok(());
+                }
                 let has_person = |at: &Seq| before.person_as_of(held, *at).is_some();
                 (0..seq.0).map(Seq).find(has_person).or(Some(before.defined_by(held)))
             }

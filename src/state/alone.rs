@@ -217,6 +217,14 @@ impl State {
         self.ever_founded_by(id).into_iter().filter(present).collect()
     }
 
+    /// The last person with the public id of this one, if that is another.
+    pub(super) fn founded_again(&self, person: PersonNo) -> Option<PersonNo> {
+        let key = self.origin(person).key();
+        let same = |other: &PersonNo| self.origin(*other).key() == key;
+        let last = self.ever_founded_by(self.founding(person)).into_iter().rev().find(same);
+        last.filter(|last| *last > person)
+    }
+
     /// The persons of all generations that `id` founded, ascending.
     pub(super) fn ever_founded_by(&self, id: IdNo) -> BTreeSet<PersonNo> {
         let first = self.links.person_first(id).filter(|person| self.persons[person.index()].founding == id);

@@ -188,7 +188,8 @@ impl State {
         for _ in 0..=2 * self.generations.retired.len() {
             at = match self.generations.retired.get(&at) {
                 Some(Some(successor)) => *successor,
-                Some(None) => match self.person(self.persons[at.index()].founding) {
+                // Founded once more since, or else whoever its founding id belongs to.
+                Some(None) => match self.founded_again(at).or(self.person(self.founding(at))) {
                     Some(person) => person,
                     None => return at,
                 },

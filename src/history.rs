@@ -52,8 +52,7 @@ pub(crate) struct Told {
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is no operation.
     pub(crate) then: Option<OutcomeAnswer>,
-    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back
-    /// or parts. Its persons have numbers of their own.
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back. Its persons have numbers of their own.
     pub(crate) now: Option<Outcome>,
     /// Why it is refused as things stand now.
     pub(crate) reason: Option<String>,
@@ -235,7 +234,7 @@ impl Book {
 
 impl Excerpt {
     /// The records that count as never asked, each with the one that took it back (H1).
-    fn retracted_by(&self) -> BTreeMap<u32, u32> {
+    pub(crate) fn retracted_by(&self) -> BTreeMap<u32, u32> {
         let retracted = self.retracted();
         let mut by = BTreeMap::new();
         for row in self.records().map(|record| record.row) {

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain why history whynot lists snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -61,6 +61,7 @@ pub mod testing;
 mod time;
 mod value;
 mod verdict;
+mod why;
 mod whynot;
 mod writer;
 
@@ -97,5 +98,6 @@ pub use crate::state::{
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 6] = [
         "explain",
         "history",
         "lists",
+        "why",
         "whynot",
         "audit",
         "backup",

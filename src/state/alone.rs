@@ -94,8 +94,9 @@ impl State {
         self.alone_telling(told, |_, _, _| {})
     }
 
-    /// As [`State::alone`], and shows what each record came to that is no retract or split: its seq, its outcome and the state
-    /// right after it, both in the component's own numbers.
+    /// As [`State::alone`], and shows what each record came to that is no retract: its seq, its outcome and the state right after it,
+    /// both in the component's own numbers. What a split came to is in the state alone.
+
     pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
@@ -107,7 +108,10 @@ impl State {
             state.records = row.seq;
             match row.kind {
                 Kind::Retract => {}
-                Kind::Split => state.divide(record, &told, &came),
+                Kind::Split => {
+                    state.divide(record, &told, &came);
+                    each(row.seq, &Outcome::NOTHING, &state);
+                }
                 _ => {
                     if let Some(outcome) = state.apply(record, &Past::default()) {
                         came.insert(row.seq, outcome.came());

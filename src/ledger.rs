@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, recorded};
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
 use crate::dictionary::Seen;
@@ -544,17 +544,6 @@ fn before(
     let record = window.checked(seq)?;
     let same = says_the_same(operation, aim, &record.body(), record.item(), draft.dictionaries());
     Ok(judge(seq, same))
-}
-
-/// The record under an operation id.
-fn recorded(log: &Log, erasures: &Erasures, seen: &Seen, id: OperationId) -> Result<Option<Seq>, Fault> {
-    for seq in seen.candidates(id) {
-        let seq = Seq(seq.into());
-        if log.window(seq, erasures)?.checked(seq)?.operation_id() == Some(id) {
-            return Ok(Some(seq));
-        }
-    }
-    Ok(None)
 }
 
 fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {

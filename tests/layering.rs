@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 6] = [
         "answer",
         "book",
         "page",
+        "as_of",
         "explain",
         "history",
         "lists",

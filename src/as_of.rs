@@ -68,7 +68,7 @@ impl Book {
         let then = (0..state.persons_founded() as u32).map(PersonNo); // MAX_RECORDS bounds it
         // What a split let stay comes after the person it was part of, and has its id.
         let same = |person: &PersonNo| state.founding(*person) == small && state.origin(*person).key() == key;
-        Ok(then.filter(same).last().map(|person| {
+        Ok(then.rev().find(same).map(|person| {
             let survivor = state.survivor(person);
             let founding = ids[state.founding(survivor).index()];
             if state.is_retired(survivor) {

@@ -270,7 +270,15 @@ impl Book {
     ///
     /// The first question costs a look at every person; later ones only look at those founded since.
     pub fn survivor_of(&self, person_id: PersonId) -> Option<PersonId> {
-        Some(self.person_id(self.person_of(person_id)?))
+        Some(self.became(person_id)?.person_id)
+    }
+
+    /// What became of the person that has or had a public person id; `None` if no person ever had it.
+    ///
+    /// Cost: as [`Book::survivor_of`].
+    pub fn became(&self, person_id: PersonId) -> Option<Became> {
+        let person = self.person_of(person_id)?;
+        Some(Became { person_id: self.person_id(person), retracted: self.state().is_retired(person) })
     }
 
     /// The person, live or absorbed, that has or had a public id.
@@ -693,6 +701,16 @@ impl Book {
         }
         Some(out.finish())
     }
+}
+
+/// What became of a person, by its public id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Became {
+    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or whomever its founding id belongs to now, or
+    /// would found (D11).
+    pub person_id: PersonId,
+    /// Whether its founding was taken back (H1): as things stand now there never was such a person.
+    pub retracted: bool,
 }
 
 /// Persons, one after the other; values are read for many of them at a time.

@@ -69,7 +69,7 @@ mod writer;
 pub use crate::answer::*;
 pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
-pub use crate::book::{Book, MemoryUse, Persons, Resolution};
+pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
 pub use crate::device::Device;
 pub use crate::digest::{Digest, DigestError};

@@ -96,7 +96,6 @@ impl State {
 
     /// As [`State::alone`], and shows what each record came to that is no retract: its seq, its outcome and the state right after it,
     /// both in the component's own numbers. What a split came to is in the state alone.
-
     pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);

@@ -229,9 +229,11 @@ was never written.
   identity-ledger resolve shop.ledger ann@example.com --at 120
 
 Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
-one it would found is shown as implied. With --at: who we thought it was right after that record.
+one it would found is shown as implied. With --at: who it was right after that record, and what was known then. An ID that was \
+never written and is the id of a person, now or once, is answered with the person it stands for now.
 
---json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
+--json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at. For a person id: \
+asked, person_id, retracted.";
 
 const EXPLAIN: &str = "\
 Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
@@ -241,11 +243,16 @@ are not one; then `why-not` says what is between them.
   identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
   identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
   identity-ledger explain shop.ledger --event 4711        # the event of this record
+  identity-ledger explain shop.ledger ann@example.com --property plan
 
 The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
 alone before they are shown; leave one out, and the way is broken.
 
---json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
+With --property: every operation for the person's ids that said something of the key, the one that won it, and by which rule and \
+record each other one was beaten. Exit status 1 if nothing was ever said of it.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to. With \
+--property: person_id, key, now (the value, or null), writes (seq, op, time, distinct_id, verb, value, beaten: rule and by).";
 
 const WHY_NOT: &str = "\
 Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
@@ -498,8 +505,11 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
     /// Two distinct ids, exactly as they were sent
-    #[arg(value_name = "ID", num_args = 2, required_unless_present = "event", conflicts_with = "event")]
+    #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     pub(crate) ids: Vec<String>,
+    /// Why a property of the person of one ID has its value
+    #[arg(long, value_name = "KEY", conflicts_with = "event")]
+    pub(crate) property: Option<String>,
     /// An event: its id, or the number of its record
     #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
     pub(crate) event: Option<EventName>,

@@ -114,8 +114,9 @@ impl Book {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
         let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut touched = BTreeSet::new();
+        let defined: BTreeSet<Seq> = ids.iter().map(|id| self.state().defined_by(*id)).collect();
+        touched.extend(&defined);
         for id in &ids {
-            touched.insert(self.state().defined_by(*id));
             touched.extend(self.state().moves(*id));
             touched.extend(self.naming(*id, as_of)?);
         }
@@ -131,7 +132,8 @@ impl Book {
             let told = told.remove(&seq);
             let op = match &told {
                 Some(told) => told.body.name(),
-                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: a definition, an erasure
+                None if defined.contains(&seq) => "define_id",
+                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: an erasure
             };
             let head = told.as_ref().and_then(|told| told.body.head());
             items.push(HistoryEntry {

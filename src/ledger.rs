@@ -427,7 +427,7 @@ impl Ledger {
         let past = match book.log.past(&frame, &rows) {
             Ok(past) => past,
             Err(fault) => {
-                book.log.forget_postings();
+                book.log.forget_index();
                 book.dictionaries.truncate(lengths);
                 return Err(AppendError::Unreadable(Box::new(fault)));
             }
@@ -435,13 +435,13 @@ impl Ledger {
         let (segment, offset) = match writer.write(book, &bytes) {
             Ok(place) => place,
             Err(source) => {
-                book.log.forget_postings();
+                book.log.forget_index();
                 book.dictionaries.truncate(lengths);
                 return Err(poison(writer, first_seq, source));
             }
         };
         book.log.mark(&before, segment, offset);
-        book.log.note(&frame, &rows);
+        book.log.note(&frame, &rows, (segment, offset));
         book.replay.advance(after);
         let acknowledged = match writer.durability {
             Durability::Buffered => Ok(()),

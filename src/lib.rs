@@ -55,6 +55,7 @@ mod replay;
 mod row;
 mod salvage;
 mod snapshot;
+mod spots;
 mod state;
 mod storage;
 #[cfg(feature = "testing")]

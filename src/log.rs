@@ -15,6 +15,7 @@ use crate::limits::{MAX_FRAME_BYTES, MAX_SEGMENTS};
 use crate::postings::Postings;
 use crate::replay::{Replay, Step};
 use crate::row::{Record, Row, Rows};
+use crate::spots::Spots;
 use crate::state::{Erasures, Past};
 use crate::storage::Storage;
 
@@ -230,7 +231,7 @@ pub(crate) struct Log {
     /// Filled while the log is opened, which reads records again where one folds a component anew.
     marks: Mutex<Vec<Mark>>,
     /// Kept since somebody asked for them: most ledgers never need them, and they are as large as the links.
-    postings: Mutex<Option<Postings>>,
+    index: Mutex<Option<Index>>,
     /// Whether walks may read and check ahead of the fold, on a second thread.
     ahead: bool,
     /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
@@ -239,6 +240,24 @@ pub(crate) struct Log {
     window: Mutex<Option<Arc<Window>>>,
     /// The frame that a fold of a component read last, with all its payload.
     shown: Mutex<Option<Window>>,
+}
+
+/// How the records of a component are found and read.
+#[derive(Debug, Default)]
+struct Index {
+    postings: Postings,
+    spots: Spots,
+}
+
+impl Index {
+    fn note(&mut self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
+        for row in &rows.rows {
+            if u64::from(row.seq) == self.postings.covered() {
+                self.postings.note(Record::new(row, rows, frame.body, frame.payload));
+            }
+        }
+        self.spots.note(rows, frame.body, place);
+    }
 }
 
 /// One frame's records and payload. Hashes are verified again as it is read, commitments as items are looked at.
@@ -292,12 +311,12 @@ impl Log {
         };
         let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
         let ahead = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let (marks, postings) = (Mutex::default(), Mutex::default());
+        let (marks, index) = (Mutex::default(), Mutex::default());
         Ok(Log {
             storage,
             segments,
             marks,
-            postings,
+            index,
             ahead,
             resumed: (0, 0),
             window: Mutex::default(),
@@ -329,8 +348,9 @@ impl Log {
 
     /// Bytes held by the index from numbers to places, and by the one from ids and devices to records.
     pub(crate) fn memory(&self) -> (usize, usize) {
-        let postings = locked(&self.postings).as_ref().map_or(0, Postings::memory);
-        (locked(&self.marks).capacity() * size_of::<Mark>(), postings)
+        let index =
+            locked(&self.index).as_ref().map_or(0, |index| index.postings.memory() + index.spots.memory());
+        (locked(&self.marks).capacity() * size_of::<Mark>(), index)
     }
 
     /// Remembers that the frame after `before` begins here, if the last such place is far enough before it.
@@ -390,7 +410,7 @@ impl Log {
             let Passed { frame, rows, place, .. } = passed;
             let past = self.past(&frame, rows)?;
             self.mark(&place.before, place.segment, place.offset);
-            self.note(&frame, rows);
+            self.note(&frame, rows, (place.segment, place.offset));
             if let Some(erasures) = hide {
                 hide_erased(rows, erasures);
             }
@@ -417,8 +437,8 @@ impl Log {
             return Ok(past);
         }
         let first = frame.header.first_seq;
-        let mut postings = self.postings(first)?;
-        let postings = postings.as_mut().expect("asked for just now");
+        let mut index = self.index(first)?;
+        let Index { postings, spots } = index.as_mut().expect("asked for just now");
         for row in &rows.rows {
             if row.refolds() {
                 let read = |seq, show: &mut dyn FnMut(Record<'_>)| match rows.at(seq) {
@@ -426,7 +446,7 @@ impl Log {
                         show(Record::new(row, rows, frame.body, frame.payload));
                         Ok(())
                     }
-                    None => self.show(seq, show),
+                    None => self.show(seq, postings, spots, show),
                 };
                 past.insert(row.seq, postings.component(Node::Id(row.id), row.seq, read)?);
             }
@@ -437,65 +457,77 @@ impl Log {
         Ok(past)
     }
 
-    /// Keeps postings of a frame's records, if any are kept and all before them are covered; else they are read when somebody asks.
-    pub(crate) fn note(&self, frame: &Frame<'_>, rows: &Rows) {
-        let mut postings = locked(&self.postings);
-        let Some(postings) = postings.as_mut() else { return };
-        for row in &rows.rows {
-            if u64::from(row.seq) == postings.covered() {
-                postings.note(Record::new(row, rows, frame.body, frame.payload));
-            }
+    /// Indexes a frame's records, if an index is kept and all before them are in it; else they are read when somebody asks.
+    pub(crate) fn note(&self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
+        if let Some(index) = locked(&self.index).as_mut() {
+            index.note(frame, rows, place);
         }
     }
 
-    /// Forgets the postings: records were noted that did not come to be.
-    pub(crate) fn forget_postings(&self) {
-        *locked(&self.postings) = None;
+    /// Forgets the index: records were noted that did not come to be, or lie elsewhere now.
+    pub(crate) fn forget_index(&self) {
+        *locked(&self.index) = None;
     }
 
-    /// Keeps postings from here on, whether or not somebody asks for them.
-    pub(crate) fn keep_postings(&mut self) {
-        *locked(&self.postings) = Some(Postings::default());
+    /// Keeps an index from here on, whether or not somebody asks for it.
+    pub(crate) fn keep_index(&mut self) {
+        *locked(&self.index) = Some(Index::default());
     }
 
-    /// The postings of at least the first `records` records; those not covered yet are read now.
-    fn postings(&self, records: u64) -> Result<MutexGuard<'_, Option<Postings>>, Fault> {
-        let mut kept = locked(&self.postings);
-        let postings = kept.get_or_insert_default();
-        let covered = postings.covered();
+    /// The index of at least the first `records` records; those not covered yet are read now.
+    fn index(&self, records: u64) -> Result<MutexGuard<'_, Option<Index>>, Fault> {
+        let mut kept = locked(&self.index);
+        let index = kept.get_or_insert_default();
+        let covered = index.postings.covered();
         if covered < records {
             let (chain, start) = self.before(covered);
             let checks = Checks { commitments: false, upto: Some(records), witnesses: &[] };
-            self.check(chain, start, checks, |Passed { frame, rows, .. }| {
-                let due = rows.rows.iter().skip_while(|row| u64::from(row.seq) < covered);
-                due.for_each(|row| postings.note(Record::new(row, rows, frame.body, frame.payload)));
+            self.check(chain, start, checks, |Passed { frame, rows, place, .. }| {
+                index.note(&frame, rows, (place.segment, place.offset));
                 Ok(true)
             })?;
         }
         Ok(kept)
     }
 
-    /// Asks the postings of the first `records` records.
-    fn ask<T>(&self, records: u64, ask: impl FnOnce(&Postings) -> Result<T, Fault>) -> Result<T, Fault> {
-        ask(self.postings(records)?.as_ref().expect("asked for just now"))
+    /// Asks the index of the first `records` records.
+    fn ask<T>(&self, records: u64, ask: impl FnOnce(&Index) -> Result<T, Fault>) -> Result<T, Fault> {
+        ask(self.index(records)?.as_ref().expect("asked for just now"))
     }
 
     /// The records below `end` of the component that holds `seed`, and all policies before it.
     pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
-        self.ask(end, |postings| postings.component(seed, below, |seq, show| self.show(seq, show)))
+        self.ask(end, |Index { postings, spots }| {
+            postings.component(seed, below, |seq, show| self.show(seq, postings, spots, show))
+        })
     }
 
     /// The records below `end` that name an id or a device, ascending. The definition of an id names nobody.
     pub(crate) fn naming(&self, node: Node, end: u64) -> Result<Vec<u32>, Fault> {
-        let mut naming: Vec<u32> =
-            self.ask(end, |postings| Ok(postings.of(node).filter(|seq| u64::from(*seq) < end).collect()))?;
+        let mut naming: Vec<u32> = self.ask(end, |Index { postings, .. }| {
+            Ok(postings.of(node).filter(|seq| u64::from(*seq) < end).collect())
+        })?;
         naming.reverse();
         Ok(naming)
     }
 
     /// Shows a record for the sake of its body: nothing of its payload is hidden, so it stays apart from [`Log::window`].
-    fn show(&self, seq: u32, show: &mut dyn FnMut(Record<'_>)) -> Result<(), Fault> {
+    fn show(
+        &self,
+        seq: u32,
+        postings: &Postings,
+        spots: &Spots,
+        show: &mut dyn FnMut(Record<'_>),
+    ) -> Result<(), Fault> {
+        let file = |segment: usize| self.segments.get(segment).map(|segment| segment.name.clone());
+        if let Some(mut near) = spots.read(seq, &*self.storage, file) {
+            if let (Some(device), Some(row)) = (postings.device_defined(seq), near.row_mut(seq)) {
+                row.number(device);
+            }
+            show(near.record(seq).expect("a spot holds the record it was read for"));
+            return Ok(());
+        }
         let seq = Seq(seq.into());
         let mut shown = locked(&self.shown);
         if shown.as_ref().is_none_or(|window| window.record(seq).is_none()) {
@@ -654,6 +686,7 @@ impl Log {
         drop(marks);
         self.segments[segment as usize].len = len;
         self.forget_window();
+        self.forget_index(); // its records lie elsewhere now
     }
 
     fn read_window(&self, seq: Seq) -> Result<Window, Fault> {

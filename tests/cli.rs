@@ -400,8 +400,8 @@ fn a_person_id_of_once_leads_to_whom_it_stands_for() {
         r#"{"op":"alias","ts":"2026-01-01T00:00:01Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","distinct_id":"ann","alias":"cat"}"#,
         r#"{"op":"alias","ts":"2026-01-01T00:00:02Z","distinct_id":"ann","alias":"bob"}"#,
     ];
-    place.write("a.jsonl", &lines[..1].join("\n"));
-    place.write("b.jsonl", &lines[1..].join("\n"));
+    place.write("a.jsonl", lines[..1].join("\n"));
+    place.write("b.jsonl", lines[1..].join("\n"));
     place.run("import a.ledger a.jsonl").with_code(0);
     let bob = place.run("resolve a.ledger bob --json").object("person_id")["person_id"].clone();
     let bob = bob.as_str().unwrap();
@@ -417,7 +417,7 @@ fn a_person_id_of_once_leads_to_whom_it_stands_for() {
 
     let back = r#"{"op":"retract","ts":"2026-01-01T00:00:03Z","of":"01890a5d-ac96-774b-bcce-b302099a8001"}"#;
     let ann = ann.as_str().unwrap();
-    place.write("c.jsonl", &format!("{back}\n"));
+    place.write("c.jsonl", format!("{back}\n"));
     place.run("import a.ledger c.jsonl").with_code(0);
     let found =
         place.run(&format!("resolve a.ledger {ann} --json")).with_code(0).object("person_id retracted");

@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 6] = [
         "entropy",
         "dictionary",
         "postings",
+        "spots",
         "log",
         "answer",
         "book",

@@ -439,6 +439,39 @@ fn an_unknown_id_is_a_no() {
 }
 
 #[test]
+fn persons_and_events_come_in_pages_too() {
+    let place = apart();
+    let whole = place.run("persons a.ledger --json").lines("person_id distinct_ids");
+    let mut found = Vec::new();
+    let mut from = String::new();
+    for _ in 0..whole.len() {
+        let page = place.run(&format!("persons a.ledger --json --limit 1 {from}")).with_code(0).lines("");
+        found.push(page[0].clone());
+        from = page[1]["next"].as_str().map_or(String::new(), |next| format!("--from {next}"));
+    }
+    assert_eq!((found, from), (whole.clone(), String::new()));
+    let first = place.run("outcomes a.ledger --json").lines("seq")[0]["seq"].as_u64().unwrap();
+    let then = place.run(&format!("persons a.ledger --json --at {first}")).with_code(0);
+    assert_eq!(then.object("distinct_ids")["distinct_ids"], serde_json::json!(["ann", "phone"]));
+    let shown = place.run("persons a.ledger --limit 1").with_code(0);
+    assert!(shown.err.contains("there is more: --from "), "{}", shown.err);
+
+    let events = place.run("events a.ledger --of phone --json").with_code(0);
+    assert_eq!(events.object("seq distinct_id")["distinct_id"], "laptop", "of the same person");
+    assert_eq!(place.run("events a.ledger --of tablet --json").with_code(0).out, "");
+    for (arguments, code) in [
+        ("persons a.ledger --at 4711", 2),
+        ("persons a.ledger --at 1 --from 1.0", 2),
+        ("persons a.ledger --limit 0", 2),
+        ("persons a.ledger --from x", 2),
+        ("events a.ledger --limit 3", 2),
+        ("events a.ledger --of nobody", 1),
+    ] {
+        place.run(arguments).with_code(code);
+    }
+}
+
+#[test]
 fn people_get_tables_of_plain_text() {
     let place = Place::small();
     for command in ["persons", "events", "outcomes", "replay", "verify", "policy"] {

@@ -66,10 +66,10 @@ pub(crate) enum Command {
     Replay(SourceArgs),
     /// List the persons
     #[command(long_about = PERSONS)]
-    Persons(SourceArgs),
+    Persons(PersonsArgs),
     /// List the events, each with its person now and then
     #[command(long_about = EVENTS)]
-    Events(SourceArgs),
+    Events(EventsArgs),
     /// List what every operation did, and what was refused by which rule
     #[command(long_about = OUTCOMES)]
     Outcomes(SourceArgs),
@@ -178,6 +178,9 @@ List the persons, in the order in which they were founded.
   identity-ledger persons shop.ledger
   identity-ledger persons shop.ledger --json | jq 'select(.is_identified | not)'
 
+With --limit a page is shown, and where the next one begins; all pages together are the persons as of the first one. With --at those \
+of right after a record.
+
 What is shown:
   PERSON        the first digits of the person id
   DISTINCT IDS  how many, and which, in the order of their first mention
@@ -193,6 +196,7 @@ List the events, in the order of the log.
 
   identity-ledger events shop.ledger
   identity-ledger events shop.ledger --json | jq 'select(.person_id != .person_id_then)'
+  identity-ledger events shop.ledger --of ann@example.com --limit 100
 
 What is shown:
   SEQ          the event's record
@@ -487,6 +491,28 @@ pub(crate) struct SourceArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct PersonsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// As they were right after this record
+    #[arg(long, value_name = "SEQ", conflicts_with = "from")]
+    pub(crate) at: Option<u64>,
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+#[derive(Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Only those of the person of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) of: Option<String>,
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+#[derive(Args)]
 pub(crate) struct ResolveArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
@@ -539,12 +565,26 @@ pub(crate) struct HistoryArgs {
     /// Of all ids of its person
     #[arg(long)]
     pub(crate) person: bool,
-    /// At most so many records
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+/// Which part of a long list.
+#[derive(Args)]
+pub(crate) struct Paging {
+    /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Go on where the page before ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) from: Option<Cursor>,
+}
+
+impl Paging {
+    /// Whether no part was asked for.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit.is_none() && self.from.is_none()
+    }
 }
 
 /// What an event is called on the command line.

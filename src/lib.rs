@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book page explain history whynot lists snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page explain history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -20,8 +20,11 @@ mod book;
 mod budget;
 mod chain;
 mod codec;
+mod compare;
+mod content;
 mod device;
 mod dictionary;
+mod diff;
 mod digest;
 mod directory;
 mod draft;
@@ -41,6 +44,8 @@ mod ledger;
 pub mod limits;
 mod lists;
 mod log;
+mod matching;
+mod mention;
 mod operation;
 mod options;
 mod page;
@@ -61,6 +66,8 @@ pub mod testing;
 mod time;
 mod value;
 mod verdict;
+mod view;
+mod what_if;
 mod whynot;
 mod writer;
 
@@ -69,7 +76,9 @@ pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
+pub use crate::content::*;
 pub use crate::device::Device;
+pub use crate::diff::*;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
@@ -97,5 +106,7 @@ pub use crate::state::{
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::view::View;
+pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

@@ -261,6 +261,8 @@ laws! {
     digests,
     proofs,
     erasing,
+    differences_lead,
+    what_if_is_the_fold,
 }
 
 proptest! {

@@ -94,6 +94,7 @@ fn tell(page: &Page) -> String {
                 }
                 Err(error) => format!("error: {error}"),
             },
+            Asked::WhatIf(policy) => teller.difference(open, open.what_if(policy).unwrap().diff()),
             Asked::Reopen => {
                 let digests = (open.state().digest(), open.content_digest().unwrap());
                 drop(ledger.take());

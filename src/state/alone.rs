@@ -57,7 +57,7 @@ impl State {
             None => self.refuse_split(row, &leavers(record).expect("a split").ids),
         };
         if refusal.is_some() {
-            return Outcome { refusal, ..Outcome::default() };
+            return Outcome::refused(refusal);
         }
         let mut told = before.clone();
         told.push_anew(record);
@@ -94,26 +94,28 @@ impl State {
         self.alone_telling(told, |_, _, _| {})
     }
 
-    /// As [`State::alone`], and shows what each record came to that is no retract or split: its seq, its outcome and the state
-    /// right after it, both in the component's own numbers.
+    /// As [`State::alone`], and shows what each operation came to: its seq, its outcome and the state right after it, both in the
+    /// component's own numbers. Of a retract or split the outcome says only whether it is refused.
     pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
         let mut state = self.only(&ids);
         let retracted = told.retracted();
-        let mut came = BTreeMap::new();
+        let (mut came, mut taken_back) = (BTreeMap::new(), BTreeMap::new());
         for record in told.records().filter(|record| !retracted.contains(&record.row.seq)) {
             let row = record.row;
             state.records = row.seq;
-            match row.kind {
-                Kind::Retract => {}
-                Kind::Split => state.divide(record, &told, &came),
+            let outcome = match row.kind {
+                Kind::Retract => Some(Outcome::refused(told.refuse_again(record, &mut taken_back))),
+                Kind::Split => Some(Outcome::refused(state.divide(record, &told, &came))),
                 _ => {
-                    if let Some(outcome) = state.apply(record, &Past::default()) {
-                        came.insert(row.seq, outcome.came());
-                        each(row.seq, &outcome, &state);
-                    }
+                    let outcome = state.apply(record, &Past::default());
+                    came.extend(outcome.map(|outcome| (row.seq, outcome.came())));
+                    outcome
                 }
+            };
+            if let Some(outcome) = outcome {
+                each(row.seq, &outcome, &state);
             }
         }
         Alone { state, ids, devices }
@@ -141,7 +143,8 @@ impl State {
 
     /// A state in which nothing has happened yet to these ids of this one.
     fn only(&self, ids: &[IdNo]) -> State {
-        let mut state = State::new();
+        let supposing = || State::supposing(self.policy.clone());
+        let mut state = if self.is_supposed() { supposing() } else { State::new() };
         for id in ids {
             state.links.define(self.links.defined(*id), self.links.class(*id));
         }
@@ -234,13 +237,14 @@ impl State {
 
     // -- H2 --------------------------------------------------------------------------------------------------------
 
-    /// Divides the person of T, if what the split asks is possible here.
-    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) {
+    /// Divides the person of T, or says why what the split asks is not possible here.
+    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
         let row = record.row;
         self.records = row.seq + 1;
         let Leavers { together, ids } = leavers(record).expect("a split");
-        if self.refuse_split(row, &ids).is_some() {
-            return;
+        let refusal = self.refuse_split(row, &ids);
+        if refusal.is_some() {
+            return refusal;
         }
         let person = self.links.person(row.id).expect("refused above");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
@@ -286,6 +290,7 @@ impl State {
                 self.generations.retired.insert(person, Some(new));
             }
         }
+        None
     }
 
     /// What each group of a person is by itself: the operations before `end` refolded to the group their T is in.
@@ -351,6 +356,10 @@ impl World {
 }
 
 impl Outcome {
+    fn refused(refusal: Option<Refusal>) -> Outcome {
+        Outcome { refusal, ..Outcome::default() }
+    }
+
     fn came(&self) -> Came {
         match self.refusal {
             Some(
@@ -393,6 +402,17 @@ impl Excerpt {
             }
         }
         retracted
+    }
+
+    /// H1: whether a retract is refused, where `taken_back` holds what those before it take back that are not retracted
+    /// themselves, each with the first that does.
+    fn refuse_again(&self, record: Record<'_>, taken_back: &mut BTreeMap<u32, u32>) -> Option<Refusal> {
+        let seq = record.row.seq;
+        let Some(target) = self.retracts(record) else {
+            return Some(Refusal::NotRetractable { by: Seq(seq.into()) });
+        };
+        let by = *taken_back.entry(target).or_insert(seq);
+        (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
     }
 
     /// The record that a retract takes back, if it is one that can be.

@@ -14,7 +14,7 @@ use crate::state::generations::Origin;
 use crate::state::links::{NONE, PersonNo};
 
 /// What the public id of a person is made of (D10, D11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Called {
     /// D10: the text of the id that founded it.
     Founding(IdNo),
@@ -30,6 +30,15 @@ impl Called {
     pub fn id(self) -> IdNo {
         match self {
             Called::Founding(id) | Called::At(id, _) | Called::Erased(id) => id,
+        }
+    }
+
+    /// The same with the id numbered by what `ids` gives for it.
+    pub(crate) fn of(self, ids: impl Fn(IdNo) -> IdNo) -> Called {
+        match self {
+            Called::Founding(id) => Called::Founding(ids(id)),
+            Called::At(id, seq) => Called::At(ids(id), seq),
+            Called::Erased(id) => Called::Erased(ids(id)),
         }
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use crate::answer::EventMode;
 use crate::book::Book;
+use crate::content::Content;
+use crate::diff::{Counts, Diff};
 use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
 use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
@@ -17,20 +19,21 @@ use crate::options::LedgerOptions;
 use crate::policy::Policy;
 use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
-use crate::state::{Link, PersonNo, Refusal, State, Undone};
+use crate::state::{Called, Link, PersonNo, Refusal, State, Undone};
 use crate::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{self, History, IDS, KEYS};
 use crate::testing::reference::{Reference, ReferenceOutcome};
 use crate::testing::{check, differences};
 use crate::time::Timestamp;
+use crate::view::{Refusals, View};
 use crate::{SeededEntropy, Tenant};
 
 /// A law: says what is wrong with a history, if something is.
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 21] = [
+pub const LAWS: [(&str, Law); 23] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -52,6 +55,8 @@ pub const LAWS: [(&str, Law); 21] = [
     ("equal digests mean equal content", digests),
     ("two ids of a person have a proof", proofs),
     ("what is erased stays erased, and nobody else changes", erasing),
+    ("a difference leads from one content to the other", differences_lead),
+    ("what-if is the fold of a log with that policy", what_if_is_the_fold),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -960,6 +965,175 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
         ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// A diff makes the second content of the first: from any point of a log to another, from a log to what it would be under another
+/// policy, from one ledger to another (H4). It is empty exactly if the two are equal, which is when their digests are, unless somebody
+/// is called with a number of the log (D11), which digests pass over.
+pub fn differences_lead(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let fault = |fault: crate::log::Fault| fault.to_string();
+    let last = ledger.checkpoint().records - 1;
+    let mut views = [0, last / 3, last / 2].map(|seq| ledger.view_as_of(Seq(seq)).map_err(fault)).to_vec();
+    views.push(Ok(ledger.view()));
+    let views = views.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (before, after) in views.iter().flat_map(|before| views.iter().map(move |after| (before, after))) {
+        leads(&Diff::between(before, after).map_err(fault)?, before, after)?;
+    }
+    let mut others = Vec::new();
+    for policy in other_policies(&history.policy) {
+        let what_if = ledger.what_if(&policy).map_err(|error| error.to_string())?;
+        leads(what_if.diff(), &ledger.view(), what_if.view())?;
+        others.push(fold(&policy, &history.operations)?.ledger);
+    }
+    let mut backwards = history.operations.clone();
+    backwards.reverse();
+    others.push(fold(&history.policy, &backwards)?.ledger);
+    let digest = |ledger: &Ledger| ledger.content_digest().map_err(fault);
+    for other in others {
+        let (before, after) = (ledger.view(), other.view());
+        let diff = Diff::between(&before, &after).map_err(fault)?;
+        leads(&diff, &before, &after)?;
+        let equal = digest(&ledger)? == digest(&other)?;
+        if !(is_numbered(&ledger) || is_numbered(&other)) {
+            same("equal digests", &equal, &diff.is_same_content())?;
+        }
+        holds(equal || !diff.is_same_content(), || "the same content, and other digests".to_owned())?;
+    }
+    Ok(())
+}
+
+/// Whether somebody's id has a number of the log in it (D11).
+fn is_numbered(book: &Book) -> bool {
+    let state = book.state();
+    state.ids().any(|id| !matches!(state.called_of(id), Called::Founding(_)))
+}
+
+/// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
+fn other_policies(policy: &Policy) -> [Policy; 4] {
+    use crate::policy::{Preset, Survivor, UuidIds};
+    let text = |text: &str| BTreeSet::from([text.to_owned()]);
+    let odd = Policy {
+        survivor: Survivor::Elder,
+        max_ids_per_person: Some(3),
+        max_user_ids: Some(2),
+        uuid_ids: UuidIds::User,
+        blocked_ids: text("bob"),
+        anonymous_prefixes: text("c"),
+        ..Policy::default()
+    };
+    [Policy::preset(Preset::Posthog), Policy::preset(Preset::Strict), Policy::preset(Preset::OneUser), odd]
+        .map(|other| Policy {
+            dialect: policy.dialect,
+            person_profiles: policy.person_profiles,
+            lift: policy.lift,
+            keep_event_properties: policy.keep_event_properties,
+            ..other
+        })
+}
+
+fn leads(diff: &Diff, before: &View<'_>, after: &View<'_>) -> Result<(), String> {
+    let content = |view| Content::of(view).map_err(|fault| fault.to_string());
+    let (first, second) = (content(before)?, content(after)?);
+    same("what the diff leads to", &diff.apply(&first).map_err(|misfit| misfit.to_string())?, &second)?;
+    same("nothing differs", &diff.is_same_content(), &(first == second))?;
+    same("what there is", &diff.counts, &[counts(&first), counts(&second)])?;
+    let shape = Shape {
+        merged: diff.merged.iter().map(|merged| (merged.person_id, persons_of(&merged.from))).collect(),
+        split: diff.split.iter().map(|split| (split.person_id, persons_of(&split.into))).collect(),
+        renamed: diff.renamed.iter().map(|renamed| (renamed.from, renamed.to)).collect(),
+        created: diff.created.iter().copied().collect(),
+        gone: diff.gone.iter().copied().collect(),
+    };
+    same("persons that merged, split, came or went", &shape, &Shape::between(&first, &second))
+}
+
+fn persons_of(parts: &[crate::diff::PersonPart]) -> BTreeMap<PersonId, u64> {
+    parts.iter().map(|part| (part.person_id, part.ids)).collect()
+}
+
+fn counts(content: &Content) -> Counts {
+    let events = || content.ids.values().map(|id| &id.events);
+    let identified = content.persons.values().filter(|person| person.facts.is_identified);
+    Counts {
+        persons: content.persons.len() as u64,
+        identified_persons: identified.count() as u64,
+        distinct_ids: content.ids.values().filter(|id| !id.whose.implied).count() as u64,
+        events: events().map(|events| events.digests.len() as u64).sum(),
+        identified_events: events().map(|events| events.full).sum(),
+        propertyless_events: events().map(|events| events.propertyless).sum(),
+    }
+}
+
+/// What became of the persons, told from two contents.
+#[derive(Debug, Default, PartialEq)]
+struct Shape {
+    merged: BTreeMap<PersonId, BTreeMap<PersonId, u64>>,
+    split: BTreeMap<PersonId, BTreeMap<PersonId, u64>>,
+    renamed: BTreeSet<(PersonId, PersonId)>,
+    created: BTreeSet<PersonId>,
+    gone: BTreeSet<PersonId>,
+}
+
+impl Shape {
+    fn between(first: &Content, second: &Content) -> Shape {
+        let (mut to, mut from) = (BTreeMap::new(), BTreeMap::new());
+        for (id, before) in first.ids.iter().filter(|(_, id)| !id.whose.implied) {
+            let Some(after) = second.ids.get(id).filter(|id| !id.whose.implied) else { continue };
+            let (before, after) = (before.whose.person_id, after.whose.person_id);
+            *to.entry(before).or_insert_with(BTreeMap::new).entry(after).or_insert(0) += 1;
+            *from.entry(after).or_insert_with(BTreeMap::new).entry(before).or_insert(0) += 1;
+        }
+        let alone = |content: &Content, linked: &BTreeMap<PersonId, BTreeMap<PersonId, u64>>| {
+            content.persons.keys().filter(|person| !linked.contains_key(*person)).copied().collect()
+        };
+        let (created, gone) = (alone(second, &from), alone(first, &to));
+        let single = to.iter().filter(|(_, after)| after.len() == 1);
+        let pairs = single.filter_map(|(before, after)| Some((*before, *after.first_key_value()?.0)));
+        let renamed = pairs.filter(|(before, after)| before != after && from[after].len() == 1).collect();
+        let several = |(_, others): &(PersonId, BTreeMap<PersonId, u64>)| others.len() > 1;
+        Shape {
+            renamed,
+            created,
+            gone,
+            merged: from.into_iter().filter(several).collect(),
+            split: to.into_iter().filter(several).collect(),
+        }
+    }
+}
+
+/// What a log would mean under another policy is what the same operations, recorded under it, do mean (H4).
+pub fn what_if_is_the_fold(history: &History) -> Result<(), String> {
+    let recorded = all(history)?;
+    for policy in other_policies(&history.policy) {
+        let what_if = recorded.ledger.what_if(&policy).map_err(|error| error.to_string())?;
+        let other = fold(&policy, &history.operations)?;
+        // Where a fresh id is fresh under one policy and a user's under the other, not the same is recorded (F4).
+        let errors = |folded: &Folded| folded.appended.iter().map(Option::is_none).collect::<Vec<_>>();
+        if errors(&recorded) != errors(&other) {
+            continue;
+        }
+        same("the state", &what_if.view().state().digest(), &other.ledger.state().digest())?;
+        let mut expected = refused(&recorded.ledger)?;
+        for refusal in &what_if.diff().refusals {
+            if let Some(before) = &refusal.before {
+                same("the refusal there was", &expected.remove(&before.seq), &Some(before.refusal))?;
+            }
+            expected.extend(refusal.after.as_ref().map(|after| (after.seq, after.refusal)));
+        }
+        same("what is refused", &expected, &refused(&other.ledger)?)?;
+        let diff = Diff::between(what_if.view(), &other.ledger.view()).map_err(|fault| fault.to_string())?;
+        holds(diff.is_same_content(), || format!("the recorded one differs: {diff:?}"))?;
+    }
+    Ok(())
+}
+
+/// What is refused as things stand now: without what was taken back.
+fn refused(book: &Book) -> Result<BTreeMap<Seq, &'static str>, String> {
+    let mut refusals = Refusals::default();
+    let refused = book.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(book, book.state()));
+    let refused = refused.map_err(|fault| fault.to_string())?;
+    Ok(refused.iter().map(|refused| (Seq(refused.seq.into()), refused.refusal.name())).collect())
 }
 
 #[cfg(test)]

@@ -234,14 +234,15 @@ impl Book {
         match called {
             Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
             Called::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
-            Called::Erased(_) => None,
+            Called::Erased(id, split) => Some(self.opaque_id(id, split)),
         }
-        .unwrap_or_else(|| self.opaque_id(called.id()))
+        .unwrap_or_else(|| self.opaque_id(called.id(), None))
     }
 
     /// D11: the id of somebody whose texts are gone.
-    fn opaque_id(&self, founding: IdNo) -> PersonId {
-        let name = format!("{}:{}", self.ledger_id(), founding.0);
+    fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
+        let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
+        let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
         PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
     }
 
@@ -664,7 +665,7 @@ impl Book {
     pub(crate) fn content_id(&self, origin: Called) -> PersonId {
         let text = match origin {
             Called::Founding(id) | Called::At(id, _) => self.id_text(id),
-            Called::Erased(_) => None,
+            Called::Erased(..) => None,
         };
         text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }

@@ -40,6 +40,28 @@ impl Diff {
         diff.refusals = finder.refusals(&first, &second);
         Ok(diff)
     }
+
+    /// As [`Diff::between`], of two views of one component alone that know what is refused in them; `events` are the records of
+    /// those that only the first has, and only the second.
+    pub(crate) fn of_component(
+        before: &View<'_>,
+        after: &View<'_>,
+        events: [&[Seq]; 2],
+    ) -> Result<Diff, Fault> {
+        let finder = Finder::new(before, after);
+        let mut diff = finder.find()?;
+        let [lost, gained] =
+            events.map(|seqs| seqs.iter().map(|seq| finder.event(*seq)).collect::<Result<_, Fault>>());
+        diff.events = finder.events_of(lost?, gained?);
+        let known = |view: &'_ View<'_>| view.refused.clone().unwrap_or_default();
+        diff.refusals = finder.refusals(&known(before), &known(after));
+        Ok(diff)
+    }
+
+    /// Operations that are refused in `view`, as refusals that were not there before.
+    pub(crate) fn of_refused(view: &View<'_>, refused: &[Refused]) -> Vec<RefusalDiff> {
+        Finder::new(view, view).refusals(&[], refused)
+    }
 }
 
 // -- finding ---------------------------------------------------------------------------------------------------------
@@ -170,43 +192,58 @@ impl<'v> Finder<'v> {
         });
     }
 
-    /// Which persons merged, split, came, went or only changed their public id.
-    fn compare_shapes(&self, mut edges: Vec<Edge>, persons: &[Vec<PersonNo>; 2], diff: &mut Diff) {
+    /// Which persons merged, split, came, went or only changed their public id. `persons` are those of both views, by age, and
+    /// from here on each is called by its place there: numbers do not rise with age where a component was folded anew.
+    fn compare_shapes(&self, edges: Vec<Edge>, persons: &[Vec<PersonNo>; 2], diff: &mut Diff) {
+        let places = [0, 1].map(|at| {
+            let mut places = vec![0; self.views[at].state.persons_founded()];
+            (0..).zip(&persons[at]).for_each(|(place, person)| places[person.0 as usize] = place);
+            places
+        });
+        let place = |at: usize, person: PersonNo| places[at][person.0 as usize];
+        let id_of = |at: usize, place: u32| self.views[at].person_id(persons[at][place as usize]);
+        let mut edges: Vec<(u32, u32)> =
+            edges.into_iter().map(|(before, after)| (place(0, before), place(1, after))).collect();
         edges.sort_unstable();
         edges.dedup();
         let mut split = BTreeSet::new();
         for group in edges.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1) {
             split.insert(group[0].0);
         }
-        diff.gone = self.without(0, &persons[0], edges.iter().map(|edge| edge.0).collect());
-        let mut back: Vec<Edge> = edges.iter().map(|(before, after)| (*after, *before)).collect();
+        let without = |at: usize, linked: BTreeSet<u32>| {
+            let alone = (0..persons[at].len() as u32).filter(|place| !linked.contains(place));
+            alone.map(|place| id_of(at, place)).collect()
+        };
+        diff.gone = without(0, edges.iter().map(|edge| edge.0).collect());
+        let mut back: Vec<(u32, u32)> = edges.iter().map(|(before, after)| (*after, *before)).collect();
         back.sort_unstable();
         let mut merged = BTreeSet::new();
         for group in back.chunk_by(|a, b| a.0 == b.0) {
             match group {
                 [(after, before)] if !split.contains(before) => {
-                    let [from, to] = [(0, *before), (1, *after)].map(|(at, person)| {
-                        (self.persons[at].of(self.views[at], person), self.views[at].person_id(person))
-                    });
-                    if from.0 != to.0 {
-                        diff.renamed.push(RenamedPerson { from: from.1, to: to.1 });
+                    let person = |at: usize, place: u32| persons[at][place as usize];
+                    let key = |at: usize, place| self.persons[at].of(self.views[at], person(at, place));
+                    if key(0, *before) != key(1, *after) {
+                        let (from, to) = (id_of(0, *before), id_of(1, *after));
+                        diff.renamed.push(RenamedPerson { from, to });
                     }
                 }
                 [_] => {}
                 several => merged.extend([several[0].0]),
             }
         }
-        diff.created = self.without(1, &persons[1], back.into_iter().map(|edge| edge.0).collect());
+        diff.created = without(1, back.into_iter().map(|edge| edge.0).collect());
         if split.is_empty() && merged.is_empty() {
             return;
         }
-        let mut parts = BTreeMap::<Edge, PersonPart>::new();
+        let mut parts = BTreeMap::<(u32, u32), PersonPart>::new();
         for shared in 0..self.ids.len() {
             let [Some(before), Some(after)] = self.persons_of(shared) else { continue };
-            if !split.contains(&before) && !merged.contains(&after) {
+            let edge = (place(0, before), place(1, after));
+            if !split.contains(&edge.0) && !merged.contains(&edge.1) {
                 continue;
             }
-            let part = parts.entry((before, after)).or_insert_with(|| PersonPart {
+            let part = parts.entry(edge).or_insert_with(|| PersonPart {
                 person_id: PersonId(uuid::Uuid::nil()), // whose, depends on which side is asked about
                 ids: 0,
                 distinct_ids: Vec::new(),
@@ -217,21 +254,19 @@ impl<'v> Finder<'v> {
             }
         }
         for person in split {
-            let into = parts.range((person, PersonNo(0))..=(person, PersonNo(u32::MAX)));
-            let into = into.map(|((_, after), part)| PersonPart {
-                person_id: self.views[1].person_id(*after),
-                ..part.clone()
-            });
-            diff.split.push(SplitPerson { person_id: self.views[0].person_id(person), into: into.collect() });
+            let into = parts.range((person, 0)..=(person, u32::MAX));
+            let into =
+                into.map(|((_, after), part)| PersonPart { person_id: id_of(1, *after), ..part.clone() });
+            diff.split.push(SplitPerson { person_id: id_of(0, person), into: into.collect() });
         }
-        let mut from = BTreeMap::<PersonNo, Vec<PersonPart>>::new();
+        let mut from = BTreeMap::<u32, Vec<PersonPart>>::new();
         for ((before, after), part) in parts {
             if merged.contains(&after) {
-                let part = PersonPart { person_id: self.views[0].person_id(before), ..part };
+                let part = PersonPart { person_id: id_of(0, before), ..part };
                 from.entry(after).or_default().push(part);
             }
         }
-        let merge = |(person, from)| MergedPerson { person_id: self.views[1].person_id(person), from };
+        let merge = |(person, from)| MergedPerson { person_id: id_of(1, person), from };
         diff.merged = from.into_iter().map(merge).collect();
     }
 
@@ -241,12 +276,6 @@ impl<'v> Finder<'v> {
             before.and_then(|id| self.views[0].state.person(id)),
             after.and_then(|id| self.views[1].state.person(id)),
         ]
-    }
-
-    /// The persons of one view that are none of `linked`, which ascend.
-    fn without(&self, at: usize, persons: &[PersonNo], linked: Vec<PersonNo>) -> Vec<PersonId> {
-        let alone = persons.iter().filter(|person| linked.binary_search(person).is_err());
-        alone.map(|person| self.views[at].person_id(*person)).collect()
     }
 
     // -- persons and properties --------------------------------------------------------------------------------------
@@ -390,6 +419,15 @@ impl<'v> Finder<'v> {
             };
         }
         Ok(gathered)
+    }
+
+    /// The event of a capture, and under which id.
+    fn event(&self, seq: Seq) -> Result<(IdNo, EventRef), Fault> {
+        let view = self.views[0];
+        let window = view.book.log.window(seq, view.book.state().erasures())?;
+        let record = window.checked(seq)?;
+        let (digest, mode) = view.book.event_here(record).expect("a capture is an event");
+        Ok((view.id_here(record.row.id), EventRef { seq, mode, digest }))
     }
 
     /// Events of each view, id by id, but for those that both have.

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page explain history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page explain history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find preview reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -51,6 +51,7 @@ mod options;
 mod page;
 mod policy;
 mod postings;
+mod preview;
 mod reader;
 mod record;
 mod recovery;
@@ -92,6 +93,7 @@ pub use crate::operation::*;
 pub use crate::options::{CreateError, LedgerOptions};
 pub use crate::page::{Ask, Cursor, CursorError, Page, PageError};
 pub use crate::policy::*;
+pub use crate::preview::{Preview, PreviewError};
 pub use crate::reader::LedgerReader;
 pub use crate::record::*;
 pub use crate::recovery::{OpenError, Recovery, Torn, Witness};

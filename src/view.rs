@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::book::{Book, Resolution};
 use crate::content::Name;
-use crate::excerpt::Node;
+use crate::excerpt::{Excerpt, Node};
 use crate::id::{OperationId, PersonId, Seq};
 use crate::log::Fault;
-use crate::record::{DeviceNo, IdNo, Other};
+use crate::record::{DeviceNo, Flags, IdNo, Other};
 use crate::replay::Step;
 use crate::row::Record;
-use crate::state::{Called, Outcome, PersonNo, Refusal, State};
+use crate::state::{Called, Origin, Outcome, PersonNo, Refusal, State};
 
 /// What a log meant: now, right after one of its records, or under another policy.
 ///
@@ -22,7 +22,7 @@ pub struct View<'a> {
     pub(crate) book: &'a Book,
     pub(crate) state: Cow<'a, State>,
     /// What the state's numbers are in the book, if it is that of one component alone.
-    pub(crate) alone: Option<&'a (Vec<IdNo>, Vec<DeviceNo>)>,
+    pub(crate) alone: Option<(&'a [IdNo], &'a [DeviceNo])>,
     /// What is refused here, by record, if whoever made the view folded all of it anyway.
     pub(crate) refused: Option<Vec<Refused>>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Refused {
     pub(crate) operation_id: Option<OperationId>,
     pub(crate) time: i64,
     pub(crate) refusal: Refusal,
-    /// What the person is called that the refusal speaks of, if it is none of the view's numbers.
+    /// What the person is called that the refusal speaks of, if it was told alone and so has no number of the view's.
     pub(crate) whom: Option<Called>,
 }
 
@@ -87,27 +87,66 @@ impl Refusals {
         while let Some(id) = self.refolded.pop_first() {
             let told = book.log.component(Node::Id(id), state.records())?;
             let (ids, devices) = told.named();
-            for id in &ids {
-                self.refolded.remove(id);
-            }
+            let mut found = RefusedAlone::default();
             for record in told.records() {
                 self.refused.remove(&record.row.seq);
             }
+            for id in &ids {
+                self.refolded.remove(id);
+            }
             state.alone_telling(&told, |seq, outcome, small| {
                 let record = told.record(seq).expect("what is told of is in the excerpt");
-                let outcome = outcome.relabelled(&ids, &devices);
-                let Some(refused) = Refused::of(record, &outcome) else { return };
-                let whom = refused.refusal.person().map(|person| {
-                    names.called_alone(ids[small.founding(person).index()], small.origin(person))
+                found.see(record, &outcome.relabelled(&ids, &devices), small, |founding| {
+                    ids[founding.index()]
                 });
-                self.refused.insert(seq, Refused { whom, ..refused });
             });
+            let found = found.named(book, &told, names)?;
+            self.refused.extend(found.into_iter().map(|refused| (refused.seq, refused)));
         }
         Ok(self.refused.into_values().collect())
     }
 }
 
+/// What is refused in a component that is folded alone, with the persons that refusals speak of by how they came to be.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedAlone(Vec<(Refused, Option<(IdNo, Origin)>)>);
+
+impl RefusedAlone {
+    /// Notes what a record comes to; `id` gives the number that an id of the component has among those of `record`.
+    pub(crate) fn see(
+        &mut self,
+        record: Record<'_>,
+        outcome: &Outcome,
+        small: &State,
+        id: impl Fn(IdNo) -> IdNo,
+    ) {
+        let Some(refused) = Refused::of(record, outcome) else { return };
+        let whom = refused.refusal.person();
+        self.0.push((refused, whom.map(|person| (id(small.founding(person)), small.origin(person)))));
+    }
+
+    /// The same with what the persons are called in `names`, and the ids of the operations that `told` holds.
+    pub(crate) fn named(self, book: &Book, told: &Excerpt, names: &State) -> Result<Vec<Refused>, Fault> {
+        let named = |(refused, whom): (Refused, Option<(IdNo, Origin)>)| {
+            let operation_id = book.operation_id(told, refused.seq)?;
+            let whom = whom.map(|(founding, origin)| names.called_alone(founding, origin));
+            Ok(Refused { operation_id, whom, ..refused })
+        };
+        self.0.into_iter().map(named).collect()
+    }
+}
+
 impl Book {
+    /// The id of an operation that an excerpt holds: a derived one stands in the payload, which no excerpt has.
+    fn operation_id(&self, told: &Excerpt, seq: u32) -> Result<Option<OperationId>, Fault> {
+        let record = told.record(seq).expect("what is told of is in the excerpt");
+        if !record.row.flags.has(Flags::DERIVED_ID) {
+            return Ok(record.operation_id());
+        }
+        let window = self.log.window(record.seq(), self.state().erasures())?;
+        Ok(window.checked(record.seq())?.operation_id())
+    }
+
     /// What the log means now.
     pub fn view(&self) -> View<'_> {
         View { book: self, state: Cow::Borrowed(self.state()), alone: None, refused: None }
@@ -156,6 +195,12 @@ impl View<'_> {
     /// The book's number of an id.
     fn id(&self, id: IdNo) -> IdNo {
         self.alone.map_or(id, |(ids, _)| ids[id.index()])
+    }
+
+    /// The number here of an id of the book, which this view knows.
+    pub(crate) fn id_here(&self, id: IdNo) -> IdNo {
+        let place = |ids: &[IdNo]| ids.binary_search(&id).expect("an id of this component");
+        self.alone.map_or(id, |(ids, _)| IdNo(place(ids) as u32)) // MAX_RECORDS bounds it
     }
 
     /// The text of an id.
@@ -208,8 +253,7 @@ impl View<'_> {
 
     /// Why an operation is refused here, in a sentence.
     pub(crate) fn reason(&self, Refused { refusal, whom, .. }: &Refused) -> String {
-        let id_of =
-            |person: PersonNo| whom.map_or_else(|| self.person_id(person), |whom| self.book.id_called(whom));
+        let id_of = |person: PersonNo| self.id_called(whom.unwrap_or_else(|| self.called(person)));
         self.book.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
     }
 }

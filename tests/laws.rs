@@ -263,6 +263,7 @@ laws! {
     erasing,
     differences_lead,
     what_if_is_the_fold,
+    previews_come_true,
 }
 
 proptest! {

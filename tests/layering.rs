@@ -40,6 +40,7 @@ const LAYERS: [&[&str]; 6] = [
         "budget",
         "writer",
         "ledger",
+        "preview",
         "removal",
         "erasure",
         "find",

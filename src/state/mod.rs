@@ -12,8 +12,8 @@ mod profile;
 mod snapshot;
 mod suppose;
 
-pub(crate) use alone::Alone;
 pub use alone::Past;
+pub(crate) use alone::{Alone, Foretold, When};
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::Said;

@@ -14,9 +14,12 @@ use crate::diff::{Counts, Diff};
 use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
 use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
-use crate::operation::{Changes, Operation, OperationError, Processing, Request, Source, Target, Who};
+use crate::operation::{
+    Changes, Operation, OperationError, Processing, Request, Source, SplitMode, Target, Who,
+};
 use crate::options::LedgerOptions;
 use crate::policy::Policy;
+use crate::preview::{Preview, PreviewError};
 use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
 use crate::state::{Called, Link, PersonNo, Refusal, State, Undone};
@@ -24,7 +27,7 @@ use crate::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{self, History, IDS, KEYS};
 use crate::testing::reference::{Reference, ReferenceOutcome};
-use crate::testing::{check, differences};
+use crate::testing::{check, differences, notation};
 use crate::time::Timestamp;
 use crate::view::{Refusals, View};
 use crate::{SeededEntropy, Tenant};
@@ -33,7 +36,7 @@ use crate::{SeededEntropy, Tenant};
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 23] = [
+pub const LAWS: [(&str, Law); 24] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -57,6 +60,7 @@ pub const LAWS: [(&str, Law); 23] = [
     ("what is erased stays erased, and nobody else changes", erasing),
     ("a difference leads from one content to the other", differences_lead),
     ("what-if is the fold of a log with that policy", what_if_is_the_fold),
+    ("a preview of a change of mind comes true", previews_come_true),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -879,9 +883,7 @@ pub fn proofs(history: &History) -> Result<(), String> {
 pub fn erasing(history: &History) -> Result<(), String> {
     let (mut ledger, storage) = new_ledger(&history.policy)?;
     let mut reference = Reference::new(history.policy.clone());
-    let times = history.operations.iter().map(|operation| operation.time.as_micros() as u64);
-    let mut chance =
-        Chance::new(times.fold(history.operations.len() as u64, |seed, time| seed * 31 % 1_000_003 + time));
+    let mut chance = chance_of(history);
     let mut digests = BTreeMap::new();
     // The model does not know yet how persons are called whom a retract or split makes beside erasures.
     let refolds =
@@ -923,11 +925,16 @@ pub fn erasing(history: &History) -> Result<(), String> {
     same("content, read anew", &content(&again)?, &before)
 }
 
-/// Erases somebody or something in a ledger and in the reference model, and finishes that now and then.
-fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut Chance) -> Result<(), String> {
-    let id = (*chance.pick(&IDS)).to_owned();
-    let (whole, alone) = (reference.ids_with(&id), BTreeSet::from([id.clone()]));
-    let id = DistinctId::new(id).map_err(|error| error.to_string())?;
+/// Chances that the same history always has.
+fn chance_of(history: &History) -> Chance {
+    let times = history.operations.iter().map(|operation| operation.time.as_micros() as u64);
+    Chance::new(times.fold(history.operations.len() as u64, |seed, time| seed * 31 % 1_000_003 + time))
+}
+
+/// A wish to be forgotten: of a person, an id, or values; and the id it names.
+fn erasure(chance: &mut Chance) -> Result<(String, ErasureRequest), String> {
+    let name = (*chance.pick(&IDS)).to_owned();
+    let id = DistinctId::new(name.clone()).map_err(|error| error.to_string())?;
     let at = Timestamp::from_micros(0).expect("1970 is in range");
     let scope = chance.below(4);
     let subject =
@@ -936,7 +943,15 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
         1 => PropertyKey::new(*chance.pick(&KEYS)).into_iter().collect(),
         _ => BTreeSet::new(),
     };
-    let request = ErasureRequest::new(at, subject, "asked").with_keys(keys.clone());
+    Ok((name, ErasureRequest::new(at, subject, "asked").with_keys(keys)))
+}
+
+/// Erases somebody or something in a ledger and in the reference model, and finishes that now and then.
+fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut Chance) -> Result<(), String> {
+    let (id, request) = erasure(chance)?;
+    let of_ids = matches!(request.subject, ErasureSubject::Ids(_));
+    let whom = if of_ids { BTreeSet::from([id]) } else { reference.ids_with(&id) };
+    let (at, keys) = (request.at, request.keys.clone());
     let first = ledger.checkpoint().records;
     let erase = match ledger.begin_erasures(&[request]) {
         Ok(begun) => begun[0],
@@ -960,7 +975,7 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
     }
     reference.at(erase.0);
     let keys: BTreeSet<String> = keys.into_iter().map(PropertyKey::into_string).collect();
-    reference.erase(if scope == 0 { &alone } else { &whole }, &keys);
+    reference.erase(&whom, &keys);
     if chance.one_in(2) {
         ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     }
@@ -968,10 +983,10 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
 }
 
 /// A diff makes the second content of the first: from any point of a log to another, from a log to what it would be under another
-/// policy, from one ledger to another (H4). It is empty exactly if the two are equal, which is when their digests are, unless somebody
+/// policy, from one ledger to another (H4), whoever was erased meanwhile. It is empty exactly if the two are equal, which is when their digests are, unless somebody
 /// is called with a number of the log (D11), which digests pass over.
 pub fn differences_lead(history: &History) -> Result<(), String> {
-    let Folded { ledger, .. } = all(history)?;
+    let (ledger, ..) = all_and_erasures(history)?;
     let fault = |fault: crate::log::Fault| fault.to_string();
     let last = ledger.checkpoint().records - 1;
     let mut views = [0, last / 3, last / 2].map(|seq| ledger.view_as_of(Seq(seq)).map_err(fault)).to_vec();
@@ -980,6 +995,8 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
     for (before, after) in views.iter().flat_map(|before| views.iter().map(move |after| (before, after))) {
         leads(&Diff::between(before, after).map_err(fault)?, before, after)?;
     }
+    let same_policy = ledger.what_if(&history.policy).map_err(|error| error.to_string())?;
+    holds(same_policy.diff().is_empty(), || format!("its own policy differs: {:?}", same_policy.diff()))?;
     let mut others = Vec::new();
     for policy in other_policies(&history.policy) {
         let what_if = ledger.what_if(&policy).map_err(|error| error.to_string())?;
@@ -1126,6 +1143,93 @@ pub fn what_if_is_the_fold(history: &History) -> Result<(), String> {
         holds(diff.is_same_content(), || format!("the recorded one differs: {diff:?}"))?;
     }
     Ok(())
+}
+
+/// What a preview of a retract or split says is what then happens: the same outcome or error, a difference that leads from what the
+/// log meant to what it means, and no other one than is found between the two (H1, H2, H4).
+pub fn previews_come_true(history: &History) -> Result<(), String> {
+    let (ledger, storage, mut chance) = all_and_erasures(history)?;
+    let fault = |fault: crate::log::Fault| fault.to_string();
+    let before = Content::of(&ledger.view()).map_err(fault)?;
+    let (last, digest) = (ledger.checkpoint().records - 1, ledger.state().digest());
+    for _ in 0..4 {
+        let operation = second_thought(last, &mut chance)?;
+        let preview = ledger.preview(&operation);
+        let again = ledger.preview(&operation);
+        same("asked again", &format!("{again:?}"), &format!("{preview:?}"))?;
+        same("a state that was only asked", &ledger.state().digest(), &digest)?;
+        let copy = Arc::new(Memory::clone(&storage));
+        let mut copy = LedgerOptions::new().open_in(copy).map_err(|error| error.to_string())?;
+        let asked = || notation::request(0, &operation);
+        let Preview { appended, mut diff } = match (copy.append(operation.clone()), preview) {
+            (Ok(appended), Ok(preview)) => {
+                same(&format!("what `{}` does", asked()), &preview.appended, &appended)?;
+                preview
+            }
+            (Err(AppendError::Operation { source, .. }), Err(PreviewError::Operation(error))) => {
+                same(&format!("the error of `{}`", asked()), &error, &source)?;
+                continue;
+            }
+            (appended, preview) => return Err(format!("`{}`: {preview:?}, and then {appended:?}", asked())),
+        };
+        let after = Content::of(&copy.view()).map_err(fault)?;
+        let led = diff.apply(&before).map_err(|misfit| format!("`{}`: {misfit}", asked()))?;
+        same(&format!("where `{}` leads", asked()), &led, &after)?;
+        if appended.outcome().is_none() {
+            continue;
+        }
+        let then = copy.view_as_of(Seq(last)).map_err(fault)?;
+        let mut whole = Diff::between(&then, &copy.view()).map_err(fault)?;
+        // What somebody was called whom an erasure renamed may be another thing afterwards (D11).
+        for here in diff
+            .refusals
+            .iter_mut()
+            .chain(&mut whole.refusals)
+            .flat_map(|refusal| [&mut refusal.before, &mut refusal.after])
+            .flatten()
+        {
+            here.reason.clear();
+        }
+        // The counts are those of the component; all others stay.
+        let others = |at: usize| whole.counts[at].persons.checked_sub(diff.counts[at].persons);
+        same("other persons", &others(1), &others(0))?;
+        let others = |at: usize| whole.counts[at].events.checked_sub(diff.counts[at].events);
+        same("other events", &others(1), &others(0))?;
+        diff.counts = whole.counts;
+        same(&format!("in what `{}` differs", asked()), &diff, &whole)?;
+    }
+    Ok(())
+}
+
+/// A retract of any record, or a split of anybody.
+fn second_thought(last: u64, chance: &mut Chance) -> Result<Operation, String> {
+    let at = Timestamp::from_micros(5).map_err(|error| error.to_string())?;
+    let id = |chance: &mut Chance| DistinctId::new(*chance.pick(&IDS)).map_err(|error| error.to_string());
+    if chance.one_in(2) {
+        let seq = Seq(chance.below(last as usize + 2) as u64);
+        return Ok(Operation::retract(at, Target::Record(seq)));
+    }
+    let mode = if chance.one_in(2) { SplitMode::Each } else { SplitMode::Together };
+    let ids = [id(chance)?, id(chance)?].into_iter().take(1 + chance.below(2)).collect::<Vec<_>>();
+    Ok(Operation::split(at, id(chance)?, ids, mode))
+}
+
+/// Everything a history asks, and erasures between.
+fn all_and_erasures(history: &History) -> Result<(Ledger, Arc<Memory>, Chance), String> {
+    let (mut ledger, storage) = new_ledger(&history.policy)?;
+    let mut chance = chance_of(history);
+    for operation in &history.operations {
+        append(&mut ledger, operation)?;
+        if chance.one_in(8) {
+            let (_, request) = erasure(&mut chance)?;
+            match ledger.erase(&[request]) {
+                Ok(_) | Err(EraseError::UnknownId { .. } | EraseError::NoValues { .. }) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+    ledger.flush().map_err(|error| error.to_string())?;
+    Ok((ledger, storage, chance))
 }
 
 /// What is refused as things stand now: without what was taken back.

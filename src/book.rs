@@ -10,15 +10,15 @@ use crate::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::Identity;
 use crate::id::LedgerId;
-use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq, Tenant};
+use crate::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
 use crate::log::{Fault, FaultKind, Log, Walk};
 use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
 use crate::row::{Kind, Record};
 use crate::state::{
-    Absences, Called, DeviceEffect, Link, Notices, Outcome, PersonNo, PersonView, Property, Refusal, State,
-    Undone,
+    Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
+    Property, Refusal, State, Undone,
 };
 use crate::storage::Storage;
 use crate::value::Value;
@@ -276,7 +276,15 @@ impl Book {
     ///
     /// The first question costs a look at every person; later ones only look at those founded since.
     pub fn survivor_of(&self, person_id: PersonId) -> Option<PersonId> {
-        Some(self.person_id(self.person_of(person_id)?))
+        Some(self.became(person_id)?.person_id)
+    }
+
+    /// What became of the person that has or had a public person id; `None` if no person ever had it.
+    ///
+    /// Cost: as [`Book::survivor_of`].
+    pub fn became(&self, person_id: PersonId) -> Option<Became> {
+        let person = self.person_of(person_id)?;
+        Some(Became { person_id: self.person_id(person), retracted: self.state().is_retired(person) })
     }
 
     /// The person, live or absorbed, that has or had a public id.
@@ -311,28 +319,38 @@ impl Book {
         let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
         let mut values = self.values(&wanted)?.into_iter();
         let profile = |view: PersonView<'_>| {
-            let properties = view.properties.iter().map(|property| {
-                let answer = values.next().expect("one value a property");
-                (self.key_name(property.key), answer)
-            });
+            let properties = values.by_ref().take(view.properties.len()).collect();
             let counts = self.state().events_of(view.number);
             let ids = self.state().ids_of(view.number);
-            let erased = |id: &IdNo| self.state().id_erased_by(*id);
-            let all_erased = ids.iter().all(|id| erased(id).is_some());
-            Profile {
-                erased_by: ids.iter().filter_map(erased).max().filter(|_| all_erased),
-                properties: properties.collect(),
-                person_id: self.person_id(view.number),
-                distinct_ids: ids.into_iter().map(|id| self.id_name(id)).collect(),
-                is_identified: view.identified_by.is_some(),
-                created_at: view.created_at,
-                events: counts.events,
-                identified_events: counts.identified,
-                founded: view.founded,
-                identified_by: view.identified_by,
-            }
+            self.profile_with(view, ids, counts, self.person_id(view.number), properties)
         };
         Ok(views.into_iter().map(profile).collect())
+    }
+
+    /// A person's profile, from what is known of it and the values of its properties, in their order.
+    pub(crate) fn profile_with(
+        &self,
+        view: PersonView<'_>,
+        ids: Vec<IdNo>,
+        counts: EventCounts,
+        person_id: PersonId,
+        values: Vec<PropertyAnswer>,
+    ) -> Profile {
+        let erased = |id: &IdNo| self.state().id_erased_by(*id);
+        let all_erased = ids.iter().all(|id| erased(id).is_some());
+        let keys = view.properties.iter().map(|property| self.key_name(property.key));
+        Profile {
+            erased_by: ids.iter().filter_map(erased).max().filter(|_| all_erased),
+            properties: keys.zip(values).collect(),
+            person_id,
+            distinct_ids: ids.into_iter().map(|id| self.id_name(id)).collect(),
+            is_identified: view.identified_by.is_some(),
+            created_at: view.created_at,
+            events: counts.events,
+            identified_events: counts.identified,
+            founded: view.founded,
+            identified_by: view.identified_by,
+        }
     }
 
     /// The values of properties, in the same order. Each frame that holds some is read once.
@@ -391,6 +409,11 @@ impl Book {
         Ok(RecordValues { values, erased_by })
     }
 
+    /// The record of an operation, by its id.
+    pub(crate) fn recorded(&self, id: OperationId) -> Result<Option<Seq>, Fault> {
+        recorded(&self.log, self.state().erasures(), &self.seen, id)
+    }
+
     // -- events and outcomes ---------------------------------------------------------------------------------------
 
     /// Walks through the whole log again, record by record, folding anew. What is erased by now is not shown.
@@ -420,14 +443,14 @@ impl Book {
     /// [`Fault`], the first.
     pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
-            if let Some(event) = self.event(step, None) {
+            if let Some(event) = self.event_in(step) {
                 each(event);
             }
         })
     }
 
-    /// The event of a record, and whose it was right after `as_of`, or is now; `None` if it is no event.
-    pub(crate) fn event(&self, step: Step<'_>, as_of: Option<Seq>) -> Option<EventAnswer> {
+    /// The event of a step of a replay; `None` if it is none.
+    fn event_in(&self, step: Step<'_>) -> Option<EventAnswer> {
         let Body::Capture(head, name, _) = step.record.body() else { return None };
         if self.state().is_retracted(step.record.seq()) {
             return None; // H1
@@ -440,7 +463,7 @@ impl Book {
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
             distinct_id: self.id_name(head.id),
-            person_id: self.resolution(head.id, as_of).person_id,
+            person_id: self.resolution(head.id, None).person_id,
             person_id_then: match then {
                 Some(person) => self.own_person_id(person, step.state),
                 None => self.id_called(self.state().implied(head.id)),
@@ -699,6 +722,16 @@ impl Book {
     }
 }
 
+/// What became of a person, by its public id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Became {
+    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or whomever its founding id belongs to now, or
+    /// would found (D11).
+    pub person_id: PersonId,
+    /// Whether its founding was taken back (H1): as things stand now there never was such a person.
+    pub retracted: bool,
+}
+
 /// Persons, one after the other; values are read for many of them at a time.
 pub struct Persons<'a> {
     book: &'a Book,
@@ -734,6 +767,22 @@ impl Iterator for Persons<'_> {
             Err(fault) => Some(Err(fault)),
         }
     }
+}
+
+/// The record under an operation id.
+pub(crate) fn recorded(
+    log: &Log,
+    erasures: &Erasures,
+    seen: &Seen,
+    id: OperationId,
+) -> Result<Option<Seq>, Fault> {
+    for seq in seen.candidates(id) {
+        let seq = Seq(seq.into());
+        if log.window(seq, erasures)?.checked(seq)?.operation_id() == Some(id) {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
 }
 
 /// The values of one record, in the order of its changes.

@@ -274,13 +274,10 @@ impl Book {
     /// # Errors
     /// As [`Book::explain`].
     pub fn explain_event(&self, event: OperationId) -> Result<Option<Explanation>, Fault> {
-        for seq in self.seen.candidates(event) {
-            let seq = Seq(seq.into());
-            if self.log.window(seq, self.state().erasures())?.checked(seq)?.operation_id() == Some(event) {
-                return self.explain_record(seq);
-            }
+        match self.recorded(event)? {
+            Some(seq) => self.explain_record(seq),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// As [`Book::explain_event`], for the event of this record; `None` if it is no event's.

@@ -52,8 +52,7 @@ pub(crate) struct Told {
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is no operation.
     pub(crate) then: Option<OutcomeAnswer>,
-    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back
-    /// or parts. Its persons have numbers of their own.
+    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back. Its persons have numbers of their own.
     pub(crate) now: Option<Outcome>,
     /// Why it is refused as things stand now.
     pub(crate) reason: Option<String>,
@@ -115,8 +114,9 @@ impl Book {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
         let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut touched = BTreeSet::new();
+        let defined: BTreeSet<Seq> = ids.iter().map(|id| self.state().defined_by(*id)).collect();
+        touched.extend(&defined);
         for id in &ids {
-            touched.insert(self.state().defined_by(*id));
             touched.extend(self.state().moves(*id));
             touched.extend(self.naming(*id, as_of)?);
         }
@@ -132,7 +132,8 @@ impl Book {
             let told = told.remove(&seq);
             let op = match &told {
                 Some(told) => told.body.name(),
-                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: a definition, an erasure
+                None if defined.contains(&seq) => "define_id",
+                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: an erasure
             };
             let head = told.as_ref().and_then(|told| told.body.head());
             items.push(HistoryEntry {
@@ -238,7 +239,7 @@ impl Book {
 
 impl Excerpt {
     /// The records that count as never asked, each with the one that took it back (H1).
-    fn retracted_by(&self) -> BTreeMap<u32, u32> {
+    pub(crate) fn retracted_by(&self) -> BTreeMap<u32, u32> {
         let retracted = self.retracted();
         let mut by = BTreeMap::new();
         for row in self.records().map(|record| record.row) {

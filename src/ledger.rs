@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, recorded};
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
@@ -432,7 +432,7 @@ impl Ledger {
         let past = match book.log.past(&frame, &rows) {
             Ok(past) => past,
             Err(fault) => {
-                book.log.forget_postings();
+                book.log.forget_index();
                 book.dictionaries.truncate(lengths);
                 return Err(AppendError::Unreadable(Box::new(fault)));
             }
@@ -440,13 +440,13 @@ impl Ledger {
         let (segment, offset) = match writer.write(book, &bytes) {
             Ok(place) => place,
             Err(source) => {
-                book.log.forget_postings();
+                book.log.forget_index();
                 book.dictionaries.truncate(lengths);
                 return Err(poison(writer, first_seq, source));
             }
         };
         book.log.mark(&before, segment, offset);
-        book.log.note(&frame, &rows);
+        book.log.note(&frame, &rows, (segment, offset));
         book.replay.advance(after);
         let acknowledged = match writer.durability {
             Durability::Buffered => Ok(()),
@@ -558,22 +558,6 @@ pub(crate) fn again(
     let record = window.checked(seq)?;
     let same = says_the_same(operation, aim, &record.body(), record.item(), dictionaries);
     Ok(Appended::again(seq, same))
-}
-
-/// The record under an operation id.
-pub(crate) fn recorded(
-    log: &Log,
-    erasures: &Erasures,
-    seen: &Seen,
-    id: OperationId,
-) -> Result<Option<Seq>, Fault> {
-    for seq in seen.candidates(id) {
-        let seq = Seq(seq.into());
-        if log.window(seq, erasures)?.checked(seq)?.operation_id() == Some(id) {
-            return Ok(Some(seq));
-        }
-    }
-    Ok(None)
 }
 
 pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {

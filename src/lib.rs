@@ -8,12 +8,13 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page explain history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find preview reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find preview reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
 
 mod answer;
+mod as_of;
 mod audit;
 mod backup;
 mod book;
@@ -60,6 +61,7 @@ mod replay;
 mod row;
 mod salvage;
 mod snapshot;
+mod spots;
 mod state;
 mod storage;
 #[cfg(feature = "testing")]
@@ -69,13 +71,14 @@ mod value;
 mod verdict;
 mod view;
 mod what_if;
+mod why;
 mod whynot;
 mod writer;
 
 pub use crate::answer::*;
 pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
-pub use crate::book::{Book, MemoryUse, Persons, Resolution};
+pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
 pub use crate::content::*;
 pub use crate::device::Device;
@@ -110,5 +113,6 @@ pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;
 pub use crate::what_if::{WhatIf, WhatIfError};
+pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

@@ -238,7 +238,7 @@ impl<'p> LedgerOptions<'p> {
             log.set_ahead(threads > 1);
         }
         if self.index_records {
-            log.keep_postings();
+            log.keep_index();
         }
     }
 

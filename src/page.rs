@@ -19,6 +19,13 @@ pub struct Cursor {
     pub(crate) after: u64,
 }
 
+impl Cursor {
+    /// The beginning of an answer as of a record.
+    pub fn beginning(as_of: Seq) -> Cursor {
+        Cursor { as_of, after: 0 }
+    }
+}
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.as_of, self.after)

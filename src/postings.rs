@@ -18,6 +18,8 @@ pub(crate) struct Postings {
     ids: Vec<u32>,
     devices: Vec<u32>,
     entries: Vec<Entry>,
+    /// By device number: the record that defines it.
+    devices_defined: Vec<u32>,
     /// Genesis and policies: they belong to every component.
     policies: Vec<u32>,
 }
@@ -42,7 +44,10 @@ impl Postings {
         self.covered += 1;
         match row.kind {
             Kind::DefineId => self.ids.push(NONE),
-            Kind::DefineDevice => self.devices.push(NONE),
+            Kind::DefineDevice => {
+                self.devices.push(NONE);
+                self.devices_defined.push(row.seq);
+            }
             Kind::Genesis | Kind::SetPolicy => self.policies.push(row.seq),
             _ => {}
         }
@@ -59,6 +64,11 @@ impl Postings {
             return; // S equal to T: named twice, posted once
         }
         self.entries.push(Entry { seq, before: std::mem::replace(newest, entry) });
+    }
+
+    /// The device that a record defines.
+    pub(crate) fn device_defined(&self, seq: u32) -> Option<u32> {
+        self.devices_defined.binary_search(&seq).ok().map(|number| number as u32) // as many as there are devices
     }
 
     /// The records that name `node`, newest first.
@@ -114,7 +124,11 @@ impl Postings {
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        (self.ids.capacity() + self.devices.capacity() + self.policies.capacity()) * size_of::<u32>()
+        (self.ids.capacity()
+            + self.devices.capacity()
+            + self.devices_defined.capacity()
+            + self.policies.capacity())
+            * size_of::<u32>()
             + self.entries.capacity() * size_of::<Entry>()
     }
 }

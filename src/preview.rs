@@ -79,16 +79,16 @@ impl Book {
     /// [`PreviewError`]: the operation is no retract or split, or could not be recorded, or the log cannot be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
-        let Book { log, dictionaries, seen, .. } = self;
+        let Book { log, dictionaries, .. } = self;
         let (erasures, next) = (self.state().erasures(), Seq(self.checkpoint().records));
         let aim = draft::aim(
             operation,
             dictionaries,
             next,
-            |id| ledger::recorded(log, erasures, seen, id),
+            |id| self.recorded(id),
             |seq| ledger::read(log, erasures, seq),
         )?;
-        let known = operation.id.map_or(Ok(None), |id| ledger::recorded(log, erasures, seen, id))?;
+        let known = operation.id.map_or(Ok(None), |id| self.recorded(id))?;
         if let Some(seq) = known {
             let aim = aim.as_ref().ok().copied().flatten();
             let appended = ledger::again(log, erasures, dictionaries, seq, operation, aim)?;

@@ -11,6 +11,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::book::Book;
 use crate::chain::{Chain, write_item};
@@ -21,13 +23,15 @@ use crate::id::Seq;
 use crate::log::{Fault, FaultKind, Log, Mark, SegmentReader, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
 use crate::recovery::COPY_SUFFIX;
-use crate::row::{Kind, Record, Rows};
+use crate::row::{Kind, Record, Row, Rows};
 use crate::snapshot;
 use crate::state::Erasures;
 use crate::storage::Storage;
 
-/// Written at a time.
-const PIECE_BYTES: usize = 4 << 20;
+/// Hashed and written at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// How many such may wait to be written.
+const PIECES_AHEAD: usize = 2;
 
 /// What a removal did.
 #[derive(Debug, Default)]
@@ -71,10 +75,10 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     let mut unnamed = Vec::new();
     let earliest = erasures.earliest(|id| state.defined_by(id).0 as u32); // MAX_RECORDS bounds it
     if let Some(earliest) = earliest {
-        let mut walked = 0;
+        let (mut walked, candidates) = (0, Candidates::of(erasures));
         for segment in log.mark_before(Seq(earliest.into())).segment..log.segments().len() as u32 {
-            let mut work =
-                Work { storage: &*storage, erasures, done: &mut done, unnamed: &mut unnamed, out: None };
+            let (done, unnamed, candidates) = (&mut done, &mut unnamed, &candidates);
+            let mut work = Work { storage: &*storage, erasures, candidates, done, unnamed };
             let rewritten = work.segment(log, segment, &mut |bytes| progress(walked + bytes))?;
             walked += log.segments()[segment as usize].len;
             if let Some((len, marks)) = rewritten {
@@ -158,14 +162,55 @@ pub(crate) fn definition_of(log: &Log, device: DeviceNo) -> Result<u32, Stopped>
     Ok(found.expect("a device that has a number is defined before the next mark"))
 }
 
+/// Which records an erasure may cover: a quick look at numbers, for most records that is all.
+struct Candidates {
+    ids: Bits,
+    records: Bits,
+}
+
+impl Candidates {
+    fn of(erasures: &Erasures) -> Candidates {
+        let (ids, records) = (erasures.ids().map(|id| id.0).collect(), erasures.records().collect());
+        Candidates { ids, records }
+    }
+
+    fn has(&self, row: &Row) -> bool {
+        self.ids.has(row.id.0) || self.records.has(row.seq)
+    }
+}
+
+/// A set of numbers, a bit each.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn has(&self, number: u32) -> bool {
+        self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+impl FromIterator<u32> for Bits {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Bits {
+        let mut bits = Bits::default();
+        for number in numbers {
+            let place = number as usize / 64;
+            if bits.0.len() <= place {
+                bits.0.resize(place + 1, 0);
+            }
+            bits.0[place] |= 1 << (number % 64);
+        }
+        bits
+    }
+}
+
 /// One segment on its way.
 struct Work<'a> {
     storage: &'a dyn Storage,
     erasures: &'a Erasures,
+    candidates: &'a Candidates,
     done: &'a mut Rewritten,
     /// Records whose derived operation id is gone.
     unnamed: &'a mut Vec<u32>,
-    out: Option<Copy<'a>>,
 }
 
 impl Work<'_> {
@@ -178,7 +223,7 @@ impl Work<'_> {
     ) -> Result<Option<(u64, Vec<Mark>)>, Stopped> {
         let name = &log.segments()[segment as usize].name;
         let mut marks = Vec::new();
-        let rewritten = self.copy(log, segment, &mut marks, progress);
+        let rewritten = std::thread::scope(|scope| self.copy(scope, log, segment, &mut marks, progress));
         let copy = format!("{name}{COPY_SUFFIX}");
         let Some(rewritten) = rewritten.inspect_err(|_| drop(self.storage.remove(&copy)))? else {
             return Ok(None); // on an error the cause is what the caller needs to know
@@ -191,102 +236,119 @@ impl Work<'_> {
     }
 
     /// Writes the copy, if there is anything to remove, and makes it durable.
-    fn copy(
+    fn copy<'s>(
         &mut self,
+        scope: &'s Scope<'s, '_>,
         log: &Log,
         segment: u32,
         marks: &mut Vec<Mark>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<Option<RewrittenSegment>, Stopped> {
+    ) -> Result<Option<RewrittenSegment>, Stopped>
+    where
+        Self: 's,
+    {
         let name = &log.segments()[segment as usize].name;
         let begin = log.mark_of_segment(segment);
         let first_seq = begin.before.next_seq();
-        let mut payload = Vec::new();
+        let (mut payload, mut out) = (Vec::new(), None);
         frames(log, &begin, |at| {
             let changed = self.look(&at, &mut payload);
-            if changed && self.out.is_none() {
-                self.out = Some(Copy::begin(self.storage, name, at.offset).map_err(Stopped::Io)?);
+            if changed && out.is_none() {
+                out = Some(Copy::begin(scope, self.storage, name, at.offset).map_err(Stopped::Io)?);
             }
-            let place = self.out.as_ref().map_or(at.offset, |out| out.len);
+            let place = out.as_ref().map_or(at.offset, |out| out.len);
             mark(marks, at.before, segment as usize, place);
-            if let Some(out) = &mut self.out {
-                out.frame(&at, changed.then_some(&payload[..])).map_err(Stopped::Io)?;
+            if let Some(out) = &mut out {
+                out.frame(&at, changed.then_some(&payload[..]));
             }
             progress(at.offset + at.bytes.len() as u64);
             Ok(true)
         })?;
-        self.out.take().map(|out| out.finish(first_seq)).transpose()
+        out.map(|out| out.finish(first_seq)).transpose()
     }
 
-    /// Makes the payload that a frame is to have. Gives whether that is another than it has.
+    /// Whether a frame's payload is to be another than it is; then that is put into `payload`.
     fn look(&mut self, at: &FrameAt<'_>, payload: &mut Vec<u8>) -> bool {
-        payload.clear();
         let mut changed = false;
-        for record in at.records().filter(|record| record.row.has_item()) {
-            let by = self.erasures.of(record.row);
-            if let Some(by) = by {
-                changed |= !record.is_erased();
-                if !self.erasures.is_done(by) {
-                    *self.done.items.entry(by).or_default() += 1;
-                }
-                if record.row.is_operation() && record.row.flags.has(Flags::DERIVED_ID) {
-                    self.unnamed.push(record.row.seq);
-                }
+        let with_items = || at.records().filter(|record| record.row.has_item());
+        for record in with_items().filter(|record| self.candidates.has(record.row)) {
+            let Some(by) = self.erasures.of(record.row) else { continue };
+            changed |= !record.is_erased();
+            if !self.erasures.is_done(by) {
+                *self.done.items.entry(by).or_default() += 1;
             }
-            match record.salt_and_item().filter(|_| by.is_none()) {
-                Some((salt, bytes)) => write_item(salt, bytes, payload),
-                None => payload.extend_from_slice(&ABSENT.to_le_bytes()),
+            if record.row.is_operation() && record.row.flags.has(Flags::DERIVED_ID) {
+                self.unnamed.push(record.row.seq);
+            }
+        }
+        if changed {
+            payload.clear();
+            for record in with_items() {
+                match record.salt_and_item().filter(|_| self.erasures.of(record.row).is_none()) {
+                    Some((salt, bytes)) => write_item(salt, bytes, payload),
+                    None => payload.extend_from_slice(&ABSENT.to_le_bytes()),
+                }
             }
         }
         changed
     }
 }
 
-/// A segment that is being written anew.
-struct Copy<'a> {
-    storage: &'a dyn Storage,
-    name: String,
-    buffer: Vec<u8>,
-    /// What the buffer was made of.
+/// Some bytes of a segment, and what they become.
+#[derive(Default)]
+struct Piece {
+    /// Where in the new segment they begin.
+    at: u64,
     old: Vec<u8>,
-    /// How long it is, the buffer included.
+    new: Vec<u8>,
+}
+
+/// A segment that is being written anew: hashed and written on a thread of its own, while the next bytes are read and verified. All
+/// writes are that thread's, in their order.
+struct Copy<'s> {
+    storage: &'s dyn Storage,
+    name: String,
+    piece: Piece,
+    /// How long it is, what is not written yet included.
     len: u64,
     /// How long the old one is, as far as it was read.
     old_len: u64,
-    before: Hasher,
-    after: Hasher,
+    pieces: SyncSender<Piece>,
+    used: Receiver<Piece>,
+    writer: ScopedJoinHandle<'s, io::Result<[Digest; 2]>>,
 }
 
-impl<'a> Copy<'a> {
+impl<'s> Copy<'s> {
     /// Begins with the first `len` bytes of the segment, which stay as they are.
-    fn begin(storage: &'a dyn Storage, segment: &str, len: u64) -> io::Result<Copy<'a>> {
+    fn begin(
+        scope: &'s Scope<'s, '_>,
+        storage: &'s dyn Storage,
+        segment: &str,
+        len: u64,
+    ) -> io::Result<Copy<'s>> {
         let name = format!("{segment}{COPY_SUFFIX}");
         storage.create(&name)?;
-        let hasher = || Hasher::new(Purpose::Segment);
-        let mut copy = Copy {
-            storage,
-            name,
-            buffer: Vec::new(),
-            old: Vec::new(),
-            len: 0,
-            old_len: 0,
-            before: hasher(),
-            after: hasher(),
-        };
-        let mut piece = vec![0; PIECE_BYTES];
+        let (pieces, due) = sync_channel(PIECES_AHEAD);
+        let (give_back, used) = sync_channel(PIECES_AHEAD + 2);
+        let place = name.clone();
+        let writer = std::thread::Builder::new()
+            .spawn_scoped(scope, move || write_pieces(storage, &place, &due, &give_back))?;
+        let mut copy =
+            Copy { storage, name, piece: Piece::default(), len: 0, old_len: 0, pieces, used, writer };
+        let mut bytes = vec![0; PIECE_BYTES];
         while copy.len < len {
             let most = usize::try_from(len - copy.len).unwrap_or(usize::MAX).min(PIECE_BYTES);
-            let read = storage.read_at(segment, copy.len, &mut piece[..most])?;
+            let read = storage.read_at(segment, copy.len, &mut bytes[..most])?;
             if read < most {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            copy.put(&piece[..read], &piece[..read])?;
+            copy.put(&bytes[..read], &bytes[..read]);
         }
         Ok(copy)
     }
 
     /// Adds a frame, with another payload if one is given.
-    fn frame(&mut self, at: &FrameAt<'_>, payload: Option<&[u8]>) -> io::Result<()> {
+    fn frame(&mut self, at: &FrameAt<'_>, payload: Option<&[u8]>) {
         let Some(payload) = payload else { return self.put(at.bytes, at.bytes) };
         let Frame { header, body, hash, .. } = at.frame;
         let payload_len = u32::try_from(payload.len()).expect("no longer than the one before it");
@@ -297,40 +359,56 @@ impl<'a> Copy<'a> {
         bytes.extend_from_slice(payload);
         bytes.extend_from_slice(&hash.0);
         bytes.resize(header.frame_len(), 0);
-        self.put(at.bytes, &bytes)
+        self.put(at.bytes, &bytes);
     }
 
-    fn put(&mut self, old: &[u8], new: &[u8]) -> io::Result<()> {
+    fn put(&mut self, old: &[u8], new: &[u8]) {
         self.old_len += old.len() as u64;
         self.len += new.len() as u64;
-        self.old.extend_from_slice(old);
-        self.buffer.extend_from_slice(new);
-        if self.old.len() >= PIECE_BYTES { self.spill() } else { Ok(()) }
+        self.piece.old.extend_from_slice(old);
+        self.piece.new.extend_from_slice(new);
+        if self.piece.old.len() >= PIECE_BYTES {
+            self.hand_over();
+        }
     }
 
-    /// Writes what is buffered, while the old bytes are hashed on a second thread.
-    fn spill(&mut self) -> io::Result<()> {
-        let Copy { storage, name, buffer, len, old, before, after, .. } = self;
-        let at = *len - buffer.len() as u64;
-        std::thread::scope(|scope| {
-            let old = &old[..];
-            let hash_old = move |before: &mut Hasher| {
-                before.update(old);
-            };
-            std::thread::Builder::new().spawn_scoped(scope, move || hash_old(before))?;
-            after.update(buffer);
-            storage.write_at(name, at, buffer)
-        })?;
-        old.clear();
-        buffer.clear();
-        Ok(())
+    /// A writer that stopped takes nothing more; why, [`Copy::finish`] says.
+    fn hand_over(&mut self) {
+        let mut next = self.used.try_recv().unwrap_or_default();
+        next.at = self.len;
+        self.pieces.send(std::mem::replace(&mut self.piece, next)).ok();
     }
 
     /// Makes it durable, under the name it has so far.
     fn finish(mut self, first_seq: u64) -> Result<RewrittenSegment, Stopped> {
-        self.spill().and_then(|()| self.storage.sync(&self.name)).map_err(Stopped::Io)?;
-        let (Digest(before), Digest(after)) = (self.before.finish(), self.after.finish());
-        let (bytes_before, bytes_after) = (self.old_len, self.len);
-        Ok(RewrittenSegment { first_seq, bytes_before, bytes_after, before, after })
+        self.hand_over();
+        let Copy { storage, name, len, old_len, pieces, writer, .. } = self;
+        drop(pieces);
+        let written = match writer.join() {
+            Ok(written) => written,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let [Digest(before), Digest(after)] = written.map_err(Stopped::Io)?;
+        storage.sync(&name).map_err(Stopped::Io)?;
+        Ok(RewrittenSegment { first_seq, bytes_before: old_len, bytes_after: len, before, after })
     }
+}
+
+/// Hashes what a segment was and what it becomes, and writes the latter, piece by piece.
+fn write_pieces(
+    storage: &dyn Storage,
+    name: &str,
+    due: &Receiver<Piece>,
+    give_back: &SyncSender<Piece>,
+) -> io::Result<[Digest; 2]> {
+    let mut hashers = [Hasher::new(Purpose::Segment), Hasher::new(Purpose::Segment)];
+    for mut piece in due {
+        storage.write_at(name, piece.at, &piece.new)?;
+        for (hasher, bytes) in hashers.iter_mut().zip([&mut piece.old, &mut piece.new]) {
+            hasher.update(bytes);
+            bytes.clear();
+        }
+        give_back.try_send(piece).ok(); // else it is freed
+    }
+    Ok(hashers.map(|hasher| hasher.finish()))
 }

@@ -163,6 +163,11 @@ impl Row {
         self
     }
 
+    /// Where the record's bytes begin in its frame's body.
+    pub(crate) fn begins(&self) -> usize {
+        self.at as usize
+    }
+
     /// The class of an id that is defined here.
     pub(crate) fn class(&self) -> StoredClass {
         assert!(self.kind == Kind::DefineId, "only ids have a class");

@@ -384,10 +384,47 @@ fn resolve_says_who_now_and_then() {
 
     let first = place.run("outcomes a.ledger --json").lines("seq")[0]["seq"].as_u64().unwrap();
     let then = place.run(&format!("resolve a.ledger visitor --at {first} --json")).with_code(0);
-    assert_eq!(then.object("person_id profile")["profile"], Value::Null);
+    let then = then.object("person_id profile");
+    assert_eq!(then["profile"]["distinct_ids"], serde_json::json!(["visitor"]), "as it was then");
+    assert_eq!(then["profile"]["properties"], serde_json::json!({}));
     place.run(&format!("resolve a.ledger ann --at {first}")).with_code(1);
     let beyond = place.run("resolve a.ledger ann --at 4711").with_code(2);
     assert!(beyond.err.contains("there is no record 4711: the last one is "), "{}", beyond.err);
+}
+
+#[test]
+fn a_person_id_of_once_leads_to_whom_it_stands_for() {
+    let place = Place::new();
+    let lines = [
+        r#"{"op":"set","ts":"2026-01-01T00:00:00Z","distinct_id":"bob"}"#,
+        r#"{"op":"alias","ts":"2026-01-01T00:00:01Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","distinct_id":"ann","alias":"cat"}"#,
+        r#"{"op":"alias","ts":"2026-01-01T00:00:02Z","distinct_id":"ann","alias":"bob"}"#,
+    ];
+    place.write("a.jsonl", lines[..1].join("\n"));
+    place.write("b.jsonl", lines[1..].join("\n"));
+    place.run("import a.ledger a.jsonl").with_code(0);
+    let bob = place.run("resolve a.ledger bob --json").object("person_id")["person_id"].clone();
+    let bob = bob.as_str().unwrap();
+    let asked = |place: &Place| place.run(&format!("resolve a.ledger {bob} --json")).with_code(0);
+    let found = asked(&place).object("asked person_id retracted");
+    assert_eq!((&found["person_id"], &found["retracted"]), (&bob.into(), &false.into()));
+    place.run("import a.ledger b.jsonl").with_code(0);
+    let ann = place.run("resolve a.ledger ann --json").object("person_id")["person_id"].clone();
+    let found = asked(&place).object("asked person_id retracted");
+    assert_eq!((&found["person_id"], &found["retracted"]), (&ann, &false.into()));
+    let said = place.run(&format!("resolve a.ledger {bob}")).with_code(0).out;
+    assert!(said.contains("was absorbed"), "{said}");
+
+    let back = r#"{"op":"retract","ts":"2026-01-01T00:00:03Z","of":"01890a5d-ac96-774b-bcce-b302099a8001"}"#;
+    let ann = ann.as_str().unwrap();
+    place.write("c.jsonl", format!("{back}\n"));
+    place.run("import a.ledger c.jsonl").with_code(0);
+    let found =
+        place.run(&format!("resolve a.ledger {ann} --json")).with_code(0).object("person_id retracted");
+    assert_eq!((&found["person_id"], &found["retracted"]), (&bob.into(), &true.into()), "ann joined bob");
+    let said = place.run(&format!("resolve a.ledger {ann}")).with_code(0).out;
+    assert!(said.contains("whose founding was taken back"), "{said}");
+    place.run("resolve a.ledger 01890a5d-ac96-774b-bcce-b302099a8001").with_code(1);
 }
 
 #[test]
@@ -399,6 +436,39 @@ fn an_unknown_id_is_a_no() {
     place.run("resolve a.ledger --jsno").with_code(2);
     let said = place.run("resolve a.ledger Ann").with_code(1);
     assert!(said.out.contains("never written") && said.err.is_empty(), "{said:?}");
+}
+
+#[test]
+fn persons_and_events_come_in_pages_too() {
+    let place = apart();
+    let whole = place.run("persons a.ledger --json").lines("person_id distinct_ids");
+    let mut found = Vec::new();
+    let mut from = String::new();
+    for _ in 0..whole.len() {
+        let page = place.run(&format!("persons a.ledger --json --limit 1 {from}")).with_code(0).lines("");
+        found.push(page[0].clone());
+        from = page[1]["next"].as_str().map_or(String::new(), |next| format!("--from {next}"));
+    }
+    assert_eq!((found, from), (whole.clone(), String::new()));
+    let first = place.run("outcomes a.ledger --json").lines("seq")[0]["seq"].as_u64().unwrap();
+    let then = place.run(&format!("persons a.ledger --json --at {first}")).with_code(0);
+    assert_eq!(then.object("distinct_ids")["distinct_ids"], serde_json::json!(["ann", "phone"]));
+    let shown = place.run("persons a.ledger --limit 1").with_code(0);
+    assert!(shown.err.contains("there is more: --from "), "{}", shown.err);
+
+    let events = place.run("events a.ledger --of phone --json").with_code(0);
+    assert_eq!(events.object("seq distinct_id")["distinct_id"], "laptop", "of the same person");
+    assert_eq!(place.run("events a.ledger --of tablet --json").with_code(0).out, "");
+    for (arguments, code) in [
+        ("persons a.ledger --at 4711", 2),
+        ("persons a.ledger --at 1 --from 1.0", 2),
+        ("persons a.ledger --limit 0", 2),
+        ("persons a.ledger --from x", 2),
+        ("events a.ledger --limit 3", 2),
+        ("events a.ledger --of nobody", 1),
+    ] {
+        place.run(arguments).with_code(code);
+    }
 }
 
 #[test]
@@ -483,6 +553,33 @@ fn explain_leads_from_id_to_id_and_from_an_event_to_its_person() {
         ("a b --event 1", 2),
         ("--event x", 2),
     ] {
+        place.run(&format!("explain a.ledger {arguments}")).with_code(code);
+    }
+}
+
+#[test]
+fn explain_says_who_won_a_property_and_who_was_beaten() {
+    let place = Place::new();
+    place.write(
+        "a.jsonl",
+        r#"{"op":"set","ts":"2026-01-01T00:00:01Z","distinct_id":"ann","set":{"plan":"free"}}
+{"op":"set","ts":"2026-01-01T00:00:02Z","distinct_id":"ann","set":{"plan":"team"}}
+"#,
+    );
+    place.run("import a.ledger a.jsonl").with_code(0);
+    let why = place.run("explain a.ledger ann --property plan --json").with_code(0);
+    let why = why.object("person_id key now writes");
+    let writes = why["writes"].as_array().unwrap();
+    assert_eq!((&why["now"], writes.len()), (&"team".into(), 2));
+    assert_eq!(writes[0]["beaten"], serde_json::json!({"rule": "E1", "by": writes[1]["seq"]}));
+    assert_eq!(writes[1]["beaten"], Value::Null);
+    let shown = place.run("explain a.ledger ann --property plan").with_code(0).out;
+    assert!(shown.contains("stands") && shown.contains("E1, record"), "{shown}");
+    let nothing = place.run("explain a.ledger ann --property city --json").with_code(1);
+    assert_eq!(nothing.object("person_id key now writes")["writes"], serde_json::json!([]));
+    for (arguments, code) in
+        [("Ann --property plan", 1), ("ann ann --property plan", 2), ("--property plan", 2)]
+    {
         place.run(&format!("explain a.ledger {arguments}")).with_code(code);
     }
 }

@@ -188,6 +188,32 @@ fn pages_together_are_the_whole_whatever_is_appended_between_them() {
     assert!(turned > 2_000, "{turned}");
 }
 
+#[test]
+fn pages_of_persons_are_those_of_when_the_first_was_asked_for() {
+    let mut paged = 0;
+    for seed in 0..150 {
+        let history = History::seeded(&policy(seed), seed);
+        let half = history.operations.len() / 2;
+        let (first, rest) = history.operations.split_at(half);
+        for items in [1, 2, 1_000] {
+            let mut ledger = fold(&history.policy, first);
+            let whole: Vec<Profile> = ledger.persons().map(Result::unwrap).collect();
+            let (mut ask, mut joined, mut rest) = (Ask::first(items), Vec::new(), rest.iter());
+            loop {
+                let page = ledger.persons_page(ask).unwrap();
+                assert!(page.items.len() == items || page.next.is_none());
+                joined.extend(page.items);
+                append(&mut ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
+                let Some(next) = page.next else { break };
+                ask = Ask::next(next, items);
+                paged += 1;
+            }
+            assert_eq!(joined, whole, "seed {seed}, pages of {items}\n{history}");
+        }
+    }
+    assert!(paged > 200, "{paged}");
+}
+
 /// A cursor at the beginning, as of the last record of this ledger.
 fn before_cursor(ledger: &Ledger) -> Option<Cursor> {
     Some(format!("{}.0", ledger.checkpoint().records - 1).parse().unwrap())
@@ -204,6 +230,7 @@ fn a_cursor_of_a_longer_log_is_refused() {
     for refused in [
         ledger.history(Subject::Id("ann"), ask(last + 1)).map(drop),
         ledger.events_of(Subject::Person("ann"), ask(last + 1)).map(drop),
+        ledger.persons_page(ask(last + 1)).map(Some).map(drop),
     ] {
         assert!(matches!(refused, Err(PageError::Beyond { .. })), "{refused:?}");
     }

@@ -465,7 +465,7 @@ impl Outcome {
 
 impl Origin {
     /// What tells two persons of one founding id apart: whether, and by which record, a split founded them.
-    pub(super) fn key(self) -> Option<u32> {
+    pub(crate) fn key(self) -> Option<u32> {
         self.split.then_some(self.founded)
     }
 }

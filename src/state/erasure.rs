@@ -123,6 +123,16 @@ impl Erasures {
         [named, spoken].into_iter().flatten().min()
     }
 
+    /// The ids whose texts are erased; one that was erased more than once, as often.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = IdNo> {
+        self.ids.iter().map(|(id, _)| IdNo(*id))
+    }
+
+    /// The records whose item goes whoever they speak for.
+    pub(crate) fn records(&self) -> impl Iterator<Item = u32> {
+        self.records.keys().copied()
+    }
+
     /// What is left of a record that was rectified.
     pub(crate) fn left_of(&self, record: u32) -> Option<&Left> {
         self.restated.get(&record)

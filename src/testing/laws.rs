@@ -284,7 +284,8 @@ pub fn any_reopening(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// The state right after record n, and `person_as_of(id, n)`, are those of a ledger that ends there.
+/// The state right after record n, and every answer as of it (persons, profiles, redirects, events), are those of a ledger that
+/// ends there.
 pub fn prefixes(history: &History) -> Result<(), String> {
     let Folded { ledger: full, appended, .. } = all(history)?;
     let mut digests = BTreeMap::new();
@@ -297,6 +298,19 @@ pub fn prefixes(history: &History) -> Result<(), String> {
         same(&format!("the state after record {seq}"), &prefix.state().digest(), &digests[&seq])?;
         for id in full.state().ids().filter_map(|id| full.id_text(id)) {
             same(&format!("`{id}` as of {seq}"), &full.person_as_of(id, seq), &prefix.resolve(id))?;
+            let then = full.profile_as_of(id, seq).map_err(|fault| fault.to_string())?;
+            let expected = prefix.profile(id).map_err(|fault| fault.to_string())?;
+            same(&format!("profile of `{id}` as of {seq}"), &then, &expected)?;
+        }
+        for person in (0..full.state().persons_founded() as u32).map(PersonNo) {
+            let id = full.own_person_id(person, full.state());
+            let then = full.survivor_as_of(id, seq).map_err(|fault| fault.to_string())?;
+            same(&format!("{id} as of {seq}"), &then, &prefix.survivor_of(id))?;
+        }
+        for event in history.operations.iter().filter_map(|operation| operation.id) {
+            let then = full.event_as_of(event, seq).map_err(|fault| fault.to_string())?;
+            let expected = prefix.event(event).map_err(|fault| fault.to_string())?;
+            same(&format!("event {event} as of {seq}"), &then, &expected)?;
         }
     }
     Ok(())

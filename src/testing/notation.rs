@@ -16,7 +16,7 @@ use crate::operation::{
     Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
 };
 use crate::record::DeviceNo;
-use crate::state::{DeviceEffect, Link, Outcome, PersonNo, Undone};
+use crate::state::{Called, DeviceEffect, Link, Outcome, PersonNo, Undone};
 use crate::time::Timestamp;
 use crate::value::Properties;
 
@@ -187,10 +187,18 @@ impl Teller {
         }
     }
 
+    /// A person, by the id it is called after, and by the record that is part of its public id, if one is (D11).
+    fn called(&self, book: &Book, called: Called) -> String {
+        let id = text(&book.id_name(called.id()));
+        match called {
+            Called::Founding(_) | Called::Erased(..) => id,
+            Called::At(_, seq) => format!("{id} ({})", self.record(book, seq)),
+        }
+    }
+
     fn outcome(&self, book: &Book, outcome: &Outcome) -> String {
-        let state = book.state();
         let id = |id| text(book.id_text(id).unwrap_or("an erased id"));
-        let name = |person: PersonNo| id(state.founding(person));
+        let name = |person: PersonNo| self.called(book, book.state().called(person));
         let device = |device: DeviceNo| text(book.device_text(device).unwrap_or("an erased device"));
         let mut parts = Vec::new();
         if let Some(person) = outcome.person {
@@ -329,17 +337,17 @@ impl Teller {
     /// [`Fault`] when the log cannot be read back.
     pub fn ending(&self, book: &Book) -> Result<Vec<String>, Fault> {
         let state = book.state();
-        let called = |id| text(&book.id_name(id));
         let persons = (0..state.persons_founded() as u32).map(PersonNo);
-        let founding: BTreeMap<PersonId, String> = state
-            .ids()
-            .filter(|id| state.person(*id).is_none())
-            .filter_map(|id| book.id_text(id))
-            .filter_map(|id| Some((book.resolve(id)?.person_id, text(id))))
-            .chain(
-                persons.map(|person| (book.own_person_id(person, state), called(state.called(person).id()))),
-            )
-            .collect();
+        let founding: BTreeMap<PersonId, String> =
+            state
+                .ids()
+                .filter(|id| state.person(*id).is_none())
+                .filter_map(|id| book.id_text(id))
+                .filter_map(|id| Some((book.resolve(id)?.person_id, text(id))))
+                .chain(persons.map(|person| {
+                    (book.own_person_id(person, state), self.called(book, state.called(person)))
+                }))
+                .collect();
         let name = |person: PersonId| founding.get(&person).cloned().unwrap_or_else(|| person.to_string());
         let mut lines = Vec::new();
         for profile in book.persons() {
@@ -348,11 +356,14 @@ impl Teller {
         for id in state.ids().filter(|id| state.person(*id).is_none()) {
             lines.push(format!("no person {}", text(book.id_text(id).unwrap_or("an erased id"))));
         }
+        let mut became = Vec::new();
         for number in (0..state.persons_founded() as u32).map(PersonNo) {
-            let survivor = state.survivor(number);
-            if survivor != number {
-                let name = |person| text(book.id_text(state.founding(person)).unwrap_or("an erased id"));
-                lines.push(format!("{} became {}", name(number), name(survivor)));
+            let [before, now] =
+                [number, state.survivor(number)].map(|person| self.called(book, state.called(person)));
+            // Of one public id there may have been several generations.
+            if before != now && !became.contains(&before) {
+                lines.push(format!("{before} became {now}"));
+                became.push(before);
             }
         }
         for (number, device) in (0..).map(DeviceNo).zip(state.devices()) {

@@ -144,6 +144,26 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
             let new_id = if scan.eat("to ") { Some(scan.id()?) } else { None };
             Request::Reset { device, reset_device, new_id }
         }
+        "retract" => match scan.word()?.as_str() {
+            "id" => Request::Retract { target: Target::Operation(operation_id(&scan.word()?)?) },
+            "record" => {
+                let seq = scan.word()?.parse().map_err(|_| "expected a record's number")?;
+                Request::Retract { target: Target::Record(Seq(seq)) }
+            }
+            other => return Err(format!("expected `id` or `record`, found `{other}`").into()),
+        },
+        "split" => {
+            let id = scan.id()?;
+            if !scan.eat("->") {
+                return Err("expected `->` and the ids that leave".into());
+            }
+            let mut ids = std::collections::BTreeSet::from([scan.id()?]);
+            while scan.eat(",") {
+                ids.insert(scan.id()?);
+            }
+            let mode = if scan.eat("together") { SplitMode::Together } else { SplitMode::Each };
+            Request::Split { id, ids, mode }
+        }
         other => return Err(format!("`{other}` is no request").into()),
     };
     let clock = i64::try_from(number).expect("a page is short");
@@ -177,11 +197,7 @@ fn apply(option: &str, operation: &mut Operation) -> Result<(), String> {
             let mode = serde_json::from_value(mode.into()).map_err(|error| error.to_string())?;
             operation.sdk.person_profiles = Some(mode);
         }
-        ("id", id) => {
-            let small = id.parse::<u128>().map(uuid::Uuid::from_u128);
-            let id = small.or_else(|_| uuid::Uuid::try_parse(id)).map_err(|error| error.to_string())?;
-            operation.id = Some(OperationId(id));
-        }
+        ("id", id) => operation.id = Some(operation_id(id)?),
         (time, "") if time.starts_with('@') => {
             let time = &time[1..];
             let small = time.parse().ok().and_then(|micros| Timestamp::from_micros(micros).ok());
@@ -193,6 +209,12 @@ fn apply(option: &str, operation: &mut Operation) -> Result<(), String> {
         _ => return Err(format!("`{option}` is no option")),
     }
     Ok(())
+}
+
+/// A small number, or a UUID.
+fn operation_id(text: &str) -> Result<OperationId, String> {
+    let small = text.parse::<u128>().map(uuid::Uuid::from_u128);
+    small.or_else(|_| uuid::Uuid::try_parse(text)).map(OperationId).map_err(|error| error.to_string())
 }
 
 /// Reads a line from the left.

@@ -66,10 +66,10 @@ pub(crate) enum Command {
     Replay(SourceArgs),
     /// List the persons
     #[command(long_about = PERSONS)]
-    Persons(SourceArgs),
+    Persons(PersonsArgs),
     /// List the events, each with its person now and then
     #[command(long_about = EVENTS)]
-    Events(SourceArgs),
+    Events(EventsArgs),
     /// List what every operation did, and what was refused by which rule
     #[command(long_about = OUTCOMES)]
     Outcomes(SourceArgs),
@@ -184,6 +184,9 @@ List the persons, in the order in which they were founded.
   identity-ledger persons shop.ledger
   identity-ledger persons shop.ledger --json | jq 'select(.is_identified | not)'
 
+With --limit a page is shown, and where the next one begins; all pages together are the persons as of the first one. With --at those \
+of right after a record.
+
 What is shown:
   PERSON        the first digits of the person id
   DISTINCT IDS  how many, and which, in the order of their first mention
@@ -199,6 +202,7 @@ List the events, in the order of the log.
 
   identity-ledger events shop.ledger
   identity-ledger events shop.ledger --json | jq 'select(.person_id != .person_id_then)'
+  identity-ledger events shop.ledger --of ann@example.com --limit 100
 
 What is shown:
   SEQ          the event's record
@@ -235,9 +239,11 @@ was never written.
   identity-ledger resolve shop.ledger ann@example.com --at 120
 
 Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
-one it would found is shown as implied. With --at: who we thought it was right after that record.
+one it would found is shown as implied. With --at: who it was right after that record, and what was known then. An ID that was \
+never written and is the id of a person, now or once, is answered with the person it stands for now.
 
---json keys: person_id (null for an unknown id), profile (null for an implied person and with --at), implied, distinct_id, at.";
+--json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at. For a person id: \
+asked, person_id, retracted.";
 
 const EXPLAIN: &str = "\
 Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
@@ -247,11 +253,16 @@ are not one; then `why-not` says what is between them.
   identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
   identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
   identity-ledger explain shop.ledger --event 4711        # the event of this record
+  identity-ledger explain shop.ledger ann@example.com --property plan
 
 The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
 alone before they are shown; leave one out, and the way is broken.
 
---json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to.";
+With --property: every operation for the person's ids that said something of the key, the one that won it, and by which rule and \
+record each other one was beaten. Exit status 1 if nothing was ever said of it.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to. With \
+--property: person_id, key, now (the value, or null), writes (seq, op, time, distinct_id, verb, value, beaten: rule and by).";
 
 const WHY_NOT: &str = "\
 Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
@@ -523,6 +534,28 @@ pub(crate) struct SourceArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct PersonsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// As they were right after this record
+    #[arg(long, value_name = "SEQ", conflicts_with = "from")]
+    pub(crate) at: Option<u64>,
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+#[derive(Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Only those of the person of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) of: Option<String>,
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+#[derive(Args)]
 pub(crate) struct ResolveArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
@@ -541,8 +574,11 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
     /// Two distinct ids, exactly as they were sent
-    #[arg(value_name = "ID", num_args = 2, required_unless_present = "event", conflicts_with = "event")]
+    #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     pub(crate) ids: Vec<String>,
+    /// Why a property of the person of one ID has its value
+    #[arg(long, value_name = "KEY", conflicts_with = "event")]
+    pub(crate) property: Option<String>,
     /// An event: its id, or the number of its record
     #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
     pub(crate) event: Option<EventName>,
@@ -572,12 +608,26 @@ pub(crate) struct HistoryArgs {
     /// Of all ids of its person
     #[arg(long)]
     pub(crate) person: bool,
-    /// At most so many records
+    #[command(flatten)]
+    pub(crate) paging: Paging,
+}
+
+/// Which part of a long list.
+#[derive(Args)]
+pub(crate) struct Paging {
+    /// At most so many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
     /// Go on where the page before ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) from: Option<Cursor>,
+}
+
+impl Paging {
+    /// Whether no part was asked for.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit.is_none() && self.from.is_none()
+    }
 }
 
 /// What an event is called on the command line.

@@ -2,17 +2,21 @@
 
 use std::path::Path;
 
-use identity_ledger::{Explanation, LedgerReader, NamedId, PersonId, Seq};
+use identity_ledger::{
+    Beaten, ExplainedStep, Explanation, LedgerReader, NamedId, PersonId, Seq, WhyProperty,
+};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::{EventName, ExplainArgs};
 use crate::failure::Failure;
 use crate::folding::{Snapshots, open_ledger};
+use crate::listing::value;
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::Screen;
-use crate::text::{clean, counted};
+use crate::table::{Column, Field, Table};
+use crate::text::{clean, counted, short_id, short_time};
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -21,12 +25,18 @@ struct Explained<'a> {
     from: Option<&'a str>,
     to: Option<&'a str>,
     person_id: Option<PersonId>,
-    steps: &'a [identity_ledger::ExplainedStep],
+    steps: &'a [ExplainedStep],
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: place, ids, event } = args;
+    let ExplainArgs { ledger: place, ids, event, property } = args;
+    if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
+        return Err(Failure::TwoIds { found: ids.len() });
+    }
     let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    if let ([id], Some(key)) = (&ids[..], &property) {
+        return explain_property(&ledger, &place, id, key, screen);
+    }
     let explanation = match (event, &ids[..]) {
         (Some(EventName::Id(id)), _) => ledger.explain_event(id)?,
         (Some(EventName::Record(seq)), _) => ledger.explain_record(seq)?,
@@ -100,17 +110,31 @@ fn show(explanation: &Explanation, screen: &mut Screen) -> Result<(), Failure> {
         screen.line("  │  was captured under")?;
     }
     screen.line(&format!("  {}", clean(&from.text)))?;
-    for step in steps {
-        screen.line(&format!("  │  record {}, {}, {}", step.seq, step.op.replace('_', " "), step.time))?;
-        screen.line(&format!("  {}", clean(&step.ids[1].text)))?;
-    }
+    let cited = show_steps(steps, "  ", screen)? + u64::from(event.is_some());
     screen.line("")?;
-    let cited = steps.len() as u64 + u64::from(event.is_some());
     match cited {
         0 => screen.line("Both are one id; no record is needed."),
         1 => screen.line("Checked against that record alone."),
         cited => screen.line(&format!("Checked against these {} alone.", counted(cited, "record"))),
     }
+}
+
+/// Shows steps, and what had made two ids one before a split that left them together. Gives how many records are cited.
+fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Result<u64, Failure> {
+    let mut cited = 0;
+    for step in steps {
+        let op = step.op.replace('_', " ");
+        screen.line(&format!("{margin}│  record {}, {op}, {}", step.seq, step.time))?;
+        if let Some(first) = step.before.first() {
+            screen.line(&format!("{margin}│  left the two together, who had become one before it:"))?;
+            let deeper = format!("{margin}│    ");
+            screen.line(&format!("{deeper}{}", clean(&first.ids[0].text)))?;
+            cited += show_steps(&step.before, &deeper, screen)?;
+        }
+        screen.line(&format!("{margin}{}", clean(&step.ids[1].text)))?;
+        cited += 1;
+    }
+    Ok(cited)
 }
 
 fn show_none(
@@ -130,4 +154,90 @@ fn show_none(
     }
     screen.headline(&format!("`{}` and `{}` are not one person", clean(&ids[0]), clean(&ids[1])))?;
     screen.line("`identity-ledger why-not` says what is between them.")
+}
+
+/// The answer about a key of which nothing was ever said; keys as in [`WhyProperty`].
+#[derive(Serialize)]
+struct Unsaid<'a> {
+    person_id: Option<PersonId>,
+    key: &'a str,
+    now: (),
+    writes: [(); 0],
+}
+
+/// Why a property has its value.
+fn explain_property(
+    ledger: &LedgerReader,
+    place: &Path,
+    id: &str,
+    key: &str,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
+    let why = ledger.why_property(id, key)?;
+    if screen.json {
+        let nothing =
+            || Unsaid { person_id: ledger.resolve(id).map(|who| who.person_id), key, now: (), writes: [] };
+        match &why {
+            Some(why) => screen.object(why)?,
+            None => screen.object(&nothing())?,
+        }
+    } else {
+        match &why {
+            Some(why) => show_property(why, screen)?,
+            None if ledger.id_no(id).is_none() => {
+                never_written(id, place).iter().try_for_each(|line| screen.line(line))?;
+            }
+            None => screen.line(&format!("Nothing was ever said of `{}` for `{}`", clean(key), clean(id)))?,
+        }
+    }
+    Ok(if why.is_some() { Answer::Yes } else { Answer::No })
+}
+
+fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> {
+    const COLUMNS: [Column; 7] = [
+        Column::number("SEQ"),
+        Column::spare("TIME"),
+        Column::elastic("OP"),
+        Column::elastic("ID"),
+        Column::whole("SAYS"),
+        Column::elastic("VALUE"),
+        Column::elastic("BEATEN"),
+    ];
+    let (key, person) = (clean(&why.key), why.person_id);
+    screen.headline(&match &why.now {
+        Some(now) => format!("`{key}` of person {person} is {}, by record {}", value(now), now.seq),
+        None => format!("Person {person} has no `{key}`"),
+    })?;
+    screen.line("")?;
+    let wide = screen.wide;
+    let mut table = Table::new(&COLUMNS);
+    for write in &why.writes {
+        let shown = match (&write.value, write.erased_by) {
+            (Some(value), _) => Field::new(clean(&value.to_string()).into_owned()),
+            (None, Some(by)) => Field::new(format!("erased ({by})")).quiet(),
+            (None, None) => Field::new(""),
+        };
+        let beaten = match write.beaten {
+            None if write.verb == "unset" => Field::new("stands: no value"),
+            None => Field::new("stands"),
+            Some(Beaten { rule, by }) if by == write.seq => Field::new(format!("{rule}, by itself")).quiet(),
+            Some(Beaten { rule, by }) => Field::new(format!("{rule}, record {by}")).quiet(),
+        };
+        table.row(
+            screen,
+            [
+                write.seq.to_string().into(),
+                short_time(write.time, wide).into(),
+                write.op.replace('_', " ").into(),
+                short_id(&write.distinct_id, wide).into_owned().into(),
+                write.verb.into(),
+                shown,
+                beaten,
+            ],
+        )?;
+    }
+    table.finish(screen)?;
+    screen.line("")?;
+    screen
+        .line("E1 another operation, E2 a merge, E3 an event about something else, H1 taken back, H2 parted.")
 }

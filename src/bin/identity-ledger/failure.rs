@@ -56,6 +56,10 @@ pub(crate) enum Failure {
     OtherPolicy { place: PathBuf },
     #[error("{} exists, and its tenant is `{found}`; expected `{expected}`, as --tenant says", .place.display())]
     OtherTenant { place: PathBuf, found: String, expected: String },
+    #[error("expected two ids, or one id and --property KEY; found {found}")]
+    TwoIds { found: usize },
+    #[error("--limit and --from are of the events of one person; say whose with --of ID")]
+    PagesOfWhom,
     #[error("there is no record {asked}: the last one is {last}")]
     NoSuchRecord { asked: u64, last: u64 },
     #[error("there is nothing to compare: one ledger, and no --at")]

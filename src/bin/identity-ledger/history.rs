@@ -1,14 +1,12 @@
 //! `history`: every record that touched an id or a person.
 
-use identity_ledger::limits::MAX_PAGE_ITEMS;
-use identity_ledger::{Ask, Cursor, HistoryEntry, Subject};
-use serde::Serialize;
+use identity_ledger::{HistoryEntry, Subject};
 
 use crate::Answer;
 use crate::args::HistoryArgs;
 use crate::failure::Failure;
 use crate::folding::{Snapshots, open_ledger};
-use crate::listing::sentence;
+use crate::listing::{pages, sentence};
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
@@ -24,45 +22,15 @@ const COLUMNS: [Column; 6] = [
     Column::elastic("OUTCOME"),
 ];
 
-#[derive(Serialize)]
-struct More {
-    next: Option<Cursor>,
-}
-
 pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let HistoryArgs { ledger: place, id, person, limit, from } = args;
+    let HistoryArgs { ledger: place, id, person, paging } = args;
     let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
-    let items = limit.map_or(MAX_PAGE_ITEMS, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE_ITEMS));
-    let mut table = Table::new(&COLUMNS);
-    let mut ask = Ask { from, items };
-    loop {
-        let Some(page) = ledger.history(subject, ask)? else {
-            for line in never_written(&id, &place) {
-                remark("note", &line);
-            }
-            return Ok(Answer::No);
-        };
-        for entry in &page.items {
-            if screen.json { screen.object(entry)? } else { row(entry, &mut table, screen)? }
-        }
-        match page.next {
-            Some(next) if limit.is_none() => ask = Ask::next(next, items),
-            next => {
-                if screen.json && limit.is_some() {
-                    screen.object(&More { next })?;
-                }
-                if !screen.json {
-                    table.finish(screen)?;
-                }
-                if let (Some(next), false) = (next, screen.json) {
-                    screen.finish()?;
-                    remark("note", &format!("there is more: --from {next}"));
-                }
-                return Ok(Answer::Yes);
-            }
-        }
+    if pages(paging, &COLUMNS, screen, |ask| ledger.history(subject, ask), row)? {
+        return Ok(Answer::Yes);
     }
+    never_written(&id, &place).iter().for_each(|line| remark("note", line));
+    Ok(Answer::No)
 }
 
 fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
@@ -74,7 +42,8 @@ fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(
         None if entry.op.starts_with("define") => Field::new("first mention").quiet(),
         None => Field::new("").quiet(),
         Some(outcome) => {
-            let said = Field::new(sentence(outcome, wide));
+            let taken_back = entry.retracted_by.map(|by| format!("; taken back by record {by}"));
+            let said = Field::new(sentence(outcome, wide) + &taken_back.unwrap_or_default());
             if outcome.refusal.is_some() { said.alarming() } else { said }
         }
     };

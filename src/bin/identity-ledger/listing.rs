@@ -1,15 +1,18 @@
 //! `persons`, `events` and `outcomes`: what a log means, line by line.
 
+use identity_ledger::limits::MAX_PAGE_ITEMS;
 use identity_ledger::{
-    Book, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Profile, PropertyAnswer, Value,
+    Ask, Book, Cursor, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Page, PageError, Profile,
+    PropertyAnswer, Seq, Subject, Value,
 };
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::SourceArgs;
+use crate::args::{EventsArgs, Paging, PersonsArgs, SourceArgs};
 use crate::failure::Failure;
 use crate::folding::Folded;
 use crate::progress::Progress;
+use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
 use crate::table::{Column, Field, Table};
 use crate::text::{clean, count, short_id, short_person, short_time, yes};
@@ -44,14 +47,78 @@ fn list<T: Listed>(
     Ok(Answer::Yes)
 }
 
-pub(crate) fn persons(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    list::<Profile>(&args, screen, |book, each| {
-        book.persons().try_for_each(|profile| profile.map(&mut *each))
-    })
+pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let PersonsArgs { source, at, paging } = args;
+    if at.is_none() && paging.is_whole() {
+        return list::<Profile>(&source, screen, |book, each| {
+            book.persons().try_for_each(|profile| profile.map(&mut *each))
+        });
+    }
+    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let last = book.checkpoint().records - 1; // there is always the genesis record
+    if let Some(asked) = at.filter(|at| *at > last) {
+        return Err(Failure::NoSuchRecord { asked, last });
+    }
+    let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
+    let ask = |ask| book.persons_page(ask).map(Some);
+    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| Answer::Yes)
 }
 
-pub(crate) fn events(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    list::<EventAnswer>(&args, screen, |book, each| book.events(each))
+pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let EventsArgs { source, of, paging } = args;
+    let Some(id) = of else {
+        if !paging.is_whole() {
+            return Err(Failure::PagesOfWhom);
+        }
+        return list::<EventAnswer>(&source, screen, |book, each| book.events(each));
+    };
+    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let ask = |ask| book.events_of(Subject::Person(&id), ask);
+    let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
+    if !known {
+        never_written(&id, &source.source).iter().for_each(|line| remark("note", line));
+    }
+    Ok(if known { Answer::Yes } else { Answer::No })
+}
+
+/// Shows one page, or all of them if no limit is given, and where the next one begins. `false` if there is nobody to ask about.
+pub(crate) fn pages<T: Serialize>(
+    Paging { limit, from }: Paging,
+    columns: &'static [Column],
+    screen: &mut Screen,
+    ask_for: impl Fn(Ask) -> Result<Option<Page<T>>, PageError>,
+    row: impl Fn(&T, &mut Table, &mut Screen) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
+    let items = limit.map_or(MAX_PAGE_ITEMS, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE_ITEMS));
+    let mut table = Table::new(columns);
+    let mut ask = Ask { from, items };
+    loop {
+        let Some(page) = ask_for(ask)? else { return Ok(false) };
+        for item in &page.items {
+            if screen.json { screen.object(item)? } else { row(item, &mut table, screen)? }
+        }
+        match page.next {
+            Some(next) if limit.is_none() => ask = Ask::next(next, items),
+            next => {
+                if screen.json && limit.is_some() {
+                    screen.object(&More { next })?;
+                }
+                if !screen.json {
+                    table.finish(screen)?;
+                }
+                if let (Some(next), false) = (next, screen.json) {
+                    screen.finish()?;
+                    remark("note", &format!("there is more: --from {next}"));
+                }
+                return Ok(true);
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct More {
+    next: Option<Cursor>,
 }
 
 pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {

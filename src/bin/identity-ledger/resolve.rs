@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use identity_ledger::{LedgerReader, PersonId, Profile, Seq};
+use identity_ledger::{Became, LedgerReader, PersonId, Profile, Seq};
 use serde::Serialize;
 
 use crate::Answer;
@@ -35,7 +35,16 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
         None => ledger.resolve(&id),
         Some(at) => ledger.person_as_of(&id, Seq(at)),
     };
-    let profile = if at.is_none() { ledger.profile(&id)? } else { None };
+    if resolution.is_none()
+        && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
+        && let Some(became) = ledger.became(asked).filter(|_| at.is_none())
+    {
+        return redirect(asked, became, screen);
+    }
+    let profile = match at {
+        None => ledger.profile(&id)?,
+        Some(at) => ledger.profile_as_of(&id, Seq(at))?,
+    };
     let resolved = Resolved {
         distinct_id: &id,
         at,
@@ -59,21 +68,46 @@ fn show(
 ) -> Result<(), Failure> {
     let id = clean(resolved.distinct_id);
     let Some(person_id) = resolved.person_id else { return show_unknown(ledger, place, resolved, screen) };
-    match (&resolved.profile, resolved.at) {
-        (Some(profile), _) => {
-            screen.headline(&format!("`{id}` is person {person_id}"))?;
-            show_profile(profile, screen)
+    let when = resolved.at.map_or(String::new(), |at| format!("Right after record {at}: "));
+    if let Some(profile) = &resolved.profile {
+        screen.headline(&format!("{when}`{id}` is person {person_id}"))?;
+        return show_profile(profile, screen);
+    }
+    screen.headline(&format!("{when}`{id}` has no person"))?;
+    screen.line(
+        "Nothing that counts gives it one: it was seen only with processing off, or what was said of it",
+    )?;
+    screen.line("was taken back. The person it would found is")?;
+    screen.line(&person_id.to_string())
+}
+
+#[derive(Serialize)]
+struct Redirected {
+    asked: PersonId,
+    #[serde(flatten)]
+    became: Became,
+}
+
+/// Answers for a person id: whom it stands for now.
+fn redirect(asked: PersonId, became: Became, screen: &mut Screen) -> Result<Answer, Failure> {
+    let Became { person_id, retracted } = became;
+    if screen.json {
+        screen.object(&Redirected { asked, became })?;
+        return Ok(Answer::Yes);
+    }
+    match (person_id == asked, retracted) {
+        (true, false) => screen.headline(&format!("{asked} is the id of a person"))?,
+        (_, true) => {
+            screen.headline(&format!("{asked} was the id of a person whose founding was taken back"))?;
+            screen.line(&format!("It stands for {person_id} now."))?;
         }
-        (None, Some(at)) if !resolved.implied => {
-            screen.headline(&format!("Right after record {at}, `{id}` was person {person_id}"))
-        }
-        (None, at) => {
-            let when = at.map_or(String::new(), |at| format!("Right after record {at}: "));
-            screen.headline(&format!("{when}`{id}` has no person"))?;
-            screen.line("It was seen only with processing off. The person it would found is")?;
-            screen.line(&person_id.to_string())
+        (false, false) => {
+            screen.headline(&format!("{asked} was the id of a person that was absorbed"))?;
+            screen.line(&format!("It stands for {person_id} now."))?;
         }
     }
+    screen.line("`persons` lists the persons there are, with their distinct ids.")?;
+    Ok(Answer::Yes)
 }
 
 fn show_unknown(

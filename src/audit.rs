@@ -17,10 +17,12 @@ use crate::directory::{HEAD, LOG};
 use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
+use crate::mention::Unmentioned;
 use crate::policy::FirstMention;
 use crate::record::{Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Removed, Restated, StoredClass};
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
+use crate::row::Row;
 use crate::snapshot::{Checks, IgnoredSnapshot};
 use crate::state::{Absences, Device, Outcome, Said, Undone};
 use crate::storage::{Files, Storage};
@@ -115,6 +117,8 @@ pub struct Audit {
     seen: Seen,
     /// Definitions since the last operation: each is made because that operation needs it.
     pending: Vec<(Seq, Definition)>,
+    /// The ids and devices among them.
+    unmentioned: Unmentioned,
     /// By event name number, the flags its text decides; `None` once erased.
     kinds: Vec<Option<Flags>>,
     /// As they were before the record at hand.
@@ -139,8 +143,7 @@ pub struct Audit {
 enum Definition {
     /// An id, its class, and the class it should have by how it is first mentioned; `None` once its text is erased.
     Id(IdNo, StoredClass, Option<[(FirstMention, StoredClass); 3]>),
-    /// A device that begins with this id.
-    Device(IdNo),
+    Device,
     Key(KeyNo),
     Name(NameNo),
 }
@@ -282,7 +285,7 @@ impl Audit {
         match self.definition(step) {
             Some(definition) => self.pending.push((seq, definition)),
             None => {
-                self.settle(Some(&step.record.body()));
+                self.settle(Some((step.record.row, &step.record.body())));
                 self.operation(seq, step);
             }
         }
@@ -297,12 +300,15 @@ impl Audit {
                 let mentions = [FirstMention::Plain, FirstMention::IdentifySource, FirstMention::Device];
                 let policy = step.state.policy();
                 let classes = text.map(|text| mentions.map(|m| (m, policy.classify(text, m).into())));
-                Definition::Id(IdNo(last(step.state.ids().len())), class, classes)
+                let id = IdNo(last(step.state.ids().len()));
+                self.unmentioned.id(id);
+                Definition::Id(id, class, classes)
             }
             Body::DefineDevice(id, _) => {
                 self.device_definitions.push(step.record.row.seq);
                 self.devices.push(Device::anonymous(id));
-                Definition::Device(id)
+                self.unmentioned.device(id);
+                Definition::Device
             }
             Body::DefineKey(_) => Definition::Key(KeyNo(last(self.dictionaries.keys.len() as usize))),
             Body::DefineName(_) => {
@@ -315,20 +321,18 @@ impl Audit {
 
     /// B4: each definition must be needed by the operation after it, or make a device; and an id's class must be what its
     /// text and first mention give. Other records, and the end, need no definition.
-    fn settle(&mut self, body: Option<&Body>) {
+    fn settle(&mut self, next: Option<(&Row, &Body)>) {
         let pending = std::mem::take(&mut self.pending);
-        let begins_device = |id: IdNo| {
-            let defined = |(_, definition): &(Seq, Definition)| matches!(definition, Definition::Device(first) if *first == id);
-            pending.iter().any(defined) || matches!(body, Some(Body::Reset(head, ..)) if head.id == id)
-        };
+        let unmentioned = std::mem::take(&mut self.unmentioned);
+        let (row, body) = next.unzip();
         let target = body.and_then(Body::head).map(|head| head.id);
         let other = body.map_or(Other::None, Body::other);
         for (seq, definition) in &pending {
             let needed = match definition {
                 Definition::Id(id, ..) => {
-                    target == Some(*id) || other == Other::Id(*id) || begins_device(*id)
+                    target == Some(*id) || other == Other::Id(*id) || unmentioned.begins_device(*id, row)
                 }
-                Definition::Device(_) => true,
+                Definition::Device => true,
                 Definition::Key(key) => {
                     body.is_some_and(|body| body.changes().iter().any(|change| change.key == *key))
                 }
@@ -340,14 +344,7 @@ impl Audit {
                 self.wrong(*seq, "it defines something that the next operation does not name");
             }
             if let Definition::Id(id, class, Some(classes)) = definition {
-                let identifies = matches!(body, Some(Body::Identify(..)));
-                let mention = if begins_device(*id) {
-                    FirstMention::Device
-                } else if identifies && other == Other::Id(*id) && target != Some(*id) {
-                    FirstMention::IdentifySource
-                } else {
-                    FirstMention::Plain
-                };
+                let mention = unmentioned.first_mention(*id, row);
                 if classes.iter().any(|(of, expected)| *of == mention && expected != class) {
                     self.wrong(*seq, "the class of its id is not what text and first mention give (B4)");
                 }

@@ -219,8 +219,13 @@ impl Book {
     /// The public id under which a person is known now, whatever became of it. `state` knows the person; this book's does
     /// too, unless it is behind that.
     pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
+        self.id_called(self.called(person, state))
+    }
+
+    /// What the public id of a person is made of now; `state` as in [`Book::own_person_id`].
+    pub(crate) fn called(&self, person: PersonNo, state: &State) -> Called {
         let known = (person.0 as usize) < self.state().persons_founded();
-        self.id_called(if known { self.state() } else { state }.called(person))
+        if known { self.state() } else { state }.called(person)
     }
 
     /// D10 and D11: who is called what.
@@ -229,14 +234,15 @@ impl Book {
         match called {
             Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
             Called::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
-            Called::Erased(_) => None,
+            Called::Erased(id, split) => Some(self.opaque_id(id, split)),
         }
-        .unwrap_or_else(|| self.opaque_id(called.id()))
+        .unwrap_or_else(|| self.opaque_id(called.id(), None))
     }
 
     /// D11: the id of somebody whose texts are gone.
-    fn opaque_id(&self, founding: IdNo) -> PersonId {
-        let name = format!("{}:{}", self.ledger_id(), founding.0);
+    fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
+        let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
+        let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
         PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
     }
 
@@ -415,17 +421,17 @@ impl Book {
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        self.replay_to(Seq(self.checkpoint().records - 1), each) // there is always the genesis record
+        self.replay_first(self.checkpoint().records, each)
     }
 
-    /// As [`Book::replay`], up to and with record `last`.
-    pub(crate) fn replay_to(&self, last: Seq, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+    /// As [`Book::replay`], and shows the first `records` only. Cost: a replay up to there.
+    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
         let mut replay = Replay::new(self.ledger_id(), self.tenant());
-        let (upto, hide) = (Some(last.0 + 1), Some(self.state().erasures()));
+        let (upto, hide) = (Some(records), Some(self.state().erasures()));
         let walk =
             Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
         self.log.walk(&mut replay, walk, |step| {
-            if step.record.seq() <= last {
+            if step.record.seq().0 < records {
                 each(step); // the walk ends with a frame
             }
         })
@@ -562,16 +568,25 @@ impl Book {
             refusal: outcome.refusal.map(|refusal| refusal.name()),
             rule: outcome.refusal.map(|refusal| refusal.rule()),
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of)),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
         }
     }
 
     /// A refusal in a sentence, with the record that blocks.
     pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        self.reason_told(refusal, &|person| self.own_person_id(person, state))
+        self.reason_told(refusal, &|person| self.own_person_id(person, state), state.is_supposed())
     }
 
-    fn reason_told(&self, refusal: &Refusal, id_of: &dyn Fn(PersonNo) -> PersonId) -> String {
+    pub(crate) fn reason_told(
+        &self,
+        refusal: &Refusal,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+        supposed: bool,
+    ) -> String {
+        let policy = |by: &Seq| match supposed {
+            true => "the policy asked about".to_owned(), // H4: it stands in no record
+            false => format!("the policy of record {by}"),
+        };
         match refusal {
             Refusal::ProcessingOff { .. } => {
                 "the operation itself has person processing switched off".to_owned()
@@ -592,10 +607,10 @@ impl Book {
                 format!("person {} is identified already (record {by})", id_of(*person))
             }
             Refusal::TooManyMovedIds { found, limit, by } => {
-                format!("{found} ids would move, the policy of record {by} allows {limit}")
+                format!("{found} ids would move, {} allows {limit}", policy(by))
             }
             Refusal::TooManyIds { found, limit, by } => {
-                format!("the person would have {found} ids, the policy of record {by} allows {limit}")
+                format!("the person would have {found} ids, {} allows {limit}", policy(by))
             }
             Refusal::TooManyUserIds { held, limit, by } => format!(
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
@@ -653,7 +668,12 @@ impl Book {
         let state = self.state();
         let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(state.called_of(id))).collect();
         let mut events = Vec::new();
-        self.replay(|step| events.extend(self.event_digest(step, &person_ids)))?;
+        self.replay(|step| {
+            if step.record.row.kind == Kind::Capture && !state.is_retracted(step.record.seq()) {
+                let person = person_ids[step.record.row.id.index()];
+                events.extend(self.event_digest(step.record, Some(person)));
+            }
+        })?;
         for mut list in [persons, devices, events] {
             list.sort_unstable();
             out.update(&(list.len() as u64).to_le_bytes());
@@ -668,27 +688,26 @@ impl Book {
     pub(crate) fn content_id(&self, origin: Called) -> PersonId {
         let text = match origin {
             Called::Founding(id) | Called::At(id, _) => self.id_text(id),
-            Called::Erased(_) => None,
+            Called::Erased(..) => None,
         };
         text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }
 
-    /// The digest of one event; `None` for other records. `person_ids` are those of all ids now.
-    fn event_digest(&self, step: Step<'_>, person_ids: &[PersonId]) -> Option<Digest> {
-        let Body::Capture(head, name, _) = step.record.body() else { return None };
-        if self.state().is_retracted(step.record.seq()) {
-            return None; // H1
-        }
+    /// The digest of one event and whose it is, or of the event alone; `None` for other records.
+    pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
+        let Body::Capture(head, name, _) = record.body() else { return None };
         let mut out = Hasher::new(Purpose::Event);
-        let id = step.record.operation_id();
+        let id = record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
         out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
         out.update(&head.time().as_micros().to_le_bytes());
         out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
-        out.update(person_ids[head.id.index()].0.as_bytes());
+        if let Some(person) = person {
+            out.update(person.0.as_bytes());
+        }
         out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
-        let changes = step.record.changes().iter().filter(|change| change.verb.has_value());
-        let values = self.values_in(step.record).map(|read| read.values).unwrap_or_default();
+        let changes = record.changes().iter().filter(|change| change.verb.has_value());
+        let values = self.values_in(record).map(|read| read.values).unwrap_or_default();
         let bytes = |value: &Option<Value>| value.as_ref().map(Value::to_canonical_bytes).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
             .zip(&values)

@@ -109,10 +109,76 @@ pub(crate) struct Aim {
 }
 
 impl Plan<'_> {
-    /// Section H: T's component is folded anew, and nobody is spoken for.
-    fn refold(verb: PlanVerb, id: IdNo) -> Self {
+    /// Section H: T's component is folded anew, and nobody is spoken for. `None` of any other request.
+    fn refold(operation: &Operation, aim: Option<Aim>, dictionaries: &Dictionaries) -> Option<Self> {
+        let number = |id: &DistinctId| dictionaries.ids.find(id.as_str()).map(IdNo);
+        let known = |id: &DistinctId| number(id).expect("`aim` found every id of a split");
+        let (verb, id) = match &operation.request {
+            Request::Retract { .. } => {
+                let Aim { seq, id, .. } = aim.expect("a retract whose record was found");
+                (PlanVerb::Retract(seq), id)
+            }
+            Request::Split { id, ids, mode } => {
+                let mut ids: Vec<IdNo> = ids.iter().map(known).collect();
+                ids.sort_unstable();
+                let leavers = Leavers { together: *mode == SplitMode::Together, ids };
+                (PlanVerb::Split(leavers), known(id))
+            }
+            _ => return None,
+        };
         let (device, other, changes, kept) = (None, Other::None, None, None);
-        Plan { verb, id, device, other, processing_off: false, changes, kept }
+        Some(Plan { verb, id, device, other, processing_off: false, changes, kept })
+    }
+}
+
+/// H1, H2: a retract or split of what was never written is no operation. Finds the record that a retract is about, among those
+/// before `next`; `read` shows one, `find` gives the number of the one under an operation id.
+pub(crate) fn aim<E>(
+    operation: &Operation,
+    dictionaries: &Dictionaries,
+    next: Seq,
+    find: impl FnOnce(OperationId) -> Result<Option<Seq>, E>,
+    read: impl FnOnce(Seq) -> Result<Body, E>,
+) -> Result<Result<Option<Aim>, OperationError>, E> {
+    let target = match &operation.request {
+        Request::Retract { target } => *target,
+        Request::Split { id, ids, .. } => {
+            let unknown = |id: &&DistinctId| dictionaries.ids.find(id.as_str()).is_none();
+            let unknown = [id].into_iter().chain(ids).find(unknown);
+            return Ok(unknown.map_or(Ok(None), |id| Err(OperationError::UnknownId { id: id.clone() })));
+        }
+        _ => return Ok(Ok(None)),
+    };
+    let seq = match target {
+        Target::Record(seq) => seq,
+        Target::Operation(id) => match find(id)? {
+            Some(seq) => seq,
+            None => return Ok(Err(OperationError::UnknownOperation { id })),
+        },
+    };
+    if seq >= next {
+        return Ok(Err(OperationError::NoSuchRecord { seq, records: next.0 }));
+    }
+    let body = read(seq)?;
+    Ok(match body.head() {
+        Some(head) => Ok(Some(Aim { seq, id: head.id, device: head.device })),
+        None => Err(OperationError::NotAnOperation { seq, found: body.name() }),
+    })
+}
+
+/// The record of a retract or split as it would be written, but for its payload item; `aim` is what [`aim`] found. `None` of any
+/// other operation.
+pub(crate) fn refold_body(
+    operation: &Operation,
+    aim: Option<Aim>,
+    dictionaries: &Dictionaries,
+) -> Option<Body> {
+    let Plan { verb, id, .. } = Plan::refold(operation, aim, dictionaries)?;
+    let head = head(operation, id, None, false, Flags::default());
+    match verb {
+        PlanVerb::Retract(seq) => Some(Body::Retract(head, seq.0, None)),
+        PlanVerb::Split(leavers) => Some(Body::Split(head, leavers, None)),
+        _ => None,
     }
 }
 
@@ -210,44 +276,22 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// H1, H2: a retract or split of what was never written is no operation. Finds the record that a retract is about; `read` shows
-    /// one of the log, `find` gives the number of the one under an operation id.
+    /// As [`aim`], in this draft as well.
     pub(crate) fn aim<E>(
         &self,
         operation: &Operation,
         find: impl FnOnce(OperationId) -> Result<Option<Seq>, E>,
         read: impl FnOnce(Seq) -> Result<Body, E>,
     ) -> Result<Result<Option<Aim>, OperationError>, E> {
-        let target = match &operation.request {
-            Request::Retract { target } => *target,
-            Request::Split { id, ids, .. } => {
-                let unknown = |id: &&DistinctId| self.dictionaries.ids.find(id.as_str()).is_none();
-                let unknown = [id].into_iter().chain(ids).find(unknown);
-                return Ok(unknown.map_or(Ok(None), |id| Err(OperationError::UnknownId { id: id.clone() })));
-            }
-            _ => return Ok(Ok(None)),
+        let find = |id| match self.named(id) {
+            Some(named) => Ok(Some(named.seq)),
+            None => find(id),
         };
-        let seq = match target {
-            Target::Record(seq) => seq,
-            Target::Operation(id) => match self.named(id).map(|named| named.seq) {
-                Some(seq) => seq,
-                None => match find(id)? {
-                    Some(seq) => seq,
-                    None => return Ok(Err(OperationError::UnknownOperation { id })),
-                },
-            },
+        let read = |seq: Seq| match seq.0.checked_sub(self.first_seq) {
+            Some(place) => Ok(self.drafted(place)),
+            None => read(seq),
         };
-        if seq >= self.next_seq() {
-            return Ok(Err(OperationError::NoSuchRecord { seq, records: self.next_seq().0 }));
-        }
-        let body = match seq.0.checked_sub(self.first_seq) {
-            Some(place) => self.drafted(place),
-            None => read(seq)?,
-        };
-        Ok(match body.head() {
-            Some(head) => Ok(Some(Aim { seq, id: head.id, device: head.device })),
-            None => Err(OperationError::NotAnOperation { seq, found: body.name() }),
-        })
+        aim(operation, self.dictionaries, self.next_seq(), find, read)
     }
 
     /// The record at this place of the draft.
@@ -397,15 +441,8 @@ impl<'a> Draft<'a> {
             Request::Reset { device, reset_device, new_id } => {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
             }
-            Request::Retract { .. } => {
-                let Aim { seq, id, .. } = aim.expect("a retract whose record was found");
-                return Some(Plan::refold(PlanVerb::Retract(seq), id));
-            }
-            Request::Split { id, ids, mode } => {
-                let mut ids: Vec<IdNo> = ids.iter().map(|id| self.id(id, FirstMention::Plain)).collect();
-                ids.sort_unstable();
-                let leavers = Leavers { together: *mode == SplitMode::Together, ids };
-                return Some(Plan::refold(PlanVerb::Split(leavers), self.id(id, FirstMention::Plain)));
+            Request::Retract { .. } | Request::Split { .. } => {
+                return Plan::refold(operation, aim, self.dictionaries);
             }
         };
         let (id, device) = match who {

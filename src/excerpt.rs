@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::codec;
 use crate::record::{Body, DeviceNo, IdNo, Leavers, Other};
-use crate::row::{Kind, Record, Row, Rows};
+use crate::row::{self, Kind, Record, Row, Rows};
 
 /// Records in the order of the log, with gaps between them.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,14 @@ impl Excerpt {
         let mut bytes = Vec::new();
         codec::encode(&record.body(), &mut bytes);
         self.add(*record.row, &bytes, record.changes());
+    }
+
+    /// Adds a record that nobody wrote, as if it had this number.
+    pub(crate) fn push_supposed(&mut self, seq: u32, body: &Body) {
+        let (mut bytes, mut row, mut changes) = (Vec::new(), Row::new(seq), Vec::new());
+        codec::encode(body, &mut bytes);
+        row::read(&bytes, 0, &mut row, &mut changes).expect("what the codec writes is a record");
+        self.add(row, &bytes, &changes);
     }
 
     fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::record::Change]) {

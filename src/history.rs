@@ -225,6 +225,9 @@ impl Book {
             self.state().alone_telling(&excerpt, |seq, outcome, small| {
                 let told = place(&all, seq);
                 let told = &mut all[told];
+                if matches!(told.body, Body::Retract(..) | Body::Split(..)) {
+                    return;
+                }
                 let outcome = outcome.relabelled(&ids, &devices);
                 told.reason = answer(told, &outcome, small).reason;
                 told.now = Some(outcome);

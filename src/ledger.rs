@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::book::{Book, recorded};
 use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
-use crate::dictionary::Seen;
+use crate::dictionary::{Dictionaries, Seen};
 use crate::directory::{HEAD, LOG};
 use crate::draft::{Aim, Draft, Drafted, Finished, Named, fresh_id, says_the_same};
 use crate::frame::{self, Frame, Header};
@@ -88,6 +88,11 @@ pub enum Appended {
 }
 
 impl Appended {
+    /// What an operation is whose id record `seq` has, whether or not it says the same.
+    fn again(seq: Seq, same: bool) -> Appended {
+        if same { Appended::Duplicate { seq } } else { Appended::Conflict { seq } }
+    }
+
     /// What the operation did, if it was recorded.
     pub fn outcome(&self) -> Option<&Outcome> {
         match self {
@@ -532,21 +537,30 @@ fn before(
     operation: &Operation,
     aim: Option<Aim>,
 ) -> Result<Option<Appended>, Fault> {
-    let judge = |seq: Seq, same: bool| {
-        Some(if same { Appended::Duplicate { seq } } else { Appended::Conflict { seq } })
-    };
     if let Some(Named { seq, body, item, .. }) = draft.named(id) {
         let same = says_the_same(operation, aim, body, Some(item), draft.dictionaries());
-        return Ok(judge(*seq, same));
+        return Ok(Some(Appended::again(*seq, same)));
     }
     let Some(seq) = recorded(log, erasures, seen, id)? else { return Ok(None) };
-    let window = log.window(seq, erasures)?;
-    let record = window.checked(seq)?;
-    let same = says_the_same(operation, aim, &record.body(), record.item(), draft.dictionaries());
-    Ok(judge(seq, same))
+    again(log, erasures, draft.dictionaries(), seq, operation, aim).map(Some)
 }
 
-fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {
+/// G4: what an operation is that has the id of the one recorded as `seq`.
+pub(crate) fn again(
+    log: &Log,
+    erasures: &Erasures,
+    dictionaries: &Dictionaries,
+    seq: Seq,
+    operation: &Operation,
+    aim: Option<Aim>,
+) -> Result<Appended, Fault> {
+    let window = log.window(seq, erasures)?;
+    let record = window.checked(seq)?;
+    let same = says_the_same(operation, aim, &record.body(), record.item(), dictionaries);
+    Ok(Appended::again(seq, same))
+}
+
+pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {
     Ok(log.window(seq, erasures)?.checked(seq)?.body())
 }
 

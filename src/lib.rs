@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log answer book page as_of explain why history whynot lists snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find preview reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -21,8 +21,11 @@ mod book;
 mod budget;
 mod chain;
 mod codec;
+mod compare;
+mod content;
 mod device;
 mod dictionary;
+mod diff;
 mod digest;
 mod directory;
 mod draft;
@@ -42,11 +45,14 @@ mod ledger;
 pub mod limits;
 mod lists;
 mod log;
+mod matching;
+mod mention;
 mod operation;
 mod options;
 mod page;
 mod policy;
 mod postings;
+mod preview;
 mod reader;
 mod record;
 mod recovery;
@@ -63,6 +69,8 @@ pub mod testing;
 mod time;
 mod value;
 mod verdict;
+mod view;
+mod what_if;
 mod why;
 mod whynot;
 mod writer;
@@ -72,7 +80,9 @@ pub use crate::audit::{Audit, AuditFault, AuditReport, ErasureFault};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
+pub use crate::content::*;
 pub use crate::device::Device;
+pub use crate::diff::*;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::directory::{FORMAT_VERSION, IdentityError};
 pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
@@ -86,6 +96,7 @@ pub use crate::operation::*;
 pub use crate::options::{CreateError, LedgerOptions};
 pub use crate::page::{Ask, Cursor, CursorError, Page, PageError};
 pub use crate::policy::*;
+pub use crate::preview::{Preview, PreviewError};
 pub use crate::reader::LedgerReader;
 pub use crate::record::*;
 pub use crate::recovery::{OpenError, Recovery, Torn, Witness};
@@ -100,6 +111,8 @@ pub use crate::state::{
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
+pub use crate::view::View;
+pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;

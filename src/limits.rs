@@ -89,6 +89,8 @@ pub const MAX_GRAPH_NODES: usize = 400;
 
 /// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
+/// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
+pub const MAX_PART_IDS: usize = 10;
 
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");
 const _: () = assert!(4 * MAX_SPLIT_IDS + 128 < MAX_RECORD_BODY_BYTES, "a split fits a record");

@@ -16,6 +16,8 @@ pub struct Step<'a> {
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
     pub state: &'a State,
+    /// What folding its frame needed of earlier records: a fold beside this one needs the same.
+    pub(crate) past: &'a Past,
 }
 
 /// A chain and the state it folds to, frame by frame.
@@ -122,10 +124,10 @@ impl Replay {
             for row in near {
                 let record = Record::new(row, rows, frame.body, frame.payload);
                 if state.count_alone(row) {
-                    each(Step { record, outcome: Some(&Outcome::NOTHING), state });
+                    each(Step { record, outcome: Some(&Outcome::NOTHING), state, past });
                 } else {
                     let outcome = state.apply(record, past);
-                    each(Step { record, outcome: outcome.as_ref(), state });
+                    each(Step { record, outcome: outcome.as_ref(), state, past });
                 }
             }
         }

@@ -93,8 +93,10 @@ impl<'a> Story<'a> {
     /// Follows one record of the component.
     fn step(&mut self, seq: u32, outcome: &Outcome, state: &State) {
         let record = self.told.record(seq).expect("what is folded is told");
-        if record.row.kind == Kind::Split {
-            return self.part(seq, state);
+        match record.row.kind {
+            Kind::Split => return self.part(seq, state),
+            Kind::Retract => return, // what it takes back is not told of
+            _ => {}
         }
         let absorbed = match outcome.link {
             Some(Link::Absorbed { person, .. }) => self.standing.remove(&person),

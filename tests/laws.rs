@@ -261,6 +261,9 @@ laws! {
     digests,
     proofs,
     erasing,
+    differences_lead,
+    what_if_is_the_fold,
+    previews_come_true,
 }
 
 proptest! {

@@ -94,6 +94,7 @@ fn tell(page: &Page) -> String {
                 }
                 Err(error) => format!("error: {error}"),
             },
+            Asked::WhatIf(policy) => teller.difference(open, open.what_if(policy).unwrap().diff()),
             Asked::Reopen => {
                 let digests = (open.state().digest(), open.content_digest().unwrap());
                 drop(ledger.take());
@@ -150,7 +151,7 @@ fn rules(document: &str) -> Vec<(&str, &str)> {
 fn every_rule_has_a_page_and_links_to_it() {
     let document = std::fs::read_to_string(RULES).unwrap();
     let rules = rules(&document);
-    assert_eq!(rules.len(), 51, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
+    assert_eq!(rules.len(), 52, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
     let files = files();
     let rule_of = |name: &str| name.split_once('-').unwrap().0.to_owned();
     for (rule, paragraph) in &rules {

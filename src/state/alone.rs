@@ -9,6 +9,7 @@ use crate::excerpt::{Excerpt, leavers};
 use crate::id::Seq;
 use crate::record::{DeviceNo, Flags, IdNo, Leavers, Other};
 use crate::row::{Kind, Record, Row};
+use crate::state::erasure::Erasures;
 use crate::state::generations::{Former, Origin};
 use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{Outcome, Refusal, Undone};
@@ -37,6 +38,22 @@ pub(crate) struct Alone {
     pub(crate) devices: Vec<DeviceNo>,
 }
 
+/// A component before and after a record that would fold it anew, alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Foretold {
+    pub(crate) before: State,
+    pub(crate) after: State,
+    /// What the record would do, in the whole's numbers.
+    pub(crate) outcome: Outcome,
+}
+
+/// Of which of its two folds [`State::foretell`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
 /// What a split needs to know of an operation before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Came {
@@ -51,17 +68,25 @@ enum Came {
 impl State {
     /// Folds a record of section H: a retract or a split.
     pub(super) fn refold(&mut self, record: Record<'_>, past: &Past) -> Outcome {
-        let (row, before) = (record.row, past.of(record.row.seq));
-        let refusal = match row.target() {
-            Some(target) => refuse_retract(before, row, target),
-            None => self.refuse_split(row, &leavers(record).expect("a split").ids),
-        };
+        self.refold_telling(record, past.of(record.row.seq), |_, _, _| {})
+    }
+
+    /// As [`State::refold`], where `before` are the records of the component before this one, and shows what each operation comes
+    /// to from here on, as [`State::alone_telling`] does.
+    fn refold_telling(
+        &mut self,
+        record: Record<'_>,
+        before: &Excerpt,
+        each: impl FnMut(u32, &Outcome, &State),
+    ) -> Outcome {
+        let row = record.row;
+        let refusal = self.refuse_refold(record, before);
         if refusal.is_some() {
-            return Outcome { refusal, ..Outcome::default() };
+            return Outcome::refused(refusal);
         }
         let mut told = before.clone();
         told.push_anew(record);
-        let alone = self.alone(&told);
+        let alone = self.alone_telling(&told, each);
         let undone = match row.target() {
             Some(target) => Undone::Retracted { seq: Seq(target.into()) },
             None => Undone::Split { left: leavers(record).expect("a split").ids.len() as u32 },
@@ -73,6 +98,70 @@ impl State {
         }
         let person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
         Outcome { person, undone: Some(undone), ..Outcome::default() }
+    }
+
+    /// Whether a retract or split is refused here; `before` are the records of its component before it.
+    pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &Excerpt) -> Option<Refusal> {
+        match record.row.target() {
+            Some(target) => refuse_retract(before, record.row, target),
+            None => self.refuse_split(record.row, &leavers(record).expect("a split").ids),
+        }
+    }
+
+    /// What this state would do with a retract or split, were it the next record and not refused: its component before and after it,
+    /// alone, while this state stays as it is. `before` are the component's records so far.
+    ///
+    /// `each` is shown what every operation came to before, and what it would come to after, each in its own fold.
+    pub(crate) fn foretell(
+        &self,
+        record: Record<'_>,
+        before: &Excerpt,
+        mut each: impl FnMut(When, u32, &Outcome, &State),
+    ) -> Foretold {
+        let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
+        let Alone { state, ids, devices } = alone;
+        let mut told = before.clone();
+        told.push_anew(record);
+        let told = told.relabelled(&ids, &devices);
+        let (before, asked) =
+            (before.relabelled(&ids, &devices), told.records().last().expect("just pushed"));
+        let mut after = state.clone();
+        let mut outcome = after
+            .refold_telling(asked, &before, |seq, outcome, small| each(When::After, seq, outcome, small));
+        after.records = asked.row.seq + 1;
+        // In the whole they would be numbered behind all that there are.
+        let founded = |state: &State| state.persons.len() as u32;
+        outcome.person = outcome.person.map(|person| PersonNo(person.0 - founded(&state) + founded(self)));
+        Foretold { before: state, after, outcome }
+    }
+
+    /// As [`State::alone_telling`], and what comes out knows of erasures what persons are called by.
+    pub(crate) fn beside(&self, told: &Excerpt, each: impl FnMut(u32, &Outcome, &State)) -> Alone {
+        let mut alone = self.alone_telling(told, each);
+        alone.state.erasures = self.erasures_among(&alone);
+        alone
+    }
+
+    /// What is erased of a component, in its own numbers, as far as names depend on it.
+    fn erasures_among(&self, alone: &Alone) -> Erasures {
+        let Alone { state: small, ids, .. } = alone;
+        let mut among = Erasures::default();
+        among.list.extend(self.erasures.list.first_key_value());
+        for (number, id) in (0..).zip(ids) {
+            among.ids.extend(self.erasures.of_id(*id).map(|by| (number, by)));
+        }
+        for ((founding, key), person) in small.by_public_id(ids) {
+            let same = |whole: &PersonNo| self.origin(*whole).key() == key;
+            let named = self.founded_by(founding).into_iter().filter(same);
+            let named = named.filter_map(|whole| self.erasures.renamed.get(&whole.0)).next_back();
+            if let Some((id, by)) = named
+                && let Ok(number) = ids.binary_search(&IdNo(*id))
+            {
+                among.renamed.insert(person.0, (number as u32, *by)); // MAX_RECORDS bounds it
+            }
+        }
+        among.called_after = Erasures::called_after(&among.renamed);
+        among
     }
 
     /// H2: whether these ids can leave the person of T.
@@ -94,29 +183,28 @@ impl State {
         self.alone_telling(told, |_, _, _| {})
     }
 
-    /// As [`State::alone`], and shows what each record came to that is no retract: its seq, its outcome and the state right after it,
-    /// both in the component's own numbers. What a split came to is in the state alone.
+    /// As [`State::alone`], and shows what each operation came to: its seq, its outcome and the state right after it, both in the
+    /// component's own numbers. Of a retract or split the outcome says only whether it is refused.
     pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
         let mut state = self.only(&ids);
         let retracted = told.retracted();
-        let mut came = BTreeMap::new();
+        let (mut came, mut taken_back) = (BTreeMap::new(), BTreeMap::new());
         for record in told.records().filter(|record| !retracted.contains(&record.row.seq)) {
             let row = record.row;
             state.records = row.seq;
-            match row.kind {
-                Kind::Retract => {}
-                Kind::Split => {
-                    state.divide(record, &told, &came);
-                    each(row.seq, &Outcome::NOTHING, &state);
-                }
+            let outcome = match row.kind {
+                Kind::Retract => Some(Outcome::refused(told.refuse_again(record, &mut taken_back))),
+                Kind::Split => Some(Outcome::refused(state.divide(record, &told, &came))),
                 _ => {
-                    if let Some(outcome) = state.apply(record, &Past::default()) {
-                        came.insert(row.seq, outcome.came());
-                        each(row.seq, &outcome, &state);
-                    }
+                    let outcome = state.apply(record, &Past::default());
+                    came.extend(outcome.map(|outcome| (row.seq, outcome.came())));
+                    outcome
                 }
+            };
+            if let Some(outcome) = outcome {
+                each(row.seq, &outcome, &state);
             }
         }
         Alone { state, ids, devices }
@@ -144,7 +232,8 @@ impl State {
 
     /// A state in which nothing has happened yet to these ids of this one.
     fn only(&self, ids: &[IdNo]) -> State {
-        let mut state = State::new();
+        let supposing = || State::supposing(self.policy.clone());
+        let mut state = if self.is_supposed() { supposing() } else { State::new() };
         for id in ids {
             state.links.define(self.links.defined(*id), self.links.class(*id));
         }
@@ -185,17 +274,11 @@ impl State {
     /// Ends the present generation of these ids. Each of its persons becomes the one of `small` that has its public id; one
     /// that was never founded now becomes whoever its founding id belongs to.
     fn retire(&mut self, ids: &[IdNo], small: &State, base: u32, seq: u32) {
-        let mut again = BTreeMap::new();
-        for number in (0..small.persons.len() as u32).map(PersonNo) {
-            let origin = small.origin(number);
-            let key = (ids[small.persons[number.index()].founding.index()], origin.key());
-            // Of two with one public id, a person and what a split let stay of it, the later one is present.
-            again.insert(key, PersonNo(number.0 + base));
-        }
+        let again = small.by_public_id(ids);
         for id in ids {
             for person in self.founded_by(*id) {
                 let origin = self.origin(person);
-                let successor = again.get(&(*id, origin.key())).copied();
+                let successor = again.get(&(*id, origin.key())).map(|small| PersonNo(small.0 + base));
                 self.generations.origin(person, *id, origin);
                 self.generations.retired.insert(person, successor);
                 self.empty(person);
@@ -204,6 +287,15 @@ impl State {
             let former = Former { until: seq, slot: leaf.slot, since: leaf.since };
             self.generations.former.entry(*id).or_default().push(former);
         }
+    }
+
+    /// The persons of a component alone, by what tells them apart for ever: the whole's number of the founding id, and the split.
+    fn by_public_id(&self, ids: &[IdNo]) -> BTreeMap<(IdNo, Option<u32>), PersonNo> {
+        let key = |number: PersonNo| {
+            (ids[self.persons[number.index()].founding.index()], self.origin(number).key())
+        };
+        // Of two with one public id, a person and what a split let stay of it, the later one is present.
+        (0..self.persons.len() as u32).map(PersonNo).map(|number| (key(number), number)).collect()
     }
 
     /// Leaves of a person what its id is made of: it has no ids any more.
@@ -237,13 +329,14 @@ impl State {
 
     // -- H2 --------------------------------------------------------------------------------------------------------
 
-    /// Divides the person of T, if what the split asks is possible here.
-    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) {
+    /// Divides the person of T, or says why what the split asks is not possible here.
+    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
         let row = record.row;
         self.records = row.seq + 1;
         let Leavers { together, ids } = leavers(record).expect("a split");
-        if self.refuse_split(row, &ids).is_some() {
-            return;
+        let refusal = self.refuse_split(row, &ids);
+        if refusal.is_some() {
+            return refusal;
         }
         let person = self.links.person(row.id).expect("refused above");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
@@ -289,6 +382,7 @@ impl State {
                 self.generations.retired.insert(person, Some(new));
             }
         }
+        None
     }
 
     /// What each group of a person is by itself: the operations before `end` refolded to the group their T is in.
@@ -354,6 +448,10 @@ impl World {
 }
 
 impl Outcome {
+    fn refused(refusal: Option<Refusal>) -> Outcome {
+        Outcome { refusal, ..Outcome::default() }
+    }
+
     fn came(&self) -> Came {
         match self.refusal {
             Some(
@@ -396,6 +494,17 @@ impl Excerpt {
             }
         }
         retracted
+    }
+
+    /// H1: whether a retract is refused, where `taken_back` holds what those before it take back that are not retracted
+    /// themselves, each with the first that does.
+    fn refuse_again(&self, record: Record<'_>, taken_back: &mut BTreeMap<u32, u32>) -> Option<Refusal> {
+        let seq = record.row.seq;
+        let Some(target) = self.retracts(record) else {
+            return Some(Refusal::NotRetractable { by: Seq(seq.into()) });
+        };
+        let by = *taken_back.entry(target).or_insert(seq);
+        (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
     }
 
     /// The record that a retract takes back, if it is one that can be.

@@ -14,22 +14,31 @@ use crate::state::generations::Origin;
 use crate::state::links::{NONE, PersonNo};
 
 /// What the public id of a person is made of (D10, D11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Called {
     /// D10: the text of the id that founded it.
     Founding(IdNo),
     /// D11: the text of an id, and a record: the one that founded it after the ledger's first erasure, or the erasure of the id
     /// that did.
     At(IdNo, Seq),
-    /// D11: nothing but the number of the id that founded it; the text is gone.
-    Erased(IdNo),
+    /// D11: nothing but the number of the id that founded it, and the split that did, if one did; the text is gone.
+    Erased(IdNo, Option<Seq>),
 }
 
 impl Called {
     /// The id whose text, or else whose number, it is made of.
     pub fn id(self) -> IdNo {
         match self {
-            Called::Founding(id) | Called::At(id, _) | Called::Erased(id) => id,
+            Called::Founding(id) | Called::At(id, _) | Called::Erased(id, _) => id,
+        }
+    }
+
+    /// The same with the id numbered by what `ids` gives for it.
+    pub(crate) fn of(self, ids: impl Fn(IdNo) -> IdNo) -> Called {
+        match self {
+            Called::Founding(id) => Called::Founding(ids(id)),
+            Called::At(id, seq) => Called::At(ids(id), seq),
+            Called::Erased(id, split) => Called::Erased(ids(id), split),
         }
     }
 }
@@ -186,7 +195,9 @@ impl State {
 
     fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> Called {
         match self.erasures.first() {
-            Some(_) if self.erasures.of_id(founding).is_some() => Called::Erased(founding),
+            Some(_) if self.erasures.of_id(founding).is_some() => {
+                Called::Erased(founding, split.then_some(Seq(founded.into())))
+            }
             _ if split => Called::At(founding, Seq(founded.into())),
             Some(first) if founded > first => Called::At(founding, Seq(founded.into())),
             _ => Called::Founding(founding),
@@ -199,7 +210,7 @@ impl State {
         let defined = self.links.defined(id);
         match self.erasures.first() {
             None => Called::Founding(id),
-            Some(_) if self.erasures.of_id(id).is_some() => Called::Erased(id),
+            Some(_) if self.erasures.of_id(id).is_some() => Called::Erased(id, None),
             Some(first) if defined > first => Called::At(id, Seq(defined.into())),
             Some(_) => Called::Founding(id),
         }

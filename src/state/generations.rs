@@ -46,9 +46,9 @@ pub(super) struct Former {
 }
 
 impl Generations {
-    /// Whether no component was ever folded anew.
+    /// Whether no component was ever folded anew, and nobody was parted in one that is folded alone.
     pub(super) fn is_empty(&self) -> bool {
-        self.former.is_empty() && self.retractions.is_empty()
+        self.former.is_empty() && self.retractions.is_empty() && self.origins.is_empty()
     }
 
     /// Where `id` belonged right after record `seq`, if that was in a former generation: slot and since.

@@ -97,6 +97,17 @@ impl Links {
         StoredClass((self.branch(id).born & 3) as u8)
     }
 
+    /// Another class for an id that has neither person nor events.
+    pub(super) fn reclassify(&mut self, id: IdNo, class: StoredClass) {
+        let leaf = self.leaf(id);
+        assert!(
+            !leaf.has_person() && leaf.events == 0,
+            "an id has its class before anything is done with it"
+        );
+        let branch = self.branch_mut(id);
+        branch.born = branch.born & !3 | u32::from(class.0);
+    }
+
     fn branch(&self, id: IdNo) -> &Branch {
         &self.branches[id.index()]
     }

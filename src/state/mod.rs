@@ -10,9 +10,10 @@ mod links;
 mod outcome;
 mod profile;
 mod snapshot;
+mod suppose;
 
-pub(crate) use alone::Alone;
 pub use alone::Past;
+pub(crate) use alone::{Alone, Foretold, When};
 pub(crate) use apply::FORESEEN;
 pub use device::Device;
 pub(crate) use device::Said;
@@ -40,6 +41,8 @@ pub struct State {
     /// How many records were folded.
     records: u32,
     policy: Policy,
+    /// Whether somebody asks what would be under this policy (H4). No snapshot holds such a state.
+    supposed: bool,
     /// The record the policy stands in.
     policy_seq: u32,
     links: Links,
@@ -109,6 +112,7 @@ impl State {
         State {
             records: 0,
             policy: Policy::default(),
+            supposed: false,
             policy_seq: 0,
             links: Links::default(),
             persons: Vec::new(),

@@ -219,20 +219,35 @@ impl Outcome {
                 DeviceEffect::SpeaksFor(of, spoken) => DeviceEffect::SpeaksFor(device(of), id(spoken)),
                 DeviceEffect::Reset(of, fresh) => DeviceEffect::Reset(device(of), id(fresh)),
             }),
-            refusal: self.refusal.map(|refusal| match refusal {
-                Refusal::Unmergeable { id: named, by } => Refusal::Unmergeable { id: named.map(id), by },
-                Refusal::TooManyUserIds { held, limit, by } => {
-                    Refusal::TooManyUserIds { held: id(held), limit, by }
-                }
-                Refusal::OtherPerson { id: named, by } => Refusal::OtherPerson { id: id(named), by },
-                without_ids => without_ids,
-            }),
+            refusal: self.refusal.map(|refusal| refusal.of(id)),
             ..self
         }
     }
 }
 
 impl Refusal {
+    /// The same with ids numbered by what `ids` gives for them.
+    pub(crate) fn of(self, ids: impl Fn(IdNo) -> IdNo) -> Refusal {
+        match self {
+            Refusal::Unmergeable { id, by } => Refusal::Unmergeable { id: id.map(ids), by },
+            Refusal::TooManyUserIds { held, limit, by } => {
+                Refusal::TooManyUserIds { held: ids(held), limit, by }
+            }
+            Refusal::OtherPerson { id, by } => Refusal::OtherPerson { id: ids(id), by },
+            without_ids => without_ids,
+        }
+    }
+
+    /// The person it speaks of.
+    pub(crate) fn person(&self) -> Option<PersonNo> {
+        match self {
+            Refusal::JoinsIdentified { person, .. } | Refusal::SourceIdentified { person, .. } => {
+                Some(*person)
+            }
+            _ => None,
+        }
+    }
+
     /// The rule's number in `docs/semantics.md`.
     pub fn rule(&self) -> &'static str {
         match self {

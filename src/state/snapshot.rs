@@ -100,6 +100,7 @@ impl State {
         let mut state = State {
             records,
             policy,
+            supposed: false,
             policy_seq,
             links,
             persons,

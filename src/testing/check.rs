@@ -299,8 +299,9 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
         Called::Founding(text) => PersonId::founded_by(book.tenant(), &text),
         Called::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
         Called::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
-        Called::Erased(number) => {
-            let name = format!("{}:{number}", book.ledger_id());
+        Called::Erased(number, split) => {
+            let split = split.map_or_else(String::new, |place| format!(":{}", told[place]));
+            let name = format!("{}:{number}{split}", book.ledger_id());
             PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
         }
     };

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::answer::EventMode;
-use crate::book::Book;
+use crate::answer::{EventMode, PropertyAnswer};
+use crate::book::{Book, Resolution};
+use crate::diff::{Diff, PersonDiff, PersonPart, PropertyDiff, RefusalHere};
 use crate::id::{OperationId, PersonId, Seq};
 use crate::ledger::{AppendError, Appended};
 use crate::log::Fault;
@@ -190,7 +191,7 @@ impl Teller {
     fn called(&self, book: &Book, called: Called) -> String {
         let id = text(&book.id_name(called.id()));
         match called {
-            Called::Founding(_) | Called::Erased(_) => id,
+            Called::Founding(_) | Called::Erased(..) => id,
             Called::At(_, seq) => format!("{id} ({})", self.record(book, seq)),
         }
     }
@@ -243,6 +244,91 @@ impl Teller {
             format!("refused {} {} ({by})", refusal.rule(), refusal.name())
         }));
         if parts.is_empty() { "nothing changes".to_owned() } else { parts.join("; ") }
+    }
+
+    /// In what one content of a book differs from another, such as what it would mean under another policy.
+    pub fn difference(&self, book: &Book, diff: &Diff) -> String {
+        let ids = book.state().ids().filter_map(|id| book.id_text(id));
+        let names: BTreeMap<PersonId, String> =
+            ids.map(|id| (PersonId::founded_by(book.tenant(), id), text(id))).collect();
+        let name = |person: &PersonId| names.get(person).cloned().unwrap_or_else(|| person.to_string());
+        let parts_of = |parts: &[PersonPart]| {
+            let part = |part: &PersonPart| format!("{} ({})", name(&part.person_id), part.ids);
+            parts.iter().map(part).collect::<Vec<_>>().join(", ")
+        };
+        let mut said = Vec::new();
+        said.extend(
+            diff.merged
+                .iter()
+                .map(|merged| format!("{} become one, {}", parts_of(&merged.from), name(&merged.person_id))),
+        );
+        said.extend(
+            diff.split
+                .iter()
+                .map(|split| format!("{} splits into {}", name(&split.person_id), parts_of(&split.into))),
+        );
+        said.extend(
+            diff.renamed
+                .iter()
+                .map(|renamed| format!("{} is called {}", name(&renamed.from), name(&renamed.to))),
+        );
+        said.extend(diff.created.iter().map(|person| format!("{} is new", name(person))));
+        said.extend(diff.gone.iter().map(|person| format!("{} is gone", name(person))));
+        let whose = |whose: Option<Resolution>| match whose {
+            Some(whose) if !whose.implied => name(&whose.person_id),
+            _ => "nobody".to_owned(),
+        };
+        for id in diff.moved_ids() {
+            let (who, from, to) = (text(&id.distinct_id.to_string()), whose(id.before), whose(id.after));
+            let events = match id.full + id.propertyless {
+                0 => String::new(),
+                events => format!(" with {events} events, full {}", id.full),
+            };
+            said.push(format!("id {who} from {from} to {to}{events}"));
+        }
+        for id in &diff.ids {
+            let who = text(&id.distinct_id.to_string());
+            match (id.before, id.after) {
+                (None, after) => said.push(format!("id {who} from nowhere to {}", whose(after))),
+                (before, None) => said.push(format!("id {who} from {} to nowhere", whose(before))),
+                _ => {}
+            }
+        }
+        for PersonDiff { person_id, before, after } in &diff.persons {
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            if before.is_identified != after.is_identified {
+                let not = if after.is_identified { "" } else { "not " };
+                said.push(format!("{} is {not}identified", name(person_id)));
+            }
+            if before.created_at != after.created_at {
+                said.push(format!("{} is created {}", name(person_id), time(after.created_at)));
+            }
+        }
+        for PropertyDiff { person_id, key, before, after } in &diff.properties {
+            let value = |side: &Option<PropertyAnswer>| match side {
+                None => "absent".to_owned(),
+                Some(PropertyAnswer { value: None, .. }) => "erased".to_owned(),
+                Some(PropertyAnswer { value: Some(value), seq, .. }) => {
+                    format!("{value} ({})", self.record(book, *seq))
+                }
+            };
+            let key = text(&key.to_string());
+            said.push(format!("{} has {key}: {}, was {}", name(person_id), value(after), value(before)));
+        }
+        for refusal in &diff.refusals {
+            let here = |side: &Option<RefusalHere>| side.as_ref().map(|here| (here.rule, here.seq));
+            said.push(match (here(&refusal.before), here(&refusal.after)) {
+                (Some((was, _)), Some((rule, seq))) => {
+                    format!("{} is refused {rule}, was {was}", self.record(book, seq))
+                }
+                (None, Some((rule, seq))) => format!("{} is refused {rule}", self.record(book, seq)),
+                (Some((was, seq)), None) => format!("{} is not refused, was {was}", self.record(book, seq)),
+                (None, None) => unreachable!("a refusal that differs is one on one side"),
+            });
+        }
+        let unsaid = diff.devices.len() + diff.events.len();
+        said.extend((unsaid > 0).then(|| format!("{unsaid} devices or ids with other events")));
+        if said.is_empty() { "nothing differs".to_owned() } else { said.join("; ") }
     }
 
     /// Who is who in the end, line by line: persons, ids without one, old persons and who they became, devices, events.

@@ -63,8 +63,8 @@ pub enum Called {
     At(String, usize),
     /// D11: a text and the record of an erasure.
     After(String, u64),
-    /// D11: only the number of the id that founded it is left.
-    Erased(u32),
+    /// D11: only the number of the id that founded it is left, and the place of the split that did, if one did.
+    Erased(u32, Option<usize>),
 }
 
 /// What a person's public id is made of: its founding id, and by which operation if a split founded it (D11).
@@ -360,7 +360,7 @@ impl Reference {
         let founding = identity.founding.clone();
         if self.erased.contains(&founding) {
             let place = self.classes.order.iter().position(|id| *id == founding).unwrap_or_default();
-            return Called::Erased(place as u32);
+            return Called::Erased(place as u32, identity.split);
         }
         if let Some(place) = identity.split {
             return Called::At(founding, place);

@@ -1,7 +1,7 @@
 //! Reads the pages of `tests/scenarios/`: what [`notation`](identity_ledger::testing::notation) writes, and a little more.
 //!
 //! A page is prose, perhaps a policy, numbered requests with what became of each, and who is who in the end. Besides the
-//! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `reopen` closes the ledger and opens it again, `who is ..`
+//! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `what if {..}` asks about another, `reopen` closes the ledger and opens it again, `who is ..`
 //! asks for a person's id, and `import ..` is a line that an SDK sent.
 
 use identity_ledger::*;
@@ -26,6 +26,7 @@ pub(crate) enum Asked {
     Barred(IdError),
     WhoIs(String),
     Policy(Box<Policy>),
+    WhatIf(Box<Policy>),
     Reopen,
     Erase(ErasureRequest),
     Import(String),
@@ -62,6 +63,9 @@ fn asked(number: usize, text: &str) -> Result<Asked, String> {
     }
     if let Some(policy) = text.strip_prefix("policy ") {
         return Ok(Asked::Policy(Box::new(policy_of(policy)?)));
+    }
+    if let Some(policy) = text.strip_prefix("what if ") {
+        return Ok(Asked::WhatIf(Box::new(policy_of(policy)?)));
     }
     if let Some(line) = text.strip_prefix("import ") {
         return Ok(Asked::Import(line.to_owned()));

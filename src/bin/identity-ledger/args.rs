@@ -88,6 +88,12 @@ pub(crate) enum Command {
     /// Draw the identity graph of a person, as a page or as SVG
     #[command(long_about = GRAPH)]
     Graph(GraphArgs),
+    /// Say what would change if another policy had held all along
+    #[command(long_about = WHAT_IF)]
+    WhatIf(WhatIfArgs),
+    /// Say in what two ledgers differ, or one at two of its records
+    #[command(long_about = DIFF)]
+    Diff(DiffArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
@@ -313,6 +319,43 @@ What is shown:
   thin line     asked for when the two were one person already
   dashed line   refused; the rule and the record that blocks are in the table
   dotted line   a device spoke for the id";
+
+const WHAT_IF: &str = "\
+Say what a ledger would mean if another policy had held from its first record on. Nothing is written: the same records are \
+folded once more, each id in the class that its text has under that policy.
+
+  identity-ledger what-if shop.ledger --preset one-user
+  identity-ledger what-if shop.ledger --policy policy.json --json | jq '.moved_ids | length'
+
+What records hold is not asked again: for whom a device spoke (dialect, person_profiles), and what an import lifted or kept.
+
+What is shown, as far as it differs:
+  counts           persons, ids, and events, full or propertyless
+  merged, split    persons that are one of several, or several of one, with the ids they share
+  ids              whose they are, and how many events go with them; in brackets the propertyless ones among these
+  properties       value and record on each side
+  refusals         what would be refused, what would be no more
+
+Exit status 0, whatever differs. --json keys: those of `diff`.";
+
+const DIFF: &str = "\
+Say in what the meaning of two ledgers differs, or of one ledger right after two of its records.
+
+  identity-ledger diff shop.ledger restored.ledger          # two ledgers, by their texts
+  identity-ledger diff shop.ledger --at 1000                # then and now
+  identity-ledger diff shop.ledger --at 1000 --at 2000      # then and later
+  identity-ledger diff shop.ledger copy.ledger --at 1000    # the first then, the second now
+
+Persons are matched by person id, ids and devices by their texts, events by all they hold. Two points of one ledger are matched \
+by number; that is faster.
+
+What is shown: as `what-if`, and events that only one of the two has.
+
+Exit status as of diff(1): 0 no difference, 1 some, 2 trouble.
+
+--json keys: merged, split, renamed, created, gone, persons, moved_ids, new_ids, gone_ids, moved_events, events, properties, \
+devices, refusals, counts (before and after: persons, identified_persons, distinct_ids, events, identified_events, \
+propertyless_events), classes_kept (ids whose text is erased).";
 
 const VERIFY: &str = "\
 Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
@@ -605,6 +648,36 @@ impl EventName {
 }
 
 #[derive(Args)]
+pub(crate) struct WhatIfArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) asked: AskedPolicy,
+}
+
+/// The policy that is asked about.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct AskedPolicy {
+    /// Ask about a preset: as PostHog does, more strictly, or with one user a person
+    #[arg(long, value_parser = named(&Preset::ALL))]
+    preset: Option<Preset>,
+    /// Ask about a policy of your own, a JSON file (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+impl AskedPolicy {
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        match &self.policy {
+            Some(file) => crate::policy::read(file),
+            None => Ok(Policy::preset(self.preset.unwrap_or_default())),
+        }
+    }
+}
+
+#[derive(Args)]
 pub(crate) struct GraphArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
@@ -621,6 +694,19 @@ pub(crate) struct GraphArgs {
     /// The picture alone
     #[arg(long)]
     pub(crate) svg: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DiffArgs {
+    /// A ledger's directory
+    #[arg(value_name = "A")]
+    pub(crate) first: PathBuf,
+    /// Another's; without it, A again
+    #[arg(value_name = "B")]
+    pub(crate) second: Option<PathBuf>,
+    /// A right after this record; given twice, the second time it is B's
+    #[arg(long, value_name = "SEQ")]
+    pub(crate) at: Vec<u64>,
 }
 
 #[derive(Args)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    OpenError, PageError, SalvageError,
+    OpenError, PageError, SalvageError, WhatIfError,
 };
 
 /// Why a command could not do its work.
@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     /// The state says what the records do not.
     #[error("the explanation found does not hold: {0}")]
     Unexplained(Box<ExplanationError>),
+    #[error(transparent)]
+    WhatIf(Box<WhatIfError>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
@@ -60,6 +62,10 @@ pub(crate) enum Failure {
     PagesOfWhom,
     #[error("there is no record {asked}: the last one is {last}")]
     NoSuchRecord { asked: u64, last: u64 },
+    #[error("there is nothing to compare: one ledger, and no --at")]
+    NothingToCompare,
+    #[error("--at is given {found} times; expected at most two, one for each side")]
+    TooManyPlaces { found: usize },
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -130,6 +136,9 @@ impl Failure {
                     "leave the option out, or change the policy with `identity-ledger policy {} --set FILE`",
                     place.display()
                 )
+            }
+            Failure::NothingToCompare => {
+                "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()
             }
             Failure::OtherTenant { .. } => {
                 "leave the option out, or import into another ledger: a tenant stays".to_owned()

@@ -5,6 +5,7 @@
 mod args;
 mod backup;
 mod complaints;
+mod diff;
 mod erase;
 mod erasures;
 mod explain;
@@ -26,6 +27,7 @@ mod screen;
 mod table;
 mod text;
 mod verify;
+mod what_if;
 mod why_not;
 
 use std::process::ExitCode;
@@ -72,6 +74,8 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::WhyNot(args) => why_not::why_not(args, screen),
         Command::History(args) => history::history(args, screen),
         Command::Graph(args) => graph::graph(args, screen),
+        Command::WhatIf(args) => what_if::what_if(args, screen),
+        Command::Diff(args) => diff::diff(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Find(args) => find::find(args, screen),
         Command::Erase(args) => erase::erase(args, screen),

@@ -660,6 +660,122 @@ fn a_person_is_drawn_as_a_page_or_as_svg() {
     place.run("graph a.ledger ann").with_code(2);
 }
 
+// -- second thoughts ---------------------------------------------------------------------------------------------------
+
+/// One browser, two people who signed in on it, and a link that was refused for that.
+const GLUED: &str = r#"{"op":"identify","ts":"2026-01-01T00:00:00Z","distinct_id":"ann","anon_distinct_id":"browser","set":{"email":"ann@example.com"}}
+{"op":"identify","ts":"2026-01-01T00:00:01Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","distinct_id":"bob","anon_distinct_id":"browser","set":{"email":"bob@example.com"}}
+{"op":"capture","ts":"2026-01-01T00:00:02Z","event":"order","distinct_id":"bob"}
+{"op":"identify","ts":"2026-01-01T00:00:03Z","distinct_id":"zoe","anon_distinct_id":"kiosk"}
+{"op":"alias","ts":"2026-01-01T00:00:04Z","distinct_id":"zoe","alias":"bob"}
+"#;
+
+const THOUGHT: &str = "seq recorded refusal rule blocking_seq reason diff";
+
+fn glued() -> Place {
+    let place = Place::new();
+    place.write("glued.jsonl", GLUED);
+    place.run("import a.ledger glued.jsonl").with_code(0);
+    place
+}
+
+#[test]
+fn what_a_retract_would_do_is_what_it_does() {
+    let place = glued();
+    let before = files(&place.path("a.ledger"));
+    let by_id = "--operation 01890a5d-ac96-774b-bcce-b302099a8001";
+    let asked = place.run(&format!("retract a.ledger {by_id} --dry-run --json")).with_code(0).object(THOUGHT);
+    let shown = place.run(&format!("retract a.ledger {by_id} --dry-run")).with_code(0).out;
+    assert_eq!(files(&place.path("a.ledger")), before, "asking writes nothing");
+    for line in [
+        "Merged: one person of several (1)",
+        "Refusals: 1 fewer",
+        "Nothing was recorded; without --dry-run it is.",
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line}: {shown}");
+    }
+    assert_eq!((&asked["recorded"], &asked["refusal"]), (&false.into(), &Value::Null));
+
+    let last = asked["seq"].as_u64().unwrap() - 1;
+    let seq = place.run("history a.ledger bob --json").lines("seq op");
+    let seq = seq.iter().find(|entry| entry["op"] == "identify").unwrap()["seq"].clone();
+    let done = place.run(&format!("retract a.ledger {seq} --at 2026-01-02T00:00:00Z --json"));
+    let done = done.with_code(0).object(THOUGHT);
+    assert_eq!(
+        (&done["recorded"], &done["seq"], &done["diff"]),
+        (&true.into(), &asked["seq"], &asked["diff"])
+    );
+    let mut found =
+        place.run(&format!("diff a.ledger --at {last} --json")).with_code(1).object("merged counts");
+    found["counts"] = done["diff"]["counts"].clone(); // of the component, where `diff` has those of the ledger
+    assert_eq!(found, done["diff"]);
+    let [entry] = &place.run("outcomes a.ledger --json").lines("op")[5..] else { panic!("one more") };
+    assert_eq!((&entry["op"], &entry["seq"]), (&"retract".into(), &done["seq"]));
+
+    let again = place.run(&format!("retract a.ledger {seq} --dry-run --json")).with_code(1).object(THOUGHT);
+    assert_eq!((&again["refusal"], &again["rule"]), (&"already_retracted".into(), &"H1".into()));
+    assert_eq!(again["blocking_seq"], done["seq"]);
+    let shown = place.run(&format!("retract a.ledger {seq} --dry-run")).with_code(1).out;
+    assert!(
+        shown.starts_with("It would be refused by H1: it counts as never asked already (record "),
+        "{shown}"
+    );
+    // A retract of the retract: as before.
+    place.run(&format!("retract a.ledger {}", done["seq"])).with_code(0);
+    place.run(&format!("diff a.ledger --at {last}")).with_code(0);
+    let refused = place.run(&format!("retract a.ledger {} --json", done["seq"])).with_code(1).object(THOUGHT);
+    assert_eq!((&refused["recorded"], &refused["rule"]), (&true.into(), &"H1".into()));
+    place.run("verify a.ledger").with_code(0);
+}
+
+#[test]
+fn ids_leave_their_person_each_or_together() {
+    let place = glued();
+    let each =
+        place.run("split a.ledger ann --ids bob,browser --dry-run --json").with_code(0).object(THOUGHT);
+    let parts = |said: &Value| said["diff"]["split"][0]["into"].as_array().map_or(0, Vec::len);
+    assert_eq!((parts(&each), &each["diff"]["counts"]["after"]["persons"]), (3, &4.into()));
+    let shown = place.run("split a.ledger browser --ids bob --id browser --together").with_code(0).out;
+    assert!(shown.starts_with("2 ids left the person, by record "), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("  └─") && line.ends_with("browser, bob")), "{shown}");
+    assert!(!shown.contains("dry-run"), "{shown}");
+    let persons = place.run("persons a.ledger --json").lines("distinct_ids");
+    assert_eq!(persons[0]["distinct_ids"], Value::from(vec!["ann"]));
+
+    let refused = place.run("split a.ledger ann --ids bob --json").with_code(1).object(THOUGHT);
+    assert_eq!((&refused["refusal"], &refused["rule"]), (&"id_of_another_person".into(), &"H2".into()));
+    assert_eq!(refused["diff"]["refusals"][0]["after"]["seq"], refused["seq"]);
+    assert!(place.run("split a.ledger ann --ids ann").with_code(1).out.starts_with("Refused by H2: all ids"));
+}
+
+#[test]
+fn a_second_thought_about_nothing_is_an_error_that_says_what_to_do() {
+    let place = glued();
+    let before = fs::read(place.segment("a.ledger")).unwrap();
+    for (trouble, why) in [
+        ("retract a.ledger 1000", "there is no record 1000"),
+        ("retract a.ledger 0", "record 0 is a genesis record"),
+        (
+            "retract a.ledger --operation 01890a5d-ac96-774b-bcce-b302099a8999",
+            "no operation is recorded under",
+        ),
+        ("retract a.ledger --operation ann", "a UUID"),
+        ("retract a.ledger", "<SEQ>"),
+        ("retract a.ledger 3 --operation 01890a5d-ac96-774b-bcce-b302099a8001", "cannot be used with"),
+        ("retract a.ledger 3 --at yesterday", "yesterday"),
+        ("split a.ledger ann", "--ids"),
+        ("split a.ledger ann --ids dora", "id `dora` was never written"),
+        ("split a.ledger ann --ids bob --each --together", "cannot be used with"),
+        ("split nowhere ann --ids bob", "nowhere does not exist"),
+    ] {
+        for dry in ["", " --dry-run"] {
+            let said = place.run(&format!("{trouble}{dry}")).with_code(2);
+            assert!(said.out.is_empty() && said.err.contains(why), "{trouble}: {said:?}");
+        }
+    }
+    assert_eq!(fs::read(place.segment("a.ledger")).unwrap(), before, "nothing was recorded");
+}
+
 // -- verifying ---------------------------------------------------------------------------------------------------------
 
 const VERDICT: &str = "ok records head digest first_fault";
@@ -800,7 +916,7 @@ fn every_command_teaches() {
     let place = Place::new();
     let help = place.run("--help").with_code(0).out;
     assert!(help.contains("Two minutes:"), "{help}");
-    let commands = "init policy import replay persons events outcomes resolve verify generate";
+    let commands = "init policy import replay persons events outcomes resolve retract split what-if diff verify generate";
     for command in commands.split_whitespace() {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
         let long = place.run(&format!("{command} --help")).with_code(0).out;
@@ -833,9 +949,14 @@ fn a_read_only_copy_is_enough_for_every_question() {
     copy_directory(&place.path("a.ledger"), &copy);
     fs::remove_file(copy.join("LOCK")).unwrap();
     let before = files(&copy);
-    for command in
-        ["replay copy.ledger", "persons copy.ledger", "resolve copy.ledger ann", "verify copy.ledger"]
-    {
+    for command in [
+        "replay copy.ledger",
+        "persons copy.ledger",
+        "resolve copy.ledger ann",
+        "verify copy.ledger",
+        "what-if copy.ledger --preset strict",
+        "split copy.ledger ann --ids visitor --dry-run",
+    ] {
         place.run(command).with_code(0);
     }
     assert_eq!(files(&copy), before, "a reader writes nothing");

@@ -95,6 +95,10 @@ fn tell(page: &Page) -> String {
                 Err(error) => format!("error: {error}"),
             },
             Asked::WhatIf(policy) => teller.difference(open, open.what_if(policy).unwrap().diff()),
+            Asked::Preview(operation) => match open.preview(operation) {
+                Ok(preview) => teller.difference(open, &preview.diff),
+                Err(error) => format!("error: {error}"),
+            },
             Asked::Reopen => {
                 let digests = (open.state().digest(), open.content_digest().unwrap());
                 drop(ledger.take());

@@ -183,6 +183,7 @@ impl Teller {
         }
         match book.state().ids().find(|id| book.state().defined_by(*id) == seq) {
             Some(id) => format!("first mention of {}", text(book.id_text(id).unwrap_or("an erased id"))),
+            None if seq.0 >= book.checkpoint().records => "it".to_owned(),
             None => "the policy".to_owned(),
         }
     }
@@ -248,9 +249,19 @@ impl Teller {
 
     /// In what one content of a book differs from another, such as what it would mean under another policy.
     pub fn difference(&self, book: &Book, diff: &Diff) -> String {
-        let ids = book.state().ids().filter_map(|id| book.id_text(id));
-        let names: BTreeMap<PersonId, String> =
-            ids.map(|id| (PersonId::founded_by(book.tenant(), id), text(id))).collect();
+        let (state, next) = (book.state(), Seq(book.checkpoint().records));
+        let ids = || state.ids().filter_map(|id| book.id_text(id));
+        let mut names: BTreeMap<PersonId, String> =
+            ids().map(|id| (PersonId::founded_by(book.tenant(), id), text(id))).collect();
+        // Whom a split would found that is only asked about (D11).
+        names.extend(
+            ids().map(|id| (PersonId::founded_at(book.tenant(), id, next), format!("{} (it)", text(id)))),
+        );
+        let persons = (0..state.persons_founded() as u32).map(PersonNo);
+        names.extend(
+            persons
+                .map(|person| (book.own_person_id(person, state), self.called(book, state.called(person)))),
+        );
         let name = |person: &PersonId| names.get(person).cloned().unwrap_or_else(|| person.to_string());
         let parts_of = |parts: &[PersonPart]| {
             let part = |part: &PersonPart| format!("{} ({})", name(&part.person_id), part.ids);

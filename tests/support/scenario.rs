@@ -1,7 +1,7 @@
 //! Reads the pages of `tests/scenarios/`: what [`notation`](identity_ledger::testing::notation) writes, and a little more.
 //!
 //! A page is prose, perhaps a policy, numbered requests with what became of each, and who is who in the end. Besides the
-//! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `what if {..}` asks about another, `reopen` closes the ledger and opens it again, `who is ..`
+//! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `what if {..}` asks about another, `preview ..` about a retract or split, `reopen` closes the ledger and opens it again, `who is ..`
 //! asks for a person's id, and `import ..` is a line that an SDK sent.
 
 use identity_ledger::*;
@@ -27,6 +27,7 @@ pub(crate) enum Asked {
     WhoIs(String),
     Policy(Box<Policy>),
     WhatIf(Box<Policy>),
+    Preview(Box<Operation>),
     Reopen,
     Erase(ErasureRequest),
     Import(String),
@@ -66,6 +67,10 @@ fn asked(number: usize, text: &str) -> Result<Asked, String> {
     }
     if let Some(policy) = text.strip_prefix("what if ") {
         return Ok(Asked::WhatIf(Box::new(policy_of(policy)?)));
+    }
+    if let Some(asked) = text.strip_prefix("preview ") {
+        let operation = operation(number, asked).map_err(|unread| format!("{unread:?}"))?;
+        return Ok(Asked::Preview(Box::new(operation)));
     }
     if let Some(line) = text.strip_prefix("import ") {
         return Ok(Asked::Import(line.to_owned()));

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
 use identity_ledger::{
-    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant,
+    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant, Timestamp,
 };
 
 use crate::failure::Failure;
@@ -88,6 +88,12 @@ pub(crate) enum Command {
     /// Draw the identity graph of a person, as a page or as SVG
     #[command(long_about = GRAPH)]
     Graph(GraphArgs),
+    /// Take an operation back: it counts as never asked from here on
+    #[command(long_about = RETRACT)]
+    Retract(RetractArgs),
+    /// Let ids leave their person, each alone or together
+    #[command(long_about = SPLIT)]
+    Split(SplitArgs),
     /// Say what would change if another policy had held all along
     #[command(long_about = WHAT_IF)]
     WhatIf(WhatIfArgs),
@@ -319,6 +325,36 @@ What is shown:
   thin line     asked for when the two were one person already
   dashed line   refused; the rule and the record that blocks are in the table
   dotted line   a device spoke for the id";
+
+const RETRACT: &str = "\
+Take an operation back: its record counts as never asked from here on, and everything else that was asked of its ids is folded \
+anew without it. The record itself stays in the log. Exit status 1 if it is refused.
+
+  identity-ledger history shop.ledger ann@example.com            # which record was wrong
+  identity-ledger retract shop.ledger 4711 --dry-run             # what would change
+  identity-ledger retract shop.ledger 4711                       # do it
+  identity-ledger retract shop.ledger --operation 01890a5d-ac96-774b-bcce-b302099a8001
+
+A retract is an operation too: retract its record, and what it took back counts again.
+
+What is shown: as `diff`, of the ids and devices that records connect with the operation; nobody else changes.
+
+--json keys: seq (its record, or the one it would be), recorded, refusal, rule, blocking_seq, reason (null unless refused), diff \
+(as `diff` has it).";
+
+const SPLIT: &str = "\
+Let ids leave the person they belong to. Each part keeps what was said for its own ids, as if it had been alone from the \
+beginning; links between the parts count no more. Later links may join them again. Exit status 1 if it is refused.
+
+  identity-ledger split shop.ledger ann@example.com --ids kiosk-7 --dry-run
+  identity-ledger split shop.ledger ann@example.com --ids bob@example.com,01a208e3-7690-7334-88e3-9756348b65c8 --together
+
+ID is any id of the person. The ids named leave, each as a person of its own unless --together; who stays keeps the person id. \
+Somebody has to stay.
+
+What is shown: as `diff`, of the ids and devices that records connect with the person; nobody else changes.
+
+--json keys: those of `retract`.";
 
 const WHAT_IF: &str = "\
 Say what a ledger would mean if another policy had held from its first record on. Nothing is written: the same records are \
@@ -645,6 +681,58 @@ impl EventName {
             _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
         }
     }
+}
+
+#[derive(Args)]
+pub(crate) struct RetractArgs {
+    #[command(flatten)]
+    pub(crate) how: Afterthought,
+    /// The record to take back
+    #[arg(value_name = "SEQ", required_unless_present = "operation", conflicts_with = "operation")]
+    pub(crate) seq: Option<u64>,
+    /// The operation recorded under this id, in place of a record
+    #[arg(long, value_name = "ID", value_parser = operation_id)]
+    pub(crate) operation: Option<OperationId>,
+}
+
+#[derive(Args)]
+pub(crate) struct SplitArgs {
+    #[command(flatten)]
+    pub(crate) how: Afterthought,
+    /// An id of the person, leaving or staying (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    pub(crate) id: DistinctId,
+    /// Who leaves
+    #[arg(long, value_name = "ID,ID", value_delimiter = ',', required_unless_present = "each_id")]
+    pub(crate) ids: Vec<DistinctId>,
+    /// One who leaves, commas and all; may be given several times
+    #[arg(long = "id", value_name = "ID")]
+    pub(crate) each_id: Vec<DistinctId>,
+    /// Each becomes a person of its own [default]
+    #[arg(long, conflicts_with = "together")]
+    pub(crate) each: bool,
+    /// Together they become one person
+    #[arg(long)]
+    pub(crate) together: bool,
+}
+
+/// What retract and split have in common.
+#[derive(Args)]
+pub(crate) struct Afterthought {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
+    /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+    /// Only say what it would do; the ledger is opened read-only
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn operation_id(text: &str) -> Result<OperationId, String> {
+    let id = uuid::Uuid::try_parse(text);
+    id.map(OperationId).map_err(|_| "expected the id of an operation, a UUID".to_owned())
 }
 
 #[derive(Args)]

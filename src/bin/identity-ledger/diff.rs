@@ -79,6 +79,21 @@ const SHOWN: usize = 20;
 /// Shows a difference, part by part: what became of the persons, why, and then in detail.
 pub(crate) fn show(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     show_counts(&diff.counts, screen)?;
+    show_parts(diff, ["in the first", "in the second"], screen)
+}
+
+/// Shows what a retract or split changes: as [`show`], but that its counts are those of some ids only.
+pub(crate) fn show_component(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
+    if diff.is_empty() {
+        return screen.line("Nothing else changes.");
+    }
+    screen.line("Among the ids that records connect with it:")?;
+    show_counts(&diff.counts, screen)?;
+    show_parts(diff, ["before", "afterwards"], screen)
+}
+
+/// `sides` are what the two are called.
+fn show_parts(diff: &Diff, sides: [&str; 2], screen: &mut Screen) -> Result<(), Failure> {
     if diff.is_empty() {
         return show_kept(&diff.classes_kept, screen);
     }
@@ -91,6 +106,7 @@ pub(crate) fn show(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
     show_whole("Persons that are gone", &diff.gone, |id| id.before, diff, screen)?;
     show_refusals(&diff.refusals, screen)?;
     show_moved(diff, screen)?;
+    show_alone(diff, sides, screen)?;
     show_events(&diff.events, screen)?;
     show_persons(&diff.persons, screen)?;
     show_properties(diff, screen)?;
@@ -247,13 +263,22 @@ fn show_moved(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
         table.finish(screen)?;
         more(moved, screen)?;
     }
-    let (new, gone) = diff.ids.iter().fold((0, 0), |(new, gone), id| {
-        (new + u64::from(id.before.is_none()), gone + u64::from(id.after.is_none()))
-    });
-    for (number, side) in [(new, "second"), (gone, "first")] {
-        if number > 0 {
+    Ok(())
+}
+
+/// Ids that mean something on one side only.
+fn show_alone(diff: &Diff, [first, second]: [&str; 2], screen: &mut Screen) -> Result<(), Failure> {
+    let alone = |is_here: fn(&IdDiff) -> bool| {
+        let ids = diff.ids.iter().filter(|id| is_here(id)).map(|id| id.distinct_id.clone());
+        ids.collect::<Vec<Name>>()
+    };
+    for (ids, side) in [(alone(|id| id.before.is_none()), second), (alone(|id| id.after.is_none()), first)] {
+        if !ids.is_empty() {
+            let all = ids.len() as u64;
+            let few = if screen.wide { &ids[..] } else { &ids[..ids.len().min(MAX_PART_IDS)] };
+            let listed = listed(few, all, screen.wide);
             screen.line("")?;
-            screen.line(&format!("{} with a person or events only in the {side}", counted(number, "id")))?;
+            screen.line(&format!("{} with a person or events only {side}: {listed}", counted(all, "id")))?;
         }
     }
     Ok(())

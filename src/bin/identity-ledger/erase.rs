@@ -1,12 +1,10 @@
 //! `erase`: forgets somebody or something, in every answer and in every file.
-#![expect(clippy::disallowed_types, reason = "the shell: a request has the time of the clock on the wall")]
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq, Timestamp};
+use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq};
 
 use crate::Answer;
 use crate::args::{EraseArgs, Whom};
+use crate::clock::now;
 use crate::failure::Failure;
 use crate::folding::open_for_writing;
 use crate::progress::{Progress, log_bytes};
@@ -46,12 +44,6 @@ fn subject(whom: Whom) -> ErasureSubject {
         (.., Some(seq)) => ErasureSubject::ReasonOf(Seq(seq)),
         _ => ErasureSubject::Ids(id.into_iter().collect()),
     }
-}
-
-fn now() -> Timestamp {
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-    let micros = i64::try_from(micros).unwrap_or(0);
-    Timestamp::from_micros(micros).unwrap_or_else(|_| Timestamp::from_micros(0).expect("1970 is in range"))
 }
 
 fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    OpenError, PageError, SalvageError, WhatIfError,
+    OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
 };
 
 /// Why a command could not do its work.
@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     Unexplained(Box<ExplanationError>),
     #[error(transparent)]
     WhatIf(Box<WhatIfError>),
+    #[error(transparent)]
+    Preview(Box<PreviewError>),
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
@@ -89,6 +91,9 @@ impl Failure {
             Failure::Backup(error) => is_damage_of_either(error),
             Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
             Failure::Unexplained(_) => true,
+            Failure::Preview(error) => {
+                matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
+            }
             Failure::Page(error) => {
                 matches!(&**error, PageError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
             }
@@ -154,6 +159,19 @@ impl Failure {
                 "`identity-ledger verify` says what is wrong".to_owned()
             }
             Failure::Import { .. } | Failure::Append(_) => return append_advice(self.append_error()?),
+            Failure::Preview(error) => match &**error {
+                PreviewError::Operation(OperationError::UnknownId { .. }) => {
+                    "ids are compared exactly; `resolve` says whose an id is, `persons` lists all of them"
+                }
+                PreviewError::Operation(
+                    OperationError::UnknownOperation { .. }
+                    | OperationError::NoSuchRecord { .. }
+                    | OperationError::NotAnOperation { .. },
+                ) => "`history` lists the records of an id, `outcomes` all operations, each with its number",
+                PreviewError::Fault(_) => "`identity-ledger verify` says what is wrong",
+                _ => return None,
+            }
+            .to_owned(),
             Failure::Unexplained(_) => {
                 "the snapshot may be forged: `identity-ledger verify` holds it against the log".to_owned()
             }
@@ -173,7 +191,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page);
+from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

@@ -4,6 +4,7 @@
 
 mod args;
 mod backup;
+mod clock;
 mod complaints;
 mod diff;
 mod erase;
@@ -26,6 +27,7 @@ mod salvage;
 mod screen;
 mod table;
 mod text;
+mod undo;
 mod verify;
 mod what_if;
 mod why_not;
@@ -74,6 +76,8 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::WhyNot(args) => why_not::why_not(args, screen),
         Command::History(args) => history::history(args, screen),
         Command::Graph(args) => graph::graph(args, screen),
+        Command::Retract(args) => undo::retract(args, screen),
+        Command::Split(args) => undo::split(args, screen),
         Command::WhatIf(args) => what_if::what_if(args, screen),
         Command::Diff(args) => diff::diff(args, screen),
         Command::Verify(args) => verify::verify(args, screen),

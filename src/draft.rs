@@ -743,11 +743,12 @@ pub(crate) fn says_the_same(
         }
         (Request::Retract { .. }, Body::Retract(_, target, _)) => aim.is_some_and(|aim| aim.seq.0 == *target),
         (Request::Split { id, ids, mode }, Body::Split(_, leavers, _)) => {
-            let number = |id: &DistinctId| find(&dictionaries.ids, id.as_str()).map(IdNo);
-            let named: Option<BTreeSet<IdNo>> = ids.iter().map(number).collect();
+            let named: BTreeSet<u32> =
+                ids.iter().filter_map(|id| find(&dictionaries.ids, id.as_str())).collect();
             id_is(id, recorded.id)
                 && leavers.together == (*mode == SplitMode::Together)
-                && named.is_some_and(|named| named.into_iter().eq(leavers.ids.iter().copied()))
+                && ids.len() == leavers.ids.len()
+                && leavers.ids.iter().all(|id| named.contains(&id.0) || dictionaries.ids.is_erased(id.0))
         }
         _ => false,
     };

@@ -234,3 +234,21 @@ fn records_are_indexed_once_somebody_asks() {
     assert!(reader.history(Subject::Id("ann"), Ask::first(10)).unwrap().is_some());
     assert!(reader.memory().postings > 0);
 }
+
+/// What is erased of a split are texts: sent again under its id it is still the same operation.
+#[test]
+fn a_split_sent_again_after_its_ids_were_erased_is_a_duplicate() {
+    let (mut ledger, _) = people(Arc::new(Memory::new()));
+    let split =
+        |leaver: &str| Operation::split(at(5), id("ann"), [id(leaver)], SplitMode::Each).with_id(numbered(5));
+    let recorded = ledger.append(split("phone of ann")).unwrap().seq().unwrap();
+    let erased = ErasureSubject::Ids([id("phone of ann")].into());
+    ledger.erase(&[ErasureRequest::new(at(6), erased, "")]).unwrap();
+    ledger.append(Operation::properties(at(7), id("phone of ann"))).unwrap(); // the text is another id now
+    assert_eq!(ledger.append(split("phone of ann")).unwrap(), Appended::Duplicate { seq: recorded });
+    let two = Operation {
+        id: Some(numbered(5)),
+        ..Operation::split(at(5), id("ann"), [id("bob"), id("cat")], SplitMode::Each)
+    };
+    assert_eq!(ledger.append(two).unwrap(), Appended::Conflict { seq: recorded });
+}

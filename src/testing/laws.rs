@@ -478,6 +478,21 @@ pub fn identified_grows(history: &History) -> Result<(), String> {
 /// Every person there ever was leads to a live one, in one step, for ever (D7).
 pub fn redirects(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
+    all_lead_somewhere(&ledger)?;
+    // Once led together, two persons stay together.
+    each_step(&ledger, |before, step| {
+        if undoes(step) {
+            return Ok(());
+        }
+        let all = || (0..before.persons_founded() as u32).map(PersonNo);
+        let moved = all()
+            .find(|person| step.state.survivor(*person) != step.state.survivor(before.survivor(*person)));
+        same("persons that left their survivor", &moved, &None)
+    })
+}
+
+/// Every person there ever was leads to a live one in one step, or to whom its founding id would found, and so does its public id.
+fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
     let state = ledger.state();
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
@@ -491,16 +506,7 @@ pub fn redirects(history: &History) -> Result<(), String> {
         let old = ledger.own_person_id(person, state);
         same("its public id", &ledger.survivor_of(old), &Some(ledger.person_id(survivor)))?;
     }
-    // Once led together, two persons stay together.
-    each_step(&ledger, |before, step| {
-        if undoes(step) {
-            return Ok(());
-        }
-        let all = || (0..before.persons_founded() as u32).map(PersonNo);
-        let moved = all()
-            .find(|person| step.state.survivor(*person) != step.state.survivor(before.survivor(*person)));
-        same("persons that left their survivor", &moved, &None)
-    })
+    Ok(())
 }
 
 /// A person was created when the earliest of those that became it was founded (D3, D4, D7).
@@ -899,11 +905,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
     let mut reference = Reference::new(history.policy.clone());
     let mut chance = chance_of(history);
     let mut digests = BTreeMap::new();
-    // The model does not know yet how persons are called whom a retract or split makes beside erasures.
-    let refolds =
-        |operation: &&Operation| matches!(operation.request, Request::Retract { .. } | Request::Split { .. });
-    let operations = history.operations.iter().filter(|operation| !refolds(operation));
-    for (number, operation) in (1..).zip(operations) {
+    for (number, operation) in (1..).zip(&history.operations) {
         let Some(appended) = append(&mut ledger, operation)? else { continue };
         reference.at(appended.seq().map_or(0, |seq| seq.0));
         let said = ReferenceOutcome::from(&appended);
@@ -922,6 +924,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
     same("content, when the bytes are gone", &content(&ledger)?, &before)?;
     let what = differences(&ledger, &reference);
     holds(what.is_empty(), || format!("at the end: {}", what.join("; ")))?;
+    all_lead_somewhere(&ledger)?;
     let mut changed = None;
     let walked = ledger.replay(|step| {
         let records = step.record.seq().0 + 1;

@@ -38,8 +38,8 @@ pub struct Reference {
     seq: u64,
     /// How much had been recorded at the first erasure.
     first_erasure: Option<usize>,
-    /// What erased ids are called.
-    erased: BTreeSet<String>,
+    /// What erased ids are called, and the first erasure of each.
+    erased: BTreeMap<String, u64>,
     /// D11: the id that a person is called after since the one that founded it was erased, and the erasure.
     called_after: BTreeMap<Identity, (String, u64)>,
 }
@@ -214,7 +214,7 @@ impl Reference {
             devices_by_id: BTreeMap::new(),
             seq: 0,
             first_erasure: None,
-            erased: BTreeSet::new(),
+            erased: BTreeMap::new(),
             called_after: BTreeMap::new(),
         };
         reference.say(Said::Policy(policy));
@@ -332,15 +332,51 @@ impl Reference {
 
     /// D11: who was called after an erased id and lives is called after the next of theirs.
     fn call_after_others(&mut self, gone: BTreeSet<String>) {
-        self.erased.extend(gone.iter().cloned());
+        for id in &gone {
+            self.erased.entry(id.clone()).or_insert(self.seq);
+        }
         for person in &self.world.persons {
             let called = self.called_after.get(&person.identity);
             if gone.contains(called.map_or(&person.identity.founding, |(id, _)| id)) {
                 let ids = self.classes.ordered(&person.ids);
-                match ids.into_iter().find(|id| !self.erased.contains(id)) {
+                match ids.into_iter().find(|id| !self.erased.contains_key(id)) {
                     Some(next) => self.called_after.insert(person.identity.clone(), (next, self.seq)),
                     None => self.called_after.remove(&person.identity),
                 };
+            }
+        }
+    }
+
+    /// D11, where the component of an id was folded anew: who is founded by an erased id is called as before, if that id is still
+    /// theirs, or else after the lowest one that is left.
+    fn call_anew(&mut self, id: &str) {
+        let component = self.component(id);
+        for person in self.world.persons.iter().filter(|person| !person.ids.is_disjoint(&component)) {
+            let Some(erase) = self.erased.get(&person.identity.founding) else { continue };
+            let called = self.called_after.get(&person.identity);
+            if called.is_some_and(|(id, _)| person.ids.contains(id)) {
+                continue;
+            }
+            let ids = self.classes.ordered(&person.ids);
+            match ids.into_iter().find(|id| !self.erased.contains_key(id)) {
+                Some(next) => self.called_after.insert(person.identity.clone(), (next, *erase)),
+                None => self.called_after.remove(&person.identity),
+            };
+        }
+    }
+
+    /// The ids that records connect with an id, by naming them together.
+    fn component(&self, id: &str) -> BTreeSet<String> {
+        let mut component = BTreeSet::from([id.to_owned()]);
+        loop {
+            let size = component.len();
+            for names in self.said.iter().map(Said::names) {
+                if names.iter().any(|name| component.contains(name)) {
+                    component.extend(names);
+                }
+            }
+            if component.len() == size {
+                return component;
             }
         }
     }
@@ -358,7 +394,7 @@ impl Reference {
             return Called::After(id.clone(), *seq);
         }
         let founding = identity.founding.clone();
-        if self.erased.contains(&founding) {
+        if self.erased.contains_key(&founding) {
             let place = self.classes.order.iter().position(|id| *id == founding).unwrap_or_default();
             return Called::Erased(place as u32, identity.split);
         }
@@ -392,6 +428,14 @@ impl Reference {
     /// Every identity that a person ever had.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.known.iter()
+    }
+
+    /// Whether the model knows what every person was ever called: not if something was taken back or parted beside erasures.
+    pub(crate) fn knows_old_names(&self) -> bool {
+        let refolds = |said: &Said| {
+            matches!(said, Said::Operation(Asked { verb: Verb::Retract(_) | Verb::Split { .. }, .. }))
+        };
+        self.first_erasure.is_none() || !self.said.iter().any(refolds)
     }
 
     /// Who the person of an identity is now: the one that absorbed it (D7), or, if it was never founded after all, the one of
@@ -488,6 +532,11 @@ impl Reference {
             }
             said => self.world.fold(place, said, &self.classes),
         };
+        if let (Said::Operation(Asked { verb: Verb::Retract(_) | Verb::Split { .. }, id, .. }), None) =
+            (&self.said[place], refused)
+        {
+            self.call_anew(&id.clone());
+        }
         for person in &self.world.persons {
             if !self.known.contains(&person.identity) {
                 self.known.push(person.identity.clone());
@@ -632,6 +681,30 @@ impl Reference {
                 self.last_calls.insert(device.clone(), (asked.id.clone(), operation.changes.clone()));
             }
             _ => {}
+        }
+    }
+}
+
+impl Said {
+    /// Every id and device that it names; a device by a name that no id has.
+    fn names(&self) -> BTreeSet<String> {
+        let named = |device: &String| format!("device {device}");
+        match self {
+            Said::Policy(_) => BTreeSet::new(),
+            Said::Device(device, id) => BTreeSet::from([named(device), id.clone()]),
+            Said::Operation(Asked { verb, id, device, .. }) => {
+                let mut names = BTreeSet::from([id.clone()]);
+                names.extend(device.iter().map(named));
+                match verb {
+                    Verb::Identify(Other::Id(other))
+                    | Verb::Alias(Other::Id(other))
+                    | Verb::Merge(Other::Id(other)) => names.extend([other.clone()]),
+                    Verb::Reset { also: Some(also) } => names.extend([named(also)]),
+                    Verb::Split { ids, .. } => names.extend(ids.iter().cloned()),
+                    _ => {}
+                }
+                names
+            }
         }
     }
 }

@@ -103,7 +103,14 @@ impl<'a> Story<'a> {
             _ => None,
         };
         let says = verbs(record, self.key).map(|(verb, _)| verb).last();
-        let Some(person) = self.person_of(record, state) else { return };
+        let Some(person) = self.person_of(record, state) else {
+            // Refused before any effect: T may well have a person later.
+            if says.is_some() {
+                let beaten = self.why_nothing(record, outcome, None);
+                self.beaten.insert(seq, beaten);
+            }
+            return;
+        };
         let before = self.standing.get(&person).copied();
         let after = self.winner(person, state);
         let removes = says == Some(Verb::UNSET) && after.is_none();

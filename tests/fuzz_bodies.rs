@@ -34,6 +34,11 @@ fn any_bytes_are_a_history_with_erasures() {
 }
 
 #[test]
+fn any_bytes_are_a_history_to_be_asked_about() {
+    run("answers", fuzz_bodies::answers);
+}
+
+#[test]
 fn any_bytes_are_stored_bytes() {
     run("decode", fuzz_bodies::decode);
 }

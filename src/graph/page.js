@@ -28,7 +28,7 @@
     const owner = ownerAt(node, seq);
     const said = [node.kind];
     if (owner === null) said.push('no person');
-    else if (owner !== 0) said.push('person ' + shortPerson(owner));
+    else if (owner !== 0) said[0] = 'person ' + shortPerson(owner);
     else if (place === data.root) said.push('founder');
     if (seq === data.last && node.events[0]) said.push(node.events[0] + (node.events[0] === 1 ? ' event' : ' events'));
     return said.join(' · ');

@@ -203,7 +203,8 @@ pub(super) fn node_words(graph: &Graph, number: usize) -> String {
     match node.owner() {
         Some(0) if number == graph.root => words.push("founder".to_owned()),
         Some(0) => {}
-        Some(owner) => words.push(format!("person {}", &graph.persons[owner].to_string()[..8])),
+        // In place of the kind, which the picture in the node says too: there is no room for both.
+        Some(owner) => words = vec![format!("person {}", &graph.persons[owner].to_string()[..8])],
         None => words.push("no person".to_owned()),
     }
     if node.events.0 > 0 {

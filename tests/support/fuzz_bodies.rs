@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use failing::{Failing, NEVER};
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
-use identity_ledger::testing::history::{History, append};
+use identity_ledger::testing::history::{History, KEYS, append};
 use identity_ledger::testing::workload::to_ops_line;
 use identity_ledger::testing::{self, Stored, laws};
 use identity_ledger::*;
@@ -517,6 +517,83 @@ pub(crate) fn erase(bytes: &[u8]) {
     let history = History::from_bytes(bytes);
     if let Err(what) = laws::erasing(&history) {
         panic!("{what}\n\n{history}");
+    }
+}
+
+// -- answers -------------------------------------------------------------------------------------------------------
+
+/// Any bytes are a history about which everything can be asked: the answers fit each other, lead to records that are there, and
+/// pages come to the whole.
+pub(crate) fn answers(bytes: &[u8]) {
+    let history = History::from_bytes(bytes);
+    let (mut ledger, _) = new_ledger(history.policy.clone());
+    history.append_to(&mut ledger).expect("memory does not fail");
+    let book: &Book = &ledger;
+    let records = book.checkpoint().records;
+    let ids: Vec<&str> = book.state().ids().filter_map(|id| book.id_text(id)).collect();
+    for a in &ids {
+        for b in &ids {
+            let one = a == b || book.person(a).is_some() && book.person(a) == book.person(b);
+            let why = book.explain(a, b).expect("memory does not fail");
+            assert_eq!(why.is_some(), one, "{a} and {b}\n{history}");
+            if let Some(why) = why {
+                why.check(|seq| book.claim(seq).expect("memory does not fail")).expect("it was checked");
+            }
+            let why_not = book.why_not(a, b).expect("memory does not fail").expect("both were written");
+            assert_eq!(
+                (why_not.same, why_not.same && !why_not.way.is_empty()),
+                (one, false),
+                "{a} and {b}\n{history}"
+            );
+            assert!(
+                one || why_not.way.is_empty() || why_not.barriers().count() > 0,
+                "{a} and {b}\n{history}"
+            );
+            assert!(
+                why_not.barriers().all(|(_, barrier)| barrier.blocking_seq.0 < records),
+                "{a} and {b}\n{history}"
+            );
+        }
+        asked_of(book, a, &history);
+    }
+    let persons: Vec<Profile> = book.persons().map(|person| person.expect("memory does not fail")).collect();
+    assert_eq!(all_pages(2, |ask| Some(book.persons_page(ask).expect("memory does not fail"))), persons);
+}
+
+/// What can be asked of one id.
+fn asked_of(book: &Book, id: &str, history: &History) {
+    for subject in [Subject::Id(id), Subject::Person(id)] {
+        let entries = all_pages(3, |ask| book.history(subject, ask).expect("memory does not fail"));
+        assert!(entries.is_sorted_by(|a, b| a.seq < b.seq), "{subject:?}\n{history}");
+        let events = all_pages(2, |ask| book.events_of(subject, ask).expect("memory does not fail"));
+        for event in &events {
+            let why = book.explain_record(event.seq).expect("memory does not fail").expect("it is an event");
+            why.check(|seq| book.claim(seq).expect("memory does not fail")).expect("it was checked");
+            assert_eq!(why.person_id, event.person_id, "{}\n{history}", event.seq);
+        }
+    }
+    let profile = book.profile(id).expect("memory does not fail");
+    let last = Seq(book.checkpoint().records - 1);
+    assert_eq!(book.profile_as_of(id, last).expect("memory does not fail"), profile, "{id}\n{history}");
+    for key in KEYS {
+        let why = book.why_property(id, key).expect("memory does not fail");
+        let now = profile.as_ref().and_then(|profile| profile.properties.get(key));
+        assert_eq!(why.as_ref().and_then(|why| why.now.as_ref()), now, "{id}, {key}\n{history}");
+        let stand = |write: &&PropertyWrite| write.beaten.is_none() && write.verb != "unset";
+        let standing = why.iter().flat_map(|why| &why.writes).filter(stand).count();
+        assert_eq!(standing, usize::from(now.is_some()), "{id}, {key}\n{history}");
+    }
+}
+
+fn all_pages<T>(items: usize, mut page: impl FnMut(Ask) -> Option<Page<T>>) -> Vec<T> {
+    let (mut ask, mut all) = (Ask::first(items), Vec::new());
+    loop {
+        let page = page(ask).expect("it was written");
+        all.extend(page.items);
+        match page.next {
+            Some(next) => ask = Ask::next(next, items),
+            None => return all,
+        }
     }
 }
 

@@ -1,0 +1,8 @@
+//! Any bytes are a history about which everything is asked. The body is `tests/support/fuzz_bodies.rs`, which the stable tests run too.
+#![no_main]
+
+#[path = "../../tests/support/fuzz_bodies.rs"]
+#[allow(dead_code, reason = "each target runs one body")]
+mod fuzz_bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_bodies::answers(bytes));

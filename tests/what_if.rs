@@ -407,7 +407,7 @@ fn what_the_questions_cost() {
             times.push(began.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        println!("{what}: least {:.3} s, median {:.3} s; {said}", times[0], times[2]);
+        println!("{what}: least {:.6} s, median {:.6} s; {said}", times[0], times[2]);
         times[2]
     };
     println!("{} records, {} ids", last + 1, ledger.state().ids().len());
@@ -437,6 +437,11 @@ fn what_the_questions_cost() {
         });
         println!("  diff / replay: {:.2}", asked / replay);
     }
+    let (at, user) = (Timestamp::from_micros(0).unwrap(), DistinctId::new("user-7").unwrap());
+    let ids = ledger.profile("user-7").unwrap().unwrap().distinct_ids;
+    let leaves = ids.iter().filter(|id| **id != "user-7").map(|id| DistinctId::new(id.clone()).unwrap());
+    let split = Operation::split(at, user, leaves, SplitMode::Each);
+    timed("a preview", &mut || described(&ledger.preview(&split).unwrap().diff));
     let other = LedgerReader::open(place.path("web")).unwrap();
     let asked =
         timed("two ledgers", &mut || described(&Diff::between(&ledger.view(), &other.view()).unwrap()));

@@ -556,8 +556,33 @@ pub(crate) fn answers(bytes: &[u8]) {
         }
         asked_of(book, a, &history);
     }
+    supposed(book, &ids, &history);
     let persons: Vec<Profile> = book.persons().map(|person| person.expect("memory does not fail")).collect();
     assert_eq!(all_pages(2, |ask| Some(book.persons_page(ask).expect("memory does not fail"))), persons);
+}
+
+/// What would be: every difference leads from what the log means to a content, and another policy's to what it would mean.
+fn supposed(book: &Book, ids: &[&str], history: &History) {
+    let content = Content::of(&book.view()).expect("memory does not fail");
+    let what_if = book.what_if(&Policy::preset(Preset::OneUser)).expect("memory does not fail");
+    let there = Content::of(what_if.view()).expect("memory does not fail");
+    assert_eq!(what_if.diff().apply(&content), Ok(there), "{history}");
+    let retracts =
+        (0..book.checkpoint().records).map(|seq| Operation::retract(time(0), Target::Record(Seq(seq))));
+    let split = |(t, s): (&&str, &&str)| Operation::split(time(0), id(t), [id(s)], SplitMode::Each);
+    let splits = ids.iter().zip(ids.iter().skip(1)).map(split);
+    for operation in retracts.chain(splits) {
+        match book.preview(&operation) {
+            Ok(preview) => {
+                let led = preview.diff.apply(&content);
+                assert!(led.is_ok(), "{operation:?}: {led:?}\n{history}");
+                let is_same = preview.diff.is_same_content();
+                assert_eq!(led == Ok(content.clone()), is_same, "{operation:?}\n{history}");
+            }
+            Err(PreviewError::Operation(OperationError::NotAnOperation { .. })) => {}
+            Err(error) => panic!("{operation:?}: {error}\n{history}"),
+        }
+    }
 }
 
 /// What can be asked of one id.

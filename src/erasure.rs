@@ -24,7 +24,7 @@ use crate::operation::{Operation, Request};
 use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
-use crate::removal::{self, Rewritten, Stopped, definition_of, frames};
+use crate::removal::{self, Rewritten, Stopped, definition_of};
 use crate::row::Record;
 use crate::time::Timestamp;
 
@@ -444,7 +444,7 @@ impl Ledger {
         let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
         let log = &self.log;
         for segment in log.mark_before(first).segment..log.segments().len() as u32 {
-            frames(log, &log.mark_of_segment(segment), |at| {
+            log.frames(&log.mark_of_segment(segment), |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
                     for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
@@ -456,7 +456,7 @@ impl Ledger {
                         }
                     }
                 }
-                Ok(true)
+                Ok::<bool, EraseError>(true)
             })?;
         }
         Ok(said)

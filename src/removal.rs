@@ -15,15 +15,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::book::Book;
-use crate::chain::{Chain, write_item};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::{LOG, QUARANTINE};
 use crate::frame::{ABSENT, Frame, Header};
 use crate::id::Seq;
-use crate::log::{Fault, FaultKind, Log, Mark, SegmentReader, mark};
+use crate::log::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
 use crate::recovery::COPY_SUFFIX;
-use crate::row::{Kind, Record, Row, Rows};
+use crate::row::{Kind, Row};
 use crate::snapshot;
 use crate::state::Erasures;
 use crate::storage::Storage;
@@ -104,60 +103,17 @@ fn sweep(storage: &dyn Storage, dir: &str, is_swept: impl Fn(&str) -> bool) -> i
     if swept { storage.sync_dir(dir) } else { Ok(()) }
 }
 
-/// A frame of a segment, and what was before it.
-pub(crate) struct FrameAt<'a> {
-    pub(crate) frame: Frame<'a>,
-    pub(crate) rows: &'a Rows,
-    pub(crate) before: &'a Chain,
-    /// All its bytes.
-    pub(crate) bytes: &'a [u8],
-    pub(crate) offset: u64,
-}
-
-impl FrameAt<'_> {
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let FrameAt { frame, rows, .. } = self;
-        rows.rows.iter().map(|row| Record::new(row, rows, frame.body, frame.payload))
-    }
-}
-
-/// Shows the frames from a mark to the end of its segment, each verified by its hash, until `each` gives `false`.
-pub(crate) fn frames(
-    log: &Log,
-    from: &Mark,
-    mut each: impl FnMut(FrameAt<'_>) -> Result<bool, Stopped>,
-) -> Result<(), Stopped> {
-    let name = &log.segments()[from.segment as usize].name;
-    let mut chain = from.before.clone();
-    let mut reader = SegmentReader::at(&**log.storage(), name, from.offset);
-    let mut rows = Rows::default();
-    loop {
-        let (offset, records) = (reader.offset(), chain.next_seq());
-        let fault = |kind| Stopped::from(Fault { file: name.clone(), offset, records, kind });
-        let Some(bytes) = reader.frame(chain.ledger_id()).map_err(fault)? else { return Ok(()) };
-        let frame = Frame::parse(bytes, chain.ledger_id())
-            .map_err(|error| fault(crate::chain::ChainError::Frame(error).into()))?;
-        let before = chain.clone();
-        rows.clear();
-        chain.accept(&frame, &mut rows).map_err(|error| fault(error.into()))?;
-        let len = bytes.len();
-        if !each(FrameAt { frame, rows: &rows, before: &before, bytes, offset })? {
-            return Ok(());
-        }
-        reader.advance(len);
-    }
-}
-
 /// The record that defines a device.
 pub(crate) fn definition_of(log: &Log, device: DeviceNo) -> Result<u32, Stopped> {
     let marks = log.marks();
     let at = marks.partition_point(|mark| mark.before.defined().devices <= device.0);
     let mut found = None;
-    frames(log, &marks[at.checked_sub(1).expect("nothing is defined before the first mark")], |frame| {
+    let mark = &marks[at.checked_sub(1).expect("nothing is defined before the first mark")];
+    log.frames(mark, |frame| {
         let defining = frame.rows.rows.iter().filter(|row| row.kind == Kind::DefineDevice);
         let mut numbered = (frame.before.defined().devices..).zip(defining);
         found = numbered.find(|(number, _)| *number == device.0).map(|(_, row)| row.seq);
-        Ok(found.is_none())
+        Ok::<bool, Stopped>(found.is_none())
     })?;
     Ok(found.expect("a device that has a number is defined before the next mark"))
 }
@@ -251,7 +207,7 @@ impl Work<'_> {
         let begin = log.mark_of_segment(segment);
         let first_seq = begin.before.next_seq();
         let (mut payload, mut out) = (Vec::new(), None);
-        frames(log, &begin, |at| {
+        log.frames(&begin, |at| {
             let changed = self.look(&at, &mut payload);
             if changed && out.is_none() {
                 out = Some(Copy::begin(scope, self.storage, name, at.offset).map_err(Stopped::Io)?);
@@ -261,19 +217,24 @@ impl Work<'_> {
             if let Some(out) = &mut out {
                 out.frame(&at, changed.then_some(&payload[..]));
             }
-            progress(at.offset + at.bytes.len() as u64);
-            Ok(true)
+            progress(at.offset + at.frame.header.frame_len() as u64);
+            Ok::<bool, Stopped>(true)
         })?;
         out.map(|out| out.finish(first_seq)).transpose()
     }
 
     /// Whether a frame's payload is to be another than it is; then that is put into `payload`.
     fn look(&mut self, at: &FrameAt<'_>, payload: &mut Vec<u8>) -> bool {
-        let mut changed = false;
-        let with_items = || at.records().filter(|record| record.row.has_item());
-        for record in with_items().filter(|record| self.candidates.has(record.row)) {
+        payload.clear();
+        let (old, mut kept) = (at.frame.payload, 0);
+        let with_items = at.records().filter(|record| record.row.has_item());
+        for record in with_items.filter(|record| self.candidates.has(record.row)) {
             let Some(by) = self.erasures.of(record.row) else { continue };
-            changed |= !record.is_erased();
+            if let Some(item) = record.item_span() {
+                payload.extend_from_slice(&old[kept..item.start]);
+                payload.extend_from_slice(&ABSENT.to_le_bytes());
+                kept = item.end;
+            }
             if !self.erasures.is_done(by) {
                 *self.done.items.entry(by).or_default() += 1;
             }
@@ -281,14 +242,9 @@ impl Work<'_> {
                 self.unnamed.push(record.row.seq);
             }
         }
+        let changed = kept > 0;
         if changed {
-            payload.clear();
-            for record in with_items() {
-                match record.salt_and_item().filter(|_| self.erasures.of(record.row).is_none()) {
-                    Some((salt, bytes)) => write_item(salt, bytes, payload),
-                    None => payload.extend_from_slice(&ABSENT.to_le_bytes()),
-                }
-            }
+            payload.extend_from_slice(&old[kept..]);
         }
         changed
     }
@@ -342,31 +298,34 @@ impl<'s> Copy<'s> {
             if read < most {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            copy.put(&bytes[..read], &bytes[..read]);
+            copy.put(&bytes[..read]);
         }
         Ok(copy)
     }
 
     /// Adds a frame, with another payload if one is given.
     fn frame(&mut self, at: &FrameAt<'_>, payload: Option<&[u8]>) {
-        let Some(payload) = payload else { return self.put(at.bytes, at.bytes) };
-        let Frame { header, body, hash, .. } = at.frame;
-        let payload_len = u32::try_from(payload.len()).expect("no longer than the one before it");
-        let header = Header { payload_len, ..header };
-        let mut bytes = Vec::with_capacity(header.frame_len());
-        bytes.extend_from_slice(&header.to_bytes(at.before.ledger_id()));
-        bytes.extend_from_slice(body);
-        bytes.extend_from_slice(payload);
-        bytes.extend_from_slice(&hash.0);
-        bytes.resize(header.frame_len(), 0);
-        self.put(at.bytes, &bytes);
+        let Piece { old, new, .. } = &mut self.piece;
+        let (old_from, new_from) = (old.len(), new.len());
+        raw(at, at.frame.payload, old);
+        match payload {
+            Some(payload) => raw(at, payload, new),
+            None => new.extend_from_slice(&old[old_from..]),
+        }
+        self.added(old_from, new_from);
     }
 
-    fn put(&mut self, old: &[u8], new: &[u8]) {
-        self.old_len += old.len() as u64;
-        self.len += new.len() as u64;
-        self.piece.old.extend_from_slice(old);
-        self.piece.new.extend_from_slice(new);
+    fn put(&mut self, bytes: &[u8]) {
+        let Piece { old, new, .. } = &mut self.piece;
+        let (old_from, new_from) = (old.len(), new.len());
+        old.extend_from_slice(bytes);
+        new.extend_from_slice(bytes);
+        self.added(old_from, new_from);
+    }
+
+    fn added(&mut self, old_from: usize, new_from: usize) {
+        self.old_len += (self.piece.old.len() - old_from) as u64;
+        self.len += (self.piece.new.len() - new_from) as u64;
         if self.piece.old.len() >= PIECE_BYTES {
             self.hand_over();
         }
@@ -374,8 +333,7 @@ impl<'s> Copy<'s> {
 
     /// A writer that stopped takes nothing more; why, [`Copy::finish`] says.
     fn hand_over(&mut self) {
-        let mut next = self.used.try_recv().unwrap_or_default();
-        next.at = self.len;
+        let next = Piece { at: self.len, ..self.used.try_recv().unwrap_or_default() };
         self.pieces.send(std::mem::replace(&mut self.piece, next)).ok();
     }
 
@@ -392,6 +350,19 @@ impl<'s> Copy<'s> {
         storage.sync(&name).map_err(Stopped::Io)?;
         Ok(RewrittenSegment { first_seq, bytes_before: old_len, bytes_after: len, before, after })
     }
+}
+
+/// The bytes of a frame with this payload.
+fn raw(at: &FrameAt<'_>, payload: &[u8], out: &mut Vec<u8>) {
+    let Frame { header, body, hash, .. } = at.frame;
+    let payload_len = u32::try_from(payload.len()).expect("no longer than the one it has");
+    let header = Header { payload_len, ..header };
+    let end = out.len() + header.frame_len();
+    out.extend_from_slice(&header.to_bytes(at.before.ledger_id()));
+    out.extend_from_slice(body);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(&hash.0);
+    out.resize(end, 0);
 }
 
 /// Hashes what a segment was and what it becomes, and writes the latter, piece by piece.

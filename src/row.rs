@@ -4,6 +4,8 @@
 //! A replay meets millions of captures and needs five numbers of each. So the bytes of operations and definitions are read by
 //! hand, field by field, into rows that own nothing; the codec reads only what is rare. A test holds the two readers together.
 
+use std::ops::Range;
+
 use crate::codec::CodecError;
 use crate::frame::SALT_BYTES;
 use crate::id::{OperationId, Seq};
@@ -283,6 +285,13 @@ impl<'a> Record<'a> {
     /// Whether its payload item was erased.
     pub fn is_erased(&self) -> bool {
         self.row.is_erased()
+    }
+
+    /// Where its payload item stands in the frame's payload, length and salt included; `None` if it has none or it was erased.
+    pub(crate) fn item_span(&self) -> Option<Range<usize>> {
+        let (_, item) = self.salt_and_item()?;
+        let start = self.row.item_at as usize;
+        Some(start..start + size_of::<u32>() + SALT_BYTES + item.len())
     }
 
     pub(crate) fn salt_and_item(&self) -> Option<(&'a [u8; SALT_BYTES], &'a [u8])> {

@@ -9,7 +9,7 @@ mod window;
 
 pub use fault::{Fault, FaultKind};
 pub(crate) use segment::{Segment, SegmentReader};
-pub(crate) use walk::Walk;
+pub(crate) use walk::{FrameAt, Walk};
 pub(crate) use window::Window;
 
 use std::io;

@@ -7,9 +7,9 @@ use std::sync::mpsc::sync_channel;
 use crate::chain::{Chain, ChainError, Checkpoint};
 use crate::directory::LOG;
 use crate::frame::{Frame, Header};
-use crate::log::{Fault, FaultKind, Log, Segment, SegmentReader, hide_erased};
+use crate::log::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased};
 use crate::replay::{Replay, Step};
-use crate::row::Rows;
+use crate::row::{Record, Rows};
 use crate::state::Erasures;
 
 /// The least log for which a second thread is worth starting.
@@ -99,6 +99,21 @@ pub(super) struct Place {
     walked: u64,
 }
 
+/// A frame of a segment, and what was before it.
+pub(crate) struct FrameAt<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) rows: &'a Rows,
+    pub(crate) before: &'a Chain,
+    pub(crate) offset: u64,
+}
+
+impl FrameAt<'_> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let FrameAt { frame, rows, .. } = self;
+        rows.rows.iter().map(|row| Record::new(row, rows, frame.body, frame.payload))
+    }
+}
+
 impl Log {
     /// Walks through the log: each frame is checked and folded, each record shown to `each`. From its beginning, or, if the
     /// replay was resumed from a snapshot, from that one's end.
@@ -134,6 +149,26 @@ impl Log {
         } else {
             self.check(chain, start, checks, fold)
         }
+    }
+
+    /// Shows the frames from a mark to the end of its segment, each verified by its hash, until `each` gives `false` or fails.
+    pub(crate) fn frames<E: From<Fault>>(
+        &self,
+        from: &Mark,
+        mut each: impl FnMut(FrameAt<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let (segment, mut failed) = (from.segment as usize, None);
+        let next = (segment + 1 < self.segments.len()).then(|| self.place((segment + 1, 0)).0);
+        let checks = Checks { commitments: false, upto: next, witnesses: &[] };
+        let show = |Passed { frame, rows, place, .. }: Passed<'_>| {
+            let shown = each(FrameAt { frame, rows, before: &place.before, offset: place.offset });
+            Ok(shown.unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            }))
+        };
+        let read = self.check(from.before.clone(), (segment, from.offset), checks, show);
+        failed.map_or(read.map_err(E::from), Err)
     }
 
     /// Reads the log from a place and checks each frame against the chain, in their order, until `each` says that it need not go

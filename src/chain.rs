@@ -209,7 +209,7 @@ impl Chain {
         let mut items = Items { payload: frame.payload, at: 0 };
         let first = self.next as u32; // MAX_RECORDS bounds it
         let end = first + header.records;
-        let Rows { rows, changes } = rows;
+        let Rows { rows, changes, refolds } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
             if let Some((row, time)) = plain(frame.body, at, seq)
@@ -235,6 +235,7 @@ impl Chain {
                 .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
             at += read.taken;
             check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            *refolds |= row.refolds();
             if row.is_erasure() {
                 let (body, _) = Body::read(&frame.body[at - read.taken..]).expect("read just now");
                 check_erasure(seq, &body, defined).map_err(|wrong| wrong.at(seq.into()))?;

@@ -223,12 +223,15 @@ impl Row {
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) changes: Vec<Change>,
+    /// Whether one of them folds a component anew: of most frames nobody need look.
+    pub(crate) refolds: bool,
 }
 
 impl Rows {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.changes.clear();
+        self.refolds = false;
     }
 
     /// The row of a record, if the frame holds it.

@@ -9,7 +9,7 @@ use crate::id::Seq;
 use crate::log::walk::{Checks, Passed};
 use crate::log::{Fault, Log, locked};
 use crate::postings::Postings;
-use crate::row::{Record, Row, Rows};
+use crate::row::{Record, Rows};
 use crate::spots::Spots;
 use crate::state::Past;
 
@@ -41,7 +41,7 @@ impl Log {
     /// it. Empty for almost every frame.
     pub(crate) fn past(&self, frame: &Frame<'_>, rows: &Rows) -> Result<Past, Fault> {
         let mut past = Past::default();
-        if !rows.rows.iter().any(Row::refolds) {
+        if !rows.refolds {
             return Ok(past);
         }
         let first = frame.header.first_seq;

@@ -294,7 +294,13 @@ impl Book {
         self.explained(Some(seq), head.id, anchor)
     }
 
-    fn explained(&self, event: Option<Seq>, from: IdNo, to: IdNo) -> Result<Option<Explanation>, Fault> {
+    /// The way from one id to another, for an event or for its own sake.
+    pub(crate) fn explained(
+        &self,
+        event: Option<Seq>,
+        from: IdNo,
+        to: IdNo,
+    ) -> Result<Option<Explanation>, Fault> {
         let Some(proof) = self.state().proof(from, to) else { return Ok(None) };
         let Some(steps) = self.explained_steps(proof)? else { return Ok(None) };
         Ok(Some(Explanation {

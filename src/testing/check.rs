@@ -41,7 +41,8 @@ pub struct Unsound {
 }
 
 /// Checks a whole ledger: its bytes pass the audit, a replay gives the state in memory, every operation has one outcome,
-/// and the reference model, told the log operation by operation, comes to the same persons, devices and events.
+/// the reference model, told the log operation by operation, comes to the same persons, devices and events, and why any two ids
+/// are one person is explained by records that do link them.
 ///
 /// Slow and thorough: for the end of a test, with ledgers of some thousand records.
 ///
@@ -81,6 +82,9 @@ pub fn check(book: &Book) -> Result<Checked, Unsound> {
     if let Some(reference) = teller.reference.as_ref().filter(|_| readable) {
         what.extend(differences(book, reference));
     }
+    if readable {
+        what.extend(explanations(book));
+    }
     match book.content_digest() {
         Ok(content) if what.is_empty() => Ok(Checked { operations, refused, state, content }),
         Ok(_) => Err(Unsound { what }),
@@ -89,6 +93,32 @@ pub fn check(book: &Book) -> Result<Checked, Unsound> {
             Err(Unsound { what })
         }
     }
+}
+
+/// What is wrong with why each id is of its person.
+fn explanations(book: &Book) -> Vec<String> {
+    let state = book.state();
+    let mut wrong = Vec::new();
+    for person in state.persons().map(|person| person.number) {
+        let ids = state.ids_of(person);
+        for (first, id) in ids.iter().map(|id| (ids[0], *id)) {
+            let held = match book.explained(None, first, id) {
+                Ok(Some(why)) => {
+                    why.check(|seq| book.claim(seq).ok().flatten()).map_err(|error| error.to_string())
+                }
+                Ok(None) => Err("there is no explanation".to_owned()),
+                Err(fault) => Err(fault.to_string()),
+            };
+            if let Err(what) = held {
+                wrong.push(format!(
+                    "why `{}` and `{}` are one person: {what}",
+                    book.id_name(first),
+                    book.id_name(id)
+                ));
+            }
+        }
+    }
+    wrong
 }
 
 fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {

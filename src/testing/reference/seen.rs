@@ -1,0 +1,118 @@
+//! What the reference model knows of operations it saw before: whether another says the same (G4), whatever was erased of it.
+
+use super::*;
+
+/// What was recorded under an operation id.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) operation: Operation,
+    /// What its processing came to.
+    pub(super) processing: Processing,
+    /// Its place among all that was recorded.
+    pub(super) place: usize,
+    /// T.
+    pub(super) spoke: String,
+    /// Texts of it that were erased: they may have been any.
+    pub(super) forgotten: BTreeSet<String>,
+    /// Whether its values were erased: they may have been any.
+    pub(super) values_forgotten: bool,
+    /// Whether its own id was erased.
+    pub(super) is_forgotten: bool,
+}
+
+impl Seen {
+    pub(super) fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>) {
+        if keys.is_empty() {
+            self.forgotten.extend(ids.iter().cloned());
+        }
+        let Changes { set, set_once, .. } = &self.operation.changes;
+        let valued = set.keys().chain(set_once.keys()).any(|key| keys.contains(key.as_str()));
+        let touched = keys.is_empty() || valued && self.processing != Processing::Off;
+        if ids.contains(&self.spoke) && touched {
+            self.values_forgotten = true;
+            self.is_forgotten |= self.operation.derived_id;
+        }
+    }
+
+    /// G4: whether `other` says the same. What a device left unsaid says whatever F8 made of it then; with processing off,
+    /// property changes say nothing; how an SDK is set up is not part of what it says.
+    pub(super) fn says(&self, other: &Operation) -> bool {
+        let reset =
+            matches!(other.request, Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. });
+        let invalid = |processing| processing == Processing::Invalid;
+        let processing = match other.processing {
+            Processing::Unsaid if other.device().is_some() => !invalid(self.processing),
+            _ if reset => invalid(other.processing) == invalid(self.processing),
+            Processing::Unsaid => self.processing == Processing::On,
+            said => self.processing == said,
+        };
+        let changes = reset || self.processing == Processing::Off || self.same_changes(&other.changes);
+        let mine = &self.operation;
+        processing
+            && changes
+            && (mine.time, mine.derived_id, mine.bent) == (other.time, other.derived_id, other.bent)
+            && self.without_forgotten(&mine.request, &mine.request)
+                == self.without_forgotten(&mine.request, &other.request)
+    }
+
+    pub(super) fn same_changes(&self, other: &Changes) -> bool {
+        let mine = &self.operation.changes;
+        let keys = |changes: &Changes| {
+            let Changes { set, set_once, unset } = changes.clone();
+            (set.into_keys().collect::<Vec<_>>(), set_once.into_keys().collect::<Vec<_>>(), unset)
+        };
+        if self.values_forgotten { keys(mine) == keys(other) } else { mine == other }
+    }
+
+    /// A request with a blank in each place where `mine` has a text that was erased.
+    pub(super) fn without_forgotten(
+        &self,
+        mine: &Request,
+        request: &Request,
+    ) -> (std::mem::Discriminant<Request>, Vec<Option<String>>) {
+        let theirs = texts_of(request);
+        let mine = texts_of(mine);
+        let blank = |(mine, theirs): (Option<String>, Option<String>)| {
+            let forgotten = mine.is_some_and(|mine| self.forgotten.contains(&mine[1..]));
+            theirs.map(|theirs| if forgotten { theirs[..1].to_owned() } else { theirs })
+        };
+        let same_length = mine.len() == theirs.len();
+        let texts = if same_length { mine.into_iter().zip(theirs).map(blank).collect() } else { theirs };
+        (std::mem::discriminant(request), texts)
+    }
+}
+
+/// Whatever a request says in texts, each in its place, with a letter for what it is.
+fn texts_of(request: &Request) -> Vec<Option<String>> {
+    let who_of = |who: &Who| match who {
+        Who::Id(id) => Some(format!("i{id}")),
+        Who::Device(device) => Some(format!("d{device}")),
+    };
+    let source = |source: &Option<Source>| match source {
+        None => None,
+        Some(Source::Unstorable) => Some("?".to_owned()),
+        Some(Source::Id(id)) => Some(format!("i{id}")),
+    };
+    match request {
+        Request::Capture { who, event, properties } => {
+            let event = event.as_ref().map(|event| format!("e{event}"));
+            vec![who_of(who), event, Some(format!("p{properties:?}"))]
+        }
+        Request::Identify { who, anonymous } => vec![who_of(who), source(anonymous)],
+        Request::Alias { who, alias } | Request::Merge { who, alias } => vec![who_of(who), source(alias)],
+        Request::Set { who } => vec![who_of(who)],
+        Request::DeviceIdentify { device, user } => {
+            vec![Some(format!("d{device}")), Some(format!("i{user}"))]
+        }
+        Request::Reset { device, reset_device, new_id } => vec![
+            Some(format!("d{device}")),
+            Some(format!("r{reset_device}")),
+            new_id.as_ref().map(|id| format!("i{id}")),
+        ],
+        Request::Retract { target } => vec![Some(format!("t{target:?}"))],
+        Request::Split { id, ids, mode } => {
+            let ids = ids.iter().map(|id| Some(format!("i{id}")));
+            [Some(format!("i{id}")), Some(format!("m{mode:?}"))].into_iter().chain(ids).collect()
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The fold of the reference model: what everything that was said comes to.
+
+use super::*;
+
+/// Persons, devices and events.
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) policy: Policy,
+    /// In the order of their founding.
+    pub(super) persons: Vec<ReferencePerson>,
+    /// Who an absorbed person became, by place in `persons`.
+    pub(super) became: BTreeMap<usize, usize>,
+    pub(super) devices: BTreeMap<String, ReferenceDevice>,
+    pub(super) events: Vec<ReferenceEvent>,
+    /// What was folded, and the rule that refused it: a split asks for it again.
+    pub(super) folded: Vec<(Asked, Option<&'static str>)>,
+}
+
+impl World {
+    pub(super) fn new(policy: Policy) -> World {
+        World {
+            policy,
+            persons: Vec::new(),
+            became: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            events: Vec::new(),
+            folded: Vec::new(),
+        }
+    }
+
+    /// The person of an id, by place.
+    pub(super) fn person(&self, id: &str) -> Option<usize> {
+        self.persons.iter().position(|person| person.ids.contains(id))
+    }
+
+    /// Folds what was recorded in this place; gives the rule that refused it.
+    pub(super) fn fold(&mut self, place: usize, said: &Said, classes: &Classes) -> Option<&'static str> {
+        let asked = match said {
+            Said::Policy(policy) => {
+                self.policy = policy.clone();
+                return None;
+            }
+            Said::Device(device, id) => {
+                self.devices.insert(device.clone(), ReferenceDevice::anonymous(id));
+                return None;
+            }
+            Said::Operation(asked) => asked,
+        };
+        let Asked { verb, id, on, changes, .. } = asked;
+        let refused = match verb {
+            Verb::Capture(name) => {
+                self.events.push(ReferenceEvent { distinct_id: id.clone(), full: *on });
+                if *on {
+                    let known = self.person(id).is_some();
+                    let person = self.found(asked, place);
+                    let quiet = known && (name == "$exception" || name == "$$heatmap");
+                    if name != "$groupidentify" && !quiet {
+                        change(&mut self.persons[person].properties, changes);
+                    }
+                }
+                None
+            }
+            Verb::Identify(other) | Verb::Alias(other) => self.link(asked, place, other, false, classes),
+            Verb::Merge(other) => self.link(asked, place, other, true, classes),
+            Verb::Set if *on => {
+                let person = self.found(asked, place);
+                change(&mut self.persons[person].properties, changes);
+                None
+            }
+            Verb::Set => asked.device.as_ref().map(|_| "C7"),
+            Verb::Switch if *on => {
+                if !changes.is_empty() {
+                    let person = self.found(asked, place);
+                    change(&mut self.persons[person].properties, changes);
+                }
+                None
+            }
+            Verb::Switch => Some("C7"),
+            Verb::Split { ids, together } => self.split(asked, place, ids, *together, classes),
+            Verb::Reset { .. } | Verb::Retract(_) => None,
+        };
+        self.follow(asked);
+        self.folded.push((asked.clone(), refused));
+        refused
+    }
+
+    /// What the device that spoke becomes (F3, F4, F8): it follows what was said, refused or not, but with processing off.
+    pub(super) fn follow(&mut self, Asked { verb, id, device, on, .. }: &Asked) {
+        let Some(device) = device else { return };
+        if let Verb::Reset { also } = verb {
+            for device in [Some(device), also.as_ref()].into_iter().flatten() {
+                self.devices.insert(device.clone(), ReferenceDevice::anonymous(id));
+            }
+            return;
+        }
+        let Some(device) = self.devices.get_mut(device).filter(|_| *on) else { return };
+        match verb {
+            Verb::Identify(_) => {
+                if device.current != *id {
+                    device.anonymous = std::mem::replace(&mut device.current, id.clone());
+                }
+                (device.identified, device.profiled) = (true, true);
+            }
+            Verb::Switch => device.current = id.clone(),
+            Verb::Alias(_) | Verb::Merge(_) | Verb::Set => device.profiled = true,
+            _ => {}
+        }
+    }
+
+    // -- links, section D --------------------------------------------------------------------------------------------
+
+    pub(super) fn link(
+        &mut self,
+        asked: &Asked,
+        place: usize,
+        other: &Other,
+        dangerous: bool,
+        classes: &Classes,
+    ) -> Option<&'static str> {
+        let target = &asked.id;
+        if !asked.on {
+            return Some("C7");
+        }
+        let mut refused = None;
+        match other {
+            Other::Nothing => {}
+            Other::Id(source) if source == target => {}
+            _ if !classes.of[target].mergeable => refused = Some("B2"),
+            Other::Unstorable => refused = Some("B2"),
+            Other::Id(source) if !classes.of[source].mergeable => refused = Some("B2"),
+            Other::Id(source) => {
+                refused = self.refusal(target, source, dangerous, classes);
+                if refused == Some("D8") {
+                    return refused;
+                }
+                if refused.is_none() {
+                    self.unite(asked, place, source);
+                }
+                let person = self.found(asked, place);
+                self.persons[person].is_identified = true;
+            }
+        }
+        let person = self.found(asked, place);
+        change(&mut self.persons[person].properties, &asked.changes);
+        refused
+    }
+
+    pub(super) fn refusal(
+        &self,
+        target: &str,
+        source: &str,
+        dangerous: bool,
+        classes: &Classes,
+    ) -> Option<&'static str> {
+        let (to, from) = (self.person(target), self.person(source));
+        if to.is_some() && to == from {
+            return None;
+        }
+        let source_identified = from.is_some_and(|from| self.persons[from].is_identified);
+        if source_identified && !dangerous {
+            if to.is_some() {
+                return Some("D6");
+            }
+            if self.policy.refuse_joining_identified {
+                return Some("D3");
+            }
+        }
+        let ids_of = |id: &str, person: Option<usize>| match person {
+            Some(person) => self.persons[person].ids.clone(),
+            None => BTreeSet::from([id.to_owned()]),
+        };
+        let (ours, theirs) = (ids_of(target, to), ids_of(source, from));
+        let over = |found: usize, limit: Option<u32>| limit.is_some_and(|limit| found > limit as usize);
+        if let (Some(to), Some(from)) = (to, from) {
+            let (_, absorbed) = self.survivor_and_absorbed(to, from);
+            if over(self.persons[absorbed].ids.len(), self.policy.max_moved_ids) {
+                return Some("D8");
+            }
+        }
+        if over(ours.len() + theirs.len(), self.policy.max_ids_per_person) {
+            return Some("D8");
+        }
+        let users = |ids: &BTreeSet<String>| ids.iter().filter(|id| classes.of[*id].user).count();
+        let (ours, theirs) = (users(&ours), users(&theirs));
+        if !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, self.policy.max_user_ids) {
+            return Some("D9");
+        }
+        None
+    }
+
+    /// D7.
+    pub(super) fn survivor_and_absorbed(&self, to: usize, from: usize) -> (usize, usize) {
+        let age = |person: usize| (self.persons[person].founded, person);
+        if self.policy.survivor == Survivor::Elder && age(from) < age(to) { (from, to) } else { (to, from) }
+    }
+
+    /// D2, D3, D4, D5, D7.
+    pub(super) fn unite(&mut self, asked: &Asked, place: usize, source: &str) {
+        let target = &asked.id;
+        match (self.person(target), self.person(source)) {
+            (None, None) => {
+                let person = self.found(asked, place);
+                self.persons[person].ids.insert(source.to_owned());
+            }
+            (None, Some(person)) => {
+                self.persons[person].ids.insert(target.clone());
+            }
+            (Some(person), None) => {
+                self.persons[person].ids.insert(source.to_owned());
+            }
+            (Some(to), Some(from)) if to != from => {
+                let mut properties = self.persons[from].properties.clone();
+                properties.extend(self.persons[to].properties.clone()); // E2: the target wins
+                let created_at = self.persons[to].created_at.min(self.persons[from].created_at);
+                let identified = self.persons[to].is_identified;
+                let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
+                let ids = std::mem::take(&mut self.persons[absorbed].ids);
+                self.became.insert(absorbed, survivor);
+                let person = &mut self.persons[survivor];
+                person.ids.extend(ids);
+                person.properties = properties;
+                person.created_at = created_at;
+                person.is_identified = identified;
+            }
+            _ => {}
+        }
+    }
+
+    /// P(T), founded if need be.
+    pub(super) fn found(&mut self, asked: &Asked, place: usize) -> usize {
+        self.person(&asked.id).unwrap_or_else(|| {
+            self.persons.push(ReferencePerson {
+                identity: Identity { founding: asked.id.clone(), split: None },
+                ids: BTreeSet::from([asked.id.clone()]),
+                properties: BTreeMap::new(),
+                is_identified: false,
+                created_at: asked.time,
+                founded: place,
+            });
+            self.persons.len() - 1
+        })
+    }
+
+    // -- splits, rule H2 ---------------------------------------------------------------------------------------------
+
+    pub(super) fn split(
+        &mut self,
+        asked: &Asked,
+        place: usize,
+        leaving: &BTreeSet<String>,
+        together: bool,
+        classes: &Classes,
+    ) -> Option<&'static str> {
+        let Some(person) = self.person(&asked.id) else { return Some("H2") };
+        let before = self.persons[person].clone();
+        if !leaving.is_subset(&before.ids) || *leaving == before.ids {
+            return Some("H2");
+        }
+        let stay: BTreeSet<String> = before.ids.difference(leaving).cloned().collect();
+        let mut groups = vec![stay];
+        match together {
+            true => groups.push(leaving.clone()),
+            false => groups.extend(classes.ordered(leaving).into_iter().map(|id| BTreeSet::from([id]))),
+        }
+        self.persons[person].ids.clear();
+        for (number, ids) in groups.iter().enumerate() {
+            let first = classes.ordered(ids).swap_remove(0);
+            let (identity, founded) = match number {
+                0 => (before.identity.clone(), before.founded),
+                _ => (Identity { founding: first, split: Some(place) }, place),
+            };
+            let mut group = ReferencePerson {
+                identity,
+                ids: ids.clone(),
+                properties: BTreeMap::new(),
+                is_identified: false,
+                created_at: before.created_at,
+                founded,
+            };
+            self.refold(&mut group, &groups, classes);
+            self.persons.push(group);
+            if number == 0 {
+                self.became.insert(person, self.persons.len() - 1);
+            }
+        }
+        None
+    }
+
+    /// Everything that was said for a group's ids, as if it had been one person from the beginning.
+    pub(super) fn refold(&self, group: &mut ReferencePerson, groups: &[BTreeSet<String>], classes: &Classes) {
+        let mut earliest: Option<Timestamp> = None;
+        for (asked, refused) in self.folded.iter().filter(|(asked, _)| group.ids.contains(&asked.id)) {
+            let silent = matches!(asked.verb, Verb::Switch) && asked.changes.is_empty()
+                || matches!(asked.verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
+            if !asked.on || silent || *refused == Some("D8") {
+                continue;
+            }
+            let known = earliest.is_some();
+            earliest = Some(earliest.map_or(asked.time, |earliest| earliest.min(asked.time)));
+            if let Verb::Identify(Other::Id(other))
+            | Verb::Alias(Other::Id(other))
+            | Verb::Merge(Other::Id(other)) = &asked.verb
+            {
+                // Of a link across groups only the property changes count, now or after an earlier split.
+                let theirs = groups.iter().find(|group| group.contains(other));
+                let across = match theirs {
+                    Some(theirs) => *theirs != group.ids,
+                    None => refused.is_none(),
+                };
+                let links =
+                    *other != asked.id && classes.of[other].mergeable && classes.of[&asked.id].mergeable;
+                group.is_identified |= links && !across;
+            }
+            let quiet = match &asked.verb {
+                Verb::Capture(name) => {
+                    name == "$groupidentify" || known && (name == "$exception" || name == "$$heatmap")
+                }
+                _ => false,
+            };
+            if !quiet {
+                change(&mut group.properties, &asked.changes);
+            }
+        }
+        group.created_at = earliest.unwrap_or(group.created_at);
+    }
+}
+
+impl ReferenceDevice {
+    pub(super) fn anonymous(id: &str) -> ReferenceDevice {
+        let id = id.to_owned();
+        ReferenceDevice { current: id.clone(), anonymous: id, identified: false, profiled: false }
+    }
+}
+
+/// E1.
+pub(super) fn change(properties: &mut BTreeMap<String, Value>, changes: &Changes) {
+    let before: BTreeSet<String> = properties.keys().cloned().collect();
+    for (key, value) in &changes.set_once {
+        if !before.contains(key.as_str()) && !changes.set.contains_key(key) {
+            properties.insert(key.as_str().to_owned(), value.clone());
+        }
+    }
+    for (key, value) in &changes.set {
+        properties.insert(key.as_str().to_owned(), value.clone());
+    }
+    for key in &changes.unset {
+        if before.contains(key.as_str()) {
+            properties.remove(key.as_str());
+        }
+    }
+}

@@ -36,7 +36,6 @@ fn run(command: &str, place: &Path) -> String {
         .args(arguments)
         .current_dir(place)
         .env_remove("COLUMNS") // as wide as where nobody says how wide
-        .env_remove("CLICOLOR_FORCE")
         .output()
         .expect("the binary is there");
     assert!(output.stderr.is_empty(), "{command}: {}", String::from_utf8_lossy(&output.stderr));

@@ -23,6 +23,22 @@ pub fn workload(people: u64) -> Workload {
     Workload::new(Shape::Web, people, SEED)
 }
 
+/// How many people `--people N` asks for; 444,444 unless it is given.
+///
+/// # Errors
+/// Anything else among the arguments.
+pub fn people_asked_for() -> Result<u64, Box<dyn std::error::Error>> {
+    let mut people = 444_444;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match (word.as_str(), words.next()) {
+            ("--people", Some(number)) => people = number.parse()?,
+            _ => return Err("expected --people N".into()),
+        }
+    }
+    Ok(people)
+}
+
 /// A ledger on the disk with the operations of so many people.
 pub fn build(dir: &std::path::Path, people: u64) -> Ledger {
     let options = LedgerOptions::new().durability(Durability::Buffered).entropy(SeededEntropy::new(SEED));

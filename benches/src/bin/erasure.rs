@@ -10,19 +10,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use identity_ledger::{DistinctId, ErasureRequest, ErasureSubject, Receipt, Timestamp};
-use identity_ledger_benches::build;
+use identity_ledger_benches::{build, people_asked_for};
 
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let mut people = 444_444;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match (word.as_str(), words.next()) {
-            ("--people", Some(number)) => people = number.parse()?,
-            _ => return Err("expected --people N".into()),
-        }
-    }
+    let people = people_asked_for()?;
     let dir = tempfile::tempdir()?;
     let place = dir.path().join("ledger");
     let mut ledger = build(&place, people);

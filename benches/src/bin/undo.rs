@@ -10,7 +10,7 @@ use std::time::Instant;
 use identity_ledger::{
     Ask, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Subject, Target, Timestamp,
 };
-use identity_ledger_benches::build;
+use identity_ledger_benches::{build, people_asked_for};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -18,14 +18,7 @@ type Failure = Box<dyn std::error::Error>;
 const COMPONENTS: u64 = 50;
 
 fn main() -> Result<(), Failure> {
-    let mut people = 444_444;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match (word.as_str(), words.next()) {
-            ("--people", Some(number)) => people = number.parse()?,
-            _ => return Err("expected --people N".into()),
-        }
-    }
+    let people = people_asked_for()?;
     let dir = tempfile::tempdir()?;
     let place = dir.path().join("ledger");
     let mut ledger = build(&place, people);

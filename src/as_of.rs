@@ -9,11 +9,6 @@ use crate::log::Fault;
 use crate::record::IdNo;
 use crate::state::{Alone, PersonNo};
 
-/// The tutorial's program runs as an example.
-#[cfg(doctest)]
-#[doc = include_str!("../docs/undo.md")]
-struct Tutorial;
-
 impl Book {
     /// Everything that was known of the person of an id right after record `seq`; `None` if it had none then. Texts and values that
     /// are erased by now stay so.

@@ -49,6 +49,7 @@ pub(crate) struct Told {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
     /// The device it defines.
+    #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is no operation.
     pub(crate) then: Option<OutcomeAnswer>,
@@ -67,23 +68,6 @@ impl Told {
             (Some(head), Other::Id(source)) if source != head.id => Some([head.id, source]),
             _ => None,
         }
-    }
-
-    /// The ids and devices it names.
-    pub(crate) fn names(&self) -> (Vec<IdNo>, Vec<DeviceNo>) {
-        let (mut ids, mut devices) = (Vec::new(), Vec::from_iter(self.defines));
-        if let Some(head) = self.body.head() {
-            ids.push(head.id);
-            devices.extend(head.device);
-        }
-        match (&self.body, self.body.other()) {
-            (Body::DefineDevice(id, _), _) => ids.push(*id),
-            (Body::Reset(_, fresh, _), _) => devices.extend(*fresh),
-            (Body::Split(_, leavers, _), _) => ids.extend(&leavers.ids),
-            (_, Other::Id(source)) => ids.push(source),
-            _ => {}
-        }
-        (ids, devices)
     }
 }
 
@@ -162,8 +146,7 @@ impl Book {
             return Ok(Some((id, self.state().ids_of(person))));
         }
         // Whoever was of this person then is of the same component.
-        let told = self.told_as_of(id, as_of)?;
-        let named: BTreeSet<IdNo> = told.iter().flat_map(|told| told.names().0).collect();
+        let (named, _) = self.log.component(Node::Id(id), as_of.0 + 1)?.named();
         let is_of = |id: &IdNo| self.state().person_as_of(*id, as_of) == Some(person);
         Ok(Some((id, named.into_iter().filter(is_of).collect())))
     }

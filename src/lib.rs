@@ -116,3 +116,8 @@ pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
 pub use crate::writer::Durability;
+
+/// The program of the tutorial about undoing runs as an example; that of the one about erasing does in `erasure.rs`.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/undo.md")]
+struct Tutorial;

@@ -36,11 +36,16 @@ impl Excerpt {
     }
 
     fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::record::Change]) {
-        let at = u32::try_from(self.body.len()).expect("an excerpt stays below four gigabytes of bodies");
+        let at = u32::try_from(self.body.len()).expect("MAX_COMPONENT_BYTES bounds it");
         let changes_at = u32::try_from(self.rows.changes.len()).expect("each change took bytes of the body");
         self.rows.rows.push(row.moved(at, changes_at));
         self.body.extend_from_slice(bytes);
         self.rows.changes.extend_from_slice(changes);
+    }
+
+    /// Bytes of all records.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len()
     }
 
     /// Puts the records in the order of the log.

@@ -86,15 +86,16 @@ impl Postings {
     }
 
     /// The records below `end` of the component of possible links that holds `seed`, and all policies before it. `read` shows
-    /// a record by its number, or fails.
+    /// a record by its number, or fails. `None` if they have more than `most` bytes.
     ///
     /// Cost: the component's own records.
     pub(crate) fn component<E>(
         &self,
         seed: Node,
         end: u32,
+        most: usize,
         mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
-    ) -> Result<Excerpt, E> {
+    ) -> Result<Option<Excerpt>, E> {
         let mut excerpt = Excerpt::default();
         let (mut nodes, mut fresh) = (BTreeSet::from([seed]), vec![seed]);
         let mut due: BTreeSet<u32> = self.policies.iter().copied().filter(|seq| *seq < end).collect();
@@ -117,9 +118,12 @@ impl Postings {
                     }
                 });
             })?;
+            if excerpt.bytes() > most {
+                return Ok(None);
+            }
         }
         excerpt.sort();
-        Ok(excerpt)
+        Ok(Some(excerpt))
     }
 
     /// Bytes held, counting capacity.

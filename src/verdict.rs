@@ -39,6 +39,7 @@ impl From<&FaultKind> for Met {
             FaultKind::Forked { .. } => Met::Fork,
             FaultKind::Text { .. }
             | FaultKind::PayloadMissing { .. }
+            | FaultKind::ComponentTooLarge { .. }
             | FaultKind::ErasureIncomplete { .. } => Met::Contradiction,
             FaultKind::ForeignSegment { .. } | FaultKind::WrongSegment { .. } | FaultKind::Spliced => {
                 Met::Foreign

@@ -252,3 +252,41 @@ fn a_split_sent_again_after_its_ids_were_erased_is_a_duplicate() {
     };
     assert_eq!(ledger.append(two).unwrap(), Appended::Conflict { seq: recorded });
 }
+
+/// A reader that indexed a log before segments of it were written anew finds its records where they lie now, or in their frames; a
+/// writer that had an index goes on with another.
+#[test]
+fn an_index_from_before_an_erasure_leads_nobody_astray() {
+    let disk = Arc::new(Memory::new());
+    let options = || {
+        LedgerOptions::new()
+            .entropy(SeededEntropy::new(1))
+            .segment_bytes(limits::MIN_SEGMENT_BYTES)
+            .index_records()
+    };
+    let mut writer = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    for number in 0..200 {
+        let user = format!("user-{}", number % 7);
+        let said = link(number, &user, &format!("phone-{number}")).set("number", number).unwrap();
+        writer.append(said).unwrap();
+    }
+    writer.flush().unwrap();
+    let reader = options().read_in(disk.clone()).unwrap();
+    let asked = |user: &str| {
+        let page = reader.history(Subject::Person(user), Ask::first(1_000)).unwrap().unwrap();
+        (page.items, reader.why_not(user, "user-0").unwrap(), reader.explain(user, "phone-3").unwrap())
+    };
+    let users: Vec<String> = (0..7).map(|number| format!("user-{number}")).collect();
+    let before: Vec<_> = users.iter().map(|user| asked(user)).collect();
+    writer.erase(&[ErasureRequest::new(at(0), ErasureSubject::PersonOf(id("user-3")), "")]).unwrap();
+    let after: Vec<_> = users.iter().map(|user| asked(user)).collect();
+    assert_eq!(after, before);
+
+    let history = writer.history(Subject::Id("user-2"), Ask::first(3)).unwrap().unwrap();
+    let first = history.items.iter().find(|entry| entry.op == "identify").unwrap().seq;
+    writer.append(Operation::retract(at(1), Target::Record(first))).unwrap();
+    assert_eq!(writer.person("phone-2"), None);
+    writer.flush().unwrap();
+    let anew = LedgerOptions::new().without_snapshots().read_in(disk).unwrap();
+    assert_eq!(anew.state().digest(), writer.state().digest());
+}

@@ -3,11 +3,13 @@
 
 use std::sync::MutexGuard;
 
+use crate::directory::LOG;
 use crate::excerpt::{Excerpt, Node};
 use crate::frame::Frame;
 use crate::id::Seq;
+use crate::limits::MAX_COMPONENT_BYTES;
 use crate::log::walk::{Checks, Passed};
-use crate::log::{Fault, Log, locked};
+use crate::log::{Fault, FaultKind, Log, locked};
 use crate::postings::Postings;
 use crate::row::{Record, Rows};
 use crate::spots::Spots;
@@ -56,7 +58,8 @@ impl Log {
                     }
                     None => self.show(seq, postings, spots, show),
                 };
-                past.insert(row.seq, postings.component(Node::Id(row.id), row.seq, read)?);
+                let before = postings.component(Node::Id(row.id), row.seq, MAX_COMPONENT_BYTES, read)?;
+                past.insert(row.seq, before.ok_or_else(|| too_large(row.seq))?);
             }
             if u64::from(row.seq) == postings.covered() {
                 postings.note(Record::new(row, rows, frame.body, frame.payload));
@@ -105,9 +108,15 @@ impl Log {
 
     /// The records below `end` of the component that holds `seed`, and all policies before it.
     pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
+        self.component_within(seed, end, MAX_COMPONENT_BYTES)
+    }
+
+    fn component_within(&self, seed: Node, end: u64, most: usize) -> Result<Excerpt, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
         self.ask(end, |Index { postings, spots }| {
-            postings.component(seed, below, |seq, show| self.show(seq, postings, spots, show))
+            let found =
+                postings.component(seed, below, most, |seq, show| self.show(seq, postings, spots, show))?;
+            found.ok_or_else(|| too_large(below.saturating_sub(1)))
         })
     }
 
@@ -144,5 +153,34 @@ impl Log {
         let window = shown.as_ref().expect("read just now");
         show(window.record(seq).expect("a window holds the record it was read for"));
         Ok(())
+    }
+}
+
+fn too_large(seq: u32) -> Fault {
+    let (seq, file) = (u64::from(seq), LOG.to_owned());
+    Fault { file, offset: 0, records: seq, kind: FaultKind::ComponentTooLarge { seq } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+
+    #[test]
+    fn a_component_has_room_up_to_the_limit_and_not_a_byte_more() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let at = Timestamp::from_micros(0).unwrap();
+        for phone in ["a", "b", "c"] {
+            let ann = DistinctId::new("ann").unwrap();
+            ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
+        }
+        let (log, seed) = (&ledger.log, Node::Id(ledger.id_no("b").unwrap()));
+        let end = ledger.checkpoint().records;
+        let whole = log.component(seed, end).unwrap();
+        assert_eq!(whole.records().len(), 4, "the policy and three links");
+        let within = |most| log.component_within(seed, end, most);
+        assert_eq!(within(whole.bytes()).unwrap().records().len(), 4);
+        let kind = within(whole.bytes() - 1).unwrap_err().kind;
+        assert!(matches!(kind, FaultKind::ComponentTooLarge { seq } if seq == end - 1));
     }
 }

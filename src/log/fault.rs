@@ -4,6 +4,7 @@ use std::io;
 
 use crate::chain::{ChainError, Checkpoint};
 use crate::id::LedgerId;
+use crate::limits::MAX_COMPONENT_BYTES;
 
 /// The first fault of a log: where it is and what was found.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,14 @@ pub enum FaultKind {
         seq: u64,
         /// The erasure.
         erase: u64,
+    },
+    /// More records hang together than can be folded anew (H1, H2).
+    #[error(
+        "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be folded anew"
+    )]
+    ComponentTooLarge {
+        /// The last record that may be one of them.
+        seq: u64,
     },
     /// There is no log at all.
     #[error("there is no segment; expected at least log/00000000000000000000.seg")]

@@ -1,5 +1,5 @@
 //! Laws of the fold, each in a line, over histories made to collide: few ids, few keys, shared devices, blocked ids,
-//! repeated and reordered deliveries. What each law says is in `src/testing/laws.rs`, where users find them too; here
+//! repeated and reordered deliveries. What each law says is in `src/testing/laws/`, where users find them too; here
 //! proptest makes up the histories, and makes those that break a law small.
 #![cfg(feature = "testing")]
 

@@ -18,11 +18,13 @@ use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
 use crate::mention::Unmentioned;
+use crate::options::LedgerOptions;
 use crate::policy::FirstMention;
 use crate::record::{Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Removed, Restated, StoredClass};
 use crate::recovery::{OpenError, begin, known_durable};
 use crate::replay::Step;
 use crate::row::Row;
+use crate::seal::Keys;
 use crate::snapshot::{Checks, IgnoredSnapshot};
 use crate::state::{Absences, Device, Outcome, Said, Undone};
 use crate::storage::{Files, Storage};
@@ -82,6 +84,8 @@ pub enum ErasureFault {
         /// The erasure.
         erase: Seq,
     },
+    /// It is there, its key is destroyed, and no record erased it: this copy of the ledger is older than its keys.
+    OlderThanKeys,
     /// A snapshot covers less than this erasure, which is said to be done: it may hold what is erased.
     StaleSnapshot {
         /// The erasure.
@@ -128,6 +132,8 @@ pub struct Audit {
     /// Records without their items.
     absences: Absences,
     absent: Vec<u32>,
+    /// Records whose items are there and whose keys were destroyed.
+    destroyed: Vec<Row>,
     /// By id, the first record that speaks for it and has its item, or `NONE`.
     present: Vec<u32>,
     /// By erasure, the first record it covers that has its item.
@@ -176,8 +182,19 @@ impl Audit {
         expect: Option<Checkpoint>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<AuditReport, OpenError> {
+        let options = LedgerOptions::new().progress(progress);
+        expect.into_iter().fold(options, LedgerOptions::expect).audit_in(storage)
+    }
+
+    /// Audits a ledger whose items these keys open.
+    pub(crate) fn run_with(
+        storage: Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        keys: &Keys,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<AuditReport, OpenError> {
         loop {
-            let report = Audit::run_once(&storage, expect, progress)?;
+            let report = Audit::run_once(&storage, expect, keys, progress)?;
             let moved = || -> Result<bool, OpenError> {
                 Ok(begin(&storage, false, None)?.1.head().is_some_and(|head| head > report.records))
             };
@@ -191,16 +208,18 @@ impl Audit {
     fn run_once(
         storage: &Arc<dyn Storage>,
         expect: Option<Checkpoint>,
+        keys: &Keys,
         progress: &mut dyn FnMut(u64),
     ) -> Result<AuditReport, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         let (mut book, witnesses) = begin(storage, false, expect)?;
+        book.log.set_keys(keys.clone());
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
         let mut broken = false;
-        let mut checks = Checks::begin(&**storage, book.ledger_id(), &witnesses.snapshots);
+        let mut checks = Checks::begin(&**storage, book.ledger_id(), keys, &witnesses.snapshots);
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
         let Book { log, replay, .. } = &mut book;
         let each = |step: Step<'_>| {
@@ -400,7 +419,10 @@ impl Audit {
 
     fn note_item(&mut self, step: Step<'_>) {
         let row = step.record.row;
-        if row.is_erased() {
+        if row.is_destroyed() {
+            self.destroyed.push(*row);
+        }
+        if row.is_erased() && !row.is_destroyed() {
             self.absences.see(row, step.state.erasures());
             self.absent.push(row.seq);
         } else if row.has_item() && row.speaks_for_id() {
@@ -484,6 +506,12 @@ impl Audit {
         if !broken && let Some(seq) = self.absences.unlicensed(erasures) {
             let what = FaultKind::PayloadMissing { seq }.to_string();
             self.erasure_fault(LOG, Seq(seq), what, ErasureFault::PayloadMissing);
+        }
+        let older = |row: &&Row| !broken && erasures.of(row).is_none();
+        if let Some(seq) = self.destroyed.iter().find(older).map(|row| Seq(row.seq.into())) {
+            let what =
+                "its key is destroyed, and no record erased it: this copy is older than its keys".to_owned();
+            self.erasure_fault(LOG, seq, what, ErasureFault::OlderThanKeys);
         }
         for (erase, seq) in std::mem::take(&mut self.incomplete) {
             if erasures.is_done(erase) {

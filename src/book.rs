@@ -15,7 +15,7 @@ use crate::log::{Fault, FaultKind, Log, Walk};
 use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
-use crate::row::{Kind, Record};
+use crate::row::{Kind, Record, Row};
 use crate::state::{
     Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
     Property, Refusal, State, Undone,
@@ -33,6 +33,35 @@ pub struct Book {
     pub(crate) seen: Seen,
     /// From public ids to persons; grows when it is asked.
     person_ids: Mutex<PersonIds>,
+}
+
+/// What folding a log found.
+pub(crate) struct Folded {
+    pub(crate) walked: Result<(), Fault>,
+    /// The first payload item that is missing though nothing erased it.
+    pub(crate) missing: Option<Fault>,
+    /// Items that are there and whose keys were destroyed, though nothing here erased them: this log is older than its keys.
+    pub(crate) destroyed: Vec<Destroyed>,
+}
+
+/// A record whose item has no key any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Destroyed {
+    pub(crate) row: Row,
+    /// The number of the device that it defines.
+    pub(crate) device: Option<DeviceNo>,
+    /// The clock of whoever asked, of an operation.
+    pub(crate) time: Option<i64>,
+}
+
+impl Destroyed {
+    fn of(step: Step<'_>) -> Destroyed {
+        let row = *step.record.row;
+        let devices = step.state.devices().len() as u32; // MAX_RECORDS bounds it
+        let device = (row.kind == Kind::DefineDevice).then(|| DeviceNo(devices - 1));
+        let time = row.is_operation().then(|| step.record.time());
+        Destroyed { row, device, time }
+    }
 }
 
 /// Who an id is (D10).
@@ -78,19 +107,22 @@ impl Book {
     /// Reads the list of segments; nothing is folded yet.
     pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Book> {
         let log = Log::new(storage)?;
-        let replay = Replay::new(identity.ledger, &identity.tenant);
+        let replay = identity.replay();
         let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
         Ok(Book { identity, log, replay, dictionaries, seen, person_ids: Mutex::default() })
     }
 
     /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
     /// is missing though nothing up to there erased it: whether that matters depends on what the fault is.
-    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> (Result<(), Fault>, Option<Fault>) {
+    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Folded {
         let Book { log, replay, dictionaries, seen, .. } = self;
         let mut wrong = None;
         let mut absences = Absences::default();
+        let mut destroyed = Vec::new();
         let walked = log.walk(replay, walk, |step| {
-            if step.record.is_erased() {
+            if step.record.row.is_destroyed() {
+                destroyed.push(Destroyed::of(step));
+            } else if step.record.is_erased() {
                 absences.see(step.record.row, step.state.erasures());
             }
             if !absorb(dictionaries, seen, step) {
@@ -103,10 +135,9 @@ impl Book {
             |records, kind| Fault { file: crate::directory::LOG.to_owned(), offset: 0, records, kind };
         let missing = absences.unlicensed(replay.state().erasures());
         let missing = missing.map(|seq| in_log(seq, FaultKind::PayloadMissing { seq }));
-        match wrong {
-            None => (walked, missing),
-            Some((records, kind)) => (Err(in_log(records, kind)), missing),
-        }
+        let walked = wrong.map_or(walked, |(records, kind)| Err(in_log(records, kind)));
+        destroyed.retain(|gone: &Destroyed| replay.state().erasures().of(&gone.row).is_none());
+        Folded { walked, missing, destroyed }
     }
 
     /// Forgets what a record erased; of any other nothing.
@@ -426,7 +457,7 @@ impl Book {
 
     /// As [`Book::replay`], and shows the first `records` only. Cost: a replay up to there.
     pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        let mut replay = Replay::new(self.ledger_id(), self.tenant());
+        let mut replay = self.identity.replay();
         let (upto, hide) = (Some(records), Some(self.state().erasures()));
         let walk =
             Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };

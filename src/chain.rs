@@ -7,6 +7,7 @@ use crate::id::{LedgerId, Seq, Tenant};
 use crate::limits::MAX_RECORDS;
 use crate::record::{Body, Change, Commitment, Flags, Other, Verb};
 use crate::row::{DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read};
+use crate::seal::SEAL_BYTES;
 use crate::time::Timestamp;
 
 /// The head of a log: how many records there are and the hash of the last frame.
@@ -68,6 +69,8 @@ pub struct Chain {
     head: Digest,
     next: u64,
     defined: Defined,
+    /// Whether payload items are sealed: as `LEDGER` says.
+    sealed: bool,
 }
 
 /// Why a frame cannot follow.
@@ -131,6 +134,14 @@ pub enum ChainError {
         /// Which record.
         seq: u64,
     },
+    /// A sealed payload item does not open.
+    #[error(
+        "the sealed payload of record {seq} does not open: it is not what was written there, or these keys are not the ledger's"
+    )]
+    Sealed {
+        /// Which record.
+        seq: u64,
+    },
     /// A record folds a component anew, and its earlier records are not at hand.
     #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
     NeedsPast {
@@ -149,12 +160,17 @@ impl Chain {
             .field(ledger.0.as_bytes())
             .field(tenant.as_str().as_bytes())
             .finish();
-        Chain { ledger, head, next: 0, defined: Defined::default() }
+        Chain { ledger, head, next: 0, defined: Defined::default(), sealed: false }
+    }
+
+    /// The chain of a ledger whose payload items are sealed, or not.
+    pub(crate) fn with_items_sealed(self, sealed: bool) -> Chain {
+        Chain { sealed, ..self }
     }
 
     /// A chain that goes on behind what somebody says of it. What follows proves it right or wrong.
-    pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined) -> Chain {
-        Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined }
+    pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined, sealed: bool) -> Chain {
+        Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined, sealed }
     }
 
     /// How many records there are, and the hash of the last frame.
@@ -206,10 +222,12 @@ impl Chain {
         }
         let mut defined = self.defined;
         let mut at = 0;
-        let mut items = Items { payload: frame.payload, at: 0 };
+        let mut items =
+            Items { payload: frame.payload, at: 0, seal: if self.sealed { SEAL_BYTES } else { 0 } };
         let first = self.next as u32; // MAX_RECORDS bounds it
         let end = first + header.records;
-        let Rows { rows, changes, refolds } = rows;
+        rows.sealed = self.sealed;
+        let Rows { rows, changes, refolds, .. } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
             if let Some((row, time)) = plain(frame.body, at, seq)
@@ -270,7 +288,7 @@ impl Chain {
     }
 }
 
-/// Checks that a record's payload item, if it is present, is the one the record committed to.
+/// Checks that a record's payload item, if it is present and can be read, is the one the record committed to.
 pub(crate) fn check_item(ledger: LedgerId, record: Record<'_>) -> Result<(), ChainError> {
     match record.salt_and_item() {
         Some((salt, bytes)) if record.commitment() != Some(commit(ledger, record.seq(), salt, bytes)) => {
@@ -302,6 +320,8 @@ pub(crate) fn write_item(salt: &[u8; SALT_BYTES], bytes: &[u8], payload: &mut Ve
 struct Items<'a> {
     payload: &'a [u8],
     at: usize,
+    /// By how much each is longer for being sealed.
+    seal: usize,
 }
 
 impl Items<'_> {
@@ -316,7 +336,7 @@ impl Items<'_> {
             row.set_erased();
             return Ok(());
         }
-        let end = at as u64 + 4 + SALT_BYTES as u64 + u64::from(len);
+        let end = (at + 4 + SALT_BYTES + self.seal) as u64 + u64::from(len);
         if end > self.payload.len() as u64 {
             return Err(short());
         }
@@ -728,7 +748,7 @@ mod tests {
         let frame = framed(&chain, &bodies, &[5, 6, 7]);
         assert_eq!(accept(&mut chain, &frame).unwrap().rows.len(), 3);
         assert_eq!((chain.defined().keys, chain.defined().sum()), (4, 7));
-        let mut cut = Items { payload: &[1, 0, 0, 0], at: 0 }; // says one byte, and has no salt
+        let mut cut = Items { payload: &[1, 0, 0, 0], at: 0, seal: 0 }; // says one byte, and has no salt
         assert!(cut.next(5, &mut Row::new(5)).is_err());
     }
 

@@ -86,6 +86,12 @@ pub(crate) enum Purpose {
     Snapshot,
     /// A segment file, before or after it was written anew.
     Segment,
+    /// A node of the tree of keys, from the one above it.
+    KeyTree,
+    /// A key ring's own digest.
+    KeyRing,
+    /// What a text is recognised by that is not to be recorded again.
+    RefusedText,
 }
 
 impl Purpose {
@@ -103,6 +109,9 @@ impl Purpose {
             Purpose::Entropy => "identity-ledger 2026-11-23 v1 seeded entropy",
             Purpose::Snapshot => "identity-ledger 2026-11-23 v1 snapshot",
             Purpose::Segment => "identity-ledger 2026-11-23 v1 segment file",
+            Purpose::KeyTree => "identity-ledger 2026-11-28 v1 key tree",
+            Purpose::KeyRing => "identity-ledger 2026-11-28 v1 key ring",
+            Purpose::RefusedText => "identity-ledger 2026-11-28 v1 refused text",
         }
     }
 
@@ -119,7 +128,7 @@ impl Purpose {
                 }
             };
         }
-        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy Snapshot Segment)
+        cached!(Genesis Frame Commitment State Content Event OperationId File Quarantine Entropy Snapshot Segment KeyTree KeyRing RefusedText)
     }
 }
 

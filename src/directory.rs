@@ -2,12 +2,15 @@
 
 use std::io;
 
+use crate::chain::Chain;
 use crate::codec::{self, CODEC_ID, Decode, Encode};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::crc32c;
 use crate::id::LedgerId;
 use crate::id::Tenant;
 use crate::limits::MIN_SEGMENT_BYTES;
+use crate::replay::Replay;
+use crate::state::State;
 use crate::storage::{Storage, read_all};
 
 /// Who the ledger is; written once.
@@ -39,10 +42,12 @@ pub(crate) struct Identity {
     pub(crate) ledger: LedgerId,
     pub(crate) tenant: Tenant,
     pub(crate) segment_bytes: u64,
+    /// Whether payload items are sealed, and snapshots with them.
+    pub(crate) sealed: bool,
 }
 
 /// `LEDGER` as stored. The feature words follow ext4: a reader may ignore unknown `compat` bits, must not write past unknown
-/// `ro_compat` bits, and must not read past unknown `incompat` bits. Version 1 knows none.
+/// `ro_compat` bits, and must not read past unknown `incompat` bits. Version 1 knows one `incompat` bit.
 #[derive(Encode, Decode)]
 struct StoredIdentity {
     version: u16,
@@ -97,7 +102,20 @@ pub enum IdentityError {
     },
 }
 
+/// The `incompat` bit of a ledger whose payload items are sealed.
+const SEALED: u64 = 1;
+
 impl Identity {
+    /// The chain of its log, before the first frame.
+    pub(crate) fn chain(&self) -> Chain {
+        Chain::new(self.ledger, &self.tenant).with_items_sealed(self.sealed)
+    }
+
+    /// The replay of its log, before the first frame.
+    pub(crate) fn replay(&self) -> Replay {
+        Replay::resumed(self.chain(), State::new())
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = LEDGER_MAGIC.to_vec();
         let stored = StoredIdentity {
@@ -105,7 +123,7 @@ impl Identity {
             codec: CODEC_ID,
             compat: 0,
             ro_compat: 0,
-            incompat: 0,
+            incompat: if self.sealed { SEALED } else { 0 },
             ledger: *self.ledger.0.as_bytes(),
             segment_bytes: self.segment_bytes,
             tenant: self.tenant.as_str().to_owned(),
@@ -157,8 +175,8 @@ impl Identity {
         if stored.codec != CODEC_ID {
             return newer("codec", stored.codec.to_string(), "1 (bincode 2, legacy)");
         }
-        if stored.incompat != 0 {
-            return newer("incompat feature bits", format!("{:#x}", stored.incompat), "none");
+        if stored.incompat & !SEALED != 0 {
+            return newer("incompat feature bits", format!("{:#x}", stored.incompat), "0x1 (sealed payload)");
         }
         if writing && stored.ro_compat != 0 {
             return newer("ro_compat feature bits", format!("{:#x}", stored.ro_compat), "none for writing");
@@ -173,6 +191,7 @@ impl Identity {
             ledger: LedgerId(uuid::Uuid::from_bytes(stored.ledger)),
             tenant,
             segment_bytes: stored.segment_bytes,
+            sealed: stored.incompat & SEALED != 0,
         })
     }
 }
@@ -291,6 +310,7 @@ mod tests {
             ledger: LedgerId(uuid::Uuid::from_u128(7)),
             tenant: Tenant::default(),
             segment_bytes: 4_096,
+            sealed: false,
         }
     }
 
@@ -298,6 +318,8 @@ mod tests {
     fn every_flip_in_ledger_and_segment_header_is_noticed() {
         let bytes = identity().to_bytes();
         assert_eq!(Identity::parse(&bytes, "here", true).unwrap(), identity());
+        let sealed = Identity { sealed: true, ..identity() };
+        assert_eq!(Identity::parse(&sealed.to_bytes(), "here", true).unwrap(), sealed);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -337,7 +359,10 @@ mod tests {
             Identity::parse(&bytes, "here", writing).map(drop).map_err(|e| e.to_string())
         };
         let message = read(with(|stored| stored.incompat = 4), false).unwrap_err();
-        assert_eq!(message, "here needs a newer reader: incompat feature bits 0x4; this version knows none");
+        assert_eq!(
+            message,
+            "here needs a newer reader: incompat feature bits 0x4; this version knows 0x1 (sealed payload)"
+        );
         assert!(read(with(|stored| stored.version = 2), false).unwrap_err().contains("format version 2"));
         assert!(read(with(|stored| stored.ro_compat = 1), true).is_err());
         assert!(read(with(|stored| stored.ro_compat = 1), false).is_ok());

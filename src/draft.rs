@@ -19,6 +19,7 @@ use crate::record::{
     Body, Change, Commitment, Detail, DeviceNo, Erasure, Flags, Head, IdNo, KeyNo, Leavers, NameNo, Other,
     Restated, StoredClass, Verb,
 };
+use crate::seal::{self, Keys};
 use crate::state::{Device, Said, State};
 use crate::value::{Properties, Value};
 
@@ -29,6 +30,8 @@ pub(crate) struct Draft<'a> {
     state: &'a State,
     dictionaries: &'a mut Dictionaries,
     entropy: &'a mut dyn Entropy,
+    /// What seals payload items.
+    keys: &'a Keys,
     /// Where to go back to.
     lengths: [u32; 4],
     first_seq: u64,
@@ -39,6 +42,8 @@ pub(crate) struct Draft<'a> {
     devices: BTreeMap<DeviceNo, Device>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
     last_calls: BTreeMap<DeviceNo, Digest>,
+    /// A text that was erased and is not to be recorded again.
+    refused: Option<String>,
     /// Whether something is taken back: for whom devices speak then, only the fold of that can say (H1).
     takes_back: bool,
     /// Classes of the ids that this draft defines.
@@ -188,6 +193,7 @@ impl<'a> Draft<'a> {
         state: &'a State,
         dictionaries: &'a mut Dictionaries,
         entropy: &'a mut dyn Entropy,
+        keys: &'a Keys,
     ) -> Draft<'a> {
         let (lengths, first_seq) = (dictionaries.lengths(), state.records());
         Draft {
@@ -196,6 +202,7 @@ impl<'a> Draft<'a> {
             state,
             dictionaries,
             entropy,
+            keys,
             lengths,
             first_seq,
             records: 0,
@@ -203,6 +210,7 @@ impl<'a> Draft<'a> {
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
+            refused: None,
             takes_back: false,
             classes: Vec::new(),
             named: Vec::new(),
@@ -360,8 +368,25 @@ impl<'a> Draft<'a> {
     /// Writes the payload item of the record about to be written, and commits to it.
     fn item(&mut self, seq: Seq, bytes: &[u8]) -> Commitment {
         let salt = self.entropy.array();
-        write_item(&salt, bytes, &mut self.payload);
+        match self.keys {
+            None => write_item(&salt, bytes, &mut self.payload),
+            Some(sealer) => {
+                seal::write_item(&**sealer, self.entropy.array(), seq, &salt, bytes, &mut self.payload);
+            }
+        }
         commit(self.ledger, seq, &salt, bytes)
+    }
+
+    /// Notes a text that is about to get a number, if it had one before it was erased and is not to come back.
+    fn refuse_erased(&mut self, text: &str) {
+        if self.keys.as_ref().is_some_and(|sealer| sealer.refuses(text)) {
+            self.refused.get_or_insert_with(|| text.to_owned());
+        }
+    }
+
+    /// Why this draft must not be recorded: it names what was erased, in a ledger that refuses that.
+    pub(crate) fn refused(&self) -> Option<OperationError> {
+        self.refused.clone().map(|id| OperationError::Erased { id })
     }
 
     // -- numbers ---------------------------------------------------------------------------------------------------
@@ -370,6 +395,7 @@ impl<'a> Draft<'a> {
         if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
             return IdNo(number);
         }
+        self.refuse_erased(id.as_str());
         let class = self.policy.classify(id.as_str(), mention);
         let commitment = self.item(self.next_seq(), id.as_str().as_bytes());
         self.push(&Body::DefineId(StoredClass::from(class), commitment));
@@ -396,6 +422,7 @@ impl<'a> Draft<'a> {
     }
 
     fn new_device(&mut self, text: &str, id: IdNo) -> DeviceNo {
+        self.refuse_erased(text);
         let commitment = self.item(self.next_seq(), text.as_bytes());
         self.push(&Body::DefineDevice(id, commitment));
         let number = DeviceNo(self.dictionaries.devices.push(Some(text)));

@@ -10,7 +10,7 @@ use std::vec::IntoIter;
 
 use serde::Serialize;
 
-use crate::book::Book;
+use crate::book::{Book, Destroyed};
 use crate::digest::Digest;
 use crate::directory::segment_name;
 use crate::draft::{Draft, Finished};
@@ -25,7 +25,9 @@ use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of};
-use crate::row::Record;
+use crate::row::{Kind, Record};
+#[cfg(feature = "encryption")]
+use crate::seal::KeysError;
 use crate::time::Timestamp;
 
 /// What is to be forgotten.
@@ -137,6 +139,12 @@ pub enum EraseError {
     /// The records could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The key ring could not be stored. Nothing was erased.
+    #[error("the key ring cannot be stored: {source}; nothing was erased")]
+    Keys {
+        /// What failed.
+        source: io::Error,
+    },
     /// The log cannot be read back.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
@@ -279,6 +287,7 @@ impl Ledger {
         }
         let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
         let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
+        self.remember_refused(&wanted)?;
         let mut begun = Vec::new();
         let mut pieces: VecDeque<Piece> = VecDeque::new();
         for (wanted, devices) in wanted.iter().zip(devices) {
@@ -296,6 +305,30 @@ impl Ledger {
         begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
         self.flush()?;
         Ok(begun)
+    }
+
+    /// Texts that are not to come back are remembered before they are forgotten here. One that is remembered and, should this
+    /// fail, not erased, is not new: nobody is refused for it.
+    fn remember_refused(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
+        let Some(sealer) = self.log.keys() else { return Ok(()) };
+        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
+        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
+        sealer.remember(&mut texts).map_err(|source| EraseError::Keys { source })
+    }
+
+    /// Chooses whether texts of ids that are erased from here on are refused when they are sent again, as
+    /// [`crate::OperationError::Erased`]: nothing of such an operation is recorded. With `false` all that were remembered are forgotten.
+    ///
+    /// They are remembered in the key ring, as keyed hashes of 16 bytes: whoever has the ring can try texts against them, nobody
+    /// else. The choice is the ring's, and holds for every later opening.
+    ///
+    /// # Errors
+    /// [`KeysError::NotSealed`], and `Io` when the ring cannot be stored.
+    #[cfg(feature = "encryption")]
+    pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
+        let place = self.log.storage().describe();
+        let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        sealer.set_refusing(refuse).map_err(|source| KeysError::Io { keys: place, source })
     }
 
     /// Erases values of one request's keys, some records at a time.
@@ -365,6 +398,33 @@ impl Ledger {
         let receipts = self.erasures()?;
         let is_new = |receipt: &Receipt| pending.iter().any(|seq| u64::from(*seq) == receipt.seq.0);
         Ok(receipts.into_iter().filter(is_new).collect())
+    }
+
+    /// Records as erased what was erased, as its destroyed keys say, after this copy of the ledger was made.
+    pub(crate) fn erase_destroyed(&mut self, destroyed: Vec<Destroyed>) -> Result<(), EraseError> {
+        let Some(last) = destroyed.iter().filter_map(|gone| gone.time).max().or(destroyed.first().map(|_| 0))
+        else {
+            return Ok(());
+        };
+        let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
+        let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        for Destroyed { row, device, .. } in destroyed {
+            match device {
+                Some(device) => devices.push(ErasedDevice { device, defined: row.seq }),
+                None if row.kind == Kind::DefineId => ids.push(row.id),
+                None => records.push(row.seq),
+            }
+        }
+        ids.sort_unstable();
+        devices.sort_unstable();
+        let reason = "erased before this copy was restored: the keys are destroyed";
+        let request = ErasureRequest::new(at, ErasureSubject::Ids(BTreeSet::new()), reason);
+        let wanted = [Wanted { index: 0, ids, keys: Vec::new(), records }];
+        let resets = self.resets(&wanted, std::slice::from_ref(&devices), std::slice::from_ref(&request));
+        let mut pieces = whole_pieces(&wanted[0], &devices).into();
+        self.write_erasures(&mut resets.into_iter().peekable(), &mut pieces, &[request])?;
+        self.flush()?;
+        Ok(())
     }
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
@@ -543,8 +603,8 @@ impl Ledger {
     ) -> Result<Vec<Seq>, EraseError> {
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
-        let Book { replay, dictionaries, .. } = book;
-        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy);
+        let Book { log, replay, dictionaries, .. } = book;
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let full = |draft: &Draft<'_>| {
             draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
         };
@@ -609,8 +669,8 @@ fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
         let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
         pieces.push(piece(Erasure { ids, devices, ..erasure() }));
     }
-    if !wanted.records.is_empty() {
-        pieces.push(piece(Erasure { records: wanted.records.clone(), ..erasure() }));
+    for records in wanted.records.chunks(MAX_ERASE_RECORDS) {
+        pieces.push(piece(Erasure { records: records.to_vec(), ..erasure() }));
     }
     pieces
 }

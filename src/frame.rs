@@ -174,17 +174,18 @@ impl<'a> Frame<'a> {
         let Some(bytes) = bytes.get(..len) else {
             return Err(FrameError::Short { expected: len, found: bytes.len() });
         };
-        let (frame, padding) = Frame::split(header, bytes);
+        let (frame, padding) = Frame::split(header, header.payload_len as usize, bytes);
         if padding.iter().any(|byte| *byte != 0) {
             return Err(FrameError::Padding);
         }
         Ok(frame)
     }
 
-    /// Takes a frame apart whose header was read from these bytes before; gives also what follows its hash.
-    pub(crate) fn split(header: Header, bytes: &'a [u8]) -> (Frame<'a>, &'a [u8]) {
+    /// Takes a frame apart whose header was read from these bytes before; gives also what follows its hash. Its payload may be
+    /// another than the header's: the one that was sealed, opened.
+    pub(crate) fn split(header: Header, payload_len: usize, bytes: &'a [u8]) -> (Frame<'a>, &'a [u8]) {
         let (body, rest) = bytes[HEADER_BYTES..].split_at(header.body_len as usize);
-        let (payload, rest) = rest.split_at(header.payload_len as usize);
+        let (payload, rest) = rest.split_at(payload_len);
         let (hash, rest) = rest.split_first_chunk::<HASH_BYTES>().expect("frame_len counts the hash");
         (Frame { header, body, payload, hash: Digest(*hash) }, rest)
     }

@@ -22,6 +22,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
 use crate::row::Rows;
+use crate::seal;
 use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::state::{Erasures, Outcome, Past};
 use crate::storage::Memory;
@@ -230,7 +231,7 @@ impl Ledger {
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
         let Book { log, replay, dictionaries, seen, .. } = book;
-        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy);
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let mut answers = Vec::with_capacity(operations.len());
         let mut keys = KeyBudget::new(operations.len() == 1);
         for (index, operation) in operations.iter().enumerate() {
@@ -264,7 +265,12 @@ impl Ledger {
                     return Err(AppendError::Operation { index, source });
                 }
             };
-            match draft.operation(operation, aim, &writer.last_calls) {
+            let drafted = draft.operation(operation, aim, &writer.last_calls);
+            if let Some(source) = draft.refused() {
+                draft.discard();
+                return Err(AppendError::Operation { index, source });
+            }
+            match drafted {
                 Drafted::Ignored => answers.push(Answer::Known(Appended::Ignored)),
                 Drafted::Record(seq, body) => {
                     if let Err(found) = keys.spend(replay.state(), &body) {
@@ -305,8 +311,8 @@ impl Ledger {
         let ledger = book.ledger_id();
         let fresh = fresh_id(at, &mut *writer.entropy);
         let device = DeviceId::new(fresh.into_string()).expect("a distinct id's bounds are a device id's");
-        let Book { replay, dictionaries, .. } = book;
-        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy);
+        let Book { log, replay, dictionaries, .. } = book;
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         draft.device_no(&device);
         let lengths = draft.lengths();
         let finished = draft.finish();
@@ -428,6 +434,9 @@ impl Ledger {
         let (before, mut rows) = (book.replay.chain().clone(), Rows::default());
         let mut after = before.clone();
         after.accept(&frame, &mut rows).expect("a draft fits its chain");
+        let mut plain = Vec::new();
+        let frame = seal::open(book.log.keys(), frame, &mut rows, &mut plain)
+            .expect("what was sealed just now opens");
         // What the fold needs of earlier records is read before anything is written: a disk that fails now changes nothing.
         let past = match book.log.past(&frame, &rows) {
             Ok(past) => past,

@@ -41,6 +41,8 @@ mod history;
 mod id;
 #[cfg(feature = "import")]
 pub mod import;
+#[cfg(feature = "encryption")]
+mod keys;
 mod ledger;
 pub mod limits;
 mod lists;
@@ -60,6 +62,7 @@ mod removal;
 mod replay;
 mod row;
 mod salvage;
+mod seal;
 mod snapshot;
 mod spots;
 mod state;
@@ -90,6 +93,8 @@ pub use crate::erasure::{EraseError, ErasureRequest, ErasureSubject, Receipt, Re
 pub use crate::explain::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
 pub use crate::history::{HistoryEntry, Subject};
 pub use crate::id::*;
+#[cfg(feature = "encryption")]
+pub use crate::keys::{KeyProvider, StoredKeys};
 pub use crate::ledger::*;
 pub use crate::log::{Fault, FaultKind};
 pub use crate::operation::*;
@@ -103,6 +108,7 @@ pub use crate::recovery::{OpenError, Recovery, Torn, Witness};
 pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::salvage::*;
+pub use crate::seal::KeysError;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,

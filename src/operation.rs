@@ -297,6 +297,12 @@ pub enum OperationError {
     /// A device speaks in a batch in which something was taken back before: for whom, only the fold of that can say.
     #[error("a device speaks after a retract of the same batch; append it in a batch of its own")]
     AfterRetract,
+    /// It names a text that was erased, in a ledger that records no erased text again.
+    #[error("`{id}` was erased, and this ledger records no erased id again")]
+    Erased {
+        /// The text.
+        id: String,
+    },
     /// A retract names a record that is no operation (A4).
     #[error("record {seq} is a {found} record; expected an operation")]
     NotAnOperation {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::audit::{Audit, AuditReport};
 use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::dictionary::{FingerprintKey, Seen};
@@ -14,6 +15,8 @@ use crate::entropy::{Entropy, OsEntropy};
 use crate::erasure::EraseError;
 use crate::frame::{self, Header};
 use crate::id::{LedgerId, Tenant};
+#[cfg(feature = "encryption")]
+use crate::keys::{KeyProvider, KeysAtHand};
 use crate::ledger::Ledger;
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::log::{FaultKind, Log, Walk};
@@ -21,10 +24,12 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
+    Judged, Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
     unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
+use crate::salvage::{Salvage, SalvageError};
+use crate::seal::{Keys, KeysError};
 use crate::snapshot::Resumed;
 use crate::storage::{Files, Storage};
 use crate::writer::{Durability, Writer};
@@ -54,6 +59,8 @@ pub struct LedgerOptions<'p> {
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
+    #[cfg(feature = "encryption")]
+    keys: Option<Arc<dyn KeyProvider>>,
 }
 
 impl std::fmt::Debug for LedgerOptions<'_> {
@@ -87,6 +94,9 @@ pub enum CreateError {
         /// What was asked.
         found: u64,
     },
+    /// The keys of a sealed ledger cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The new ledger cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -172,6 +182,18 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Where the keys of a sealed ledger are kept. A ledger that is created with keys is sealed: its texts and values are
+    /// written encrypted, each under a key of its own, and erasing destroys their keys. A ledger created without them is not, and
+    /// stays so; for one keys mean nothing.
+    ///
+    /// Needs the feature `encryption`. See [`KeyProvider`], and `docs/guarantees.md` for what it protects from.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn keys(mut self, provider: Arc<dyn KeyProvider>) -> LedgerOptions<'p> {
+        self.keys = Some(provider);
+        self
+    }
+
     /// Called with the bytes of log read so far while a ledger is opened.
     #[must_use]
     pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
@@ -225,10 +247,10 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<Ledger, CreateError> {
         let place = storage.describe();
         let failed = |source| CreateError::Io { place: place.clone(), source };
-        let identity = self.identity(tenant, &policy)?;
         if storage.len(LEDGER).map_err(failed)?.is_some() {
             return Err(CreateError::Exists { place });
         }
+        let identity = self.identity(tenant, &policy)?;
         build(&*storage, &identity, &policy).map_err(failed)?;
         Ok(self.open_in(storage)?)
     }
@@ -242,6 +264,26 @@ impl<'p> LedgerOptions<'p> {
         }
     }
 
+    /// Whether keys were given.
+    fn seals(&self) -> bool {
+        #[cfg(feature = "encryption")]
+        return self.keys.is_some();
+        #[cfg(not(feature = "encryption"))]
+        false
+    }
+
+    /// What opens a ledger's items.
+    pub(crate) fn unlock(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        if !identity.sealed {
+            return Ok(None);
+        }
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = &self.keys {
+            return Ok(Some(Arc::new(KeysAtHand::load(Arc::clone(provider), identity)?)));
+        }
+        Err(KeysError::Sealed { place: storage.describe() })
+    }
+
     fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
         policy.check()?;
         let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
@@ -250,7 +292,12 @@ impl<'p> LedgerOptions<'p> {
         }
         let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
         let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
-        Ok(Identity { ledger, tenant, segment_bytes })
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = &self.keys {
+            KeysAtHand::create(Arc::clone(provider), ledger, &mut **entropy)?;
+        }
+        let sealed = self.seals();
+        Ok(Identity { ledger, tenant, segment_bytes, sealed })
     }
 
     /// Opens a ledger for writing: takes the lock, goes on from the newest good snapshot, replays and verifies the log behind it
@@ -276,6 +323,7 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::Locked { place });
         };
         let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
+        book.log.set_keys(self.unlock(&*storage, &book.identity)?);
         self.prepare(&mut book.log);
         let mut entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
@@ -284,7 +332,7 @@ impl<'p> LedgerOptions<'p> {
             if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
-        let torn = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
         let records = book.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
@@ -294,6 +342,7 @@ impl<'p> LedgerOptions<'p> {
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
             erasures_pending: pending(&book),
+            erased_since: destroyed.len(),
         };
         recovery.torn = match torn {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
@@ -304,9 +353,12 @@ impl<'p> LedgerOptions<'p> {
         {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
+        if let Some(sealer) = book.log.keys() {
+            sealer.go_on_from(records, entropy.array()).map_err(failed)?;
+        }
         let writer = Writer::new(entropy, self.durability, newest, lock);
         let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
-        match ledger.roll_erasures_forward() {
+        match ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward()) {
             Ok(()) => Ok(ledger),
             Err(EraseError::Removal { source }) => Err(failed(source)),
             Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
@@ -323,7 +375,8 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Folds a ledger from its log alone, never from a snapshot, up to what was durable, and shows each record to `each`. No text is looked at, so
-    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too.
+    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too; without them, a sealed
+    /// ledger can be folded by whoever has no keys.
     ///
     /// # Errors
     /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`], unless the disk failed or the history is another.
@@ -335,7 +388,11 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<Replay, OpenError> {
         let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
         let place = storage.describe();
-        let (Book { mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
+        let (Book { identity, mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
+        match self.unlock(&*storage, &identity) {
+            Err(KeysError::Sealed { .. }) if !commitments => {} // the state folds from what is not sealed
+            unlocked => log.set_keys(unlocked?),
+        }
         self.prepare(&mut log);
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
@@ -354,6 +411,44 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::RolledBack { place, found, expected, by });
         }
         Ok(replay)
+    }
+
+    /// Audits a ledger; see [`crate::Audit`].
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
+        self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Audits the ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
+        let keys = self.unlock(&*storage, &Identity::read(&*storage, false)?)?;
+        let mut silent = |_| {};
+        Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
+    }
+
+    /// Looks through a damaged ledger; see [`Salvage`].
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage(self, dir: impl AsRef<Path>) -> Result<Salvage, SalvageError> {
+        self.salvage_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Looks through a damaged ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage_in(mut self, storage: Arc<dyn Storage>) -> Result<Salvage, SalvageError> {
+        let mut silent = |_| {};
+        let progress = self.progress.take();
+        let expect = self.expect;
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock(storage, identity);
+        Salvage::look_with(storage, expect, &unlock, progress.unwrap_or(&mut silent))
     }
 
     /// Opens a ledger in any storage for reading.
@@ -383,6 +478,7 @@ impl<'p> LedgerOptions<'p> {
         let failed = |source| OpenError::Io { place: place.clone(), source };
         let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
         *head = witnesses.head();
+        book.log.set_keys(self.unlock(&**storage, &book.identity)?);
         self.prepare(&mut book.log);
         let resumed =
             if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
@@ -393,7 +489,10 @@ impl<'p> LedgerOptions<'p> {
         };
         let head_missing = witnesses.slots.is_empty();
         let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
-        let torn = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        if let Some(gone) = destroyed.first() {
+            return Err(OpenError::OlderThanKeys { place, seq: gone.row.seq.into() });
+        }
         let mut recovery = Recovery {
             head_missing,
             from_snapshot: resumed.from,
@@ -415,7 +514,7 @@ fn pending(book: &Book) -> usize {
 
 /// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
 fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
-    let mut replay = Replay::new(identity.ledger, &identity.tenant);
+    let mut replay = identity.replay();
     let mut body = Vec::new();
     crate::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
     let segment = segment_name(0);

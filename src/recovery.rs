@@ -12,12 +12,13 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::book::Book;
+use crate::book::{Book, Destroyed, Folded};
 use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::{HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, Walk};
+use crate::seal::KeysError;
 use crate::snapshot::{self, IgnoredSnapshot, Resumed};
 use crate::storage::Storage;
 use crate::verdict::{Finding, Met, Verdict, judge};
@@ -126,6 +127,20 @@ pub enum OpenError {
         /// What was found.
         fault: Box<Fault>,
     },
+    /// The ledger is sealed, and its keys are not at hand.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Keys of this ledger were destroyed by an erasure that this copy of it does not know of.
+    #[error(
+        "{place} is older than its keys: somebody was erased after this copy was made (the key of record {seq} is destroyed); \
+         open it for writing once, and it will know"
+    )]
+    OlderThanKeys {
+        /// Which ledger.
+        place: String,
+        /// The first record concerned.
+        seq: u64,
+    },
     /// The disk failed.
     #[error("{place}: {source}")]
     Io {
@@ -152,6 +167,9 @@ pub struct Recovery {
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
     /// How many erasures were begun and not finished by a former writer. A writer has finished them now.
     pub erasures_pending: usize,
+    /// How many records' texts or values were erased, as their destroyed keys say, after this copy of a sealed ledger was made. A
+    /// writer has recorded that they are erased.
+    pub erased_since: usize,
 }
 
 impl Recovery {
@@ -275,17 +293,25 @@ pub(crate) fn begin(
     Ok((book, witnesses))
 }
 
-/// Folds the book from its log and has what was found judged. Gives the fault if the log ends torn.
+/// A log that can be opened.
+pub(crate) struct Judged {
+    /// The fault, if it ends torn.
+    pub(crate) torn: Option<Fault>,
+    /// What was erased, by the keys, since this copy of it was made.
+    pub(crate) destroyed: Vec<Destroyed>,
+}
+
+/// Folds the book from its log and has what was found judged.
 pub(crate) fn fold_and_judge(
     book: &mut Book,
     witnesses: &Witnesses,
     upto: Option<u64>,
     progress: &mut dyn FnMut(u64),
-) -> Result<Option<Fault>, OpenError> {
+) -> Result<Judged, OpenError> {
     let place = book.log.storage().describe();
     let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, hide: None, progress };
-    let (folded, missing) = book.fold(walk);
-    let fault = folded.err();
+    let Folded { walked, missing, destroyed } = book.fold(walk);
+    let fault = walked.err();
     let found = book.checkpoint().records;
     let (known, sealed) = match &fault {
         Some(fault) => known_durable(book, witnesses, fault)
@@ -296,7 +322,7 @@ pub(crate) fn fold_and_judge(
     let Some(fault) = fault.map(Box::new) else {
         let end = Finding { met: Met::End, begun: true, all_there: found >= expected, sealed };
         return match (judge(end), missing) {
-            (Verdict::Clean, None) => Ok(None),
+            (Verdict::Clean, None) => Ok(Judged { torn: None, destroyed }),
             (Verdict::Clean, Some(missing)) => Err(refuse(place, witnesses, Box::new(missing))),
             _ => Err(OpenError::RolledBack { place, found, expected, by }),
         };
@@ -305,7 +331,7 @@ pub(crate) fn fold_and_judge(
     let met = Met::from(&fault.kind);
     match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
         Verdict::Torn => match missing {
-            None => Ok(Some(*fault)),
+            None => Ok(Judged { torn: Some(*fault), destroyed }),
             // If a torn record erased it, nobody was told so, and nobody may have begun to remove anything.
             Some(missing) => Err(refuse(place, witnesses, Box::new(missing))),
         },

@@ -7,6 +7,7 @@
 //! 2. Each segment with a covered item is written anew beside itself, without it; synced; renamed over the old one; the
 //!    directory synced. At every moment there is the old segment or the new one, whole. Frames keep their bodies and hashes.
 //! 3. Snapshots and quarantined bytes from before are removed.
+//! 4. In a sealed ledger the keys of all that are destroyed: what copies still hold does not open any more.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -71,13 +72,13 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     let Book { log, replay, seen, dictionaries, .. } = book;
     let state = replay.state();
     let erasures = state.erasures();
-    let mut unnamed = Vec::new();
+    let (mut unnamed, mut gone) = (Vec::new(), Vec::new());
     let earliest = erasures.earliest(|id| state.defined_by(id).0 as u32); // MAX_RECORDS bounds it
     if let Some(earliest) = earliest {
         let (mut walked, candidates) = (0, Candidates::of(erasures));
         for segment in log.mark_before(Seq(earliest.into())).segment..log.segments().len() as u32 {
-            let (done, unnamed, candidates) = (&mut done, &mut unnamed, &candidates);
-            let mut work = Work { storage: &*storage, erasures, candidates, done, unnamed };
+            let (done, unnamed, gone, candidates) = (&mut done, &mut unnamed, &mut gone, &candidates);
+            let mut work = Work { storage: &*storage, erasures, candidates, done, unnamed, gone };
             let rewritten = work.segment(log, segment, &mut |bytes| progress(walked + bytes))?;
             walked += log.segments()[segment as usize].len;
             if let Some((len, marks)) = rewritten {
@@ -88,6 +89,9 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     let last = erasures.last().map_or(0, u64::from);
     done.had_snapshot = snapshot::purge(&*storage, last).map_err(Stopped::Io)?;
     sweep(&*storage, QUARANTINE, |_| true).map_err(Stopped::Io)?;
+    if let Some(sealer) = log.keys() {
+        sealer.destroy(&gone, last).map_err(Stopped::Io)?;
+    }
     seen.forget(&unnamed);
     dictionaries.compact();
     log.forget_window();
@@ -167,6 +171,8 @@ struct Work<'a> {
     done: &'a mut Rewritten,
     /// Records whose derived operation id is gone.
     unnamed: &'a mut Vec<u32>,
+    /// Records whose items are gone.
+    gone: &'a mut Vec<u32>,
 }
 
 impl Work<'_> {
@@ -230,6 +236,7 @@ impl Work<'_> {
         let with_items = at.records().filter(|record| record.row.has_item());
         for record in with_items.filter(|record| self.candidates.has(record.row)) {
             let Some(by) = self.erasures.of(record.row) else { continue };
+            self.gone.push(record.row.seq);
             if let Some(item) = record.item_span() {
                 payload.extend_from_slice(&old[kept..item.start]);
                 payload.extend_from_slice(&ABSENT.to_le_bytes());

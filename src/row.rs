@@ -13,6 +13,7 @@ use crate::limits::MAX_SPLIT_IDS;
 use crate::record::{
     Body, Change, Commitment, DeviceNo, Flags, Head, IdNo, KeyNo, Leavers, Other, StoredClass, Verb,
 };
+use crate::seal::SEAL_BYTES;
 
 /// What a record is; the numbers are those of [`Body`]'s variants as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ const NONE: u32 = u32::MAX;
 /// Stands for an S that cannot be stored (B1), and for an item that was erased.
 const UNSTORABLE: u32 = u32::MAX - 1;
 const ERASED: u32 = u32::MAX - 1;
+/// Stands for the place of an item whose key was destroyed.
+const DESTROYED: u32 = u32::MAX - 2;
 
 /// What a fold needs of one record: 32 bytes, two to a cache line. The rest is looked up in the record's bytes when it is asked
 /// for.
@@ -64,7 +67,7 @@ pub(crate) struct Row {
     changes_at: u32,
     /// Where the record's bytes begin in the frame's body.
     at: u32,
-    /// Where its payload item begins in the frame's payload; NONE if it has none, ERASED if it was erased.
+    /// Where its payload item begins in the frame's payload; NONE if it has none, ERASED if it was erased, DESTROYED if its key was.
     item_at: u32,
 }
 
@@ -210,11 +213,20 @@ impl Row {
 
     /// Whether its payload item is not there.
     pub(crate) fn is_erased(&self) -> bool {
-        self.item_at == ERASED
+        self.item_at == ERASED || self.is_destroyed()
     }
 
     pub(crate) fn set_erased(&mut self) {
         self.item_at = ERASED;
+    }
+
+    /// Whether its payload item is there, and the key that would open it is not.
+    pub(crate) fn is_destroyed(&self) -> bool {
+        self.item_at == DESTROYED
+    }
+
+    pub(crate) fn set_destroyed(&mut self) {
+        self.item_at = DESTROYED;
     }
 }
 
@@ -225,6 +237,8 @@ pub(crate) struct Rows {
     pub(crate) changes: Vec<Change>,
     /// Whether one of them folds a component anew: of most frames nobody need look.
     pub(crate) refolds: bool,
+    /// Whether their payload items are sealed: then they have places, and nothing in them can be read.
+    pub(crate) sealed: bool,
 }
 
 impl Rows {
@@ -243,6 +257,8 @@ impl Rows {
         row.changes_in(&self.changes)
     }
 }
+
+const MEASURED: &str = "Chain::accept measured the item";
 
 /// A record whose place in the chain is checked. Only [`crate::Chain`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -280,7 +296,8 @@ impl<'a> Record<'a> {
         self.rows.changes_of(self.row)
     }
 
-    /// The bytes of its payload item: a text, or a derived operation id and values. `None` if it has none or it was erased.
+    /// The bytes of its payload item: a text, or a derived operation id and values. `None` if it has none, it was erased, or it is
+    /// sealed and there were no keys to open it with.
     pub fn item(&self) -> Option<&'a [u8]> {
         Some(self.salt_and_item()?.1)
     }
@@ -292,19 +309,23 @@ impl<'a> Record<'a> {
 
     /// Where its payload item stands in the frame's payload, length and salt included; `None` if it has none or it was erased.
     pub(crate) fn item_span(&self) -> Option<Range<usize>> {
-        let (_, item) = self.salt_and_item()?;
-        let start = self.row.item_at as usize;
-        Some(start..start + size_of::<u32>() + SALT_BYTES + item.len())
-    }
-
-    pub(crate) fn salt_and_item(&self) -> Option<(&'a [u8; SALT_BYTES], &'a [u8])> {
         if !self.row.has_item() || self.is_erased() {
             return None;
         }
-        let measured = "Chain::accept measured the item";
-        let (len, rest) = self.payload[self.row.item_at as usize..].split_first_chunk().expect(measured);
-        let (salt, rest) = rest.split_first_chunk::<SALT_BYTES>().expect(measured);
-        Some((salt, &rest[..u32::from_le_bytes(*len) as usize]))
+        let start = self.row.item_at as usize;
+        let len = u32::from_le_bytes(*self.payload[start..].first_chunk().expect(MEASURED));
+        let seal = if self.rows.sealed { SEAL_BYTES } else { 0 };
+        Some(start..start + size_of::<u32>() + SALT_BYTES + len as usize + seal)
+    }
+
+    /// Its payload item as it stands in the payload, sealed or not; `None` if it has none or it was erased.
+    pub(crate) fn stored_item(&self) -> Option<&'a [u8]> {
+        Some(&self.payload[self.item_span()?])
+    }
+
+    pub(crate) fn salt_and_item(&self) -> Option<(&'a [u8; SALT_BYTES], &'a [u8])> {
+        let span = self.item_span().filter(|_| !self.rows.sealed)?;
+        self.payload[span][size_of::<u32>()..].split_first_chunk::<SALT_BYTES>()
     }
 
     /// What binds the record to its item: it stands last in the record's bytes.

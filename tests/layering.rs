@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 /// The layers, innermost first. A file may import its own layer and those before it.
 const LAYERS: [&[&str]; 6] = [
     &["limits", "id", "time", "value", "operation", "policy"],
-    &["digest", "codec", "frame", "record", "row", "excerpt", "chain"],
+    &["digest", "codec", "frame", "record", "row", "excerpt", "chain", "seal"],
     &["state"],
     &["replay"],
     &[
         "storage",
         "directory",
         "entropy",
+        "keys",
         "dictionary",
         "postings",
         "spots",

@@ -87,7 +87,7 @@ impl Copy {
             let what = "its HEAD is missing or damaged";
             return Err(BackupError::DamagedCopy { dest, records: 0, what });
         }
-        let none = Checkpoint { records: 0, head: *Chain::new(ledger, &source.identity.tenant).head() };
+        let none = Checkpoint { records: 0, head: *source.identity.chain().head() };
         let (head, turn) =
             slot.map_or((none, 0), |slot| (Checkpoint { records: slot.records, head: slot.head }, slot.turn));
         let (lock, current, pending, written) = (None, None, Vec::new(), 0);
@@ -198,7 +198,7 @@ impl Copy {
         }
         let item = |rows: &Rows, frame: &Frame<'_>, at: usize| {
             let record = Record::new(&rows.rows[at], rows, frame.body, frame.payload);
-            record.salt_and_item().map(|(salt, bytes)| (*salt, bytes.to_vec()))
+            record.stored_item().map(<[u8]>::to_vec)
         };
         let same = (0..rows.rows.len()).all(|at| {
             let theirs = item(&walk.rows, &theirs, at);

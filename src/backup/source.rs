@@ -8,7 +8,6 @@ use crate::chain::{Chain, Checkpoint};
 use crate::directory::{HeadSlot, Identity, LEDGER, first_seq_of};
 use crate::frame::Frame;
 use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
-use crate::replay::Replay;
 use crate::row::{Record, Row, Rows};
 use crate::state::State;
 use crate::storage::{Storage, read_all};
@@ -66,7 +65,7 @@ impl Source {
     /// Whether a record may be without its payload item: some record erased it, and that one is copied too.
     fn permits(&self, row: &Row) -> bool {
         let erased = self.erased.get_or_init(|| {
-            let mut replay = Replay::new(self.identity.ledger, &self.identity.tenant);
+            let mut replay = self.identity.replay();
             let mut silent = |_| {};
             let walk = log::Walk {
                 commitments: false,
@@ -122,7 +121,7 @@ pub(super) struct Walk<'s> {
 
 impl<'s> Walk<'s> {
     pub(super) fn new(source: &'s Source) -> Walk<'s> {
-        let chain = Chain::new(source.identity.ledger, &source.identity.tenant);
+        let chain = source.identity.chain();
         let (before, reader, rows) = (chain.clone(), None, Rows::default());
         Walk { source, reader, index: 0, chain, before, offset: 0, bytes: Vec::new(), rows }
     }

@@ -92,7 +92,7 @@ impl Log {
         let covered = index.postings.covered();
         if covered < records {
             let (chain, start) = self.before(covered);
-            let checks = Checks { commitments: false, upto: Some(records), witnesses: &[] };
+            let checks = Checks { commitments: false, open: false, upto: Some(records), witnesses: &[] };
             self.check(chain, start, checks, |Passed { frame, rows, place, .. }| {
                 index.note(&frame, rows, (place.segment, place.offset));
                 Ok(true)

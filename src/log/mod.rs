@@ -19,6 +19,7 @@ use crate::chain::Chain;
 use crate::directory::{LOG, first_seq_of, segment_name};
 use crate::limits::MAX_SEGMENTS;
 use crate::row::Rows;
+use crate::seal::Keys;
 use crate::state::Erasures;
 use crate::storage::Storage;
 use components::Index;
@@ -58,6 +59,8 @@ pub(crate) struct Log {
     marks: Mutex<Vec<Mark>>,
     /// Kept since somebody asked for them: most ledgers never need them, and they are as large as the links.
     index: Mutex<Option<Index>>,
+    /// What opens sealed payload items.
+    keys: Keys,
     /// Whether walks may read and check ahead of the fold, on a second thread.
     ahead: bool,
     /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
@@ -91,6 +94,7 @@ impl Log {
             segments,
             marks,
             index,
+            keys: None,
             ahead,
             resumed: (0, 0),
             window: Mutex::default(),
@@ -108,6 +112,15 @@ impl Log {
 
     pub(crate) fn segments_mut(&mut self) -> &mut Vec<Segment> {
         &mut self.segments
+    }
+
+    /// What opens sealed payload items from here on.
+    pub(crate) fn set_keys(&mut self, keys: Keys) {
+        self.keys = keys;
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Walks on one thread, or with a second that reads ahead.

@@ -10,6 +10,7 @@ use crate::frame::{Frame, Header};
 use crate::log::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased};
 use crate::replay::{Replay, Step};
 use crate::row::{Record, Rows};
+use crate::seal;
 use crate::state::Erasures;
 
 /// The least log for which a second thread is worth starting.
@@ -37,6 +38,8 @@ pub(crate) struct Walk<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Checks<'a> {
     pub(super) commitments: bool,
+    /// Whether sealed payload items are opened, if there are keys.
+    pub(super) open: bool,
     pub(super) upto: Option<u64>,
     pub(super) witnesses: &'a [Checkpoint],
 }
@@ -127,7 +130,7 @@ impl Log {
         mut each: impl FnMut(Step<'_>),
     ) -> Result<(), Fault> {
         let Walk { commitments, upto, witnesses, hide, progress } = walk;
-        let checks = Checks { commitments, upto, witnesses };
+        let checks = Checks { commitments, open: true, upto, witnesses };
         let chain = replay.chain().clone();
         let fold = |mut passed: Passed<'_>| {
             passed.check_items()?;
@@ -159,7 +162,7 @@ impl Log {
     ) -> Result<(), E> {
         let (segment, mut failed) = (from.segment as usize, None);
         let next = (segment + 1 < self.segments.len()).then(|| self.place((segment + 1, 0)).0);
-        let checks = Checks { commitments: false, upto: next, witnesses: &[] };
+        let checks = Checks { commitments: false, open: false, upto: next, witnesses: &[] };
         let show = |Passed { frame, rows, place, .. }: Passed<'_>| {
             let shown = each(FrameAt { frame, rows, before: &place.before, offset: place.offset });
             Ok(shown.unwrap_or_else(|error| {
@@ -184,7 +187,8 @@ impl Log {
             let kind = FaultKind::NoSegment;
             return Err(Fault { file: LOG.to_owned(), offset: 0, records: 0, kind });
         }
-        let mut rows = Rows::default();
+        let (mut rows, mut plain) = (Rows::default(), Vec::new());
+        let keys = if checks.open { self.keys.clone() } else { None };
         let mut done = self.segments[..first].iter().map(|segment| segment.len).sum::<u64>();
         for (segment, Segment { name, len }) in self.segments.iter().enumerate().skip(first) {
             let enough = |chain: &Chain| checks.upto.is_some_and(|upto| chain.next_seq() >= upto);
@@ -204,9 +208,13 @@ impl Log {
                     Ok(None) => break,
                     Err(kind) => return fault(chain.next_seq(), offset, kind),
                 };
+                let records = before.next_seq();
+                let frame = match seal::open(&keys, frame, &mut rows, &mut plain) {
+                    Ok(frame) => frame,
+                    Err(error) => return fault(records, offset, error.into()),
+                };
                 let taken = frame.header.frame_len();
                 let walked = done + offset + taken as u64;
-                let records = before.next_seq();
                 let place = Place { before, after: chain.clone(), segment, offset, walked };
                 let items_due = checks.commitments;
                 let go_on = each(Passed { frame, rows: &mut rows, place, items_due });
@@ -297,8 +305,8 @@ fn accept_next<'r>(
 #[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// What was passed, but for its bytes and rows.
-    frames: Vec<(Header, Place, bool)>,
+    /// What was passed, but for its bytes and rows; and how long its payload is.
+    frames: Vec<(Header, usize, Place, bool)>,
     /// The rows of each frame, and room for more.
     rows: Vec<Rows>,
 }
@@ -311,7 +319,7 @@ impl Batch {
         }
         std::mem::swap(&mut self.rows[at], rows);
         frame.copy_to(&mut self.bytes);
-        self.frames.push((frame.header, place, items_due));
+        self.frames.push((frame.header, frame.payload.len(), place, items_due));
     }
 
     /// Shows the frames, in their order, and is empty then; or says at which there was something wrong.
@@ -320,8 +328,8 @@ impl Batch {
         each: &mut impl FnMut(Passed<'_>) -> Result<bool, Stop>,
     ) -> Result<(), (Box<Place>, Stop)> {
         let mut bytes = &self.bytes[..];
-        for ((header, place, items_due), rows) in self.frames.drain(..).zip(&mut self.rows) {
-            let (frame, rest) = Frame::split(header, bytes);
+        for ((header, payload_len, place, items_due), rows) in self.frames.drain(..).zip(&mut self.rows) {
+            let (frame, rest) = Frame::split(header, payload_len, bytes);
             bytes = rest;
             let here = place.clone();
             each(Passed { frame, rows, place, items_due }).map_err(|stop| (Box::new(here), stop))?;

@@ -10,6 +10,7 @@ use crate::id::{LedgerId, Seq};
 use crate::log::segment::READ_BYTES;
 use crate::log::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased, locked};
 use crate::row::{Record, Rows};
+use crate::seal;
 use crate::state::Erasures;
 
 /// One frame's records and payload. Hashes are verified again as it is read, commitments as items are looked at.
@@ -127,6 +128,9 @@ impl Log {
             chain.accept(&frame, &mut rows).map_err(|error| fault(error.into()))?;
             if chain.next_seq() > seq.0 {
                 let (ledger, file) = (chain.ledger_id(), name.clone());
+                let mut plain = Vec::new();
+                let frame = seal::open(&self.keys, frame, &mut rows, &mut plain)
+                    .map_err(|error| fault(error.into()))?;
                 let (body, payload) = (frame.body.to_vec(), frame.payload.to_vec());
                 let end = (segment, offset + frame.header.frame_len() as u64);
                 let after = chain.checkpoint();

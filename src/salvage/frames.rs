@@ -106,7 +106,7 @@ impl Found {
         buffer.resize(len, 0);
         let name = &log.segments()[self.place.segment].name;
         let read = log.storage().read_at(name, self.place.offset, buffer)?;
-        Ok((read == len).then(|| Frame::split(self.header, buffer).0))
+        Ok((read == len).then(|| Frame::split(self.header, self.header.payload_len as usize, buffer).0))
     }
 }
 

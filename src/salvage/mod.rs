@@ -22,10 +22,12 @@ use crate::directory::{
 use crate::frame::{self, Frame, Header};
 use crate::id::Seq;
 use crate::log::{Fault, FaultKind, Log, SegmentReader};
+use crate::options::LedgerOptions;
 use crate::record::{Body, Erasure};
 use crate::recovery::Witness;
 use crate::replay::Replay;
 use crate::row::{Kind, Record, Row, Rows};
+use crate::seal::{self, Keys, KeysError};
 use crate::state::Absences;
 use crate::storage::{Files, Storage, read_all};
 
@@ -144,6 +146,9 @@ pub enum SalvageError {
         /// Which ledger.
         place: String,
     },
+    /// The ledger is sealed, and its keys are not at hand.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// A disk failed. That is never taken for the end of the log.
     #[error("{place}: {source}; copy what the disk still gives to a good one, and salvage the copy")]
     Io {
@@ -204,6 +209,17 @@ impl Salvage {
         expect: Option<Checkpoint>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Salvage, SalvageError> {
+        let options = LedgerOptions::new().progress(progress);
+        expect.into_iter().fold(options, LedgerOptions::expect).salvage_in(storage)
+    }
+
+    /// Looks through a ledger whose items are opened by the keys that `unlock` gives.
+    pub(crate) fn look_with(
+        storage: Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        unlock: &dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
         let place = storage.describe();
         let failed = |source| SalvageError::Io { place: place.clone(), source };
         let identity = match Identity::read(&*storage, false) {
@@ -215,7 +231,9 @@ impl Salvage {
         let slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         let seen: Vec<Checkpoint> = seen.chain(expect).collect();
-        let log = Log::new(storage).map_err(failed)?;
+        let keys = unlock(&*storage, &identity)?;
+        let mut log = Log::new(storage).map_err(failed)?;
+        log.set_keys(keys);
         let mut stop = None;
         let (texts, prefix, at, fault, claims, mut found, contradicting_frames, carried) = loop {
             let mut texts = Dictionaries::default();
@@ -373,7 +391,7 @@ type EachFrame<'e> = &'e mut dyn FnMut(&str, &Chain, &[u8]) -> io::Result<()>;
 
 impl<'a> Prefix<'a> {
     fn new(log: &'a Log, identity: &Identity, seen: &'a [Checkpoint]) -> Prefix<'a> {
-        let replay = Replay::new(identity.ledger, &identity.tenant);
+        let replay = identity.replay();
         let (at, absences) = (Place { segment: 0, offset: 0 }, Absences::default());
         Prefix { log, seen, upto: None, stop: None, replay, absences, at, fault: None }
     }
@@ -472,6 +490,8 @@ impl<'a> Prefix<'a> {
         let mut rows = Rows::default();
         let mut after = self.chain().clone();
         after.accept(&frame, &mut rows)?;
+        let mut plain = Vec::new();
+        let frame = seal::open(self.log.keys(), frame, &mut rows, &mut plain)?;
         after.check_items(&rows, &frame)?;
         let (from, here) = (self.chain().next_seq(), after.checkpoint());
         let parts =
@@ -503,7 +523,8 @@ impl<'a> Prefix<'a> {
         let Prefix { replay, absences, .. } = self;
         replay.advance(after);
         replay.fold(&frame, &mut rows, &past, |step| {
-            if step.record.is_erased() {
+            // What has no key any more was erased: the next opening for writing records it.
+            if step.record.is_erased() && !step.record.row.is_destroyed() {
                 absences.see(step.record.row, step.state.erasures());
             }
             if step.record.row.is_erasure() {

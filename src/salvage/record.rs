@@ -1,5 +1,6 @@
 //! Records of proven frames, read one by one: by number, and with the texts that are still known.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::id::{DeviceId, DistinctId, EventName, LedgerId, OperationId, Property
 use crate::log::Log;
 use crate::policy::Policy;
 use crate::record::{Body, Erasure, Flags, Head, Other, Verb};
+use crate::seal::{Keys, Opened, SEAL_BYTES};
 use crate::time::Timestamp;
 use crate::value::Value;
 
@@ -114,23 +116,23 @@ pub struct SalvagedRecord {
 }
 
 /// The payload item of a record.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Item<'a> {
     /// It has none.
     None,
     /// It is the one the record committed to.
-    Whole(&'a [u8]),
+    Whole(Cow<'a, [u8]>),
     Lost(ItemLoss),
 }
 
 impl Item<'_> {
-    fn loss(self) -> Option<ItemLoss> {
-        if let Item::Lost(loss) = self { Some(loss) } else { None }
+    fn loss(&self) -> Option<ItemLoss> {
+        if let Item::Lost(loss) = self { Some(*loss) } else { None }
     }
 }
 
 /// Reads every record of a proven frame; `None` if it holds what no writer of this version writes.
-fn records<'a>(frame: &Frame<'a>, ledger: LedgerId) -> Option<Vec<(Body, Item<'a>)>> {
+fn records<'a>(frame: &Frame<'a>, ledger: LedgerId, keys: &Keys) -> Option<Vec<(Body, Item<'a>)>> {
     let mut records = Vec::new();
     let (mut body, mut payload) = (frame.body, frame.payload);
     for at in 0..frame.header.records {
@@ -144,14 +146,14 @@ fn records<'a>(frame: &Frame<'a>, ledger: LedgerId) -> Option<Vec<(Body, Item<'a
             return None;
         }
         let seq = Seq(frame.header.first_seq + u64::from(at));
-        let item = item(&record, seq, ledger, &mut payload);
+        let item = item(&record, seq, ledger, keys, &mut payload);
         records.push((record, item));
     }
     body.is_empty().then_some(records)
 }
 
 /// Takes the next item from the payload if the record has one.
-fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, payload: &mut &'a [u8]) -> Item<'a> {
+fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mut &'a [u8]) -> Item<'a> {
     let Some(commitment) = record.commitment() else { return Item::None };
     let damaged = Item::Lost(ItemLoss::Damaged);
     let Some((len, rest)) = payload.split_first_chunk::<4>() else { return damaged };
@@ -160,14 +162,31 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, payload: &mut &'a [u8]) -
         *payload = rest;
         return Item::Lost(ItemLoss::Missing);
     }
-    let split = rest.split_first_chunk::<SALT_BYTES>();
-    let split = split.and_then(|(salt, rest)| Some((salt, rest.split_at_checked(len as usize)?)));
-    let Some((salt, (bytes, rest))) = split else {
+    let seal = if keys.is_some() { SEAL_BYTES } else { 0 };
+    let Some((stored, rest)) = rest.split_at_checked(SALT_BYTES + len as usize + seal) else {
         *payload = &[]; // its length is damaged: where the next one begins is not known
         return damaged;
     };
     *payload = rest;
-    if commit(ledger, seq, salt, bytes) == *commitment { Item::Whole(bytes) } else { damaged }
+    let plain = match keys {
+        None => Cow::Borrowed(stored),
+        Some(sealer) => {
+            let mut plain = Vec::new();
+            match sealer.open(seq.0, stored, &mut plain) {
+                Opened::Whole => Cow::Owned(plain),
+                Opened::Destroyed => return Item::Lost(ItemLoss::Missing),
+                Opened::Wrong => return damaged,
+            }
+        }
+    };
+    let Some((salt, bytes)) = plain.split_first_chunk::<SALT_BYTES>() else { return damaged };
+    if commit(ledger, seq, salt, bytes) != *commitment {
+        return damaged;
+    }
+    Item::Whole(match &plain {
+        Cow::Borrowed(plain) => Cow::Borrowed(&plain[SALT_BYTES..]),
+        Cow::Owned(plain) => Cow::Owned(plain[SALT_BYTES..].to_vec()),
+    })
 }
 
 /// Reads the frames that were chosen: what is unreadable is marked, and lost items are listed.
@@ -176,7 +195,7 @@ pub(super) fn check_all(log: &Log, ledger: LedgerId, found: &mut [Found]) -> io:
     let mut buffer = Vec::new();
     for frame in found.iter_mut().filter(|frame| frame.is_chosen()) {
         let first = frame.header.first_seq;
-        let read = frame.read(log, &mut buffer)?.and_then(|bytes| records(&bytes, ledger));
+        let read = frame.read(log, &mut buffer)?.and_then(|bytes| records(&bytes, ledger, log.keys()));
         let Some(records) = read else {
             frame.set_unreadable();
             continue;
@@ -240,8 +259,10 @@ pub(super) fn show_all(
         if !frame.is_still(&bytes) {
             return Err(changed());
         }
-        for ((record, item), seq) in records(&bytes, ledger).ok_or_else(changed)?.iter().zip(first..) {
-            let whole = if let Item::Whole(bytes) = item { Some(*bytes) } else { None };
+        for ((record, item), seq) in
+            records(&bytes, ledger, log.keys()).ok_or_else(changed)?.iter().zip(first..)
+        {
+            let whole = if let Item::Whole(bytes) = item { Some(&**bytes) } else { None };
             let lengths = texts.lengths();
             if counts {
                 define(texts, record, whole);

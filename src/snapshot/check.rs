@@ -6,6 +6,7 @@ use crate::digest::Digest;
 use crate::id::LedgerId;
 use crate::log::Mark;
 use crate::replay::Step;
+use crate::seal::Keys;
 use crate::snapshot::read::{Read, StoredTexts, malformed};
 use crate::snapshot::{IgnoredSnapshot, SnapshotFault};
 use crate::storage::Storage;
@@ -30,9 +31,9 @@ struct Check {
 impl Checks {
     /// Reads the snapshots that cover these numbers of records. One of another version is not judged: it is of use to none but
     /// that version.
-    pub(crate) fn begin(storage: &dyn Storage, ledger: LedgerId, found: &[u64]) -> Checks {
+    pub(crate) fn begin(storage: &dyn Storage, ledger: LedgerId, keys: &Keys, found: &[u64]) -> Checks {
         let mut checks = Checks::default();
-        for read in found.iter().filter_map(|records| Read::open(storage, *records, ledger)) {
+        for read in found.iter().filter_map(|records| Read::open(storage, *records, ledger, keys)) {
             let judged = read.and_then(|read| match read.restore() {
                 Ok(restored) => {
                     let marks = restored.marks;

@@ -10,13 +10,14 @@ use crate::digest::{Hasher, Purpose};
 use crate::directory::FORMAT_VERSION;
 use crate::limits::KEPT_SNAPSHOTS;
 use crate::log::Mark;
+use crate::seal::Sealer;
 use crate::snapshot::read::Header;
 use crate::snapshot::{
     BUILDING, DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, SNAPSHOTS, Snapshot, SnapshotError, WHOLE, list,
     name,
 };
 use crate::state::FOLD_VERSION;
-use crate::storage::Storage;
+use crate::storage::{Memory, Storage, read_all};
 
 /// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
 /// one is durable; then all but the newest few are removed, the `ignored` ones first.
@@ -29,7 +30,10 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
     let written = (|| {
         remove_all(&*storage, |name| name.ends_with(BUILDING))?; // what a crash left behind
         storage.create(&building)?;
-        let bytes = write(book, &*storage, &building)?;
+        let bytes = match book.log.keys() {
+            None => write(book, &*storage, &building)?,
+            Some(sealer) => write_sealed(book, &**sealer, &*storage, &building)?,
+        };
         storage.sync(&building)?;
         storage.rename(&building, &file)?;
         storage.sync_dir(SNAPSHOTS)?;
@@ -70,6 +74,21 @@ fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()
         storage.remove(&format!("{SNAPSHOTS}/{name}"))?;
     }
     Ok(())
+}
+
+/// Writes a snapshot as one sealed piece: it is all texts and numbers of one moment, and goes as a whole.
+fn write_sealed(book: &Book, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let open = Memory::new();
+    open.create(file)?;
+    write(book, &open, file)?;
+    let plain = read_all(&open, file, u64::MAX)?.unwrap_or_default();
+    let sealed = sealer.seal_snapshot(book.checkpoint().records, &plain);
+    let mut at = 0;
+    for piece in sealed.chunks(PIECE_BYTES) {
+        storage.write_at(file, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(at)
 }
 
 /// Writes the bytes of a snapshot; gives how many they are.

@@ -10,6 +10,7 @@ use crate::id::{DeviceId, DistinctId, EventName, LedgerId, PropertyKey};
 use crate::limits::MAX_RECORDS;
 use crate::log::Mark;
 use crate::replay::Replay;
+use crate::seal::Keys;
 use crate::snapshot::{
     DIGEST_BYTES, ENTRY_BYTES, HEADER_BYTES, IgnoredSnapshot, MAGIC, MARK_BYTES, PIECE_BYTES, SnapshotFault,
     name,
@@ -108,6 +109,8 @@ impl Fields<'_> {
 pub(super) struct Read {
     pub(super) file: String,
     pub(super) header: Header,
+    /// Whether the ledger's items are sealed.
+    sealed: bool,
     bytes: Vec<u8>,
 }
 
@@ -149,6 +152,7 @@ impl Read {
         storage: &dyn Storage,
         records: u64,
         ledger: LedgerId,
+        keys: &Keys,
     ) -> Option<Result<Read, IgnoredSnapshot>> {
         let file = name(records);
         let ignored = |why| Some(Err(IgnoredSnapshot { file: file.clone(), why }));
@@ -156,7 +160,9 @@ impl Read {
             Ok(None) => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => ignored(SnapshotFault::Unreadable { what: error.to_string() }),
-            Ok(Some((bytes, digest))) => match Read::parse(bytes, digest, &file, records, ledger) {
+            Ok(Some(read)) => match open_sealed(keys, records, read).and_then(|(bytes, digest)| {
+                Read::parse(bytes, digest, &file, records, ledger, keys.is_some())
+            }) {
                 Ok(read) => Some(Ok(read)),
                 Err(why) => ignored(why),
             },
@@ -170,6 +176,7 @@ impl Read {
         file: &str,
         records: u64,
         ledger: LedgerId,
+        sealed: bool,
     ) -> Result<Read, SnapshotFault> {
         let Some((content, digest)) = bytes.split_last_chunk::<DIGEST_BYTES>() else {
             return damaged("it is too short");
@@ -198,7 +205,7 @@ impl Read {
         if header.fold != FOLD_VERSION {
             return version("fold version", header.fold, FOLD_VERSION);
         }
-        Ok(Read { file: file.to_owned(), header, bytes })
+        Ok(Read { file: file.to_owned(), header, sealed, bytes })
     }
 
     /// Takes the parts behind the header apart; none may be longer than the file.
@@ -252,7 +259,7 @@ impl Read {
         if !fits {
             return Err(malformed("its state is of another place in the log"));
         }
-        let replay = Replay::resumed(Chain::resumed(ledger, end, defined), state);
+        let replay = Replay::resumed(Chain::resumed(ledger, end, defined, self.sealed), state);
         Ok(Restored { replay, dictionaries, seen, marks })
     }
 
@@ -286,7 +293,7 @@ impl Read {
             if !follows || next >= self.header.end.records || defined.sum() > next {
                 return Err(malformed("its places in the log are out of order"));
             }
-            let before = Chain::resumed(self.header.ledger, before, defined);
+            let before = Chain::resumed(self.header.ledger, before, defined, self.sealed);
             marks.push(Mark { before, segment, offset });
         }
         if marks.is_empty() { Err(malformed("it knows no place in the log")) } else { Ok(marks) }
@@ -300,6 +307,21 @@ impl Read {
 
 fn numbers(entries: &[u8]) -> Vec<u64> {
     entries.as_chunks::<ENTRY_BYTES>().0.iter().map(|entry| u64::from_le_bytes(*entry)).collect()
+}
+
+/// Opens what was read, if it is sealed.
+fn open_sealed(
+    keys: &Keys,
+    records: u64,
+    read: (Vec<u8>, Digest),
+) -> Result<(Vec<u8>, Digest), SnapshotFault> {
+    let Some(sealer) = keys else { return Ok(read) };
+    let Some(plain) = sealer.open_snapshot(records, &read.0) else {
+        return damaged("it does not open with these keys");
+    };
+    let content = plain.len().saturating_sub(DIGEST_BYTES);
+    let digest = Hasher::new(Purpose::Snapshot).update(&plain[..content]).finish();
+    Ok((plain, digest))
 }
 
 /// Reads a whole file, and hashes all but the digest at its end while it is read. `None` if there is none.

@@ -21,7 +21,7 @@ pub(crate) fn resume(
     let mut resumed = Resumed::default();
     let storage = Arc::clone(book.log.storage());
     for records in found {
-        let read = match Read::open(&*storage, *records, book.ledger_id()) {
+        let read = match Read::open(&*storage, *records, book.ledger_id(), book.log.keys()) {
             None => continue,
             Some(Ok(read)) => read,
             Some(Err(ignored)) => {

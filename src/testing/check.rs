@@ -122,7 +122,7 @@ fn explanations(book: &Book) -> Vec<String> {
 }
 
 fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
-    match Audit::run_in(Arc::clone(book.log.storage()), None, &mut |_| {}) {
+    match Audit::run_with(Arc::clone(book.log.storage()), None, book.log.keys(), &mut |_| {}) {
         Err(error) => what.push(format!("the audit cannot begin: {error}")),
         Ok(report) => {
             what.extend(report.faults.iter().map(|fault| format!("audit: {fault}")));

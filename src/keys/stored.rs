@@ -1,0 +1,111 @@
+//! A key ring in a file.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::id::LedgerId;
+use crate::storage::{Files, Storage, read_all};
+
+use super::KeyProvider;
+
+/// Written over a former ring at a time.
+const PIECE_BYTES: usize = 64 * 1_024;
+
+/// A key ring in one file, in a directory or any other storage. Keep it apart from the ledger and from the ledger's backups:
+/// together they open.
+///
+/// A former ring is overwritten with zeros before its file is removed. What a file system that copies on write, a flash disk or a
+/// backup of the key file keeps of it is out of reach: where that matters, keep rings where old versions can be destroyed.
+#[derive(Debug)]
+pub struct StoredKeys {
+    storage: Arc<dyn Storage>,
+    file: String,
+}
+
+impl StoredKeys {
+    /// The ring in this file of a storage.
+    pub fn new(storage: Arc<dyn Storage>, file: impl Into<String>) -> StoredKeys {
+        StoredKeys { storage, file: file.into() }
+    }
+
+    /// The ring in this file of the file system. Its directory must exist.
+    ///
+    /// # Errors
+    /// When the path names no file.
+    pub fn file(path: impl AsRef<Path>) -> io::Result<StoredKeys> {
+        let path = path.as_ref();
+        let no_file =
+            || io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display()));
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_file)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(StoredKeys::new(Arc::new(Files::secret(dir)), name))
+    }
+
+    fn former(&self) -> String {
+        format!("{}.old", self.file)
+    }
+
+    fn building(&self) -> String {
+        format!("{}.new", self.file)
+    }
+
+    /// Overwrites and removes the former ring, if one is there.
+    fn destroy_former(&self) -> io::Result<()> {
+        let former = self.former();
+        let Some(len) = self.storage.len(&former)? else { return Ok(()) };
+        for at in (0..len).step_by(PIECE_BYTES) {
+            let piece = (len - at).min(PIECE_BYTES as u64) as usize;
+            self.storage.write_at(&former, at, &vec![0; piece])?;
+        }
+        self.storage.sync(&former)?;
+        self.storage.remove(&former)?;
+        self.storage.sync_dir("")
+    }
+}
+
+impl KeyProvider for StoredKeys {
+    fn load(&self, _ledger: LedgerId) -> io::Result<Option<Vec<u8>>> {
+        // A store that was cut off between its two renames leaves no file of the name, and both others whole.
+        for file in [&self.file, &self.building(), &self.former()] {
+            if let Some(bytes) = read_all(&*self.storage, file, u64::MAX)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    fn store(&self, _ledger: LedgerId, ring: &[u8]) -> io::Result<()> {
+        let (storage, building) = (&*self.storage, self.building());
+        if storage.len(&self.file)?.is_none() {
+            // Cut off between its two renames: the newer of the two that are left is the ring.
+            if storage.len(&building)?.is_some() {
+                storage.rename(&building, &self.file)?;
+            } else if storage.len(&self.former())?.is_some() {
+                storage.rename(&self.former(), &self.file)?;
+            }
+            storage.sync_dir("")?;
+        }
+        self.destroy_former()?;
+        if storage.len(&building)?.is_some() {
+            storage.remove(&building)?;
+        }
+        storage.create(&building)?;
+        storage.write_at(&building, 0, ring)?;
+        storage.sync(&building)?;
+        storage.sync_dir("")?;
+        if storage.len(&self.file)?.is_some() {
+            storage.rename(&self.file, &self.former())?;
+        }
+        storage.rename(&building, &self.file)?;
+        storage.sync_dir("")?;
+        self.destroy_former()
+    }
+
+    fn describe(&self) -> String {
+        match self.storage.describe() {
+            place if place.ends_with('/') => format!("{place}{}", self.file),
+            place => format!("{place}/{}", self.file),
+        }
+    }
+}

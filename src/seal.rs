@@ -1,0 +1,196 @@
+//! Sealed payload items: what stands in the files of an encrypted ledger in place of its items. Knows their layout and when they
+//! are opened; ciphers and keys are the shell's (`keys.rs`).
+//!
+//! ```text
+//! length of the text or values 4 | nonce 24 | ciphertext of salt and bytes 16 + length | tag 16
+//! ```
+//! Bodies, commitments and frame hashes are those of a ledger that is not sealed: they are over what was meant, not over how it
+//! is kept. So the chain is walked, and the state folded, by whoever has no key.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use crate::chain::ChainError;
+use crate::frame::{ABSENT, Frame, SALT_BYTES};
+use crate::id::{LedgerId, Seq};
+use crate::row::{Record, Rows};
+
+/// Bytes of a nonce.
+pub(crate) const NONCE_BYTES: usize = 24;
+/// Bytes of an authentication tag.
+pub(crate) const TAG_BYTES: usize = 16;
+/// By how much a sealed item is longer than an open one.
+pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
+
+/// Seals and opens payload items of one ledger, each under a key of its own, and destroys their keys.
+#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nobody chooses"))]
+pub(crate) trait Sealer: Debug + Send + Sync {
+    /// Appends nonce, ciphertext and tag of a record's salt and bytes.
+    fn seal(&self, seq: u64, nonce: [u8; NONCE_BYTES], plain: &[u8], out: &mut Vec<u8>);
+
+    /// Appends the salt and bytes of a record's sealed item. On anything but [`Opened::Whole`] nothing is appended.
+    fn open(&self, seq: u64, sealed: &[u8], out: &mut Vec<u8>) -> Opened;
+
+    /// A snapshot of so many records, sealed.
+    fn seal_snapshot(&self, records: u64, plain: &[u8]) -> Vec<u8>;
+
+    /// What [`Sealer::seal_snapshot`] sealed; `None` if it does not open.
+    fn open_snapshot(&self, records: u64, sealed: &[u8]) -> Option<Vec<u8>>;
+
+    /// Destroys, durably, the keys of these records' items, and those of all snapshots of at most so many records.
+    fn destroy(&self, seqs: &[u32], snapshots: u64) -> io::Result<()>;
+
+    /// Makes sure that records from `next` on have keys: some may have been destroyed if the log was longer once.
+    fn go_on_from(&self, next: u64, fresh: [u8; 32]) -> io::Result<()>;
+
+    /// Whether a text was erased, and is not to be recorded again.
+    fn refuses(&self, text: &str) -> bool;
+
+    /// Remembers, durably, that these texts are not to be recorded again once they are erased; nothing if none are refused.
+    fn remember(&self, texts: &mut dyn Iterator<Item = &str>) -> io::Result<()>;
+
+    /// Chooses whether erased texts are refused from here on; what was remembered is forgotten with `false`.
+    fn set_refusing(&self, refusing: bool) -> io::Result<()>;
+}
+
+/// Why a sealed ledger does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// No keys were given.
+    #[error(
+        "{place} is sealed: its texts and values are read only with its keys; give them (`--keys FILE`, `LedgerOptions::keys`)"
+    )]
+    Sealed {
+        /// Which ledger.
+        place: String,
+    },
+    /// The provider has no ring of this ledger.
+    #[error("{keys} holds no keys; those of ledger {ledger} were made when it was created")]
+    Unknown {
+        /// Where they should be.
+        keys: String,
+        /// Whose.
+        ledger: LedgerId,
+    },
+    /// The ledger is not sealed.
+    #[error("{place} is not sealed: without keys nothing can recognise an erased text")]
+    NotSealed {
+        /// Which ledger.
+        place: String,
+    },
+    /// The ring is another ledger's.
+    #[error("{keys} holds the keys of ledger {found}; expected those of {expected}")]
+    Foreign {
+        /// Where.
+        keys: String,
+        /// Whose they are.
+        found: LedgerId,
+        /// Whose they should be.
+        expected: LedgerId,
+    },
+    /// There are keys where those of a new ledger should be.
+    #[error("{keys} holds keys already, and a new ledger's would replace them; choose another place")]
+    Taken {
+        /// Where.
+        keys: String,
+    },
+    /// The ring is damaged.
+    #[error("the key ring {keys} is damaged: {what}; restore it from where you keep a second one")]
+    Damaged {
+        /// Where.
+        keys: String,
+        /// How.
+        what: &'static str,
+    },
+    /// Another version wrote the ring.
+    #[error("the key ring {keys} has version {found}; this version knows {known}")]
+    Newer {
+        /// Where.
+        keys: String,
+        /// What it says.
+        found: u16,
+        /// What this version knows.
+        known: u16,
+    },
+    /// The provider failed.
+    #[error("the key ring {keys} cannot be read or stored: {source}")]
+    Io {
+        /// Where.
+        keys: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What became of an attempt to open an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nothing is opened"))]
+pub(crate) enum Opened {
+    Whole,
+    /// Its key was destroyed: whoever it speaks of was erased.
+    Destroyed,
+    /// It is not what was sealed under this key.
+    Wrong,
+}
+
+/// What opens a ledger's items; a ledger that is not sealed needs nothing.
+pub(crate) type Keys = Option<Arc<dyn Sealer>>;
+
+/// Opens the items of an accepted frame into `plain`, and says of its rows where they stand there. Without keys, and of a frame
+/// that is not sealed, all stays as it is.
+pub(crate) fn open<'a>(
+    keys: &Keys,
+    frame: Frame<'a>,
+    rows: &mut Rows,
+    plain: &'a mut Vec<u8>,
+) -> Result<Frame<'a>, ChainError> {
+    let Some(sealer) = keys.as_ref().filter(|_| rows.sealed) else { return Ok(frame) };
+    plain.clear();
+    for at in 0..rows.rows.len() {
+        let row = &rows.rows[at];
+        if !row.has_item() {
+            continue;
+        }
+        let seq = row.seq;
+        let (start, span) = (plain.len(), Record::new(row, rows, frame.body, frame.payload).item_span());
+        let opened = match span {
+            Some(span) => {
+                let (len, sealed) = frame.payload[span].split_at(size_of::<u32>());
+                plain.extend_from_slice(len);
+                sealer.open(seq.into(), sealed, plain)
+            }
+            None => {
+                plain.extend_from_slice(&ABSENT.to_le_bytes());
+                continue;
+            }
+        };
+        let row = &mut rows.rows[at];
+        match opened {
+            Opened::Whole => row.set_item(u32::try_from(start).expect("a frame is at most 16 MiB")),
+            Opened::Destroyed => {
+                plain.truncate(start);
+                plain.extend_from_slice(&ABSENT.to_le_bytes());
+                row.set_destroyed();
+            }
+            Opened::Wrong => return Err(ChainError::Sealed { seq: seq.into() }),
+        }
+    }
+    rows.sealed = false;
+    Ok(Frame { payload: plain, ..frame })
+}
+
+/// Appends a payload item, sealed.
+pub(crate) fn write_item(
+    sealer: &dyn Sealer,
+    nonce: [u8; NONCE_BYTES],
+    seq: Seq,
+    salt: &[u8; SALT_BYTES],
+    bytes: &[u8],
+    payload: &mut Vec<u8>,
+) {
+    let len = u32::try_from(bytes.len()).expect("MAX_OPERATION_BYTES bounds an item");
+    payload.extend_from_slice(&len.to_le_bytes());
+    sealer.seal(seq.0, nonce, &[salt, bytes].concat(), payload);
+}

@@ -25,7 +25,7 @@ use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of};
-use crate::row::{Kind, Record};
+use crate::row::{Kind, Record, Row};
 #[cfg(feature = "encryption")]
 use crate::seal::KeysError;
 use crate::time::Timestamp;
@@ -412,11 +412,13 @@ impl Ledger {
             match device {
                 Some(device) => devices.push(ErasedDevice { device, defined: row.seq }),
                 None if row.kind == Kind::DefineId => ids.push(row.id),
-                None => records.push(row.seq),
+                None => records.push(row),
             }
         }
         ids.sort_unstable();
         devices.sort_unstable();
+        records.retain(|row: &Row| !row.speaks_for_id() || ids.binary_search(&row.id).is_err());
+        let records = records.iter().map(|row| row.seq).collect();
         let reason = "erased before this copy was restored: the keys are destroyed";
         let request = ErasureRequest::new(at, ErasureSubject::Ids(BTreeSet::new()), reason);
         let wanted = [Wanted { index: 0, ids, keys: Vec::new(), records }];

@@ -60,7 +60,7 @@ pub(crate) trait Sealer: Debug + Send + Sync {
 pub enum KeysError {
     /// No keys were given.
     #[error(
-        "{place} is sealed: its texts and values are read only with its keys; give them (`--keys FILE`, `LedgerOptions::keys`)"
+        "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`, `LedgerOptions::keys`)"
     )]
     Sealed {
         /// Which ledger.
@@ -91,7 +91,9 @@ pub enum KeysError {
         expected: LedgerId,
     },
     /// There are keys where those of a new ledger should be.
-    #[error("{keys} holds keys already, and a new ledger's would replace them; choose another place")]
+    #[error(
+        "{keys} holds keys already, and a new ledger's would replace them; choose another place, or remove it if its ledger was never made"
+    )]
     Taken {
         /// Where.
         keys: String,

@@ -1158,3 +1158,60 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
     let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
     assert_eq!((receipts.len(), &receipts[1]["reason"]), (3, &Value::Null));
 }
+
+// -- sealed ledgers ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
+    let place = Place::new();
+    place.write("small.jsonl", SMALL);
+    let created = place.run("init a.ledger --key-ring a.ring --refuse-erased").with_code(0).out;
+    assert!(created.contains("its keys are in a.ring") && created.contains("--key-ring a.ring"), "{created}");
+    place.run("import a.ledger small.jsonl --key-ring a.ring --strict").with_code(0);
+    for command in
+        ["persons a.ledger", "verify a.ledger", "import a.ledger small.jsonl", "salvage a.ledger s"]
+    {
+        let said = place.run(command).with_code(2);
+        assert!(said.err.contains("is sealed") && said.err.contains("--key-ring"), "{command}: {}", said.err);
+    }
+    for (file, bytes) in files(&place.path("a.ledger")) {
+        let text = b"ann@example.com";
+        assert!(!bytes.windows(text.len()).any(|window| window == text), "{}", file.display());
+    }
+
+    // What needs no text: the chain, the state, a copy.
+    let with = place.run("replay a.ledger --json --key-ring a.ring").with_code(0).object("content_digest");
+    let without = place.run("replay a.ledger --json").with_code(0).object("content_digest");
+    assert_eq!(
+        (&with["digest"], &with["head"], &with["persons"]),
+        (&without["digest"], &without["head"], &without["persons"])
+    );
+    assert!(with["content_digest"].is_string() && without["content_digest"].is_null());
+    assert!(place.run("replay a.ledger").with_code(0).out.contains("needs the keys"));
+    place.run("backup a.ledger copy").with_code(0);
+    place.run("resolve copy ann --key-ring a.ring").with_code(0);
+
+    place.run("erase a.ledger --person-of ann --reason asked --key-ring a.ring").with_code(0);
+    let older = place.run("resolve copy ann --key-ring a.ring").with_code(2).err;
+    assert!(older.contains("older than its keys") && older.contains("import copy /dev/null"), "{older}");
+    let verdict = place.run("verify copy --json --key-ring a.ring").with_code(1).object("first_fault");
+    assert_eq!(verdict["first_fault"]["erasure"], "older_than_keys");
+    let restored = place.run("import copy /dev/null --key-ring a.ring").with_code(0).err;
+    assert!(restored.contains("were erased since"), "{restored}");
+    place.run("resolve copy ann --key-ring a.ring").with_code(1);
+    place.run("verify copy --key-ring a.ring").with_code(0);
+    assert!(place.run("erasures copy --key-ring a.ring --json").with_code(0).out.contains("restored"));
+
+    // Whoever was erased is refused, everybody else is not.
+    let again = place.run("import a.ledger small.jsonl --key-ring a.ring --json").with_code(0);
+    assert_eq!(again.object(TALLY)["rejected"], 0, "all of them have ids that are recorded: {again:?}");
+    place.write("new.jsonl", "{\"op\":\"set\",\"distinct_id\":\"ann\",\"ts\":\"2026-01-02T00:00:00Z\",\"set\":{}}\n{\"op\":\"set\",\"distinct_id\":\"cat\",\"ts\":\"2026-01-02T00:00:00Z\",\"set\":{}}\n");
+    let new = place.run("import a.ledger new.jsonl --key-ring a.ring --json").with_code(0).object(TALLY);
+    assert_eq!((&new["appended"], &new["rejected"]), (&Value::from(1), &Value::from(1)));
+    assert!(new["rejections"][0]["reason"].as_str().unwrap().contains("was erased"), "{new}");
+
+    place.run("init b.ledger --key-ring a.ring").with_code(2);
+    assert!(place.run("init b.ledger --refuse-erased").with_code(2).err.contains("--key-ring"));
+    place.run("import c.ledger small.jsonl --key-ring c.ring").with_code(0);
+    assert!(place.run("persons c.ledger --key-ring a.ring").with_code(2).err.contains("expected those of"));
+}

@@ -21,12 +21,16 @@ const PIECE_BYTES: usize = 64 * 1_024;
 pub struct StoredKeys {
     storage: Arc<dyn Storage>,
     file: String,
+    /// How messages name it.
+    shown: String,
 }
 
 impl StoredKeys {
     /// The ring in this file of a storage.
     pub fn new(storage: Arc<dyn Storage>, file: impl Into<String>) -> StoredKeys {
-        StoredKeys { storage, file: file.into() }
+        let file = file.into();
+        let shown = format!("{} in {}", file, storage.describe());
+        StoredKeys { storage, file, shown }
     }
 
     /// The ring in this file of the file system. Its directory must exist.
@@ -39,7 +43,8 @@ impl StoredKeys {
             || io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display()));
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(no_file)?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(StoredKeys::new(Arc::new(Files::secret(dir)), name))
+        let shown = path.display().to_string();
+        Ok(StoredKeys { storage: Arc::new(Files::secret(dir)), file: name.to_owned(), shown })
     }
 
     fn former(&self) -> String {
@@ -103,9 +108,6 @@ impl KeyProvider for StoredKeys {
     }
 
     fn describe(&self) -> String {
-        match self.storage.describe() {
-            place if place.ends_with('/') => format!("{place}{}", self.file),
-            place => format!("{place}/{}", self.file),
-        }
+        self.shown.clone()
     }
 }

@@ -18,6 +18,9 @@ use crate::failure::Failure;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// The keys of a sealed ledger, in a file apart from it; a ledger that is created with it is sealed
+    #[arg(long, global = true, value_name = "FILE", display_order = 899)]
+    pub(crate) key_ring: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) manners: Manners,
 }
@@ -127,8 +130,13 @@ const INIT: &str = "\
 Create an empty ledger: a directory. `import` does that by itself; `init` is for choosing first.
 
   identity-ledger init shop.ledger --tenant 42 --preset one-user
+  identity-ledger init shop.ledger --key-ring /secrets/shop.ring
 
 The tenant is part of every person id, so it stays. The policy can be changed later: that is a record of its own.
+
+With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
+but for `backup`, and `replay`, which then shows what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
+from the ledger and its backups, and no old version of it. With --refuse-erased ids that were erased are rejected when they come again.
 
 --json keys: ledger_id, tenant.";
 
@@ -530,6 +538,9 @@ pub(crate) struct InitArgs {
     pub(crate) ledger: PathBuf,
     #[command(flatten)]
     pub(crate) choice: Choice,
+    /// Refuse ids that were erased when they are sent again; with --key-ring
+    #[arg(long, requires = "key_ring")]
+    pub(crate) refuse_erased: bool,
 }
 
 #[derive(Args)]

@@ -66,7 +66,7 @@ fn what(receipt: &Receipt) -> String {
         let keys = receipt.keys.join(", ");
         return format!("{} in {}", clean(&keys), counted(number(&receipt.records), "record"));
     }
-    let parts = [(&receipt.ids, "id"), (&receipt.devices, "device"), (&receipt.records, "reason")];
+    let parts = [(&receipt.ids, "id"), (&receipt.devices, "device"), (&receipt.records, "record")];
     let parts = parts.iter().filter(|(list, _)| !list.is_empty());
     parts.map(|(list, noun)| counted(number(list), noun)).collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
+    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
 };
 
 /// Why a command could not do its work.
@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Open(Box<OpenError>),
     #[error(transparent)]
     Create(Box<CreateError>),
+    #[error(transparent)]
+    Keys(Box<KeysError>),
     #[error(transparent)]
     Append(Box<AppendError>),
     #[error(transparent)]
@@ -142,6 +144,10 @@ impl Failure {
                     place.display()
                 )
             }
+            Failure::Open(error) => {
+                let OpenError::OlderThanKeys { place, .. } = &**error else { return None };
+                format!("every command that writes opens it so: `identity-ledger import {place} /dev/null`, with the same --key-ring")
+            }
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()
             }
@@ -191,7 +197,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview);
+from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview);
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

@@ -15,6 +15,7 @@ use identity_ledger::{
 use crate::args::{Choice, SourceArgs};
 use crate::complaints::Complaints;
 use crate::failure::Failure;
+use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::remark;
 use crate::text::counted;
@@ -85,7 +86,7 @@ pub(crate) fn open_ledger(
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let options = LedgerOptions::new().progress(&mut watch);
+    let options = keys::options()?.progress(&mut watch);
     let reader = match snapshots {
         Snapshots::Used => options,
         Snapshots::Ignored => options.without_snapshots(),
@@ -101,7 +102,7 @@ pub(crate) fn open_for_writing(place: &Path, progress: &mut Progress) -> Result<
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let ledger = LedgerOptions::new().durability(Durability::Buffered).progress(&mut watch).open(place)?;
+    let ledger = keys::options()?.durability(Durability::Buffered).progress(&mut watch).open(place)?;
     progress.clear();
     remark_on(ledger.recovery());
     Ok(ledger)
@@ -120,6 +121,15 @@ fn remark_on(recovery: &Recovery) {
     }
     for ignored in &recovery.snapshots_ignored {
         remark("note", &format!("snapshot {ignored}; it was not used"));
+    }
+    if recovery.erased_since > 0 {
+        let records = counted(recovery.erased_since as u64, "record");
+        remark(
+            "note",
+            &format!(
+                "this copy is older than its keys: texts or values of {records} were erased since, and are erased here now"
+            ),
+        );
     }
     if recovery.head_missing {
         remark("note", "HEAD is missing or damaged; what was durable is known from the log alone");

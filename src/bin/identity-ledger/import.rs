@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use identity_ledger::import::{Importer, Options, RunError, Tally, run};
-use identity_ledger::{Durability, Ledger, LedgerOptions};
+use identity_ledger::{Durability, Ledger};
 use serde::Serialize;
 
 use crate::Answer;
@@ -13,6 +13,7 @@ use crate::args::{Choice, ImportArgs};
 use crate::complaints::{Complaints, Kept};
 use crate::failure::Failure;
 use crate::folding::{Input, agree, open_for_writing};
+use crate::keys;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark};
 use crate::text::{clean, count, counted};
@@ -79,7 +80,7 @@ fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Res
         return Ok((ledger, false));
     }
     let policy = choice.policy()?.unwrap_or_default();
-    let options = LedgerOptions::new().durability(Durability::Buffered);
+    let options = keys::options()?.durability(Durability::Buffered);
     Ok((options.create(place, choice.tenant_or_default(), policy)?, true))
 }
 

@@ -1,11 +1,12 @@
 //! `init`: a new ledger.
 
-use identity_ledger::{Ledger, LedgerId, Tenant};
+use identity_ledger::{LedgerId, Tenant};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::InitArgs;
 use crate::failure::Failure;
+use crate::keys;
 use crate::policy::name_of;
 use crate::screen::Screen;
 use crate::text::clean;
@@ -17,9 +18,12 @@ struct Created<'a> {
 }
 
 pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let InitArgs { ledger: place, choice } = args;
+    let InitArgs { ledger: place, choice, refuse_erased } = args;
     let policy = choice.policy()?.unwrap_or_default();
-    let ledger = Ledger::create(&place, choice.tenant_or_default(), policy)?;
+    let mut ledger = keys::options()?.create(&place, choice.tenant_or_default(), policy)?;
+    if refuse_erased {
+        ledger.refuse_erased_ids(true)?;
+    }
     if screen.json {
         screen.object(&Created { ledger_id: ledger.ledger_id(), tenant: ledger.tenant() })?;
         return Ok(Answer::Yes);
@@ -27,12 +31,18 @@ pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failur
     let shown = place.display().to_string();
     let shown = clean(&shown);
     screen.headline(&format!("Created {shown}"))?;
-    screen.facts(&[
+    let mut facts = vec![
         ("ledger id", ledger.ledger_id().to_string()),
         ("tenant", clean(ledger.tenant().as_str()).into_owned()),
         ("policy", name_of(ledger.policy()).to_owned()),
-    ])?;
+    ];
+    let sealed = keys::given().map(|file| clean(&file.display().to_string()).into_owned());
+    if let Some(keys) = &sealed {
+        facts.push(("sealed", format!("its keys are in {keys}: keep that apart, it opens everything")));
+    }
+    screen.facts(&facts)?;
     screen.line("")?;
-    screen.line(&format!("Next: identity-ledger import {shown} FILE"))?;
+    let with = sealed.map_or_else(String::new, |keys| format!(" --key-ring {keys}"));
+    screen.line(&format!("Next: identity-ledger import{with} {shown} FILE"))?;
     Ok(Answer::Yes)
 }

@@ -18,6 +18,7 @@ mod graph;
 mod history;
 mod import;
 mod init;
+mod keys;
 mod listing;
 mod policy;
 mod progress;
@@ -49,7 +50,8 @@ enum Answer {
 }
 
 fn main() -> ExitCode {
-    let Cli { command, manners } = Cli::parse();
+    let Cli { command, key_ring, manners } = Cli::parse();
+    key_ring.into_iter().for_each(keys::remember);
     let mut screen = Screen::new(&manners);
     let answer = answer(command, &mut screen).and_then(|answer| screen.finish().map(|()| answer));
     match answer {

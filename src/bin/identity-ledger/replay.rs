@@ -1,17 +1,18 @@
 //! `replay`: the whole log once more, and what it folds to.
 #![expect(clippy::disallowed_types, reason = "the shell: how long it took")]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use identity_ledger::{Book, Digest, Fault};
+use identity_ledger::{Book, Checkpoint, Digest, KeysError, LedgerOptions, OpenError, State};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::folding::Folded;
-use crate::progress::Progress;
-use crate::screen::Screen;
+use crate::progress::{Progress, log_bytes};
+use crate::screen::{Screen, remark};
 use crate::text::{clean, count};
 
 #[derive(Serialize)]
@@ -21,15 +22,21 @@ struct Replayed {
     persons: u64,
     distinct_ids: u64,
     digest: Digest,
-    content_digest: Digest,
+    /// Of a sealed ledger only with its keys.
+    content_digest: Option<Digest>,
     head: Digest,
     seconds: f64,
 }
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let book = Folded::open_whole(&args, &mut progress)?;
-    let replayed = measure(&book, &mut progress)?;
+    let replayed = match Folded::open_whole(&args, &mut progress) {
+        Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
+            remark("note", "it is sealed: folded without texts and values, which are not looked at");
+            measure_sealed(&args.source, &mut progress)?
+        }
+        opened => measure(&*opened?, &mut progress)?,
+    };
     if screen.json {
         screen.object(&replayed)?;
     } else {
@@ -39,38 +46,49 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 /// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.
-fn measure(book: &Book, progress: &mut Progress) -> Result<Replayed, Fault> {
+fn measure(book: &Book, progress: &mut Progress) -> Result<Replayed, Failure> {
     let checkpoint = book.checkpoint();
-    let (mut events, mut persons, mut distinct_ids) = (0, 0, 0);
-    let mut digest = None;
-    let mut elapsed = Duration::ZERO;
+    let mut replayed = None;
     progress.begin("Folding", None);
     progress.wait();
     let began = Instant::now();
     book.replay(|step| {
         if step.record.seq().0 + 1 == checkpoint.records {
-            elapsed = began.elapsed();
-            let state = step.state;
-            events = state.ids().map(|id| state.events_of_id(id).events).sum();
-            persons = number(state.persons().count());
-            distinct_ids = number(state.ids().len());
-            digest = Some(state.digest());
+            replayed = Some(Replayed::of(step.state, checkpoint, began.elapsed()));
         }
     })?;
     progress.begin("Content digest", None);
     progress.wait();
-    let content_digest = book.content_digest()?;
+    let content_digest = Some(book.content_digest()?);
     progress.clear();
-    Ok(Replayed {
-        records: checkpoint.records,
-        events,
-        persons,
-        distinct_ids,
-        digest: digest.expect("a log has at least its genesis record"),
-        content_digest,
-        head: checkpoint.head,
-        seconds: elapsed.as_secs_f64(),
-    })
+    Ok(Replayed { content_digest, ..replayed.expect("a log has at least its genesis record") })
+}
+
+/// Chain and state of a ledger whose keys are not at hand: neither needs a text.
+fn measure_sealed(place: &Path, progress: &mut Progress) -> Result<Replayed, Failure> {
+    progress.begin("Folding", log_bytes(place));
+    let mut watch = |bytes| progress.at(bytes);
+    let began = Instant::now();
+    let replay = LedgerOptions::new().progress(&mut watch).replay(place, false, |_| {})?;
+    let elapsed = began.elapsed();
+    progress.clear();
+    Ok(Replayed::of(replay.state(), replay.chain().checkpoint(), elapsed))
+}
+
+impl Replayed {
+    /// All that needs no text.
+    fn of(state: &State, Checkpoint { records, head }: Checkpoint, elapsed: Duration) -> Replayed {
+        Replayed {
+            records,
+            events: state.ids().map(|id| state.events_of_id(id).events).sum(),
+            persons: number(state.persons().count()),
+            distinct_ids: number(state.ids().len()),
+            digest: state.digest(),
+            content_digest: None,
+            head,
+            seconds: elapsed.as_secs_f64(),
+        }
+    }
 }
 
 fn number(count: usize) -> u64 {
@@ -86,7 +104,10 @@ fn show(args: &SourceArgs, replayed: &Replayed, screen: &mut Screen) -> Result<(
         ("persons", count(replayed.persons)),
         ("distinct ids", count(replayed.distinct_ids)),
         ("digest", replayed.digest.to_string()),
-        ("content digest", replayed.content_digest.to_string()),
+        (
+            "content digest",
+            replayed.content_digest.map_or("needs the keys".to_owned(), |digest| digest.to_string()),
+        ),
         ("head", replayed.head.to_string()),
     ])
 }

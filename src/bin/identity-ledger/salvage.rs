@@ -5,13 +5,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, Salvage, SalvageReport};
+use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::SalvageArgs;
 use crate::failure::Failure;
 use crate::folding::expect_directory;
+use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
 use crate::table::{Column, Table};
@@ -36,7 +37,9 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     refuse_what_is_there(&ledger, &dest)?;
     let mut progress = Progress::new();
     progress.begin("Looking through the log", log_bytes(&ledger));
-    let looked = Salvage::look(&ledger, expect, &mut |bytes| progress.at(bytes));
+    let mut watch = |bytes| progress.at(bytes);
+    let options = keys::options()?.progress(&mut watch);
+    let looked = expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger);
     progress.clear();
     let mut salvage = looked?;
     progress.begin("Taking out what is proven", None);

@@ -1,12 +1,15 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
-use identity_ledger::{Audit, AuditFault, AuditReport, Checkpoint, Digest, IdentityError, OpenError, Seq};
+use identity_ledger::{
+    AuditFault, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError, Seq,
+};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::folding::expect_directory;
+use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
 use crate::text::{clean, count, counted};
@@ -30,7 +33,9 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     expect_directory(&place)?;
     let mut progress = Progress::new();
     progress.begin("Verifying", log_bytes(&place));
-    let audited = Audit::run(&place, expect, &mut |bytes| progress.at(bytes));
+    let mut watch = |bytes| progress.at(bytes);
+    let options = keys::options()?.progress(&mut watch);
+    let audited = expect.into_iter().fold(options, LedgerOptions::expect).audit(&place);
     progress.clear();
     let shown = place.display().to_string();
     let verdict = match &audited {

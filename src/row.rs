@@ -802,6 +802,18 @@ mod tests {
         assert!(plain_ones > 2 * 200, "{plain_ones} plain ones were seen");
     }
 
+    /// All of a plain capture is asked in one question, in which no two wrongs may make a right.
+    #[test]
+    fn what_is_wrong_in_two_ways_is_not_plain() {
+        let head = Head { id: IdNo(1), device: None, time: 5, operation: [7; 16], flags: Flags::GIVEN_ID };
+        let mut bytes = Vec::new();
+        codec::encode(&Body::Capture(head, Some(NameNo(9)), None), &mut bytes);
+        assert!(plain(&bytes, 0, 11).is_some());
+        bytes[1] ^= Flags::GIVEN_ID.0; // in the kind, which there is not then
+        bytes[PLAIN_BYTES - 7] ^= Flags::GIVEN_ID.0; // and in the flags
+        assert_eq!(plain(&bytes, 0, 11), None);
+    }
+
     #[test]
     fn the_definition_of_an_id_is_read_as_any_other() {
         for class in 0..=255 {

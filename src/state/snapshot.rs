@@ -570,9 +570,15 @@ mod tests {
 
     #[test]
     fn a_state_reads_back_with_all_that_no_digest_covers() {
-        for state in [merged().state().clone(), full()] {
+        let mut nobody = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let capture = Operation::capture(at(1), id("nobody"), OperationId(uuid::Uuid::from_u128(1)));
+        let capture = nobody.append(capture.with_processing(Processing::Off)).unwrap().seq().unwrap();
+        nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
+        for state in [merged().state().clone(), full(), nobody.state().clone()] {
             let read = State::from_canonical(&bytes(&state)).unwrap();
             assert_eq!(read.digest(), state.digest());
+            assert_eq!(read.devices, state.devices);
+            assert_eq!(read.generations.retractions, state.generations.retractions);
             assert_eq!(read.generations.anchors, state.generations.anchors);
             assert_eq!(read.generations.founded_by, state.generations.founded_by);
             assert_eq!(read.erasures.called_after, state.erasures.called_after);
@@ -853,7 +859,7 @@ mod tests {
             (record, |erased| erased.records = vec![[46, 46]]),
             (record, |erased| erased.records = vec![[45, 48]]),
             (record, |erased| erased.records = vec![[40, 46], [40, 47]]),
-            ("", |erased| erased.restated = vec![([45, 49], vec![0, 2])]),
+            ("", |erased| erased.restated = vec![([40, 48], vec![0]), ([45, 49], vec![0, 2])]),
             (left, |erased| erased.restated = vec![([45, 50], vec![0])]),
             (left, |erased| erased.restated = vec![([48, 48], vec![0])]),
             (left, |erased| erased.restated = vec![([45, 48], vec![])]),
@@ -949,11 +955,14 @@ mod tests {
                 words(&[current, anonymous], out);
                 out.push(*flags);
             });
-            read_devices(&mut Bytes(&out), 2).err().map_or("", |unsound| unsound.0)
+            read_devices(&mut Bytes(&out), 2)
+                .map(|read| (read[0].identified, read[0].profiled))
+                .map_err(|unsound| unsound.0)
         };
-        assert_eq!([device(1, 1, 3), device(0, 0, 0)], ["", ""]);
-        assert_eq!([device(2, 1, 3), device(1, 2, 3)], ["a device speaks for no id"; 2]);
-        assert_eq!(device(1, 1, 4), "unknown flags of a device");
+        let flags = [(false, false), (true, false), (false, true), (true, true)];
+        assert_eq!([0, 1, 2, 3].map(|bits| device(1, 0, bits)), flags.map(Ok));
+        assert_eq!([device(2, 1, 3), device(1, 2, 3)], [Err("a device speaks for no id"); 2]);
+        assert_eq!(device(1, 1, 4), Err("unknown flags of a device"));
 
         let id = |class, defined| {
             let mut out = Vec::new();

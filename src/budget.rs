@@ -6,8 +6,8 @@ use crate::limits::MAX_PERSON_KEYS;
 use crate::record::{Body, Change, IdNo, KeyNo, Other, Verb};
 use crate::state::{PersonNo, State};
 
-/// E4's bound on a person's keys, before anything is folded. Exact for one operation; inside a batch an upper bound, for
-/// earlier operations of the batch are not folded yet.
+/// E4's bound on a person's keys, before anything is folded. Exact for one operation of known ids. Else an upper bound: whether
+/// a new id is refused is not asked, and earlier operations of a batch are not folded yet.
 pub(crate) struct KeyBudget {
     alone: bool,
     /// A union of the persons and ids that this batch names: toward the root.

@@ -238,9 +238,8 @@ impl Chain {
                 continue;
             }
             if seq > 0
-                && let Some(mut row) = defined_id(frame.body, at, seq)
+                && let Some(row) = defined_id(frame.body, at, seq)
             {
-                row.number(defined.ids);
                 rows.push(row);
                 items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
                 at += DEFINED_ID_BYTES;
@@ -380,13 +379,7 @@ fn check(row: &mut Row, read: &Read, changes: &[Change], defined: &mut Defined) 
         return check_operation(row, read, changes, *defined);
     }
     match row.kind {
-        Kind::DefineId => {
-            if !row.class().is_known() {
-                return Err(Wrong::Malformed("an unknown class of id"));
-            }
-            row.number(defined.ids);
-            defined.ids += 1; // MAX_RECORDS bounds it
-        }
+        Kind::DefineId => return Err(Wrong::Malformed("an unknown class of id")), // `defined_id` reads the others
         Kind::DefineDevice => {
             check_number("distinct id", row.id.0, defined.ids)?;
             row.number(defined.devices);
@@ -526,7 +519,8 @@ mod tests {
     use crate::frame::{self, Header};
     use crate::policy::Policy;
     use crate::record::{
-        Body, CutOff, Detail, DeviceNo, Head, IdNo, KeyNo, Leavers, NameNo, StoredClass, StoredPolicy,
+        Body, CutOff, Detail, DeviceNo, ErasedDevice, Erasure, Head, IdNo, KeyNo, Leavers, NameNo, Removal,
+        Removed, Restated, StoredClass, StoredPolicy,
     };
 
     const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
@@ -630,7 +624,7 @@ mod tests {
         let (group, quiet) = (head(1 << 6), head(1 << 7));
         let unannounced = Head { operation: [1; 16], ..head(0) };
         let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
-        let cases: [(&str, bool, Body); 60] = [
+        let cases: [(&str, bool, Body); 62] = [
             ("", false, Body::Capture(on, None, None)),
             ("", false, Body::Capture(on, Some(NameNo(0)), None)),
             ("names event name 1", false, Body::Capture(on, Some(NameNo(1)), None)),
@@ -640,6 +634,8 @@ mod tests {
             ("", false, Body::Alias(on, Other::Id(IdNo(0)), None)),
             ("names distinct id 1", false, Body::Alias(on, Other::Id(IdNo(1)), None)),
             ("names distinct id 1", false, Body::Identify(of(1), Other::None, None)),
+            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX)), None)), // it stands for none
+            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX - 1)), None)), // and this for unstorable
             ("", false, Body::Merge(on, Other::Unstorable, None)),
             ("", false, Body::Switch(device(0), None)),
             ("a switch or reset without a device", false, Body::Switch(on, None)),
@@ -699,6 +695,76 @@ mod tests {
         }
     }
 
+    /// What most records are is read in one step, and asked in one question whether all is well with it.
+    #[test]
+    fn a_plain_capture_names_what_is_defined_in_a_year_that_there_is() {
+        for (id, name, past) in (0..27).map(|case| (case % 3, case / 3 % 3, case / 9)) {
+            let time = Timestamp::MAX.as_micros() + i64::from(past);
+            let head = Head { id: IdNo(id), time, operation: [1; 16], ..head(Flags::GIVEN_ID.0) };
+            let found = wrong(&Body::Capture(head, Some(NameNo(name)), None), false);
+            let expected = match (id, name, past) {
+                (0, 0, 0) => String::new(),
+                (0, 0, _) => "record 5 is malformed: a time outside the years 0001 to 9999".to_owned(),
+                (0, _, _) => format!("record 5 names event name {name}, but only 1 are defined"),
+                _ => format!("record 5 names distinct id {id}, but only 1 are defined"),
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_erasure_names_what_is_there_and_came_before_it() {
+        let none = || Erasure {
+            time: 0,
+            ids: Vec::new(),
+            devices: Vec::new(),
+            records: Vec::new(),
+            keys: Vec::new(),
+            reason: None,
+        };
+        let ids = |ids: &[u32]| Erasure { ids: ids.iter().copied().map(IdNo).collect(), ..none() };
+        let device = |device, defined| {
+            let device = ErasedDevice { device: DeviceNo(device), defined };
+            Erasure { devices: vec![device], ..none() }
+        };
+        let record = |record| Erasure { records: vec![record], ..none() };
+        let keys = |key| Erasure { keys: vec![KeyNo(key)], ..record(4) };
+        let erase = |erasure| Body::Erase(Box::new(erasure));
+        let done = |erase: &[u32]| {
+            let erasures = erase.iter().map(|erase| Removed { erase: *erase, items: 1 }).collect();
+            Body::EraseDone(Box::new(Removal { erasures, segments: Vec::new() }))
+        };
+        let restate = |record, id, erased: &[u16]| {
+            Body::Restate(Box::new(Restated { record, id: IdNo(id), erased: erased.to_vec(), item: None }))
+        };
+        let (later, disorder) = ("an erasure of what comes later", "an erasure out of its bounds or order");
+        let cases = [
+            ("", erase(ids(&[0]))),
+            ("names distinct id 1", erase(ids(&[0, 1]))),
+            (disorder, erase(ids(&[0, 0]))),
+            (disorder, erase(none())),
+            ("", erase(device(0, 2))),
+            ("names device 1", erase(device(1, 2))),
+            (later, erase(device(0, 5))),
+            ("", erase(record(4))),
+            (later, erase(record(5))),
+            ("", erase(keys(0))),
+            ("names property key 1", erase(keys(1))),
+            ("", done(&[4])),
+            (later, done(&[5])),
+            (disorder, done(&[4, 3])),
+            ("", restate(4, 0, &[0])),
+            (later, restate(5, 0, &[0])),
+            ("names distinct id 1", restate(4, 1, &[0])),
+            (disorder, restate(4, 0, &[])),
+        ];
+        for (expected, body) in cases {
+            let found = wrong(&body, false);
+            let fits = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(fits, "expected `{expected}`, found `{found}`: {body:?}");
+        }
+    }
+
     #[test]
     fn definitions_are_checked_too() {
         assert_eq!(wrong(&Body::DefineId(StoredClass(3), item(5)), true), "");
@@ -712,10 +778,12 @@ mod tests {
         let mut chain = begun();
         let frame = framed(&chain, &[Body::DefineKey(item(6))], &[5]); // the item of another place
         assert_eq!(accept(&mut chain, &frame).unwrap_err(), ChainError::Commitment { seq: 5 });
-        let mut chain = Chain::new(LEDGER, &Tenant::default());
-        let frame = framed(&chain, &[Body::DefineKey(item(0))], &[0]);
-        let error = accept(&mut chain, &frame).unwrap_err();
-        assert!(error.to_string().contains("and no other, is the genesis record"), "{error}");
+        for first in [Body::DefineKey(item(0)), Body::DefineId(StoredClass(0), item(0))] {
+            let mut chain = Chain::new(LEDGER, &Tenant::default());
+            let frame = framed(&chain, &[first], &[0]);
+            let error = accept(&mut chain, &frame).unwrap_err();
+            assert!(error.to_string().contains("and no other, is the genesis record"), "{error}");
+        }
     }
 
     #[test]

@@ -493,3 +493,33 @@ fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     }
     unreachable!("some of four thousand million names is free")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(records: u64, head: u8) -> Checkpoint {
+        Checkpoint { records, head: Digest([head; 32]) }
+    }
+
+    #[test]
+    fn another_history_is_told_by_whoever_saw_the_first() {
+        let Checkpoint { records, head } = checkpoint(7, 7);
+        let slot = HeadSlot { ledger: LedgerId(uuid::Uuid::nil()), turn: 1, records, head };
+        let (expect, saved) = (Some(checkpoint(5, 5)), Some(checkpoint(6, 6)));
+        let witnesses =
+            Witnesses { slots: vec![slot], expect, saved, checkpoints: Vec::new(), snapshots: Vec::new() };
+        let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
+        let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
+        let snapshot = Witness::Snapshot; // the only one of which nobody keeps all that was seen
+        assert_eq!(by, [Witness::Checkpoint, snapshot, Witness::Head, snapshot, snapshot, snapshot]);
+        assert_eq!((witnesses.durable().records, witnesses.durable().by), (7, Witness::Head));
+
+        let fault = |kind| Box::new(Fault { file: LOG.to_owned(), offset: 0, records: 7, kind });
+        let place = || "shop".to_owned();
+        let forked = refuse(place(), &witnesses, fault(FaultKind::Forked { expected: checkpoint(5, 5) }));
+        assert!(forked.to_string().starts_with("shop is not the history that the expected checkpoint saw"));
+        let failed = refuse(place(), &witnesses, fault(FaultKind::Io(io::ErrorKind::TimedOut.into())));
+        assert!(matches!(failed, OpenError::Io { .. }), "the disk's failure says nothing about the log");
+    }
+}

@@ -257,3 +257,30 @@ impl View<'_> {
         self.book.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Diff, DistinctId, Ledger, Operation, Policy, Source, Target, Tenant, Timestamp};
+
+    /// A component that is folded alone numbers its persons for itself.
+    #[test]
+    fn a_refusal_in_what_was_folded_anew_names_the_person_of_the_whole() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let id = |text| DistinctId::new(text).unwrap();
+        let time = Timestamp::from_micros(5).unwrap();
+        let set = |who| Operation::properties(time, id(who)).set("plan", "pro").unwrap();
+        let mut ask = |operation: Operation| ledger.append(operation).unwrap().seq().unwrap();
+        ask(set("zoe"));
+        ask(set("zac"));
+        let wrong = ask(set("ann"));
+        let before = ask(Operation::identify(time, id("bob"), Some(Source::new("laptop"))));
+        ask(set("ann"));
+        ask(Operation::alias(time, id("ann"), Source::new("bob"))); // D6
+        ask(Operation::retract(time, Target::Record(wrong)));
+        let diff = Diff::between(&ledger.view_as_of(before).unwrap(), &ledger.view()).unwrap();
+        let [refusal] = &diff.refusals[..] else { panic!("{diff:?}") };
+        let bob = ledger.resolve("bob").unwrap().person_id;
+        let reason = &refusal.after.as_ref().unwrap().reason;
+        assert_eq!(*reason, format!("person {bob} is identified already (record {before})"));
+    }
+}

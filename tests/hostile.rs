@@ -293,6 +293,83 @@ fn every_cut_of_the_last_segment_is_damage_and_without_head_at_worst_torn() {
     }
 }
 
+/// The records that are lost, from and to, and who saw them.
+fn lost(opened: Result<Ledger, OpenError>) -> (u64, u64, Witness) {
+    match opened {
+        Err(OpenError::Damaged { from, to, by, .. }) => (from, to, by),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn damage_names_the_records_that_are_lost_and_who_saw_most_of_them() {
+    let disk = filled();
+    let (records, second) = (opening(&disk).unwrap().checkpoint().records, segments(&disk).swap_remove(1));
+    let from: u64 = second[4..24].parse().unwrap();
+    let mut bytes = read(&disk, &second);
+    bytes[100] ^= 1;
+    write(&disk, &second, &bytes);
+    assert_eq!(lost(opening(&disk)), (from, records - 1, Witness::Head));
+    disk.remove("HEAD").unwrap();
+    let (same, to, by) = lost(opening(&disk));
+    assert_eq!((same, by), (from, Witness::LaterFrame), "each frame tells what was durable before it");
+    assert!(from < to && to < records - 1, "{to}");
+}
+
+/// A segment is begun after the one before it was synced: what is behind the end of that is no torn tail, even if all that anybody
+/// saw is before it.
+#[test]
+fn a_later_segment_proves_that_the_one_before_it_was_whole() {
+    let disk = Arc::new(Memory::new());
+    let mut ledger = small_segments().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let mut seen = ledger.checkpoint();
+    for number in 0.. {
+        ledger.append(operation(number)).unwrap();
+        if segments(&disk).len() == 2 {
+            break;
+        }
+        seen = ledger.checkpoint();
+    }
+    drop(ledger);
+    let names = segments(&disk);
+    disk.remove("HEAD").unwrap();
+    let header = read(&disk, &names[1])[..96].to_vec();
+    write(&disk, &names[1], &header);
+    let expecting = || LedgerOptions::new().expect(seen).open_in(Arc::new(Memory::clone(&disk)));
+    assert_eq!(expecting().unwrap().checkpoint(), seen);
+    disk.write_at(&names[0], disk.len(&names[0]).unwrap().unwrap(), &[0xF5; 7]).unwrap();
+    assert_eq!(lost(expecting()), (seen.records, seen.records, Witness::LaterSegment));
+}
+
+#[test]
+fn a_disk_that_fails_while_a_ledger_is_opened_is_no_damage() {
+    let whole = filled();
+    for calls in 0.. {
+        let disk = Arc::new(Failing::at(whole.clone(), calls).reads());
+        match LedgerOptions::new().open_in(disk.clone()) {
+            Err(error) => assert!(
+                matches!(error, OpenError::Io { .. } | OpenError::Identity(_)),
+                "call {calls}: {error}"
+            ),
+            Ok(_) if disk.calls_left.load(Ordering::SeqCst) >= 0 => break,
+            Ok(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_torn_tail_that_cannot_be_kept_is_not_cut() {
+    let disk = filled();
+    let last = segments(&disk).pop().unwrap();
+    disk.write_at(&last, disk.len(&last).unwrap().unwrap(), &[0xF5; 7]).unwrap();
+    let torn = read(&disk, &last);
+    let failing = Arc::new(Failing::at(disk.clone(), 0).for_ever(true));
+    let opened = LedgerOptions::new().open_in(failing.clone());
+    assert!(matches!(opened, Err(OpenError::Io { .. })), "{opened:?}");
+    assert_eq!(read(&failing.inner, &last), torn);
+    assert_eq!(opening(&disk).unwrap().recovery().torn.as_ref().map(|torn| torn.bytes), Some(7));
+}
+
 #[test]
 fn an_outside_checkpoint_proves_a_fork_and_a_rollback() {
     let disk = filled();

@@ -203,6 +203,7 @@ impl State {
                     outcome
                 }
             };
+            state.records = row.seq + 1;
             if let Some(outcome) = outcome {
                 each(row.seq, &outcome, &state);
             }
@@ -332,7 +333,6 @@ impl State {
     /// Divides the person of T, or says why what the split asks is not possible here.
     fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
         let row = record.row;
-        self.records = row.seq + 1;
         let Leavers { together, ids } = leavers(record).expect("a split");
         let refusal = self.refuse_split(row, &ids);
         if refusal.is_some() {
@@ -521,5 +521,103 @@ impl Excerpt {
             .records()
             .find(|record| self.retracts(*record) == Some(target) && !retracted.contains(&record.row.seq));
         by.map(|record| record.row.seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::excerpt::Node;
+    use crate::record::{Body, Head};
+    use crate::{DistinctId, Ledger, Operation, Policy, Source, SplitMode, Target, Tenant, Timestamp};
+
+    fn id(text: &str) -> DistinctId {
+        DistinctId::new(text).unwrap()
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_micros(5).unwrap()
+    }
+
+    fn ask(ledger: &mut Ledger, operation: Operation) -> Seq {
+        ledger.append(operation).unwrap().seq().unwrap()
+    }
+
+    fn link(ledger: &mut Ledger, who: &str, source: &str) -> Seq {
+        ask(ledger, Operation::identify(time(), id(who), Some(Source::new(source))))
+    }
+
+    /// Somebody else; ann with two phones, the first of which was linked by the record that is given.
+    fn ledger() -> (Ledger, Seq) {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        link(&mut ledger, "zoe", "z1");
+        let first = link(&mut ledger, "ann", "phone");
+        link(&mut ledger, "ann", "tablet");
+        (ledger, first)
+    }
+
+    fn component(ledger: &Ledger, of: &str) -> Excerpt {
+        let seed = Node::Id(ledger.id_no(of).unwrap());
+        Excerpt::clone(&ledger.log.component(seed, ledger.checkpoint().records).unwrap())
+    }
+
+    #[test]
+    fn alone_each_operation_is_shown_with_the_state_right_after_it_refused_or_not() {
+        let (mut ledger, first) = ledger();
+        let taken_back = ask(&mut ledger, Operation::retract(time(), Target::Record(first)));
+        let again = ask(&mut ledger, Operation::retract(time(), Target::Record(first)));
+        let parted = ask(&mut ledger, Operation::split(time(), id("ann"), [id("tablet")], SplitMode::Each));
+        let mut shown = Vec::new();
+        let alone = ledger.state().alone_telling(&component(&ledger, "ann"), |seq, outcome, state| {
+            assert_eq!(state.records(), u64::from(seq) + 1);
+            shown.push((Seq(seq.into()), outcome.refusal));
+        });
+        assert_eq!(alone.state.records(), ledger.checkpoint().records);
+        let refused = Some(Refusal::AlreadyRetracted { by: taken_back });
+        assert_eq!(shown[1..], [(taken_back, None), (again, refused), (parted, None)]);
+        assert_eq!(alone.state.survivor(PersonNo(0)), PersonNo(1), "the one that was parted is who stayed");
+    }
+
+    #[test]
+    fn what_is_foretold_is_right_after_the_record_that_nobody_wrote() {
+        let (ledger, first) = ledger();
+        let next = ledger.checkpoint().records;
+        let head = Head {
+            id: ledger.id_no("ann").unwrap(),
+            device: None,
+            time: 5,
+            operation: [0; 16],
+            flags: Flags::default(),
+        };
+        let mut asked = Excerpt::default();
+        asked.push_supposed(next as u32, &Body::Retract(head, first.0, None));
+        let record = asked.records().next().unwrap();
+        let foretold = ledger.state().foretell(record, &component(&ledger, "ann"), |_, _, _, _| {});
+        assert_eq!([foretold.before.records(), foretold.after.records()], [next, next + 1]);
+    }
+
+    /// No writer of ours records such a retract: T is whoever the record named speaks for.
+    #[test]
+    fn only_an_operation_of_t_can_be_taken_back_h1() {
+        let (mut ledger, first) = ledger();
+        ledger.device(crate::DeviceId::new("d").unwrap()).set(time(), Default::default()).unwrap();
+        link(&mut ledger, "ann", "d");
+        let told = component(&ledger, "ann");
+        let next = ledger.checkpoint().records as u32;
+        let definition = told.records().find(|record| record.row.kind == Kind::DefineDevice).unwrap().row;
+        let [ann, phone] = ["ann", "phone"].map(|text| ledger.id_no(text).unwrap());
+        for (of, target, expected) in [
+            (ann, first.0 as u32, None),
+            (phone, first.0 as u32, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
+            (definition.id, definition.seq, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
+            (ann, 0, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
+        ] {
+            let head = Head { id: of, device: None, time: 5, operation: [0; 16], flags: Flags::default() };
+            let mut told = told.clone();
+            told.push_supposed(next, &Body::Retract(head, target.into(), None));
+            let record = told.records().last().unwrap();
+            assert_eq!(ledger.state().refuse_refold(record, &told.only(|seq| seq < next)), expected);
+            assert_eq!(told.retracted().contains(&target), expected.is_none(), "{of:?} {target}");
+        }
     }
 }

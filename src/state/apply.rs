@@ -317,7 +317,8 @@ impl State {
         outcome
     }
 
-    /// How many property keys P(T) would have after this record (E4's bound on them).
+    /// How many property keys P(T) would have after this record (E4's bound on them); 0 if nothing is written. An id that is new is
+    /// taken to join, whatever refuses it.
     pub(crate) fn keys_after(&self, body: &Body) -> usize {
         let Some(head) = body.head() else { return 0 };
         if head.flags.has(Flags::PROCESSING_OFF) || head.flags.has(Flags::GROUP_IDENTIFY) {
@@ -471,5 +472,103 @@ impl State {
     fn identified_by(&self, person: PersonNo) -> Option<Seq> {
         let by = self.persons[person.index()].identified_by;
         (by != NONE).then_some(Seq(by.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DistinctId, EventName, Ledger, Operation, OperationId, Policy, Processing, PropertyKey};
+    use crate::{Source, Tenant, Timestamp};
+
+    const NAMES: [&str; 5] = ["ann", "phone", "seen", "blocked", "new"];
+
+    fn id(text: &str) -> DistinctId {
+        DistinctId::new(text).unwrap()
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_micros(5).unwrap()
+    }
+
+    fn capture(text: &str, number: u128) -> Operation {
+        Operation::capture(time(), id(text), OperationId(uuid::Uuid::from_u128(number)))
+    }
+
+    /// Ann, identified, with two ids; a phone's anonymous person; an id without a person; a person that may not merge.
+    fn ledger(policy: Policy) -> Ledger {
+        let policy = Policy { blocked_ids: ["blocked".to_owned()].into(), ..policy };
+        let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+        let set = |who: &str| Operation::properties(time(), id(who)).set("plan", "pro").unwrap();
+        let ann = Operation::identify(time(), id("ann"), Some(Source::new("web")));
+        let batch = [
+            ann.set("plan", "pro").unwrap().set("email", "a@example.com").unwrap(),
+            set("phone").set("city", "Ulm").unwrap(),
+            capture("seen", 1).with_processing(Processing::Off),
+            set("blocked"),
+        ];
+        ledger.append_batch(&batch).unwrap();
+        ledger
+    }
+
+    /// E4's bound is asked of every operation before it is recorded. So it is asked of each kind, about each two of the ids above,
+    /// under policies that let them join or not.
+    #[test]
+    fn how_many_keys_a_person_will_have_is_known_before_it_has_them() {
+        let (mut asked, mut grown, mut refused) = (0, 0, 0);
+        let mut ask = |policy: &Policy, operation: Operation, nothing: bool, target: &str| {
+            let mut ledger = ledger(policy.clone());
+            let before = ledger.state().clone();
+            let appended = ledger.append(operation).unwrap();
+            let mut last = None;
+            ledger.replay(|step| last = Some(step.record.body())).unwrap();
+            let found = before.keys_after(&last.unwrap());
+            let refusal = appended.outcome().and_then(|outcome| outcome.refusal);
+            let target = ledger.id_no(target).unwrap();
+            let unfit = matches!(refusal, Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }));
+            let expected = if nothing || unfit { 0 } else { ledger.state().keys_of(target) };
+            let is_new = before.ids().len() < ledger.state().ids().len();
+            let taken_to_join = is_new && refusal.is_some() && found > expected;
+            assert!(found == expected || taken_to_join, "{found}, not {expected}: {appended:?}");
+            let had = if target.index() < before.ids().len() { before.keys_of(target) } else { 0 };
+            (asked, grown, refused) = (asked + 1, grown + u32::from(found > had), refused + u32::from(unfit));
+        };
+        let policies = [
+            Policy::default(),
+            Policy { max_ids_per_person: Some(2), ..Policy::default() },
+            Policy { max_moved_ids: Some(1), ..Policy::default() },
+            Policy { refuse_joining_identified: true, ..Policy::default() },
+        ];
+        let changed: [fn(Operation) -> Operation; 3] = [
+            |operation| operation,
+            |operation| operation.set("tier", "one").unwrap(),
+            |mut operation| {
+                operation.changes.unset.insert(PropertyKey::new("plan").unwrap());
+                operation
+            },
+        ];
+        for (policy, change) in policies.iter().flat_map(|policy| changed.map(|change| (policy, change))) {
+            for target in NAMES {
+                for source in NAMES {
+                    let (who, source) = (id(target), Source::new(source));
+                    let links = [
+                        Operation::identify(time(), who.clone(), Some(source.clone())),
+                        Operation::alias(time(), who.clone(), source.clone()),
+                        Operation::merge_dangerously(time(), who, source),
+                    ];
+                    links.into_iter().for_each(|link| ask(policy, change(link), false, target));
+                }
+                ask(policy, change(Operation::properties(time(), id(target))), false, target);
+                ask(policy, change(capture(target, 9)), false, target);
+                let link = Operation::alias(time(), id(target), Source::new("phone"));
+                ask(policy, change(link).with_processing(Processing::Off), true, target);
+                let mut groups = change(capture(target, 9));
+                if let crate::Request::Capture { event, .. } = &mut groups.request {
+                    *event = Some(EventName::new("$groupidentify").unwrap());
+                }
+                ask(policy, groups, true, target);
+            }
+        }
+        assert!(asked > 1_000 && grown > 200 && refused > 20, "{asked} {grown} {refused}");
     }
 }

@@ -97,3 +97,37 @@ impl Said {
         Some(Said { kind, id: head.id, other: body.other(), flags: head.flags, devices })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F2, F3: a device speaks for the id it has. An identify may name another, and links one that it had.
+    #[test]
+    fn a_device_says_what_it_could() {
+        let [current, anonymous, other] = [IdNo(1), IdNo(2), IdNo(3)];
+        let device = Device { current, anonymous, identified: true, profiled: true };
+        let could = |kind, id, other| {
+            device.could_say(Said { kind, id, other, flags: Flags::default(), devices: [None; 2] })
+        };
+        for kind in [Kind::Capture, Kind::Alias, Kind::Merge, Kind::Set] {
+            let found = [current, anonymous, other].map(|id| could(kind, id, Other::None));
+            assert_eq!(found, [true, false, false], "{kind:?}");
+        }
+        for kind in [Kind::Switch, Kind::Reset] {
+            assert!(could(kind, other, Other::None), "{kind:?}: it speaks for another id from here on");
+        }
+        // T and S of an identify: who it is now comes first, and what is linked is one of its own.
+        let links = [
+            (current, Other::Id(other), true),
+            (other, Other::Id(current), true),
+            (other, Other::Id(anonymous), true),
+            (anonymous, Other::Id(other), false),
+            (other, Other::Id(IdNo(4)), false),
+            (other, Other::None, true),
+        ];
+        for (id, linked, expected) in links {
+            assert_eq!(could(Kind::Identify, id, linked), expected, "{id:?} {linked:?}");
+        }
+    }
+}

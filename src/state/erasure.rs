@@ -344,3 +344,194 @@ impl Absences {
         open.find(|row| !too(row)).map(|row| row.seq.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::Kind;
+    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
+    use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
+
+    fn id(text: &str) -> DistinctId {
+        DistinctId::new(text).unwrap()
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_micros(5).unwrap()
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::in_memory(Tenant::default(), Policy::default()).unwrap()
+    }
+
+    /// The record of a link of `who`, and of the id `source` that joins it.
+    fn link(ledger: &mut Ledger, who: &str, source: &str) -> Seq {
+        let link = Operation::identify(time(), id(who), Some(Source::new(source)));
+        ledger.append(link).unwrap().seq().unwrap()
+    }
+
+    fn erase(ledger: &mut Ledger, subject: ErasureSubject) -> Seq {
+        ledger.erase(&[ErasureRequest::new(time(), subject, "")]).unwrap()[0].seq
+    }
+
+    fn erase_id(ledger: &mut Ledger, text: &str) -> Seq {
+        erase(ledger, ErasureSubject::Ids([id(text)].into()))
+    }
+
+    /// An id that is only captured under, without a person.
+    fn seen(ledger: &mut Ledger, text: &str) -> IdNo {
+        let number = OperationId(uuid::Uuid::from_u128(ledger.checkpoint().records.into()));
+        let capture = Operation::capture(time(), id(text), number);
+        ledger.append(capture.with_processing(Processing::Off)).unwrap();
+        ledger.id_no(text).unwrap()
+    }
+
+    fn called(ledger: &Ledger, text: &str) -> Called {
+        ledger.state().called_of(ledger.id_no(text).unwrap())
+    }
+
+    /// D11: who an id would found tells an id that came after an erasure from an erased one of the same text.
+    #[test]
+    fn whom_an_id_would_found_depends_on_what_was_erased_before_it_came() {
+        let mut ledger = ledger();
+        let [early, gone] = ["early", "gone"].map(|text| seen(&mut ledger, text));
+        assert_eq!([early, gone].map(|id| ledger.state().implied(id)), [early, gone].map(Called::Founding));
+        erase(&mut ledger, ErasureSubject::PersonOf(id("gone")));
+        let again = seen(&mut ledger, "gone");
+        assert_ne!(gone, again, "nothing says that they were one");
+        let state = ledger.state();
+        assert_eq!(state.implied(early), Called::Founding(early));
+        assert_eq!(state.implied(gone), Called::Erased(gone, None));
+        assert_eq!(state.implied(again), Called::At(again, state.defined_by(again)));
+    }
+
+    #[test]
+    fn a_person_without_a_text_is_called_by_number_and_one_with_a_text_after_it() {
+        let mut ledger = ledger();
+        link(&mut ledger, "ann", "phone");
+        link(&mut ledger, "bob", "laptop");
+        let [ann, bob] = ["ann", "bob"].map(|text| ledger.id_no(text).unwrap());
+        erase(&mut ledger, ErasureSubject::PersonOf(id("ann")));
+        let founded = link(&mut ledger, "ann", "tablet"); // another ann, for all that anybody knows
+        let person = ledger.state().person(ann).unwrap();
+        assert_eq!(ledger.state().called(person), Called::Erased(ann, None));
+        assert_eq!(called(&ledger, "bob"), Called::Founding(bob));
+        assert_eq!(called(&ledger, "ann"), Called::At(ledger.id_no("ann").unwrap(), founded));
+    }
+
+    /// D11 where a component was folded anew: a name that was given stays while its id does.
+    #[test]
+    fn a_person_folded_anew_is_called_as_before_while_it_has_that_id() {
+        let mut ledger = ledger();
+        link(&mut ledger, "zoe", "z1"); // is called after another id too
+        let elsewhere = erase_id(&mut ledger, "zoe");
+        let links = ["i1", "i2", "i3"].map(|phone| link(&mut ledger, "ivy", phone));
+        let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.id_no(text).unwrap());
+        let (first, second) = (erase_id(&mut ledger, "ivy"), erase_id(&mut ledger, "i1"));
+        assert!(elsewhere < first && first < second);
+        assert_eq!(
+            called(&ledger, "i2"),
+            Called::At(i2, second),
+            "after the lowest that is left, {i1:?} is gone"
+        );
+        let mut retract = |seq| ledger.append(Operation::retract(time(), Target::Record(seq))).unwrap();
+        retract(links[2]);
+        assert_eq!(called(&ledger, "i2"), Called::At(i2, second), "as before");
+        assert_eq!(ledger.state().person(i3), None);
+        ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
+        ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
+        assert_eq!(ledger.state().person(i2), None);
+        assert_eq!(
+            called(&ledger, "i3"),
+            Called::At(i3, first),
+            "it lost that id, and ivy's erasure took its own"
+        );
+        assert!(matches!(called(&ledger, "z1"), Called::At(_, by) if by == elsewhere));
+    }
+
+    fn ledger_last(ledger: &Ledger) -> Seq {
+        Seq(ledger.checkpoint().records - 1)
+    }
+
+    /// Of all persons with one public id the present one says what it is called.
+    #[test]
+    fn a_person_told_of_alone_is_called_as_in_the_whole() {
+        let mut ledger = ledger();
+        for phone in ["g1", "g2"] {
+            link(&mut ledger, "gus", phone);
+        }
+        let [gus, g1, g2] = ["gus", "g1", "g2"].map(|text| ledger.id_no(text).unwrap());
+        let founded = ledger.state().origin(ledger.state().person(gus).unwrap());
+        let split = Operation::split(time(), id("gus"), [id("g2")], SplitMode::Together);
+        let split = ledger.append(split).unwrap().seq().unwrap();
+        let by = erase_id(&mut ledger, "gus");
+        let state = ledger.state();
+        assert_eq!(state.called_alone(gus, founded), Called::At(g1, by));
+        assert_eq!(state.called_alone(gus, founded), state.called_of(gus));
+        let parted = Origin { founded: split.0 as u32, split: true };
+        assert_eq!(state.called_alone(g2, parted), Called::At(g2, split));
+        let never = Origin { founded: 1, split: true };
+        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "nobody of that name is known");
+    }
+
+    #[test]
+    fn an_erased_device_names_the_record_that_erased_it() {
+        let mut ledger = ledger();
+        for (text, user) in [("d1", "ann"), ("d2", "bob")] {
+            let mut device = ledger.device(DeviceId::new(text).unwrap());
+            device.identify(time(), id(user), Default::default()).unwrap();
+        }
+        let by = erase(&mut ledger, ErasureSubject::PersonOf(id("bob")));
+        let erased = [DeviceNo(0), DeviceNo(1)].map(|device| ledger.state().device_erased_by(device));
+        assert_eq!(erased, [None, Some(by)]);
+    }
+
+    fn row(kind: Kind, id: u32, seq: u32) -> Row {
+        let mut row = Row::new(seq);
+        (row.kind, row.id) = (kind, IdNo(id));
+        row
+    }
+
+    /// H3: an erase record covers what stands before it, and nothing behind.
+    #[test]
+    fn an_erasure_covers_the_records_before_it_that_speak_for_its_ids() {
+        let erasures = Erasures {
+            list: [(10, 12), (20, NONE)].into(),
+            ids: [(7, 10), (7, 20)].into(),
+            records: [(3, 20), (4, 10)].into(),
+            ..Erasures::default()
+        };
+        let set = |seq| erasures.of(&row(Kind::Set, 7, seq));
+        assert_eq!([9, 10, 11, 19, 20, 21].map(set), [Some(10), Some(20), Some(20), Some(20), None, None]);
+        assert_eq!(erasures.of(&row(Kind::Set, 8, 5)), None, "another id's");
+        assert_eq!(erasures.of(&row(Kind::DefineDevice, 7, 5)), None, "it speaks for nobody");
+        let named = [3, 4].map(|seq| erasures.of(&row(Kind::DefineName, NONE, seq)));
+        assert_eq!(named, [Some(20), Some(10)], "named by number");
+
+        // Where a removal begins to look: at what is not done, or at all if that is asked for again.
+        let defined = |id: IdNo| 100 - id.0;
+        assert_eq!(erasures.earliest(defined), Some(3));
+        let later = |done| Erasures {
+            list: [(10, 12), (20, done)].into(),
+            records: [(4, 10), (6, 20)].into(),
+            ..erasures.clone()
+        };
+        assert_eq!([NONE, 22].map(|done| later(done).earliest(defined)), [Some(6), Some(4)]);
+        let ids = Erasures { ids: [(98, 20)].into(), ..later(NONE) };
+        assert_eq!(ids.earliest(defined), Some(2), "from its definition on");
+    }
+
+    /// However many payload items are absent: what is licensed is forgotten, and the first that is not is told.
+    #[test]
+    fn of_absent_items_the_first_without_a_license_is_told() {
+        let erasures =
+            Erasures { list: [(300_000, NONE)].into(), ids: [(7, 300_000)].into(), ..Erasures::default() };
+        let mut absences = Absences::default();
+        (0..200_000).for_each(|seq| {
+            absences.see(&row(Kind::Set, if seq == 150_000 { 8 } else { 7 }, seq), &erasures)
+        });
+        assert!(absences.rows.len() < 1 << 16, "{}", absences.rows.len());
+        assert_eq!(absences.unlicensed(&erasures), Some(150_000));
+        assert_eq!(absences.unlicensed_but(&erasures, |row| row.id == IdNo(8)), None);
+    }
+}

@@ -147,7 +147,7 @@ impl State {
     /// # Panics
     /// As [`State::person`].
     pub fn person_as_of(&self, id: IdNo, seq: Seq) -> Option<PersonNo> {
-        let seq = u32::try_from(seq.0).unwrap_or(NONE - 1);
+        let seq = u32::try_from(seq.0).unwrap_or(NONE);
         match self.generations.former(id, seq) {
             None => self.links.person_as_of(id, seq),
             Some((slot, since)) => {
@@ -380,5 +380,30 @@ impl State {
         let devices = self.devices.capacity() * size_of::<Device>();
         let generations = self.generations.memory();
         (self.links.memory(), persons + self.profiles.memory() + devices + generations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DistinctId, Ledger, Operation, Tenant};
+
+    #[test]
+    fn memory_grows_with_ids_and_persons() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let time = Timestamp::from_micros(5).unwrap();
+        let batch: Vec<Operation> = (0..4_096)
+            .map(|number| Operation::properties(time, DistinctId::new(&format!("id-{number}")).unwrap()))
+            .map(|operation| operation.set("plan", "pro").unwrap())
+            .collect();
+        ledger.append_batch(&batch).unwrap();
+        let (per_id, per_person) = ledger.state().memory();
+        let (id, person) = (size_of::<links::Leaf>() + size_of::<links::Branch>(), size_of::<Person>());
+        // What is held, and as much again at most in room to grow; slots count with the ids, profiles with the persons.
+        assert!((4_096 * (id + size_of::<links::Slot>())..=4 * 4_096 * id).contains(&per_id), "{per_id}");
+        assert!(
+            (4_096 * (person + size_of::<Property>())..=4 * 4_096 * person).contains(&per_person),
+            "{per_person}"
+        );
     }
 }

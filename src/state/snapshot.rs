@@ -256,8 +256,8 @@ impl State {
         }
         for (target, turns) in retractions {
             let fits = turns.is_sorted_by(|a, b| a.0 < b.0)
-                && turns.iter().all(|(since, _)| (target + 1..self.records).contains(since));
-            ensure(*target < self.records && fits, "a record was retracted in no possible record")?;
+                && turns.iter().all(|(since, _)| target < since && *since < self.records);
+            ensure(fits, "a record was retracted in no possible record")?;
             let turns_about = (0..).zip(turns).all(|(turn, (_, retracted))| *retracted == (turn % 2 == 0));
             ensure(turns_about, "a record was retracted twice")?;
         }
@@ -508,4 +508,489 @@ fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<Device>> {
         devices.push(Device { current, anonymous, identified: flags & 1 != 0, profiled: flags & 2 != 0 });
     }
     Ok(devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Changes, OperationId, Processing, PropertyKey, Source, SplitMode, Target, Tenant};
+    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000).unwrap()
+    }
+
+    fn id(text: &str) -> DistinctId {
+        DistinctId::new(text).unwrap()
+    }
+
+    fn link(who: &str, source: &str) -> Operation {
+        Operation::identify(at(1), id(who), Some(Source::new(source)))
+    }
+
+    /// Three persons become one in two steps, the smaller group surviving the first: dora's edge leads to ann's, ann's to bob's.
+    fn merged() -> Ledger {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let mut ask = |operation| ledger.append(operation).unwrap();
+        ask(Operation::properties(at(1), id("dora")).set("plan", "pro").unwrap());
+        ask(link("ann", "web").set("email", "a@example.com").unwrap());
+        for phone in ["b1", "b2", "b3", "b4"] {
+            ask(link("bob", phone));
+        }
+        ask(Operation::merge_dangerously(at(2), id("dora"), Source::new("ann")));
+        ask(Operation::merge_dangerously(at(2), id("bob"), Source::new("dora")));
+        ask(Operation::alias(at(3), id("cat"), Source::new("web 2")).set("plan", "free").unwrap());
+        let capture = Operation::capture(at(4), id("nobody"), OperationId(uuid::Uuid::from_u128(4)));
+        ask(capture.with_processing(Processing::Off));
+        ledger.device(DeviceId::new("d").unwrap()).identify(at(5), id("eve"), Changes::default()).unwrap();
+        ledger
+    }
+
+    /// The same and something in each of the other parts.
+    fn full() -> State {
+        let mut ledger = merged();
+        let wrong = ledger.append(link("fay", "phone")).unwrap().seq().unwrap();
+        ledger.append(link("fay", "tablet")).unwrap();
+        ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
+        ledger.append_batch(&[link("gus", "g1"), link("gus", "g2")]).unwrap();
+        ledger.append(Operation::split(at(7), id("g1"), [id("gus")], SplitMode::Together)).unwrap();
+        ledger.append_batch(&[link("ivy", "i1"), link("joe", "j1").set("plan", "pro").unwrap()]).unwrap();
+        let ivy = ErasureSubject::Ids([id("ivy")].into());
+        let joe = ErasureRequest::new(at(8), ErasureSubject::PersonOf(id("joe")), "");
+        let joe = joe.with_keys([PropertyKey::new("plan").unwrap()]);
+        ledger.erase(&[ErasureRequest::new(at(8), ivy, ""), joe]).unwrap();
+        ledger.state().clone()
+    }
+
+    fn bytes(state: &State) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        state.canonical(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    #[test]
+    fn a_state_reads_back_with_all_that_no_digest_covers() {
+        let mut nobody = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let capture = Operation::capture(at(1), id("nobody"), OperationId(uuid::Uuid::from_u128(1)));
+        let capture = nobody.append(capture.with_processing(Processing::Off)).unwrap().seq().unwrap();
+        nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
+        for state in [merged().state().clone(), full(), nobody.state().clone()] {
+            let read = State::from_canonical(&bytes(&state)).unwrap();
+            assert_eq!(read.digest(), state.digest());
+            assert_eq!(read.devices, state.devices);
+            assert_eq!(read.generations.retractions, state.generations.retractions);
+            assert_eq!(read.generations.anchors, state.generations.anchors);
+            assert_eq!(read.generations.founded_by, state.generations.founded_by);
+            assert_eq!(read.erasures.called_after, state.erasures.called_after);
+            for person in state.persons() {
+                assert_eq!(read.ids_of(person.number), state.ids_of(person.number));
+                assert_eq!(read.links.size(person.number), state.links.size(person.number));
+            }
+        }
+        let state = full();
+        assert!(!state.generations.anchors.is_empty() && !state.erasures.called_after.is_empty());
+    }
+
+    /// What is refused, as it is said; an empty text stands for what passes. Each edit is one that a forger of digests could make.
+    type Case<T> = (&'static str, fn(&mut T));
+
+    fn retire(state: &mut State, person: u32, successor: Option<PersonNo>) {
+        state.generations.retired.insert(PersonNo(person), successor);
+    }
+
+    fn retract(state: &mut State, target: u32, turns: &[(u32, bool)]) {
+        state.generations.retractions.insert(target, turns.to_vec());
+    }
+
+    fn hold(base: &State, cases: &[Case<State>]) {
+        for (number, (expected, edit)) in cases.iter().enumerate() {
+            let mut state = base.clone();
+            edit(&mut state);
+            let found = State::from_canonical(&bytes(&state)).err().map_or("", |unsound| unsound.0);
+            assert_eq!(found, *expected, "case {number}");
+        }
+    }
+
+    // In `full` are 50 records, and these ids: dora 0, ann 1, web 2, bob 3, his phones 4 to 7, cat 8, web 2 9, nobody 10, d 11, eve 12,
+    // fay 13, phone 14, tablet 15, gus 16, g1 17, g2 18, ivy 19, i1 20, joe 21, j1 22. Persons: dora 0, who is in ann 1, who is in
+    // bob 2; cat 3, eve 4, fay 5 and again 6, gus 7, 8, 9 and apart 10, ivy 11, joe 12.
+
+    #[test]
+    fn persons_join_in_the_order_of_records_and_belong_to_somebody_of_their_group() {
+        let order = "persons joined in no possible order";
+        hold(
+            &full(),
+            &[
+                ("the number of records is out of range", |state| state.records = 0),
+                ("", |state| state.records = MAX_RECORDS as u32),
+                ("the number of records is out of range", |state| state.records = MAX_RECORDS as u32 + 1),
+                ("the policy's record is not among the records", |state| state.policy_seq = 50),
+                ("a person joined nobody", |state| state.links.slots[0].parent = 13),
+                (order, |state| state.links.slots[0].since = 18),
+                (order, |state| state.links.slots[1].since = 50),
+                (order, |state| state.links.slots[2].since = 17),
+                ("a group belongs to somebody else than was noted", |state| state.links.slots[2].carries = 1),
+                ("a group that is none changed hands", |state| {
+                    state.links.carried.insert(13, vec![(17, PersonNo(0))]);
+                }),
+                ("a group changed hands in no order", |state| {
+                    state.links.carried.insert(1, vec![(17, PersonNo(0)), (17, PersonNo(0))]);
+                }),
+                ("a group changed hands in a record that is not there", |state| {
+                    state.links.carried.insert(1, vec![(50, PersonNo(0))]);
+                }),
+                ("a group belongs to somebody outside", |state| {
+                    state.links.carried.insert(1, vec![(17, PersonNo(3))]);
+                    state.links.slots[1].carries = 3;
+                }),
+            ],
+        );
+        let row_of = |persons: u32| {
+            let mut state = merged().state().clone();
+            (state.links, state.persons) = (Links::default(), Vec::new());
+            state.links.carried.clear();
+            state.devices.clear();
+            for number in 0..persons {
+                state.links.define(number, StoredClass(0));
+                state.links.found(IdNo(number), persons);
+                let slot = &mut state.links.slots[number as usize];
+                if number + 1 < persons {
+                    (slot.parent, slot.since) = (number + 1, number);
+                }
+                state.persons.push(Person {
+                    created_at: 0,
+                    founding: IdNo(number),
+                    identified_by: NONE,
+                    users: 0,
+                    first_user: NONE,
+                    profile: Default::default(),
+                });
+            }
+            state.records = 2 * persons;
+            State::from_canonical(&bytes(&state)).unwrap_err().0
+        };
+        // A union by size of as many ids as there can be has no longer row. The shorter one is refused for what comes next.
+        assert_eq!(row_of(1 + MAX_CLIMB as u32), "a person's ids are not joined by proofs");
+        assert_eq!(row_of(2 + MAX_CLIMB as u32), "persons joined in too long a row");
+    }
+
+    #[test]
+    fn ids_are_defined_then_join_and_are_joined_by_proofs() {
+        let (undefined, nowhere) =
+            ("an id joined a person before it was defined", "an id joined a person in no record");
+        let no_person = "a proof names an id that has no person";
+        hold(
+            &full(),
+            &[
+                ("ids are defined out of order", |state| {
+                    state.links.branches[1].born = state.links.branches[0].born
+                }),
+                ("ids are defined out of order", |state| state.links.branches[22].born = 50 << 2),
+                ("", |state| state.links.leaves[10].events = 50),
+                ("impossible counts of events", |state| state.links.leaves[10].events = 51),
+                ("", |state| state.links.leaves[10].identified_events = 1),
+                ("impossible counts of events", |state| state.links.leaves[10].identified_events = 2),
+                (nowhere, |state| state.links.leaves[2].since = NONE),
+                (nowhere, |state| state.links.leaves[10].since = 40),
+                (undefined, |state| state.links.leaves[2].since = state.links.branches[2].born >> 2),
+                (undefined, |state| state.links.leaves[2].since = 50),
+                ("an id belongs to nobody", |state| state.links.leaves[2].slot = 13),
+                ("an id without a person has a proof", |state| state.links.branches[10].proof = 0),
+                (no_person, |state| state.links.branches[2].proof = 10),
+                (no_person, |state| state.links.branches[2].proof = 23),
+                ("a proof joins two persons", |state| state.links.branches[2].proof = 8),
+                ("a proof names a record that is not there", |state| state.links.branches[2].proof_seq = 50),
+                ("a person's ids are not joined by proofs", |state| state.links.branches[2].proof = NONE),
+                ("a proof goes in circles", |state| {
+                    (state.links.branches[3].proof, state.links.branches[3].proof_seq) = (1, 17);
+                }),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_person_is_founded_has_users_among_its_ids_and_properties_while_it_lives() {
+        let first_user = "a person's first user is none of its ids";
+        let ids = "a former person has ids, or a present one none";
+        hold(
+            &full(),
+            &[
+                ("a person was founded by no id", |state| state.persons[5].founding = IdNo(23)),
+                ("a person was founded by an id of another", |state| state.persons[3].founding = IdNo(12)),
+                ("", |state| state.persons[3].identified_by = 49),
+                ("a person was identified in no record", |state| state.persons[3].identified_by = 50),
+                ("", |state| state.persons[3].created_at = Timestamp::MAX.as_micros()),
+                ("a time outside the years 0001 to 9999", |state| {
+                    state.persons[3].created_at = Timestamp::MAX.as_micros() + 1
+                }),
+                ("a person's users are not counted", |state| state.persons[3].users = 0),
+                ("a person's users are not counted", |state| state.persons[5].users = 1),
+                (ids, |state| retire(state, 6, None)),
+                (ids, |state| {
+                    state.generations.retired.remove(&PersonNo(5));
+                }),
+                ("a person's first user is no id", |state| state.persons[3].first_user = 23),
+                (first_user, |state| state.persons[3].first_user = 12),
+                (first_user, |state| state.persons[2].first_user = 4),
+                ("", |state| state.persons[0].first_user = 12), // a split may have taken it
+                ("wrong count of users", |state| state.persons[3].users = 1),
+                ("wrong count of users", |state| state.persons[3].users = 3),
+                ("", |state| state.persons[0].users = 9), // likewise
+                ("an absorbed person has properties", |state| {
+                    state.persons[1].profile = state.persons[2].profile
+                }),
+                ("a property of no key or no record", |state| state.keys = 1),
+                ("a property of no key or no record", |state| {
+                    let property = Property { key: KeyNo(0), seq: 50, place: 0 };
+                    state.persons[3].profile = state.profiles.add(&[property]);
+                }),
+                ("a profile's keys are out of order", |state| {
+                    let property = Property { key: KeyNo(0), seq: 49, place: 0 };
+                    state.persons[3].profile = state.profiles.add(&[property, property]);
+                }),
+            ],
+        );
+        // Where nobody took anything back or parted anybody, more is known.
+        hold(
+            merged().state(),
+            &[
+                ("persons are founded out of order", |state| {
+                    state.links.leaves[1].since = state.links.leaves[3].since
+                }),
+                (first_user, |state| state.persons[0].first_user = 12),
+                ("wrong count of users", |state| state.persons[1].users = 9),
+            ],
+        );
+    }
+
+    #[test]
+    fn former_generations_are_of_persons_ids_and_records_that_were() {
+        let successor = "a former person became nobody that there is";
+        let nobody = "an id belonged to nobody that there was";
+        let impossible = "a record was retracted in no possible record";
+        fn former(state: &mut State) -> &mut Former {
+            &mut state.generations.former.get_mut(&IdNo(13)).unwrap()[0]
+        }
+        hold(
+            &full(),
+            &[
+                ("a former person came to be in no record", |state| retire(state, 1, None)),
+                ("", |state| retire(state, 5, None)),
+                (successor, |state| retire(state, 5, Some(PersonNo(5)))),
+                (successor, |state| retire(state, 5, Some(PersonNo(13)))),
+                ("a person came to be in no record", |state| {
+                    state.generations.origins.get_mut(&PersonNo(5)).unwrap().founded = 50;
+                }),
+                ("an id that is none belonged to somebody", |state| {
+                    state.generations.former.insert(IdNo(23), state.generations.former[&IdNo(13)].clone());
+                }),
+                ("generations are out of order", |state| {
+                    let again = *former(state);
+                    state.generations.former.get_mut(&IdNo(13)).unwrap().push(again);
+                }),
+                ("a generation ended in no record", |state| former(state).until = 50),
+                (nobody, |state| former(state).slot = 13),
+                (nobody, |state| former(state).since = 33),
+                (nobody, |state| former(state).slot = NONE),
+                ("", |state| (former(state).slot, former(state).since) = (NONE, NONE)),
+                (impossible, |state| retract(state, 30, &[(30, true)])),
+                (impossible, |state| retract(state, 30, &[(50, true)])),
+                (impossible, |state| retract(state, 30, &[(33, true), (33, false)])),
+                (impossible, |state| retract(state, NONE, &[(33, true)])),
+                ("", |state| {
+                    retract(state, 30, &[(33, true), (34, false), (35, true)]);
+                }),
+                ("a record was retracted twice", |state| retract(state, 30, &[(33, false)])),
+                ("a record was retracted twice", |state| {
+                    retract(state, 30, &[(33, true), (34, true)]);
+                }),
+            ],
+        );
+    }
+
+    /// Counts as they stand in the bytes: 64 bits each.
+    fn counted<T>(list: &[T], out: &mut Vec<u8>, mut each: impl FnMut(&T, &mut Vec<u8>)) {
+        out.extend((list.len() as u64).to_le_bytes());
+        list.iter().for_each(|one| each(one, out));
+    }
+
+    fn words(words: &[u32], out: &mut Vec<u8>) {
+        words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    }
+
+    /// What erasures make of a state, in any order and as often as one likes.
+    struct Erased {
+        list: Vec<[u32; 2]>,
+        ids: Vec<[u32; 2]>,
+        devices: Vec<[u32; 2]>,
+        records: Vec<[u32; 2]>,
+        restated: Vec<([u32; 2], Vec<u32>)>,
+        renamed: Vec<[u32; 3]>,
+    }
+
+    #[test]
+    fn an_erasure_is_of_what_was_there_before_it_and_told_of_once() {
+        let state = full();
+        let (id, device) = ("an erased id that is none", "an erased device that is none");
+        let (record, left) = ("an erased record that is none", "what is left of a record is out of order");
+        let order = "erasures are out of order, or there is none";
+        let done = "an erasure that is no record, or done before it was asked for";
+        let called = "a person is called after no id";
+        let cases: [Case<Erased>; 36] = [
+            ("", |_| ()),
+            (order, |erased| erased.list.clear()),
+            (order, |erased| erased.list.reverse()),
+            (order, |erased| erased.list.push([47, 49])),
+            (done, |erased| erased.list.push([50, NONE])),
+            (done, |erased| erased.list[1] = [47, 50]),
+            (done, |erased| erased.list[1] = [47, 47]),
+            ("", |erased| erased.list[1] = [47, 48]),
+            ("", |erased| erased.list[1] = [47, NONE]),
+            ("", |erased| erased.ids = vec![[18, 46], [19, 46], [19, 47]]),
+            (id, |erased| erased.ids = vec![[23, 46]]),
+            (id, |erased| erased.ids = vec![[19, 48]]),
+            (id, |erased| erased.ids = vec![[19, 46], [19, 46]]),
+            (id, |erased| erased.ids = vec![[19, 46], [18, 46]]),
+            (id, |erased| (erased.list, erased.ids) = (vec![[40, NONE]], vec![[19, 40]])), // what defines it
+            (device, |erased| erased.devices = vec![[1, 46]]),
+            (device, |erased| erased.devices = vec![[0, 48]]),
+            (device, |erased| erased.devices = vec![[0, 46], [0, 47]]),
+            ("", |erased| erased.records = vec![[40, 46], [45, 46]]),
+            (record, |erased| erased.records = vec![[46, 46]]),
+            (record, |erased| erased.records = vec![[45, 48]]),
+            (record, |erased| erased.records = vec![[40, 46], [40, 47]]),
+            ("", |erased| erased.restated = vec![([40, 48], vec![0]), ([45, 49], vec![0, 2])]),
+            (left, |erased| erased.restated = vec![([45, 50], vec![0])]),
+            (left, |erased| erased.restated = vec![([48, 48], vec![0])]),
+            (left, |erased| erased.restated = vec![([45, 48], vec![])]),
+            (left, |erased| erased.restated = vec![([45, 48], vec![1, 1])]),
+            (left, |erased| erased.restated = vec![([45, 48], vec![0]), ([45, 49], vec![0])]),
+            ("a value stands in no possible place", |erased| {
+                erased.restated = vec![([45, 48], vec![1 << 16])]
+            }),
+            ("", |erased| erased.renamed = vec![[11, 20, 46], [12, 22, 47]]),
+            (called, |erased| erased.renamed = vec![[13, 20, 46]]),
+            (called, |erased| erased.renamed = vec![[11, 23, 46]]),
+            (called, |erased| erased.renamed = vec![[11, 20, 48]]),
+            (called, |erased| erased.renamed = vec![[12, 20, 46], [11, 20, 46]]),
+            (called, |erased| erased.renamed = vec![[11, 20, 46], [11, 20, 46]]),
+            ("the bytes end inside the state", |erased| erased.renamed = Vec::new()),
+        ];
+        for (number, (expected, edit)) in cases.into_iter().enumerate() {
+            let mut erased = Erased {
+                list: vec![[46, 49], [47, 49]],
+                ids: vec![[19, 46]],
+                devices: vec![[0, 46]],
+                records: vec![[40, 46], [45, 47]],
+                restated: vec![([45, 48], vec![0])],
+                renamed: vec![[11, 20, 46]],
+            };
+            edit(&mut erased);
+            let mut out = Vec::new();
+            for pairs in [&erased.list, &erased.ids, &erased.devices, &erased.records] {
+                counted(pairs, &mut out, |pair, out| words(pair, out));
+            }
+            counted(&erased.restated, &mut out, |(left, places), out| {
+                words(left, out);
+                counted(places, out, |place, out| words(&[*place], out));
+            });
+            counted(&erased.renamed, &mut out, |renamed, out| words(renamed, out));
+            if expected == "the bytes end inside the state" {
+                out.truncate(out.len() - 8);
+            }
+            let found = state.read_erasures(&mut Bytes(&out)).err().map_or("", |unsound| unsound.0);
+            assert_eq!(found, expected, "case {number}");
+        }
+    }
+
+    /// What retracts and splits left behind, likewise.
+    struct Before {
+        retired: Vec<[u32; 2]>,
+        origins: Vec<([u32; 2], u8)>,
+        former: Vec<[u32; 4]>,
+        retractions: Vec<([u32; 2], u8)>,
+    }
+
+    #[test]
+    fn lists_are_ascending_numbers_in_range_and_counts_what_follows() {
+        let state = full();
+        let order = "former generations are told of in no order";
+        let cases: [Case<Before>; 11] = [
+            ("", |_| ()),
+            (order, |before| before.retired = vec![[5, 6], [5, 6]]),
+            (order, |before| before.origins = vec![([5, 30], 0), ([5, 30], 0)]),
+            ("a person that is none came to be", |before| before.origins = vec![([13, 30], 0)]),
+            ("", |before| before.origins = vec![([12, 30], 1)]),
+            ("a person came to be in an unknown way", |before| before.origins = vec![([12, 30], 2)]),
+            ("", |before| before.former = vec![[13, 33, 5, 30], [13, 34, 5, 30]]),
+            (order, |before| before.former = vec![[14, 33, 5, 30], [13, 33, 5, 30]]),
+            ("", |before| before.retractions = vec![([30, 33], 1), ([30, 34], 0)]),
+            (order, |before| before.retractions = vec![([31, 33], 1), ([30, 34], 0)]),
+            ("a record is neither retracted nor not", |before| before.retractions = vec![([30, 33], 2)]),
+        ];
+        for (number, (expected, edit)) in cases.into_iter().enumerate() {
+            let mut before = Before {
+                retired: vec![[5, 6]],
+                origins: vec![([5, 30], 0)],
+                former: vec![[13, 33, 5, 30]],
+                retractions: vec![([30, 33], 1)],
+            };
+            edit(&mut before);
+            let mut out = Vec::new();
+            let flagged = |(numbers, flag): &([u32; 2], u8), out: &mut Vec<u8>| {
+                words(numbers, out);
+                out.push(*flag);
+            };
+            counted(&before.retired, &mut out, |pair, out| words(pair, out));
+            counted(&before.origins, &mut out, flagged);
+            counted(&before.former, &mut out, |former, out| words(former, out));
+            counted(&before.retractions, &mut out, flagged);
+            let read = read_generations(&mut Bytes(&out), &mut Generations::default(), &state.persons);
+            assert_eq!(read.err().map_or("", |unsound| unsound.0), expected, "case {number}");
+        }
+
+        let device = |current, anonymous, flags| {
+            let mut out = Vec::new();
+            counted(&[flags], &mut out, |flags, out| {
+                words(&[current, anonymous], out);
+                out.push(*flags);
+            });
+            read_devices(&mut Bytes(&out), 2)
+                .map(|read| (read[0].identified, read[0].profiled))
+                .map_err(|unsound| unsound.0)
+        };
+        let flags = [(false, false), (true, false), (false, true), (true, true)];
+        assert_eq!([0, 1, 2, 3].map(|bits| device(1, 0, bits)), flags.map(Ok));
+        assert_eq!([device(2, 1, 3), device(1, 2, 3)], [Err("a device speaks for no id"); 2]);
+        assert_eq!(device(1, 1, 4), Err("unknown flags of a device"));
+
+        let id = |class, defined| {
+            let mut out = Vec::new();
+            counted(&[class], &mut out, |class, out| {
+                out.push(*class);
+                words(&[defined, NONE, NONE, NONE, NONE, 0, 0], out);
+            });
+            read_ids(&mut Bytes(&out), &mut Links::default()).err().map_or("", |unsound| unsound.0)
+        };
+        assert_eq!([id(0, 0), id(3, MAX_RECORDS as u32 - 1)], ["", ""]);
+        assert_eq!(id(4, 0), "an unknown class of id");
+        assert_eq!(id(3, MAX_RECORDS as u32), "an id is defined in no record");
+
+        let groups = |slots: &[u32]| {
+            let mut out = Vec::new();
+            counted(slots, &mut out, |slot, out| words(&[*slot, 0, 0], out));
+            read_carried(&mut Bytes(&out), &mut Links::default()).err().map_or("", |unsound| unsound.0)
+        };
+        assert_eq!([groups(&[1, 1, 2]), groups(&[2, 1])], ["", "groups are out of order"]);
+
+        let count = |count: u64, follow: usize| {
+            let mut out = count.to_le_bytes().to_vec();
+            out.resize(8 + follow, 0);
+            Bytes(&out).count(4).ok()
+        };
+        assert_eq!(
+            [count(2, 8), count(2, 11), count(3, 11), count(u64::MAX, 11)],
+            [Some(2), Some(2), None, None]
+        );
+    }
 }

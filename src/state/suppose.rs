@@ -25,3 +25,29 @@ impl State {
         self.links.reclassify(id, class.into());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Seq;
+    use crate::record::StoredClass;
+
+    #[test]
+    fn another_class_is_all_that_changes_of_an_id() {
+        let mut state = State::supposing(Policy::default());
+        for (number, (before, after)) in (0..16).map(|case| (case % 4, case / 4)).enumerate() {
+            let id = IdNo(number as u32);
+            state.links.define(100 + id.0, StoredClass(before));
+            state.reclassify(id, StoredClass(after).into());
+            assert_eq!(state.class(id), StoredClass(after).into());
+            assert_eq!(state.defined_by(id), Seq(100 + u64::from(id.0)), "from {before} to {after}");
+        }
+        assert!(state.is_supposed() && !State::new().is_supposed());
+    }
+
+    #[test]
+    #[should_panic(expected = "classes are decided once")]
+    fn in_a_log_classes_are_decided_once_b4() {
+        State::new().reclassify(IdNo(0), StoredClass(0).into());
+    }
+}

@@ -162,7 +162,7 @@ impl State {
         let leaf = self.links.leaf(id);
         let (formers, mut turns) = (self.generations.formers(id), Vec::new());
         turns.extend(formers.iter().map(|former| former.until));
-        let now = (leaf.slot, leaf.since);
+        let now = (leaf.slot, leaf.since());
         for (slot, since) in formers.iter().map(|former| (former.slot, former.since)).chain([now]) {
             if slot != NONE {
                 turns.push(since);

@@ -183,11 +183,12 @@ impl Chain {
     ///
     /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.
     pub(crate) fn accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
-        let kept = (rows.rows.len(), rows.changes.len());
+        let kept = (rows.rows.len(), rows.changes.len(), rows.far.len());
         let accepted = self.try_accept(frame, rows);
         if accepted.is_err() {
             rows.rows.truncate(kept.0);
             rows.changes.truncate(kept.1);
+            rows.far.truncate(kept.2);
         }
         accepted
     }
@@ -210,7 +211,7 @@ impl Chain {
         let first = self.next as u32; // MAX_RECORDS bounds it
         let end = first + header.records;
         let mut said = Read::default();
-        let Rows { rows, changes, refolds } = rows;
+        let Rows { rows, changes, far, refolds } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
             if let Some((row, time)) = plain(frame.body, at, seq)
@@ -230,6 +231,7 @@ impl Chain {
                 defined.ids += 1; // MAX_RECORDS bounds it
                 continue;
             }
+            let place = rows.len() as u32; // a frame is at most 16 MiB
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
             if let Err(source) = read(frame.body, at, row, changes, &mut said) {
@@ -237,6 +239,9 @@ impl Chain {
             }
             at += said.taken;
             check(row, &said, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.reaches_far() {
+                far.push(place);
+            }
             *refolds |= row.refolds();
             if row.is_erasure() {
                 let (body, _) = Body::read(&frame.body[at - said.taken..]).expect("read just now");

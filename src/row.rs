@@ -180,6 +180,11 @@ impl Row {
         (self.kind as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
     }
 
+    /// Whether folding it touches more than its own id: an operation that links, or changes properties.
+    pub(crate) fn reaches_far(&self) -> bool {
+        self.is_operation() & ((self.kind != Kind::Capture) | self.has_changes())
+    }
+
     /// Whether it is a record of an erasure.
     pub(crate) fn is_erasure(&self) -> bool {
         self.kind as u8 >= Kind::Erase as u8
@@ -223,6 +228,8 @@ impl Row {
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) changes: Vec<Change>,
+    /// The places of those that reach far, ascending.
+    pub(crate) far: Vec<u32>,
     /// Whether one of them folds a component anew: of most frames nobody need look.
     pub(crate) refolds: bool,
 }
@@ -231,6 +238,7 @@ impl Rows {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.changes.clear();
+        self.far.clear();
         self.refolds = false;
     }
 

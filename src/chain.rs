@@ -199,11 +199,12 @@ impl Chain {
     ///
     /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.
     pub(crate) fn accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
-        let kept = (rows.rows.len(), rows.changes.len());
+        let kept = (rows.rows.len(), rows.changes.len(), rows.far.len());
         let accepted = self.try_accept(frame, rows);
         if accepted.is_err() {
             rows.rows.truncate(kept.0);
             rows.changes.truncate(kept.1);
+            rows.far.truncate(kept.2);
         }
         accepted
     }
@@ -226,8 +227,9 @@ impl Chain {
             Items { payload: frame.payload, at: 0, seal: if self.sealed { SEAL_BYTES } else { 0 } };
         let first = self.next as u32; // MAX_RECORDS bounds it
         let end = first + header.records;
+        let mut said = Read::default();
         rows.sealed = self.sealed;
-        let Rows { rows, changes, refolds, .. } = rows;
+        let Rows { rows, changes, far, refolds, .. } = rows;
         rows.reserve(header.records as usize);
         for seq in first..end {
             if let Some((row, time)) = plain(frame.body, at, seq)
@@ -246,18 +248,23 @@ impl Chain {
                 defined.ids += 1; // MAX_RECORDS bounds it
                 continue;
             }
+            let place = rows.len() as u32; // a frame is at most 16 MiB
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
-            let read = read(frame.body, at, row, changes)
-                .map_err(|source| ChainError::Unreadable { seq: seq.into(), source })?;
-            at += read.taken;
-            check(row, &read, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if let Err(source) = read(frame.body, at, row, changes, &mut said) {
+                return Err(ChainError::Unreadable { seq: seq.into(), source });
+            }
+            at += said.taken;
+            check(row, &said, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.reaches_far() {
+                far.push(place);
+            }
             *refolds |= row.refolds();
             if row.is_erasure() {
-                let (body, _) = Body::read(&frame.body[at - read.taken..]).expect("read just now");
+                let (body, _) = Body::read(&frame.body[at - said.taken..]).expect("read just now");
                 check_erasure(seq, &body, defined).map_err(|wrong| wrong.at(seq.into()))?;
             }
-            if read.has_commitment {
+            if said.has_commitment {
                 items.next(seq.into(), row)?;
             }
         }
@@ -365,7 +372,7 @@ impl Wrong {
 /// Whether the numbers and the time of a plain capture are in their bounds. Those of no first record are: nothing is defined then.
 #[inline]
 fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
-    let named = row.name().is_some_and(|name| name < defined.names);
+    let named = row.name().unwrap_or(u32::MAX) < defined.names; // no number is that high
     (row.id.0 < defined.ids) & named & Timestamp::from_micros(time).is_ok()
 }
 
@@ -453,6 +460,23 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     if !flags.has(Flags::GIVEN_ID) && read.has_operation {
         return malformed("an operation id that no flag announces");
     }
+    if !flags.are_usual() {
+        check_flags(row)?;
+    }
+    if read.has_detail {
+        check_detail(row, read, row.changes_in(changes), defined)
+    } else if flags.has(Flags::DERIVED_ID) {
+        malformed("a derived id without its item")
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks flags that most operations have none of.
+#[cold]
+fn check_flags(row: &Row) -> Result<(), Wrong> {
+    let malformed = |what| Err(Wrong::Malformed(what));
+    let flags = row.flags;
     if flags.has(Flags::GIVEN_ID) && flags.has(Flags::DERIVED_ID) {
         return malformed("an operation id both given and derived");
     }
@@ -463,13 +487,7 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
         return malformed("processing both off and invalid");
     }
-    if read.has_detail {
-        check_detail(row, read, row.changes_in(changes), defined)
-    } else if flags.has(Flags::DERIVED_ID) {
-        malformed("a derived id without its item")
-    } else {
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Section H: what a retract or a split says beside its head.

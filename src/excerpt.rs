@@ -31,7 +31,8 @@ impl Excerpt {
     pub(crate) fn push_supposed(&mut self, seq: u32, body: &Body) {
         let (mut bytes, mut row, mut changes) = (Vec::new(), Row::new(seq), Vec::new());
         codec::encode(body, &mut bytes);
-        row::read(&bytes, 0, &mut row, &mut changes).expect("what the codec writes is a record");
+        let mut read = row::Read::default();
+        row::read(&bytes, 0, &mut row, &mut changes, &mut read).expect("what the codec writes is a record");
         self.add(row, &bytes, &changes);
     }
 

@@ -263,6 +263,11 @@ impl Flags {
         self.0 & (Flags::GROUP_IDENTIFY.0 | Flags::QUIET.0) != 0
     }
 
+    /// Whether they say no more than whether processing is on and who gave the operation id.
+    pub(crate) const fn are_usual(self) -> bool {
+        self.0 & !(Flags::PROCESSING_OFF.0 | Flags::GIVEN_ID.0) == 0
+    }
+
     /// These and, if `when`, also `flags`.
     #[must_use]
     pub const fn with(self, flags: Flags, when: bool) -> Flags {

@@ -119,17 +119,22 @@ impl Replay {
     /// Folds what was accepted of this frame.
     fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;
-        for near in rows.rows.chunks(FORESEEN) {
-            state.foresee(near);
-            for row in near {
+        let (mut folded, mut far) = (0, rows.far.chunks(FORESEEN));
+        while folded < rows.rows.len() {
+            let few = far.next().unwrap_or_default();
+            state.foresee(few.iter().map(|at| &rows.rows[*at as usize]));
+            let end = few.last().map_or(rows.rows.len(), |last| *last as usize + 1);
+            for row in &rows.rows[folded..end] {
                 let record = Record::new(row, rows, frame.body, frame.payload);
                 if state.count_alone(row) {
                     each(Step { record, outcome: Some(&Outcome::NOTHING), state, past });
                 } else {
-                    let outcome = state.apply(record, past);
-                    each(Step { record, outcome: outcome.as_ref(), state, past });
+                    let mut outcome = Outcome::NOTHING;
+                    let operation = state.apply_to(record, past, &mut outcome);
+                    each(Step { record, outcome: operation.then_some(&outcome), state, past });
                 }
             }
+            folded = end;
         }
         rows.clear();
     }

@@ -179,6 +179,11 @@ impl Row {
         (self.kind as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
     }
 
+    /// Whether folding it touches more than its own id: an operation that links, or changes properties.
+    pub(crate) fn reaches_far(&self) -> bool {
+        self.is_operation() & ((self.kind != Kind::Capture) | self.has_changes())
+    }
+
     /// Whether it is a record of an erasure.
     pub(crate) fn is_erasure(&self) -> bool {
         self.kind as u8 >= Kind::Erase as u8
@@ -231,6 +236,8 @@ impl Row {
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) changes: Vec<Change>,
+    /// The places of those that reach far, ascending.
+    pub(crate) far: Vec<u32>,
     /// Whether one of them folds a component anew: of most frames nobody need look.
     pub(crate) refolds: bool,
     /// Whether their payload items are sealed: then they have places, and nothing in them can be read.
@@ -241,6 +248,7 @@ impl Rows {
     pub(crate) fn clear(&mut self) {
         self.rows.clear();
         self.changes.clear();
+        self.far.clear();
         self.refolds = false;
     }
 
@@ -379,7 +387,7 @@ const COMMITMENT_BYTES: usize = 32;
 const OPERATION_BYTES: usize = operation_offset(true) + 16 + 1 + 8 + 1;
 
 /// What reading one record gives, but for its row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Read {
     /// How many bytes it took.
     pub(crate) taken: usize,
@@ -397,25 +405,24 @@ pub(crate) struct Read {
     pub(crate) highest: Option<IdNo>,
 }
 
-/// Reads the record that begins at `at` of a frame's body into `row`; its changes are appended to `changes`.
+/// Reads the record that begins at `at` of a frame's body into `row` and `read`; its changes are appended to `changes`.
 ///
-/// The row is filled in its place: moved about, a row costs more than its record does.
+/// Both are filled in their place: moved about, they cost more than the record does.
 #[inline]
 pub(crate) fn read(
     body: &[u8],
     at: usize,
     row: &mut Row,
     changes: &mut Vec<Change>,
-) -> Result<Read, CodecError> {
+    read: &mut Read,
+) -> Result<(), CodecError> {
     let kept = changes.len();
-    match by_hand(body, at, row, changes) {
-        Some(read) => Ok(read),
-        None => {
-            changes.truncate(kept);
-            *row = Row::new(row.seq);
-            by_codec(body, at, row, changes)
-        }
+    if by_hand(body, at, row, changes, read).is_none() {
+        changes.truncate(kept);
+        *row = Row::new(row.seq);
+        *read = by_codec(body, at, row, changes)?;
     }
+    Ok(())
 }
 
 /// Bytes of a capture that [`plain`] reads: variant, T, no device, time, operation id, flags, name, no detail.
@@ -477,7 +484,7 @@ const BY_HAND: [Kind; 10] = [
 ///
 /// It looks at as many bytes as the longest operation has before its detail, at places the compiler knows.
 #[inline]
-fn by_hand(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) -> Option<Read> {
+fn by_hand(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>, read: &mut Read) -> Option<()> {
     let bytes = body.get(at..)?;
     let fixed = bytes.first_chunk::<OPERATION_BYTES>()?;
     row.at = u32::try_from(at).ok()?;
@@ -496,34 +503,27 @@ fn by_hand(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) -> 
             }
             _ => {}
         }
-        return Some(Read {
-            taken,
-            time: 0,
-            has_operation: false,
-            has_detail: false,
-            has_commitment: true,
-            wrong: None,
-            highest: None,
-        });
+        *read = Read { taken, has_commitment: true, ..Read::default() };
+        return Some(());
     }
     row.id = IdNo(number(fixed, 4));
-    let mut read = match fixed[8] {
-        0 => operation::<{ time_offset(false) }>(fixed, row)?,
+    match fixed[8] {
+        0 => operation::<{ time_offset(false) }>(fixed, row, read)?,
         1 => {
             row.device = real(number(fixed, 9))?;
-            operation::<{ time_offset(true) }>(fixed, row)?
+            operation::<{ time_offset(true) }>(fixed, row, read)?;
         }
         _ => return None,
-    };
+    }
     if read.has_detail {
         read.taken += detail(&bytes[read.taken..], row, &mut read.has_commitment, changes)?;
     }
-    Some(read)
+    Some(())
 }
 
 /// Reads an operation from its time, which stands at `TIME`, up to its detail.
 #[inline]
-fn operation<const TIME: usize>(fixed: &[u8; OPERATION_BYTES], row: &mut Row) -> Option<Read> {
+fn operation<const TIME: usize>(fixed: &[u8; OPERATION_BYTES], row: &mut Row, read: &mut Read) -> Option<()> {
     let time = i64::from_le_bytes(array(fixed, TIME));
     let operation = u128::from_le_bytes(array(fixed, TIME + 8));
     row.flags = Flags(fixed[TIME + 24]);
@@ -550,15 +550,8 @@ fn operation<const TIME: usize>(fixed: &[u8; OPERATION_BYTES], row: &mut Row) ->
         _ => {}
     }
     let has_detail = flag(fixed[taken])?;
-    Some(Read {
-        taken: taken + 1,
-        time,
-        has_operation: operation != 0,
-        has_detail,
-        has_commitment: false,
-        wrong: None,
-        highest: None,
-    })
+    *read = Read { taken: taken + 1, time, has_operation: operation != 0, has_detail, ..Read::default() };
+    Some(())
 }
 
 /// Reads the detail of an operation; gives how many bytes it took.
@@ -750,6 +743,12 @@ mod tests {
         Some((row, read, changes))
     }
 
+    /// The record that begins at byte 3.
+    fn careful(bytes: &[u8], row: &mut Row, changes: &mut Vec<Change>) -> Result<Read, CodecError> {
+        let mut said = Read::default();
+        read(bytes, 3, row, changes, &mut said).map(|()| said)
+    }
+
     #[test]
     fn both_readers_agree_on_every_kind_and_on_damaged_bytes() {
         for body in bodies() {
@@ -758,7 +757,7 @@ mod tests {
             let end = bytes.len();
             bytes.extend_from_slice(&[1; 70]); // the next record
             let agree = |bytes: &[u8]| {
-                let hand = said(|row, changes| read(bytes, 3, row, changes));
+                let hand = said(|row, changes| careful(bytes, row, changes));
                 let codec = said(|row, changes| by_codec(bytes, 3, row, changes));
                 assert_eq!(hand, codec, "{body:?}");
             };
@@ -783,7 +782,7 @@ mod tests {
             codec::encode(&body, &mut bytes);
             bytes.extend_from_slice(&[1; OPERATION_BYTES]); // the next record
             let (mut row, mut changes) = (Row::new(11), Vec::new());
-            let by_hand = by_hand(&bytes, 0, &mut row, &mut changes).is_some();
+            let by_hand = by_hand(&bytes, 0, &mut row, &mut changes, &mut Read::default()).is_some();
             let (read, _, _) = said(|row, changes| by_codec(&bytes, 0, row, changes)).unwrap();
             assert_eq!(by_hand, BY_HAND.contains(&read.kind), "{body:?}");
         }
@@ -811,7 +810,7 @@ mod tests {
                     }
                     let Some((row, time)) = plain(&other, 3, 11) else { continue };
                     plain_ones += 1;
-                    let careful = |row: &mut Row, changes: &mut Vec<Change>| read(&other, 3, row, changes);
+                    let careful = |row: &mut Row, changes: &mut Vec<Change>| careful(&other, row, changes);
                     let (careful, read, changes) = said(careful).unwrap();
                     assert_eq!((row, time, PLAIN_BYTES), (careful, read.time, read.taken));
                     let more = read.has_detail || read.has_commitment || !changes.is_empty();
@@ -841,7 +840,7 @@ mod tests {
             let mut bytes = vec![0xAA; 3];
             codec::encode(&Body::DefineId(StoredClass(class), Commitment([9; 32])), &mut bytes);
             assert!((0..bytes.len()).all(|len| defined_id(&bytes[..len], 3, 11).is_none()), "cut short");
-            let careful = |row: &mut Row, changes: &mut Vec<Change>| read(&bytes, 3, row, changes);
+            let careful = |row: &mut Row, changes: &mut Vec<Change>| careful(&bytes, row, changes);
             let (row, read, _) = said(careful).unwrap();
             assert_eq!((read.taken, read.has_commitment), (DEFINED_ID_BYTES, true));
             assert_eq!(defined_id(&bytes, 3, 11), (class < 4).then_some(row));

@@ -2,7 +2,7 @@
 //! frame. What is read is held against a checksum that was taken when the frame was verified; whoever finds it wrong reads the frame.
 
 use crate::frame::{HEADER_BYTES, crc32c};
-use crate::row::{Record, Row, Rows, read};
+use crate::row::{Read, Record, Row, Rows, read};
 use crate::storage::Storage;
 
 /// Records of one spot, if their frame has so many: about 700 bytes of body, of which one is wanted.
@@ -80,10 +80,11 @@ impl Spots {
         if seq >= end || filled < body.len() || crc32c(&body) != crc {
             return None;
         }
-        let (mut rows, mut at) = (Rows::default(), 0);
+        let (mut rows, mut at, mut said) = (Rows::default(), 0, Read::default());
         for seq in first..end {
             let mut row = Row::new(seq);
-            at += read(&body, at, &mut row, &mut rows.changes).ok()?.taken;
+            read(&body, at, &mut row, &mut rows.changes, &mut said).ok()?;
+            at += said.taken;
             rows.rows.push(row);
         }
         Some(Neighbours { rows, body })

@@ -285,7 +285,7 @@ impl State {
                 self.empty(person);
             }
             let leaf = self.links.leaf(*id);
-            let former = Former { until: seq, slot: leaf.slot, since: leaf.since };
+            let former = Former { until: seq, slot: leaf.slot, since: leaf.since() };
             self.generations.former.entry(*id).or_default().push(former);
         }
     }

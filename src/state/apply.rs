@@ -21,8 +21,7 @@ enum Asker {
 
 /// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
 /// what was read is still near when it is used.
-pub(crate) const FORESEEN: usize = 128;
-const _: () = assert!(FORESEEN <= 256); // a place among them fits a byte
+pub(crate) const FORESEEN: usize = 16;
 
 /// One operation's record on its way through the fold.
 #[derive(Clone, Copy)]
@@ -63,14 +62,27 @@ impl State {
     /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
     /// with their past.
     pub fn apply(&mut self, record: Record<'_>, past: &Past) -> Option<Outcome> {
+        let mut outcome = Outcome::NOTHING;
+        self.apply_to(record, past, &mut outcome).then_some(outcome)
+    }
+
+    /// As [`State::apply`], and says in `outcome`, where nothing stands yet, what an operation did: handed from function to
+    /// function, an outcome costs more than what it tells. Gives whether the record was an operation.
+    #[inline]
+    pub(crate) fn apply_to(&mut self, record: Record<'_>, past: &Past, outcome: &mut Outcome) -> bool {
         let row = record.row;
         assert!(row.seq == self.records, "records are folded in the order of the chain");
         self.records += 1;
-        let counted = row.kind == Kind::Capture && self.count(row);
-        if counted && !row.flags.has_notices() {
-            return Some(Outcome::default()); // most records
+        if !row.is_operation() {
+            self.define(record);
+            return false;
         }
-        self.fold(record, past, counted)
+        if row.refolds() {
+            *outcome = self.refold(record, past);
+        } else {
+            self.operation(record, outcome);
+        }
+        true
     }
 
     /// Folds a record that does nothing but count an event, as most do, and whose outcome is [`Outcome::NOTHING`]. `false` for
@@ -92,26 +104,6 @@ impl State {
         alone
     }
 
-    fn fold(&mut self, record: Record<'_>, past: &Past, counted: bool) -> Option<Outcome> {
-        let row = record.row;
-        if !row.is_operation() {
-            self.define(record);
-            return None;
-        }
-        if row.refolds() {
-            return Some(self.refold(record, past));
-        }
-        let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
-        if let Some(device) = row.device() {
-            let said = Said::of(row);
-            for device in said.devices() {
-                self.devices[device.index()].follow(said);
-            }
-            return Some(Outcome { device: device_effect(row, device), ..self.operation(asked, counted) });
-        }
-        Some(self.operation(asked, counted))
-    }
-
     fn define(&mut self, record: Record<'_>) {
         let row = record.row;
         match row.kind {
@@ -129,51 +121,54 @@ impl State {
         }
     }
 
-    fn operation(&mut self, asked: Asked<'_>, counted: bool) -> Outcome {
-        let row = asked.row;
-        let mut outcome = match row.kind {
-            Kind::Capture if counted => Outcome::default(),
-            Kind::Capture => self.capture(asked),
-            Kind::Identify | Kind::Alias => self.link(asked, row.other(), Asker::Ordinary),
-            Kind::Merge => self.link(asked, row.other(), Asker::Merge),
-            Kind::Set => self.set(asked),
-            Kind::Switch => self.switch(asked),
-            _ => Outcome::default(), // a reset concerns its device alone
-        };
+    fn operation(&mut self, record: Record<'_>, outcome: &mut Outcome) {
+        let row = record.row;
+        let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
+        if let Some(device) = row.device() {
+            let said = Said::of(row);
+            for device in said.devices() {
+                self.devices[device.index()].follow(said);
+            }
+            outcome.device = device_effect(row, device);
+        }
+        match row.kind {
+            Kind::Capture => self.capture(asked, outcome),
+            Kind::Identify | Kind::Alias => self.link(asked, row.other(), Asker::Ordinary, outcome),
+            Kind::Merge => self.link(asked, row.other(), Asker::Merge, outcome),
+            Kind::Set => self.set(asked, outcome),
+            Kind::Switch => self.switch(asked, outcome),
+            _ => {} // a reset concerns its device alone
+        }
         if row.flags.has_notices() {
             outcome.notices.invalid_processing = row.flags.has(Flags::INVALID_PROCESSING);
             outcome.notices.shortened_id = row.flags.has(Flags::SHORTENED_ID);
             outcome.notices.replaced_nul = row.flags.has(Flags::REPLACED_NUL);
         }
-        outcome
     }
 
     /// Reads ahead what folding these records will read. Each record's memory is somewhere else, and waiting for one after
     /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
     ///
     /// Without branches that depend on the records, which a processor would guess wrong every few records.
-    pub(crate) fn foresee(&self, rows: &[Row]) {
-        let mut seen = 0;
-        let (mut busy, mut count) = ([0_u8; FORESEEN], 0);
-        for (at, row) in (0..).zip(rows.iter().take(FORESEEN)) {
-            seen ^= self.links.foresee(row.id);
-            busy[count] = at;
-            // Of most records, captures without changes, the leaf was all.
-            count += usize::from(row.is_operation() & ((row.kind != Kind::Capture) | row.has_changes()));
-        }
+    pub(crate) fn foresee<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
+        let (mut seen, mut count) = (0, 0);
         // One step after the other, each for all of them: what a step finds the next one asks for, and none waits in between.
         let mut slots = [[0_u32; 2]; FORESEEN];
         let mut profiles = [[Profile::default(); 2]; FORESEEN];
-        for (slots, at) in slots.iter_mut().zip(&busy[..count]) {
-            let row = &rows[usize::from(*at)];
+        for (slots, row) in slots.iter_mut().zip(rows) {
             let ids = [row.id, row.other_end()];
             *slots = ids.map(|id| self.links.foresee(id));
             seen ^= self.links.foresee_branch(ids[0]) ^ self.links.foresee_branch(ids[1]);
+            count += 1;
         }
         for (profiles, slots) in profiles.iter_mut().zip(&slots[..count]) {
             // The person that a slot carries is nearly always the one it was founded for.
-            *profiles = slots
-                .map(|slot| near(&self.persons, slot).map_or(Profile::default(), |person| person.profile));
+            *profiles = slots.map(|slot| {
+                near(&self.persons, slot).map_or(Profile::default(), |person| {
+                    seen ^= person.first_user;
+                    person.profile
+                })
+            });
             seen ^= self.links.foresee_slot(slots[0]) ^ self.links.foresee_slot(slots[1]);
         }
         for profile in profiles[..count].as_flattened() {
@@ -193,37 +188,41 @@ impl State {
         !processing || leaf.has_person() && (!row.has_changes() || row.flags.is_special_event())
     }
 
-    /// C1, E3, but for counting it. A quiet event's changes apply if it is what founds the person.
-    fn capture(&mut self, asked: Asked<'_>) -> Outcome {
+    /// C1, E3. A quiet event's changes apply if it is what founds the person.
+    fn capture(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        if self.count(asked.row) {
+            return;
+        }
         let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
-        self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked })
+        self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked }, outcome);
     }
 
     /// C5; through a device with processing off it is a refusal (F8, `never`).
-    fn set(&mut self, asked: Asked<'_>) -> Outcome {
+    fn set(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         if asked.processing() {
-            return self.write(asked);
+            self.write(asked, outcome);
+        } else {
+            outcome.refusal = asked.row.device().map(|_| Refusal::ProcessingOff { by: asked.own() });
         }
-        let refusal = asked.row.device().map(|_| Refusal::ProcessingOff { by: asked.own() });
-        Outcome { refusal, ..Outcome::default() }
     }
 
     /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property changes nobody is
     /// founded: the SDK sends nothing either.
-    fn switch(&mut self, asked: Asked<'_>) -> Outcome {
-        if asked.processing() && !asked.changes.is_empty() {
-            return self.write(asked);
+    fn switch(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        if !asked.processing() {
+            outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+        } else if !asked.changes.is_empty() {
+            self.write(asked, outcome);
         }
-        let refusal = (!asked.processing()).then_some(Refusal::ProcessingOff { by: asked.own() });
-        Outcome { refusal, ..Outcome::default() }
     }
 
     /// Property changes on P(T), which is founded if need be.
-    fn write(&mut self, asked: Asked<'_>) -> Outcome {
+    fn write(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         let known = self.links.person(asked.row.id);
         let person = known.unwrap_or_else(|| self.found(asked));
-        let written = self.change(person, asked);
-        Outcome { person: Some(person), founded: known.is_none(), written, ..Outcome::default() }
+        outcome.founded = known.is_none();
+        outcome.written = self.change(person, asked);
+        outcome.person = Some(person);
     }
 
     fn change(&mut self, person: PersonNo, asked: Asked<'_>) -> Written {
@@ -251,41 +250,39 @@ impl State {
     }
 
     /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
-    fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker) -> Outcome {
+    fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         if !asked.processing() {
-            let refusal = Some(Refusal::ProcessingOff { by: asked.own() });
-            return Outcome { refusal, ..Outcome::default() };
+            outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+            return;
         }
-        let source = match other {
-            Other::None => return self.write(asked), // C2, C3
-            Other::Id(source) if source == target => return self.write(asked), // C8
+        let mergeable = |id: IdNo| self.class(id).mergeable;
+        let unmergeable = match other {
+            Other::None => return self.write(asked, outcome), // C2, C3
+            Other::Id(source) if source == target => return self.write(asked, outcome), // C8
+            _ if !mergeable(target) => Some(target),
+            Other::Id(source) if mergeable(source) => {
+                return self.assert_identity(asked, source, asker, outcome);
+            }
             Other::Id(source) => Some(source),
             Other::Unstorable => None,
         };
-        let refusal = [Some(target), source]
-            .into_iter()
-            .find(|id| id.is_none_or(|id| !self.class(id).mergeable))
-            .map(|id| Refusal::Unmergeable {
-                id,
-                by: id.map_or(asked.own(), |id| Seq(self.links.defined(id).into())),
-            });
-        if refusal.is_some() {
-            return Outcome { refusal, ..self.write(asked) }; // B3
-        }
-        let source = source.expect("an unstorable S was refused above");
-        self.assert_identity(asked, source, asker)
+        let by = unmergeable.map_or(asked.own(), |id| Seq(self.links.defined(id).into()));
+        outcome.refusal = Some(Refusal::Unmergeable { id: unmergeable, by });
+        self.write(asked, outcome); // B3
     }
 
     /// Section D.
-    fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker) -> Outcome {
+    fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         let (to, from) = (self.links.person(target), self.links.person(source));
         let refusal = self.refusal(target, source, to, from, asker);
-        if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
-            return Outcome { refusal, ..Outcome::default() }; // D8: before any effect
+        if refusal.is_some() {
+            outcome.refusal = refusal;
+            if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
+                return; // D8: before any effect
+            }
         }
-        let mut outcome = Outcome { refusal, ..Outcome::default() };
         let person = match (to, from) {
             (None, Some(from)) if refusal.is_none() => {
                 outcome.notices.joins_identified = self.identified_by(from); // D3
@@ -294,7 +291,7 @@ impl State {
                 from
             }
             (Some(to), Some(from)) if refusal.is_none() && to != from => {
-                self.merge(asked, source, to, from, &mut outcome)
+                self.merge(asked, source, to, from, outcome)
             }
             _ => {
                 let person = to.unwrap_or_else(|| {
@@ -314,7 +311,6 @@ impl State {
         }
         outcome.written = self.change(person, asked);
         outcome.person = Some(person);
-        outcome
     }
 
     /// How many property keys P(T) would have after this record (E4's bound on them); 0 if nothing is written. An id that is new is

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::MAX_RECORDS;
 use crate::record::{IdNo, StoredClass};
 
 /// The number of a person: its place in the order of foundings. Numbers never change hands (D11, later).
@@ -21,13 +22,14 @@ impl PersonNo {
 /// Stands for "none" among record, id and person numbers; limits.rs keeps every real number below it.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What most records touch of one id: 16 bytes, so that the ids of a busy hour stay in a processor's own cache.
+/// What most records touch of one id, and what a link asks of it: 16 bytes, so that the ids of a busy hour stay in a processor's
+/// own cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf {
     /// The person the id first belonged to, or NONE.
     pub(super) slot: u32,
-    /// The record by which it did.
-    pub(super) since: u32,
+    /// The record by which it did, or NEVER, times 4, plus the class of the id (MAX_RECORDS leaves the room).
+    since_and_class: u32,
     /// Events captured under this id, ever (G2: they move with it).
     pub(super) events: u32,
     /// How many of them with processing on (G3).
@@ -43,27 +45,93 @@ pub(super) struct Branch {
     pub(super) proof: u32,
     /// The record that names both ends of that edge.
     pub(super) proof_seq: u32,
-    /// The record that defined the id, times 4, plus the class it decided (MAX_RECORDS leaves the room).
-    pub(super) born: u32,
+    /// The record that defined the id.
+    pub(super) defined: u32,
 }
 
+/// Stands for "none" where a record's number shares its word with a class.
+const NEVER: u32 = MAX_RECORDS as u32;
+const _: () = assert!(NEVER <= u32::MAX >> 2);
+
 impl Leaf {
+    /// An id of this class without person or events.
+    pub(super) fn new(class: StoredClass) -> Leaf {
+        let since_and_class = NEVER << 2 | u32::from(class.0);
+        Leaf { slot: NONE, since_and_class, events: 0, identified_events: 0 }
+    }
+
     pub(super) fn has_person(&self) -> bool {
         self.slot != NONE
     }
+
+    /// The record by which it came to its first person, or NONE.
+    pub(super) fn since(&self) -> u32 {
+        let since = self.since_and_class >> 2;
+        if since == NEVER { NONE } else { since }
+    }
+
+    pub(super) fn class(&self) -> StoredClass {
+        StoredClass((self.since_and_class & 3) as u8)
+    }
+
+    pub(super) fn set_class(&mut self, class: StoredClass) {
+        self.since_and_class = self.since_and_class & !3 | u32::from(class.0);
+    }
+
+    /// Belongs to a person since record `since`.
+    pub(super) fn belong(&mut self, slot: u32, since: u32) {
+        (self.slot, self.since_and_class) = (slot, since << 2 | self.since_and_class & 3);
+    }
 }
 
-/// One founded person as a node of the union.
+/// One founded person as a node of the union: 8 bytes. What it says of a group only a root has to know, and of an edge only
+/// the others, so the two share their place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    /// The larger group this one joined, or itself.
-    pub(super) parent: u32,
-    /// The record by which it did.
-    pub(super) since: u32,
-    /// Ids below, while this is a root.
-    pub(super) size: u32,
-    /// The person whose group this is, while this is a root.
-    pub(super) carries: u32,
+    /// How many ids are below, plus [`ROOT`]; or else the larger group that this one joined.
+    size_or_parent: u32,
+    /// The person whose group this is; or else the record by which it joined that larger one.
+    carries_or_since: u32,
+}
+
+/// Marks a root; there are never so many persons.
+pub(super) const ROOT: u32 = 1 << 31;
+
+impl Slot {
+    pub(super) fn root(size: u32, carries: u32) -> Slot {
+        Slot { size_or_parent: ROOT | size, carries_or_since: carries }
+    }
+
+    pub(super) fn joined(parent: u32, since: u32) -> Slot {
+        Slot { size_or_parent: parent, carries_or_since: since }
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.size_or_parent & ROOT != 0
+    }
+
+    /// The larger group that this one joined, and the record by which it did; `None` for a root.
+    #[inline]
+    pub(super) fn edge(&self) -> Option<(u32, u32)> {
+        (!self.is_root()).then_some((self.size_or_parent, self.carries_or_since))
+    }
+
+    /// How many ids are below a root.
+    pub(super) fn size(&self) -> u32 {
+        assert!(self.is_root(), "only roots count their ids");
+        self.size_or_parent & !ROOT
+    }
+
+    /// The person whose group a root is.
+    pub(super) fn carries(&self) -> u32 {
+        assert!(self.is_root(), "only roots know whose group they are");
+        self.carries_or_since
+    }
+
+    /// So many ids more are below a root.
+    pub(super) fn grow(&mut self, ids: u32) {
+        self.size_or_parent = ROOT | (self.size() + ids);
+    }
 }
 
 /// What stands at `number` of a list; at its end for a number that is none, which a processor would else have to guess.
@@ -83,29 +151,27 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn define(&mut self, seq: u32, class: StoredClass) {
         let number = self.leaves.len() as u32;
-        self.leaves.push(Leaf { slot: NONE, since: NONE, events: 0, identified_events: 0 });
-        let born = seq << 2 | u32::from(class.0);
-        self.branches.push(Branch { next: number, proof: NONE, proof_seq: NONE, born });
+        self.leaves.push(Leaf::new(class));
+        self.branches.push(Branch { next: number, proof: NONE, proof_seq: NONE, defined: seq });
     }
 
     /// The record that defined an id.
     pub(super) fn defined(&self, id: IdNo) -> u32 {
-        self.branch(id).born >> 2
+        self.branch(id).defined
     }
 
     pub(super) fn class(&self, id: IdNo) -> StoredClass {
-        StoredClass((self.branch(id).born & 3) as u8)
+        self.leaf(id).class()
     }
 
     /// Another class for an id that has neither person nor events.
     pub(super) fn reclassify(&mut self, id: IdNo, class: StoredClass) {
-        let leaf = self.leaf(id);
+        let leaf = self.leaf_mut(id);
         assert!(
             !leaf.has_person() && leaf.events == 0,
             "an id has its class before anything is done with it"
         );
-        let branch = self.branch_mut(id);
-        branch.born = branch.born & !3 | u32::from(class.0);
+        leaf.set_class(class);
     }
 
     fn branch(&self, id: IdNo) -> &Branch {
@@ -132,7 +198,7 @@ impl Links {
 
     /// As [`Links::foresee`], one step on.
     pub(super) fn foresee_slot(&self, slot: u32) -> u32 {
-        near(&self.slots, slot).map_or(NONE, |slot| slot.carries)
+        near(&self.slots, slot).map_or(NONE, |slot| slot.carries_or_since)
     }
 
     pub(super) fn leaf_mut(&mut self, id: IdNo) -> &mut Leaf {
@@ -151,30 +217,28 @@ impl Links {
 
     /// The record since which `id` belongs to a person.
     pub(super) fn since(&self, id: IdNo) -> Option<u32> {
-        let since = self.leaf(id).since;
+        let since = self.leaf(id).since();
         (since != NONE).then_some(since)
     }
 
     /// The live person that `person` became: itself, or what absorbed it (D7's redirect; total, acyclic, idempotent).
     pub(super) fn survivor(&self, person: PersonNo) -> PersonNo {
-        PersonNo(self.slots[self.root(person.0) as usize].carries)
+        PersonNo(self.slots[self.root(person.0) as usize].carries())
     }
 
     /// The person `id` belonged to right after record `seq`.
     pub(super) fn person_as_of(&self, id: IdNo, seq: u32) -> Option<PersonNo> {
         let leaf = self.leaf(id);
-        (leaf.slot != NONE && leaf.since <= seq).then(|| self.survivor_as_of(PersonNo(leaf.slot), seq))
+        (leaf.slot != NONE && leaf.since() <= seq).then(|| self.survivor_as_of(PersonNo(leaf.slot), seq))
     }
 
     /// The person that `person` was part of right after record `seq`; `person` must have been founded by then.
     pub(super) fn survivor_as_of(&self, person: PersonNo, seq: u32) -> PersonNo {
         let mut at = person.0;
-        loop {
-            let slot = &self.slots[at as usize];
-            if slot.parent == at || slot.since > seq {
-                break;
-            }
-            at = slot.parent;
+        while let Some((parent, since)) = self.slots[at as usize].edge()
+            && since <= seq
+        {
+            at = parent;
         }
         let carried = self.carried.get(&at).map_or(&[][..], Vec::as_slice);
         match carried.partition_point(|(since, _)| *since <= seq) {
@@ -189,31 +253,28 @@ impl Links {
         let mut at = person.0;
         loop {
             into.extend(self.carried.get(&at).into_iter().flatten().map(|(since, _)| *since));
-            let slot = &self.slots[at as usize];
-            if slot.parent == at {
-                return;
-            }
-            into.push(slot.since);
-            at = slot.parent;
+            let Some((parent, since)) = self.slots[at as usize].edge() else { return };
+            into.push(since);
+            at = parent;
         }
     }
 
     fn root(&self, mut at: u32) -> u32 {
-        while self.slots[at as usize].parent != at {
-            at = self.slots[at as usize].parent;
+        while let Some((parent, _)) = self.slots[at as usize].edge() {
+            at = parent;
         }
         at
     }
 
     /// How many ids a live person has.
     pub(super) fn size(&self, person: PersonNo) -> u32 {
-        self.slots[self.root(person.0) as usize].size
+        self.slots[self.root(person.0) as usize].size()
     }
 
     /// Founds a person on `id`, which must have none.
     pub(super) fn found(&mut self, id: IdNo, seq: u32) -> PersonNo {
-        let person = self.slots.len() as u32;
-        self.slots.push(Slot { parent: person, since: NONE, size: 0, carries: person });
+        let person = self.next_slot();
+        self.slots.push(Slot::root(0, person));
         self.attach(id, person, seq);
         PersonNo(person)
     }
@@ -231,9 +292,15 @@ impl Links {
     fn attach(&mut self, id: IdNo, root: u32, seq: u32) {
         let leaf = self.leaf_mut(id);
         assert!(leaf.slot == NONE, "an id first belongs to a person once");
-        leaf.slot = root;
-        leaf.since = seq;
-        self.slots[root as usize].size += 1;
+        leaf.belong(root, seq);
+        self.slots[root as usize].grow(1);
+    }
+
+    /// The number of the next person.
+    fn next_slot(&self) -> u32 {
+        let slot = self.slots.len() as u32;
+        assert!(slot < ROOT, "eighty gigabytes of persons");
+        slot
     }
 
     /// Merges the persons of two ids into `survivor`, one of the two, because record `seq` names both ids.
@@ -241,19 +308,17 @@ impl Links {
         let root_of = |id: IdNo| self.root(self.leaf(id).slot);
         let (root_a, root_b) = (root_of(a), root_of(b));
         assert!(root_a != root_b, "two persons merge once");
-        let rank = |root: u32| (self.slots[root as usize].size, std::cmp::Reverse(root));
+        let rank = |root: u32| (self.slots[root as usize].size(), std::cmp::Reverse(root));
         let (winner, loser) = if rank(root_a) > rank(root_b) { (root_a, root_b) } else { (root_b, root_a) };
         // The smaller tree is turned round, so that all turning together costs n log n.
         let (small, large) = if loser == root_a { (a, b) } else { (b, a) };
         self.connect(small, large, seq);
 
-        let size = self.slots[loser as usize].size;
-        let slot = &mut self.slots[loser as usize];
-        (slot.parent, slot.since) = (winner, seq);
+        let lost = std::mem::replace(&mut self.slots[loser as usize], Slot::joined(winner, seq));
         let slot = &mut self.slots[winner as usize];
-        slot.size += size;
-        if slot.carries != survivor.0 {
-            slot.carries = survivor.0;
+        slot.grow(lost.size());
+        if slot.carries() != survivor.0 {
+            *slot = Slot::root(slot.size(), survivor.0);
             self.carried.entry(winner).or_default().push((seq, survivor));
         }
         let (next_a, next_b) = (self.branch(a).next, self.branch(b).next); // two rings crossed once are one ring
@@ -266,13 +331,12 @@ impl Links {
     /// of it, the record that let them stay together does.
     pub(super) fn part(&mut self, groups: &[Vec<IdNo>], seq: u32) {
         for ids in groups {
-            let slot = self.slots.len() as u32;
+            let slot = self.next_slot();
             for (id, next) in ids.iter().zip(ids.iter().cycle().skip(1)) {
                 self.leaf_mut(*id).slot = slot;
                 self.branch_mut(*id).next = next.0;
             }
-            let size = ids.len() as u32; // MAX_RECORDS bounds it
-            self.slots.push(Slot { parent: slot, since: NONE, size, carries: slot });
+            self.slots.push(Slot::root(ids.len() as u32, slot)); // MAX_RECORDS bounds it
         }
         for ids in groups {
             let edges: Vec<(IdNo, u32, u32)> = ids
@@ -311,11 +375,11 @@ impl Links {
             let (next, proof) = (id(branch.next), id(branch.proof));
             *self.branch_mut(*number) = Branch { next, proof, ..*branch };
         }
-        self.slots.extend(small.slots.iter().map(|slot| Slot {
-            parent: person(slot.parent),
-            carries: person(slot.carries),
-            ..*slot
+        self.slots.extend(small.slots.iter().map(|slot| match slot.edge() {
+            Some((parent, since)) => Slot::joined(person(parent), since),
+            None => Slot::root(slot.size(), person(slot.carries())),
         }));
+        self.next_slot(); // there is one
         for (slot, list) in &small.carried {
             let list = list.iter().map(|(since, carried)| (*since, PersonNo(person(carried.0)))).collect();
             self.carried.insert(person(*slot), list);
@@ -361,13 +425,14 @@ impl Links {
     /// First person and its stamp, for digests.
     pub(super) fn first(&self, id: IdNo) -> (u32, u32) {
         let leaf = self.leaf(id);
-        (leaf.slot, leaf.since)
+        (leaf.slot, leaf.since())
     }
 
     /// Parent, stamp and carried person of a slot, for digests.
     pub(super) fn slot(&self, person: PersonNo) -> (u32, u32, u32) {
-        let slot = &self.slots[person.index()];
-        (slot.parent, slot.since, slot.carries)
+        let (parent, since) = self.slots[person.index()].edge().unwrap_or((person.0, NONE));
+        let carried = self.carried.get(&person.0).and_then(|list| list.last());
+        (parent, since, carried.map_or(person, |(_, carried)| *carried).0)
     }
 
     /// When roots came to carry other persons, for digests.
@@ -392,7 +457,7 @@ mod tests {
 
     #[test]
     fn an_id_stays_at_thirty_two_bytes_and_its_leaf_at_sixteen() {
-        assert_eq!((size_of::<Leaf>(), size_of::<Branch>()), (16, 16));
+        assert_eq!((size_of::<Leaf>(), size_of::<Branch>(), size_of::<Slot>()), (16, 16, 8));
     }
 
     #[test]

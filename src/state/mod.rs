@@ -59,19 +59,21 @@ pub struct State {
     erasures: Erasures,
 }
 
-/// What the fold knows of one person: 32 bytes, so that none lies across two of a processor's cache lines.
+/// What the fold knows of one person: 32 bytes, in this order. A list begins at a multiple of 16 bytes, so neither half lies
+/// across two of a processor's cache lines; what every link asks is in the first.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 struct Person {
-    created_at: i64,
-    /// The id that founded it, which has belonged to it since the record that did.
-    founding: IdNo,
+    profile: Profile,
     /// The record that identified it, or NONE.
     identified_by: u32,
+    /// The id that founded it, which has belonged to it since the record that did.
+    founding: IdNo,
+    created_at: i64,
     /// How many ids of class user it has (D9).
     users: u32,
     /// The first of them, or NONE.
     first_user: u32,
-    profile: Profile,
 }
 
 /// A person as the state knows it: in numbers.
@@ -162,7 +164,7 @@ impl State {
         let leaf = self.links.leaf(id);
         let (formers, mut turns) = (self.generations.formers(id), Vec::new());
         turns.extend(formers.iter().map(|former| former.until));
-        let now = (leaf.slot, leaf.since);
+        let now = (leaf.slot, leaf.since());
         for (slot, since) in formers.iter().map(|former| (former.slot, former.since)).chain([now]) {
             if slot != NONE {
                 turns.push(since);

@@ -76,7 +76,8 @@ impl Profiles {
 
     /// See [`super::State::foresee`].
     pub(super) fn foresee(&self, profile: Profile) -> u32 {
-        self.entries.get(profile.at()).map_or(0, |property| property.seq)
+        let seq = |at: usize| self.entries.get(at).map_or(0, |property| property.seq);
+        seq(profile.at()) ^ seq(profile.at() + profile.len().saturating_sub(1))
     }
 
     pub(super) fn memory(&self) -> usize {

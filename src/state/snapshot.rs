@@ -12,7 +12,7 @@ use crate::record::{IdNo, KeyNo, StoredClass, StoredPolicy};
 use crate::state::digest::{ERASURES, GENERATIONS};
 use crate::state::erasure::{Erasures, Left};
 use crate::state::generations::{Former, Generations, Origin};
-use crate::state::links::{Branch, Leaf, Links, NONE, PersonNo, Slot};
+use crate::state::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot};
 use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
 use crate::time::Timestamp;
@@ -86,7 +86,7 @@ impl State {
         let mut links = Links::default();
         read_ids(&mut bytes, &mut links)?;
         let mut profiles = Profiles::default();
-        let (persons, founded) = read_persons(&mut bytes, &mut links, &mut profiles, records)?;
+        let (persons, told) = read_persons(&mut bytes, &mut links, &mut profiles, records)?;
         read_carried(&mut bytes, &mut links)?;
         let devices = read_devices(&mut bytes, links.leaves.len())?;
         let keys = bytes.u32()?;
@@ -116,44 +116,41 @@ impl State {
         }
         ensure(part.is_none(), "an unknown part of a state")?;
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
-        state.checked(&founded)
+        state.checked(&told)
     }
 
     /// Makes what no digest covers (rings, sizes) and checks that everything fits together.
-    fn checked(mut self, founded: &[u32]) -> Sound<State> {
-        let roots = self.check_union()?;
+    fn checked(mut self, told: &[Told]) -> Sound<State> {
+        let roots = self.check_union(told)?;
         let users = self.check_ids(&roots)?;
         self.check_proofs(&roots)?;
-        self.check_persons(&roots, &users, founded)?;
+        self.check_persons(&roots, &users, told)?;
         self.check_generations()?;
         self.anchor_all();
         Ok(self)
     }
 
     /// Edges lead to later edges and, soon, to a root; each group belongs to one of its persons. Gives the root of each.
-    fn check_union(&self) -> Sound<Vec<u32>> {
+    fn check_union(&self, told: &[Told]) -> Sound<Vec<u32>> {
         let slots = &self.links.slots;
-        for (number, slot) in (0..).zip(slots) {
-            let parent = slots.get(slot.parent as usize).ok_or(Unsound("a person joined nobody"))?;
-            let is_root = slot.parent == number;
-            let rising = slot.since < self.records && parent.since > slot.since; // NONE is above all
-            ensure(if is_root { slot.since == NONE } else { rising }, "persons joined in no possible order")?;
+        for (parent, since) in slots.iter().filter_map(Slot::edge) {
+            let later = slots[parent as usize].edge().is_none_or(|(_, later)| later > since);
+            ensure(since < self.records && later, "persons joined in no possible order")?;
         }
         let mut roots = Vec::with_capacity(slots.len());
         for number in 0..slots.len() as u32 {
             let mut at = number;
             let mut steps = 0;
-            while slots[at as usize].parent != at {
-                at = slots[at as usize].parent;
+            while let Some((parent, _)) = slots[at as usize].edge() {
+                at = parent;
                 steps += 1;
                 ensure(steps <= MAX_CLIMB, "persons joined in too long a row")?;
             }
             roots.push(at);
         }
-        for (number, slot) in (0..).zip(slots) {
-            let carried = self.links.carried.get(&number).and_then(|list| list.last());
-            let carries = carried.map_or(number, |(_, person)| person.0);
-            ensure(slot.carries == carries, "a group belongs to somebody else than was noted")?;
+        for (number, told) in (0..).map(PersonNo).zip(told) {
+            let (_, _, carries) = self.links.slot(number);
+            ensure(told.carries == carries, "a group belongs to somebody else than was noted")?;
         }
         for (slot, list) in &self.links.carried {
             let group = roots.get(*slot as usize);
@@ -176,21 +173,23 @@ impl State {
         let mut defined = None;
         for number in 0..leaves.len() {
             let (leaf, branch) = (&leaves[number], &branches[number]);
-            let (born, class) = (branch.born >> 2, StoredClass((branch.born & 3) as u8));
+            let born = branch.defined;
             ensure(defined.replace(born) < Some(born) && born < records, "ids are defined out of order")?;
             ensure(
                 leaf.events <= records && leaf.identified_events <= leaf.events,
                 "impossible counts of events",
             )?;
-            ensure(leaf.has_person() == (leaf.since != NONE), "an id joined a person in no record")?;
             ensure(leaf.has_person() || branch.proof == NONE, "an id without a person has a proof")?;
             if !leaf.has_person() {
                 continue;
             }
-            ensure(born < leaf.since && leaf.since < records, "an id joined a person before it was defined")?;
+            ensure(
+                born < leaf.since() && leaf.since() < records,
+                "an id joined a person before it was defined",
+            )?;
             let root = *roots.get(leaf.slot as usize).ok_or(Unsound("an id belongs to nobody"))? as usize;
-            slots[root].size += 1;
-            users[root] += u32::from(crate::policy::IdClass::from(class).user);
+            slots[root].grow(1);
+            users[root] += u32::from(crate::policy::IdClass::from(leaf.class()).user);
             let before = std::mem::replace(&mut last[root], number as u32);
             if before != NONE {
                 branches[number].next = branches[before as usize].next;
@@ -225,8 +224,8 @@ impl State {
             }
             ensure(at == NONE || reached[at as usize] != number, "a proof goes in circles")?;
         }
-        let is_group = |(number, slot): &(u32, &Slot)| slot.parent == *number && slot.size > 0;
-        let groups = (0..).zip(&self.links.slots).filter(is_group).count();
+        let is_group = |slot: &&Slot| slot.is_root() && slot.size() > 0;
+        let groups = self.links.slots.iter().filter(is_group).count();
         ensure(trees == groups, "a person's ids are not joined by proofs")
     }
 
@@ -283,17 +282,17 @@ impl State {
         }
     }
 
-    fn check_persons(&self, roots: &[u32], users: &[u32], founded: &[u32]) -> Sound<()> {
+    fn check_persons(&self, roots: &[u32], users: &[u32], told: &[Told]) -> Sound<()> {
         let leaves = &self.links.leaves;
         let mut before = None;
         for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
             let leaf = leaves.get(person.founding.index()).ok_or(Unsound("a person was founded by no id"))?;
-            let founded = founded[number.index()];
+            let founded = told[number.index()].founded;
             match self.generations.origins.get(&number) {
                 Some(origin) => ensure(origin.founded == founded, "a person came to be in two records")?,
                 None => {
                     ensure(leaf.slot == number.0, "a person was founded by an id of another")?;
-                    ensure(leaf.since == founded, "a person was founded in another record than its id")?;
+                    ensure(leaf.since() == founded, "a person was founded in another record than its id")?;
                 }
             }
             if self.generations.is_empty() {
@@ -306,7 +305,8 @@ impl State {
                 "a time outside the years 0001 to 9999",
             )?;
             ensure((person.users == 0) == (person.first_user == NONE), "a person's users are not counted")?;
-            let (root, size) = (roots[number.index()], self.links.slots[roots[number.index()] as usize].size);
+            let root = roots[number.index()];
+            let size = self.links.slots[root as usize].size();
             let (retired, carries) = (self.is_retired(number), self.links.survivor(number) == number);
             ensure(!carries || retired == (size == 0), "a former person has ids, or a present one none")?;
             let survives = carries && !retired;
@@ -409,26 +409,41 @@ fn read_ids(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
         let [defined, slot, since, proof, proof_seq, events, identified_events] = numbers(rest);
         ensure(*class <= 3, "an unknown class of id")?;
         ensure(u64::from(defined) < MAX_RECORDS, "an id is defined in no record")?;
-        links.leaves.push(Leaf { slot, since, events, identified_events });
-        let born = defined << 2 | u32::from(*class);
-        links.branches.push(Branch { next: number, proof, proof_seq, born });
+        let mut leaf = Leaf::new(StoredClass(*class));
+        (leaf.events, leaf.identified_events) = (events, identified_events);
+        ensure((slot == NONE) == (since == NONE), "an id joined a person in no record")?;
+        if slot != NONE {
+            ensure(u64::from(since) < MAX_RECORDS, "an id joined a person in a record that is not there")?;
+            leaf.belong(slot, since);
+        }
+        links.leaves.push(leaf);
+        links.branches.push(Branch { next: number, proof, proof_seq, defined });
     }
     Ok(())
 }
 
-/// Persons, each with its place in the union and its properties; and the records that founded them.
+/// What the bytes tell of a person that the state keeps elsewhere too.
+struct Told {
+    /// The record that founded it.
+    founded: u32,
+    /// The person that its group now belongs to.
+    carries: u32,
+}
+
+/// Persons, each with its place in the union and its properties.
 fn read_persons(
     bytes: &mut Bytes<'_>,
     links: &mut Links,
     profiles: &mut Profiles,
     records: u32,
-) -> Sound<(Vec<Person>, Vec<u32>)> {
+) -> Sound<(Vec<Person>, Vec<Told>)> {
     let count = bytes.count(48)?;
-    let (mut persons, mut founded) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    ensure(count < ROOT as usize, "more persons than there can be")?;
+    let (mut persons, mut told) = (Vec::with_capacity(count), Vec::with_capacity(count));
     links.slots.reserve_exact(count);
     let mut properties = Vec::new();
-    for _ in 0..count {
-        let [founding, by, identified_by, users, first_user, parent, since, carries] =
+    for number in 0..count as u32 {
+        let [founding, founded, identified_by, users, first_user, parent, since, carries] =
             numbers(bytes.take::<32>()?);
         let created_at = bytes.u64()? as i64;
         let entries = bytes.count(12)?;
@@ -449,10 +464,13 @@ fn read_persons(
             first_user,
             profile,
         });
-        links.slots.push(Slot { parent, since, size: 0, carries });
-        founded.push(by);
+        ensure((parent == number) == (since == NONE), "persons joined in no possible order")?;
+        ensure((parent as usize) < count, "a person joined nobody")?;
+        let is_root = parent == number;
+        links.slots.push(if is_root { Slot::root(0, carries) } else { Slot::joined(parent, since) });
+        told.push(Told { founded, carries });
     }
-    Ok((persons, founded))
+    Ok((persons, told))
 }
 
 fn read_carried(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
@@ -602,6 +620,19 @@ mod tests {
         state.generations.retractions.insert(target, turns.to_vec());
     }
 
+    /// Another edge of the union than there is; a root's is nothing.
+    fn joins(state: &mut State, slot: usize, other: fn((u32, u32)) -> (u32, u32)) {
+        let slot = &mut state.links.slots[slot];
+        let (parent, since) = other(slot.edge().unwrap_or_default());
+        *slot = Slot::joined(parent, since);
+    }
+
+    /// The record by which an id came to its person.
+    fn came(state: &mut State, id: usize, since: u32) {
+        let leaf = &mut state.links.leaves[id];
+        leaf.belong(leaf.slot, since);
+    }
+
     fn hold(base: &State, cases: &[Case<State>]) {
         for (number, (expected, edit)) in cases.iter().enumerate() {
             let mut state = base.clone();
@@ -625,11 +656,10 @@ mod tests {
                 ("", |state| state.records = MAX_RECORDS as u32),
                 ("the number of records is out of range", |state| state.records = MAX_RECORDS as u32 + 1),
                 ("the policy's record is not among the records", |state| state.policy_seq = 50),
-                ("a person joined nobody", |state| state.links.slots[0].parent = 13),
-                (order, |state| state.links.slots[0].since = 18),
-                (order, |state| state.links.slots[1].since = 50),
-                (order, |state| state.links.slots[2].since = 17),
-                ("a group belongs to somebody else than was noted", |state| state.links.slots[2].carries = 1),
+                ("a person joined nobody", |state| joins(state, 0, |(_, since)| (13, since))),
+                (order, |state| joins(state, 0, |(parent, _)| (parent, 18))),
+                (order, |state| joins(state, 1, |(parent, _)| (parent, 50))),
+                (order, |state| joins(state, 2, |(parent, _)| (parent, 17))),
                 ("a group that is none changed hands", |state| {
                     state.links.carried.insert(13, vec![(17, PersonNo(0))]);
                 }),
@@ -641,10 +671,18 @@ mod tests {
                 }),
                 ("a group belongs to somebody outside", |state| {
                     state.links.carried.insert(1, vec![(17, PersonNo(3))]);
-                    state.links.slots[1].carries = 3;
                 }),
             ],
         );
+        // Whose a group is stands twice in the bytes: with the person, and in the list of those that changed hands.
+        let noted = |state: &mut State| drop(state.links.carried.insert(2, vec![(17, PersonNo(1))]));
+        let (mut forged, mut other) = (bytes(&full()), full());
+        noted(&mut other);
+        let other = bytes(&other);
+        let at = forged.iter().zip(&other).position(|(one, other)| one != other).expect("they differ");
+        forged[at] = other[at];
+        let found = State::from_canonical(&forged).unwrap_err().0;
+        assert_eq!(found, "a group belongs to somebody else than was noted");
         let row_of = |persons: u32| {
             let mut state = merged().state().clone();
             (state.links, state.persons) = (Links::default(), Vec::new());
@@ -655,7 +693,7 @@ mod tests {
                 state.links.found(IdNo(number), persons);
                 let slot = &mut state.links.slots[number as usize];
                 if number + 1 < persons {
-                    (slot.parent, slot.since) = (number + 1, number);
+                    *slot = Slot::joined(number + 1, number);
                 }
                 state.persons.push(Person {
                     created_at: 0,
@@ -683,17 +721,17 @@ mod tests {
             &full(),
             &[
                 ("ids are defined out of order", |state| {
-                    state.links.branches[1].born = state.links.branches[0].born
+                    state.links.branches[1].defined = state.links.branches[0].defined
                 }),
-                ("ids are defined out of order", |state| state.links.branches[22].born = 50 << 2),
+                ("ids are defined out of order", |state| state.links.branches[22].defined = 50),
                 ("", |state| state.links.leaves[10].events = 50),
                 ("impossible counts of events", |state| state.links.leaves[10].events = 51),
                 ("", |state| state.links.leaves[10].identified_events = 1),
                 ("impossible counts of events", |state| state.links.leaves[10].identified_events = 2),
-                (nowhere, |state| state.links.leaves[2].since = NONE),
-                (nowhere, |state| state.links.leaves[10].since = 40),
-                (undefined, |state| state.links.leaves[2].since = state.links.branches[2].born >> 2),
-                (undefined, |state| state.links.leaves[2].since = 50),
+                (nowhere, |state| came(state, 2, MAX_RECORDS as u32)), // in none
+                (nowhere, |state| came(state, 10, 40)),
+                (undefined, |state| came(state, 2, state.links.branches[2].defined)),
+                (undefined, |state| came(state, 2, 50)),
                 ("an id belongs to nobody", |state| state.links.leaves[2].slot = 13),
                 ("an id without a person has a proof", |state| state.links.branches[10].proof = 0),
                 (no_person, |state| state.links.branches[2].proof = 10),
@@ -754,9 +792,7 @@ mod tests {
         hold(
             merged().state(),
             &[
-                ("persons are founded out of order", |state| {
-                    state.links.leaves[1].since = state.links.leaves[3].since
-                }),
+                ("persons are founded out of order", |state| came(state, 1, state.links.leaves[3].since())),
                 (first_user, |state| state.persons[0].first_user = 12),
                 ("wrong count of users", |state| state.persons[1].users = 9),
             ],

@@ -395,7 +395,7 @@ mod tests {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         let time = Timestamp::from_micros(5).unwrap();
         let batch: Vec<Operation> = (0..4_096)
-            .map(|number| Operation::properties(time, DistinctId::new(&format!("id-{number}")).unwrap()))
+            .map(|number| Operation::properties(time, DistinctId::new(format!("id-{number}")).unwrap()))
             .map(|operation| operation.set("plan", "pro").unwrap())
             .collect();
         ledger.append_batch(&batch).unwrap();

@@ -48,7 +48,8 @@ pub(crate) struct Folded {
 #[derive(Clone, Debug)]
 pub(crate) struct Destroyed {
     pub(crate) row: Row,
-    /// The number of the device that it defines.
+    /// The number of what it defines, id or device.
+    pub(crate) id: Option<IdNo>,
     pub(crate) device: Option<DeviceNo>,
     /// The clock of whoever asked, of an operation.
     pub(crate) time: Option<i64>,
@@ -57,10 +58,11 @@ pub(crate) struct Destroyed {
 impl Destroyed {
     fn of(step: Step<'_>) -> Destroyed {
         let row = *step.record.row;
-        let devices = step.state.devices().len() as u32; // MAX_RECORDS bounds it
-        let device = (row.kind == Kind::DefineDevice).then(|| DeviceNo(devices - 1));
+        let last = |count: usize| count as u32 - 1; // MAX_RECORDS bounds it
+        let id = (row.kind == Kind::DefineId).then(|| IdNo(last(step.state.ids().len())));
+        let device = (row.kind == Kind::DefineDevice).then(|| DeviceNo(last(step.state.devices().len())));
         let time = row.is_operation().then(|| step.record.time());
-        Destroyed { row, device, time }
+        Destroyed { row, id, device, time }
     }
 }
 

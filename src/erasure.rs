@@ -25,7 +25,7 @@ use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of};
-use crate::row::{Kind, Record, Row};
+use crate::row::{Record, Row};
 #[cfg(feature = "encryption")]
 use crate::seal::KeysError;
 use crate::time::Timestamp;
@@ -408,11 +408,11 @@ impl Ledger {
         };
         let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
         let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
-        for Destroyed { row, device, .. } in destroyed {
-            match device {
-                Some(device) => devices.push(ErasedDevice { device, defined: row.seq }),
-                None if row.kind == Kind::DefineId => ids.push(row.id),
-                None => records.push(row),
+        for Destroyed { row, id, device, .. } in destroyed {
+            match (id, device) {
+                (Some(id), _) => ids.push(id),
+                (None, Some(device)) => devices.push(ErasedDevice { device, defined: row.seq }),
+                (None, None) => records.push(row),
             }
         }
         ids.sort_unstable();

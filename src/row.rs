@@ -829,9 +829,13 @@ mod tests {
         let mut bytes = Vec::new();
         codec::encode(&Body::Capture(head, Some(NameNo(9)), None), &mut bytes);
         assert!(plain(&bytes, 0, 11).is_some());
-        bytes[1] ^= Flags::GIVEN_ID.0; // in the kind, which there is not then
-        bytes[PLAIN_BYTES - 7] ^= Flags::GIVEN_ID.0; // and in the flags
-        assert_eq!(plain(&bytes, 0, 11), None);
+        let last = PLAIN_BYTES - 7; // the flags
+        for (one, other, bits) in [(1, last, Flags::GIVEN_ID.0), (0, 8, 1)] {
+            let mut wrong = bytes.clone();
+            wrong[one] ^= bits; // in the kind
+            wrong[other] ^= bits; // in the flags, or in whether there is a device
+            assert_eq!(plain(&wrong, 0, 11), None, "bytes {one} and {other}");
+        }
     }
 
     #[test]

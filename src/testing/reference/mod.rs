@@ -340,7 +340,10 @@ impl Reference {
         for id in &gone {
             self.erased.entry(id.clone()).or_insert(self.seq);
         }
-        for person in &self.world.persons {
+        // Who has ids speaks for those before it who were called the same and have none any more.
+        let (live, others): (Vec<_>, Vec<_>) =
+            self.world.persons.iter().partition(|person| !person.ids.is_empty());
+        for person in live.into_iter().chain(others) {
             let called = self.called_after.get(&person.identity);
             if gone.contains(called.map_or(&person.identity.founding, |(id, _)| id)) {
                 let ids = self.classes.ordered(&person.ids);

@@ -1,4 +1,5 @@
-//! The command line `identity-ledger`: every question of the library, asked from a shell. `docs/cli.md` is its contract.
+//! The command line `identity-ledger`: every question of the library, asked from a shell. What its help says of keys, columns and
+//! exit statuses is a contract that scripts rely on.
 //!
 //! It knows arguments, files and terminals; what things mean is for the library to say.
 

@@ -154,6 +154,11 @@ impl Book {
         self.identity.ledger
     }
 
+    /// Whether its texts, values and snapshots are kept encrypted; see the feature `encryption`.
+    pub fn is_sealed(&self) -> bool {
+        self.identity.sealed
+    }
+
     /// Whose ledger it is.
     pub fn tenant(&self) -> &Tenant {
         &self.identity.tenant

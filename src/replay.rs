@@ -40,7 +40,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Before the first frame.
+    /// Before the first frame, of a ledger that is not sealed; [`crate::LedgerOptions::replay`] knows both.
     pub fn new(ledger: LedgerId, tenant: &Tenant) -> Replay {
         Replay { chain: Chain::new(ledger, tenant), state: State::new(), rows: Rows::default() }
     }

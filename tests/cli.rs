@@ -1211,6 +1211,13 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
     assert!(new["rejections"][0]["reason"].as_str().unwrap().contains("was erased"), "{new}");
 
     place.run("init b.ledger --key-ring a.ring").with_code(2);
+    for ring in ["b.ledger/ring", "./b.ledger/ring"] {
+        let inside = place.run(&format!("init b.ledger --key-ring {ring}")).with_code(2).err;
+        assert!(inside.contains("lies in the ledger") && !place.path("b.ledger").exists(), "{inside}");
+    }
+    place.run("import open.ledger small.jsonl").with_code(0);
+    let open = place.run("persons open.ledger --key-ring a.ring").with_code(0).err;
+    assert!(open.contains("it is not sealed"), "{open}");
     assert!(place.run("init b.ledger --refuse-erased").with_code(2).err.contains("--key-ring"));
     place.run("import c.ledger small.jsonl --key-ring c.ring").with_code(0);
     assert!(place.run("persons c.ledger --key-ring a.ring").with_code(2).err.contains("expected those of"));

@@ -124,6 +124,35 @@ fn a_sealed_ledger_means_what_an_open_one_means() {
     }
 }
 
+/// Of a large log a second thread opens the items ahead of the fold.
+#[test]
+fn a_large_sealed_log_opens_the_same_with_one_thread_and_with_two() {
+    let place = Place::new();
+    let options = || place.options().segment_bytes(1 << 20).durability(Durability::Buffered);
+    let mut ledger = options().create_in(place.disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let say = |n: i64| {
+        let user = id(&format!("user-{}", n % 700));
+        Operation::identify(at(n), user, Some(Source::new(&format!("phone-{n}")))).set("n", n).unwrap()
+    };
+    for batch in (0..8_000).map(say).collect::<Vec<_>>().chunks(500) {
+        ledger.append_batch(batch).unwrap();
+    }
+    assert!(ledger.log_bytes() > 2 << 20, "{} bytes", ledger.log_bytes());
+    let digests = |book: &Book| (book.state().digest(), book.content_digest().unwrap());
+    let expected = digests(&ledger);
+    ledger.erase(&[ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("user-3")), "")]).unwrap();
+    let erased = digests(&ledger);
+    drop(ledger);
+    assert_ne!(erased, expected);
+    for threads in [1, 2] {
+        let again = options().threads(threads).open_in(place.disk.clone()).unwrap();
+        assert!(again.resolve("user-3").is_none() && again.resolve("phone-704").is_some());
+        assert_eq!(digests(&again), erased, "{threads} threads");
+        drop(again);
+        assert!(options().threads(threads).audit_in(place.disk.clone()).unwrap().is_ok());
+    }
+}
+
 #[test]
 fn no_text_and_no_value_stands_in_any_file() {
     let place = Place::new();
@@ -419,6 +448,21 @@ fn a_ring_is_stored_whole_or_not_at_all_and_the_former_is_gone() {
     let load = |disk: &Arc<SimulatedDisk>| StoredKeys::new(disk.clone(), "ring").load(ledger).unwrap();
     let start = Arc::new(SimulatedDisk::new());
     assert_eq!(load(&start), None);
+    // What the very first store leaves half made is no ring, and does not keep anybody from storing one.
+    let failing = Arc::new(SimulatedDisk::new());
+    for call in 1.. {
+        let failing = Arc::new(failing.killed());
+        failing.fail_from(failing.call_count() + call, DiskFault::Fails(std::io::ErrorKind::Other));
+        let stored = store(&failing, &rings[0]);
+        let left = Arc::new(failing.killed());
+        assert!(load(&left).is_none_or(|ring| ring == rings[0]), "call {call}");
+        store(&left, &rings[1]).unwrap();
+        assert_eq!(load(&left).as_ref(), Some(&rings[1]));
+        if stored.is_ok() {
+            assert!(call > 5, "{call} calls");
+            break;
+        }
+    }
     store(&start, &rings[0]).unwrap();
 
     let disk = Arc::new(start.crashed(&Subset::none()));

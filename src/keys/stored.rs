@@ -55,6 +55,21 @@ impl StoredKeys {
         format!("{}.new", self.file)
     }
 
+    /// The file that holds the ring, if there is one. A store that was cut off between its two renames leaves none of the right
+    /// name and both others whole; one without a former ring beside it was never whole.
+    fn current(&self) -> io::Result<Option<String>> {
+        let there = |file: &str| Ok::<bool, io::Error>(self.storage.len(file)?.is_some());
+        Ok(if there(&self.file)? {
+            Some(self.file.clone())
+        } else if !there(&self.former())? {
+            None
+        } else if there(&self.building())? {
+            Some(self.building())
+        } else {
+            Some(self.former())
+        })
+    }
+
     /// Overwrites and removes the former ring, if one is there.
     fn destroy_former(&self) -> io::Result<()> {
         let former = self.former();
@@ -71,24 +86,14 @@ impl StoredKeys {
 
 impl KeyProvider for StoredKeys {
     fn load(&self, _ledger: LedgerId) -> io::Result<Option<Vec<u8>>> {
-        // A store that was cut off between its two renames leaves no file of the name, and both others whole.
-        for file in [&self.file, &self.building(), &self.former()] {
-            if let Some(bytes) = read_all(&*self.storage, file, u64::MAX)? {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
+        let Some(file) = self.current()? else { return Ok(None) };
+        read_all(&*self.storage, &file, u64::MAX)
     }
 
     fn store(&self, _ledger: LedgerId, ring: &[u8]) -> io::Result<()> {
         let (storage, building) = (&*self.storage, self.building());
-        if storage.len(&self.file)?.is_none() {
-            // Cut off between its two renames: the newer of the two that are left is the ring.
-            if storage.len(&building)?.is_some() {
-                storage.rename(&building, &self.file)?;
-            } else if storage.len(&self.former())?.is_some() {
-                storage.rename(&self.former(), &self.file)?;
-            }
+        if let Some(current) = self.current()?.filter(|current| *current != self.file) {
+            storage.rename(&current, &self.file)?;
             storage.sync_dir("")?;
         }
         self.destroy_former()?;

@@ -93,7 +93,7 @@ pub(crate) fn open_ledger(
     }
     .open_read_only(place)?;
     progress.clear();
-    remark_on(reader.recovery());
+    remark_on(&reader, reader.recovery());
     Ok(reader)
 }
 
@@ -104,11 +104,14 @@ pub(crate) fn open_for_writing(place: &Path, progress: &mut Progress) -> Result<
     let mut watch = |bytes| progress.at(bytes);
     let ledger = keys::options()?.durability(Durability::Buffered).progress(&mut watch).open(place)?;
     progress.clear();
-    remark_on(ledger.recovery());
+    remark_on(&ledger, ledger.recovery());
     Ok(ledger)
 }
 
-fn remark_on(recovery: &Recovery) {
+fn remark_on(book: &Book, recovery: &Recovery) {
+    if keys::given().is_some() && !book.is_sealed() {
+        remark("note", "it is not sealed, so --key-ring means nothing for it: everything in it lies open");
+    }
     if let Some(torn) = &recovery.torn {
         let bytes = counted(torn.bytes, "byte");
         remark(

@@ -80,7 +80,7 @@ fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Res
         return Ok((ledger, false));
     }
     let policy = choice.policy()?.unwrap_or_default();
-    let options = keys::options()?.durability(Durability::Buffered);
+    let options = keys::options_to_create(place)?.durability(Durability::Buffered);
     Ok((options.create(place, choice.tenant_or_default(), policy)?, true))
 }
 

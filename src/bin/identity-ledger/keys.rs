@@ -19,6 +19,17 @@ pub(crate) fn given() -> Option<&'static Path> {
     KEYS.get().map(PathBuf::as_path)
 }
 
+/// Options that create a ledger, sealed if keys were given; whoever copies the ledger must not copy them with it.
+pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, Failure> {
+    let whole = |path: &Path| std::path::absolute(path).map_err(Failure::read(path));
+    if let Some(file) = given()
+        && whole(file)?.starts_with(whole(place)?)
+    {
+        return Err(Failure::InsideLedger { place: file.to_owned() });
+    }
+    options()
+}
+
 /// Options that open what the keys open.
 pub(crate) fn options<'p>() -> Result<LedgerOptions<'p>, Failure> {
     match given() {

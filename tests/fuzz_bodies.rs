@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use identity_ledger::testing::chance::Chance;
+use identity_ledger::testing::history::History;
 
 /// How many inputs are made up for each body; `FUZZ_INPUTS` in the environment makes it more.
 const INPUTS: u64 = 2_000;
@@ -25,17 +26,17 @@ fn any_bytes_are_a_log() {
 
 #[test]
 fn any_bytes_are_a_history() {
-    run("fold", fuzz_bodies::fold);
+    run("fold", |bytes| fuzz_bodies::fold(&History::from_bytes(bytes)));
 }
 
 #[test]
 fn any_bytes_are_a_history_with_erasures() {
-    run("erase", fuzz_bodies::erase);
+    run("erase", |bytes| fuzz_bodies::erase(&History::from_bytes(bytes)));
 }
 
 #[test]
 fn any_bytes_are_a_history_to_be_asked_about() {
-    run("answers", fuzz_bodies::answers);
+    run("answers", |bytes| fuzz_bodies::answers(&History::from_bytes(bytes)));
 }
 
 #[test]
@@ -45,7 +46,10 @@ fn any_bytes_are_stored_bytes() {
 
 #[test]
 fn any_bytes_are_a_history_and_a_failing_disk() {
-    run("ledger", fuzz_bodies::ledger);
+    run("ledger", |bytes| {
+        let Some((disk, bytes)) = bytes.split_first_chunk() else { return };
+        fuzz_bodies::ledger(*disk, History::from_bytes(bytes));
+    });
 }
 
 #[test]

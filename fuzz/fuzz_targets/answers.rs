@@ -5,4 +5,6 @@
 #[allow(dead_code, reason = "each target runs one body")]
 mod fuzz_bodies;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_bodies::answers(bytes));
+use identity_ledger::testing::history::History;
+
+libfuzzer_sys::fuzz_target!(|history: History| fuzz_bodies::answers(&history));

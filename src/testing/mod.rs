@@ -11,8 +11,11 @@
 //! | [`disk`] | a disk that tells the visible from the durable, and fails when told to |
 //! | [`chance`] | seeded chance |
 //!
+//! With the feature `arbitrary` a [`history::History`], a [`crate::Policy`] and a [`crate::Operation`] are arguments of a fuzz target.
 //! `examples/handler.rs` shows a server's author at work with them.
 
+#[cfg(feature = "arbitrary")]
+mod arbitrary;
 pub mod chance;
 mod check;
 pub mod disk;

@@ -1,6 +1,7 @@
 //! What must hold for any bytes. Shared by the fuzz targets in `fuzz/` and by the stable test `fuzz_bodies`.
 //!
-//! Each body takes bytes and panics if a law is broken. None looks at what the bytes mean to the others.
+//! Each body takes bytes, or a history that was read from bytes, and panics if a law is broken. None looks at what the bytes mean to
+//! the others.
 
 #[path = "failing.rs"]
 mod failing;
@@ -277,9 +278,7 @@ pub(crate) fn decode(bytes: &[u8]) {
 /// ledger is the one that never failed.
 ///
 /// Three bytes say when the disk fails, how, and how many operations make a batch.
-pub(crate) fn ledger(bytes: &[u8]) {
-    let Some((&[when, how, size], bytes)) = bytes.split_first_chunk() else { return };
-    let History { policy, operations } = History::from_bytes(bytes);
+pub(crate) fn ledger([when, how, size]: [u8; 3], History { policy, operations }: History) {
     // With an id each: an operation without one is a new fact each time it is delivered (G4).
     let operations: Vec<Operation> = (1..)
         .zip(operations)
@@ -501,31 +500,28 @@ fn state_begins(bytes: &[u8]) -> usize {
 
 // -- fold ----------------------------------------------------------------------------------------------------------
 
-/// Any bytes are a policy and a history: the engine and the reference model agree, and the log alone tells the same.
-pub(crate) fn fold(bytes: &[u8]) {
-    let history = History::from_bytes(bytes);
+/// The engine and the reference model agree on a history, and the log alone tells the same.
+pub(crate) fn fold(history: &History) {
     for law in [laws::engine_is_reference, laws::log_tells_all] {
-        if let Err(what) = law(&history) {
+        if let Err(what) = law(history) {
             panic!("{what}\n\n{history}");
         }
     }
 }
 
-/// Any bytes are a history in which somebody is erased now and then: engine and reference model agree on what is left, every state
+/// A history in which somebody is erased now and then: engine and reference model agree on what is left, every state
 /// before stays what it was, and the whole log, read anew, says the same.
-pub(crate) fn erase(bytes: &[u8]) {
-    let history = History::from_bytes(bytes);
-    if let Err(what) = laws::erasing(&history) {
+pub(crate) fn erase(history: &History) {
+    if let Err(what) = laws::erasing(history) {
         panic!("{what}\n\n{history}");
     }
 }
 
 // -- answers -------------------------------------------------------------------------------------------------------
 
-/// Any bytes are a history about which everything can be asked: the answers fit each other, lead to records that are there, and
+/// A history about which everything can be asked: the answers fit each other, lead to records that are there, and
 /// pages come to the whole.
-pub(crate) fn answers(bytes: &[u8]) {
-    let history = History::from_bytes(bytes);
+pub(crate) fn answers(history: &History) {
     let (mut ledger, _) = new_ledger(history.policy.clone());
     history.append_to(&mut ledger).expect("memory does not fail");
     let book: &Book = &ledger;
@@ -554,9 +550,9 @@ pub(crate) fn answers(bytes: &[u8]) {
                 "{a} and {b}\n{history}"
             );
         }
-        asked_of(book, a, &history);
+        asked_of(book, a, history);
     }
-    supposed(book, &ids, &history);
+    supposed(book, &ids, history);
     let persons: Vec<Profile> = book.persons().map(|person| person.expect("memory does not fail")).collect();
     assert_eq!(all_pages(2, |ask| Some(book.persons_page(ask).expect("memory does not fail"))), persons);
 }

@@ -3,6 +3,7 @@
 //! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::iter::Peekable;
@@ -261,8 +262,7 @@ impl Ledger {
     /// [`EraseError`]. If it is `Removal`, or `Unreadable` after a first success, answers say "erased" and files do not yet.
     pub fn erase(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Receipt>, EraseError> {
         let begun: BTreeSet<Seq> = self.begin_erasures(requests)?.into_iter().collect();
-        self.finish_erasures(&mut |_| {})?;
-        let receipts = self.erasures()?;
+        let receipts = self.finish_erasures(&mut |_| {})?;
         Ok(receipts.into_iter().filter(|receipt| begun.contains(&receipt.seq)).collect())
     }
 
@@ -395,9 +395,7 @@ impl Ledger {
         if had_snapshot {
             self.snapshots.error = self.make_snapshot().err();
         }
-        let receipts = self.erasures()?;
-        let is_new = |receipt: &Receipt| pending.iter().any(|seq| u64::from(*seq) == receipt.seq.0);
-        Ok(receipts.into_iter().filter(is_new).collect())
+        Ok(self.receipts(|erase| pending.binary_search(&erase).is_ok())?)
     }
 
     /// Records as erased what was erased, as its destroyed keys say, after this copy of the ledger was made.
@@ -477,8 +475,8 @@ impl Ledger {
             ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
             ErasureSubject::ReasonOf(seq) => {
                 let none = EraseError::NoReason { index, seq: *seq };
-                let known = self.state().erasures().list().any(|(erase, _)| u64::from(erase) == seq.0);
-                let read = if known { self.receipt_of(*seq).ok() } else { None };
+                let read =
+                    self.receipts(|erase| u64::from(erase) == seq.0).ok().and_then(|mut one| one.pop());
                 if read.is_none_or(|receipt| receipt.reason.is_none()) {
                     return Err(none);
                 }
@@ -634,11 +632,6 @@ impl Ledger {
         self.commit(finished, lengths)?;
         Ok(begun)
     }
-
-    fn receipt_of(&self, seq: Seq) -> Result<Receipt, Fault> {
-        let done = self.state().erasures().list().find(|(erase, _)| u64::from(*erase) == seq.0);
-        self.receipt(seq, done.and_then(|(_, done)| done))
-    }
 }
 
 /// The tutorial's program runs as an example.
@@ -702,49 +695,68 @@ impl Book {
     /// # Errors
     /// [`Fault`] when they cannot be read back from the log.
     pub fn erasures(&self) -> Result<Vec<Receipt>, Fault> {
-        self.state().erasures().list().map(|(seq, done)| self.receipt(Seq(seq.into()), done)).collect()
+        self.receipts(|_| true)
     }
 
+    /// Those of some erase records. First what was asked is read, then what completed it: each frame of either once.
+    fn receipts(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Vec<Receipt>, Fault> {
+        let list = self.state().erasures().list().filter(|(erase, _)| is_wanted(*erase));
+        let receipts = list.map(|(erase, done)| self.receipt(Seq(erase.into()), done));
+        let mut receipts = receipts.collect::<Result<Vec<Receipt>, Fault>>()?;
+        let mut completions: BTreeMap<Seq, Completion> = BTreeMap::new();
+        for receipt in &mut receipts {
+            let Some(done) = receipt.done_seq else { continue };
+            let completion = match completions.entry(done) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.completion(done)?),
+            };
+            receipt.items = completion.items.get(&receipt.seq).copied();
+            receipt.segments.clone_from(&completion.segments);
+        }
+        Ok(receipts)
+    }
+
+    /// What was asked, as its record says.
     fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
-        let erasures = self.state().erasures();
-        let window = self.log.window(seq, erasures)?;
+        let window = self.log.window(seq, self.state().erasures())?;
         let record = window.checked(seq)?;
         let Body::Erase(erasure) = record.body() else { unreachable!("the fold lists erase records") };
         let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
-        let events = erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum();
-        let keys = erasure.keys.iter().map(|key| self.key_name(*key)).collect();
-        let mut receipt = Receipt {
+        Ok(Receipt {
             seq,
             time: erasure.time(),
             reason,
             ids: erasure.ids.iter().map(|id| id.0).collect(),
             devices: erasure.devices.iter().map(|device| device.device.0).collect(),
-            records: erasure.records.clone(),
-            keys,
-            events,
+            events: erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum(),
+            keys: erasure.keys.iter().map(|key| self.key_name(*key)).collect(),
+            records: erasure.records,
             done_seq: done.map(|done| Seq(done.into())),
             items: None,
             segments: Vec::new(),
-        };
-        if let Some(done) = receipt.done_seq {
-            self.complete(&mut receipt, done)?;
-        }
-        Ok(receipt)
+        })
     }
 
-    /// Adds what the record says that completed an erasure, and those right before it: together they tell of one removal.
-    fn complete(&self, receipt: &mut Receipt, done: Seq) -> Result<(), Fault> {
-        let mut next = Some(done);
+    /// What the record says that completed erasures, and those right before it: together they tell of one removal.
+    fn completion(&self, done: Seq) -> Result<Completion, Fault> {
+        let (mut completion, mut next) = (Completion::default(), Some(done));
         while let Some(at) = next {
             let window = self.log.window(at, self.state().erasures())?;
             let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
-            let is_it = |removed: &&Removed| u64::from(removed.erase) == receipt.seq.0;
-            let items = removal.erasures.iter().find(is_it).map(|removed| removed.items);
-            receipt.items = receipt.items.or(items);
-            let segments: Vec<ReceiptSegment> = removal.segments.iter().map(ReceiptSegment::from).collect();
-            receipt.segments.splice(0..0, segments);
+            for Removed { erase, items } in removal.erasures {
+                completion.items.entry(Seq(erase.into())).or_insert(items);
+            }
+            completion.segments.splice(0..0, removal.segments.iter().map(ReceiptSegment::from));
             next = at.0.checked_sub(1).map(Seq);
         }
-        Ok(())
+        Ok(completion)
     }
+}
+
+/// What one removal did.
+#[derive(Default)]
+struct Completion {
+    /// How many items, by erase record.
+    items: BTreeMap<Seq, u64>,
+    segments: Vec<ReceiptSegment>,
 }

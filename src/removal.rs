@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -18,7 +19,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use crate::book::Book;
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::directory::{LOG, QUARANTINE};
-use crate::frame::{ABSENT, Frame, Header};
+use crate::frame::{ABSENT, Frame, HEADER_BYTES};
 use crate::id::Seq;
 use crate::log::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
@@ -212,16 +213,16 @@ impl Work<'_> {
         let name = &log.segments()[segment as usize].name;
         let begin = log.mark_of_segment(segment);
         let first_seq = begin.before.next_seq();
-        let (mut payload, mut out) = (Vec::new(), None);
+        let (mut cuts, mut out) = (Vec::new(), None);
         log.frames(&begin, |at| {
-            let changed = self.look(&at, &mut payload);
-            if changed && out.is_none() {
+            self.look(&at, &mut cuts);
+            if !cuts.is_empty() && out.is_none() {
                 out = Some(Copy::begin(scope, self.storage, name, at.offset).map_err(Stopped::Io)?);
             }
             let place = out.as_ref().map_or(at.offset, |out| out.len);
             mark(marks, at.before, segment as usize, place);
             if let Some(out) = &mut out {
-                out.frame(&at, changed.then_some(&payload[..]));
+                out.frame(&at, &cuts);
             }
             progress(at.offset + at.frame.header.frame_len() as u64);
             Ok::<bool, Stopped>(true)
@@ -229,19 +230,14 @@ impl Work<'_> {
         out.map(|out| out.finish(first_seq)).transpose()
     }
 
-    /// Whether a frame's payload is to be another than it is; then that is put into `payload`.
-    fn look(&mut self, at: &FrameAt<'_>, payload: &mut Vec<u8>) -> bool {
-        payload.clear();
-        let (old, mut kept) = (at.frame.payload, 0);
+    /// Finds the items of a frame's payload that are to go, in their order.
+    fn look(&mut self, at: &FrameAt<'_>, cuts: &mut Vec<Range<usize>>) {
+        cuts.clear();
         let with_items = at.records().filter(|record| record.row.has_item());
         for record in with_items.filter(|record| self.candidates.has(record.row)) {
             let Some(by) = self.erasures.of(record.row) else { continue };
             self.gone.push(record.row.seq);
-            if let Some(item) = record.item_span() {
-                payload.extend_from_slice(&old[kept..item.start]);
-                payload.extend_from_slice(&ABSENT.to_le_bytes());
-                kept = item.end;
-            }
+            cuts.extend(record.item_span());
             if !self.erasures.is_done(by) {
                 *self.done.items.entry(by).or_default() += 1;
             }
@@ -249,21 +245,45 @@ impl Work<'_> {
                 self.unnamed.push(record.row.seq);
             }
         }
-        let changed = kept > 0;
-        if changed {
-            payload.extend_from_slice(&old[kept..]);
-        }
-        changed
     }
 }
 
-/// Some bytes of a segment, and what they become.
+/// Some bytes of a segment, and what becomes of them.
 #[derive(Default)]
 struct Piece {
     /// Where in the new segment they begin.
     at: u64,
     old: Vec<u8>,
-    new: Vec<u8>,
+    /// What of them becomes how many of `put`, in their order.
+    edits: Vec<(Range<usize>, usize)>,
+    put: Vec<u8>,
+}
+
+impl Piece {
+    /// Lets `range` of the old bytes become these.
+    fn edit(&mut self, range: Range<usize>, bytes: &[u8]) {
+        self.edits.push((range, bytes.len()));
+        self.put.extend_from_slice(bytes);
+    }
+
+    /// What they become.
+    fn anew(&self, new: &mut Vec<u8>) {
+        new.clear();
+        let (mut kept, mut put) = (0, &self.put[..]);
+        for (range, len) in &self.edits {
+            let (bytes, rest) = put.split_at(*len);
+            new.extend_from_slice(&self.old[kept..range.start]);
+            new.extend_from_slice(bytes);
+            (kept, put) = (range.end, rest);
+        }
+        new.extend_from_slice(&self.old[kept..]);
+    }
+
+    fn clear(&mut self) {
+        self.old.clear();
+        self.edits.clear();
+        self.put.clear();
+    }
 }
 
 /// A segment that is being written anew: hashed and written on a thread of its own, while the next bytes are read and verified. All
@@ -310,29 +330,44 @@ impl<'s> Copy<'s> {
         Ok(copy)
     }
 
-    /// Adds a frame, with another payload if one is given.
-    fn frame(&mut self, at: &FrameAt<'_>, payload: Option<&[u8]>) {
-        let Piece { old, new, .. } = &mut self.piece;
-        let (old_from, new_from) = (old.len(), new.len());
-        raw(at, at.frame.payload, old);
-        match payload {
-            Some(payload) => raw(at, payload, new),
-            None => new.extend_from_slice(&old[old_from..]),
+    /// Adds a frame without the items of its payload that are to go.
+    fn frame(&mut self, at: &FrameAt<'_>, cuts: &[Range<usize>]) {
+        let Frame { header, body, payload, hash } = &at.frame;
+        let from = self.piece.old.len();
+        let payload_from = from + HEADER_BYTES + body.len();
+        let (payload_end, end) = (payload_from + payload.len(), from + header.frame_len());
+        let ledger = at.before.ledger_id();
+        let old = &mut self.piece.old;
+        old.extend_from_slice(&header.to_bytes(ledger));
+        old.extend_from_slice(body);
+        old.extend_from_slice(payload);
+        old.extend_from_slice(&hash.0);
+        old.resize(end, 0);
+        let mut after = *header;
+        if !cuts.is_empty() {
+            let gone: usize = cuts.iter().map(|cut| cut.len() - ABSENT.to_le_bytes().len()).sum();
+            after.payload_len -= gone as u32; // less than it has
+            self.piece.edit(from..from + HEADER_BYTES, &after.to_bytes(ledger));
+            for cut in cuts {
+                self.piece.edit(payload_from + cut.start..payload_from + cut.end, &ABSENT.to_le_bytes());
+            }
+            let rest = payload_end + hash.0.len();
+            let padding = after.frame_len() - (rest - gone - from);
+            self.piece.edit(rest..end, &[0; 8][..padding]); // frames end at multiples of 8
         }
-        self.added(old_from, new_from);
+        self.added(from, after.frame_len());
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        let Piece { old, new, .. } = &mut self.piece;
-        let (old_from, new_from) = (old.len(), new.len());
-        old.extend_from_slice(bytes);
-        new.extend_from_slice(bytes);
-        self.added(old_from, new_from);
+        let from = self.piece.old.len();
+        self.piece.old.extend_from_slice(bytes);
+        self.added(from, bytes.len());
     }
 
-    fn added(&mut self, old_from: usize, new_from: usize) {
-        self.old_len += (self.piece.old.len() - old_from) as u64;
-        self.len += (self.piece.new.len() - new_from) as u64;
+    /// Counts what was added from `from` on, which becomes `new` bytes.
+    fn added(&mut self, from: usize, new: usize) {
+        self.old_len += (self.piece.old.len() - from) as u64;
+        self.len += new as u64;
         if self.piece.old.len() >= PIECE_BYTES {
             self.hand_over();
         }
@@ -359,19 +394,6 @@ impl<'s> Copy<'s> {
     }
 }
 
-/// The bytes of a frame with this payload.
-fn raw(at: &FrameAt<'_>, payload: &[u8], out: &mut Vec<u8>) {
-    let Frame { header, body, hash, .. } = at.frame;
-    let payload_len = u32::try_from(payload.len()).expect("no longer than the one it has");
-    let header = Header { payload_len, ..header };
-    let end = out.len() + header.frame_len();
-    out.extend_from_slice(&header.to_bytes(at.before.ledger_id()));
-    out.extend_from_slice(body);
-    out.extend_from_slice(payload);
-    out.extend_from_slice(&hash.0);
-    out.resize(end, 0);
-}
-
 /// Hashes what a segment was and what it becomes, and writes the latter, piece by piece.
 fn write_pieces(
     storage: &dyn Storage,
@@ -379,14 +401,15 @@ fn write_pieces(
     due: &Receiver<Piece>,
     give_back: &SyncSender<Piece>,
 ) -> io::Result<[Digest; 2]> {
-    let mut hashers = [Hasher::new(Purpose::Segment), Hasher::new(Purpose::Segment)];
+    let (mut before, mut after) = (Hasher::new(Purpose::Segment), Hasher::new(Purpose::Segment));
+    let mut new = Vec::new();
     for mut piece in due {
-        storage.write_at(name, piece.at, &piece.new)?;
-        for (hasher, bytes) in hashers.iter_mut().zip([&mut piece.old, &mut piece.new]) {
-            hasher.update(bytes);
-            bytes.clear();
-        }
+        piece.anew(&mut new);
+        storage.write_at(name, piece.at, &new)?;
+        before.update(&piece.old);
+        after.update(&new);
+        piece.clear();
         give_back.try_send(piece).ok(); // else it is freed
     }
-    Ok(hashers.map(|hasher| hasher.finish()))
+    Ok([before.finish(), after.finish()])
 }

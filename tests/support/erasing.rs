@@ -985,6 +985,22 @@ fn a_rectification_of_more_records_than_one_names_takes_two() {
     }
 }
 
+#[test]
+fn two_hundred_receipts_read_each_frame_once() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let mut ledger = LedgerOptions::new().entropy(SeededEntropy::new(7)).create_on(disk.clone());
+    let people: Vec<Someone> = (1..=200).map(|number| Someone { number }).collect();
+    let operations: Vec<Operation> = people.iter().flat_map(Someone::operations).collect();
+    ledger.append_batch(&operations).unwrap();
+    let wishes: Vec<ErasureRequest> = people.iter().map(|person| erase_all_of(person, "asked")).collect();
+    let receipts = ledger.erase(&wishes).unwrap();
+    assert!(receipts.iter().all(|receipt| receipt.items == Some(5) && receipt.segments.len() == 1));
+    let before = disk.call_count();
+    assert_eq!(ledger.erasures().unwrap(), receipts);
+    let calls = disk.call_count() - before;
+    assert!(calls < 20, "{calls} calls for a frame of wishes and one that says that they are done");
+}
+
 // -- crashes -----------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -14,6 +14,9 @@ use uuid::Uuid;
 use crate::id::{OperationId, PersonId};
 use crate::record::Body;
 
+/// How many texts [`Dictionary::find_all`] looks up together: more than a processor has reads under way, and few enough that what
+/// the first step read is still near at the last.
+const TOGETHER: usize = 64;
 /// Runs in which a dictionary is indexed anew: each stays in one part of the index, small enough for a processor's cache.
 const RUNS: usize = 256;
 
@@ -63,6 +66,31 @@ impl Dictionary {
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
         let hash = self.seed.hash_one(text.as_bytes());
         self.index.find(hash, |number| self.bytes(*number) == text.as_bytes()).copied()
+    }
+
+    /// The numbers of texts, as [`Dictionary::find`] gives them. In a large dictionary each look into the index, into the ends and
+    /// into the texts waits for memory; here each step is made for many texts before the next, so that the waits overlap.
+    pub(crate) fn find_all(&self, texts: &[&str]) -> Vec<Option<u32>> {
+        let mut found = Vec::with_capacity(texts.len());
+        for texts in texts.chunks(TOGETHER) {
+            let (mut hashes, mut near, mut begins) = ([0; TOGETHER], [0; TOGETHER], [0; TOGETHER]);
+            for (hash, text) in hashes.iter_mut().zip(texts) {
+                *hash = self.seed.hash_one(text.as_bytes());
+            }
+            for (near, hash) in near.iter_mut().zip(hashes) {
+                *near = self.index.find(hash, |_| true).map_or(0, |number| *number); // nearly always the one, if there is one
+            }
+            for (begin, near) in begins.iter_mut().zip(near) {
+                *begin = self.ends.get((near as usize).wrapping_sub(1)).map_or(0, |end| *end as usize);
+            }
+            let read =
+                begins.iter().fold(0, |read, begin| read ^ self.texts.get(*begin).map_or(0, |byte| *byte));
+            std::hint::black_box(read);
+            found.extend(texts.iter().zip(hashes).map(|(text, hash)| {
+                self.index.find(hash, |number| self.bytes(*number) == text.as_bytes()).copied()
+            }));
+        }
+        found
     }
 
     /// Forgets the text of a number: it is overwritten in memory, and the same text is a new one from now on (H3).
@@ -381,6 +409,11 @@ impl Seen {
         let fingerprint = self.table.key.fingerprint(&id.0);
         let listed = self.listed_under(fingerprint).iter().map(|entry| *entry as u32);
         listed.chain(self.table.candidates(id.0))
+    }
+
+    /// Whether one of them may; there is nothing to be confirmed if not.
+    pub(crate) fn may_have(&self, id: OperationId) -> bool {
+        self.candidates(id).next().is_some()
     }
 
     fn listed_under(&self, fingerprint: u32) -> &[u64] {

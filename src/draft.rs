@@ -62,6 +62,11 @@ pub(crate) struct Named {
     pub(crate) item: Vec<u8>,
 }
 
+/// The numbers that the log has for the ids of an operation ([`Operation::ids`]), found before the draft began. An id without one
+/// may have got one since.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Known(pub(crate) [Option<IdNo>; 2]);
+
 /// What became of one operation in a draft.
 pub(crate) enum Drafted {
     /// It will be this record.
@@ -316,10 +321,11 @@ impl<'a> Draft<'a> {
     pub(crate) fn operation(
         &mut self,
         operation: &Operation,
+        known: Known,
         aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Drafted {
-        let Some(plan) = self.plan(operation, aim, last_calls) else { return Drafted::Ignored };
+        let Some(plan) = self.plan(operation, known, aim, last_calls) else { return Drafted::Ignored };
         let (mut body, values) = self.body_of(operation, plan);
         let seq = self.next_seq();
         let device = body.head().and_then(|head| head.device);
@@ -449,6 +455,7 @@ impl<'a> Draft<'a> {
     fn plan<'o>(
         &mut self,
         operation: &'o Operation,
+        Known([known, known_other]): Known,
         aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
@@ -473,7 +480,7 @@ impl<'a> Draft<'a> {
             }
         };
         let (id, device) = match who {
-            Who::Id(id) => (self.id(id, FirstMention::Plain), None),
+            Who::Id(id) => (known.unwrap_or_else(|| self.id(id, FirstMention::Plain)), None),
             Who::Device(device) => {
                 let number = self.device_no(device);
                 (self.device(number).current, Some(number))
@@ -487,7 +494,7 @@ impl<'a> Draft<'a> {
         let other = match other {
             None => Other::None,
             Some(Source::Unstorable) => Other::Unstorable,
-            Some(Source::Id(id)) => Other::Id(self.id(id, mention)),
+            Some(Source::Id(id)) => Other::Id(known_other.unwrap_or_else(|| self.id(id, mention))),
         };
         let asks_profile = !matches!(verb, PlanVerb::Capture(..));
         let processing_off = self.processing_off(operation, device, asks_profile);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::book::{Book, Destroyed};
 use crate::digest::Digest;
 use crate::directory::segment_name;
-use crate::draft::{Draft, Finished};
+use crate::draft::{Draft, Finished, Known};
 use crate::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Ledger, poison};
 use crate::limits::{
@@ -614,7 +614,7 @@ impl Ledger {
             let text = draft.dictionaries().devices.text(device.0).map(str::to_owned);
             let Some(device) = text.and_then(|text| DeviceId::new(text).ok()) else { continue };
             let request = Request::Reset { device, reset_device: false, new_id: None };
-            draft.operation(&Operation::new(at, request), None, &BTreeMap::new());
+            draft.operation(&Operation::new(at, request), Known::default(), None, &BTreeMap::new());
         }
         let mut begun = Vec::new();
         while !full(&draft)

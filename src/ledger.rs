@@ -11,15 +11,15 @@ use crate::budget::KeyBudget;
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::directory::{HEAD, LOG};
-use crate::draft::{Aim, Draft, Drafted, Finished, Named, fresh_id, says_the_same};
+use crate::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_the_same};
 use crate::frame::{self, Frame, Header};
-use crate::id::{DeviceId, OperationId, Seq, Tenant};
+use crate::id::{DeviceId, DistinctId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
 use crate::log::{Fault, Log};
 use crate::operation::{Operation, OperationError};
 use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
-use crate::record::{Body, CutOff, StoredPolicy};
+use crate::record::{Body, CutOff, IdNo, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
 use crate::row::Rows;
 use crate::seal;
@@ -231,10 +231,11 @@ impl Ledger {
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
         let Book { log, replay, dictionaries, seen, .. } = book;
+        let foreseen = foresee(operations, dictionaries, seen);
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let mut answers = Vec::with_capacity(operations.len());
         let mut keys = KeyBudget::new(operations.len() == 1);
-        for (index, operation) in operations.iter().enumerate() {
+        for (index, (operation, Foreseen { ids, in_log })) in operations.iter().zip(foreseen).enumerate() {
             let judged = (|| {
                 let erasures = replay.state().erasures();
                 let aim = draft.aim(
@@ -243,7 +244,9 @@ impl Ledger {
                     |seq| read(log, erasures, seq),
                 )?;
                 let known = |id| {
-                    before(&draft, log, erasures, seen, id, operation, aim.as_ref().ok().copied().flatten())
+                    let recorded = || if in_log { recorded(log, erasures, seen, id) } else { Ok(None) };
+                    let aim = aim.as_ref().ok().copied().flatten();
+                    before(&draft, log, erasures, recorded, id, operation, aim)
                 };
                 Ok((operation.id.map_or(Ok(None), known)?, aim))
             })();
@@ -265,7 +268,7 @@ impl Ledger {
                     return Err(AppendError::Operation { index, source });
                 }
             };
-            let drafted = draft.operation(operation, aim, &writer.last_calls);
+            let drafted = draft.operation(operation, ids, aim, &writer.last_calls);
             if let Some(source) = draft.refused() {
                 draft.discard();
                 return Err(AppendError::Operation { index, source });
@@ -536,12 +539,33 @@ enum Answer {
     Recorded(Seq),
 }
 
-/// G4: what was said under this id before, in the log or earlier in the batch.
+/// What the log knows of one operation of a batch.
+struct Foreseen {
+    ids: Known,
+    /// Whether a record may have its id: a fingerprint says so.
+    in_log: bool,
+}
+
+/// Looks up what a batch names, all of it before any is drafted: memory that one look waits for is waited for by many together.
+fn foresee(operations: &[Operation], dictionaries: &Dictionaries, seen: &Seen) -> Vec<Foreseen> {
+    let texts = operations.iter().flat_map(|operation| operation.ids().into_iter().flatten());
+    let texts: Vec<&str> = texts.map(DistinctId::as_str).collect();
+    let mut numbers = dictionaries.ids.find_all(&texts).into_iter();
+    let mut number =
+        |id: Option<&DistinctId>| id.and_then(|_| numbers.next().expect("each text was looked up")).map(IdNo);
+    let of = |operation: &Operation| {
+        let ids = Known(operation.ids().map(&mut number));
+        Foreseen { ids, in_log: operation.id.is_some_and(|id| seen.may_have(id)) }
+    };
+    operations.iter().map(of).collect()
+}
+
+/// G4: what was said under this id before, in the log, where `recorded` looks, or earlier in the batch.
 fn before(
     draft: &Draft<'_>,
     log: &Log,
     erasures: &Erasures,
-    seen: &Seen,
+    recorded: impl FnOnce() -> Result<Option<Seq>, Fault>,
     id: OperationId,
     operation: &Operation,
     aim: Option<Aim>,
@@ -550,7 +574,7 @@ fn before(
         let same = says_the_same(operation, aim, body, Some(item), draft.dictionaries());
         return Ok(Some(Appended::again(*seq, same)));
     }
-    let Some(seq) = recorded(log, erasures, seen, id)? else { return Ok(None) };
+    let Some(seq) = recorded()? else { return Ok(None) };
     again(log, erasures, draft.dictionaries(), seq, operation, aim).map(Some)
 }
 

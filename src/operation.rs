@@ -451,6 +451,24 @@ impl Operation {
         }
     }
 
+    /// The ids that it names by their texts: for whom it speaks, and whom it links.
+    pub(crate) fn ids(&self) -> [Option<&DistinctId>; 2] {
+        fn id(who: &Who) -> Option<&DistinctId> {
+            if let Who::Id(id) = who { Some(id) } else { None }
+        }
+        fn source(source: &Option<Source>) -> Option<&DistinctId> {
+            if let Some(Source::Id(id)) = source { Some(id) } else { None }
+        }
+        match &self.request {
+            Request::Capture { who, .. } | Request::Set { who } => [id(who), None],
+            Request::Identify { who, anonymous: other }
+            | Request::Alias { who, alias: other }
+            | Request::Merge { who, alias: other } => [id(who), source(other)],
+            Request::DeviceIdentify { user, .. } => [Some(user), None],
+            Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. } => [None, None],
+        }
+    }
+
     /// Checks the bounds of E4.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use super::rejection::Rejection;
@@ -110,7 +111,10 @@ impl<'a> Json<'a> {
 
     /// The string, unescaped; `None` when it is no string.
     pub(super) fn as_str(self) -> Option<Result<Cow<'a, str>, Rejection>> {
-        self.is_string().then(|| unescape(self.0).map_err(|NoText { what }| Rejection::Text { what }))
+        self.is_string().then(|| {
+            let escaped = memchr(b'\\', self.0.as_bytes()).is_some();
+            Quoted { text: self.0, escaped }.unescaped().map_err(|NoText { what }| Rejection::Text { what })
+        })
     }
 
     /// The members of an object in the order written; U+0000 in keys has become U+FFFD (E4). `None`: no object.
@@ -270,10 +274,8 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.walk.key()?;
         let value = self.walk.skip();
-        Some(match unescape(key) {
-            Ok(key) => Ok((without_nul_in(key), value)),
-            Err(NoText { what }) => Err(Rejection::Text { what }),
-        })
+        let key = key.without_nul().map_err(|NoText { what }| Rejection::Text { what });
+        Some(key.map(|key| (key, value)))
     }
 }
 
@@ -358,8 +360,8 @@ impl<'a> Walk<'a> {
         byte != close && byte != 0
     }
 
-    /// The next key of an object, with its quotes.
-    fn key(&mut self) -> Option<&'a str> {
+    /// The next key of an object.
+    fn key(&mut self) -> Option<Quoted<'a>> {
         self.more(b'}').then(|| {
             let key = self.string();
             self.gap();
@@ -367,22 +369,25 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The string that starts here, with its quotes.
-    fn string(&mut self) -> &'a str {
-        let start = self.at;
-        let bytes = self.text.as_bytes();
+    /// The string that starts here.
+    fn string(&mut self) -> Quoted<'a> {
+        let (start, bytes) = (self.at, self.text.as_bytes());
+        let mut escaped = false;
         self.at += 1;
-        while let Some(&byte) = bytes.get(self.at) {
-            match byte {
-                b'"' => {
-                    self.at += 1;
-                    break;
-                }
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let Some(found) = memchr2(b'"', b'\\', rest) else {
+                self.at = bytes.len(); // an accepted string has its end
+                break;
+            };
+            if rest[found] == b'"' {
+                self.at += found + 1;
+                break;
             }
+            escaped = true;
+            self.at += found + 2;
         }
-        &self.text[start..self.at]
+        Quoted { text: &self.text[start..self.at], escaped }
     }
 
     /// The number or literal that starts here.
@@ -397,29 +402,24 @@ impl<'a> Walk<'a> {
     /// The value that starts here, unread. Counts brackets, so its cost has nothing to do with depth.
     fn skip(&mut self) -> Json<'a> {
         let start = self.at;
+        match self.peek() {
+            b'"' => return Json(self.string().text),
+            b'{' | b'[' => {}
+            _ => return Json(self.scalar()),
+        }
         let mut open = 0_usize;
         loop {
             match self.peek() {
                 b'"' => {
                     self.string();
-                }
-                b'{' | b'[' => {
-                    open += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' => {
-                    open = open.saturating_sub(1);
-                    self.at += 1;
-                }
-                0 => break,
-                _ if open == 0 => {
-                    self.scalar();
-                }
-                _ => {
-                    self.at += 1;
                     continue;
                 }
+                b'{' | b'[' => open += 1,
+                b'}' | b']' => open -= 1, // it began with one that opens
+                0 => break,
+                _ => {}
             }
+            self.at += 1;
             if open == 0 {
                 break;
             }
@@ -433,12 +433,12 @@ impl<'a> Walk<'a> {
         }
         self.gap();
         Ok(match self.peek() {
-            b'"' => Value::text(unescape(self.string())?),
+            b'"' => Value::text(self.string().unescaped()?),
             b'{' => {
                 self.at += 1;
                 let mut entries = BTreeMap::new();
                 while let Some(key) = self.key() {
-                    let key = without_nul(unescape(key)?.into_owned());
+                    let key = key.without_nul()?.into_owned();
                     let value = self.value(depth + 1)?;
                     if entries.contains_key(&key) {
                         return Err(ValueError::DuplicateKey { key }.into());
@@ -465,13 +465,13 @@ impl<'a> Walk<'a> {
         }
         self.gap();
         match self.peek() {
-            b'"' => Value::text(unescape(self.string())?).encode(out),
+            b'"' => Value::text(self.string().unescaped()?).encode(out),
             b'{' => {
                 self.at += 1;
                 let start = out.len();
                 let mut members = Vec::new();
                 while let Some(key) = self.key() {
-                    let (key, from) = (without_nul_in(unescape(key)?), out.len());
+                    let (key, from) = (key.without_nul()?, out.len());
                     self.canonical(depth + 1, out)?;
                     members.push((key, from..out.len()));
                 }
@@ -551,24 +551,34 @@ impl From<NoText> for Fault {
     }
 }
 
-/// The text of a quoted string.
-fn unescape(quoted: &str) -> Result<Cow<'_, str>, NoText> {
-    let inner = &quoted[1..quoted.len() - 1]; // an accepted string has both its quotes
-    if !inner.contains('\\') {
-        return Ok(Cow::Borrowed(inner));
-    }
-    match serde_json::from_str(quoted) {
-        Ok(text) => Ok(Cow::Owned(text)),
-        Err(error) => {
-            let message = error.to_string();
-            Err(NoText { what: message.split(" at line ").next().unwrap_or(&message).to_owned() })
-        }
-    }
+/// A string as it was written, with its quotes.
+#[derive(Clone, Copy)]
+struct Quoted<'a> {
+    text: &'a str,
+    /// Whether a backslash stands in it: most have none, and are what they say.
+    escaped: bool,
 }
 
-/// U+0000 becomes U+FFFD (E4), most texts staying borrowed.
-fn without_nul_in(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(without_nul(text.into_owned())) } else { text }
+impl<'a> Quoted<'a> {
+    /// The text it stands for.
+    fn unescaped(self) -> Result<Cow<'a, str>, NoText> {
+        if !self.escaped {
+            return Ok(Cow::Borrowed(&self.text[1..self.text.len() - 1])); // an accepted string has both its quotes
+        }
+        match serde_json::from_str(self.text) {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(error) => {
+                let message = error.to_string();
+                Err(NoText { what: message.split(" at line ").next().unwrap_or(&message).to_owned() })
+            }
+        }
+    }
+
+    /// The same, U+0000 having become U+FFFD (E4): JSON writes it as an escape only.
+    fn without_nul(self) -> Result<Cow<'a, str>, NoText> {
+        let text = self.unescaped()?;
+        Ok(if self.escaped { Cow::Owned(without_nul(text.into_owned())) } else { text })
+    }
 }
 
 #[cfg(test)]

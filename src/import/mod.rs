@@ -186,6 +186,9 @@ impl<R: Read> Importer<R> {
             Ok(text) => text,
             Err(error) => return rejected(Rejection::NotUtf8 { at: error.valid_up_to() }),
         };
+        if let Some(operation) = self.reader.plain(text) {
+            return Some(Parsed { line, index: None, operation }); // the common case is read in one pass
+        }
         let open = self.reader.open();
         let truncated = match Json::read(text) {
             Ok(json) => {
@@ -341,7 +344,7 @@ impl Reader {
     /// What a whole document is; `open` knows which envelopes it may have.
     fn content(&mut self, json: Json<'_>, text: &str, mut envelope: Envelope, open: Open) -> Content {
         if let Some(operation) = self.ops(json) {
-            return Content::One(operation); // the common case needs no envelope
+            return Content::One(operation); // it needs no envelope
         }
         match open(json, &mut envelope) {
             Ok(Found::One(event)) => Content::One(self.operation(event, &envelope)),
@@ -384,8 +387,22 @@ impl Reader {
             Ok(_) => return None,
             Err(rejection) => return Some(Err(rejection)),
         };
-        let operation = line.operation(&self.options);
-        Some(operation.and_then(|operation| self.finish(operation, json, "ops")))
+        Some(self.asked(&line, json))
+    }
+
+    /// The operation, if a text is one of the `ops` format and spelled as most are; `None` says nothing.
+    fn plain(&mut self, text: &str) -> Option<Result<Operation, Rejection>> {
+        if self.options.format == Format::Posthog {
+            return None;
+        }
+        let line = ops::Line::read(text).filter(|line| line.is_operation(self.options.format))?;
+        Some(self.asked(&line, Json::part(text.trim_matches(JSON_SPACE))))
+    }
+
+    /// The operation that a line of the `ops` format asks for.
+    fn asked(&mut self, line: &ops::Line<'_>, json: Json<'_>) -> Result<Operation, Rejection> {
+        let operation = line.operation(&self.options)?;
+        self.finish(operation, json, "ops")
     }
 
     /// Checks the bounds and derives an id where none was given (G4).
@@ -403,6 +420,9 @@ impl Reader {
         Ok(operation)
     }
 }
+
+/// White space around a JSON value.
+const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 type Open = for<'a> fn(Json<'a>, &mut Envelope) -> Result<Found<'a>, Rejection>;
 

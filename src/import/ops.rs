@@ -4,7 +4,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::json::{Json, insert_property, property_key};
@@ -87,22 +90,31 @@ impl Verb {
     }
 }
 
+/// What a key's slot is, among those of an operation's object.
 macro_rules! slots {
-    ($line:ident, $key:ident, $json:ident: $($slot:ident)*) => {
-        match $key.as_ref() {
-            $(stringify!($slot) => {
-                if $line.$slot.replace($json).is_some() {
-                    $line.twice.get_or_insert(stringify!($slot));
-                }
-            })*
-            _ => {
-                $line.unknown.get_or_insert($key);
+    ($($slot:ident)*) => {
+        /// The slot of a key, with its name; `None` for an unknown one.
+        fn slot(&mut self, key: &str) -> Option<(&mut Option<Json<'a>>, &'static str)> {
+            match key {
+                $(stringify!($slot) => Some((&mut self.$slot, stringify!($slot))),)*
+                _ => None,
             }
         }
     };
 }
 
 impl<'a> Line<'a> {
+    slots! {
+        op ts event_id event distinct_id device_id anon_distinct_id alias properties set set_once top_level_set top_level_set_once
+        unset process_person_profile reset_device new_id of ids mode
+    }
+
+    /// Reads a text that is one operation's object, spelled as most are: known keys, each once, none with an escape. In one pass, where
+    /// [`Line::sort`] takes a second; what is `None` here may be an operation there, and why it is none is said there.
+    pub(super) fn read(text: &'a str) -> Option<Line<'a>> {
+        serde_json::from_str(text).ok()
+    }
+
     /// Sorts an object's members; `None` when it is no object.
     pub(super) fn sort(object: Json<'a>) -> Option<Result<Line<'a>, Rejection>> {
         let mut line = Line::default();
@@ -111,8 +123,16 @@ impl<'a> Line<'a> {
                 Ok(member) => member,
                 Err(rejection) => return Some(Err(rejection)),
             };
-            slots!(line, key, json: op ts event_id event distinct_id device_id anon_distinct_id alias properties set
-                set_once top_level_set top_level_set_once unset process_person_profile reset_device new_id of ids mode);
+            match line.slot(&key) {
+                Some((slot, name)) => {
+                    if slot.replace(json).is_some() {
+                        line.twice.get_or_insert(name);
+                    }
+                }
+                None => {
+                    line.unknown.get_or_insert(key);
+                }
+            }
         }
         Some(Ok(line))
     }
@@ -272,6 +292,32 @@ impl<'a> Line<'a> {
     }
 }
 
+impl<'de> Deserialize<'de> for Line<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Line<'de>, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Line<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an operation")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Line<'de>, A::Error> {
+                let mut line = Line::default();
+                while let Some(key) = members.next_key::<&str>()? {
+                    let (slot, name) = line.slot(key).ok_or_else(|| A::Error::custom("an unknown key"))?;
+                    let value: &RawValue = members.next_value()?;
+                    if slot.replace(Json::part(value.get())).is_some() {
+                        return Err(A::Error::duplicate_field(name));
+                    }
+                }
+                Ok(line)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
 /// One layer of properties over the other: the later wins.
 fn layered(layers: [(&'static str, Option<Json<'_>>); 2]) -> Result<Properties, Rejection> {
     let mut merged = Properties::new();
@@ -374,10 +420,23 @@ mod tests {
 
     const OPS: Options = Options { format: Format::Ops, lift: true, keep_event_properties: false };
 
-    /// The one thing a line without `ts` and `event_id` asks, or why it is refused.
+    /// The one thing a line without `ts` and `event_id` asks, or why it is refused: the same whether the line is read in one pass, as
+    /// a part of an array, or with a key that is spelled with an escape.
     fn asked(members: &str) -> String {
         let line = format!(r#"{{{members},"ts":"2026-01-01T00:00:00Z"}}"#);
-        shown(&only(&line, &OPS))
+        let asked = only(&line, &OPS);
+        for other in [format!("[{line}]"), line.replace(r#""ts""#, r#""\u0074s""#)] {
+            let other = only(&other, &OPS);
+            assert_eq!(shown(&other), shown(&asked), "{line}");
+            if !line.contains("device_id") {
+                assert_eq!(
+                    other.map(|other| other.id).ok(),
+                    asked.as_ref().map(|asked| asked.id).ok(),
+                    "{line}"
+                );
+            }
+        }
+        shown(&asked)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hashbrown::hash_table::Entry;
 use uuid::Uuid;
 
 use crate::id::{OperationId, PersonId};
-use crate::record::Body;
+use crate::record::{Body, Erasure};
 
 /// How many texts [`Dictionary::find_all`] looks up together: more than a processor has reads under way, and few enough that what
 /// the first step read is still near at the last.
@@ -240,9 +240,14 @@ impl Dictionaries {
     /// Forgets the texts that a record erases (H3); any other does nothing.
     pub(crate) fn forget(&mut self, body: &Body) {
         if let Body::Erase(erasure) = body {
-            erasure.ids.iter().for_each(|id| self.ids.forget(id.0));
-            erasure.devices.iter().for_each(|device| self.devices.forget(device.device.0));
+            self.erase(erasure);
         }
+    }
+
+    /// Forgets the texts that an erasure covers.
+    pub(crate) fn erase(&mut self, erasure: &Erasure) {
+        erasure.ids.iter().for_each(|id| self.ids.forget(id.0));
+        erasure.devices.iter().for_each(|device| self.devices.forget(device.device.0));
     }
 
     /// Closes the gaps that forgotten texts left.

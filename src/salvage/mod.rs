@@ -32,6 +32,7 @@ use crate::state::Absences;
 use crate::storage::{Files, Storage, read_all};
 
 use frames::{Claims, Found, Place};
+use record::{Cover, Numbers};
 pub use record::{ItemLoss, LostItem, Named, SalvagedChange, SalvagedRecord};
 
 /// `LEDGER` of a salvaged ledger that is not complete yet.
@@ -182,7 +183,9 @@ pub struct Salvage {
     texts: Dictionaries,
     /// Proven frames behind the prefix, in the order of their records.
     proven: Vec<Found>,
-    /// Frames that carry erasures from behind the fault.
+    /// What erasures behind the fault cover.
+    cover: Cover,
+    /// Frames that carry those erasures.
     carried: Vec<u8>,
 }
 
@@ -235,7 +238,7 @@ impl Salvage {
         let mut log = Log::new(storage).map_err(failed)?;
         log.set_keys(keys);
         let mut stop = None;
-        let (texts, prefix, at, fault, claims, mut found, contradicting_frames, carried) = loop {
+        let (texts, chain, at, fault, claims, mut found, contradicting_frames, cover, carried) = loop {
             let mut texts = Dictionaries::default();
             let mut walked = Prefix::new(&log, &identity, &seen);
             walked.stop = stop;
@@ -247,17 +250,31 @@ impl Salvage {
             let mut found = claims.prove(&log, found).map_err(failed)?;
             let contradicting = frames::choose(&mut found, &seen, prefix);
             // Erasures behind the fault hold for what stands before it: they go with it, or whoever was erased would be back.
-            let mut carried = Vec::new();
-            record::erasures(&log, &found, &mut carried).map_err(failed)?;
-            let carried = Carried::new(&walked, carried);
+            let cover = Cover::read(&log, &found).map_err(failed)?;
+            let carried = Carried::new(&walked, &cover.erasures);
             match carried.unlicensed(&walked) {
                 None => {
-                    break (texts, prefix, walked.at, walked.fault, claims, found, contradicting, carried);
+                    cover.erasures.iter().for_each(|erasure| texts.erase(erasure));
+                    let chain = walked.chain().clone();
+                    break (
+                        texts,
+                        chain,
+                        walked.at,
+                        walked.fault,
+                        claims,
+                        found,
+                        contradicting,
+                        cover,
+                        carried,
+                    );
                 }
                 missing => stop = missing,
             }
         };
-        let items_lost = record::check_all(&log, identity.ledger, &mut found).map_err(failed)?;
+        let prefix = chain.checkpoint();
+        let numbers = Numbers::new(prefix.records, chain.defined().ids);
+        let items_lost =
+            record::check_all(&log, identity.ledger, &mut found, &cover, numbers).map_err(failed)?;
 
         let witnesses = testimonies(&slots, expect, &claims, &found);
         let proven = found.iter().filter(|frame| frame.is_chosen()).map(Found::end);
@@ -285,7 +302,7 @@ impl Salvage {
             ledger: carried.checkpoint,
         };
         found.retain(Found::is_chosen);
-        Ok(Salvage { log, identity, report, texts, proven: found, carried: carried.frames })
+        Ok(Salvage { log, identity, report, texts, proven: found, cover, carried: carried.frames })
     }
 
     /// What was found.
@@ -346,8 +363,9 @@ impl Salvage {
         each: &mut dyn FnMut(SalvagedRecord) -> io::Result<()>,
     ) -> Result<(), SalvageError> {
         let lengths = self.texts.lengths();
-        let Salvage { log, identity, report, texts, proven, .. } = self;
-        let shown = record::show_all(log, identity.ledger, proven, report.prefix.records, texts, each);
+        let Salvage { log, identity, report, texts, proven, cover, .. } = self;
+        let numbers = Numbers::new(report.prefix.records, lengths[0]);
+        let shown = record::show_all(log, identity.ledger, proven, cover, numbers, texts, each);
         self.texts.truncate(lengths);
         shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
     }
@@ -545,13 +563,13 @@ struct Carried {
 
 impl Carried {
     /// Takes of each what speaks of the prefix.
-    fn new(prefix: &Prefix<'_>, found: Vec<Erasure>) -> Carried {
+    fn new(prefix: &Prefix<'_>, found: &[Erasure]) -> Carried {
         let mut chain = prefix.chain().clone();
         let (records, defined) = (chain.next_seq(), chain.defined());
         let durable = records;
         let mut carried =
             Carried { erasures: Vec::new(), count: 0, frames: Vec::new(), checkpoint: chain.checkpoint() };
-        for mut erasure in found.into_iter().filter(|_| records > 0) {
+        for mut erasure in found.iter().filter(|_| records > 0).cloned() {
             erasure.ids.retain(|id| id.0 < defined.ids);
             erasure
                 .devices

@@ -1,6 +1,7 @@
 //! Records of proven frames, read one by one: by number, and with the texts that are still known.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io;
 
 use serde::Serialize;
@@ -26,6 +27,11 @@ pub enum ItemLoss {
     Damaged,
     /// It is gone, and no record erased it.
     Missing,
+    /// An erasure covers it. Whether or not it is gone already, it is not shown, and it is not lost.
+    Erased,
+    /// It is there, and an erasure that is not finished covers the text of an id that may be this one: records are lost before it,
+    /// so its number cannot be counted. It is not shown.
+    Withheld,
 }
 
 /// A text, or the values, of an intact record, lost.
@@ -131,6 +137,109 @@ impl Item<'_> {
     }
 }
 
+/// What the erasures among proven records cover, of the records before them.
+#[derive(Debug, Default)]
+pub(super) struct Cover {
+    pub(super) erasures: Vec<Erasure>,
+    ids: BTreeSet<u32>,
+    /// Of those, the ones whose texts may still be in the files.
+    pending: BTreeSet<u32>,
+    /// Records: named one by one, or defining an erased device.
+    records: BTreeSet<u32>,
+}
+
+impl Cover {
+    /// Reads the proven frames behind the fault, in their order.
+    pub(super) fn read(log: &Log, found: &[Found]) -> io::Result<Cover> {
+        let (mut cover, mut begun, mut done) = (Cover::default(), Vec::new(), BTreeSet::new());
+        let mut buffer = Vec::new();
+        for frame in found.iter().filter(|frame| frame.is_chosen()) {
+            let Some(bytes) = frame.read(log, &mut buffer)? else { continue };
+            let (mut body, mut seq) = (bytes.body, frame.header.first_seq);
+            while let Ok((record, taken)) = Body::read(body) {
+                match record {
+                    Body::Erase(erasure) => begun.push((seq, *erasure)),
+                    Body::EraseDone(removal) => {
+                        done.extend(removal.erasures.iter().map(|removed| u64::from(removed.erase)));
+                    }
+                    _ => {}
+                }
+                body = &body[taken..];
+                seq += 1;
+            }
+        }
+        for (seq, erasure) in begun {
+            let ids = || erasure.ids.iter().map(|id| id.0);
+            cover.ids.extend(ids());
+            cover.pending.extend(ids().filter(|_| !done.contains(&seq)));
+            cover
+                .records
+                .extend(erasure.records.iter().chain(erasure.devices.iter().map(|device| &device.defined)));
+            cover.erasures.push(erasure);
+        }
+        Ok(cover)
+    }
+
+    /// Hides what is covered of a frame's records.
+    fn hide(&self, records: &mut [(Body, Item<'_>)], frame: &Found, numbers: &mut Numbers) {
+        numbers.enter(frame);
+        for ((record, item), seq) in records.iter_mut().zip(frame.header.first_seq..) {
+            let number = if let Body::DefineId(..) = record { numbers.define() } else { None };
+            let speaks_for = match record {
+                Body::Restate(restated) => Some(restated.id.0),
+                _ => record.head().map(|head| head.id.0),
+            };
+            let is_covered = u32::try_from(seq).is_ok_and(|seq| self.records.contains(&seq))
+                || speaks_for.or(number).is_some_and(|id| self.ids.contains(&id));
+            // One of the ids whose definitions cannot be found may be defined here.
+            let may_be = |ids: &BTreeSet<u32>| {
+                matches!(record, Body::DefineId(..))
+                    && number.is_none()
+                    && ids.range(numbers.least..).next().is_some()
+            };
+            *item = match std::mem::replace(item, Item::None) {
+                Item::None => Item::None,
+                _ if is_covered => Item::Lost(ItemLoss::Erased),
+                Item::Lost(ItemLoss::Missing) if may_be(&self.ids) => Item::Lost(ItemLoss::Erased),
+                _ if may_be(&self.pending) => Item::Lost(ItemLoss::Withheld),
+                item => item,
+            };
+        }
+    }
+}
+
+/// The numbers of ids that are defined behind the fault: they can be counted as long as no record is lost.
+pub(super) struct Numbers {
+    next: u64,
+    ids: Option<u32>,
+    /// Ids below it are defined before.
+    least: u32,
+}
+
+impl Numbers {
+    /// Where so many records are known, with so many ids.
+    pub(super) fn new(records: u64, ids: u32) -> Numbers {
+        Numbers { next: records, ids: Some(ids), least: ids }
+    }
+
+    fn enter(&mut self, frame: &Found) {
+        self.ids = self.ids.filter(|_| frame.header.first_seq == self.next);
+        self.next = frame.end();
+    }
+
+    /// Whether they still count.
+    fn count(&self) -> bool {
+        self.ids.is_some()
+    }
+
+    fn define(&mut self) -> Option<u32> {
+        let number = self.ids?;
+        self.ids = Some(number + 1); // MAX_RECORDS bounds it
+        self.least = number + 1;
+        Some(number)
+    }
+}
+
 /// Reads every record of a proven frame; `None` if it holds what no writer of this version writes.
 fn records<'a>(frame: &Frame<'a>, ledger: LedgerId, keys: &Keys) -> Option<Vec<(Body, Item<'a>)>> {
     let mut records = Vec::new();
@@ -189,39 +298,30 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mu
     })
 }
 
-/// Reads the frames that were chosen: what is unreadable is marked, and lost items are listed.
-pub(super) fn check_all(log: &Log, ledger: LedgerId, found: &mut [Found]) -> io::Result<Vec<LostItem>> {
+/// Reads the frames that were chosen: what is unreadable is marked, and lost items are listed. What is erased is not lost.
+pub(super) fn check_all(
+    log: &Log,
+    ledger: LedgerId,
+    found: &mut [Found],
+    cover: &Cover,
+    mut numbers: Numbers,
+) -> io::Result<Vec<LostItem>> {
     let mut lost = Vec::new();
     let mut buffer = Vec::new();
     for frame in found.iter_mut().filter(|frame| frame.is_chosen()) {
         let first = frame.header.first_seq;
         let read = frame.read(log, &mut buffer)?.and_then(|bytes| records(&bytes, ledger, log.keys()));
-        let Some(records) = read else {
+        let Some(mut records) = read else {
             frame.set_unreadable();
             continue;
         };
+        cover.hide(&mut records, frame, &mut numbers);
         for ((record, item), seq) in records.iter().zip(first..) {
             let lost_item = |loss| LostItem { seq: Seq(seq), op: record.name(), loss };
-            lost.extend(item.loss().map(lost_item));
+            lost.extend(item.loss().filter(|loss| *loss != ItemLoss::Erased).map(lost_item));
         }
     }
     Ok(lost)
-}
-
-/// The erasures among proven records, in their order.
-pub(super) fn erasures(log: &Log, found: &[Found], out: &mut Vec<Erasure>) -> io::Result<()> {
-    let mut buffer = Vec::new();
-    for frame in found.iter().filter(|frame| frame.is_chosen()) {
-        let Some(bytes) = frame.read(log, &mut buffer)? else { continue };
-        let mut body = bytes.body;
-        while let Ok((record, taken)) = Body::read(body) {
-            body = &body[taken..];
-            if let Body::Erase(erasure) = record {
-                out.push(*erasure);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Gives the next number to what the record defines. `false` if the text is out of bounds (B1), or has a number already.
@@ -240,42 +340,38 @@ pub(super) fn define(texts: &mut Dictionaries, record: &Body, item: Option<&[u8]
     text.is_some()
 }
 
-/// Shows the records of proven frames. `next` is the record after those whose texts are known; as long as none is lost, later
-/// definitions can be counted too.
+/// Shows the records of proven frames. `texts` are those of the records before them: as long as none is lost, later definitions can
+/// be counted too.
 pub(super) fn show_all(
     log: &Log,
     ledger: LedgerId,
     proven: &[Found],
-    mut next: u64,
+    cover: &Cover,
+    mut numbers: Numbers,
     texts: &mut Dictionaries,
     each: &mut dyn FnMut(SalvagedRecord) -> io::Result<()>,
 ) -> io::Result<()> {
     let changed = || io::Error::other("the log changed while it was read");
     let mut buffer = Vec::new();
     for frame in proven {
-        let first = frame.header.first_seq;
-        let counts = first == next;
         let bytes = frame.read(log, &mut buffer)?.ok_or_else(changed)?;
         if !frame.is_still(&bytes) {
             return Err(changed());
         }
-        for ((record, item), seq) in
-            records(&bytes, ledger, log.keys()).ok_or_else(changed)?.iter().zip(first..)
-        {
+        let mut records = records(&bytes, ledger, log.keys()).ok_or_else(changed)?;
+        cover.hide(&mut records, frame, &mut numbers);
+        for ((record, item), seq) in records.iter().zip(frame.header.first_seq..) {
             let whole = if let Item::Whole(bytes) = item { Some(&**bytes) } else { None };
             let lengths = texts.lengths();
-            if counts {
+            if numbers.count() {
                 define(texts, record, whole);
             }
             let mut shown = show(record, whole, texts);
-            shown.defines = shown.defines.filter(|_| counts && texts.lengths() != lengths);
+            shown.defines = shown.defines.filter(|_| numbers.count() && texts.lengths() != lengths);
             shown.lost = item.loss();
             shown.file.clone_from(&log.segments()[frame.place.segment].name);
             (shown.seq, shown.offset) = (Seq(seq), frame.place.offset);
             each(shown)?;
-        }
-        if counts {
-            next = frame.end();
         }
     }
     Ok(())

@@ -718,12 +718,30 @@ fn what_is_salvaged_stays_erased_even_if_the_record_of_it_stands_behind_the_dama
         let mut segments: Vec<String> =
             whole.files().into_keys().filter(|file| file.starts_with("log/")).collect();
         segments.sort();
-        let (mut carried, mut prefixes) = (0, BTreeSet::new());
+        let (mut carried, mut prefixes, mut losses) = (0, BTreeSet::new(), BTreeSet::new());
         for segment in &segments {
             for at in (100..length(segment)).step_by(97) {
                 let damaged = Arc::new(whole.killed());
                 damaged.flip(segment, 8 * at).unwrap();
-                let salvage = LedgerOptions::new().on(&damaged).salvage_in(damaged).unwrap();
+                let mut salvage = LedgerOptions::new().on(&damaged).salvage_in(damaged).unwrap();
+                let mut beyond = Vec::new();
+                salvage
+                    .beyond(&mut |record| {
+                        beyond.push(record);
+                        Ok(())
+                    })
+                    .unwrap();
+                if beyond.iter().any(|record| record.op == "erase") {
+                    let shown = serde_json::to_string(&beyond).unwrap();
+                    let secret = person.secrets().into_iter().find(|secret| shown.contains(secret));
+                    assert_eq!(secret, None, "{segment} at {at}: {shown}");
+                    let lost = &salvage.report().items_lost;
+                    assert!(
+                        lost.iter().all(|item| item.loss != ItemLoss::Missing),
+                        "{segment} at {at}: {lost:?}"
+                    );
+                }
+                losses.extend(beyond.iter().filter_map(|record| record.lost).map(|loss| format!("{loss:?}")));
                 let dest = Arc::new(SimulatedDisk::new());
                 if salvage.report().prefix.records == 0 {
                     continue;
@@ -747,6 +765,7 @@ fn what_is_salvaged_stays_erased_even_if_the_record_of_it_stands_behind_the_dama
             }
         }
         assert!(carried > 0 && prefixes.len() > 3, "{carried} carried, {prefixes:?}");
+        assert!(losses.contains("Erased"), "{losses:?}");
     }
 }
 

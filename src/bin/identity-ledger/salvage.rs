@@ -173,6 +173,7 @@ fn show_items(report: &SalvageReport, screen: &mut Screen) -> Result<(), Failure
         let what = if item.op.starts_with("define") { "text" } else { "values" };
         let how = match item.loss {
             ItemLoss::Missing => "missing",
+            ItemLoss::Withheld => "withheld: an erasure that is not finished may cover it",
             _ => "damaged",
         };
         screen.line(&format!("  record {} ({}): its {what} {how}", item.seq, item.op))?;

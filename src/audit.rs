@@ -13,7 +13,7 @@ use crate::book::{Book, absorb, values_of};
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
-use crate::directory::{HEAD, LOG};
+use crate::directory::{HEAD, HeadSlot, LOG};
 use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
@@ -47,6 +47,46 @@ pub struct AuditReport {
     pub tail: Option<AuditFault>,
     /// The snapshots that hold what the log folds to: how many records each covers, newest first.
     pub snapshots: Vec<u64>,
+    /// What is no fault, and good to know.
+    pub remarks: Vec<AuditRemark>,
+}
+
+/// Something that an audit saw and that is no fault: the next opening for writing sets it right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AuditRemark {
+    /// Behind the records that `HEAD` acknowledges stand so many more, whole: of a buffered writer that is at work or was
+    /// killed. Readers do not show them before a writer has made them durable.
+    BehindHead(u64),
+    /// Erasures that are recorded and not finished: every answer says *erased*, and files may still hold what they cover.
+    PendingErasures(Vec<Seq>),
+    /// In `HEAD` stands something that is no whole slot of it: it rotted, or a write was cut off. The other slot holds.
+    HeadSlot,
+}
+
+impl std::fmt::Display for AuditRemark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AuditRemark::BehindHead(records) => write!(
+                f,
+                "HEAD does not acknowledge the last {records} of these records yet, and readers stop before them: a writer is at \
+                 work, or was killed; the next writer makes them durable"
+            ),
+            AuditRemark::PendingErasures(erasures) => {
+                let list: Vec<String> = erasures.iter().map(Seq::to_string).collect();
+                write!(
+                    f,
+                    "what the erasures of records {} cover may still be in the files: they are not finished; the next writer \
+                     finishes them",
+                    list.join(", ")
+                )
+            }
+            AuditRemark::HeadSlot => f.write_str(
+                "a part of HEAD is damaged, or a write of it was cut off; what is left of it suffices, and the next writer renews it",
+            ),
+        }
+    }
 }
 
 impl AuditReport {
@@ -271,7 +311,16 @@ impl Audit {
             audit.fault(file, None, Seq(records), why.to_string());
         }
         let (digest, faults) = (book.state().digest(), audit.faults);
-        Ok(AuditReport { records, head, digest, faults, tail, snapshots })
+        let mut remarks = Vec::new();
+        let behind = witnesses.head().map_or(0, |head| records.saturating_sub(head));
+        remarks.extend((behind > 0).then_some(AuditRemark::BehindHead(behind)));
+        let pending = book.state().erasures().list().filter(|(_, done)| done.is_none());
+        let pending: Vec<Seq> = pending.map(|(seq, _)| Seq(seq.into())).collect();
+        remarks.extend((!pending.is_empty()).then_some(AuditRemark::PendingErasures(pending)));
+        let torn =
+            !witnesses.slots.is_empty() && HeadSlot::is_torn(&**storage, book.ledger_id()).map_err(failed)?;
+        remarks.extend(torn.then_some(AuditRemark::HeadSlot));
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks })
     }
 
     fn fault(&mut self, file: String, offset: Option<u64>, seq: Seq, what: String) {

@@ -299,6 +299,17 @@ impl HeadSlot {
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.turn));
         Ok(slots)
     }
+
+    /// Whether `HEAD` holds anything that is no whole slot: damage, or a write that was cut off.
+    pub(crate) fn is_torn(storage: &dyn Storage, ledger: LedgerId) -> io::Result<bool> {
+        let mut bytes = [0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
+        let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };
+        let (first, second) = bytes[..read].split_at(read.min(HEAD_SLOT_DISTANCE as usize));
+        Ok([first, second].into_iter().any(|part| {
+            let slot = if HeadSlot::parse(part, ledger).is_some() { HEAD_SLOT_BYTES } else { 0 };
+            part[slot..].iter().any(|byte| *byte != 0)
+        }))
+    }
 }
 
 #[cfg(test)]

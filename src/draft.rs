@@ -261,7 +261,8 @@ impl<'a> Draft<'a> {
     }
 
     /// F4: after a reset nothing attaches the device to its former user, nor to another one. So a fresh id that is known must be
-    /// an anonymous one (senders may use it before they tell of the reset), and a fresh device must be no other device.
+    /// an anonymous one (senders may use it before they tell of the reset) and not the one that became the former user, and a fresh
+    /// device must be no other device.
     ///
     /// And a device's state is not known once this draft took something back (H1).
     pub(crate) fn check_fresh(&self, operation: &Operation) -> Result<(), OperationError> {
@@ -280,6 +281,11 @@ impl<'a> Draft<'a> {
             };
             if class.user {
                 return not_fresh("a user's");
+            }
+            let speaking =
+                self.dictionaries.devices.find(device.as_str()).map(|device| self.device(DeviceNo(device)));
+            if speaking.is_some_and(|device| device.identified && device.anonymous.0 == number) {
+                return not_fresh("the former user's");
             }
         }
         let other = id.as_str() != device.as_str();
@@ -793,7 +799,11 @@ pub(crate) fn says_the_same(
     if !request || !resolved && off != (operation.processing == Processing::Off) {
         return false;
     }
-    if head(operation, recorded.id, recorded.device, off, event_flags) != *recorded {
+    let mut said = head(operation, recorded.id, recorded.device, off, event_flags);
+    if operation.time_by_arrival {
+        said.time = recorded.time;
+    }
+    if said != *recorded {
         return false;
     }
     same_changes(operation, body, off, item, dictionaries)

@@ -27,6 +27,9 @@ pub struct Operation {
     pub id: Option<OperationId>,
     /// Whether `id` was derived from content rather than given. A derived id is stored erasably: it could be guessed.
     pub derived_id: bool,
+    /// Whether `time` depends on when the request arrived, as PostHog's clients let servers correct their clocks. The same event sent
+    /// again has another time then, so under the same id it is a duplicate all the same (G4).
+    pub time_by_arrival: bool,
     /// What was asked.
     pub request: Request,
     /// Property changes asked along with it.
@@ -338,6 +341,7 @@ impl Operation {
             time,
             id: None,
             derived_id: false,
+            time_by_arrival: false,
             request,
             changes: Changes::default(),
             processing: Processing::default(),

@@ -59,7 +59,13 @@ impl FromStr for Timestamp {
     /// (posthog-rs sends such times).
     fn from_str(text: &str) -> Result<Timestamp, TimestampError> {
         let unreadable = || TimestampError::Unreadable { found: text.chars().take(64).collect() };
-        let pieces = PARSER.parse_pieces(text).map_err(|_| unreadable())?;
+        let pieces = PARSER.parse_pieces(text);
+        let shorter = if pieces.is_err() { with_nine_digits(text) } else { None };
+        let pieces = match &shorter {
+            Some(shorter) => PARSER.parse_pieces(shorter),
+            None => pieces,
+        };
+        let pieces = pieces.map_err(|_| unreadable())?;
         let (Some(time), None) = (pieces.time(), pieces.time_zone_annotation()) else {
             return Err(unreadable()); // a bare date says no time
         };
@@ -70,6 +76,14 @@ impl FromStr for Timestamp {
         let micros = since_1970 - offset * 1_000_000; // both far below i64::MAX
         Timestamp::from_micros(micros)
     }
+}
+
+/// A time whose fraction of a second has more than nine digits, with the first nine: RFC 3339 has no most, and beyond the sixth
+/// all are cut off (E4).
+fn with_nine_digits(text: &str) -> Option<String> {
+    let point = text.find(['.', ','])? + 1;
+    let digits = text[point..].bytes().take_while(u8::is_ascii_digit).count();
+    (digits > 9).then(|| format!("{}{}", &text[..point + 9], &text[point + digits..]))
 }
 
 impl fmt::Display for Timestamp {
@@ -126,11 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn zones_missing_zones_and_nine_digits_are_read() {
+    fn zones_missing_zones_and_any_number_of_digits_are_read() {
         let utc: Timestamp = "2026-11-23T15:12:21.377811Z".parse().unwrap();
         assert_eq!("2026-11-23T15:12:21.377811063".parse(), Ok(utc));
         assert_eq!("2026-11-23 15:12:21.377811999Z".parse(), Ok(utc));
         assert_eq!("2026-11-23T17:12:21.377811+02:00".parse(), Ok(utc));
+        assert_eq!("2026-11-23T15:12:21.37781100001Z".parse(), Ok(utc));
+        assert_eq!("2026-11-23T17:12:21.3778119999999999999999999999+02:00".parse(), Ok(utc));
+        assert!("2026-11-23T15:12:21.1234567890x".parse::<Timestamp>().is_err());
         for bad in ["", "2026-11-23", "2026-13-01T00:00:00Z", "noon", "12345", "2026-02-30T00:00:00Z"] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }

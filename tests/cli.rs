@@ -802,6 +802,26 @@ fn verify_passes_what_was_not_touched() {
 }
 
 #[test]
+fn verify_remarks_what_is_no_fault() {
+    let place = Place::small();
+    let remarks = || place.run("verify a.ledger --json").with_code(0).object(VERDICT)["remarks"].clone();
+    assert_eq!(remarks(), serde_json::json!([]));
+    let head = place.path("a.ledger/HEAD");
+    let whole = fs::read(&head).unwrap();
+    let mut rotten = whole.clone();
+    rotten[30] ^= 1;
+    fs::write(&head, &rotten).unwrap();
+    assert_eq!(remarks(), serde_json::json!(["head_slot"]));
+    assert!(place.run("verify a.ledger").out.contains("Note: a part of HEAD is damaged"));
+    place.write("more.jsonl", SMALL.replace("a80", "a90"));
+    place.run("import a.ledger more.jsonl").with_code(0);
+    assert_eq!(remarks(), serde_json::json!([]), "the next writer renews it");
+    // As if the writer had been killed before it could say that its records are durable.
+    fs::write(&head, &whole).unwrap();
+    assert!(remarks()[0]["behind_head"].as_u64().unwrap() > 0, "{}", remarks());
+}
+
+#[test]
 fn a_flipped_byte_is_found_and_its_frame_named() {
     let place = Place::small();
     let segment = place.segment("a.ledger");
@@ -1092,14 +1112,21 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
     let none = place.run("find a.ledger --property email=Ann@example.com").with_code(1).out;
     assert!(none.contains("No person's `email` is `Ann@example.com` now"), "{none}");
     assert!(place.run("find a.ledger --property email").with_code(2).err.contains("expected KEY=VALUE"));
+    let line = r#"{"op":"set","ts":"2026-01-01T00:00:00Z","distinct_id":"odd","set":{"l":[1,{"b":2,"a":1}],"f":1.0}}"#;
+    place.write("odd.jsonl", line);
+    place.run("import b.ledger odd.jsonl").with_code(0);
+    for spelling in ["f=1.0", "f=1e0", "f=1.00", r#"l=[1,{"a":1,"b":2}]"#] {
+        place.run(&format!("find b.ledger --property {spelling}")).with_code(0);
+    }
+    place.run("find b.ledger --property f=1").with_code(1); // an integer is another value (E4)
     assert!(place.run("erasures a.ledger").with_code(0).err.contains("nothing was ever erased"));
 
     // A rectification first, then everything.
     let receipt_keys = "seq time reason ids devices records keys events done_seq items segments";
-    let rectified = place
-        .run("erase a.ledger --person-of ann --keys email --reason wrong --json")
-        .with_code(0)
-        .object(receipt_keys);
+    let said =
+        place.run("erase a.ledger --person-of ann --keys email,emial --reason wrong --json").with_code(0);
+    assert!(said.err.contains("nothing was ever recorded under `emial`"), "{said:?}");
+    let rectified = said.object(receipt_keys);
     assert_eq!(
         (&rectified["keys"], &rectified["items"]),
         (&serde_json::json!(["email"]), &serde_json::json!(1))

@@ -257,13 +257,20 @@ fn every_flip_in_every_file_is_noticed_or_proven_harmless() {
             assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })), "{file} bit {bit}");
         }
     }
-    // HEAD has two slots, with nothing between them: one flip loses at most one witness, and the log itself is untouched.
+    // HEAD has two slots, with nothing between them: one flip loses at most one witness, the log itself is untouched, and an audit
+    // remarks it.
     let head = read(&whole, "HEAD");
-    for bit in (0..88 * 8).chain(4_096 * 8..head.len() * 8) {
+    for bit in (0..88 * 8).chain((88 * 8..4_096 * 8).step_by(509)).chain(4_096 * 8..head.len() * 8) {
         let mut damaged = head.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         let disk = whole.clone();
         write(&disk, "HEAD", &damaged);
+        let audited = Audit::run_in(Arc::new(disk.clone()), None, &mut |_| {}).unwrap();
+        assert_eq!(
+            (audited.is_ok(), &audited.remarks[..]),
+            (true, &[AuditRemark::HeadSlot][..]),
+            "bit {bit}"
+        );
         assert_eq!(opening(&disk).unwrap().state().digest(), digest, "bit {bit}");
     }
 }

@@ -18,12 +18,12 @@ use crate::time::Timestamp;
 use crate::value::Properties;
 
 /// What a request says about all its events.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Envelope {
     /// When the server received it, by the server's clock.
     received: Option<Timestamp>,
-    /// When the client sent it, by the client's clock.
-    sent: Option<Timestamp>,
+    /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
+    sent: Option<Result<Timestamp, Rejection>>,
 }
 
 /// What a document holds.
@@ -48,7 +48,7 @@ pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Fo
         let received = millis("received_ms", received)?;
         envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
     }
-    envelope.sent = sent_in_query(&path?);
+    envelope.sent = sent_in_query(&path?).map(Ok);
     match body.as_str() {
         Some(text) => Ok(Found::Encoded(text?)),
         None => open_body(body, envelope),
@@ -72,7 +72,7 @@ fn open_object<'a>(
     let sent = members.some("sent_at").map(|json| ("sent_at", json));
     let Some(batch) = members.get("batch") else {
         if let Some((key, sent)) = sent {
-            envelope.sent = Some(time(key, sent)?);
+            envelope.sent = Some(time(key, sent));
         }
         return Ok(Found::One(object));
     };
@@ -82,7 +82,7 @@ fn open_object<'a>(
     members.audit_all_but(&["batch"])?;
     // Capture v1 says `created_at` in place of `sent_at`: made just before the send.
     if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
-        envelope.sent = Some(time(key, sent)?);
+        envelope.sent = Some(time(key, sent));
     }
     Ok(Found::Many(batch))
 }
@@ -138,6 +138,7 @@ pub(super) fn operation(
     let event = Event::read(event)?;
     let (id, bent) = event.distinct_id()?;
     let mut operation = Operation::new(event.time(envelope)?, event.request(Who::Id(id))?);
+    operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
     operation.bent = bent;
     operation.id = event.members.some("uuid").map(|json| uuid("uuid", json)).transpose()?;
     operation.processing = event.processing();
@@ -236,10 +237,12 @@ impl<'a> Event<'a> {
             return moved.ok_or(Rejection::TimeOutOfRange);
         };
         let timestamp = time("timestamp", timestamp)?;
-        match (envelope.received, envelope.sent) {
-            (Some(received), Some(sent)) if !self.keeps_its_clock() => timestamp
-                .checked_add_micros(received.as_micros() - sent.as_micros()) // both within the calendar
-                .ok_or(Rejection::TimeOutOfRange),
+        match (envelope.received, &envelope.sent) {
+            (Some(received), Some(sent)) if !self.keeps_its_clock() => {
+                let sent = sent.clone()?;
+                let corrected = timestamp.checked_add_micros(received.as_micros() - sent.as_micros()); // both within the calendar
+                corrected.ok_or(Rejection::TimeOutOfRange)
+            }
             _ => Ok(timestamp),
         }
     }
@@ -537,7 +540,9 @@ mod tests {
             ("[]".to_owned(), vec![]),
             (r#"{"batch":{}}"#.to_owned(), vec!["1 `batch` is an object; expected an array"]),
             (r#"{"batch":[],"batch":[]}"#.to_owned(), vec!["1 key `batch` stands twice in one object"]),
-            (r#"{"batch":[],"sent_at":"noon"}"#.to_owned(), vec!["1 `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"]),
+            (format!(r#"{{"batch":[{event},{event}],"sent_at":"noon"}}"#), vec!["1[0] capture `x` a", "1[1] capture `x` a"]),
+            (format!(r#"{{"path":"/e/","received_ms":7,"body":{{"batch":[{event},7,{event}],"sent_at":"noon"}}}}"#), vec!["1[0] `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z", "1[1] found a number; expected an object: an operation or an event", "1[2] `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"]),
+            (format!(r#"{{"path":"/e/","received_ms":7,"body":{{"batch":[{}],"sent_at":7}}}}"#, event.replace(r#""event":"x""#, r#""event":"x","properties":{"$ignore_sent_at":true}"#)), vec!["1[0] capture `x` a"]),
             ("{}".to_owned(), vec!["1 the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"]),
             (r#"{"event":7}"#.to_owned(), vec!["1 `event` is a number; expected a string"]),
             (r#"{"event":"","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#.to_owned(), vec!["1 `event`: the event name is empty; expected 1 to 1024 bytes"]),

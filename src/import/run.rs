@@ -341,6 +341,29 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_tries_again_is_no_contradiction() {
+        let event = |name: &str, more: &str| {
+            format!(
+                r#"{{"event":"{name}","uuid":"01890a5d-ac96-774b-bcce-b302099a8057","distinct_id":"a"{more}}}"#
+            )
+        };
+        let request = |received: u64, query: u64, event: &str| {
+            format!("{{\"path\":\"/e/?_={query}\",\"received_ms\":{received},\"body\":{event}}}\n")
+        };
+        let timed = event("x", r#","timestamp":"2026-01-01T00:00:05Z""#);
+        let other = event("y", r#","timestamp":"2026-01-01T00:00:05Z""#);
+        let input = [
+            request(1_767_225_630_050, 1_767_225_630_000, &timed),
+            request(1_767_225_633_051, 1_767_225_633_000, &timed), // the network took a millisecond more
+            request(1_767_225_640_000, 0, &event("x", r#","offset":4000"#)),
+            timed.clone() + "\n",
+            request(1_767_225_633_051, 1_767_225_633_000, &other),
+        ];
+        let (_, tally, _) = import(&input.concat());
+        assert_eq!((tally.appended, tally.duplicates, tally.conflicts), (1, 3, 1));
+    }
+
+    #[test]
     fn repeats_and_contradictions_are_counted_apart() {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let line = |event: &str| {

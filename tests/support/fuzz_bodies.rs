@@ -55,6 +55,7 @@ fn written_and_read(operation: &Operation) {
     let [Parsed { operation: Ok(back), .. }] = &parsed[..] else { panic!("{operation:?}: {parsed:?}") };
     let without = |operation: &Operation| Operation {
         derived_id: false,
+        time_by_arrival: false,
         bent: Bent::default(),
         sdk: Sdk::default(),
         ..operation.clone()

@@ -412,7 +412,8 @@ snapshot may be removed: nothing is lost with it.
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
 not even by somebody who computed all the hashes anew.
 
---json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots.";
+--json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots, \
+remarks (no faults: behind_head, pending_erasures, head_slot).";
 
 const FIND: &str = "\
 List the persons whose property has a value now, in the order in which they were founded. Exit status 1 if there are none.

@@ -8,20 +8,31 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::folding::open_for_writing;
 use crate::progress::{Progress, log_bytes};
-use crate::screen::Screen;
+use crate::screen::{Screen, remark};
 use crate::text::{clean, count, counted};
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let EraseArgs { ledger: place, whom, keys, reason } = args;
     let mut progress = Progress::new();
     let mut ledger = open_for_writing(&place, &mut progress)?;
-    let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys);
+    let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys.iter().cloned());
     let begun = ledger.begin_erasures(&[request])?;
     progress.begin("Taking it out of the log", log_bytes(&place));
     let finished = ledger.finish_erasures(&mut |bytes| progress.at(bytes));
     progress.clear();
     let mut receipts = finished?;
     receipts.retain(|receipt| begun.contains(&receipt.seq));
+    for key in &keys {
+        if !receipts.iter().any(|receipt| receipt.keys.iter().any(|known| known == key.as_str())) {
+            let key = key.as_str();
+            remark(
+                "note",
+                &format!(
+                    "nothing was ever recorded under `{key}`, so no value of it was erased: is it spelled right?"
+                ),
+            );
+        }
+    }
     if screen.json {
         receipts.iter().try_for_each(|receipt| screen.object(receipt))?;
     } else {
@@ -50,8 +61,10 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
     let sum = |of: fn(&Receipt) -> u64| receipts.iter().map(of).sum::<u64>();
     let ids = sum(|receipt| receipt.ids.len() as u64);
     let rectified = sum(|receipt| receipt.records.len() as u64);
+    let of_keys = receipts.iter().any(|receipt| !receipt.keys.is_empty());
     screen.headline(&match ids {
-        0 => format!("Erased: values in {}", counted(rectified, "record")),
+        0 if of_keys => format!("Erased: values in {}", counted(rectified, "record")),
+        0 => format!("Erased: the reason in {}", counted(rectified, "record")),
         ids => format!("Erased: {} and everything said for them", counted(ids, "id")),
     })?;
     let list = |seqs: Vec<Seq>| seqs.iter().map(Seq::to_string).collect::<Vec<_>>().join(", ");

@@ -18,9 +18,10 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     let ledger = open_ledger(&place, Snapshots::Used, &mut progress)?;
     progress.begin("Reading values", None);
     progress.wait();
+    let json: Option<Value> = serde_json::from_str(&wanted).ok(); // however it is spelled
     let found = ledger.find(&key, |value| match value {
         Value::Text(text) => *text == wanted,
-        value => value.to_string() == wanted,
+        value => json.as_ref() == Some(value) || value.to_string() == wanted,
     });
     progress.clear();
     let found = found?;

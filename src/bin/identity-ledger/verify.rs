@@ -1,7 +1,7 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
 use identity_ledger::{
-    AuditFault, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError, Seq,
+    AuditFault, AuditRemark, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError, Seq,
 };
 use serde::Serialize;
 
@@ -26,6 +26,8 @@ struct Verdict<'a> {
     tail: Option<&'a AuditFault>,
     /// How many records each good snapshot covers.
     snapshots: &'a [u64],
+    /// What is no fault, and good to know.
+    remarks: &'a [AuditRemark],
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -39,7 +41,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let shown = place.display().to_string();
     let verdict = match &audited {
-        Ok(AuditReport { records, head, digest, faults, tail, snapshots }) => Verdict {
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks }) => Verdict {
             ok: faults.is_empty(),
             records: *records,
             head: Some(*head),
@@ -48,6 +50,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
             faults,
             tail: tail.as_ref(),
             snapshots,
+            remarks,
         },
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
             return nameless(what, &shown, screen);
@@ -69,7 +72,9 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
     let first_fault = Some(&fault);
     let faults = std::slice::from_ref(&fault);
     let (head, digest, tail) = (None, None, None);
-    let verdict = Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail, snapshots: &[] };
+    let (snapshots, remarks) = (&[][..], &[][..]);
+    let verdict =
+        Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail, snapshots, remarks };
     say(&verdict, place, screen)
 }
 
@@ -83,7 +88,7 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
-    let Verdict { records, head, digest, faults, tail, snapshots, .. } = *verdict;
+    let Verdict { records, head, digest, faults, tail, snapshots, remarks, .. } = *verdict;
     let good = counted(records, "good record");
     match faults {
         [] => screen.headline(&format!("{place} is whole: {}", counted(records, "record")))?,
@@ -99,6 +104,10 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
         facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
     }
     screen.facts(&facts)?;
+    for remark in remarks {
+        screen.line("")?;
+        screen.line(&format!("Note: {remark}."))?;
+    }
     if !faults.is_empty() {
         return show_faults(faults, screen);
     }

@@ -142,6 +142,20 @@ pub enum ChainError {
         /// Which record.
         seq: u64,
     },
+    /// A payload item says that it was sealed with keys that the ring does not have yet. Never taken for a write that was cut off:
+    /// what an older ring does not open may be all right.
+    #[error(
+        "the sealed payload of record {seq} says that its key is of epoch {epoch}, counted from 0, and the ring has {known}: the ring is \
+         older than the log, or these bytes are damaged; give the newest ring"
+    )]
+    LaterKeys {
+        /// Which record.
+        seq: u64,
+        /// What it says.
+        epoch: u32,
+        /// How many epochs the ring has.
+        known: u32,
+    },
     /// A record folds a component anew, and its earlier records are not at hand.
     #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
     NeedsPast {

@@ -135,6 +135,11 @@ pub(crate) enum Opened {
     Destroyed,
     /// It is not what was sealed under this key.
     Wrong,
+    /// It says that its key is of an epoch that the ring, with so many of them, does not have.
+    Later {
+        epoch: u32,
+        known: u32,
+    },
 }
 
 /// What opens a ledger's items; a ledger that is not sealed needs nothing.
@@ -177,6 +182,9 @@ pub(crate) fn open<'a>(
                 row.set_destroyed();
             }
             Opened::Wrong => return Err(ChainError::Sealed { seq: seq.into() }),
+            Opened::Later { epoch, known } => {
+                return Err(ChainError::LaterKeys { seq: seq.into(), epoch, known });
+            }
         }
     }
     rows.sealed = false;

@@ -13,6 +13,7 @@
 //! | a whole header of another place or ledger | yes | yes | no | foreign: no crash writes that |
 //! | bytes that are no frame | yes | yes | no | torn: never acknowledged |
 
+use crate::chain::ChainError;
 use crate::log::FaultKind;
 
 /// What a walk through the log met at its end.
@@ -40,7 +41,8 @@ impl From<&FaultKind> for Met {
             FaultKind::Text { .. }
             | FaultKind::PayloadMissing { .. }
             | FaultKind::ComponentTooLarge { .. }
-            | FaultKind::ErasureIncomplete { .. } => Met::Contradiction,
+            | FaultKind::ErasureIncomplete { .. }
+            | FaultKind::Chain(ChainError::LaterKeys { .. }) => Met::Contradiction,
             FaultKind::ForeignSegment { .. } | FaultKind::WrongSegment { .. } | FaultKind::Spliced => {
                 Met::Foreign
             }

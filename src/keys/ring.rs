@@ -46,9 +46,14 @@ impl Ring {
         Some(tree.key(leaf, &mut self.path.1))
     }
 
+    /// How many epochs there are.
+    pub(super) fn epochs(&self) -> u32 {
+        self.epochs.len() as u32 // each was a rollback
+    }
+
     /// The key under which a leaf is sealed from now on, and its epoch; `None` if it is destroyed.
     pub(super) fn newest_key(&mut self, leaf: u32) -> Option<(u32, Key)> {
-        let epoch = self.epochs.len() as u32 - 1; // each was a rollback
+        let epoch = self.epochs() - 1;
         Some((epoch, self.key(epoch, leaf)??))
     }
 

@@ -284,7 +284,7 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mu
             match sealer.open(seq.0, stored, &mut plain) {
                 Opened::Whole => Cow::Owned(plain),
                 Opened::Destroyed => return Item::Lost(ItemLoss::Missing),
-                Opened::Wrong => return damaged,
+                Opened::Wrong | Opened::Later { .. } => return damaged,
             }
         }
     };

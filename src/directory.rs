@@ -93,7 +93,7 @@ pub enum IdentityError {
         known: &'static str,
     },
     /// The file cannot be read.
-    #[error("{place}/LEDGER cannot be read: {source}")]
+    #[error("{place}/LEDGER cannot be opened: {source}")]
     Io {
         /// Where.
         place: String,

@@ -50,7 +50,8 @@ impl Seen {
         let mine = &self.operation;
         processing
             && changes
-            && (mine.time, mine.derived_id, mine.bent) == (other.time, other.derived_id, other.bent)
+            && (mine.time == other.time || other.time_by_arrival)
+            && (mine.derived_id, mine.bent) == (other.derived_id, other.bent)
             && self.without_forgotten(&mine.request, &mine.request)
                 == self.without_forgotten(&mine.request, &other.request)
     }

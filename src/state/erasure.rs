@@ -170,10 +170,7 @@ impl State {
 
     /// What the public id of a person is made of, whatever became of it (D10, D11).
     pub fn called(&self, person: PersonNo) -> Called {
-        let renamed = |person: PersonNo| self.erasures.renamed.get(&person.0);
-        // One that was folded anew since is called as the one that has its public id now.
-        let again = || self.founded_again(person).filter(|_| self.is_retired(person)).and_then(renamed);
-        if let Some((id, by)) = renamed(person).or_else(again) {
+        if let Some((id, by)) = self.erasures.renamed.get(&person.0) {
             return Called::At(IdNo(*id), Seq(u64::from(*by)));
         }
         self.called_by(self.founding(person), self.origin(person))
@@ -352,7 +349,7 @@ impl Absences {
 mod tests {
     use super::*;
     use crate::row::Kind;
-    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy, Request};
+    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
     use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
 
     fn id(text: &str) -> DistinctId {
@@ -391,24 +388,6 @@ mod tests {
 
     fn called(ledger: &Ledger, text: &str) -> Called {
         ledger.state().called_of(ledger.id_no(text).unwrap())
-    }
-
-    /// D11: a person is called the same in all generations, also where an erasure came after a component was folded anew.
-    #[test]
-    fn who_was_folded_anew_before_the_erasure_is_called_the_same_before_and_after_it() {
-        let mut ledger = ledger();
-        link(&mut ledger, "ann", "phone");
-        let before = ledger.checkpoint().records;
-        let alias = Operation::alias(time(), id("ann"), Source::new("laptop"));
-        let wrong = ledger.append(alias).unwrap().seq().unwrap();
-        let retract = Request::Retract { target: Target::Record(wrong) };
-        ledger.append(Operation::new(time(), retract)).unwrap();
-        let then = |ledger: &Ledger| ledger.person_as_of("phone", Seq(before - 1)).unwrap();
-        assert_eq!(Some(then(&ledger)), ledger.resolve("phone"));
-        erase_id(&mut ledger, "ann");
-        assert_eq!(Some(then(&ledger)), ledger.resolve("phone"));
-        let became = ledger.became(then(&ledger).person_id).unwrap();
-        assert_eq!((became.person_id, became.retracted), (then(&ledger).person_id, false));
     }
 
     /// D11: who an id would found tells an id that came after an erasure from an erased one of the same text.

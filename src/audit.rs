@@ -77,8 +77,8 @@ impl std::fmt::Display for AuditRemark {
                 let list: Vec<String> = erasures.iter().map(Seq::to_string).collect();
                 write!(
                     f,
-                    "what the erasures of records {} cover may still be in the files: they are not finished; the next writer \
-                     finishes them",
+                    "what is erased may still be in the files, for not all of that is finished (erasures at {}); the next writer \
+                     finishes it",
                     list.join(", ")
                 )
             }

@@ -476,7 +476,7 @@ impl<'a> Draft<'a> {
             Request::Merge { who, alias } => (PlanVerb::Merge, who, alias.as_ref()),
             Request::Set { who } => (PlanVerb::Set, who, None),
             Request::DeviceIdentify { device, user } => {
-                return self.plan_device_identify(operation, device, user, last_calls);
+                return self.plan_device_identify(operation, device, user, known, last_calls);
             }
             Request::Reset { device, reset_device, new_id } => {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
@@ -532,13 +532,15 @@ impl<'a> Draft<'a> {
         operation: &'o Operation,
         device: &DeviceId,
         user: &DistinctId,
+        user_no: Option<IdNo>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
         let number = self.device_no(device);
+        let user_no = user_no.or_else(|| self.dictionaries.ids.find(user.as_str()).map(IdNo));
         let known = self.device(number);
         let processing_off = self.processing_off(operation, Some(number), true);
         let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
-        let same = self.dictionaries.ids.find(user.as_str()) == Some(known.current.0);
+        let same = user_no == Some(known.current);
         let (verb, other) = match (known.identified, same, dialect) {
             (false, true, _) => (PlanVerb::Identify, Other::None),
             (false, false, _) => (PlanVerb::Identify, Other::Id(known.current)),
@@ -556,7 +558,7 @@ impl<'a> Draft<'a> {
             (true, false, Dialect::Browser) => (PlanVerb::Switch, Other::None),
             (true, false, Dialect::Core) => (PlanVerb::Identify, Other::Id(known.anonymous)),
         };
-        let id = self.id(user, FirstMention::Plain);
+        let id = user_no.unwrap_or_else(|| self.id(user, FirstMention::Plain));
         let changes = Some(&operation.changes);
         Some(Plan { verb, id, device: Some(number), other, processing_off, changes, kept: None })
     }

@@ -716,7 +716,7 @@ fn a_backup_made_before_an_erasure_loses_it_when_it_is_updated() {
 #[test]
 fn what_is_salvaged_stays_erased_even_if_the_record_of_it_stands_behind_the_damage() {
     let (person, before, after) = before_and_after();
-    for whole in [before, after] {
+    for (whole, pending) in [(before, true), (after, false)] {
         let length = |file: &str| whole.files()[file].len();
         let mut segments: Vec<String> =
             whole.files().into_keys().filter(|file| file.starts_with("log/")).collect();
@@ -768,7 +768,8 @@ fn what_is_salvaged_stays_erased_even_if_the_record_of_it_stands_behind_the_dama
             }
         }
         assert!(carried > 0 && prefixes.len() > 3, "{carried} carried, {prefixes:?}");
-        assert!(losses.contains("Erased"), "{losses:?}");
+        // Behind lost records nobody can tell whose definition is whose: only while texts may still be there it matters.
+        assert_eq!((losses.contains("Erased"), losses.contains("Withheld")), (true, pending), "{losses:?}");
     }
 }
 

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find preview reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find stats preview reader options device` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -66,6 +66,7 @@ mod seal;
 mod snapshot;
 mod spots;
 mod state;
+mod stats;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -114,6 +115,7 @@ pub use crate::state::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,
     PersonView, Property, Refusal, State, Undone, Written,
 };
+pub use crate::stats::{FileSize, FileSizes, KindSize, Stats};
 pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;

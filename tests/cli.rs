@@ -1249,3 +1249,32 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
     place.run("import c.ledger small.jsonl --key-ring c.ring").with_code(0);
     assert!(place.run("persons c.ledger --key-ring a.ring").with_code(2).err.contains("expected those of"));
 }
+
+/// What is counted is what other commands list, and what lies on the disk.
+#[test]
+fn stats_count_what_is_there() {
+    let place = Place::new();
+    let made = place.run("generate --people 40").with_code(0).out;
+    place.write("made.jsonl", &made);
+    place.run("import a.ledger made.jsonl").with_code(0);
+    let keys = "ledger_id records kinds erased_items events persons distinct_ids devices property_keys event_names files memory";
+    let stats = place.run("stats a.ledger --json").with_code(0).object(keys);
+    let replayed =
+        place.run("replay a.ledger --json").with_code(0).object("records events persons distinct_ids");
+    for key in ["records", "events", "persons", "distinct_ids"] {
+        assert_eq!(stats[key], replayed[key], "{key}");
+    }
+    let on_disk = |part: &str| -> u64 {
+        let files = files(&place.path("a.ledger"));
+        let within = files.iter().filter(|(file, _)| file.parent().is_some_and(|dir| dir.ends_with(part)));
+        within.map(|(_, bytes)| bytes.len() as u64).sum()
+    };
+    assert_eq!(stats["files"]["log"]["bytes"], on_disk("log"));
+    assert_eq!(stats["files"]["snapshots"]["bytes"], on_disk("snap"));
+    assert_eq!(stats["files"]["other"]["bytes"], on_disk("a.ledger"));
+    let shown = place.run("stats a.ledger").with_code(0).out;
+    for text in ["distinct ids", "RECORD", "identify", "ON DISK", "snapshots", "IN MEMORY", "operation ids"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(place.run("stats nowhere").with_code(2).err.contains("does not exist"));
+}

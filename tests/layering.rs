@@ -48,6 +48,7 @@ const LAYERS: [&[&str]; 6] = [
         "removal",
         "erasure",
         "find",
+        "stats",
         "reader",
         "options",
         "device",

@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// Take out of a damaged ledger what can be proven
     #[command(long_about = SALVAGE)]
     Salvage(SalvageArgs),
+    /// Count what a ledger holds: records by kind, files, memory
+    #[command(long_about = STATS)]
+    Stats(StatsArgs),
     /// Make up a workload, the same from the same seed
     #[command(long_about = GENERATE)]
     Generate(GenerateArgs),
@@ -470,6 +473,22 @@ What is shown:
 
 --json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
 bytes_before, bytes_after, and the digests before and after).";
+
+const STATS: &str = "\
+Count what a ledger holds: who there is, the log's records by kind, the files on the disk, and what it takes in memory once it is open.
+
+  identity-ledger stats shop.ledger
+  identity-ledger stats shop.ledger --json | jq .files.log.bytes
+
+What is shown:
+  RECORD       a kind of record: an operation, a definition of a text, a policy, or what an erasure or a recovery left
+  BYTES        of the log: bodies and payload items; headers, hashes and padding come on top. On disk: lengths of files
+  ON DISK      `snapshots` are caches; `quarantine` keeps what recovery cut off
+  IN MEMORY    index by index, of the ledger as it was opened here; `postings` are there once history, why-not, retract or split asked
+
+--json keys: ledger_id, records, kinds (by name: records, bytes), erased_items, events, persons, distinct_ids, devices, property_keys, \
+event_names, files (log, snapshots, quarantine, other: files, bytes), memory (links, persons, id_texts, id_index, other_texts, \
+operation_ids, places, postings; bytes).";
 
 const BACKUP: &str = "\
 Copy a ledger. A writer may be at work meanwhile: the copy ends at what was durable when the backup began, every hash and \
@@ -860,6 +879,13 @@ pub(crate) struct Whom {
     /// The reason that this erase record gave
     #[arg(long, value_name = "SEQ")]
     pub(crate) reason_of: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct StatsArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) ledger: PathBuf,
 }
 
 #[derive(Args)]

@@ -27,6 +27,7 @@ mod replay;
 mod resolve;
 mod salvage;
 mod screen;
+mod stats;
 mod table;
 mod text;
 mod undo;
@@ -89,6 +90,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
+        Command::Stats(args) => stats::stats(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::digest::{Hasher, Purpose};
 
-/// A source of bytes that nobody can guess.
-pub trait Entropy: Send {
+/// A source of bytes that nobody can guess. Threads may share the ledger that holds it ([`crate::SharedLedger`]); only one at a time
+/// draws from it.
+pub trait Entropy: Send + Sync {
     /// Fills `out`.
     fn fill(&mut self, out: &mut [u8]);
 }

@@ -204,7 +204,7 @@ impl Ledger {
 
     /// How many records are known to be durable.
     pub fn durable_records(&self) -> u64 {
-        self.writer.durable
+        self.writer.disk.durable()
     }
 
     /// Records one operation and gives what it did.
@@ -339,7 +339,7 @@ impl Ledger {
     pub fn flush(&mut self) -> Result<Checkpoint, AppendError> {
         self.check_health()?;
         let Ledger { book, writer, .. } = self;
-        let seq = writer.durable;
+        let seq = writer.disk.durable();
         match writer.flush(book) {
             Ok(()) => Ok(book.checkpoint()),
             Err(source) => Err(poison(writer, seq, source)),
@@ -388,10 +388,7 @@ impl Ledger {
     }
 
     pub(crate) fn check_health(&self) -> Result<(), AppendError> {
-        match &self.writer.poisoned {
-            None => Ok(()),
-            Some(cause) => Err(AppendError::Poisoned { cause: cause.clone() }),
-        }
+        self.writer.disk.poisoned().map_or(Ok(()), |cause| Err(AppendError::Poisoned { cause }))
     }
 
     /// Adds one record that is no operation.
@@ -428,7 +425,7 @@ impl Ledger {
             payload_len: u32::try_from(payload.len()).expect("a frame is at most 16 MiB"),
             first_seq,
             records,
-            durable: writer.durable,
+            durable: writer.disk.durable(),
         };
         let mut bytes = Vec::with_capacity(header.frame_len());
         let ledger = book.ledger_id();
@@ -493,7 +490,7 @@ impl Ledger {
         book.log.storage().sync_dir(LOG)?;
         book.log.storage().sync_dir("")?;
         let records = book.checkpoint().records;
-        if writer.durable < records || recovery.head_missing || recovery.torn.is_some() {
+        if writer.disk.durable() < records || recovery.head_missing || recovery.torn.is_some() {
             if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {
                 book.log.storage().create(HEAD)?;
                 book.log.storage().sync_dir("")?;
@@ -530,7 +527,7 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
 
 /// Notes that a write failed; nothing more is written, and whether this one was is unknown.
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
-    writer.poisoned = Some(source.to_string());
+    writer.disk.poison(source.to_string());
     AppendError::Indeterminate { seq, source }
 }
 
@@ -600,7 +597,7 @@ pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fau
 impl Drop for Ledger {
     /// Closes the ledger: what is written becomes durable. Call [`Ledger::flush`] first to hear of a failure.
     fn drop(&mut self) {
-        if self.writer.poisoned.is_none() {
+        if self.writer.disk.poisoned().is_none() {
             self.flush().ok();
         }
     }

@@ -8,7 +8,7 @@
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find stats preview reader options device` | SDKs |
+//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find stats preview reader options device shared` | SDKs |
 //! | beside | `import/ graph/ testing/` | each other |
 //!
 //! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
@@ -63,6 +63,7 @@ mod replay;
 mod row;
 mod salvage;
 mod seal;
+mod shared;
 mod snapshot;
 mod spots;
 mod state;
@@ -110,6 +111,7 @@ pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::seal::KeysError;
+pub use crate::shared::SharedLedger;
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,

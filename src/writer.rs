@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::digest::Digest;
 use crate::directory::{HEAD, HeadSlot, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::entropy::Entropy;
+use crate::id::LedgerId;
 use crate::log::Segment;
 use crate::record::DeviceNo;
-use crate::storage::Lock;
+use crate::storage::{Lock, Storage};
 
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,14 +30,9 @@ pub enum Durability {
 pub(crate) struct Writer {
     pub(crate) entropy: Box<dyn Entropy>,
     pub(crate) durability: Durability,
-    /// How many records are known to be durable.
-    pub(crate) durable: u64,
-    /// How often HEAD was written.
-    turn: u64,
+    pub(crate) disk: Disk,
     /// What devices last said with an identify or set (F3).
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
-    /// Why nothing may be written any more.
-    pub(crate) poisoned: Option<String>,
     /// Held until the ledger is closed.
     _lock: Lock,
 }
@@ -45,7 +41,7 @@ impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer")
             .field("durability", &self.durability)
-            .field("durable", &self.durable)
+            .field("durable", &self.disk.durable())
             .finish_non_exhaustive()
     }
 }
@@ -58,15 +54,7 @@ impl Writer {
         newest: Option<&HeadSlot>,
         lock: Lock,
     ) -> Writer {
-        Writer {
-            entropy,
-            durability,
-            durable: newest.map_or(0, |slot| slot.records),
-            turn: newest.map_or(0, |slot| slot.turn),
-            last_calls: BTreeMap::new(),
-            poisoned: None,
-            _lock: lock,
-        }
+        Writer { entropy, durability, disk: Disk::new(newest), last_calls: BTreeMap::new(), _lock: lock }
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.
@@ -103,10 +91,7 @@ impl Writer {
         if let Some(segment) = book.log.segments().last() {
             storage.sync(&segment.name)?;
         }
-        let Checkpoint { records, head } = book.checkpoint();
-        self.durable = records;
-        self.turn += 1;
-        HeadSlot { ledger: book.ledger_id(), turn: self.turn, records, head }.write(&**storage)?;
+        self.disk.note(&**storage, book.ledger_id(), book.checkpoint())?;
         if self.durability == Durability::Witnessed {
             storage.sync(HEAD)?;
         }
@@ -117,5 +102,57 @@ impl Writer {
     pub(crate) fn flush(&mut self, book: &Book) -> io::Result<()> {
         self.acknowledge(book)?;
         book.log.storage().sync(HEAD)
+    }
+}
+
+/// What is known of the disk, for the writer and for whoever syncs beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    /// So many records are durable.
+    durable: u64,
+    /// How often HEAD was written.
+    turn: u64,
+    /// Why nothing may be written any more.
+    poisoned: Option<String>,
+}
+
+impl Disk {
+    fn new(newest: Option<&HeadSlot>) -> Disk {
+        let (durable, turn) = newest.map_or((0, 0), |slot| (slot.records, slot.turn));
+        Disk(Arc::new(Mutex::new(Known { durable, turn, poisoned: None })))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many records are known to be durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.known().durable
+    }
+
+    /// Why nothing may be written any more.
+    pub(crate) fn poisoned(&self) -> Option<String> {
+        self.known().poisoned.clone()
+    }
+
+    /// Lets nobody write any more.
+    pub(crate) fn poison(&self, cause: String) {
+        self.known().poisoned.get_or_insert(cause);
+    }
+
+    /// Notes in `HEAD` that the log is durable up to a checkpoint, unless it is known that more is.
+    pub(crate) fn note(&self, storage: &dyn Storage, ledger: LedgerId, upto: Checkpoint) -> io::Result<()> {
+        let Checkpoint { records, head } = upto;
+        let mut known = self.known(); // held while HEAD is written: its slots take turns
+        if records < known.durable {
+            return Ok(());
+        }
+        known.durable = records;
+        known.turn += 1;
+        HeadSlot { ledger, turn: known.turn, records, head }.write(storage)
     }
 }

@@ -52,6 +52,7 @@ const LAYERS: [&[&str]; 6] = [
         "reader",
         "options",
         "device",
+        "shared",
     ],
     &["testing", "import", "graph", "lib", "bin"],
 ];

@@ -1,0 +1,261 @@
+//! A ledger that many threads share: they write in turn, wait for the disk together, and read beside each other.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::answer::Profile;
+use crate::book::{Book, Resolution};
+use crate::chain::Checkpoint;
+use crate::directory::HEAD;
+use crate::id::{LedgerId, Seq};
+use crate::ledger::{AppendError, Appended, Ledger};
+use crate::log::Fault;
+use crate::operation::Operation;
+use crate::policy::Policy;
+use crate::storage::Storage;
+use crate::writer::{Disk, Durability};
+
+/// A ledger that many threads share; cheap to clone, closed with the last clone.
+///
+/// Whoever writes has the ledger for itself while its operations are judged, written and folded, which takes microseconds. What
+/// takes long is the sync, and that is shared: one thread syncs what all have written by then, the others wait for it, and
+/// whoever comes meanwhile is in the next. An append returns as with [`Ledger`]: with [`Durability::Immediate`] once its records outlive
+/// a power cut.
+///
+/// Reads wait for nobody's sync. They see records as soon as they are written, which is a moment before their writer hears that
+/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: everybody who waits gets
+/// [`AppendError::Indeterminate`], and nothing more is written until the ledger is opened anew.
+///
+/// ```
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, SharedLedger, Tenant, Timestamp};
+///
+/// let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
+/// std::thread::scope(|scope| {
+///     for name in ["ann", "bob", "eve"] {
+///         let ledger = ledger.clone();
+///         scope.spawn(move || {
+///             let id = DistinctId::new(name).expect("it is short");
+///             let at = Timestamp::from_micros(0).expect("1970 is in range");
+///             ledger.append(Operation::properties(at, id)).expect("the disk is fine");
+///         });
+///     }
+/// });
+/// assert_eq!(ledger.read(|book| book.persons().count()), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedLedger {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ledger: RwLock<Ledger>,
+    /// What each append waits for.
+    durability: Durability,
+    id: LedgerId,
+    storage: Arc<dyn Storage>,
+    disk: Disk,
+    syncs: Mutex<Syncs>,
+    /// Signalled whenever a sync ends.
+    ended: Condvar,
+}
+
+/// How far writing and syncing have come.
+#[derive(Debug)]
+struct Syncs {
+    /// The end of what is written, and the segment that holds it; those before it are durable.
+    written: (Checkpoint, String),
+    /// So many records are durable, in the sense of the ledger's durability.
+    durable: u64,
+    /// Whether a thread is at it.
+    running: bool,
+    /// Why there will be no more.
+    failed: Option<String>,
+}
+
+impl SharedLedger {
+    /// Shares a ledger.
+    pub fn new(mut ledger: Ledger) -> SharedLedger {
+        let durability = std::mem::replace(&mut ledger.writer.durability, Durability::Buffered);
+        let syncs = Syncs {
+            written: end_of(&ledger),
+            durable: ledger.durable_records(),
+            running: false,
+            failed: None,
+        };
+        let shared = Shared {
+            durability,
+            id: ledger.ledger_id(),
+            storage: Arc::clone(ledger.log.storage()),
+            disk: ledger.writer.disk.clone(),
+            ledger: RwLock::new(ledger),
+            syncs: Mutex::new(syncs),
+            ended: Condvar::new(),
+        };
+        SharedLedger { shared: Arc::new(shared) }
+    }
+
+    /// The ledger again, for one thread. `None`, and this clone is gone, if others are left.
+    pub fn into_inner(self) -> Option<Ledger> {
+        let Shared { ledger, durability, .. } = Arc::into_inner(self.shared)?;
+        let mut ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
+        ledger.writer.durability = durability;
+        Some(ledger)
+    }
+
+    /// Asks the ledger something, beside whoever else reads. Writers wait meanwhile, so be brief.
+    ///
+    /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
+    /// itself waits for ever.
+    pub fn read<T>(&self, ask: impl FnOnce(&Book) -> T) -> T {
+        // Whoever panicked while it had the ledger for itself did so between two of its calls, or met a bug of ours: it is refused any
+        // further write, and answers as it stands.
+        ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
+    /// speaks, a retract, an erasure. As with [`SharedLedger::read`], `work` must not call this ledger. Nothing of it is atomic but what [`Ledger`] says is.
+    ///
+    /// ```
+    /// # use identity_ledger::{Changes, DeviceId, DistinctId, Ledger, Policy, SharedLedger, Tenant, Timestamp};
+    /// # let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
+    /// let (at, phone, ann) = (Timestamp::from_micros(0)?, DeviceId::new("phone-1")?, DistinctId::new("ann")?);
+    /// ledger.write(|ledger| ledger.device(phone).identify(at, ann, Changes::default()))?;
+    /// assert!(ledger.resolve("ann").is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` gives; else [`AppendError::Indeterminate`] if the sync fails, and [`AppendError::Poisoned`] from then on.
+    pub fn write<T, E: From<AppendError>>(
+        &self,
+        work: impl FnOnce(&mut Ledger) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (done, wrote, records) = {
+            let mut ledger = self.shared.ledger.write().map_err(|_| AppendError::Poisoned {
+                cause: "a thread panicked while it wrote".to_owned(),
+            })?;
+            let before = ledger.checkpoint().records;
+            let done = work(&mut ledger);
+            let records = ledger.checkpoint().records;
+            if records > before {
+                self.syncs().written = end_of(&ledger);
+            }
+            (done, records > before, records)
+        };
+        // A duplicate of what is not durable yet waits too; and what was written before an error is as good as anything else.
+        if self.shared.durability == Durability::Buffered || (done.is_err() && !wrote) {
+            return done;
+        }
+        let synced = self.wait(records);
+        let done = done?;
+        synced?;
+        Ok(done)
+    }
+
+    /// As [`Ledger::append`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&self, operation: Operation) -> Result<Appended, AppendError> {
+        self.write(|ledger| ledger.append(operation))
+    }
+
+    /// As [`Ledger::append_batch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_batch(&self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        self.write(|ledger| ledger.append_batch(operations))
+    }
+
+    /// As [`Ledger::set_policy`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_policy(&self, policy: &Policy) -> Result<Seq, AppendError> {
+        self.write(|ledger| ledger.set_policy(policy))
+    }
+
+    /// As [`Ledger::flush`]: also what was written `Buffered`, and `HEAD`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&self) -> Result<Checkpoint, AppendError> {
+        self.write(|ledger| ledger.flush())
+    }
+
+    /// As [`Ledger::durable_records`].
+    pub fn durable_records(&self) -> u64 {
+        self.shared.disk.durable()
+    }
+
+    /// As [`Book::resolve`].
+    pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
+        self.read(|book| book.resolve(distinct_id))
+    }
+
+    /// As [`Book::person_as_of`].
+    pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
+        self.read(|book| book.person_as_of(distinct_id, seq))
+    }
+
+    /// As [`Book::profile`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
+        self.read(|book| book.profile(distinct_id))
+    }
+
+    fn syncs(&self) -> MutexGuard<'_, Syncs> {
+        self.shared.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when so many records are durable: this thread syncs, or another does.
+    fn wait(&self, records: u64) -> Result<(), AppendError> {
+        let mut syncs = self.syncs();
+        loop {
+            if syncs.durable >= records {
+                return Ok(());
+            }
+            if let Some(cause) = &syncs.failed {
+                let source = io::Error::other(cause.clone());
+                return Err(AppendError::Indeterminate { seq: syncs.durable, source });
+            }
+            if syncs.running {
+                syncs = self.shared.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            syncs.running = true;
+            let (upto, segment) = syncs.written.clone();
+            drop(syncs);
+            let synced = self.sync(upto, &segment);
+            syncs = self.syncs();
+            syncs.running = false;
+            match synced {
+                Ok(()) => syncs.durable = syncs.durable.max(upto.records),
+                Err(source) => {
+                    self.shared.disk.poison(source.to_string());
+                    syncs.failed = Some(source.to_string());
+                }
+            }
+            self.shared.ended.notify_all();
+        }
+    }
+
+    /// Makes durable what is written up to a checkpoint. While the disk works, others read and write.
+    fn sync(&self, upto: Checkpoint, segment: &str) -> io::Result<()> {
+        let Shared { storage, disk, id, durability, .. } = &*self.shared;
+        storage.sync(segment)?;
+        disk.note(&**storage, *id, upto)?;
+        if *durability == Durability::Witnessed { storage.sync(HEAD) } else { Ok(()) }
+    }
+}
+
+/// The end of the log, and the segment that holds it.
+fn end_of(ledger: &Ledger) -> (Checkpoint, String) {
+    let segment = ledger.log.segments().last().expect("a ledger has its genesis record");
+    (ledger.checkpoint(), segment.name.clone())
+}

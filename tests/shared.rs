@@ -1,0 +1,357 @@
+//! A ledger that many threads share: whoever is told that its record is durable finds it after any power cut, syncs are shared, and
+//! a failing one is the last.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
+use identity_ledger::*;
+
+fn at(number: usize) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(number).unwrap()).unwrap()
+}
+
+fn id(text: &str) -> DistinctId {
+    DistinctId::new(text).unwrap()
+}
+
+/// Of whom thread `thread` speaks at its `number`th: mostly of its own persons, now and then of one whom all know.
+fn who(thread: usize, number: usize) -> DistinctId {
+    if number % 3 == 2 { id("all") } else { id(&format!("{thread}-{}", number % 7)) }
+}
+
+fn said(thread: usize, number: usize) -> Operation {
+    let who = who(thread, number);
+    match number % 3 {
+        0 => Operation::identify(at(number), who, Some(Source::new(&format!("anon-{thread}-{number}")))),
+        1 => Operation::properties(at(number), who).set("number", number as i64).unwrap(),
+        _ => Operation::properties(at(number), who).set(&format!("of-{thread}"), true).unwrap(),
+    }
+}
+
+fn options() -> LedgerOptions<'static> {
+    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(limits::MIN_SEGMENT_BYTES * 4)
+}
+
+fn shared_on(disk: Arc<dyn Storage>, durability: Durability) -> SharedLedger {
+    let options = options().durability(durability);
+    SharedLedger::new(options.create_in(disk, Tenant::default(), Policy::default()).unwrap())
+}
+
+/// Every thread's records are there once, in its own order, and the state is what a replay of the log makes of them.
+#[test]
+fn what_threads_write_is_one_log_that_replays_to_the_same_state() {
+    let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
+    let seqs: Vec<Vec<u64>> = std::thread::scope(|scope| {
+        let write = |thread| {
+            let ledger = ledger.clone();
+            scope.spawn(move || {
+                let append = |number| ledger.append(said(thread, number)).unwrap().seq().unwrap().0;
+                (0..60).map(append).collect()
+            })
+        };
+        let threads: Vec<_> = (0..8).map(write).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(seqs.iter().all(|seqs| seqs.is_sorted_by(|a, b| a < b)));
+    let mut all: Vec<u64> = seqs.concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 8 * 60);
+    let ledger = ledger.into_inner().expect("the threads' clones are gone");
+    assert_eq!(ledger.durable_records(), ledger.checkpoint().records);
+    let mut digest = None;
+    ledger.replay(|step| digest = Some(step.state.digest())).unwrap();
+    assert_eq!(digest, Some(ledger.state().digest()));
+}
+
+/// Lets the threads end, whatever becomes of the test.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// While threads write, the power is cut again and again, in every way: what anybody was told is durable by then is there.
+#[test]
+fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
+    for durability in [Durability::Immediate, Durability::Witnessed] {
+        let disk = Arc::new(SimulatedDisk::new());
+        let ledger = shared_on(disk.clone(), durability);
+        let told: Mutex<BTreeMap<u64, DistinctId>> = Mutex::default();
+        let enough = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..6 {
+                let (ledger, told, enough) = (ledger.clone(), &told, &enough);
+                scope.spawn(move || {
+                    for number in (0..).take_while(|_| !enough.load(Ordering::Relaxed)) {
+                        let seq = ledger.append(said(thread, number)).unwrap().seq().unwrap().0;
+                        told.lock().unwrap().insert(seq, who(thread, number));
+                    }
+                });
+            }
+            let _stop = Stop(&enough);
+            let mut most = 0;
+            for subset in [Subset::none(), Subset::all()].iter().cycle().take(20) {
+                while told.lock().unwrap().len() == most {
+                    std::thread::yield_now();
+                }
+                let told = told.lock().unwrap().clone(); // before the cut
+                most = told.len();
+                let reopened = options().open_in(Arc::new(disk.crashed(subset))).expect("a cut is no damage");
+                let mut found = BTreeMap::new();
+                let note = |step: Step<'_>| {
+                    if let Some(head) = step.record.body().head() {
+                        found.insert(step.record.seq().0, reopened.id_text(head.id).unwrap().to_owned());
+                    }
+                };
+                reopened.replay(note).unwrap();
+                for (seq, who) in &told {
+                    assert_eq!(found.get(seq).map(String::as_str), Some(who.as_str()), "record {seq}");
+                }
+            }
+        });
+    }
+}
+
+/// A disk whose syncs of the log wait until they are let through.
+#[derive(Debug)]
+struct Gate {
+    disk: Memory,
+    /// Whether syncs wait, and how many have come.
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        Gate { disk: Memory::new(), state: Mutex::new((false, 0)), changed: Condvar::new() }
+    }
+
+    fn close(&self) {
+        *self.state.lock().unwrap() = (true, 0);
+    }
+
+    fn open(&self) -> usize {
+        let mut state = self.state.lock().unwrap();
+        state.0 = false;
+        self.changed.notify_all();
+        state.1
+    }
+
+    /// Returns once `count` syncs have come since the gate closed.
+    fn wait_for(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| state.1 < count).unwrap());
+    }
+}
+
+impl Storage for Gate {
+    fn sync(&self, file: &str) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| state.0).unwrap());
+        self.disk.sync(file)
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        self.disk.len(file)
+    }
+
+    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.disk.read_at(file, offset, out)
+    }
+
+    fn create(&self, file: &str) -> io::Result<()> {
+        self.disk.create(file)
+    }
+
+    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(file, offset, bytes)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn remove(&self, file: &str) -> io::Result<()> {
+        self.disk.remove(file)
+    }
+
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(file, to)
+    }
+
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        self.disk.lock()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+/// Ten threads write while the disk is at the first one's sync: nobody waits to write or to read, nobody is told too early, and
+/// one more sync does for all of them.
+#[test]
+fn whoever_writes_during_a_sync_shares_the_next_one() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    let before = ledger.read(|book| book.checkpoint().records);
+    disk.close();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ledger.append(Operation::properties(at(0), id("first"))).unwrap());
+        disk.wait_for(1);
+        let others: Vec<_> = (0..10)
+            .map(|thread| {
+                let ledger = ledger.clone();
+                scope.spawn(move || ledger.append(said(thread, 1)).unwrap())
+            })
+            .collect();
+        // Their records are there, to be read, while the disk is still at the first: who waits holds nobody up.
+        while ledger.read(|book| book.persons().count()) < 11 {
+            std::thread::yield_now();
+        }
+        assert_eq!(ledger.durable_records(), before);
+        assert!(!first.is_finished() && others.iter().all(|other| !other.is_finished()));
+        assert_eq!(disk.open(), 1, "one at a time");
+        let mut seqs: Vec<_> = others.into_iter().map(|other| other.join().unwrap().seq()).collect();
+        seqs.push(first.join().unwrap().seq());
+        assert_eq!(ledger.durable_records(), ledger.read(|book| book.checkpoint().records));
+    });
+    assert_eq!(disk.state.lock().unwrap().1, 2, "the first thread's sync, and one for ten");
+}
+
+/// A duplicate of a record that is not durable yet is told no sooner than the record itself.
+#[test]
+fn a_duplicate_waits_for_what_it_repeats() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    let operation = Operation::capture(at(1), id("ann"), OperationId(uuid::Uuid::from_u128(7)));
+    disk.close();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ledger.append(operation.clone()).unwrap());
+        disk.wait_for(1);
+        let again = scope.spawn(|| ledger.append(operation.clone()).unwrap());
+        while ledger.read(|book| book.checkpoint().records) < 3 {
+            std::thread::yield_now();
+        }
+        assert!(!again.is_finished() && !first.is_finished());
+        disk.open();
+        let Appended::Recorded { seq, .. } = first.join().unwrap() else { panic!("it was the first") };
+        assert_eq!(again.join().unwrap(), Appended::Duplicate { seq });
+    });
+    // Nothing is written for a refusal to record, and nobody waits for the disk.
+    disk.close();
+    let wrong =
+        Operation::properties(at(1), id("ann")).set("x", "y".repeat(limits::MAX_OPERATION_BYTES)).unwrap();
+    assert!(matches!(ledger.append(wrong), Err(AppendError::Operation { .. })));
+    assert_eq!(disk.open(), 0);
+}
+
+/// A sync that fails leaves everybody who waits in doubt, and is the last; opening anew finds what there is.
+#[test]
+fn a_failing_sync_is_everybodys_and_the_last() {
+    for durability in [Durability::Immediate, Durability::Witnessed] {
+        let disk = Arc::new(SimulatedDisk::new());
+        let ledger = shared_on(disk.clone(), durability);
+        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        let durable = ledger.durable_records();
+        let syncs = disk.calls();
+        disk.fail_from(syncs.len() as u64 + 1, DiskFault::CleanPages);
+        let errors: Vec<AppendError> = std::thread::scope(|scope| {
+            let write = |thread| {
+                let ledger = ledger.clone();
+                scope.spawn(move || ledger.append(said(thread, 1)).unwrap_err())
+            };
+            let threads: Vec<_> = (0..6).map(write).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for error in &errors {
+            match error {
+                AppendError::Indeterminate { seq, .. } => assert_eq!(*seq, durable),
+                AppendError::Poisoned { .. } => {} // it came too late to write
+                other => panic!("{other}"),
+            }
+        }
+        assert!(errors.iter().any(|error| matches!(error, AppendError::Indeterminate { .. })));
+        assert_eq!(ledger.durable_records(), durable);
+        let late = ledger.append(Operation::properties(at(0), id("late"))).unwrap_err();
+        assert!(matches!(late, AppendError::Poisoned { .. }), "{late}");
+        assert!(ledger.resolve("before").is_some(), "reads go on");
+        drop(ledger);
+        let reopened = options().open_in(Arc::new(disk.crashed(&Subset::none()))).unwrap();
+        assert!(reopened.resolve("before").is_some() && reopened.resolve("late").is_none());
+    }
+}
+
+/// A thread that panics while it has the ledger for itself takes nobody's records away, and nothing more is written after it.
+#[test]
+fn a_panic_while_writing_stops_writing_and_nothing_else() {
+    let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
+    ledger.append(Operation::properties(at(0), id("ann"))).unwrap();
+    let other = ledger.clone();
+    let panicked = std::thread::spawn(move || {
+        other.write(|ledger| {
+            ledger.append(Operation::properties(at(0), id("bob")))?;
+            if ledger.resolve("bob").is_some() {
+                panic!("on purpose");
+            }
+            Ok::<(), AppendError>(())
+        })
+    });
+    assert!(panicked.join().is_err());
+    let refused = ledger.append(Operation::properties(at(0), id("eve"))).unwrap_err();
+    assert!(refused.to_string().contains("panicked while it wrote"), "{refused}");
+    assert_eq!(["ann", "bob", "eve"].map(|name| ledger.resolve(name).is_some()), [true, true, false]);
+    assert_eq!(ledger.read(|book| book.persons().count()), 2);
+}
+
+/// All that one thread can ask of a ledger, a sharing one can.
+#[test]
+fn everything_else_goes_through_read_and_write() {
+    let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
+    ledger.append_batch(&[said(0, 0), said(0, 1)]).unwrap();
+    let phone = DeviceId::new("phone").unwrap();
+    ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
+    let policy = Policy::preset(Preset::OneUser);
+    let seq = ledger.set_policy(&policy).unwrap();
+    assert_eq!(ledger.read(|book| book.policy().clone()), policy);
+    assert!(ledger.person_as_of("ann", seq).is_some() && ledger.person_as_of("ann", Seq(0)).is_none());
+    let profile = ledger.profile("0-1").unwrap().expect("it has a property");
+    assert_eq!(profile.properties.len(), 1);
+    let ann = ErasureSubject::PersonOf(id("ann"));
+    let erased = ledger.write(|ledger| ledger.erase(&[ErasureRequest::new(at(9), ann, "asked")])).unwrap();
+    assert_eq!(erased.len(), 1);
+    assert!(ledger.resolve("ann").is_none());
+    assert_eq!(ledger.flush().unwrap().records, ledger.durable_records());
+    let second = ledger.clone();
+    assert!(second.into_inner().is_none(), "another clone is left");
+    let mut alone = ledger.into_inner().expect("this one was the last");
+    alone.append(said(0, 4)).unwrap();
+    assert_eq!(alone.durable_records(), alone.checkpoint().records, "as durable as before it was shared");
+}
+
+/// `Buffered` appends wait for no sync; `flush` makes all of them durable.
+#[test]
+fn buffered_appends_wait_for_nobody() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Buffered);
+    let before = ledger.durable_records();
+    disk.close();
+    for number in 0..20 {
+        let _ = ledger.append(said(0, number % 2)).unwrap();
+    }
+    assert_eq!((disk.open(), ledger.durable_records()), (0, before));
+    let flushed = ledger.flush().unwrap();
+    assert_eq!(ledger.durable_records(), flushed.records);
+}

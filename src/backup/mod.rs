@@ -76,7 +76,7 @@ pub enum BackupError {
         expected: u64,
     },
     /// The copy's place lies in the ledger, or the other way round.
-    #[error("{dest} and {place} lie in each other; choose a place outside the ledger")]
+    #[error("{dest} is, holds or lies in the ledger {place} itself; choose a place outside it")]
     Inside {
         /// The ledger.
         place: String,
@@ -125,7 +125,10 @@ pub enum BackupError {
         source_records: u64,
     },
     /// The copy is not what was copied.
-    #[error("the copy in {dest} is damaged: {what}, after {records} good records; make a new one elsewhere")]
+    #[error(
+        "the copy in {dest} is damaged: {what}, after {records} good record{}; make a new one elsewhere",
+        if *.records == 1 { "" } else { "s" }
+    )]
     DamagedCopy {
         /// Where the copy is.
         dest: String,

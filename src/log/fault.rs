@@ -8,7 +8,7 @@ use crate::limits::MAX_COMPONENT_BYTES;
 
 /// The first fault of a log: where it is and what was found.
 #[derive(Debug, thiserror::Error)]
-#[error("{file} at byte {offset}, after {records} good records: {kind}")]
+#[error("{file} at byte {offset}, after {records} good record{}: {kind}", if *.records == 1 { "" } else { "s" })]
 pub struct Fault {
     /// The file, as the ledger names it.
     pub file: String,

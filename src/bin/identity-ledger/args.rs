@@ -719,7 +719,7 @@ pub(crate) struct RetractArgs {
     #[command(flatten)]
     pub(crate) how: Afterthought,
     /// The record to take back
-    #[arg(value_name = "SEQ", required_unless_present = "operation", conflicts_with = "operation")]
+    #[arg(value_name = "SEQ", required_unless_present = "operation", conflicts_with = "operation", value_parser = record_number)]
     pub(crate) seq: Option<u64>,
     /// The operation recorded under this id, in place of a record
     #[arg(long, value_name = "ID", value_parser = operation_id)]
@@ -893,6 +893,11 @@ pub(crate) struct ErasuresArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+}
+
+fn record_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "expected the number of a record, or --operation and the id of an operation".to_owned())
 }
 
 fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {

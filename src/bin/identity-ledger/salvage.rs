@@ -129,10 +129,13 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
     let (place, dest) = (clean_path(ledger), clean_path(dest));
     let known = counted(report.records, "record");
     screen.headline(&if report.is_whole() {
-        format!("nothing of {place} is lost: {known}")
+        format!("Nothing of {place} is lost: {known}")
     } else {
-        let items = counted(report.items_lost.len() as u64, "text or value");
-        format!("of {place}, {} of {known} and {items} are LOST", count(lost))
+        let items = match report.items_lost.len() as u64 {
+            1 => "1 text or value".to_owned(),
+            items => format!("{} texts or values", count(items)),
+        };
+        format!("Of {place}, {} of {known} and {items} are LOST", count(lost))
     })?;
     let bytes = report.unacknowledged.iter().map(|place| place.bytes).sum();
     screen.facts(&[

@@ -276,6 +276,20 @@ fn standard_input_gzip_and_several_files_are_imported() {
     place.write("cut.gz", &gzip[..gzip.len() / 2]);
     let cut = place.run("import a.ledger cut.gz").with_code(2);
     assert!(cut.err.contains("error: cut.gz: damaged gzip"), "{}", cut.err);
+    assert!(cut.err.contains("everything before that place is recorded"), "{}", cut.err);
+    let cut = place.run("persons cut.gz").with_code(2);
+    assert!(cut.err.contains("nothing is shown of half a file"), "nothing was recorded: {}", cut.err);
+}
+
+/// What a line says is recorded by itself at last, so its place in some batch tells nobody anything.
+#[test]
+fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
+    let place = Place::small();
+    let retract =
+        r#"{"op":"retract","of":"00000000-0000-4000-8000-0000000000ff","ts":"2026-01-01T00:00:00Z"}"#;
+    place.write("late.jsonl", retract);
+    let said = place.run("import a.ledger late.jsonl").with_code(0);
+    assert!(said.err.starts_with("late.jsonl:1: no operation is recorded under id"), "{}", said.err);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io::Read;
 use super::{ImportError, Importer, Parsed, Rejection};
 use crate::id::Seq;
 use crate::ledger::{AppendError, Appended, Ledger};
+use crate::limits::MAX_PERSON_KEYS;
 use crate::operation::{Operation, Request};
 
 /// Operations recorded together. A replay hashes and decodes frame by frame, the faster the larger they are; reading one
@@ -57,7 +58,7 @@ pub enum Reason {
     #[error(transparent)]
     Unreadable(#[from] Rejection),
     /// The ledger does not take it.
-    #[error(transparent)]
+    #[error("{}", alone(.0))]
     OutOfBounds(AppendError),
     /// Another operation was recorded under its id (G4).
     #[error("record {seq} has the same id and says something else; nothing was recorded")]
@@ -262,6 +263,17 @@ impl Run<'_> {
     }
 }
 
+/// What is wrong with an operation that was offered alone: its place in a batch says nothing then.
+fn alone(error: &AppendError) -> String {
+    match error {
+        AppendError::Operation { source, .. } => source.to_string(),
+        AppendError::TooManyPersonKeys { found, .. } => {
+            format!("the person could have {found} property keys; expected at most {MAX_PERSON_KEYS}")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Whether fewer operations could be recorded.
 fn is_about_operations(error: &AppendError) -> bool {
     matches!(
@@ -279,7 +291,7 @@ mod tests {
     use super::*;
     use crate::id::Tenant;
     use crate::import::Options;
-    use crate::limits::{MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+    use crate::limits::MAX_OPERATION_KEYS;
     use crate::policy::Policy;
 
     #[derive(Default)]
@@ -322,6 +334,7 @@ mod tests {
         assert_eq!((tally.appended, tally.rejected), (full as u64 + 1, 1));
         assert_eq!(complaints.0.len(), 1);
         assert_eq!(complaints.0[0].0, full as u64 + 1);
+        assert!(complaints.0[0].1.starts_with("the person could have "), "{:?}", complaints.0[0]);
         assert_eq!(ledger.profile("ann").unwrap().unwrap().properties.len(), MAX_PERSON_KEYS);
     }
 

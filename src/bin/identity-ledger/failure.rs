@@ -40,6 +40,9 @@ pub(crate) enum Failure {
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
+    /// A file that was to be folded in memory cannot be read to its end.
+    #[error("{}: {source}", .file.display())]
+    Fold { file: PathBuf, source: Box<RunError> },
     #[error("{} cannot be read: {source}", .file.display())]
     Read { file: PathBuf, source: io::Error },
     #[error("{} cannot be written: {source}", .place.display())]
@@ -157,6 +160,9 @@ impl Failure {
             Failure::Import { source, .. } if matches!(**source, RunError::Input(_)) => {
                 "everything before that place is recorded; importing the whole file again records only the rest"
                     .to_owned()
+            }
+            Failure::Fold { .. } => {
+                "nothing is shown of half a file; `import` records what can be read of it".to_owned()
             }
             Failure::Erase(error) if matches!(**error, EraseError::UnknownId { .. } | EraseError::UnknownPerson { .. }) => {
                 "`find` lists persons by a property, `persons` lists all of them".to_owned()

@@ -181,7 +181,7 @@ fn fold_file(
     complaints.begin(file, bytes);
     let done = run(&mut ledger, Importer::new(reader, options), &mut Tally::default(), &mut complaints);
     complaints.finish();
-    done.map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })?;
+    done.map_err(|source| Failure::Fold { file: file.to_owned(), source: Box::new(source) })?;
     Ok(ledger)
 }
 

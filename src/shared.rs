@@ -115,7 +115,8 @@ impl SharedLedger {
     }
 
     /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
-    /// speaks, a retract, an erasure. As with [`SharedLedger::read`], `work` must not call this ledger. Nothing of it is atomic but what [`Ledger`] says is.
+    /// speaks, a retract, an erasure. As with [`SharedLedger::read`], `work` must not call this ledger. Nothing of it is atomic but what
+    /// [`Ledger`] says is.
     ///
     /// ```
     /// # use identity_ledger::{Changes, DeviceId, DistinctId, Ledger, Policy, SharedLedger, Tenant, Timestamp};
@@ -231,17 +232,11 @@ impl SharedLedger {
             syncs.running = true;
             let (upto, segment) = syncs.written.clone();
             drop(syncs);
-            let synced = self.sync(upto, &segment);
+            let mut turn = Turn { ledger: self, ended: Err("a thread panicked while it synced".to_owned()) };
+            turn.ended =
+                self.sync(upto, &segment).map(|()| upto.records).map_err(|source| source.to_string());
+            drop(turn);
             syncs = self.syncs();
-            syncs.running = false;
-            match synced {
-                Ok(()) => syncs.durable = syncs.durable.max(upto.records),
-                Err(source) => {
-                    self.shared.disk.poison(source.to_string());
-                    syncs.failed = Some(source.to_string());
-                }
-            }
-            self.shared.ended.notify_all();
         }
     }
 
@@ -251,6 +246,28 @@ impl SharedLedger {
         storage.sync(segment)?;
         disk.note(&**storage, *id, upto)?;
         if *durability == Durability::Witnessed { storage.sync(HEAD) } else { Ok(()) }
+    }
+}
+
+/// A thread's turn at the disk. However it ends, all who wait hear of it.
+struct Turn<'l> {
+    ledger: &'l SharedLedger,
+    /// Up to where all is durable; or why there will be no more.
+    ended: Result<u64, String>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut syncs = self.ledger.syncs();
+        syncs.running = false;
+        match &self.ended {
+            Ok(records) => syncs.durable = syncs.durable.max(*records),
+            Err(cause) => {
+                self.ledger.shared.disk.poison(cause.clone());
+                syncs.failed = Some(cause.clone());
+            }
+        }
+        self.ledger.shared.ended.notify_all();
     }
 }
 

@@ -125,11 +125,17 @@ struct Gate {
     /// Whether syncs wait, and how many have come.
     state: Mutex<(bool, usize)>,
     changed: Condvar,
+    is_broken: AtomicBool,
 }
 
 impl Gate {
     fn new() -> Gate {
-        Gate { disk: Memory::new(), state: Mutex::new((false, 0)), changed: Condvar::new() }
+        Gate {
+            disk: Memory::new(),
+            state: Mutex::new((false, 0)),
+            changed: Condvar::new(),
+            is_broken: AtomicBool::new(false),
+        }
     }
 
     fn close(&self) {
@@ -141,6 +147,12 @@ impl Gate {
         state.0 = false;
         self.changed.notify_all();
         state.1
+    }
+
+    /// Opens the gate, and whoever comes through panics.
+    fn break_down(&self) {
+        self.is_broken.store(true, Ordering::Relaxed);
+        self.open();
     }
 
     /// Returns once `count` syncs have come since the gate closed.
@@ -156,6 +168,7 @@ impl Storage for Gate {
         state.1 += 1;
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| state.0).unwrap());
+        assert!(!self.is_broken.load(Ordering::Relaxed), "on purpose");
         self.disk.sync(file)
     }
 
@@ -314,6 +327,28 @@ fn a_panic_while_writing_stops_writing_and_nothing_else() {
     assert!(refused.to_string().contains("panicked while it wrote"), "{refused}");
     assert_eq!(["ann", "bob", "eve"].map(|name| ledger.resolve(name).is_some()), [true, true, false]);
     assert_eq!(ledger.read(|book| book.persons().count()), 2);
+}
+
+/// A disk whose sync panics while others wait for it: they hear of it, and do not wait for ever.
+#[test]
+fn a_panic_while_syncing_leaves_nobody_waiting() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    disk.close();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ledger.append(Operation::properties(at(0), id("first"))));
+        disk.wait_for(1);
+        let second = scope.spawn(|| ledger.append(Operation::properties(at(0), id("second"))));
+        while ledger.read(|book| book.persons().count()) < 2 {
+            std::thread::yield_now();
+        }
+        disk.break_down();
+        assert!(first.join().is_err(), "the panic is its own");
+        let told = second.join().unwrap().unwrap_err();
+        assert!(matches!(told, AppendError::Indeterminate { .. } | AppendError::Poisoned { .. }), "{told}");
+    });
+    let late = ledger.append(Operation::properties(at(0), id("late"))).unwrap_err();
+    assert!(late.to_string().contains("panicked while it synced"), "{late}");
 }
 
 /// All that one thread can ask of a ledger, a sharing one can.

@@ -503,8 +503,9 @@ impl Ledger {
         }
         let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
         let log = &self.log;
-        for segment in log.mark_before(first).segment..log.segments().len() as u32 {
-            log.frames(&log.mark_of_segment(segment), |at| {
+        let segments = log.mark_before(first).segment..log.segments().len() as u32;
+        for begin in segments.filter_map(|segment| log.mark_of_segment(segment)) {
+            log.frames(&begin, |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
                     for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {

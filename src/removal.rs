@@ -211,7 +211,7 @@ impl Work<'_> {
         Self: 's,
     {
         let name = &log.segments()[segment as usize].name;
-        let begin = log.mark_of_segment(segment);
+        let Some(begin) = log.mark_of_segment(segment) else { return Ok(None) };
         let first_seq = begin.before.next_seq();
         let (mut cuts, mut out) = (Vec::new(), None);
         log.frames(&begin, |at| {

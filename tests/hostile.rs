@@ -187,6 +187,13 @@ fn a_missing_swapped_or_doubled_segment_is_named() {
     write(&disk, &names[2], &a);
     assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. })));
 
+    // The next segment could not be begun where another lies under its name.
+    let disk = whole.clone();
+    let last = format!("log/{:020}.seg", opening(&whole).unwrap().checkpoint().records);
+    disk.rename(names.last().unwrap(), &last).unwrap();
+    assert!(matches!(opening(&disk), Err(OpenError::Damaged { .. } | OpenError::RolledBack { .. })));
+    assert!(first_fault(&disk).contains("in the wrong place"), "{}", first_fault(&disk));
+
     let other = {
         let disk = Arc::new(Memory::new());
         let options = small_segments().entropy(SeededEntropy::new(2));

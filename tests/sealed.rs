@@ -524,6 +524,32 @@ fn a_ring_is_stored_whole_or_not_at_all_and_the_former_is_gone() {
     }
 }
 
+/// Whatever lies beside a ring is somebody else's: another ledger's ring, a copy that was kept, a letter.
+#[test]
+fn storing_a_ring_leaves_its_neighbours_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let keys = |name: &str| Arc::new(StoredKeys::file(home.path().join(name)).unwrap());
+    let create = |name: &str, ring: &str| {
+        let options = LedgerOptions::new().keys(keys(ring));
+        options.create(home.path().join(name), Tenant::default(), Policy::default()).unwrap()
+    };
+    let mut neighbour = create("neighbour", "ring.old");
+    tell(&mut neighbour, 2);
+    drop(neighbour);
+    std::fs::write(home.path().join("ring.new"), "precious").unwrap();
+    let mut ledger = create("ledger", "ring");
+    tell(&mut ledger, 1);
+    erase(&mut ledger, 1);
+    drop(ledger);
+    assert_eq!(std::fs::read(home.path().join("ring.new")).unwrap(), b"precious");
+    let neighbour = LedgerOptions::new().keys(keys("ring.old")).open(home.path().join("neighbour")).unwrap();
+    assert!(email(&neighbour, 2).is_some());
+    let mut names: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["ledger", "neighbour", "ring", "ring.new", "ring.old"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_ring_file_is_for_its_owner_alone() {

@@ -15,6 +15,7 @@ const PIECE_BYTES: usize = 64 * 1_024;
 /// A key ring in one file, in a directory or any other storage. Keep it apart from the ledger and from the ledger's backups:
 /// together they open.
 ///
+/// While a ring takes the place of a former one, two more files lie beside it for a moment: its name, the ledger's id, and `.new` or `.old`.
 /// A former ring is overwritten with zeros before its file is removed. What a file system that copies on write, a flash disk or a
 /// backup of the key file keeps of it is out of reach: where that matters, keep rings where old versions can be destroyed.
 #[derive(Debug)]
@@ -47,32 +48,35 @@ impl StoredKeys {
         Ok(StoredKeys { storage: Arc::new(Files::secret(dir)), file: name.to_owned(), shown })
     }
 
-    fn former(&self) -> String {
-        format!("{}.old", self.file)
+    /// Where the former ring lies while another takes its place. The ledger's id is part of the name, so that nobody else's file is
+    /// called so.
+    fn former(&self, ledger: LedgerId) -> String {
+        format!("{}.{}.old", self.file, ledger.0)
     }
 
-    fn building(&self) -> String {
-        format!("{}.new", self.file)
+    /// Where a ring is written before it has its place.
+    fn building(&self, ledger: LedgerId) -> String {
+        format!("{}.{}.new", self.file, ledger.0)
     }
 
     /// The file that holds the ring, if there is one. A store that was cut off between its two renames leaves none of the right
     /// name and both others whole; one without a former ring beside it was never whole.
-    fn current(&self) -> io::Result<Option<String>> {
+    fn current(&self, ledger: LedgerId) -> io::Result<Option<String>> {
         let there = |file: &str| Ok::<bool, io::Error>(self.storage.len(file)?.is_some());
         Ok(if there(&self.file)? {
             Some(self.file.clone())
-        } else if !there(&self.former())? {
+        } else if !there(&self.former(ledger))? {
             None
-        } else if there(&self.building())? {
-            Some(self.building())
+        } else if there(&self.building(ledger))? {
+            Some(self.building(ledger))
         } else {
-            Some(self.former())
+            Some(self.former(ledger))
         })
     }
 
     /// Overwrites and removes the former ring, if one is there.
-    fn destroy_former(&self) -> io::Result<()> {
-        let former = self.former();
+    fn destroy_former(&self, ledger: LedgerId) -> io::Result<()> {
+        let former = self.former(ledger);
         let Some(len) = self.storage.len(&former)? else { return Ok(()) };
         for at in (0..len).step_by(PIECE_BYTES) {
             let piece = (len - at).min(PIECE_BYTES as u64) as usize;
@@ -85,18 +89,18 @@ impl StoredKeys {
 }
 
 impl KeyProvider for StoredKeys {
-    fn load(&self, _ledger: LedgerId) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.current()? else { return Ok(None) };
+    fn load(&self, ledger: LedgerId) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.current(ledger)? else { return Ok(None) };
         read_all(&*self.storage, &file, u64::MAX)
     }
 
-    fn store(&self, _ledger: LedgerId, ring: &[u8]) -> io::Result<()> {
-        let (storage, building) = (&*self.storage, self.building());
-        if let Some(current) = self.current()?.filter(|current| *current != self.file) {
+    fn store(&self, ledger: LedgerId, ring: &[u8]) -> io::Result<()> {
+        let (storage, building) = (&*self.storage, self.building(ledger));
+        if let Some(current) = self.current(ledger)?.filter(|current| *current != self.file) {
             storage.rename(&current, &self.file)?;
             storage.sync_dir("")?;
         }
-        self.destroy_former()?;
+        self.destroy_former(ledger)?;
         if storage.len(&building)?.is_some() {
             storage.remove(&building)?;
         }
@@ -105,11 +109,11 @@ impl KeyProvider for StoredKeys {
         storage.sync(&building)?;
         storage.sync_dir("")?;
         if storage.len(&self.file)?.is_some() {
-            storage.rename(&self.file, &self.former())?;
+            storage.rename(&self.file, &self.former(ledger))?;
         }
         storage.rename(&building, &self.file)?;
         storage.sync_dir("")?;
-        self.destroy_former()
+        self.destroy_former(ledger)
     }
 
     fn describe(&self) -> String {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::chain::{Chain, ChainError, Checkpoint};
-use crate::directory::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::directory::{SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of};
 use crate::frame::{FrameError, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::limits::MAX_FRAME_BYTES;
@@ -75,8 +75,9 @@ impl<'a> SegmentReader<'a> {
         if header.ledger != chain.ledger_id() {
             return Err(FaultKind::ForeignSegment { found: header.ledger, expected: chain.ledger_id() });
         }
-        if header.first_seq != expected {
-            return Err(FaultKind::WrongSegment { found: header.first_seq, expected });
+        let named = self.name.rsplit('/').next().and_then(first_seq_of).unwrap_or(header.first_seq);
+        if let Some(found) = [header.first_seq, named].into_iter().find(|first| *first != expected) {
+            return Err(FaultKind::WrongSegment { found, expected });
         }
         if header.previous != head {
             return Err(FaultKind::Spliced);

@@ -93,10 +93,11 @@ impl Log {
         Mark { before, segment: segment as u32, offset }
     }
 
-    /// The place where a segment begins.
-    pub(crate) fn mark_of_segment(&self, segment: u32) -> Mark {
+    /// The place where a segment's first frame begins; `None` if it has none: a crash came right after it was begun.
+    pub(crate) fn mark_of_segment(&self, segment: u32) -> Option<Mark> {
         let marks = locked(&self.marks);
-        marks[marks.partition_point(|mark| mark.segment < segment)].clone()
+        let first = marks.get(marks.partition_point(|mark| mark.segment < segment));
+        first.filter(|mark| mark.segment == segment).cloned()
     }
 
     pub(super) fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
@@ -105,7 +106,8 @@ impl Log {
             // A writer that erased something since this log was opened wrote the segment anew, and only its beginning is where
             // it was.
             Err(Fault { kind: FaultKind::Chain(_), .. }) if mark.offset > SEGMENT_HEADER_BYTES as u64 => {
-                self.read_window_from(&self.mark_of_segment(mark.segment), seq)
+                let begin = self.mark_of_segment(mark.segment).expect("the segment has this mark");
+                self.read_window_from(&begin, seq)
             }
             read => read,
         }

@@ -1024,6 +1024,41 @@ fn two_hundred_receipts_read_each_frame_once() {
     assert!(calls < 20, "{calls} calls for a frame of wishes and one that says that they are done");
 }
 
+/// The record that ends an erasure may be the first of a segment; a crash right after that segment was begun leaves one without a
+/// frame. Opening for writing finishes the erasure all the same, and so does erasing the values of a key.
+#[test]
+fn a_crash_right_after_a_segment_was_begun_leaves_an_erasure_that_can_be_finished() {
+    let small = || options().segment_bytes(limits::MIN_SEGMENT_BYTES);
+    let (ann, plan) = (id("ann"), key("plan"));
+    let mut begun = 0;
+    for pad in (0..1_000).step_by(40) {
+        let disk = Arc::new(SimulatedDisk::new());
+        let mut ledger = small().create_on(disk.clone());
+        for who in ["ann", "bob", "eve"] {
+            let operation = Operation::properties(at(1), id(who)).set("plan", "x".repeat(pad)).unwrap();
+            ledger.append(operation).unwrap();
+        }
+        disk.keep_moments();
+        let wish = ErasureRequest::new(at(2), ErasureSubject::PersonOf(ann.clone()), "");
+        ledger.erase(std::slice::from_ref(&wish)).unwrap();
+        drop(ledger);
+        for (_, moment) in disk.moments() {
+            let left = Arc::new(moment.killed());
+            let header = 96; // of a segment
+            let last = left.files().into_iter().rfind(|(name, _)| name.ends_with(".seg"));
+            begun += usize::from(last.is_some_and(|(_, bytes)| bytes.len() == header));
+            let mut ledger = small().open_on(left).unwrap();
+            let bob = ErasureSubject::PersonOf(id("bob"));
+            ledger.erase(&[ErasureRequest::new(at(3), bob, "").with_keys([plan.clone()])]).unwrap();
+            if ledger.resolve("ann").is_some() {
+                ledger.erase(std::slice::from_ref(&wish)).unwrap();
+            }
+            assert!(ledger.erasures().unwrap().iter().all(|receipt| receipt.done_seq.is_some()));
+        }
+    }
+    assert!(begun > 0, "some crash came at the place that this is about");
+}
+
 // -- crashes -----------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -161,8 +161,8 @@ Record what SDKs sent. The ledger is created if there is none.
   identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
   tail -n +1 events.jsonl | identity-ledger import shop.ledger -
 
-Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. Importing a file twice records nothing the \
-second time. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. What was recorded is not recorded again \
+when a file is imported twice; what was rejected is tried again. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
 made, so that the ledger opens quickly.
 
 What is counted:

@@ -22,7 +22,8 @@ use crate::writer::{Disk, Durability};
 /// whoever comes meanwhile is in the next. An append returns as with [`Ledger`]: with [`Durability::Immediate`] once its records outlive
 /// a power cut.
 ///
-/// Reads wait for nobody's sync. They see records as soon as they are written, which is a moment before their writer hears that
+/// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush,
+/// a snapshot or an erasure. They see records as soon as they are written, which is a moment before their writer hears that
 /// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: everybody who waits gets
 /// [`AppendError::Indeterminate`], and nothing more is written until the ledger is opened anew.
 ///

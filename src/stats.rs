@@ -25,7 +25,7 @@ pub struct Stats {
     pub kinds: BTreeMap<&'static str, KindSize>,
     /// How many payload items were erased.
     pub erased_items: u64,
-    /// Captures: each is an event.
+    /// Events that count: captures, but for those that were retracted.
     pub events: u64,
     /// Living persons; a merged one counts no more.
     pub persons: u64,
@@ -48,7 +48,8 @@ pub struct Stats {
 pub struct KindSize {
     /// How many.
     pub records: u64,
-    /// Bytes of their bodies and payload items together; frames and segments add their headers, hashes and padding.
+    /// Bytes of their bodies and payload items together, as they read when they are opened and but for what is erased; frames and segments
+    /// add their headers, hashes and padding, a sealed item 40 bytes.
     pub bytes: u64,
 }
 
@@ -103,10 +104,10 @@ impl Book {
             ledger_id: self.ledger_id(),
             records: self.checkpoint().records,
             erased_items,
-            events: of("capture"),
+            events: self.state().events(),
             persons: self.state().persons().count() as u64,
-            distinct_ids: of("define_id"),
-            devices: of("define_device"),
+            distinct_ids: self.state().ids().len() as u64,
+            devices: self.state().devices().len() as u64,
             property_keys: of("define_key"),
             event_names: of("define_name"),
             files: FileSizes::of(&**self.log.storage()).map_err(unlisted)?,

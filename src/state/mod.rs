@@ -311,6 +311,11 @@ impl State {
         EventCounts { events: leaf.events.into(), identified: leaf.identified_events.into() }
     }
 
+    /// All events that count. One that was retracted (H1) does not. Cost: one look per id.
+    pub fn events(&self) -> u64 {
+        self.ids().map(|id| self.events_of_id(id).events).sum()
+    }
+
     /// The events of a live person: those of its ids. Cost: one look per id.
     pub fn events_of(&self, person: PersonNo) -> EventCounts {
         self.links.ring(self.anchor(person)).fold(EventCounts::default(), |sum, id| {

@@ -80,7 +80,7 @@ impl Replayed {
     fn of(state: &State, Checkpoint { records, head }: Checkpoint, elapsed: Duration) -> Replayed {
         Replayed {
             records,
-            events: state.ids().map(|id| state.events_of_id(id).events).sum(),
+            events: state.events(),
             persons: number(state.persons().count()),
             distinct_ids: number(state.ids().len()),
             digest: state.digest(),

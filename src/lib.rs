@@ -81,7 +81,7 @@ mod whynot;
 mod writer;
 
 pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault};
+pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};

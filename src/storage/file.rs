@@ -146,6 +146,14 @@ impl Storage for Files {
         fs::rename(self.root.join(file), self.root.join(to))
     }
 
+    fn refresh(&self) {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+
+    fn has_lock(&self) -> io::Result<bool> {
+        Ok(self.len(LOCK)?.is_some())
+    }
+
     fn lock(&self) -> io::Result<Option<Lock>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.root.join(LOCK))?;
         match file.try_lock() {

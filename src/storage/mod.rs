@@ -34,8 +34,15 @@ pub trait Storage: Debug + Send + Sync {
     /// Gives a file another name in its directory, in place of the file that may have that name already: at every moment, and
     /// after a power cut, there is the one or the other, whole. Durable after [`Storage::sync_dir`].
     fn rename(&self, file: &str, to: &str) -> io::Result<()>;
+    /// Lets later reads see the files that have their names now: a file that was kept open may have been replaced since.
+    /// Nothing to do for a storage that keeps none open.
+    fn refresh(&self) {}
     /// Takes the writer's lock; `None` if another holds it.
     fn lock(&self) -> io::Result<Option<Lock>>;
+    /// Whether the lock has its place. Where it is a file and that is missing, a second writer is not kept out.
+    fn has_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// How messages name this place.
     fn describe(&self) -> String;
 }

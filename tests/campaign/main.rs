@@ -5,6 +5,7 @@
 //! ```
 #![expect(clippy::disallowed_types, reason = "it measures how fast it is")]
 
+mod beside;
 mod crash;
 mod fault;
 mod history;
@@ -25,9 +26,10 @@ use crate::rot::Rot;
 use crate::table::{Effort, Row};
 
 /// What a plain `cargo test` has time for.
-const QUICK: Effort = Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3 };
+const QUICK: Effort = Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3, audits: 60 };
 /// What `--states` buys.
-const FULL: Effort = Effort { exhaustive: 12, samples: 4_096, recoveries: 32, stride: 1, kills: 500 };
+const FULL: Effort =
+    Effort { exhaustive: 12, samples: 4_096, recoveries: 32, stride: 1, kills: 500, audits: 2_000 };
 
 struct Arguments {
     states: u64,
@@ -49,9 +51,10 @@ fn arguments() -> Result<Arguments, String> {
             "--threads" => found.threads = usize::try_from(number(value()?)?).unwrap_or(1),
             "--only" => found.only = Some(value()?),
             "--kills" => found.effort.kills = number(value()?)?,
+            "--audits" => found.effort.audits = number(value()?)?,
             _ => {
                 return Err(format!(
-                    "{word} is not known; expected --states, --seed, --threads, --only or --kills"
+                    "{word} is not known; expected --states, --seed, --threads, --only, --kills or --audits"
                 ));
             }
         }
@@ -143,6 +146,19 @@ fn main() -> ExitCode {
             started.elapsed().as_secs_f64()
         );
         violations.append(&mut kills.violations);
+    }
+    if arguments.only.as_deref().is_none_or(|only| only == "audits") {
+        let started = Instant::now();
+        let mut audits = beside::run(arguments.effort.audits, arguments.seed);
+        println!(
+            "\n{} audits beside a writer that erased {} times, {} gave up, {} violations, {:.1} s",
+            audits.runs,
+            audits.turns,
+            audits.busy,
+            audits.violations.len(),
+            started.elapsed().as_secs_f64()
+        );
+        violations.append(&mut audits.violations);
     }
     for violation in violations.iter().take(20) {
         println!("VIOLATION {violation}");

@@ -4,7 +4,7 @@
 //!
 //! | layer | files | knows nothing of |
 //! |---|---|---|
-//! | 0 vocabulary | `limits id time value operation policy` | the log |
+//! | 0 vocabulary | `limits id time value operation policy visible` | the log |
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
@@ -75,6 +75,7 @@ mod time;
 mod value;
 mod verdict;
 mod view;
+mod visible;
 mod what_if;
 mod why;
 mod whynot;
@@ -122,6 +123,7 @@ pub use crate::storage::{Files, Lock, Memory, Storage};
 pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;
+pub use crate::visible::visible;
 pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};

@@ -16,7 +16,7 @@ use crate::folding::{Input, agree, open_for_writing};
 use crate::keys;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark};
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -130,7 +130,7 @@ fn show(
     };
     let place = place.display().to_string();
     let fresh = if created { " (a new ledger)" } else { "" };
-    screen.headline(&clean(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s")))?;
+    screen.headline(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s"))?;
     let of_those = |number: u64, what: &str| match number {
         0 => String::new(),
         number => format!("   of those {} {what}", count(number)),
@@ -154,8 +154,7 @@ fn show(
     let persons = u64::try_from(ledger.state().persons().count()).unwrap_or(u64::MAX);
     screen.line("")?;
     screen.line(&format!(
-        "{} now has {} and {}",
-        clean(&place),
+        "{place} now has {} and {}",
         counted(ledger.checkpoint().records, "record"),
         counted(persons, "person"),
     ))

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
@@ -67,41 +68,31 @@ fn what_threads_write_is_one_log_that_replays_to_the_same_state() {
     assert_eq!(digest, Some(ledger.state().digest()));
 }
 
-/// Lets the threads end, whatever becomes of the test.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// While threads write, the power is cut again and again, in every way: what anybody was told is durable by then is there.
 #[test]
 fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
+    const THREADS: usize = 6;
+    const CUTS: usize = 20;
+    const TOLD_BETWEEN_CUTS: usize = 12;
     for durability in [Durability::Immediate, Durability::Witnessed] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), durability);
-        let told: Mutex<BTreeMap<u64, DistinctId>> = Mutex::default();
-        let enough = AtomicBool::new(false);
+        // A thread that was told waits until it is heard. So the threads write between two cuts, and no more than is counted here.
+        let (tell, heard) = sync_channel(0);
         std::thread::scope(|scope| {
-            for thread in 0..6 {
-                let (ledger, told, enough) = (ledger.clone(), &told, &enough);
+            for thread in 0..THREADS {
+                let (ledger, tell) = (ledger.clone(), tell.clone());
                 scope.spawn(move || {
-                    for number in (0..).take_while(|_| !enough.load(Ordering::Relaxed)) {
+                    for number in 0..CUTS * TOLD_BETWEEN_CUTS / THREADS {
                         let seq = ledger.append(said(thread, number)).unwrap().seq().unwrap().0;
-                        told.lock().unwrap().insert(seq, who(thread, number));
+                        tell.send((seq, who(thread, number))).expect("the main thread hears all of them");
                     }
                 });
             }
-            let _stop = Stop(&enough);
-            let mut most = 0;
-            for subset in [Subset::none(), Subset::all()].iter().cycle().take(20) {
-                while told.lock().unwrap().len() == most {
-                    std::thread::yield_now();
-                }
-                let told = told.lock().unwrap().clone(); // before the cut
-                most = told.len();
+            drop(tell);
+            let mut told = BTreeMap::new();
+            for subset in [Subset::none(), Subset::all()].iter().cycle().take(CUTS) {
+                told.extend(heard.iter().take(TOLD_BETWEEN_CUTS));
                 let reopened = options().open_in(Arc::new(disk.crashed(subset))).expect("a cut is no damage");
                 let mut found = BTreeMap::new();
                 let note = |step: Step<'_>| {
@@ -114,6 +105,7 @@ fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
                     assert_eq!(found.get(seq).map(String::as_str), Some(who.as_str()), "record {seq}");
                 }
             }
+            assert_eq!(told.len(), CUTS * TOLD_BETWEEN_CUTS);
         });
     }
 }

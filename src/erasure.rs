@@ -328,6 +328,9 @@ impl Ledger {
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
         let place = self.log.storage().describe();
         let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        if let Err(poisoned) = self.check_health() {
+            return Err(KeysError::Io { keys: place, source: io::Error::other(poisoned) });
+        }
         sealer.set_refusing(refuse).map_err(|source| KeysError::Io { keys: place, source })
     }
 

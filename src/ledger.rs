@@ -29,7 +29,8 @@ use crate::storage::Memory;
 use crate::time::Timestamp;
 use crate::writer::{Durability, Writer};
 
-/// A ledger open for writing. One at a time; it holds the lock until it is dropped.
+/// A ledger open for writing. One at a time: it holds the lock until it is dropped, or until a failure stops it
+/// ([`AppendError::Poisoned`]). From then on it only answers, and the ledger can be opened again beside it.
 ///
 /// ```
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
@@ -525,9 +526,9 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
     erasures.iter().for_each(|body| book.forget(body));
 }
 
-/// Notes that a write failed; nothing more is written, and whether this one was is unknown.
+/// Stops writing after a write that failed: whether it was done is unknown.
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
-    writer.disk.poison(source.to_string());
+    writer.stop(source.to_string());
     AppendError::Indeterminate { seq, source }
 }
 

@@ -111,7 +111,7 @@ pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::seal::KeysError;
-pub use crate::shared::SharedLedger;
+pub use crate::shared::{LedgerGuard, SharedLedger};
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,

@@ -38,7 +38,7 @@ Without a ledger, to look at what an SDK sent:
   identity-ledger persons requests.jsonl
   zcat events.jsonl.gz | identity-ledger events -
 
-Exit status: 0 fine; 1 the answer is no, or damage; 2 wrong usage or I/O error.
+Exit status: 0 fine; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.";
 
 /// How to answer.
@@ -175,7 +175,11 @@ What is counted:
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
 
---json keys: those, `snapshot` (how many records the newest one covers), and `rejections` and `conflicting`: the first 100 of each, with file, line, index and reason.";
+Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
+anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
+
+--json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+and `unread` (files that could not be read to their end, with file and reason).";
 
 const REPLAY: &str = "\
 Fold the whole log again from its first byte, checking every hash and every commitment on the way.

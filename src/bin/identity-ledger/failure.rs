@@ -110,6 +110,15 @@ impl Failure {
         if damaged { 1 } else { 2 }
     }
 
+    /// Whether an input could not be read, to its end or at all. A ledger that failed is another matter.
+    pub(crate) fn is_of_input(&self) -> bool {
+        match self {
+            Failure::Read { .. } | Failure::IsDirectory { .. } => true,
+            Failure::Import { source, .. } => matches!(**source, RunError::Input(_)),
+            _ => false,
+        }
+    }
+
     fn append_error(&self) -> Option<&AppendError> {
         match self {
             Failure::Append(error) => Some(error),

@@ -44,7 +44,7 @@ fn list<T: Listed>(
     if !screen.json && table.finish(screen)? == 0 {
         remark("note", &format!("there are no {}", T::NOUN));
     }
-    Ok(Answer::Yes)
+    Ok(book.answer())
 }
 
 pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -61,7 +61,7 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
     }
     let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
     let ask = |ask| book.persons_page(ask).map(Some);
-    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| Answer::Yes)
+    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| book.answer())
 }
 
 pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {

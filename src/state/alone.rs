@@ -129,6 +129,9 @@ impl State {
         let mut outcome = after
             .refold_telling(asked, &before, |seq, outcome, small| each(When::After, seq, outcome, small));
         after.records = asked.row.seq + 1;
+        // A person that comes back has the name that it had.
+        after.erasures.renamed.extend(self.renamed_among(&after, &ids));
+        after.erasures.called_after = Erasures::called_after(&after.erasures.renamed);
         // In the whole they would be numbered behind all that there are.
         let founded = |state: &State| state.persons.len() as u32;
         outcome.person = outcome.person.map(|person| PersonNo(person.0 - founded(&state) + founded(self)));
@@ -150,18 +153,22 @@ impl State {
         for (number, id) in (0..).zip(ids) {
             among.ids.extend(self.erasures.of_id(*id).map(|by| (number, by)));
         }
-        for ((founding, key), person) in small.by_public_id(ids) {
-            let same = |whole: &PersonNo| self.origin(*whole).key() == key;
-            let named = self.founded_by(founding).into_iter().filter(same);
-            let named = named.filter_map(|whole| self.erasures.renamed.get(&whole.0)).next_back();
-            if let Some((id, by)) = named
-                && let Ok(number) = ids.binary_search(&IdNo(*id))
-            {
-                among.renamed.insert(person.0, (number as u32, *by)); // MAX_RECORDS bounds it
-            }
-        }
+        among.renamed = self.renamed_among(small, ids);
         among.called_after = Erasures::called_after(&among.renamed);
         among
+    }
+
+    /// Which persons of a component alone have a name of an erasure in this state, in the component's own numbers.
+    fn renamed_among(&self, small: &State, ids: &[IdNo]) -> BTreeMap<u32, (u32, u32)> {
+        if self.erasures.renamed.is_empty() {
+            return BTreeMap::new(); // most ledgers
+        }
+        let named = small.by_public_id(ids).into_iter().filter_map(|((founding, key), person)| {
+            let (id, by) = self.erasures.renamed.get(&self.last_of(founding, key)?.0)?;
+            let number = ids.binary_search(&IdNo(*id)).ok()?;
+            Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
+        });
+        named.collect()
     }
 
     /// H2: whether these ids can leave the person of T.
@@ -315,9 +322,7 @@ impl State {
 
     /// The last person with the public id of this one, if that is another.
     pub(super) fn founded_again(&self, person: PersonNo) -> Option<PersonNo> {
-        let key = self.origin(person).key();
-        let same = |other: &PersonNo| self.origin(*other).key() == key;
-        let last = self.ever_founded_by(self.founding(person)).into_iter().rev().find(same);
+        let last = self.last_of(self.founding(person), self.origin(person).key());
         last.filter(|last| *last > person)
     }
 

@@ -101,7 +101,10 @@ impl World {
                 }
                 (device.identified, device.profiled) = (true, true);
             }
-            Verb::Switch => device.current = id.clone(),
+            Verb::Switch => {
+                device.current = id.clone();
+                (device.identified, device.profiled) = (true, true);
+            }
             Verb::Alias(_) | Verb::Merge(_) | Verb::Set => device.profiled = true,
             _ => {}
         }

@@ -598,10 +598,14 @@ impl Book {
             }
             None => {}
         }
-        let Notices { joins_identified, .. } = outcome.notices;
-        let notices = outcome.notices.names().map(|notice| NoticeAnswer {
-            notice,
-            seq: joins_identified.filter(|_| notice == Notices::JOINS_IDENTIFIED),
+        let notices = outcome.notices.names().map(|notice| {
+            let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
+            NoticeAnswer {
+                notice,
+                seq: outcome.notices.record_of(notice),
+                distinct_id: ids.map(|ids| self.id_name(ids.id)),
+                ids: ids.map(|ids| ids.ids),
+            }
         });
         OutcomeAnswer {
             seq,

@@ -12,7 +12,7 @@ use crate::row::{Kind, Record, Row};
 use crate::state::erasure::Erasures;
 use crate::state::generations::{Former, Origin};
 use crate::state::links::{NONE, PersonNo};
-use crate::state::outcome::{Outcome, Refusal, Undone};
+use crate::state::outcome::{NotParted, Outcome, Refusal, Undone};
 use crate::state::{Person, State};
 
 /// For records that fold a component anew: that component's records before them, by the seq of the one that asks.
@@ -54,6 +54,15 @@ pub(crate) enum When {
     After,
 }
 
+/// What leaves a person in a split.
+struct Leaving {
+    person: PersonNo,
+    /// The ids, ascending.
+    ids: Vec<IdNo>,
+    /// The named ids that are not the person's.
+    others: Option<NotParted>,
+}
+
 /// What a split needs to know of an operation before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Came {
@@ -80,31 +89,40 @@ impl State {
         each: impl FnMut(u32, &Outcome, &State),
     ) -> Outcome {
         let row = record.row;
-        let refusal = self.refuse_refold(record, before);
-        if refusal.is_some() {
-            return Outcome::refused(refusal);
+        let mut outcome = Outcome::default();
+        match row.target() {
+            Some(target) => {
+                outcome.refusal = refuse_retract(before, row, target);
+                outcome.undone = Some(Undone::Retracted { seq: Seq(target.into()) });
+            }
+            None => match self.leaving(record, before) {
+                Ok(Leaving { ids, others, .. }) => {
+                    outcome.notices.not_parted = others;
+                    outcome.undone = Some(Undone::Split { left: ids.len() as u32 });
+                }
+                Err(refusal) => outcome.refusal = Some(refusal),
+            },
+        }
+        if outcome.refusal.is_some() {
+            return Outcome::refused(outcome.refusal);
         }
         let mut told = before.clone();
         told.push_anew(record);
         let alone = self.alone_telling(&told, each);
-        let undone = match row.target() {
-            Some(target) => Undone::Retracted { seq: Seq(target.into()) },
-            None => Undone::Split { left: leavers(record).expect("a split").ids.len() as u32 },
-        };
         let retracted = told.retracted();
         self.adopt(alone, row.seq);
         for row in told.records().map(|record| record.row) {
             self.generations.turn(row.seq, record.row.seq, retracted.contains(&row.seq));
         }
-        let person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
-        Outcome { person, undone: Some(undone), ..Outcome::default() }
+        outcome.person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
+        outcome
     }
 
     /// Whether a retract or split is refused here; `before` are the records of its component before it.
     pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &Excerpt) -> Option<Refusal> {
         match record.row.target() {
             Some(target) => refuse_retract(before, record.row, target),
-            None => self.refuse_split(record.row, &leavers(record).expect("a split").ids),
+            None => self.leaving(record, before).err(),
         }
     }
 
@@ -171,18 +189,45 @@ impl State {
         named.collect()
     }
 
-    /// H2: whether these ids can leave the person of T.
-    fn refuse_split(&self, row: &Row, ids: &[IdNo]) -> Option<Refusal> {
+    /// H2: those of the ids that a split names that leave the person of T here, or why none can. `told` holds the component's records
+    /// before the split.
+    fn leaving(&self, record: Record<'_>, told: &Excerpt) -> Result<Leaving, Refusal> {
+        let row = record.row;
         let Some(person) = self.links.person(row.id) else {
-            return Some(Refusal::NoPerson { by: Seq(self.links.defined(row.id).into()) });
+            return Err(Refusal::NoPerson { by: self.defined_by(row.id) });
         };
-        let stranger = ids.iter().find(|id| self.links.person(**id) != Some(person));
-        if let Some(id) = stranger {
-            let since = self.links.since(*id).unwrap_or(self.links.defined(*id));
-            return Some(Refusal::OtherPerson { id: *id, by: Seq(since.into()) });
+        let named = leavers(record).expect("a split").ids;
+        let (ids, others): (Vec<IdNo>, Vec<IdNo>) =
+            named.into_iter().partition(|id| self.links.person(*id) == Some(person));
+        let others = others.first().map(|id| NotParted {
+            id: *id,
+            by: self.came_by(*id, told),
+            ids: others.len() as u32, // MAX_RECORDS bounds it
+        });
+        match others {
+            Some(NotParted { id, by, .. }) if ids.is_empty() => Err(Refusal::OtherPerson { id, by }),
+            _ if ids.len() as u64 == u64::from(self.links.size(person)) => {
+                Err(Refusal::WholePerson { by: Seq(row.seq.into()) })
+            }
+            others => Ok(Leaving { person, ids, others }),
         }
-        let all = ids.len() as u64 == u64::from(self.links.size(person));
-        all.then_some(Refusal::WholePerson { by: Seq(row.seq.into()) })
+    }
+
+    /// The record by which an id is with its person: the link, merge or split that brought it there. Of an id without a person, the
+    /// record that defined it.
+    fn came_by(&self, id: IdNo, told: &Excerpt) -> Seq {
+        let (Some(person), Some(since)) = (self.links.person(id), self.links.since(id)) else {
+            return self.defined_by(id);
+        };
+        let stands = |seq: &Seq| {
+            let record = told.record(seq.0 as u32); // MAX_RECORDS bounds it
+            let is_retract = record.is_some_and(|record| record.row.kind == Kind::Retract);
+            !is_retract && !self.is_retracted(*seq)
+        };
+        let moved = self.moves(id).into_iter().rev().find(stands);
+        let Origin { founded, split } = self.origin(person);
+        let parted = if split { Seq(founded.into()) } else { Seq(0) };
+        Seq(since.into()).max(moved.unwrap_or(parted)).max(parted)
     }
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
@@ -338,12 +383,11 @@ impl State {
     /// Divides the person of T, or says why what the split asks is not possible here.
     fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
         let row = record.row;
-        let Leavers { together, ids } = leavers(record).expect("a split");
-        let refusal = self.refuse_split(row, &ids);
-        if refusal.is_some() {
-            return refusal;
-        }
-        let person = self.links.person(row.id).expect("refused above");
+        let Leaving { person, ids, .. } = match self.leaving(record, told) {
+            Ok(leaving) => leaving,
+            Err(refusal) => return Some(refusal),
+        };
+        let Leavers { together, .. } = leavers(record).expect("a split");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
         let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
         let mut groups: Vec<Vec<IdNo>> = vec![stay];

@@ -21,7 +21,7 @@ pub use erasure::Called;
 pub(crate) use erasure::{Absences, Erasures};
 pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal, Undone};
+pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undone};
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 

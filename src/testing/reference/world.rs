@@ -256,7 +256,8 @@ impl World {
     ) -> Option<&'static str> {
         let Some(person) = self.person(&asked.id) else { return Some("H2") };
         let before = self.persons[person].clone();
-        if !leaving.is_subset(&before.ids) || *leaving == before.ids {
+        let leaving: &BTreeSet<String> = &leaving.intersection(&before.ids).cloned().collect();
+        if leaving.is_empty() || *leaving == before.ids {
             return Some("H2");
         }
         let stay: BTreeSet<String> = before.ids.difference(leaving).cloned().collect();

@@ -417,7 +417,7 @@ impl State {
             };
             self.persons.push(Person {
                 founding,
-                created_at: world.earliest.unwrap_or(before.created_at),
+                created_at: world.earliest.or(world.named).unwrap_or(before.created_at),
                 identified_by: world.identified_by.unwrap_or(NONE),
                 users: users.len() as u32, // MAX_RECORDS bounds it
                 first_user: users.first().map_or(NONE, |id| id.0),
@@ -447,19 +447,22 @@ impl State {
         for record in told.records().take_while(|record| record.row.seq < end) {
             let row = record.row;
             let came = came.get(&row.seq).copied().unwrap_or(Came::ToNothing);
-            if let (Some(group), Other::Id(other)) = (group_of.get(&row.id), row.other())
-                && came != Came::ToNothing
-            {
-                let apart = match group_of.get(&other) {
-                    Some(others) => others != group,
-                    None => came == Came::Through, // an earlier split parted them
-                };
-                let asserts = row.id != other && self.class(row.id).mergeable && self.class(other).mergeable;
-                worlds[*group].fold(record, asserts && !apart);
-            } else if let Some(group) = group_of.get(&row.id)
-                && came != Came::ToNothing
-            {
-                worlds[*group].fold(record, false);
+            if came == Came::ToNothing {
+                continue;
+            }
+            let group = group_of.get(&row.id);
+            let mut asserts = false;
+            if let Other::Id(other) = row.other() {
+                let others = group_of.get(&other);
+                // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
+                let parted = came == Came::Through && others != group;
+                asserts = row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
+                if let (Came::Through, Some(others)) = (came, others) {
+                    worlds[*others].name(record.time());
+                }
+            }
+            if let Some(group) = group {
+                worlds[*group].fold(record, asserts);
             }
         }
         worlds
@@ -472,10 +475,16 @@ struct World {
     profile: Vec<super::Property>,
     /// The earliest time of an operation that touched it.
     earliest: Option<i64>,
+    /// The earliest time of a link that was made and named one of its ids as S.
+    named: Option<i64>,
     identified_by: Option<u32>,
 }
 
 impl World {
+    fn name(&mut self, time: i64) {
+        self.named = Some(self.named.map_or(time, |named| named.min(time)));
+    }
+
     /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows.
     fn fold(&mut self, record: Record<'_>, asserts: bool) {
         let row = record.row;

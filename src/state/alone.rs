@@ -320,6 +320,11 @@ impl State {
         for (number, device) in devices.iter().zip(&small.devices) {
             let (current, anonymous) = (id(device.current), id(device.anonymous));
             self.devices[number.index()] = super::Device { current, anonymous, ..*device };
+            if self.erasures.of_id(current).is_some() && self.erasures.of_device(*number).is_none() {
+                self.generations.due_resets.insert(*number); // H3
+            } else {
+                self.generations.due_resets.remove(number);
+            }
         }
         self.call_anew(base);
     }
@@ -456,7 +461,8 @@ impl State {
                 let others = group_of.get(&other);
                 // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
                 let parted = came == Came::Through && others != group;
-                asserts = row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
+                asserts =
+                    row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
                 if let (Came::Through, Some(others)) = (came, others) {
                     worlds[*others].name(record.time());
                 }

@@ -334,6 +334,11 @@ impl State {
         &self.devices
     }
 
+    /// The devices that a retract or split made speak for an erased id since the ledger was opened, and that were not reset since (H3).
+    pub(crate) fn due_resets(&self) -> impl Iterator<Item = DeviceNo> {
+        self.generations.due_resets.iter().copied()
+    }
+
     /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.
     /// `None` if they are not one person, empty if they are one id.
     ///

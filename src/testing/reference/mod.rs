@@ -414,7 +414,8 @@ impl Reference {
             return Called::At(founding, place);
         }
         let number = self.classes.order.iter().position(|id| *id == founding);
-        let is_late = self.ids_before_erasures.is_some_and(|first| number.is_some_and(|number| number >= first));
+        let is_late =
+            self.ids_before_erasures.is_some_and(|first| number.is_some_and(|number| number >= first));
         if is_late { Called::Defined(founding) } else { Called::Founding(founding) }
     }
 
@@ -652,6 +653,7 @@ impl Reference {
         }
         Some(match (known.identified, dialect) {
             (true, Dialect::Browser) => Verb::Switch,
+            (true, Dialect::Core) if self.erased.contains_key(&known.anonymous) => Verb::Switch,
             (true, Dialect::Core) => Verb::Identify(Other::of(Some(&Source::new(&known.anonymous)))),
             (false, _) if known.current == user => Verb::Identify(Other::Nothing),
             (false, _) => Verb::Identify(Other::of(Some(&Source::new(&known.current)))),

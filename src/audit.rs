@@ -63,7 +63,7 @@ pub enum AuditRemark {
     PendingErasures(Vec<Seq>),
     /// In `HEAD` stands something that is no whole slot of it: it rotted, or a write was cut off. The other slot holds.
     HeadSlot,
-    /// The file `LOCK` is missing: somebody removed it, or copied the ledger without it. The next writer makes it.
+    /// The file `LOCK` is missing: it was removed, or the ledger was copied without it. The next writer makes it.
     LockMissing,
     /// What no ledger makes lies among the ledger's files. It is not read, changed or removed, also where an erasure removes files.
     Foreign(Vec<String>),

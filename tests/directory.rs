@@ -213,7 +213,7 @@ fn no_link_is_followed() {
 }
 
 #[test]
-fn what_is_not_a_regular_file_is_named_and_hangs_nobody() {
+fn what_is_not_a_regular_file_is_named_and_never_waited_for() {
     let home = tempfile::tempdir().unwrap();
     drop(create(&home.path().join("whole")));
     fs::create_dir(home.path().join("whole/quarantine")).unwrap();

@@ -36,7 +36,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// A directory of files. It is opened by the first call that needs it; from then on every call works in that directory, whatever
 /// becomes of its path.
 ///
-/// Whoever holds the writer's lock finds out if the path leads elsewhere: see [`Displaced`].
+/// A writer that holds the lock finds out if the path leads elsewhere: see [`Displaced`].
 #[derive(Debug)]
 pub struct Files {
     path: PathBuf,
@@ -98,7 +98,7 @@ struct Owned {
 }
 
 impl Owned {
-    /// What a directory gets: whoever may read may also look up names.
+    /// What a directory gets: a user who may read it may also look up names in it.
     fn directory(self) -> Owned {
         let search = Mode::from_raw_mode(self.mode.as_raw_mode() >> 2) & Mode::from_bits_truncate(0o111);
         Owned { mode: self.mode | search, ..self }
@@ -314,7 +314,7 @@ impl Files {
         Ok(())
     }
 
-    /// Checks that nobody else changed a file that is written here.
+    /// Checks that no other program changed a file that is written here.
     fn check_file(&self, file: &str, held: &Held, len: u64) -> io::Result<()> {
         let stat = rustix::fs::fstat(&held.file)?;
         let what = if size(&stat) != len {
@@ -532,7 +532,7 @@ impl Storage for Files {
         let root = self.held()?;
         match retry_on_intr(|| rustix::fs::openat(&root.dir, "..", DIRECTORY, Mode::empty())) {
             Ok(parent) => Ok(rustix::fs::fsync(parent)?),
-            Err(Errno::ACCESS) => Ok(()), // who may not list the directory above cannot sync it
+            Err(Errno::ACCESS) => Ok(()), // a process that may not read the directory above cannot sync it
             Err(errno) => Err(named("..")(errno.into())),
         }
     }

@@ -19,7 +19,7 @@ use std::io;
 /// only [`Storage::sync`] and [`Storage::sync_dir`] promise that it outlives a power cut. There is no way to cut a file: what
 /// must lose its end is written anew and renamed.
 pub trait Storage: Debug + Send + Sync {
-    /// The names in a directory (`""` is the ledger's own), in no order; empty if there is no such directory. Names of whatever lies
+    /// The names in a directory (`""` is the ledger's own), in no order; empty if there is no such directory. Of all that lies
     /// there: a name that is not UTF-8 has U+FFFD in it, and no file of a ledger does.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
     /// The length of a file in bytes; `None` if there is none. Only regular files count: for a link, a pipe or a directory the error

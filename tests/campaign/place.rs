@@ -101,11 +101,11 @@ fn begin(dir: &Path, chance: &mut Chance) -> Writer {
     let ledger = options.create(dir, Tenant::default(), Policy::default()).expect("a new ledger");
     let mut writer = Writer { ledger, promised: 0, stopped: false };
     (0..10).for_each(|number| writer.work(number, chance));
-    assert!(!writer.stopped, "nobody interferes yet");
+    assert!(!writer.stopped, "nothing interferes yet");
     writer
 }
 
-/// The ledger opens and has at least so many records, and an auditor agrees.
+/// The ledger opens and has at least `promised` records, and an auditor agrees.
 fn expect(dir: &Path, promised: u64) -> Result<(), String> {
     let ledger = Ledger::open(dir).map_err(|error| error.to_string())?;
     let Checkpoint { records, .. } = ledger.checkpoint();
@@ -121,7 +121,7 @@ fn expect(dir: &Path, promised: u64) -> Result<(), String> {
 fn swapped(home: &Path, chance: &mut Chance, done: &mut Places) -> Result<(), String> {
     let (place, old, restored) = (home.join("L"), home.join("L.old"), home.join("restored"));
     let mut writer = begin(&place, chance);
-    writer.ledger.flush().expect("nobody interferes yet");
+    writer.ledger.flush().expect("nothing interferes yet");
     copy(&place, &restored);
     (10..10 + chance.below(10)).for_each(|number| writer.work(number, chance));
     fs::rename(&place, &old).unwrap();
@@ -138,11 +138,11 @@ fn swapped(home: &Path, chance: &mut Chance, done: &mut Places) -> Result<(), St
     expect(&place, 0)
 }
 
-/// One part of the ledger becomes a link to somebody else's, while a writer is at work or before.
+/// One part of the ledger becomes a link to another user's, while a writer is at work or before.
 fn relinked(home: &Path, chance: &mut Chance, done: &mut Places) -> Result<(), String> {
     let (place, theirs) = (home.join("L"), home.join("theirs"));
     let mut writer = begin(&place, chance);
-    writer.ledger.snapshot().expect("nobody interferes yet");
+    writer.ledger.snapshot().expect("nothing interferes yet");
     copy(&place, &theirs);
     fs::create_dir_all(theirs.join("quarantine")).unwrap();
     fs::write(theirs.join("quarantine/00000000000000000001-96-0.cut"), "precious").unwrap();
@@ -183,7 +183,7 @@ fn relinked(home: &Path, chance: &mut Chance, done: &mut Places) -> Result<(), S
     }
     drop(LedgerReader::open(&place));
     if files(&theirs) != before {
-        return Err(format!("{} led to somebody else's file, which was written", part.display()));
+        return Err(format!("{} led to another user's file, which was written", part.display()));
     }
     fs::remove_file(place.join(part)).map_err(|error| format!("the link is gone: {error}"))?;
     if was_there {

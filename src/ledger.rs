@@ -497,6 +497,7 @@ impl Ledger {
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
         book.log.storage().sync_dir(LOG)?;
         book.log.storage().sync_dir("")?;
+        book.log.storage().sync_name()?;
         let records = book.checkpoint().records;
         if writer.disk.durable() < records || recovery.head_missing || recovery.torn.is_some() {
             if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {

@@ -118,7 +118,9 @@ pub use crate::state::{
     PersonNo, PersonView, Property, Refusal, State, Undone, Written,
 };
 pub use crate::stats::{FileSize, FileSizes, KindSize, Stats};
-pub use crate::storage::{Files, Lock, Memory, Storage};
+pub use crate::storage::{
+    Access, Displaced, Files, LedgerPlace, Lock, Memory, NotAFile, Occupant, Reserved, Storage,
+};
 pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;

@@ -346,7 +346,7 @@ fn a_missing_lock_is_remarked_until_a_writer_makes_it_again() {
     let remarks = || Audit::run(&dir, None, &mut |_| {}).unwrap().remarks;
     assert_eq!(remarks(), []);
     std::fs::remove_file(dir.join("LOCK")).unwrap();
-    assert_eq!(remarks(), [AuditRemark::NoLock]);
+    assert_eq!(remarks(), [AuditRemark::LockMissing]);
     drop(Ledger::open(&dir).unwrap());
     assert_eq!(remarks(), []);
 }

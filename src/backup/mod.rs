@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use crate::chain::Checkpoint;
 use crate::directory::{Identity, IdentityError};
-use crate::id::LedgerId;
+use crate::id::{LedgerId, Seq};
 use crate::log::{Fault, FaultKind};
+use crate::recovery::MAX_LOOKS;
 use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
 use source::{Source, Walk};
@@ -32,7 +33,7 @@ const LEDGER_BYTES: u64 = 4_096;
 const WRITE_BYTES: usize = 1 << 20;
 
 /// What a backup did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackupReport {
     /// Where the copy ends. Kept elsewhere, it proves later that the copy is whole.
     pub checkpoint: Checkpoint,
@@ -40,6 +41,9 @@ pub struct BackupReport {
     pub kept_bytes: u64,
     /// Bytes of log that were copied now.
     pub copied_bytes: u64,
+    /// Erasures that the copy holds and that are not finished in it, by record: its files may still hold what they cover. A
+    /// later backup, or a writer that opens the copy, finishes them.
+    pub pending_erasures: Vec<Seq>,
 }
 
 /// Why there is no backup. Unless it is `Io`, the copy was not touched.
@@ -139,6 +143,17 @@ pub enum BackupError {
         /// Where the copy is.
         dest: String,
     },
+    /// A writer rewrote segments each time the ledger was read. The copy may hold what was erased meanwhile.
+    #[error(
+        "{place} changed under the backup {looks} times in a row: a writer erases all the time; run the backup again when it is \
+         done, for the copy may hold what was erased meanwhile"
+    )]
+    Busy {
+        /// Which ledger.
+        place: String,
+        /// How often it was read.
+        looks: u32,
+    },
     /// A disk failed. Run the backup again: it goes on where it was.
     #[error("{place}: {source}; run the backup again, it goes on where it was")]
     Io {
@@ -230,7 +245,7 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
-        loop {
+        for _ in 0..MAX_LOOKS {
             let looked = Source::look(Arc::clone(&source))?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
@@ -246,6 +261,7 @@ impl Backup {
                 return ran;
             }
         }
+        Err(BackupError::Busy { place: source.describe(), looks: MAX_LOOKS })
     }
 
     fn run_once(
@@ -259,7 +275,8 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
+            let (checkpoint, pending_erasures) = (copy.head, walk.pending_erasures());
+            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, pending_erasures });
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -281,6 +298,7 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
+        let pending_erasures = walk.pending_erasures();
+        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written, pending_erasures })
     }
 }

@@ -1,13 +1,16 @@
 //! The source of a backup: what was durable in it when it was looked at, and a walk through that which verifies each frame.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::backup::{BackupError, LEDGER_BYTES};
 use crate::chain::{Chain, Checkpoint};
 use crate::directory::{HeadSlot, Identity, LEDGER, first_seq_of};
 use crate::frame::Frame;
+use crate::id::Seq;
 use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
+use crate::record::Body;
 use crate::row::{Record, Row, Rows};
 use crate::state::State;
 use crate::storage::{Storage, read_all};
@@ -117,13 +120,21 @@ pub(super) struct Walk<'s> {
     offset: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) rows: Rows,
+    /// Erasures that no record up to here says are done.
+    pending: BTreeSet<u32>,
 }
 
 impl<'s> Walk<'s> {
     pub(super) fn new(source: &'s Source) -> Walk<'s> {
         let chain = source.identity.chain();
         let (before, reader, rows) = (chain.clone(), None, Rows::default());
-        Walk { source, reader, index: 0, chain, before, offset: 0, bytes: Vec::new(), rows }
+        let (bytes, pending) = (Vec::new(), BTreeSet::new());
+        Walk { source, reader, index: 0, chain, before, offset: 0, bytes, rows, pending }
+    }
+
+    /// The erasures that are recorded up to here and not done.
+    pub(super) fn pending_erasures(&self) -> Vec<Seq> {
+        self.pending.iter().map(|seq| Seq(u64::from(*seq))).collect()
     }
 
     pub(super) fn segment(&self) -> &'s str {
@@ -189,6 +200,17 @@ impl<'s> Walk<'s> {
             let passed = self.chain.next_seq() < expected.records && expected.records <= here.records;
             if passed && *expected != here {
                 return Err(FaultKind::Forked { expected: *expected });
+            }
+        }
+        for row in self.rows.rows.iter().filter(|row| row.is_erasure()) {
+            match Record::new(row, &self.rows, frame.body, frame.payload).body() {
+                Body::Erase(_) => {
+                    self.pending.insert(row.seq);
+                }
+                Body::EraseDone(removal) => {
+                    self.pending.retain(|seq| removal.erasures.iter().all(|done| done.erase != *seq));
+                }
+                _ => {}
             }
         }
         self.before = std::mem::replace(&mut self.chain, chain);

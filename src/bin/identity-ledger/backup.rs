@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use identity_ledger::{Backup, BackupReport, Checkpoint};
+use identity_ledger::{AuditRemark, Backup, BackupReport, Seq};
 use serde::Serialize;
 
 use crate::Answer;
@@ -20,6 +20,7 @@ struct Copied {
     records: u64,
     kept_bytes: u64,
     copied_bytes: u64,
+    pending_erasures: Vec<Seq>,
 }
 
 pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -31,9 +32,9 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let report = done?;
     if screen.json {
-        let BackupReport { checkpoint, kept_bytes, copied_bytes } = report;
-        let Checkpoint { records, .. } = checkpoint;
-        screen.object(&Copied { checkpoint: checkpoint.to_string(), records, kept_bytes, copied_bytes })?;
+        let BackupReport { checkpoint, kept_bytes, copied_bytes, pending_erasures } = report;
+        let (records, checkpoint) = (checkpoint.records, checkpoint.to_string());
+        screen.object(&Copied { checkpoint, records, kept_bytes, copied_bytes, pending_erasures })?;
     } else {
         show(&ledger, &dest, &report, screen)?;
     }
@@ -41,11 +42,16 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) -> Result<(), Failure> {
-    let BackupReport { checkpoint, kept_bytes, copied_bytes } = *report;
+    let BackupReport { checkpoint, kept_bytes, copied_bytes, ref pending_erasures } = *report;
     let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
     let records = counted(checkpoint.records, "record");
     screen.headline(&format!("{dest} is a whole copy of {ledger}: {records}"))?;
     screen.facts(&[("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))])?;
+    if !pending_erasures.is_empty() {
+        let pending = AuditRemark::PendingErasures(pending_erasures.clone());
+        screen.line("")?;
+        screen.line(&format!("Note: {pending}. So does a later backup."))?;
+    }
     screen.line("")?;
     screen
         .line("Keep this checkpoint elsewhere; `verify --expect` proves with it that the copy is whole:")?;

@@ -155,8 +155,9 @@ fn an_audit_ends_on_a_ledger_that_was_rolled_back_past_an_erasure() {
 
 #[test]
 fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
-    let (disk, mut ledger) = filled(12);
+    let (disk, mut ledger) = filled(40);
     let names = segments(&disk);
+    assert!(names.len() > 8, "more than a look has listings, and a prime number of them in turn");
     let (inner, mut listings, mut bad) = (disk.clone(), 0, None::<(String, Vec<u8>)>);
     // Before each listing of segments the broken one is mended, a record is appended, and another segment is broken.
     let beside = Beside::new(&disk, move |_, name| {
@@ -165,7 +166,7 @@ fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
                 write(&inner, &name, &good);
             }
             ledger.append(operation(100 + listings)).unwrap();
-            let name = &names[1 + listings % 3];
+            let name = &names[1 + listings % 7];
             bad = Some((name.clone(), bytes(&inner, name)));
             inner.write_at(name, 200, &[0xff; 9]).unwrap();
             listings += 1;

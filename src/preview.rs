@@ -79,6 +79,7 @@ impl Book {
     /// [`PreviewError`]: the operation is no retract or split, or could not be recorded, or the log cannot be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
+        self.prove_texts()?;
         let Book { log, dictionaries, .. } = self;
         let (erasures, next) = (self.state().erasures(), Seq(self.checkpoint().records));
         let aim = draft::aim(
@@ -103,6 +104,7 @@ impl Book {
 
     fn preview_of(&self, operation: &Operation, body: &Body, seq: Seq) -> Result<Preview, Fault> {
         let id = body.head().expect("a retract or split is an operation").id;
+        self.prove_component(id)?;
         let told = self.log.component(Node::Id(id), seq.0)?;
         let mut asked = Excerpt::default();
         asked.push_supposed(seq.0 as u32, body); // MAX_RECORDS bounds it

@@ -6,6 +6,7 @@
 
 mod check;
 mod make;
+mod prove;
 mod read;
 mod resume;
 
@@ -21,6 +22,7 @@ use crate::storage::Storage;
 
 pub(crate) use check::Checks;
 pub(crate) use make::{make, purge};
+pub(crate) use prove::Proof;
 pub(crate) use resume::{Resumed, resume};
 
 /// Where snapshots lie.

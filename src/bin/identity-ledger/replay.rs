@@ -30,12 +30,15 @@ struct Replayed {
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let replayed = match Folded::open_whole(&args, &mut progress) {
+    let (replayed, answer) = match Folded::open_whole(&args, &mut progress) {
         Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
             remark("note", "it is sealed: folded without texts and values, which are not looked at");
-            measure_sealed(&args.source, args.reading, &mut progress)?
+            (measure_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)
         }
-        opened => measure(&*opened?, &mut progress)?,
+        opened => {
+            let book = opened?;
+            (measure(&book, &mut progress)?, book.answer())
+        }
     };
     if screen.json {
         let Replayed { records, head, .. } = replayed;
@@ -44,7 +47,7 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
     } else {
         show(&args, &replayed, screen)?;
     }
-    Ok(Answer::Yes)
+    Ok(answer)
 }
 
 /// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.

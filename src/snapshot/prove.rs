@@ -23,7 +23,7 @@ use crate::state::Alone;
 enum Held {
     #[default]
     Nothing,
-    /// Which number stands for which text, and which records are retracted.
+    /// Which number stands for which text, which records are retracted, and which erase.
     Texts,
     Everything,
 }
@@ -158,7 +158,7 @@ impl Book {
         let mut defined = [0; 4];
         // Texts that the log has and the book has not: they must be erased.
         let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
-        let mut retracts = Vec::new();
+        let (mut retracts, mut erasures) = (Vec::new(), Vec::new());
         let marks =
             self.log.records(self.identity.replay().chain().clone(), self.checkpoint(), |record| {
                 let of = match record.row.kind {
@@ -172,7 +172,8 @@ impl Book {
                         return Ok(());
                     }
                     Kind::Erase => {
-                        if let Body::Erase(erasure) = record.body() {
+                        erasures.push(record.row.seq);
+                    if let Body::Erase(erasure) = record.body() {
                             erased.extend(erasure.ids.iter().map(|id| (IDS, id.0)));
                             erased.extend(erasure.devices.iter().map(|gone| (DEVICES, gone.device.0)));
                         }
@@ -210,6 +211,10 @@ impl Book {
             })?;
         if defined != dictionaries.map(|dictionary| dictionary.len()) || !hidden.is_subset(&erased) {
             return Err(self.differs("texts"));
+        }
+        // Persons are named otherwise from the first erasure on (D11).
+        if !state.erasures().list().map(|(seq, _)| seq).eq(erasures) {
+            return Err(self.differs("erasures"));
         }
         self.log.find_by(marks);
         self.hold_retracted(retracts)

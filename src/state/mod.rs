@@ -221,6 +221,13 @@ impl State {
         self.is_retracted_as_of(seq, Seq(NONE.into()))
     }
 
+    /// The records that count as never asked, ascending.
+    pub(crate) fn retracted(&self) -> impl Iterator<Item = u32> {
+        let last = |turns: &[(u32, bool)]| turns.last().is_some_and(|(_, retracted)| *retracted);
+        let turns = self.generations.retractions.iter().filter(move |(_, turns)| last(turns));
+        turns.map(|(target, _)| *target)
+    }
+
     /// Whether record `seq` counted as never asked right after record `as_of`.
     pub fn is_retracted_as_of(&self, seq: Seq, as_of: Seq) -> bool {
         let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);

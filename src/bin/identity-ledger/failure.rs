@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
+    #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
+    NoCheckpoint { file: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
@@ -75,6 +77,8 @@ pub(crate) enum Failure {
     NothingToCompare,
     #[error("--at is given {found} times; expected at most two, one for each side")]
     TooManyPlaces { found: usize },
+    #[error("--expect is given {found} times; expected at most one for each ledger")]
+    TooManyCheckpoints { found: usize },
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -96,7 +100,11 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
-            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Erase(error)
+                if matches!(**error, EraseError::Unreadable(_) | EraseError::Unproven(_)) =>
+            {
+                true
+            }
             Failure::Unexplained(_) => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
@@ -106,6 +114,7 @@ impl Failure {
             }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
+                Some(AppendError::Unproven(_)) => true,
                 _ => false,
             },
         };

@@ -24,8 +24,8 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Judged, Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
-    unrecorded_cut, write_anew,
+    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
+    resume, unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
 use crate::salvage::{Salvage, SalvageError};
@@ -463,7 +463,10 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// As [`crate::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
-        let keys = self.unlock(&*storage, &Identity::read(&*storage, false)?)?;
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
         let mut silent = |_| {};
         Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
     }
@@ -494,7 +497,7 @@ impl<'p> LedgerOptions<'p> {
     /// [`OpenError`].
     pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let mut head = None;
-        loop {
+        for _ in 0..MAX_LOOKS {
             let before = head.take();
             match self.read_once(&storage, &mut head) {
                 // Somebody erased while this was read: segments are newer than the HEAD that was looked at before them. The newer
@@ -504,6 +507,7 @@ impl<'p> LedgerOptions<'p> {
                 read => return read,
             }
         }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
     }
 
     fn read_once(

@@ -1188,6 +1188,62 @@ fn a_reader_that_has_enough_ends_a_command_quietly() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
+/// What a command says on standard error, and its exit status, when nobody reads its standard output.
+fn unread(place: &Place, arguments: &str) -> (i32, String) {
+    let piped =
+        place.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = piped.unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().expect("it ends by itself"), String::from_utf8(output.stderr).unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
+    let place = Place::small();
+    place.run("import b.ledger small.jsonl --preset strict").with_code(0);
+    copy_directory(&place.path("a.ledger"), &place.path("damaged.ledger"));
+    let segment = place.segment("damaged.ledger");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let no = [
+        "verify damaged.ledger",
+        "salvage damaged.ledger taken-out",
+        "diff a.ledger b.ledger",
+        "find a.ledger email nobody@example.com",
+        "resolve a.ledger nobody",
+        "explain a.ledger ann bob",
+        "explain a.ledger ann --property phone",
+        "why-not a.ledger ann visitor",
+        "history a.ledger nobody",
+        "events a.ledger --of nobody",
+        "graph a.ledger nobody",
+        "split a.ledger ann --ids bob --dry-run",
+    ];
+    for (at, command) in no.into_iter().enumerate() {
+        for json in ["", " --json"] {
+            // A salvage wants a new place each time.
+            let told = |how: &str| {
+                command.replace("taken-out", &format!("taken-out-{at}{how}{}", json.len())) + json
+            };
+            let read = place.run(&told("read")).with_code(1);
+            assert_eq!(unread(&place, &told("unread")), (1, read.err), "{command}{json}");
+        }
+    }
+    for yes in [
+        "verify a.ledger",
+        "persons a.ledger",
+        "outcomes a.ledger",
+        "events a.ledger --of ann",
+        "resolve a.ledger ann",
+    ] {
+        assert_eq!(unread(&place, yes), (0, String::new()), "{yes}");
+    }
+}
+
 #[test]
 fn a_read_only_copy_is_enough_for_every_question() {
     let place = Place::small();

@@ -16,7 +16,7 @@ use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, counted, short_id, short_person, short_time, yes};
+use crate::text::{count, counted, short_id, short_person, short_time, yes};
 
 pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let DiffArgs { first, second, at, from_log, expect } = args;
@@ -55,7 +55,7 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         let second = other.as_deref().unwrap_or(&first);
         let (before, after) = (named(&first, first_at), named(second, second_at));
         let verdict = if diff.is_empty() { "mean the same" } else { "differ" };
-        screen.headline(&clean(&format!("{before} and {after} {verdict}")))?;
+        screen.headline(&format!("{before} and {after} {verdict}"))?;
         show(&diff, screen)?;
     }
     Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
@@ -369,11 +369,11 @@ fn show_properties(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
                 None => Field::new("absent").quiet(),
                 Some(PropertyAnswer { value: None, .. }) => Field::new("erased").quiet(),
                 Some(PropertyAnswer { value: Some(value), seq, .. }) => {
-                    Field::new(format!("{} (record {seq})", clean(&value.to_string())))
+                    Field::new(format!("{value} (record {seq})"))
                 }
             };
             let person = short_person(*person_id, screen.wide);
-            let key = clean(&key.to_string()).into_owned();
+            let key = key.to_string();
             table.row(screen, [person.into(), key.into(), value(before), value(after)])?;
         }
         table.finish(screen)?;
@@ -438,7 +438,7 @@ fn show_refusals(all: &[RefusalDiff], screen: &mut Screen) -> Result<(), Failure
         let wide = screen.wide;
         let id = |name: &Name| short_id(&name.to_string(), wide).into_owned();
         let seq = [&refusal.after, &refusal.before].into_iter().flatten().next().map(|here| here.seq);
-        let said = |RefusalHere { rule, reason, .. }: &RefusalHere| format!("{rule}: {}", clean(reason));
+        let said = |RefusalHere { rule, reason, .. }: &RefusalHere| format!("{rule}: {reason}");
         let what = match (&refusal.before, &refusal.after) {
             (None, Some(after)) => Field::new(said(after)).alarming(),
             (Some(before), None) => Field::new(format!("no more; was {}", said(before))),

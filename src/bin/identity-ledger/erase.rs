@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::folding::{AnsweredFrom, open_for_writing};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::{Screen, remark, remark_source};
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let EraseArgs { ledger: place, reading, whom, keys, reason } = args;
@@ -93,7 +93,7 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
         ("done by", list(done)),
     ])?;
     if let Some(reason) = receipts.first().and_then(|receipt| receipt.reason.as_deref()) {
-        screen.line(&format!("  because: {}", clean(reason)))?;
+        screen.line(&format!("  because: {reason}"))?;
     }
     Ok(())
 }

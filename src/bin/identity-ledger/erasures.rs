@@ -9,7 +9,7 @@ use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, counted, short_time};
+use crate::text::{count, counted, short_time};
 
 const COLUMNS: [Column; 8] = [
     Column::number("RECORD"),
@@ -45,7 +45,7 @@ fn row(receipt: &Receipt, table: &mut Table, screen: &mut Screen) -> Result<(), 
     };
     let items = receipt.items.map_or(String::new(), count);
     let reason = match &receipt.reason {
-        Some(reason) => Field::new(clean(reason)),
+        Some(reason) => Field::new(reason),
         None => Field::new("none").quiet(),
     };
     table.row(
@@ -67,7 +67,7 @@ fn what(receipt: &Receipt) -> String {
     let number = |list: &[u32]| list.len() as u64;
     if !receipt.keys.is_empty() {
         let keys = receipt.keys.join(", ");
-        return format!("{} in {}", clean(&keys), counted(number(&receipt.records), "record"));
+        return format!("{keys} in {}", counted(number(&receipt.records), "record"));
     }
     let parts = [(&receipt.ids, "id"), (&receipt.devices, "device"), (&receipt.records, "record")];
     let parts = parts.iter().filter(|(list, _)| !list.is_empty());

@@ -10,7 +10,6 @@ use crate::listing::Listed;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark_source};
 use crate::table::Table;
-use crate::text::clean;
 
 pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let FindArgs { ledger: place, reading, property: (key, wanted) } = args;
@@ -29,11 +28,8 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     progress.clear();
     let found = found?;
     if found.is_empty() && !screen.json {
-        let key = clean(key.as_str());
-        screen.line(&format!(
-            "No person's `{key}` is `{}` now. Letter case and blanks count.",
-            clean(&wanted)
-        ))?;
+        let key = key.as_str();
+        screen.line(&format!("No person's `{key}` is `{wanted}` now. Letter case and blanks count."))?;
     }
     let mut table = Table::new(Profile::COLUMNS);
     for profile in &found {

@@ -13,7 +13,7 @@ use crate::output::expect_free;
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Drawn {
@@ -56,7 +56,7 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
         return screen.answer(&drawn, &AnsweredFrom::reader(&ledger)).map(|()| Answer::Yes);
     }
     let (nodes, edges) = (counted(drawn.nodes as u64, "node"), counted(drawn.edges as u64, "line"));
-    screen.line(&format!("{}: {nodes} and {edges} of person {}", clean(&drawn.output), drawn.person_id))?;
+    screen.line(&format!("{}: {nodes} and {edges} of person {}", drawn.output, drawn.person_id))?;
     if drawn.hidden_nodes > 0 {
         let hidden = counted(drawn.hidden_nodes as u64, "node");
         screen

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, short_id, short_person, short_time, yes};
+use crate::text::{count, short_id, short_person, short_time, yes};
 
 /// Something that is listed.
 pub(crate) trait Listed: Serialize {
@@ -47,6 +47,9 @@ fn list<T: Listed>(
     walk(&book, &mut |item: T| {
         if shown.is_ok() {
             shown = if screen.json { screen.object(&item) } else { item.row(&mut table, screen) };
+        }
+        if screen.is_unread() {
+            std::process::exit(0); // the walk cannot be stopped, and the answer of a listing is always yes
         }
     })?;
     shown?;
@@ -107,7 +110,7 @@ pub(crate) fn pages<T: Serialize>(
             if screen.json { screen.object(item)? } else { row(item, &mut table, screen)? }
         }
         match page.next {
-            Some(next) if limit.is_none() => ask = Ask::next(next, items),
+            Some(next) if limit.is_none() && !screen.is_unread() => ask = Ask::next(next, items),
             next => {
                 if screen.json && limit.is_some() {
                     screen.object(&More { next })?;
@@ -160,7 +163,7 @@ impl Listed for Profile {
         // What somebody chose to send comes before what SDKs collect, and that before what they found nothing for.
         properties.sort_by_key(|(key, property)| (property.value == Some(Value::Null), key.starts_with('$')));
         let properties: Vec<String> =
-            properties.iter().map(|(key, property)| format!("{} {}", clean(key), value(property))).collect();
+            properties.iter().map(|(key, property)| format!("{key} {}", value(property))).collect();
         let identified = Field::new(yes(self.is_identified));
         table.row(
             screen,
@@ -179,7 +182,7 @@ impl Listed for Profile {
 /// A property's value as JSON.
 pub(crate) fn value(property: &PropertyAnswer) -> String {
     match &property.value {
-        Some(value) => clean(&value.to_string()).into_owned(),
+        Some(value) => value.to_string(),
         None => "erased".to_owned(),
     }
 }
@@ -212,7 +215,7 @@ impl Listed for EventAnswer {
             [
                 self.seq.to_string().into(),
                 short_time(self.time, wide).into(),
-                clean(self.event.as_deref().unwrap_or_default()).into_owned().into(),
+                self.event.as_deref().unwrap_or_default().to_owned().into(),
                 short_id(&self.distinct_id, wide).into_owned().into(),
                 short_person(self.person_id, wide).into(),
                 then,
@@ -255,7 +258,7 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
         let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
-        parts.push(format!("refused by {rule}{blocking}: {}", clean(reason)));
+        parts.push(format!("refused by {rule}{blocking}: {reason}"));
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {

@@ -14,7 +14,7 @@ use crate::folding::{AnsweredFrom, Input, open_for_writing, open_ledger};
 use crate::progress::Progress;
 use crate::screen::{Screen, remark_source};
 use crate::table::{Column, Table};
-use crate::text::{clean, yes};
+use crate::text::yes;
 
 /// Longest policy file, in bytes; the largest policy is a quarter of it.
 const MAX_POLICY_BYTES: u64 = 1_024 * 1_024;
@@ -62,12 +62,12 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     }
     const COLUMNS: [Column; 3] =
         [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
-    screen.headline(&clean(headline))?;
+    screen.headline(&headline)?;
     screen.line(&format!("Preset: {}", name_of(policy)))?;
     screen.line("")?;
     let mut table = Table::new(&COLUMNS);
     for (field, value, meaning) in fields(policy) {
-        table.row(screen, [field.into(), clean(&value).into_owned().into(), meaning.into()])?;
+        table.row(screen, [field.into(), value.into(), meaning.into()])?;
     }
     table.finish(screen)?;
     Ok(Answer::Yes)

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::folding::{AnsweredFrom, Folded};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::{Screen, remark};
-use crate::text::{clean, count};
+use crate::text::count;
 
 #[derive(Serialize)]
 struct Replayed {
@@ -103,7 +103,7 @@ fn number(count: usize) -> u64 {
 fn show(args: &SourceArgs, replayed: &Replayed, screen: &mut Screen) -> Result<(), Failure> {
     let Replayed { records, seconds, .. } = *replayed;
     let source = args.source.display().to_string();
-    screen.headline(&format!("Replayed {}: {} records in {seconds:.3} s", clean(&source), count(records)))?;
+    screen.headline(&format!("Replayed {source}: {} records in {seconds:.3} s", count(records)))?;
     screen.facts(&[
         ("events", count(replayed.events)),
         ("persons", count(replayed.persons)),

@@ -13,7 +13,7 @@ use crate::listing::value;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count};
+use crate::text::count;
 
 #[derive(Serialize)]
 struct Resolved<'a> {
@@ -66,7 +66,7 @@ fn show(
     resolved: &Resolved<'_>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let id = clean(resolved.distinct_id);
+    let id = resolved.distinct_id;
     let Some(person_id) = resolved.person_id else { return show_unknown(ledger, place, resolved, screen) };
     let when = resolved.at.map_or(String::new(), |at| format!("Right after record {at}: "));
     if let Some(profile) = &resolved.profile {
@@ -121,7 +121,7 @@ fn show_unknown(
     resolved: &Resolved<'_>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let id = clean(resolved.distinct_id);
+    let id = resolved.distinct_id;
     if let (Some(at), Some(number)) = (resolved.at, ledger.id_no(resolved.distinct_id)) {
         let first = ledger.state().defined_by(number);
         return screen.line(&format!(
@@ -133,9 +133,8 @@ fn show_unknown(
 
 /// Says that an id is nobody's, and why that may be.
 pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
-    let (id, place) = (clean(id), place.display().to_string());
     [
-        format!("`{id}` was never written in {}", clean(&place)),
+        format!("`{id}` was never written in {}", place.display()),
         "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
             .to_owned(),
     ]
@@ -157,7 +156,7 @@ fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {
     ])?;
     screen.line("")?;
     screen.headline("Distinct ids")?;
-    profile.distinct_ids.iter().try_for_each(|id| screen.line(&format!("  {}", clean(id))))?;
+    profile.distinct_ids.iter().try_for_each(|id| screen.line(&format!("  {id}")))?;
     if profile.properties.is_empty() {
         return Ok(());
     }
@@ -168,7 +167,7 @@ fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {
     for (key, property) in &profile.properties {
         let shown = Field::new(value(property));
         let shown = if property.value.is_some() { shown } else { shown.quiet() };
-        table.row(screen, [clean(key).into_owned().into(), shown, property.seq.to_string().into()])?;
+        table.row(screen, [key.to_owned().into(), shown, property.seq.to_string().into()])?;
     }
     table.finish(screen).map(drop)
 }

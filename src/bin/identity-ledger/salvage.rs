@@ -18,7 +18,7 @@ use crate::output::expect_free;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
 use crate::table::{Column, Table};
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 /// Items that a table lists; `report.json` has them all.
 const ITEMS_SHOWN: usize = 20;
@@ -151,7 +151,7 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
     ])?;
     if let Some(fault) = &report.first_fault {
         screen.line("")?;
-        screen.line(&clean(&format!("The first fault: {fault}")))?;
+        screen.line(&format!("The first fault: {fault}"))?;
     }
     if !report.lost.is_empty() {
         screen.line("")?;
@@ -162,7 +162,7 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
                 .place
                 .as_ref()
                 .map_or(String::new(), |BytePlace { file, offset, .. }| format!("{file} at byte {offset}: "));
-            let place = clean(&format!("{place}{}", lost.why)).into_owned();
+            let place = format!("{place}{}", lost.why);
             let fields = [records, lost.from.to_string(), lost.to.to_string(), place];
             table.row(screen, fields.map(Into::into))?;
         }
@@ -212,5 +212,5 @@ fn show_where(dest: &str, salvaged: &Salvaged<'_>, screen: &mut Screen) -> Resul
 }
 
 fn clean_path(path: &Path) -> String {
-    clean(&path.display().to_string()).into_owned()
+    path.display().to_string()
 }

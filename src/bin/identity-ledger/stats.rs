@@ -9,7 +9,7 @@ use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Table};
-use crate::text::{clean, count};
+use crate::text::count;
 
 const KINDS: [Column; 4] = [
     Column::whole("RECORD"),
@@ -33,7 +33,7 @@ pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Fail
         return Ok(Answer::Yes);
     }
     let place = args.ledger.display().to_string();
-    screen.headline(&format!("{}: {} records", clean(&place), count(stats.records)))?;
+    screen.headline(&format!("{place}: {} records", count(stats.records)))?;
     screen.facts(&[
         ("persons", count(stats.persons)),
         ("distinct ids", count(stats.distinct_ids)),

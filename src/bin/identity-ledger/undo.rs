@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::folding::{AnsweredFrom, open_for_writing, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -107,7 +107,7 @@ fn headline(said: &Said<'_>, outcome: &Outcome) -> String {
     let Said { seq, recorded, rule, reason, .. } = said;
     if let (Some(rule), Some(reason)) = (rule, reason) {
         let refused = if *recorded { "Refused" } else { "It would be refused" };
-        return format!("{refused} by {rule}: {}", clean(reason));
+        return format!("{refused} by {rule}: {}", reason);
     }
     let by = if *recorded { format!(", by record {seq}") } else { String::new() };
     match outcome.undone {

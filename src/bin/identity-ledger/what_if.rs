@@ -10,7 +10,6 @@ use crate::folding::{AnsweredFrom, open_ledger};
 use crate::policy::name_of;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::text::clean;
 
 pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let policy = args.asked.policy()?;
@@ -34,7 +33,7 @@ pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, F
         "posthog" | "strict" | "one-user" => format!("preset {under}"),
         _ => "this policy".to_owned(),
     };
-    screen.headline(&clean(&format!("Under {under}, {place} would mean {same}")))?;
+    screen.headline(&format!("Under {under}, {place} would mean {same}"))?;
     show(diff, screen)?;
     Ok(Answer::Yes)
 }

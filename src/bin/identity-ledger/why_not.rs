@@ -10,7 +10,7 @@ use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::Screen;
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -61,7 +61,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
 }
 
 fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {
-    let (a, b) = (clean(a), clean(b));
+    let (a, b) = (a, b);
     if found.same {
         screen.headline(&format!("`{a}` and `{b}` are one person, {}", found.person_a))?;
         return screen.line("`identity-ledger explain` says why.");
@@ -79,7 +79,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
             Some(barrier) => {
                 screen.line(&format!("  ╳  {what}"))?;
                 let (rule, by) = (barrier.rule, barrier.blocking_seq);
-                let reason = clean(&barrier.reason);
+                let reason = &barrier.reason;
                 let by = if by == step.seq || reason.contains(&format!("record {by}")) {
                     String::new()
                 } else {
@@ -88,7 +88,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
                 screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
             }
         }
-        screen.line(&format!("  {}", clean(&step.ids[1].text)))?;
+        screen.line(&format!("  {}", step.ids[1].text))?;
     }
     screen.line("")?;
     let barriers = found.barriers().count() as u64;

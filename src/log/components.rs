@@ -10,22 +10,32 @@ use crate::id::Seq;
 use crate::limits::MAX_COMPONENT_BYTES;
 use crate::log::walk::{Checks, Passed};
 use crate::log::{Fault, FaultKind, Log, locked};
-use crate::postings::Postings;
+use crate::postings::{Component, Postings};
 use crate::row::{Record, Rows};
 use crate::spots::Spots;
 use crate::state::Past;
+
+/// How many components are kept that retracts and splits asked for last: a run of corrections asks for few again and again.
+const KEPT_COMPONENTS: usize = 8;
+/// Most bytes of records of a component that is kept; of a larger one the records are read again each time.
+const KEPT_BYTES: usize = 64 << 20;
 
 /// How the records of a component are found and read.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     postings: Postings,
     spots: Spots,
+    /// The components that were asked for last, the latest at the end.
+    kept: Vec<Component>,
+    /// How many records were read for components. Tests bound the work by it.
+    read: u64,
 }
 
 impl Index {
     /// Bytes held, counting capacity.
     pub(super) fn memory(&self) -> usize {
-        self.postings.memory() + self.spots.memory()
+        let kept: usize = self.kept.iter().map(Component::memory).sum();
+        self.postings.memory() + self.spots.memory() + kept
     }
 
     fn note(&mut self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
@@ -48,23 +58,59 @@ impl Log {
         }
         let first = frame.header.first_seq;
         let mut index = self.index(first)?;
-        let Index { postings, spots } = index.as_mut().expect("asked for just now");
+        let Index { postings, spots, kept, read } = index.as_mut().expect("asked for just now");
+        // Where in `past` the component of each that is kept is.
+        let mut places: Vec<Option<usize>> = vec![None; kept.len()];
         for row in &rows.rows {
             if row.refolds() {
-                let read = |seq, show: &mut dyn FnMut(Record<'_>)| match rows.at(seq) {
-                    Some(row) => {
-                        show(Record::new(row, rows, frame.body, frame.payload));
-                        Ok(())
-                    }
-                    None => self.show(seq, postings, spots, show),
+                let seed = Node::Id(row.id);
+                let found = kept.iter().position(|component| component.serves(seed, row.seq));
+                let (mut component, place) = match found {
+                    Some(found) => (kept.remove(found), places.remove(found)),
+                    None => (Component::of(seed), None),
                 };
-                let before = postings.component(Node::Id(row.id), row.seq, MAX_COMPONENT_BYTES, read)?;
-                past.insert(row.seq, before.ok_or_else(|| too_large(row.seq))?);
+                let (from, had) = (component.end, component.excerpt.records().len());
+                let show = |seq, show: &mut dyn FnMut(Record<'_>)| {
+                    *read += 1;
+                    match rows.at(seq) {
+                        Some(row) => {
+                            show(Record::new(row, rows, frame.body, frame.payload));
+                            Ok(())
+                        }
+                        None => self.show(seq, postings, spots, show),
+                    }
+                };
+                if !postings.extend(&mut component, row.seq, MAX_COMPONENT_BYTES, show)? {
+                    return Err(too_large(row.seq));
+                }
+                let reaches_back = component.excerpt.records().skip(had).any(|record| record.row.seq < from);
+                let place = match place {
+                    Some(place) if !reaches_back => place,
+                    // Earlier records of the frame asked for it before it was joined with another.
+                    Some(before) => past.next(Some((before, component.excerpt.first(had)))),
+                    None => past.next(None),
+                };
+                past.expect(row.seq, place);
+                component.excerpt.sort();
+                kept.push(component);
+                places.push(Some(place));
+                if kept.len() > KEPT_COMPONENTS {
+                    let oldest = kept.remove(0);
+                    if let Some(place) = places.remove(0) {
+                        past.hold(place, oldest.excerpt);
+                    }
+                }
             }
             if u64::from(row.seq) == postings.covered() {
                 postings.note(Record::new(row, rows, frame.body, frame.payload));
             }
         }
+        for (component, place) in kept.iter().zip(places) {
+            if let Some(place) = place {
+                past.hold(place, component.excerpt.clone());
+            }
+        }
+        kept.retain(|component| component.excerpt.bytes() <= KEPT_BYTES);
         Ok(past)
     }
 
@@ -113,7 +159,7 @@ impl Log {
 
     fn component_within(&self, seed: Node, end: u64, most: usize) -> Result<Excerpt, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
-        self.ask(end, |Index { postings, spots }| {
+        self.ask(end, |Index { postings, spots, .. }| {
             let found =
                 postings.component(seed, below, most, |seq, show| self.show(seq, postings, spots, show))?;
             found.ok_or_else(|| too_large(below.saturating_sub(1)))

@@ -261,7 +261,6 @@ impl State {
         let renamed = |person: &PersonNo| self.erasures.renamed.contains_key(&person.0);
         let founded: Vec<u32> = self
             .founded_by(id)
-            .into_iter()
             .filter(|person| !renamed(person))
             .map(|person| person.0)
             .collect();
@@ -288,23 +287,24 @@ impl State {
         self.erasures.called_after.insert((id.0, person));
     }
 
-    /// D11, where a component was folded anew: its living persons from number `base` on whose founding id is erased are called
-    /// as those before them were, if they still have that id, or else after their lowest remaining one.
-    pub(super) fn call_anew(&mut self, base: u32) {
+    /// D11, where a component was folded anew: of its persons, each with the one that had its public id until now, the living whose
+    /// founding id is erased are called as before, if they still have that id, or else after their lowest remaining one.
+    pub(super) fn call_anew(&mut self, persons: impl Iterator<Item = (PersonNo, Option<PersonNo>)>) {
         if self.erasures.is_empty() {
             return;
         }
-        for person in base..self.persons.len() as u32 {
-            let founding = self.persons[person as usize].founding;
+        for (person, before) in persons {
+            let founding = self.persons[person.index()].founding;
             let Some(erase) = self.erasures.of_id(founding) else { continue };
-            let Some(next) = self.lowest_remaining(PersonNo(person)) else { continue };
-            let before = self.erasures.renamed.iter().find(|(before, (id, _))| {
-                let successor = self.generations.retired.get(&PersonNo(**before));
-                let kept = self.links.person(IdNo(*id)) == Some(PersonNo(person));
-                successor == Some(&Some(PersonNo(person))) && kept
-            });
-            let (id, erase) = before.map_or((next, erase), |(_, (id, erase))| (IdNo(*id), *erase));
-            self.call_after(person, id, erase);
+            let before = before.and_then(|before| Some((before, *self.erasures.renamed.get(&before.0)?)));
+            let kept = before.filter(|(_, (id, _))| self.links.person(IdNo(*id)) == Some(person));
+            if let Some((before, (id, _))) = before.filter(|(before, _)| *before == person) {
+                self.erasures.renamed.remove(&before.0);
+                self.erasures.called_after.remove(&(id, before.0));
+            }
+            let Some(next) = self.lowest_remaining(person) else { continue };
+            let (id, erase) = kept.map_or((next, erase), |(_, (id, erase))| (IdNo(id), erase));
+            self.call_after(person.0, id, erase);
         }
     }
 }

@@ -370,6 +370,17 @@ impl State {
         Some(way)
     }
 
+    /// How many operations retracts and splits have folded again since this state was new or was read from a snapshot: the
+    /// measure of what they cost.
+    pub fn operations_refolded(&self) -> u64 {
+        self.generations.refolded
+    }
+
+    /// The devices of the component that a retract or split folded again last.
+    pub(crate) fn devices_refolded(&self) -> &[DeviceNo] {
+        &self.generations.devices
+    }
+
     /// How many property keys are defined.
     pub(crate) fn keys(&self) -> u32 {
         self.keys

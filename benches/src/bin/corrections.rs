@@ -95,7 +95,7 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
         .collect::<Result<_, Failure>>()?;
     record(&mut ledger, sets)?;
     let merges: Vec<Operation> = (1..=size)
-        .map(|n| Ok(Operation::merge_dangerously(at, id(0)?, Source::new(format!("id-{n}")))))
+        .map(|n| Ok(Operation::merge_dangerously(at, id(0)?, Source::new(&format!("id-{n}")))))
         .collect::<Result<_, Failure>>()?;
     let mut merges = record(&mut ledger, merges)?;
     let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));

@@ -27,7 +27,7 @@ fn merged(ledger: &mut Ledger, persons: usize) -> Vec<Seq> {
     let set = |n| Operation::properties(at(), id(&format!("p{n}"))).set("n", n as i64).unwrap();
     let sets: Vec<Operation> = (0..=persons).map(set).collect();
     ledger.append_batch(&sets).unwrap();
-    let merge = |n| Operation::merge_dangerously(at(), id("p0"), Source::new(format!("p{n}")));
+    let merge = |n| Operation::merge_dangerously(at(), id("p0"), Source::new(&format!("p{n}")));
     let merges: Vec<Operation> = (1..=persons).map(merge).collect();
     seqs(ledger.append_batch(&merges).unwrap())
 }
@@ -44,7 +44,7 @@ fn held(ledger: &Ledger) -> usize {
 
 /// Four times the ids and corrections take at most five times the memory.
 fn grows_with_what_is_recorded(make: impl Fn(usize) -> Ledger) {
-    let [small, large] = [64, 256].map(|size| make(size));
+    let [small, large] = [32, 128].map(make);
     let (small, large) = (held(&small), held(&large));
     assert!(large <= 5 * small, "{small} bytes, then {large}");
 }
@@ -122,7 +122,8 @@ fn a_correction_leaves_the_numbers_of_all_whom_it_does_not_change() {
 #[test]
 fn corrections_one_by_one_and_together_come_to_the_same_state() {
     let digests = [1, 7, 60].map(|batch| {
-        let (ledger, disk) = all_merges_retracted(60, batch);
+        let (mut ledger, disk) = all_merges_retracted(60, batch);
+        ledger.flush().unwrap();
         let opened = LedgerOptions::new().read_in(Arc::new(Memory::clone(&disk))).unwrap();
         assert_eq!(opened.state().digest(), ledger.state().digest());
         ledger.state().digest()
@@ -139,10 +140,10 @@ fn persons_that_are_joined_and_parted_in_turn_stay_quick_to_find() {
     for round in 0..80 {
         let names: Vec<String> = (0..6).map(|n| format!("r{round}-{n}")).collect();
         for pair in names.windows(2) {
-            let merge = Operation::merge_dangerously(at(), id(&pair[0]), Source::new(pair[1].as_str()));
+            let merge = Operation::merge_dangerously(at(), id(&pair[0]), Source::new(&pair[1]));
             ledger.append(merge).unwrap();
         }
-        let merge = Operation::merge_dangerously(at(), id("p0"), Source::new(names[0].as_str()));
+        let merge = Operation::merge_dangerously(at(), id("p0"), Source::new(&names[0]));
         ledger.append(merge).unwrap();
         let split = Operation::split(at(), id("p0"), names.iter().map(|name| id(name)), SplitMode::Each);
         assert!(ledger.append(split).unwrap().outcome().unwrap().refusal.is_none());

@@ -121,6 +121,12 @@ impl Log {
         }
     }
 
+    /// How many records were read for retracts and splits since the index was begun.
+    #[cfg(test)]
+    pub(crate) fn read_for_components(&self) -> u64 {
+        locked(&self.index).as_ref().map_or(0, |index| index.read)
+    }
+
     /// Forgets the index: records were noted that did not come to be, or lie elsewhere now.
     pub(crate) fn forget_index(&self) {
         *locked(&self.index) = None;
@@ -210,7 +216,64 @@ fn too_large(seq: u32) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    use std::sync::Arc;
+
+    use crate::{
+        DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, Source, Target, Tenant, Timestamp,
+    };
+
+    /// However many corrections ask for a component: one by one, on opening, and when the log is verified.
+    #[test]
+    fn corrections_read_each_record_of_their_component_once() {
+        let storage = Arc::new(Memory::new());
+        let mut ledger =
+            LedgerOptions::new().create_in(storage.clone(), Tenant::default(), Policy::default()).unwrap();
+        let at = Timestamp::from_micros(0).unwrap();
+        let link = |n: usize| {
+            let phone = format!("phone {n}");
+            Operation::identify(at, DistinctId::new("ann").unwrap(), Some(Source::new(&phone)))
+        };
+        let links: Vec<Operation> = (0..50).map(link).collect();
+        let links: Vec<Seq> =
+            ledger.append_batch(&links).unwrap().iter().map(|appended| appended.seq().unwrap()).collect();
+        let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));
+        for seq in &links[..30] {
+            ledger.append(retract(seq)).unwrap();
+        }
+        ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap();
+        // The policy, 50 links, and each retract for those behind it.
+        let most = 1 + 50 + 50;
+        assert!(ledger.log.read_for_components() <= most, "{}", ledger.log.read_for_components());
+        ledger.flush().unwrap();
+        let opened = LedgerOptions::new().read_in(storage).unwrap();
+        assert!(
+            (1..=most).contains(&opened.log.read_for_components()),
+            "{}",
+            opened.log.read_for_components()
+        );
+    }
+
+    /// One frame links a component to another between its corrections.
+    #[test]
+    fn corrections_of_a_frame_know_what_their_component_was_before_each() {
+        let at = Timestamp::from_micros(0).unwrap();
+        let id = |text: &str| DistinctId::new(text).unwrap();
+        let merge = |a: &str, b: &str| Operation::merge_dangerously(at, id(a), Source::new(b));
+        let operations = [merge("ann", "a1"), merge("ann", "a2"), merge("bob", "b1"), merge("bob", "b2")];
+        let digests = [1, 9].map(|batch| {
+            let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+            let appended = ledger.append_batch(&operations).unwrap();
+            let seq = |place: usize| appended[place].seq().unwrap();
+            let retract = |place: usize| Operation::retract(at, Target::Record(seq(place)));
+            let run =
+                [retract(0), merge("ann", "bob"), retract(2), merge("ann", "cat"), retract(1), retract(3)];
+            for operations in run.chunks(batch) {
+                ledger.append_batch(operations).unwrap();
+            }
+            ledger.state().digest()
+        });
+        assert_eq!(digests[0], digests[1]);
+    }
 
     #[test]
     fn a_component_has_room_up_to_the_limit_and_not_a_byte_more() {
@@ -218,7 +281,7 @@ mod tests {
         let at = Timestamp::from_micros(0).unwrap();
         for phone in ["a", "b", "c"] {
             let ann = DistinctId::new("ann").unwrap();
-            ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
+            ledger.append(Operation::identify(at, ann, Some(Source::new(&phone)))).unwrap();
         }
         let (log, seed) = (&ledger.log, Node::Id(ledger.id_no("b").unwrap()));
         let end = ledger.checkpoint().records;

@@ -85,8 +85,17 @@ impl State {
 
     /// What retracts and splits left behind; nothing is written where there were none.
     fn canonical_generations(&self, out: &mut Out<impl FnMut(&[u8])>) {
-        let Generations { retired, origins, former, retractions, latest: _, anchors: _, devices: _, refolded: _ } =
-            &self.generations;
+        let Generations {
+            retired,
+            origins,
+            former,
+            retractions,
+            latest: _,
+            anchors: _,
+            devices: _,
+            due_resets: _,
+            refolded: _,
+        } = &self.generations;
         out.u32(GENERATIONS);
         out.u64(retired.len() as u64);
         for (person, successor) in retired {

@@ -24,6 +24,8 @@ pub(super) struct Generations {
     pub(super) latest: BTreeMap<(IdNo, Option<u32>), PersonNo>,
     /// One id each of persons whose founding id left them; made from the links.
     pub(super) anchors: BTreeMap<PersonNo, IdNo>,
+    /// Devices that a refold made speak for an erased id, until they are reset (H3). No digest covers it: after an opening it is empty.
+    pub(super) due_resets: BTreeSet<DeviceNo>,
     /// The devices of the component that was folded again last.
     pub(super) devices: Vec<DeviceNo>,
     /// How many records refolds have folded. A measure of work, not part of what the log means.

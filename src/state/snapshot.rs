@@ -259,7 +259,8 @@ impl State {
             ensure(fits, "a record was retracted in no possible record")?;
         }
         for (root, ids) in self.links.left() {
-            let of_a_person = self.links.slots.get(root as usize).is_some_and(|slot| slot.is_root() && slot.size() > 0);
+            let of_a_person =
+                self.links.slots.get(root as usize).is_some_and(|slot| slot.is_root() && slot.size() > 0);
             ensure(of_a_person && ids > 0, "ids left a group that is none")?;
         }
         Ok(())

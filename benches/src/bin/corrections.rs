@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use identity_ledger::{
-    DistinctId, Durability, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Seq, Source, SplitMode,
-    Target, Tenant, Timestamp,
+    DistinctId, Durability, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Seq, Source,
+    SplitMode, Target, Tenant, Timestamp,
 };
 
 const HELP: &str = "\
@@ -57,7 +57,8 @@ fn main() -> Result<(), Failure> {
     );
     println!("|---|---|---|---|---|---|---|");
     for way in WAYS {
-        let sizes = std::iter::successors(Some(LEAST), |size| Some(2 * size)).take_while(|size| *size <= most);
+        let sizes =
+            std::iter::successors(Some(LEAST), |size| Some(2 * size)).take_while(|size| *size <= most);
         let found = sizes.map(|size| correct(way, size)).collect::<Result<Vec<Found>, Failure>>()?;
         for f in &found {
             println!(
@@ -108,8 +109,9 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
             }
         }
         "splits" => {
-            let splits: Vec<Operation> =
-                (1..=size).map(|n| Ok(Operation::split(at, id(0)?, [id(n)?], SplitMode::Each))).collect::<Result<_, Failure>>()?;
+            let splits: Vec<Operation> = (1..=size)
+                .map(|n| Ok(Operation::split(at, id(0)?, [id(n)?], SplitMode::Each)))
+                .collect::<Result<_, Failure>>()?;
             record(&mut ledger, splits)?;
         }
         _ => {
@@ -158,7 +160,8 @@ fn plot(all: &[(&str, Vec<Found>)]) -> Result<String, Failure> {
         let left = place as f64 * w + 44.0;
         // From 1 to 10^5, logarithmic: what is flat costs the same however many there are.
         let y = |value: f64| 30.0 + (h - 30.0) * (1.0 - value.max(1.0).log10() / 5.0);
-        let x = |corrections: usize| left + (w - 64.0) * (corrections as f64 / LEAST as f64).log2() / doublings;
+        let x =
+            |corrections: usize| left + (w - 64.0) * (corrections as f64 / LEAST as f64).log2() / doublings;
         writeln!(out, "<text x=\"{left}\" y=\"18\" font-weight=\"600\" fill=\"#1b2330\">{name}</text>")?;
         for (power, label) in ["1", "10", "10²", "10³", "10⁴", "10⁵"].iter().enumerate() {
             let at = y(10_f64.powi(power as i32));
@@ -196,6 +199,9 @@ fn plot(all: &[(&str, Vec<Found>)]) -> Result<String, Failure> {
             left + 28.0
         )?;
     }
-    writeln!(out, "<text x=\"600\" y=\"240\" fill=\"#5b6676\">corrections in one component; both axes logarithmic</text>\n</svg>")?;
+    writeln!(
+        out,
+        "<text x=\"600\" y=\"240\" fill=\"#5b6676\">corrections in one component; both axes logarithmic</text>\n</svg>"
+    )?;
     Ok(out)
 }

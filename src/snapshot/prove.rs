@@ -234,14 +234,14 @@ impl Book {
                 taken_back.insert((target, id));
             }
         }
-        let mut retracted = Vec::new();
+        let mut retracted = BTreeSet::new();
         for (target, id) in taken_back {
             let body = self.body(Seq(target.into()))?;
             if body.as_ref().and_then(Body::head).is_some_and(|head| head.id == id) {
-                retracted.push(target);
+                retracted.insert(target);
             }
         }
-        if self.state().retracted().eq(retracted) { Ok(()) } else { Err(self.differs("retracted records")) }
+        if self.state().retracted() == retracted { Ok(()) } else { Err(self.differs("retracted records")) }
     }
 
     /// Whether the whole says of a component what the component folded alone says.

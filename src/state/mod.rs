@@ -25,7 +25,7 @@ pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undo
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
@@ -222,10 +222,8 @@ impl State {
     }
 
     /// The records that count as never asked, ascending.
-    pub(crate) fn retracted(&self) -> impl Iterator<Item = u32> {
-        let last = |turns: &[(u32, bool)]| turns.last().is_some_and(|(_, retracted)| *retracted);
-        let turns = self.generations.retractions.iter().filter(move |(_, turns)| last(turns));
-        turns.map(|(target, _)| *target)
+    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
+        self.generations.all_retracted()
     }
 
     /// Whether record `seq` counted as never asked right after record `as_of`.
@@ -380,6 +378,17 @@ impl State {
         let [mut way, down] = climbed;
         way.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
         Some(way)
+    }
+
+    /// How many operations retracts and splits have folded again since this state was new or was read from a snapshot: the
+    /// measure of what they cost.
+    pub fn operations_refolded(&self) -> u64 {
+        self.generations.refolded
+    }
+
+    /// The devices of the component that a retract or split folded again last.
+    pub(crate) fn devices_refolded(&self) -> &[DeviceNo] {
+        &self.generations.devices
     }
 
     /// How many property keys are defined.

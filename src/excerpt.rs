@@ -135,6 +135,13 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
     listed.into_iter().for_each(|id| each(Node::Id(id)));
 }
 
+/// Every id and device that a record names.
+pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
+    let mut nodes = BTreeSet::new();
+    each_named(record, |node| drop(nodes.insert(node)));
+    nodes
+}
+
 /// Who leaves, if the record is a split.
 pub(crate) fn leavers(record: Record<'_>) -> Option<Leavers> {
     match (record.row.kind == Kind::Split).then(|| record.body()) {

@@ -15,7 +15,7 @@ use crate::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_t
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, DistinctId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
-use crate::log::{Fault, Log};
+use crate::log::{Fault, FaultKind, Log};
 use crate::operation::{Operation, OperationError};
 use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
@@ -29,7 +29,8 @@ use crate::storage::Memory;
 use crate::time::Timestamp;
 use crate::writer::{Durability, Writer};
 
-/// A ledger open for writing. One at a time; it holds the lock until it is dropped.
+/// A ledger open for writing. One at a time: it holds the lock until it is dropped, or until a failure stops it
+/// ([`AppendError::Poisoned`]). From then on it only answers, and the ledger can be opened again beside it.
 ///
 /// ```
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
@@ -156,6 +157,9 @@ pub enum AppendError {
     /// An earlier record, needed to tell a duplicate from a conflict, cannot be read back. Nothing was recorded.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else. Retracts and splits are held against the log first.
+    #[error("{0}; nothing was recorded")]
+    Unproven(Box<Fault>),
     /// The disk failed while the operations were written: whether they are recorded is known only after reopening.
     #[error("whether record {seq} and later ones are durable is unknown: {source}; reopen the ledger")]
     Indeterminate {
@@ -228,6 +232,9 @@ impl Ledger {
         for (index, operation) in operations.iter().enumerate() {
             operation.check().map_err(|source| AppendError::Operation { index, source })?;
         }
+        if operations.iter().any(Operation::refolds) {
+            self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
+        }
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
         let Book { log, replay, dictionaries, seen, .. } = book;
@@ -293,15 +300,22 @@ impl Ledger {
         let lengths = draft.lengths();
         let finished = draft.finish();
         let outcomes = self.commit(finished, lengths)?;
+        let refolded = outcomes.iter().any(|(_, outcome)| outcome.undone.is_some());
         let mut outcomes = outcomes.into_iter();
         let answer = |answer| match answer {
             Answer::Known(known) => known,
             Answer::Recorded(seq) => {
-                let outcome = outcomes.next().expect("each recorded operation has one outcome");
+                let (_, outcome) = outcomes
+                    .find(|(of, _)| *of == seq) // a reset that the draft added stands between (H3)
+                    .expect("each recorded operation has one outcome");
                 Appended::Recorded { seq, outcome }
             }
         };
-        Ok(answers.into_iter().map(answer).collect())
+        let appended = answers.into_iter().map(answer).collect();
+        if let (true, Some(last)) = (refolded, operations.last()) {
+            self.reset_devices(last.time);
+        }
+        Ok(appended)
     }
 
     /// Makes a new device, with a fresh UUIDv7 that is its device id, anonymous id and current id (F1), and records it.
@@ -409,7 +423,7 @@ impl Ledger {
         &mut self,
         finished: Finished,
         lengths: [u32; 4],
-    ) -> Result<Vec<Outcome>, AppendError> {
+    ) -> Result<Vec<(Seq, Outcome)>, AppendError> {
         let Finished { records, body, payload, last_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());
@@ -509,7 +523,13 @@ impl Ledger {
 }
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
-fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcomes: &mut Vec<Outcome>) {
+fn fold(
+    book: &mut Book,
+    frame: &Frame<'_>,
+    rows: &mut Rows,
+    past: &Past,
+    outcomes: &mut Vec<(Seq, Outcome)>,
+) {
     let Book { replay, seen, .. } = book;
     let mut erasures = Vec::new();
     replay.fold(frame, rows, past, |step| {
@@ -517,7 +537,7 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
             erasures.push(step.record.body());
         }
         if let Some(outcome) = step.outcome {
-            outcomes.push(*outcome);
+            outcomes.push((step.record.seq(), *outcome));
             if let Some(id) = step.record.operation_id() {
                 seen.insert(id, step.record.row.seq);
             }
@@ -526,10 +546,17 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
     erasures.iter().for_each(|body| book.forget(body));
 }
 
-/// Notes that a write failed; nothing more is written, and whether this one was is unknown.
+/// Stops writing after a write that failed: whether it was done is unknown.
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
-    writer.disk.poison(source.to_string());
+    writer.stop(source.to_string());
     AppendError::Indeterminate { seq, source }
+}
+
+fn unproven(fault: Fault) -> AppendError {
+    match fault.kind {
+        FaultKind::Unproven { .. } => AppendError::Unproven(Box::new(fault)),
+        _ => AppendError::Unreadable(Box::new(fault)),
+    }
 }
 
 enum Answer {

@@ -146,7 +146,8 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// A head that was seen before: opening fails if the log does not pass through it.
+    /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
+    /// record, for only the chain proves what the answers rest on; snapshots still say how many records were durable.
     #[must_use]
     pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
         self.expect = Some(checkpoint);
@@ -161,7 +162,7 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Opens by folding the whole log, and looks at no snapshot. What is made later is made as ever.
+    /// Opens by folding the whole log, for writing or for reading, and looks at no snapshot. What is made later is made as ever.
     #[must_use]
     pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
         self.ignore_snapshots = true;
@@ -395,7 +396,9 @@ impl<'p> LedgerOptions<'p> {
         match ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward()) {
             Ok(()) => Ok(ledger),
             Err(EraseError::Removal { source }) => Err(failed(source)),
-            Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
+            Err(EraseError::Unreadable(fault) | EraseError::Unproven(fault)) => {
+                Err(OpenError::Untrusted { place, fault })
+            }
             Err(error) => Err(failed(io::Error::other(error))),
         }
     }

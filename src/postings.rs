@@ -85,19 +85,19 @@ impl Postings {
         })
     }
 
-    /// The records below `end` of the component of possible links that holds `seed`, and all policies before it. `read` shows
+    /// The records below `end` of the components of possible links that hold `seeds`, and all policies before it. `read` shows
     /// a record by its number, or fails. `None` if they have more than `most` bytes.
     ///
     /// Cost: the component's own records.
     pub(crate) fn component<E>(
         &self,
-        seed: Node,
+        seeds: BTreeSet<Node>,
         end: u32,
         most: usize,
         mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
     ) -> Result<Option<Excerpt>, E> {
         let mut excerpt = Excerpt::default();
-        let (mut nodes, mut fresh) = (BTreeSet::from([seed]), vec![seed]);
+        let (mut fresh, mut nodes): (Vec<Node>, _) = (seeds.iter().copied().collect(), seeds);
         let mut due: BTreeSet<u32> = self.policies.iter().copied().filter(|seq| *seq < end).collect();
         let mut seen = due.clone();
         loop {

@@ -270,12 +270,12 @@ impl Known {
     }
 }
 
-/// Lets the book go on from a snapshot, if there is a good one; each whole one is a witness, for it was made of durable
-/// records only.
+/// Lets the book go on from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// was made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
-    snapshot::resume(book, snapshots, &seen, *expect, |covered| {
+    snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
         checkpoints.push(covered);
         *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
     })

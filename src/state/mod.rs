@@ -21,7 +21,7 @@ pub use erasure::Called;
 pub(crate) use erasure::{Absences, Erasures};
 pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal, Undone};
+pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undone};
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
@@ -221,6 +221,13 @@ impl State {
         self.is_retracted_as_of(seq, Seq(NONE.into()))
     }
 
+    /// The records that count as never asked, ascending.
+    pub(crate) fn retracted(&self) -> impl Iterator<Item = u32> {
+        let last = |turns: &[(u32, bool)]| turns.last().is_some_and(|(_, retracted)| *retracted);
+        let turns = self.generations.retractions.iter().filter(move |(_, turns)| last(turns));
+        turns.map(|(target, _)| *target)
+    }
+
     /// Whether record `seq` counted as never asked right after record `as_of`.
     pub fn is_retracted_as_of(&self, seq: Seq, as_of: Seq) -> bool {
         let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);
@@ -332,6 +339,11 @@ impl State {
     /// All devices, by number.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// The devices that a retract or split made speak for an erased id since the ledger was opened, and that were not reset since (H3).
+    pub(crate) fn due_resets(&self) -> impl Iterator<Item = DeviceNo> {
+        self.generations.due_resets.iter().copied()
     }
 
     /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::folding::Folded;
 use crate::progress::Progress;
 use crate::resolve::never_written;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
 use crate::text::{clean, count, short_id, short_person, short_time, yes};
 
@@ -26,13 +26,22 @@ pub(crate) trait Listed: Serialize {
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure>;
 }
 
+/// Opens what is listed, and says what it is answered from.
+fn open(args: &SourceArgs, screen: &Screen) -> Result<Folded, Failure> {
+    let book = Folded::open(args, &mut Progress::beside(screen), screen)?;
+    if let Some(from) = book.answered_from().filter(|_| screen.json) {
+        remark_source(&from);
+    }
+    Ok(book)
+}
+
 /// Shows all that `walk` finds.
 fn list<T: Listed>(
     args: &SourceArgs,
     screen: &mut Screen,
     walk: impl FnOnce(&Book, &mut dyn FnMut(T)) -> Result<(), Fault>,
 ) -> Result<Answer, Failure> {
-    let book = Folded::open(args, &mut Progress::beside(screen))?;
+    let book = open(args, screen)?;
     let mut table = Table::new(T::COLUMNS);
     let mut shown = Ok(());
     walk(&book, &mut |item: T| {
@@ -44,7 +53,7 @@ fn list<T: Listed>(
     if !screen.json && table.finish(screen)? == 0 {
         remark("note", &format!("there are no {}", T::NOUN));
     }
-    Ok(Answer::Yes)
+    Ok(book.answer())
 }
 
 pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -54,14 +63,14 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
             book.persons().try_for_each(|profile| profile.map(&mut *each))
         });
     }
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let last = book.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
     }
     let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
     let ask = |ask| book.persons_page(ask).map(Some);
-    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| Answer::Yes)
+    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| book.answer())
 }
 
 pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -72,7 +81,7 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         return list::<EventAnswer>(&source, screen, |book, each| book.events(each));
     };
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let ask = |ask| book.events_of(Subject::Person(&id), ask);
     let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
     if !known {
@@ -250,7 +259,12 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {
-        let name = notice.notice.replace('_', " ");
+        let which = match (&notice.distinct_id, notice.ids) {
+            (Some(id), Some(1)) => format!(" {}", short_id(id, wide)),
+            (Some(id), Some(ids)) => format!(" {} and {} more", short_id(id, wide), ids - 1),
+            _ => String::new(),
+        };
+        let name = format!("{}{which}", notice.notice.replace('_', " "));
         parts.push(match notice.seq {
             Some(seq) => format!("{name} (record {seq})"),
             None => name,

@@ -1387,7 +1387,11 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
     std::os::unix::fs::symlink(place.path("a.ledger/new.svg"), place.path("new.svg")).unwrap();
     std::os::unix::fs::symlink(place.path("a.ledger/log"), place.path("pictures")).unwrap();
     fs::hard_link(place.path("a.ledger/LEDGER"), place.path("plate.svg")).unwrap();
-    let before = files(place.0.path());
+    let watched = ["a.ledger", "sealed.ledger"].map(|ledger| place.path(ledger));
+    let rings = ["a.ring", "rotten.ring"].map(|ring| place.path(ring));
+    let look =
+        || (watched.each_ref().map(|dir| files(dir)), rings.each_ref().map(|ring| fs::read(ring).unwrap()));
+    let before = look();
     for (output, said) in [
         ("a.ledger/LEDGER", "lies in the ledger"),
         ("a.ledger/log/00000000000000000000.seg", "lies in the ledger"),
@@ -1411,7 +1415,7 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
     {
         assert!(place.run(command).with_code(2).err.contains("the ledger"), "{command}");
     }
-    assert_eq!(files(place.0.path()), before);
+    assert_eq!(look(), before);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
 }

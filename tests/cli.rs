@@ -1174,6 +1174,44 @@ fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
 }
 
 #[test]
+fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
+    let place = Place::small();
+    place.run("import sealed.ledger small.jsonl --key-ring a.ring").with_code(0);
+    fs::write(place.path("rotten.ring"), "no ring").unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/HEAD"), place.path("head.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/new.svg"), place.path("new.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/log"), place.path("pictures")).unwrap();
+    fs::hard_link(place.path("a.ledger/LEDGER"), place.path("plate.svg")).unwrap();
+    let before = files(place.0.path());
+    for (output, said) in [
+        ("a.ledger/LEDGER", "lies in the ledger"),
+        ("a.ledger/log/00000000000000000000.seg", "lies in the ledger"),
+        ("a.ledger/log/picture.svg", "lies in the ledger"),
+        ("sealed.ledger/HEAD", "lies in the ledger"),
+        ("head.svg", "lies in the ledger"),
+        ("new.svg", "lies in the ledger"),
+        ("pictures/ann.svg", "lies in the ledger"),
+        ("plate.svg", "is the LEDGER file of a ledger"),
+        ("a.ring", "is a key ring"),
+        ("rotten.ring --key-ring rotten.ring", "is the key ring"),
+    ] {
+        let error = place.run(&format!("graph a.ledger ann -o {output}")).with_code(2).err;
+        assert!(error.contains(said), "{output}: {error}");
+    }
+    for command in ["salvage a.ledger sealed.ledger/rescued", "salvage a.ledger pictures/rescued"] {
+        assert!(place.run(command).with_code(2).err.contains("lies in the ledger"), "{command}");
+    }
+    for command in
+        ["backup a.ledger sealed.ledger/copy", "init a.ledger/log/b", "import pictures/b.ledger small.jsonl"]
+    {
+        assert!(place.run(command).with_code(2).err.contains("the ledger"), "{command}");
+    }
+    assert_eq!(files(place.0.path()), before);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+}
+
+#[test]
 fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
     let place = Place::small();
     let checkpoint = || {

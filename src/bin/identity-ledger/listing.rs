@@ -250,7 +250,12 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {
-        let name = notice.notice.replace('_', " ");
+        let which = match (&notice.distinct_id, notice.ids) {
+            (Some(id), Some(1)) => format!(" {}", short_id(id, wide)),
+            (Some(id), Some(ids)) => format!(" {} and {} more", short_id(id, wide), ids - 1),
+            _ => String::new(),
+        };
+        let name = format!("{}{which}", notice.notice.replace('_', " "));
         parts.push(match notice.seq {
             Some(seq) => format!("{name} (record {seq})"),
             None => name,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit::{Audit, AuditReport};
+use crate::backup::{Backup, BackupError, BackupReport};
 use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::dictionary::{FingerprintKey, Seen};
@@ -14,9 +15,9 @@ use crate::directory::{
 use crate::entropy::{Entropy, OsEntropy};
 use crate::erasure::EraseError;
 use crate::frame::{self, Header};
-use crate::id::{LedgerId, Tenant};
+use crate::id::{CopyId, LedgerId, Tenant};
 #[cfg(feature = "encryption")]
-use crate::keys::{KeyProvider, KeysAtHand};
+use crate::keys::{self, KeyProvider, KeysAtHand};
 use crate::ledger::Ledger;
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::log::{FaultKind, Log, Walk};
@@ -61,6 +62,7 @@ pub struct LedgerOptions<'p> {
     index_records: bool,
     #[cfg(feature = "encryption")]
     keys: Option<Arc<dyn KeyProvider>>,
+    adopt_keys: bool,
 }
 
 impl std::fmt::Debug for LedgerOptions<'_> {
@@ -194,6 +196,46 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Opens for writing a copy that the key ring does not belong to, and makes the ring this copy's: from there on no other copy of
+    /// the ledger can be written with it. For the copy that takes the place of one that is lost. Nothing happens if it does not open.
+    ///
+    /// The whole log is folded. What was erased in the other copy is recorded as erased here ([`Recovery::erased_since`]), and the keys of
+    /// all that this log says is erased are destroyed, also if an older ring still had them. If both copies go on, use
+    /// [`LedgerOptions::fork_keys`] instead.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn adopt_keys(mut self) -> LedgerOptions<'p> {
+        self.adopt_keys = true;
+        self
+    }
+
+    /// Gives the copy of a sealed ledger in `dir` a key ring of its own, in `to`, and opens it for writing with that: it opens all that the
+    /// ring of these options opens now, which stays as it is, and belongs to the other copy as before.
+    ///
+    /// From here on an erasure in the one copy does not reach the other: a request to be forgotten has to be made in both. The new ring
+    /// also opens backups from before, whatever is erased with the other one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then no ring is left in `to`.
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys(mut self, dir: impl AsRef<Path>, to: Arc<dyn KeyProvider>) -> Result<Ledger, OpenError> {
+        let dir = dir.as_ref();
+        let files = Files::read_only(dir);
+        let identity = Identity::read(&files, true)?;
+        let place = files.describe();
+        if !identity.sealed {
+            return Err(KeysError::NotSealed { place }.into());
+        }
+        let Some(from) = self.keys.replace(Arc::clone(&to)) else {
+            return Err(KeysError::Sealed { place }.into());
+        };
+        let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
+        KeysAtHand::fork(&*from, &*to, identity.ledger, &mut *entropy)?;
+        self.entropy = Some(entropy);
+        let opened = self.adopt_keys().open(dir);
+        opened.inspect_err(|_| drop(keys::discard(&*to, identity.ledger))) // the cause is what the caller needs to know
+    }
+
     /// Called with the bytes of log read so far while a ledger is opened.
     #[must_use]
     pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
@@ -221,6 +263,7 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::NotEmpty { place });
         }
         let identity = self.identity(tenant, &policy)?;
+        let failed = |source| self.give_up(&identity, dir.join(LEDGER).exists(), failed(source));
         let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
@@ -251,8 +294,22 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::Exists { place });
         }
         let identity = self.identity(tenant, &policy)?;
-        build(&*storage, &identity, &policy).map_err(failed)?;
+        build(&*storage, &identity, &policy).map_err(|source| {
+            let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
+            self.give_up(&identity, made, failed(source))
+        })?;
         Ok(self.open_in(storage)?)
+    }
+
+    /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
+    fn give_up(&self, identity: &Identity, made: bool, error: CreateError) -> CreateError {
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = self.keys.as_ref().filter(|_| !made) {
+            keys::discard(&**provider, identity.ledger).ok(); // the cause is what the caller needs to know
+        }
+        #[cfg(not(feature = "encryption"))]
+        let (_, _) = (identity, made);
+        error
     }
 
     fn prepare(&self, log: &mut Log) {
@@ -272,16 +329,76 @@ impl<'p> LedgerOptions<'p> {
         false
     }
 
-    /// What opens a ledger's items.
+    /// What opens a ledger's items, for a reader.
     pub(crate) fn unlock(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        self.unlock_with(storage, identity, false)
+    }
+
+    /// What opens a ledger's items, for a reader that can do without.
+    fn unlock_if_given(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        if self.seals() { self.unlock(storage, identity) } else { Ok(None) }
+    }
+
+    /// What opens a ledger's items and seals new ones, for a writer. The ring is this copy's, or is about to be.
+    fn unlock_to_write(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        let place = || storage.describe();
+        if self.adopt_keys && !identity.sealed {
+            return Err(KeysError::NotSealed { place: place() });
+        }
+        let keys = self.unlock_with(storage, identity, true)?;
+        match &keys {
+            Some(sealer) if !sealer.is_home() && !self.adopt_keys => {
+                Err(KeysError::OtherCopy { place: place(), keys: sealer.describe() })
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "encryption"),
+        expect(unused_variables, reason = "without ciphers nothing is written sealed")
+    )]
+    fn unlock_with(
+        &self,
+        storage: &dyn Storage,
+        identity: &Identity,
+        to_write: bool,
+    ) -> Result<Keys, KeysError> {
         if !identity.sealed {
             return Ok(None);
         }
+        let place = storage.describe();
         #[cfg(feature = "encryption")]
-        if let Some(provider) = &self.keys {
-            return Ok(Some(Arc::new(KeysAtHand::load(Arc::clone(provider), identity)?)));
+        if let Some(provider) = self.keys.clone() {
+            let copy = CopyId::read(storage, identity.ledger);
+            let copy = copy.map_err(|source| KeysError::Copy { place, source })?;
+            let load = if to_write { KeysAtHand::load_to_write } else { KeysAtHand::load };
+            return Ok(Some(Arc::new(load(provider, identity, copy)?)));
         }
-        Err(KeysError::Sealed { place: storage.describe() })
+        Err(KeysError::Sealed { place })
+    }
+
+    /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
+    fn uses_snapshots(&self, book: &Book) -> bool {
+        !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
+    }
+
+    /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
+    fn settle_keys(&self, book: &Book, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+        let Some(sealer) = book.log.keys() else { return Ok(()) };
+        if self.adopt_keys {
+            let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
+            let written = copy.write(&**storage, book.ledger_id());
+            written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
+            return Ok(sealer.adopt(copy)?);
+        }
+        let done =
+            book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
+        let reached = sealer.reached().map_or(0, |reached| reached.records);
+        match done.max().filter(|seq| *seq >= reached) {
+            Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
+            None => Ok(()),
+        }
     }
 
     fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
@@ -294,7 +411,7 @@ impl<'p> LedgerOptions<'p> {
         let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
         #[cfg(feature = "encryption")]
         if let Some(provider) = &self.keys {
-            KeysAtHand::create(Arc::clone(provider), ledger, &mut **entropy)?;
+            KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
         }
         let sealed = self.seals();
         Ok(Identity { ledger, tenant, segment_bytes, sealed })
@@ -315,7 +432,7 @@ impl<'p> LedgerOptions<'p> {
     ///
     /// # Errors
     /// [`OpenError`]; then nothing was changed.
-    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+    pub fn open_in(mut self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         Identity::read(&*storage, true)?;
@@ -323,16 +440,20 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::Locked { place });
         };
         let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
-        book.log.set_keys(self.unlock(&*storage, &book.identity)?);
+        book.log.set_keys(self.unlock_to_write(&*storage, &book.identity)?);
+        if let Some(sealer) = book.log.keys().as_ref().filter(|_| !self.adopt_keys) {
+            witnesses.hold_to_ring(sealer.reached());
+        }
         self.prepare(&mut book.log);
-        let mut entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
+        let uses_snapshots = self.uses_snapshots(&book) && !self.adopt_keys;
+        let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
         book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
-        let resumed =
-            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
+        let resumed = if uses_snapshots { resume(&mut book, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
+        let progress = self.progress.take().unwrap_or(&mut silent);
         let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        self.settle_keys(&book, &mut *entropy)?;
         let records = book.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
@@ -343,6 +464,7 @@ impl<'p> LedgerOptions<'p> {
             snapshots_ignored: resumed.ignored,
             erasures_pending: pending(&book),
             erased_since: destroyed.len(),
+            keys_not_stored: None,
         };
         recovery.torn = match torn {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
@@ -354,12 +476,19 @@ impl<'p> LedgerOptions<'p> {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
         if let Some(sealer) = book.log.keys() {
-            sealer.go_on_from(records, entropy.array()).map_err(failed)?;
+            sealer.go_on_from(records, entropy.array())?;
         }
         let writer = Writer::new(entropy, self.durability, newest, lock);
         let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
-        match ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward()) {
+        let erased =
+            ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
+        match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {
             Ok(()) => Ok(ledger),
+            // The log can be written, and what is erased is hidden: only its keys wait.
+            Err(EraseError::KeysLeft(error)) => {
+                ledger.recovery.keys_not_stored = Some(error.to_string());
+                Ok(ledger)
+            }
             Err(EraseError::Removal { source }) => Err(failed(source)),
             Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
             Err(error) => Err(failed(io::Error::other(error))),
@@ -431,6 +560,31 @@ impl<'p> LedgerOptions<'p> {
         Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
     }
 
+    /// Copies a ledger; see [`Backup`]. A sealed one needs no keys for that; if they are given, each item is opened with them, and one that
+    /// does not open is an error, as all damage is.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup(mut self, source: &Path, dest: &Path) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy_directory(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger from one storage to another.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup_in(
+        mut self,
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+    ) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
     /// Looks through a damaged ledger; see [`Salvage`].
     ///
     /// # Errors
@@ -481,7 +635,7 @@ impl<'p> LedgerOptions<'p> {
         book.log.set_keys(self.unlock(&**storage, &book.identity)?);
         self.prepare(&mut book.log);
         let resumed =
-            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
+            if self.uses_snapshots(&book) { resume(&mut book, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
         let progress: &mut dyn FnMut(u64) = match &mut self.progress {
             Some(progress) => &mut **progress,
@@ -529,6 +683,10 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
 
     // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
     let building = format!("{LEDGER}.new");
+    #[cfg(feature = "encryption")]
+    if identity.sealed {
+        CopyId::first(identity.ledger).write(storage, identity.ledger)?;
+    }
     let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
     for (file, content) in files {
         storage.create(file)?;

@@ -25,6 +25,7 @@ use crate::log::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
 use crate::recovery::COPY_SUFFIX;
 use crate::row::{Kind, Row};
+use crate::seal::KeysError;
 use crate::snapshot;
 use crate::state::Erasures;
 use crate::storage::Storage;
@@ -53,6 +54,8 @@ pub(crate) enum Stopped {
     Io(io::Error),
     /// It is not known which of two files has a segment's name.
     Unknown(io::Error),
+    /// The keys of what was removed could not be destroyed.
+    Keys(KeysError),
 }
 
 impl From<Fault> for Stopped {
@@ -91,7 +94,8 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     done.had_snapshot = snapshot::purge(&*storage, last).map_err(Stopped::Io)?;
     sweep(&*storage, QUARANTINE, |_| true).map_err(Stopped::Io)?;
     if let Some(sealer) = log.keys() {
-        sealer.destroy(&gone, last).map_err(Stopped::Io)?;
+        sealer.reach(replay.chain().checkpoint());
+        sealer.destroy(&gone, last).map_err(Stopped::Keys)?;
     }
     seen.forget(&unnamed);
     dictionaries.compact();

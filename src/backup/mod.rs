@@ -19,9 +19,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::chain::Checkpoint;
-use crate::directory::{HEAD, Identity, IdentityError, LEDGER, LOG, QUARANTINE};
+use crate::directory::{COPY, HEAD, Identity, IdentityError, LEDGER, LOG, QUARANTINE};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind};
+use crate::options::LedgerOptions;
+use crate::seal::{Keys, KeysError};
 use crate::storage::{Files, Storage};
 use copy::Copy;
 use source::{Source, Walk};
@@ -33,7 +35,10 @@ const LEDGER_BYTES: u64 = 4_096;
 /// Written at a time.
 const WRITE_BYTES: usize = 1 << 20;
 /// What may stand in a copy beside its log: the files of a ledger, and what an opened one may have got.
-const OWN: [&str; 7] = [LEDGER, PARTIAL, HEAD, LOG, "LOCK", "snap", QUARANTINE];
+const OWN: [&str; 8] = [LEDGER, PARTIAL, HEAD, COPY, LOG, "LOCK", "snap", QUARANTINE];
+
+/// Gives the keys that open a ledger's items, if there are any.
+type Unlock<'u> = dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError> + 'u;
 
 /// What a backup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +49,9 @@ pub struct BackupReport {
     pub kept_bytes: u64,
     /// Bytes of log that were copied now.
     pub copied_bytes: u64,
+    /// How many sealed items of the ledger were copied as they are, because no keys were given to open them: whether they are intact
+    /// is not known. 0 with keys, and for a ledger that is not sealed.
+    pub unopened_items: u64,
 }
 
 /// Why there is no backup. Unless it is `Io`, the copy was not touched.
@@ -53,6 +61,9 @@ pub enum BackupError {
     /// It is no ledger, or one this version cannot read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The keys that were given are not those of the ledger, or cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The source is damaged.
     #[error(
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
@@ -180,6 +191,16 @@ impl Backup {
         dest: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup(source, dest)
+    }
+
+    /// Copies a ledger whose items are opened by the keys that `unlock` gives, if it gives any.
+    pub(crate) fn copy_directory(
+        source: &Path,
+        dest: &Path,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
         Identity::read(&*from, false)?; // before a directory is made for it
         let (place, shown) = (source.display().to_string(), dest.display().to_string());
@@ -201,7 +222,7 @@ impl Backup {
             std::fs::create_dir(dest).map_err(failed)?;
             Files::read_only(parent).sync_dir("").map_err(failed)?;
         }
-        Backup::run_in(from, Arc::new(Files::writable(dest)), progress)
+        Backup::copy(from, Arc::new(Files::writable(dest)), unlock, progress)
     }
 
     /// Copies a ledger from one storage to another.
@@ -213,8 +234,18 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup_in(source, dest)
+    }
+
+    /// As [`Backup::copy_directory`], between any two storages.
+    pub(crate) fn copy(
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         loop {
-            let looked = Source::look(Arc::clone(&source))?;
+            let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
             // looked at before. What was copied from the old ones goes in the next round.
@@ -242,7 +273,8 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
+            let (checkpoint, unopened_items) = (copy.head, walk.unopened);
+            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, unopened_items });
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -264,6 +296,7 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
+        let (copied_bytes, unopened_items) = (copy.written, walk.unopened);
+        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes, unopened_items })
     }
 }

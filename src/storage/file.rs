@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -21,8 +21,6 @@ const MAX_OPEN_FILES: usize = 64;
 pub struct Files {
     root: PathBuf,
     writable: bool,
-    /// Whether others on this machine may not read what is made here.
-    secret: bool,
     /// Files stay open: the log appends to one of them a million times.
     open: Mutex<BTreeMap<String, Arc<File>>>,
 }
@@ -30,18 +28,12 @@ pub struct Files {
 impl Files {
     /// The files under `root`, for reading and writing.
     pub fn writable(root: impl Into<PathBuf>) -> Files {
-        Files { root: root.into(), writable: true, secret: false, open: Mutex::default() }
+        Files { root: root.into(), writable: true, open: Mutex::default() }
     }
 
     /// The files under `root`, for reading only: nothing is ever written, so a read-only mount will do.
     pub fn read_only(root: impl Into<PathBuf>) -> Files {
         Files { writable: false, ..Files::writable(root) }
-    }
-
-    /// The files under `root`, for reading and, where the file system lets it, writing; new ones are for their owner alone.
-    #[cfg(feature = "encryption")]
-    pub(crate) fn secret(root: impl Into<PathBuf>) -> Files {
-        Files { secret: true, ..Files::writable(root) }
     }
 
     /// The directory.
@@ -58,19 +50,10 @@ impl Files {
             open.clear();
         }
         let path = self.root.join(name);
-        let opened = match OpenOptions::new().read(true).write(self.writable).open(&path) {
-            // Who only reads a ledger need not be able to change its keys.
-            Err(error) if self.secret && is_forbidden(&error) => File::open(&path),
-            opened => opened,
-        };
-        let file = Arc::new(opened?);
+        let file = Arc::new(OpenOptions::new().read(true).write(self.writable).open(&path)?);
         open.insert(name.to_owned(), Arc::clone(&file));
         Ok(file)
     }
-}
-
-fn is_forbidden(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 impl Storage for Files {
@@ -112,11 +95,7 @@ impl Storage for Files {
             fs::create_dir(parent)?;
             self.sync_dir("")?;
         }
-        let mut options = OpenOptions::new();
-        if self.secret {
-            options.mode(0o600);
-        }
-        let opened = options.read(true).write(true).create_new(true).open(&path)?;
+        let opened = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         open.insert(file.to_owned(), Arc::new(opened));
         Ok(())

@@ -216,24 +216,36 @@ impl<'p> LedgerOptions<'p> {
     /// also opens backups from before, whatever is erased with the other one.
     ///
     /// # Errors
-    /// [`OpenError`]; then no ring is left in `to`.
+    /// [`OpenError`]. Unless the copy has the new ring already, and only its opening failed, no ring is left in `to`.
     #[cfg(feature = "encryption")]
-    pub fn fork_keys(mut self, dir: impl AsRef<Path>, to: Arc<dyn KeyProvider>) -> Result<Ledger, OpenError> {
-        let dir = dir.as_ref();
-        let files = Files::read_only(dir);
-        let identity = Identity::read(&files, true)?;
-        let place = files.describe();
-        if !identity.sealed {
+    pub fn fork_keys(self, dir: impl AsRef<Path>, to: Arc<dyn KeyProvider>) -> Result<Ledger, OpenError> {
+        let files = Files::writable(dir.as_ref());
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is not a ledger
+        self.fork_keys_in(Arc::new(files), to)
+    }
+
+    /// As [`LedgerOptions::fork_keys`], for a copy in any storage.
+    ///
+    /// # Errors
+    /// As [`LedgerOptions::fork_keys`].
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys_in(
+        mut self,
+        storage: Arc<dyn Storage>,
+        to: Arc<dyn KeyProvider>,
+    ) -> Result<Ledger, OpenError> {
+        let Identity { ledger, sealed, .. } = Identity::read(&*storage, true)?;
+        let place = storage.describe();
+        if !sealed {
             return Err(KeysError::NotSealed { place }.into());
         }
         let Some(from) = self.keys.replace(Arc::clone(&to)) else {
             return Err(KeysError::Sealed { place }.into());
         };
-        let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
-        KeysAtHand::fork(&*from, &*to, identity.ledger, &mut *entropy)?;
-        self.entropy = Some(entropy);
-        let opened = self.adopt_keys().open(dir);
-        opened.inspect_err(|_| drop(keys::discard(&*to, identity.ledger))) // the cause is what the caller needs to know
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
+        let unowned = KeysAtHand::fork(&*from, &*to, ledger, &mut **entropy)?;
+        let opened = self.adopt_keys().open_in(storage);
+        opened.inspect_err(|_| keys::discard_unowned(&*to, ledger, unowned))
     }
 
     /// Called with the bytes of log read so far while a ledger is opened.
@@ -263,17 +275,17 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::NotEmpty { place });
         }
         let identity = self.identity(tenant, &policy)?;
-        let failed = |source| self.give_up(&identity, dir.join(LEDGER).exists(), failed(source));
         let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
-        std::fs::create_dir(&building).map_err(failed)?;
+        std::fs::create_dir(&building).map_err(|source| self.give_up(&identity, false, failed(source)))?;
         let built = build(&Files::writable(&building), &identity, &policy)
             .and_then(|()| std::fs::rename(&building, dir))
             .and_then(|()| Files::read_only(parent).sync_dir(""));
         if let Err(source) = built {
+            let error = self.give_up(&identity, !building.exists(), failed(source));
             std::fs::remove_dir_all(&building).ok(); // the cause is what the caller needs to know
-            return Err(failed(source));
+            return Err(error);
         }
         Ok(self.open(dir)?)
     }
@@ -387,6 +399,7 @@ impl<'p> LedgerOptions<'p> {
     fn settle_keys(&self, book: &Book, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
         let Some(sealer) = book.log.keys() else { return Ok(()) };
         if self.adopt_keys {
+            sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
             let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
             let written = copy.write(&**storage, book.ledger_id());
             written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
@@ -394,8 +407,7 @@ impl<'p> LedgerOptions<'p> {
         }
         let done =
             book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
-        let reached = sealer.reached().map_or(0, |reached| reached.records);
-        match done.max().filter(|seq| *seq >= reached) {
+        match done.max().filter(|seq| *seq >= sealer.forgotten()) {
             Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
             None => Ok(()),
         }

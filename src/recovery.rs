@@ -168,7 +168,8 @@ pub struct Recovery {
     pub from_snapshot: Option<u64>,
     /// Snapshots that opening could not use, and why: newest first, up to the one it used.
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
-    /// How many erasures were begun and not finished by a former writer. A writer has finished them now.
+    /// How many erasures were begun and not finished by a former writer. A writer has finished them now,
+    /// unless [`Recovery::keys_not_stored`] says why not.
     pub erasures_pending: usize,
     /// How many records' texts or values were erased, as their destroyed keys say, after this copy of a sealed ledger was made. A
     /// writer has recorded that they are erased.
@@ -524,8 +525,14 @@ mod tests {
         let Checkpoint { records, head } = checkpoint(7, 7);
         let slot = HeadSlot { ledger: LedgerId(uuid::Uuid::nil()), turn: 1, records, head };
         let (expect, saved) = (Some(checkpoint(5, 5)), Some(checkpoint(6, 6)));
-        let witnesses =
-            Witnesses { slots: vec![slot], expect, saved, checkpoints: Vec::new(), snapshots: Vec::new() };
+        let witnesses = Witnesses {
+            slots: vec![slot],
+            expect,
+            ring: None,
+            saved,
+            checkpoints: Vec::new(),
+            snapshots: Vec::new(),
+        };
         let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
         let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
         let snapshot = Witness::Snapshot; // the only one of which nobody keeps all that was seen

@@ -44,9 +44,11 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// Whether the ring belongs to this copy of the ledger.
     fn is_home(&self) -> bool;
 
-    /// What the ring's copy of the ledger had reached when the ring was stored last: its log passes through it, and the keys of every
-    /// erasure that was finished before are destroyed. `None` for a ring that is not settled yet.
+    /// How far the log of the ring's copy was durable when the ring was stored last; `None` before it was held against a log.
     fn reached(&self) -> Option<Checkpoint>;
+
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    fn forgotten(&self) -> u64;
 
     /// Notes that the log is durable up to here, to be stored with the next change.
     fn reach(&self, durable: Checkpoint);
@@ -60,8 +62,9 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// Makes the ring this copy's, durably.
     fn adopt(&self, copy: CopyId) -> Result<(), KeysError>;
 
-    /// Destroys, durably, the keys of these records' items, and those of all snapshots of at most so many records.
-    fn destroy(&self, seqs: &[u32], snapshots: u64) -> Result<(), KeysError>;
+    /// Destroys, durably, the keys of these records' items: all that erasures up to the record `last` cover. Those of all snapshots of at
+    /// most as many records go too.
+    fn destroy(&self, seqs: &[u32], last: u64) -> Result<(), KeysError>;
 
     /// Makes sure that records from `next` on have keys: some may have been destroyed if the log was longer once.
     fn go_on_from(&self, next: u64, fresh: [u8; 32]) -> Result<(), KeysError>;

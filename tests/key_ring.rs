@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
 use identity_ledger::testing::check;
-use identity_ledger::testing::disk::{SimulatedDisk, Subset};
+use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
 use markers::{Search, marker};
 
@@ -386,6 +386,48 @@ fn an_adoption_that_was_cut_off_is_made_again_and_nothing_is_lost() {
     }
 }
 
+/// The copy's disk fails from each call on: no ring is left that no copy has, and none is destroyed that a copy has.
+#[test]
+fn a_fork_that_failed_leaves_no_ring_or_one_that_opens_the_copy() {
+    let keys = |disk: &Arc<SimulatedDisk>| Arc::new(StoredKeys::new(disk.clone(), "ring"));
+    let options = |ring: &Arc<SimulatedDisk>| {
+        LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048).keys(keys(ring))
+    };
+    let (disk, ring, tape) =
+        (Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()));
+    let mut ledger = options(&ring).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    tell(&mut ledger, 1..4);
+    Backup::run_in(disk, tape.clone(), &mut |_| {}).unwrap();
+    erase(&mut ledger, 2).unwrap(); // the copy has to record it
+    drop(ledger);
+    let (mut without, mut with) = (0, 0);
+    for call in 1.. {
+        let (copy, own) = (Arc::new(tape.killed()), Arc::new(SimulatedDisk::new()));
+        copy.fail_from(copy.call_count() + call, DiskFault::Fails(std::io::ErrorKind::Other));
+        let forked = options(&ring).fork_keys_in(copy.clone(), keys(&own)).map(drop);
+        let left = Arc::new(copy.killed());
+        let ledger = if own.files().is_empty() {
+            assert!(forked.is_err(), "call {call}");
+            without += 1;
+            options(&Arc::new(ring.killed())).adopt_keys().open_in(left)
+        } else {
+            with += 1;
+            options(&own).adopt_keys().open_in(left)
+        };
+        let ledger = ledger.unwrap_or_else(|error| panic!("call {call}: {error}"));
+        assert_told(&ledger, [1, 3].into_iter());
+        assert_eq!(email(&ledger, 2), None);
+        assert!(
+            ledger.erasures().unwrap()[0].reason.is_some(),
+            "call {call}: it is sealed with a ring that is there"
+        );
+        if forked.is_ok() {
+            break;
+        }
+    }
+    assert!(without > 10 && with > 10, "{without} without a ring, {with} with one");
+}
+
 // -- old rings ---------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -412,6 +454,21 @@ fn a_ring_from_before_an_erasure_reads_and_does_not_write() {
     let ledger = home.open("ledger").unwrap();
     assert!(ledger.recovery().is_clean(), "{:?}", ledger.recovery());
     assert_told(&ledger, [1, 3, 4, 5, 6].into_iter());
+}
+
+/// A ring that was stored after the record of an erasure, and before its keys were destroyed.
+#[test]
+fn a_ring_from_the_middle_of_an_erasure_does_not_write_once_it_is_finished() {
+    let home = Home::with_ledger();
+    let mut ledger = home.open("ledger").unwrap();
+    let subject = ErasureSubject::PersonOf(id(&marker(20)));
+    ledger.begin_erasures(&[ErasureRequest::new(at(9), subject, "")]).unwrap();
+    drop(ledger);
+    let middle = fs::read(home.ring()).unwrap();
+    drop(home.open("ledger").unwrap());
+    fs::write(home.ring(), middle).unwrap();
+    let error = keys_error(home.open("ledger"));
+    assert!(matches!(error, KeysError::Stale { .. }), "{error}");
 }
 
 /// What was only appended since leaves no key behind: such a ring is as good.
@@ -524,6 +581,11 @@ fn a_ring_on_a_read_only_place_keeps_nothing_from_being_recorded() {
     assert!(matches!(error, EraseError::Keys(KeysError::NotStored { .. })), "{error}");
     assert!(error.to_string().contains("nothing was erased") && email(&ledger, 1).is_some(), "{error}");
     drop(ledger);
+    // Nor is the ledger given a name that its ring cannot be told.
+    assert!(matches!(
+        keys_error(options().adopt_keys().open(home.path("ledger"))),
+        KeysError::NotStored { .. }
+    ));
     assert_told(&options().open(home.path("ledger")).unwrap(), 1..8);
     erase(&mut home.open("ledger").unwrap(), 1).unwrap();
 }
@@ -575,10 +637,7 @@ fn a_ledger_that_could_not_be_created_leaves_no_ring() {
     // The ledger's disk fails at each call.
     for call in 0.. {
         let (disk, keys) = (Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()));
-        disk.fail_once(
-            call,
-            identity_ledger::testing::disk::DiskFault::Fails(std::io::ErrorKind::StorageFull),
-        );
+        disk.fail_once(call, DiskFault::Fails(std::io::ErrorKind::StorageFull));
         let options = LedgerOptions::new().keys(Arc::new(StoredKeys::new(keys.clone(), "ring")));
         let made = options.create_in(disk.clone(), Tenant::default(), Policy::default());
         let (is_ledger, has_ring) = (disk.files().contains_key("LEDGER"), !keys.files().is_empty());

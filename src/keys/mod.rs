@@ -144,6 +144,13 @@ pub(crate) fn discard(provider: &dyn KeyProvider, ledger: LedgerId) -> io::Resul
     }
 }
 
+/// Destroys a ring that [`KeysAtHand::fork`] made, unless a copy adopted it: then there may be items that no other ring opens.
+pub(crate) fn discard_unowned(provider: &dyn KeyProvider, ledger: LedgerId, unowned: CopyId) {
+    if read(provider, ledger).is_ok_and(|(ring, _)| ring.copy == unowned) {
+        discard(provider, ledger).ok(); // the caller has an error to tell of that is the cause of this
+    }
+}
+
 fn read(provider: &dyn KeyProvider, ledger: LedgerId) -> Result<(Ring, Digest), KeysError> {
     let keys = provider.describe();
     let read = provider.load(ledger).map_err(|source| KeysError::Io { keys: keys.clone(), source })?;
@@ -163,16 +170,18 @@ impl KeysAtHand {
         make(provider, ledger, &ring)
     }
 
-    /// Makes and stores a ring at `to` that opens what the ring at `from` opens, and belongs to no copy yet.
+    /// Makes and stores a ring at `to` that opens what the ring at `from` opens, and belongs to no copy yet: it has a copy id that no
+    /// copy has, which is given.
     pub(crate) fn fork(
         from: &dyn KeyProvider,
         to: &dyn KeyProvider,
         ledger: LedgerId,
         entropy: &mut dyn Entropy,
-    ) -> Result<(), KeysError> {
+    ) -> Result<CopyId, KeysError> {
         let (mut ring, _) = read(from, ledger)?;
-        ring.fork(CopyId(entropy.array()), entropy.array());
-        make(to, ledger, &ring)
+        let unowned = CopyId(entropy.array());
+        ring.fork(unowned, entropy.array());
+        make(to, ledger, &ring).map(|()| unowned)
     }
 
     /// The keys of a ledger, for a reader.
@@ -350,6 +359,10 @@ impl Sealer for KeysAtHand {
         Some(self.loaded().ring.reached).filter(|reached| reached.records > 0)
     }
 
+    fn forgotten(&self) -> u64 {
+        self.loaded().ring.forgotten()
+    }
+
     fn reach(&self, durable: Checkpoint) {
         self.loaded().ring.reached = durable;
     }
@@ -376,10 +389,11 @@ impl Sealer for KeysAtHand {
         self.store(&mut loaded)
     }
 
-    fn destroy(&self, seqs: &[u32], snapshots: u64) -> Result<(), KeysError> {
+    fn destroy(&self, seqs: &[u32], last: u64) -> Result<(), KeysError> {
         let mut loaded = self.loaded();
         let ring = &mut loaded.ring;
-        ring.destroy(seqs.iter().map(|seq| (*seq, *seq)).chain([(snapshot(0), snapshot(snapshots))]));
+        ring.destroy(seqs.iter().map(|seq| (*seq, *seq)).chain([(snapshot(0), snapshot(last))]));
+        ring.forget(last);
         self.store(&mut loaded) // also if nothing is new: a former store may have been cut off before the former ring was gone
     }
 

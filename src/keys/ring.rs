@@ -18,6 +18,9 @@ const TEXT_HASH_BYTES: usize = 16;
 /// Bytes of a stored node: first leaf, depth, key.
 const NODE_BYTES: usize = 37;
 
+/// What a copy has reached that the ring was not held against yet.
+const NOTHING: Checkpoint = Checkpoint { records: 0, head: Digest([0; 32]) };
+
 /// What opens a ledger. Whoever has it and the log reads everything that is not erased.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -25,6 +28,8 @@ pub(super) struct Ring {
     pub(super) copy: CopyId,
     /// How far that copy's log was durable when the ring was stored; no records before anything was.
     pub(super) reached: Checkpoint,
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    forgotten: u64,
     /// One tree; another for what is written after the log was rolled back over keys that were destroyed.
     epochs: Vec<Tree>,
     /// The way to the key that was asked for last, and in which epoch.
@@ -38,13 +43,23 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(copy: CopyId, root: Key, text_key: Key) -> Ring {
         let (epochs, path) = (vec![Tree::new(root)], (0, Path::new()));
-        let (reached, refused) = (Checkpoint { records: 0, head: Digest([0; 32]) }, BTreeSet::new());
-        Ring { copy, reached, epochs, path, text_key, refusing: false, refused }
+        let refused = BTreeSet::new();
+        Ring { copy, reached: NOTHING, forgotten: 0, epochs, path, text_key, refusing: false, refused }
     }
 
-    /// Makes it the ring of this copy, which has reached nothing yet.
+    /// Makes it the ring of this copy, whose log it was not held against yet.
     pub(super) fn adopt(&mut self, copy: CopyId) {
-        (self.copy, self.reached) = (copy, Checkpoint { records: 0, head: Digest([0; 32]) });
+        (self.copy, self.reached, self.forgotten) = (copy, NOTHING, 0);
+    }
+
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Notes that the keys of every erasure up to this record are destroyed.
+    pub(super) fn forget(&mut self, last: u64) {
+        self.forgotten = self.forgotten.max(last + 1);
     }
 
     /// Makes it a ring of its own: what is sealed from here on, no other ring opens.
@@ -123,6 +138,7 @@ impl Ring {
         out.extend_from_slice(&self.copy.0);
         out.extend_from_slice(&self.reached.records.to_le_bytes());
         out.extend_from_slice(&self.reached.head.0);
+        out.extend_from_slice(&self.forgotten.to_le_bytes());
         out.extend_from_slice(&self.text_key);
         out.extend_from_slice(&count(self.epochs.len()));
         for tree in &self.epochs {
@@ -170,6 +186,7 @@ impl Ring {
         let copy = CopyId(take(rest).ok_or_else(short)?);
         let records = u64::from_le_bytes(take(rest).ok_or_else(short)?);
         let reached = Checkpoint { records, head: Digest(take(rest).ok_or_else(short)?) };
+        let forgotten = u64::from_le_bytes(take(rest).ok_or_else(short)?);
         let text_key = take(rest).ok_or_else(short)?;
         let mut epochs = Vec::new();
         for _ in 0..u32::from_le_bytes(take(rest).ok_or_else(short)?) {
@@ -194,7 +211,7 @@ impl Ring {
         }
         let refused = hashes.iter().copied().collect();
         let (path, refusing) = ((0, Path::new()), refusing == 1);
-        Ok(Ring { copy, reached, epochs, path, text_key, refusing, refused })
+        Ok(Ring { copy, reached, forgotten, epochs, path, text_key, refusing, refused })
     }
 }
 

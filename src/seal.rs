@@ -50,6 +50,9 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// The keys of every erasure whose record has a lower number are destroyed.
     fn forgotten(&self) -> u64;
 
+    /// The lock of the ring, for the writer to hold. Nothing is stored any more once it is dropped.
+    fn take_lock(&self) -> Option<Arc<dyn Send + Sync>>;
+
     /// Notes that the log is durable up to here, to be stored with the next change.
     fn reach(&self, durable: Checkpoint);
 
@@ -199,8 +202,8 @@ pub enum KeysError {
         /// Why.
         source: io::Error,
     },
-    /// The ring cannot be read.
-    #[error("the key ring {keys} cannot be read: {source}")]
+    /// The ring cannot be used.
+    #[error("the key ring {keys} cannot be read or stored: {source}")]
     Io {
         /// Where.
         keys: String,

@@ -10,7 +10,7 @@ mod stored;
 mod tree;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
@@ -110,8 +110,8 @@ struct Loaded {
 enum Access {
     /// It is a reader's.
     Read,
-    /// This writer has the lock.
-    Write(#[expect(dead_code, reason = "held, not looked at")] Lock),
+    /// The writer has the lock, as long as it holds this; first it is held here, too.
+    Write(Weak<Lock>, Option<Arc<Lock>>),
     /// A writer could not take the lock, for this reason.
     Barred(io::ErrorKind, String),
 }
@@ -200,7 +200,10 @@ impl KeysAtHand {
         copy: Option<CopyId>,
     ) -> Result<KeysAtHand, KeysError> {
         let access = match provider.lock() {
-            Ok(Some(lock)) => Access::Write(lock),
+            Ok(Some(lock)) => {
+                let lock = Arc::new(lock);
+                Access::Write(Arc::downgrade(&lock), Some(lock))
+            }
             Ok(None) => return Err(KeysError::Locked { keys: provider.describe() }),
             Err(error) => Access::Barred(error.kind(), error.to_string()),
         };
@@ -229,7 +232,11 @@ impl KeysAtHand {
     /// Whether the ring may be stored: the writer has the lock, and what is stored is what it knows.
     fn check(&self, loaded: &Loaded) -> Result<(), KeysError> {
         match &loaded.access {
-            Access::Write(_) => {}
+            Access::Write(lock, _) if lock.strong_count() > 0 => {}
+            Access::Write(..) => {
+                let source = io::Error::other("this ledger stopped writing; reopen it");
+                return Err(KeysError::Io { keys: self.provider.describe(), source });
+            }
             Access::Barred(kind, cause) => return Err(self.not_stored(io::Error::new(*kind, cause.clone()))),
             Access::Read => unreachable!("a reader changes no keys"),
         }
@@ -361,6 +368,13 @@ impl Sealer for KeysAtHand {
 
     fn forgotten(&self) -> u64 {
         self.loaded().ring.forgotten()
+    }
+
+    fn take_lock(&self) -> Option<Arc<dyn Send + Sync>> {
+        match &mut self.loaded().access {
+            Access::Write(_, lock) => Some(lock.take()?),
+            Access::Read | Access::Barred(..) => None,
+        }
     }
 
     fn reach(&self, durable: Checkpoint) {

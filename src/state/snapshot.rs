@@ -18,7 +18,7 @@ use crate::state::{Device, Person, State};
 use crate::time::Timestamp;
 
 /// The version of the rules that make a state of records. A snapshot of another version is no shortcut to this one's state.
-pub(crate) const FOLD_VERSION: u32 = 1;
+pub(crate) const FOLD_VERSION: u32 = 2;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
 const MAX_CLIMB: usize = 30;

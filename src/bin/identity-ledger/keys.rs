@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use identity_ledger::{Durability, KeyProvider, Ledger, LedgerId, LedgerOptions, OpenError, StoredKeys};
+use identity_ledger::{
+    Durability, KeyProvider, Ledger, LedgerId, LedgerOptions, OpenError, Reserved, StoredKeys,
+};
 use serde::Serialize;
 
 use crate::Answer;
@@ -34,8 +36,12 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
 }
 
 fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
+    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
+    if let Some(Reserved::Inside(ledger)) = Reserved::of(file).map_err(Failure::read(file))? {
+        return inside(ledger);
+    }
     if real(file)?.starts_with(real(place)?) {
-        return Err(Failure::InsideLedger { place: file.to_owned() });
+        return inside(place.to_owned()); // which is about to become a ledger
     }
     Ok(())
 }

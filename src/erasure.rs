@@ -27,7 +27,6 @@ use crate::record::{
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of};
 use crate::row::{Record, Row};
-#[cfg(feature = "encryption")]
 use crate::seal::KeysError;
 use crate::time::Timestamp;
 
@@ -140,12 +139,14 @@ pub enum EraseError {
     /// The records could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The key ring could not be stored. Nothing was erased.
-    #[error("the key ring cannot be stored: {source}; nothing was erased")]
-    Keys {
-        /// What failed.
-        source: io::Error,
-    },
+    /// The key ring cannot be stored. Nothing was erased.
+    #[error("{0}; nothing was erased")]
+    Keys(KeysError),
+    /// What is erased is hidden and out of the log, and its keys could not be destroyed. Finishing can be tried again, and opening does.
+    #[error(
+        "{0}. What was to be erased is hidden and out of the log; its keys are not destroyed yet, the next opening for writing tries again"
+    )]
+    KeysLeft(KeysError),
     /// The log cannot be read back.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
@@ -175,6 +176,7 @@ impl From<Stopped> for EraseError {
         match stopped {
             Stopped::Fault(fault) => EraseError::Unreadable(fault),
             Stopped::Io(source) | Stopped::Unknown(source) => EraseError::Removal { source },
+            Stopped::Keys(error) => EraseError::KeysLeft(error),
         }
     }
 }
@@ -297,7 +299,7 @@ impl Ledger {
         }
         let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
         let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
-        self.remember_refused(&wanted)?;
+        self.prepare_keys(&wanted)?;
         let mut begun = Vec::new();
         let mut pieces: VecDeque<Piece> = VecDeque::new();
         for (wanted, devices) in wanted.iter().zip(devices) {
@@ -317,13 +319,14 @@ impl Ledger {
         Ok(begun)
     }
 
-    /// Texts that are not to come back are remembered before they are forgotten here. One that is remembered and, should this
-    /// fail, not erased, is not new: nobody is refused for it.
-    fn remember_refused(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
+    /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
+    /// forgotten here. One that is remembered and, should this fail, not erased, is known, and is not refused.
+    fn prepare_keys(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
         let Some(sealer) = self.log.keys() else { return Ok(()) };
+        sealer.probe().map_err(EraseError::Keys)?;
         let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
         let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
-        sealer.remember(&mut texts).map_err(|source| EraseError::Keys { source })
+        sealer.remember(&mut texts).map_err(EraseError::Keys)
     }
 
     /// Chooses whether texts of ids that are erased from here on are refused when they are sent again, as
@@ -333,15 +336,15 @@ impl Ledger {
     /// else. The choice is the ring's, and holds for every later opening.
     ///
     /// # Errors
-    /// [`KeysError::NotSealed`], and `Io` when the ring cannot be stored.
+    /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
     #[cfg(feature = "encryption")]
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
         let place = self.log.storage().describe();
         let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
         if let Err(poisoned) = self.check_health() {
-            return Err(KeysError::Io { keys: place, source: io::Error::other(poisoned) });
+            return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
         }
-        sealer.set_refusing(refuse).map_err(|source| KeysError::Io { keys: place, source })
+        sealer.set_refusing(refuse)
     }
 
     /// Erases values of one request's keys, some records at a time.
@@ -454,13 +457,13 @@ impl Ledger {
     }
 
     /// Goes on with what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
-    /// what it brought back goes again.
-    pub(crate) fn roll_erasures_forward(&mut self) -> Result<(), EraseError> {
+    /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
+    pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
         let Some(last) = self.state().erasures().last() else { return Ok(()) };
         if self.state().erasures().is_pending() {
             return self.finish_erasures(&mut |_| {}).map(drop);
         }
-        if self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
+        if again || self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
             return self.remove(&mut |_| {}).map(drop);
         }
         let purged = crate::snapshot::purge(&**self.log.storage(), last.into());

@@ -22,7 +22,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, IdNo, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
 use crate::row::Rows;
-use crate::seal;
+use crate::seal::{self, KeysError};
 use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::state::{Erasures, Outcome, Past};
 use crate::storage::Memory;
@@ -498,6 +498,22 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Stores in the key ring of a sealed ledger how far the log is durable, so that a copy with another history is told from this one.
+    /// Everything must be durable. Gives whether something had to be stored.
+    pub(crate) fn settle_keys(&self) -> Result<bool, KeysError> {
+        let Some(sealer) = self.log.keys() else { return Ok(false) };
+        sealer.reach(self.checkpoint());
+        sealer.settle()
+    }
+
+    /// As [`Ledger::settle_keys`], and if nothing had to be stored, tries whether it could be.
+    pub(crate) fn try_keys(&self) -> Result<(), KeysError> {
+        match self.log.keys() {
+            Some(sealer) if !self.settle_keys()? => sealer.probe(),
+            _ => Ok(()),
+        }
+    }
+
     fn settle(&mut self) -> io::Result<()> {
         let Ledger { book, writer, recovery, .. } = self;
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
@@ -625,8 +641,8 @@ pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fau
 impl Drop for Ledger {
     /// Closes the ledger: what is written becomes durable. Call [`Ledger::flush`] first to hear of a failure.
     fn drop(&mut self) {
-        if self.writer.disk.poisoned().is_none() {
-            self.flush().ok();
+        if self.writer.disk.poisoned().is_none() && self.flush().is_ok() {
+            self.settle_keys().ok(); // the ring then knows less of the log, and is as good
         }
     }
 }

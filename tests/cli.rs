@@ -1295,7 +1295,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_backup_is_a_ledger_that_is_updated_and_proven() {
     let place = Place::small();
-    let keys = "checkpoint records kept_bytes copied_bytes";
+    let keys = "checkpoint records kept_bytes copied_bytes unopened_items";
     let first = place.run("backup a.ledger copy --json").with_code(0).object(keys);
     assert_eq!(first["kept_bytes"], 0);
     let checkpoint = first["checkpoint"].as_str().unwrap();
@@ -1544,14 +1544,35 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
 
     place.run("erase a.ledger --person-of ann --reason asked --key-ring a.ring").with_code(0);
     let older = place.run("resolve copy ann --key-ring a.ring").with_code(2).err;
-    assert!(older.contains("older than its keys") && older.contains("import copy /dev/null"), "{older}");
+    assert!(older.contains("older than its keys") && older.contains("keys adopt copy"), "{older}");
     let verdict = place.run("verify copy --json --key-ring a.ring").with_code(1).object("first_fault");
     assert_eq!(verdict["first_fault"]["erasure"], "older_than_keys");
-    let restored = place.run("import copy /dev/null --key-ring a.ring").with_code(0).err;
-    assert!(restored.contains("were erased since"), "{restored}");
-    place.run("resolve copy ann --key-ring a.ring").with_code(1);
-    place.run("verify copy --key-ring a.ring").with_code(0);
-    assert!(place.run("erasures copy --key-ring a.ring --json").with_code(0).out.contains("restored"));
+    let written = place.run("import copy /dev/null --key-ring a.ring").with_code(2).err;
+    assert!(written.contains("belongs to another copy") && written.contains("keys fork"), "{written}");
+    let keys = "ledger_id records erased_since key_ring";
+    let forked = place.run("keys fork copy copy.ring --key-ring a.ring --json").with_code(0);
+    assert!(forked.err.contains("were erased since"), "{}", forked.err);
+    assert!(forked.object(keys)["erased_since"].as_u64() > Some(0), "{forked:?}");
+    place.run("resolve copy ann --key-ring copy.ring").with_code(1);
+    place.run("verify copy --key-ring copy.ring").with_code(0);
+    assert!(place.run("erasures copy --key-ring copy.ring --json").with_code(0).out.contains("restored"));
+    assert!(
+        place
+            .run("keys fork copy copy.ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("holds keys already")
+    );
+    assert!(
+        place
+            .run("keys fork copy copy/ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("lies in the ledger")
+    );
+    assert!(place.run("keys adopt copy").with_code(2).err.contains("--key-ring"));
+    let adopted = place.run("keys adopt copy --key-ring copy.ring").with_code(0).out;
+    assert!(adopted.contains("copy goes on with copy.ring"), "{adopted}");
 
     // Whoever was erased is refused, everybody else is not.
     let again = place.run("import a.ledger small.jsonl --key-ring a.ring --json").with_code(0);

@@ -123,6 +123,9 @@ pub(crate) enum Command {
     /// Copy a ledger, verified, also while a writer is at work
     #[command(long_about = BACKUP)]
     Backup(BackupArgs),
+    /// Say which copy of a sealed ledger a key ring belongs to
+    #[command(long_about = KEYS)]
+    Keys(KeysArgs),
     /// Take out of a damaged ledger what can be proven
     #[command(long_about = SALVAGE)]
     Salvage(SalvageArgs),
@@ -146,7 +149,7 @@ The tenant is part of every person id, so it stays. The policy can be changed la
 
 With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
 but for `backup`, and `replay`, which then shows what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
-from the ledger and its backups, and no old version of it. With --refuse-erased ids that were erased are rejected when they come again.
+from the ledger and its backups, and no old version of it. One writer has it at a time, by a lock in FILE.lock. With --refuse-erased ids that were erased are rejected when they come again.
 
 --json keys: ledger_id, tenant.";
 
@@ -516,9 +519,27 @@ to be updated later: the two histories part, and the next backup says so and sto
 What is shown:
   bytes copied         of log, now
   bytes there already  of log, from earlier runs, compared byte by byte
+  sealed items not opened  of a sealed ledger, without --key-ring
   the checkpoint       RECORDS:HEAD, where the copy ends
 
---json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes.";
+A sealed ledger is copied without its keys. With --key-ring each item is opened too, and one that does not open stops the backup, as \
+all damage does. No copy holds the ring; to write to a restored one, see `keys`.
+
+--json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes, unopened_items (sealed ones, without --key-ring).";
+
+const KEYS: &str = "\
+Say which copy of a sealed ledger a key ring belongs to. One copy is written with a ring at a time: the one that was created with it. \
+Every other copy, such as a restored backup, can be read with it, and is refused for writing until one of these was run.
+
+  identity-ledger keys adopt tape --key-ring /secrets/shop.ring                      # tape replaces the ledger that was lost
+  identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both go on
+
+With `adopt` the copy takes the ring over, and the ledger that had it before can not be written with it any more. With `fork` the copy \
+gets a new ring that opens what RING opens now, and RING stays as it is. From then on a request to be forgotten has to be made in both \
+copies, and the new ring opens old backups, whatever is erased with the other: destroy it with the copy. Both record in the copy what was \
+erased since it was made.
+
+--json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring.";
 
 const SALVAGE: &str = "\
 Take out of a damaged ledger what can be proven, and name what is lost. A backup is better: salvage is for what no backup has. \
@@ -972,6 +993,32 @@ pub(crate) struct BackupArgs {
     /// Where the copy is, or is to be
     #[arg(value_name = "DEST")]
     pub(crate) dest: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) change: KeysChange,
+}
+
+/// What a key ring is to belong to.
+#[derive(Subcommand)]
+pub(crate) enum KeysChange {
+    /// Let this copy take over the ring of --key-ring
+    Adopt {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+    },
+    /// Give this copy a ring of its own, made from that of --key-ring
+    Fork {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+        /// The file to make
+        #[arg(value_name = "NEW_RING")]
+        ring: PathBuf,
+    },
 }
 
 #[derive(Args)]

@@ -46,9 +46,11 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
         show(&receipts, screen)?;
         let checkpoint = ledger.checkpoint();
         screen.line("")?;
-        screen.line(
-            "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:",
-        )?;
+        screen.line(if ledger.is_sealed() {
+            "Backups made before hold it under keys that are destroyed now. The new checkpoint:"
+        } else {
+            "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:"
+        })?;
         screen.line(&checkpoint.to_string())?;
     }
     Ok(Answer::Yes)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
+    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError, Witness,
 };
 
 /// Why a command could not do its work.
@@ -49,10 +49,8 @@ pub(crate) enum Failure {
     Write { place: PathBuf, source: io::Error },
     #[error("{} holds {found}; choose an empty or new directory", .place.display())]
     NotEmpty { place: PathBuf, found: String },
-    #[error("{} lies in the ledger; choose a place outside", .place.display())]
-    InsideLedger { place: PathBuf },
     #[error("{} lies in the ledger {}; choose a place outside", .place.display(), .ledger.display())]
-    InsideOf { place: PathBuf, ledger: PathBuf },
+    InsideLedger { place: PathBuf, ledger: PathBuf },
     #[error("{} is {found} and would be overwritten; choose another file", .place.display())]
     Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
@@ -81,6 +79,8 @@ pub(crate) enum Failure {
     TooManyPlaces { found: usize },
     #[error("--expect is given {found} times; expected at most one for each ledger")]
     TooManyCheckpoints { found: usize },
+    #[error("no key ring was given; name it with --key-ring FILE")]
+    NoKeyRing,
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -170,8 +170,15 @@ impl Failure {
                 )
             }
             Failure::Open(error) => {
-                let OpenError::OlderThanKeys { place, .. } = &**error else { return None };
-                format!("every command that writes opens it so: `identity-ledger import {place} /dev/null`, with the same --key-ring")
+                let place = match &**error {
+                    OpenError::OlderThanKeys { place, .. }
+                    | OpenError::RolledBack { place, by: Witness::KeyRing, .. }
+                    | OpenError::Forked { place, by: Witness::KeyRing, .. } => place,
+                    _ => return None,
+                };
+                format!(
+                    "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both go on: `keys fork {place} NEW_RING`; each with the same --key-ring"
+                )
             }
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()

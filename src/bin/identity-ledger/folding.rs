@@ -205,7 +205,8 @@ pub(crate) fn open_to_append(
     Ok(ledger)
 }
 
-fn remark_on(book: &Book, recovery: &Recovery) {
+/// Says what is odd about a ledger that was opened.
+pub(crate) fn remark_on(book: &Book, recovery: &Recovery) {
     if keys::given().is_some() && !book.is_sealed() {
         remark("note", "it is not sealed, so --key-ring means nothing for it: everything in it lies open");
     }
@@ -230,6 +231,9 @@ fn remark_on(book: &Book, recovery: &Recovery) {
                 "this copy is older than its keys: texts or values of {records} were erased since, and are erased here now"
             ),
         );
+    }
+    if let Some(why) = &recovery.keys_not_stored {
+        remark("note", &format!("{why}. Until then records are appended as ever, and nothing can be erased"));
     }
     if recovery.head_missing {
         remark("note", "HEAD is missing or damaged; what was durable is known from the log alone");

@@ -84,7 +84,7 @@ fn refuse_what_is_there(ledger: &Path, dest: &Path) -> Result<(), Failure> {
     let near = near.canonicalize().map_err(Failure::read(near))?;
     let ledger = ledger.canonicalize().map_err(Failure::read(ledger))?;
     if near.starts_with(&ledger) {
-        return Err(Failure::InsideLedger { place: dest.to_owned() });
+        return Err(Failure::InsideLedger { place: dest.to_owned(), ledger });
     }
     expect_free(dest)
 }

@@ -24,14 +24,14 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Judged, Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
-    unrecorded_cut, write_anew,
+    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
+    resume, unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
 use crate::salvage::{Salvage, SalvageError};
 use crate::seal::{Keys, KeysError};
 use crate::snapshot::Resumed;
-use crate::storage::{Files, Storage};
+use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use crate::writer::{Durability, Writer};
 
 /// How to create or open a ledger.
@@ -59,6 +59,7 @@ pub struct LedgerOptions<'p> {
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
+    access: Access,
     #[cfg(feature = "encryption")]
     keys: Option<Arc<dyn KeyProvider>>,
 }
@@ -84,6 +85,14 @@ pub enum CreateError {
     NotEmpty {
         /// Where.
         place: String,
+    },
+    /// The directory lies in another ledger.
+    #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
+    Inside {
+        /// Where.
+        place: String,
+        /// In which ledger.
+        ledger: String,
     },
     /// The policy is out of its bounds.
     #[error(transparent)]
@@ -137,7 +146,8 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// A head that was seen before: opening fails if the log does not pass through it.
+    /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
+    /// record, for only the chain proves what the answers rest on; snapshots still say how many records were durable.
     #[must_use]
     pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
         self.expect = Some(checkpoint);
@@ -152,7 +162,7 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Opens by folding the whole log, and looks at no snapshot. What is made later is made as ever.
+    /// Opens by folding the whole log, for writing or for reading, and looks at no snapshot. What is made later is made as ever.
     #[must_use]
     pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
         self.ignore_snapshots = true;
@@ -182,6 +192,14 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Who may read the files of a ledger that [`LedgerOptions::create`] makes. Files that are made later get the owner, the group and
+    /// the permissions of `LEDGER`, so this is ignored when a ledger is opened.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> LedgerOptions<'p> {
+        self.access = access;
+        self
+    }
+
     /// Where the keys of a sealed ledger are kept. A ledger that is created with keys is sealed: its texts and values are
     /// written encrypted, each under a key of its own, and erasing destroys their keys. A ledger created without them is not, and
     /// stays so; for one keys mean nothing.
@@ -206,33 +224,50 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
     pub fn create(
-        mut self,
+        self,
         dir: impl AsRef<Path>,
         tenant: Tenant,
         policy: Policy,
     ) -> Result<Ledger, CreateError> {
         let dir = dir.as_ref();
-        let place = dir.display().to_string();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        if dir.join(LEDGER).exists() {
-            return Err(CreateError::Exists { place });
+        let failed = |source| CreateError::Io { place: dir.display().to_string(), source };
+        if let Some(Reserved::Inside(ledger)) = Reserved::of(dir).map_err(failed)? {
+            let (place, ledger) = (dir.display().to_string(), ledger.display().to_string());
+            return Err(CreateError::Inside { place, ledger });
         }
-        if dir.exists() && dir.read_dir().map_err(failed)?.next().is_some() {
-            return Err(CreateError::NotEmpty { place });
+        let place = FilePlace::new(dir, self.access).map_err(failed)?;
+        self.create_at(&place, tenant, policy)
+    }
+
+    /// Creates a ledger at a place, as [`LedgerOptions::create`] does: it is built beside the place and renamed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(
+        mut self,
+        place: &dyn LedgerPlace,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let failed = |source| CreateError::Io { place: place.describe(), source };
+        match place.look().map_err(failed)? {
+            Occupant::Directory(names) if names.iter().any(|name| name == LEDGER) => {
+                return Err(CreateError::Exists { place: place.describe() });
+            }
+            Occupant::Directory(names) if !names.is_empty() => {
+                return Err(CreateError::NotEmpty { place: place.describe() });
+            }
+            Occupant::Other => return Err(CreateError::NotEmpty { place: place.describe() }),
+            Occupant::Directory(_) | Occupant::Nothing => {}
         }
         let identity = self.identity(tenant, &policy)?;
-        let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
-        std::fs::create_dir(&building).map_err(failed)?;
-        let built = build(&Files::writable(&building), &identity, &policy)
-            .and_then(|()| std::fs::rename(&building, dir))
-            .and_then(|()| Files::read_only(parent).sync_dir(""));
-        if let Err(source) = built {
-            std::fs::remove_dir_all(&building).ok(); // the cause is what the caller needs to know
+        let tag = identity.ledger.0.simple().to_string();
+        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
+        if let Err(source) = built.and_then(|()| place.put(&tag)).and_then(|()| place.sync()) {
+            place.discard(&tag).ok(); // the cause is what the caller needs to know
             return Err(failed(source));
         }
-        Ok(self.open(dir)?)
+        Ok(self.open_in(place.storage())?)
     }
 
     /// Creates a ledger in a storage that has no files yet.
@@ -361,7 +396,9 @@ impl<'p> LedgerOptions<'p> {
         match ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward()) {
             Ok(()) => Ok(ledger),
             Err(EraseError::Removal { source }) => Err(failed(source)),
-            Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
+            Err(EraseError::Unreadable(fault) | EraseError::Unproven(fault)) => {
+                Err(OpenError::Untrusted { place, fault })
+            }
             Err(error) => Err(failed(io::Error::other(error))),
         }
     }
@@ -426,7 +463,10 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// As [`crate::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
-        let keys = self.unlock(&*storage, &Identity::read(&*storage, false)?)?;
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
         let mut silent = |_| {};
         Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
     }
@@ -457,7 +497,7 @@ impl<'p> LedgerOptions<'p> {
     /// [`OpenError`].
     pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let mut head = None;
-        loop {
+        for _ in 0..MAX_LOOKS {
             let before = head.take();
             match self.read_once(&storage, &mut head) {
                 // Somebody erased while this was read: segments are newer than the HEAD that was looked at before them. The newer
@@ -467,6 +507,7 @@ impl<'p> LedgerOptions<'p> {
                 read => return read,
             }
         }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
     }
 
     fn read_once(

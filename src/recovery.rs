@@ -15,12 +15,14 @@ use std::sync::Arc;
 use crate::book::{Book, Destroyed, Folded};
 use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of};
+use crate::directory::{
+    COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
+};
 use crate::id::LedgerId;
-use crate::log::{Fault, FaultKind, Walk};
+use crate::log::{Fault, FaultKind, Segment, Walk};
 use crate::seal::KeysError;
 use crate::snapshot::{self, IgnoredSnapshot, Resumed};
-use crate::storage::Storage;
+use crate::storage::{Storage, is_not_a_file};
 use crate::verdict::{Finding, Met, Verdict, judge};
 
 /// Who saw that records were durable.
@@ -141,6 +143,17 @@ pub enum OpenError {
         /// The first record concerned.
         seq: u64,
     },
+    /// A writer rewrote files each time the ledger was read, so that no reading is of one moment. Nothing is known to be wrong.
+    #[error(
+        "{place} changed under the reader {looks} times in a row: a writer erases all the time; \
+         do this again when it is done, or do it with a backup"
+    )]
+    Busy {
+        /// Which ledger.
+        place: String,
+        /// How often it was read.
+        looks: u32,
+    },
     /// The disk failed.
     #[error("{place}: {source}")]
     Io {
@@ -254,6 +267,35 @@ impl Witnesses {
     }
 }
 
+/// How often a log that a writer changes is read again before the reader gives up: each time costs a walk, and one that meets
+/// no rename in the wrong moment suffices.
+pub(crate) const MAX_LOOKS: u32 = 16;
+
+/// What a writer changes in a ledger's directory, listed at one moment. Each append changes a segment's length, each
+/// acknowledgement `HEAD`, each rewriting of a segment its length, for it loses items: so of two listings that are equal, nothing
+/// was changed between them.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Listing {
+    slots: Vec<HeadSlot>,
+    snapshots: Vec<u64>,
+    segments: Vec<Segment>,
+}
+
+impl Listing {
+    /// What [`begin`] has seen.
+    pub(crate) fn of(book: &Book, witnesses: &Witnesses) -> Listing {
+        let Witnesses { slots, snapshots, .. } = witnesses;
+        let segments = book.log.segments().to_vec();
+        Listing { slots: slots.clone(), snapshots: snapshots.clone(), segments }
+    }
+
+    /// Whether it is still as listed.
+    pub(crate) fn is_current(&self, storage: &Arc<dyn Storage>) -> Result<bool, OpenError> {
+        let (book, witnesses) = begin(storage, false, None)?;
+        Ok(*self == Listing::of(&book, &witnesses))
+    }
+}
+
 /// So many records were durable, and who says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
@@ -268,12 +310,12 @@ impl Known {
     }
 }
 
-/// Lets the book go on from a snapshot, if there is a good one; each whole one is a witness, for it was made of durable
-/// records only.
+/// Lets the book go on from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// was made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
-    snapshot::resume(book, snapshots, &seen, *expect, |covered| {
+    snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
         checkpoints.push(covered);
         *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
     })
@@ -422,7 +464,9 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     let prefix = format!("{:020}-", book.checkpoint().records);
     let mut names = storage.list(QUARANTINE)?;
     names.sort_unstable();
-    let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix)) else { return Ok(None) };
+    let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix) && is_cut(name)) else {
+        return Ok(None);
+    };
     let kept = format!("{QUARANTINE}/{name}");
     let (bytes, digest) = measure(&**storage, &kept, 0)?;
     let file = book.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
@@ -468,9 +512,6 @@ pub(crate) fn write_anew(storage: &dyn Storage, segment: &str, len: u64) -> io::
     storage.sync_dir(LOG)
 }
 
-/// Ends the name of a copy that is not a segment yet. No name of a segment ends so.
-pub(crate) const COPY_SUFFIX: &str = ".new";
-
 fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     for attempt in 0u32.. {
         let name = format!("{QUARANTINE}/{:020}-{}-{attempt}.cut", fault.records, fault.offset);
@@ -487,7 +528,7 @@ fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
                 storage.sync_dir(QUARANTINE)?;
                 return Ok(name);
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // an earlier recovery did not get to the end
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || is_not_a_file(&error) => {} // an earlier recovery did not get to the end
             Err(error) => return Err(error),
         }
     }

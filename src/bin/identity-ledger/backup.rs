@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::folding::expect_directory;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Copied {
@@ -44,7 +44,7 @@ fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) 
     let BackupReport { checkpoint, kept_bytes, copied_bytes } = *report;
     let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
     let records = counted(checkpoint.records, "record");
-    screen.headline(&clean(&format!("{dest} is a whole copy of {ledger}: {records}")))?;
+    screen.headline(&format!("{dest} is a whole copy of {ledger}: {records}"))?;
     screen.facts(&[("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))])?;
     screen.line("")?;
     screen

@@ -58,8 +58,8 @@ impl Writer {
         Writer { entropy, durability, disk, last_calls: BTreeMap::new(), lock }
     }
 
-    /// Stops writing, for good, and gives the lock to whoever opens the ledger next. The order matters: from the poison on nothing is
-    /// written here, so no two writers ever write.
+    /// Stops writing for good and releases the lock, so that the ledger can be opened again. The order matters: nothing is written here
+    /// after the poison, so two writers never write.
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
         self.lock = None;

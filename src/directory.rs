@@ -408,28 +408,38 @@ impl HeadSlot {
 
     /// The whole slots of `HEAD`, newest first. A missing file has none; so has one of another ledger.
     pub(crate) fn read(storage: &dyn Storage, ledger: LedgerId) -> io::Result<Vec<HeadSlot>> {
-        if storage.len(HEAD)?.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut slots = Vec::new();
-        for place in 0..2 {
-            let mut bytes = [0; HEAD_SLOT_BYTES];
-            let read = storage.read_at(HEAD, place * HEAD_SLOT_DISTANCE, &mut bytes)?;
-            slots.extend(HeadSlot::parse(&bytes[..read], ledger));
-        }
+        let parts = HeadSlot::parts(storage)?;
+        let mut slots: Vec<HeadSlot> =
+            parts.iter().filter_map(|part| HeadSlot::parse(part, ledger)).collect();
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.turn));
         Ok(slots)
     }
 
-    /// Whether `HEAD` holds anything that is no whole slot: damage, or a write that was cut off.
+    /// Whether a slot that was written is damaged, cut or gone, or something else stands in `HEAD`. The first write of a
+    /// ledger's `HEAD` has turn 1 and is the only one that leaves the other place empty; of later ones the turn before stands
+    /// there.
     pub(crate) fn is_torn(storage: &dyn Storage, ledger: LedgerId) -> io::Result<bool> {
-        let mut bytes = [0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
-        let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };
-        let (first, second) = bytes[..read].split_at(read.min(HEAD_SLOT_DISTANCE as usize));
-        Ok([first, second].into_iter().any(|part| {
-            let slot = if HeadSlot::parse(part, ledger).is_some() { HEAD_SLOT_BYTES } else { 0 };
+        let parts = HeadSlot::parts(storage)?;
+        let slots = parts.each_ref().map(|part| HeadSlot::parse(part, ledger));
+        let is_more = |part: &Vec<u8>, slot: &Option<HeadSlot>| {
+            let slot = if slot.is_some() { HEAD_SLOT_BYTES } else { 0 };
             part[slot..].iter().any(|byte| *byte != 0)
-        }))
+        };
+        let turns = match slots.map(|slot| slot.map(|slot| slot.turn)) {
+            [Some(a), Some(b)] => a.abs_diff(b) == 1,
+            [Some(turn), None] | [None, Some(turn)] => turn == 1,
+            [None, None] => true, // there is no HEAD at all, and that is not a remark but a fault
+        };
+        Ok(!turns || parts.iter().zip(&slots).any(|(part, slot)| is_more(part, slot)))
+    }
+
+    /// The bytes of each slot's place, as far as the file has them, read at one time: a writer may be at work.
+    fn parts(storage: &dyn Storage) -> io::Result<[Vec<u8>; 2]> {
+        let mut bytes = vec![0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
+        let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };
+        bytes.truncate(read);
+        let second = bytes.split_off(read.min(HEAD_SLOT_DISTANCE as usize));
+        Ok([bytes, second])
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ledger::{AppendError, Ledger, poison};
 use crate::limits::{
     MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_REASON_BYTES,
 };
-use crate::log::Fault;
+use crate::log::{Fault, FaultKind};
 use crate::operation::{Operation, Request};
 use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
@@ -150,6 +150,9 @@ pub enum EraseError {
     /// The log cannot be read back.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else: what the request is about is not certain.
+    #[error("{0}; nothing was erased")]
+    Unproven(Box<Fault>),
     /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
     /// and opening does.
     #[error("what is erased is not out of every file yet: {source}; the next opening goes on with it")]
@@ -161,7 +164,10 @@ pub enum EraseError {
 
 impl From<Fault> for EraseError {
     fn from(fault: Fault) -> EraseError {
-        EraseError::Unreadable(Box::new(fault))
+        match fault.kind {
+            FaultKind::Unproven { .. } => EraseError::Unproven(Box::new(fault)),
+            _ => EraseError::Unreadable(Box::new(fault)),
+        }
     }
 }
 
@@ -271,10 +277,14 @@ impl Ledger {
     /// Erases for every answer, durably, and leaves the files for [`Ledger::finish_erasures`], the next snapshot or the next
     /// opening. Gives the erase records: at least one for each request, more if it covers very much.
     ///
+    /// A ledger that was opened from a snapshot is held against its log first, once ([`Book::prove_snapshot`]): what is erased
+    /// is gone for good.
+    ///
     /// # Errors
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_health()?;
+        self.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
         let said = self.said(&wanted)?;
@@ -410,6 +420,7 @@ impl Ledger {
         else {
             return Ok(());
         };
+        self.prove_snapshot()?;
         let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
         let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
         for Destroyed { row, id, device, .. } in destroyed {
@@ -434,6 +445,7 @@ impl Ledger {
     }
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
+        self.prove_snapshot()?; // it says what is to be removed
         match removal::run(&mut self.book, progress) {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
@@ -739,7 +751,7 @@ impl Book {
     fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
         let window = self.log.window(seq, self.state().erasures())?;
         let record = window.checked(seq)?;
-        let Body::Erase(erasure) = record.body() else { unreachable!("the fold lists erase records") };
+        let Body::Erase(erasure) = record.body() else { return Err(self.differs("erasures")) }; // the fold lists erase records only
         let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
         Ok(Receipt {
             seq,

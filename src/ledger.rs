@@ -15,7 +15,7 @@ use crate::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_t
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, DistinctId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
-use crate::log::{Fault, Log};
+use crate::log::{Fault, FaultKind, Log};
 use crate::operation::{Operation, OperationError};
 use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
@@ -157,6 +157,9 @@ pub enum AppendError {
     /// An earlier record, needed to tell a duplicate from a conflict, cannot be read back. Nothing was recorded.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else. Retracts and splits are held against the log first.
+    #[error("{0}; nothing was recorded")]
+    Unproven(Box<Fault>),
     /// The disk failed while the operations were written: whether they are recorded is known only after reopening.
     #[error("whether record {seq} and later ones are durable is unknown: {source}; reopen the ledger")]
     Indeterminate {
@@ -228,6 +231,9 @@ impl Ledger {
         }
         for (index, operation) in operations.iter().enumerate() {
             operation.check().map_err(|source| AppendError::Operation { index, source })?;
+        }
+        if operations.iter().any(Operation::refolds) {
+            self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
         }
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
@@ -560,6 +566,13 @@ fn fold(
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
     writer.stop(source.to_string());
     AppendError::Indeterminate { seq, source }
+}
+
+fn unproven(fault: Fault) -> AppendError {
+    match fault.kind {
+        FaultKind::Unproven { .. } => AppendError::Unproven(Box::new(fault)),
+        _ => AppendError::Unreadable(Box::new(fault)),
+    }
 }
 
 enum Answer {

@@ -25,8 +25,8 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Judged, Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
-    unrecorded_cut, write_anew,
+    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
+    resume, unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
 use crate::salvage::{Salvage, SalvageError};
@@ -148,7 +148,8 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// A head that was seen before: opening fails if the log does not pass through it.
+    /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
+    /// record, for only the chain proves what the answers rest on; snapshots still say how many records were durable.
     #[must_use]
     pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
         self.expect = Some(checkpoint);
@@ -163,7 +164,7 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Opens by folding the whole log, and looks at no snapshot. What is made later is made as ever.
+    /// Opens by folding the whole log, for writing or for reading, and looks at no snapshot. What is made later is made as ever.
     #[must_use]
     pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
         self.ignore_snapshots = true;
@@ -537,7 +538,9 @@ impl<'p> LedgerOptions<'p> {
                 Ok(ledger)
             }
             Err(EraseError::Removal { source }) => Err(failed(source)),
-            Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
+            Err(EraseError::Unreadable(fault) | EraseError::Unproven(fault)) => {
+                Err(OpenError::Untrusted { place, fault })
+            }
             Err(error) => Err(failed(io::Error::other(error))),
         }
     }
@@ -602,7 +605,10 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// As [`crate::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
-        let keys = self.unlock(&*storage, &Identity::read(&*storage, false)?)?;
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
         let mut silent = |_| {};
         Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
     }
@@ -658,7 +664,7 @@ impl<'p> LedgerOptions<'p> {
     /// [`OpenError`].
     pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let mut head = None;
-        loop {
+        for _ in 0..MAX_LOOKS {
             let before = head.take();
             match self.read_once(&storage, &mut head) {
                 // Somebody erased while this was read: segments are newer than the HEAD that was looked at before them. The newer
@@ -668,6 +674,7 @@ impl<'p> LedgerOptions<'p> {
                 read => return read,
             }
         }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
     }
 
     fn read_once(

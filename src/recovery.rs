@@ -19,7 +19,7 @@ use crate::directory::{
     COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
 };
 use crate::id::LedgerId;
-use crate::log::{Fault, FaultKind, Walk};
+use crate::log::{Fault, FaultKind, Segment, Walk};
 use crate::seal::KeysError;
 use crate::snapshot::{self, IgnoredSnapshot, Resumed};
 use crate::storage::{Storage, is_not_a_file};
@@ -145,6 +145,17 @@ pub enum OpenError {
         place: String,
         /// The first record concerned.
         seq: u64,
+    },
+    /// A writer rewrote files each time the ledger was read, so that no reading is of one moment. Nothing is known to be wrong.
+    #[error(
+        "{place} changed under the reader {looks} times in a row: a writer erases all the time; \
+         do this again when it is done, or do it with a backup"
+    )]
+    Busy {
+        /// Which ledger.
+        place: String,
+        /// How often it was read.
+        looks: u32,
     },
     /// The disk failed.
     #[error("{place}: {source}")]
@@ -274,6 +285,35 @@ impl Witnesses {
     }
 }
 
+/// How often a log that a writer changes is read again before the reader gives up: each time costs a walk, and one that meets
+/// no rename in the wrong moment suffices.
+pub(crate) const MAX_LOOKS: u32 = 16;
+
+/// What a writer changes in a ledger's directory, listed at one moment. Each append changes a segment's length, each
+/// acknowledgement `HEAD`, each rewriting of a segment its length, for it loses items: so of two listings that are equal, nothing
+/// was changed between them.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Listing {
+    slots: Vec<HeadSlot>,
+    snapshots: Vec<u64>,
+    segments: Vec<Segment>,
+}
+
+impl Listing {
+    /// What [`begin`] has seen.
+    pub(crate) fn of(book: &Book, witnesses: &Witnesses) -> Listing {
+        let Witnesses { slots, snapshots, .. } = witnesses;
+        let segments = book.log.segments().to_vec();
+        Listing { slots: slots.clone(), snapshots: snapshots.clone(), segments }
+    }
+
+    /// Whether it is still as listed.
+    pub(crate) fn is_current(&self, storage: &Arc<dyn Storage>) -> Result<bool, OpenError> {
+        let (book, witnesses) = begin(storage, false, None)?;
+        Ok(*self == Listing::of(&book, &witnesses))
+    }
+}
+
 /// So many records were durable, and who says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
@@ -288,12 +328,12 @@ impl Known {
     }
 }
 
-/// Lets the book go on from a snapshot, if there is a good one; each whole one is a witness, for it was made of durable
-/// records only.
+/// Lets the book go on from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// was made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
-    snapshot::resume(book, snapshots, &seen, *expect, |covered| {
+    snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
         checkpoints.push(covered);
         *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
     })

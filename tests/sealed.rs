@@ -199,7 +199,6 @@ fn whoever_has_no_keys_can_prove_the_chain_and_fold_it_and_read_nothing() {
     sealed(LedgerOptions::new().open(&dir).map(drop));
     sealed(LedgerOptions::new().open_read_only(&dir).map(drop));
     sealed(LedgerOptions::new().replay(&dir, true, |_| {}).map(drop));
-    sealed(Audit::run(&dir, None, &mut |_| {}).map(drop));
     assert!(matches!(Salvage::look(&dir, None, &mut |_| {}), Err(SalvageError::Keys(_))));
 
     let replay = LedgerOptions::new()
@@ -583,4 +582,71 @@ fn a_ring_file_is_for_its_owner_alone() {
     assert_eq!(mode(), 0o600, "the one that took its place, too");
     assert!(matches!(create("second"), Err(CreateError::Keys(KeysError::Taken { .. }))));
     assert!(!home.path().join("second").exists(), "nothing is left behind");
+}
+
+#[test]
+fn without_its_ring_a_sealed_ledger_is_verified_as_far_as_the_chain_and_says_what_was_not() {
+    let place = Place::new();
+    let mut ledger = place.create();
+    (1..5).for_each(|number| tell(&mut ledger, number));
+    ledger.snapshot().unwrap();
+    let checkpoint = ledger.checkpoint();
+    let digest = ledger.state().digest();
+    erase(&mut ledger, 2);
+    tell(&mut ledger, 6);
+    ledger.snapshot().unwrap();
+    let last = ledger.checkpoint();
+    drop(ledger);
+    let with_ring = place.options().audit_in(place.disk.clone()).unwrap();
+    assert_eq!((with_ring.is_ok(), with_ring.unchecked), (true, None));
+    let audit =
+        |disk: &Arc<SimulatedDisk>| LedgerOptions::new().expect(checkpoint).audit_in(disk.clone()).unwrap();
+    let report = audit(&place.disk);
+    assert!(report.is_ok(), "{:?}", report.faults);
+    assert_eq!((report.records, report.head, report.digest), (last.records, last.head, with_ring.digest));
+    assert_ne!(report.digest, digest);
+    let Some(Unchecked { items, snapshots }) = report.unchecked else { panic!("{report:?}") };
+    assert!(items > 10 && snapshots == with_ring.snapshots.len() as u64, "{items} {snapshots}");
+    assert!(report.snapshots.is_empty(), "none is called good that was not checked");
+
+    // What the chain covers is found; what only a key can tell is not, and is counted among the unchecked.
+    let segment = "log/00000000000000000000.seg";
+    let bits = place.disk.files()[segment].len() * 8;
+    let (mut found, mut silent) = (0, 0);
+    for bit in (96 * 8..bits).step_by(11) {
+        let damaged = place.copied();
+        damaged.disk.flip(segment, bit).unwrap();
+        let known = place_of(damaged.options().audit_in(damaged.disk.clone()).unwrap());
+        let blind = place_of(audit(&damaged.disk));
+        assert!(known.is_some(), "bit {bit}");
+        match blind {
+            None => silent += 1,
+            blind => {
+                found += 1;
+                assert_eq!(blind, known, "bit {bit}");
+            }
+        }
+    }
+    assert!(found > 100 && silent > 100, "{found} {silent}");
+
+    // An item that is absent and not erased needs no key to be noticed.
+    let mut ledger = place.options().open_in(place.disk.clone()).unwrap();
+    let before = place.copied();
+    erase(&mut ledger, 3);
+    drop(ledger);
+    let (was, is) = (before.disk.files(), place.disk.files());
+    let shorter = |name: &&String| name.starts_with("log/") && is[*name].len() < was[*name].len();
+    let segment = was.keys().find(shorter).expect("a segment lost its items");
+    before.disk.cut(segment, 0).unwrap();
+    before.disk.write_at(segment, 0, &is[segment]).unwrap();
+    let report = audit(&before.disk);
+    assert!(
+        report.faults.iter().any(|fault| fault.erasure == Some(ErasureFault::PayloadMissing)),
+        "{report:?}"
+    );
+}
+
+/// The record of the first fault.
+fn place_of(report: AuditReport) -> Option<Seq> {
+    report.faults.first().map(|fault| fault.seq)
 }

@@ -476,6 +476,10 @@ impl Storage for Files {
         rustix::fs::renameat(&dir, name, &to_dir, to_name).map_err(|errno| named(file)(errno.into()))
     }
 
+    fn refresh(&self) {
+        self.cache().retain(|_, held| held.written().pending);
+    }
+
     fn lock(&self) -> io::Result<Option<Lock>> {
         // `LEDGER` first: a second writer is refused before it makes a `LOCK` where one was removed.
         let ledger = match self.open_file(LEDGER, OFlags::RDWR, Mode::empty()) {

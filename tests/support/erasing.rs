@@ -564,7 +564,11 @@ fn overwrite(disk: &SimulatedDisk, file: &str, bytes: &[u8]) {
 #[test]
 fn an_item_that_is_absent_and_not_erased_is_payload_missing() {
     let (_, before, after) = before_and_after();
-    let remarks = |disk: &SimulatedDisk| audit(Arc::new(disk.killed()), None).remarks;
+    let remarks = |disk: &SimulatedDisk| {
+        let mut remarks = audit(Arc::new(disk.killed()), None).remarks;
+        remarks.retain(|remark| !matches!(remark, AuditRemark::Foreign(_))); // the ring lies on the same disk
+        remarks
+    };
     assert!(matches!(&remarks(&before)[..], [AuditRemark::PendingErasures(erasures)] if erasures.len() == 1));
     assert_eq!(remarks(&after), []);
     // The log without the erase record: segments as they are after it, cut off where the log ended before.

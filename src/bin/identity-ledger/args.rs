@@ -39,7 +39,12 @@ Without a ledger, to look at what an SDK sent:
   zcat events.jsonl.gz | identity-ledger events -
 
 Exit status: 0 fine; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
-`identity-ledger help COMMAND` has examples and says what columns mean.";
+`identity-ledger help COMMAND` has examples and says what columns mean.
+
+Answers come from the newest snapshot and the log behind it. Whoever can write the directory can forge a snapshot: --from-log
+folds the whole log, --expect RECORDS:HEAD also holds it against a checkpoint that you kept. Each command says what it answered
+from: a note, or with --json the key answered_from (snapshot, a number of records or null; checkpoint). A list with --json says
+it on standard error, as one object.";
 
 /// How to answer.
 #[derive(Args)]
@@ -598,6 +603,8 @@ pub(crate) struct PolicyArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// Record this policy, a JSON file (`-` for standard input)
     #[arg(long, value_name = "FILE")]
     pub(crate) set: Option<PathBuf>,
@@ -626,6 +633,8 @@ pub(crate) struct SourceArgs {
     /// A ledger's directory, or a file to fold in memory (`-` is standard input)
     #[arg(value_name = "LEDGER|FILE")]
     pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) choice: Choice,
 }
@@ -657,6 +666,8 @@ pub(crate) struct ResolveArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -670,6 +681,8 @@ pub(crate) struct ExplainArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// Two distinct ids, exactly as they were sent
     #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     pub(crate) ids: Vec<String>,
@@ -686,6 +699,8 @@ pub(crate) struct WhyNotArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     pub(crate) a: String,
@@ -699,6 +714,8 @@ pub(crate) struct HistoryArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -707,6 +724,18 @@ pub(crate) struct HistoryArgs {
     pub(crate) person: bool,
     #[command(flatten)]
     pub(crate) paging: Paging,
+}
+
+/// What answers are taken from.
+#[derive(Args, Clone, Copy, Default)]
+#[command(next_help_heading = "What answers are taken from")]
+pub(crate) struct Reading {
+    /// Fold the whole log, and look at no snapshot
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Answer only if the log passes through this checkpoint, kept elsewhere; folds the whole log
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Option<Checkpoint>,
 }
 
 /// Which part of a long list.
@@ -783,6 +812,8 @@ pub(crate) struct Afterthought {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<Timestamp>,
@@ -801,6 +832,8 @@ pub(crate) struct WhatIfArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) asked: AskedPolicy,
 }
@@ -831,6 +864,8 @@ pub(crate) struct GraphArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -856,6 +891,12 @@ pub(crate) struct DiffArgs {
     /// A right after this record; given twice, the second time it is B's
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Vec<u64>,
+    /// Fold both logs whole, and look at no snapshot
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Answer only if A's log passes through this checkpoint, kept elsewhere; given twice, the second time it is B's. Folds both logs whole
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Vec<Checkpoint>,
 }
 
 #[derive(Args)]
@@ -873,6 +914,8 @@ pub(crate) struct FindArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// The property and its value
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) property: (PropertyKey, String),
@@ -883,6 +926,8 @@ pub(crate) struct EraseArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) whom: Whom,
     /// Only the values of these property keys; the texts of ids stay
@@ -916,6 +961,8 @@ pub(crate) struct StatsArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 #[derive(Args)]
@@ -923,6 +970,8 @@ pub(crate) struct ErasuresArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 fn record_number(text: &str) -> Result<u64, String> {

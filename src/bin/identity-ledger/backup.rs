@@ -12,7 +12,7 @@ use crate::folding::expect_directory;
 use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Copied {
@@ -47,7 +47,7 @@ fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) 
     let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items } = *report;
     let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
     let records = counted(checkpoint.records, "record");
-    screen.headline(&clean(&format!("{dest} is a whole copy of {ledger}: {records}")))?;
+    screen.headline(&format!("{dest} is a whole copy of {ledger}: {records}"))?;
     let mut facts = vec![("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))];
     if unopened_items > 0 {
         let items = format!("{}; give --key-ring to check that each opens", count(unopened_items));

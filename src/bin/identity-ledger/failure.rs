@@ -49,12 +49,16 @@ pub(crate) enum Failure {
     Write { place: PathBuf, source: io::Error },
     #[error("{} holds {found}; choose an empty or new directory", .place.display())]
     NotEmpty { place: PathBuf, found: String },
+    #[error("{} lies in the ledger; choose a place outside", .place.display())]
+    InsideLedger { place: PathBuf },
     #[error("{} lies in the ledger {}; choose a place outside", .place.display(), .ledger.display())]
-    InsideLedger { place: PathBuf, ledger: PathBuf },
+    InsideOf { place: PathBuf, ledger: PathBuf },
     #[error("{} is {found} and would be overwritten; choose another file", .place.display())]
     Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
+    #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
+    NoCheckpoint { file: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
@@ -77,6 +81,8 @@ pub(crate) enum Failure {
     TooManyPlaces { found: usize },
     #[error("no key ring was given; name it with --key-ring FILE")]
     NoKeyRing,
+    #[error("--expect is given {found} times; expected at most one for each ledger")]
+    TooManyCheckpoints { found: usize },
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -98,7 +104,11 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
-            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Erase(error)
+                if matches!(**error, EraseError::Unreadable(_) | EraseError::Unproven(_)) =>
+            {
+                true
+            }
             Failure::Unexplained(_) => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
@@ -108,6 +118,7 @@ impl Failure {
             }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
+                Some(AppendError::Unproven(_)) => true,
                 _ => false,
             },
         };

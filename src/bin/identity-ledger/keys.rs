@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::folding::{expect_directory, remark_on};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::text::{clean, count};
+use crate::text::count;
 
 /// The file that `--key-ring` names: one for the whole run, whatever is opened in it.
 static KEYS: OnceLock<PathBuf> = OnceLock::new();
@@ -36,7 +36,7 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
 }
 
 fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
-    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
+    let inside = |ledger| Err(Failure::InsideOf { place: file.to_owned(), ledger });
     if real(file)?.starts_with(real(place)?) {
         return inside(place.to_owned()); // which is a ledger, or about to become one
     }
@@ -122,7 +122,7 @@ fn show(
         screen.object(&Changed { ledger_id, records, erased_since, key_ring })?;
         return Ok(Answer::Yes);
     }
-    screen.headline(&clean(&format!("{} {what} {}", place.display(), key_ring.display())))?;
+    screen.headline(&format!("{} {what} {}", place.display(), key_ring.display()))?;
     screen.facts(&[("ledger id", ledger_id.to_string()), ("records", count(records))])?;
     screen.line("")?;
     screen.line(next)?;

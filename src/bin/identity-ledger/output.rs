@@ -11,7 +11,7 @@ use crate::keys;
 pub(crate) fn expect_free(output: &Path) -> Result<(), Failure> {
     let place = || output.to_owned();
     match Reserved::of(output).map_err(Failure::write(output))? {
-        Some(Reserved::Inside(ledger)) => return Err(Failure::InsideLedger { place: place(), ledger }),
+        Some(Reserved::Inside(ledger)) => return Err(Failure::InsideOf { place: place(), ledger }),
         Some(Reserved::File(found)) => return Err(Failure::Reserved { place: place(), found }),
         _ => {}
     }

@@ -1,6 +1,8 @@
 //! Excerpts: some records of a log, lifted out of their frames: those of one component, say. No payload comes with them, for
 //! no fold needs one.
 
+use std::collections::BTreeSet;
+
 use crate::codec;
 use crate::record::{Body, DeviceNo, IdNo, Leavers, Other};
 use crate::row::{self, Kind, Record, Row, Rows};
@@ -169,6 +171,13 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
         _ => Vec::new(),
     };
     listed.into_iter().for_each(|id| each(Node::Id(id)));
+}
+
+/// Every id and device that a record names.
+pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
+    let mut nodes = BTreeSet::new();
+    each_named(record, |node| nodes.extend([node]));
+    nodes
 }
 
 /// Who leaves, if the record is a split.

@@ -1,10 +1,11 @@
 //! Components: which records name an id or a device, and those records read one by one, for whoever folds a component anew or asks
 //! about it.
 
+use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 
 use crate::directory::LOG;
-use crate::excerpt::{Excerpt, Node};
+use crate::excerpt::{Excerpt, Node, nodes_of};
 use crate::frame::Frame;
 use crate::id::Seq;
 use crate::limits::MAX_COMPONENT_BYTES;
@@ -63,11 +64,11 @@ impl Log {
         let mut places: Vec<Option<usize>> = vec![None; kept.len()];
         for row in &rows.rows {
             if row.refolds() {
-                let seed = Node::Id(row.id);
-                let found = kept.iter().position(|component| component.serves(seed, row.seq));
+                let seeds = nodes_of(Record::new(row, rows, frame.body, frame.payload));
+                let found = kept.iter().position(|component| component.serves(Node::Id(row.id), row.seq));
                 let (mut component, place) = match found {
                     Some(found) => (kept.remove(found), places.remove(found)),
-                    None => (Component::of(seed), None),
+                    None => (Component::default(), None),
                 };
                 let (from, had) = (component.end, component.excerpt.records().len());
                 let show = |seq, show: &mut dyn FnMut(Record<'_>)| {
@@ -80,7 +81,7 @@ impl Log {
                         None => self.show(seq, postings, spots, show),
                     }
                 };
-                if !postings.extend(&mut component, row.seq, MAX_COMPONENT_BYTES, show)? {
+                if !postings.extend(&mut component, seeds, row.seq, MAX_COMPONENT_BYTES, show)? {
                     return Err(too_large(row.seq));
                 }
                 let reaches_back = component.excerpt.records().skip(had).any(|record| record.row.seq < from);
@@ -160,14 +161,19 @@ impl Log {
 
     /// The records below `end` of the component that holds `seed`, and all policies before it.
     pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
-        self.component_within(seed, end, MAX_COMPONENT_BYTES)
+        self.component_within([seed].into(), end, MAX_COMPONENT_BYTES)
     }
 
-    fn component_within(&self, seed: Node, end: u64, most: usize) -> Result<Excerpt, Fault> {
+    /// The same for a retract or split that would be record `end`. A split may name ids of several components.
+    pub(crate) fn component_before(&self, record: Record<'_>, end: u64) -> Result<Excerpt, Fault> {
+        self.component_within(nodes_of(record), end, MAX_COMPONENT_BYTES)
+    }
+
+    fn component_within(&self, seeds: BTreeSet<Node>, end: u64, most: usize) -> Result<Excerpt, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
         self.ask(end, |Index { postings, spots, .. }| {
             let found =
-                postings.component(seed, below, most, |seq, show| self.show(seq, postings, spots, show))?;
+                postings.component(seeds, below, most, |seq, show| self.show(seq, postings, spots, show))?;
             found.ok_or_else(|| too_large(below.saturating_sub(1)))
         })
     }
@@ -287,7 +293,7 @@ mod tests {
         let end = ledger.checkpoint().records;
         let whole = log.component(seed, end).unwrap();
         assert_eq!(whole.records().len(), 4, "the policy and three links");
-        let within = |most| log.component_within(seed, end, most);
+        let within = |most| log.component_within([seed].into(), end, most);
         assert_eq!(within(whole.bytes()).unwrap().records().len(), 4);
         let kind = within(whole.bytes() - 1).unwrap_err().kind;
         assert!(matches!(kind, FaultKind::ComponentTooLarge { seq } if seq == end - 1));

@@ -170,6 +170,12 @@ impl State {
         before: &Excerpt,
         mut each: impl FnMut(When, u32, &Outcome, &State),
     ) -> Foretold {
+        let is_split = record.row.kind == Kind::Split;
+        let others = if is_split {
+            self.leaving(record, before).ok().and_then(|leaving| leaving.others)
+        } else {
+            None
+        };
         let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
         let Alone { state, ids, devices } = alone;
         let mut told = before.clone();
@@ -186,6 +192,7 @@ impl State {
         after.erasures.called_after = Erasures::called_after(&after.erasures.renamed);
         // In the whole a person that is new would be numbered behind all that there are.
         let founded = |state: &State| state.persons.len() as u32;
+        outcome.notices.not_parted = others;
         outcome.person = outcome.person.map(|person| match person.0.checked_sub(founded(&state)) {
             Some(new) => PersonNo(founded(self) + new),
             None => self.links.person(record.row.id).expect("whoever keeps a number had it"),

@@ -560,7 +560,10 @@ impl Audit {
             self.devices[device.index()].follow(said);
         }
         if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
-            self.devices = step.state.devices().to_vec(); // what devices said may have been taken back (H1)
+            // What devices of its component said may have been taken back (H1).
+            for device in step.state.devices_refolded() {
+                self.devices[device.index()] = *step.state.device(*device);
+            }
         }
         if let Body::Capture(_, name, _) = &body {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));

@@ -439,6 +439,11 @@ impl Operation {
         Ok(self)
     }
 
+    /// Whether it folds a component anew (section H).
+    pub(crate) fn refolds(&self) -> bool {
+        matches!(self.request, Request::Retract { .. } | Request::Split { .. })
+    }
+
     /// The device that speaks, if one does.
     pub(crate) fn device(&self) -> Option<&DeviceId> {
         match &self.request {

@@ -16,6 +16,10 @@ fn keyed(options: LedgerOptions<'static>, storage: Arc<dyn Storage>, file: &str)
     options.keys(Arc::new(StoredKeys::new(storage, file)))
 }
 
+fn adopting(options: LedgerOptions<'static>) -> LedgerOptions<'static> {
+    options.adopt_keys()
+}
+
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::testing::history::History;
@@ -57,7 +61,12 @@ impl Place {
         self.options().open_in(self.disk.clone()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The ledger as it is now, with the keys as they will be: a backup.
+    /// Lets this copy take the keys over.
+    fn adopt(&self) -> Ledger {
+        self.options().adopt_keys().open_in(self.disk.clone()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The ledger as it is now, with the keys as they will be: a copy of its directory.
     fn copied(&self) -> Place {
         Place { disk: Arc::new(self.disk.killed()), keys: self.keys.clone() }
     }
@@ -264,7 +273,7 @@ fn a_copy_from_before_an_erasure_has_them_no_more() {
     assert!(salvage.report().lost.is_empty(), "{:?}", salvage.report());
 
     // A writer records it: what was erased stays erased, and nobody else is missing.
-    let restored = old.open();
+    let restored = old.adopt();
     assert!(restored.recovery().erased_since >= 4, "{:?}", restored.recovery());
     assert_eq!((restored.resolve(&marker(30)), restored.resolve(&marker(31))), (None, None));
     for number in (1..9).filter(|number| *number != 3) {
@@ -294,7 +303,7 @@ fn a_restored_copy_goes_on_over_records_whose_keys_are_destroyed() {
     ledger.snapshot().unwrap();
     drop(ledger);
     let older_keys = old.copied_with_keys().keys;
-    let mut restored = old.open();
+    let mut restored = old.adopt();
     assert_eq!(restored.recovery().erased_since, 0, "nobody of the erased was there yet");
     for number in 11..16 {
         tell(&mut restored, number);
@@ -314,7 +323,7 @@ fn a_restored_copy_goes_on_over_records_whose_keys_are_destroyed() {
             stale.disk.remove("HEAD").unwrap();
         }
         let before = stale.disk.files();
-        let refused = stale.options().open_in(stale.disk.clone()).unwrap_err();
+        let refused = stale.options().adopt_keys().open_in(stale.disk.clone()).unwrap_err();
         assert!(refused.to_string().contains("the ring is older than the log"), "{refused}");
         assert_eq!(stale.disk.files(), before);
     }
@@ -514,6 +523,10 @@ fn a_ring_is_stored_whole_or_not_at_all_and_the_former_is_gone() {
         let disk = Arc::new(disk.killed());
         let there = load(&disk).unwrap();
         assert!(there == rings[0] || there == rings[1]);
+        StoredKeys::new(disk.clone(), "ring").probe(ledger, 3_000).unwrap();
+        assert_eq!(load(&disk).unwrap(), there, "a try changes nothing");
+        let durable = Arc::new(disk.crashed(&Subset::none()));
+        assert!(load(&durable).is_some_and(|ring| ring == rings[0] || ring == rings[1]));
         store(&disk, &rings[2]).unwrap();
         let durable = Arc::new(disk.crashed(&Subset::none()));
         assert_eq!(load(&durable).unwrap(), rings[2]);
@@ -546,7 +559,8 @@ fn storing_a_ring_leaves_its_neighbours_alone() {
     let mut names: Vec<_> =
         std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["ledger", "neighbour", "ring", "ring.new", "ring.old"]);
+    let expected = ["ledger", "neighbour", "ring", "ring.lock", "ring.new", "ring.old", "ring.old.lock"];
+    assert_eq!(names, expected, "each ring's lock stays beside it");
 }
 
 #[cfg(unix)]

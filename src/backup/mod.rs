@@ -22,7 +22,9 @@ use crate::chain::Checkpoint;
 use crate::directory::{Identity, IdentityError};
 use crate::id::{LedgerId, Seq};
 use crate::log::{Fault, FaultKind};
+use crate::options::LedgerOptions;
 use crate::recovery::MAX_LOOKS;
+use crate::seal::{Keys, KeysError};
 use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
 use source::{Source, Walk};
@@ -31,6 +33,9 @@ use source::{Source, Walk};
 const LEDGER_BYTES: u64 = 4_096;
 /// Written at a time.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// Gives the keys that open a ledger's items, if there are any.
+type Unlock<'u> = dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError> + 'u;
 
 /// What a backup did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,6 +46,9 @@ pub struct BackupReport {
     pub kept_bytes: u64,
     /// Bytes of log that were copied now.
     pub copied_bytes: u64,
+    /// How many sealed items of the ledger were copied as they are, because no keys were given to open them: whether they are intact
+    /// is not known. 0 with keys, and for a ledger that is not sealed.
+    pub unopened_items: u64,
     /// Erasures that the copy holds and that are not finished in it, by record: its files may still hold what they cover. A
     /// later backup, or a writer that opens the copy, finishes them.
     pub pending_erasures: Vec<Seq>,
@@ -53,6 +61,9 @@ pub enum BackupError {
     /// It is no ledger, or one this version cannot read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The keys that were given are not those of the ledger, or cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The source is damaged.
     #[error(
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
@@ -191,6 +202,16 @@ impl Backup {
         dest: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup(source, dest)
+    }
+
+    /// Copies a ledger whose items are opened by the keys that `unlock` gives, if it gives any.
+    pub(crate) fn copy_directory(
+        source: &Path,
+        dest: &Path,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
         Identity::read(&*from, false)?; // before a directory is made for it
         let (place, shown) = (source.display().to_string(), dest.display().to_string());
@@ -212,7 +233,7 @@ impl Backup {
             return inside(place);
         }
         let dest = FilePlace::new(dest, Access::default()).map_err(failed)?;
-        Backup::run_at(from, &dest, progress)
+        Backup::copy_to(from, &dest, unlock, progress)
     }
 
     /// Copies a ledger to a place; see [`Backup::run`].
@@ -224,6 +245,15 @@ impl Backup {
         dest: &dyn LedgerPlace,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        Backup::copy_to(source, dest, &|_, _| Ok(None), progress)
+    }
+
+    fn copy_to(
+        source: Arc<dyn Storage>,
+        dest: &dyn LedgerPlace,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let failed = |source| BackupError::Io { place: dest.describe(), source };
         match dest.look().map_err(failed)? {
             Occupant::Directory(_) => {}
@@ -233,7 +263,7 @@ impl Backup {
             Occupant::Nothing => dest.create().map_err(failed)?,
         }
         dest.sync().map_err(failed)?; // an earlier run may have made the directory and not lived to do so
-        Backup::run_in(source, dest.storage(), progress)
+        Backup::copy(source, dest.storage(), unlock, progress)
     }
 
     /// Copies a ledger from one storage to another.
@@ -245,8 +275,18 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup_in(source, dest)
+    }
+
+    /// As [`Backup::copy_directory`], between any two storages.
+    pub(crate) fn copy(
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         for _ in 0..MAX_LOOKS {
-            let looked = Source::look(Arc::clone(&source))?;
+            let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
             // looked at before. What was copied from the old ones goes in the next round.
@@ -275,8 +315,7 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            let (checkpoint, pending_erasures) = (copy.head, walk.pending_erasures());
-            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, pending_erasures });
+            return Ok(walk.report(copy.head, kept, 0));
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -298,7 +337,6 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        let pending_erasures = walk.pending_erasures();
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written, pending_erasures })
+        Ok(walk.report(checkpoint, kept, copy.written))
     }
 }

@@ -156,6 +156,13 @@ impl Log {
         *locked(&self.marks) = marks;
     }
 
+    /// Forgets all places but these, and whatever was read by the others.
+    pub(crate) fn find_by(&self, marks: Vec<Mark>) {
+        *locked(&self.marks) = marks;
+        self.forget_window();
+        self.forget_index();
+    }
+
     /// A place, told by its segment's first record.
     pub(crate) fn place(&self, (segment, offset): (usize, u64)) -> (u64, u64) {
         let name = &self.segments[segment].name;

@@ -10,16 +10,16 @@ use identity_ledger::{
 };
 
 use crate::Answer;
-use crate::args::DiffArgs;
+use crate::args::{DiffArgs, Reading};
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_id, short_person, short_time, yes};
 
 pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let DiffArgs { first, second, at } = args;
+    let DiffArgs { first, second, at, from_log, expect } = args;
     let [first_at, second_at] = match at[..] {
         [] if second.is_none() => return Err(Failure::NothingToCompare),
         [] => [None, None],
@@ -27,11 +27,16 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         [first, second] => [Some(first), Some(second)],
         _ => return Err(Failure::TooManyPlaces { found: at.len() }),
     };
+    if expect.len() > 1 + usize::from(second.is_some()) {
+        return Err(Failure::TooManyCheckpoints { found: expect.len() });
+    }
+    let from_log = from_log || !expect.is_empty(); // one side that is proven proves nothing of the other
+    let reading = |side: usize| Reading { from_log, expect: expect.get(side).copied() };
     let mut progress = Progress::new();
-    let before = open_ledger(&first, Snapshots::Used, &mut progress)?;
+    let before = open_ledger(&first, reading(0), &mut progress, screen)?;
     let other = second.filter(|second| !is_same_place(&first, second));
     let after = match &other {
-        Some(other) => Some(open_ledger(other, Snapshots::Used, &mut progress)?),
+        Some(other) => Some(open_ledger(other, reading(1), &mut progress, screen)?),
         None => None,
     };
     progress.begin("Comparing", None);
@@ -40,7 +45,8 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     let diff = Diff::between(&views[0], &views[1])?;
     progress.clear();
     if screen.json {
-        screen.object(&diff)?;
+        let from: Vec<AnsweredFrom> = [&before].into_iter().chain(&after).map(AnsweredFrom::reader).collect();
+        screen.answer(&diff, &from)?;
     } else {
         let named = |place: &Path, at: Option<u64>| match at {
             Some(at) => format!("{} right after record {at}", place.display()),

@@ -5,9 +5,9 @@ use identity_ledger::Receipt;
 use crate::Answer;
 use crate::args::ErasuresArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_time};
 
@@ -23,7 +23,10 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ledger = open_ledger(&args.ledger, Snapshots::Used, &mut Progress::new())?;
+    let ledger = open_ledger(&args.ledger, args.reading, &mut Progress::new(), screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&ledger));
+    }
     let receipts = ledger.erasures()?;
     let mut table = Table::new(&COLUMNS);
     for receipt in &receipts {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::{EventName, ExplainArgs};
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::value;
 use crate::progress::Progress;
 use crate::resolve::never_written;
@@ -29,11 +29,11 @@ struct Explained<'a> {
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: place, ids, event, property } = args;
+    let ExplainArgs { ledger: place, reading, ids, event, property } = args;
     if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
         return Err(Failure::TwoIds { found: ids.len() });
     }
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     if let ([id], Some(key)) = (&ids[..], &property) {
         return explain_property(&ledger, &place, id, key, screen);
     }
@@ -52,14 +52,15 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
             Some(explanation) => Some(named(explanation).text.as_str()),
             None => ids.get(given).map(String::as_str),
         };
-        screen.object(&Explained {
+        let explained = Explained {
             same,
             event: explanation.as_ref().and_then(|explanation| explanation.event),
             from: name(|explanation| &explanation.from, 0),
             to: name(|explanation| &explanation.to, 1),
             person_id: explanation.as_ref().filter(|_| same).map(|explanation| explanation.person_id),
             steps: explanation.as_ref().map_or(&[][..], |explanation| &explanation.steps),
-        })?;
+        };
+        screen.answer(&explained, &AnsweredFrom::reader(&ledger))?;
     } else {
         match &explanation {
             Some(explanation) => show(explanation, screen)?,
@@ -171,11 +172,12 @@ fn explain_property(
 ) -> Result<Answer, Failure> {
     let why = ledger.why_property(id, key)?;
     if screen.json {
+        let from = AnsweredFrom::reader(ledger);
         let nothing =
             || Unsaid { person_id: ledger.resolve(id).map(|who| who.person_id), key, now: (), writes: [] };
         match &why {
-            Some(why) => screen.object(why)?,
-            None => screen.object(&nothing())?,
+            Some(why) => screen.answer(why, &from)?,
+            None => screen.answer(&nothing(), &from)?,
         }
     } else {
         match &why {

@@ -10,10 +10,10 @@ use identity_ledger::{Durability, Ledger, LedgerReader};
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::{Choice, ImportArgs};
+use crate::args::{Choice, ImportArgs, Reading};
 use crate::complaints::{Complaints, Kept};
 use crate::failure::Failure;
-use crate::folding::{Input, agree, open_for_writing};
+use crate::folding::{Input, agree, open_to_append};
 use crate::keys;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, report};
@@ -123,7 +123,7 @@ fn discard(place: &Path, ledger: &Ledger) -> bool {
 /// The ledger, and whether it was created for this import.
 fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Result<(Ledger, bool), Failure> {
     if place.join("LEDGER").exists() || place.is_file() {
-        let ledger = open_for_writing(place, progress)?;
+        let ledger = open_to_append(place, Reading::default(), progress)?;
         agree(choice, place, &ledger)?;
         return Ok((ledger, false));
     }

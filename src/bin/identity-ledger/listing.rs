@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::folding::Folded;
 use crate::progress::Progress;
 use crate::resolve::never_written;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
 use crate::text::{count, short_id, short_person, short_time, yes};
 
@@ -26,13 +26,22 @@ pub(crate) trait Listed: Serialize {
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure>;
 }
 
+/// Opens what is listed, and says what it is answered from.
+fn open(args: &SourceArgs, screen: &Screen) -> Result<Folded, Failure> {
+    let book = Folded::open(args, &mut Progress::beside(screen), screen)?;
+    if let Some(from) = book.answered_from().filter(|_| screen.json) {
+        remark_source(&from);
+    }
+    Ok(book)
+}
+
 /// Shows all that `walk` finds.
 fn list<T: Listed>(
     args: &SourceArgs,
     screen: &mut Screen,
     walk: impl FnOnce(&Book, &mut dyn FnMut(T)) -> Result<(), Fault>,
 ) -> Result<Answer, Failure> {
-    let book = Folded::open(args, &mut Progress::beside(screen))?;
+    let book = open(args, screen)?;
     let mut table = Table::new(T::COLUMNS);
     let mut shown = Ok(());
     walk(&book, &mut |item: T| {
@@ -57,7 +66,7 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
             book.persons().try_for_each(|profile| profile.map(&mut *each))
         });
     }
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let last = book.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
@@ -75,7 +84,7 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         return list::<EventAnswer>(&source, screen, |book, each| book.events(each));
     };
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let ask = |ask| book.events_of(Subject::Person(&id), ask);
     let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
     if !known {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::ResolveArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::value;
 use crate::progress::Progress;
 use crate::screen::Screen;
@@ -25,8 +25,8 @@ struct Resolved<'a> {
 }
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ResolveArgs { ledger: place, id, at } = args;
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let ResolveArgs { ledger: place, reading, id, at } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let last = ledger.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
@@ -39,7 +39,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
         && let Some(became) = ledger.became(asked).filter(|_| at.is_none())
     {
-        return redirect(asked, became, screen);
+        return redirect(&ledger, asked, became, screen);
     }
     let profile = match at {
         None => ledger.profile(&id)?,
@@ -53,7 +53,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
         profile,
     };
     if screen.json {
-        screen.object(&resolved)?;
+        screen.answer(&resolved, &AnsweredFrom::reader(&ledger))?;
     } else {
         show(&ledger, &place, &resolved, screen)?;
     }
@@ -89,10 +89,15 @@ struct Redirected {
 }
 
 /// Answers for a person id: whom it stands for now.
-fn redirect(asked: PersonId, became: Became, screen: &mut Screen) -> Result<Answer, Failure> {
+fn redirect(
+    ledger: &LedgerReader,
+    asked: PersonId,
+    became: Became,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
     let Became { person_id, retracted } = became;
     if screen.json {
-        screen.object(&Redirected { asked, became })?;
+        screen.answer(&Redirected { asked, became }, &AnsweredFrom::reader(ledger))?;
         return Ok(Answer::Yes);
     }
     match (person_id == asked, retracted) {

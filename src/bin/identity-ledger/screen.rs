@@ -57,6 +57,11 @@ impl Screen {
         self.check(written)
     }
 
+    /// Writes the one answer of a command as one line of JSON, with what it was answered from.
+    pub(crate) fn answer(&mut self, answer: &impl Serialize, from: &impl Serialize) -> Result<(), Failure> {
+        self.object(&Answered { answer, answered_from: from })
+    }
+
     /// Writes a line for people. Whatever ids and paths it holds, it is shown as one line and hides nothing.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
         self.styled_line(&visible(line))
@@ -108,6 +113,24 @@ impl Screen {
             }
             written => written.map_err(Failure::Output),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct Answered<'a, A, F> {
+    #[serde(flatten)]
+    answer: &'a A,
+    answered_from: &'a F,
+}
+
+/// Says on standard error, for programs, what a list was answered from: its own output stays one object for each item.
+pub(crate) fn remark_source(from: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Source<'a, F> {
+        answered_from: &'a F,
+    }
+    if let Ok(line) = serde_json::to_string(&Source { answered_from: from }) {
+        writeln!(io::stderr(), "{line}").ok(); // should even that fail, there is nothing left to write to
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::WhyNotArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::Screen;
@@ -30,8 +30,8 @@ struct RefusedStep<'a> {
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let WhyNotArgs { ledger: place, a, b } = args;
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let WhyNotArgs { ledger: place, reading, a, b } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let found = ledger.why_not(&a, &b)?;
     if screen.json {
         let barriers = found.iter().flat_map(WhyNot::barriers);
@@ -40,13 +40,14 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
                 (step, barrier);
             RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason }
         };
-        screen.object(&Said {
+        let said = Said {
             same: found.as_ref().is_some_and(|found| found.same),
             refusals: barriers.map(refused).collect(),
             way: found.as_ref().map_or(&[][..], |found| &found.way),
             person_a: found.as_ref().map(|found| found.person_a),
             person_b: found.as_ref().map(|found| found.person_b),
-        })?;
+        };
+        screen.answer(&said, &AnsweredFrom::reader(&ledger))?;
     } else {
         match &found {
             Some(found) => show(&a, &b, found, screen)?,

@@ -1241,7 +1241,8 @@ fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
         "events a.ledger --of ann",
         "resolve a.ledger ann",
     ] {
-        assert_eq!(unread(&place, yes), (0, String::new()), "{yes}");
+        let read = place.run(yes).with_code(0);
+        assert_eq!(unread(&place, yes), (0, read.err), "{yes}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The keys of a sealed ledger, as `--key-ring` gives them: every way to a ledger begins here. And `keys`: which copy of a ledger a ring
 //! belongs to.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -36,7 +37,7 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
 }
 
 fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
-    let inside = |ledger| Err(Failure::InsideOf { place: file.to_owned(), ledger });
+    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
     if real(file)?.starts_with(real(place)?) {
         return inside(place.to_owned()); // which is a ledger, or about to become one
     }
@@ -64,6 +65,16 @@ fn stored(file: &Path) -> Result<Arc<dyn KeyProvider>, Failure> {
 /// Options that open what the keys open.
 pub(crate) fn options<'p>() -> Result<LedgerOptions<'p>, Failure> {
     given().map_or(Ok(LedgerOptions::new()), |file| Ok(LedgerOptions::new().keys(stored(file)?)))
+}
+
+/// Removes the ring and its lock, of a ledger that is removed too. A link to the ring stays.
+pub(crate) fn remove() -> io::Result<()> {
+    let Some(file) = given() else { return Ok(()) };
+    let ring = file.canonicalize()?;
+    let mut lock = ring.clone().into_os_string();
+    lock.push(".lock");
+    std::fs::remove_file(ring)?;
+    std::fs::remove_file(lock)
 }
 
 #[derive(Serialize)]

@@ -155,8 +155,9 @@ fn an_audit_ends_on_a_ledger_that_was_rolled_back_past_an_erasure() {
 
 #[test]
 fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
-    let (disk, mut ledger) = filled(12);
+    let (disk, mut ledger) = filled(40);
     let names = segments(&disk);
+    assert!(names.len() > 8, "more than a look has listings, and a prime number of them in turn");
     let (inner, mut listings, mut bad) = (disk.clone(), 0, None::<(String, Vec<u8>)>);
     // Before each listing of segments the broken one is mended, a record is appended, and another segment is broken.
     let beside = Beside::new(&disk, move |_, name| {
@@ -165,7 +166,7 @@ fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
                 write(&inner, &name, &good);
             }
             ledger.append(operation(100 + listings)).unwrap();
-            let name = &names[1 + listings % 3];
+            let name = &names[1 + listings % 7];
             bad = Some((name.clone(), bytes(&inner, name)));
             inner.write_at(name, 200, &[0xff; 9]).unwrap();
             listings += 1;
@@ -349,4 +350,52 @@ fn a_missing_lock_is_remarked_until_a_writer_makes_it_again() {
     assert_eq!(remarks(), [AuditRemark::LockMissing]);
     drop(Ledger::open(&dir).unwrap());
     assert_eq!(remarks(), []);
+}
+
+#[test]
+fn an_erasure_that_is_not_finished_is_remarked_by_a_backup_and_in_it() {
+    let (disk, mut ledger) = filled(6);
+    let begun = ledger.begin_erasures(&erasure_of(2)).unwrap();
+    let copy = Arc::new(Memory::new());
+    let report = Backup::run_in(disk.clone(), copy.clone(), &mut |_| {}).unwrap();
+    assert_eq!(report.pending_erasures, begun);
+    assert_eq!(audit(&copy).remarks, [AuditRemark::PendingErasures(begun)]);
+    ledger.finish_erasures(&mut |_| {}).unwrap();
+    let report = Backup::run_in(disk, copy.clone(), &mut |_| {}).unwrap();
+    assert_eq!(report.pending_erasures, []);
+    assert_eq!(audit(&copy).remarks, []);
+}
+
+#[test]
+fn a_salvage_says_that_a_segment_of_before_or_after_an_erasure_was_put_in() {
+    let (disk, mut ledger) = filled(12);
+    let before = Memory::clone(&disk);
+    ledger.erase(&erasure_of(2)).unwrap();
+    drop(ledger);
+    let changed = segments(&before).into_iter().filter(|name| bytes(&before, name) != bytes(&disk, name));
+    let name = changed.min().expect("the erasure rewrote a segment");
+    let salvaged = |disk: &Memory| {
+        let salvage = Salvage::look_in(Arc::new(disk.clone()), None, &mut |_| {}).unwrap();
+        salvage.report().clone()
+    };
+    assert!(salvaged(&before).is_whole() && salvaged(&disk).is_whole());
+    // The erased segment in a log that knows of no erasure: its items are missing.
+    let spliced = before.clone();
+    write(&spliced, &name, &bytes(&disk, &name));
+    let report = salvaged(&spliced);
+    assert!(!report.is_whole() && !report.items_lost.is_empty());
+    assert!(report.items_lost.iter().all(|lost| lost.loss == ItemLoss::Missing));
+    assert!(report.first_fault.unwrap().what.contains("no record erased it"));
+    // The segment from before in the log that erased it: what was erased is back, and no record is lost.
+    let spliced = Memory::clone(&disk);
+    write(&spliced, &name, &bytes(&before, &name));
+    let report = salvaged(&spliced);
+    assert!(!report.is_whole() && report.lost.is_empty() && report.items_lost.is_empty());
+    let fault = audit(&spliced).faults.into_iter().next().unwrap();
+    assert!(
+        matches!(fault.erasure, Some(ErasureFault::ErasureIncomplete { erase })
+        if report.unerased[0] == Unerased { seq: fault.seq, erase }),
+        "{fault:?} {:?}",
+        report.unerased
+    );
 }

@@ -20,9 +20,10 @@ use serde::Serialize;
 
 use crate::chain::Checkpoint;
 use crate::directory::{Identity, IdentityError};
-use crate::id::LedgerId;
+use crate::id::{LedgerId, Seq};
 use crate::log::{Fault, FaultKind};
 use crate::options::LedgerOptions;
+use crate::recovery::MAX_LOOKS;
 use crate::seal::{Keys, KeysError};
 use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
@@ -37,7 +38,7 @@ const WRITE_BYTES: usize = 1 << 20;
 type Unlock<'u> = dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError> + 'u;
 
 /// What a backup did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackupReport {
     /// Where the copy ends. Kept elsewhere, it proves later that the copy is whole.
     pub checkpoint: Checkpoint,
@@ -48,6 +49,9 @@ pub struct BackupReport {
     /// How many sealed items of the ledger were copied as they are, because no keys were given to open them: whether they are intact
     /// is not known. 0 with keys, and for a ledger that is not sealed.
     pub unopened_items: u64,
+    /// Erasures that the copy holds and that are not finished in it, by record: its files may still hold what they cover. A
+    /// later backup, or a writer that opens the copy, finishes them.
+    pub pending_erasures: Vec<Seq>,
 }
 
 /// Why there is no backup. Unless it is `Io`, the copy was not touched.
@@ -149,6 +153,17 @@ pub enum BackupError {
     Locked {
         /// Where the copy is.
         dest: String,
+    },
+    /// A writer rewrote segments each time the ledger was read. The copy may hold what was erased meanwhile.
+    #[error(
+        "{place} changed under the backup {looks} times in a row: a writer erases all the time; run the backup again when it is \
+         done, for the copy may hold what was erased meanwhile"
+    )]
+    Busy {
+        /// Which ledger.
+        place: String,
+        /// How often it was read.
+        looks: u32,
     },
     /// A disk failed. Run the backup again: it goes on where it was.
     #[error("{place}: {source}; run the backup again, it goes on where it was")]
@@ -270,7 +285,7 @@ impl Backup {
         unlock: &Unlock<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
-        loop {
+        for _ in 0..MAX_LOOKS {
             let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
@@ -286,6 +301,7 @@ impl Backup {
                 return ran;
             }
         }
+        Err(BackupError::Busy { place: source.describe(), looks: MAX_LOOKS })
     }
 
     fn run_once(
@@ -299,8 +315,7 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            let (checkpoint, unopened_items) = (copy.head, walk.unopened);
-            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, unopened_items });
+            return Ok(walk.report(copy.head, kept, 0));
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -322,7 +337,6 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        let (copied_bytes, unopened_items) = (copy.written, walk.unopened);
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes, unopened_items })
+        Ok(walk.report(checkpoint, kept, copy.written))
     }
 }

@@ -1,13 +1,16 @@
 //! The source of a backup: what was durable in it when it was looked at, and a walk through that which verifies each frame.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::backup::{BackupError, LEDGER_BYTES, Unlock};
+use crate::backup::{BackupError, BackupReport, LEDGER_BYTES, Unlock};
 use crate::chain::{Chain, Checkpoint};
 use crate::directory::{HeadSlot, Identity, LEDGER, first_seq_of};
 use crate::frame::Frame;
+use crate::id::Seq;
 use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
+use crate::record::Body;
 use crate::row::{Record, Row, Rows};
 use crate::seal::{self, Keys};
 use crate::state::State;
@@ -123,14 +126,23 @@ pub(super) struct Walk<'s> {
     pub(super) rows: Rows,
     /// Sealed items that were not opened.
     pub(super) unopened: u64,
+    /// Erasures that no record up to here says are done.
+    pending: BTreeSet<u32>,
 }
 
 impl<'s> Walk<'s> {
     pub(super) fn new(source: &'s Source) -> Walk<'s> {
         let chain = source.identity.chain();
         let (before, reader, rows) = (chain.clone(), None, Rows::default());
-        let (bytes, unopened) = (Vec::new(), 0);
-        Walk { source, reader, index: 0, chain, before, offset: 0, bytes, rows, unopened }
+        let (bytes, unopened, pending) = (Vec::new(), 0, BTreeSet::new());
+        Walk { source, reader, index: 0, chain, before, offset: 0, bytes, rows, unopened, pending }
+    }
+
+    /// What a backup of this walk did.
+    pub(super) fn report(&self, checkpoint: Checkpoint, kept_bytes: u64, copied_bytes: u64) -> BackupReport {
+        let pending_erasures = self.pending.iter().map(|seq| Seq(u64::from(*seq))).collect();
+        let unopened_items = self.unopened;
+        BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items, pending_erasures }
     }
 
     pub(super) fn segment(&self) -> &'s str {
@@ -206,6 +218,17 @@ impl<'s> Walk<'s> {
             let passed = self.chain.next_seq() < expected.records && expected.records <= here.records;
             if passed && *expected != here {
                 return Err(FaultKind::Forked { expected: *expected });
+            }
+        }
+        for row in self.rows.rows.iter().filter(|row| row.is_erasure()) {
+            match Record::new(row, &self.rows, frame.body, frame.payload).body() {
+                Body::Erase(_) => {
+                    self.pending.insert(row.seq);
+                }
+                Body::EraseDone(removal) => {
+                    self.pending.retain(|seq| removal.erasures.iter().all(|done| done.erase != *seq));
+                }
+                _ => {}
             }
         }
         self.before = std::mem::replace(&mut self.chain, chain);

@@ -28,7 +28,7 @@ use crate::recovery::Witness;
 use crate::replay::Replay;
 use crate::row::{Kind, Record, Row, Rows};
 use crate::seal::{self, Keys, KeysError};
-use crate::state::Absences;
+use crate::state::{Absences, Erasures};
 use crate::storage::{Files, Storage, read_all};
 
 use frames::{Claims, Found, Place};
@@ -71,6 +71,15 @@ pub struct BytePlace {
     pub bytes: u64,
 }
 
+/// A text, or the values, of a record, that is there although it was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unerased {
+    /// Whose.
+    pub seq: Seq,
+    /// The record that erased it.
+    pub erase: Seq,
+}
+
 /// Somebody who says that records existed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Testimony {
@@ -95,6 +104,9 @@ pub struct SalvageReport {
     pub lost: Vec<Lost>,
     /// Texts and values of intact records that are not what was written.
     pub items_lost: Vec<LostItem>,
+    /// Texts and values before the first fault that are there although their erasure is said to be done: a file from before the
+    /// erasure lies in the log. The salvaged ledger holds them too.
+    pub unerased: Vec<Unerased>,
     /// Bytes at the end that nobody saw durable and that prove nothing: a write that was cut off. Not lost.
     pub unacknowledged: Vec<BytePlace>,
     /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
@@ -109,9 +121,9 @@ pub struct SalvageReport {
 }
 
 impl SalvageReport {
-    /// Whether every record known is intact, with its texts and values.
+    /// Whether every record known is intact, with its texts and values, and without those that were erased.
     pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && self.items_lost.is_empty()
+        self.lost.is_empty() && self.items_lost.is_empty() && self.unerased.is_empty()
     }
 }
 
@@ -247,6 +259,7 @@ impl Salvage {
         let mut log = Log::new(storage)?;
         log.set_keys(keys);
         let mut stop = None;
+        let unerased;
         let (texts, chain, at, fault, claims, mut found, contradicting_frames, cover, carried) = loop {
             let mut texts = Dictionaries::default();
             let mut walked = Prefix::new(&log, &identity, &seen);
@@ -264,6 +277,7 @@ impl Salvage {
                 None => {
                     cover.erasures.iter().for_each(|erasure| texts.erase(erasure));
                     let chain = walked.chain().clone();
+                    unerased = find_unerased(&log, chain.next_seq(), walked.replay.state().erasures())?;
                     break (
                         texts,
                         chain,
@@ -302,6 +316,7 @@ impl Salvage {
             intact: account.intact(),
             lost: account.lost(),
             items_lost,
+            unerased,
             unacknowledged: account.unacknowledged(),
             contradicting_frames,
             witnesses,
@@ -376,6 +391,31 @@ impl Salvage {
         self.texts.truncate(lengths);
         shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
     }
+}
+
+/// The items of the first `records` records that are there although an erasure covers them that is said to be done.
+fn find_unerased(log: &Log, records: u64, erasures: &Erasures) -> io::Result<Vec<Unerased>> {
+    let mut unerased = Vec::new();
+    if erasures.list().all(|(_, done)| done.is_none()) {
+        return Ok(unerased);
+    }
+    for segment in 0..log.segments().len() as u32 {
+        let Some(begin) = log.mark_of_segment(segment) else { continue };
+        let read = log.frames(&begin, |frame| {
+            let is_within = frame.before.next_seq() < records;
+            for record in frame.records().filter(|record| is_within && record.stored_item().is_some()) {
+                let by = erasures.of(record.row).filter(|by| erasures.is_done(*by));
+                unerased.extend(by.map(|by| Unerased { seq: record.seq(), erase: Seq(by.into()) }));
+            }
+            Ok::<bool, Fault>(is_within)
+        });
+        match read {
+            Err(Fault { kind: FaultKind::Io(error), .. }) => return Err(error),
+            // Behind the records that were found good.
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(unerased)
 }
 
 fn testimonies(

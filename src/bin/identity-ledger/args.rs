@@ -429,8 +429,11 @@ snapshot may be removed: nothing is lost with it.
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
 not even by somebody who computed all the hashes anew.
 
---json keys: ok, records, head, digest, first_fault (null, or file, offset, seq, what), faults, tail, snapshots, \
-remarks (no faults: behind_head, pending_erasures, head_slot).";
+A sealed ledger is checked without its --key-ring as far as the hash chain goes, and what was not checked is said.
+
+--json keys: ok, records (before the first fault), head, digest, first_fault (null, or file, offset, seq, what), faults, tail, \
+snapshots, remarks (no faults: behind_head, pending_erasures, head_slot, lock_missing, foreign), intact, damaged, unreadable \
+(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots).";
 
 const FIND: &str = "\
 List the persons whose property has a value now, in the order in which they were founded. Exit status 1 if there are none.
@@ -525,7 +528,8 @@ What is shown:
 A sealed ledger is copied without its keys. With --key-ring each item is opened too, and one that does not open stops the backup, as \
 all damage does. No copy holds the ring; to write to a restored one, see `keys`.
 
---json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes, unopened_items (sealed ones, without --key-ring).";
+--json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes, unopened_items (sealed ones, without --key-ring), \
+pending_erasures (records of erasures that are not finished in the copy).";
 
 const KEYS: &str = "\
 Say which copy of a sealed ledger a key ring belongs to. One copy is written with a ring at a time: the one that was created with it. \
@@ -563,11 +567,12 @@ What is shown:
   intact                proven
   lost                  known, and not proven; each range with its place
   texts or values lost  of records that are intact themselves
+  erased, still there   texts or values whose erasure is said to be done: a file from before it lies in the log
   unacknowledged bytes  behind all that, of a write that was cut off; not lost
 
 Exit status: 0 nothing is lost, 1 something is, 2 it could not be done.
 
---json keys: records, intact and lost (ranges, from and to included), items_lost, unacknowledged, first_fault, \
+--json keys: records, intact and lost (ranges, from and to included), items_lost, unerased, unacknowledged, first_fault, \
 contradicting_frames, witnesses, prefix, checkpoint (RECORDS:HEAD, where the salvaged ledger ends; null if there is none), \
 beyond.";
 

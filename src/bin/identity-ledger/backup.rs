@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use identity_ledger::{BackupReport, Checkpoint};
+use identity_ledger::{AuditRemark, BackupReport, Seq};
 use serde::Serialize;
 
 use crate::Answer;
@@ -22,6 +22,7 @@ struct Copied {
     kept_bytes: u64,
     copied_bytes: u64,
     unopened_items: u64,
+    pending_erasures: Vec<Seq>,
 }
 
 pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -34,9 +35,16 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let report = done?;
     if screen.json {
-        let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items } = report;
-        let (Checkpoint { records, .. }, checkpoint) = (checkpoint, checkpoint.to_string());
-        screen.object(&Copied { checkpoint, records, kept_bytes, copied_bytes, unopened_items })?;
+        let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items, pending_erasures } = report;
+        let (records, checkpoint) = (checkpoint.records, checkpoint.to_string());
+        screen.object(&Copied {
+            checkpoint,
+            records,
+            kept_bytes,
+            copied_bytes,
+            unopened_items,
+            pending_erasures,
+        })?;
     } else {
         show(&ledger, &dest, &report, screen)?;
     }
@@ -44,7 +52,7 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) -> Result<(), Failure> {
-    let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items } = *report;
+    let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items, ref pending_erasures } = *report;
     let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
     let records = counted(checkpoint.records, "record");
     screen.headline(&format!("{dest} is a whole copy of {ledger}: {records}"))?;
@@ -54,6 +62,11 @@ fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) 
         facts.push(("sealed items not opened", items));
     }
     screen.facts(&facts)?;
+    if !pending_erasures.is_empty() {
+        let pending = AuditRemark::PendingErasures(pending_erasures.clone());
+        screen.line("")?;
+        screen.line(&format!("Note: {pending}. So does a later backup."))?;
+    }
     screen.line("")?;
     screen
         .line("Keep this checkpoint elsewhere; `verify --expect` proves with it that the copy is whole:")?;

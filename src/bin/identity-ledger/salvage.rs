@@ -6,7 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport};
+use identity_ledger::{
+    BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport, Unerased,
+};
 use serde::Serialize;
 
 use crate::Answer;
@@ -137,7 +139,7 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
     let lost: u64 = report.lost.iter().map(|lost| lost.to.0 - lost.from.0 + 1).sum();
     let (place, dest) = (clean_path(ledger), clean_path(dest));
     let known = counted(report.records, "record");
-    screen.headline(&if report.is_whole() {
+    screen.headline(&if report.lost.is_empty() && report.items_lost.is_empty() {
         format!("Nothing of {place} is lost: {known}")
     } else {
         let items = match report.items_lost.len() as u64 {
@@ -152,8 +154,16 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
         ("intact", count(report.records - lost)),
         ("lost", count(lost)),
         ("texts or values lost", count(report.items_lost.len() as u64)),
+        ("erased, still there", count(report.unerased.len() as u64)),
         ("unacknowledged bytes", count(bytes)),
     ])?;
+    if let Some(Unerased { seq, erase }) = report.unerased.first() {
+        screen.line("")?;
+        screen.line(&format!(
+            "The text or values of record {seq} are there, although record {erase} erased them and that is said to be done: a file"
+        ))?;
+        screen.line("from before the erasure lies in the log. The salvaged ledger holds them too.")?;
+    }
     if let Some(fault) = &report.first_fault {
         screen.line("")?;
         screen.line(&format!("The first fault: {fault}"))?;
@@ -184,7 +194,9 @@ fn show_items(report: &SalvageReport, screen: &mut Screen) -> Result<(), Failure
     for item in report.items_lost.iter().take(ITEMS_SHOWN) {
         let what = if item.op.starts_with("define") { "text" } else { "values" };
         let how = match item.loss {
-            ItemLoss::Missing => "missing",
+            ItemLoss::Missing => {
+                "missing, and no record erased it: a file of a copy that erased it may lie in the log"
+            }
             ItemLoss::Withheld => "withheld: an erasure that is not finished may cover it",
             _ => "damaged",
         };

@@ -176,7 +176,9 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
 /// Every id and device that a record names.
 pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
     let mut nodes = BTreeSet::new();
-    each_named(record, |node| nodes.extend([node]));
+    each_named(record, |node| {
+        nodes.insert(node);
+    });
     nodes
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | layer | files | knows nothing of |
 //! |---|---|---|
-//! | 0 vocabulary | `limits id time value operation policy` | the log |
+//! | 0 vocabulary | `limits id time value operation policy visible` | the log |
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
@@ -75,13 +75,14 @@ mod time;
 mod value;
 mod verdict;
 mod view;
+mod visible;
 mod what_if;
 mod why;
 mod whynot;
 mod writer;
 
 pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault};
+pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
@@ -111,17 +112,20 @@ pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::seal::KeysError;
-pub use crate::shared::SharedLedger;
+pub use crate::shared::{LedgerGuard, SharedLedger};
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, NotParted, Notices, Outcome, Past,
     PersonNo, PersonView, Property, Refusal, State, Undone, Written,
 };
 pub use crate::stats::{FileSize, FileSizes, KindSize, Stats};
-pub use crate::storage::{Files, Lock, Memory, Storage};
+pub use crate::storage::{
+    Access, Displaced, Files, LedgerPlace, Lock, Memory, NotAFile, Occupant, Reserved, Storage,
+};
 pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;
+pub use crate::visible::visible;
 pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};

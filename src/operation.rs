@@ -212,7 +212,7 @@ pub enum Processing {
 pub struct Bent {
     /// T was cut to the first 200 scalar values.
     pub shortened_id: bool,
-    /// U+0000 in T became U+FFFD.
+    /// U+0000 in T, or half of a surrogate pair in a stored value or key, became U+FFFD.
     pub replaced_nul: bool,
 }
 
@@ -437,6 +437,11 @@ impl Operation {
     pub fn unset(mut self, key: &str) -> Result<Operation, crate::IdError> {
         self.changes.unset.insert(PropertyKey::new(key)?);
         Ok(self)
+    }
+
+    /// Whether it folds a component anew (section H).
+    pub(crate) fn refolds(&self) -> bool {
+        matches!(self.request, Request::Retract { .. } | Request::Split { .. })
     }
 
     /// The device that speaks, if one does.

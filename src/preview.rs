@@ -79,6 +79,7 @@ impl Book {
     /// [`PreviewError`]: the operation is no retract or split, or could not be recorded, or the log cannot be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
+        self.prove_texts()?;
         let Book { log, dictionaries, .. } = self;
         let (erasures, next) = (self.state().erasures(), Seq(self.checkpoint().records));
         let aim = draft::aim(
@@ -106,6 +107,7 @@ impl Book {
         asked.push_supposed(seq.0 as u32, body); // MAX_RECORDS bounds it
         let record = asked.records().next().expect("just pushed");
         let told = self.log.component_before(record, seq.0)?;
+        self.prove_told(&told)?;
         let refusal = self.state().refuse_refold(record, &told);
         let (outcome, diff) = match refusal {
             Some(refusal) => self.refused(operation, record, &told, refusal)?,

@@ -1,6 +1,9 @@
 //! The command line as scripts see it: arguments in, lines and an exit status out.
 #![cfg(feature = "cli")]
 
+#[path = "support/forge.rs"]
+mod forge;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -239,7 +242,7 @@ fn bad_lines_are_named_and_the_rest_is_imported() {
 fn a_flood_of_bad_lines_is_cut_short() {
     let place = Place::new();
     place.write("bad.jsonl", "x\n".repeat(150));
-    let said = place.run("import a.ledger bad.jsonl --json").with_code(0);
+    let said = place.run("import a.ledger bad.jsonl --json").with_code(1);
     assert_eq!(said.err.lines().count(), 21);
     assert_eq!(said.err.lines().last(), Some("... and 130 more"));
     let summary = said.object(TALLY);
@@ -253,7 +256,7 @@ fn a_flood_of_bad_lines_is_cut_short() {
 fn conflicts_are_told_and_not_recorded() {
     let place = Place::small();
     place.write("other.jsonl", SMALL.lines().next().unwrap().replace("$pageview", "other"));
-    let said = place.run("import a.ledger other.jsonl --json").with_code(0);
+    let said = place.run("import a.ledger other.jsonl --json").with_code(1);
     assert_eq!(tally(&said), [1, 1, 0, 0, 1, 0]);
     assert_eq!(said.object(TALLY)["conflicting"][0]["line"], 1);
     assert!(said.err.starts_with("other.jsonl:1: record "), "{}", said.err);
@@ -281,6 +284,69 @@ fn standard_input_gzip_and_several_files_are_imported() {
     assert!(cut.err.contains("nothing is shown of half a file"), "nothing was recorded: {}", cut.err);
 }
 
+/// A copy that was cut off, or a disk that fails, costs its own rest and nothing else.
+#[test]
+fn a_damaged_gzip_costs_no_other_file_and_no_summary() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(SMALL.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    place.write("cut.gz", &gzip[..gzip.len() / 2]);
+    place.write("bent.gz", [&gzip[..gzip.len() - 8], &[0; 8]].concat());
+    place.write("small.jsonl", SMALL);
+    let said = place.run("import a.ledger cut.gz bent.gz small.jsonl --json").with_code(2);
+    let [_, operations, appended, duplicates, ..] = tally(&said);
+    assert_eq!((appended, duplicates), (4, operations - 4), "{said:?}");
+    let unread = said.object(TALLY)["unread"].clone();
+    for (number, file) in ["cut.gz", "bent.gz"].into_iter().enumerate() {
+        assert_eq!(unread[number]["file"], file);
+        let reason = unread[number]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(&format!("{file}: damaged gzip")), "{reason}");
+        assert!(said.err.contains(&format!("error: {reason}")), "{}", said.err);
+    }
+    assert_eq!(unread.as_array().unwrap().len(), 2);
+    let persons = place.run("persons a.ledger --json").with_code(0).out;
+    assert_eq!(persons, place.run("persons small.jsonl --json").with_code(0).out);
+    let said = place.run("import a.ledger small.jsonl cut.gz").with_code(2);
+    assert!(said.out.contains("duplicates") && said.out.contains("a.ledger now has"), "{}", said.out);
+    place.run("import new.ledger cut.gz").with_code(2);
+    assert!(!place.path("new.ledger").exists(), "nothing of it was recorded");
+}
+
+/// A script that imports the wrong file must not go on with an empty answer.
+#[test]
+fn an_input_of_which_nothing_can_be_taken_exits_1_and_leaves_no_new_ledger() {
+    let place = Place::new();
+    let retract =
+        r#"{"op":"retract","of":"00000000-0000-4000-8000-0000000000ff","ts":"2026-01-01T00:00:00Z"}"#;
+    for (name, bad) in [("text", "x\ny\n"), ("null", "null"), ("late", retract), ("binary", "\u{1}\u{2}")] {
+        place.write(name, bad);
+        for command in ["persons", "replay", "events", "outcomes", "persons --limit 3"] {
+            place.run(&format!("{command} {name} --json")).with_code(1);
+        }
+        for keys in ["", " --key-ring a.ring"] {
+            let said = place.run(&format!("import a.ledger {name} --json{keys}")).with_code(1);
+            assert_eq!(said.object(TALLY)["snapshot"], Value::Null);
+            let shown = place.run(&format!("import a.ledger {name}{keys}")).with_code(1);
+            assert!(shown.out.contains("nothing was recorded, so a.ledger was not created"), "{}", shown.out);
+            assert!(!place.path("a.ledger").exists() && !place.path("a.ring").exists());
+        }
+    }
+    fs::create_dir(place.path("empty")).unwrap();
+    place.run("import empty text").with_code(1);
+    place.write("none", "\n\n");
+    for command in ["persons", "replay", "events", "outcomes", "import a.ledger"] {
+        place.run(&format!("{command} none")).with_code(0);
+    }
+    let verified = place.run("verify a.ledger --json").with_code(0).out;
+    place.run("import a.ledger text").with_code(1);
+    assert_eq!(place.run("verify a.ledger --json").with_code(0).out, verified, "one that was there stays");
+    place.write("small.jsonl", SMALL);
+    place.run("import a.ledger text small.jsonl").with_code(0);
+    place.run("import a.ledger small.jsonl").with_code(0);
+    place.run("import a.ledger text small.jsonl").with_code(0);
+}
+
 /// What a line says is recorded by itself at last, so its place in some batch tells nobody anything.
 #[test]
 fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
@@ -288,7 +354,7 @@ fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
     let retract =
         r#"{"op":"retract","of":"00000000-0000-4000-8000-0000000000ff","ts":"2026-01-01T00:00:00Z"}"#;
     place.write("late.jsonl", retract);
-    let said = place.run("import a.ledger late.jsonl").with_code(0);
+    let said = place.run("import a.ledger late.jsonl").with_code(1);
     assert!(said.err.starts_with("late.jsonl:1: no operation is recorded under id"), "{}", said.err);
 }
 
@@ -307,7 +373,7 @@ fn an_input_that_cannot_be_opened_leaves_nothing_behind() {
 fn formats_can_be_insisted_on() {
     let place = Place::new();
     place.write("small.jsonl", SMALL);
-    let said = place.run("import a.ledger small.jsonl --format posthog --json").with_code(0);
+    let said = place.run("import a.ledger small.jsonl --format posthog --json").with_code(1);
     assert_eq!(tally(&said)[5], 4);
     place.run("import a.ledger small.jsonl --format cobol").with_code(2);
 }
@@ -449,7 +515,152 @@ fn an_unknown_id_is_a_no() {
     place.run("resolve a.ledger -- --json").with_code(1);
     place.run("resolve a.ledger --jsno").with_code(2);
     let said = place.run("resolve a.ledger Ann").with_code(1);
-    assert!(said.out.contains("never written") && said.err.is_empty(), "{said:?}");
+    assert!(said.out.contains("never written"), "{said:?}");
+    assert!(said.err.starts_with("note: answered from the snapshot of ") && said.err.lines().count() == 1);
+}
+
+#[test]
+fn each_reading_command_says_what_it_answered_from() {
+    let place = Place::small();
+    let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+    let (records, head) = (&verdict["records"], verdict["head"].as_str().unwrap());
+    let checkpoint = format!("{records}:{head}");
+    let objects = [
+        "resolve a.ledger ann",
+        "explain a.ledger ann visitor",
+        "explain a.ledger ann --property email",
+        "why-not a.ledger ann bob",
+        "stats a.ledger",
+        "what-if a.ledger --preset strict",
+        "diff a.ledger --at 1",
+        "retract a.ledger 3 --dry-run",
+        "graph a.ledger ann -o ann.svg",
+    ];
+    let lists = [
+        "persons a.ledger",
+        "events a.ledger",
+        "outcomes a.ledger",
+        "history a.ledger ann",
+        "find a.ledger --property email=ann@example.com",
+        "erasures a.ledger",
+        "policy a.ledger",
+    ];
+    let snapshot = serde_json::json!({ "snapshot": records, "checkpoint": checkpoint });
+    let log = serde_json::json!({ "snapshot": null, "checkpoint": checkpoint });
+    let expect = format!("--expect {checkpoint}");
+    for (asked, from) in [("", &snapshot), ("--from-log", &log), (&expect, &log)] {
+        let whole = |of_two: bool| if of_two { serde_json::json!([from]) } else { from.clone() };
+        for command in objects {
+            let said = place.run(&format!("{command} {asked} --json"));
+            let found = said.object("answered_from")["answered_from"].clone();
+            assert_eq!(found, whole(command.starts_with("diff")), "{command} {asked}");
+            assert_eq!(said.err, "", "{command} {asked}: it stands in the answer");
+        }
+        for command in lists {
+            let said = place.run(&format!("{command} {asked} --json"));
+            let told: Value = serde_json::from_str(&said.err).expect("one line of JSON");
+            assert_eq!(told, serde_json::json!({ "answered_from": from }), "{command} {asked}");
+            assert!(said.lines("").iter().all(|line| line.get("answered_from").is_none()), "{said:?}");
+        }
+        for command in objects.iter().chain(&lists) {
+            let said = place.run(&format!("{command} {asked}"));
+            let place =
+                if asked.is_empty() { format!("snapshot of {records} records") } else { "log".to_owned() };
+            let note = format!("note: answered from the {place}, at {checkpoint}");
+            assert_eq!(said.err.lines().next(), Some(&note[..]), "{command} {asked}: {said:?}");
+        }
+    }
+    // The one that folds the whole log anyway says so without being asked, in its answer alone.
+    let replayed = place.run("replay a.ledger --json").with_code(0);
+    assert_eq!((&replayed.object("")["answered_from"], &replayed.err[..]), (&log, ""));
+    // A file of events is no ledger.
+    let folded = place.run("replay small.jsonl --json").with_code(0).object("answered_from");
+    assert_eq!(folded["answered_from"], Value::Null);
+    assert_eq!(place.run("persons small.jsonl --json --from-log").with_code(0).err, "");
+}
+
+#[test]
+fn nothing_is_answered_about_a_ledger_that_does_not_pass_through_the_checkpoint() {
+    let place = Place::small();
+    let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+    let records = verdict["records"].as_u64().unwrap();
+    let other = format!("{records}:{}", "07".repeat(32));
+    let newer = format!("{}:{}", records + 1, verdict["head"].as_str().unwrap());
+    for (checkpoint, why) in
+        [(other, "is not the history that the expected checkpoint saw"), (newer, "was rolled back")]
+    {
+        for command in [
+            "replay a.ledger",
+            "persons a.ledger",
+            "resolve a.ledger ann",
+            "explain a.ledger ann visitor",
+            "find a.ledger --property email=ann@example.com",
+            "diff a.ledger --at 1",
+            "retract a.ledger 3",
+            "erase a.ledger --id ann --reason asked",
+            "policy a.ledger",
+        ] {
+            let said = place.run(&format!("{command} --expect {checkpoint}")).with_code(1);
+            assert!(said.out.is_empty() && said.err.contains(why), "{command}: {said:?}");
+        }
+    }
+    let file = place.run(&format!("persons small.jsonl --expect 1:{}", "07".repeat(32))).with_code(2);
+    assert!(file.err.contains("small.jsonl is a file of events and has no checkpoint"), "{file:?}");
+    let twice = format!("--expect 1:{0} --expect 1:{0}", "07".repeat(32));
+    let said = place.run(&format!("diff a.ledger --at 1 {twice}")).with_code(2);
+    assert!(said.err.contains("--expect is given 2 times"), "{said:?}");
+    assert_eq!(
+        place.run("verify a.ledger --json").object("records")["records"],
+        records,
+        "nothing was recorded"
+    );
+}
+
+/// Two names in the snapshot are exchanged, and its digest is made right: nothing but the log can tell.
+#[test]
+fn a_forged_snapshot_makes_explain_and_erase_stop_and_names_the_file() {
+    let place = Place::new();
+    place.write("shop.jsonl", SMALL.replace("visitor", "kim"));
+    place.run("import a.ledger shop.jsonl").with_code(0);
+    let checkpoint = {
+        let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+        format!("{}:{}", verdict["records"], verdict["head"].as_str().unwrap())
+    };
+    let file = fs::read_dir(place.path("a.ledger/snap")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    let texts = bytes.windows(10).position(|bytes| bytes == b"kimannnull").expect("the texts in their order");
+    bytes[texts..texts + 10].copy_from_slice(b"annkimnull");
+    fs::write(&file, forge::resealed(&bytes)).unwrap();
+
+    let why = "its texts are not those of the log, and the ledger was opened from it";
+    for command in [
+        "explain a.ledger ann kim",
+        "explain a.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001",
+        "explain a.ledger ann --property email",
+        "why-not a.ledger ann bob",
+        "history a.ledger ann",
+        "retract a.ledger 3 --dry-run",
+        "retract a.ledger 3",
+        "erase a.ledger --id ann --reason asked",
+        "erase a.ledger --person-of bob --reason asked",
+    ] {
+        let said = place.run(command).with_code(1);
+        assert!(
+            said.out.is_empty() && said.err.contains(why) && said.err.contains("snap/"),
+            "{command}: {said:?}"
+        );
+    }
+    let verdict = place.run("verify a.ledger --json").with_code(1).object("records head");
+    assert_eq!(format!("{}:{}", verdict["records"], verdict["head"].as_str().unwrap()), checkpoint);
+    for asked in ["--from-log", &format!("--expect {checkpoint}")] {
+        let said = place.run(&format!("explain a.ledger ann kim {asked}")).with_code(0);
+        assert!(said.out.contains("Checked against that record alone."), "{said:?}");
+    }
+    let said =
+        place.run(&format!("erase a.ledger --id ann --reason asked --expect {checkpoint}")).with_code(0);
+    assert!(said.out.contains("Erased: 1 id"), "{said:?}");
+    place.run("resolve a.ledger kim").with_code(0);
+    place.run("verify a.ledger").with_code(0);
 }
 
 #[test]
@@ -637,7 +848,7 @@ fn history_is_shown_whole_or_page_by_page() {
         let next = page.pop().unwrap()["next"].clone();
         joined.extend(page);
         // What is recorded meanwhile is in no page.
-        place.write("more.jsonl", APART.replace(":0", &format!(":1{}", joined.len())));
+        place.write("more.jsonl", APART.replace("T00:00:", &format!("T00:{:02}:", joined.len())));
         place.run("import a.ledger more.jsonl").with_code(0);
         let Some(next) = next.as_str() else { break };
         from = format!(" --from {next}");
@@ -722,6 +933,7 @@ fn what_a_retract_would_do_is_what_it_does() {
     let mut found =
         place.run(&format!("diff a.ledger --at {last} --json")).with_code(1).object("merged counts");
     found["counts"] = done["diff"]["counts"].clone(); // of the component, where `diff` has those of the ledger
+    found.as_object_mut().unwrap().remove("answered_from");
     assert_eq!(found, done["diff"]);
     let [entry] = &place.run("outcomes a.ledger --json").lines("op")[5..] else { panic!("one more") };
     assert_eq!((&entry["op"], &entry["seq"]), (&"retract".into(), &done["seq"]));
@@ -976,6 +1188,62 @@ fn a_reader_that_has_enough_ends_a_command_quietly() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
+/// What a command says on standard error, and its exit status, when nobody reads its standard output.
+fn unread(place: &Place, arguments: &str) -> (i32, String) {
+    let piped =
+        place.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = piped.unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().expect("it ends by itself"), String::from_utf8(output.stderr).unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
+    let place = Place::small();
+    place.run("import b.ledger small.jsonl --preset strict").with_code(0);
+    copy_directory(&place.path("a.ledger"), &place.path("damaged.ledger"));
+    let segment = place.segment("damaged.ledger");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let no = [
+        "verify damaged.ledger",
+        "salvage damaged.ledger taken-out",
+        "diff a.ledger b.ledger",
+        "find a.ledger email nobody@example.com",
+        "resolve a.ledger nobody",
+        "explain a.ledger ann bob",
+        "explain a.ledger ann --property phone",
+        "why-not a.ledger ann visitor",
+        "history a.ledger nobody",
+        "events a.ledger --of nobody",
+        "graph a.ledger nobody",
+        "split a.ledger ann --ids bob --dry-run",
+    ];
+    for (at, command) in no.into_iter().enumerate() {
+        for json in ["", " --json"] {
+            // A salvage wants a new place each time.
+            let told = |how: &str| {
+                command.replace("taken-out", &format!("taken-out-{at}{how}{}", json.len())) + json
+            };
+            let read = place.run(&told("read")).with_code(1);
+            assert_eq!(unread(&place, &told("unread")), (1, read.err), "{command}{json}");
+        }
+    }
+    for yes in [
+        "verify a.ledger",
+        "persons a.ledger",
+        "outcomes a.ledger",
+        "events a.ledger --of ann",
+        "resolve a.ledger ann",
+    ] {
+        assert_eq!(unread(&place, yes), (0, String::new()), "{yes}");
+    }
+}
+
 #[test]
 fn a_read_only_copy_is_enough_for_every_question() {
     let place = Place::small();
@@ -1027,7 +1295,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_backup_is_a_ledger_that_is_updated_and_proven() {
     let place = Place::small();
-    let keys = "checkpoint records kept_bytes copied_bytes";
+    let keys = "checkpoint records kept_bytes copied_bytes unopened_items";
     let first = place.run("backup a.ledger copy --json").with_code(0).object(keys);
     assert_eq!(first["kept_bytes"], 0);
     let checkpoint = first["checkpoint"].as_str().unwrap();
@@ -1108,6 +1376,48 @@ fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
     fs::remove_file(place.path("a.ledger/LEDGER")).unwrap();
     assert!(refused("salvage a.ledger rescued").contains("restore this one file from a copy"));
     assert!(!place.path("rescued").exists());
+}
+
+#[test]
+fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
+    let place = Place::small();
+    place.run("import sealed.ledger small.jsonl --key-ring a.ring").with_code(0);
+    fs::write(place.path("rotten.ring"), "no ring").unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/HEAD"), place.path("head.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/new.svg"), place.path("new.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/log"), place.path("pictures")).unwrap();
+    fs::hard_link(place.path("a.ledger/LEDGER"), place.path("plate.svg")).unwrap();
+    let watched = ["a.ledger", "sealed.ledger"].map(|ledger| place.path(ledger));
+    let rings = ["a.ring", "rotten.ring"].map(|ring| place.path(ring));
+    let look =
+        || (watched.each_ref().map(|dir| files(dir)), rings.each_ref().map(|ring| fs::read(ring).unwrap()));
+    let before = look();
+    for (output, said) in [
+        ("a.ledger/LEDGER", "lies in the ledger"),
+        ("a.ledger/log/00000000000000000000.seg", "lies in the ledger"),
+        ("a.ledger/log/picture.svg", "lies in the ledger"),
+        ("sealed.ledger/HEAD", "lies in the ledger"),
+        ("head.svg", "lies in the ledger"),
+        ("new.svg", "lies in the ledger"),
+        ("pictures/ann.svg", "lies in the ledger"),
+        ("plate.svg", "is the LEDGER file of a ledger"),
+        ("a.ring", "is a key ring"),
+        ("rotten.ring --key-ring rotten.ring", "is the key ring"),
+    ] {
+        let error = place.run(&format!("graph a.ledger ann -o {output}")).with_code(2).err;
+        assert!(error.contains(said), "{output}: {error}");
+    }
+    for command in ["salvage a.ledger sealed.ledger/rescued", "salvage a.ledger pictures/rescued"] {
+        assert!(place.run(command).with_code(2).err.contains("lies in the ledger"), "{command}");
+    }
+    for command in
+        ["backup a.ledger sealed.ledger/copy", "init a.ledger/log/b", "import pictures/b.ledger small.jsonl"]
+    {
+        assert!(place.run(command).with_code(2).err.contains("the ledger"), "{command}");
+    }
+    assert_eq!(look(), before);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
 }
 
 #[test]
@@ -1234,14 +1544,35 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
 
     place.run("erase a.ledger --person-of ann --reason asked --key-ring a.ring").with_code(0);
     let older = place.run("resolve copy ann --key-ring a.ring").with_code(2).err;
-    assert!(older.contains("older than its keys") && older.contains("import copy /dev/null"), "{older}");
+    assert!(older.contains("older than its keys") && older.contains("keys adopt copy"), "{older}");
     let verdict = place.run("verify copy --json --key-ring a.ring").with_code(1).object("first_fault");
     assert_eq!(verdict["first_fault"]["erasure"], "older_than_keys");
-    let restored = place.run("import copy /dev/null --key-ring a.ring").with_code(0).err;
-    assert!(restored.contains("were erased since"), "{restored}");
-    place.run("resolve copy ann --key-ring a.ring").with_code(1);
-    place.run("verify copy --key-ring a.ring").with_code(0);
-    assert!(place.run("erasures copy --key-ring a.ring --json").with_code(0).out.contains("restored"));
+    let written = place.run("import copy /dev/null --key-ring a.ring").with_code(2).err;
+    assert!(written.contains("belongs to another copy") && written.contains("keys fork"), "{written}");
+    let keys = "ledger_id records erased_since key_ring";
+    let forked = place.run("keys fork copy copy.ring --key-ring a.ring --json").with_code(0);
+    assert!(forked.err.contains("were erased since"), "{}", forked.err);
+    assert!(forked.object(keys)["erased_since"].as_u64() > Some(0), "{forked:?}");
+    place.run("resolve copy ann --key-ring copy.ring").with_code(1);
+    place.run("verify copy --key-ring copy.ring").with_code(0);
+    assert!(place.run("erasures copy --key-ring copy.ring --json").with_code(0).out.contains("restored"));
+    assert!(
+        place
+            .run("keys fork copy copy.ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("holds keys already")
+    );
+    assert!(
+        place
+            .run("keys fork copy copy/ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("lies in the ledger")
+    );
+    assert!(place.run("keys adopt copy").with_code(2).err.contains("--key-ring"));
+    let adopted = place.run("keys adopt copy --key-ring copy.ring").with_code(0).out;
+    assert!(adopted.contains("copy goes on with copy.ring"), "{adopted}");
 
     // Whoever was erased is refused, everybody else is not.
     let again = place.run("import a.ledger small.jsonl --key-ring a.ring --json").with_code(0);

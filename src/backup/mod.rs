@@ -19,21 +19,22 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::chain::Checkpoint;
-use crate::directory::{HEAD, Identity, IdentityError, LEDGER, LOG, QUARANTINE};
+use crate::directory::{Identity, IdentityError};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind};
-use crate::storage::{Files, Storage};
+use crate::options::LedgerOptions;
+use crate::seal::{Keys, KeysError};
+use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
 use source::{Source, Walk};
 
-/// `LEDGER` of a copy that is not complete yet.
-const PARTIAL: &str = "LEDGER.partial";
 /// Longest `LEDGER`; a tenant has at most 255 bytes.
 const LEDGER_BYTES: u64 = 4_096;
 /// Written at a time.
 const WRITE_BYTES: usize = 1 << 20;
-/// What may stand in a copy beside its log: the files of a ledger, and what an opened one may have got.
-const OWN: [&str; 7] = [LEDGER, PARTIAL, HEAD, LOG, "LOCK", "snap", QUARANTINE];
+
+/// Gives the keys that open a ledger's items, if there are any.
+type Unlock<'u> = dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError> + 'u;
 
 /// What a backup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,6 +45,9 @@ pub struct BackupReport {
     pub kept_bytes: u64,
     /// Bytes of log that were copied now.
     pub copied_bytes: u64,
+    /// How many sealed items of the ledger were copied as they are, because no keys were given to open them: whether they are intact
+    /// is not known. 0 with keys, and for a ledger that is not sealed.
+    pub unopened_items: u64,
 }
 
 /// Why there is no backup. Unless it is `Io`, the copy was not touched.
@@ -53,6 +57,9 @@ pub enum BackupError {
     /// It is no ledger, or one this version cannot read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The keys that were given are not those of the ledger, or cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The source is damaged.
     #[error(
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
@@ -75,8 +82,8 @@ pub enum BackupError {
         /// How many there were.
         expected: u64,
     },
-    /// The copy's place lies in the ledger, or the other way round.
-    #[error("{dest} is, holds or lies in the ledger {place} itself; choose a place outside it")]
+    /// The copy's place lies in a ledger, or the ledger in it.
+    #[error("{dest} is, holds or lies in the ledger {place}; choose a place outside it")]
     Inside {
         /// The ledger.
         place: String,
@@ -180,28 +187,68 @@ impl Backup {
         dest: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup(source, dest)
+    }
+
+    /// Copies a ledger whose items are opened by the keys that `unlock` gives, if it gives any.
+    pub(crate) fn copy_directory(
+        source: &Path,
+        dest: &Path,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
         Identity::read(&*from, false)?; // before a directory is made for it
         let (place, shown) = (source.display().to_string(), dest.display().to_string());
         let failed = |source| BackupError::Io { place: shown.clone(), source };
-        if dest.is_file() {
-            return Err(BackupError::NotEmpty { dest: shown, found: "a file".to_owned() });
+        let inside = |place: String| Err(BackupError::Inside { place, dest: shown.clone() });
+        if let Some(Reserved::Inside(ledger)) = Reserved::of(dest).map_err(failed)? {
+            return inside(if ledger == source.canonicalize().map_err(failed)? {
+                place
+            } else {
+                ledger.display().to_string()
+            });
         }
-        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let inside =
-            |here: &Path| Ok::<bool, io::Error>(here.canonicalize()?.starts_with(source.canonicalize()?));
-        let around =
-            |here: &Path| Ok::<bool, io::Error>(source.canonicalize()?.starts_with(here.canonicalize()?));
-        let overlap =
-            if dest.exists() { inside(dest).and_then(|is| Ok(is || around(dest)?)) } else { inside(parent) };
-        if overlap.map_err(failed)? {
-            return Err(BackupError::Inside { place, dest: shown });
+        if dest.exists()
+            && source
+                .canonicalize()
+                .and_then(|source| Ok(source.starts_with(dest.canonicalize()?)))
+                .map_err(failed)?
+        {
+            return inside(place);
         }
-        if !dest.exists() {
-            std::fs::create_dir(dest).map_err(failed)?;
-            Files::read_only(parent).sync_dir("").map_err(failed)?;
+        let dest = FilePlace::new(dest, Access::default()).map_err(failed)?;
+        Backup::copy_to(from, &dest, unlock, progress)
+    }
+
+    /// Copies a ledger to a place; see [`Backup::run`].
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn run_at(
+        source: Arc<dyn Storage>,
+        dest: &dyn LedgerPlace,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        Backup::copy_to(source, dest, &|_, _| Ok(None), progress)
+    }
+
+    fn copy_to(
+        source: Arc<dyn Storage>,
+        dest: &dyn LedgerPlace,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        let failed = |source| BackupError::Io { place: dest.describe(), source };
+        match dest.look().map_err(failed)? {
+            Occupant::Directory(_) => {}
+            Occupant::Other => {
+                return Err(BackupError::NotEmpty { dest: dest.describe(), found: "a file".to_owned() });
+            }
+            Occupant::Nothing => dest.create().map_err(failed)?,
         }
-        Backup::run_in(from, Arc::new(Files::writable(dest)), progress)
+        dest.sync().map_err(failed)?; // an earlier run may have made the directory and not lived to do so
+        Backup::copy(source, dest.storage(), unlock, progress)
     }
 
     /// Copies a ledger from one storage to another.
@@ -213,8 +260,18 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup_in(source, dest)
+    }
+
+    /// As [`Backup::copy_directory`], between any two storages.
+    pub(crate) fn copy(
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         loop {
-            let looked = Source::look(Arc::clone(&source))?;
+            let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
             // looked at before. What was copied from the old ones goes in the next round.
@@ -242,7 +299,8 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
+            let (checkpoint, unopened_items) = (copy.head, walk.unopened);
+            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, unopened_items });
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -264,6 +322,7 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
+        let (copied_bytes, unopened_items) = (copy.written, walk.unopened);
+        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes, unopened_items })
     }
 }

@@ -430,7 +430,11 @@ impl State {
             let stays = |person: &PersonNo| self.links.survivor(*person) == survivor.unwrap_or(*person);
             let whole = present.filter(stays).unwrap_or_else(|| {
                 let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
-                self.persons.push(Person { founding, profile: Profile::default(), ..small.persons[kept.index()] });
+                self.persons.push(Person {
+                    founding,
+                    profile: Profile::default(),
+                    ..small.persons[kept.index()]
+                });
                 if let Some(present) = present {
                     self.retire(present, Some(next));
                 }

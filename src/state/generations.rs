@@ -99,6 +99,17 @@ impl Generations {
         retracted.contains(&target)
     }
 
+    /// All records that are retracted now. A retract stands behind what it retracts, so the last are decided first.
+    pub(super) fn all_retracted(&self) -> BTreeSet<u32> {
+        let mut retracted = BTreeSet::new();
+        for (target, retracts) in self.retractions.iter().rev() {
+            if retracts.iter().any(|by| !retracted.contains(by)) {
+                retracted.insert(*target);
+            }
+        }
+        retracted
+    }
+
     /// Notes a retract of `target`, which must be an operation that it can retract.
     pub(super) fn retract(&mut self, target: u32, by: u32) {
         self.retractions.entry(target).or_default().push(by);

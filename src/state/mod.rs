@@ -25,7 +25,7 @@ pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undo
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
@@ -219,6 +219,11 @@ impl State {
     /// Whether record `seq` counts as never asked (H1).
     pub fn is_retracted(&self, seq: Seq) -> bool {
         self.is_retracted_as_of(seq, Seq(NONE.into()))
+    }
+
+    /// The records that count as never asked, ascending.
+    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
+        self.generations.all_retracted()
     }
 
     /// Whether record `seq` counted as never asked right after record `as_of`.

@@ -99,7 +99,7 @@ pub struct Notices {
     pub invalid_processing: bool,
     /// T was cut to 200 scalar values at import.
     pub shortened_id: bool,
-    /// U+0000 in T was replaced at import.
+    /// U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub replaced_nul: bool,
     /// H2: a split named ids that are not the person's. They stay where they are.
     pub not_parted: Option<NotParted>,

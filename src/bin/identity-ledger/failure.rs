@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
+    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError, Witness,
 };
 
 /// Why a command could not do its work.
@@ -49,10 +49,14 @@ pub(crate) enum Failure {
     Write { place: PathBuf, source: io::Error },
     #[error("{} holds {found}; choose an empty or new directory", .place.display())]
     NotEmpty { place: PathBuf, found: String },
-    #[error("{} lies in the ledger; choose a place outside", .place.display())]
-    InsideLedger { place: PathBuf },
+    #[error("{} lies in the ledger {}; choose a place outside", .place.display(), .ledger.display())]
+    InsideLedger { place: PathBuf, ledger: PathBuf },
+    #[error("{} is {found} and would be overwritten; choose another file", .place.display())]
+    Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
+    #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
+    NoCheckpoint { file: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
@@ -73,6 +77,10 @@ pub(crate) enum Failure {
     NothingToCompare,
     #[error("--at is given {found} times; expected at most two, one for each side")]
     TooManyPlaces { found: usize },
+    #[error("--expect is given {found} times; expected at most one for each ledger")]
+    TooManyCheckpoints { found: usize },
+    #[error("no key ring was given; name it with --key-ring FILE")]
+    NoKeyRing,
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -94,7 +102,11 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
-            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Erase(error)
+                if matches!(**error, EraseError::Unreadable(_) | EraseError::Unproven(_)) =>
+            {
+                true
+            }
             Failure::Unexplained(_) => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
@@ -104,10 +116,20 @@ impl Failure {
             }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
+                Some(AppendError::Unproven(_)) => true,
                 _ => false,
             },
         };
         if damaged { 1 } else { 2 }
+    }
+
+    /// Whether an input could not be read, to its end or at all. A ledger that failed is another matter.
+    pub(crate) fn is_of_input(&self) -> bool {
+        match self {
+            Failure::Read { .. } | Failure::IsDirectory { .. } => true,
+            Failure::Import { source, .. } => matches!(**source, RunError::Input(_)),
+            _ => false,
+        }
     }
 
     fn append_error(&self) -> Option<&AppendError> {
@@ -148,8 +170,15 @@ impl Failure {
                 )
             }
             Failure::Open(error) => {
-                let OpenError::OlderThanKeys { place, .. } = &**error else { return None };
-                format!("every command that writes opens it so: `identity-ledger import {place} /dev/null`, with the same --key-ring")
+                let place = match &**error {
+                    OpenError::OlderThanKeys { place, .. }
+                    | OpenError::RolledBack { place, by: Witness::KeyRing, .. }
+                    | OpenError::Forked { place, by: Witness::KeyRing, .. } => place,
+                    _ => return None,
+                };
+                format!(
+                    "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both go on: `keys fork {place} NEW_RING`; each with the same --key-ring"
+                )
             }
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()

@@ -659,7 +659,7 @@ pub(crate) struct WhyNotArgs {
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     pub(crate) a: String,
-    /// Another
+    /// Another distinct id
     #[arg(value_name = "B")]
     pub(crate) b: String,
 }
@@ -733,7 +733,7 @@ pub(crate) struct SplitArgs {
     /// An id of the person, leaving or staying (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: DistinctId,
-    /// Who leaves
+    /// Distinct ids that leave the person, separated by commas
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', required_unless_present = "each_id")]
     pub(crate) ids: Vec<DistinctId>,
     /// One who leaves, commas and all; may be given several times

@@ -13,12 +13,12 @@ use crate::text::clean;
 /// Columns of a table where there is no terminal at all.
 const WIDTH_WITHOUT_TERMINAL: u16 = 120;
 
-/// Standard output.
+/// Standard output: tables for a terminal, or JSON.
 pub(crate) struct Screen {
     out: BufWriter<StdoutLock<'static>>,
     /// One JSON object a line instead of tables.
     pub(crate) json: bool,
-    /// Cut nothing.
+    /// Whether cells keep their full width, however narrow the terminal is.
     pub(crate) wide: bool,
     /// Whether to use bold and colours.
     pub(crate) colour: bool,

@@ -30,9 +30,9 @@ pub const IDS: [&str; 8] = [
     "$device:x",
     "d1",
 ];
-/// Devices.
+/// The devices of made-up histories.
 pub const DEVICES: [&str; 2] = ["d1", "d2"];
-/// Property keys.
+/// The property keys of made-up histories.
 pub const KEYS: [&str; 3] = ["a", "b", "c"];
 /// Event names; E3 knows two of them.
 pub const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "order placed"];
@@ -42,7 +42,7 @@ pub const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "ord
 /// Shown as a page of `tests/scenarios/` would show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// The policy.
+    /// The policy of the genesis record.
     pub policy: Policy,
     /// The operations, in order. Resets name their fresh id.
     pub operations: Vec<Operation>,

@@ -65,7 +65,7 @@ pub struct Workload {
     waiting: Range<u64>,
     /// Scripts that have begun, each with its next step.
     running: Vec<(u64, u64)>,
-    /// Operations given.
+    /// How many operations were given so far.
     given: u64,
     /// Milliseconds since 1970.
     now: u64,

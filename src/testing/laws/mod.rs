@@ -98,7 +98,7 @@ pub fn hold(policy: &Policy, seeds: Range<u64>) -> Result<(), Broken> {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("seed {seed} breaks a law: {name}\n{what}\n\n{history}")]
 pub struct Broken {
-    /// Which law.
+    /// The name of the law.
     pub name: &'static str,
     /// What was found.
     pub what: String,

@@ -62,7 +62,7 @@ pub fn erased_value() -> Value {
 /// What a person's public id is made of (D10, D11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Called {
-    /// D10.
+    /// D10: the text of the founding id.
     Founding(String),
     /// D11: a text and the place of the operation that founded it.
     At(String, usize),
@@ -88,17 +88,17 @@ pub struct ReferencePerson {
     pub identity: Identity,
     /// All its ids; empty once absorbed or gone.
     pub ids: BTreeSet<String>,
-    /// Its properties.
+    /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
-    /// D1.
+    /// Whether an operation identified the person (D1).
     pub is_identified: bool,
-    /// D7.
+    /// When the person was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
     /// The place of the operation that founded it.
     founded: usize,
 }
 
-/// A device.
+/// A device as the reference model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceDevice {
     /// For whom it speaks.
@@ -107,16 +107,16 @@ pub struct ReferenceDevice {
     pub anonymous: String,
     /// Whether somebody identified.
     pub identified: bool,
-    /// F8.
+    /// Whether its captures ask for a profile under `identified_only` (F8).
     pub profiled: bool,
 }
 
-/// An event.
+/// An event as the reference model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceEvent {
     /// The id it was captured under.
     pub distinct_id: String,
-    /// G3.
+    /// Whether it counts as full, not propertyless (G3).
     pub full: bool,
 }
 
@@ -125,11 +125,11 @@ pub struct ReferenceEvent {
 pub enum ReferenceOutcome {
     /// Recorded; the rule that refused it, if one did.
     Recorded(Option<&'static str>),
-    /// G4.
+    /// The same operation was recorded before under the same operation id (G4).
     Duplicate,
-    /// G4.
+    /// Another operation was recorded before under the same operation id (G4).
     Conflict,
-    /// F3.
+    /// A device's identify that only repeats what the device said last (F3).
     Ignored,
 }
 
@@ -569,7 +569,7 @@ impl Reference {
         }
     }
 
-    /// F2.
+    /// Returns the id that the operation speaks for, and the device if one speaks (F2).
     fn speaker(&mut self, who: &Who) -> (String, Option<String>) {
         match who {
             Who::Id(id) => (id.as_str().to_owned(), None),
@@ -577,7 +577,7 @@ impl Reference {
         }
     }
 
-    /// F8.
+    /// Returns whether processing is off: by the operation's own word, else by the device's mode (F8).
     fn processing(&self, operation: &Operation, device: Option<&str>, asks_profile: bool) -> bool {
         match (operation.processing, device) {
             (Processing::Off, _) => false,

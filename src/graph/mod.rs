@@ -88,7 +88,7 @@ pub enum NodeKind {
     Anonymous,
     /// An id that may not take part in merges (B2).
     Unmergeable,
-    /// A device.
+    /// A device, not an id.
     Device,
 }
 
@@ -123,7 +123,7 @@ pub struct Edge {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EdgeRecord {
-    /// The record.
+    /// The record that names both ends of the line.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,

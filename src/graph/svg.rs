@@ -245,7 +245,7 @@ fn drawn_node(graph: &Graph, number: usize, node: &Node, place: Place, clip: &st
 enum Curve {
     /// Down from the first point, then right to the second.
     Elbow([(i32, i32); 2]),
-    /// A cubic.
+    /// A cubic Bézier curve: start, two control points, end.
     Cubic([(i32, i32); 4]),
     /// From the first point into a lane between nodes, along it, and to the second.
     Lane { ends: [(i32, i32); 2], turns: [i32; 2], y: i32 },

@@ -40,7 +40,7 @@ enum Behind {
     End,
 }
 
-/// One line.
+/// One line of the input.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line {
     /// Its place in the buffer, its line end left out.

@@ -121,14 +121,14 @@ pub enum ErasureFault {
     PayloadMissing,
     /// It is there, although this record erased it and the erasure is said to be done.
     ErasureIncomplete {
-        /// The erasure.
+        /// The record of the erasure.
         erase: Seq,
     },
     /// It is there, its key is destroyed, and no record erased it: this copy of the ledger is older than its keys.
     OlderThanKeys,
     /// A snapshot covers less than this erasure, which is said to be done: it may hold what is erased.
     StaleSnapshot {
-        /// The erasure.
+        /// The record of the erasure.
         erase: Seq,
     },
 }

@@ -103,15 +103,15 @@ pub enum ChainError {
     /// A record's bytes are no record.
     #[error("record {seq} is unreadable: {source}")]
     Unreadable {
-        /// Which record.
+        /// The seq of the unreadable record.
         seq: u64,
-        /// Why.
+        /// Where decoding its bytes failed.
         source: CodecError,
     },
     /// A record says something that no writer writes.
     #[error("record {seq} is malformed: {what}")]
     Malformed {
-        /// Which record.
+        /// The seq of the malformed record.
         seq: u64,
         /// What is wrong.
         what: &'static str,
@@ -119,11 +119,11 @@ pub enum ChainError {
     /// A record names a number that no earlier record defined.
     #[error("record {seq} names {what} {number}, but only {defined} are defined")]
     Undefined {
-        /// Which record.
+        /// The seq of the record that uses the number.
         seq: u64,
         /// What kind of thing.
         what: &'static str,
-        /// Its number.
+        /// The number that it uses, counted from 0.
         number: u32,
         /// How many are defined.
         defined: u32,
@@ -131,7 +131,7 @@ pub enum ChainError {
     /// A payload item is not the one its record committed to.
     #[error("the payload of record {seq} is not what was written there: its commitment does not match")]
     Commitment {
-        /// Which record.
+        /// The seq of the record that holds the commitment.
         seq: u64,
     },
     /// A sealed payload item does not open.
@@ -139,7 +139,7 @@ pub enum ChainError {
         "the sealed payload of record {seq} does not open: it is not what was written there, or these keys are not the ledger's"
     )]
     Sealed {
-        /// Which record.
+        /// The seq of the record whose payload item does not open.
         seq: u64,
     },
     /// A payload item says that it was sealed with keys that the ring does not have yet. Never taken for a write that was cut off:
@@ -149,7 +149,7 @@ pub enum ChainError {
          older than the log, or these bytes are damaged; give the newest ring"
     )]
     LaterKeys {
-        /// Which record.
+        /// The seq of the record whose payload item names the later epoch.
         seq: u64,
         /// What it says.
         epoch: u32,
@@ -159,7 +159,7 @@ pub enum ChainError {
     /// A record folds a component anew, and its earlier records are not at hand.
     #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
     NeedsPast {
-        /// Which record.
+        /// The seq of the retract or split.
         seq: u64,
     },
     /// The ledger is full.

@@ -67,7 +67,7 @@ pub enum IdentityError {
     /// There is no such file: this is no ledger.
     #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init` or `Ledger::create`")]
     Missing {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The file is damaged.
@@ -75,15 +75,15 @@ pub enum IdentityError {
         "{place}/LEDGER is damaged ({what}); restore this one file from a copy, it never changes after creation"
     )]
     Damaged {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// How.
+        /// What is wrong with the file's bytes.
         what: &'static str,
     },
     /// The ledger was written by a newer version.
     #[error("{place} needs a newer reader: {feature} {found}; this version knows {known}")]
     Newer {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
         /// Which feature word or number.
         feature: &'static str,
@@ -95,9 +95,9 @@ pub enum IdentityError {
     /// The file cannot be read.
     #[error("{place}/LEDGER cannot be opened: {source}")]
     Io {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

@@ -94,7 +94,7 @@ pub enum EraseError {
     UnknownId {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which id.
+        /// The distinct id that was asked for.
         id: String,
     },
     /// The request names no id.
@@ -108,7 +108,7 @@ pub enum EraseError {
     UnknownPerson {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which person.
+        /// The public id that was asked for.
         id: PersonId,
     },
     /// The record is no erasure, or one that gave no reason.
@@ -116,7 +116,7 @@ pub enum EraseError {
     NoReason {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which record.
+        /// The record that was asked for.
         seq: Seq,
     },
     /// No record of the subject has a value of these keys.
@@ -143,7 +143,7 @@ pub enum EraseError {
     /// The key ring could not be stored. Nothing was erased.
     #[error("the key ring cannot be stored: {source}; nothing was erased")]
     Keys {
-        /// What failed.
+        /// The error of the key provider.
         source: io::Error,
     },
     /// The log cannot be read back.
@@ -153,7 +153,7 @@ pub enum EraseError {
     /// and opening does.
     #[error("what is erased is not out of every file yet: {source}; the next opening goes on with it")]
     Removal {
-        /// What failed.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -176,7 +176,7 @@ impl From<Stopped> for EraseError {
 /// What can be filed about an erasure. It names nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Receipt {
-    /// Its record.
+    /// The erasure's record.
     pub seq: Seq,
     /// When it was asked for.
     pub time: Timestamp,

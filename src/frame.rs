@@ -79,7 +79,7 @@ pub enum FrameError {
     /// A header field has a value that no writer of this version writes.
     #[error("frame header field `{field}` is {found}; this version knows {expected}")]
     Field {
-        /// Which field.
+        /// The name of the header field.
         field: &'static str,
         /// What stands there.
         found: u64,

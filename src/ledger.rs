@@ -69,19 +69,19 @@ pub(crate) struct Cadence {
 pub enum Appended {
     /// It is recorded, and this is what it did or was refused.
     Recorded {
-        /// Its record.
+        /// The operation's record.
         seq: Seq,
         /// What it did.
         outcome: Outcome,
     },
     /// It was recorded before, word for word (G4). Nothing was written.
     Duplicate {
-        /// The record.
+        /// The earlier record of the same operation.
         seq: Seq,
     },
     /// Another operation was recorded under its id (G4). Nothing was written.
     Conflict {
-        /// The record.
+        /// The earlier record that has the same operation id.
         seq: Seq,
     },
     /// Its device said just that before (F3). Nothing was written.
@@ -122,7 +122,7 @@ pub enum AppendError {
     Operation {
         /// Its place in the batch, from 0.
         index: usize,
-        /// Why.
+        /// Which bound the operation breaks.
         source: OperationError,
     },
     /// One operation could give a person too many properties. Nothing of the batch was recorded.
@@ -161,13 +161,13 @@ pub enum AppendError {
     Indeterminate {
         /// The first record in doubt.
         seq: u64,
-        /// What failed.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An earlier write failed; nothing more is written through this handle.
     #[error("this ledger stopped writing after a failure ({cause}); reopen it")]
     Poisoned {
-        /// What failed.
+        /// The first failure of this handle, as text.
         cause: String,
     },
 }

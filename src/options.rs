@@ -76,13 +76,13 @@ pub enum CreateError {
     /// There is a ledger already.
     #[error("{place} is a ledger already; open it, or choose another directory")]
     Exists {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The directory holds something else.
     #[error("{place} is not empty and no ledger; choose an empty or new directory")]
     NotEmpty {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The policy is out of its bounds.
@@ -103,9 +103,9 @@ pub enum CreateError {
     /// The disk failed.
     #[error("{place} cannot be created: {source}")]
     Io {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

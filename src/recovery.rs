@@ -64,7 +64,7 @@ pub enum OpenError {
     /// Another writer has it open.
     #[error("{place} is open for writing elsewhere; close that writer, or open this one with `LedgerReader`")]
     Locked {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// Records that were acknowledged are gone or changed.
@@ -73,7 +73,7 @@ pub enum OpenError {
          nothing was changed; restore them from a backup, or take what is intact with `salvage`"
     )]
     Damaged {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// The first record that is gone.
         from: u64,
@@ -90,7 +90,7 @@ pub enum OpenError {
          nothing was changed; find the newer copy"
     )]
     RolledBack {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// How many records there are.
         found: u64,
@@ -104,7 +104,7 @@ pub enum OpenError {
         "{place} is not the history that {by} saw: {fault}; nothing was changed; find out which copy is the true one"
     )]
     Forked {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// Who saw another.
         by: Witness,
@@ -114,7 +114,7 @@ pub enum OpenError {
     /// The log ends with a segment of another ledger, or of another place in this one. No crash does that.
     #[error("{place} holds what is not its own: {fault}; nothing was changed; move that file away")]
     Foreign {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// Which file, and whose it is.
         fault: Box<Fault>,
@@ -122,7 +122,7 @@ pub enum OpenError {
     /// The log is whole and says what no writer writes.
     #[error("{place} cannot be trusted: {fault}; nothing was changed; see what `verify` finds")]
     Untrusted {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// What was found.
         fault: Box<Fault>,
@@ -136,7 +136,7 @@ pub enum OpenError {
          open it for writing once, and it will know"
     )]
     OlderThanKeys {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// The first record concerned.
         seq: u64,
@@ -144,9 +144,9 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{place}: {source}")]
     Io {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -193,7 +193,7 @@ pub struct Torn {
     pub offset: u64,
     /// How long it was.
     pub bytes: u64,
-    /// Its digest.
+    /// The digest of the bytes that were cut off.
     pub digest: Digest,
     /// Why it was no frame.
     pub why: String,

@@ -63,7 +63,7 @@ pub enum KeysError {
         "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`, `LedgerOptions::keys`)"
     )]
     Sealed {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The provider has no ring of this ledger.
@@ -71,19 +71,19 @@ pub enum KeysError {
     Unknown {
         /// Where they should be.
         keys: String,
-        /// Whose.
+        /// The ledger whose keys were asked for.
         ledger: LedgerId,
     },
     /// The ledger is not sealed.
     #[error("{place} is not sealed: without keys nothing can recognise an erased text")]
     NotSealed {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The ring is another ledger's.
     #[error("{keys} holds the keys of ledger {found}; expected those of {expected}")]
     Foreign {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
         /// Whose they are.
         found: LedgerId,
@@ -95,21 +95,21 @@ pub enum KeysError {
         "{keys} holds keys already, and a new ledger's would replace them; choose another place, or remove it if its ledger was never made"
     )]
     Taken {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
     },
     /// The ring is damaged.
     #[error("the key ring {keys} is damaged: {what}; restore it from where you keep a second one")]
     Damaged {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
-        /// How.
+        /// What is wrong with the ring's bytes.
         what: &'static str,
     },
     /// Another version wrote the ring.
     #[error("the key ring {keys} has version {found}; this version knows {known}")]
     Newer {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
         /// What it says.
         found: u16,
@@ -119,9 +119,9 @@ pub enum KeysError {
     /// The provider failed.
     #[error("the key ring {keys} cannot be read or stored: {source}")]
     Io {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
-        /// Why.
+        /// The error of the provider.
         source: io::Error,
     },
 }

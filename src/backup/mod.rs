@@ -58,7 +58,7 @@ pub enum BackupError {
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
     )]
     Damaged {
-        /// Which ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// What was found.
         fault: Box<Fault>,
@@ -68,7 +68,7 @@ pub enum BackupError {
         "{place} was rolled back: it ends with record count {found}, but its HEAD saw {expected}; find the newer copy"
     )]
     RolledBack {
-        /// Which ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// How many records there are.
         found: u64,
@@ -78,7 +78,7 @@ pub enum BackupError {
     /// The copy's place lies in the ledger, or the other way round.
     #[error("{dest} is, holds or lies in the ledger {place} itself; choose a place outside it")]
     Inside {
-        /// The ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// Where the copy should be.
         dest: String,
@@ -146,9 +146,9 @@ pub enum BackupError {
     /// A disk failed. Run the backup again: it goes on where it was.
     #[error("{place}: {source}; run the backup again, it goes on where it was")]
     Io {
-        /// Whose disk.
+        /// The ledger or the copy whose disk failed, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

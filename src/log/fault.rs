@@ -67,7 +67,7 @@ pub enum FaultKind {
     /// A payload item is gone, and no record erased it.
     #[error("the payload of record {seq} is missing, and no record erased it")]
     PayloadMissing {
-        /// Whose payload.
+        /// The seq of the record whose payload item is missing.
         seq: u64,
     },
     /// A payload item is there, although its erasure is said to be complete.
@@ -75,9 +75,9 @@ pub enum FaultKind {
         "the payload of record {seq} is there, although record {erase} erased it and the erasure is said to be done"
     )]
     ErasureIncomplete {
-        /// Whose payload.
+        /// The seq of the record whose payload item is there.
         seq: u64,
-        /// The erasure.
+        /// The seq of the erasure.
         erase: u64,
     },
     /// More records hang together than can be folded anew (H1, H2).

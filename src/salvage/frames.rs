@@ -171,11 +171,11 @@ struct Claim {
     guess: Option<usize>,
 }
 
-/// All claims.
+/// Every claim found so far about the hash after a number of records, by that number.
 pub(super) struct Claims {
     /// Of those who are no frame: segment headers, `HEAD`, a checkpoint, the prefix.
     outside: BTreeMap<u64, Vec<Digest>>,
-    /// Of frames.
+    /// Claims that frames make.
     inside: BTreeMap<u64, Vec<Claim>>,
     guesses: Vec<Guess>,
     last_segment: Option<u64>,

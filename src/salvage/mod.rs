@@ -43,18 +43,18 @@ const LEDGER_BYTES: u64 = 4_096;
 /// Records by number, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SeqRange {
-    /// The first.
+    /// The first record of the range.
     pub from: Seq,
-    /// The last.
+    /// The last record of the range.
     pub to: Seq,
 }
 
 /// Records that are known to have existed and cannot be proven.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// The first.
+    /// The first lost record.
     pub from: Seq,
-    /// The last.
+    /// The last lost record.
     pub to: Seq,
     /// Where they should be; `None` where no file is left that could hold them.
     pub place: Option<BytePlace>,
@@ -69,7 +69,7 @@ pub struct BytePlace {
     pub file: String,
     /// Where they begin.
     pub offset: u64,
-    /// How many.
+    /// How many bytes there are.
     pub bytes: u64,
 }
 
@@ -130,7 +130,7 @@ pub enum SalvageError {
          one file from a copy, it never changes after creation"
     )]
     NoIdentity {
-        /// Where.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// There is something where the salvaged ledger should be.
@@ -144,7 +144,7 @@ pub enum SalvageError {
     /// No record stands before the first fault, so there is no ledger to write.
     #[error("{place} has no whole record before its first fault: no part of it is a ledger")]
     NoPrefix {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The ledger is sealed, and its keys are not at hand.
@@ -153,9 +153,9 @@ pub enum SalvageError {
     /// A disk failed. That is never taken for the end of the log.
     #[error("{place}: {source}; copy what the disk still gives to a good one, and salvage the copy")]
     Io {
-        /// Whose disk.
+        /// The ledger or the output whose disk failed, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

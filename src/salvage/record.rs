@@ -37,7 +37,7 @@ pub enum ItemLoss {
 /// A text, or the values, of an intact record, lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LostItem {
-    /// Whose.
+    /// The record whose text or values are lost.
     pub seq: Seq,
     /// What the record is.
     pub op: &'static str,
@@ -49,9 +49,9 @@ pub struct LostItem {
 /// lost record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
-    /// The number.
+    /// The number, as the record holds it.
     pub number: u32,
-    /// The text.
+    /// The text that the number stands for; `None` if it cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -59,7 +59,7 @@ pub struct Named {
 /// A property change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SalvagedChange {
-    /// Which key.
+    /// The property key.
     pub key: Named,
     /// `set`, `set_once`, `unset`, or `kept`: the event's own property.
     pub verb: &'static str,
@@ -72,7 +72,7 @@ pub struct SalvagedChange {
 /// record before it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SalvagedRecord {
-    /// Which.
+    /// The place of the record in its ledger.
     pub seq: Seq,
     /// The file it stands in.
     pub file: String,

@@ -61,9 +61,9 @@ pub enum SnapshotError {
     /// The file could not be written, or older ones not be removed. The ledger is as it was.
     #[error("the snapshot {file} could not be made: {source}")]
     Io {
-        /// Which file.
+        /// The file of the snapshot, named from the ledger's directory.
         file: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -102,7 +102,7 @@ pub enum SnapshotFault {
     /// Another version wrote it.
     #[error("its {what} is {found}; expected {expected}")]
     Version {
-        /// Which version.
+        /// Which of the versions in the header differs.
         what: &'static str,
         /// What stands there.
         found: u32,

@@ -21,7 +21,7 @@ use crate::view::View;
 /// The text of an id, a device or a property key; once erased, its number is all that is left.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// The text.
+    /// The text itself: it was not erased.
     Text(String),
     /// The number of a text that was erased. It is its ledger's own: two ledgers may mean two things by it.
     Erased(u32),
@@ -92,12 +92,12 @@ pub struct PersonFacts {
     pub created_at: Timestamp,
 }
 
-/// One id.
+/// What a log means for one distinct id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentId {
     /// Whose it is, and so whose its events are; an implied person if it has none.
     pub whose: Resolution,
-    /// Its events.
+    /// The events captured under it.
     pub events: ContentEvents,
 }
 

@@ -346,7 +346,7 @@ pub(crate) struct Seen {
     listed: Vec<u64>,
     /// Where in the list the fingerprints begin that share their upper bits with this place's number.
     begins: Vec<u32>,
-    /// All others.
+    /// All entries that no snapshot brought.
     table: Fingerprints,
 }
 

@@ -111,7 +111,7 @@ pub struct RenamedPerson {
 /// A person that only one of the two has, or whose flag or time differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PersonDiff {
-    /// Which.
+    /// The public id of the person.
     pub person_id: PersonId,
     /// In the first; `None` if it has no such person.
     pub before: Option<PersonFacts>,
@@ -122,7 +122,7 @@ pub struct PersonDiff {
 /// An id that is somebody else's, or that only one of the two has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdDiff {
-    /// Which.
+    /// The id whose person differs.
     pub distinct_id: Name,
     /// Whose it is in the first; `None` if it means nothing there.
     pub before: Option<Resolution>,
@@ -137,7 +137,7 @@ pub struct IdDiff {
 /// An id that has other events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsDiff {
-    /// Which.
+    /// The id whose events differ.
     pub distinct_id: Name,
     /// Events that only the second has.
     pub gained: Vec<EventRef>,
@@ -159,9 +159,9 @@ pub struct EventRef {
 /// A property that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PropertyDiff {
-    /// Whose.
+    /// The public id of the person whose property differs.
     pub person_id: PersonId,
-    /// Which key.
+    /// The property key.
     pub key: Name,
     /// In the first; `None` if it is absent there.
     #[serde(serialize_with = "with_its_record")]
@@ -174,7 +174,7 @@ pub struct PropertyDiff {
 /// A device that differs, or that only one of the two has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceDiff {
-    /// Which.
+    /// The device that differs.
     pub device_id: Name,
     /// In the first.
     pub before: Option<ContentDevice>,
@@ -187,7 +187,7 @@ pub struct DeviceDiff {
 pub struct RefusalDiff {
     /// What was asked.
     pub op: &'static str,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub distinct_id: Name,
     /// S, if there was one whose text could be stored.
     pub other_id: Option<Name>,
@@ -210,20 +210,20 @@ pub struct RefusalHere {
     pub rule: &'static str,
     /// The record that blocks; `None` if it is the policy that somebody asks about, which has none.
     pub blocking_seq: Option<Seq>,
-    /// A sentence.
+    /// The refusal as a sentence, for people to read.
     pub reason: String,
 }
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Living persons.
+    /// How many persons are live: those that were not absorbed.
     pub persons: u64,
     /// Those of them that somebody identified (D1).
     pub identified_persons: u64,
     /// Ids that have a person.
     pub distinct_ids: u64,
-    /// All events.
+    /// How many events there are: captures that were not retracted.
     pub events: u64,
     /// Events with processing on (G3): people pay for the difference.
     pub identified_events: u64,
@@ -460,12 +460,12 @@ pub struct EventTally {
     pub propertyless: u64,
     /// The first of their records; `None` if there are none.
     pub first_seq: Option<Seq>,
-    /// The last.
+    /// The last of their records; `None` if there are none.
     pub last_seq: Option<Seq>,
 }
 
 impl EventTally {
-    /// Counts events.
+    /// Counts `events` by mode and finds the first and the last of their records.
     pub fn of(events: &[EventRef]) -> EventTally {
         let count = |mode| events.iter().filter(|event| event.mode == mode).count() as u64;
         let seqs = || events.iter().map(|event| event.seq);

@@ -526,7 +526,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// F3.
+    /// Plans what a device's identify is recorded as, by the dialect and the device's state (F3); `None` if
+    /// it is ignored.
     fn plan_device_identify<'o>(
         &mut self,
         operation: &'o Operation,

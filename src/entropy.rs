@@ -5,7 +5,7 @@ use crate::digest::{Hasher, Purpose};
 /// A source of bytes that nobody can guess. Threads may share the ledger that holds it ([`crate::SharedLedger`]); only one at a time
 /// draws from it.
 pub trait Entropy: Send + Sync {
-    /// Fills `out`.
+    /// Overwrites all of `out` with fresh bytes.
     fn fill(&mut self, out: &mut [u8]);
 }
 

@@ -54,7 +54,7 @@ impl Excerpt {
         self.rows.rows.sort_unstable_by_key(|row| row.seq);
     }
 
-    /// The records.
+    /// The records, in the order in which they were pushed or last sorted.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         self.rows.rows.iter().map(|row| Record::new(row, &self.rows, &self.body, &[]))
     }

@@ -74,7 +74,7 @@ pub struct Explanation {
 /// One step of an explanation: a record that names both its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExplainedStep {
-    /// The record.
+    /// The record that links the two ends.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
@@ -94,7 +94,7 @@ pub struct Claim {
     pub op: &'static str,
     /// When, by the sender's clock.
     pub time: Timestamp,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub id: NamedId,
     /// S, if it asks to link one.
     pub other: Option<NamedId>,
@@ -155,13 +155,13 @@ pub enum ExplanationError {
     /// A cited record is not there, or no operation.
     #[error("record {seq} is cited and is no operation of this log")]
     Missing {
-        /// Which.
+        /// The cited record.
         seq: Seq,
     },
     /// A cited record asks for no link between the two ids.
     #[error("record {seq} is cited for a link of `{}` and `{}`; it asks for none between them", .ids[0], .ids[1])]
     NotThisLink {
-        /// Which.
+        /// The cited record.
         seq: Seq,
         /// The ends of its step.
         ids: Box<[NamedId; 2]>,
@@ -169,15 +169,15 @@ pub enum ExplanationError {
     /// A cited record was taken back (H1).
     #[error("record {seq} is cited, and counts as never asked")]
     Retracted {
-        /// Which.
+        /// The cited record.
         seq: Seq,
     },
     /// What made two ids one before a split stands behind it.
     #[error("record {seq} is cited as what was before record {split}")]
     NotBefore {
-        /// Which.
+        /// The cited record.
         seq: Seq,
-        /// The split.
+        /// The record of the split.
         split: Seq,
     },
     /// A step does not begin where the one before it ended.
@@ -191,7 +191,7 @@ pub enum ExplanationError {
     /// The cited event was not captured under the id where the steps begin.
     #[error("record {seq} is cited as an event of `{from}`; it is none")]
     NotThisEvent {
-        /// Which.
+        /// The cited record.
         seq: Seq,
         /// Where the steps begin.
         from: Box<NamedId>,

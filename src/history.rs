@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 /// Whose history, or whose events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
-    /// One id's.
+    /// The records or events of this distinct id alone.
     Id(&'a str),
     /// Of all ids of the person that an id belongs to.
     Person(&'a str),
@@ -30,7 +30,7 @@ pub enum Subject<'a> {
 /// A record that touched an id or person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HistoryEntry {
-    /// The record.
+    /// The record that touched the subject.
     pub seq: Seq,
     /// What it asked, defined or erased.
     pub op: &'static str,

@@ -57,9 +57,9 @@ pub enum Request {
     },
     /// T and, if given, S are one person; S was anonymous (C2).
     Identify {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the anonymous id; without it nothing is linked, and only properties change.
         anonymous: Option<Source>,
     },
     /// A device says who uses it: F3 decides what that means.
@@ -71,26 +71,26 @@ pub enum Request {
     },
     /// T and S are one person (C3). An empty alias is `None`.
     Alias {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// T and S are one person even if both are identified (C4): PostHog's `$merge_dangerously`.
     Merge {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// Property changes only (C5).
     Set {
-        /// Whose.
+        /// T: the id or the device whose person gets the changes.
         who: Who,
     },
     /// The device forgets who used it (C6, F4).
     Reset {
-        /// Which device.
+        /// The device that is reset.
         device: DeviceId,
         /// Whether the device gets a new device id too.
         reset_device: bool,
@@ -99,14 +99,14 @@ pub enum Request {
     },
     /// An operation counts as never asked (H1).
     Retract {
-        /// Which.
+        /// The operation to retract, by its record or by its operation id.
         target: Target,
     },
     /// Ids leave the person of another (H2).
     Split {
         /// T: an id of the person, leaving or staying.
         id: DistinctId,
-        /// Who leaves.
+        /// The ids that leave: at least 1, at most [`MAX_SPLIT_IDS`].
         ids: BTreeSet<DistinctId>,
         /// As one person or many.
         mode: SplitMode,
@@ -135,7 +135,7 @@ pub enum SplitMode {
 /// Who an operation speaks for: an id, or whichever id a device has now (F2, F7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// This id.
+    /// The operation speaks for this id.
     Id(DistinctId),
     /// The current id of this device.
     Device(DeviceId),
@@ -199,7 +199,7 @@ pub enum Processing {
     /// Nothing was said: on, except where a device's mode decides (F8).
     #[default]
     Unsaid,
-    /// On.
+    /// The operation asks for a person profile.
     On,
     /// Off: a propertyless record (C1, C7).
     Off,
@@ -243,7 +243,7 @@ pub enum PersonProfiles {
     /// From the first identify, alias or set until the next reset.
     #[default]
     IdentifiedOnly,
-    /// Always.
+    /// Every capture asks for a profile.
     Always,
     /// Never; identify, alias and set are refused (C7).
     Never,
@@ -256,13 +256,13 @@ pub enum OperationError {
     /// It names too many property keys.
     #[error("the operation names {found} property keys; expected at most {MAX_OPERATION_KEYS}")]
     TooManyKeys {
-        /// How many.
+        /// How many property keys it names.
         found: usize,
     },
     /// Its values are too large together.
     #[error("the operation's values take {found} bytes; expected at most {MAX_OPERATION_BYTES}")]
     TooManyBytes {
-        /// How many.
+        /// The size of its values together, in canonical bytes.
         found: usize,
     },
     /// A reset, retract or split writes to nobody.
@@ -274,25 +274,25 @@ pub enum OperationError {
     /// A split names nobody, or too many.
     #[error("the split names {found} ids; expected 1 to {MAX_SPLIT_IDS}")]
     SplitIds {
-        /// How many.
+        /// How many ids the split names.
         found: usize,
     },
     /// A split names an id that was never written.
     #[error("id `{id}` was never written; expected ids of one person")]
     UnknownId {
-        /// The id.
+        /// The id that was never written.
         id: DistinctId,
     },
     /// A retract names an operation id that was never recorded.
     #[error("no operation is recorded under id {id}; expected one that is")]
     UnknownOperation {
-        /// The id.
+        /// The operation id that was never recorded.
         id: OperationId,
     },
     /// A retract names a record that is not there.
     #[error("there is no record {seq} to retract; expected one below {records}")]
     NoSuchRecord {
-        /// Which.
+        /// The record that was named.
         seq: Seq,
         /// How many there are.
         records: u64,
@@ -303,13 +303,13 @@ pub enum OperationError {
     /// It names a text that was erased, in a ledger that records no erased text again.
     #[error("`{id}` was erased, and this ledger records no erased id again")]
     Erased {
-        /// The text.
+        /// The text that the operation names.
         id: String,
     },
     /// A retract names a record that is no operation (A4).
     #[error("record {seq} is a {found} record; expected an operation")]
     NotAnOperation {
-        /// Which.
+        /// The record that was named.
         seq: Seq,
         /// What it is.
         found: &'static str,
@@ -319,7 +319,7 @@ pub enum OperationError {
         "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
     )]
     NotFresh {
-        /// The id.
+        /// The id that was given as the fresh one.
         id: DistinctId,
         /// Whose it is.
         whose: &'static str,
@@ -327,7 +327,7 @@ pub enum OperationError {
     /// One value cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
-        /// Whose value.
+        /// The key of the property.
         key: PropertyKey,
         /// What is wrong with it.
         source: ValueError,

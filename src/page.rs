@@ -97,7 +97,7 @@ impl Ask {
 /// Part of a long answer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Page<T> {
-    /// The items.
+    /// The items of this page, in the order of the whole answer.
     pub items: Vec<T>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<Cursor>,

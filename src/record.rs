@@ -141,7 +141,7 @@ impl Erasure {
 /// A device whose text is erased, and the record that defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct ErasedDevice {
-    /// Which.
+    /// The number of the device.
     pub device: DeviceNo,
     /// The number of its definition: nothing else in the fold knows it.
     pub defined: u32,
@@ -159,7 +159,7 @@ pub struct Removal {
 /// An erasure that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Removed {
-    /// Its record.
+    /// The number of the erasure's record.
     pub erase: u32,
     /// How many payload items it covers that no earlier one does: all are gone.
     pub items: u64,
@@ -183,9 +183,9 @@ pub struct RewrittenSegment {
 /// What a key-scoped erasure left of a record's values.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Restated {
-    /// The record.
+    /// The number of the record whose values were erased in part.
     pub record: u32,
-    /// Its T.
+    /// The number of T, the id that this record speaks for.
     pub id: IdNo,
     /// Which of its values are erased, counted from 0 in the order of its changes; strictly ascending, at least one. Its derived
     /// operation id is erased too: it is a hash over what was erased.
@@ -289,7 +289,7 @@ pub enum Other {
     None,
     /// There was one whose text cannot be stored (B1); the text is not recorded.
     Unstorable,
-    /// This id.
+    /// The number of S.
     Id(IdNo),
 }
 
@@ -305,9 +305,9 @@ pub struct Detail {
 /// One key and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Change {
-    /// Which key.
+    /// The number of the property key.
     pub key: KeyNo,
-    /// What happens.
+    /// What happens to the key's value.
     pub verb: Verb,
 }
 
@@ -316,11 +316,11 @@ pub struct Change {
 pub struct Verb(pub(crate) u8);
 
 impl Verb {
-    /// Write.
+    /// Write, also over a present value.
     pub const SET: Verb = Verb(0);
     /// Write where absent.
     pub const SET_ONCE: Verb = Verb(1);
-    /// Remove.
+    /// Remove the value if there is one.
     pub const UNSET: Verb = Verb(2);
     /// No change to the person: the event's own property, kept.
     pub const KEPT: Verb = Verb(3);

@@ -10,7 +10,7 @@ use crate::state::{FORESEEN, Outcome, Past, State};
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The record.
+    /// The record that was folded.
     pub record: Record<'a>,
     /// What it did; `None` for records that are no operations.
     pub outcome: Option<&'a Outcome>,

@@ -88,7 +88,7 @@ impl Row {
         }
     }
 
-    /// S.
+    /// S of an identify, alias or merge. Other kinds keep another number in this field.
     pub(crate) fn other(&self) -> Other {
         match self.other {
             _ if !matches!(self.kind, Kind::Identify | Kind::Alias | Kind::Merge) => Other::None,

@@ -188,17 +188,17 @@ impl SharedLedger {
         self.write(|ledger| ledger.flush())
     }
 
-    /// As [`Ledger::durable_records`].
+    /// Returns how many records are durable, as [`Ledger::durable_records`] does.
     pub fn durable_records(&self) -> u64 {
         self.shared.disk.durable()
     }
 
-    /// As [`Book::resolve`].
+    /// Returns whose id this is, as [`Book::resolve`] does.
     pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
         self.read(|book| book.resolve(distinct_id))
     }
 
-    /// As [`Book::person_as_of`].
+    /// Returns whose id this was right after a record, as [`Book::person_as_of`] does.
     pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
         self.read(|book| book.person_as_of(distinct_id, seq))
     }

@@ -24,9 +24,9 @@ const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTim
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// 0001-01-01T00:00:00Z.
+    /// The earliest time: 0001-01-01T00:00:00Z.
     pub const MIN: Timestamp = Timestamp(-62_135_596_800_000_000);
-    /// 9999-12-31T23:59:59.999999Z.
+    /// The latest time: 9999-12-31T23:59:59.999999Z.
     pub const MAX: Timestamp = Timestamp(253_402_300_799_999_999);
 
     /// Takes microseconds since 1970-01-01T00:00:00Z.

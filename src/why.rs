@@ -20,7 +20,7 @@ use crate::value::Value;
 pub struct WhyProperty {
     /// Whose it is.
     pub person_id: PersonId,
-    /// The key.
+    /// The property key.
     pub key: String,
     /// Its value now, and the record that won it; `None` if the person has no such property.
     pub now: Option<PropertyAnswer>,
@@ -31,13 +31,13 @@ pub struct WhyProperty {
 /// One operation's word on a key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PropertyWrite {
-    /// The record.
+    /// The record of the write.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
     /// When, by the sender's clock.
     pub time: Timestamp,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub distinct_id: String,
     /// `set`, `set_once` or `unset`.
     pub verb: &'static str,

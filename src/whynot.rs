@@ -30,7 +30,7 @@ pub struct WhyNot {
 /// One step: a record that names both its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WhyNotStep {
-    /// The record.
+    /// The record that names both ends.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,

@@ -61,7 +61,7 @@ enum Came {
     ToNothing,
     /// It was refused by D3, D6 or D9.
     ToRefusal,
-    /// Anything else.
+    /// It was folded and not refused.
     Through,
 }
 

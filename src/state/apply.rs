@@ -272,7 +272,7 @@ impl State {
         self.write(asked, outcome); // B3
     }
 
-    /// Section D.
+    /// Asserts that T and S are one person: section D, after the checks of sections B and C.
     fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         let (to, from) = (self.links.person(target), self.links.person(source));
@@ -439,7 +439,7 @@ impl State {
         (self.origin(person).founded, person)
     }
 
-    /// D7, E2.
+    /// Merges the persons of T and S (D7) and their properties (E2); returns the survivor.
     fn merge(
         &mut self,
         asked: Asked<'_>,

@@ -38,7 +38,7 @@ pub(crate) struct Origin {
 /// To whom an id belonged before a record folded its component anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Former {
-    /// That record.
+    /// The record that folded the component again: `slot` and `since` hold for records before it.
     pub(super) until: u32,
     /// As in [`super::links::Leaf`].
     pub(super) slot: u32,

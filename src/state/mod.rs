@@ -79,7 +79,7 @@ struct Person {
 /// A person as the state knows it: in numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct PersonView<'a> {
-    /// Its number.
+    /// The person's number, in the order of foundings.
     pub number: PersonNo,
     /// The id that founded it.
     pub founding: IdNo,
@@ -324,7 +324,7 @@ impl State {
         })
     }
 
-    /// A device.
+    /// Returns what is known of a device.
     pub fn device(&self, device: DeviceNo) -> &Device {
         &self.devices[device.index()]
     }

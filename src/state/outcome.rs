@@ -25,7 +25,7 @@ pub struct Outcome {
     pub device: Option<DeviceEffect>,
     /// What was taken back or parted (section H).
     pub undone: Option<Undone>,
-    /// Worth knowing.
+    /// What deserves a look although nothing was refused.
     pub notices: Notices,
     /// Why the link was refused.
     pub refusal: Option<Refusal>,
@@ -70,12 +70,12 @@ pub enum Link {
 pub enum Undone {
     /// H1: this record counts as never asked.
     Retracted {
-        /// Which.
+        /// The retracted record.
         seq: Seq,
     },
     /// H2: ids left their person, which goes on without them.
     Split {
-        /// How many.
+        /// How many ids left.
         left: u32,
     },
 }
@@ -137,21 +137,21 @@ pub enum Refusal {
     },
     /// D3 under `strict`: S's person is identified already.
     JoinsIdentified {
-        /// S's person.
+        /// The person of S.
         person: PersonNo,
         /// The record that identified it.
         by: Seq,
     },
     /// D6: S's person is identified already.
     SourceIdentified {
-        /// S's person.
+        /// The person of S.
         person: PersonNo,
         /// The record that identified it.
         by: Seq,
     },
     /// D8: too many ids would move.
     TooManyMovedIds {
-        /// How many.
+        /// How many ids would move.
         found: u32,
         /// The policy's `max_moved_ids`.
         limit: u32,
@@ -160,7 +160,7 @@ pub enum Refusal {
     },
     /// D8: the person would have too many ids.
     TooManyIds {
-        /// How many.
+        /// How many ids the person would have.
         found: u32,
         /// The policy's `max_ids_per_person`.
         limit: u32,
@@ -193,7 +193,7 @@ pub enum Refusal {
     },
     /// H2: an id named does not belong to the person of T.
     OtherPerson {
-        /// Which id.
+        /// The id that was named.
         id: IdNo,
         /// The record by which it came to its person, or which defined it.
         by: Seq,

@@ -9,7 +9,7 @@ use crate::record::{Change, KeyNo, Verb};
 /// Where a property's value stands: the record that won the key, and the value's place among that record's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property {
-    /// The key.
+    /// The number of the property key.
     pub key: KeyNo,
     /// The record's number.
     pub(crate) seq: u32,
@@ -29,7 +29,7 @@ impl Property {
 pub struct Written {
     /// Keys written, overwritten ones included.
     pub set: u16,
-    /// Keys removed.
+    /// Keys that had a value and lost it.
     pub removed: u16,
 }
 
@@ -74,7 +74,7 @@ impl Profiles {
         &self.entries[profile.at()..][..profile.len()]
     }
 
-    /// See [`super::State::foresee`].
+    /// Reads the memory that a change of this profile will need (see [`super::State::foresee`]).
     pub(super) fn foresee(&self, profile: Profile) -> u32 {
         let seq = |at: usize| self.entries.get(at).map_or(0, |property| property.seq);
         seq(profile.at()) ^ seq(profile.at() + profile.len().saturating_sub(1))

@@ -44,7 +44,7 @@ impl Files {
         Files { secret: true, ..Files::writable(root) }
     }
 
-    /// The directory.
+    /// Returns the directory that holds the files.
     pub fn root(&self) -> &Path {
         &self.root
     }

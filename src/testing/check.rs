@@ -140,7 +140,7 @@ fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
 
 // -- the log told again --------------------------------------------------------------------------------------------
 
-/// Tells a log to the reference model: records become the operations that somebody may have asked for.
+/// Tells a log to the reference model: records become the operations that a sender may have asked for.
 #[derive(Default)]
 struct Teller {
     /// There is none before the genesis record.
@@ -355,7 +355,7 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
         let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
         differ(about("the counts"), &(found.events, found.identified_events), &counts);
     }
-    // How persons were called whose founding was taken back beside erasures, the model does not know.
+    // The model does not know the former ids of persons whose founding was retracted beside erasures.
     for identity in reference.identities().filter(|_| reference.knows_old_names()) {
         let expected = Some(person_id(reference.called(&reference.became(identity))));
         let found = book.survivor_of(person_id(reference.called(identity)));

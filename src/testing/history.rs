@@ -88,8 +88,8 @@ impl History {
     }
 }
 
-/// Appends one operation of a made-up history; `None` if it is none, which only a ledger can know: the fresh id of a reset is
-/// somebody's (F4), or what is taken back or parted was never written (H1, H2).
+/// Appends one operation of a made-up history; `None` if it cannot be recorded, which only a ledger can know:
+/// the fresh id of a reset is in use (F4), or what is retracted or split was never written (H1, H2).
 ///
 /// # Errors
 /// Any other [`AppendError`].
@@ -118,7 +118,8 @@ const TOPICS: [&[u8]; 6] = [
     &[0, 0, 1, 1, 2, 7],
     // Properties: E1 and E2 need keys that were written by several operations.
     &[0, 2, 4, 6, 6, 6],
-    // Minds changed: H1 and H2 need persons of several ids, and operations to take back; half of the 6 are such.
+    // Minds changed: H1 and H2 need persons of several ids, and operations to retract; half of the 6 are
+    // such.
     &[1, 2, 4, 5, 6, 6, 6, 6, 7],
 ];
 

@@ -375,7 +375,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                 }
                 holds(before.class(held).user, || format!("{held:?} is no user"))?;
                 if refolded {
-                    // Which record gave it its person is another one, once it was folded anew.
+                    // After a refold, another record gave it its person.
                     let by = refusal.blocking();
                     holds(by < seq && !before.is_retracted(by), || format!("{by} gave it no person"))?;
                     return Ok(());
@@ -404,7 +404,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
 }
 
 /// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s. `None` for
-/// persons of a component that was folded anew: their past is not followed.
+/// persons of a component that was refolded: their past is not followed.
 fn follow_first_users(firsts: &mut BTreeMap<PersonNo, Option<IdNo>>, before: &State, step: &Step<'_>) {
     let body = step.record.body();
     let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return };
@@ -450,13 +450,13 @@ pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a step folds a component anew: rules that say what grows say it of what was asked, not of what was taken back.
+/// Whether a step refolds a component: laws about growth hold for what was asked, not for what was retracted.
 fn undoes(step: Step<'_>) -> bool {
     step.outcome.is_some_and(|outcome| outcome.undone.is_some())
 }
 
-/// Once a person is identified, whoever it becomes is; and the record that first did it stays, P(T)'s if two persons become
-/// one (D1).
+/// Once a person is identified, so is the person that it becomes. The record that first identified it stays,
+/// P(T)'s if two persons become one (D1).
 pub fn identified_grows(history: &History) -> Result<(), String> {
     each_step(&all(history)?.ledger, |before, step| {
         if undoes(step) {
@@ -496,13 +496,14 @@ pub fn redirects(history: &History) -> Result<(), String> {
     })
 }
 
-/// Every person there ever was leads to a live one in one step, or to whom its founding id would found, and so does its public id.
+/// Every person leads in one step to a live one, or to the one that its founding id would found. Its public
+/// id leads to the same.
 fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
     let state = ledger.state();
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
         let survivor = state.survivor(person);
-        // Nobody, if its founding was taken back and its founding id has no person now (D11).
+        // No person, if its founding was retracted and its founding id has no person now (D11).
         let nobody = state.is_retired(survivor) && state.person(state.founding(survivor)).is_none();
         holds(live.contains(&survivor) || nobody, || {
             format!("{person:?} became {survivor:?}, which is not live")
@@ -518,7 +519,7 @@ fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
 pub fn created_at(history: &History) -> Result<(), String> {
     let Folded { ledger, appended, .. } = all(history)?;
     if appended.iter().flatten().filter_map(Appended::outcome).any(|outcome| outcome.undone.is_some()) {
-        return Ok(()); // the reference model says when a person was created that was folded anew
+        return Ok(()); // the reference model says when a refolded person was created
     }
     let mut founded = Vec::new();
     each_step(&ledger, |_, step| {
@@ -564,7 +565,8 @@ pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
     })
 }
 
-/// After a reset a device's events belong to a fresh person, whatever else happens, until somebody names its fresh id (F4).
+/// After a reset a device's events belong to a fresh person, whatever else happens, until an operation names
+/// its fresh id (F4).
 pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     let (mut ledger, _) = new_ledger(&history.policy)?;
     let fresh = DistinctId::new("$device:fresh").map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
 //! The reference model: the rules of `docs/semantics.md` folded as plainly as can be, with sets and maps of texts.
 //!
 //! It shares the vocabulary with the engine and nothing else: no numbers and no forest. It keeps what was said, and
-//! whenever something is taken back it folds everything else again from the beginning. A newcomer should believe it in ten
-//! minutes. It is slow, and that is fine.
+//! whenever something is retracted it folds everything else again from the beginning. A newcomer should
+//! believe it in ten minutes. It is slow, and that is fine.
 
 mod seen;
 mod world;
@@ -27,7 +27,7 @@ pub struct Reference {
     said: Vec<Said>,
     /// What all that comes to.
     world: World,
-    /// B4: decided once, whatever is taken back later.
+    /// B4: decided once, whatever is retracted later.
     classes: Classes,
     /// G4: a retracted operation still counts as seen.
     seen: BTreeMap<OperationId, Seen>,
@@ -105,7 +105,7 @@ pub struct ReferenceDevice {
     pub current: String,
     /// Whom dialect `core` links next.
     pub anonymous: String,
-    /// Whether somebody identified.
+    /// Whether a user was identified on it since the last reset.
     pub identified: bool,
     /// Whether its captures ask for a profile under `identified_only` (F8).
     pub profiled: bool,
@@ -355,8 +355,8 @@ impl Reference {
         }
     }
 
-    /// D11, where the component of an id was folded anew: who is founded by an erased id is called as before, if that id is still
-    /// theirs, or else after the lowest one that is left.
+    /// D11 after a refold of the component of an id: a person founded by an erased id keeps its name while it
+    /// has that id. Otherwise it is named after the lowest id that is left.
     fn call_anew(&mut self, id: &str) {
         let component = self.component(id);
         for person in self.world.persons.iter().filter(|person| !person.ids.is_disjoint(&component)) {
@@ -438,7 +438,8 @@ impl Reference {
         self.known.iter()
     }
 
-    /// Whether the model knows what every person was ever called: not if something was taken back or parted beside erasures.
+    /// Whether the model knows every id that a person ever had: not if something was retracted or split
+    /// beside erasures.
     pub(crate) fn knows_old_names(&self) -> bool {
         let refolds = |said: &Said| {
             matches!(said, Said::Operation(Asked { verb: Verb::Retract(_) | Verb::Split { .. }, .. }))
@@ -499,7 +500,7 @@ impl Reference {
         self.said.len()
     }
 
-    /// H1: takes back what was recorded in this place.
+    /// H1: retracts what was recorded in this place.
     ///
     /// # Panics
     /// When that was no operation.
@@ -517,7 +518,7 @@ impl Reference {
         ReferenceOutcome::Recorded(self.say(Said::Operation(asked)))
     }
 
-    /// Folds everything anew but for what is taken back.
+    /// Folds everything again, without what is retracted.
     fn refold(&mut self) {
         self.world = World::new(self.policy.clone());
         let gone = retracted(&self.said);
@@ -528,7 +529,7 @@ impl Reference {
         }
     }
 
-    /// Records something, and folds it. Whatever takes something back folds everything anew.
+    /// Records something, and folds it. A retract folds everything again.
     fn say(&mut self, said: Said) -> Option<&'static str> {
         self.said.push(said);
         let place = self.said.len() - 1;
@@ -664,14 +665,15 @@ impl Reference {
         })
     }
 
-    /// F3: what the device said last may be what is taken back.
+    /// F3: the retracted operation may be what the device said last.
     fn forget_call(&mut self, place: usize) {
         if let Said::Operation(Asked { device: Some(device), .. }) = &self.said[place] {
             self.last_calls.remove(device);
         }
     }
 
-    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does taking back what it said.
+    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does a retract of
+    /// what it said.
     fn remember_call(&mut self, operation: &Operation, asked: &Asked) {
         let Some(device) = &asked.device else {
             if let Verb::Retract(place) = asked.verb {
@@ -717,7 +719,8 @@ impl Said {
     }
 }
 
-/// H1: what counts as never asked. From the end, for what takes something back stands behind it, and may itself be taken back.
+/// H1: what counts as never asked. Goes from the end, because a retract stands behind what it names and may
+/// itself be retracted.
 fn retracted(said: &[Said]) -> BTreeSet<usize> {
     let mut gone = BTreeSet::new();
     for (place, said) in said.iter().enumerate().rev() {

@@ -203,7 +203,7 @@ pub(super) fn node_words(graph: &Graph, number: usize) -> String {
     match node.owner() {
         Some(0) if number == graph.root => words.push("founder".to_owned()),
         Some(0) => {}
-        // In place of the kind, which the picture in the node says too: there is no room for both.
+        // Instead of the kind, which the picture in the node says too: there is no room for both.
         Some(owner) => words = vec![format!("person {}", &graph.persons[owner].to_string()[..8])],
         None => words.push("no person".to_owned()),
     }
@@ -271,7 +271,7 @@ impl Curve {
         }
     }
 
-    /// The `nth` line between two nodes that is no branch.
+    /// The `nth` line between two nodes that is not a branch.
     fn of_arc(layout: &Layout, ends: [usize; 2], nth: i32) -> Curve {
         let [mut a, mut b] = ends.map(|end| layout.places[end]);
         if (a.x, a.y) > (b.x, b.y) {

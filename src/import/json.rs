@@ -1,4 +1,4 @@
-//! JSON as it was written: numbers by their text, no key twice, nothing built that nobody asked for.
+//! JSON as it was written: numbers by their text, no key twice, nothing built before it is asked for.
 //!
 //! `serde_json` says whether a text is JSON at all ([`Json::read`]); everything below walks a text it has accepted, so
 //! it can meet surprises of meaning (a key twice, a number beyond 64 bits) but none of syntax.
@@ -23,7 +23,7 @@ const MAX_JSON_DEPTH: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Json<'a>(&'a str);
 
-/// Why a text is no JSON.
+/// Why a text is not JSON.
 #[derive(Debug)]
 pub(super) enum Unread {
     /// It ends too early; more lines could complete it.
@@ -109,7 +109,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The string, unescaped; `None` when it is no string.
+    /// The string, unescaped; `None` when it is not a string.
     pub(super) fn as_str(self) -> Option<Result<Cow<'a, str>, Rejection>> {
         self.is_string().then(|| {
             let escaped = memchr(b'\\', self.0.as_bytes()).is_some();
@@ -146,7 +146,7 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// Properties under [`PropertyKey`]s; `None` when it is no object.
+    /// Properties under [`PropertyKey`]s; `None` when it is not an object.
     pub(super) fn properties(self) -> Option<Result<Properties, Rejection>> {
         let members = self.members()?;
         Some(members.collect_properties())
@@ -246,7 +246,7 @@ impl<'a> Object<'a> {
         self.get(key).filter(|json| !json.is_null())
     }
 
-    /// Checks the members that nobody is going to look at.
+    /// Checks the members that the importer does not look at.
     pub(super) fn audit_all_but(&self, looked_at: &[&str]) -> Result<(), Rejection> {
         self.iter().filter(|(key, _)| !looked_at.contains(key)).try_for_each(|(_, json)| json.audit())
     }

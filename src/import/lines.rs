@@ -276,7 +276,7 @@ impl Outline {
                         at += len;
                         self.string()
                     }
-                    None => false, // no string goes on in the next line
+                    None => false, // a string never continues on the next line
                 },
                 _ => {
                     at += line[at..].iter().take_while(|&&byte| !is_structure(byte)).count();

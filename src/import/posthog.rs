@@ -80,7 +80,7 @@ fn open_object<'a>(
         return Err(wrong("batch", batch, "an array"));
     }
     members.audit_all_but(&["batch"])?;
-    // Capture v1 says `created_at` in place of `sent_at`: made just before the send.
+    // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
     if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
         envelope.sent = Some(time(key, sent));
     }
@@ -183,8 +183,8 @@ impl<'a> Event<'a> {
         self.properties.as_ref()?.get(key)
     }
 
-    /// T: at top level first (a deep link may put another id into the properties), then in the properties; a null is
-    /// no id. Not a string: its text. Shortened and cleaned as PostHog's capture does (B1).
+    /// T: at top level first (a deep link may put another id into the properties), then in the properties; a
+    /// null is not an id. Not a string: its text. Shortened and cleaned as PostHog's capture does (B1).
     fn distinct_id(&self) -> Result<(DistinctId, Bent), Rejection> {
         const KEY: &str = "distinct_id";
         let json = (self.members.some(KEY).or_else(|| self.members.some("$distinct_id")))
@@ -329,7 +329,7 @@ fn source(json: Json<'_>) -> Result<Source, Rejection> {
     Ok(Source::new(&json.js_string()?))
 }
 
-/// Strings of an array, what is no string being passed over; or the keys of an object.
+/// The strings of an array, other elements being skipped; or the keys of an object.
 fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     if json.is_null() {
         return Ok(BTreeSet::new());

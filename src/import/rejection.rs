@@ -12,13 +12,13 @@ use crate::value::ValueError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// A line, or the body encoded in it, is no UTF-8.
+    /// A line, or the body encoded in it, is not UTF-8.
     #[error("byte {at} is no UTF-8; expected UTF-8 text")]
     NotUtf8 {
         /// Offset of the first bad byte in the line or body.
         at: usize,
     },
-    /// A text is no JSON.
+    /// A text is not JSON.
     #[error("not JSON at column {column}: {what}; expected one JSON document")]
     NotJson {
         /// What the JSON reader says.
@@ -35,7 +35,7 @@ pub enum Rejection {
         /// The greatest depth allowed.
         max: usize,
     },
-    /// A document or an element of a batch is no object.
+    /// A document or an element of a batch is not an object.
     #[error("found {found}; expected an object: an operation or an event")]
     NotAnEvent {
         /// What was found.
@@ -120,7 +120,7 @@ pub enum Rejection {
     /// A text that cannot be a property key.
     #[error(transparent)]
     PropertyKey(IdError),
-    /// An event id that is no UUID.
+    /// An event id that is not a UUID.
     #[error("`{key}` is `{found}`; expected a UUID")]
     EventId {
         /// The key that holds the event id.

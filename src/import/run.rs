@@ -54,7 +54,7 @@ pub struct Complaint {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It is no operation.
+    /// It is not an operation.
     #[error(transparent)]
     Unreadable(#[from] Rejection),
     /// The ledger does not take it.
@@ -87,7 +87,7 @@ pub enum RunError {
     Ledger(AppendError),
 }
 
-/// Somebody who watches an import.
+/// Observes an import while it runs.
 pub trait Watch {
     /// Something was not recorded.
     fn complaint(&mut self, complaint: Complaint);
@@ -124,8 +124,8 @@ impl Watch for () {
 /// ```
 ///
 /// # Errors
-/// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the ledger
-/// cannot go on: a failing disk, a full ledger.
+/// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the
+/// ledger cannot continue: a failing disk, a full ledger.
 pub fn run<R: Read>(
     ledger: &mut Ledger,
     mut importer: Importer<R>,

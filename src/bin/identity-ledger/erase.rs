@@ -1,4 +1,4 @@
-//! `erase`: forgets somebody or something, in every answer and in every file.
+//! `erase`: forgets a person, ids or values, in every answer and in every file.
 
 use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq};
 

@@ -19,7 +19,8 @@ pub(crate) fn given() -> Option<&'static Path> {
     KEYS.get().map(PathBuf::as_path)
 }
 
-/// Options that create a ledger, sealed if keys were given; whoever copies the ledger must not copy them with it.
+/// Options that create a ledger, sealed if keys were given. The keys must lie where a copy of the ledger does
+/// not include them.
 pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, Failure> {
     let whole = |path: &Path| std::path::absolute(path).map_err(Failure::read(path));
     if let Some(file) = given()

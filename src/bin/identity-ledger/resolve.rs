@@ -126,7 +126,7 @@ fn show_unknown(
     never_written(resolved.distinct_id, place).iter().try_for_each(|line| screen.line(line))
 }
 
-/// Says that an id is nobody's, and why that may be.
+/// Says that an id was never written, and why that may be.
 pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
     let (id, place) = (clean(id), place.display().to_string());
     [

@@ -24,7 +24,7 @@ pub(crate) struct Screen {
     pub(crate) colour: bool,
     /// Columns that a table may take.
     pub(crate) width: u16,
-    /// Whether somebody watches; then nothing else may draw on the same terminal meanwhile.
+    /// Whether the output is a terminal; then nothing else may draw on it meanwhile.
     pub(crate) is_terminal: bool,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn report(failure: &Failure) {
     }
 }
 
-/// Says something on standard error. Should even that fail, there is nobody left to tell.
+/// Says something on standard error. If even that fails, there is nowhere left to report it.
 pub(crate) fn remark(kind: &str, text: &str) {
     let text = clean(text);
     let colour = io::stderr().is_terminal() && may_colour();

@@ -26,7 +26,7 @@ struct Verdict<'a> {
     tail: Option<&'a AuditFault>,
     /// How many records each good snapshot covers.
     snapshots: &'a [u64],
-    /// What is no fault, and good to know.
+    /// What is not a fault, but good to know.
     remarks: &'a [AuditRemark],
 }
 

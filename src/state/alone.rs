@@ -15,7 +15,8 @@ use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{Outcome, Refusal, Undone};
 use crate::state::{Person, State};
 
-/// For records that fold a component anew: that component's records before them, by the seq of the one that asks.
+/// For records that refold a component: that component's records before them, by the seq of the record that
+/// refolds.
 #[derive(Debug, Default)]
 pub struct Past(BTreeMap<u32, Excerpt>);
 
@@ -38,7 +39,7 @@ pub(crate) struct Alone {
     pub(crate) devices: Vec<DeviceNo>,
 }
 
-/// A component before and after a record that would fold it anew, alone.
+/// A component alone, before and after a record that would refold it.
 #[derive(Clone, Debug)]
 pub(crate) struct Foretold {
     pub(crate) before: State,
@@ -211,8 +212,9 @@ impl State {
         Alone { state, ids, devices }
     }
 
-    /// Folds the component that `told` tells of as it was folded when it was recorded, taking back and parting included, and
-    /// shows what each operation did: its seq, its outcome and the state right after it, both in the component's own numbers.
+    /// Folds the component that `told` tells of as it was folded when it was recorded, retracts and splits
+    /// included, and shows what each operation did: its seq, its outcome and the state right after it, both
+    /// in the component's own numbers.
     pub(crate) fn retell(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
@@ -272,8 +274,8 @@ impl State {
         self.call_anew(base);
     }
 
-    /// Ends the present generation of these ids. Each of its persons becomes the one of `small` that has its public id; one
-    /// that was never founded now becomes whoever its founding id belongs to.
+    /// Ends the present generation of these ids. Each of its persons becomes the one of `small` that has its
+    /// public id. A person that was never founded by now becomes the owner of its founding id.
     fn retire(&mut self, ids: &[IdNo], small: &State, base: u32, seq: u32) {
         let again = small.by_public_id(ids);
         for id in ids {
@@ -496,8 +498,8 @@ impl Excerpt {
         retracted
     }
 
-    /// H1: whether a retract is refused, where `taken_back` holds what those before it take back that are not retracted
-    /// themselves, each with the first that does.
+    /// H1: whether a retract is refused. `taken_back` holds what earlier retracts name that are not retracted
+    /// themselves, each with the first that names it.
     fn refuse_again(&self, record: Record<'_>, taken_back: &mut BTreeMap<u32, u32>) -> Option<Refusal> {
         let seq = record.row.seq;
         let Some(target) = self.retracts(record) else {
@@ -507,7 +509,7 @@ impl Excerpt {
         (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
     }
 
-    /// The record that a retract takes back, if it is one that can be.
+    /// The record that a retract names, if it can be retracted.
     fn retracts(&self, record: Record<'_>) -> Option<u32> {
         let target = record.row.target()?;
         let fits = |found: Record<'_>| found.row.is_operation() && found.row.id == record.row.id;
@@ -547,7 +549,7 @@ mod tests {
         ask(ledger, Operation::identify(time(), id(who), Some(Source::new(source))))
     }
 
-    /// Somebody else; ann with two phones, the first of which was linked by the record that is given.
+    /// Another person; ann with two phones, the first of which was linked by the record that is returned.
     fn ledger() -> (Ledger, Seq) {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         link(&mut ledger, "zoe", "z1");
@@ -596,7 +598,7 @@ mod tests {
         assert_eq!([foretold.before.records(), foretold.after.records()], [next, next + 1]);
     }
 
-    /// No writer of ours records such a retract: T is whoever the record named speaks for.
+    /// No writer of ours records such a retract: T is the id that the named record speaks for.
     #[test]
     fn only_an_operation_of_t_can_be_taken_back_h1() {
         let (mut ledger, first) = ledger();

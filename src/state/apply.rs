@@ -55,8 +55,8 @@ impl State {
     /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
     /// which are no operations (A4).
     ///
-    /// Total and pure: it depends on nothing but its arguments. `past` is looked at by the rare records that fold a component
-    /// anew (section H).
+    /// Total and pure: it depends on nothing but its arguments. Only the rare records that refold a component
+    /// look at `past` (section H).
     ///
     /// # Panics
     /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
@@ -206,8 +206,8 @@ impl State {
         }
     }
 
-    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property changes nobody is
-    /// founded: the SDK sends nothing either.
+    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property
+    /// changes no person is founded: the SDK sends nothing either.
     fn switch(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         if !asked.processing() {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });

@@ -43,7 +43,7 @@ impl Called {
     }
 }
 
-/// All erasures so far. By number throughout; 2^32 - 1 is no number.
+/// All erasures so far. By number throughout; 2^32 - 1 stands for none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Erasures {
     /// Erase records, and the record that says it is done, or NONE.
@@ -51,7 +51,7 @@ pub(crate) struct Erasures {
     /// Ids and the records that erase them.
     pub(super) ids: BTreeSet<(u32, u32)>,
     pub(super) devices: BTreeMap<u32, u32>,
-    /// Records whose item goes whoever they speak for: definitions, and those named by their numbers.
+    /// Records whose item is erased no matter for whom they speak: definitions, and records named by number.
     pub(super) records: BTreeMap<u32, u32>,
     /// What is left of records, newest.
     pub(super) restated: BTreeMap<u32, Left>,
@@ -128,7 +128,7 @@ impl Erasures {
         self.ids.iter().map(|(id, _)| IdNo(*id))
     }
 
-    /// The records whose item goes whoever they speak for.
+    /// The records whose item is erased no matter for whom they speak.
     pub(crate) fn records(&self) -> impl Iterator<Item = u32> {
         self.records.keys().copied()
     }
@@ -288,8 +288,9 @@ impl State {
         self.erasures.called_after.insert((id.0, person));
     }
 
-    /// D11, where a component was folded anew: its living persons from number `base` on whose founding id is erased are called
-    /// as those before them were, if they still have that id, or else after their lowest remaining one.
+    /// D11 after a refold: names the living persons from number `base` on whose founding id is erased. Each
+    /// keeps the name of the person before it while it has that id. Otherwise it is named after its lowest
+    /// remaining id.
     pub(super) fn call_anew(&mut self, base: u32) {
         if self.erasures.is_empty() {
             return;
@@ -313,7 +314,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Absences {
     rows: Vec<Row>,
-    /// So many are looked through again.
+    /// How many there may be before all are looked through again.
     limit: usize,
 }
 
@@ -419,7 +420,7 @@ mod tests {
         assert_eq!(called(&ledger, "ann"), Called::At(ledger.id_no("ann").unwrap(), founded));
     }
 
-    /// D11 where a component was folded anew: a name that was given stays while its id does.
+    /// D11 after a refold: a name that was given stays while its id does.
     #[test]
     fn a_person_folded_anew_is_called_as_before_while_it_has_that_id() {
         let mut ledger = ledger();
@@ -521,7 +522,8 @@ mod tests {
         assert_eq!(ids.earliest(defined), Some(2), "from its definition on");
     }
 
-    /// However many payload items are absent: what is licensed is forgotten, and the first that is not is told.
+    /// However many payload items are absent, those that an erasure covers are forgotten, and the first other
+    /// one is reported.
     #[test]
     fn of_absent_items_the_first_without_a_license_is_told() {
         let erasures =

@@ -1,7 +1,7 @@
-//! Generations: what was before a component was folded anew, and what became of it (H1, H2).
+//! Generations: what was before a component was refolded, and what became of it (H1, H2).
 //!
 //! A retract or split gives a component new persons and new links. The former ones stay: they say who was who before, and
-//! their person ids resolve for ever. Nothing here is touched by a ledger in which nobody retracts or splits.
+//! their person ids resolve for ever. A ledger without retracts and splits stores nothing here.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::state::links::{NONE, PersonNo};
 /// What there is beside the present generation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Generations {
-    /// Persons of former generations, and who each is now: another person, or whoever its founding id belongs to.
+    /// Persons of former generations, and who each is now: another person, or the owner of its founding id.
     pub(super) retired: BTreeMap<PersonNo, Option<PersonNo>>,
     /// Persons that were not founded by the record since which their founding id belongs to them: all that a refold made or
     /// retired.
@@ -35,10 +35,10 @@ pub(crate) struct Origin {
     pub(crate) split: bool,
 }
 
-/// To whom an id belonged before a record folded its component anew.
+/// To whom an id belonged before a record refolded its component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Former {
-    /// The record that folded the component again: `slot` and `since` hold for records before it.
+    /// The record that refolded the component: `slot` and `since` hold for records before it.
     pub(super) until: u32,
     /// As in [`super::links::Leaf`].
     pub(super) slot: u32,
@@ -46,7 +46,7 @@ pub(super) struct Former {
 }
 
 impl Generations {
-    /// Whether no component was ever folded anew, and nobody was parted in one that is folded alone.
+    /// Whether no component was ever refolded, and no split happened in one that is folded alone.
     pub(super) fn is_empty(&self) -> bool {
         self.former.is_empty() && self.retractions.is_empty() && self.origins.is_empty()
     }

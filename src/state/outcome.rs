@@ -11,7 +11,7 @@ use crate::state::profile::Written;
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The person that the operation founded, linked or wrote to; `None` if it touched nobody.
+    /// The person that the operation founded, linked or wrote to; `None` if it touched no person.
     pub person: Option<PersonNo>,
     /// Whether that person was founded by this operation.
     pub founded: bool,
@@ -23,7 +23,7 @@ pub struct Outcome {
     pub written: Written,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
-    /// What was taken back or parted (section H).
+    /// What was retracted or split (section H).
     pub undone: Option<Undone>,
     /// What deserves a look although nothing was refused.
     pub notices: Notices,
@@ -73,7 +73,7 @@ pub enum Undone {
         /// The retracted record.
         seq: Seq,
     },
-    /// H2: ids left their person, which goes on without them.
+    /// H2: ids left their person, which continues without them.
     Split {
         /// How many ids left.
         left: u32,
@@ -176,7 +176,7 @@ pub enum Refusal {
         /// The record by which that id came to its person, or which defined it.
         by: Seq,
     },
-    /// H1: the record named is no operation of T's component.
+    /// H1: the record named is not an operation of T's component.
     NotRetractable {
         /// The operation's own record.
         by: Seq,
@@ -198,7 +198,7 @@ pub enum Refusal {
         /// The record by which it came to its person, or which defined it.
         by: Seq,
     },
-    /// H2: all ids of the person are named; nobody would stay.
+    /// H2: all ids of the person are named; none would stay.
     WholePerson {
         /// The operation's own record.
         by: Seq,

@@ -1,4 +1,5 @@
-//! Profiles: for each property key the record that won it. Values are looked up only when somebody reads (E5, E6).
+//! Profiles: for each property key the record that won it. Values are looked up only when they are read (E5,
+//! E6).
 //!
 //! All profiles lie in one piece of memory: most are a few entries long, and an allocation for each would cost more than
 //! what it holds.
@@ -124,7 +125,7 @@ impl Profiles {
                 *entry = Property { key: change.key, seq, place };
             }
             *profile = Profile::new(at, changes.len());
-            written.set = changes.len() as u16; // so many operations may write at most
+            written.set = changes.len() as u16; // at most MAX_OPERATION_KEYS
             return Some(written);
         }
         let entries = self.entries.get_mut(profile.at()..)?.get_mut(..changes.len())?;
@@ -188,7 +189,7 @@ impl Profiles {
     }
 }
 
-/// The block that so many entries lie in, as a power of two; none for none.
+/// The block that `len` entries lie in, as a power of two; `None` for no entries.
 fn block(len: usize) -> Option<usize> {
     (len > 0).then(|| len.next_power_of_two().trailing_zeros() as usize)
 }

@@ -2,7 +2,7 @@
 //!
 //! The bytes are those that the state digest is made of (`docs/format.md`, "State digest"), so a state has one encoding, and
 //! its digest says whether it was read right. The reader takes any bytes: what it lets pass can be asked and folded further
-//! without a panic or an endless climb, even if somebody made it up.
+//! without a panic or an endless climb, even if it was forged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,8 @@ use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
 use crate::time::Timestamp;
 
-/// The version of the rules that make a state of records. A snapshot of another version is no shortcut to this one's state.
+/// The version of the rules that make a state of records. A snapshot of another version does not lead to this
+/// version's state.
 pub(crate) const FOLD_VERSION: u32 = 1;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
@@ -51,7 +52,8 @@ impl<'a> Bytes<'a> {
         Ok(u64::from_le_bytes(*self.take()?))
     }
 
-    /// How many things follow that take at least so many bytes each. So nobody makes room for more than there can be.
+    /// How many things follow that take at least `each` bytes each. So room is never made for more than there
+    /// can be.
     fn count(&mut self, each: usize) -> Sound<usize> {
         let count = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
         ensure(count <= self.0.len() / each && count < NONE as usize, "a count is larger than what follows")?;
@@ -204,7 +206,7 @@ impl State {
         let Links { leaves, branches, .. } = &self.links;
         let root = |id: u32| leaves.get(id as usize).and_then(|leaf| roots.get(leaf.slot as usize));
         let mut trees = 0;
-        // By which walk an id was first reached: a walk that comes back to its own steps would go on for ever.
+        // By which walk an id was first reached: a walk that comes back to its own steps would never end.
         let mut reached = vec![NONE; branches.len()];
         for (number, branch) in (0..).zip(branches) {
             if branch.proof == NONE {
@@ -235,7 +237,7 @@ impl State {
         let persons = self.persons.len();
         for (person, successor) in retired {
             ensure(origins.contains_key(person), "a former person came to be in no record")?;
-            // Rising, so that whoever asks comes to an end.
+            // Rising, so that every climb ends.
             let rises = successor.is_none_or(|successor| *person < successor && successor.index() < persons);
             ensure(rises, "a former person became nobody that there is")?;
         }
@@ -310,7 +312,7 @@ impl State {
             let (retired, carries) = (self.is_retired(number), self.links.survivor(number) == number);
             ensure(!carries || retired == (size == 0), "a former person has ids, or a present one none")?;
             let survives = carries && !retired;
-            // Of somebody absorbed, a split may have taken ids away since.
+            // A split may have taken ids from an absorbed person since.
             let counted = survives || self.generations.is_empty();
             if let Some(first) = (person.first_user != NONE).then_some(IdNo(person.first_user)) {
                 let leaf = leaves.get(first.index()).ok_or(Unsound("a person's first user is no id"))?;
@@ -788,7 +790,7 @@ mod tests {
                 }),
             ],
         );
-        // Where nobody took anything back or parted anybody, more is known.
+        // Without retracts and splits, more is known.
         hold(
             merged().state(),
             &[

@@ -27,7 +27,7 @@ impl std::fmt::Display for Checkpoint {
     }
 }
 
-/// A text that is no [`Checkpoint`].
+/// A text that is not a [`Checkpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is no checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
 pub struct CheckpointError {
@@ -156,7 +156,7 @@ pub enum ChainError {
         /// How many epochs the ring has.
         known: u32,
     },
-    /// A record folds a component anew, and its earlier records are not at hand.
+    /// A record refolds a component, and the component's earlier records are not at hand.
     #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
     NeedsPast {
         /// The seq of the retract or split.
@@ -182,7 +182,7 @@ impl Chain {
         Chain { sealed, ..self }
     }
 
-    /// A chain that goes on behind what somebody says of it. What follows proves it right or wrong.
+    /// A chain that continues behind a checkpoint that is not proven. What follows proves it right or wrong.
     pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined, sealed: bool) -> Chain {
         Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined, sealed }
     }
@@ -383,7 +383,8 @@ impl Wrong {
     }
 }
 
-/// Whether the numbers and the time of a plain capture are in their bounds. Those of no first record are: nothing is defined then.
+/// Whether the numbers and the time of a plain capture are in their bounds. In a first record they never are:
+/// nothing is defined before it.
 #[inline]
 fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
     let named = row.name().unwrap_or(u32::MAX) < defined.names; // no number is that high
@@ -646,7 +647,8 @@ mod tests {
         }
     }
 
-    /// A right checksum and a right hash make no record: whoever can write the directory can make both.
+    /// A right checksum and a right hash do not make a record: anyone who can write to the directory can make
+    /// both.
     #[test]
     fn every_check_of_a_record_on_both_of_its_sides() {
         let device = |id| Head { device: Some(DeviceNo(id)), ..head(0) };

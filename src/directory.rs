@@ -64,7 +64,7 @@ struct StoredIdentity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// There is no such file: this is no ledger.
+    /// There is no such file: this is not a ledger.
     #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init` or `Ledger::create`")]
     Missing {
         /// The directory, as its storage describes itself.
@@ -201,7 +201,7 @@ pub(crate) fn segment_name(first_seq: u64) -> String {
     format!("{LOG}/{first_seq:020}.seg")
 }
 
-/// The first record of a segment file of this name; `None` if it is no segment's name.
+/// The first record of a segment file of this name; `None` if it is not the name of a segment.
 pub(crate) fn first_seq_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -246,7 +246,7 @@ impl SegmentHeader {
     }
 }
 
-/// One slot of `HEAD`: so many records are durable, and this is the hash of the frame that ends them.
+/// One slot of `HEAD`: how many records are durable, and the hash of the frame that ends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadSlot {
     pub(crate) ledger: LedgerId,
@@ -300,7 +300,7 @@ impl HeadSlot {
         Ok(slots)
     }
 
-    /// Whether `HEAD` holds anything that is no whole slot: damage, or a write that was cut off.
+    /// Whether `HEAD` holds anything that is not a whole slot: damage, or a write that was cut off.
     pub(crate) fn is_torn(storage: &dyn Storage, ledger: LedgerId) -> io::Result<bool> {
         let mut bytes = [0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
         let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };

@@ -101,7 +101,7 @@ pub enum Body {
 /// * every record in `records`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Erasure {
-    /// The clock of whoever asked, in microseconds.
+    /// When the erasure was asked for, by the asker's clock, in microseconds.
     pub(crate) time: i64,
     /// Whose text and values, strictly ascending.
     pub ids: Vec<IdNo>,
@@ -111,12 +111,12 @@ pub struct Erasure {
     pub records: Vec<u32>,
     /// The keys whose values were to go, strictly ascending; empty unless the erasure is key-scoped.
     pub keys: Vec<KeyNo>,
-    /// The reason is a payload item as all texts are: it may name somebody, and be erased itself.
+    /// The reason is a payload item as all texts are: it may name a person, and be erased itself.
     pub reason: Option<Commitment>,
 }
 
 impl Erasure {
-    /// The clock of whoever asked.
+    /// When the erasure was asked for, by the asker's clock.
     pub fn time(&self) -> Timestamp {
         Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
     }
@@ -152,7 +152,8 @@ pub struct ErasedDevice {
 pub struct Removal {
     /// The erasures, strictly ascending; none if more such records follow.
     pub erasures: Vec<Removed>,
-    /// The segments that were written anew for them, strictly ascending. One that a crash cut short rewrote some before it.
+    /// The segments that were rewritten for them, strictly ascending. One that a crash cut short rewrote some
+    /// before it.
     pub segments: Vec<RewrittenSegment>,
 }
 
@@ -165,7 +166,7 @@ pub struct Removed {
     pub items: u64,
 }
 
-/// A segment that was written anew: the same frames under the same hashes, without erased items.
+/// A segment that was rewritten: the same frames under the same hashes, without erased items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct RewrittenSegment {
     /// Its first record.

@@ -1,11 +1,11 @@
-//! Sealed payload items: what stands in the files of an encrypted ledger in place of its items. Knows their layout and when they
-//! are opened; ciphers and keys are the shell's (`keys.rs`).
+//! Sealed payload items: what stands in the files of an encrypted ledger instead of its items. Knows their
+//! layout and when they are opened; ciphers and keys are the shell's (`keys.rs`).
 //!
 //! ```text
 //! length of the text or values 4 | nonce 24 | ciphertext of salt and bytes 16 + length | tag 16
 //! ```
 //! Bodies, commitments and frame hashes are those of a ledger that is not sealed: they are over what was meant, not over how it
-//! is kept. So the chain is walked, and the state folded, by whoever has no key.
+//! is kept. So the chain can be walked, and the state folded, without a key.
 
 use std::fmt::Debug;
 use std::io;
@@ -32,13 +32,14 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// Appends the salt and bytes of a record's sealed item. On anything but [`Opened::Whole`] nothing is appended.
     fn open(&self, seq: u64, sealed: &[u8], out: &mut Vec<u8>) -> Opened;
 
-    /// A snapshot of so many records, sealed.
+    /// Seals a snapshot of this number of records.
     fn seal_snapshot(&self, records: u64, plain: &[u8]) -> Vec<u8>;
 
     /// What [`Sealer::seal_snapshot`] sealed; `None` if it does not open.
     fn open_snapshot(&self, records: u64, sealed: &[u8]) -> Option<Vec<u8>>;
 
-    /// Destroys, durably, the keys of these records' items, and those of all snapshots of at most so many records.
+    /// Destroys, durably, the keys of these records' items, and those of all snapshots of at most `snapshots`
+    /// records.
     fn destroy(&self, seqs: &[u32], snapshots: u64) -> io::Result<()>;
 
     /// Makes sure that records from `next` on have keys: some may have been destroyed if the log was longer once.
@@ -131,11 +132,11 @@ pub enum KeysError {
 #[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nothing is opened"))]
 pub(crate) enum Opened {
     Whole,
-    /// Its key was destroyed: whoever it speaks of was erased.
+    /// Its key was destroyed: what it says was erased.
     Destroyed,
     /// It is not what was sealed under this key.
     Wrong,
-    /// It says that its key is of an epoch that the ring, with so many of them, does not have.
+    /// It says that its key is of epoch `epoch`, counted from 0; the ring has only `known` epochs.
     Later {
         epoch: u32,
         known: u32,

@@ -27,7 +27,7 @@ pub(crate) enum Met {
     Foreign,
     /// Whole frames that say what no writer writes.
     Contradiction,
-    /// A whole frame where somebody saw another.
+    /// A whole frame where another was seen.
     Fork,
     /// An error of the disk. It is never taken for the end of the log.
     DiskError,
@@ -57,7 +57,7 @@ pub(crate) struct Finding {
     pub(crate) met: Met,
     /// Whether there is a good record before it.
     pub(crate) begun: bool,
-    /// Whether every record that somebody saw durable is before it.
+    /// Whether every record that was seen durable is before it.
     pub(crate) all_there: bool,
     /// Whether another segment follows.
     pub(crate) sealed: bool,
@@ -68,7 +68,7 @@ pub(crate) struct Finding {
 pub(crate) enum Verdict {
     /// As a writer leaves it.
     Clean,
-    /// A write that was cut off; nobody was told that it succeeded.
+    /// A write that was cut off and was never acknowledged.
     Torn,
     /// Acknowledged records are gone or changed.
     Damaged,

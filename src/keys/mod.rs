@@ -24,9 +24,9 @@ pub use stored::StoredKeys;
 
 /// Where the key ring of a ledger is kept: a file beside it, a secret store, a file that a key management service wraps.
 ///
-/// A ring is some bytes: small at first, and longer by at most 1,200 bytes for each erased item, less for neighbours. What counts is that
-/// a former ring is *gone* once another is stored: whoever still has one can read what was erased since, if they have a copy of
-/// the log from before.
+/// A ring is some bytes: small at first, and longer by at most 1,200 bytes for each erased item, less for
+/// neighbours. A former ring must be *gone* once another is stored. With a former ring and an old copy of the
+/// log, what was erased since can still be read.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -51,8 +51,9 @@ pub trait KeyProvider: std::fmt::Debug + Send + Sync {
     /// When it cannot be said which ring is the last, or it cannot be read.
     fn load(&self, ledger: LedgerId) -> io::Result<Option<Vec<u8>>>;
 
-    /// Stores a ring in place of the former, which is destroyed. When it returns, both are durable: a power cut brings neither the
-    /// former back nor takes the new one away. If it fails, the former or the new one is there.
+    /// Stores a ring instead of the former, which is destroyed. When it returns, both are durable: a power
+    /// cut neither brings back the former nor removes the new one. If it fails, the former or the new one is
+    /// there.
     ///
     /// # Errors
     /// When it is not known that the new one is durable and the former gone.

@@ -17,14 +17,14 @@ const TEXT_HASH_BYTES: usize = 16;
 /// Bytes of a stored node: first leaf, depth, key.
 const NODE_BYTES: usize = 37;
 
-/// What opens a ledger. Whoever has it and the log reads everything that is not erased.
+/// What opens a ledger. With it and the log, everything that is not erased can be read.
 #[derive(Debug)]
 pub(super) struct Ring {
     /// One tree; another for what is written after the log was rolled back over keys that were destroyed.
     epochs: Vec<Tree>,
     /// The way to the key that was asked for last, and in which epoch.
     path: (usize, Path),
-    /// Keys the hashes of refused texts: without it nobody can try texts against them.
+    /// Keys the hashes of refused texts: without it no text can be tried against them.
     text_key: Key,
     refusing: bool,
     refused: BTreeSet<[u8; TEXT_HASH_BYTES]>,
@@ -180,7 +180,7 @@ fn hash(key: &Key, text: &str) -> [u8; TEXT_HASH_BYTES] {
     *hash.first_chunk().expect("a digest is longer")
 }
 
-/// Takes so many bytes from the front.
+/// Takes `N` bytes from the front.
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (first, after) = rest.split_first_chunk()?;
     *rest = after;

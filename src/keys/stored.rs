@@ -48,8 +48,8 @@ impl StoredKeys {
         Ok(StoredKeys { storage: Arc::new(Files::secret(dir)), file: name.to_owned(), shown })
     }
 
-    /// Where the former ring lies while another takes its place. The ledger's id is part of the name, so that nobody else's file is
-    /// called so.
+    /// Where the former ring lies while another takes its place. The ledger's id is part of the name, so that
+    /// the file of another ledger has another name.
     fn former(&self, ledger: LedgerId) -> String {
         format!("{}.{}.old", self.file, ledger.0)
     }

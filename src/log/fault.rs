@@ -25,7 +25,7 @@ pub struct Fault {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// The frame there is no frame, or not the one that belongs there.
+    /// The bytes there are not a frame, or not the frame that belongs there.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The segment's header is damaged or cut.
@@ -52,7 +52,7 @@ pub enum FaultKind {
     /// The segment follows another history.
     #[error("the segment does not follow the frame before it: the log was spliced")]
     Spliced,
-    /// The log does not pass through a head that somebody saw.
+    /// The log does not pass through a head that was seen before.
     #[error("another history: {expected} was seen, and no frame here ends with it")]
     Forked {
         /// The head that was seen.
@@ -80,7 +80,7 @@ pub enum FaultKind {
         /// The seq of the erasure.
         erase: u64,
     },
-    /// More records hang together than can be folded anew (H1, H2).
+    /// More records hang together than can be refolded (H1, H2).
     #[error(
         "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be folded anew"
     )]

@@ -48,7 +48,7 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
-/// Why no snapshot was made. The ledger itself goes on, unless what failed was the flush before it.
+/// Why no snapshot was made. The ledger itself continues, unless the flush before it failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -165,7 +165,7 @@ impl From<Unsound> for SnapshotFault {
     }
 }
 
-/// The name of the snapshot that covers so many records.
+/// The name of the snapshot that covers `records` records.
 pub(crate) fn name(records: u64) -> String {
     format!("{SNAPSHOTS}/{records:020}{WHOLE}")
 }

@@ -1,4 +1,5 @@
-//! Going on from a snapshot instead of from the log's beginning, if the log agrees that it is of this history.
+//! Continuing from a snapshot instead of from the log's beginning, if the log agrees that it is of this
+//! history.
 
 use std::sync::Arc;
 
@@ -8,9 +9,9 @@ use crate::directory::SEGMENT_HEADER_BYTES;
 use crate::snapshot::read::{Header, Read, Restored};
 use crate::snapshot::{IgnoredSnapshot, SnapshotFault};
 
-/// Lets the book go on from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
-/// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used that lies
-/// behind `before`, the place that the caller wants to see passed.
+/// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are
+/// told to `witness`, used or not: a snapshot is made of durable records only, so the log must pass through
+/// its place. None is used that lies behind `before`, the place that the caller wants to see passed.
 pub(crate) fn resume(
     book: &mut Book,
     found: &[u64],

@@ -12,8 +12,8 @@ use std::io;
 /// Where a ledger's bytes live.
 ///
 /// Implementations may be shared by threads. An `Ok` from a method that changes something means that later reads see it;
-/// only [`Storage::sync`] and [`Storage::sync_dir`] promise that it outlives a power cut. There is no way to cut a file: what
-/// must lose its end is written anew and renamed.
+/// only [`Storage::sync`] and [`Storage::sync_dir`] promise that it outlives a power cut. There is no way to
+/// cut a file: what must lose its end is rewritten and renamed.
 pub trait Storage: Debug + Send + Sync {
     /// The names in a directory (`""` is the ledger's own), in no order; empty if there is no such directory.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
@@ -31,8 +31,9 @@ pub trait Storage: Debug + Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Removes a file: only what is kept elsewhere too, such as a tail that recovery has copied, or a cache.
     fn remove(&self, file: &str) -> io::Result<()>;
-    /// Gives a file another name in its directory, in place of the file that may have that name already: at every moment, and
-    /// after a power cut, there is the one or the other, whole. Durable after [`Storage::sync_dir`].
+    /// Renames a file within its directory, replacing the file that may have that name already. At every
+    /// moment, and after a power cut, there is the one or the other, whole. Durable after
+    /// [`Storage::sync_dir`].
     fn rename(&self, file: &str, to: &str) -> io::Result<()>;
     /// Takes the writer's lock; `None` if another holds it.
     fn lock(&self) -> io::Result<Option<Lock>>;

@@ -47,21 +47,21 @@ pub struct AuditReport {
     pub tail: Option<AuditFault>,
     /// The snapshots that hold what the log folds to: how many records each covers, newest first.
     pub snapshots: Vec<u64>,
-    /// What is no fault, and good to know.
+    /// What is not a fault, but good to know.
     pub remarks: Vec<AuditRemark>,
 }
 
-/// Something that an audit saw and that is no fault: the next opening for writing sets it right.
+/// Something that an audit saw and that is not a fault: the next opening for writing corrects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuditRemark {
-    /// Behind the records that `HEAD` acknowledges stand so many more, whole: of a buffered writer that is at work or was
-    /// killed. Readers do not show them before a writer has made them durable.
+    /// This number of whole records follows those that `HEAD` acknowledges: a buffered writer is at work or
+    /// was killed. Readers do not show them before a writer has made them durable.
     BehindHead(u64),
     /// Erasures that are recorded and not finished: every answer says *erased*, and files may still hold what they cover.
     PendingErasures(Vec<Seq>),
-    /// In `HEAD` stands something that is no whole slot of it: it rotted, or a write was cut off. The other slot holds.
+    /// One slot of `HEAD` is not whole: it rotted, or a write was cut off. The other slot is good.
     HeadSlot,
 }
 
@@ -117,7 +117,7 @@ pub struct AuditFault {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErasureFault {
-    /// It is absent, and no record erased it: somebody took it out.
+    /// It is absent, and no record erased it: it was taken out of the file.
     PayloadMissing,
     /// It is there, although this record erased it and the erasure is said to be done.
     ErasureIncomplete {
@@ -204,7 +204,8 @@ impl Audit {
     /// Audits the ledger in `dir`, read-only. `expect` is a head seen before; the log must pass through it.
     ///
     /// # Errors
-    /// [`OpenError`] when it is no ledger, needs a newer reader, or the disk fails. Damage is no error but the answer.
+    /// [`OpenError`] when it is not a ledger, needs a newer reader, or the disk fails. Damage is not an
+    /// error: it is the answer.
     pub fn run(
         dir: &Path,
         expect: Option<Checkpoint>,
@@ -433,7 +434,7 @@ impl Audit {
             self.devices[device.index()].follow(said);
         }
         if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
-            self.devices = step.state.devices().to_vec(); // what devices said may have been taken back (H1)
+            self.devices = step.state.devices().to_vec(); // what devices said may have been retracted (H1)
         }
         if let Body::Capture(_, name, _) = &body {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));

@@ -4,10 +4,11 @@
 //! What is known durable: the `durable` field of every whole frame header, also beyond a fault; both slots of `HEAD`; a
 //! checkpoint that the caller holds; the start of any later segment, for a segment begins only after the last was synced.
 //!
-//! After an unclean end the last segment is written anew. Readable does not mean durable: a sync that failed may have left
-//! pages that read well and that no later sync will write. Each step is durable before the next, and each may be the last
-//! one before a crash: what a torn tail held is kept aside; a copy of the good bytes is synced under another name; the copy
-//! takes the segment's place. Before the rename there is the old segment, after it the new one, never half of each.
+//! After an unclean end the last segment is rewritten. Readable does not mean durable: a sync that failed may
+//! have left pages that read well and that no later sync will write. Each step is durable before the next,
+//! and each may be the last one before a crash: what a torn tail held is kept aside; a copy of the good bytes
+//! is synced under another name; the copy takes the segment's place. Before the rename there is the old
+//! segment, after it the new one, never half of each.
 
 use std::io;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ impl std::fmt::Display for Witness {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It is no ledger, or one this version cannot read.
+    /// It is not a ledger, or not one that this version can read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// Another writer has it open.
@@ -156,12 +157,13 @@ pub enum OpenError {
 pub struct Recovery {
     /// Bytes that were no frame and never acknowledged: cut off and kept aside.
     pub torn: Option<Torn>,
-    /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them anew, so that they are
-    /// durable now.
+    /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them again, so
+    /// that they are durable now.
     pub unproven_records: u64,
     /// Whether `HEAD` was missing or damaged; then only frames say what was durable.
     pub head_missing: bool,
-    /// The snapshot that opening went on from: how many records it covers. `None` if the whole log was replayed.
+    /// How many records the snapshot covers that opening continued from. `None` if the whole log was
+    /// replayed.
     pub from_snapshot: Option<u64>,
     /// Snapshots that opening could not use, and why: newest first, up to the one it used.
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
@@ -254,7 +256,7 @@ impl Witnesses {
     }
 }
 
-/// So many records were durable, and who says so.
+/// How many records were durable, and who says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) records: u64,
@@ -268,8 +270,8 @@ impl Known {
     }
 }
 
-/// Lets the book go on from a snapshot, if there is a good one; each whole one is a witness, for it was made of durable
-/// records only.
+/// Lets the book continue from a snapshot, if there is a good one; each whole one is a witness, for it was
+/// made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
@@ -332,7 +334,8 @@ pub(crate) fn fold_and_judge(
     match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
         Verdict::Torn => match missing {
             None => Ok(Judged { torn: Some(*fault), destroyed }),
-            // If a torn record erased it, nobody was told so, and nobody may have begun to remove anything.
+            // If a torn record erased it, that record was never acknowledged, so nothing may have been
+            // removed for it.
             Some(missing) => Err(refuse(place, witnesses, Box::new(missing))),
         },
         Verdict::Foreign => Err(OpenError::Foreign { place, fault }),
@@ -431,7 +434,7 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     Ok(Some(Torn { file, offset, bytes, digest, why, kept }))
 }
 
-/// Keeps a torn tail aside, so that the segment can be written anew without it.
+/// Keeps a torn tail aside, so that the segment can be rewritten without it.
 pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     let mut torn = inspect_torn(book, fault)?;
     let storage = Arc::clone(book.log.storage());
@@ -447,8 +450,8 @@ pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     Ok(torn)
 }
 
-/// Writes a segment anew up to `len`: what was readable becomes durable, and what is behind it is gone. There is the old segment
-/// until there is the new one.
+/// Rewrites a segment up to `len`: what was readable becomes durable, and what is behind it is gone. The old
+/// segment stays until the new one is there.
 pub(crate) fn write_anew(storage: &dyn Storage, segment: &str, len: u64) -> io::Result<()> {
     let copy = format!("{segment}{COPY_SUFFIX}");
     if storage.len(&copy)?.is_some() {
@@ -511,7 +514,7 @@ mod tests {
             Witnesses { slots: vec![slot], expect, saved, checkpoints: Vec::new(), snapshots: Vec::new() };
         let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
         let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
-        let snapshot = Witness::Snapshot; // the only one of which nobody keeps all that was seen
+        let snapshot = Witness::Snapshot; // the only witness of which not all that was seen is kept
         assert_eq!(by, [Witness::Checkpoint, snapshot, Witness::Head, snapshot, snapshot, snapshot]);
         assert_eq!((witnesses.durable().records, witnesses.durable().by), (7, Witness::Head));
 

@@ -4,10 +4,12 @@
 //! never passes for a whole one:
 //!
 //! 1. `LEDGER.partial`, so that a copy under way can be told from other files, and whose it is;
-//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good: what a later run may go on from;
+//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good, and so where a later
+//!    run may continue;
 //! 3. `LEDGER`, by a rename, when everything else is there. From then on the copy opens, and updates only add to it.
 //!
-//! Bytes behind the copy's `HEAD` are copied anew: readable does not mean durable. Caches and what recovery cut off stay behind.
+//! Bytes behind the copy's `HEAD` are copied again: readable does not mean durable. Caches and what recovery
+//! cut off stay behind.
 
 mod copy;
 mod source;
@@ -50,7 +52,7 @@ pub struct BackupReport {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// It is no ledger, or one this version cannot read.
+    /// It is not a ledger, or not one that this version can read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The source is damaged.
@@ -143,7 +145,7 @@ pub enum BackupError {
         /// Where the copy is.
         dest: String,
     },
-    /// A disk failed. Run the backup again: it goes on where it was.
+    /// A disk failed. Run the backup again: it continues where it stopped.
     #[error("{place}: {source}; run the backup again, it goes on where it was")]
     Io {
         /// The ledger or the copy whose disk failed, as its storage describes itself.
@@ -216,8 +218,8 @@ impl Backup {
         loop {
             let looked = Source::look(Arc::clone(&source))?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
-            // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
-            // looked at before. What was copied from the old ones goes in the next round.
+            // A writer that erased meanwhile rewrote segments, and the record that permits it stands behind
+            // the HEAD that was read before. What was copied from the old ones goes in the next round.
             let missing = |fault: &Fault| matches!(fault.kind, FaultKind::PayloadMissing { .. });
             let again = match &ran {
                 Ok(_) => looked.was_rewritten()?,

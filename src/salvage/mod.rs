@@ -73,7 +73,7 @@ pub struct BytePlace {
     pub bytes: u64,
 }
 
-/// Somebody who says that records existed.
+/// A witness that says how many records existed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Testimony {
     /// How many records.
@@ -97,14 +97,15 @@ pub struct SalvageReport {
     pub lost: Vec<Lost>,
     /// Texts and values of intact records that are not what was written.
     pub items_lost: Vec<LostItem>,
-    /// Bytes at the end that nobody saw durable and that prove nothing: a write that was cut off. Not lost.
+    /// Bytes at the end that no witness calls durable and that prove nothing: a write that was cut off. Not
+    /// lost.
     pub unacknowledged: Vec<BytePlace>,
     /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
     pub contradicting_frames: u64,
     /// Who says that how many records existed.
     pub witnesses: Vec<Testimony>,
-    /// Erasures proven behind the first fault: the salvaged ledger gets them anew behind the prefix, without their reasons and
-    /// without what key-scoped ones left of a value.
+    /// Erasures proven behind the first fault: the salvaged ledger gets them again behind the prefix, without
+    /// their reasons and without what key-scoped ones left of a value.
     pub carried_erasures: u64,
     /// Where the salvaged ledger ends: with the prefix, or behind the erasures that were carried.
     pub ledger: Checkpoint,
@@ -194,7 +195,7 @@ impl Salvage {
     /// log were walked. Memory is needed for all texts before the first fault and for a line on each frame behind it.
     ///
     /// # Errors
-    /// [`SalvageError`]. Damage is no error but the answer, except in `LEDGER`.
+    /// [`SalvageError`]. Damage is not an error but the answer, except in `LEDGER`.
     pub fn look(
         dir: &Path,
         expect: Option<Checkpoint>,
@@ -249,7 +250,8 @@ impl Salvage {
                 frames::scan(&log, identity.ledger, walked.at, prefix.records, progress).map_err(failed)?;
             let mut found = claims.prove(&log, found).map_err(failed)?;
             let contradicting = frames::choose(&mut found, &seen, prefix);
-            // Erasures behind the fault hold for what stands before it: they go with it, or whoever was erased would be back.
+            // Erasures behind the fault hold for what stands before it: they are carried along, or an erased
+            // person would come back.
             let cover = Cover::read(&log, &found).map_err(failed)?;
             let carried = Carried::new(&walked, &cover.erasures);
             match carried.unlicensed(&walked) {

@@ -217,7 +217,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Where so many records are known, with so many ids.
+    /// Counts from a place where `records` records are known, with `ids` ids.
     pub(super) fn new(records: u64, ids: u32) -> Numbers {
         Numbers { next: records, ids: Some(ids), least: ids }
     }
@@ -438,7 +438,7 @@ fn changes(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> Vec<Salv
     let mut rest = item.filter(|item| item.len() >= at);
     let mut next = || {
         let value = Value::decode(rest?, &mut at).ok();
-        rest = rest.filter(|_| value.is_some()); // behind what is no value, nothing is read
+        rest = rest.filter(|_| value.is_some()); // nothing is read behind bytes that are not a value
         value
     };
     let change = |change: &crate::record::Change| {

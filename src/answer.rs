@@ -18,7 +18,7 @@ pub struct Profile {
     pub distinct_ids: Vec<String>,
     /// The current value of each property, by key, with the record that won it; empty if the person has none.
     pub properties: BTreeMap<String, PropertyAnswer>,
-    /// Whether somebody identified it (D1).
+    /// Whether an operation identified it (D1).
     pub is_identified: bool,
     /// When it was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,

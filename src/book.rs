@@ -51,7 +51,7 @@ pub(crate) struct Destroyed {
     /// The number of what it defines, id or device.
     pub(crate) id: Option<IdNo>,
     pub(crate) device: Option<DeviceNo>,
-    /// The clock of whoever asked, of an operation.
+    /// For an operation: when it happened, by the sender's clock, in microseconds.
     pub(crate) time: Option<i64>,
 }
 
@@ -249,7 +249,7 @@ impl Book {
         let state = self.state();
         let survivor = state.survivor(person);
         if state.is_retired(survivor) {
-            return self.id_called(state.implied(state.founding(survivor))); // nobody now: whom the id would found
+            return self.id_called(state.implied(state.founding(survivor))); // no person now: the implied one
         }
         self.own_person_id(survivor, state)
     }
@@ -277,7 +277,7 @@ impl Book {
         .unwrap_or_else(|| self.opaque_id(called.id(), None))
     }
 
-    /// D11: the id of somebody whose texts are gone.
+    /// D11: the id of a person whose texts are gone.
     fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
         let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
         let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
@@ -454,7 +454,7 @@ impl Book {
 
     // -- events and outcomes ---------------------------------------------------------------------------------------
 
-    /// Walks through the whole log again, record by record, folding anew. What is erased by now is not shown.
+    /// Walks through the whole log again and folds it record by record. What is erased by now is not shown.
     ///
     /// # Errors
     /// [`Fault`], the first.
@@ -537,7 +537,7 @@ impl Book {
         self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
     }
 
-    /// What an operation did, whoever `id_of` says its persons are.
+    /// What an operation did; `id_of` gives the public ids of its persons.
     pub(crate) fn outcome_told(
         &self,
         seq: Seq,
@@ -766,7 +766,7 @@ pub struct Became {
     /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or whomever its founding id belongs to now, or
     /// would found (D11).
     pub person_id: PersonId,
-    /// Whether its founding was taken back (H1): as things stand now there never was such a person.
+    /// Whether its founding was retracted (H1): by what the log means now, there never was such a person.
     pub retracted: bool,
 }
 

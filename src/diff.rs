@@ -13,8 +13,7 @@ use crate::content::{Content, ContentDevice, ContentId, ContentPerson, Name, Per
 use crate::digest::Digest;
 use crate::id::{OperationId, PersonId, Seq};
 
-/// In what what one log means differs from what it meant at another place, would mean under another policy, or another log
-/// means.
+/// The difference between two views: one log at two records, one log under two policies, or two logs.
 ///
 /// `persons`, `ids`, `events`, `properties` and `devices` say everything, and [`Diff::apply`] makes the second content of the
 /// first. `merged`, `split`, `renamed`, `created`, `gone` and `counts` say the same as people would. `refusals` are no content:
@@ -54,7 +53,7 @@ pub struct Diff {
     pub gone: Vec<PersonId>,
     /// Persons that only one of the two has, and those whose flag or time differs.
     pub persons: Vec<PersonDiff>,
-    /// Ids that are somebody else's, or that only one of the two has.
+    /// Ids that belong to another person, or that only one of the two has.
     pub ids: Vec<IdDiff>,
     /// Ids that have other events.
     pub events: Vec<EventsDiff>,
@@ -66,7 +65,8 @@ pub struct Diff {
     pub refusals: Vec<RefusalDiff>,
     /// How much there is in the first and in the second.
     pub counts: [Counts; 2],
-    /// Ids whose text is erased, so that their class could not be decided anew (B4): what-if left them the one they had.
+    /// Ids whose text is erased: their class could not be decided again (B4), so what-if kept the one they
+    /// had.
     pub classes_kept: Vec<Name>,
 }
 
@@ -119,7 +119,7 @@ pub struct PersonDiff {
     pub after: Option<PersonFacts>,
 }
 
-/// An id that is somebody else's, or that only one of the two has.
+/// An id that belongs to another person, or that only one of the two has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdDiff {
     /// The id whose person differs.
@@ -208,7 +208,7 @@ pub struct RefusalHere {
     pub refusal: &'static str,
     /// The rule that refused.
     pub rule: &'static str,
-    /// The record that blocks; `None` if it is the policy that somebody asks about, which has none.
+    /// The record that blocks; `None` if it is the policy of a what-if, which stands in no record.
     pub blocking_seq: Option<Seq>,
     /// The refusal as a sentence, for people to read.
     pub reason: String,
@@ -219,7 +219,7 @@ pub struct RefusalHere {
 pub struct Counts {
     /// How many persons are live: those that were not absorbed.
     pub persons: u64,
-    /// Those of them that somebody identified (D1).
+    /// Those of them that are identified (D1).
     pub identified_persons: u64,
     /// Ids that have a person.
     pub distinct_ids: u64,
@@ -258,13 +258,13 @@ impl Diff {
             && self.devices.is_empty()
     }
 
-    /// Ids that both have, and that are somebody else's in the second.
+    /// Ids that both have, and that belong to another person in the second.
     pub fn moved_ids(&self) -> impl Iterator<Item = &IdDiff> {
         self.ids.iter().filter(|id| id.before.is_some() && id.after.is_some())
     }
 
-    /// Ids whose events are somebody else's in the second: those moved ids that have events, unless all that differs is that the
-    /// person is there in one of the two and implied in the other (C1).
+    /// Ids whose events belong to another person in the second: the moved ids that have events. An id does
+    /// not count if its person is only implied in one of the two and the same otherwise (C1).
     pub fn moved_events(&self) -> impl Iterator<Item = &IdDiff> {
         let person = |whose: Option<Resolution>| whose.map(|whose| whose.person_id);
         self.moved_ids()

@@ -107,8 +107,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What a record's body says, with the texts that `text` gives; `None` if it is no operation. Whether it was taken back stands
-    /// in another record.
+    /// What a record's body says, with the texts that `text` gives; `None` if it is not an operation. Whether
+    /// it was retracted stands in another record.
     pub fn of(body: &Body, retracted: bool, text: impl Fn(IdNo) -> String) -> Option<Claim> {
         let head = body.head()?;
         let named = |number| NamedId { number, text: text(number) };
@@ -166,7 +166,7 @@ pub enum ExplanationError {
         /// The ends of its step.
         ids: Box<[NamedId; 2]>,
     },
-    /// A cited record was taken back (H1).
+    /// A cited record was retracted (H1).
     #[error("record {seq} is cited, and counts as never asked")]
     Retracted {
         /// The cited record.
@@ -199,10 +199,11 @@ pub enum ExplanationError {
 }
 
 impl Explanation {
-    /// Checks the explanation against the records alone: every cited record is there, was not taken back, asks for a link between
-    /// exactly the two ends of its step, and the steps lead from `from` to `to`. A split may stand for a step if it leaves both ends
-    /// together and they were one before it. `claim` gives what a record says: [`Book::claim`] reads it
-    /// back from the log, and who does not trust that either makes a [`Claim`] of each [`Body`] of a replay.
+    /// Checks the explanation against the records alone: every cited record is there, was not retracted, asks
+    /// for a link between exactly the two ends of its step, and the steps lead from `from` to `to`. A split
+    /// may stand for a step if it leaves both ends together and they were one before it. `claim` gives what a
+    /// record says: [`Book::claim`] reads it back from the log, and who does not trust that either makes a
+    /// [`Claim`] of each [`Body`] of a replay.
     ///
     /// What it cannot show: that no rule refused a cited record, and that no later split parted its ends. Both depend on records that
     /// are not cited; [`Book::outcomes`] shows them.
@@ -220,7 +221,7 @@ impl Explanation {
     }
 }
 
-/// What a record says that is there and was not taken back.
+/// What a record says, if it is there and was not retracted.
 fn said(seq: Seq, claim: &mut dyn FnMut(Seq) -> Option<Claim>) -> Result<Claim, ExplanationError> {
     let claim = claim(seq).ok_or(ExplanationError::Missing { seq })?;
     if claim.retracted { Err(ExplanationError::Retracted { seq }) } else { Ok(claim) }
@@ -268,8 +269,8 @@ impl Book {
         self.explained(None, a, b)
     }
 
-    /// Why an event is its person's: its record first, then the way from its id to the one that founded the person. `None` if
-    /// there is no event of this id, or it was taken back.
+    /// Why an event is its person's: its record first, then the way from its id to the one that founded the
+    /// person. `None` if there is no event of this id, or it was retracted.
     ///
     /// # Errors
     /// As [`Book::explain`].
@@ -280,7 +281,7 @@ impl Book {
         }
     }
 
-    /// As [`Book::explain_event`], for the event of this record; `None` if it is no event's.
+    /// As [`Book::explain_event`], for the event of this record; `None` if it is not an event.
     ///
     /// # Errors
     /// As [`Book::explain`].
@@ -313,7 +314,8 @@ impl Book {
         }))
     }
 
-    /// A proof's steps, each with what its record says; `None` if one cites what is no operation, as a forged snapshot may.
+    /// A proof's steps, each with what its record says; `None` if one cites a record that is not an
+    /// operation, as a forged snapshot may.
     fn explained_steps(&self, proof: Vec<(IdNo, IdNo, Seq)>) -> Result<Option<Vec<ExplainedStep>>, Fault> {
         let mut order: Vec<usize> = (0..proof.len()).collect();
         order.sort_unstable_by_key(|at| proof[*at].2); // neighbours in the log are read together
@@ -332,7 +334,7 @@ impl Book {
         Ok(steps.into_iter().collect())
     }
 
-    /// What had made two ids one before a split, but for what was taken back since.
+    /// The steps that had made two ids one before a split, without what was retracted since.
     fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
         let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
         let retracted = whole.retracted();

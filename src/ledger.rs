@@ -56,7 +56,7 @@ pub struct Ledger {
 /// When snapshots are made.
 #[derive(Debug, Default)]
 pub(crate) struct Cadence {
-    /// After so many records.
+    /// After how many more records the next one is made; `None` makes none.
     every: Option<u64>,
     /// How many records there were when one was made or tried last.
     last: u64,
@@ -132,7 +132,7 @@ pub enum AppendError {
     TooManyPersonKeys {
         /// Its place in the batch, from 0.
         index: usize,
-        /// How many: exact for a single operation, at most so many inside a batch.
+        /// How many: exact for a single operation, an upper bound inside a batch.
         found: usize,
     },
     /// The batch is too long or too large. Nothing was recorded; send it in parts.
@@ -216,7 +216,8 @@ impl Ledger {
         Ok(appended.pop().expect("one operation in, one answer out"))
     }
 
-    /// Records operations as one: all of them or none. Refusals and duplicates are answers and stop nobody.
+    /// Records operations as one: all of them or none. Refusals and duplicates are answers; they stop
+    /// nothing.
     ///
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
@@ -363,7 +364,7 @@ impl Ledger {
     /// ```
     ///
     /// # Errors
-    /// [`SnapshotError`]; unless it is `Flush`, the ledger goes on as before.
+    /// [`SnapshotError`]; unless it is `Flush`, the ledger continues as before.
     pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.finish_erasures(&mut |_| {}).map_err(|error| SnapshotError::Erasure(Box::new(error)))?;
         self.make_snapshot()
@@ -391,7 +392,7 @@ impl Ledger {
         self.writer.disk.poisoned().map_or(Ok(()), |cause| Err(AppendError::Poisoned { cause }))
     }
 
-    /// Adds one record that is no operation.
+    /// Adds one record that is not an operation.
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_health()?;
         let seq = Seq(self.state().records());
@@ -403,8 +404,8 @@ impl Ledger {
         Ok(seq)
     }
 
-    /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; should the disk fail they
-    /// are taken back to `lengths`.
+    /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; if the disk
+    /// fails, these are cut back to `lengths`.
     pub(crate) fn commit(
         &mut self,
         finished: Finished,

@@ -23,7 +23,7 @@ use crate::value::{Properties, Value, ValueError};
 pub struct Operation {
     /// The sender's clock.
     pub time: Timestamp,
-    /// The operation's own id; `None` when nobody gave one, and then it can never be a duplicate (G4).
+    /// The operation's own id; `None` when none was given; then it can never be a duplicate (G4).
     pub id: Option<OperationId>,
     /// Whether `id` was derived from content rather than given. A derived id is stored erasably: it could be guessed.
     pub derived_id: bool,
@@ -113,7 +113,7 @@ pub enum Request {
     },
 }
 
-/// The operation that a retract takes back.
+/// The operation that a retract names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// That of this record.
@@ -203,7 +203,7 @@ pub enum Processing {
     On,
     /// Off: a propertyless record (C1, C7).
     Off,
-    /// Something that is no boolean was said: on, with a notice.
+    /// The flag was not a boolean: on, with a notice.
     Invalid,
 }
 
@@ -265,13 +265,13 @@ pub enum OperationError {
         /// The size of its values together, in canonical bytes.
         found: usize,
     },
-    /// A reset, retract or split writes to nobody.
+    /// A reset, retract or split takes no property changes.
     #[error("a {op} takes no property changes; send them in a set of their own")]
     UnexpectedChanges {
         /// What was asked.
         op: &'static str,
     },
-    /// A split names nobody, or too many.
+    /// A split names no id, or too many.
     #[error("the split names {found} ids; expected 1 to {MAX_SPLIT_IDS}")]
     SplitIds {
         /// How many ids the split names.
@@ -297,7 +297,8 @@ pub enum OperationError {
         /// How many there are.
         records: u64,
     },
-    /// A device speaks in a batch in which something was taken back before: for whom, only the fold of that can say.
+    /// A device speaks after a retract of the same batch. For which id it speaks is unknown until the retract
+    /// is folded.
     #[error("a device speaks after a retract of the same batch; append it in a batch of its own")]
     AfterRetract,
     /// It names a text that was erased, in a ledger that records no erased text again.
@@ -306,7 +307,7 @@ pub enum OperationError {
         /// The text that the operation names.
         id: String,
     },
-    /// A retract names a record that is no operation (A4).
+    /// A retract names a record that is not an operation (A4).
     #[error("record {seq} is a {found} record; expected an operation")]
     NotAnOperation {
         /// The record that was named.
@@ -314,7 +315,7 @@ pub enum OperationError {
         /// What it is.
         found: &'static str,
     },
-    /// The fresh id of a reset belongs to somebody (F4).
+    /// The fresh id of a reset is in use (F4).
     #[error(
         "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
     )]
@@ -415,7 +416,7 @@ impl Operation {
     /// Also writes `key`.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
         self.changes.set.insert(PropertyKey::new(key)?, value.into());
         Ok(self)
@@ -424,7 +425,7 @@ impl Operation {
     /// Also writes `key` where it is absent.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn set_once(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
         self.changes.set_once.insert(PropertyKey::new(key)?, value.into());
         Ok(self)
@@ -433,7 +434,7 @@ impl Operation {
     /// Also removes `key`.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn unset(mut self, key: &str) -> Result<Operation, crate::IdError> {
         self.changes.unset.insert(PropertyKey::new(key)?);
         Ok(self)

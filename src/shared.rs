@@ -17,15 +17,16 @@ use crate::writer::{Disk, Durability};
 
 /// A ledger that many threads share; cheap to clone, closed with the last clone.
 ///
-/// Whoever writes has the ledger for itself while its operations are judged, written and folded, which takes microseconds. What
-/// takes long is the sync, and that is shared: one thread syncs what all have written by then, the others wait for it, and
-/// whoever comes meanwhile is in the next. An append returns as with [`Ledger`]: with [`Durability::Immediate`] once its records outlive
-/// a power cut.
+/// A writer has the ledger for itself while its operations are judged, written and folded, which takes
+/// microseconds. The sync takes long, and it is shared: one thread syncs what all have written by then, and
+/// the others wait for it. Writers that come meanwhile share the next sync. An append returns as with
+/// [`Ledger`]: with [`Durability::Immediate`] once its records outlive a power cut.
 ///
 /// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush,
 /// a snapshot or an erasure. They see records as soon as they are written, which is a moment before their writer hears that
-/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: everybody who waits gets
-/// [`AppendError::Indeterminate`], and nothing more is written until the ledger is opened anew.
+/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the
+/// last: every waiting append returns [`AppendError::Indeterminate`], and nothing more is written until the
+/// ledger is opened again.
 ///
 /// ```
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, SharedLedger, Tenant, Timestamp};
@@ -67,7 +68,7 @@ struct Shared {
 struct Syncs {
     /// The end of what is written, and the segment that holds it; those before it are durable.
     written: (Checkpoint, String),
-    /// So many records are durable, in the sense of the ledger's durability.
+    /// How many records are durable, in the sense of the ledger's durability.
     durable: u64,
     /// Whether a thread is at it.
     running: bool,
@@ -105,13 +106,13 @@ impl SharedLedger {
         Some(ledger)
     }
 
-    /// Asks the ledger something, beside whoever else reads. Writers wait meanwhile, so be brief.
+    /// Asks the ledger something, beside other readers. Writers wait meanwhile, so be brief.
     ///
     /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Book) -> T) -> T {
-        // Whoever panicked while it had the ledger for itself did so between two of its calls, or met a bug of ours: it is refused any
-        // further write, and answers as it stands.
+        // A thread that panicked while it had the ledger for itself did so between two calls, or met a bug of
+        // ours. The ledger then refuses any further write, and answers as it stands.
         ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -215,7 +216,7 @@ impl SharedLedger {
         self.shared.syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns when so many records are durable: this thread syncs, or another does.
+    /// Returns when `records` records are durable: this thread syncs, or another does.
     fn wait(&self, records: u64) -> Result<(), AppendError> {
         let mut syncs = self.syncs();
         loop {

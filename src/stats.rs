@@ -58,7 +58,7 @@ pub struct KindSize {
 pub struct FileSizes {
     /// The log's segments, with copies that are about to take the place of one.
     pub log: FileSize,
-    /// Snapshots: caches, which may be deleted while nobody has the ledger open.
+    /// Snapshots: caches, which may be deleted while the ledger is not open.
     pub snapshots: FileSize,
     /// What recovery cut off and kept.
     pub quarantine: FileSize,

@@ -108,11 +108,11 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Why a text or number is no [`Timestamp`].
+/// Why a text or number is not a [`Timestamp`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampError {
-    /// The text is no date and time.
+    /// The text is not a date and time.
     #[error("time `{found}` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z")]
     Unreadable {
         /// What was found, at most 64 characters of it.

@@ -47,7 +47,7 @@ pub enum Value {
     Map(BTreeMap<String, Value>),
 }
 
-/// Why something is no [`Value`].
+/// Why something is not a [`Value`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {

@@ -91,7 +91,7 @@ impl Book {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Cost: the records of their component, read and folded once; twice if something was taken back or parted.
+    /// Cost: the records of their component, read and folded once; twice if something was retracted or split.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.

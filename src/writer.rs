@@ -47,7 +47,7 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// A writer that goes on behind the newest slot of `HEAD`.
+    /// A writer that continues behind the newest slot of `HEAD`.
     pub(crate) fn new(
         entropy: Box<dyn Entropy>,
         durability: Durability,
@@ -105,13 +105,13 @@ impl Writer {
     }
 }
 
-/// What is known of the disk, for the writer and for whoever syncs beside it.
+/// What is known of the disk, for the writer and for threads that sync beside it.
 #[derive(Clone, Debug)]
 pub(crate) struct Disk(Arc<Mutex<Known>>);
 
 #[derive(Debug)]
 struct Known {
-    /// So many records are durable.
+    /// How many records are durable.
     durable: u64,
     /// How often HEAD was written.
     turn: u64,
@@ -139,7 +139,7 @@ impl Disk {
         self.known().poisoned.clone()
     }
 
-    /// Lets nobody write any more.
+    /// Refuses every later write.
     pub(crate) fn poison(&self, cause: String) {
         self.known().poisoned.get_or_insert(cause);
     }

@@ -169,7 +169,7 @@ impl Book {
     /// What keeps the ends of a record apart.
     fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
         if let Some(by) = told.retracted_by {
-            let reason = format!("it was taken back (record {by})");
+            let reason = format!("it was retracted (record {by})");
             return Barrier { rule: "H1", blocking_seq: by, reason };
         }
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {

@@ -79,7 +79,7 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
         ("items", count(sum(|receipt| receipt.items.unwrap_or(0)))),
         (
             "segments",
-            format!("{} written anew, {} bytes less", count(segments.len() as u64), count(before - after)),
+            format!("{} rewritten, {} bytes less", count(segments.len() as u64), count(before - after)),
         ),
         ("events", format!("{} stay", count(sum(|receipt| receipt.events)))),
         ("record", list(receipts.iter().map(|receipt| receipt.seq).collect())),

@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
     IsFile { place: PathBuf },
-    #[error("{} is no policy: {source}", .file.display())]
+    #[error("{} is not a valid policy: {source}", .file.display())]
     BadPolicy { file: PathBuf, source: serde_json::Error },
     #[error("{} exists, and its policy is not the one that --preset or --policy choose", .place.display())]
     OtherPolicy { place: PathBuf },

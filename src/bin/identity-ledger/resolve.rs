@@ -77,7 +77,7 @@ fn show(
     screen.line(
         "Nothing that counts gives it one: it was seen only with processing off, or what was said of it",
     )?;
-    screen.line("was taken back. The person it would found is")?;
+    screen.line("was retracted. The person it would found is")?;
     screen.line(&person_id.to_string())
 }
 
@@ -98,7 +98,7 @@ fn redirect(asked: PersonId, became: Became, screen: &mut Screen) -> Result<Answ
     match (person_id == asked, retracted) {
         (true, false) => screen.headline(&format!("{asked} is the id of a person"))?,
         (_, true) => {
-            screen.headline(&format!("{asked} was the id of a person whose founding was taken back"))?;
+            screen.headline(&format!("{asked} was the id of a person whose founding was retracted"))?;
             screen.line(&format!("It stands for {person_id} now."))?;
         }
         (false, false) => {

@@ -65,7 +65,7 @@ fn undo(
 fn answer(book: &Book, preview: &Preview, recorded: bool, screen: &mut Screen) -> Result<Answer, Failure> {
     let Preview { appended, diff } = preview;
     let Appended::Recorded { seq, outcome } = *appended else {
-        unreachable!("an operation without an id is no duplicate");
+        unreachable!("an operation without an id is never a duplicate");
     };
     let reason = outcome.refusal.map(|refusal| book.reason(&refusal, book.state()));
     let said = Said {

@@ -115,7 +115,7 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
         let byte = offset.unwrap_or_default();
         screen.line("")?;
         screen.line(&format!(
-            "{} goes on at byte {byte} with a write that was never acknowledged;",
+            "{} continues at byte {byte} with a write that was never acknowledged;",
             clean(file)
         ))?;
         screen.line("a writer is at work, or the next one will keep those bytes aside and cut them off.")?;

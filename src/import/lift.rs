@@ -16,7 +16,7 @@ pub(super) fn lift(event: &str, properties: &Properties, changes: &mut Changes) 
     lift_all(lifted.map(|(key, value)| (key.clone(), value.clone())), is_server(properties), changes);
 }
 
-/// Recordings of the screen are no news about the person.
+/// Recordings of the screen say nothing new about the person.
 pub(super) fn is_recording(event: &str) -> bool {
     matches!(event, "$snapshot" | "$performance_event")
 }

@@ -83,7 +83,7 @@ impl FromStr for Format {
 
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no format this version imports; expected auto, ops or posthog")]
+#[error("`{found}` is not a format that this version imports; expected auto, ops or posthog")]
 pub struct FormatError {
     found: String,
 }
@@ -576,7 +576,7 @@ mod tests {
         }
         let found = import(&input, &AUTO);
         assert_eq!(found.len(), 14);
-        assert_eq!(found[0], "1 byte 0 is no UTF-8; expected UTF-8 text");
+        assert_eq!(found[0], "1 byte 0 is not UTF-8; expected UTF-8 text");
         for (line, found) in found.iter().enumerate() {
             assert_eq!(found.ends_with("set a"), line % 2 == 1, "{found}");
         }
@@ -702,7 +702,7 @@ mod tests {
         let error = "segment".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`segment` is no format this version imports; expected auto, ops or posthog"
+            "`segment` is not a format that this version imports; expected auto, ops or posthog"
         );
     }
 

@@ -518,7 +518,7 @@ mod tests {
             (r#""op":"reset","new_id":"d""#, "`device_id` is missing"),
             (r#""op":"set","distinct_id":"a","event_id":"x1""#, "`event_id` is `x1`; expected a UUID"),
             (r#""op":"set","distinct_id":"a","event_id":null"#, "`event_id` is null; expected a string"),
-            (r#""op":"set","distinct_id":"\ud800""#, "a string is no Unicode text: unexpected end of hex escape"),
+            (r#""op":"set","distinct_id":"\ud800""#, "a string is not Unicode text: unexpected end of hex escape"),
         ];
         for (line, expected) in table {
             assert_eq!(asked(line), expected, "{line}");

@@ -536,7 +536,7 @@ mod tests {
             (format!(r#"{{"path":"/e/","body":{}}}"#, serde_json::Value::from(event)), vec!["1 capture `x` a"]),
             (r#"{"path":"/e/","body":"data=bm90IGpzb24="}"#.to_owned(), vec!["1 not JSON at column 2: expected ident; expected one JSON document"]),
             (r#"{"path":"/e/","body":null}"#.to_owned(), vec!["1 found null; expected an object: an operation or an event"]),
-            (r#"{"path":"/e/","body":"\"e30=\""}"#.to_owned(), vec!["1 the body is no base64: Invalid symbol 34, offset 0."]),
+            (r#"{"path":"/e/","body":"\"e30=\""}"#.to_owned(), vec!["1 the body is not valid base64: Invalid symbol 34, offset 0."]),
             ("[]".to_owned(), vec![]),
             (r#"{"batch":{}}"#.to_owned(), vec!["1 `batch` is an object; expected an array"]),
             (r#"{"batch":[],"batch":[]}"#.to_owned(), vec!["1 key `batch` stands twice in one object"]),

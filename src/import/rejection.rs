@@ -13,7 +13,7 @@ use crate::value::ValueError;
 #[non_exhaustive]
 pub enum Rejection {
     /// A line, or the body encoded in it, is not UTF-8.
-    #[error("byte {at} is no UTF-8; expected UTF-8 text")]
+    #[error("byte {at} is not UTF-8; expected UTF-8 text")]
     NotUtf8 {
         /// Offset of the first bad byte in the line or body.
         at: usize,
@@ -98,7 +98,7 @@ pub enum Rejection {
         expected: &'static str,
     },
     /// A string with half a surrogate pair in it.
-    #[error("a string is no Unicode text: {what}")]
+    #[error("a string is not Unicode text: {what}")]
     Text {
         /// What the JSON reader says.
         what: String,
@@ -151,7 +151,7 @@ pub enum Rejection {
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// A request body or form that says it is base64 and is not.
-    #[error("the body is no base64: {source}")]
+    #[error("the body is not valid base64: {source}")]
     NotBase64 {
         /// What is wrong with it.
         source: base64::DecodeError,

@@ -26,7 +26,7 @@ impl Past {
     }
 
     fn of(&self, seq: u32) -> &Excerpt {
-        self.0.get(&seq).expect("a record that folds a component anew comes with its past")
+        self.0.get(&seq).expect("a record that refolds a component comes with its past")
     }
 }
 

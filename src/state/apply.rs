@@ -53,7 +53,7 @@ fn device_effect(row: &Row, device: DeviceNo) -> Option<DeviceEffect> {
 
 impl State {
     /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
-    /// which are no operations (A4).
+    /// which are not operations (A4).
     ///
     /// Total and pure: it depends on nothing but its arguments. Only the rare records that refold a component
     /// look at `past` (section H).

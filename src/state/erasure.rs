@@ -472,7 +472,7 @@ mod tests {
         let parted = Origin { founded: split.0 as u32, split: true };
         assert_eq!(state.called_alone(g2, parted), Called::At(g2, split));
         let never = Origin { founded: 1, split: true };
-        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "nobody of that name is known");
+        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "no person of that name is known");
     }
 
     #[test]
@@ -505,7 +505,7 @@ mod tests {
         let set = |seq| erasures.of(&row(Kind::Set, 7, seq));
         assert_eq!([9, 10, 11, 19, 20, 21].map(set), [Some(10), Some(20), Some(20), Some(20), None, None]);
         assert_eq!(erasures.of(&row(Kind::Set, 8, 5)), None, "another id's");
-        assert_eq!(erasures.of(&row(Kind::DefineDevice, 7, 5)), None, "it speaks for nobody");
+        assert_eq!(erasures.of(&row(Kind::DefineDevice, 7, 5)), None, "it speaks for no id");
         let named = [3, 4].map(|seq| erasures.of(&row(Kind::DefineName, NONE, seq)));
         assert_eq!(named, [Some(20), Some(10)], "named by number");
 

@@ -108,7 +108,8 @@ impl fmt::Display for Subset {
 impl FromStr for Subset {
     type Err = String;
     fn from_str(text: &str) -> Result<Subset, String> {
-        let wrong = || format!("{text} is no subset; expected digits 0 and 1 in brackets, and perhaps a +");
+        let wrong =
+            || format!("{text} is not a subset; expected digits 0 and 1 in brackets, and perhaps a +");
         let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(wrong)?;
         let (digits, rest) = inner.strip_suffix('+').map_or((inner, false), |digits| (digits, true));
         let kept = digits.chars().map(|digit| match digit {

@@ -96,8 +96,8 @@ pub fn erasing(history: &History) -> Result<(), String> {
     check(&ledger).map_err(|unsound| unsound.to_string())?;
     let again = LedgerOptions::new().without_snapshots().read_in(Arc::new(Memory::clone(&storage)));
     let again = again.map_err(|error| error.to_string())?;
-    same("state, read anew", &again.state().digest(), &ledger.state().digest())?;
-    same("content, read anew", &content(&again)?, &before)
+    same("state, read again", &again.state().digest(), &ledger.state().digest())?;
+    same("content, read again", &content(&again)?, &before)
 }
 
 /// Chances that the same history always has.

@@ -62,7 +62,7 @@ pub const LAWS: [(&str, Law); 24] = [
     ("events follow their ids, then and now", attribution),
     ("equal digests mean equal content", digests),
     ("two ids of a person have a proof", proofs),
-    ("what is erased stays erased, and nobody else changes", erasing),
+    ("what is erased stays erased, and nothing else changes", erasing),
     ("a difference leads from one content to the other", differences_lead),
     ("what-if is the fold of a log with that policy", what_if_is_the_fold),
     ("a preview of a change of mind comes true", previews_come_true),
@@ -327,7 +327,7 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.refusal.is_some()) else { return Ok(()) };
         let mut expected = links(before);
         if outcome.founded {
-            let head = step.record.body().head().map(|head| head.id).ok_or("a refusal of nobody")?;
+            let head = step.record.body().head().map(|head| head.id).ok_or("a refusal without an id")?;
             expected[head.index()] = outcome.person;
         }
         same("links", &links(step.state), &expected)?;
@@ -364,16 +364,18 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             }
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => policy,
             Refusal::TooManyUserIds { held, .. } => {
-                let target = body.head().map(|head| head.id).ok_or("a refusal of nobody")?;
+                let target = body.head().map(|head| head.id).ok_or("a refusal without an id")?;
                 let person = source.or(before.person(target));
                 match person.map(|person| (person, firsts_before.get(&person).copied())) {
                     Some((person, Some(None))) => {
-                        holds(before.person(held) == Some(person), || format!("{held:?} is no id of it"))?;
+                        holds(before.person(held) == Some(person), || {
+                            format!("{held:?} is not an id of it")
+                        })?;
                     }
                     Some((_, first)) => same("the user id that is named", &Some(held), &first.flatten())?,
                     None => same("the user id that is named", &held, &target)?,
                 }
-                holds(before.class(held).user, || format!("{held:?} is no user"))?;
+                holds(before.class(held).user, || format!("{held:?} is not a user"))?;
                 if refolded {
                     // After a refold, another record gave it its person.
                     let by = refusal.blocking();
@@ -663,13 +665,13 @@ mod tests {
     fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {
         fn nobody_is_identified(history: &History) -> Result<(), String> {
             let Folded { ledger, .. } = all(history)?;
-            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "somebody is".to_owned())
+            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "a person is".to_owned())
         }
         let policy = Policy::default();
         let breaking = (0..).map(|seed| History::seeded(&policy, seed));
         let breaking = { breaking }.find(|history| nobody_is_identified(history).is_err()).unwrap();
         let (history, what) = shortened(nobody_is_identified, breaking);
-        assert_eq!((history.operations.len(), &what[..]), (1, "somebody is"), "{history}");
+        assert_eq!((history.operations.len(), &what[..]), (1, "a person is"), "{history}");
         assert!(history.to_string().contains(" is identified"), "{history}");
     }
 

@@ -505,7 +505,7 @@ impl Reference {
     /// # Panics
     /// When that was no operation.
     pub fn retract(&mut self, time: Timestamp, place: usize) -> ReferenceOutcome {
-        let Said::Operation(target) = &self.said[place] else { panic!("only operations are taken back") };
+        let Said::Operation(target) = &self.said[place] else { panic!("only operations are retracted") };
         let asked = Asked {
             verb: Verb::Retract(place),
             id: target.id.clone(),

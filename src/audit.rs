@@ -42,8 +42,8 @@ pub struct AuditReport {
     pub digest: Digest,
     /// What is wrong, in the order of the log; nothing behind the first broken frame can be judged.
     pub faults: Vec<AuditFault>,
-    /// Bytes behind everything that was ever acknowledged, which are no frame: a write that was cut off, or is under way.
-    /// The next writer keeps them aside and cuts them off. No fault.
+    /// Bytes behind everything that was ever acknowledged, which are not a frame: a write that was cut off, or is under way.
+    /// The next writer keeps them aside and cuts them off. Not a fault.
     pub tail: Option<AuditFault>,
     /// The snapshots that hold what the log folds to: how many records each covers, newest first.
     pub snapshots: Vec<u64>,
@@ -495,7 +495,7 @@ impl Audit {
                 let reason = step.record.item().map(|item| std::str::from_utf8(item).map(str::len));
                 if reason.is_some_and(|reason| reason.map_or(true, |len| len == 0 || len > MAX_REASON_BYTES))
                 {
-                    self.wrong(seq, "its reason is no text, or exceeds a limit (H3)");
+                    self.wrong(seq, "its reason is not a text, or exceeds a limit (H3)");
                 }
                 let spoken = erasure.ids.iter().filter_map(|id| self.present.get(id.index())).copied();
                 let defined = erasure.ids.iter().map(|id| step.state.defined_by(*id).0 as u32);
@@ -511,7 +511,10 @@ impl Audit {
                     list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
                 };
                 if !removal.erasures.iter().all(done) {
-                    self.wrong(seq, "it completes an erasure that is none, or was complete before (H3)");
+                    self.wrong(
+                        seq,
+                        "it completes an erasure that does not exist, or was complete before (H3)",
+                    );
                 }
             }
             Body::Restate(restated) => {

@@ -583,7 +583,7 @@ impl Book {
         match outcome.undone {
             Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
             Some(Undone::Split { left }) => {
-                let person = outcome.person.expect("a split that parts somebody has a person");
+                let person = outcome.person.expect("a split that parts a person has one");
                 effects.push(EffectAnswer::Split { person_id: id_of(person), left });
             }
             None => {}
@@ -654,7 +654,7 @@ impl Book {
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
                 self.id_name(*held)
             ),
-            Refusal::NotRetractable { .. } => "the record named is no operation of this id".to_owned(),
+            Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
             Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
             Refusal::NoPerson { by } => {
                 format!("the id has no person that could be split (record {by} defined it)")
@@ -662,7 +662,9 @@ impl Book {
             Refusal::OtherPerson { id, by } => {
                 format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
             }
-            Refusal::WholePerson { .. } => "all ids of the person are named; somebody has to stay".to_owned(),
+            Refusal::WholePerson { .. } => {
+                "all ids of the person are named; at least one has to stay".to_owned()
+            }
         }
     }
 
@@ -763,8 +765,8 @@ impl Book {
 /// What became of a person, by its public id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Became {
-    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or whomever its founding id belongs to now, or
-    /// would found (D11).
+    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or the owner of its founding id now, or the
+    /// person that this id would found (D11).
     pub person_id: PersonId,
     /// Whether its founding was retracted (H1): by what the log means now, there never was such a person.
     pub retracted: bool,

@@ -29,7 +29,7 @@ impl std::fmt::Display for Checkpoint {
 
 /// A text that is not a [`Checkpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
+#[error("`{found}` is not a checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
 pub struct CheckpointError {
     found: String,
 }
@@ -77,7 +77,7 @@ pub struct Chain {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// The bytes are no frame.
+    /// The bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The frame is not the next one.
@@ -100,7 +100,7 @@ pub enum ChainError {
         /// What the frame carries.
         found: Digest,
     },
-    /// A record's bytes are no record.
+    /// A record's bytes do not decode.
     #[error("record {seq} is unreadable: {source}")]
     Unreadable {
         /// The seq of the unreadable record.
@@ -157,7 +157,7 @@ pub enum ChainError {
         known: u32,
     },
     /// A record refolds a component, and the component's earlier records are not at hand.
-    #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
+    #[error("record {seq} refolds a component, which needs earlier records; walk through the whole log")]
     NeedsPast {
         /// The seq of the retract or split.
         seq: u64,
@@ -497,7 +497,7 @@ fn check_flags(row: &Row) -> Result<(), Wrong> {
     }
     let both = flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET);
     if flags.is_special_event() && (row.kind != Kind::Capture || both) {
-        return malformed("flags of an event on a record that is none, or two kinds at once");
+        return malformed("flags of an event on a record that is not an event, or two kinds at once");
     }
     if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
         return malformed("processing both off and invalid");

@@ -16,7 +16,7 @@ use crate::id::{OperationId, PersonId, Seq};
 /// The difference between two views: one log at two records, one log under two policies, or two logs.
 ///
 /// `persons`, `ids`, `events`, `properties` and `devices` say everything, and [`Diff::apply`] makes the second content of the
-/// first. `merged`, `split`, `renamed`, `created`, `gone` and `counts` say the same as people would. `refusals` are no content:
+/// first. `merged`, `split`, `renamed`, `created`, `gone` and `counts` say the same as people would. `refusals` are not content:
 /// they are about the operations themselves.
 ///
 /// ```

@@ -54,7 +54,7 @@ impl std::str::FromStr for Digest {
 
 /// A text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no digest; expected 64 hexadecimal digits")]
+#[error("`{found}` is not a digest; expected 64 hexadecimal digits")]
 pub struct DigestError {
     found: String,
 }

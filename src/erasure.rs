@@ -152,7 +152,7 @@ pub enum EraseError {
     Unreadable(Box<Fault>),
     /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
     /// and opening does.
-    #[error("what is erased is not out of every file yet: {source}; the next opening goes on with it")]
+    #[error("what is erased is not out of every file yet: {source}; the next opening continues with it")]
     Removal {
         /// The error of the operating system.
         source: io::Error,

@@ -153,7 +153,7 @@ impl Claim {
 #[non_exhaustive]
 pub enum ExplanationError {
     /// A cited record is not there, or no operation.
-    #[error("record {seq} is cited and is no operation of this log")]
+    #[error("record {seq} is cited and is not an operation of this log")]
     Missing {
         /// The cited record.
         seq: Seq,

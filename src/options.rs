@@ -80,7 +80,7 @@ pub enum CreateError {
         place: String,
     },
     /// The directory holds something else.
-    #[error("{place} is not empty and no ledger; choose an empty or new directory")]
+    #[error("{place} is not empty and does not contain a ledger; choose an empty or new directory")]
     NotEmpty {
         /// The directory, as its storage describes itself.
         place: String,

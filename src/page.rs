@@ -35,7 +35,7 @@ impl fmt::Display for Cursor {
 
 /// A text that is not a [`Cursor`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no cursor; expected AS_OF.AFTER, as the page before gave it")]
+#[error("`{found}` is not a cursor; expected AS_OF.AFTER, as the page before gave it")]
 pub struct CursorError {
     found: String,
 }

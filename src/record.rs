@@ -459,7 +459,7 @@ impl Body {
         codec::decode(bytes)
     }
 
-    /// Head of an operation's record; `None` for records that are no operations (A4).
+    /// Head of an operation's record; `None` for records that are not operations (A4).
     pub fn head(&self) -> Option<&Head> {
         match self {
             Body::Capture(head, ..)

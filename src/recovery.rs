@@ -133,7 +133,7 @@ pub enum OpenError {
     Keys(#[from] KeysError),
     /// Keys of this ledger were destroyed by an erasure that this copy of it does not know of.
     #[error(
-        "{place} is older than its keys: somebody was erased after this copy was made (the key of record {seq} is destroyed); \
+        "{place} is older than its keys: something was erased after this copy was made (the key of record {seq} is destroyed); \
          open it for writing once, and it will know"
     )]
     OlderThanKeys {

@@ -12,7 +12,7 @@ use crate::state::{FORESEEN, Outcome, Past, State};
 pub struct Step<'a> {
     /// The record that was folded.
     pub record: Record<'a>,
-    /// What it did; `None` for records that are no operations.
+    /// What it did; `None` for records that are not operations.
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
     pub state: &'a State,

@@ -480,7 +480,7 @@ const BY_HAND: [Kind; 10] = [
     Kind::Switch,
 ];
 
-/// The reader for all that is frequent; `None` for the rest, for bytes that are no record, and close to the body's end.
+/// The reader for all that is frequent; `None` for the rest, for bytes that are not a record, and close to the body's end.
 ///
 /// It looks at as many bytes as the longest operation has before its detail, at places the compiler knows.
 #[inline]

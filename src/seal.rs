@@ -24,7 +24,7 @@ pub(crate) const TAG_BYTES: usize = 16;
 pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 /// Seals and opens payload items of one ledger, each under a key of its own, and destroys their keys.
-#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nobody chooses"))]
+#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers there is no choice"))]
 pub(crate) trait Sealer: Debug + Send + Sync {
     /// Appends nonce, ciphertext and tag of a record's salt and bytes.
     fn seal(&self, seq: u64, nonce: [u8; NONCE_BYTES], plain: &[u8], out: &mut Vec<u8>);

@@ -6,7 +6,7 @@ use crate::frame::{HEADER_BYTES, crc32c};
 use crate::row::{Read, Record, Row, Rows, read};
 use crate::storage::Storage;
 
-/// Records of one spot, if their frame has that many: about 700 bytes of body, of which one is wanted.
+/// Records of one spot, if their frame has that many: about 700 bytes of body, to read one record.
 const RECORDS_A_SPOT: usize = 16;
 
 /// The spots of all records from the first on.

@@ -11,7 +11,7 @@
 //! | anything else | yes | no | | damaged |
 //! | anything else | yes | yes | yes | damaged: a segment begins only after the one before it was synced |
 //! | a whole header of another place or ledger | yes | yes | no | foreign: no crash writes that |
-//! | bytes that are no frame | yes | yes | no | torn: never acknowledged |
+//! | bytes that are not a frame | yes | yes | no | torn: never acknowledged |
 
 use crate::chain::ChainError;
 use crate::log::FaultKind;
@@ -21,7 +21,7 @@ use crate::log::FaultKind;
 pub(crate) enum Met {
     /// The last byte of the last segment, behind a whole frame.
     End,
-    /// Bytes that are no frame, or not the frame that belongs there.
+    /// Bytes that are not a frame, or not the frame that belongs there.
     Broken,
     /// A segment's header, whole, that belongs elsewhere.
     Foreign,

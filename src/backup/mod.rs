@@ -86,7 +86,7 @@ pub enum BackupError {
         dest: String,
     },
     /// There is something else where the copy should be.
-    #[error("{dest} holds {found}, which is no part of a backup; choose an empty or new directory")]
+    #[error("{dest} holds {found}, which is not part of a backup; choose an empty or new directory")]
     NotEmpty {
         /// Where the copy should be.
         dest: String,
@@ -146,7 +146,7 @@ pub enum BackupError {
         dest: String,
     },
     /// A disk failed. Run the backup again: it continues where it stopped.
-    #[error("{place}: {source}; run the backup again, it goes on where it was")]
+    #[error("{place}: {source}; run the backup again, it continues where it stopped")]
     Io {
         /// The ledger or the copy whose disk failed, as its storage describes itself.
         place: String,

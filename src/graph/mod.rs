@@ -290,7 +290,7 @@ fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<Ed
 fn link_said(told: &Told, parted: Option<Seq>) -> (EdgeKind, String) {
     let refusal = told.now.and_then(|outcome| outcome.refusal);
     match (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.link)) {
-        (Some(by), ..) => (EdgeKind::Undone, format!("taken back by record {by}")),
+        (Some(by), ..) => (EdgeKind::Undone, format!("retracted by record {by}")),
         (_, Some(refusal), _) => {
             let reason = told.reason.as_deref().unwrap_or_default();
             (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))

@@ -441,7 +441,7 @@ pub(super) fn key(graph: &Graph) -> Vec<(String, &'static str)> {
         (has(EdgeKind::Made), line("made"), "link, #record"),
         (has(EdgeKind::Again), line("again"), "linked already"),
         (has(EdgeKind::Refused), line("refused"), "refused"),
-        (has(EdgeKind::Undone), line("undone"), "taken back or parted"),
+        (has(EdgeKind::Undone), line("undone"), "retracted or split"),
         (has(EdgeKind::Spoke), line("spoke"), "spoke for"),
     ];
     all.into_iter().filter(|(shown, ..)| *shown).map(|(_, drawn, words)| (drawn, words)).collect()

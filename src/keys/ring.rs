@@ -159,7 +159,7 @@ impl Ring {
                 (start, Node { depth: bytes[4], key })
             };
             let tree = Tree::of(nodes.as_chunks().0.iter().map(node));
-            epochs.push(tree.ok_or_else(|| damaged("its nodes are no tree"))?);
+            epochs.push(tree.ok_or_else(|| damaged("its nodes are not a tree"))?);
         }
         if epochs.is_empty() {
             return Err(damaged("it has no epoch"));

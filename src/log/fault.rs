@@ -82,7 +82,7 @@ pub enum FaultKind {
     },
     /// More records hang together than can be refolded (H1, H2).
     #[error(
-        "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be folded anew"
+        "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be refolded"
     )]
     ComponentTooLarge {
         /// The last record that may be one of them.

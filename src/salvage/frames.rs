@@ -173,7 +173,7 @@ struct Claim {
 
 /// Every claim found so far about the hash after a number of records, by that number.
 pub(super) struct Claims {
-    /// Of those who are no frame: segment headers, `HEAD`, a checkpoint, the prefix.
+    /// Claims of segment headers, `HEAD`, a checkpoint and the prefix.
     outside: BTreeMap<u64, Vec<Digest>>,
     /// Claims that frames make.
     inside: BTreeMap<u64, Vec<Claim>>,
@@ -182,7 +182,7 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Collects what is said by those who are no frame.
+    /// Collects what is claimed outside of frames.
     pub(super) fn new(
         log: &Log,
         ledger: LedgerId,

@@ -1,4 +1,4 @@
-//! Reading a snapshot: any bytes are taken, and what is let pass can be gone on from without a panic.
+//! Reading a snapshot: any bytes are taken, and what passes can be used without a panic.
 
 use std::io;
 

@@ -2,7 +2,7 @@
 
 use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     let at: Timestamp = "2026-01-01T12:00:00Z".parse()?;
 

@@ -189,4 +189,10 @@ pub struct NoticeAnswer {
     /// The record it speaks of, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
+    /// Of a split, the first id that it named and did not part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distinct_id: Option<String>,
+    /// Of a split, how many ids it named and did not part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<u32>,
 }

@@ -13,7 +13,7 @@ use crate::book::{Book, absorb, values_of};
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
-use crate::directory::{HEAD, HeadSlot, LOG};
+use crate::directory::{self, HEAD, HeadSlot, LOG};
 use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
@@ -63,7 +63,14 @@ pub enum AuditRemark {
     PendingErasures(Vec<Seq>),
     /// One slot of `HEAD` is not whole: it rotted, or a write was cut off. The other slot is good.
     HeadSlot,
+    /// The file `LOCK` is missing: it was removed, or the ledger was copied without it. The next writer makes it.
+    LockMissing,
+    /// What no ledger makes lies among the ledger's files. It is not read, changed or removed, also where an erasure removes files.
+    Foreign(Vec<String>),
 }
+
+/// Names that a remark spells out.
+const NAMES_SHOWN: usize = 5;
 
 impl std::fmt::Display for AuditRemark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,6 +92,15 @@ impl std::fmt::Display for AuditRemark {
             AuditRemark::HeadSlot => f.write_str(
                 "a part of HEAD is damaged, or a write of it was cut off; what is left of it suffices, and the next writer renews it",
             ),
+            AuditRemark::LockMissing => f.write_str(
+                "the file LOCK is missing; it must never be removed while a writer is at work, and the next writer makes it",
+            ),
+            AuditRemark::Foreign(names) => {
+                let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
+                let more = names.len().saturating_sub(NAMES_SHOWN);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                write!(f, "what is not the ledger's lies among its files and is left alone: {shown}{more}")
+            }
         }
     }
 }
@@ -321,6 +337,9 @@ impl Audit {
         let torn =
             !witnesses.slots.is_empty() && HeadSlot::is_torn(&**storage, book.ledger_id()).map_err(failed)?;
         remarks.extend(torn.then_some(AuditRemark::HeadSlot));
+        remarks.extend(storage.lacks_lock().map_err(failed)?.then_some(AuditRemark::LockMissing));
+        let foreign = directory::foreign(&**storage).map_err(failed)?;
+        remarks.extend((!foreign.is_empty()).then_some(AuditRemark::Foreign(foreign)));
         Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks })
     }
 

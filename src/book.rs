@@ -330,12 +330,22 @@ impl Book {
         let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
         for number in index.len()..founded {
-            index.push(self.own_person_id(PersonNo(number), self.state()));
+            index.push(self.ids_of_person(PersonNo(number)));
         }
         let found = index.candidates(person_id).map(PersonNo);
-        let named = found.filter(|person| self.own_person_id(*person, self.state()) == person_id);
+        let named = found.filter(|person| self.ids_of_person(*person).any(|id| id == person_id));
         // Of several generations of one person the last one speaks.
         named.max()
+    }
+
+    /// The public id of a person, and the opaque one that it has, had or may get once its founding id is erased (D11).
+    fn ids_of_person(&self, person: PersonNo) -> impl Iterator<Item = PersonId> {
+        let (state, founding) = (self.state(), self.state().founding(person));
+        let opaque = state.id_erased_by(founding).map(|_| {
+            let split = state.origin(person).key().map(|seq| Seq(seq.into()));
+            self.opaque_id(founding, split)
+        });
+        [self.own_person_id(person, state)].into_iter().chain(opaque)
     }
 
     /// Everything known of the person an id belongs to; `None` if it has none.
@@ -588,10 +598,14 @@ impl Book {
             }
             None => {}
         }
-        let Notices { joins_identified, .. } = outcome.notices;
-        let notices = outcome.notices.names().map(|notice| NoticeAnswer {
-            notice,
-            seq: joins_identified.filter(|_| notice == Notices::JOINS_IDENTIFIED),
+        let notices = outcome.notices.names().map(|notice| {
+            let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
+            NoticeAnswer {
+                notice,
+                seq: outcome.notices.record_of(notice),
+                distinct_id: ids.map(|ids| self.id_name(ids.id)),
+                ids: ids.map(|ids| ids.ids),
+            }
         });
         OutcomeAnswer {
             seq,

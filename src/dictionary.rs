@@ -439,21 +439,26 @@ impl Seen {
 
 /// From public person ids to persons, in the order of their founding (D7's redirects start here).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PersonIds(Fingerprints);
+pub(crate) struct PersonIds {
+    ids: Fingerprints,
+    persons: u32,
+}
 
 impl PersonIds {
+    /// How many persons were added.
     pub(crate) fn len(&self) -> u32 {
-        self.0.table.len() as u32 // MAX_RECORDS bounds it
+        self.persons
     }
 
-    pub(crate) fn push(&mut self, id: PersonId) {
-        let number = self.len();
-        self.0.insert(&id.0, number);
+    /// Adds the next person with every id that stands for it.
+    pub(crate) fn push(&mut self, ids: impl IntoIterator<Item = PersonId>) {
+        ids.into_iter().for_each(|id| self.ids.insert(&id.0, self.persons));
+        self.persons += 1;
     }
 
     /// The persons that may have this id.
     pub(crate) fn candidates(&self, id: PersonId) -> impl Iterator<Item = u32> {
-        self.0.candidates(id.0)
+        self.ids.candidates(id.0)
     }
 }
 

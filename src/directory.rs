@@ -21,6 +21,17 @@ pub(crate) const HEAD: &str = "HEAD";
 pub(crate) const LOG: &str = "log";
 /// Where recovery keeps what it cut off.
 pub(crate) const QUARANTINE: &str = "quarantine";
+/// Where snapshots lie.
+pub(crate) const SNAPSHOTS: &str = "snap";
+/// `LEDGER` of a copy that is not complete yet.
+pub(crate) const PARTIAL: &str = "LEDGER.partial";
+/// Ends the name of a file in `log/` that is to become a segment.
+pub(crate) const COPY_SUFFIX: &str = ".new";
+/// How the name of a snapshot ends, and of one that is being made.
+pub(crate) const WHOLE: &str = ".snap";
+pub(crate) const BUILDING: &str = ".new";
+/// What may stand in a ledger's directory, or a copy's.
+const OWN: [&str; 8] = [LEDGER, "LEDGER.new", PARTIAL, HEAD, LOG, "LOCK", SNAPSHOTS, QUARANTINE];
 
 /// PNG's trick: a high bit, a name, both line ends and DOS's end of file, so that any text-mode copy is noticed.
 const LEDGER_MAGIC: [u8; 8] = *b"\x89ILG\r\n\x1a\n";
@@ -203,11 +214,80 @@ pub(crate) fn segment_name(first_seq: u64) -> String {
 
 /// The first record of a segment file of this name; `None` if it is not the name of a segment.
 pub(crate) fn first_seq_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
-    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
+    numbered(name, ".seg")
+}
+
+/// How many records a snapshot of this name covers; `None` if no snapshot is called so.
+pub(crate) fn covered_by(name: &str) -> Option<u64> {
+    numbered(name, WHOLE)
+}
+
+/// The number in a name of 20 digits and a suffix.
+fn numbered(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix).filter(|digits| is_number(digits, 20))?;
     digits.parse().ok()
+}
+
+fn is_number(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a writer gives this name to a file in `log/` that is to become a segment.
+pub(crate) fn is_copy(name: &str) -> bool {
+    name.strip_suffix(COPY_SUFFIX).and_then(first_seq_of).is_some()
+}
+
+/// Whether a writer gives this name to a file in `snap/`.
+pub(crate) fn is_snapshot(name: &str) -> bool {
+    covered_by(name).is_some() || is_half_snapshot(name)
+}
+
+/// Whether a writer gives this name to a snapshot that is being made.
+pub(crate) fn is_half_snapshot(name: &str) -> bool {
+    numbered(name, BUILDING).is_some()
+}
+
+/// Whether recovery gives this name to a file in `quarantine/`.
+pub(crate) fn is_cut(name: &str) -> bool {
+    let mut parts = name.strip_suffix(".cut").into_iter().flat_map(|name| name.split('-'));
+    let mut number = |digits: Option<usize>| {
+        parts.next().is_some_and(|part| is_number(part, digits.unwrap_or(part.len())) && !part.is_empty())
+    };
+    number(Some(20)) && number(None) && number(None) && parts.next().is_none()
+}
+
+/// Whether a name in a ledger's own directory is one of its files or directories.
+pub(crate) fn is_own(name: &str) -> bool {
+    OWN.contains(&name)
+}
+
+/// What no ledger makes among its files: it is never read, changed or removed.
+pub(crate) fn foreign(storage: &dyn Storage) -> io::Result<Vec<String>> {
+    let is_segment: fn(&str) -> bool = |name| first_seq_of(name).is_some() || is_copy(name);
+    let mut found = Vec::new();
+    for (dir, is_ours) in
+        [("", is_own as fn(&str) -> bool), (LOG, is_segment), (SNAPSHOTS, is_snapshot), (QUARANTINE, is_cut)]
+    {
+        let names = storage.list(dir)?.into_iter().filter(|name| !is_ours(name));
+        found.extend(names.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What a file is that begins with these bytes; `None` if no ledger and no key ring does.
+pub(crate) fn kind_of_file(beginning: [u8; 8]) -> Option<&'static str> {
+    let letter = beginning[3];
+    let alike = [b'\x89', b'I', b'L', letter, b'\r', b'\n', b'\x1a', b'\n'];
+    let kind = match letter {
+        b'G' => "the LEDGER file of a ledger",
+        b'S' => "a segment of a ledger",
+        b'H' => "the HEAD file of a ledger",
+        b'P' => "a snapshot of a ledger",
+        b'K' => "a key ring",
+        _ => return None,
+    };
+    (beginning == alike).then_some(kind)
 }
 
 /// How a segment begins: it names what comes before it, so that a missing one is noticed and named.

@@ -459,6 +459,20 @@ impl<'a> Draft<'a> {
 
     // -- devices ---------------------------------------------------------------------------------------------------
 
+    /// A device that is about to speak. If it would speak for an erased id, this draft resets it first (H3).
+    fn speaking(&mut self, device: &DeviceId, operation: &Operation) -> DeviceNo {
+        let number = self.device_no(device);
+        if self.is_erased(self.device(number).current) {
+            let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: None };
+            self.operation(&Operation::new(operation.time, reset), Known::default(), None, &BTreeMap::new());
+        }
+        number
+    }
+
+    fn is_erased(&self, id: IdNo) -> bool {
+        self.state.id_erased_by(id).is_some()
+    }
+
     /// Resolves what was asked (F2, F3, F7, F8); `None` when the device said just that before.
     fn plan<'o>(
         &mut self,
@@ -490,7 +504,7 @@ impl<'a> Draft<'a> {
         let (id, device) = match who {
             Who::Id(id) => (known.unwrap_or_else(|| self.id(id, FirstMention::Plain)), None),
             Who::Device(device) => {
-                let number = self.device_no(device);
+                let number = self.speaking(device, operation);
                 (self.device(number).current, Some(number))
             }
         };
@@ -538,7 +552,7 @@ impl<'a> Draft<'a> {
         user_no: Option<IdNo>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
-        let number = self.device_no(device);
+        let number = self.speaking(device, operation);
         let user_no = user_no.or_else(|| self.dictionaries.ids.find(user.as_str()).map(IdNo));
         let known = self.device(number);
         let processing_off = self.processing_off(operation, Some(number), true);
@@ -559,6 +573,10 @@ impl<'a> Draft<'a> {
                 (PlanVerb::Set, Other::None)
             }
             (true, false, Dialect::Browser) => (PlanVerb::Switch, Other::None),
+            // An erased id takes part in no link (H3).
+            (true, false, Dialect::Core) if self.is_erased(known.anonymous) => {
+                (PlanVerb::Switch, Other::None)
+            }
             (true, false, Dialect::Core) => (PlanVerb::Identify, Other::Id(known.anonymous)),
         };
         let id = user_no.unwrap_or_else(|| self.id(user, FirstMention::Plain));
@@ -846,4 +864,48 @@ fn same_changes(
     let (changes, bytes) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
     let erased = item.is_none() && body.commitment().is_some();
     changes == body.changes() && (erased || bytes == item.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErasureRequest, ErasureSubject, Ledger, Tenant, Timestamp};
+
+    fn time() -> Timestamp {
+        Timestamp::from_micros(5).unwrap()
+    }
+
+    /// H3: the reset behind a retract is missing where the program was killed before it, or where another writer made the log.
+    #[test]
+    fn a_device_that_speaks_for_an_erased_id_is_reset_before_it_speaks() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let tablet = || DeviceId::new("tablet").unwrap();
+        let ann = DistinctId::new("ann").unwrap();
+        assert!(ledger.device(tablet()).identify(time(), ann.clone(), Changes::default()).is_ok());
+        ledger.erase(&[ErasureRequest::new(time(), ErasureSubject::Ids([ann].into()), "")]).unwrap();
+        let mut reset = None;
+        ledger
+            .replay(|step| {
+                if let Body::Reset(head, ..) = step.record.body() {
+                    reset = Some((step.record.seq(), head));
+                }
+            })
+            .unwrap();
+        let (reset, head) = reset.expect("the erasure reset the tablet");
+        let retract = Head { device: None, flags: Flags::default(), operation: [0; 16], ..head };
+        ledger.append_record(&Body::Retract(retract, reset.0, None)).unwrap();
+        let erased =
+            |ledger: &Ledger| ledger.state().id_erased_by(ledger.state().device(DeviceNo(0)).current);
+        assert!(erased(&ledger).is_some(), "nothing reset it");
+
+        let changes = Operation::new(time(), Request::Set { who: Who::Device(tablet()) });
+        let batch = [changes.clone().set("city", "Bonn").unwrap(), changes.set("city", "Ulm").unwrap()];
+        let said = ledger.append_batch(&batch).unwrap();
+        assert_eq!(erased(&ledger), None);
+        let founded: Vec<bool> = said.iter().map(|said| said.outcome().unwrap().founded).collect();
+        assert_eq!(founded, [true, false], "each has its own outcome, not that of the reset");
+        let current = ledger.state().device(DeviceNo(0)).current;
+        let profile = ledger.profile(ledger.id_text(current).unwrap()).unwrap().unwrap();
+        assert_eq!(profile.properties["city"].value, Some("Ulm".into()));
+    }
 }

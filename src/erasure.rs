@@ -329,6 +329,9 @@ impl Ledger {
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
         let place = self.log.storage().describe();
         let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        if let Err(poisoned) = self.check_health() {
+            return Err(KeysError::Io { keys: place, source: io::Error::other(poisoned) });
+        }
         sealer.set_refusing(refuse).map_err(|source| KeysError::Io { keys: place, source })
     }
 
@@ -583,6 +586,18 @@ impl Ledger {
             .collect()
     }
 
+    /// H3: resets the devices that a retract or split made speak for an erased id. It is recorded already, whatever comes of this. A
+    /// device whose reset cannot be written now is reset before it speaks again (`Draft`), so no error is lost.
+    pub(crate) fn reset_devices(&mut self, at: Timestamp) {
+        let devices: Vec<_> = self.state().due_resets().map(|device| (at, device)).collect();
+        let mut resets = devices.into_iter().peekable();
+        while resets.peek().is_some() {
+            if self.write_frame(&mut resets, &mut VecDeque::new(), &[]).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Writes resets, then erasures, in as few frames as hold them.
     fn write_erasures(
         &mut self,
@@ -602,7 +617,7 @@ impl Ledger {
         resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
         pieces: &mut VecDeque<Piece>,
         requests: &[ErasureRequest],
-    ) -> Result<Vec<Seq>, EraseError> {
+    ) -> Result<Vec<Seq>, AppendError> {
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
         let Book { log, replay, dictionaries, .. } = book;

@@ -261,15 +261,17 @@ impl PersonId {
         PersonId(Uuid::new_v5(&PERSON_NAMESPACE, &name))
     }
 
-    /// The id of a person that is told from others of the same text by a record (D11).
+    /// The id of a person that is told from others of the same text by a record (D11). U+0000 stands between the two: no id contains
+    /// it (B1), so no sender can choose an id that gives the same name.
     ///
     /// ```
     /// use identity_ledger::{PersonId, Seq, Tenant};
     /// let (tenant, text) = (Tenant::default(), "new-user");
     /// assert_ne!(PersonId::founded_at(&tenant, text, Seq(7)), PersonId::founded_by(&tenant, text));
+    /// assert_ne!(PersonId::founded_at(&tenant, text, Seq(7)), PersonId::founded_by(&tenant, "new-user:7"));
     /// ```
     pub fn founded_at(tenant: &Tenant, founding: &str, seq: Seq) -> PersonId {
-        PersonId::founded_by(tenant, &format!("{founding}:{seq}"))
+        PersonId::founded_by(tenant, &format!("{founding}\0{seq}"))
     }
 }
 

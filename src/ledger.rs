@@ -29,7 +29,8 @@ use crate::storage::Memory;
 use crate::time::Timestamp;
 use crate::writer::{Durability, Writer};
 
-/// A ledger open for writing. One at a time; it holds the lock until it is dropped.
+/// A ledger open for writing. One at a time: it holds the lock until it is dropped, or until a failure stops it
+/// ([`AppendError::Poisoned`]). From then on it only answers, and the ledger can be opened again beside it.
 ///
 /// ```
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
@@ -294,15 +295,22 @@ impl Ledger {
         let lengths = draft.lengths();
         let finished = draft.finish();
         let outcomes = self.commit(finished, lengths)?;
+        let refolded = outcomes.iter().any(|(_, outcome)| outcome.undone.is_some());
         let mut outcomes = outcomes.into_iter();
         let answer = |answer| match answer {
             Answer::Known(known) => known,
             Answer::Recorded(seq) => {
-                let outcome = outcomes.next().expect("each recorded operation has one outcome");
+                let (_, outcome) = outcomes
+                    .find(|(of, _)| *of == seq) // a reset that the draft added stands between (H3)
+                    .expect("each recorded operation has one outcome");
                 Appended::Recorded { seq, outcome }
             }
         };
-        Ok(answers.into_iter().map(answer).collect())
+        let appended = answers.into_iter().map(answer).collect();
+        if let (true, Some(last)) = (refolded, operations.last()) {
+            self.reset_devices(last.time);
+        }
+        Ok(appended)
     }
 
     /// Makes a new device, with a fresh UUIDv7 that is its device id, anonymous id and current id (F1), and records it.
@@ -410,7 +418,7 @@ impl Ledger {
         &mut self,
         finished: Finished,
         lengths: [u32; 4],
-    ) -> Result<Vec<Outcome>, AppendError> {
+    ) -> Result<Vec<(Seq, Outcome)>, AppendError> {
         let Finished { records, body, payload, last_calls } = finished;
         if records == 0 {
             return Ok(Vec::new());
@@ -490,6 +498,7 @@ impl Ledger {
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
         book.log.storage().sync_dir(LOG)?;
         book.log.storage().sync_dir("")?;
+        book.log.storage().sync_name()?;
         let records = book.checkpoint().records;
         if writer.disk.durable() < records || recovery.head_missing || recovery.torn.is_some() {
             if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {
@@ -509,7 +518,13 @@ impl Ledger {
 }
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
-fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcomes: &mut Vec<Outcome>) {
+fn fold(
+    book: &mut Book,
+    frame: &Frame<'_>,
+    rows: &mut Rows,
+    past: &Past,
+    outcomes: &mut Vec<(Seq, Outcome)>,
+) {
     let Book { replay, seen, .. } = book;
     let mut erasures = Vec::new();
     replay.fold(frame, rows, past, |step| {
@@ -517,7 +532,7 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
             erasures.push(step.record.body());
         }
         if let Some(outcome) = step.outcome {
-            outcomes.push(*outcome);
+            outcomes.push((step.record.seq(), *outcome));
             if let Some(id) = step.record.operation_id() {
                 seen.insert(id, step.record.row.seq);
             }
@@ -526,9 +541,9 @@ fn fold(book: &mut Book, frame: &Frame<'_>, rows: &mut Rows, past: &Past, outcom
     erasures.iter().for_each(|body| book.forget(body));
 }
 
-/// Notes that a write failed; nothing more is written, and whether this one was is unknown.
+/// Stops writing after a write that failed: whether it was done is unknown.
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
-    writer.disk.poison(source.to_string());
+    writer.stop(source.to_string());
     AppendError::Indeterminate { seq, source }
 }
 

@@ -111,14 +111,16 @@ pub use crate::replay::{Replay, Step};
 pub use crate::row::Record;
 pub use crate::salvage::*;
 pub use crate::seal::KeysError;
-pub use crate::shared::SharedLedger;
+pub use crate::shared::{LedgerGuard, SharedLedger};
 pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
 pub use crate::state::{
-    Called, Device as DeviceState, DeviceEffect, EventCounts, Link, Notices, Outcome, Past, PersonNo,
-    PersonView, Property, Refusal, State, Undone, Written,
+    Called, Device as DeviceState, DeviceEffect, EventCounts, Link, NotParted, Notices, Outcome, Past,
+    PersonNo, PersonView, Property, Refusal, State, Undone, Written,
 };
 pub use crate::stats::{FileSize, FileSizes, KindSize, Stats};
-pub use crate::storage::{Files, Lock, Memory, Storage};
+pub use crate::storage::{
+    Access, Displaced, Files, LedgerPlace, Lock, Memory, NotAFile, Occupant, Reserved, Storage,
+};
 pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;

@@ -212,7 +212,7 @@ pub enum Processing {
 pub struct Bent {
     /// T was cut to the first 200 scalar values.
     pub shortened_id: bool,
-    /// U+0000 in T became U+FFFD.
+    /// U+0000 in T, or half of a surrogate pair in a stored value or key, became U+FFFD.
     pub replaced_nul: bool,
 }
 

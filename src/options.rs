@@ -31,7 +31,7 @@ use crate::replay::{Replay, Step};
 use crate::salvage::{Salvage, SalvageError};
 use crate::seal::{Keys, KeysError};
 use crate::snapshot::Resumed;
-use crate::storage::{Files, Storage};
+use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use crate::writer::{Durability, Writer};
 
 /// How to create or open a ledger.
@@ -59,6 +59,7 @@ pub struct LedgerOptions<'p> {
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
+    access: Access,
     #[cfg(feature = "encryption")]
     keys: Option<Arc<dyn KeyProvider>>,
 }
@@ -84,6 +85,14 @@ pub enum CreateError {
     NotEmpty {
         /// The directory, as its storage describes itself.
         place: String,
+    },
+    /// The directory lies in another ledger.
+    #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
+    Inside {
+        /// The directory, as its storage describes itself.
+        place: String,
+        /// The ledger that it lies in.
+        ledger: String,
     },
     /// The policy is out of its bounds.
     #[error(transparent)]
@@ -183,6 +192,14 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
+    /// Who may read the files of a ledger that [`LedgerOptions::create`] makes. Files that are made later get the owner, the group and
+    /// the permissions of `LEDGER`, so this is ignored when a ledger is opened.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> LedgerOptions<'p> {
+        self.access = access;
+        self
+    }
+
     /// Where the keys of a sealed ledger are kept. A ledger that is created with keys is sealed: its texts and values are
     /// written encrypted, each under a key of its own, and erasing destroys their keys. A ledger created without them is not, and
     /// stays so; for one keys mean nothing.
@@ -207,33 +224,50 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
     pub fn create(
-        mut self,
+        self,
         dir: impl AsRef<Path>,
         tenant: Tenant,
         policy: Policy,
     ) -> Result<Ledger, CreateError> {
         let dir = dir.as_ref();
-        let place = dir.display().to_string();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        if dir.join(LEDGER).exists() {
-            return Err(CreateError::Exists { place });
+        let failed = |source| CreateError::Io { place: dir.display().to_string(), source };
+        if let Some(Reserved::Inside(ledger)) = Reserved::of(dir).map_err(failed)? {
+            let (place, ledger) = (dir.display().to_string(), ledger.display().to_string());
+            return Err(CreateError::Inside { place, ledger });
         }
-        if dir.exists() && dir.read_dir().map_err(failed)?.next().is_some() {
-            return Err(CreateError::NotEmpty { place });
+        let place = FilePlace::new(dir, self.access).map_err(failed)?;
+        self.create_at(&place, tenant, policy)
+    }
+
+    /// Creates a ledger at a place, as [`LedgerOptions::create`] does: it is built beside the place and renamed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(
+        mut self,
+        place: &dyn LedgerPlace,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let failed = |source| CreateError::Io { place: place.describe(), source };
+        match place.look().map_err(failed)? {
+            Occupant::Directory(names) if names.iter().any(|name| name == LEDGER) => {
+                return Err(CreateError::Exists { place: place.describe() });
+            }
+            Occupant::Directory(names) if !names.is_empty() => {
+                return Err(CreateError::NotEmpty { place: place.describe() });
+            }
+            Occupant::Other => return Err(CreateError::NotEmpty { place: place.describe() }),
+            Occupant::Directory(_) | Occupant::Nothing => {}
         }
         let identity = self.identity(tenant, &policy)?;
-        let name = dir.file_name().map_or("ledger".into(), |name| name.to_string_lossy());
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let building = parent.join(format!(".{name}.new-{}", identity.ledger.0.simple()));
-        std::fs::create_dir(&building).map_err(failed)?;
-        let built = build(&Files::writable(&building), &identity, &policy)
-            .and_then(|()| std::fs::rename(&building, dir))
-            .and_then(|()| Files::read_only(parent).sync_dir(""));
-        if let Err(source) = built {
-            std::fs::remove_dir_all(&building).ok(); // the cause is what the caller needs to know
+        let tag = identity.ledger.0.simple().to_string();
+        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
+        if let Err(source) = built.and_then(|()| place.put(&tag)).and_then(|()| place.sync()) {
+            place.discard(&tag).ok(); // the cause is what the caller needs to know
             return Err(failed(source));
         }
-        Ok(self.open(dir)?)
+        Ok(self.open_in(place.storage())?)
     }
 
     /// Creates a ledger in a storage that has no files yet.

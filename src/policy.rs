@@ -137,6 +137,12 @@ pub enum PolicyError {
         /// How many texts the list has.
         found: usize,
     },
+    /// A field is null, and only limits may be.
+    #[error("policy `{field}` is null; expected a value, or no `{field}` at all for that of the preset")]
+    Null {
+        /// The name of the policy field.
+        field: &'static str,
+    },
     /// A text in a list is empty or too long.
     #[error("policy `{field}` lists a text of {found} scalar values; expected 1 to {MAX_ID_SCALARS}")]
     BadEntry {
@@ -303,54 +309,85 @@ fn is_old_posthog_js_id(text: &str) -> bool {
 }
 
 /// The JSON shape of a policy: a preset and what differs from it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a policy object")]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a policy object")]
 struct PolicyFields {
-    preset: Option<Preset>,
-    refuse_joining_identified: Option<bool>,
-    survivor: Option<Survivor>,
-    #[serde(default, deserialize_with = "given")]
-    max_moved_ids: Option<Option<u32>>,
-    #[serde(default, deserialize_with = "given")]
-    max_ids_per_person: Option<Option<u32>>,
-    #[serde(default, deserialize_with = "given")]
-    max_user_ids: Option<Option<u32>>,
-    uuid_ids: Option<UuidIds>,
-    anonymous_prefixes: Option<BTreeSet<String>>,
-    blocked_ids: Option<BTreeSet<String>>,
-    blocked_prefixes: Option<BTreeSet<String>>,
-    dialect: Option<Dialect>,
-    person_profiles: Option<PersonProfiles>,
-    lift: Option<bool>,
-    keep_event_properties: Option<bool>,
+    preset: Field<Preset>,
+    refuse_joining_identified: Field<bool>,
+    survivor: Field<Survivor>,
+    max_moved_ids: Field<u32>,
+    max_ids_per_person: Field<u32>,
+    max_user_ids: Field<u32>,
+    uuid_ids: Field<UuidIds>,
+    anonymous_prefixes: Field<BTreeSet<String>>,
+    blocked_ids: Field<BTreeSet<String>>,
+    blocked_prefixes: Field<BTreeSet<String>>,
+    dialect: Field<Dialect>,
+    person_profiles: Field<PersonProfiles>,
+    lift: Field<bool>,
+    keep_event_properties: Field<bool>,
 }
 
-/// Tells `null` (no limit) from absence (the preset's limit).
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
-    Option::<u32>::deserialize(deserializer).map(Some)
+/// A field of a policy in JSON. A null is a value only where it means something: no limit.
+#[derive(Default)]
+enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Given(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Field<T>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Field::Null, Field::Given))
+    }
+}
+
+impl<T> Field<T> {
+    /// The value given, or else the preset's.
+    fn or(self, preset: T, field: &'static str) -> Result<T, PolicyError> {
+        match self {
+            Field::Absent => Ok(preset),
+            Field::Null => Err(PolicyError::Null { field }),
+            Field::Given(value) => Ok(value),
+        }
+    }
+
+    /// The limit given, or else the preset's; null means unlimited.
+    fn limit_or(self, preset: Option<T>) -> Option<T> {
+        match self {
+            Field::Absent => preset,
+            Field::Null => None,
+            Field::Given(limit) => Some(limit),
+        }
+    }
 }
 
 impl TryFrom<PolicyFields> for Policy {
     type Error = PolicyError;
 
     fn try_from(fields: PolicyFields) -> Result<Policy, PolicyError> {
-        let base = Policy::preset(fields.preset.unwrap_or_default());
+        let base = Policy::preset(fields.preset.or(Preset::default(), "preset")?);
         let policy = Policy {
             refuse_joining_identified: fields
                 .refuse_joining_identified
-                .unwrap_or(base.refuse_joining_identified),
-            survivor: fields.survivor.unwrap_or(base.survivor),
-            max_moved_ids: fields.max_moved_ids.unwrap_or(base.max_moved_ids),
-            max_ids_per_person: fields.max_ids_per_person.unwrap_or(base.max_ids_per_person),
-            max_user_ids: fields.max_user_ids.unwrap_or(base.max_user_ids),
-            uuid_ids: fields.uuid_ids.unwrap_or(base.uuid_ids),
-            anonymous_prefixes: fields.anonymous_prefixes.unwrap_or(base.anonymous_prefixes),
-            blocked_ids: fields.blocked_ids.unwrap_or(base.blocked_ids),
-            blocked_prefixes: fields.blocked_prefixes.unwrap_or(base.blocked_prefixes),
-            dialect: fields.dialect.unwrap_or(base.dialect),
-            person_profiles: fields.person_profiles.unwrap_or(base.person_profiles),
-            lift: fields.lift.unwrap_or(base.lift),
-            keep_event_properties: fields.keep_event_properties.unwrap_or(base.keep_event_properties),
+                .or(base.refuse_joining_identified, "refuse_joining_identified")?,
+            survivor: fields.survivor.or(base.survivor, "survivor")?,
+            max_moved_ids: fields.max_moved_ids.limit_or(base.max_moved_ids),
+            max_ids_per_person: fields.max_ids_per_person.limit_or(base.max_ids_per_person),
+            max_user_ids: fields.max_user_ids.limit_or(base.max_user_ids),
+            uuid_ids: fields.uuid_ids.or(base.uuid_ids, "uuid_ids")?,
+            anonymous_prefixes: fields
+                .anonymous_prefixes
+                .or(base.anonymous_prefixes, "anonymous_prefixes")?,
+            blocked_ids: fields.blocked_ids.or(base.blocked_ids, "blocked_ids")?,
+            blocked_prefixes: fields.blocked_prefixes.or(base.blocked_prefixes, "blocked_prefixes")?,
+            dialect: fields.dialect.or(base.dialect, "dialect")?,
+            person_profiles: fields.person_profiles.or(base.person_profiles, "person_profiles")?,
+            lift: fields.lift.or(base.lift, "lift")?,
+            keep_event_properties: fields
+                .keep_event_properties
+                .or(base.keep_event_properties, "keep_event_properties")?,
         };
         policy.check()?;
         Ok(policy)
@@ -445,6 +482,23 @@ mod tests {
         assert_eq!((user(UuidIds::V7Only, v4), user(UuidIds::V7Only, v7)), (true, false));
         assert_eq!((user(UuidIds::Anonymous, v4), user(UuidIds::Anonymous, v7)), (false, false));
         assert_eq!((user(UuidIds::User, v4), user(UuidIds::User, v7)), (true, true));
+    }
+
+    #[test]
+    fn a_null_where_it_means_nothing_is_an_error_that_names_the_field() {
+        let shown = serde_json::to_value(Policy::default()).unwrap();
+        let fields = shown.as_object().unwrap().keys().map(String::as_str);
+        for field in fields.chain(["preset"]) {
+            let read = serde_json::from_str::<Policy>(&format!("{{\"{field}\":null}}"));
+            match (field.starts_with("max_"), read) {
+                (true, Ok(policy)) => assert_eq!(policy, Policy::default()),
+                (false, Err(error)) => {
+                    let named = format!("policy `{field}` is null; expected a value");
+                    assert!(error.to_string().starts_with(&named), "{error}");
+                }
+                (_, other) => panic!("{field}: {other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Flags {
     pub const INVALID_PROCESSING: Flags = Flags(1 << 3);
     /// Notice: T was shortened at import.
     pub const SHORTENED_ID: Flags = Flags(1 << 4);
-    /// Notice: U+0000 in T was replaced at import.
+    /// Notice: U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub const REPLACED_NUL: Flags = Flags(1 << 5);
     /// The event is `$groupidentify`: no property change applies (E3).
     pub const GROUP_IDENTIFY: Flags = Flags(1 << 6);

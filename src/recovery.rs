@@ -16,12 +16,14 @@ use std::sync::Arc;
 use crate::book::{Book, Destroyed, Folded};
 use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of};
+use crate::directory::{
+    COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
+};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, Walk};
 use crate::seal::KeysError;
 use crate::snapshot::{self, IgnoredSnapshot, Resumed};
-use crate::storage::Storage;
+use crate::storage::{Storage, is_not_a_file};
 use crate::verdict::{Finding, Met, Verdict, judge};
 
 /// Who saw that records were durable.
@@ -425,7 +427,9 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     let prefix = format!("{:020}-", book.checkpoint().records);
     let mut names = storage.list(QUARANTINE)?;
     names.sort_unstable();
-    let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix)) else { return Ok(None) };
+    let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix) && is_cut(name)) else {
+        return Ok(None);
+    };
     let kept = format!("{QUARANTINE}/{name}");
     let (bytes, digest) = measure(&**storage, &kept, 0)?;
     let file = book.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
@@ -471,9 +475,6 @@ pub(crate) fn write_anew(storage: &dyn Storage, segment: &str, len: u64) -> io::
     storage.sync_dir(LOG)
 }
 
-/// Ends the name of a copy that is not a segment yet. No name of a segment ends so.
-pub(crate) const COPY_SUFFIX: &str = ".new";
-
 fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
     for attempt in 0u32.. {
         let name = format!("{QUARANTINE}/{:020}-{}-{attempt}.cut", fault.records, fault.offset);
@@ -490,7 +491,7 @@ fn keep(storage: &dyn Storage, fault: &Fault) -> io::Result<String> {
                 storage.sync_dir(QUARANTINE)?;
                 return Ok(name);
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // an earlier recovery did not get to the end
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists || is_not_a_file(&error) => {} // an earlier recovery did not get to the end
             Err(error) => return Err(error),
         }
     }

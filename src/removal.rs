@@ -20,16 +20,15 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crate::book::Book;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::directory::{LOG, QUARANTINE};
+use crate::directory::{COPY_SUFFIX, LOG, QUARANTINE, is_copy, is_cut};
 use crate::frame::{ABSENT, Frame, HEADER_BYTES};
 use crate::id::Seq;
 use crate::log::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
-use crate::recovery::COPY_SUFFIX;
 use crate::row::{Kind, Row};
 use crate::snapshot;
 use crate::state::Erasures;
-use crate::storage::Storage;
+use crate::storage::{Storage, remove_file};
 
 /// Hashed and written at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -71,7 +70,7 @@ impl From<Fault> for Stopped {
 pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
     let storage = Arc::clone(book.log.storage());
     let mut done = Rewritten::default();
-    sweep(&*storage, LOG, |name| name.ends_with(COPY_SUFFIX)).map_err(Stopped::Io)?;
+    sweep(&*storage, LOG, is_copy).map_err(Stopped::Io)?;
     let Book { log, replay, seen, dictionaries, .. } = book;
     let state = replay.state();
     let erasures = state.erasures();
@@ -91,7 +90,7 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     }
     let last = erasures.last().map_or(0, u64::from);
     done.had_snapshot = snapshot::purge(&*storage, last).map_err(Stopped::Io)?;
-    sweep(&*storage, QUARANTINE, |_| true).map_err(Stopped::Io)?;
+    sweep(&*storage, QUARANTINE, is_cut).map_err(Stopped::Io)?;
     if let Some(sealer) = log.keys() {
         sealer.destroy(&gone, last).map_err(Stopped::Io)?;
     }
@@ -101,11 +100,11 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     Ok(done)
 }
 
-fn sweep(storage: &dyn Storage, dir: &str, is_swept: impl Fn(&str) -> bool) -> io::Result<()> {
+/// Removes the files of a directory that a ledger gave such names. What else lies there is not its own, and stays.
+pub(crate) fn sweep(storage: &dyn Storage, dir: &str, is_swept: fn(&str) -> bool) -> io::Result<()> {
     let mut swept = false;
     for name in storage.list(dir)?.into_iter().filter(|name| is_swept(name)) {
-        storage.remove(&format!("{dir}/{name}"))?;
-        swept = true;
+        swept |= remove_file(storage, &format!("{dir}/{name}"))?;
     }
     if swept { storage.sync_dir(dir) } else { Ok(()) }
 }

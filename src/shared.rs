@@ -1,18 +1,23 @@
 //! A ledger that many threads share: they write in turn, wait for the disk together, and read beside each other.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::answer::Profile;
 use crate::book::{Book, Resolution};
 use crate::chain::Checkpoint;
-use crate::directory::HEAD;
-use crate::id::{LedgerId, Seq};
+use crate::device::Device;
+use crate::erasure::{EraseError, ErasureRequest, Receipt};
+use crate::id::{DeviceId, LedgerId, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
 use crate::log::Fault;
 use crate::operation::Operation;
 use crate::policy::Policy;
+use crate::recovery::Recovery;
+use crate::snapshot::{Snapshot, SnapshotError};
 use crate::storage::Storage;
+use crate::time::Timestamp;
 use crate::writer::{Disk, Durability};
 
 /// A ledger that many threads share; cheap to clone, closed with the last clone.
@@ -24,9 +29,9 @@ use crate::writer::{Disk, Durability};
 ///
 /// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush,
 /// a snapshot or an erasure. They see records as soon as they are written, which is a moment before their writer hears that
-/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the
-/// last: every waiting append returns [`AppendError::Indeterminate`], and nothing more is written until the
-/// ledger is opened again.
+/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: every waiting append returns
+/// [`AppendError::Indeterminate`], and this ledger never writes again. It releases the lock, so the ledger can be opened again while
+/// clones of this one are left; those answer as before.
 ///
 /// ```
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, SharedLedger, Tenant, Timestamp};
@@ -98,7 +103,8 @@ impl SharedLedger {
         SharedLedger { shared: Arc::new(shared) }
     }
 
-    /// The ledger again, for one thread. `None`, and this clone is gone, if others are left.
+    /// The ledger again, for one thread. `None`, and this clone is gone, if others are left. A ledger that stopped writing, because a
+    /// sync failed or a thread panicked, does not write again here either.
     pub fn into_inner(self) -> Option<Ledger> {
         let Shared { ledger, durability, .. } = Arc::into_inner(self.shared)?;
         let mut ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -111,8 +117,7 @@ impl SharedLedger {
     /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Book) -> T) -> T {
-        // A thread that panicked while it had the ledger for itself did so between two calls, or met a bug of
-        // ours. The ledger then refuses any further write, and answers as it stands.
+        // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
         ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -129,21 +134,31 @@ impl SharedLedger {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
+    /// `work` gets a guard, not the ledger: two ledgers that were exchanged would each write into the other's directory.
+    ///
+    /// ```compile_fail
+    /// # use identity_ledger::{AppendError, Ledger, SharedLedger};
+    /// fn exchange(one: &SharedLedger, other: &mut Ledger) -> Result<(), AppendError> {
+    ///     one.write(|one| Ok(std::mem::swap::<Ledger>(one, other)))
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// What `work` gives; else [`AppendError::Indeterminate`] if the sync fails, and [`AppendError::Poisoned`] from then on.
     pub fn write<T, E: From<AppendError>>(
         &self,
-        work: impl FnOnce(&mut Ledger) -> Result<T, E>,
+        work: impl FnOnce(&mut LedgerGuard<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let (done, wrote, records) = {
-            let mut ledger = self.shared.ledger.write().map_err(|_| AppendError::Poisoned {
-                cause: "a thread panicked while it wrote".to_owned(),
-            })?;
+            let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
+            ledger.check_health()?;
+            let mut ledger = LedgerGuard { ledger: &mut ledger, is_done: false };
             let before = ledger.checkpoint().records;
             let done = work(&mut ledger);
+            ledger.is_done = true;
             let records = ledger.checkpoint().records;
             if records > before {
-                self.syncs().written = end_of(&ledger);
+                self.syncs().written = end_of(ledger.ledger);
             }
             (done, records > before, records)
         };
@@ -245,9 +260,7 @@ impl SharedLedger {
     /// Makes durable what is written up to a checkpoint. While the disk works, others read and write.
     fn sync(&self, upto: Checkpoint, segment: &str) -> io::Result<()> {
         let Shared { storage, disk, id, durability, .. } = &*self.shared;
-        storage.sync(segment)?;
-        disk.note(&**storage, *id, upto)?;
-        if *durability == Durability::Witnessed { storage.sync(HEAD) } else { Ok(()) }
+        disk.sync(&**storage, *id, (upto, segment), *durability)
     }
 }
 
@@ -260,16 +273,148 @@ struct Turn<'l> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        let Shared { ledger, disk, ended, .. } = &*self.ledger.shared;
         let mut syncs = self.ledger.syncs();
         syncs.running = false;
-        match &self.ended {
-            Ok(records) => syncs.durable = syncs.durable.max(*records),
-            Err(cause) => {
-                self.ledger.shared.disk.poison(cause.clone());
-                syncs.failed = Some(cause.clone());
+        let failed = match &self.ended {
+            Ok(records) => {
+                syncs.durable = syncs.durable.max(*records);
+                None
             }
+            Err(cause) => {
+                disk.poison(cause.clone());
+                syncs.failed = Some(cause.clone());
+                Some(cause.clone())
+            }
+        };
+        drop(syncs);
+        ended.notify_all();
+        if let Some(cause) = failed {
+            // A thread that writes at this moment does not yet know: the lock is released when it is done.
+            ledger.write().unwrap_or_else(PoisonError::into_inner).writer.stop(cause);
         }
-        self.ledger.shared.ended.notify_all();
+    }
+}
+
+/// A shared ledger while one thread has it for itself: what [`Ledger`] writes, and, as a [`Book`], what it answers.
+#[derive(Debug)]
+pub struct LedgerGuard<'l> {
+    ledger: &'l mut Ledger,
+    /// Whether the thread's work returned. If it did not, it panicked.
+    is_done: bool,
+}
+
+impl LedgerGuard<'_> {
+    /// As [`Ledger::append`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append(&mut self, operation: Operation) -> Result<Appended, AppendError> {
+        self.ledger.append(operation)
+    }
+
+    /// As [`Ledger::append_batch`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        self.ledger.append_batch(operations)
+    }
+
+    /// Returns a device that speaks, as [`Ledger::device`] does.
+    pub fn device(&mut self, id: DeviceId) -> Device<'_> {
+        self.ledger.device(id)
+    }
+
+    /// As [`Ledger::new_device`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new_device(&mut self, at: Timestamp) -> Result<DeviceId, AppendError> {
+        self.ledger.new_device(at)
+    }
+
+    /// As [`Ledger::set_policy`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<Seq, AppendError> {
+        self.ledger.set_policy(policy)
+    }
+
+    /// As [`Ledger::flush`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&mut self) -> Result<Checkpoint, AppendError> {
+        self.ledger.flush()
+    }
+
+    /// As [`Ledger::snapshot`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
+        self.ledger.snapshot()
+    }
+
+    /// Returns why the last snapshot was not made, as [`Ledger::snapshot_error`] does.
+    pub fn snapshot_error(&self) -> Option<&SnapshotError> {
+        self.ledger.snapshot_error()
+    }
+
+    /// As [`Ledger::erase`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn erase(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Receipt>, EraseError> {
+        self.ledger.erase(requests)
+    }
+
+    /// As [`Ledger::begin_erasures`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
+        self.ledger.begin_erasures(requests)
+    }
+
+    /// As [`Ledger::finish_erasures`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
+        self.ledger.finish_erasures(progress)
+    }
+
+    /// As [`Ledger::refuse_erased_ids`].
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "encryption")]
+    pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), crate::seal::KeysError> {
+        self.ledger.refuse_erased_ids(refuse)
+    }
+
+    /// Returns what opening found, as [`Ledger::recovery`] does.
+    pub fn recovery(&self) -> &Recovery {
+        self.ledger.recovery()
+    }
+}
+
+impl Deref for LedgerGuard<'_> {
+    type Target = Book;
+    fn deref(&self) -> &Book {
+        self.ledger
+    }
+}
+
+impl Drop for LedgerGuard<'_> {
+    /// A panic may have come between any two steps of a write: what the ledger holds in memory is not to be written on.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.ledger.writer.stop("a thread panicked while it wrote".to_owned());
+        }
     }
 }
 

@@ -6,11 +6,10 @@ use std::io;
 use serde::Serialize;
 
 use crate::book::{Book, MemoryUse};
-use crate::directory::{LOG, QUARANTINE};
+use crate::directory::{LOG, QUARANTINE, SNAPSHOTS};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind};
-use crate::snapshot::SNAPSHOTS;
-use crate::storage::Storage;
+use crate::storage::{Storage, file_len};
 
 /// What a ledger holds; [`Book::stats`] counts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -131,8 +130,8 @@ impl FileSizes {
             let mut size = FileSize::default();
             for name in storage.list(dir)?.into_iter().filter(|name| !DIRECTORIES.contains(&name.as_str())) {
                 let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
-                // What was removed meanwhile has no length.
-                if let Some(bytes) = storage.len(&path)? {
+                // What was removed meanwhile has no length, nor has what is not a file.
+                if let Some(bytes) = file_len(storage, &path)? {
                     size.files += 1;
                     size.bytes += bytes;
                 }

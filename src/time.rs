@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTimeParser::new();
 
 /// A point in time: microseconds UTC since 1970-01-01, years 0001 to 9999 (rule E4).
@@ -55,10 +56,10 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
 
-    /// Reads RFC 3339 with any zone offset, and also a date-time without a zone, which counts as UTC
-    /// (posthog-rs sends such times).
+    /// Reads RFC 3339, and also a date-time without a zone, which counts as UTC (posthog-rs sends such times). A leap second,
+    /// `23:59:60`, is refused: microseconds since 1970 have no place for it, and another second would be stored.
     fn from_str(text: &str) -> Result<Timestamp, TimestampError> {
-        let unreadable = || TimestampError::Unreadable { found: text.chars().take(64).collect() };
+        let unreadable = || TimestampError::Unreadable { found: excerpt(text) };
         let pieces = PARSER.parse_pieces(text);
         let shorter = if pieces.is_err() { with_nine_digits(text) } else { None };
         let pieces = match &shorter {
@@ -69,10 +70,16 @@ impl FromStr for Timestamp {
         let (Some(time), None) = (pieces.time(), pieces.time_zone_annotation()) else {
             return Err(unreadable()); // a bare date says no time
         };
+        if is_second_60(text) {
+            return Err(TimestampError::LeapSecond { found: excerpt(text) });
+        }
         let nanos = pieces.date().to_datetime(time).duration_since(EPOCH).as_nanos();
         let since_1970 =
             i64::try_from(nanos.div_euclid(1_000)).expect("jiff's calendar fits i64 microseconds");
         let offset = pieces.to_numeric_offset().map_or(0, |offset| i64::from(offset.seconds()));
+        if offset.abs() >= DAY_SECONDS {
+            return Err(unreadable()); // RFC 3339: at most 23:59
+        }
         let micros = since_1970 - offset * 1_000_000; // both far below i64::MAX
         Timestamp::from_micros(micros)
     }
@@ -84,6 +91,19 @@ fn with_nine_digits(text: &str) -> Option<String> {
     let point = text.find(['.', ','])? + 1;
     let digits = text[point..].bytes().take_while(u8::is_ascii_digit).count();
     (digits > 9).then(|| format!("{}{}", &text[..point + 9], &text[point + digits..]))
+}
+
+/// Whether the clock in a date-time that [`PARSER`] has read shows second 60. The parser takes it for second 59.
+fn is_second_60(text: &str) -> bool {
+    let clock = text.split_once(['T', 't', ' ']).map_or("", |(_, clock)| clock);
+    let digits =
+        clock.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b':').filter(u8::is_ascii_digit);
+    digits.skip(4).eq(*b"60")
+}
+
+/// At most 64 characters of a text, for a message.
+fn excerpt(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 impl fmt::Display for Timestamp {
@@ -115,6 +135,14 @@ pub enum TimestampError {
     /// The text is not a date and time.
     #[error("time `{found}` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z")]
     Unreadable {
+        /// What was found, at most 64 characters of it.
+        found: String,
+    },
+    /// The text has second 60.
+    #[error(
+        "time `{found}` has second 60; expected 00 to 59: a leap second has no place in microseconds since 1970"
+    )]
+    LeapSecond {
         /// What was found, at most 64 characters of it.
         found: String,
     },
@@ -151,6 +179,33 @@ mod tests {
         for bad in ["", "2026-11-23", "2026-13-01T00:00:00Z", "noon", "12345", "2026-02-30T00:00:00Z"] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_clock_or_an_offset_that_no_clock_shows_is_not_bent_into_another_time() {
+        for second_60 in [
+            "2016-12-31T23:59:60Z",
+            "2026-01-01T12:34:60Z",
+            "2026-01-01 12:34:60.5+01:00",
+            "20260101T123460Z",
+            "2026-01-01t00:00:60.1234567890",
+        ] {
+            let error = second_60.parse::<Timestamp>().unwrap_err();
+            assert_eq!(error, TimestampError::LeapSecond { found: second_60.to_owned() });
+        }
+        for bad in
+            ["24:00:00Z", "12:60:00Z", "12:00:61Z", "12:00:00+24:00", "12:00:00-25:00", "12:00:00+25:59:59"]
+        {
+            let read = format!("2026-01-01T{bad}").parse::<Timestamp>();
+            assert!(matches!(read, Err(TimestampError::Unreadable { .. })), "{bad}: {read:?}");
+        }
+        let utc: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for same in ["2026-01-01T23:59:00+23:59", "2025-12-31T00:01:00-23:59", "2026-01-01T00:00:00-00:00"] {
+            assert_eq!(same.parse(), Ok(utc), "{same}");
+        }
+        assert!("2026-01-01T06:60:59Z".parse::<Timestamp>().is_err());
+        assert!("2026-01-01T00:00:06.060Z".parse::<Timestamp>().is_ok());
+        assert!("2026-01-01T00:00:06+00:60".parse::<Timestamp>().is_err());
     }
 
     #[test]

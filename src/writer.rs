@@ -33,8 +33,8 @@ pub(crate) struct Writer {
     pub(crate) disk: Disk,
     /// What devices last said with an identify or set (F3).
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
-    /// Held until the ledger is closed.
-    _lock: Lock,
+    /// Held until the ledger is closed or stops writing.
+    lock: Option<Lock>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -54,7 +54,15 @@ impl Writer {
         newest: Option<&HeadSlot>,
         lock: Lock,
     ) -> Writer {
-        Writer { entropy, durability, disk: Disk::new(newest), last_calls: BTreeMap::new(), _lock: lock }
+        let (disk, lock) = (Disk::new(newest), Some(lock));
+        Writer { entropy, durability, disk, last_calls: BTreeMap::new(), lock }
+    }
+
+    /// Stops writing, for good, and releases the lock for the next writer. The order matters: from the poison on nothing is
+    /// written here, so no two writers ever write.
+    pub(crate) fn stop(&mut self, cause: String) {
+        self.disk.poison(cause);
+        self.lock = None;
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.
@@ -87,15 +95,9 @@ impl Writer {
 
     /// Makes the log durable and notes it in `HEAD`.
     pub(crate) fn acknowledge(&mut self, book: &Book) -> io::Result<()> {
-        let storage = book.log.storage();
-        if let Some(segment) = book.log.segments().last() {
-            storage.sync(&segment.name)?;
-        }
-        self.disk.note(&**storage, book.ledger_id(), book.checkpoint())?;
-        if self.durability == Durability::Witnessed {
-            storage.sync(HEAD)?;
-        }
-        Ok(())
+        let segment = book.log.segments().last().expect("a log has its first segment");
+        let written = (book.checkpoint(), &segment.name[..]);
+        self.disk.sync(&**book.log.storage(), book.ledger_id(), written, self.durability)
     }
 
     /// Makes the log and `HEAD` durable.
@@ -105,9 +107,16 @@ impl Writer {
     }
 }
 
-/// What is known of the disk, for the writer and for threads that sync beside it.
+/// What is known of the disk, for the writer and for a thread that syncs beside it.
 #[derive(Clone, Debug)]
-pub(crate) struct Disk(Arc<Mutex<Known>>);
+pub(crate) struct Disk(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    known: Mutex<Known>,
+    /// Held for the length of a sync. A disk reports a failed sync once: a second sync beside it would succeed and prove nothing.
+    syncing: Mutex<()>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -122,11 +131,12 @@ struct Known {
 impl Disk {
     fn new(newest: Option<&HeadSlot>) -> Disk {
         let (durable, turn) = newest.map_or((0, 0), |slot| (slot.records, slot.turn));
-        Disk(Arc::new(Mutex::new(Known { durable, turn, poisoned: None })))
+        let known = Mutex::new(Known { durable, turn, poisoned: None });
+        Disk(Arc::new(Shared { known, syncing: Mutex::default() }))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many records are known to be durable.
@@ -139,20 +149,69 @@ impl Disk {
         self.known().poisoned.clone()
     }
 
-    /// Refuses every later write.
+    /// Lets nothing be written any more, and returns when no write of `HEAD` is under way.
     pub(crate) fn poison(&self, cause: String) {
         self.known().poisoned.get_or_insert(cause);
     }
 
+    /// Makes the log durable up to the end of a segment and notes that in `HEAD`; of a witnessed ledger makes `HEAD` durable too. The
+    /// first failure is the last.
+    pub(crate) fn sync(
+        &self,
+        storage: &dyn Storage,
+        ledger: LedgerId,
+        (upto, segment): (Checkpoint, &str),
+        durability: Durability,
+    ) -> io::Result<()> {
+        let _syncing = self.0.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
+        let synced = storage
+            .sync(segment)
+            .and_then(|()| self.note(storage, ledger, upto))
+            .and_then(|()| if durability == Durability::Witnessed { storage.sync(HEAD) } else { Ok(()) });
+        synced.inspect_err(|source| self.poison(source.to_string()))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.poisoned().map_or(Ok(()), |cause| Err(io::Error::other(cause)))
+    }
+
     /// Notes in `HEAD` that the log is durable up to a checkpoint, unless it is known that more is.
-    pub(crate) fn note(&self, storage: &dyn Storage, ledger: LedgerId, upto: Checkpoint) -> io::Result<()> {
+    fn note(&self, storage: &dyn Storage, ledger: LedgerId, upto: Checkpoint) -> io::Result<()> {
         let Checkpoint { records, head } = upto;
-        let mut known = self.known(); // held while HEAD is written: its slots take turns
+        let mut known = self.known(); // held while HEAD is written: its slots take turns, and nothing is written after a poison
+        if let Some(cause) = &known.poisoned {
+            return Err(io::Error::other(cause.clone()));
+        }
         if records < known.durable {
             return Ok(());
         }
         known.durable = records;
         known.turn += 1;
         HeadSlot { ledger, turn: known.turn, records, head }.write(storage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Memory;
+
+    /// The ledger may be open elsewhere by then.
+    #[test]
+    fn a_sync_that_ends_after_the_writer_stopped_writes_no_head() {
+        let (disk, storage) = (Disk::new(None), Memory::new());
+        storage.create(HEAD).unwrap();
+        let upto = Checkpoint { records: 2, head: Digest([7; 32]) };
+        disk.note(&storage, LedgerId(uuid::Uuid::nil()), upto).unwrap();
+        let before = storage.len(HEAD).unwrap();
+        disk.poison("on purpose".to_owned());
+        let late = Checkpoint { records: 3, ..upto };
+        let error = disk.note(&storage, LedgerId(uuid::Uuid::nil()), late).unwrap_err();
+        assert_eq!((error.to_string(), storage.len(HEAD).unwrap()), ("on purpose".to_owned(), before));
+        assert!(
+            disk.sync(&storage, LedgerId(uuid::Uuid::nil()), (late, HEAD), Durability::Immediate).is_err()
+        );
+        assert_eq!(disk.durable(), 2);
     }
 }

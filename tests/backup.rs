@@ -5,7 +5,7 @@ mod failing;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use failing::{Failing, NEVER};
 use identity_ledger::*;
@@ -166,21 +166,21 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
     let mut writer = small_segments(3).segment_bytes(4_096);
     writer = writer.durability(Durability::Immediate);
     let mut writer = writer.create(&source, Tenant::default(), Policy::default()).unwrap();
-    let stop = AtomicBool::new(false);
+    let (go, turns) = sync_channel(0);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0.. {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
+        let writer = &mut writer;
+        scope.spawn(move || {
+            for number in turns.into_iter().flatten() {
                 writer.append(operation(number)).unwrap();
             }
         });
-        let mut last = 0;
+        let (mut last, mut written) = (0, 0);
         for round in 0..25 {
             let durable = LedgerReader::open(&source).unwrap().checkpoint();
             let fresh = dir.path().join(format!("copy-{round}"));
             for dest in [&dest, &fresh] {
+                go.send(written..written + 20).expect("the writer waits for its turn"); // and now it writes
+                written += 20;
                 let report = Backup::run(&source, dest, &mut |_| {}).unwrap();
                 assert!(report.checkpoint.records >= durable.records.max(last));
                 let audit = Audit::run(dest, Some(durable), &mut |_| {}).unwrap();
@@ -191,7 +191,7 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
                 last = report.checkpoint.records;
             }
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(go);
     });
     drop(writer);
     let report = Backup::run(&source, &dest, &mut |_| {}).unwrap();

@@ -243,7 +243,7 @@ fn bad_lines_are_named_and_the_rest_is_imported() {
 fn a_flood_of_bad_lines_is_cut_short() {
     let place = Place::new();
     place.write("bad.jsonl", "x\n".repeat(150));
-    let said = place.run("import a.ledger bad.jsonl --json").with_code(0);
+    let said = place.run("import a.ledger bad.jsonl --json").with_code(1);
     assert_eq!(said.err.lines().count(), 21);
     assert_eq!(said.err.lines().last(), Some("... and 130 more"));
     let summary = said.object(TALLY);
@@ -257,7 +257,7 @@ fn a_flood_of_bad_lines_is_cut_short() {
 fn conflicts_are_told_and_not_recorded() {
     let place = Place::small();
     place.write("other.jsonl", SMALL.lines().next().unwrap().replace("$pageview", "other"));
-    let said = place.run("import a.ledger other.jsonl --json").with_code(0);
+    let said = place.run("import a.ledger other.jsonl --json").with_code(1);
     assert_eq!(tally(&said), [1, 1, 0, 0, 1, 0]);
     assert_eq!(said.object(TALLY)["conflicting"][0]["line"], 1);
     assert!(said.err.starts_with("other.jsonl:1: record "), "{}", said.err);
@@ -285,6 +285,69 @@ fn standard_input_gzip_and_several_files_are_imported() {
     assert!(cut.err.contains("nothing is shown of half a file"), "nothing was recorded: {}", cut.err);
 }
 
+/// A copy that was cut off, or a disk that fails, costs its own rest and nothing else.
+#[test]
+fn a_damaged_gzip_costs_no_other_file_and_no_summary() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(SMALL.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    place.write("cut.gz", &gzip[..gzip.len() / 2]);
+    place.write("bent.gz", [&gzip[..gzip.len() - 8], &[0; 8]].concat());
+    place.write("small.jsonl", SMALL);
+    let said = place.run("import a.ledger cut.gz bent.gz small.jsonl --json").with_code(2);
+    let [_, operations, appended, duplicates, ..] = tally(&said);
+    assert_eq!((appended, duplicates), (4, operations - 4), "{said:?}");
+    let unread = said.object(TALLY)["unread"].clone();
+    for (number, file) in ["cut.gz", "bent.gz"].into_iter().enumerate() {
+        assert_eq!(unread[number]["file"], file);
+        let reason = unread[number]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(&format!("{file}: damaged gzip")), "{reason}");
+        assert!(said.err.contains(&format!("error: {reason}")), "{}", said.err);
+    }
+    assert_eq!(unread.as_array().unwrap().len(), 2);
+    let persons = place.run("persons a.ledger --json").with_code(0).out;
+    assert_eq!(persons, place.run("persons small.jsonl --json").with_code(0).out);
+    let said = place.run("import a.ledger small.jsonl cut.gz").with_code(2);
+    assert!(said.out.contains("duplicates") && said.out.contains("a.ledger now has"), "{}", said.out);
+    place.run("import new.ledger cut.gz").with_code(2);
+    assert!(!place.path("new.ledger").exists(), "nothing of it was recorded");
+}
+
+/// A script that imports the wrong file must not go on with an empty answer.
+#[test]
+fn an_input_of_which_nothing_can_be_taken_exits_1_and_leaves_no_new_ledger() {
+    let place = Place::new();
+    let retract =
+        r#"{"op":"retract","of":"00000000-0000-4000-8000-0000000000ff","ts":"2026-01-01T00:00:00Z"}"#;
+    for (name, bad) in [("text", "x\ny\n"), ("null", "null"), ("late", retract), ("binary", "\u{1}\u{2}")] {
+        place.write(name, bad);
+        for command in ["persons", "replay", "events", "outcomes", "persons --limit 3"] {
+            place.run(&format!("{command} {name} --json")).with_code(1);
+        }
+        for keys in ["", " --key-ring a.ring"] {
+            let said = place.run(&format!("import a.ledger {name} --json{keys}")).with_code(1);
+            assert_eq!(said.object(TALLY)["snapshot"], Value::Null);
+            let shown = place.run(&format!("import a.ledger {name}{keys}")).with_code(1);
+            assert!(shown.out.contains("nothing was recorded, so a.ledger was not created"), "{}", shown.out);
+            assert!(!place.path("a.ledger").exists() && !place.path("a.ring").exists());
+        }
+    }
+    fs::create_dir(place.path("empty")).unwrap();
+    place.run("import empty text").with_code(1);
+    place.write("none", "\n\n");
+    for command in ["persons", "replay", "events", "outcomes", "import a.ledger"] {
+        place.run(&format!("{command} none")).with_code(0);
+    }
+    let verified = place.run("verify a.ledger --json").with_code(0).out;
+    place.run("import a.ledger text").with_code(1);
+    assert_eq!(place.run("verify a.ledger --json").with_code(0).out, verified, "one that was there stays");
+    place.write("small.jsonl", SMALL);
+    place.run("import a.ledger text small.jsonl").with_code(0);
+    place.run("import a.ledger small.jsonl").with_code(0);
+    place.run("import a.ledger text small.jsonl").with_code(0);
+}
+
 /// What a line says is recorded by itself at last, so its place in some batch tells nobody anything.
 #[test]
 fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
@@ -292,7 +355,7 @@ fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
     let retract =
         r#"{"op":"retract","of":"00000000-0000-4000-8000-0000000000ff","ts":"2026-01-01T00:00:00Z"}"#;
     place.write("late.jsonl", retract);
-    let said = place.run("import a.ledger late.jsonl").with_code(0);
+    let said = place.run("import a.ledger late.jsonl").with_code(1);
     assert!(said.err.starts_with("late.jsonl:1: no operation is recorded under id"), "{}", said.err);
 }
 
@@ -311,7 +374,7 @@ fn an_input_that_cannot_be_opened_leaves_nothing_behind() {
 fn formats_can_be_insisted_on() {
     let place = Place::new();
     place.write("small.jsonl", SMALL);
-    let said = place.run("import a.ledger small.jsonl --format posthog --json").with_code(0);
+    let said = place.run("import a.ledger small.jsonl --format posthog --json").with_code(1);
     assert_eq!(tally(&said)[5], 4);
     place.run("import a.ledger small.jsonl --format cobol").with_code(2);
 }
@@ -641,7 +704,7 @@ fn history_is_shown_whole_or_page_by_page() {
         let next = page.pop().unwrap()["next"].clone();
         joined.extend(page);
         // What is recorded meanwhile is in no page.
-        place.write("more.jsonl", APART.replace(":0", &format!(":1{}", joined.len())));
+        place.write("more.jsonl", APART.replace("T00:00:", &format!("T00:{:02}:", joined.len())));
         place.run("import a.ledger more.jsonl").with_code(0);
         let Some(next) = next.as_str() else { break };
         from = format!(" --from {next}");
@@ -1112,6 +1175,44 @@ fn a_salvage_writes_nowhere_but_to_an_empty_place_outside() {
     fs::remove_file(place.path("a.ledger/LEDGER")).unwrap();
     assert!(refused("salvage a.ledger rescued").contains("restore this one file from a copy"));
     assert!(!place.path("rescued").exists());
+}
+
+#[test]
+fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
+    let place = Place::small();
+    place.run("import sealed.ledger small.jsonl --key-ring a.ring").with_code(0);
+    fs::write(place.path("rotten.ring"), "no ring").unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/HEAD"), place.path("head.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/new.svg"), place.path("new.svg")).unwrap();
+    std::os::unix::fs::symlink(place.path("a.ledger/log"), place.path("pictures")).unwrap();
+    fs::hard_link(place.path("a.ledger/LEDGER"), place.path("plate.svg")).unwrap();
+    let before = files(place.0.path());
+    for (output, said) in [
+        ("a.ledger/LEDGER", "lies in the ledger"),
+        ("a.ledger/log/00000000000000000000.seg", "lies in the ledger"),
+        ("a.ledger/log/picture.svg", "lies in the ledger"),
+        ("sealed.ledger/HEAD", "lies in the ledger"),
+        ("head.svg", "lies in the ledger"),
+        ("new.svg", "lies in the ledger"),
+        ("pictures/ann.svg", "lies in the ledger"),
+        ("plate.svg", "is the LEDGER file of a ledger"),
+        ("a.ring", "is a key ring"),
+        ("rotten.ring --key-ring rotten.ring", "is the key ring"),
+    ] {
+        let error = place.run(&format!("graph a.ledger ann -o {output}")).with_code(2).err;
+        assert!(error.contains(said), "{output}: {error}");
+    }
+    for command in ["salvage a.ledger sealed.ledger/rescued", "salvage a.ledger pictures/rescued"] {
+        assert!(place.run(command).with_code(2).err.contains("lies in the ledger"), "{command}");
+    }
+    for command in
+        ["backup a.ledger sealed.ledger/copy", "init a.ledger/log/b", "import pictures/b.ledger small.jsonl"]
+    {
+        assert!(place.run(command).with_code(2).err.contains("the ledger"), "{command}");
+    }
+    assert_eq!(files(place.0.path()), before);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    place.run("graph a.ledger ann -o ann.svg").with_code(0);
 }
 
 #[test]

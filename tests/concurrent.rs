@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
@@ -53,7 +53,7 @@ const HELD: &str = "IDENTITY_LEDGER_TEST_HELD";
 fn holds_a_ledger_open_until_it_is_killed() {
     let ledger = Ledger::open(std::env::var(HELD).expect("a ledger's directory")).unwrap();
     println!("\nheld");
-    std::thread::sleep(std::time::Duration::from_secs(60));
+    std::io::stdin().lines().for_each(drop); // until the parent is gone, should it not kill this process
     drop(ledger);
 }
 
@@ -65,6 +65,7 @@ fn a_second_writer_in_another_process_is_refused_until_the_first_is_killed() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "holds_a_ledger_open_until_it_is_killed", "--ignored", "--nocapture"])
         .env(HELD, &dir)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -112,39 +113,34 @@ fn between_any_two_storage_calls_a_reader_shows_all_that_is_acknowledged_and_onl
 
 #[test]
 fn a_reader_that_opens_again_and_again_beside_a_writer_never_sees_what_is_not_durable() {
-    const APPENDS: usize = 400;
+    const LOOKS: usize = 20;
+    const APPENDS: usize = 20;
     let disk = created();
-    let done = AtomicBool::new(false);
-    let (looks, mut last) = (AtomicUsize::new(0), 0);
+    let (go, turns) = sync_channel(0);
+    let mut last = 0;
     std::thread::scope(|scope| {
         let writer = disk.clone();
-        let (done, looks) = (&done, &looks);
         scope.spawn(move || {
             let mut ledger = options().open_in(writer).unwrap();
-            // On a busy machine all these may be written before the reader has had a turn: then some more.
-            let unseen = || looks.load(Ordering::SeqCst) < 2;
-            for number in (0..100 * APPENDS).take_while(|number| *number < APPENDS || unseen()) {
+            for number in turns.into_iter().flatten() {
                 ledger.append(operation(number)).unwrap();
             }
-            drop(ledger);
-            done.store(true, Ordering::SeqCst);
         });
-        loop {
-            let finished = done.load(Ordering::SeqCst);
+        for look in 0..LOOKS {
+            let turn = look * APPENDS..(look + 1) * APPENDS;
+            go.send(turn).expect("the writer waits for its turn"); // and now it writes
             // What is durable by now is looked at after the reader has opened: it may be more, and never less.
             let shown = options().read_in(disk.clone()).unwrap().checkpoint().records;
             assert!(shown <= durable(&disk), "a reader showed {shown} records");
             assert!(shown >= last, "a later reader shows no less");
             last = shown;
-            looks.fetch_add(1, Ordering::SeqCst);
-            if finished {
-                break;
-            }
         }
+        drop(go);
     });
-    let looks = looks.into_inner();
-    assert!(looks > 1, "it looked {looks} times");
-    assert_eq!(last, options().open_in(disk).unwrap().checkpoint().records);
+    assert!(last > 1, "it looked while there was something to see");
+    let all = options().open_in(disk.clone()).unwrap().checkpoint();
+    assert!(all.records > (LOOKS * APPENDS) as u64);
+    assert_eq!(options().read_in(disk).unwrap().checkpoint(), all);
 }
 
 #[test]

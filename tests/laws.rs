@@ -264,6 +264,7 @@ laws! {
     differences_lead,
     what_if_is_the_fold,
     previews_come_true,
+    splits_commute,
 }
 
 proptest! {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
@@ -67,41 +69,31 @@ fn what_threads_write_is_one_log_that_replays_to_the_same_state() {
     assert_eq!(digest, Some(ledger.state().digest()));
 }
 
-/// Lets the threads end, whatever becomes of the test.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// While threads write, the power is cut again and again, in every way: what anybody was told is durable by then is there.
 #[test]
 fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
+    const THREADS: usize = 6;
+    const CUTS: usize = 20;
+    const TOLD_BETWEEN_CUTS: usize = 12;
     for durability in [Durability::Immediate, Durability::Witnessed] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), durability);
-        let told: Mutex<BTreeMap<u64, DistinctId>> = Mutex::default();
-        let enough = AtomicBool::new(false);
+        // A thread that was told waits until it is heard. So the threads write between two cuts, and no more than is counted here.
+        let (tell, heard) = sync_channel(0);
         std::thread::scope(|scope| {
-            for thread in 0..6 {
-                let (ledger, told, enough) = (ledger.clone(), &told, &enough);
+            for thread in 0..THREADS {
+                let (ledger, tell) = (ledger.clone(), tell.clone());
                 scope.spawn(move || {
-                    for number in (0..).take_while(|_| !enough.load(Ordering::Relaxed)) {
+                    for number in 0..CUTS * TOLD_BETWEEN_CUTS / THREADS {
                         let seq = ledger.append(said(thread, number)).unwrap().seq().unwrap().0;
-                        told.lock().unwrap().insert(seq, who(thread, number));
+                        tell.send((seq, who(thread, number))).expect("the main thread hears all of them");
                     }
                 });
             }
-            let _stop = Stop(&enough);
-            let mut most = 0;
-            for subset in [Subset::none(), Subset::all()].iter().cycle().take(20) {
-                while told.lock().unwrap().len() == most {
-                    std::thread::yield_now();
-                }
-                let told = told.lock().unwrap().clone(); // before the cut
-                most = told.len();
+            drop(tell);
+            let mut told = BTreeMap::new();
+            for subset in [Subset::none(), Subset::all()].iter().cycle().take(CUTS) {
+                told.extend(heard.iter().take(TOLD_BETWEEN_CUTS));
                 let reopened = options().open_in(Arc::new(disk.crashed(subset))).expect("a cut is no damage");
                 let mut found = BTreeMap::new();
                 let note = |step: Step<'_>| {
@@ -114,34 +106,25 @@ fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
                     assert_eq!(found.get(seq).map(String::as_str), Some(who.as_str()), "record {seq}");
                 }
             }
+            assert_eq!(told.len(), CUTS * TOLD_BETWEEN_CUTS);
         });
     }
 }
 
-/// A disk whose syncs of the log wait until they are let through.
-#[derive(Debug)]
-struct Gate {
-    disk: Memory,
-    /// Whether syncs wait, and how many have come.
+/// A place where threads wait until they are let through.
+#[derive(Debug, Default)]
+struct Door {
+    /// Whether it is closed, and how many threads have come since it was.
     state: Mutex<(bool, usize)>,
     changed: Condvar,
-    is_broken: AtomicBool,
 }
 
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            disk: Memory::new(),
-            state: Mutex::new((false, 0)),
-            changed: Condvar::new(),
-            is_broken: AtomicBool::new(false),
-        }
-    }
-
+impl Door {
     fn close(&self) {
         *self.state.lock().unwrap() = (true, 0);
     }
 
+    /// Opens it and gives how many threads had come.
     fn open(&self) -> usize {
         let mut state = self.state.lock().unwrap();
         state.0 = false;
@@ -149,26 +132,58 @@ impl Gate {
         state.1
     }
 
-    /// Opens the gate, and whoever comes through panics.
-    fn break_down(&self) {
-        self.is_broken.store(true, Ordering::Relaxed);
-        self.open();
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| state.0).unwrap());
     }
 
-    /// Returns once `count` syncs have come since the gate closed.
+    /// Returns once this many threads have come since the door was closed.
     fn wait_for(&self, count: usize) {
         let state = self.state.lock().unwrap();
         drop(self.changed.wait_while(state, |state| state.1 < count).unwrap());
     }
 }
 
+/// A disk whose syncs and writes wait until they are let through.
+#[derive(Debug, Default)]
+struct Gate {
+    disk: Memory,
+    syncs: Door,
+    writes: Door,
+    is_broken: AtomicBool,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        Gate::default()
+    }
+
+    fn close(&self) {
+        self.syncs.close();
+    }
+
+    fn open(&self) -> usize {
+        self.syncs.open()
+    }
+
+    /// Opens the gate; a sync that comes through panics.
+    fn break_down(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+        self.open();
+    }
+
+    /// Returns once this many syncs have come since the gate was closed.
+    fn wait_for(&self, count: usize) {
+        self.syncs.wait_for(count);
+    }
+}
+
 impl Storage for Gate {
     fn sync(&self, file: &str) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        state.1 += 1;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(state, |state| state.0).unwrap());
-        assert!(!self.is_broken.load(Ordering::Relaxed), "on purpose");
+        self.syncs.pass();
+        assert!(!self.is_broken.load(Ordering::SeqCst), "on purpose");
         self.disk.sync(file)
     }
 
@@ -189,6 +204,7 @@ impl Storage for Gate {
     }
 
     fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.writes.pass();
         self.disk.write_at(file, offset, bytes)
     }
 
@@ -241,7 +257,7 @@ fn whoever_writes_during_a_sync_shares_the_next_one() {
         seqs.push(first.join().unwrap().seq());
         assert_eq!(ledger.durable_records(), ledger.read(|book| book.checkpoint().records));
     });
-    assert_eq!(disk.state.lock().unwrap().1, 2, "the first thread's sync, and one for ten");
+    assert_eq!(disk.syncs.state.lock().unwrap().1, 2, "the first thread's sync, and one for ten");
 }
 
 /// A duplicate of a record that is not durable yet is told no sooner than the record itself.
@@ -349,6 +365,81 @@ fn a_panic_while_syncing_leaves_nobody_waiting() {
     });
     let late = ledger.append(Operation::properties(at(0), id("late"))).unwrap_err();
     assert!(late.to_string().contains("panicked while it synced"), "{late}");
+}
+
+/// However a shared ledger stopped, the process can open it again without having to find every clone, and nothing that is left of it
+/// ever writes again.
+#[test]
+fn a_shared_ledger_that_stopped_is_opened_again_beside_its_clones_and_stays_stopped() {
+    let panics = |ledger: &SharedLedger| {
+        let ledger = ledger.clone();
+        let write = || ledger.write(|_| -> Result<(), AppendError> { panic!("on purpose") });
+        assert!(catch_unwind(AssertUnwindSafe(write)).is_err());
+    };
+    let fails = |ledger: &SharedLedger| {
+        ledger.append(Operation::properties(at(0), id("in doubt"))).unwrap_err();
+    };
+    let ways: [(bool, &dyn Fn(&SharedLedger)); 2] = [(false, &panics), (true, &fails)];
+    for (sync_fails, stop) in ways {
+        let disk = Arc::new(SimulatedDisk::new());
+        let ledger = shared_on(disk.clone(), Durability::Immediate);
+        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        if sync_fails {
+            disk.fail_once(disk.call_count() + 1, DiskFault::CleanPages); // after the write
+        }
+        stop(&ledger);
+        let clone = ledger.clone();
+        let mut again = options().open_in(disk.clone()).expect("nothing holds the lock");
+        again.append(Operation::properties(at(1), id("again"))).unwrap();
+        for stopped in [&ledger, &clone] {
+            let late = stopped.append(Operation::properties(at(2), id("late"))).unwrap_err();
+            assert!(matches!(late, AppendError::Poisoned { .. }), "{late}");
+            assert!(stopped.flush().is_err() && stopped.resolve("before").is_some());
+        }
+        again.append(Operation::properties(at(3), id("and again"))).unwrap();
+        drop(clone);
+        let mut alone = ledger.into_inner().expect("this one was the last");
+        let late = alone.append(Operation::properties(at(4), id("late"))).unwrap_err();
+        assert!(matches!(late, AppendError::Poisoned { .. }), "{late}");
+        assert!(alone.flush().is_err() && alone.snapshot().is_err() && alone.new_device(at(4)).is_err());
+        assert!(alone.set_policy(&Policy::preset(Preset::OneUser)).is_err());
+        let before = ErasureSubject::PersonOf(id("before"));
+        assert!(alone.erase(&[ErasureRequest::new(at(4), before, "asked")]).is_err());
+        drop(alone);
+        let end = again.checkpoint();
+        assert!(matches!(options().open_in(disk.clone()), Err(OpenError::Locked { .. })));
+        drop(again);
+        let whole = options().open_in(disk).unwrap();
+        assert_eq!(whole.checkpoint(), end);
+        let found = ["before", "again", "and again", "late"].map(|name| whole.resolve(name).is_some());
+        assert_eq!(found, [true, true, true, false]);
+    }
+}
+
+/// A thread that is at its write when another's sync fails may still write: until it is done, no second writer gets in.
+#[test]
+fn a_ledger_that_stops_keeps_its_lock_until_its_last_write_is_done() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    disk.close();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| ledger.append(Operation::properties(at(0), id("first"))));
+        disk.wait_for(1);
+        disk.writes.close();
+        let second = scope.spawn(|| ledger.append(Operation::properties(at(0), id("second"))));
+        disk.writes.wait_for(1);
+        disk.break_down();
+        for _ in 0..100 {
+            assert!(matches!(options().open_in(disk.clone()), Err(OpenError::Locked { .. })));
+        }
+        disk.writes.open();
+        assert!(first.join().is_err(), "the panic is its own");
+        second.join().unwrap().unwrap_err();
+    });
+    disk.is_broken.store(false, Ordering::SeqCst);
+    let mut again = options().open_in(disk).expect("nothing holds the lock");
+    again.append(Operation::properties(at(1), id("again"))).unwrap();
+    assert!(ledger.append(Operation::properties(at(2), id("late"))).is_err());
 }
 
 /// All that one thread can ask of a ledger, a sharing one can.

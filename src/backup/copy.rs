@@ -5,16 +5,18 @@ use std::io;
 use std::sync::Arc;
 
 use crate::backup::source::{Source, Walk};
-use crate::backup::{BackupError, LEDGER_BYTES, OWN, PARTIAL, WRITE_BYTES};
+use crate::backup::{BackupError, LEDGER_BYTES, WRITE_BYTES};
 use crate::chain::{Chain, Checkpoint};
 use crate::digest::Digest;
 use crate::directory::{
-    HEAD, HeadSlot, Identity, LEDGER, LOG, QUARANTINE, SEGMENT_HEADER_BYTES, SegmentHeader, first_seq_of,
+    COPY_SUFFIX, HEAD, HeadSlot, Identity, LEDGER, LOG, PARTIAL, QUARANTINE, SEGMENT_HEADER_BYTES, SNAPSHOTS,
+    SegmentHeader, first_seq_of, is_cut, is_snapshot,
 };
 use crate::frame::{Frame, HEADER_BYTES, Header};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind, SegmentReader};
-use crate::recovery::{COPY_SUFFIX, write_anew};
+use crate::recovery::write_anew;
+use crate::removal::sweep;
 use crate::row::{Record, Rows};
 use crate::storage::{Lock, Storage, read_all};
 
@@ -60,9 +62,6 @@ impl Copy {
         let failed = |source| BackupError::Io { place: dest.clone(), source };
         let names = storage.list("").map_err(failed)?;
         let other = |found: String| Err(BackupError::NotEmpty { dest: dest.clone(), found });
-        if let Some(found) = names.iter().find(|name| !OWN.contains(&name.as_str())) {
-            return other(found.clone());
-        }
         let ledger = source.identity.ledger;
         let complete = names.iter().any(|name| name == LEDGER);
         let begun = complete || names.iter().any(|name| name == PARTIAL);
@@ -77,12 +76,9 @@ impl Copy {
                 return other(format!("{PARTIAL} of another ledger"));
             }
         } else if let Some(found) = names.iter().find(|name| *name != "LOCK") {
-            return other(found.clone()); // files of a ledger, but nothing says of which
+            return other(found.clone()); // perhaps files of a ledger, but nothing says of which
         }
         let segments = segments(&*storage).map_err(failed)?;
-        if let Some((name, _)) = segments.iter().find(|(name, _)| !is_segment(name)) {
-            return other(name.clone());
-        }
         let slot = HeadSlot::read(&*storage, ledger).map_err(failed)?.into_iter().next();
         if complete && slot.is_none() {
             let what = "its HEAD is missing or damaged";
@@ -279,14 +275,9 @@ impl Copy {
         let failed = self.failed();
         let stale = std::mem::take(&mut self.stale);
         // Caches first: once no segment is stale, they are not looked at again.
-        for dir in if stale.is_empty() { &[][..] } else { &["snap", QUARANTINE][..] } {
-            let names = self.storage.list(dir).map_err(&failed)?;
-            for name in &names {
-                self.storage.remove(&format!("{dir}/{name}")).map_err(&failed)?;
-            }
-            if !names.is_empty() {
-                self.storage.sync_dir(dir).map_err(&failed)?;
-            }
+        if !stale.is_empty() {
+            sweep(&*self.storage, SNAPSHOTS, is_snapshot).map_err(&failed)?;
+            sweep(&*self.storage, QUARANTINE, is_cut).map_err(&failed)?;
         }
         for Stale { name, before, upto } in &stale {
             let copy = format!("{name}{COPY_SUFFIX}");
@@ -450,20 +441,16 @@ impl Copy {
     }
 }
 
-/// The files in a copy's `log/`, in order, with their lengths; but for what is not a segment yet.
+/// The segments in a copy's `log/`, in order, with their lengths.
 fn segments(storage: &dyn Storage) -> io::Result<Vec<(String, u64)>> {
     let mut names = storage.list(LOG)?;
-    names.retain(|name| !name.ends_with(COPY_SUFFIX));
+    names.retain(|name| first_seq_of(name).is_some());
     names.sort_unstable();
     let with_len = |name: String| {
         let name = format!("{LOG}/{name}");
         Ok((storage.len(&name)?.unwrap_or(0), name))
     };
     names.into_iter().map(with_len).map(|found| found.map(|(len, name)| (name, len))).collect()
-}
-
-fn is_segment(name: &str) -> bool {
-    name.rsplit('/').next().and_then(first_seq_of).is_some()
 }
 
 /// The header of the segment that continues this chain.

@@ -21,21 +21,17 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::chain::Checkpoint;
-use crate::directory::{HEAD, Identity, IdentityError, LEDGER, LOG, QUARANTINE};
+use crate::directory::{Identity, IdentityError};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind};
-use crate::storage::{Files, Storage};
+use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
 use source::{Source, Walk};
 
-/// `LEDGER` of a copy that is not complete yet.
-const PARTIAL: &str = "LEDGER.partial";
 /// Longest `LEDGER`; a tenant has at most 255 bytes.
 const LEDGER_BYTES: u64 = 4_096;
 /// Written at a time.
 const WRITE_BYTES: usize = 1 << 20;
-/// What may stand in a copy beside its log: the files of a ledger, and what an opened one may have got.
-const OWN: [&str; 7] = [LEDGER, PARTIAL, HEAD, LOG, "LOCK", "snap", QUARANTINE];
 
 /// What a backup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,8 +73,8 @@ pub enum BackupError {
         /// How many there were.
         expected: u64,
     },
-    /// The copy's place lies in the ledger, or the other way round.
-    #[error("{dest} is, holds or lies in the ledger {place} itself; choose a place outside it")]
+    /// The copy's place lies in a ledger, or the ledger in it.
+    #[error("{dest} is, holds or lies in the ledger {place}; choose a place outside it")]
     Inside {
         /// The source ledger, as its storage describes itself.
         place: String,
@@ -186,24 +182,45 @@ impl Backup {
         Identity::read(&*from, false)?; // before a directory is made for it
         let (place, shown) = (source.display().to_string(), dest.display().to_string());
         let failed = |source| BackupError::Io { place: shown.clone(), source };
-        if dest.is_file() {
-            return Err(BackupError::NotEmpty { dest: shown, found: "a file".to_owned() });
+        let inside = |place: String| Err(BackupError::Inside { place, dest: shown.clone() });
+        if let Some(Reserved::Inside(ledger)) = Reserved::of(dest).map_err(failed)? {
+            return inside(if ledger == source.canonicalize().map_err(failed)? {
+                place
+            } else {
+                ledger.display().to_string()
+            });
         }
-        let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let inside =
-            |here: &Path| Ok::<bool, io::Error>(here.canonicalize()?.starts_with(source.canonicalize()?));
-        let around =
-            |here: &Path| Ok::<bool, io::Error>(source.canonicalize()?.starts_with(here.canonicalize()?));
-        let overlap =
-            if dest.exists() { inside(dest).and_then(|is| Ok(is || around(dest)?)) } else { inside(parent) };
-        if overlap.map_err(failed)? {
-            return Err(BackupError::Inside { place, dest: shown });
+        if dest.exists()
+            && source
+                .canonicalize()
+                .and_then(|source| Ok(source.starts_with(dest.canonicalize()?)))
+                .map_err(failed)?
+        {
+            return inside(place);
         }
-        if !dest.exists() {
-            std::fs::create_dir(dest).map_err(failed)?;
-            Files::read_only(parent).sync_dir("").map_err(failed)?;
+        let dest = FilePlace::new(dest, Access::default()).map_err(failed)?;
+        Backup::run_at(from, &dest, progress)
+    }
+
+    /// Copies a ledger to a place; see [`Backup::run`].
+    ///
+    /// # Errors
+    /// [`BackupError`].
+    pub fn run_at(
+        source: Arc<dyn Storage>,
+        dest: &dyn LedgerPlace,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
+        let failed = |source| BackupError::Io { place: dest.describe(), source };
+        match dest.look().map_err(failed)? {
+            Occupant::Directory(_) => {}
+            Occupant::Other => {
+                return Err(BackupError::NotEmpty { dest: dest.describe(), found: "a file".to_owned() });
+            }
+            Occupant::Nothing => dest.create().map_err(failed)?,
         }
-        Backup::run_in(from, Arc::new(Files::writable(dest)), progress)
+        dest.sync().map_err(failed)?; // an earlier run may have made the directory and not lived to do so
+        Backup::run_in(source, dest.storage(), progress)
     }
 
     /// Copies a ledger from one storage to another.

@@ -1,7 +1,8 @@
-//! JSON as it was written: numbers by their text, no key twice, nothing built before it is asked for.
+//! JSON as it was written: numbers by their text, and nothing built that no importer asks for.
 //!
 //! `serde_json` says whether a text is JSON at all ([`Json::read`]); everything below walks a text it has accepted, so
-//! it can meet surprises of meaning (a key twice, a number beyond 64 bits) but none of syntax.
+//! it can meet surprises of meaning (a key twice, half a surrogate pair, a number beyond 64 bits) but none of syntax. What surprises in
+//! a part costs nothing until that part is asked for: most of an event is never stored.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -109,24 +110,35 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The string, unescaped; `None` when it is not a string.
-    pub(super) fn as_str(self) -> Option<Result<Cow<'a, str>, Rejection>> {
-        self.is_string().then(|| {
-            let escaped = memchr(b'\\', self.0.as_bytes()).is_some();
-            Quoted { text: self.0, escaped }.unescaped().map_err(|NoText { what }| Rejection::Text { what })
-        })
+    /// The string, unescaped; `None` when it is not a string. For ids and names, which must be what was meant.
+    pub(super) fn as_str(self) -> Option<Result<Cow<'a, str>, HalfPair>> {
+        self.quoted().map(Quoted::unescaped)
     }
 
-    /// The members of an object in the order written; U+0000 in keys has become U+FFFD (E4). `None`: no object.
+    /// The string, each half of a surrogate pair having become U+FFFD; `None` when it is not a string.
+    pub(super) fn as_text(self) -> Option<Cow<'a, str>> {
+        self.quoted().map(Quoted::text)
+    }
+
+    fn quoted(self) -> Option<Quoted<'a>> {
+        self.is_string().then(|| Quoted { text: self.0, escaped: memchr(b'\\', self.0.as_bytes()).is_some() })
+    }
+
+    /// Whether one of its texts or keys has half of a surrogate pair in it.
+    pub(super) fn has_half_pair(self) -> bool {
+        half_pairs(self.0).next().is_some()
+    }
+
+    /// The members of an object in the order written; what a text cannot hold has become U+FFFD in keys (E4). `None`: not an object.
     ///
     /// Keys that stand twice are for the caller to notice: it knows which keys it takes.
     pub(super) fn members(self) -> Option<Members<'a>> {
-        self.is_object().then_some(Members { walk: Walk { text: self.0, at: 1 } })
+        self.is_object().then(|| Members { walk: Walk { at: 1, ..Walk::of(self.0) } })
     }
 
     /// The elements of an array; `None` when it is none.
     pub(super) fn elements(self) -> Option<Elements<'a>> {
-        self.is_array().then_some(Elements { walk: Walk { text: self.0, at: 1 } })
+        self.is_array().then(|| Elements { walk: Walk { at: 1, ..Walk::of(self.0) } })
     }
 
     /// The value of the property `key`, exactly, or an error (E4).
@@ -140,10 +152,7 @@ impl<'a> Json<'a> {
                 return Err(error(ValueError::TooLarge { found: bytes.len() }));
             }
         }
-        Walk { text: self.0, at: 0 }.value(1).map_err(|fault| match fault {
-            Fault::Value(source) => error(source),
-            Fault::Text(NoText { what }) => Rejection::Text { what },
-        })
+        Walk::of(self.0).value(1).map_err(error)
     }
 
     /// Properties under [`PropertyKey`]s; `None` when it is not an object.
@@ -152,15 +161,15 @@ impl<'a> Json<'a> {
         Some(members.collect_properties())
     }
 
-    /// The members of an object by key; no key may stand twice (E4). `None`: no object.
-    pub(super) fn object(self) -> Option<Result<Object<'a>, Rejection>> {
-        Some(self.members()?.collect::<Result<Vec<_>, _>>().and_then(Object::new))
+    /// The members of an object by key. No key that is `looked_at` may stand twice (E4). `None`: not an object.
+    pub(super) fn object(self, looked_at: &[&str]) -> Option<Result<Object<'a>, Rejection>> {
+        Some(Object::new(self.members()?.collect(), looked_at))
     }
 
     /// The text without white space between its parts.
     pub(super) fn compact(self) -> Cow<'a, str> {
         if !self.is_object() && !self.is_array() {
-            return Cow::Borrowed(self.0);
+            return Cow::Borrowed(self.named());
         }
         let (mut quoted, mut escaped) = (false, false);
         let mut kept = self.0.to_owned();
@@ -177,63 +186,66 @@ impl<'a> Json<'a> {
     }
 
     /// What JavaScript's `String()` makes of it, except that numbers keep their digits: to round an id would join
-    /// strangers.
-    pub(super) fn js_string(self) -> Result<Cow<'a, str>, Rejection> {
+    /// strangers. Part of an event whose depth was checked, which bounds the recursion.
+    pub(super) fn js_string(self) -> Result<Cow<'a, str>, HalfPair> {
         if let Some(text) = self.as_str() {
             return text;
         }
         if self.is_object() {
             return Ok(Cow::Borrowed("[object Object]"));
         }
-        let Some(elements) = self.elements() else { return Ok(Cow::Borrowed(self.0)) };
-        self.audit()?; // bounds the recursion below
+        let Some(elements) = self.elements() else { return Ok(Cow::Borrowed(self.named())) };
         let joined: Result<Vec<_>, _> = elements
             .map(|element| if element.is_null() { Ok(Cow::Borrowed("")) } else { element.js_string() })
             .collect();
         Ok(Cow::Owned(joined?.join(",")))
     }
 
+    /// A scalar as it was written, also one that [`with_numbers`] wrote in another way.
+    fn named(self) -> &'a str {
+        NAMED.iter().find(|(_, number)| *number == self.0).map_or(self.0, |(name, _)| name)
+    }
+
     /// Whether JavaScript takes it for true.
     pub(super) fn js_truthy(self) -> bool {
         match self.0 {
             "null" | "false" | "\"\"" => false,
+            _ if self.named() == "NaN" => false,
             number if self.is_number() => number.parse() != Ok(0.0_f64),
             _ => true,
         }
     }
 
-    /// Checks what will not be stored: no key twice at any depth (E4), no nesting beyond every use.
-    pub(super) fn audit(self) -> Result<(), Rejection> {
-        if self.is_object() || self.is_array() {
-            self.canonical(&mut Vec::new())
-        } else {
-            Ok(()) // a scalar has nothing to find
-        }
+    /// Checks that it is not nested deeper than anything an importer looks at.
+    pub(super) fn check_depth(self) -> Result<(), Rejection> {
+        let mut walk = Walk::of(self.0);
+        walk.skip();
+        if walk.deepest > MAX_JSON_DEPTH { Err(Rejection::TooDeep { max: MAX_JSON_DEPTH }) } else { Ok(()) }
     }
 
     /// Appends bytes that are the same for two spellings of one value: keys sorted, numbers exact (G4). They are those
     /// of [`Value::to_canonical_bytes`]; a number beyond 64 bits stays as its text, marked by a U+0000 no stored text
-    /// can hold. Builds no tree, so that memory stays in proportion to the text.
+    /// can hold, and of a key that stands twice both values stay, in their order. Builds no tree, so that memory stays in
+    /// proportion to the text.
     pub(super) fn canonical(self, out: &mut Vec<u8>) -> Result<(), Rejection> {
-        Walk { text: self.0, at: 0 }.canonical(1, out).map_err(|fault| match fault {
-            Fault::Value(ValueError::DuplicateKey { key }) => Rejection::DuplicateKey { key },
-            Fault::Value(_) => Rejection::TooDeep { max: MAX_JSON_DEPTH }, // numbers cannot fail here
-            Fault::Text(NoText { what }) => Rejection::Text { what },
-        })
+        Walk::of(self.0).canonical(1, out)
     }
 }
 
-/// The members of an object whose keys are all different.
+/// The members of an object. Those that an importer looks at have different keys.
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Object<'a> {
-    fn new(members: Vec<(Cow<'a, str>, Json<'a>)>) -> Result<Object<'a>, Rejection> {
-        let mut keys: Vec<&str> = members.iter().map(|(key, _)| key.as_ref()).collect();
-        keys.sort_unstable();
-        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Rejection::DuplicateKey { key: pair[0].to_owned() }),
-            None => Ok(Object(members)),
+    fn new(members: Vec<(Cow<'a, str>, Json<'a>)>, looked_at: &[&str]) -> Result<Object<'a>, Rejection> {
+        let mut seen = vec![false; looked_at.len()];
+        for (key, _) in &members {
+            if let Some(place) = looked_at.iter().position(|looked_at| looked_at == key)
+                && std::mem::replace(&mut seen[place], true)
+            {
+                return Err(Rejection::DuplicateKey { key: key.to_string() });
+            }
         }
+        Ok(Object(members))
     }
 
     /// The member `key`, even if it is null.
@@ -244,11 +256,6 @@ impl<'a> Object<'a> {
     /// The member `key`, null counting as absent.
     pub(super) fn some(&self, key: &str) -> Option<Json<'a>> {
         self.get(key).filter(|json| !json.is_null())
-    }
-
-    /// Checks the members that the importer does not look at.
-    pub(super) fn audit_all_but(&self, looked_at: &[&str]) -> Result<(), Rejection> {
-        self.iter().filter(|(key, _)| !looked_at.contains(key)).try_for_each(|(_, json)| json.audit())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
@@ -269,25 +276,22 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Iterator for Members<'a> {
-    type Item = Result<(Cow<'a, str>, Json<'a>), Rejection>;
+    type Item = (Cow<'a, str>, Json<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let key = self.walk.key()?;
-        let value = self.walk.skip();
-        let key = key.without_nul().map_err(|NoText { what }| Rejection::Text { what });
-        Some(key.map(|key| (key, value)))
+        let key = self.walk.key()?.storable();
+        Some((key, self.walk.skip()))
     }
 }
 
 impl Members<'_> {
     fn collect_properties(mut self) -> Result<Properties, Rejection> {
         let mut properties = Properties::new();
-        while let Some(member) = self.next() {
+        while let Some((key, json)) = self.next() {
             if properties.len() == MAX_OPERATION_KEYS {
                 let found = properties.len() + 1 + self.count(); // counted, not kept
                 return Err(OperationError::TooManyKeys { found }.into());
             }
-            let (key, json) = member?;
             insert_property(&mut properties, key, json)?;
         }
         Ok(properties)
@@ -336,9 +340,15 @@ impl<'a> Iterator for Elements<'a> {
 struct Walk<'a> {
     text: &'a str,
     at: usize,
+    /// The deepest nesting that was passed over.
+    deepest: usize,
 }
 
 impl<'a> Walk<'a> {
+    fn of(text: &'a str) -> Walk<'a> {
+        Walk { text, at: 0, deepest: 0 }
+    }
+
     fn peek(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
@@ -414,7 +424,10 @@ impl<'a> Walk<'a> {
                     self.string();
                     continue;
                 }
-                b'{' | b'[' => open += 1,
+                b'{' | b'[' => {
+                    open += 1;
+                    self.deepest = self.deepest.max(open);
+                }
                 b'}' | b']' => open -= 1, // it began with one that opens
                 0 => break,
                 _ => {}
@@ -427,21 +440,21 @@ impl<'a> Walk<'a> {
         Json(&self.text[start..self.at])
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, Fault> {
+    fn value(&mut self, depth: usize) -> Result<Value, ValueError> {
         if depth > MAX_VALUE_DEPTH {
-            return Err(ValueError::TooDeep.into());
+            return Err(ValueError::TooDeep);
         }
         self.gap();
         Ok(match self.peek() {
-            b'"' => Value::text(self.string().unescaped()?),
+            b'"' => Value::Text(self.string().storable().into_owned()),
             b'{' => {
                 self.at += 1;
                 let mut entries = BTreeMap::new();
                 while let Some(key) = self.key() {
-                    let key = key.without_nul()?.into_owned();
+                    let key = key.storable().into_owned();
                     let value = self.value(depth + 1)?;
                     if entries.contains_key(&key) {
-                        return Err(ValueError::DuplicateKey { key }.into());
+                        return Err(ValueError::DuplicateKey { key });
                     }
                     entries.insert(key, value);
                 }
@@ -459,26 +472,23 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn canonical(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    fn canonical(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), Rejection> {
         if depth > MAX_JSON_DEPTH {
-            return Err(ValueError::TooDeep.into());
+            return Err(Rejection::TooDeep { max: MAX_JSON_DEPTH });
         }
         self.gap();
         match self.peek() {
-            b'"' => Value::text(self.string().unescaped()?).encode(out),
+            b'"' => Value::Text(self.string().storable().into_owned()).encode(out),
             b'{' => {
                 self.at += 1;
                 let start = out.len();
                 let mut members = Vec::new();
                 while let Some(key) = self.key() {
-                    let (key, from) = (key.without_nul()?, out.len());
+                    let (key, from) = (key.storable(), out.len());
                     self.canonical(depth + 1, out)?;
                     members.push((key, from..out.len()));
                 }
-                members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-                if let Some(pair) = members.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-                    return Err(ValueError::DuplicateKey { key: pair[0].0.to_string() }.into());
-                }
+                members.sort_by(|(a, _), (b, _)| a.cmp(b));
                 let unsorted = out.split_off(start);
                 Value::Map(BTreeMap::new()).encode(out);
                 set_count(out, start + 1, members.len());
@@ -526,29 +536,70 @@ fn scalar(text: &str) -> Result<Value, ValueError> {
     }
 }
 
-/// Why a value cannot be read.
-#[derive(Debug, PartialEq)]
-enum Fault {
-    Value(ValueError),
-    Text(NoText),
-}
+/// Numbers that JavaScript and Python write by a name that JSON does not have, and what stands for them here: numbers of JSON that no
+/// value can be (E4), so that they cost nothing where nothing is stored.
+const NAMED: [(&str, &str); 3] = [("NaN", "1e999990"), ("Infinity", "1e999991"), ("-Infinity", "-1e999991")];
 
-/// An escape that stands for no Unicode scalar value: half of a surrogate pair.
-#[derive(Debug, PartialEq)]
-struct NoText {
-    what: String,
-}
-
-impl From<ValueError> for Fault {
-    fn from(error: ValueError) -> Fault {
-        Fault::Value(error)
+/// A text with such numbers as JSON; `None` if there are none. Whether it is JSON then, [`Json::read`] says.
+pub(super) fn with_numbers(text: &str) -> Option<String> {
+    let is_gap = |byte: Option<u8>| byte.is_none_or(|byte| b" \t\r\n,:[]}".contains(&byte));
+    let bytes = text.as_bytes();
+    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        if *byte == b'"' {
+            let mut string = Walk { at, ..Walk::of(text) };
+            string.string();
+            at = string.at;
+            continue;
+        }
+        let named = NAMED.iter().find(|(name, _)| {
+            bytes[at..].starts_with(name.as_bytes())
+                && is_gap(at.checked_sub(1).map(|before| bytes[before]))
+                && is_gap(bytes.get(at + name.len()).copied())
+        });
+        match named {
+            Some((name, number)) => {
+                out += &text[copied..at];
+                out += number;
+                at += name.len();
+                copied = at;
+            }
+            None => at += 1,
+        }
     }
+    (copied > 0).then(|| out + &text[copied..])
 }
 
-impl From<NoText> for Fault {
-    fn from(error: NoText) -> Fault {
-        Fault::Text(error)
+/// A text has an escape in it that stands for no Unicode scalar value: half of a surrogate pair.
+#[derive(Debug, PartialEq)]
+pub(super) struct HalfPair;
+
+/// Where the escapes begin that are half of a surrogate pair. A backslash stands in strings only, so any accepted text will do.
+fn half_pairs(text: &str) -> impl Iterator<Item = usize> {
+    /// Whether the escape that begins here is the first half of a pair; `None` if it is neither half.
+    fn half(text: &str, at: usize) -> Option<bool> {
+        let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        match u16::from_str_radix(digits, 16).ok()? {
+            0xD800..=0xDBFF => Some(true),
+            0xDC00..=0xDFFF => Some(false),
+            _ => None,
+        }
     }
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr(b'\\', text.as_bytes().get(at..)?)?;
+            let here = at;
+            match (half(text, at), half(text, at + 6)) {
+                (Some(true), Some(false)) => at += 12,
+                (Some(_), _) => {
+                    at += 6;
+                    return Some(here);
+                }
+                (None, _) => at += 2,
+            }
+        }
+    })
 }
 
 /// A string as it was written, with its quotes.
@@ -561,23 +612,31 @@ struct Quoted<'a> {
 
 impl<'a> Quoted<'a> {
     /// The text it stands for.
-    fn unescaped(self) -> Result<Cow<'a, str>, NoText> {
+    fn unescaped(self) -> Result<Cow<'a, str>, HalfPair> {
         if !self.escaped {
             return Ok(Cow::Borrowed(&self.text[1..self.text.len() - 1])); // an accepted string has both its quotes
         }
-        match serde_json::from_str(self.text) {
-            Ok(text) => Ok(Cow::Owned(text)),
-            Err(error) => {
-                let message = error.to_string();
-                Err(NoText { what: message.split(" at line ").next().unwrap_or(&message).to_owned() })
-            }
-        }
+        serde_json::from_str(self.text).map(Cow::Owned).map_err(|_| HalfPair) // the one thing that acceptance does not look at
     }
 
-    /// The same, U+0000 having become U+FFFD (E4): JSON writes it as an escape only.
-    fn without_nul(self) -> Result<Cow<'a, str>, NoText> {
-        let text = self.unescaped()?;
-        Ok(if self.escaped { Cow::Owned(without_nul(text.into_owned())) } else { text })
+    /// The same, each half of a surrogate pair having become U+FFFD.
+    fn text(self) -> Cow<'a, str> {
+        self.unescaped().unwrap_or_else(|HalfPair| {
+            let (mut whole, mut copied) = (String::with_capacity(self.text.len()), 0);
+            for at in half_pairs(self.text) {
+                whole += &self.text[copied..at];
+                whole += "\\ufffd";
+                copied = at + 6;
+            }
+            whole += &self.text[copied..];
+            Cow::Owned(serde_json::from_str(&whole).unwrap_or_default())
+        })
+    }
+
+    /// The same, U+0000 having become U+FFFD too (E4): JSON writes it as an escape only.
+    fn storable(self) -> Cow<'a, str> {
+        let text = self.text();
+        if self.escaped { Cow::Owned(without_nul(text.into_owned())) } else { text }
     }
 }
 
@@ -609,10 +668,14 @@ mod tests {
             r#"{"a":1,"\u0061":2}"#,
             r#"{"a\u0000":1,"a\ufffd":2}"#,
         ] {
-            assert!(json(twice).value("k").is_err(), "{twice}");
-            assert!(matches!(json(twice).audit(), Err(Rejection::DuplicateKey { .. })), "{twice}");
+            let value = json(twice).value("k");
+            let is_named = |source: &ValueError| matches!(source, ValueError::DuplicateKey { .. });
+            assert!(matches!(&value, Err(Rejection::Value { source, .. }) if is_named(source)), "{value:?}");
         }
-        assert_eq!(json(r#"[{"a":1},{"a":1}]"#).audit(), Ok(()));
+        assert!(json(r#"[{"a":1},{"a":1}]"#).value("k").is_ok());
+        let object = |text, looked_at: &[&str]| json(text).object(looked_at).unwrap().map(|_| ());
+        assert_eq!(object(r#"{"a":1,"a":1,"b":1}"#, &["b"]), Ok(()));
+        assert!(matches!(object(r#"{"a":1,"\u0061":1}"#, &["a"]), Err(Rejection::DuplicateKey { .. })));
     }
 
     #[test]
@@ -620,9 +683,13 @@ mod tests {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert!(json(&nested(MAX_VALUE_DEPTH)).value("k").is_ok());
         assert!(json(&nested(MAX_VALUE_DEPTH + 1)).value("k").is_err());
-        assert_eq!(json(&nested(MAX_JSON_DEPTH)).audit(), Ok(()));
+        assert_eq!(json(&nested(MAX_JSON_DEPTH)).check_depth(), Ok(()));
+        let too_deep = Err(Rejection::TooDeep { max: MAX_JSON_DEPTH });
+        for deep in [nested(MAX_JSON_DEPTH + 1), nested(100_000)] {
+            assert_eq!(json(&deep).check_depth(), too_deep);
+            assert_eq!(json(&deep).canonical(&mut Vec::new()), too_deep);
+        }
         let deep = nested(100_000);
-        assert_eq!(json(&deep).audit(), Err(Rejection::TooDeep { max: MAX_JSON_DEPTH }));
         assert!(json(&deep).elements().unwrap().next().is_some());
     }
 
@@ -638,6 +705,8 @@ mod tests {
         let value = r#"[{"b":{},"a":[null,true,-1,1.5,18446744073709551615]},"x\u0000",[]]"#;
         assert_eq!(bytes(value), json(value).value("k").unwrap().to_canonical_bytes());
         assert_ne!(bytes(r#"{"a":99999999999999999999}"#), bytes(r#"{"a":"99999999999999999999"}"#));
+        assert_ne!(bytes(r#"{"a":1,"b":1,"a":2}"#), bytes(r#"{"a":1,"b":1}"#));
+        assert_eq!(bytes(r#"{"b":1,"a":1,"a":2}"#), bytes(r#"{"a":1,"b":1,"\u0061":2}"#));
     }
 
     #[test]
@@ -661,13 +730,53 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_no_text() {
-        assert!(matches!(json(r#""\ud83d""#).as_str(), Some(Err(Rejection::Text { .. }))));
-        assert!(matches!(json(r#"{"a":"\ud83d"}"#).value("k"), Err(Rejection::Text { .. })));
-        assert!(matches!(
-            json(r#"{"\ud83d":1}"#).members().unwrap().next(),
-            Some(Err(Rejection::Text { .. }))
-        ));
+    fn half_a_surrogate_pair_is_replaced_in_texts_and_refused_in_ids_e4() {
+        for (text, replaced) in [
+            (r#""\ud83d""#, "\u{FFFD}"),
+            (r#""\uDE00\ud83d""#, "\u{FFFD}\u{FFFD}"),
+            (r#""a\ud83d\ud83d\ude00b""#, "a\u{FFFD}\u{1F600}b"),
+            (r#""\ud83dx\ude00\u0000""#, "\u{FFFD}x\u{FFFD}\u{FFFD}"),
+            (r#""\\\ud83d\n\"""#, "\\\u{FFFD}\n\""),
+        ] {
+            assert_eq!(json(text).as_str(), Some(Err(HalfPair)), "{text}");
+            assert_eq!(json(text).value("k"), Ok(Value::Text(replaced.to_owned())), "{text}");
+            assert!(json(text).has_half_pair() && json(&format!("[{{{text}:1}}]")).has_half_pair());
+            let object = format!("{{{text}:1}}");
+            assert_eq!(json(&object).members().unwrap().next().unwrap().0, replaced);
+        }
+        for whole in [r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\\\\ud83d""#, r#""ud83d""#, r#""\u00e9""#] {
+            assert!(json(whole).as_str().unwrap().is_ok() && !json(whole).has_half_pair(), "{whole}");
+        }
+    }
+
+    #[test]
+    fn numbers_with_names_are_read_and_are_no_values() {
+        let text = r#"{"a":NaN,"b":[Infinity, -Infinity],"NaN":"NaN \" Infinity"}"#;
+        assert!(Json::read(text).is_err());
+        let mended = with_numbers(text).unwrap();
+        let members: Vec<_> = json(&mended).members().unwrap().collect();
+        assert_eq!(members[0].1.js_string(), Ok("NaN".into()));
+        assert_eq!(members[1].1.js_string(), Ok("Infinity,-Infinity".into()));
+        assert_eq!((members[2].0.as_ref(), members[2].1.text()), ("NaN", r#""NaN \" Infinity""#));
+        assert!(!members[0].1.js_truthy() && members[1].1.js_truthy());
+        for (_, json) in &members[..2] {
+            let not_finite = Rejection::Value { key: "k".to_owned(), source: ValueError::NotFinite };
+            assert_eq!(json.value("k"), Err(not_finite));
+        }
+        for none in [
+            "{}",
+            r#"{"a":"NaN"}"#,
+            "[1NaN]",
+            "[NaNN]",
+            "[-NaN]",
+            "[--Infinity]",
+            "\"NaN",
+            "nan",
+            "\u{E9}NaN",
+        ] {
+            assert_eq!(with_numbers(none), None, "{none}");
+        }
+        assert!(with_numbers("NaN").is_some() && with_numbers("[\nNaN\t]").is_some());
     }
 
     proptest::proptest! {

@@ -148,7 +148,7 @@ pub struct Importer<R> {
     line: u64,
     reader: Reader,
     batch: Option<Batch>,
-    /// The body that `batch` lies in, when it stood encoded in its line.
+    /// The text that `batch` lies in, when that is not the input's own.
     decoded: String,
     over: bool,
 }
@@ -190,14 +190,14 @@ impl<R: Read> Importer<R> {
             return Some(Parsed { line, index: None, operation }); // the common case is read in one pass
         }
         let open = self.reader.open();
-        let truncated = match Json::read(text) {
-            Ok(json) => {
-                let content = self.reader.content(json, text, Envelope::default(), open);
-                return self.take(content, line, place);
+        let truncated = match self.reader.document(text, Envelope::default(), open) {
+            Ok((content, rewritten)) => {
+                let home = self.home(place, rewritten);
+                return self.take(content, line, home);
             }
             Err(_) if self.reader.options.format != Format::Ops && body::is_form(text) => {
                 let content = Content::Encoded(body::decode(text), Envelope::default());
-                return self.take(content, line, place);
+                return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(rejection)) => return rejected(rejection),
             Err(Unread::Truncated(rejection)) => rejection,
@@ -207,31 +207,46 @@ impl<R: Read> Importer<R> {
             Joined::TooLarge => rejected(Rejection::TooLarge),
             Joined::Document(place, added) => {
                 self.line += added;
-                let content = match read(self.lines.text(place.clone())) {
-                    Ok((text, json)) => self.reader.content(json, text, Envelope::default(), open),
-                    Err(rejection) => Content::One(Err(rejection)),
+                let text = match std::str::from_utf8(self.lines.text(place.clone())) {
+                    Ok(text) => text,
+                    Err(error) => return rejected(Rejection::NotUtf8 { at: error.valid_up_to() }),
                 };
-                self.take(content, line, place)
+                match self.reader.document(text, Envelope::default(), open) {
+                    Ok((content, rewritten)) => {
+                        let home = self.home(place, rewritten);
+                        self.take(content, line, home)
+                    }
+                    Err(unread) => rejected(unread.into()),
+                }
             }
         }
     }
 
+    /// Where a document's text is from now on: in its lines, or where it had to be rewritten.
+    fn home(&mut self, place: Range<usize>, rewritten: Option<String>) -> Home {
+        let Some(text) = rewritten else { return Home::Line(place) };
+        self.decoded = text;
+        Home::Rewritten
+    }
+
     /// Keeps a batch, opens an encoded body, or gives the one operation there is.
-    fn take(&mut self, content: Content, line: u64, place: Range<usize>) -> Option<Parsed> {
+    fn take(&mut self, content: Content, line: u64, home: Home) -> Option<Parsed> {
         let single = |operation| Some(Parsed { line, index: None, operation });
         let (body, envelope) = match content {
             Content::One(operation) => return single(operation),
             Content::Many(elements, envelope) => {
-                self.batch = Some(Batch::new(Home::Line(place), elements, envelope, line));
+                self.batch = Some(Batch::new(home, elements, envelope, line));
                 return None;
             }
             Content::Encoded(Ok(body), envelope) => (body, envelope),
             Content::Encoded(Err(rejection), _) => return single(Err(rejection)),
         };
-        self.decoded = body;
-        let content = match Json::read(&self.decoded) {
-            Ok(json) => self.reader.content(json, &self.decoded, envelope, posthog::open_body),
-            Err(unread) => Content::One(Err(unread.into())),
+        let content = match self.reader.document(&body, envelope, posthog::open_body) {
+            Ok((content, rewritten)) => {
+                self.decoded = rewritten.unwrap_or(body);
+                content
+            }
+            Err(unread) => return single(Err(unread.into())),
         };
         match content {
             Content::One(operation) => single(operation),
@@ -261,10 +276,10 @@ impl<R: Read> Importer<R> {
             return None;
         };
         let bytes = |part: Range<usize>| match &batch.home {
-            Home::Decoded => &self.decoded.as_bytes()[part],
+            Home::Decoded | Home::Rewritten => &self.decoded.as_bytes()[part],
             Home::Line(document) => self.lines.text(document.start + part.start..document.start + part.end),
         };
-        if matches!(batch.home, Home::Line(_)) {
+        if !matches!(batch.home, Home::Decoded) {
             batch.line +=
                 bytes(batch.counted..place.start).iter().map(|&byte| u64::from(byte == b'\n')).sum::<u64>();
             batch.counted = place.start;
@@ -324,7 +339,10 @@ impl Batch {
 /// Where a document's text is.
 enum Home {
     Line(Range<usize>),
+    /// A body that stood encoded in its line.
     Decoded,
+    /// The document itself, line by line, with its numbers as JSON writes them.
+    Rewritten,
 }
 
 /// What a document turned out to be.
@@ -341,6 +359,23 @@ struct Reader {
 }
 
 impl Reader {
+    /// What a text is, and the text itself where it had to be rewritten to be JSON.
+    fn document(
+        &mut self,
+        text: &str,
+        envelope: Envelope,
+        open: Open,
+    ) -> Result<(Content, Option<String>), Unread> {
+        let unread = match Json::read(text) {
+            Ok(json) => return Ok((self.content(json, text, envelope, open), None)),
+            Err(unread) => unread,
+        };
+        let Some(rewritten) = json::with_numbers(text) else { return Err(unread) };
+        let json = Json::read(&rewritten)?;
+        let content = self.content(json, &rewritten, envelope, open);
+        Ok((content, Some(rewritten)))
+    }
+
     /// What a whole document is; `open` knows which envelopes it may have.
     fn content(&mut self, json: Json<'_>, text: &str, mut envelope: Envelope, open: Open) -> Content {
         if let Some(operation) = self.ops(json) {
@@ -382,11 +417,7 @@ impl Reader {
         if self.options.format == Format::Posthog {
             return None;
         }
-        let line = match ops::Line::sort(json)? {
-            Ok(line) if line.is_operation(self.options.format) => line,
-            Ok(_) => return None,
-            Err(rejection) => return Some(Err(rejection)),
-        };
+        let line = ops::Line::sort(json).filter(|line| line.is_operation(self.options.format))?;
         Some(self.asked(&line, json))
     }
 
@@ -425,12 +456,6 @@ impl Reader {
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 type Open = for<'a> fn(Json<'a>, &mut Envelope) -> Result<Found<'a>, Rejection>;
-
-/// Bytes as text and as JSON.
-fn read(bytes: &[u8]) -> Result<(&str, Json<'_>), Rejection> {
-    let text = std::str::from_utf8(bytes).map_err(|error| Rejection::NotUtf8 { at: error.valid_up_to() })?;
-    Ok((text, Json::read(text)?))
-}
 
 fn is_blank(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
@@ -521,7 +546,7 @@ mod tests {
             Processing::Invalid => " invalid",
         };
         for (bent, word) in
-            [(operation.bent.shortened_id, " SHORTENED"), (operation.bent.replaced_nul, " NUL-REPLACED")]
+            [(operation.bent.shortened_id, " SHORTENED"), (operation.bent.replaced_nul, " TEXT-REPLACED")]
         {
             shown += if bent { word } else { "" };
         }

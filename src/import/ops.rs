@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::json::{Json, insert_property, property_key};
+use super::json::{HalfPair, Json, insert_property, property_key};
 use super::lift;
 use super::rejection::{Rejection, excerpt};
 use super::{Format, Options};
@@ -116,13 +116,9 @@ impl<'a> Line<'a> {
     }
 
     /// Sorts an object's members; `None` when it is not an object.
-    pub(super) fn sort(object: Json<'a>) -> Option<Result<Line<'a>, Rejection>> {
+    pub(super) fn sort(object: Json<'a>) -> Option<Line<'a>> {
         let mut line = Line::default();
-        for member in object.members()? {
-            let (key, json) = match member {
-                Ok(member) => member,
-                Err(rejection) => return Some(Err(rejection)),
-            };
+        for (key, json) in object.members()? {
             match line.slot(&key) {
                 Some((slot, name)) => {
                     if slot.replace(json).is_some() {
@@ -134,7 +130,7 @@ impl<'a> Line<'a> {
                 }
             }
         }
-        Some(Ok(line))
+        Some(line)
     }
 
     /// Whether it names an operation, known or not. Where nothing else can be meant, a name of the wrong type does too.
@@ -174,7 +170,19 @@ impl<'a> Line<'a> {
         if operation.processing == Processing::Off {
             operation.changes = Changes::default(); // C1, C7
         }
+        operation.bent.replaced_nul = self.replaces_text(operation.processing, options);
         Ok(operation)
+    }
+
+    /// Whether half of a surrogate pair in what is stored has become U+FFFD (E4).
+    fn replaces_text(&self, processing: Processing, options: &Options) -> bool {
+        let changes = processing != Processing::Off;
+        let layers = [self.set, self.set_once, self.top_level_set, self.top_level_set_once, self.unset];
+        let is_stored =
+            |key: &str| options.keep_event_properties || changes && options.lift && lift::is_lifted(key);
+        let mut properties = self.properties.and_then(Json::members).into_iter().flatten();
+        changes && layers.into_iter().flatten().any(Json::has_half_pair)
+            || properties.any(|(key, json)| is_stored(&key) && json.has_half_pair())
     }
 
     /// Refuses keys that the operation does not have: a typing error must not pass for an option.
@@ -254,7 +262,7 @@ impl<'a> Line<'a> {
         let anonymous = match self.anon_distinct_id {
             None => None,
             Some(json) if json.is_null() => Some(Source::new("null")), // as String(null) in JavaScript
-            Some(json) => Some(Source::new(&string("anon_distinct_id", json)?)),
+            Some(json) => Some(source("anon_distinct_id", json)?),
         };
         Ok(Request::Identify { who: self.who(Verb::Identify)?, anonymous })
     }
@@ -276,8 +284,8 @@ impl<'a> Line<'a> {
 
     /// S; an empty alias is none (C3).
     fn alias(&self) -> Result<Option<Source>, Rejection> {
-        let alias = string("alias", self.alias.ok_or(Rejection::Missing { key: "alias" })?)?;
-        Ok((!alias.is_empty()).then(|| Source::new(&alias)))
+        let alias = self.alias.ok_or(Rejection::Missing { key: "alias" })?;
+        if alias.text() == "\"\"" { Ok(None) } else { source("alias", alias).map(Some) }
     }
 
     fn changes(&self) -> Result<Changes, Rejection> {
@@ -357,15 +365,14 @@ fn unset(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     const EXPECTED: &str = "an array of strings or an object";
     if let Some(elements) = json.elements() {
         return elements
-            .map(|element| match element.as_str() {
-                Some(key) => property_key(key?),
+            .map(|element| match element.as_text() {
+                Some(key) => property_key(key),
                 None => Err(wrong("unset", element, EXPECTED)),
             })
             .collect();
     }
     let mut values = Properties::new();
-    for member in json.members().ok_or_else(|| wrong("unset", json, EXPECTED))? {
-        let (key, value) = member?;
+    for (key, value) in json.members().ok_or_else(|| wrong("unset", json, EXPECTED))? {
         insert_property(&mut values, key, value)?;
     }
     Ok(values.into_keys().collect())
@@ -385,7 +392,14 @@ pub(super) fn wrong(key: &'static str, json: Json<'_>, expected: &'static str) -
 }
 
 pub(super) fn string<'a>(key: &'static str, json: Json<'a>) -> Result<Cow<'a, str>, Rejection> {
-    json.as_str().unwrap_or_else(|| Err(wrong(key, json, "a string")))
+    let text = json.as_str().ok_or_else(|| wrong(key, json, "a string"))?;
+    text.map_err(|HalfPair| Rejection::HalfPair { key })
+}
+
+/// S; what is not Unicode text cannot be stored (B2).
+fn source(key: &'static str, json: Json<'_>) -> Result<Source, Rejection> {
+    let text = json.as_str().ok_or_else(|| wrong(key, json, "a string"))?;
+    Ok(text.map_or(Source::Unstorable, |text| Source::new(&text)))
 }
 
 fn boolean(key: &'static str, json: Json<'_>) -> Result<bool, Rejection> {
@@ -518,7 +532,7 @@ mod tests {
             (r#""op":"reset","new_id":"d""#, "`device_id` is missing"),
             (r#""op":"set","distinct_id":"a","event_id":"x1""#, "`event_id` is `x1`; expected a UUID"),
             (r#""op":"set","distinct_id":"a","event_id":null"#, "`event_id` is null; expected a string"),
-            (r#""op":"set","distinct_id":"\ud800""#, "a string is not Unicode text: unexpected end of hex escape"),
+            (r#""op":"set","distinct_id":"\ud800""#, "`distinct_id` has half of a surrogate pair in it; expected whole Unicode characters"),
         ];
         for (line, expected) in table {
             assert_eq!(asked(line), expected, "{line}");

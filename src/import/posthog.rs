@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::Options;
 use super::json::{Json, Object, insert_property, property_key};
 use super::lift;
-use super::ops::{processing, time, uuid, wrong};
+use super::ops::{processing, string, time, uuid, wrong};
 use super::rejection::Rejection;
 use crate::id::{DistinctId, EventName, PropertyKey};
 use crate::limits::CAPTURE_ID_SCALARS;
@@ -36,21 +36,23 @@ pub(super) enum Found<'a> {
     Encoded(Cow<'a, str>),
 }
 
+/// What is looked at around events. Another key that stands twice is its sender's own affair.
+const ENVELOPE: [&str; 6] = ["path", "body", "received_ms", "batch", "sent_at", "created_at"];
+
 /// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
 pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
-    let Some(members) = document.object() else { return open_body(document, envelope) };
+    let Some(members) = document.object(&ENVELOPE) else { return open_body(document, envelope) };
     let members = members?;
-    let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_str)) else {
+    let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_text)) else {
         return open_object(document, &members, envelope);
     };
-    members.audit_all_but(&["body", "path", "received_ms"])?;
     if let Some(received) = members.some("received_ms") {
         let received = millis("received_ms", received)?;
         envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
     }
-    envelope.sent = sent_in_query(&path?).map(Ok);
-    match body.as_str() {
-        Some(text) => Ok(Found::Encoded(text?)),
+    envelope.sent = sent_in_query(&path).map(Ok);
+    match body.as_text() {
+        Some(text) => Ok(Found::Encoded(text)),
         None => open_body(body, envelope),
     }
 }
@@ -60,7 +62,7 @@ pub(super) fn open_body<'a>(body: Json<'a>, envelope: &mut Envelope) -> Result<F
     if body.is_array() {
         return Ok(Found::Many(body));
     }
-    let members = body.object().ok_or(Rejection::NotAnEvent { found: body.kind() })??;
+    let members = body.object(&ENVELOPE).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
     open_object(body, &members, envelope)
 }
 
@@ -79,7 +81,6 @@ fn open_object<'a>(
     if !batch.is_array() {
         return Err(wrong("batch", batch, "an array"));
     }
-    members.audit_all_but(&["batch"])?;
     // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
     if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
         envelope.sent = Some(time(key, sent));
@@ -114,7 +115,8 @@ struct Event<'a> {
     options: Option<Object<'a>>,
 }
 
-const READ: [&str; 12] = [
+/// What is looked at in an event.
+const EVENT: [&str; 12] = [
     "event",
     "distinct_id",
     "$distinct_id",
@@ -128,6 +130,25 @@ const READ: [&str; 12] = [
     "$set_once",
     "$unset",
 ];
+
+/// What is looked at in an event's properties, beside those that are lifted or kept.
+const PROPERTIES: [&str; 9] = [
+    "distinct_id",
+    "$anon_distinct_id",
+    "alias",
+    "$set",
+    "$set_once",
+    "$unset",
+    "$ignore_sent_at",
+    "$process_person_profile",
+    "$is_server",
+];
+
+/// The keys of property changes, in an event and in its properties.
+const CHANGES: [&str; 3] = ["$set", "$set_once", "$unset"];
+
+/// What is looked at in the options of capture v1.
+const OPTIONS: [&str; 2] = ["disable_skew_correction", "process_person_profile"];
 
 /// The operation that an event asks for; without an id when the event has none.
 pub(super) fn operation(
@@ -154,28 +175,27 @@ pub(super) fn operation(
     {
         *properties = event.kept()?;
     }
+    operation.bent.replaced_nul |= event.replaces_text(operation.processing, options);
     Ok(operation)
 }
 
 impl<'a> Event<'a> {
     fn read(json: Json<'a>) -> Result<Event<'a>, Rejection> {
-        let members = json.object().ok_or(Rejection::NotAnEvent { found: json.kind() })??;
-        members.audit_all_but(&READ)?;
+        let members = json.object(&EVENT).ok_or(Rejection::NotAnEvent { found: json.kind() })??;
+        json.check_depth()?; // bounds every recursion into it
         let name = match members.some("event") {
-            Some(name) => name.as_str().unwrap_or_else(|| Err(wrong("event", name, "a string")))?,
+            Some(name) => string("event", name)?,
             None if is_people_update(&members) => Cow::Borrowed("$set"),
             None => return Err(Rejection::UnknownShape),
         };
-        let properties = object(&members, "properties")?;
-        if let Some(properties) = &properties {
-            properties.audit_all_but(&["$set", "$set_once", "$unset"])?;
-        }
-        // `options` is an envelope of capture v1 only; elsewhere it is anybody's key.
-        let options = match members.some("options") {
-            Some(json) if json.is_object() => json.object().transpose()?,
-            Some(json) => json.audit().map(|()| None)?,
-            None => None,
+        let properties = match members.get("properties") {
+            Some(json) if !is_nothing(json) => {
+                Some(json.object(&PROPERTIES).ok_or_else(|| wrong("properties", json, "an object"))??)
+            }
+            _ => None,
         };
+        // `options` is an envelope of capture v1 only; elsewhere it is anybody's key.
+        let options = members.some("options").and_then(|json| json.object(&OPTIONS)).transpose()?;
         Ok(Event { name, members, properties, options })
     }
 
@@ -190,8 +210,7 @@ impl<'a> Event<'a> {
         let json = (self.members.some(KEY).or_else(|| self.members.some("$distinct_id")))
             .or_else(|| self.property(KEY).filter(|json| !json.is_null()))
             .ok_or(Rejection::Missing { key: KEY })?;
-        json.audit()?;
-        let mut text = json.as_str().unwrap_or_else(|| Ok(json.compact()))?;
+        let mut text = if json.is_string() { string(KEY, json)? } else { json.compact() };
         let mut bent = Bent::default();
         if let Some((cut, _)) = text.char_indices().nth(CAPTURE_ID_SCALARS) {
             bent.shortened_id = true;
@@ -209,12 +228,11 @@ impl<'a> Event<'a> {
     fn request(&self, who: Who) -> Result<Request, Rejection> {
         Ok(match self.name.as_ref() {
             // The key counts, not its value: a null is the text `null`, which is then refused (B2).
-            "$identify" => Request::Identify {
-                who,
-                anonymous: self.property("$anon_distinct_id").map(source).transpose()?,
-            },
-            "$create_alias" => Request::Alias { who, alias: self.alias()? },
-            "$merge_dangerously" => Request::Merge { who, alias: self.alias()? },
+            "$identify" => {
+                Request::Identify { who, anonymous: self.property("$anon_distinct_id").map(source) }
+            }
+            "$create_alias" => Request::Alias { who, alias: self.alias() },
+            "$merge_dangerously" => Request::Merge { who, alias: self.alias() },
             "$set" | "$set_once" | "$unset" => Request::Set { who },
             name => {
                 let event = EventName::new(name).map_err(|source| Rejection::Id { key: "event", source })?;
@@ -224,8 +242,8 @@ impl<'a> Event<'a> {
     }
 
     /// S of an alias; what JavaScript takes for false is none (C3).
-    fn alias(&self) -> Result<Option<Source>, Rejection> {
-        self.property("alias").filter(|json| json.js_truthy()).map(source).transpose()
+    fn alias(&self) -> Option<Source> {
+        self.property("alias").filter(|json| json.js_truthy()).map(source)
     }
 
     /// The sender's time, its clock corrected by what the server's said when the request arrived.
@@ -286,17 +304,33 @@ impl<'a> Event<'a> {
         let is_server = properties.get("$is_server").and_then(Json::as_bool) == Some(true);
         let mut lifted = Vec::new();
         for (key, json) in properties.iter().filter(|(key, _)| lift::is_lifted(key)) {
-            lifted.push((property_key(key.into())?, json.value(key)?));
+            let value = json.value(key)?;
+            let key = property_key(key.into())?;
+            if lifted.iter().any(|(lifted, _)| *lifted == key) {
+                return Err(Rejection::DuplicateKey { key: key.to_string() });
+            }
+            lifted.push((key, value));
         }
         lift::lift_all(lifted.into_iter(), is_server, changes);
         Ok(())
+    }
+
+    /// Whether half of a surrogate pair in what is stored has become U+FFFD (E4).
+    fn replaces_text(&self, processing: Processing, options: &Options) -> bool {
+        let changes = processing != Processing::Off;
+        let layers = CHANGES.map(|key| [self.members.get(key), self.property(key)]);
+        let is_stored =
+            |key: &str| options.keep_event_properties || changes && options.lift && lift::is_lifted(key);
+        let mut properties = self.properties.iter().flat_map(Object::iter);
+        changes && layers.into_iter().flatten().flatten().any(Json::has_half_pair)
+            || properties.any(|(key, json)| is_stored(key) && !CHANGES.contains(&key) && json.has_half_pair())
     }
 
     /// The event's own properties; its property changes are recorded as such.
     fn kept(&self) -> Result<Properties, Rejection> {
         let mut kept = Properties::new();
         for (key, json) in self.properties.iter().flat_map(Object::iter) {
-            if !matches!(key, "$set" | "$set_once" | "$unset") {
+            if !CHANGES.contains(&key) {
                 insert_property(&mut kept, key.into(), json)?;
             }
         }
@@ -314,19 +348,9 @@ fn is_nothing(json: Json<'_>) -> bool {
     json.is_null() || json.elements().is_some_and(|mut elements| elements.next().is_none())
 }
 
-fn object<'a>(members: &Object<'a>, key: &'static str) -> Result<Option<Object<'a>>, Rejection> {
-    match members.get(key) {
-        Some(json) if !is_nothing(json) => {
-            json.object().unwrap_or_else(|| Err(wrong(key, json, "an object"))).map(Some)
-        }
-        _ => Ok(None),
-    }
-}
-
-/// S: any JSON, as text; neither shortened nor cleaned, because PostHog does neither.
-fn source(json: Json<'_>) -> Result<Source, Rejection> {
-    json.audit()?;
-    Ok(Source::new(&json.js_string()?))
+/// S: any JSON, as text; neither shortened nor cleaned, because PostHog does neither. Half of a surrogate pair cannot be stored (B2).
+fn source(json: Json<'_>) -> Source {
+    json.js_string().map_or(Source::Unstorable, |text| Source::new(&text))
 }
 
 /// The strings of an array, other elements being skipped; or the keys of an object.
@@ -335,10 +359,10 @@ fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
         return Ok(BTreeSet::new());
     }
     if let Some(elements) = json.elements() {
-        return elements.filter_map(Json::as_str).map(|key| property_key(key?)).collect();
+        return elements.filter_map(Json::as_text).map(property_key).collect();
     }
-    let object = json.object().ok_or_else(|| wrong("$unset", json, "an array of strings or an object"))??;
-    object.iter().map(|(key, _)| property_key(key.into())).collect()
+    let members = json.members().ok_or_else(|| wrong("$unset", json, "an array of strings or an object"))?;
+    members.map(|(key, _)| property_key(key)).collect()
 }
 
 #[cfg(test)]
@@ -391,7 +415,7 @@ mod tests {
             (r#""event":"x","distinct_id":true"#, "capture `x` true"),
             (r#""event":"x","distinct_id":{"a": [1, "b c"]}"#, r#"capture `x` {"a":[1,"b c"]}"#),
             (r#""event":"x","distinct_id":"   ""#, "capture `x`    "),
-            (r#""event":"x","distinct_id":"a\u0000b""#, "capture `x` a\u{fffd}b NUL-REPLACED"),
+            (r#""event":"x","distinct_id":"a\u0000b""#, "capture `x` a\u{fffd}b TEXT-REPLACED"),
             (r#""event":"x""#, "`distinct_id` is missing"),
             (r#""event":"x","distinct_id":null"#, "`distinct_id` is missing"),
             (r#""event":"x","distinct_id":"","properties":{"distinct_id":"p"}"#, "`distinct_id`: the distinct id is empty; expected 1 to 400 Unicode scalar values"),
@@ -441,11 +465,72 @@ mod tests {
             (r#""event":"x","distinct_id":"a","$unset":"k""#, "`$unset` is a string; expected an array of strings or an object"),
             (r#""event":"x","distinct_id":"a","$set":{"k":99999999999999999999}"#, "property `k`: integer 99999999999999999999 does not fit 64 bits; expected -9223372036854775808 to 18446744073709551615"),
             (r#""event":"x","distinct_id":"a","properties":{"k":99999999999999999999}"#, "capture `x` a"),
-            (r#""event":"x","distinct_id":"a","properties":{"k":{"l":1,"l":2}}"#, "key `l` stands twice in one object"),
-            (r#""event":"x","distinct_id":"a","lib":[{"l":1,"l":2}]"#, "key `l` stands twice in one object"),
         ];
         for (event, expected) in table {
             assert_eq!(asked(event), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_stored_costs_no_event_whatever_is_wrong_with_it_e4() {
+        const KEEP: Options = Options { keep_event_properties: true, lift: true, ..POSTHOG };
+        let event = r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","#;
+        #[rustfmt::skip]
+        let table = [
+            // unstored, what is said where it is kept
+            (r#""k":{"l":1,"l":2}"#, "property `k`: key `l` stands twice in one object"),
+            (r#""k":1,"k":2"#, "key `k` stands twice in one object"),
+            (r#""k":NaN"#, "property `k`: a number is not finite; expected a finite number"),
+            (r#""k":[-Infinity]"#, "property `k`: a number is not finite; expected a finite number"),
+            (r#""k":99999999999999999999"#, "property `k`: integer 99999999999999999999 does not fit 64 bits; expected -9223372036854775808 to 18446744073709551615"),
+            (r#""k":"a\ud83d""#, "capture `x` a with{\"k\":\"a\u{FFFD}\"} TEXT-REPLACED"),
+        ];
+        for (wrong, kept) in table {
+            let event =
+                format!("{event}\"properties\":{{{wrong}}},\"lib\":{{{wrong}}},\"$token\":1,\"$token\":2}}");
+            assert_eq!(shown(&only(&event, &POSTHOG)), "capture `x` a", "{event}");
+            assert_eq!(shown(&only(&event, &KEEP)), kept, "{event}");
+            let batch = format!(r#"{{"batch":[{event}],{wrong},"batch_size":NaN}}"#);
+            assert_eq!(shown(&only(&batch, &POSTHOG)), "capture `x` a", "{batch}");
+            let lines = batch.replace(",", ",\n");
+            assert_eq!(import(lines.as_bytes(), &POSTHOG), ["1[0] capture `x` a"], "{lines}");
+        }
+        #[rustfmt::skip]
+        let table = [
+            // stored or looked at
+            (r#""$set":{"k":NaN}"#, "property `k`: a number is not finite; expected a finite number"),
+            (r#""$set":{"k":"\ud83d","\udc00":1}"#, "capture `x` a set{\"k\":\"\u{FFFD}\",\"\u{FFFD}\":1} TEXT-REPLACED"),
+            (r#""$set":{"k":"\ud83d"},"$process_person_profile":false"#, "capture `x` a off"),
+            (r#""$set":{"k":1,"k":2}"#, "key `k` stands twice in one object"),
+            (r#""$set":{"k":1},"$set":{"k":2}"#, "key `$set` stands twice in one object"),
+            (r#""$browser":"a","$browser":"b""#, "key `$browser` stands twice in one object"),
+            (r#""$browser":"a\udc00""#, "capture `x` a set{\"$browser\":\"a\u{FFFD}\"} once{\"$initial_browser\":\"a\u{FFFD}\"} TEXT-REPLACED"),
+        ];
+        let options = Options { lift: true, ..POSTHOG };
+        for (properties, expected) in table {
+            let event = format!("{event}\"properties\":{{{properties}}}}}");
+            assert_eq!(shown(&only(&event, &options)), expected, "{event}");
+        }
+        for (members, expected) in [
+            (
+                r#""event":"x","distinct_id":"a\ud83d""#,
+                "`distinct_id` has half of a surrogate pair in it; expected whole Unicode characters",
+            ),
+            (
+                r#""event":"\ud83d","distinct_id":"a""#,
+                "`event` has half of a surrogate pair in it; expected whole Unicode characters",
+            ),
+            (
+                r#""event":"$identify","distinct_id":"u","properties":{"$anon_distinct_id":"a\ud83d"}"#,
+                "identify u <- UNSTORABLE",
+            ),
+            (
+                r#""event":"$identify","distinct_id":"u","properties":{"$anon_distinct_id":NaN}"#,
+                "identify u <- NaN",
+            ),
+            (r#""event":"x","distinct_id":NaN"#, "capture `x` NaN"),
+        ] {
+            assert_eq!(asked(members), expected, "{members}");
         }
     }
 

@@ -97,13 +97,13 @@ pub enum Rejection {
         /// What was expected.
         expected: &'static str,
     },
-    /// A string with half a surrogate pair in it.
-    #[error("a string is not Unicode text: {what}")]
-    Text {
-        /// What the JSON reader says.
-        what: String,
+    /// An id or a name with half of a surrogate pair in it. In values it becomes U+FFFD (E4); here that could make one id of two.
+    #[error("`{key}` has half of a surrogate pair in it; expected whole Unicode characters")]
+    HalfPair {
+        /// The key that holds the text.
+        key: &'static str,
     },
-    /// One JSON object names a key twice.
+    /// One JSON object names a key twice that is stored or looked at.
     #[error("key `{key}` stands twice in one object")]
     DuplicateKey {
         /// The key that stands twice.

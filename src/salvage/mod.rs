@@ -17,7 +17,7 @@ use crate::audit::AuditFault;
 use crate::chain::{Chain, ChainError, Checkpoint};
 use crate::dictionary::Dictionaries;
 use crate::directory::{
-    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader,
+    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SEGMENT_HEADER_BYTES, SegmentHeader,
 };
 use crate::frame::{self, Frame, Header};
 use crate::id::Seq;
@@ -35,8 +35,6 @@ use frames::{Claims, Found, Place};
 use record::{Cover, Numbers};
 pub use record::{ItemLoss, LostItem, Named, SalvagedChange, SalvagedRecord};
 
-/// `LEDGER` of a salvaged ledger that is not complete yet.
-const PARTIAL: &str = "LEDGER.partial";
 /// Longest `LEDGER`; a tenant has at most 255 bytes.
 const LEDGER_BYTES: u64 = 4_096;
 

@@ -7,17 +7,14 @@ use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::chain::Defined;
 use crate::digest::{Hasher, Purpose};
-use crate::directory::FORMAT_VERSION;
+use crate::directory::{BUILDING, FORMAT_VERSION, SNAPSHOTS, covered_by, is_half_snapshot};
 use crate::limits::KEPT_SNAPSHOTS;
 use crate::log::Mark;
 use crate::seal::Sealer;
 use crate::snapshot::read::Header;
-use crate::snapshot::{
-    BUILDING, DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, SNAPSHOTS, Snapshot, SnapshotError, WHOLE, list,
-    name,
-};
+use crate::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list, name};
 use crate::state::FOLD_VERSION;
-use crate::storage::{Memory, Storage, read_all};
+use crate::storage::{Memory, Storage, read_all, remove_file};
 
 /// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
 /// one is durable; then all but the newest few are removed, the `ignored` ones first.
@@ -28,7 +25,7 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
     let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
     let failed = |source| SnapshotError::Io { file: file.clone(), source };
     let written = (|| {
-        remove_all(&*storage, |name| name.ends_with(BUILDING))?; // what a crash left behind
+        remove_all(&*storage, is_half_snapshot)?; // what a crash left behind
         storage.create(&building)?;
         let bytes = match book.log.keys() {
             None => write(book, &*storage, &building)?,
@@ -51,7 +48,8 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
         .take(KEPT_SNAPSHOTS)
         .map(name)
         .collect();
-    let superfluous = |name: &str| name.ends_with(WHOLE) && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
+    let superfluous =
+        |name: &str| covered_by(name).is_some() && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
     remove_all(&*storage, superfluous).map_err(failed)?;
     Ok(Snapshot { file, records, bytes })
 }
@@ -61,7 +59,7 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
 pub(crate) fn purge(storage: &dyn Storage, last: u64) -> io::Result<bool> {
     let stale: Vec<String> =
         list(storage)?.into_iter().filter(|records| *records <= last).map(name).collect();
-    let is_stale = |name: &str| name.ends_with(BUILDING) || stale.contains(&format!("{SNAPSHOTS}/{name}"));
+    let is_stale = |name: &str| is_half_snapshot(name) || stale.contains(&format!("{SNAPSHOTS}/{name}"));
     if storage.list(SNAPSHOTS)?.iter().any(|name| is_stale(name)) {
         remove_all(storage, is_stale)?;
         storage.sync_dir(SNAPSHOTS)?;
@@ -71,7 +69,7 @@ pub(crate) fn purge(storage: &dyn Storage, last: u64) -> io::Result<bool> {
 
 fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()> {
     for name in storage.list(SNAPSHOTS)?.into_iter().filter(|name| of(name)) {
-        storage.remove(&format!("{SNAPSHOTS}/{name}"))?;
+        remove_file(storage, &format!("{SNAPSHOTS}/{name}"))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::io;
 
 use crate::chain::Checkpoint;
 use crate::digest::Digest;
+use crate::directory::{SNAPSHOTS, WHOLE, covered_by};
 use crate::erasure::EraseError;
 use crate::id::LedgerId;
 use crate::ledger::AppendError;
@@ -22,12 +23,6 @@ use crate::storage::Storage;
 pub(crate) use check::Checks;
 pub(crate) use make::{make, purge};
 pub(crate) use resume::{Resumed, resume};
-
-/// Where snapshots lie.
-pub(crate) const SNAPSHOTS: &str = "snap";
-/// How the name of a snapshot ends, and of one that is being made.
-const WHOLE: &str = ".snap";
-const BUILDING: &str = ".new";
 
 const MAGIC: [u8; 8] = *b"\x89ILP\r\n\x1a\n";
 const HEADER_BYTES: usize = 224;
@@ -172,12 +167,7 @@ pub(crate) fn name(records: u64) -> String {
 
 /// The snapshots there are, newest first. Files that are none are not looked at.
 pub(crate) fn list(storage: &dyn Storage) -> io::Result<Vec<u64>> {
-    let covered = |name: &String| {
-        let digits = name.strip_suffix(WHOLE)?;
-        let number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        if number { digits.parse().ok() } else { None }
-    };
-    let mut found: Vec<u64> = storage.list(SNAPSHOTS)?.iter().filter_map(covered).collect();
+    let mut found: Vec<u64> = storage.list(SNAPSHOTS)?.iter().filter_map(|name| covered_by(name)).collect();
     found.sort_unstable_by_key(|records| std::cmp::Reverse(*records));
     Ok(found)
 }

@@ -12,7 +12,7 @@ use crate::row::{Kind, Record, Row};
 use crate::state::erasure::Erasures;
 use crate::state::generations::{Former, Origin};
 use crate::state::links::{NONE, PersonNo};
-use crate::state::outcome::{Outcome, Refusal, Undone};
+use crate::state::outcome::{NotParted, Outcome, Refusal, Undone};
 use crate::state::{Person, State};
 
 /// For records that refold a component: that component's records before them, by the seq of the record that
@@ -55,6 +55,15 @@ pub(crate) enum When {
     After,
 }
 
+/// What leaves a person in a split.
+struct Leaving {
+    person: PersonNo,
+    /// The ids, ascending.
+    ids: Vec<IdNo>,
+    /// The named ids that are not the person's.
+    others: Option<NotParted>,
+}
+
 /// What a split needs to know of an operation before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Came {
@@ -81,31 +90,40 @@ impl State {
         each: impl FnMut(u32, &Outcome, &State),
     ) -> Outcome {
         let row = record.row;
-        let refusal = self.refuse_refold(record, before);
-        if refusal.is_some() {
-            return Outcome::refused(refusal);
+        let mut outcome = Outcome::default();
+        match row.target() {
+            Some(target) => {
+                outcome.refusal = refuse_retract(before, row, target);
+                outcome.undone = Some(Undone::Retracted { seq: Seq(target.into()) });
+            }
+            None => match self.leaving(record, before) {
+                Ok(Leaving { ids, others, .. }) => {
+                    outcome.notices.not_parted = others;
+                    outcome.undone = Some(Undone::Split { left: ids.len() as u32 });
+                }
+                Err(refusal) => outcome.refusal = Some(refusal),
+            },
+        }
+        if outcome.refusal.is_some() {
+            return Outcome::refused(outcome.refusal);
         }
         let mut told = before.clone();
         told.push_anew(record);
         let alone = self.alone_telling(&told, each);
-        let undone = match row.target() {
-            Some(target) => Undone::Retracted { seq: Seq(target.into()) },
-            None => Undone::Split { left: leavers(record).expect("a split").ids.len() as u32 },
-        };
         let retracted = told.retracted();
         self.adopt(alone, row.seq);
         for row in told.records().map(|record| record.row) {
             self.generations.turn(row.seq, record.row.seq, retracted.contains(&row.seq));
         }
-        let person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
-        Outcome { person, undone: Some(undone), ..Outcome::default() }
+        outcome.person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
+        outcome
     }
 
     /// Whether a retract or split is refused here; `before` are the records of its component before it.
     pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &Excerpt) -> Option<Refusal> {
         match record.row.target() {
             Some(target) => refuse_retract(before, record.row, target),
-            None => self.refuse_split(record.row, &leavers(record).expect("a split").ids),
+            None => self.leaving(record, before).err(),
         }
     }
 
@@ -130,6 +148,9 @@ impl State {
         let mut outcome = after
             .refold_telling(asked, &before, |seq, outcome, small| each(When::After, seq, outcome, small));
         after.records = asked.row.seq + 1;
+        // A person that comes back has the name that it had.
+        after.erasures.renamed.extend(self.renamed_among(&after, &ids));
+        after.erasures.called_after = Erasures::called_after(&after.erasures.renamed);
         // In the whole they would be numbered behind all that there are.
         let founded = |state: &State| state.persons.len() as u32;
         outcome.person = outcome.person.map(|person| PersonNo(person.0 - founded(&state) + founded(self)));
@@ -151,32 +172,63 @@ impl State {
         for (number, id) in (0..).zip(ids) {
             among.ids.extend(self.erasures.of_id(*id).map(|by| (number, by)));
         }
-        for ((founding, key), person) in small.by_public_id(ids) {
-            let same = |whole: &PersonNo| self.origin(*whole).key() == key;
-            let named = self.founded_by(founding).into_iter().filter(same);
-            let named = named.filter_map(|whole| self.erasures.renamed.get(&whole.0)).next_back();
-            if let Some((id, by)) = named
-                && let Ok(number) = ids.binary_search(&IdNo(*id))
-            {
-                among.renamed.insert(person.0, (number as u32, *by)); // MAX_RECORDS bounds it
-            }
-        }
+        among.renamed = self.renamed_among(small, ids);
         among.called_after = Erasures::called_after(&among.renamed);
         among
     }
 
-    /// H2: whether these ids can leave the person of T.
-    fn refuse_split(&self, row: &Row, ids: &[IdNo]) -> Option<Refusal> {
-        let Some(person) = self.links.person(row.id) else {
-            return Some(Refusal::NoPerson { by: Seq(self.links.defined(row.id).into()) });
-        };
-        let stranger = ids.iter().find(|id| self.links.person(**id) != Some(person));
-        if let Some(id) = stranger {
-            let since = self.links.since(*id).unwrap_or(self.links.defined(*id));
-            return Some(Refusal::OtherPerson { id: *id, by: Seq(since.into()) });
+    /// Which persons of a component alone have a name of an erasure in this state, in the component's own numbers.
+    fn renamed_among(&self, small: &State, ids: &[IdNo]) -> BTreeMap<u32, (u32, u32)> {
+        if self.erasures.renamed.is_empty() {
+            return BTreeMap::new(); // most ledgers
         }
-        let all = ids.len() as u64 == u64::from(self.links.size(person));
-        all.then_some(Refusal::WholePerson { by: Seq(row.seq.into()) })
+        let named = small.by_public_id(ids).into_iter().filter_map(|((founding, key), person)| {
+            let (id, by) = self.erasures.renamed.get(&self.last_of(founding, key)?.0)?;
+            let number = ids.binary_search(&IdNo(*id)).ok()?;
+            Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
+        });
+        named.collect()
+    }
+
+    /// H2: those of the ids that a split names that leave the person of T here, or why none can. `told` holds the component's records
+    /// before the split.
+    fn leaving(&self, record: Record<'_>, told: &Excerpt) -> Result<Leaving, Refusal> {
+        let row = record.row;
+        let Some(person) = self.links.person(row.id) else {
+            return Err(Refusal::NoPerson { by: self.defined_by(row.id) });
+        };
+        let named = leavers(record).expect("a split").ids;
+        let (ids, others): (Vec<IdNo>, Vec<IdNo>) =
+            named.into_iter().partition(|id| self.links.person(*id) == Some(person));
+        let others = others.first().map(|id| NotParted {
+            id: *id,
+            by: self.came_by(*id, told),
+            ids: others.len() as u32, // MAX_RECORDS bounds it
+        });
+        match others {
+            Some(NotParted { id, by, .. }) if ids.is_empty() => Err(Refusal::OtherPerson { id, by }),
+            _ if ids.len() as u64 == u64::from(self.links.size(person)) => {
+                Err(Refusal::WholePerson { by: Seq(row.seq.into()) })
+            }
+            others => Ok(Leaving { person, ids, others }),
+        }
+    }
+
+    /// The record by which an id is with its person: the link, merge or split that brought it there. Of an id without a person, the
+    /// record that defined it.
+    fn came_by(&self, id: IdNo, told: &Excerpt) -> Seq {
+        let (Some(person), Some(since)) = (self.links.person(id), self.links.since(id)) else {
+            return self.defined_by(id);
+        };
+        let stands = |seq: &Seq| {
+            let record = told.record(seq.0 as u32); // MAX_RECORDS bounds it
+            let is_retract = record.is_some_and(|record| record.row.kind == Kind::Retract);
+            !is_retract && !self.is_retracted(*seq)
+        };
+        let moved = self.moves(id).into_iter().rev().find(stands);
+        let Origin { founded, split } = self.origin(person);
+        let parted = if split { Seq(founded.into()) } else { Seq(0) };
+        Seq(since.into()).max(moved.unwrap_or(parted)).max(parted)
     }
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
@@ -270,6 +322,11 @@ impl State {
         for (number, device) in devices.iter().zip(&small.devices) {
             let (current, anonymous) = (id(device.current), id(device.anonymous));
             self.devices[number.index()] = super::Device { current, anonymous, ..*device };
+            if self.erasures.of_id(current).is_some() && self.erasures.of_device(*number).is_none() {
+                self.generations.due_resets.insert(*number); // H3
+            } else {
+                self.generations.due_resets.remove(number);
+            }
         }
         self.call_anew(base);
     }
@@ -317,9 +374,7 @@ impl State {
 
     /// The last person with the public id of this one, if that is another.
     pub(super) fn founded_again(&self, person: PersonNo) -> Option<PersonNo> {
-        let key = self.origin(person).key();
-        let same = |other: &PersonNo| self.origin(*other).key() == key;
-        let last = self.ever_founded_by(self.founding(person)).into_iter().rev().find(same);
+        let last = self.last_of(self.founding(person), self.origin(person).key());
         last.filter(|last| *last > person)
     }
 
@@ -335,12 +390,11 @@ impl State {
     /// Divides the person of T, or says why what the split asks is not possible here.
     fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
         let row = record.row;
-        let Leavers { together, ids } = leavers(record).expect("a split");
-        let refusal = self.refuse_split(row, &ids);
-        if refusal.is_some() {
-            return refusal;
-        }
-        let person = self.links.person(row.id).expect("refused above");
+        let Leaving { person, ids, .. } = match self.leaving(record, told) {
+            Ok(leaving) => leaving,
+            Err(refusal) => return Some(refusal),
+        };
+        let Leavers { together, .. } = leavers(record).expect("a split");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
         let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
         let mut groups: Vec<Vec<IdNo>> = vec![stay];
@@ -370,7 +424,7 @@ impl State {
             };
             self.persons.push(Person {
                 founding,
-                created_at: world.earliest.unwrap_or(before.created_at),
+                created_at: world.earliest.or(world.named).unwrap_or(before.created_at),
                 identified_by: world.identified_by.unwrap_or(NONE),
                 users: users.len() as u32, // MAX_RECORDS bounds it
                 first_user: users.first().map_or(NONE, |id| id.0),
@@ -400,19 +454,23 @@ impl State {
         for record in told.records().take_while(|record| record.row.seq < end) {
             let row = record.row;
             let came = came.get(&row.seq).copied().unwrap_or(Came::ToNothing);
-            if let (Some(group), Other::Id(other)) = (group_of.get(&row.id), row.other())
-                && came != Came::ToNothing
-            {
-                let apart = match group_of.get(&other) {
-                    Some(others) => others != group,
-                    None => came == Came::Through, // an earlier split parted them
-                };
-                let asserts = row.id != other && self.class(row.id).mergeable && self.class(other).mergeable;
-                worlds[*group].fold(record, asserts && !apart);
-            } else if let Some(group) = group_of.get(&row.id)
-                && came != Came::ToNothing
-            {
-                worlds[*group].fold(record, false);
+            if came == Came::ToNothing {
+                continue;
+            }
+            let group = group_of.get(&row.id);
+            let mut asserts = false;
+            if let Other::Id(other) = row.other() {
+                let others = group_of.get(&other);
+                // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
+                let parted = came == Came::Through && others != group;
+                asserts =
+                    row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
+                if let (Came::Through, Some(others)) = (came, others) {
+                    worlds[*others].name(record.time());
+                }
+            }
+            if let Some(group) = group {
+                worlds[*group].fold(record, asserts);
             }
         }
         worlds
@@ -425,10 +483,16 @@ struct World {
     profile: Vec<super::Property>,
     /// The earliest time of an operation that touched it.
     earliest: Option<i64>,
+    /// The earliest time of a link that was made and named one of its ids as S.
+    named: Option<i64>,
     identified_by: Option<u32>,
 }
 
 impl World {
+    fn name(&mut self, time: i64) {
+        self.named = Some(self.named.map_or(time, |named| named.min(time)));
+    }
+
     /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows.
     fn fold(&mut self, record: Record<'_>, asserts: bool) {
         let row = record.row;

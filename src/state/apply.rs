@@ -128,6 +128,9 @@ impl State {
             let said = Said::of(row);
             for device in said.devices() {
                 self.devices[device.index()].follow(said);
+                if row.kind == Kind::Reset {
+                    self.generations.due_resets.remove(&device);
+                }
             }
             outcome.device = device_effect(row, device);
         }

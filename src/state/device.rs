@@ -39,7 +39,12 @@ impl Device {
                 self.identified = true;
                 self.profiled = true;
             }
-            Kind::Switch if on => self.current = said.id,
+            Kind::Switch if on => {
+                // A device that switches has a user, also if the identify before it was retracted (H1).
+                self.current = said.id;
+                self.identified = true;
+                self.profiled = true;
+            }
             Kind::Alias | Kind::Merge | Kind::Set if on => self.profiled = true,
             _ => {}
         }

@@ -85,7 +85,7 @@ impl State {
 
     /// What retracts and splits left behind; nothing is written where there were none.
     fn canonical_generations(&self, out: &mut Out<impl FnMut(&[u8])>) {
-        let Generations { retired, origins, former, retractions, founded_by: _, anchors: _ } =
+        let Generations { retired, origins, former, retractions, founded_by: _, anchors: _, due_resets: _ } =
             &self.generations;
         out.u32(GENERATIONS);
         out.u64(retired.len() as u64);

@@ -18,8 +18,8 @@ use crate::state::links::{NONE, PersonNo};
 pub enum Called {
     /// D10: the text of the id that founded it.
     Founding(IdNo),
-    /// D11: the text of an id, and a record: the one that founded it after the ledger's first erasure, or the erasure of the id
-    /// that did.
+    /// D11: the text of an id, and a record: the one that defined the id, after the ledger's first erasure; the split that founded
+    /// the person; or the erasure after which the person is called after this id.
     At(IdNo, Seq),
     /// D11: nothing but the number of the id that founded it, and the split that did, if one did; the text is gone.
     Erased(IdNo, Option<Seq>),
@@ -168,12 +168,22 @@ impl State {
         self.erasures.of_device(device).map(|by| Seq(by.into()))
     }
 
-    /// What the public id of a person is made of, whatever became of it (D10, D11).
+    /// What the public id of a person is made of, whatever became of it (D10, D11). All generations of one person are called the same.
     pub fn called(&self, person: PersonNo) -> Called {
-        if let Some((id, by)) = self.erasures.renamed.get(&person.0) {
-            return Called::At(IdNo(*id), Seq(u64::from(*by)));
+        if let Some((id, by)) = self.renamed(person) {
+            return Called::At(id, Seq(by.into()));
         }
         self.called_by(self.founding(person), self.origin(person))
+    }
+
+    /// The id that a person is called after since the one that founded it was erased, and the erasure.
+    fn renamed(&self, person: PersonNo) -> Option<(IdNo, u32)> {
+        if self.erasures.renamed.is_empty() {
+            return None; // most ledgers
+        }
+        let last = if self.is_retired(person) { self.founded_again(person) } else { None };
+        let (id, by) = self.erasures.renamed.get(&last.unwrap_or(person).0)?;
+        Some((IdNo(*id), *by))
     }
 
     /// What the public id of the person of an id is made of, or of the one it would found.
@@ -184,36 +194,34 @@ impl State {
     /// As [`State::called`], for a person of a component that was told alone: the same founding id and origin make the same
     /// person, if this state ever had it.
     pub(crate) fn called_alone(&self, founding: IdNo, origin: Origin) -> Called {
-        let same = |person: &PersonNo| self.origin(*person).key() == origin.key();
-        let known = self.ever_founded_by(founding).into_iter().filter(same);
-        // Of several generations the present one speaks.
-        match known.max_by_key(|person| (!self.is_retired(*person), *person)) {
-            Some(person) => self.called(person),
-            None => self.called_by(founding, origin),
-        }
+        let renames = !self.erasures.renamed.is_empty(); // most ledgers have none
+        let known = renames.then(|| self.last_of(founding, origin.key())).flatten();
+        known.map_or_else(|| self.called_by(founding, origin), |person| self.called(person))
     }
 
+    /// The latest generation of a person, by what tells it apart for ever: its founding id and [`Origin::key`].
+    pub(super) fn last_of(&self, founding: IdNo, key: Option<u32>) -> Option<PersonNo> {
+        let same = |person: &PersonNo| self.origin(*person).key() == key;
+        self.ever_founded_by(founding).into_iter().rev().find(same)
+    }
+
+    /// An id that was defined after the ledger's first erasure is told from an erased one of the same text by the record that defined
+    /// it. That record is known before the id founds anybody, so the implied person and the founded one are called the same.
     fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> Called {
+        let defined = self.links.defined(founding);
         match self.erasures.first() {
             Some(_) if self.erasures.of_id(founding).is_some() => {
                 Called::Erased(founding, split.then_some(Seq(founded.into())))
             }
             _ if split => Called::At(founding, Seq(founded.into())),
-            Some(first) if founded > first => Called::At(founding, Seq(founded.into())),
+            Some(first) if defined > first => Called::At(founding, Seq(defined.into())),
             _ => Called::Founding(founding),
         }
     }
 
-    /// Who an id that has no person would found: one that was written after the ledger's first erasure is told from an erased
-    /// one of the same text by the record that defined it.
+    /// What the person is called that an id without a person would found.
     pub fn implied(&self, id: IdNo) -> Called {
-        let defined = self.links.defined(id);
-        match self.erasures.first() {
-            None => Called::Founding(id),
-            Some(_) if self.erasures.of_id(id).is_some() => Called::Erased(id, None),
-            Some(first) if defined > first => Called::At(id, Seq(defined.into())),
-            Some(_) => Called::Founding(id),
-        }
+        self.called_alone(id, Origin { founded: self.links.defined(id), split: false })
     }
 
     /// Folds a record of an erasure.
@@ -288,25 +296,39 @@ impl State {
         self.erasures.called_after.insert((id.0, person));
     }
 
-    /// D11 after a refold: names the living persons from number `base` on whose founding id is erased. Each
-    /// keeps the name of the person before it while it has that id. Otherwise it is named after its lowest
-    /// remaining id.
+    /// D11, where a component was folded again: its persons from number `base` on whose founding id is erased keep the name that
+    /// their last generation had. A living one that had none is called after its lowest remaining id.
     pub(super) fn call_anew(&mut self, base: u32) {
         if self.erasures.is_empty() {
             return;
         }
-        for person in base..self.persons.len() as u32 {
-            let founding = self.persons[person as usize].founding;
+        for person in (base..self.persons.len() as u32).map(PersonNo) {
+            let founding = self.founding(person);
             let Some(erase) = self.erasures.of_id(founding) else { continue };
-            let Some(next) = self.lowest_remaining(PersonNo(person)) else { continue };
-            let before = self.erasures.renamed.iter().find(|(before, (id, _))| {
-                let successor = self.generations.retired.get(&PersonNo(**before));
-                let kept = self.links.person(IdNo(*id)) == Some(PersonNo(person));
-                successor == Some(&Some(PersonNo(person))) && kept
-            });
-            let (id, erase) = before.map_or((next, erase), |(_, (id, erase))| (IdNo(*id), *erase));
-            self.call_after(person, id, erase);
+            let key = self.origin(person).key();
+            let same = |other: &PersonNo| *other < person && self.origin(*other).key() == key;
+            let before = self.ever_founded_by(founding).into_iter().rev().find(same);
+            let kept = before.and_then(|before| self.take_name(before));
+            if let Some((id, by)) = kept.or_else(|| self.name_as_ever(person, erase)) {
+                self.call_after(person.0, id, by);
+            }
         }
+    }
+
+    /// Takes the name of a former generation, for the present one.
+    fn take_name(&mut self, person: PersonNo) -> Option<(IdNo, u32)> {
+        let (id, by) = self.erasures.renamed.remove(&person.0)?;
+        self.erasures.called_after.remove(&(id, person.0));
+        Some((IdNo(id), by))
+    }
+
+    /// The name that a living person would have, had it always had its present ids: after the lowest that is left, with the last
+    /// erasure that took a name from it, of its founding id (`erase`) or of one below.
+    fn name_as_ever(&self, person: PersonNo, erase: u32) -> Option<(IdNo, u32)> {
+        let next = self.lowest_remaining(person)?;
+        let below = self.links.ring(self.anchor(person)).filter(|id| *id < next);
+        let erased = below.filter_map(|id| self.erasures.of_id(id)).max();
+        Some((next, erased.unwrap_or(erase).max(erase)))
     }
 }
 
@@ -413,23 +435,23 @@ mod tests {
         link(&mut ledger, "bob", "laptop");
         let [ann, bob] = ["ann", "bob"].map(|text| ledger.id_no(text).unwrap());
         erase(&mut ledger, ErasureSubject::PersonOf(id("ann")));
-        let founded = link(&mut ledger, "ann", "tablet"); // another ann, for all that anybody knows
+        link(&mut ledger, "ann", "tablet"); // another ann: nothing says that they were one
         let person = ledger.state().person(ann).unwrap();
         assert_eq!(ledger.state().called(person), Called::Erased(ann, None));
         assert_eq!(called(&ledger, "bob"), Called::Founding(bob));
-        assert_eq!(called(&ledger, "ann"), Called::At(ledger.id_no("ann").unwrap(), founded));
+        let again = ledger.id_no("ann").unwrap();
+        assert_eq!(called(&ledger, "ann"), Called::At(again, ledger.state().defined_by(again)));
     }
 
-    /// D11 after a refold: a name that was given stays while its id does.
+    /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.
     #[test]
-    fn a_person_folded_anew_is_called_as_before_while_it_has_that_id() {
+    fn a_person_folded_again_is_called_as_before_also_without_that_id() {
         let mut ledger = ledger();
         link(&mut ledger, "zoe", "z1"); // is called after another id too
         let elsewhere = erase_id(&mut ledger, "zoe");
         let links = ["i1", "i2", "i3"].map(|phone| link(&mut ledger, "ivy", phone));
         let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.id_no(text).unwrap());
         let (first, second) = (erase_id(&mut ledger, "ivy"), erase_id(&mut ledger, "i1"));
-        assert!(elsewhere < first && first < second);
         assert_eq!(
             called(&ledger, "i2"),
             Called::At(i2, second),
@@ -442,11 +464,8 @@ mod tests {
         ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
         ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
         assert_eq!(ledger.state().person(i2), None);
-        assert_eq!(
-            called(&ledger, "i3"),
-            Called::At(i3, first),
-            "it lost that id, and ivy's erasure took its own"
-        );
+        assert_eq!(called(&ledger, "i3"), Called::At(i2, second), "as before");
+        assert!(elsewhere < first && first < second);
         assert!(matches!(called(&ledger, "z1"), Called::At(_, by) if by == elsewhere));
     }
 

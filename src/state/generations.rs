@@ -3,9 +3,9 @@
 //! A retract or split gives a component new persons and new links. The former ones stay: they say who was who before, and
 //! their person ids resolve for ever. A ledger without retracts and splits stores nothing here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::record::IdNo;
+use crate::record::{DeviceNo, IdNo};
 use crate::state::links::{NONE, PersonNo};
 
 /// What there is beside the present generation.
@@ -24,6 +24,8 @@ pub(super) struct Generations {
     pub(super) founded_by: BTreeMap<IdNo, Vec<PersonNo>>,
     /// One id each of persons whose founding id left them; made from the links.
     pub(super) anchors: BTreeMap<PersonNo, IdNo>,
+    /// Devices that a refold made speak for an erased id, until they are reset (H3). No digest covers it: after an opening it is empty.
+    pub(super) due_resets: BTreeSet<DeviceNo>,
 }
 
 /// How a person came to be: what its public id is made of.

@@ -21,7 +21,7 @@ pub use erasure::Called;
 pub(crate) use erasure::{Absences, Erasures};
 pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{DeviceEffect, Link, Notices, Outcome, Refusal, Undone};
+pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undone};
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
@@ -333,6 +333,11 @@ impl State {
     /// All devices, by number.
     pub fn devices(&self) -> &[Device] {
         &self.devices
+    }
+
+    /// The devices that a retract or split made speak for an erased id since the ledger was opened, and that were not reset since (H3).
+    pub(crate) fn due_resets(&self) -> impl Iterator<Item = DeviceNo> {
+        self.generations.due_resets.iter().copied()
     }
 
     /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.

@@ -46,6 +46,7 @@ impl Outcome {
             invalid_processing: false,
             shortened_id: false,
             replaced_nul: false,
+            not_parted: None,
         },
         refusal: None,
     };
@@ -98,13 +99,37 @@ pub struct Notices {
     pub invalid_processing: bool,
     /// T was cut to 200 scalar values at import.
     pub shortened_id: bool,
-    /// U+0000 in T was replaced at import.
+    /// U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub replaced_nul: bool,
+    /// H2: a split named ids that are not the person's. They stay where they are.
+    pub not_parted: Option<NotParted>,
+}
+
+/// The ids that a split named and did not part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotParted {
+    /// The first of them.
+    pub id: IdNo,
+    /// The record by which it is with its person, or that defined it.
+    pub by: Seq,
+    /// How many there are.
+    pub ids: u32,
 }
 
 impl Notices {
-    /// The name of the notice that speaks of another record.
+    /// The name of the notice of D3.
     pub const JOINS_IDENTIFIED: &'static str = "joins_identified_person";
+    /// The name of the notice of H2.
+    pub const NOT_PARTED: &'static str = "id_of_another_person";
+
+    /// The record that the notice of this name speaks of, if it speaks of one.
+    pub fn record_of(&self, name: &str) -> Option<Seq> {
+        match name {
+            Self::JOINS_IDENTIFIED => self.joins_identified,
+            Self::NOT_PARTED => self.not_parted.map(|ids| ids.by),
+            _ => None,
+        }
+    }
 
     /// Stable names, as the command line prints them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
@@ -113,6 +138,7 @@ impl Notices {
             (self.invalid_processing, "invalid_process_person_profile"),
             (self.shortened_id, "distinct_id_shortened"),
             (self.replaced_nul, "nul_replaced"),
+            (self.not_parted.is_some(), Self::NOT_PARTED),
         ]
         .into_iter()
         .filter_map(|(there, name)| there.then_some(name))
@@ -191,11 +217,11 @@ pub enum Refusal {
         /// The record that defined T.
         by: Seq,
     },
-    /// H2: an id named does not belong to the person of T.
+    /// H2: no id named belongs to the person of T.
     OtherPerson {
-        /// The id that was named.
+        /// The first of them.
         id: IdNo,
-        /// The record by which it came to its person, or which defined it.
+        /// The record by which it is with its person, or which defined it.
         by: Seq,
     },
     /// H2: all ids of the person are named; none would stay.
@@ -219,6 +245,10 @@ impl Outcome {
                 DeviceEffect::SpeaksFor(of, spoken) => DeviceEffect::SpeaksFor(device(of), id(spoken)),
                 DeviceEffect::Reset(of, fresh) => DeviceEffect::Reset(device(of), id(fresh)),
             }),
+            notices: Notices {
+                not_parted: self.notices.not_parted.map(|ids| NotParted { id: id(ids.id), ..ids }),
+                ..self.notices
+            },
             refusal: self.refusal.map(|refusal| refusal.of(id)),
             ..self
         }

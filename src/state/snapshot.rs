@@ -17,9 +17,9 @@ use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
 use crate::time::Timestamp;
 
-/// The version of the rules that make a state of records. A snapshot of another version does not lead to this
-/// version's state.
-pub(crate) const FOLD_VERSION: u32 = 1;
+/// The version of the rules that make a state of records. A snapshot of another version does not lead
+/// to this version's state.
+pub(crate) const FOLD_VERSION: u32 = 2;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
 const MAX_CLIMB: usize = 30;

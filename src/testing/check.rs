@@ -327,6 +327,10 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     let told = told(book);
     let person_id = |called: Called| match called {
         Called::Founding(text) => PersonId::founded_by(book.tenant(), &text),
+        Called::Defined(text) => {
+            let defined = book.id_no(&text).map_or(Seq(0), |id| book.state().defined_by(id));
+            PersonId::founded_at(book.tenant(), &text, defined)
+        }
         Called::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
         Called::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
         Called::Erased(number, split) => {
@@ -355,8 +359,7 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
         let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
         differ(about("the counts"), &(found.events, found.identified_events), &counts);
     }
-    // The model does not know the former ids of persons whose founding was retracted beside erasures.
-    for identity in reference.identities().filter(|_| reference.knows_old_names()) {
+    for identity in reference.identities() {
         let expected = Some(person_id(reference.called(&reference.became(identity))));
         let found = book.survivor_of(person_id(reference.called(identity)));
         differ(format!("who {identity:?} became"), &found, &expected);

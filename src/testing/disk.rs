@@ -30,7 +30,7 @@
 //! # What it takes for granted
 //!
 //! * A sector is written whole or not at all. Sectors of one write may survive in any combination.
-//! * A rename is one fact: after a crash there is the old or the new file under the name.
+//! * A rename is one fact: after a crash there is the old or the new file under the name. So is the rename of a directory.
 //! * A directory is durable once something is created in it; the names in it are not, until [`Storage::sync_dir`].
 //! * [`Storage::sync`] makes the bytes and the length of a file durable, and not its name: no more than POSIX promises.
 
@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::chance::Chance;
-use crate::storage::{Lock, Storage};
+use crate::storage::{LedgerPlace, Lock, Occupant, Storage};
 
 /// What a disk writes whole or not at all, in bytes.
 pub const SECTOR_BYTES: usize = 512;
@@ -123,7 +123,10 @@ impl FromStr for Subset {
 
 /// What was asked of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is the method of `Storage` of the same name")]
+#[expect(
+    missing_docs,
+    reason = "each is the method of `Storage` of the same name, or what `SimulatedPlace` does to a directory"
+)]
 pub enum Call {
     List,
     Len,
@@ -135,6 +138,9 @@ pub enum Call {
     Remove,
     Rename,
     Lock,
+    CreateDir,
+    RenameDir,
+    RemoveDir,
 }
 
 /// What goes wrong with a call.
@@ -187,6 +193,13 @@ enum Fact {
     Create { name: Arc<str>, file: usize },
     Remove { name: Arc<str> },
     Rename { name: Arc<str>, to: Arc<str>, file: usize },
+    RenameDir { dir: Arc<str>, to: Arc<str> },
+}
+
+/// A name under another directory, if it is in this one.
+fn moved(name: &str, dir: &str, to: &str) -> Option<Arc<str>> {
+    let rest = name.strip_prefix(dir)?.strip_prefix('/')?;
+    Some(format!("{to}/{rest}").into())
 }
 
 impl Fact {
@@ -207,6 +220,26 @@ impl Fact {
                 names.remove(name);
                 names.insert(to.clone(), *file);
             }
+            Fact::RenameDir { dir, to } => {
+                let all = std::mem::take(names);
+                let moved = |name: Arc<str>| moved(&name, dir, to).unwrap_or(name);
+                names.extend(all.into_iter().map(|(name, file)| (moved(name), file)));
+            }
+        }
+    }
+
+    /// The fact about a name, where directories were not renamed after all: each pair is the old name and the new one.
+    fn without_renames(&self, lost: &[(Arc<str>, Arc<str>)]) -> Fact {
+        let back = |name: &Arc<str>| {
+            let back =
+                |name: Arc<str>, (dir, to): &(Arc<str>, Arc<str>)| moved(&name, to, dir).unwrap_or(name);
+            lost.iter().rev().fold(name.clone(), back)
+        };
+        match self {
+            Fact::Create { name, file } => Fact::Create { name: back(name), file: *file },
+            Fact::Remove { name } => Fact::Remove { name: back(name) },
+            Fact::Rename { name, to, file } => Fact::Rename { name: back(name), to: back(to), file: *file },
+            other => other.clone(),
         }
     }
 }
@@ -313,15 +346,28 @@ impl Contents {
 
     fn sync_dir(&mut self, dir: &str) {
         let Contents { facts, durable_names, .. } = self;
+        let (mut done, mut undone) = (Vec::new(), Vec::new()); // renames of directories: durable now, and not yet
         facts.retain(|fact| match fact {
-            Fact::Create { name, .. } | Fact::Remove { name } | Fact::Rename { name, .. }
+            Fact::Create { name, .. }
+            | Fact::Remove { name }
+            | Fact::Rename { name, .. }
+            | Fact::RenameDir { dir: name, .. }
                 if dir_of(name) == dir =>
             {
-                fact.apply_to_names(durable_names);
+                fact.without_renames(&undone).apply_to_names(durable_names);
+                if let Fact::RenameDir { dir, to } = fact {
+                    done.push((to.clone(), dir.clone()));
+                }
                 false
+            }
+            Fact::RenameDir { dir, to } => {
+                undone.push((dir.clone(), to.clone()));
+                true
             }
             _ => true,
         });
+        // What was to happen under the old name will happen under the new one.
+        facts.iter_mut().for_each(|fact| *fact = fact.without_renames(&done));
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
@@ -344,6 +390,16 @@ impl Contents {
         Ok(())
     }
 
+    fn rename_dir(&mut self, dir: &str, to: &str) -> io::Result<()> {
+        if self.names.keys().any(|name| moved(name, to, dir).is_some()) {
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, format!("{to} is not empty")));
+        }
+        let fact = Fact::RenameDir { dir: dir.into(), to: to.into() };
+        fact.apply_to_names(&mut self.names);
+        self.facts.push(fact);
+        Ok(())
+    }
+
     /// Everything durable, for a call that does its work and says it did not.
     fn settle(&mut self) {
         let names: Vec<Arc<str>> = self.names.keys().cloned().collect();
@@ -359,8 +415,14 @@ impl Contents {
         let kept = || {
             self.facts.iter().enumerate().filter(|(number, _)| subset.keeps(*number)).map(|(_, fact)| fact)
         };
-        let mut names = self.durable_names.clone();
-        kept().for_each(|fact| fact.apply_to_names(&mut names));
+        let (mut names, mut lost) = (self.durable_names.clone(), Vec::new());
+        for (number, fact) in self.facts.iter().enumerate() {
+            match fact {
+                _ if subset.keeps(number) => fact.without_renames(&lost).apply_to_names(&mut names),
+                Fact::RenameDir { dir, to } => lost.push((dir.clone(), to.clone())),
+                _ => {}
+            }
+        }
         let mut files = Vec::with_capacity(names.len());
         for file in names.values_mut() {
             let durable = &self.files[*file].durable;
@@ -437,7 +499,9 @@ impl SimulatedDisk {
             Fact::Len { file, len } => format!("{}: length {len}", name_of(*file)),
             Fact::Create { name, .. } => format!("{name}: created"),
             Fact::Remove { name } => format!("{name}: removed"),
-            Fact::Rename { name, to, .. } => format!("{name}: renamed to {to}"),
+            Fact::Rename { name, to, .. } | Fact::RenameDir { dir: name, to } => {
+                format!("{name}: renamed to {to}")
+            }
         };
         state.contents.facts.iter().map(describe).collect()
     }
@@ -664,6 +728,119 @@ impl Storage for SimulatedDisk {
     }
 }
 
+/// A place for a ledger on a simulated disk: a directory in the disk's own. An empty directory is not kept.
+#[derive(Clone, Debug)]
+pub struct SimulatedPlace {
+    disk: Arc<SimulatedDisk>,
+    name: String,
+}
+
+impl SimulatedPlace {
+    /// The directory of this name on a disk.
+    pub fn new(disk: Arc<SimulatedDisk>, name: &str) -> SimulatedPlace {
+        SimulatedPlace { disk, name: name.to_owned() }
+    }
+
+    fn building(&self, tag: &str) -> String {
+        format!(".{}.new-{tag}", self.name)
+    }
+}
+
+impl LedgerPlace for SimulatedPlace {
+    fn look(&self) -> io::Result<Occupant> {
+        let names = self.disk.list(&self.name)?;
+        Ok(if names.is_empty() { Occupant::Nothing } else { Occupant::Directory(names) })
+    }
+
+    fn create(&self) -> io::Result<()> {
+        self.disk.call(Call::CreateDir, &self.name, |_, _| Ok(()))
+    }
+
+    fn build(&self, tag: &str) -> io::Result<Arc<dyn Storage>> {
+        let dir = self.building(tag);
+        self.disk.call(Call::CreateDir, &dir, |_, _| Ok(()))?;
+        Ok(Arc::new(Within { disk: self.disk.clone(), dir }))
+    }
+
+    fn put(&self, tag: &str) -> io::Result<()> {
+        let dir = self.building(tag);
+        self.disk.call(Call::RenameDir, &dir, |state, _| state.contents.rename_dir(&dir, &self.name))
+    }
+
+    fn discard(&self, tag: &str) -> io::Result<()> {
+        let dir = self.building(tag);
+        self.disk.call(Call::RemoveDir, &dir, |state, _| {
+            let names: Vec<Arc<str>> = state.contents.names.keys().cloned().collect();
+            let inside = names.iter().filter(|name| moved(name, &dir, "").is_some());
+            inside.map(|name| state.contents.remove(name)).collect()
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_dir("")
+    }
+
+    fn storage(&self) -> Arc<dyn Storage> {
+        Arc::new(Within { disk: self.disk.clone(), dir: self.name.clone() })
+    }
+
+    fn describe(&self) -> String {
+        format!("{} of {}", self.name, self.disk.describe())
+    }
+}
+
+/// The storage in a directory of a simulated disk. The disk's lock is its lock.
+#[derive(Debug)]
+struct Within {
+    disk: Arc<SimulatedDisk>,
+    dir: String,
+}
+
+impl Within {
+    fn path(&self, name: &str) -> String {
+        if name.is_empty() { self.dir.clone() } else { format!("{}/{name}", self.dir) }
+    }
+}
+
+impl Storage for Within {
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(&self.path(dir))
+    }
+    fn len(&self, file: &str) -> io::Result<Option<u64>> {
+        self.disk.len(&self.path(file))
+    }
+    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        self.disk.read_at(&self.path(file), offset, out)
+    }
+    fn create(&self, file: &str) -> io::Result<()> {
+        self.disk.create(&self.path(file))
+    }
+    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(&self.path(file), offset, bytes)
+    }
+    fn sync(&self, file: &str) -> io::Result<()> {
+        self.disk.sync(&self.path(file))
+    }
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.sync_dir(&self.path(dir))
+    }
+    fn remove(&self, file: &str) -> io::Result<()> {
+        self.disk.remove(&self.path(file))
+    }
+    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(&self.path(file), &self.path(to))
+    }
+    fn lock(&self) -> io::Result<Option<Lock>> {
+        self.disk.lock()
+    }
+    fn sync_name(&self) -> io::Result<()> {
+        self.disk.sync_dir("")
+    }
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -766,6 +943,41 @@ mod tests {
         assert_eq!(kind(disk.create("e")), io::ErrorKind::AlreadyExists);
         assert_eq!(kind(disk.rename("e", "d/e")), io::ErrorKind::InvalidInput);
         assert_eq!(kind(disk.write_at("e", u64::MAX, b"x")), io::ErrorKind::FileTooLarge);
+    }
+
+    /// A directory that was renamed and not synced is under the one or the other name after a crash, with the same files.
+    #[test]
+    fn a_directory_is_renamed_whole_or_not_at_all() {
+        let disk = Arc::new(with(b"old"));
+        let place = SimulatedPlace::new(disk.clone(), "ledger");
+        let building = place.build("7").unwrap();
+        building.create("log/a").unwrap();
+        building.sync_dir("log").unwrap();
+        building.create("b").unwrap();
+        place.put("7").unwrap();
+        let renamed = ".ledger.new-7: renamed to ledger";
+        assert_eq!(disk.describe_pending(), [".ledger.new-7/b: created", renamed]);
+        place.storage().create("log/c").unwrap();
+        place.storage().sync_dir("log").unwrap();
+        assert_eq!(disk.pending(), 2, "a file is durable in its directory, under whichever name");
+        let after = |subset: &str| {
+            let names = disk.crashed(&subset.parse().unwrap()).files().into_keys();
+            names.filter(|name| name != "d/a").collect::<Vec<String>>()
+        };
+        assert_eq!(after("[00]"), [".ledger.new-7/log/a", ".ledger.new-7/log/c"]);
+        assert_eq!(after("[01]"), ["ledger/log/a", "ledger/log/c"]);
+        assert_eq!(after("[11]"), ["ledger/b", "ledger/log/a", "ledger/log/c"]);
+        assert_eq!(place.look().unwrap(), Occupant::Directory(vec!["b".to_owned(), "log".to_owned()]));
+        assert!(place.build("8").and_then(|storage| storage.create("b")).is_ok());
+        assert_eq!(place.put("8").unwrap_err().kind(), io::ErrorKind::DirectoryNotEmpty);
+        place.discard("8").unwrap();
+        place.sync().unwrap();
+        assert_eq!(
+            (disk.pending(), after("[]").len()),
+            (3, 2),
+            "files of two directories are still in doubt"
+        );
+        assert_eq!(after("[1]"), ["ledger/b", "ledger/log/a", "ledger/log/c"]);
     }
 
     #[test]

@@ -235,8 +235,7 @@ impl Teller {
             Undone::Split { left } => format!("{left} ids leave"),
         }));
         for notice in outcome.notices.names() {
-            let about =
-                outcome.notices.joins_identified.filter(|_| notice == crate::Notices::JOINS_IDENTIFIED);
+            let about = outcome.notices.record_of(notice);
             let about = about.map_or_else(String::new, |seq| format!(" ({})", self.record(book, seq)));
             parts.push(format!("notice {notice}{about}"));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use identity_ledger::testing::disk::{SimulatedDisk, Subset};
+use identity_ledger::testing::disk::{SimulatedDisk, SimulatedPlace, Subset};
 use identity_ledger::*;
 
 use crate::history::History;
@@ -24,6 +24,43 @@ pub(crate) struct Scenario {
     close_every: usize,
     /// Whether the ledger is created in sight of the campaign, or before.
     creates: bool,
+    /// Whether it is created as users do it: built beside its place on the disk, and renamed.
+    beside: bool,
+}
+
+/// Where the ledger lies on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// The disk is its own.
+    Disk,
+    /// In a directory.
+    Directory,
+}
+
+impl Home {
+    fn place(disk: &Arc<SimulatedDisk>) -> SimulatedPlace {
+        SimulatedPlace::new(disk.clone(), "ledger")
+    }
+
+    pub(crate) fn storage(self, disk: &Arc<SimulatedDisk>) -> Arc<dyn Storage> {
+        match self {
+            Home::Disk => disk.clone(),
+            Home::Directory => Home::place(disk).storage(),
+        }
+    }
+
+    /// Creates a ledger there.
+    pub(crate) fn create(
+        self,
+        disk: &Arc<SimulatedDisk>,
+        options: LedgerOptions<'_>,
+    ) -> Result<Ledger, CreateError> {
+        let (tenant, policy) = (Tenant::default(), Policy::default());
+        match self {
+            Home::Disk => options.create_in(disk.clone(), tenant, policy),
+            Home::Directory => options.create_at(&Home::place(disk), tenant, policy),
+        }
+    }
 }
 
 const NEVER: usize = usize::MAX;
@@ -38,6 +75,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         flush_every: NEVER,
         close_every: NEVER,
         creates: false,
+        beside: false,
     };
     let buffered = Durability::Buffered;
     vec![
@@ -55,6 +93,13 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             ..base.clone()
         },
         Scenario { name: "create", size: [1, 1, 100], creates: true, ..base.clone() },
+        Scenario {
+            name: "create beside, rename",
+            size: [1, 1, 100],
+            creates: true,
+            beside: true,
+            ..base.clone()
+        },
         Scenario { name: "close and open", size: [4, 1, 300], close_every: 1, ..base.clone() },
         Scenario { name: "close, buffered", durability: buffered, size: [4, 2, 300], close_every: 2, ..base },
     ]
@@ -97,6 +142,10 @@ impl Scenario {
         options().durability(self.durability).segment_bytes(self.segment_bytes)
     }
 
+    pub(crate) fn home(&self) -> Home {
+        if self.beside { Home::Directory } else { Home::Disk }
+    }
+
     /// A disk to begin on: with a ledger, closed and durable, unless the scenario creates it.
     pub(crate) fn begin(&self) -> SimulatedDisk {
         let disk = Arc::new(SimulatedDisk::new());
@@ -136,7 +185,7 @@ impl Scenario {
             if (number + 1) % self.close_every == 0 {
                 drop(ledger);
                 let options = self.options();
-                ledger = match options.open_in(disk.clone()) {
+                ledger = match options.open_in(self.home().storage(disk)) {
                     Ok(ledger) if history.prefix(&ledger) == Some(number + 1) => ledger,
                     Ok(_) | Err(_) => return journal,
                 };
@@ -151,9 +200,9 @@ impl Scenario {
 
     fn start(&self, disk: &Arc<SimulatedDisk>) -> Option<Ledger> {
         if self.creates {
-            self.options().create_in(disk.clone(), Tenant::default(), Policy::default()).ok()
+            self.home().create(disk, self.options()).ok()
         } else {
-            self.options().open_in(disk.clone()).ok()
+            self.options().open_in(self.home().storage(disk)).ok()
         }
     }
 
@@ -171,7 +220,7 @@ impl Scenario {
             created: if before.created { 0 } else { u64::MAX },
             ..Journal::default()
         };
-        let mut ledger = self.options().open_in(disk.clone())?;
+        let mut ledger = self.options().open_in(self.home().storage(disk))?;
         let Some(found) = history.prefix(&ledger) else {
             journal.wrong = Some("what a reopened ledger shows is no prefix of what was asked".to_owned());
             return Ok(journal);

@@ -36,7 +36,7 @@ pub(crate) struct Faults<'a> {
 impl Faults<'_> {
     pub(crate) fn new<'a>(scenario: &'a Scenario, effort: &'a Effort, seed: u64) -> Faults<'a> {
         let history = Arc::new(scenario.history(seed));
-        Faults { scenario, effort, seed, oracle: Oracle::new(history.clone()), history }
+        Faults { scenario, effort, seed, oracle: Oracle::new(history.clone(), scenario.home()), history }
     }
 
     pub(crate) fn run(mut self) -> Vec<Row> {

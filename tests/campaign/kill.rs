@@ -12,6 +12,8 @@ use crate::oracle::options;
 
 /// A new ledger after so many kills: replaying grows with the log.
 const KILLS_PER_LEDGER: u64 = 25;
+/// What a child appends if it is not killed before: on a busy machine its parent may come late.
+const APPENDS: usize = 2_000;
 
 fn capture(number: u64) -> Operation {
     let at = Timestamp::from_micros(i64::try_from(number).unwrap()).unwrap();
@@ -35,11 +37,11 @@ fn count(ledger: &Ledger) -> Result<u64, String> {
     wrong.map_or(Ok(count), Err)
 }
 
-/// The child: appends for ever and says which number is recorded.
+/// The child: appends until it is killed and says which number is recorded.
 pub(crate) fn child(dir: &Path) {
     let mut ledger = Ledger::open(dir).expect("the parent made a ledger");
     let mut out = std::io::stdout().lock();
-    for number in count(&ledger).expect("the parent looked").. {
+    for number in (count(&ledger).expect("the parent looked")..).take(APPENDS) {
         ledger.append(capture(number)).expect("the disk is well");
         // A parent that is gone ends the child.
         if writeln!(out, "{number}").and_then(|()| out.flush()).is_err() {

@@ -1,4 +1,5 @@
-//! The campaign: power cuts after every storage call, failing calls, rot, and killed processes. See docs/testing.md.
+//! The campaign: power cuts after every storage call, failing calls, rot, killed processes, and directories that others move. See
+//! docs/testing.md.
 //!
 //! ```console
 //! $ cargo test --release --features testing --test campaign -- --states 2000000 --seed 1
@@ -10,6 +11,7 @@ mod fault;
 mod history;
 mod kill;
 mod oracle;
+mod place;
 mod rot;
 mod table;
 
@@ -25,9 +27,10 @@ use crate::rot::Rot;
 use crate::table::{Effort, Row};
 
 /// What a plain `cargo test` has time for.
-const QUICK: Effort = Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3 };
+const QUICK: Effort = Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3, places: 12 };
 /// What `--states` buys.
-const FULL: Effort = Effort { exhaustive: 12, samples: 4_096, recoveries: 32, stride: 1, kills: 500 };
+const FULL: Effort =
+    Effort { exhaustive: 12, samples: 4_096, recoveries: 32, stride: 1, kills: 500, places: 3_000 };
 
 struct Arguments {
     states: u64,
@@ -49,9 +52,10 @@ fn arguments() -> Result<Arguments, String> {
             "--threads" => found.threads = usize::try_from(number(value()?)?).unwrap_or(1),
             "--only" => found.only = Some(value()?),
             "--kills" => found.effort.kills = number(value()?)?,
+            "--places" => found.effort.places = number(value()?)?,
             _ => {
                 return Err(format!(
-                    "{word} is not known; expected --states, --seed, --threads, --only or --kills"
+                    "{word} is not known; expected --states, --seed, --threads, --only, --kills or --places"
                 ));
             }
         }
@@ -73,7 +77,7 @@ fn crashes(arguments: &Arguments) -> Vec<Row> {
                 return;
             }
             let (scenario, seed) = (&scenarios[item % scenarios.len()], arguments.seed + round);
-            let oracle = Oracle::new(Arc::new(scenario.history(seed)));
+            let oracle = Oracle::new(Arc::new(scenario.history(seed)), scenario.home());
             let mut done = Search { scenario, effort: &arguments.effort, seed, oracle }.run();
             for row in &mut done {
                 for violation in &mut row.violations {
@@ -143,6 +147,18 @@ fn main() -> ExitCode {
             started.elapsed().as_secs_f64()
         );
         violations.append(&mut kills.violations);
+
+        let started = Instant::now();
+        let mut places = place::run(arguments.effort.places, arguments.seed);
+        println!(
+            "{} directories moved, linked or unlocked, {} writers stopped, {} refused, {} violations, {:.1} s",
+            places.rounds,
+            places.stopped,
+            places.refused,
+            places.violations.len(),
+            started.elapsed().as_secs_f64()
+        );
+        violations.append(&mut places.violations);
     }
     for violation in violations.iter().take(20) {
         println!("VIOLATION {violation}");

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
+use crate::crash::Home;
 use crate::history::{History, operation};
 
 /// What opening a disk showed. `Err` is a violation whatever was promised.
@@ -44,6 +45,7 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) history: Arc<History>,
+    home: Home,
     seen: BTreeMap<[u8; 16], Seen>,
     /// States in which a reader, before any writer came, showed less than was promised: allowed without `Witnessed`.
     pub(crate) readers_behind: u64,
@@ -76,8 +78,12 @@ fn fingerprint(disk: &SimulatedDisk) -> [u8; 16] {
 }
 
 impl Oracle {
-    pub(crate) fn new(history: Arc<History>) -> Oracle {
-        Oracle { history, seen: BTreeMap::new(), readers_behind: 0 }
+    pub(crate) fn new(history: Arc<History>, home: Home) -> Oracle {
+        Oracle { history, home, seen: BTreeMap::new(), readers_behind: 0 }
+    }
+
+    fn at(&self, disk: &Arc<SimulatedDisk>) -> Arc<dyn Storage> {
+        self.home.storage(disk)
     }
 
     /// How many distinct disks were looked at.
@@ -122,11 +128,18 @@ impl Oracle {
     /// Opens, reopens, appends, loses power again, reads and audits.
     fn examine(&self, crashed: &SimulatedDisk) -> Seen {
         let broken = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-        let reader = options().read_in(Arc::new(crashed.killed()));
+        let reader = options().read_in(self.at(&Arc::new(crashed.killed())));
         let first = Arc::new(crashed.killed());
-        let ledger = match options().open_in(first.clone()) {
+        let ledger = match options().open_in(self.at(&first)) {
             Ok(ledger) => ledger,
-            Err(error) => return Ok(Shown::Refused(class(&error), error.to_string())),
+            Err(error) => {
+                // Where a creation was cut off, another one succeeds.
+                if self.home == Home::Directory && class(&error) == "identity" {
+                    let other = self.home.create(&first, options().entropy(SeededEntropy::new(2)));
+                    drop(other.map_err(|error| broken("creating it again", &error))?);
+                }
+                return Ok(Shown::Refused(class(&error), error.to_string()));
+            }
         };
         let recovered =
             self.history.prefix(&ledger).ok_or("what was recovered is no prefix of what was asked")?;
@@ -141,7 +154,7 @@ impl Oracle {
 
         let second = Arc::new(first.crashed(&Subset::none()));
         let mut ledger =
-            options().open_in(second.clone()).map_err(|error| broken("the second opening", &error))?;
+            options().open_in(self.at(&second)).map_err(|error| broken("the second opening", &error))?;
         if ledger.checkpoint() != checkpoint || !ledger.recovery().is_clean() {
             return Err(format!(
                 "opening again changed something: {checkpoint} became {}, {:?}",
@@ -158,17 +171,18 @@ impl Oracle {
         let third = Arc::new(second.crashed(&Subset::none())); // power fails before the ledger is closed
         drop(ledger);
         let again =
-            options().open_in(third.clone()).map_err(|error| broken("after the next append", &error))?;
+            options().open_in(self.at(&third)).map_err(|error| broken("after the next append", &error))?;
         if again.checkpoint() != checkpoint || again.content_digest().ok() != content {
             return Err("the next append did not outlive a crash".to_owned());
         }
         drop(again);
-        let report = Audit::run_in(third.clone(), Some(checkpoint), &mut |_| {})
+        let report = Audit::run_in(self.at(&third), Some(checkpoint), &mut |_| {})
             .map_err(|error| broken("the audit", &error))?;
         if !report.is_ok() || report.tail.is_some() {
             return Err(format!("the audit after recovery: {:?} {:?}", report.faults, report.tail));
         }
-        let reader = options().read_in(third).map_err(|error| broken("a reader after recovery", &error))?;
+        let reader =
+            options().read_in(self.at(&third)).map_err(|error| broken("a reader after recovery", &error))?;
         if reader.checkpoint() != checkpoint {
             return Err("a reader after recovery shows something else".to_owned());
         }

@@ -15,6 +15,8 @@ pub(crate) struct Effort {
     pub(crate) stride: usize,
     /// Processes killed.
     pub(crate) kills: u64,
+    /// Directories that are moved, linked or unlocked under a writer.
+    pub(crate) places: u64,
 }
 
 /// One line.

@@ -293,8 +293,8 @@ fn the_same_text_seen_again_is_a_new_id_and_a_new_person() {
     assert!(!appended.outcome().unwrap().founded, "it was founded a moment ago");
     let resolution = ledger.resolve(&person.user()).unwrap();
     assert_ne!((ledger.id_no(&person.user()).unwrap(), resolution.person_id), old);
-    let founded = ledger.profile(&person.user()).unwrap().unwrap().founded;
-    assert_eq!(resolution.person_id, PersonId::founded_at(ledger.tenant(), &person.user(), founded), "D11");
+    let defined = ledger.state().defined_by(ledger.id_no(&person.user()).unwrap());
+    assert_eq!(resolution.person_id, PersonId::founded_at(ledger.tenant(), &person.user(), defined), "D11");
     drop(ledger);
     let ledger = options().open_on(Arc::new(disk.killed())).unwrap();
     assert_eq!(ledger.resolve(&person.user()), Some(resolution));

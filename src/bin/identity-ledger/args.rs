@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
 use identity_ledger::testing::workload::Shape;
 use identity_ledger::{
-    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant, Timestamp,
+    Access, Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant, Timestamp,
 };
 
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ Without a ledger, to look at what an SDK sent:
   identity-ledger persons requests.jsonl
   zcat events.jsonl.gz | identity-ledger events -
 
-Exit status: 0 fine; 1 the answer is no, or damage; 2 wrong usage or I/O error.
+Exit status: 0 fine; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.";
 
 /// How to answer.
@@ -135,6 +135,8 @@ Create an empty ledger: a directory. `import` does that by itself; `init` is for
   identity-ledger init shop.ledger --tenant 42 --preset one-user
   identity-ledger init shop.ledger --key-ring /secrets/shop.ring
 
+Its files are for their owner alone, unless --access lets the group or everyone read them; what is written later is as LEDGER is.
+
 The tenant is part of every person id, so it stays. The policy can be changed later: that is a record of its own.
 
 With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
@@ -175,7 +177,11 @@ What is counted:
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
 
---json keys: those, `snapshot` (how many records the newest one covers), and `rejections` and `conflicting`: the first 100 of each, with file, line, index and reason.";
+Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
+anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
+
+--json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+and `unread` (files that could not be read to their end, with file and reason).";
 
 const REPLAY: &str = "\
 Fold the whole log again from its first byte, checking every hash and every commitment on the way.
@@ -328,7 +334,7 @@ dashed the links that were refused. Exit status 1 if the id was never written.
 
 The page works without a network: search an id or a record, move the slider to see who was whom right after any record, choose \
 an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
-first; the headline says how many are not.
+first; the headline says how many are not. A file inside a ledger, or a key ring, is never written over.
 
 What is shown:
   box           an id, with the colour of its person; squarer: a device
@@ -558,6 +564,9 @@ pub(crate) struct InitArgs {
     pub(crate) ledger: PathBuf,
     #[command(flatten)]
     pub(crate) choice: Choice,
+    /// Who may read the ledger's files
+    #[arg(long, default_value = "owner", value_parser = named(&Access::ALL))]
+    pub(crate) access: Access,
     /// Refuse ids that were erased when they are sent again; with --key-ring
     #[arg(long, requires = "key_ring")]
     pub(crate) refuse_erased: bool,

@@ -49,8 +49,10 @@ pub(crate) enum Failure {
     Write { place: PathBuf, source: io::Error },
     #[error("{} holds {found}; choose an empty or new directory", .place.display())]
     NotEmpty { place: PathBuf, found: String },
-    #[error("{} lies in the ledger; choose a place outside", .place.display())]
-    InsideLedger { place: PathBuf },
+    #[error("{} lies in the ledger {}; choose a place outside", .place.display(), .ledger.display())]
+    InsideLedger { place: PathBuf, ledger: PathBuf },
+    #[error("{} is {found} and would be overwritten; choose another file", .place.display())]
+    Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
     #[error("{} does not exist", .place.display())]
@@ -108,6 +110,15 @@ impl Failure {
             },
         };
         if damaged { 1 } else { 2 }
+    }
+
+    /// Whether an input could not be read, to its end or at all. A ledger that failed is another matter.
+    pub(crate) fn is_of_input(&self) -> bool {
+        match self {
+            Failure::Read { .. } | Failure::IsDirectory { .. } => true,
+            Failure::Import { source, .. } => matches!(**source, RunError::Input(_)),
+            _ => false,
+        }
     }
 
     fn append_error(&self) -> Option<&AppendError> {

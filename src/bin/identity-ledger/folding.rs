@@ -12,6 +12,7 @@ use identity_ledger::{
     Book, Durability, Ledger, LedgerOptions, LedgerReader, Memory, Policy, Recovery, Tenant,
 };
 
+use crate::Answer;
 use crate::args::{Choice, SourceArgs};
 use crate::complaints::Complaints;
 use crate::failure::Failure;
@@ -24,8 +25,8 @@ use crate::text::counted;
 pub(crate) enum Folded {
     /// Of a ledger on disk.
     Ledger(Box<LedgerReader>),
-    /// Of a file.
-    File(Box<Ledger>),
+    /// Of a file; and what became of its operations.
+    File(Box<Ledger>, Tally),
 }
 
 impl Deref for Folded {
@@ -34,7 +35,7 @@ impl Deref for Folded {
     fn deref(&self) -> &Book {
         match self {
             Folded::Ledger(reader) => reader,
-            Folded::File(ledger) => ledger,
+            Folded::File(ledger, _) => ledger,
         }
     }
 }
@@ -72,8 +73,16 @@ impl Folded {
             return Err(Failure::NoSuchPlace { place: source.clone() });
         }
         let policy = choice.policy()?.unwrap_or_default();
-        let ledger = fold_file(source, choice.tenant_or_default(), policy, progress)?;
-        Ok(Folded::File(Box::new(ledger)))
+        let (ledger, tally) = fold_file(source, choice.tenant_or_default(), policy, progress)?;
+        Ok(Folded::File(Box::new(ledger), tally))
+    }
+
+    /// What the exit status says of the source: no, if it is a file of which not one operation could be taken.
+    pub(crate) fn answer(&self) -> Answer {
+        match self {
+            Folded::File(_, tally) if tally.operations > 0 && tally.appended == 0 => Answer::No,
+            _ => Answer::Yes,
+        }
     }
 }
 
@@ -171,7 +180,7 @@ fn fold_file(
     tenant: Tenant,
     policy: Policy,
     progress: &mut Progress,
-) -> Result<Ledger, Failure> {
+) -> Result<(Ledger, Tally), Failure> {
     let options = Options::from(&policy);
     let Input { reader, bytes } = Input::open(file)?;
     let memory = Arc::new(Memory::new());
@@ -179,10 +188,11 @@ fn fold_file(
         LedgerOptions::new().durability(Durability::Buffered).create_in(memory, tenant, policy)?;
     let mut complaints = Complaints::new(progress);
     complaints.begin(file, bytes);
-    let done = run(&mut ledger, Importer::new(reader, options), &mut Tally::default(), &mut complaints);
+    let mut tally = Tally::default();
+    let done = run(&mut ledger, Importer::new(reader, options), &mut tally, &mut complaints);
     complaints.finish();
     done.map_err(|source| Failure::Fold { file: file.to_owned(), source: Box::new(source) })?;
-    Ok(ledger)
+    Ok((ledger, tally))
 }
 
 /// An input, open.

@@ -9,6 +9,7 @@ use crate::Answer;
 use crate::args::GraphArgs;
 use crate::failure::Failure;
 use crate::folding::{Snapshots, is_stdin, open_ledger};
+use crate::output::expect_free;
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
@@ -26,6 +27,9 @@ struct Drawn {
 
 pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let GraphArgs { ledger: place, id, output, html, svg } = args;
+    if !is_stdin(&output) {
+        expect_free(&output)?;
+    }
     let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
     let Some(graph) = Graph::of(&ledger, &id)? else {
         for line in never_written(&id, &place) {

@@ -1,11 +1,12 @@
 //! `import`: what SDKs sent, into a ledger.
 #![expect(clippy::disallowed_types, reason = "the shell: how long it took")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use identity_ledger::import::{Importer, Options, RunError, Tally, run};
-use identity_ledger::{Durability, Ledger};
+use identity_ledger::import::{Format, Importer, Options, Tally, run};
+use identity_ledger::{Durability, Ledger, LedgerReader};
 use serde::Serialize;
 
 use crate::Answer;
@@ -15,7 +16,7 @@ use crate::failure::Failure;
 use crate::folding::{Input, agree, open_for_writing};
 use crate::keys;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, report};
 use crate::text::{clean, count, counted};
 
 #[derive(Serialize)]
@@ -26,50 +27,100 @@ struct Summary<'a> {
     snapshot: Option<u64>,
     rejections: &'a [Kept],
     conflicting: &'a [Kept],
+    /// Files that could not be read to their end.
+    unread: Vec<Unread>,
+}
+
+#[derive(Serialize)]
+struct Unread {
+    file: String,
+    reason: String,
 }
 
 pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let ImportArgs { ledger: place, files, format, strict, choice } = args;
     files.iter().try_for_each(|file| Input::check(file))?; // before anything is created
-    let mut inputs = files.iter();
-    let mut next = inputs.next().map(|file| Input::open(file).map(|input| (file, input))).transpose()?;
     let mut progress = Progress::new();
     let (mut ledger, created) = open_or_create(&place, &choice, &mut progress)?;
     let began = Instant::now();
     let mut tally = Tally::default();
     let mut complaints = Complaints::new(&mut progress);
-    while let Some((file, Input { reader, bytes })) = next {
-        complaints.begin(file, bytes);
-        let options = Options { format, ..Options::from(ledger.policy()) };
-        let done = run(&mut ledger, Importer::new(reader, options), &mut tally, &mut complaints);
-        if let Err(source) = done {
-            complaints.finish();
-            return Err(stopped(&mut ledger, file, source, &tally));
-        }
-        next = match inputs.next().map(|file| Input::open(file).map(|input| (file, input))).transpose() {
-            Ok(next) => next,
-            Err(failure) => {
+    let mut unread = Vec::new();
+    for file in &files {
+        // A file that ends too early costs no other file anything.
+        match import_file(file, &mut ledger, format, &mut tally, &mut complaints) {
+            Ok(()) => {}
+            Err(stopped) if stopped.is_of_input() => unread.push((file, stopped)),
+            Err(failed) => {
                 complaints.finish();
-                ledger.flush()?;
-                remark("note", &recorded_before(&tally));
-                return Err(failure);
+                return Err(failed);
             }
-        };
+        }
     }
     complaints.finish();
     ledger.flush()?;
     let seconds = began.elapsed().as_secs_f64();
-    let snapshot = snapshot(&mut ledger);
+    let is_empty = tally.operations == 0 && unread.is_empty();
+    let recorded_nothing = tally.appended == 0 && tally.duplicates == 0 && !is_empty;
+    let discarded = created && recorded_nothing && discard(&place, &ledger);
+    let snapshot = if discarded { None } else { snapshot(&mut ledger) };
     if screen.json {
         let Complaints { rejections, conflicting, .. } = &complaints;
-        screen.object(&Summary { tally, snapshot, rejections, conflicting })?;
+        let unread = unread
+            .iter()
+            .map(|(file, failure)| Unread { file: file.display().to_string(), reason: failure.to_string() });
+        let unread = unread.collect();
+        screen.object(&Summary { tally, snapshot, rejections, conflicting, unread })?;
     } else {
-        show(&place, &files, created, &ledger, &tally, seconds, screen)?;
+        show(&place, &files, created && !discarded, &tally, seconds, screen)?;
+        if discarded {
+            screen.line(&format!(
+                "nothing was recorded, so {} was not created",
+                clean(&place.display().to_string())
+            ))?;
+        } else {
+            show_ledger(&place, &ledger, screen)?;
+        }
         if let Some(records) = snapshot {
             screen.line(&format!("a snapshot of {} makes opening it quick", counted(records, "record")))?;
         }
     }
-    Ok(if strict && tally.rejected > 0 { Answer::No } else { Answer::Yes })
+    if let Some((_, last)) = unread.pop() {
+        screen.finish()?;
+        unread.iter().for_each(|(_, failure)| report(failure));
+        return Err(last);
+    }
+    Ok(if recorded_nothing || strict && tally.rejected > 0 { Answer::No } else { Answer::Yes })
+}
+
+fn import_file(
+    file: &Path,
+    ledger: &mut Ledger,
+    format: Format,
+    tally: &mut Tally,
+    complaints: &mut Complaints<'_>,
+) -> Result<(), Failure> {
+    let Input { reader, bytes } = Input::open(file)?;
+    complaints.begin(file, bytes);
+    let options = Options { format, ..Options::from(ledger.policy()) };
+    run(ledger, Importer::new(reader, options), tally, complaints)
+        .map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })
+}
+
+/// Removes a ledger that was created for this import and holds nothing of it, with its new key ring. Only what creating makes is
+/// removed, and only if it is this ledger that lies there. Gives whether it is gone.
+fn discard(place: &Path, ledger: &Ledger) -> bool {
+    const FILES: [&str; 4] = ["LEDGER", "HEAD", "log/00000000000000000000.seg", "LOCK"];
+    let is_it = |there: LedgerReader| {
+        there.ledger_id() == ledger.ledger_id() && there.checkpoint() == ledger.checkpoint()
+    };
+    let opened = keys::options().and_then(|options| Ok(options.open_read_only(place)?));
+    let remove = || {
+        FILES.iter().try_for_each(|file| fs::remove_file(place.join(file)))?;
+        keys::given().map_or(Ok(()), fs::remove_file)?;
+        fs::remove_dir(place.join("log")).and_then(|()| fs::remove_dir(place))
+    };
+    opened.is_ok_and(is_it) && remove().is_ok()
 }
 
 /// The ledger, and whether it was created for this import.
@@ -100,26 +151,10 @@ fn snapshot(ledger: &mut Ledger) -> Option<u64> {
     }
 }
 
-/// Makes durable what was recorded before an input ended too early. A ledger that failed cannot do that any more.
-fn stopped(ledger: &mut Ledger, file: &Path, source: RunError, tally: &Tally) -> Failure {
-    if matches!(source, RunError::Input(_)) {
-        if let Err(error) = ledger.flush() {
-            return error.into();
-        }
-        remark("note", &recorded_before(tally));
-    }
-    Failure::Import { file: file.to_owned(), source: Box::new(source) }
-}
-
-fn recorded_before(tally: &Tally) -> String {
-    format!("{} recorded before this", counted(tally.appended, "operation"))
-}
-
 fn show(
     place: &Path,
     files: &[PathBuf],
     created: bool,
-    ledger: &Ledger,
     tally: &Tally,
     seconds: f64,
     screen: &mut Screen,
@@ -151,11 +186,14 @@ fn show(
         ("  conflicts", number(tally.conflicts)),
         ("  rejected", number(tally.rejected)),
     ])?;
+    screen.line("")
+}
+
+fn show_ledger(place: &Path, ledger: &Ledger, screen: &mut Screen) -> Result<(), Failure> {
     let persons = u64::try_from(ledger.state().persons().count()).unwrap_or(u64::MAX);
-    screen.line("")?;
     screen.line(&format!(
         "{} now has {} and {}",
-        clean(&place),
+        clean(&place.display().to_string()),
         counted(ledger.checkpoint().records, "record"),
         counted(persons, "person"),
     ))

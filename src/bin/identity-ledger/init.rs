@@ -18,9 +18,10 @@ struct Created<'a> {
 }
 
 pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let InitArgs { ledger: place, choice, refuse_erased } = args;
+    let InitArgs { ledger: place, choice, access, refuse_erased } = args;
     let policy = choice.policy()?.unwrap_or_default();
-    let mut ledger = keys::options_to_create(&place)?.create(&place, choice.tenant_or_default(), policy)?;
+    let options = keys::options_to_create(&place)?.access(access);
+    let mut ledger = options.create(&place, choice.tenant_or_default(), policy)?;
     if refuse_erased {
         ledger.refuse_erased_ids(true)?;
     }

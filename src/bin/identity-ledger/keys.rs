@@ -26,7 +26,7 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
     if let Some(file) = given()
         && whole(file)?.starts_with(whole(place)?)
     {
-        return Err(Failure::InsideLedger { place: file.to_owned() });
+        return Err(Failure::InsideLedger { place: file.to_owned(), ledger: place.to_owned() });
     }
     options()
 }

@@ -44,7 +44,7 @@ fn list<T: Listed>(
     if !screen.json && table.finish(screen)? == 0 {
         remark("note", &format!("there are no {}", T::NOUN));
     }
-    Ok(Answer::Yes)
+    Ok(book.answer())
 }
 
 pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -61,7 +61,7 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
     }
     let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
     let ask = |ask| book.persons_page(ask).map(Some);
-    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| Answer::Yes)
+    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| book.answer())
 }
 
 pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -252,7 +252,12 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {
-        let name = notice.notice.replace('_', " ");
+        let which = match (&notice.distinct_id, notice.ids) {
+            (Some(id), Some(1)) => format!(" {}", short_id(id, wide)),
+            (Some(id), Some(ids)) => format!(" {} and {} more", short_id(id, wide), ids - 1),
+            _ => String::new(),
+        };
+        let name = format!("{}{which}", notice.notice.replace('_', " "));
         parts.push(match notice.seq {
             Some(seq) => format!("{name} (record {seq})"),
             None => name,

@@ -21,6 +21,7 @@ mod import;
 mod init;
 mod keys;
 mod listing;
+mod output;
 mod policy;
 mod progress;
 mod replay;

@@ -30,19 +30,22 @@ struct Replayed {
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let replayed = match Folded::open_whole(&args, &mut progress) {
+    let (replayed, answer) = match Folded::open_whole(&args, &mut progress) {
         Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
             remark("note", "it is sealed: folded without texts and values, which are not looked at");
-            measure_sealed(&args.source, &mut progress)?
+            (measure_sealed(&args.source, &mut progress)?, Answer::Yes)
         }
-        opened => measure(&*opened?, &mut progress)?,
+        opened => {
+            let book = opened?;
+            (measure(&book, &mut progress)?, book.answer())
+        }
     };
     if screen.json {
         screen.object(&replayed)?;
     } else {
         show(&args, &replayed, screen)?;
     }
-    Ok(Answer::Yes)
+    Ok(answer)
 }
 
 /// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport};
@@ -13,6 +14,7 @@ use crate::args::SalvageArgs;
 use crate::failure::Failure;
 use crate::folding::expect_directory;
 use crate::keys;
+use crate::output::expect_free;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
 use crate::table::{Column, Table};
@@ -82,20 +84,22 @@ fn refuse_what_is_there(ledger: &Path, dest: &Path) -> Result<(), Failure> {
     let near = near.canonicalize().map_err(Failure::read(near))?;
     let ledger = ledger.canonicalize().map_err(Failure::read(ledger))?;
     if near.starts_with(&ledger) {
-        return Err(Failure::InsideLedger { place: dest.to_owned() });
+        return Err(Failure::InsideLedger { place: dest.to_owned(), ledger });
     }
-    Ok(())
+    expect_free(dest)
 }
 
 /// Writes `ledger/`, `beyond.jsonl` and last `report.json`; gives how many records stand in the second.
 fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
     let failed = Failure::write(dest);
+    let mut private = fs::DirBuilder::new(); // what is taken out holds personal data, as the ledger does
+    private.mode(0o700);
     if !dest.exists() {
-        fs::create_dir(dest).map_err(&failed)?;
+        private.create(dest).map_err(&failed)?;
     }
     if salvage.report().prefix.records > 0 {
         let ledger = dest.join("ledger");
-        fs::create_dir(&ledger).map_err(&failed)?;
+        private.create(&ledger).map_err(&failed)?;
         salvage.write_ledger(&Files::writable(ledger))?;
     }
     let mut beyond = 0;

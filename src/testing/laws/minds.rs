@@ -2,6 +2,8 @@
 
 use super::content::{facts, names};
 use super::*;
+use crate::excerpt::{Node, each_named};
+use crate::row::Kind;
 
 /// A retracted operation counts as never asked: content(log + x + rest + retract x) = content(log + rest), for every operation x of
 /// the history (H1). And retracting the retract brings back what there was.
@@ -54,20 +56,91 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// Between the operations something is erased now and then: a person, an id, the values of a key; the bytes
-/// go at once or later. Engine and reference model agree on everything that is left and on whatever comes
-/// after. The state right after each record stays what it was when it was appended. The whole log, read
-/// again, says the same (H3, D11).
+/// Two splits that part different ids of one person come to the same in either order: the same persons, what is known of each, and the
+/// record that identified it, and the same user id is named where it would get another one (H2, D9).
+pub fn splits_commute(history: &History) -> Result<(), String> {
+    let mut chance = chance_of(history);
+    let Folded { ledger, .. } = all(history)?;
+    let state = ledger.state();
+    for person in state.persons() {
+        let mut ids: Vec<IdNo> = state.ids_of(person.number);
+        if ids.len() < 3 {
+            continue;
+        }
+        let stays = ids.remove(chance.below(ids.len()));
+        // At least one id leaves by each split. Others leave by either of them or stay, as T does.
+        let mut parts = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+        for (at, id) in ids.into_iter().enumerate() {
+            let id =
+                ledger.id_text(id).and_then(|text| DistinctId::new(text).ok()).ok_or("an id without text")?;
+            parts[if at < 2 { at } else { chance.below(3) }].insert(id);
+        }
+        let target =
+            ledger.id_text(stays).and_then(|text| DistinctId::new(text).ok()).ok_or("an id without text")?;
+        let at = Timestamp::from_micros(0).map_err(|error| error.to_string())?;
+        let [first, second, _] = parts.map(|ids| {
+            let mode = if chance.one_in(2) { SplitMode::Each } else { SplitMode::Together };
+            Operation::split(at, target.clone(), ids, mode)
+        });
+        let asked = notation::request(0, &first) + " and " + &notation::request(0, &second);
+        let one = after_splits(history, [&first, &second])?;
+        same(&format!("{asked}, in the other order"), &after_splits(history, [&second, &first])?, &one)?;
+    }
+    Ok(())
+}
+
+/// What a history and two splits come to, in words that no number of a person stands in.
+fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String>, String> {
+    let mut ledger = all(history)?.ledger;
+    for split in splits {
+        let appended = append(&mut ledger, split)?;
+        let outcome = appended.as_ref().and_then(Appended::outcome).ok_or("the split was not recorded")?;
+        same("the refusal of a split", &outcome.refusal, &None)?;
+        same("the notice of a split", &outcome.notices.not_parted, &None)?;
+    }
+    let mut found = facts(&ledger)?;
+    let state = ledger.state();
+    let ids: Vec<IdNo> = state.ids().collect();
+    for id in &ids {
+        let Some(view) = state.person(*id).map(|person| state.view(person)) else { continue };
+        let won: Vec<_> = view.properties.iter().map(|property| (property.key, property.seq())).collect();
+        found.push(format!("{id:?} identified by {:?}, {won:?}", view.identified_by));
+    }
+    // D9: which user id a person holds is seen where it would get another one.
+    let policy = Policy { max_user_ids: Some(1), ..Policy::default() };
+    ledger.set_policy(&policy).map_err(|error| error.to_string())?;
+    for (number, id) in ids.into_iter().enumerate() {
+        let Some(text) = ledger.id_text(id).map(str::to_owned) else { continue };
+        let at = Timestamp::from_micros(0).map_err(|error| error.to_string())?;
+        let user = DistinctId::new(format!("user {number}")).map_err(|error| error.to_string())?;
+        let appended = append(&mut ledger, &Operation::alias(at, user, Source::new(&text)))?;
+        let refusal = appended.as_ref().and_then(Appended::outcome).and_then(|outcome| outcome.refusal);
+        let held = match refusal {
+            Some(Refusal::TooManyUserIds { held, .. }) => Some(held),
+            _ => None,
+        };
+        found.push(format!("{text}: {:?}, {held:?} is held", refusal.map(|refusal| refusal.name())));
+    }
+    Ok(found)
+}
+
+/// Between the operations something is erased now and then: a person, an id, the values of a key; the bytes go at once or later.
+/// Engine and reference model agree on everything that is left and on whatever comes after. The state right after each record
+/// stays what it was when it was appended. The whole log, read again, says the same (H3, D11).
 pub fn erasing(history: &History) -> Result<(), String> {
     let (mut ledger, storage) = new_ledger(&history.policy)?;
     let mut reference = Reference::new(history.policy.clone());
     let mut chance = chance_of(history);
     let mut digests = BTreeMap::new();
     for (number, operation) in (1..).zip(&history.operations) {
+        let first = ledger.checkpoint().records;
         let Some(appended) = append(&mut ledger, operation)? else { continue };
         reference.at(appended.seq().map_or(0, |seq| seq.0));
         let said = ReferenceOutcome::from(&appended);
         same(&format!("operation {number}"), &said, &reference.apply(operation))?;
+        tell_resets(&ledger, &mut reference, appended.seq().map_or(first, |seq| seq.0 + 1))?;
+        let what = differences(&ledger, &reference);
+        holds(what.is_empty(), || format!("after operation {number}: {}", what.join("; ")))?;
         digests.insert(ledger.checkpoint().records, ledger.state().digest());
         if chance.one_in(6) {
             erase_somebody(&mut ledger, &mut reference, &mut chance)?;
@@ -83,8 +156,16 @@ pub fn erasing(history: &History) -> Result<(), String> {
     let what = differences(&ledger, &reference);
     holds(what.is_empty(), || format!("at the end: {}", what.join("; ")))?;
     all_lead_somewhere(&ledger)?;
-    let mut changed = None;
+    let (mut changed, mut named) = (None, None);
     let walked = ledger.replay(|step| {
+        if step.record.is_operation() && step.record.row.kind != Kind::Retract {
+            each_named(step.record, |node| match node {
+                Node::Id(id) if step.state.id_erased_by(id).is_some() => {
+                    named = named.or(Some(step.record.seq()))
+                }
+                _ => {}
+            });
+        }
         let records = step.record.seq().0 + 1;
         let expected = digests.get(&records);
         if expected.is_some_and(|digest| *digest != step.state.digest()) {
@@ -93,6 +174,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
     });
     walked.map_err(|fault| fault.to_string())?;
     same("a record after which the state is not what it was", &changed, &None)?;
+    same("an operation that names an erased id", &named, &None)?;
     check(&ledger).map_err(|unsound| unsound.to_string())?;
     let again = LedgerOptions::new().without_snapshots().read_in(Arc::new(Memory::clone(&storage)));
     let again = again.map_err(|error| error.to_string())?;
@@ -127,13 +209,25 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
     let (id, request) = erasure(chance)?;
     let of_ids = matches!(request.subject, ErasureSubject::Ids(_));
     let whom = if of_ids { BTreeSet::from([id]) } else { reference.ids_with(&id) };
-    let (at, keys) = (request.at, request.keys.clone());
+    let keys = request.keys.clone();
     let first = ledger.checkpoint().records;
     let erase = match ledger.begin_erasures(&[request]) {
         Ok(begun) => begun[0],
         Err(EraseError::UnknownId { .. } | EraseError::NoValues { .. }) => return Ok(()),
         Err(error) => return Err(error.to_string()),
     };
+    tell_resets(ledger, reference, first)?;
+    reference.at(erase.0);
+    let keys: BTreeSet<String> = keys.into_iter().map(PropertyKey::into_string).collect();
+    reference.erase(&whom, &keys);
+    if chance.one_in(2) {
+        ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Tells the reference model of the resets that the ledger made by itself, from a record on (H3).
+fn tell_resets(ledger: &Ledger, reference: &mut Reference, first: u64) -> Result<(), String> {
     let mut resets = Vec::new();
     let walked = ledger.replay(|step| {
         if let (true, Body::Reset(head, ..)) = (step.record.seq().0 >= first, step.record.body()) {
@@ -147,13 +241,7 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
         let device = DeviceId::new(device).map_err(|error| error.to_string())?;
         let new_id = ledger.id_text(head.id).and_then(|id| DistinctId::new(id).ok());
         reference.at(seq.0);
-        reference.apply(&Operation::new(at, Request::Reset { device, reset_device: false, new_id }));
-    }
-    reference.at(erase.0);
-    let keys: BTreeSet<String> = keys.into_iter().map(PropertyKey::into_string).collect();
-    reference.erase(&whom, &keys);
-    if chance.one_in(2) {
-        ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
+        reference.apply(&Operation::new(head.time(), Request::Reset { device, reset_device: false, new_id }));
     }
     Ok(())
 }
@@ -349,14 +437,16 @@ pub fn previews_come_true(history: &History) -> Result<(), String> {
             }
             (appended, preview) => return Err(format!("`{}`: {preview:?}, and then {appended:?}", asked())),
         };
-        let after = Content::of(&copy.view()).map_err(fault)?;
+        // Resets may stand behind it (H3): the preview speaks of the record itself.
+        let now = copy.view_as_of(appended.seq().unwrap_or(Seq(last))).map_err(fault)?;
+        let after = Content::of(&now).map_err(fault)?;
         let led = diff.apply(&before).map_err(|misfit| format!("`{}`: {misfit}", asked()))?;
         same(&format!("where `{}` leads", asked()), &led, &after)?;
         if appended.outcome().is_none() {
             continue;
         }
         let then = copy.view_as_of(Seq(last)).map_err(fault)?;
-        let mut whole = Diff::between(&then, &copy.view()).map_err(fault)?;
+        let mut whole = Diff::between(&then, &now).map_err(fault)?;
         // A person that an erasure renamed may have another id afterwards (D11).
         for here in diff
             .refusals

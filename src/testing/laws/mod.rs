@@ -25,7 +25,7 @@ use crate::policy::Policy;
 use crate::preview::{Preview, PreviewError};
 use crate::record::{Body, IdNo, Other, Verb};
 use crate::replay::Step;
-use crate::state::{Called, Link, PersonNo, Refusal, State, Undone};
+use crate::state::{Called, Link, NotParted, PersonNo, Refusal, State, Undone};
 use crate::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{self, History, IDS, KEYS};
@@ -35,13 +35,15 @@ use crate::time::Timestamp;
 use crate::view::{Refusals, View};
 use crate::{SeededEntropy, Tenant};
 pub use content::{attribution, components, digests, proofs};
-pub use minds::{differences_lead, erasing, previews_come_true, retract_takes_back, what_if_is_the_fold};
+pub use minds::{
+    differences_lead, erasing, previews_come_true, retract_takes_back, splits_commute, what_if_is_the_fold,
+};
 
 /// A law: says what is wrong with a history, if something is.
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 24] = [
+pub const LAWS: [(&str, Law); 25] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -66,6 +68,7 @@ pub const LAWS: [(&str, Law); 24] = [
     ("a difference leads from one content to the other", differences_lead),
     ("what-if is the fold of a log with that policy", what_if_is_the_fold),
     ("a preview of a change of mind comes true", previews_come_true),
+    ("two splits of different ids come to the same in either order", splits_commute),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -338,7 +341,22 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 /// A refusal names the record that the table of refusals says, and a person or id that does block.
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
     let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
+    let (mut arrived, mut any_retract) = (BTreeMap::new(), false);
     each_step(&all(history)?.ledger, |before, step| {
+        let (arrived_before, retracted) = (arrived.clone(), any_retract);
+        follow_arrivals(&mut arrived, &step);
+        let undone = step.outcome.and_then(|outcome| outcome.undone);
+        any_retract |= matches!(undone, Some(Undone::Retracted { .. }));
+        let brought = |id: IdNo, by: Seq| match arrived_before.get(&id) {
+            Some((Some(_), arrived)) if !retracted => Some(*arrived),
+            // Of a component that was folded again it may be an earlier record; one that counts, in any case.
+            Some((Some(_), _)) => Some(by).filter(|by| *by < step.record.seq() && !before.is_retracted(*by)),
+            _ => Some(before.defined_by(id)),
+        };
+        let others = step.outcome.and_then(|outcome| outcome.notices.not_parted);
+        if let Some(NotParted { id, by, .. }) = others {
+            same("the record that the notice names", &Some(by), &brought(id, by))?;
+        }
         let firsts_before = firsts.clone();
         follow_first_users(&mut firsts, before, &step);
         let refolded = any_refold;
@@ -398,11 +416,24 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             Refusal::OtherPerson { id, by } => {
                 let target = body.head().and_then(|head| before.person(head.id));
                 holds(before.person(id) != target, || format!("{id:?} is of the same person"))?;
-                Some(by)
+                brought(id, by)
             }
         };
         same("the record that blocks", &Some(refusal.blocking()), &expected)
     })
+}
+
+/// For each id its person, as the public id tells it, and the record since which that is so.
+type Arrivals = BTreeMap<IdNo, (Option<(IdNo, Option<u32>)>, Seq)>;
+
+fn follow_arrivals(arrived: &mut Arrivals, step: &Step<'_>) {
+    for id in step.state.ids() {
+        let person = step.state.person(id);
+        let person = person.map(|person| (step.state.founding(person), step.state.origin(person).key()));
+        if arrived.get(&id).is_none_or(|(before, _)| *before != person) {
+            arrived.insert(id, (person, step.record.seq()));
+        }
+    }
 }
 
 /// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s. `None` for

@@ -41,8 +41,8 @@ pub struct Reference {
     devices_by_id: BTreeMap<String, String>,
     /// The record that the next operation, or erasure, is.
     seq: u64,
-    /// How much had been recorded at the first erasure.
-    first_erasure: Option<usize>,
+    /// How many ids there were at the first erasure.
+    ids_before_erasures: Option<usize>,
     /// What erased ids are called, and the first erasure of each.
     erased: BTreeMap<String, u64>,
     /// D11: the id that a person is called after since the one that founded it was erased, and the erasure.
@@ -64,7 +64,9 @@ pub fn erased_value() -> Value {
 pub enum Called {
     /// D10: the text of the founding id.
     Founding(String),
-    /// D11: a text and the place of the operation that founded it.
+    /// D11: the text of an id and the record that defined it.
+    Defined(String),
+    /// D11: a text and the place of the split that founded it.
     At(String, usize),
     /// D11: a text and the record of an erasure.
     After(String, u64),
@@ -218,7 +220,7 @@ impl Reference {
             device_ids: Vec::new(),
             devices_by_id: BTreeMap::new(),
             seq: 0,
-            first_erasure: None,
+            ids_before_erasures: None,
             erased: BTreeMap::new(),
             called_after: BTreeMap::new(),
         };
@@ -276,7 +278,7 @@ impl Reference {
             seen.erase(ids, keys);
         }
         self.seen.retain(|_, seen| !seen.is_forgotten);
-        self.first_erasure.get_or_insert(self.said.len());
+        self.ids_before_erasures.get_or_insert(self.classes.order.len());
         let mut gone = BTreeSet::new();
         if keys.is_empty() {
             let names = |all: &[String], id: &str| all.iter().position(|known| known == id).map(erased_name);
@@ -335,42 +337,44 @@ impl Reference {
             .collect();
     }
 
-    /// D11: who was called after an erased id and lives is called after the next of theirs.
+    /// D11: a living person that is called after an erased id is called after the next of its ids. All others lose such a name.
     fn call_after_others(&mut self, gone: BTreeSet<String>) {
         for id in &gone {
             self.erased.entry(id.clone()).or_insert(self.seq);
         }
-        // Who has ids speaks for those before it who were called the same and have none any more.
-        let (live, others): (Vec<_>, Vec<_>) =
-            self.world.persons.iter().partition(|person| !person.ids.is_empty());
-        for person in live.into_iter().chain(others) {
-            let called = self.called_after.get(&person.identity);
-            if gone.contains(called.map_or(&person.identity.founding, |(id, _)| id)) {
-                let ids = self.classes.ordered(&person.ids);
-                match ids.into_iter().find(|id| !self.erased.contains_key(id)) {
-                    Some(next) => self.called_after.insert(person.identity.clone(), (next, self.seq)),
-                    None => self.called_after.remove(&person.identity),
-                };
+        let mut called = std::mem::take(&mut self.called_after);
+        let live = self.world.persons.iter().filter(|person| !person.ids.is_empty());
+        let next = live.filter_map(|person| {
+            let name = called.get(&person.identity).map_or(&person.identity.founding, |(id, _)| id);
+            let next = gone.contains(name).then(|| self.next_name(person)).flatten();
+            next.map(|(next, _)| (person.identity.clone(), (next, self.seq)))
+        });
+        let next: Vec<_> = next.collect();
+        called.retain(|_, (id, _)| !gone.contains(id));
+        called.extend(next);
+        self.called_after = called;
+    }
+
+    /// D11, where the component of an id was folded again: a name stays. A living person that has none, and whose founding id is
+    /// erased, is called after the lowest id that is left.
+    fn call_anew(&mut self, id: &str) {
+        let component = self.component(id);
+        for person in self.world.persons.iter().filter(|person| !person.ids.is_disjoint(&component)) {
+            let is_erased = self.erased.contains_key(&person.identity.founding);
+            if is_erased && !self.called_after.contains_key(&person.identity) {
+                let name = self.next_name(person);
+                self.called_after.extend(name.map(|name| (person.identity.clone(), name)));
             }
         }
     }
 
-    /// D11 after a refold of the component of an id: a person founded by an erased id keeps its name while it
-    /// has that id. Otherwise it is named after the lowest id that is left.
-    fn call_anew(&mut self, id: &str) {
-        let component = self.component(id);
-        for person in self.world.persons.iter().filter(|person| !person.ids.is_disjoint(&component)) {
-            let Some(erase) = self.erased.get(&person.identity.founding) else { continue };
-            let called = self.called_after.get(&person.identity);
-            if called.is_some_and(|(id, _)| person.ids.contains(id)) {
-                continue;
-            }
-            let ids = self.classes.ordered(&person.ids);
-            match ids.into_iter().find(|id| !self.erased.contains_key(id)) {
-                Some(next) => self.called_after.insert(person.identity.clone(), (next, *erase)),
-                None => self.called_after.remove(&person.identity),
-            };
-        }
+    /// The lowest id that is left of a person, and the last erasure of its founding id or of an id below that one.
+    fn next_name(&self, person: &ReferencePerson) -> Option<(String, u64)> {
+        let ids = self.classes.ordered(&person.ids);
+        let left = ids.iter().position(|id| !self.erased.contains_key(id))?;
+        let erased = ids[..left].iter().chain([&person.identity.founding]);
+        let last = erased.filter_map(|id| self.erased.get(id)).max()?;
+        Some((ids[left].clone(), *last))
     }
 
     /// The ids that records connect with an id, by naming them together.
@@ -409,11 +413,10 @@ impl Reference {
         if let Some(place) = identity.split {
             return Called::At(founding, place);
         }
-        let founded = self.world.persons.iter().rfind(|person| person.identity == *identity);
-        match (founded, self.first_erasure) {
-            (Some(person), Some(first)) if person.founded >= first => Called::At(founding, person.founded),
-            _ => Called::Founding(founding),
-        }
+        let number = self.classes.order.iter().position(|id| *id == founding);
+        let is_late =
+            self.ids_before_erasures.is_some_and(|first| number.is_some_and(|number| number >= first));
+        if is_late { Called::Defined(founding) } else { Called::Founding(founding) }
     }
 
     /// The live persons, in the order of their founding.
@@ -436,15 +439,6 @@ impl Reference {
     /// Every identity that a person ever had.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.known.iter()
-    }
-
-    /// Whether the model knows every id that a person ever had: not if something was retracted or split
-    /// beside erasures.
-    pub(crate) fn knows_old_names(&self) -> bool {
-        let refolds = |said: &Said| {
-            matches!(said, Said::Operation(Asked { verb: Verb::Retract(_) | Verb::Split { .. }, .. }))
-        };
-        self.first_erasure.is_none() || !self.said.iter().any(refolds)
     }
 
     /// Who the person of an identity is now: the one that absorbed it (D7), or, if it was never founded after all, the one of
@@ -659,6 +653,7 @@ impl Reference {
         }
         Some(match (known.identified, dialect) {
             (true, Dialect::Browser) => Verb::Switch,
+            (true, Dialect::Core) if self.erased.contains_key(&known.anonymous) => Verb::Switch,
             (true, Dialect::Core) => Verb::Identify(Other::of(Some(&Source::new(&known.anonymous)))),
             (false, _) if known.current == user => Verb::Identify(Other::Nothing),
             (false, _) => Verb::Identify(Other::of(Some(&Source::new(&known.current)))),

@@ -101,7 +101,10 @@ impl World {
                 }
                 (device.identified, device.profiled) = (true, true);
             }
-            Verb::Switch => device.current = id.clone(),
+            Verb::Switch => {
+                device.current = id.clone();
+                (device.identified, device.profiled) = (true, true);
+            }
             Verb::Alias(_) | Verb::Merge(_) | Verb::Set => device.profiled = true,
             _ => {}
         }
@@ -253,7 +256,8 @@ impl World {
     ) -> Option<&'static str> {
         let Some(person) = self.person(&asked.id) else { return Some("H2") };
         let before = self.persons[person].clone();
-        if !leaving.is_subset(&before.ids) || *leaving == before.ids {
+        let leaving: &BTreeSet<String> = &leaving.intersection(&before.ids).cloned().collect();
+        if leaving.is_empty() || *leaving == before.ids {
             return Some("H2");
         }
         let stay: BTreeSet<String> = before.ids.difference(leaving).cloned().collect();
@@ -277,7 +281,7 @@ impl World {
                 created_at: before.created_at,
                 founded,
             };
-            self.refold(&mut group, &groups, classes);
+            self.refold(&mut group, classes);
             self.persons.push(group);
             if number == 0 {
                 self.became.insert(person, self.persons.len() - 1);
@@ -287,29 +291,37 @@ impl World {
     }
 
     /// Everything that was said for a group's ids, as if it had been one person from the beginning.
-    pub(super) fn refold(&self, group: &mut ReferencePerson, groups: &[BTreeSet<String>], classes: &Classes) {
-        let mut earliest: Option<Timestamp> = None;
-        for (asked, refused) in self.folded.iter().filter(|(asked, _)| group.ids.contains(&asked.id)) {
+    pub(super) fn refold(&self, group: &mut ReferencePerson, classes: &Classes) {
+        let (mut earliest, mut named): (Option<Timestamp>, Option<Timestamp>) = (None, None);
+        let earlier = |known: Option<Timestamp>, time| Some(known.map_or(time, |known| known.min(time)));
+        for (asked, refused) in &self.folded {
+            if let Verb::Identify(Other::Id(other))
+            | Verb::Alias(Other::Id(other))
+            | Verb::Merge(Other::Id(other)) = &asked.verb
+                && refused.is_none()
+                && group.ids.contains(other)
+            {
+                named = earlier(named, asked.time);
+            }
+            if !group.ids.contains(&asked.id) {
+                continue;
+            }
             let silent = matches!(asked.verb, Verb::Switch) && asked.changes.is_empty()
                 || matches!(asked.verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
             if !asked.on || silent || *refused == Some("D8") {
                 continue;
             }
             let known = earliest.is_some();
-            earliest = Some(earliest.map_or(asked.time, |earliest| earliest.min(asked.time)));
+            earliest = earlier(earliest, asked.time);
             if let Verb::Identify(Other::Id(other))
             | Verb::Alias(Other::Id(other))
             | Verb::Merge(Other::Id(other)) = &asked.verb
             {
-                // Of a link across groups only the property changes count, now or after an earlier split.
-                let theirs = groups.iter().find(|group| group.contains(other));
-                let across = match theirs {
-                    Some(theirs) => *theirs != group.ids,
-                    None => refused.is_none(),
-                };
+                // Of a link that was made, and whose ends a split parted, only the property changes count.
+                let parted = refused.is_none() && !group.ids.contains(other);
                 let links =
                     *other != asked.id && classes.of[other].mergeable && classes.of[&asked.id].mergeable;
-                group.is_identified |= links && !across;
+                group.is_identified |= links && !parted;
             }
             let quiet = match &asked.verb {
                 Verb::Capture(name) => {
@@ -321,7 +333,7 @@ impl World {
                 change(&mut group.properties, &asked.changes);
             }
         }
-        group.created_at = earliest.unwrap_or(group.created_at);
+        group.created_at = earliest.or(named).unwrap_or(group.created_at);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::book::{Book, absorb, values_of};
 use crate::chain::Checkpoint;
 use crate::dictionary::{Dictionaries, Seen};
 use crate::digest::Digest;
-use crate::directory::{self, HEAD, HeadSlot, LOG};
+use crate::directory::{self, HEAD, HeadSlot, Identity, LOG};
 use crate::id::{OperationId, Seq};
 use crate::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::log::{Fault, FaultKind, Walk};
@@ -21,9 +21,10 @@ use crate::mention::Unmentioned;
 use crate::options::LedgerOptions;
 use crate::policy::FirstMention;
 use crate::record::{Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Removed, Restated, StoredClass};
-use crate::recovery::{OpenError, begin, known_durable};
+use crate::recovery::{Listing, MAX_LOOKS, OpenError, Witnesses, begin, known_durable};
 use crate::replay::Step;
 use crate::row::Row;
+use crate::salvage::{Salvage, SalvageReport};
 use crate::seal::Keys;
 use crate::snapshot::{Checks, IgnoredSnapshot};
 use crate::state::{Absences, Device, Outcome, Said, Undone};
@@ -34,7 +35,7 @@ use crate::verdict::{Finding, Met, Verdict, judge};
 /// What an audit found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
-    /// How many records are good.
+    /// How many records are good before the first broken frame; all of them where no frame is broken.
     pub records: u64,
     /// The hash that ends them.
     pub head: Digest,
@@ -49,6 +50,56 @@ pub struct AuditReport {
     pub snapshots: Vec<u64>,
     /// What is not a fault, but good to know.
     pub remarks: Vec<AuditRemark>,
+    /// How many of the records that are known to have existed can be read, before and behind a fault.
+    pub known: RecordCounts,
+    /// What could not be checked, because the ledger is sealed and its keys were not given.
+    pub unchecked: Option<Unchecked>,
+}
+
+/// The records that are known to have existed, each counted once, as [`Salvage`] counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordCounts {
+    /// Proven to be what was written, with text or values, or without what was erased of them.
+    pub intact: u64,
+    /// Proven to be what was written, but its text or values are not, or are missing.
+    pub damaged: u64,
+    /// Known to have existed, and not proven: the record is changed or gone.
+    pub unreadable: u64,
+}
+
+impl RecordCounts {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.intact + self.damaged + self.unreadable
+    }
+
+    fn of(report: &SalvageReport) -> RecordCounts {
+        let readable: u64 = report.intact.iter().map(|range| range.to.0 - range.from.0 + 1).sum();
+        let damaged = report.items_lost.len() as u64; // each is of another record that can be read
+        RecordCounts { intact: readable - damaged, damaged, unreadable: report.records - readable }
+    }
+}
+
+/// What an audit without keys does not check in a sealed ledger. Everything else was: the hash chain, the order and spelling of
+/// records, where their sealed texts and values stand, that none is missing against the rule, the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unchecked {
+    /// Sealed texts and values: neither what they hold nor whether that is what their records committed to, and no rule that
+    /// needs it (B1, B4, E3, E4, G4).
+    pub items: u64,
+    /// Snapshots, which are sealed as a whole.
+    pub snapshots: u64,
+}
+
+impl std::fmt::Display for Unchecked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Unchecked { items, snapshots } = self;
+        write!(
+            f,
+            "without the key ring {items} sealed texts and values and {snapshots} snapshots were not checked; the hash chain, \
+             the records and the state were"
+        )
+    }
 }
 
 /// Something that an audit saw and that is not a fault: the next opening for writing corrects it.
@@ -61,7 +112,7 @@ pub enum AuditRemark {
     BehindHead(u64),
     /// Erasures that are recorded and not finished: every answer says *erased*, and files may still hold what they cover.
     PendingErasures(Vec<Seq>),
-    /// One slot of `HEAD` is not whole: it rotted, or a write was cut off. The other slot is good.
+    /// One of the two slots of `HEAD` is damaged, cut or gone: it rotted, or a write was cut off. The other slot holds.
     HeadSlot,
     /// The file `LOCK` is missing: it was removed, or the ledger was copied without it. The next writer makes it.
     LockMissing,
@@ -90,7 +141,8 @@ impl std::fmt::Display for AuditRemark {
                 )
             }
             AuditRemark::HeadSlot => f.write_str(
-                "a part of HEAD is damaged, or a write of it was cut off; what is left of it suffices, and the next writer renews it",
+                "a part of HEAD is damaged or missing, or a write of it was cut off; what is left of it suffices, and the next \
+                 writer renews it",
             ),
             AuditRemark::LockMissing => f.write_str(
                 "the file LOCK is missing; it must never be removed while a writer is at work, and the next writer makes it",
@@ -126,6 +178,15 @@ pub struct AuditFault {
     /// Whether a payload item is absent or present against the rule (H3).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub erasure: Option<ErasureFault>,
+}
+
+impl AuditFault {
+    /// Whether two looks at a log have found the same fault. Of a file that is not the log only its name is compared: the
+    /// records are counted differently each time a log has grown.
+    fn is_same(&self, other: &AuditFault) -> bool {
+        let is_log = self.file.starts_with(LOG);
+        self.file == other.file && self.erasure == other.erasure && (!is_log || self.seq == other.seq)
+    }
 }
 
 /// A payload item is absent if and only if an erasure covers it (H3). How that can be wrong.
@@ -200,6 +261,23 @@ pub struct Audit {
     restated: Vec<(Seq, Restated, Option<Vec<u8>>)>,
 }
 
+/// One walk through the log, and what it found.
+struct Look {
+    report: AuditReport,
+    /// How many records are before the frame that ended it; `None` if it came to the end.
+    broken_at: Option<u64>,
+}
+
+impl Look {
+    /// What this look found of a log that a writer changed meanwhile, without the faults that a later look does not find
+    /// again. Both came equally far.
+    fn confirmed_by(self, later: &AuditReport) -> AuditReport {
+        let mut report = self.report;
+        report.faults.retain(|fault| later.faults.iter().any(|again| again.is_same(fault)));
+        report
+    }
+}
+
 /// What a definition defines.
 #[derive(Debug)]
 enum Definition {
@@ -250,44 +328,68 @@ impl Audit {
         keys: &Keys,
         progress: &mut dyn FnMut(u64),
     ) -> Result<AuditReport, OpenError> {
-        loop {
-            let report = Audit::run_once(&storage, expect, keys, progress)?;
-            let moved = || -> Result<bool, OpenError> {
-                Ok(begin(&storage, false, None)?.1.head().is_some_and(|head| head > report.records))
+        // A writer that erases beside the audit rewrites files that were read before, and then the parts do not fit. What a look
+        // finds is wrong if nothing was written meanwhile, or if the next look finds it again.
+        let mut last: Option<Look> = None;
+        for _ in 0..MAX_LOOKS {
+            let (book, witnesses) = begin(&storage, false, expect)?;
+            let listing = Listing::of(&book, &witnesses);
+            let look = match Audit::look(book, &witnesses, keys, progress) {
+                Err(OpenError::Io { .. }) if !listing.is_current(&storage)? => continue,
+                look => look?,
             };
-            // A writer that erases beside the audit may rewrite what was read before.
-            if report.faults.iter().all(|fault| fault.erasure.is_none()) || !moved()? {
-                return Ok(report);
+            let is_settled = look.report.is_ok() || listing.is_current(&storage)?;
+            let mut report = match last {
+                _ if is_settled => look.report,
+                Some(last) if last.broken_at == look.broken_at => last.confirmed_by(&look.report),
+                _ => {
+                    last = Some(look);
+                    continue;
+                }
+            };
+            if !report.is_ok() {
+                let identity = Identity::read(&*storage, false)?;
+                let counted =
+                    Salvage::look_through(Arc::clone(&storage), identity, keys.clone(), expect, progress);
+                let failed = |source| OpenError::Io { place: storage.describe(), source };
+                report.known = RecordCounts::of(counted.map_err(failed)?.report());
             }
+            return Ok(report);
         }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
     }
 
-    fn run_once(
-        storage: &Arc<dyn Storage>,
-        expect: Option<Checkpoint>,
+    /// Walks once through the log and judges all that it finds.
+    fn look(
+        mut book: Book,
+        witnesses: &Witnesses,
         keys: &Keys,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<AuditReport, OpenError> {
+    ) -> Result<Look, OpenError> {
+        let storage = Arc::clone(book.log.storage());
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, witnesses) = begin(storage, false, expect)?;
         book.log.set_keys(keys.clone());
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
-        let mut broken = false;
-        let mut checks = Checks::begin(&**storage, book.ledger_id(), keys, &witnesses.snapshots);
+        let mut broken_at = None;
+        let is_unopened = book.is_sealed() && keys.is_none();
+        let snapshots = if is_unopened { &[][..] } else { &witnesses.snapshots };
+        let mut checks = Checks::begin(&*storage, book.ledger_id(), keys, snapshots);
+        let mut unopened = 0;
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
         let Book { log, replay, .. } = &mut book;
         let each = |step: Step<'_>| {
             checks.step(step);
             audit.step(step);
+            unopened += u64::from(is_unopened && step.record.stored_item().is_some());
         };
         match log.walk(replay, walk, each) {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {
-                let (known, sealed) = known_durable(&book, &witnesses, &fault).map_err(failed)?;
+                let (known, sealed) = known_durable(&book, witnesses, &fault).map_err(failed)?;
                 let begun = fault.records > 0;
                 let all_there = fault.records >= known.records;
                 let verdict = judge(Finding { met: Met::from(&fault.kind), begun, all_there, sealed });
@@ -302,17 +404,17 @@ impl Audit {
                         erasure: None,
                     });
                 } else {
-                    broken = true;
+                    broken_at = Some(records);
                     audit.fault(file, Some(offset), seq, kind.to_string());
                 }
             }
         }
         audit.confirm_doubles(&book);
         audit.confirm_restated(&book);
-        audit.judge_erasures(&book, broken, &witnesses.snapshots);
+        audit.judge_erasures(&book, broken_at.is_some(), &witnesses.snapshots);
         let Checkpoint { records, head } = book.checkpoint();
         let durable = witnesses.durable().records;
-        if durable > records && audit.faults.is_empty() {
+        if durable > records && broken_at.is_none() {
             let what = format!(
                 "the log ends with {records} records, but {durable} were seen durable: it was rolled back"
             );
@@ -323,7 +425,7 @@ impl Audit {
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
         audit.dictionaries.compact();
-        let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken);
+        let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken_at.is_some());
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());
         }
@@ -334,13 +436,19 @@ impl Audit {
         let pending = book.state().erasures().list().filter(|(_, done)| done.is_none());
         let pending: Vec<Seq> = pending.map(|(seq, _)| Seq(seq.into())).collect();
         remarks.extend((!pending.is_empty()).then_some(AuditRemark::PendingErasures(pending)));
-        let torn =
-            !witnesses.slots.is_empty() && HeadSlot::is_torn(&**storage, book.ledger_id()).map_err(failed)?;
+        let is_torn = || HeadSlot::is_torn(&*storage, book.ledger_id()).map_err(failed);
+        // Twice: a writer may be at work on a slot.
+        let torn = !witnesses.slots.is_empty() && is_torn()? && is_torn()?;
         remarks.extend(torn.then_some(AuditRemark::HeadSlot));
         remarks.extend(storage.lacks_lock().map_err(failed)?.then_some(AuditRemark::LockMissing));
-        let foreign = directory::foreign(&**storage).map_err(failed)?;
+        let foreign = directory::foreign(&*storage).map_err(failed)?;
         remarks.extend((!foreign.is_empty()).then_some(AuditRemark::Foreign(foreign)));
-        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks })
+        let known = RecordCounts { intact: records, damaged: 0, unreadable: 0 };
+        let unchecked = Unchecked { items: unopened, snapshots: witnesses.snapshots.len() as u64 };
+        let unchecked = is_unopened.then_some(unchecked);
+        let report =
+            AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked };
+        Ok(Look { report, broken_at })
     }
 
     fn fault(&mut self, file: String, offset: Option<u64>, seq: Seq, what: String) {
@@ -453,7 +561,10 @@ impl Audit {
             self.devices[device.index()].follow(said);
         }
         if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
-            self.devices = step.state.devices().to_vec(); // what devices said may have been retracted (H1)
+            // What devices of its component said may have been retracted (H1).
+            for device in step.state.devices_refolded() {
+                self.devices[device.index()] = *step.state.device(*device);
+            }
         }
         if let Body::Capture(_, name, _) = &body {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));

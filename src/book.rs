@@ -16,6 +16,7 @@ use crate::policy::Policy;
 use crate::record::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::replay::{Replay, Step};
 use crate::row::{Kind, Record, Row};
+use crate::snapshot::Proof;
 use crate::state::{
     Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
     Property, Refusal, State, Undone,
@@ -31,6 +32,8 @@ pub struct Book {
     pub(crate) replay: Replay,
     pub(crate) dictionaries: Dictionaries,
     pub(crate) seen: Seen,
+    /// The snapshot that it continued from, and how much of that was held against the log.
+    pub(crate) proof: Proof,
     /// From public ids to persons; grows when it is asked.
     person_ids: Mutex<PersonIds>,
 }
@@ -111,7 +114,8 @@ impl Book {
         let log = Log::new(storage)?;
         let replay = identity.replay();
         let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
-        Ok(Book { identity, log, replay, dictionaries, seen, person_ids: Mutex::default() })
+        let (proof, person_ids) = (Proof::default(), Mutex::default());
+        Ok(Book { identity, log, replay, dictionaries, seen, proof, person_ids })
     }
 
     /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
@@ -409,26 +413,24 @@ impl Book {
             .iter()
             .map(|property| PropertyAnswer { value: None, seq: property.seq(), erased_by: None })
             .collect();
-        let mut all: Option<(u32, RecordValues)> = None;
+        let mut all: Option<(u32, Vec<KeyNo>, RecordValues)> = None;
         for at in order {
-            let Property { seq, place, .. } = properties[at];
-            if all.as_ref().is_none_or(|(read, _)| *read != seq) {
-                all = Some((seq, self.record_values(Seq(seq.into()))?));
+            let Property { seq, place, key } = properties[at];
+            if all.as_ref().is_none_or(|(read, ..)| *read != seq) {
+                let window = self.log.window(Seq(seq.into()), self.state().erasures())?;
+                let record = window.checked(Seq(seq.into()))?;
+                let valued = record.changes().iter().filter(|change| change.verb.has_value());
+                all = Some((seq, valued.map(|change| change.key).collect(), self.values_in(record)?));
             }
-            let (_, read) = all.as_ref().expect("read just now");
-            match read.values.get(usize::from(place)) {
-                Some(value) => answers[at].value.clone_from(value),
-                None => return Err(bad_values(seq.into())),
+            let (_, keys, read) = all.as_ref().expect("read just now");
+            match (keys.get(usize::from(place)), read.values.get(usize::from(place))) {
+                (Some(found), Some(value)) if *found == key => answers[at].value.clone_from(value),
+                // No fold says so: a record wins a key with a value of that key.
+                _ => return Err(self.differs("properties")),
             }
             answers[at].erased_by = read.erased_by.filter(|_| answers[at].value.is_none());
         }
         Ok(answers)
-    }
-
-    /// All values of one record.
-    fn record_values(&self, seq: Seq) -> Result<RecordValues, Fault> {
-        let window = self.log.window(seq, self.state().erasures())?;
-        self.values_in(window.checked(seq)?)
     }
 
     /// All values of a record, as far as they are not erased.

@@ -204,6 +204,11 @@ impl Dictionary {
         (lengths.map(move |len| bounded(len).to_le_bytes()), &self.texts)
     }
 
+    /// Whether each number stands for the same text here and there.
+    pub(crate) fn has_texts_of(&self, other: &Dictionary) -> bool {
+        self.len() == other.len() && (0..self.len()).all(|number| self.text(number) == other.text(number))
+    }
+
     /// Forgets every number from `len` on: the write that would have recorded them failed.
     pub(crate) fn truncate(&mut self, len: u32) {
         self.forgotten.split_off(&len);

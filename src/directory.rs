@@ -6,8 +6,7 @@ use crate::chain::Chain;
 use crate::codec::{self, CODEC_ID, Decode, Encode};
 use crate::digest::{Digest, Hasher, Purpose};
 use crate::frame::crc32c;
-use crate::id::LedgerId;
-use crate::id::Tenant;
+use crate::id::{CopyId, LedgerId, Tenant};
 use crate::limits::MIN_SEGMENT_BYTES;
 use crate::replay::Replay;
 use crate::state::State;
@@ -17,6 +16,8 @@ use crate::storage::{Storage, read_all};
 pub(crate) const LEDGER: &str = "LEDGER";
 /// Two slots, written in turn: a witness of what is durable.
 pub(crate) const HEAD: &str = "HEAD";
+/// Which copy of a sealed ledger this is; no backup holds it.
+pub(crate) const COPY: &str = "COPY";
 /// Where segments lie.
 pub(crate) const LOG: &str = "log";
 /// Where recovery keeps what it cut off.
@@ -31,10 +32,12 @@ pub(crate) const COPY_SUFFIX: &str = ".new";
 pub(crate) const WHOLE: &str = ".snap";
 pub(crate) const BUILDING: &str = ".new";
 /// What may stand in a ledger's directory, or a copy's.
-const OWN: [&str; 8] = [LEDGER, "LEDGER.new", PARTIAL, HEAD, LOG, "LOCK", SNAPSHOTS, QUARANTINE];
+const OWN: [&str; 10] =
+    [LEDGER, "LEDGER.new", PARTIAL, HEAD, COPY, "COPY.new", LOG, "LOCK", SNAPSHOTS, QUARANTINE];
 
 /// PNG's trick: a high bit, a name, both line ends and DOS's end of file, so that any text-mode copy is noticed.
 const LEDGER_MAGIC: [u8; 8] = *b"\x89ILG\r\n\x1a\n";
+const COPY_MAGIC: [u8; 8] = *b"\x89ILC\r\n\x1a\n";
 const SEGMENT_MAGIC: [u8; 8] = *b"\x89ILS\r\n\x1a\n";
 const HEAD_MAGIC: [u8; 8] = *b"\x89ILH\r\n\x1a\n";
 
@@ -43,6 +46,9 @@ pub const FORMAT_VERSION: u16 = 1;
 
 /// Bytes of a segment header.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
+/// Bytes of `COPY`.
+#[cfg(feature = "encryption")]
+const COPY_BYTES: usize = 44;
 /// Bytes of a HEAD slot, and where the second begins: another sector on any disk.
 const HEAD_SLOT_BYTES: usize = 88;
 const HEAD_SLOT_DISTANCE: u64 = 4_096;
@@ -207,6 +213,40 @@ impl Identity {
     }
 }
 
+impl CopyId {
+    fn to_bytes(self, ledger: LedgerId) -> Vec<u8> {
+        let mut out = [&COPY_MAGIC[..], ledger.0.as_bytes(), &self.0].concat();
+        let crc = crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads `COPY`; `None` if it is missing, damaged or another ledger's: then this is a copy that no key ring belongs to.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn read(storage: &dyn Storage, ledger: LedgerId) -> io::Result<Option<CopyId>> {
+        let mut bytes = [0; COPY_BYTES];
+        if storage.len(COPY)? != Some(COPY_BYTES as u64) || storage.read_at(COPY, 0, &mut bytes)? < COPY_BYTES
+        {
+            return Ok(None);
+        }
+        let copy = CopyId(*bytes[24..].first_chunk().expect("16 bytes"));
+        Ok((copy.to_bytes(ledger) == bytes).then_some(copy))
+    }
+
+    /// Makes `COPY` say this: before and after a crash it is the former one or this one, whole.
+    pub(crate) fn write(self, storage: &dyn Storage, ledger: LedgerId) -> io::Result<()> {
+        let building = format!("{COPY}.new");
+        if storage.len(&building)?.is_some() {
+            storage.remove(&building)?;
+        }
+        storage.create(&building)?;
+        storage.write_at(&building, 0, &self.to_bytes(ledger))?;
+        storage.sync(&building)?;
+        storage.rename(&building, COPY)?;
+        storage.sync_dir("")
+    }
+}
+
 /// The name of the segment that begins with record `first_seq`.
 pub(crate) fn segment_name(first_seq: u64) -> String {
     format!("{LOG}/{first_seq:020}.seg")
@@ -281,6 +321,7 @@ pub(crate) fn kind_of_file(beginning: [u8; 8]) -> Option<&'static str> {
     let alike = [b'\x89', b'I', b'L', letter, b'\r', b'\n', b'\x1a', b'\n'];
     let kind = match letter {
         b'G' => "the LEDGER file of a ledger",
+        b'C' => "the COPY file of a ledger",
         b'S' => "a segment of a ledger",
         b'H' => "the HEAD file of a ledger",
         b'P' => "a snapshot of a ledger",
@@ -367,28 +408,38 @@ impl HeadSlot {
 
     /// The whole slots of `HEAD`, newest first. A missing file has none; so has one of another ledger.
     pub(crate) fn read(storage: &dyn Storage, ledger: LedgerId) -> io::Result<Vec<HeadSlot>> {
-        if storage.len(HEAD)?.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut slots = Vec::new();
-        for place in 0..2 {
-            let mut bytes = [0; HEAD_SLOT_BYTES];
-            let read = storage.read_at(HEAD, place * HEAD_SLOT_DISTANCE, &mut bytes)?;
-            slots.extend(HeadSlot::parse(&bytes[..read], ledger));
-        }
+        let parts = HeadSlot::parts(storage)?;
+        let mut slots: Vec<HeadSlot> =
+            parts.iter().filter_map(|part| HeadSlot::parse(part, ledger)).collect();
         slots.sort_by_key(|slot| std::cmp::Reverse(slot.turn));
         Ok(slots)
     }
 
-    /// Whether `HEAD` holds anything that is not a whole slot: damage, or a write that was cut off.
+    /// Whether a slot that was written is damaged, cut or gone, or something else stands in `HEAD`. The first write of a
+    /// ledger's `HEAD` has turn 1 and is the only one that leaves the other place empty; of later ones the turn before stands
+    /// there.
     pub(crate) fn is_torn(storage: &dyn Storage, ledger: LedgerId) -> io::Result<bool> {
-        let mut bytes = [0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
-        let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };
-        let (first, second) = bytes[..read].split_at(read.min(HEAD_SLOT_DISTANCE as usize));
-        Ok([first, second].into_iter().any(|part| {
-            let slot = if HeadSlot::parse(part, ledger).is_some() { HEAD_SLOT_BYTES } else { 0 };
+        let parts = HeadSlot::parts(storage)?;
+        let slots = parts.each_ref().map(|part| HeadSlot::parse(part, ledger));
+        let is_more = |part: &Vec<u8>, slot: &Option<HeadSlot>| {
+            let slot = if slot.is_some() { HEAD_SLOT_BYTES } else { 0 };
             part[slot..].iter().any(|byte| *byte != 0)
-        }))
+        };
+        let turns = match slots.map(|slot| slot.map(|slot| slot.turn)) {
+            [Some(a), Some(b)] => a.abs_diff(b) == 1,
+            [Some(turn), None] | [None, Some(turn)] => turn == 1,
+            [None, None] => true, // there is no HEAD at all, and that is not a remark but a fault
+        };
+        Ok(!turns || parts.iter().zip(&slots).any(|(part, slot)| is_more(part, slot)))
+    }
+
+    /// The bytes of each slot's place, as far as the file has them, read at one time: a writer may be at work.
+    fn parts(storage: &dyn Storage) -> io::Result<[Vec<u8>; 2]> {
+        let mut bytes = vec![0; HEAD_SLOT_DISTANCE as usize + HEAD_SLOT_BYTES];
+        let read = if storage.len(HEAD)?.is_some() { storage.read_at(HEAD, 0, &mut bytes)? } else { 0 };
+        bytes.truncate(read);
+        let second = bytes.split_off(read.min(HEAD_SLOT_DISTANCE as usize));
+        Ok([bytes, second])
     }
 }
 

@@ -21,14 +21,13 @@ use crate::ledger::{AppendError, Ledger, poison};
 use crate::limits::{
     MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_REASON_BYTES,
 };
-use crate::log::Fault;
+use crate::log::{Fault, FaultKind};
 use crate::operation::{Operation, Request};
 use crate::record::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
 use crate::removal::{self, Rewritten, Stopped, definition_of};
 use crate::row::{Record, Row};
-#[cfg(feature = "encryption")]
 use crate::seal::KeysError;
 use crate::time::Timestamp;
 
@@ -141,15 +140,20 @@ pub enum EraseError {
     /// The records could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The key ring could not be stored. Nothing was erased.
-    #[error("the key ring cannot be stored: {source}; nothing was erased")]
-    Keys {
-        /// The error of the key provider.
-        source: io::Error,
-    },
+    /// The key ring cannot be stored. Nothing was erased.
+    #[error("{0}; nothing was erased")]
+    Keys(KeysError),
+    /// What is erased is hidden and out of the log, and its keys could not be destroyed. Finishing can be tried again, and opening does.
+    #[error(
+        "{0}. What was to be erased is hidden and out of the log; its keys are not destroyed yet, the next opening for writing tries again"
+    )]
+    KeysLeft(KeysError),
     /// The log cannot be read back.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else: what the request is about is not certain.
+    #[error("{0}; nothing was erased")]
+    Unproven(Box<Fault>),
     /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
     /// and opening does.
     #[error("what is erased is not out of every file yet: {source}; the next opening continues with it")]
@@ -161,7 +165,10 @@ pub enum EraseError {
 
 impl From<Fault> for EraseError {
     fn from(fault: Fault) -> EraseError {
-        EraseError::Unreadable(Box::new(fault))
+        match fault.kind {
+            FaultKind::Unproven { .. } => EraseError::Unproven(Box::new(fault)),
+            _ => EraseError::Unreadable(Box::new(fault)),
+        }
     }
 }
 
@@ -170,6 +177,7 @@ impl From<Stopped> for EraseError {
         match stopped {
             Stopped::Fault(fault) => EraseError::Unreadable(fault),
             Stopped::Io(source) | Stopped::Unknown(source) => EraseError::Removal { source },
+            Stopped::Keys(error) => EraseError::KeysLeft(error),
         }
     }
 }
@@ -270,10 +278,14 @@ impl Ledger {
     /// Erases for every answer, durably, and leaves the files for [`Ledger::finish_erasures`], the next snapshot or the next
     /// opening. Gives the erase records: at least one for each request, more if it covers very much.
     ///
+    /// A ledger that was opened from a snapshot is held against its log first, once ([`Book::prove_snapshot`]): what is erased
+    /// is gone for good.
+    ///
     /// # Errors
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_health()?;
+        self.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
         let said = self.said(&wanted)?;
@@ -288,7 +300,7 @@ impl Ledger {
         }
         let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
         let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
-        self.remember_refused(&wanted)?;
+        self.prepare_keys(&wanted)?;
         let mut begun = Vec::new();
         let mut pieces: VecDeque<Piece> = VecDeque::new();
         for (wanted, devices) in wanted.iter().zip(devices) {
@@ -308,13 +320,14 @@ impl Ledger {
         Ok(begun)
     }
 
-    /// Stores the hashes of texts to refuse *before* they are erased. If erasing then fails, the id is still
-    /// known, and known ids are never refused.
-    fn remember_refused(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
+    /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
+    /// forgotten here. One that is remembered and, should this fail, not erased, is known, and is not refused.
+    fn prepare_keys(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
         let Some(sealer) = self.log.keys() else { return Ok(()) };
+        sealer.probe().map_err(EraseError::Keys)?;
         let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
         let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
-        sealer.remember(&mut texts).map_err(|source| EraseError::Keys { source })
+        sealer.remember(&mut texts).map_err(EraseError::Keys)
     }
 
     /// Chooses whether texts of ids that are erased from here on are refused when they are sent again, as
@@ -324,15 +337,15 @@ impl Ledger {
     /// tried against them. The choice is stored in the ring and holds for every later opening.
     ///
     /// # Errors
-    /// [`KeysError::NotSealed`], and `Io` when the ring cannot be stored.
+    /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
     #[cfg(feature = "encryption")]
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
         let place = self.log.storage().describe();
         let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
         if let Err(poisoned) = self.check_health() {
-            return Err(KeysError::Io { keys: place, source: io::Error::other(poisoned) });
+            return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
         }
-        sealer.set_refusing(refuse).map_err(|source| KeysError::Io { keys: place, source })
+        sealer.set_refusing(refuse)
     }
 
     /// Erases values of one request's keys, some records at a time.
@@ -408,6 +421,7 @@ impl Ledger {
         else {
             return Ok(());
         };
+        self.prove_snapshot()?;
         let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
         let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
         for Destroyed { row, id, device, .. } in destroyed {
@@ -432,6 +446,7 @@ impl Ledger {
     }
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
+        self.prove_snapshot()?; // it says what is to be removed
         match removal::run(&mut self.book, progress) {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
@@ -442,14 +457,14 @@ impl Ledger {
         }
     }
 
-    /// Continues what a former writer began. A snapshot from before an erasure that is done does not come
-    /// from a writer: what it brought back goes again.
-    pub(crate) fn roll_erasures_forward(&mut self) -> Result<(), EraseError> {
+    /// Continues what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
+    /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
+    pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
         let Some(last) = self.state().erasures().last() else { return Ok(()) };
         if self.state().erasures().is_pending() {
             return self.finish_erasures(&mut |_| {}).map(drop);
         }
-        if self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
+        if again || self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
             return self.remove(&mut |_| {}).map(drop);
         }
         let purged = crate::snapshot::purge(&**self.log.storage(), last.into());
@@ -737,7 +752,7 @@ impl Book {
     fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
         let window = self.log.window(seq, self.state().erasures())?;
         let record = window.checked(seq)?;
-        let Body::Erase(erasure) = record.body() else { unreachable!("the fold lists erase records") };
+        let Body::Erase(erasure) = record.body() else { return Err(self.differs("erasures")) }; // the fold lists erase records only
         let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
         Ok(Receipt {
             seq,

@@ -50,6 +50,11 @@ impl Excerpt {
         self.body.len()
     }
 
+    /// Bytes held, counting capacity.
+    pub(crate) fn memory(&self) -> usize {
+        self.body.capacity() + self.rows.memory()
+    }
+
     /// Puts the records in the order of the log.
     pub(crate) fn sort(&mut self) {
         self.rows.rows.sort_unstable_by_key(|row| row.seq);
@@ -62,7 +67,7 @@ impl Excerpt {
 
     /// The record of this number, if it is here.
     pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
-        let place = self.rows.rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
+        let place = self.place(seq)?;
         Some(Record::new(&self.rows.rows[place], &self.rows, &self.body, &[]))
     }
 
@@ -73,16 +78,49 @@ impl Excerpt {
         kept
     }
 
+    /// The records that were added first.
+    pub(crate) fn first(&self, records: usize) -> Excerpt {
+        let mut first = self.clone();
+        first.rows.rows.truncate(records);
+        first
+    }
+
+    /// The records before record `seq`.
+    pub(crate) fn before(&self, seq: u32) -> Excerpt {
+        self.first(self.rows.rows.partition_point(|row| row.seq < seq))
+    }
+
     /// The ids and the devices that the records name, each ascending.
     pub(crate) fn named(&self) -> (Vec<IdNo>, Vec<DeviceNo>) {
-        let (mut ids, mut devices) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ids, mut devices) = (Vec::new(), Vec::new());
         for record in self.records() {
             each_named(record, |node| match node {
-                Node::Id(id) => drop(ids.insert(id)),
-                Node::Device(device) => drop(devices.insert(device)),
+                Node::Id(id) => ids.push(id),
+                Node::Device(device) => devices.push(device),
             });
         }
-        (ids.into_iter().collect(), devices.into_iter().collect())
+        ids.sort_unstable();
+        ids.dedup();
+        devices.sort_unstable();
+        devices.dedup();
+        (ids, devices)
+    }
+
+    pub(crate) fn row(&self, place: usize) -> &Row {
+        &self.rows.rows[place]
+    }
+
+    /// The records but for those that `left_out` marks by their places.
+    pub(crate) fn without(&self, left_out: &[bool]) -> Excerpt {
+        let mut kept = self.clone();
+        let mut left_out = left_out.iter();
+        kept.rows.rows.retain(|_| !left_out.next().expect("a mark for each record"));
+        kept
+    }
+
+    /// The place of the record of this number, if it is here.
+    pub(crate) fn place(&self, seq: u32) -> Option<usize> {
+        self.rows.rows.binary_search_by_key(&seq, |row| row.seq).ok()
     }
 
     /// The same records with ids and devices renumbered: by their places in `ids` and `devices`, which hold
@@ -134,6 +172,15 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
         _ => Vec::new(),
     };
     listed.into_iter().for_each(|id| each(Node::Id(id)));
+}
+
+/// Every id and device that a record names.
+pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
+    let mut nodes = BTreeSet::new();
+    each_named(record, |node| {
+        nodes.insert(node);
+    });
+    nodes
 }
 
 /// Who leaves, if the record is a split.

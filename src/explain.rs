@@ -260,11 +260,14 @@ fn check_way(
 impl Book {
     /// Why two ids are one person; `None` if they are not, or one was never written.
     ///
-    /// Cost: as many steps, and looks at the log, as the way is long, wherever in a person of whatever size it lies.
+    /// Cost: as many steps, and looks at the log, as the way is long, wherever in a person of whatever size it lies. A ledger that
+    /// was opened from a snapshot first holds against the log what the answer rests on: at the first question all texts, by one
+    /// reading of the log, at each the component, by folding it. [`Book::prove_snapshot`] does that once for all.
     ///
     /// # Errors
     /// [`Fault`] when a cited record cannot be read back.
     pub fn explain(&self, a: &str, b: &str) -> Result<Option<Explanation>, Fault> {
+        self.prove_texts()?;
         let (Some(a), Some(b)) = (self.id_no(a), self.id_no(b)) else { return Ok(None) };
         self.explained(None, a, b)
     }
@@ -277,7 +280,7 @@ impl Book {
     pub fn explain_event(&self, event: OperationId) -> Result<Option<Explanation>, Fault> {
         match self.recorded(event)? {
             Some(seq) => self.explain_record(seq),
-            None => Ok(None),
+            None => self.prove_snapshot().map(|()| None), // it may lack operation ids
         }
     }
 
@@ -287,6 +290,7 @@ impl Book {
     /// As [`Book::explain`].
     pub fn explain_record(&self, seq: Seq) -> Result<Option<Explanation>, Fault> {
         let Some(Body::Capture(head, ..)) = self.body(seq)? else { return Ok(None) };
+        self.prove_component(head.id)?;
         if self.state().is_retracted(seq) {
             return Ok(None); // H1
         }
@@ -302,6 +306,7 @@ impl Book {
         from: IdNo,
         to: IdNo,
     ) -> Result<Option<Explanation>, Fault> {
+        self.prove_component(from)?;
         let Some(proof) = self.state().proof(from, to) else { return Ok(None) };
         let Some(steps) = self.explained_steps(proof)? else { return Ok(None) };
         Ok(Some(Explanation {
@@ -348,10 +353,12 @@ impl Book {
     }
 
     /// What the record of an operation says of ids, read back from the log and verified; `None` if there is no such operation.
+    /// Texts are those of the records that define the ids, also if the ledger was opened from a snapshot.
     ///
     /// # Errors
-    /// [`Fault`] when it cannot be read back.
+    /// [`Fault`] when it cannot be read back, or the log says something else than the snapshot.
     pub fn claim(&self, seq: Seq) -> Result<Option<Claim>, Fault> {
+        self.prove_texts()?;
         let retracted = self.state().is_retracted(seq);
         Ok(self.body(seq)?.and_then(|body| Claim::of(&body, retracted, |id| self.id_name(id))))
     }

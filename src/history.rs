@@ -134,10 +134,12 @@ impl Book {
 
     /// Whose ids are asked about, as of a record: the id named, and all of them, ascending. `None` if it was not yet written.
     pub(crate) fn subject(&self, of: Subject<'_>, as_of: Seq) -> Result<Option<(IdNo, Vec<IdNo>)>, Fault> {
+        self.prove_texts()?;
         let (Subject::Id(text) | Subject::Person(text)) = of;
         let Some(id) = self.id_no(text).filter(|id| self.state().defined_by(*id) <= as_of) else {
             return Ok(None);
         };
+        self.prove_component(id)?;
         let person = match of {
             Subject::Id(_) => None,
             Subject::Person(_) => self.state().person_as_of(id, as_of),

@@ -229,6 +229,19 @@ impl fmt::Display for LedgerId {
     }
 }
 
+/// 16 bytes that tell one copy of a sealed ledger from the others: the key ring and the copy that may write with it have the same. The
+/// first copy has the bytes of the ledger id; every other draws its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CopyId(pub(crate) [u8; 16]);
+
+impl CopyId {
+    /// That of the copy that was created.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn first(ledger: LedgerId) -> CopyId {
+        CopyId(*ledger.0.as_bytes())
+    }
+}
+
 /// The id of an operation or event: a UUID chosen by the sender, or derived from content (G4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -15,14 +15,14 @@ use crate::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_t
 use crate::frame::{self, Frame, Header};
 use crate::id::{DeviceId, DistinctId, OperationId, Seq, Tenant};
 use crate::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS};
-use crate::log::{Fault, Log};
+use crate::log::{Fault, FaultKind, Log};
 use crate::operation::{Operation, OperationError};
 use crate::options::{CreateError, LedgerOptions};
 use crate::policy::{Policy, PolicyError};
 use crate::record::{Body, CutOff, IdNo, StoredPolicy};
 use crate::recovery::{OpenError, Recovery, Torn};
 use crate::row::Rows;
-use crate::seal;
+use crate::seal::{self, KeysError};
 use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::state::{Erasures, Outcome, Past};
 use crate::storage::Memory;
@@ -157,6 +157,9 @@ pub enum AppendError {
     /// An earlier record, needed to tell a duplicate from a conflict, cannot be read back. Nothing was recorded.
     #[error("the log cannot be read back: {0}")]
     Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else. Retracts and splits are held against the log first.
+    #[error("{0}; nothing was recorded")]
+    Unproven(Box<Fault>),
     /// The disk failed while the operations were written: whether they are recorded is known only after reopening.
     #[error("whether record {seq} and later ones are durable is unknown: {source}; reopen the ledger")]
     Indeterminate {
@@ -229,6 +232,9 @@ impl Ledger {
         }
         for (index, operation) in operations.iter().enumerate() {
             operation.check().map_err(|source| AppendError::Operation { index, source })?;
+        }
+        if operations.iter().any(Operation::refolds) {
+            self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
         }
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
@@ -493,6 +499,22 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Stores in the key ring of a sealed ledger how far the log is durable, so that a copy with another history is told from this one.
+    /// Everything must be durable. Gives whether something had to be stored.
+    pub(crate) fn settle_keys(&self) -> Result<bool, KeysError> {
+        let Some(sealer) = self.log.keys() else { return Ok(false) };
+        sealer.reach(self.checkpoint());
+        sealer.settle()
+    }
+
+    /// As [`Ledger::settle_keys`], and if nothing had to be stored, tries whether it could be.
+    pub(crate) fn try_keys(&self) -> Result<(), KeysError> {
+        match self.log.keys() {
+            Some(sealer) if !self.settle_keys()? => sealer.probe(),
+            _ => Ok(()),
+        }
+    }
+
     fn settle(&mut self) -> io::Result<()> {
         let Ledger { book, writer, recovery, .. } = self;
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
@@ -545,6 +567,13 @@ fn fold(
 pub(crate) fn poison(writer: &mut Writer, seq: u64, source: io::Error) -> AppendError {
     writer.stop(source.to_string());
     AppendError::Indeterminate { seq, source }
+}
+
+fn unproven(fault: Fault) -> AppendError {
+    match fault.kind {
+        FaultKind::Unproven { .. } => AppendError::Unproven(Box::new(fault)),
+        _ => AppendError::Unreadable(Box::new(fault)),
+    }
 }
 
 enum Answer {
@@ -613,8 +642,8 @@ pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fau
 impl Drop for Ledger {
     /// Closes the ledger: what is written becomes durable. Call [`Ledger::flush`] first to hear of a failure.
     fn drop(&mut self) {
-        if self.writer.disk.poisoned().is_none() {
-            self.flush().ok();
+        if self.writer.disk.poisoned().is_none() && self.flush().is_ok() {
+            self.settle_keys().ok(); // the ring then knows less of the log, and is as good
         }
     }
 }

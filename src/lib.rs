@@ -4,7 +4,7 @@
 //!
 //! | layer | files | knows nothing of |
 //! |---|---|---|
-//! | 0 vocabulary | `limits id time value operation policy` | the log |
+//! | 0 vocabulary | `limits id time value operation policy visible` | the log |
 //! | 1 the log | `digest codec frame record row chain` | persons |
 //! | 2 the fold | `state/` | storage, texts, values |
 //! | 3 the walk | `replay` | disks |
@@ -75,13 +75,14 @@ mod time;
 mod value;
 mod verdict;
 mod view;
+mod visible;
 mod what_if;
 mod why;
 mod whynot;
 mod writer;
 
 pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault};
+pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked};
 pub use crate::backup::{Backup, BackupError, BackupReport};
 pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
@@ -124,6 +125,7 @@ pub use crate::storage::{
 pub use crate::time::*;
 pub use crate::value::*;
 pub use crate::view::View;
+pub use crate::visible::visible;
 pub use crate::what_if::{WhatIf, WhatIfError};
 pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
 pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};

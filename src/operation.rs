@@ -440,6 +440,11 @@ impl Operation {
         Ok(self)
     }
 
+    /// Whether it refolds a component (section H).
+    pub(crate) fn refolds(&self) -> bool {
+        matches!(self.request, Request::Retract { .. } | Request::Split { .. })
+    }
+
     /// The device that speaks, if one does.
     pub(crate) fn device(&self) -> Option<&DeviceId> {
         match &self.request {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit::{Audit, AuditReport};
+use crate::backup::{Backup, BackupError, BackupReport};
 use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::dictionary::{FingerprintKey, Seen};
@@ -14,9 +15,9 @@ use crate::directory::{
 use crate::entropy::{Entropy, OsEntropy};
 use crate::erasure::EraseError;
 use crate::frame::{self, Header};
-use crate::id::{LedgerId, Tenant};
+use crate::id::{CopyId, LedgerId, Tenant};
 #[cfg(feature = "encryption")]
-use crate::keys::{KeyProvider, KeysAtHand};
+use crate::keys::{self, KeyProvider, KeysAtHand};
 use crate::ledger::Ledger;
 use crate::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::log::{FaultKind, Log, Walk};
@@ -24,8 +25,8 @@ use crate::policy::{Policy, PolicyError};
 use crate::reader::LedgerReader;
 use crate::record::{Body, StoredPolicy};
 use crate::recovery::{
-    Judged, Known, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse, resume,
-    unrecorded_cut, write_anew,
+    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
+    resume, unrecorded_cut, write_anew,
 };
 use crate::replay::{Replay, Step};
 use crate::salvage::{Salvage, SalvageError};
@@ -62,6 +63,7 @@ pub struct LedgerOptions<'p> {
     access: Access,
     #[cfg(feature = "encryption")]
     keys: Option<Arc<dyn KeyProvider>>,
+    adopt_keys: bool,
 }
 
 impl std::fmt::Debug for LedgerOptions<'_> {
@@ -146,7 +148,8 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// A head that was seen before: opening fails if the log does not pass through it.
+    /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
+    /// record, for only the chain proves what the answers rest on; snapshots still say how many records were durable.
     #[must_use]
     pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
         self.expect = Some(checkpoint);
@@ -161,7 +164,7 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Opens by folding the whole log, and looks at no snapshot. What is made later is made as ever.
+    /// Opens by folding the whole log, for writing or for reading, and looks at no snapshot. What is made later is made as ever.
     #[must_use]
     pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
         self.ignore_snapshots = true;
@@ -210,6 +213,58 @@ impl<'p> LedgerOptions<'p> {
     pub fn keys(mut self, provider: Arc<dyn KeyProvider>) -> LedgerOptions<'p> {
         self.keys = Some(provider);
         self
+    }
+
+    /// Opens for writing a copy that the key ring does not belong to, and makes the ring this copy's: from there on no other copy of
+    /// the ledger can be written with it. For the copy that takes the place of one that is lost. Nothing happens if it does not open.
+    ///
+    /// The whole log is folded. What was erased in the other copy is recorded as erased here ([`Recovery::erased_since`]), and the keys of
+    /// all that this log says is erased are destroyed, also if an older ring still had them. If both copies stay in use, take
+    /// [`LedgerOptions::fork_keys`] instead.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn adopt_keys(mut self) -> LedgerOptions<'p> {
+        self.adopt_keys = true;
+        self
+    }
+
+    /// Gives the copy of a sealed ledger in `dir` a key ring of its own, in `to`, and opens it for writing with that: it opens all that the
+    /// ring of these options opens now, which stays as it is, and belongs to the other copy as before.
+    ///
+    /// From here on an erasure in the one copy does not reach the other: a request to be forgotten has to be made in both. The new ring
+    /// also opens backups from before, whatever is erased with the other one.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Unless the copy has the new ring already, and only its opening failed, no ring is left in `to`.
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys(self, dir: impl AsRef<Path>, to: Arc<dyn KeyProvider>) -> Result<Ledger, OpenError> {
+        let files = Files::writable(dir.as_ref());
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is not a ledger
+        self.fork_keys_in(Arc::new(files), to)
+    }
+
+    /// As [`LedgerOptions::fork_keys`], for a copy in any storage.
+    ///
+    /// # Errors
+    /// As [`LedgerOptions::fork_keys`].
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys_in(
+        mut self,
+        storage: Arc<dyn Storage>,
+        to: Arc<dyn KeyProvider>,
+    ) -> Result<Ledger, OpenError> {
+        let Identity { ledger, sealed, .. } = Identity::read(&*storage, true)?;
+        let place = storage.describe();
+        if !sealed {
+            return Err(KeysError::NotSealed { place }.into());
+        }
+        let Some(from) = self.keys.replace(Arc::clone(&to)) else {
+            return Err(KeysError::Sealed { place }.into());
+        };
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
+        let unowned = KeysAtHand::fork(&*from, &*to, ledger, &mut **entropy)?;
+        let opened = self.adopt_keys().open_in(storage);
+        opened.inspect_err(|_| keys::discard_unowned(&*to, ledger, unowned))
     }
 
     /// Called with the bytes of log read so far while a ledger is opened.
@@ -263,10 +318,11 @@ impl<'p> LedgerOptions<'p> {
         let identity = self.identity(tenant, &policy)?;
         let tag = identity.ledger.0.simple().to_string();
         let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
-        if let Err(source) = built.and_then(|()| place.put(&tag)).and_then(|()| place.sync()) {
+        if let Err(source) = built.and_then(|()| place.put(&tag)) {
             place.discard(&tag).ok(); // the cause is what the caller needs to know
-            return Err(failed(source));
+            return Err(self.give_up(&identity, false, failed(source)));
         }
+        place.sync().map_err(failed)?;
         Ok(self.open_in(place.storage())?)
     }
 
@@ -286,8 +342,22 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::Exists { place });
         }
         let identity = self.identity(tenant, &policy)?;
-        build(&*storage, &identity, &policy).map_err(failed)?;
+        build(&*storage, &identity, &policy).map_err(|source| {
+            let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
+            self.give_up(&identity, made, failed(source))
+        })?;
         Ok(self.open_in(storage)?)
+    }
+
+    /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
+    fn give_up(&self, identity: &Identity, made: bool, error: CreateError) -> CreateError {
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = self.keys.as_ref().filter(|_| !made) {
+            keys::discard(&**provider, identity.ledger).ok(); // the cause is what the caller needs to know
+        }
+        #[cfg(not(feature = "encryption"))]
+        let (_, _) = (identity, made);
+        error
     }
 
     fn prepare(&self, log: &mut Log) {
@@ -307,16 +377,76 @@ impl<'p> LedgerOptions<'p> {
         false
     }
 
-    /// What opens a ledger's items.
+    /// What opens a ledger's items, for a reader.
     pub(crate) fn unlock(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        self.unlock_with(storage, identity, false)
+    }
+
+    /// What opens a ledger's items, for a reader that can do without.
+    fn unlock_if_given(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        if self.seals() { self.unlock(storage, identity) } else { Ok(None) }
+    }
+
+    /// What opens a ledger's items and seals new ones, for a writer. The ring is this copy's, or is about to be.
+    fn unlock_to_write(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        let place = || storage.describe();
+        if self.adopt_keys && !identity.sealed {
+            return Err(KeysError::NotSealed { place: place() });
+        }
+        let keys = self.unlock_with(storage, identity, true)?;
+        match &keys {
+            Some(sealer) if !sealer.is_home() && !self.adopt_keys => {
+                Err(KeysError::OtherCopy { place: place(), keys: sealer.describe() })
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "encryption"),
+        expect(unused_variables, reason = "without ciphers nothing is written sealed")
+    )]
+    fn unlock_with(
+        &self,
+        storage: &dyn Storage,
+        identity: &Identity,
+        to_write: bool,
+    ) -> Result<Keys, KeysError> {
         if !identity.sealed {
             return Ok(None);
         }
+        let place = storage.describe();
         #[cfg(feature = "encryption")]
-        if let Some(provider) = &self.keys {
-            return Ok(Some(Arc::new(KeysAtHand::load(Arc::clone(provider), identity)?)));
+        if let Some(provider) = self.keys.clone() {
+            let copy = CopyId::read(storage, identity.ledger);
+            let copy = copy.map_err(|source| KeysError::Copy { place, source })?;
+            let load = if to_write { KeysAtHand::load_to_write } else { KeysAtHand::load };
+            return Ok(Some(Arc::new(load(provider, identity, copy)?)));
         }
-        Err(KeysError::Sealed { place: storage.describe() })
+        Err(KeysError::Sealed { place })
+    }
+
+    /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
+    fn uses_snapshots(&self, book: &Book) -> bool {
+        !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
+    }
+
+    /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
+    fn settle_keys(&self, book: &Book, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+        let Some(sealer) = book.log.keys() else { return Ok(()) };
+        if self.adopt_keys {
+            sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
+            let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
+            let written = copy.write(&**storage, book.ledger_id());
+            written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
+            return Ok(sealer.adopt(copy)?);
+        }
+        let done =
+            book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
+        match done.max().filter(|seq| *seq >= sealer.forgotten()) {
+            Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
+            None => Ok(()),
+        }
     }
 
     fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
@@ -329,7 +459,7 @@ impl<'p> LedgerOptions<'p> {
         let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
         #[cfg(feature = "encryption")]
         if let Some(provider) = &self.keys {
-            KeysAtHand::create(Arc::clone(provider), ledger, &mut **entropy)?;
+            KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
         }
         let sealed = self.seals();
         Ok(Identity { ledger, tenant, segment_bytes, sealed })
@@ -350,7 +480,7 @@ impl<'p> LedgerOptions<'p> {
     ///
     /// # Errors
     /// [`OpenError`]; then nothing was changed.
-    pub fn open_in(self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+    pub fn open_in(mut self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         Identity::read(&*storage, true)?;
@@ -358,16 +488,20 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::Locked { place });
         };
         let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
-        book.log.set_keys(self.unlock(&*storage, &book.identity)?);
+        book.log.set_keys(self.unlock_to_write(&*storage, &book.identity)?);
+        if let Some(sealer) = book.log.keys().as_ref().filter(|_| !self.adopt_keys) {
+            witnesses.hold_to_ring(sealer.reached());
+        }
         self.prepare(&mut book.log);
-        let mut entropy = self.entropy.unwrap_or_else(|| Box::new(OsEntropy::default()));
+        let uses_snapshots = self.uses_snapshots(&book) && !self.adopt_keys;
+        let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
         book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
-        let resumed =
-            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
+        let resumed = if uses_snapshots { resume(&mut book, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
-        let progress = self.progress.unwrap_or(&mut silent);
+        let progress = self.progress.take().unwrap_or(&mut silent);
         let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        self.settle_keys(&book, &mut *entropy)?;
         let records = book.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
@@ -378,6 +512,7 @@ impl<'p> LedgerOptions<'p> {
             snapshots_ignored: resumed.ignored,
             erasures_pending: pending(&book),
             erased_since: destroyed.len(),
+            keys_not_stored: None,
         };
         recovery.torn = match torn {
             Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
@@ -389,14 +524,24 @@ impl<'p> LedgerOptions<'p> {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
         if let Some(sealer) = book.log.keys() {
-            sealer.go_on_from(records, entropy.array()).map_err(failed)?;
+            sealer.go_on_from(records, entropy.array())?;
         }
-        let writer = Writer::new(entropy, self.durability, newest, lock);
+        let locks = (book.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
+        let writer = Writer::new(entropy, self.durability, newest, locks);
         let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
-        match ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward()) {
+        let erased =
+            ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
+        match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {
             Ok(()) => Ok(ledger),
+            // The log can be written, and what is erased is hidden: only its keys wait.
+            Err(EraseError::KeysLeft(error)) => {
+                ledger.recovery.keys_not_stored = Some(error.to_string());
+                Ok(ledger)
+            }
             Err(EraseError::Removal { source }) => Err(failed(source)),
-            Err(EraseError::Unreadable(fault)) => Err(OpenError::Untrusted { place, fault }),
+            Err(EraseError::Unreadable(fault) | EraseError::Unproven(fault)) => {
+                Err(OpenError::Untrusted { place, fault })
+            }
             Err(error) => Err(failed(io::Error::other(error))),
         }
     }
@@ -461,9 +606,37 @@ impl<'p> LedgerOptions<'p> {
     /// # Errors
     /// As [`crate::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
-        let keys = self.unlock(&*storage, &Identity::read(&*storage, false)?)?;
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
         let mut silent = |_| {};
         Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger; see [`Backup`]. A sealed one needs no keys for that; if they are given, each item is opened with them, and one that
+    /// does not open is an error, as all damage is.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup(mut self, source: &Path, dest: &Path) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy_directory(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger from one storage to another.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup_in(
+        mut self,
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+    ) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy(source, dest, &unlock, progress.unwrap_or(&mut silent))
     }
 
     /// Looks through a damaged ledger; see [`Salvage`].
@@ -492,7 +665,7 @@ impl<'p> LedgerOptions<'p> {
     /// [`OpenError`].
     pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
         let mut head = None;
-        loop {
+        for _ in 0..MAX_LOOKS {
             let before = head.take();
             match self.read_once(&storage, &mut head) {
                 // A writer erased while this was read: segments are newer than the HEAD that was looked at
@@ -502,6 +675,7 @@ impl<'p> LedgerOptions<'p> {
                 read => return read,
             }
         }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
     }
 
     fn read_once(
@@ -516,7 +690,7 @@ impl<'p> LedgerOptions<'p> {
         book.log.set_keys(self.unlock(&**storage, &book.identity)?);
         self.prepare(&mut book.log);
         let resumed =
-            if self.ignore_snapshots { Resumed::default() } else { resume(&mut book, &mut witnesses) };
+            if self.uses_snapshots(&book) { resume(&mut book, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
         let progress: &mut dyn FnMut(u64) = match &mut self.progress {
             Some(progress) => &mut **progress,
@@ -564,6 +738,10 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
 
     // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
     let building = format!("{LEDGER}.new");
+    #[cfg(feature = "encryption")]
+    if identity.sealed {
+        CopyId::first(identity.ledger).write(storage, identity.ledger)?;
+    }
     let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
     for (file, content) in files {
         storage.create(file)?;

@@ -31,6 +31,33 @@ struct Entry {
     before: u32,
 }
 
+/// The records of a component of possible links, as far as they were read.
+#[derive(Debug)]
+pub(crate) struct Component {
+    /// Its ids and devices.
+    nodes: BTreeSet<Node>,
+    /// Its records below `end`; those that were added last stand behind the others until they are sorted.
+    pub(crate) excerpt: Excerpt,
+    pub(crate) end: u32,
+}
+
+impl Component {
+    /// The component of ids and devices, of which no record was read yet.
+    pub(crate) fn of(seeds: BTreeSet<Node>) -> Component {
+        Component { nodes: seeds, excerpt: Excerpt::default(), end: 0 }
+    }
+
+    /// Bytes held, near enough.
+    pub(crate) fn memory(&self) -> usize {
+        self.nodes.len() * 16 + self.excerpt.memory()
+    }
+
+    /// Whether it holds all `seeds`, and can be extended to the records before `end`.
+    pub(crate) fn serves(&self, seeds: &BTreeSet<Node>, end: u32) -> bool {
+        self.end <= end && seeds.is_subset(&self.nodes)
+    }
+}
+
 impl Postings {
     /// How many records are covered: the next to be noted.
     pub(crate) fn covered(&self) -> u64 {
@@ -85,28 +112,46 @@ impl Postings {
         })
     }
 
-    /// The records below `end` of the component of possible links that holds `seed`, and all policies before it. `read` shows
+    /// The records below `end` of the components of possible links that hold `seeds`, and all policies before it. `read` shows
     /// a record by its number, or fails. `None` if they have more than `most` bytes.
     ///
     /// Cost: the component's own records.
     pub(crate) fn component<E>(
         &self,
-        seed: Node,
+        seeds: BTreeSet<Node>,
+        end: u32,
+        most: usize,
+        read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
+    ) -> Result<Option<Excerpt>, E> {
+        let mut component = Component::of(seeds);
+        let found = self.extend(&mut component, end, most, read)?;
+        component.excerpt.sort();
+        Ok(found.then_some(component.excerpt))
+    }
+
+    /// Adds to a component its records below `end` that it has not yet, those of ids and devices that they connect with it
+    /// included. `false` if all its records have more than `most` bytes.
+    ///
+    /// Cost: the records that are added, and a look at each id and device of the component.
+    pub(crate) fn extend<E>(
+        &self,
+        component: &mut Component,
         end: u32,
         most: usize,
         mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
-    ) -> Result<Option<Excerpt>, E> {
-        let mut excerpt = Excerpt::default();
-        let (mut nodes, mut fresh) = (BTreeSet::from([seed]), vec![seed]);
-        let mut due: BTreeSet<u32> = self.policies.iter().copied().filter(|seq| *seq < end).collect();
+    ) -> Result<bool, E> {
+        let Component { nodes, excerpt, end: from } = component;
+        let since = |from: u32| move |seq: &u32| *seq >= from;
+        let mut due: BTreeSet<u32> =
+            self.policies.iter().rev().copied().take_while(since(*from)).filter(|seq| *seq < end).collect();
+        for node in nodes.iter() {
+            due.extend(self.of(*node).take_while(since(*from)).filter(|seq| *seq < end));
+        }
+        // What is due and not added yet, and what was added in this call: everything before `from` is there already.
         let mut seen = due.clone();
-        loop {
-            for node in fresh.drain(..) {
-                let named = self.of(node).skip_while(|seq| *seq >= end);
-                due.extend(named.filter(|seq| seen.insert(*seq)));
-            }
-            // Upward, so that neighbours are read together.
-            let Some(seq) = due.pop_first() else { break };
+        let mut fresh = Vec::new();
+        // Upward, so that neighbours are read together.
+        while let Some(seq) = due.pop_first() {
             read(seq, &mut |record| {
                 if record.row.is_erasure() {
                     return;
@@ -119,11 +164,15 @@ impl Postings {
                 });
             })?;
             if excerpt.bytes() > most {
-                return Ok(None);
+                return Ok(false);
+            }
+            for node in fresh.drain(..) {
+                let named = self.of(node).skip_while(|seq| *seq >= end);
+                due.extend(named.filter(|seq| seen.insert(*seq)));
             }
         }
-        excerpt.sort();
-        Ok(Some(excerpt))
+        *from = end;
+        Ok(true)
     }
 
     /// Bytes held, counting capacity.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use crate::book::Book;
 use crate::diff::Diff;
 use crate::draft;
-use crate::excerpt::{Excerpt, Node};
+use crate::excerpt::Excerpt;
 use crate::id::Seq;
 use crate::ledger::{self, Appended};
 use crate::limits::MAX_RECORDS;
@@ -80,6 +80,7 @@ impl Book {
     /// be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
+        self.prove_texts()?;
         let Book { log, dictionaries, .. } = self;
         let (erasures, next) = (self.state().erasures(), Seq(self.checkpoint().records));
         let aim = draft::aim(
@@ -103,11 +104,11 @@ impl Book {
     }
 
     fn preview_of(&self, operation: &Operation, body: &Body, seq: Seq) -> Result<Preview, Fault> {
-        let id = body.head().expect("a retract or split is an operation").id;
-        let told = self.log.component(Node::Id(id), seq.0)?;
         let mut asked = Excerpt::default();
         asked.push_supposed(seq.0 as u32, body); // MAX_RECORDS bounds it
         let record = asked.records().next().expect("just pushed");
+        let told = self.log.component_before(record, seq.0)?;
+        self.prove_told(&told)?;
         let refusal = self.state().refuse_refold(record, &told);
         let (outcome, diff) = match refusal {
             Some(refusal) => self.refused(operation, record, &told, refusal)?,

@@ -20,7 +20,7 @@ use crate::directory::{
     COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
 };
 use crate::id::LedgerId;
-use crate::log::{Fault, FaultKind, Walk};
+use crate::log::{Fault, FaultKind, Segment, Walk};
 use crate::seal::KeysError;
 use crate::snapshot::{self, IgnoredSnapshot, Resumed};
 use crate::storage::{Storage, is_not_a_file};
@@ -40,6 +40,8 @@ pub enum Witness {
     LaterSegment,
     /// A snapshot, which is made of durable records only.
     Snapshot,
+    /// The key ring, which is stored when records are durable only.
+    KeyRing,
     /// The ledger's creation, which ends with its first record durable.
     Creation,
 }
@@ -52,6 +54,7 @@ impl std::fmt::Display for Witness {
             Witness::LaterFrame => "the header of a later frame",
             Witness::LaterSegment => "a later segment",
             Witness::Snapshot => "a snapshot",
+            Witness::KeyRing => "the key ring",
             Witness::Creation => "the ledger's creation",
         })
     }
@@ -135,14 +138,25 @@ pub enum OpenError {
     Keys(#[from] KeysError),
     /// Keys of this ledger were destroyed by an erasure that this copy of it does not know of.
     #[error(
-        "{place} is older than its keys: something was erased after this copy was made (the key of record {seq} is destroyed); \
-         open it for writing once, and it will know"
+        "{place} is older than its keys: texts or values were erased after this copy was made (the key of record {seq} is destroyed); \
+         open it for writing once, and the erasure is recorded in it too"
     )]
     OlderThanKeys {
         /// The ledger, as its storage describes itself.
         place: String,
         /// The first record concerned.
         seq: u64,
+    },
+    /// A writer rewrote files each time the ledger was read, so that no reading is of one moment. Nothing is known to be wrong.
+    #[error(
+        "{place} changed under the reader {looks} times in a row: a writer erases all the time; \
+         do this again when it is done, or do it with a backup"
+    )]
+    Busy {
+        /// The ledger, as its storage describes itself.
+        place: String,
+        /// How often it was read.
+        looks: u32,
     },
     /// The disk failed.
     #[error("{place}: {source}")]
@@ -169,11 +183,15 @@ pub struct Recovery {
     pub from_snapshot: Option<u64>,
     /// Snapshots that opening could not use, and why: newest first, up to the one it used.
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
-    /// How many erasures were begun and not finished by a former writer. A writer has finished them now.
+    /// How many erasures were begun and not finished by a former writer. A writer has finished them now,
+    /// unless [`Recovery::keys_not_stored`] says why not.
     pub erasures_pending: usize,
     /// How many records' texts or values were erased, as their destroyed keys say, after this copy of a sealed ledger was made. A
     /// writer has recorded that they are erased.
     pub erased_since: usize,
+    /// Why the key ring of a sealed ledger cannot be stored, if a writer found that: nothing can be erased, and erasures that were begun
+    /// before are finished by an opening that can store it. Everything else can be written.
+    pub keys_not_stored: Option<String>,
 }
 
 impl Recovery {
@@ -210,6 +228,8 @@ pub(crate) struct Witnesses {
     pub(crate) slots: Vec<HeadSlot>,
     /// What the caller holds.
     expect: Option<Checkpoint>,
+    /// What the key ring of a sealed ledger saw.
+    ring: Option<Checkpoint>,
     /// The newest place that a whole snapshot covers.
     saved: Option<Checkpoint>,
     /// All of them, as places the log must pass through.
@@ -229,7 +249,13 @@ impl Witnesses {
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         let checkpoints = seen.chain(expect).collect();
         let snapshots = snapshot::list(storage)?;
-        Ok(Witnesses { checkpoints, expect, slots, snapshots, saved: None })
+        Ok(Witnesses { checkpoints, expect, slots, snapshots, saved: None, ring: None })
+    }
+
+    /// Lets the log be held to what a key ring saw.
+    pub(crate) fn hold_to_ring(&mut self, reached: Option<Checkpoint>) {
+        self.ring = reached;
+        self.checkpoints.extend(reached);
     }
 
     /// How many records `HEAD` says are durable.
@@ -244,6 +270,7 @@ impl Witnesses {
         let saved = self.saved.map_or(0, |checkpoint| checkpoint.records);
         head.or(Known { records: expected, by: Witness::Checkpoint })
             .or(Known { records: saved, by: Witness::Snapshot })
+            .or(Known { records: self.ring.map_or(0, |reached| reached.records), by: Witness::KeyRing })
     }
 
     /// Who saw another history, where the log says otherwise than `seen`.
@@ -252,9 +279,40 @@ impl Witnesses {
             Witness::Checkpoint
         } else if self.slots.iter().any(|slot| slot.records == seen.records && slot.head == seen.head) {
             Witness::Head
+        } else if self.ring.as_ref() == Some(seen) {
+            Witness::KeyRing
         } else {
             Witness::Snapshot
         }
+    }
+}
+
+/// How often a log that a writer changes is read again before the reader gives up: each time costs a walk, and one that meets
+/// no rename in the wrong moment suffices.
+pub(crate) const MAX_LOOKS: u32 = 16;
+
+/// What a writer changes in a ledger's directory, listed at one moment. Each append changes a segment's length, each
+/// acknowledgement `HEAD`, each rewriting of a segment its length, for it loses items: so of two listings that are equal, nothing
+/// was changed between them.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Listing {
+    slots: Vec<HeadSlot>,
+    snapshots: Vec<u64>,
+    segments: Vec<Segment>,
+}
+
+impl Listing {
+    /// What [`begin`] has seen.
+    pub(crate) fn of(book: &Book, witnesses: &Witnesses) -> Listing {
+        let Witnesses { slots, snapshots, .. } = witnesses;
+        let segments = book.log.segments().to_vec();
+        Listing { slots: slots.clone(), snapshots: snapshots.clone(), segments }
+    }
+
+    /// Whether it is still as listed.
+    pub(crate) fn is_current(&self, storage: &Arc<dyn Storage>) -> Result<bool, OpenError> {
+        let (book, witnesses) = begin(storage, false, None)?;
+        Ok(*self == Listing::of(&book, &witnesses))
     }
 }
 
@@ -272,12 +330,12 @@ impl Known {
     }
 }
 
-/// Lets the book continue from a snapshot, if there is a good one; each whole one is a witness, for it was
-/// made of durable records only.
+/// Lets the book continue from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// was made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
-    snapshot::resume(book, snapshots, &seen, *expect, |covered| {
+    snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
         checkpoints.push(covered);
         *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
     })
@@ -511,8 +569,14 @@ mod tests {
         let Checkpoint { records, head } = checkpoint(7, 7);
         let slot = HeadSlot { ledger: LedgerId(uuid::Uuid::nil()), turn: 1, records, head };
         let (expect, saved) = (Some(checkpoint(5, 5)), Some(checkpoint(6, 6)));
-        let witnesses =
-            Witnesses { slots: vec![slot], expect, saved, checkpoints: Vec::new(), snapshots: Vec::new() };
+        let witnesses = Witnesses {
+            slots: vec![slot],
+            expect,
+            ring: None,
+            saved,
+            checkpoints: Vec::new(),
+            snapshots: Vec::new(),
+        };
         let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
         let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
         let snapshot = Witness::Snapshot; // the only witness of which not all that was seen is kept

@@ -26,6 +26,7 @@ use crate::id::Seq;
 use crate::log::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::record::{DeviceNo, Flags, RewrittenSegment};
 use crate::row::{Kind, Row};
+use crate::seal::KeysError;
 use crate::snapshot;
 use crate::state::Erasures;
 use crate::storage::{Storage, remove_file};
@@ -54,6 +55,8 @@ pub(crate) enum Stopped {
     Io(io::Error),
     /// It is not known which of two files has a segment's name.
     Unknown(io::Error),
+    /// The keys of what was removed could not be destroyed.
+    Keys(KeysError),
 }
 
 impl From<Fault> for Stopped {
@@ -92,7 +95,8 @@ pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewr
     done.had_snapshot = snapshot::purge(&*storage, last).map_err(Stopped::Io)?;
     sweep(&*storage, QUARANTINE, is_cut).map_err(Stopped::Io)?;
     if let Some(sealer) = log.keys() {
-        sealer.destroy(&gone, last).map_err(Stopped::Io)?;
+        sealer.reach(replay.chain().checkpoint());
+        sealer.destroy(&gone, last).map_err(Stopped::Keys)?;
     }
     seen.forget(&unnamed);
     dictionaries.compact();

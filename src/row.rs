@@ -252,6 +252,11 @@ impl Rows {
         self.refolds = false;
     }
 
+    /// Bytes held, counting capacity.
+    pub(crate) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.changes.capacity() * size_of::<Change>()
+    }
+
     /// The row of a record, if the frame holds it.
     pub(crate) fn at(&self, seq: u32) -> Option<&Row> {
         self.rows.get(seq.checked_sub(self.rows.first()?.seq)? as usize)

@@ -11,9 +11,9 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
-use crate::chain::ChainError;
+use crate::chain::{ChainError, Checkpoint};
 use crate::frame::{ABSENT, Frame, SALT_BYTES};
-use crate::id::{LedgerId, Seq};
+use crate::id::{CopyId, LedgerId, Seq};
 use crate::row::{Record, Rows};
 
 /// Bytes of a nonce.
@@ -38,24 +38,51 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// What [`Sealer::seal_snapshot`] sealed; `None` if it does not open.
     fn open_snapshot(&self, records: u64, sealed: &[u8]) -> Option<Vec<u8>>;
 
-    /// Destroys, durably, the keys of these records' items, and those of all snapshots of at most `snapshots`
-    /// records.
-    fn destroy(&self, seqs: &[u32], snapshots: u64) -> io::Result<()>;
+    /// How messages name the ring.
+    fn describe(&self) -> String;
+
+    /// Whether the ring belongs to this copy of the ledger.
+    fn is_home(&self) -> bool;
+
+    /// How far the log of the ring's copy was durable when the ring was stored last; `None` before it was held against a log.
+    fn reached(&self) -> Option<Checkpoint>;
+
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    fn forgotten(&self) -> u64;
+
+    /// The lock of the ring, for the writer to hold. Nothing is stored any more once it is dropped.
+    fn take_lock(&self) -> Option<Arc<dyn Send + Sync>>;
+
+    /// Notes that the log is durable up to here, to be stored with the next change.
+    fn reach(&self, durable: Checkpoint);
+
+    /// Stores the ring if it changed since it was stored last; gives whether it did.
+    fn settle(&self) -> Result<bool, KeysError>;
+
+    /// Tries whether the ring could be stored now.
+    fn probe(&self) -> Result<(), KeysError>;
+
+    /// Makes the ring this copy's, durably.
+    fn adopt(&self, copy: CopyId) -> Result<(), KeysError>;
+
+    /// Destroys, durably, the keys of these records' items: all that erasures up to the record `last` cover. Those of all snapshots of at
+    /// most as many records go too.
+    fn destroy(&self, seqs: &[u32], last: u64) -> Result<(), KeysError>;
 
     /// Makes sure that records from `next` on have keys: some may have been destroyed if the log was longer once.
-    fn go_on_from(&self, next: u64, fresh: [u8; 32]) -> io::Result<()>;
+    fn go_on_from(&self, next: u64, fresh: [u8; 32]) -> Result<(), KeysError>;
 
     /// Whether a text was erased, and is not to be recorded again.
     fn refuses(&self, text: &str) -> bool;
 
     /// Remembers, durably, that these texts are not to be recorded again once they are erased; nothing if none are refused.
-    fn remember(&self, texts: &mut dyn Iterator<Item = &str>) -> io::Result<()>;
+    fn remember(&self, texts: &mut dyn Iterator<Item = &str>) -> Result<(), KeysError>;
 
     /// Chooses whether erased texts are refused from here on; what was remembered is forgotten with `false`.
-    fn set_refusing(&self, refusing: bool) -> io::Result<()>;
+    fn set_refusing(&self, refusing: bool) -> Result<(), KeysError>;
 }
 
-/// Why a sealed ledger does not open.
+/// Why a sealed ledger does not open, or its keys cannot be changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysError {
@@ -76,7 +103,7 @@ pub enum KeysError {
         ledger: LedgerId,
     },
     /// The ledger is not sealed.
-    #[error("{place} is not sealed: without keys nothing can recognise an erased text")]
+    #[error("{place} is not sealed: it has no keys to change, and nothing can recognise an erased text")]
     NotSealed {
         /// The ledger, as its storage describes itself.
         place: String,
@@ -117,7 +144,65 @@ pub enum KeysError {
         /// What this version knows.
         known: u16,
     },
-    /// The provider failed.
+    /// Another writer has the ring.
+    #[error(
+        "the key ring {keys} is in use by another writer; close that writer, or give this copy of the ledger a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
+    )]
+    Locked {
+        /// Where the keys are, as their provider describes itself.
+        keys: String,
+    },
+    /// The ring is another copy's: what this copy erased would be lost there too.
+    #[error(
+        "{place} is a copy, and the key ring {keys} belongs to another copy of the same ledger: this one can be read with it and not written. \
+         If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`, `LedgerOptions::adopt_keys`); if both stay in use, give \
+         this one a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
+    )]
+    OtherCopy {
+        /// The ledger, as its storage describes itself.
+        place: String,
+        /// Where the keys are, as their provider describes itself.
+        keys: String,
+    },
+    /// The ring was stored before an erasure that the log says is finished: keys that were destroyed live on in it.
+    #[error(
+        "the key ring {keys} is older than the erasure in record {seq}, and still has keys that were destroyed then; put the newest ring in its \
+         place. If there is no newer one, `identity-ledger keys adopt` (`LedgerOptions::adopt_keys`) destroys them again"
+    )]
+    Stale {
+        /// Where the keys are, as their provider describes itself.
+        keys: String,
+        /// The last erase record that the ring does not know.
+        seq: u64,
+    },
+    /// The ring changed or went away while the ledger was open.
+    #[error(
+        "the key ring {keys} is not what this writer loaded: something else replaced or removed it, and nothing was stored over it; put the ring back as it was, \
+         then reopen the ledger"
+    )]
+    Changed {
+        /// Where the keys are, as their provider describes itself.
+        keys: String,
+    },
+    /// The ring cannot be stored.
+    #[error(
+        "the key ring {keys} cannot be stored: {source}; make its place writable, with room for it, and do the same again"
+    )]
+    NotStored {
+        /// Where the keys are, as their provider describes itself.
+        keys: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// It cannot be read which copy of the ledger this is.
+    #[error("{place}/COPY cannot be read: {source}")]
+    Copy {
+        /// The ledger, as its storage describes itself.
+        place: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The ring cannot be used.
     #[error("the key ring {keys} cannot be read or stored: {source}")]
     Io {
         /// Where the keys are, as their provider describes itself.

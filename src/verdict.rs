@@ -42,6 +42,7 @@ impl From<&FaultKind> for Met {
             | FaultKind::PayloadMissing { .. }
             | FaultKind::ComponentTooLarge { .. }
             | FaultKind::ErasureIncomplete { .. }
+            | FaultKind::Unproven { .. }
             | FaultKind::Chain(ChainError::LaterKeys { .. }) => Met::Contradiction,
             FaultKind::ForeignSegment { .. } | FaultKind::WrongSegment { .. } | FaultKind::Spliced => {
                 Met::Foreign

@@ -209,8 +209,10 @@ impl Book {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn why_property(&self, distinct_id: &str, key: &str) -> Result<Option<WhyProperty>, Fault> {
+        self.prove_texts()?;
         let known = (self.id_no(distinct_id), self.dictionaries.keys.find(key).map(KeyNo));
         let (Some(id), Some(key_no)) = known else { return Ok(None) };
+        self.prove_component(id)?;
         let Some(person) = self.state().person(id) else { return Ok(None) };
         let told = self.log.component(Node::Id(id), self.checkpoint().records)?;
         let mut story = Story::of(key_no, &told);

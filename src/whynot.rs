@@ -96,7 +96,10 @@ impl Book {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn why_not(&self, a: &str, b: &str) -> Result<Option<WhyNot>, Fault> {
+        self.prove_texts()?;
         let (Some(a), Some(b)) = (self.id_no(a), self.id_no(b)) else { return Ok(None) };
+        self.prove_component(a)?;
+        self.prove_component(b)?;
         let same =
             a == b || self.state().person(a).is_some() && self.state().person(a) == self.state().person(b);
         let way = if same { Vec::new() } else { self.way(a, b)? };

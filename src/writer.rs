@@ -26,6 +26,9 @@ pub enum Durability {
     Buffered,
 }
 
+/// Locks of a writer: that of the key ring, if it has one, then that of the ledger.
+type Locks = (Option<Arc<dyn Send + Sync>>, Lock);
+
 /// The writing half of a ledger.
 pub(crate) struct Writer {
     pub(crate) entropy: Box<dyn Entropy>,
@@ -34,7 +37,7 @@ pub(crate) struct Writer {
     /// What devices last said with an identify or set (F3).
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
     /// Held until the ledger is closed or stops writing.
-    lock: Option<Lock>,
+    locks: Option<Locks>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -52,17 +55,17 @@ impl Writer {
         entropy: Box<dyn Entropy>,
         durability: Durability,
         newest: Option<&HeadSlot>,
-        lock: Lock,
+        locks: Locks,
     ) -> Writer {
-        let (disk, lock) = (Disk::new(newest), Some(lock));
-        Writer { entropy, durability, disk, last_calls: BTreeMap::new(), lock }
+        let (disk, locks) = (Disk::new(newest), Some(locks));
+        Writer { entropy, durability, disk, last_calls: BTreeMap::new(), locks }
     }
 
-    /// Stops writing, for good, and releases the lock for the next writer. The order matters: from the poison on nothing is
+    /// Stops writing, for good, and releases the locks for the next writer. The order matters: from the poison on nothing is
     /// written here, so no two writers ever write.
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
-        self.lock = None;
+        self.locks = None;
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.

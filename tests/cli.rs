@@ -1,6 +1,9 @@
 //! The command line as scripts see it: arguments in, lines and an exit status out.
 #![cfg(feature = "cli")]
 
+#[path = "support/forge.rs"]
+mod forge;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -516,7 +519,152 @@ fn an_unknown_id_is_a_no() {
     place.run("resolve a.ledger -- --json").with_code(1);
     place.run("resolve a.ledger --jsno").with_code(2);
     let said = place.run("resolve a.ledger Ann").with_code(1);
-    assert!(said.out.contains("never written") && said.err.is_empty(), "{said:?}");
+    assert!(said.out.contains("never written"), "{said:?}");
+    assert!(said.err.starts_with("note: answered from the snapshot of ") && said.err.lines().count() == 1);
+}
+
+#[test]
+fn each_reading_command_says_what_it_answered_from() {
+    let place = Place::small();
+    let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+    let (records, head) = (&verdict["records"], verdict["head"].as_str().unwrap());
+    let checkpoint = format!("{records}:{head}");
+    let objects = [
+        "resolve a.ledger ann",
+        "explain a.ledger ann visitor",
+        "explain a.ledger ann --property email",
+        "why-not a.ledger ann bob",
+        "stats a.ledger",
+        "what-if a.ledger --preset strict",
+        "diff a.ledger --at 1",
+        "retract a.ledger 3 --dry-run",
+        "graph a.ledger ann -o ann.svg",
+    ];
+    let lists = [
+        "persons a.ledger",
+        "events a.ledger",
+        "outcomes a.ledger",
+        "history a.ledger ann",
+        "find a.ledger --property email=ann@example.com",
+        "erasures a.ledger",
+        "policy a.ledger",
+    ];
+    let snapshot = serde_json::json!({ "snapshot": records, "checkpoint": checkpoint });
+    let log = serde_json::json!({ "snapshot": null, "checkpoint": checkpoint });
+    let expect = format!("--expect {checkpoint}");
+    for (asked, from) in [("", &snapshot), ("--from-log", &log), (&expect, &log)] {
+        let whole = |of_two: bool| if of_two { serde_json::json!([from]) } else { from.clone() };
+        for command in objects {
+            let said = place.run(&format!("{command} {asked} --json"));
+            let found = said.object("answered_from")["answered_from"].clone();
+            assert_eq!(found, whole(command.starts_with("diff")), "{command} {asked}");
+            assert_eq!(said.err, "", "{command} {asked}: it stands in the answer");
+        }
+        for command in lists {
+            let said = place.run(&format!("{command} {asked} --json"));
+            let told: Value = serde_json::from_str(&said.err).expect("one line of JSON");
+            assert_eq!(told, serde_json::json!({ "answered_from": from }), "{command} {asked}");
+            assert!(said.lines("").iter().all(|line| line.get("answered_from").is_none()), "{said:?}");
+        }
+        for command in objects.iter().chain(&lists) {
+            let said = place.run(&format!("{command} {asked}"));
+            let place =
+                if asked.is_empty() { format!("snapshot of {records} records") } else { "log".to_owned() };
+            let note = format!("note: answered from the {place}, at {checkpoint}");
+            assert_eq!(said.err.lines().next(), Some(&note[..]), "{command} {asked}: {said:?}");
+        }
+    }
+    // The one that folds the whole log anyway says so without being asked, in its answer alone.
+    let replayed = place.run("replay a.ledger --json").with_code(0);
+    assert_eq!((&replayed.object("")["answered_from"], &replayed.err[..]), (&log, ""));
+    // A file of events is no ledger.
+    let folded = place.run("replay small.jsonl --json").with_code(0).object("answered_from");
+    assert_eq!(folded["answered_from"], Value::Null);
+    assert_eq!(place.run("persons small.jsonl --json --from-log").with_code(0).err, "");
+}
+
+#[test]
+fn nothing_is_answered_about_a_ledger_that_does_not_pass_through_the_checkpoint() {
+    let place = Place::small();
+    let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+    let records = verdict["records"].as_u64().unwrap();
+    let other = format!("{records}:{}", "07".repeat(32));
+    let newer = format!("{}:{}", records + 1, verdict["head"].as_str().unwrap());
+    for (checkpoint, why) in
+        [(other, "is not the history that the expected checkpoint saw"), (newer, "was rolled back")]
+    {
+        for command in [
+            "replay a.ledger",
+            "persons a.ledger",
+            "resolve a.ledger ann",
+            "explain a.ledger ann visitor",
+            "find a.ledger --property email=ann@example.com",
+            "diff a.ledger --at 1",
+            "retract a.ledger 3",
+            "erase a.ledger --id ann --reason asked",
+            "policy a.ledger",
+        ] {
+            let said = place.run(&format!("{command} --expect {checkpoint}")).with_code(1);
+            assert!(said.out.is_empty() && said.err.contains(why), "{command}: {said:?}");
+        }
+    }
+    let file = place.run(&format!("persons small.jsonl --expect 1:{}", "07".repeat(32))).with_code(2);
+    assert!(file.err.contains("small.jsonl is a file of events and has no checkpoint"), "{file:?}");
+    let twice = format!("--expect 1:{0} --expect 1:{0}", "07".repeat(32));
+    let said = place.run(&format!("diff a.ledger --at 1 {twice}")).with_code(2);
+    assert!(said.err.contains("--expect is given 2 times"), "{said:?}");
+    assert_eq!(
+        place.run("verify a.ledger --json").object("records")["records"],
+        records,
+        "nothing was recorded"
+    );
+}
+
+/// Two names in the snapshot are exchanged, and its digest is made right: nothing but the log can tell.
+#[test]
+fn a_forged_snapshot_makes_explain_and_erase_stop_and_names_the_file() {
+    let place = Place::new();
+    place.write("shop.jsonl", SMALL.replace("visitor", "kim"));
+    place.run("import a.ledger shop.jsonl").with_code(0);
+    let checkpoint = {
+        let verdict = place.run("verify a.ledger --json").with_code(0).object("records head");
+        format!("{}:{}", verdict["records"], verdict["head"].as_str().unwrap())
+    };
+    let file = fs::read_dir(place.path("a.ledger/snap")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    let texts = bytes.windows(10).position(|bytes| bytes == b"kimannnull").expect("the texts in their order");
+    bytes[texts..texts + 10].copy_from_slice(b"annkimnull");
+    fs::write(&file, forge::resealed(&bytes)).unwrap();
+
+    let why = "its texts are not those of the log, and the ledger was opened from it";
+    for command in [
+        "explain a.ledger ann kim",
+        "explain a.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001",
+        "explain a.ledger ann --property email",
+        "why-not a.ledger ann bob",
+        "history a.ledger ann",
+        "retract a.ledger 3 --dry-run",
+        "retract a.ledger 3",
+        "erase a.ledger --id ann --reason asked",
+        "erase a.ledger --person-of bob --reason asked",
+    ] {
+        let said = place.run(command).with_code(1);
+        assert!(
+            said.out.is_empty() && said.err.contains(why) && said.err.contains("snap/"),
+            "{command}: {said:?}"
+        );
+    }
+    let verdict = place.run("verify a.ledger --json").with_code(1).object("records head");
+    assert_eq!(format!("{}:{}", verdict["records"], verdict["head"].as_str().unwrap()), checkpoint);
+    for asked in ["--from-log", &format!("--expect {checkpoint}")] {
+        let said = place.run(&format!("explain a.ledger ann kim {asked}")).with_code(0);
+        assert!(said.out.contains("Checked against that record alone."), "{said:?}");
+    }
+    let said =
+        place.run(&format!("erase a.ledger --id ann --reason asked --expect {checkpoint}")).with_code(0);
+    assert!(said.out.contains("Erased: 1 id"), "{said:?}");
+    place.run("resolve a.ledger kim").with_code(0);
+    place.run("verify a.ledger").with_code(0);
 }
 
 #[test]
@@ -789,6 +937,7 @@ fn what_a_retract_would_do_is_what_it_does() {
     let mut found =
         place.run(&format!("diff a.ledger --at {last} --json")).with_code(1).object("merged counts");
     found["counts"] = done["diff"]["counts"].clone(); // of the component, where `diff` has those of the ledger
+    found.as_object_mut().unwrap().remove("answered_from");
     assert_eq!(found, done["diff"]);
     let [entry] = &place.run("outcomes a.ledger --json").lines("op")[5..] else { panic!("one more") };
     assert_eq!((&entry["op"], &entry["seq"]), (&"retract".into(), &done["seq"]));
@@ -1043,6 +1192,62 @@ fn a_reader_that_has_enough_ends_a_command_quietly() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
+/// What a command says on standard error, and its exit status, when nobody reads its standard output.
+fn unread(place: &Place, arguments: &str) -> (i32, String) {
+    let piped =
+        place.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = piped.unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().expect("it ends by itself"), String::from_utf8(output.stderr).unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
+    let place = Place::small();
+    place.run("import b.ledger small.jsonl --preset strict").with_code(0);
+    copy_directory(&place.path("a.ledger"), &place.path("damaged.ledger"));
+    let segment = place.segment("damaged.ledger");
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let no = [
+        "verify damaged.ledger",
+        "salvage damaged.ledger taken-out",
+        "diff a.ledger b.ledger",
+        "find a.ledger email nobody@example.com",
+        "resolve a.ledger nobody",
+        "explain a.ledger ann bob",
+        "explain a.ledger ann --property phone",
+        "why-not a.ledger ann visitor",
+        "history a.ledger nobody",
+        "events a.ledger --of nobody",
+        "graph a.ledger nobody",
+        "split a.ledger ann --ids bob --dry-run",
+    ];
+    for (at, command) in no.into_iter().enumerate() {
+        for json in ["", " --json"] {
+            // A salvage wants a new place each time.
+            let told = |how: &str| {
+                command.replace("taken-out", &format!("taken-out-{at}{how}{}", json.len())) + json
+            };
+            let read = place.run(&told("read")).with_code(1);
+            assert_eq!(unread(&place, &told("unread")), (1, read.err), "{command}{json}");
+        }
+    }
+    for yes in [
+        "verify a.ledger",
+        "persons a.ledger",
+        "outcomes a.ledger",
+        "events a.ledger --of ann",
+        "resolve a.ledger ann",
+    ] {
+        assert_eq!(unread(&place, yes), (0, String::new()), "{yes}");
+    }
+}
+
 #[test]
 fn a_read_only_copy_is_enough_for_every_question() {
     let place = Place::small();
@@ -1094,7 +1299,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn a_backup_is_a_ledger_that_is_updated_and_proven() {
     let place = Place::small();
-    let keys = "checkpoint records kept_bytes copied_bytes";
+    let keys = "checkpoint records kept_bytes copied_bytes unopened_items";
     let first = place.run("backup a.ledger copy --json").with_code(0).object(keys);
     assert_eq!(first["kept_bytes"], 0);
     let checkpoint = first["checkpoint"].as_str().unwrap();
@@ -1186,7 +1391,11 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
     std::os::unix::fs::symlink(place.path("a.ledger/new.svg"), place.path("new.svg")).unwrap();
     std::os::unix::fs::symlink(place.path("a.ledger/log"), place.path("pictures")).unwrap();
     fs::hard_link(place.path("a.ledger/LEDGER"), place.path("plate.svg")).unwrap();
-    let before = files(place.0.path());
+    let watched = ["a.ledger", "sealed.ledger"].map(|ledger| place.path(ledger));
+    let rings = ["a.ring", "rotten.ring"].map(|ring| place.path(ring));
+    let look =
+        || (watched.each_ref().map(|dir| files(dir)), rings.each_ref().map(|ring| fs::read(ring).unwrap()));
+    let before = look();
     for (output, said) in [
         ("a.ledger/LEDGER", "lies in the ledger"),
         ("a.ledger/log/00000000000000000000.seg", "lies in the ledger"),
@@ -1210,7 +1419,7 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
     {
         assert!(place.run(command).with_code(2).err.contains("the ledger"), "{command}");
     }
-    assert_eq!(files(place.0.path()), before);
+    assert_eq!(look(), before);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
 }
@@ -1338,14 +1547,35 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
 
     place.run("erase a.ledger --person-of ann --reason asked --key-ring a.ring").with_code(0);
     let older = place.run("resolve copy ann --key-ring a.ring").with_code(2).err;
-    assert!(older.contains("older than its keys") && older.contains("import copy /dev/null"), "{older}");
+    assert!(older.contains("older than its keys") && older.contains("keys adopt copy"), "{older}");
     let verdict = place.run("verify copy --json --key-ring a.ring").with_code(1).object("first_fault");
     assert_eq!(verdict["first_fault"]["erasure"], "older_than_keys");
-    let restored = place.run("import copy /dev/null --key-ring a.ring").with_code(0).err;
-    assert!(restored.contains("were erased since"), "{restored}");
-    place.run("resolve copy ann --key-ring a.ring").with_code(1);
-    place.run("verify copy --key-ring a.ring").with_code(0);
-    assert!(place.run("erasures copy --key-ring a.ring --json").with_code(0).out.contains("restored"));
+    let written = place.run("import copy /dev/null --key-ring a.ring").with_code(2).err;
+    assert!(written.contains("belongs to another copy") && written.contains("keys fork"), "{written}");
+    let keys = "ledger_id records erased_since key_ring";
+    let forked = place.run("keys fork copy copy.ring --key-ring a.ring --json").with_code(0);
+    assert!(forked.err.contains("were erased since"), "{}", forked.err);
+    assert!(forked.object(keys)["erased_since"].as_u64() > Some(0), "{forked:?}");
+    place.run("resolve copy ann --key-ring copy.ring").with_code(1);
+    place.run("verify copy --key-ring copy.ring").with_code(0);
+    assert!(place.run("erasures copy --key-ring copy.ring --json").with_code(0).out.contains("restored"));
+    assert!(
+        place
+            .run("keys fork copy copy.ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("holds keys already")
+    );
+    assert!(
+        place
+            .run("keys fork copy copy/ring --key-ring a.ring")
+            .with_code(2)
+            .err
+            .contains("lies in the ledger")
+    );
+    assert!(place.run("keys adopt copy").with_code(2).err.contains("--key-ring"));
+    let adopted = place.run("keys adopt copy --key-ring copy.ring").with_code(0).out;
+    assert!(adopted.contains("copy continues with copy.ring"), "{adopted}");
 
     // Whoever was erased is refused, everybody else is not.
     let again = place.run("import a.ledger small.jsonl --key-ring a.ring --json").with_code(0);

@@ -15,3 +15,7 @@ const SEALED: bool = false;
 fn keyed(options: LedgerOptions<'static>, _: Arc<dyn Storage>, _: &str) -> LedgerOptions<'static> {
     options
 }
+
+fn adopting(options: LedgerOptions<'static>) -> LedgerOptions<'static> {
+    options
+}

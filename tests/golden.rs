@@ -323,6 +323,7 @@ fn make_those_that_are_missing() {
         fs::create_dir_all(home()).unwrap();
         recipe(&LedgerRecipe { dir: &dir, preset: *preset, segment_bytes: *segment_bytes });
         fs::remove_file(dir.join("LOCK")).ok(); // a writer makes it again
+        fs::remove_file(dir.with_extension("ring.lock")).ok();
         all[*name] = digests(&with_keys(LedgerOptions::new(), &dir).open_read_only(&dir).unwrap());
     }
     fs::write(home().join("digests.json"), serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, innermost first. A file may import its own layer and those before it.
 const LAYERS: [&[&str]; 6] = [
-    &["limits", "id", "time", "value", "operation", "policy"],
+    &["limits", "id", "time", "value", "operation", "policy", "visible"],
     &["digest", "codec", "frame", "record", "row", "excerpt", "chain", "seal"],
     &["state"],
     &["replay"],

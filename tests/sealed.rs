@@ -16,6 +16,10 @@ fn keyed(options: LedgerOptions<'static>, storage: Arc<dyn Storage>, file: &str)
     options.keys(Arc::new(StoredKeys::new(storage, file)))
 }
 
+fn adopting(options: LedgerOptions<'static>) -> LedgerOptions<'static> {
+    options.adopt_keys()
+}
+
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::testing::history::History;
@@ -57,7 +61,12 @@ impl Place {
         self.options().open_in(self.disk.clone()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The ledger as it is now, with the keys as they will be: a backup.
+    /// Lets this copy take the keys over.
+    fn adopt(&self) -> Ledger {
+        self.options().adopt_keys().open_in(self.disk.clone()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The ledger as it is now, with the keys as they will be: a copy of its directory.
     fn copied(&self) -> Place {
         Place { disk: Arc::new(self.disk.killed()), keys: self.keys.clone() }
     }
@@ -190,7 +199,6 @@ fn whoever_has_no_keys_can_prove_the_chain_and_fold_it_and_read_nothing() {
     sealed(LedgerOptions::new().open(&dir).map(drop));
     sealed(LedgerOptions::new().open_read_only(&dir).map(drop));
     sealed(LedgerOptions::new().replay(&dir, true, |_| {}).map(drop));
-    sealed(Audit::run(&dir, None, &mut |_| {}).map(drop));
     assert!(matches!(Salvage::look(&dir, None, &mut |_| {}), Err(SalvageError::Keys(_))));
 
     let replay = LedgerOptions::new()
@@ -265,7 +273,7 @@ fn a_copy_from_before_an_erasure_has_them_no_more() {
     assert!(salvage.report().lost.is_empty(), "{:?}", salvage.report());
 
     // A writer records it: what was erased stays erased, and nobody else is missing.
-    let restored = old.open();
+    let restored = old.adopt();
     assert!(restored.recovery().erased_since >= 4, "{:?}", restored.recovery());
     assert_eq!((restored.resolve(&marker(30)), restored.resolve(&marker(31))), (None, None));
     for number in (1..9).filter(|number| *number != 3) {
@@ -295,7 +303,7 @@ fn a_restored_copy_goes_on_over_records_whose_keys_are_destroyed() {
     ledger.snapshot().unwrap();
     drop(ledger);
     let older_keys = old.copied_with_keys().keys;
-    let mut restored = old.open();
+    let mut restored = old.adopt();
     assert_eq!(restored.recovery().erased_since, 0, "nobody of the erased was there yet");
     for number in 11..16 {
         tell(&mut restored, number);
@@ -315,7 +323,7 @@ fn a_restored_copy_goes_on_over_records_whose_keys_are_destroyed() {
             stale.disk.remove("HEAD").unwrap();
         }
         let before = stale.disk.files();
-        let refused = stale.options().open_in(stale.disk.clone()).unwrap_err();
+        let refused = stale.options().adopt_keys().open_in(stale.disk.clone()).unwrap_err();
         assert!(refused.to_string().contains("the ring is older than the log"), "{refused}");
         assert_eq!(stale.disk.files(), before);
     }
@@ -515,6 +523,10 @@ fn a_ring_is_stored_whole_or_not_at_all_and_the_former_is_gone() {
         let disk = Arc::new(disk.killed());
         let there = load(&disk).unwrap();
         assert!(there == rings[0] || there == rings[1]);
+        StoredKeys::new(disk.clone(), "ring").probe(ledger, 3_000).unwrap();
+        assert_eq!(load(&disk).unwrap(), there, "a try changes nothing");
+        let durable = Arc::new(disk.crashed(&Subset::none()));
+        assert!(load(&durable).is_some_and(|ring| ring == rings[0] || ring == rings[1]));
         store(&disk, &rings[2]).unwrap();
         let durable = Arc::new(disk.crashed(&Subset::none()));
         assert_eq!(load(&durable).unwrap(), rings[2]);
@@ -547,7 +559,8 @@ fn storing_a_ring_leaves_its_neighbours_alone() {
     let mut names: Vec<_> =
         std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["ledger", "neighbour", "ring", "ring.new", "ring.old"]);
+    let expected = ["ledger", "neighbour", "ring", "ring.lock", "ring.new", "ring.old", "ring.old.lock"];
+    assert_eq!(names, expected, "each ring's lock stays beside it");
 }
 
 #[cfg(unix)]
@@ -569,4 +582,71 @@ fn a_ring_file_is_for_its_owner_alone() {
     assert_eq!(mode(), 0o600, "the one that took its place, too");
     assert!(matches!(create("second"), Err(CreateError::Keys(KeysError::Taken { .. }))));
     assert!(!home.path().join("second").exists(), "nothing is left behind");
+}
+
+#[test]
+fn without_its_ring_a_sealed_ledger_is_verified_as_far_as_the_chain_and_says_what_was_not() {
+    let place = Place::new();
+    let mut ledger = place.create();
+    (1..5).for_each(|number| tell(&mut ledger, number));
+    ledger.snapshot().unwrap();
+    let checkpoint = ledger.checkpoint();
+    let digest = ledger.state().digest();
+    erase(&mut ledger, 2);
+    tell(&mut ledger, 6);
+    ledger.snapshot().unwrap();
+    let last = ledger.checkpoint();
+    drop(ledger);
+    let with_ring = place.options().audit_in(place.disk.clone()).unwrap();
+    assert_eq!((with_ring.is_ok(), with_ring.unchecked), (true, None));
+    let audit =
+        |disk: &Arc<SimulatedDisk>| LedgerOptions::new().expect(checkpoint).audit_in(disk.clone()).unwrap();
+    let report = audit(&place.disk);
+    assert!(report.is_ok(), "{:?}", report.faults);
+    assert_eq!((report.records, report.head, report.digest), (last.records, last.head, with_ring.digest));
+    assert_ne!(report.digest, digest);
+    let Some(Unchecked { items, snapshots }) = report.unchecked else { panic!("{report:?}") };
+    assert!(items > 10 && snapshots == with_ring.snapshots.len() as u64, "{items} {snapshots}");
+    assert!(report.snapshots.is_empty(), "none is called good that was not checked");
+
+    // What the chain covers is found; what only a key can tell is not, and is counted among the unchecked.
+    let segment = "log/00000000000000000000.seg";
+    let bits = place.disk.files()[segment].len() * 8;
+    let (mut found, mut silent) = (0, 0);
+    for bit in (96 * 8..bits).step_by(11) {
+        let damaged = place.copied();
+        damaged.disk.flip(segment, bit).unwrap();
+        let known = place_of(damaged.options().audit_in(damaged.disk.clone()).unwrap());
+        let blind = place_of(audit(&damaged.disk));
+        assert!(known.is_some(), "bit {bit}");
+        match blind {
+            None => silent += 1,
+            blind => {
+                found += 1;
+                assert_eq!(blind, known, "bit {bit}");
+            }
+        }
+    }
+    assert!(found > 100 && silent > 100, "{found} {silent}");
+
+    // An item that is absent and not erased needs no key to be noticed.
+    let mut ledger = place.options().open_in(place.disk.clone()).unwrap();
+    let before = place.copied();
+    erase(&mut ledger, 3);
+    drop(ledger);
+    let (was, is) = (before.disk.files(), place.disk.files());
+    let shorter = |name: &&String| name.starts_with("log/") && is[*name].len() < was[*name].len();
+    let segment = was.keys().find(shorter).expect("a segment lost its items");
+    before.disk.cut(segment, 0).unwrap();
+    before.disk.write_at(segment, 0, &is[segment]).unwrap();
+    let report = audit(&before.disk);
+    assert!(
+        report.faults.iter().any(|fault| fault.erasure == Some(ErasureFault::PayloadMissing)),
+        "{report:?}"
+    );
+}
+
+/// The record of the first fault.
+fn place_of(report: AuditReport) -> Option<Seq> {
+    report.faults.first().map(|fault| fault.seq)
 }

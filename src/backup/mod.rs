@@ -24,6 +24,8 @@ use crate::chain::Checkpoint;
 use crate::directory::{Identity, IdentityError};
 use crate::id::LedgerId;
 use crate::log::{Fault, FaultKind};
+use crate::options::LedgerOptions;
+use crate::seal::{Keys, KeysError};
 use crate::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
 use copy::Copy;
 use source::{Source, Walk};
@@ -32,6 +34,9 @@ use source::{Source, Walk};
 const LEDGER_BYTES: u64 = 4_096;
 /// Written at a time.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// Gives the keys that open a ledger's items, if there are any.
+type Unlock<'u> = dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError> + 'u;
 
 /// What a backup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +47,9 @@ pub struct BackupReport {
     pub kept_bytes: u64,
     /// Bytes of log that were copied now.
     pub copied_bytes: u64,
+    /// How many sealed items of the ledger were copied as they are, because no keys were given to open them: whether they are intact
+    /// is not known. 0 with keys, and for a ledger that is not sealed.
+    pub unopened_items: u64,
 }
 
 /// Why there is no backup. Unless it is `Io`, the copy was not touched.
@@ -51,6 +59,9 @@ pub enum BackupError {
     /// It is not a ledger, or not one that this version can read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The keys that were given are not those of the ledger, or cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The source is damaged.
     #[error(
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
@@ -178,6 +189,16 @@ impl Backup {
         dest: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup(source, dest)
+    }
+
+    /// Copies a ledger whose items are opened by the keys that `unlock` gives, if it gives any.
+    pub(crate) fn copy_directory(
+        source: &Path,
+        dest: &Path,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let from: Arc<dyn Storage> = Arc::new(Files::read_only(source));
         Identity::read(&*from, false)?; // before a directory is made for it
         let (place, shown) = (source.display().to_string(), dest.display().to_string());
@@ -199,7 +220,7 @@ impl Backup {
             return inside(place);
         }
         let dest = FilePlace::new(dest, Access::default()).map_err(failed)?;
-        Backup::run_at(from, &dest, progress)
+        Backup::copy_to(from, &dest, unlock, progress)
     }
 
     /// Copies a ledger to a place; see [`Backup::run`].
@@ -211,6 +232,15 @@ impl Backup {
         dest: &dyn LedgerPlace,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        Backup::copy_to(source, dest, &|_, _| Ok(None), progress)
+    }
+
+    fn copy_to(
+        source: Arc<dyn Storage>,
+        dest: &dyn LedgerPlace,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         let failed = |source| BackupError::Io { place: dest.describe(), source };
         match dest.look().map_err(failed)? {
             Occupant::Directory(_) => {}
@@ -220,7 +250,7 @@ impl Backup {
             Occupant::Nothing => dest.create().map_err(failed)?,
         }
         dest.sync().map_err(failed)?; // an earlier run may have made the directory and not lived to do so
-        Backup::run_in(source, dest.storage(), progress)
+        Backup::copy(source, dest.storage(), unlock, progress)
     }
 
     /// Copies a ledger from one storage to another.
@@ -232,8 +262,18 @@ impl Backup {
         dest: Arc<dyn Storage>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BackupReport, BackupError> {
+        LedgerOptions::new().progress(progress).backup_in(source, dest)
+    }
+
+    /// As [`Backup::copy_directory`], between any two storages.
+    pub(crate) fn copy(
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+        unlock: &Unlock<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BackupReport, BackupError> {
         loop {
-            let looked = Source::look(Arc::clone(&source))?;
+            let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
             // A writer that erased meanwhile rewrote segments, and the record that permits it stands behind
             // the HEAD that was read before. What was copied from the old ones goes in the next round.
@@ -261,7 +301,8 @@ impl Backup {
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
         let is_new = upto != Some(copy.head.records) || copy.goes_on();
         if copy.complete && copy.stale.is_empty() && !is_new {
-            return Ok(BackupReport { checkpoint: copy.head, kept_bytes: kept, copied_bytes: 0 });
+            let (checkpoint, unopened_items) = (copy.head, walk.unopened);
+            return Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: 0, unopened_items });
         }
         copy.begin(source)?;
         copy.refresh(source)?;
@@ -283,6 +324,7 @@ impl Backup {
         }
         let checkpoint = walk.chain.checkpoint();
         copy.finish(checkpoint)?;
-        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes: copy.written })
+        let (copied_bytes, unopened_items) = (copy.written, walk.unopened);
+        Ok(BackupReport { checkpoint, kept_bytes: kept, copied_bytes, unopened_items })
     }
 }

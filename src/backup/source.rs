@@ -3,12 +3,13 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use crate::backup::{BackupError, LEDGER_BYTES};
+use crate::backup::{BackupError, LEDGER_BYTES, Unlock};
 use crate::chain::{Chain, Checkpoint};
 use crate::directory::{HeadSlot, Identity, LEDGER, first_seq_of};
 use crate::frame::Frame;
 use crate::log::{self, Fault, FaultKind, Log, SegmentReader};
 use crate::row::{Record, Row, Rows};
+use crate::seal::{self, Keys};
 use crate::state::State;
 use crate::storage::{Storage, read_all};
 
@@ -23,13 +24,16 @@ pub(super) struct Source {
     /// How many records were durable; `None` without a readable `HEAD`: then every whole frame counts, as for a reader.
     pub(super) durable: Option<u64>,
     log: Log,
+    /// What opens its items, if that was given.
+    keys: Keys,
     /// What was erased, as the whole log says; read when the first absent item is met.
     erased: OnceCell<State>,
 }
 
 impl Source {
-    pub(super) fn look(storage: Arc<dyn Storage>) -> Result<Source, BackupError> {
+    pub(super) fn look(storage: Arc<dyn Storage>, unlock: &Unlock<'_>) -> Result<Source, BackupError> {
         let identity = Identity::read(&*storage, false)?;
+        let keys = unlock(&*storage, &identity)?;
         let failed = |source| BackupError::Io { place: storage.describe(), source };
         let ledger = read_all(&*storage, LEDGER, LEDGER_BYTES).map_err(failed)?.unwrap_or_default();
         let mut slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
@@ -40,7 +44,7 @@ impl Source {
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head }).collect();
         let durable = slots.iter().map(|slot| slot.records).max();
         let log = Log::new(Arc::clone(&storage)).map_err(failed)?;
-        Ok(Source { storage, identity, ledger, seen, durable, log, erased: OnceCell::new() })
+        Ok(Source { storage, identity, ledger, seen, durable, log, keys, erased: OnceCell::new() })
     }
 
     /// Whether segments are others than those that were looked at: then something was erased meanwhile. The last one may grow.
@@ -117,13 +121,16 @@ pub(super) struct Walk<'s> {
     offset: u64,
     pub(super) bytes: Vec<u8>,
     pub(super) rows: Rows,
+    /// Sealed items that were not opened.
+    pub(super) unopened: u64,
 }
 
 impl<'s> Walk<'s> {
     pub(super) fn new(source: &'s Source) -> Walk<'s> {
         let chain = source.identity.chain();
         let (before, reader, rows) = (chain.clone(), None, Rows::default());
-        Walk { source, reader, index: 0, chain, before, offset: 0, bytes: Vec::new(), rows }
+        let (bytes, unopened) = (Vec::new(), 0);
+        Walk { source, reader, index: 0, chain, before, offset: 0, bytes, rows, unopened }
     }
 
     pub(super) fn segment(&self) -> &'s str {
@@ -177,9 +184,19 @@ impl<'s> Walk<'s> {
         self.rows.clear();
         let mut chain = self.chain.clone();
         chain.accept(&frame, &mut self.rows)?;
-        chain.check_items(&self.rows, &frame)?;
+        if let keys @ Some(_) = &self.source.keys {
+            let mut rows = self.rows.clone(); // those at hand tell of the bytes as they are
+            let mut plain = Vec::new();
+            let opened = seal::open(keys, frame, &mut rows, &mut plain)?;
+            chain.check_items(&rows, &opened)?;
+        } else {
+            chain.check_items(&self.rows, &frame)?;
+        }
         for row in &self.rows.rows {
             let record = Record::new(row, &self.rows, frame.body, frame.payload);
+            if self.rows.sealed && self.source.keys.is_none() && record.stored_item().is_some() {
+                self.unopened += 1;
+            }
             if record.is_erased() && !self.source.permits(row) {
                 return Err(FaultKind::PayloadMissing { seq: record.seq().0 });
             }

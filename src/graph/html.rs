@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::layout::Kind;
 use super::svg::{self, class_of};
-use super::text::{escaped, visible};
+use super::text::escaped;
 use super::{Edge, Graph, NodeKind};
+use crate::visible::visible;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -66,14 +67,14 @@ impl Data {
                     seq: record.seq.0,
                     op: record.op,
                     time: record.time.map(|time| time.to_string()),
-                    said: visible(&record.said),
+                    said: visible(&record.said).into_owned(),
                     rule: record.refused.map(|(rule, _)| rule),
                     blocking: record.refused.map(|(_, blocking)| blocking.0),
                 })
                 .collect(),
         };
         let node = |node: &super::Node| NodeData {
-            text: visible(&node.text),
+            text: visible(&node.text).into_owned(),
             kind: match node.kind {
                 NodeKind::User => "user id",
                 NodeKind::Anonymous => "anonymous",

@@ -147,7 +147,9 @@ impl Graph {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn of(book: &Book, distinct_id: &str) -> Result<Option<Graph>, Fault> {
+        book.prove_texts()?;
         let Some(asked) = book.id_no(distinct_id) else { return Ok(None) };
+        book.prove_component(asked)?;
         let told = book.told(asked)?;
         let mut lines: BTreeMap<Pair, Vec<EdgeRecord>> = BTreeMap::new();
         for record in &told {

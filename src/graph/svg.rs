@@ -5,8 +5,9 @@
 use std::fmt::Write;
 
 use super::layout::{ARCS, Branch, Kind, Layout, MARGIN, NODE, Place, Tie, layout};
-use super::text::{counted, escaped, short, visible};
+use super::text::{counted, escaped, short};
 use super::{Edge, EdgeKind, Graph, Node, NodeKind};
+use crate::visible::visible;
 
 /// The rules of all that is drawn.
 pub(super) const STYLE: &str = include_str!("picture.css");

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::chain::Checkpoint;
 use crate::digest::{Digest, Hasher, Purpose};
-use crate::id::LedgerId;
+use crate::id::{CopyId, LedgerId};
 use crate::limits::MAX_RECORDS;
 use crate::seal::KeysError;
 
@@ -11,15 +12,24 @@ use super::tree::{Key, Node, Path, SNAPSHOTS, Tree};
 
 /// As `LEDGER` begins, with a K.
 const MAGIC: [u8; 8] = *b"\x89ILK\r\n\x1a\n";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Of the keyed hash of a refused text: 128 bits tell any two apart.
 const TEXT_HASH_BYTES: usize = 16;
 /// Bytes of a stored node: first leaf, depth, key.
 const NODE_BYTES: usize = 37;
 
+/// What a copy has reached that the ring was not held against yet.
+const NOTHING: Checkpoint = Checkpoint { records: 0, head: Digest([0; 32]) };
+
 /// What opens a ledger. With it and the log, everything that is not erased can be read.
 #[derive(Debug)]
 pub(super) struct Ring {
+    /// The copy of the ledger that may write with it.
+    pub(super) copy: CopyId,
+    /// How far that copy's log was durable when the ring was stored; no records before anything was.
+    pub(super) reached: Checkpoint,
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    forgotten: u64,
     /// One tree; another for what is written after the log was rolled back over keys that were destroyed.
     epochs: Vec<Tree>,
     /// The way to the key that was asked for last, and in which epoch.
@@ -31,9 +41,31 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(root: Key, text_key: Key) -> Ring {
+    pub(super) fn new(copy: CopyId, root: Key, text_key: Key) -> Ring {
         let (epochs, path) = (vec![Tree::new(root)], (0, Path::new()));
-        Ring { epochs, path, text_key, refusing: false, refused: BTreeSet::new() }
+        let refused = BTreeSet::new();
+        Ring { copy, reached: NOTHING, forgotten: 0, epochs, path, text_key, refusing: false, refused }
+    }
+
+    /// Makes it the ring of this copy, whose log it was not held against yet.
+    pub(super) fn adopt(&mut self, copy: CopyId) {
+        (self.copy, self.reached, self.forgotten) = (copy, NOTHING, 0);
+    }
+
+    /// The keys of every erasure whose record has a lower number are destroyed.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Notes that the keys of every erasure up to this record are destroyed.
+    pub(super) fn forget(&mut self, last: u64) {
+        self.forgotten = self.forgotten.max(last + 1);
+    }
+
+    /// Makes it a ring of its own: what is sealed from here on, no other ring opens.
+    pub(super) fn fork(&mut self, copy: CopyId, root: Key) {
+        self.adopt(copy);
+        self.epochs.push(Tree::new(root));
     }
 
     /// The key of a leaf. `None` if there is no such epoch; nothing in it if the key is destroyed.
@@ -103,6 +135,10 @@ impl Ring {
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[u8::from(self.refusing), 0]);
         out.extend_from_slice(ledger.0.as_bytes());
+        out.extend_from_slice(&self.copy.0);
+        out.extend_from_slice(&self.reached.records.to_le_bytes());
+        out.extend_from_slice(&self.reached.head.0);
+        out.extend_from_slice(&self.forgotten.to_le_bytes());
         out.extend_from_slice(&self.text_key);
         out.extend_from_slice(&count(self.epochs.len()));
         for tree in &self.epochs {
@@ -147,6 +183,10 @@ impl Ring {
         if found != ledger {
             return Err(KeysError::Foreign { keys: keys.to_owned(), found, expected: ledger });
         }
+        let copy = CopyId(take(rest).ok_or_else(short)?);
+        let records = u64::from_le_bytes(take(rest).ok_or_else(short)?);
+        let reached = Checkpoint { records, head: Digest(take(rest).ok_or_else(short)?) };
+        let forgotten = u64::from_le_bytes(take(rest).ok_or_else(short)?);
         let text_key = take(rest).ok_or_else(short)?;
         let mut epochs = Vec::new();
         for _ in 0..u32::from_le_bytes(take(rest).ok_or_else(short)?) {
@@ -170,8 +210,14 @@ impl Ring {
             return Err(damaged("its hashes are not as many as it says, or not ascending"));
         }
         let refused = hashes.iter().copied().collect();
-        Ok(Ring { epochs, path: (0, Path::new()), text_key, refusing: refusing == 1, refused })
+        let (path, refusing) = ((0, Path::new()), refusing == 1);
+        Ok(Ring { copy, reached, forgotten, epochs, path, text_key, refusing, refused })
     }
+}
+
+/// The digest that a ring ends with; `None` if these bytes are too short to have one.
+pub(super) fn digest_of(bytes: &[u8]) -> Option<Digest> {
+    bytes.last_chunk().copied().map(Digest)
 }
 
 /// What a text is recognised by.
@@ -198,7 +244,7 @@ mod tests {
     const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(7));
 
     fn used() -> Ring {
-        let mut ring = Ring::new([1; 32], [2; 32]);
+        let mut ring = Ring::new(CopyId([9; 16]), [1; 32], [2; 32]);
         ring.set_refusing(true);
         assert!(ring.remember(&mut ["ann", "bob"].into_iter()));
         ring.destroy([(3, 3), (9, 12)].into_iter());
@@ -213,7 +259,7 @@ mod tests {
         assert_eq!(read.to_bytes(LEDGER), bytes);
         assert!(read.refuses("ann") && !read.refuses("cat"));
         assert_eq!((read.key(0, 3), read.key(2, 4)), (Some(None), None));
-        assert_eq!(read.key(0, 4), Some(Ring::new([1; 32], [0; 32]).key(0, 4).unwrap()));
+        assert_eq!(read.key(0, 4), Some(Ring::new(CopyId([9; 16]), [1; 32], [0; 32]).key(0, 4).unwrap()));
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -246,7 +292,7 @@ mod tests {
 
     #[test]
     fn another_epoch_begins_only_over_destroyed_keys() {
-        let mut ring = Ring::new([1; 32], [2; 32]);
+        let mut ring = Ring::new(CopyId([9; 16]), [1; 32], [2; 32]);
         ring.destroy([(3, 3)].into_iter());
         assert!(!ring.begin_epoch(4, [3; 32]));
         assert!(ring.begin_epoch(3, [3; 32]));
@@ -260,7 +306,7 @@ mod tests {
 
     #[test]
     fn texts_are_refused_only_while_somebody_wants_it() {
-        let mut ring = Ring::new([1; 32], [2; 32]);
+        let mut ring = Ring::new(CopyId([9; 16]), [1; 32], [2; 32]);
         assert!(!ring.remember(&mut ["ann"].into_iter()) && !ring.refuses("ann"));
         ring.set_refusing(true);
         assert!(ring.remember(&mut ["ann"].into_iter()) && ring.refuses("ann"));

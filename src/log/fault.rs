@@ -5,6 +5,7 @@ use std::io;
 use crate::chain::{ChainError, Checkpoint};
 use crate::id::LedgerId;
 use crate::limits::MAX_COMPONENT_BYTES;
+use crate::snapshot::SnapshotFault;
 
 /// The first fault of a log: where it is and what was found.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,12 @@ pub enum FaultKind {
     ComponentTooLarge {
         /// The last record that may be one of them.
         seq: u64,
+    },
+    /// The ledger was opened from a snapshot, and the log says something else.
+    #[error("{why}, and the ledger was opened from it; remove this file, or open without snapshots")]
+    Unproven {
+        /// In what the snapshot differs from the log.
+        why: SnapshotFault,
     },
     /// There is no log at all.
     #[error("there is no segment; expected at least log/00000000000000000000.seg")]

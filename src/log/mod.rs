@@ -73,10 +73,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// The log whose segments lie in `storage`.
+    /// The log whose segments lie in `storage`, as they are now.
     pub(crate) fn new(storage: Arc<dyn Storage>) -> io::Result<Log> {
+        storage.refresh();
         let mut firsts: Vec<u64> = storage.list(LOG)?.iter().filter_map(|name| first_seq_of(name)).collect();
         firsts.sort_unstable();
+        firsts.dedup(); // a directory may list a name twice that is given to another file meanwhile
         if firsts.len() > MAX_SEGMENTS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -153,6 +155,13 @@ impl Log {
     /// Forgets all places but these.
     pub(crate) fn remember(&mut self, marks: Vec<Mark>) {
         *locked(&self.marks) = marks;
+    }
+
+    /// Forgets all places but these, and whatever was read by the others.
+    pub(crate) fn find_by(&self, marks: Vec<Mark>) {
+        *locked(&self.marks) = marks;
+        self.forget_window();
+        self.forget_index();
     }
 
     /// A place, told by its segment's first record.

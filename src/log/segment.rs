@@ -15,7 +15,7 @@ use crate::storage::Storage;
 pub(super) const READ_BYTES: usize = 64 * 1_024;
 
 /// One segment file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) len: u64,

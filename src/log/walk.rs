@@ -7,7 +7,7 @@ use std::sync::mpsc::sync_channel;
 use crate::chain::{Chain, ChainError, Checkpoint};
 use crate::directory::LOG;
 use crate::frame::{Frame, Header};
-use crate::log::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased};
+use crate::log::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased, mark};
 use crate::replay::{Replay, Step};
 use crate::row::{Record, Rows};
 use crate::seal;
@@ -152,6 +152,32 @@ impl Log {
         } else {
             self.check(chain, start, checks, fold)
         }
+    }
+
+    /// Shows every record from the first on, its item opened and not yet checked, each frame verified by its hash. `chain` is the
+    /// ledger's empty one, so nothing that a snapshot says is believed. The log must pass through `end`, where this stops. Gives the
+    /// places met on the way.
+    pub(crate) fn records(
+        &self,
+        chain: Chain,
+        end: Checkpoint,
+        mut each: impl FnMut(Record<'_>) -> Result<(), Fault>,
+    ) -> Result<Vec<Mark>, Fault> {
+        let (mut reached, mut marks) = (chain.checkpoint(), Vec::new());
+        let checks = Checks { commitments: false, open: true, upto: Some(end.records), witnesses: &[end] };
+        self.check(chain, (0, 0), checks, |Passed { frame, rows, place, .. }| {
+            let rows: &Rows = rows;
+            let records = rows.rows.iter().map(|row| Record::new(row, rows, frame.body, frame.payload));
+            records.into_iter().try_for_each(&mut each)?;
+            mark(&mut marks, &place.before, place.segment, place.offset);
+            reached = place.after.checkpoint();
+            Ok(true)
+        })?;
+        if reached == end {
+            return Ok(marks);
+        }
+        let (file, records) = (LOG.to_owned(), reached.records);
+        Err(Fault { file, offset: 0, records, kind: FaultKind::Forked { expected: end } })
     }
 
     /// Shows the frames from a mark to the end of its segment, each verified by its hash, until `each` gives `false` or fails.

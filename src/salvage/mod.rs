@@ -230,27 +230,36 @@ impl Salvage {
             }
             read => read?,
         };
-        let slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
+        let keys = unlock(&*storage, &identity)?;
+        Salvage::look_through(storage, identity, keys, expect, progress).map_err(failed)
+    }
+
+    /// Looks through a ledger whose `LEDGER` was read.
+    pub(crate) fn look_through(
+        storage: Arc<dyn Storage>,
+        identity: Identity,
+        keys: Keys,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<Salvage> {
+        let slots = HeadSlot::read(&*storage, identity.ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         let seen: Vec<Checkpoint> = seen.chain(expect).collect();
-        let keys = unlock(&*storage, &identity)?;
-        let mut log = Log::new(storage).map_err(failed)?;
+        let mut log = Log::new(storage)?;
         log.set_keys(keys);
         let mut stop = None;
         let (texts, chain, at, fault, claims, mut found, contradicting_frames, cover, carried) = loop {
             let mut texts = Dictionaries::default();
             let mut walked = Prefix::new(&log, &identity, &seen);
             walked.stop = stop;
-            walked.walk(&mut texts, progress).map_err(failed)?;
+            walked.walk(&mut texts, progress)?;
             let prefix = walked.chain().checkpoint();
-            let mut claims = Claims::new(&log, identity.ledger, &seen, prefix).map_err(failed)?;
-            let found =
-                frames::scan(&log, identity.ledger, walked.at, prefix.records, progress).map_err(failed)?;
-            let mut found = claims.prove(&log, found).map_err(failed)?;
+            let mut claims = Claims::new(&log, identity.ledger, &seen, prefix)?;
+            let found = frames::scan(&log, identity.ledger, walked.at, prefix.records, progress)?;
+            let mut found = claims.prove(&log, found)?;
             let contradicting = frames::choose(&mut found, &seen, prefix);
-            // Erasures behind the fault hold for what stands before it: they are carried along, or an erased
-            // person would come back.
-            let cover = Cover::read(&log, &found).map_err(failed)?;
+            // Erasures behind the fault hold for what stands before it: they are carried along, or an erased person would be back.
+            let cover = Cover::read(&log, &found)?;
             let carried = Carried::new(&walked, &cover.erasures);
             match carried.unlicensed(&walked) {
                 None => {
@@ -273,8 +282,7 @@ impl Salvage {
         };
         let prefix = chain.checkpoint();
         let numbers = Numbers::new(prefix.records, chain.defined().ids);
-        let items_lost =
-            record::check_all(&log, identity.ledger, &mut found, &cover, numbers).map_err(failed)?;
+        let items_lost = record::check_all(&log, &identity, &mut found, &cover, numbers)?;
 
         let witnesses = testimonies(&slots, expect, &claims, &found);
         let proven = found.iter().filter(|frame| frame.is_chosen()).map(Found::end);
@@ -365,7 +373,7 @@ impl Salvage {
         let lengths = self.texts.lengths();
         let Salvage { log, identity, report, texts, proven, cover, .. } = self;
         let numbers = Numbers::new(report.prefix.records, lengths[0]);
-        let shown = record::show_all(log, identity.ledger, proven, cover, numbers, texts, each);
+        let shown = record::show_all(log, identity, proven, cover, numbers, texts, each);
         self.texts.truncate(lengths);
         shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
     }
@@ -523,7 +531,8 @@ impl<'a> Prefix<'a> {
             let seq = record.seq().0;
             let missing = (self.stop == Some(seq)).then_some(FaultKind::PayloadMissing { seq });
             let bad = missing.or_else(|| {
-                let good = record::define(texts, &record.body(), record.item()) || record.is_erased();
+                let good = record::define(texts, &record.body(), record.item());
+                let good = good || record.is_erased() || rows.sealed; // without keys a sealed text is not judged
                 (!good).then_some(FaultKind::Text { seq })
             });
             if let Some(kind) = bad {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::frames::Found;
 use crate::chain::commit;
 use crate::dictionary::Dictionaries;
+use crate::directory::Identity;
 use crate::frame::{ABSENT, Frame, SALT_BYTES};
-use crate::id::{DeviceId, DistinctId, EventName, LedgerId, OperationId, PropertyKey, Seq};
+use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey, Seq};
 use crate::log::Log;
 use crate::policy::Policy;
 use crate::record::{Body, Erasure, Flags, Head, Other, Verb};
@@ -124,7 +125,7 @@ pub struct SalvagedRecord {
 /// The payload item of a record.
 #[derive(Clone)]
 enum Item<'a> {
-    /// It has none.
+    /// It has none, or it is sealed and there are no keys.
     None,
     /// It is the one the record committed to.
     Whole(Cow<'a, [u8]>),
@@ -241,7 +242,7 @@ impl Numbers {
 }
 
 /// Reads every record of a proven frame; `None` if it holds what no writer of this version writes.
-fn records<'a>(frame: &Frame<'a>, ledger: LedgerId, keys: &Keys) -> Option<Vec<(Body, Item<'a>)>> {
+fn records<'a>(frame: &Frame<'a>, identity: &Identity, keys: &Keys) -> Option<Vec<(Body, Item<'a>)>> {
     let mut records = Vec::new();
     let (mut body, mut payload) = (frame.body, frame.payload);
     for at in 0..frame.header.records {
@@ -255,14 +256,14 @@ fn records<'a>(frame: &Frame<'a>, ledger: LedgerId, keys: &Keys) -> Option<Vec<(
             return None;
         }
         let seq = Seq(frame.header.first_seq + u64::from(at));
-        let item = item(&record, seq, ledger, keys, &mut payload);
+        let item = item(&record, seq, identity, keys, &mut payload);
         records.push((record, item));
     }
     body.is_empty().then_some(records)
 }
 
 /// Takes the next item from the payload if the record has one.
-fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mut &'a [u8]) -> Item<'a> {
+fn item<'a>(record: &Body, seq: Seq, identity: &Identity, keys: &Keys, payload: &mut &'a [u8]) -> Item<'a> {
     let Some(commitment) = record.commitment() else { return Item::None };
     let damaged = Item::Lost(ItemLoss::Damaged);
     let Some((len, rest)) = payload.split_first_chunk::<4>() else { return damaged };
@@ -271,13 +272,14 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mu
         *payload = rest;
         return Item::Lost(ItemLoss::Missing);
     }
-    let seal = if keys.is_some() { SEAL_BYTES } else { 0 };
+    let seal = if identity.sealed { SEAL_BYTES } else { 0 };
     let Some((stored, rest)) = rest.split_at_checked(SALT_BYTES + len as usize + seal) else {
         *payload = &[]; // its length is damaged: where the next one begins is not known
         return damaged;
     };
     *payload = rest;
     let plain = match keys {
+        None if identity.sealed => return Item::None,
         None => Cow::Borrowed(stored),
         Some(sealer) => {
             let mut plain = Vec::new();
@@ -289,7 +291,7 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mu
         }
     };
     let Some((salt, bytes)) = plain.split_first_chunk::<SALT_BYTES>() else { return damaged };
-    if commit(ledger, seq, salt, bytes) != *commitment {
+    if commit(identity.ledger, seq, salt, bytes) != *commitment {
         return damaged;
     }
     Item::Whole(match &plain {
@@ -301,7 +303,7 @@ fn item<'a>(record: &Body, seq: Seq, ledger: LedgerId, keys: &Keys, payload: &mu
 /// Reads the frames that were chosen: what is unreadable is marked, and lost items are listed. What is erased is not lost.
 pub(super) fn check_all(
     log: &Log,
-    ledger: LedgerId,
+    identity: &Identity,
     found: &mut [Found],
     cover: &Cover,
     mut numbers: Numbers,
@@ -310,7 +312,7 @@ pub(super) fn check_all(
     let mut buffer = Vec::new();
     for frame in found.iter_mut().filter(|frame| frame.is_chosen()) {
         let first = frame.header.first_seq;
-        let read = frame.read(log, &mut buffer)?.and_then(|bytes| records(&bytes, ledger, log.keys()));
+        let read = frame.read(log, &mut buffer)?.and_then(|bytes| records(&bytes, identity, log.keys()));
         let Some(mut records) = read else {
             frame.set_unreadable();
             continue;
@@ -344,7 +346,7 @@ pub(super) fn define(texts: &mut Dictionaries, record: &Body, item: Option<&[u8]
 /// be counted too.
 pub(super) fn show_all(
     log: &Log,
-    ledger: LedgerId,
+    identity: &Identity,
     proven: &[Found],
     cover: &Cover,
     mut numbers: Numbers,
@@ -358,7 +360,7 @@ pub(super) fn show_all(
         if !frame.is_still(&bytes) {
             return Err(changed());
         }
-        let mut records = records(&bytes, ledger, log.keys()).ok_or_else(changed)?;
+        let mut records = records(&bytes, identity, log.keys()).ok_or_else(changed)?;
         cover.hide(&mut records, frame, &mut numbers);
         for ((record, item), seq) in records.iter().zip(frame.header.first_seq..) {
             let whole = if let Item::Whole(bytes) = item { Some(&**bytes) } else { None };

@@ -7,9 +7,11 @@ use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::chain::Defined;
 use crate::digest::{Hasher, Purpose};
-use crate::directory::{BUILDING, FORMAT_VERSION, SNAPSHOTS, covered_by, is_half_snapshot};
+use crate::directory::{
+    BUILDING, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SNAPSHOTS, covered_by, is_half_snapshot,
+};
 use crate::limits::KEPT_SNAPSHOTS;
-use crate::log::Mark;
+use crate::log::{Mark, Segment};
 use crate::seal::Sealer;
 use crate::snapshot::read::Header;
 use crate::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list, name};
@@ -93,7 +95,9 @@ fn write_sealed(book: &Book, sealer: &dyn Sealer, storage: &dyn Storage, file: &
 fn write(book: &Book, storage: &dyn Storage, file: &str) -> io::Result<u64> {
     let Book { log, replay, dictionaries, seen, .. } = book;
     let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
-    let last = log.segments().len() - 1; // a ledger is created with one
+    // Where the last frame ends. A crash right after a segment was begun leaves one behind it that has no frame yet.
+    let with_frames = |segment: &Segment| segment.len > SEGMENT_HEADER_BYTES as u64;
+    let last = log.segments().iter().rposition(with_frames).expect("a ledger is created with a frame");
     let (key, entries) = seen.stored();
     let dictionaries = dictionaries.all();
     let header = Header {

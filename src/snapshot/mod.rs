@@ -6,6 +6,7 @@
 
 mod check;
 mod make;
+mod prove;
 mod read;
 mod resume;
 
@@ -22,6 +23,7 @@ use crate::storage::Storage;
 
 pub(crate) use check::Checks;
 pub(crate) use make::{make, purge};
+pub(crate) use prove::Proof;
 pub(crate) use resume::{Resumed, resume};
 
 const MAGIC: [u8; 8] = *b"\x89ILP\r\n\x1a\n";

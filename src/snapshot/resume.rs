@@ -7,16 +7,16 @@ use crate::book::Book;
 use crate::chain::Checkpoint;
 use crate::directory::SEGMENT_HEADER_BYTES;
 use crate::snapshot::read::{Header, Read, Restored};
-use crate::snapshot::{IgnoredSnapshot, SnapshotFault};
+use crate::snapshot::{IgnoredSnapshot, Proof, SnapshotFault};
 
-/// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are
-/// told to `witness`, used or not: a snapshot is made of durable records only, so the log must pass through
-/// its place. None is used that lies behind `before`, the place that the caller wants to see passed.
+/// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
+/// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller
+/// gave a checkpoint: then only the chain counts.
 pub(crate) fn resume(
     book: &mut Book,
     found: &[u64],
     seen: &[Checkpoint],
-    before: Option<Checkpoint>,
+    usable: bool,
     mut witness: impl FnMut(Checkpoint),
 ) -> Resumed {
     let mut resumed = Resumed::default();
@@ -31,7 +31,7 @@ pub(crate) fn resume(
             }
         };
         witness(read.header.end);
-        if before.is_some_and(|before| before.records < *records) {
+        if !usable {
             continue;
         }
         match read.restore().and_then(|restored| enter(book, &read.header, restored, seen)) {
@@ -87,6 +87,7 @@ fn enter(
     if let (None, Some(tail)) = (&fault, tail) {
         book.log.go_on_from(tail);
         (book.replay, book.dictionaries, book.seen) = (replay, dictionaries, ids);
+        book.proof = Proof::due(header.end.records);
         return Ok(());
     }
     book.log.remember(Vec::new());

@@ -13,20 +13,41 @@ use crate::state::erasure::Erasures;
 use crate::state::generations::{Former, Origin};
 use crate::state::links::{NONE, PersonNo};
 use crate::state::outcome::{NotParted, Outcome, Refusal, Undone};
+use crate::state::profile::Profile;
 use crate::state::{Person, State};
 
-/// For records that refold a component: that component's records before them, by the seq of the record that
-/// refolds.
+/// For records that refold a component: that component's records before them.
 #[derive(Debug, Default)]
-pub struct Past(BTreeMap<u32, Excerpt>);
+pub struct Past {
+    /// By the record that asks: in which of the excerpts they are.
+    of: BTreeMap<u32, usize>,
+    /// The records of a component; later ones too, where several records of one frame ask for it.
+    excerpts: Vec<Excerpt>,
+}
 
 impl Past {
-    pub(crate) fn insert(&mut self, seq: u32, before: Excerpt) {
-        self.0.insert(seq, before);
+    /// A place for an excerpt that [`Past::hold`] puts there; `before` stays in its own.
+    pub(crate) fn next(&mut self, before: Option<(usize, Excerpt)>) -> usize {
+        if let Some((place, excerpt)) = before {
+            self.hold(place, excerpt);
+        }
+        self.excerpts.push(Excerpt::default());
+        self.excerpts.len() - 1
     }
 
-    fn of(&self, seq: u32) -> &Excerpt {
-        self.0.get(&seq).expect("a record that refolds a component comes with its past")
+    /// Puts an excerpt in its place.
+    pub(crate) fn hold(&mut self, place: usize, excerpt: Excerpt) {
+        self.excerpts[place] = excerpt;
+    }
+
+    /// Says where the records are that `seq` asks for; of the excerpt there it needs those before it.
+    pub(crate) fn expect(&mut self, seq: u32, place: usize) {
+        self.of.insert(seq, place);
+    }
+
+    fn of(&self, seq: u32) -> Excerpt {
+        let place = self.of.get(&seq).expect("a record that refolds a component comes with its past");
+        self.excerpts[*place].before(seq)
     }
 }
 
@@ -46,6 +67,17 @@ pub(crate) struct Foretold {
     pub(crate) after: State,
     /// What the record would do, in the whole's numbers.
     pub(crate) outcome: Outcome,
+}
+
+/// A person of a component that was folded alone.
+struct Numbered {
+    /// Its number there, and in the whole.
+    small: PersonNo,
+    number: PersonNo,
+    /// Its last generation: who had its public id in the whole, now or earlier.
+    before: Option<PersonNo>,
+    /// Whether it is not absorbed.
+    live: bool,
 }
 
 /// Of which of its two folds [`State::foretell`] tells.
@@ -86,17 +118,21 @@ impl State {
     fn refold_telling(
         &mut self,
         record: Record<'_>,
-        before: &Excerpt,
+        before: Excerpt,
         each: impl FnMut(u32, &Outcome, &State),
     ) -> Outcome {
         let row = record.row;
         let mut outcome = Outcome::default();
         match row.target() {
             Some(target) => {
-                outcome.refusal = refuse_retract(before, row, target);
+                outcome.refusal = refuse_retract(&before, row, target);
                 outcome.undone = Some(Undone::Retracted { seq: Seq(target.into()) });
+                // One that is refused because there is another counts once that is retracted.
+                if let None | Some(Refusal::AlreadyRetracted { .. }) = outcome.refusal {
+                    self.generations.retract(target, row.seq);
+                }
             }
-            None => match self.leaving(record, before) {
+            None => match self.leaving(record, &before) {
                 Ok(Leaving { ids, others, .. }) => {
                     outcome.notices.not_parted = others;
                     outcome.undone = Some(Undone::Split { left: ids.len() as u32 });
@@ -107,14 +143,11 @@ impl State {
         if outcome.refusal.is_some() {
             return Outcome::refused(outcome.refusal);
         }
-        let mut told = before.clone();
+        let mut told = before;
         told.push_anew(record);
         let alone = self.alone_telling(&told, each);
-        let retracted = told.retracted();
+        self.generations.refolded += alone.state.generations.refolded;
         self.adopt(alone, row.seq);
-        for row in told.records().map(|record| record.row) {
-            self.generations.turn(row.seq, record.row.seq, retracted.contains(&row.seq));
-        }
         outcome.person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
         outcome
     }
@@ -137,6 +170,12 @@ impl State {
         before: &Excerpt,
         mut each: impl FnMut(When, u32, &Outcome, &State),
     ) -> Foretold {
+        let is_split = record.row.kind == Kind::Split;
+        let others = if is_split {
+            self.leaving(record, before).ok().and_then(|leaving| leaving.others)
+        } else {
+            None
+        };
         let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
         let Alone { state, ids, devices } = alone;
         let mut told = before.clone();
@@ -145,15 +184,19 @@ impl State {
         let (before, asked) =
             (before.relabelled(&ids, &devices), told.records().last().expect("just pushed"));
         let mut after = state.clone();
-        let mut outcome = after
-            .refold_telling(asked, &before, |seq, outcome, small| each(When::After, seq, outcome, small));
+        let mut outcome =
+            after.refold_telling(asked, before, |seq, outcome, small| each(When::After, seq, outcome, small));
         after.records = asked.row.seq + 1;
         // A person that comes back has the name that it had.
         after.erasures.renamed.extend(self.renamed_among(&after, &ids));
         after.erasures.called_after = Erasures::called_after(&after.erasures.renamed);
-        // In the whole they would be numbered behind all that there are.
+        // In the whole a person that is new would be numbered behind all that there are.
         let founded = |state: &State| state.persons.len() as u32;
-        outcome.person = outcome.person.map(|person| PersonNo(person.0 - founded(&state) + founded(self)));
+        outcome.notices.not_parted = others;
+        outcome.person = outcome.person.map(|person| match person.0.checked_sub(founded(&state)) {
+            Some(new) => PersonNo(founded(self) + new),
+            None => self.links.person(record.row.id).expect("a person that keeps its number had it"),
+        });
         Foretold { before: state, after, outcome }
     }
 
@@ -182,7 +225,10 @@ impl State {
         if self.erasures.renamed.is_empty() {
             return BTreeMap::new(); // most ledgers
         }
-        let named = small.by_public_id(ids).into_iter().filter_map(|((founding, key), person)| {
+        let present =
+            (0..small.persons.len() as u32).map(PersonNo).filter(|person| !small.is_retired(*person));
+        let named = present.filter_map(|person| {
+            let (founding, key) = (ids[small.founding(person).index()], small.origin(person).key());
             let (id, by) = self.erasures.renamed.get(&self.last_of(founding, key)?.0)?;
             let number = ids.binary_search(&IdNo(*id)).ok()?;
             Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
@@ -240,19 +286,19 @@ impl State {
     /// component's own numbers. Of a retract or split the outcome says only whether it is refused.
     pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
-        let told = told.relabelled(&ids, &devices);
+        let standing = told.without(&told.marked_retracted()).relabelled(&ids, &devices);
         let mut state = self.only(&ids);
-        let retracted = told.retracted();
-        let (mut came, mut taken_back) = (BTreeMap::new(), BTreeMap::new());
-        for record in told.records().filter(|record| !retracted.contains(&record.row.seq)) {
+        let (mut came, mut taken_back) = (Vec::new(), vec![NONE; told.records().len()]);
+        for record in standing.records() {
             let row = record.row;
             state.records = row.seq;
             let outcome = match row.kind {
-                Kind::Retract => Some(Outcome::refused(told.refuse_again(record, &mut taken_back))),
-                Kind::Split => Some(Outcome::refused(state.divide(record, &told, &came))),
+                Kind::Retract => Some(Outcome::refused(told.refuse_again(row.seq, &mut taken_back))),
+                Kind::Split => Some(Outcome::refused(state.divide(record, &standing, &came))),
                 _ => {
                     let outcome = state.apply(record, &Past::default());
                     came.extend(outcome.map(|outcome| (row.seq, outcome.came())));
+                    state.generations.refolded += u64::from(outcome.is_some());
                     outcome
                 }
             };
@@ -273,12 +319,14 @@ impl State {
         let mut state = self.only(&ids);
         for record in told.records() {
             let seq = record.row.seq;
-            state.records = seq;
-            let mut past = Past::default();
-            if record.row.refolds() {
-                past.insert(seq, told.only(|before| before < seq));
-            }
-            if let Some(outcome) = state.apply(record, &past) {
+            let outcome = if record.row.refolds() {
+                state.records = seq + 1;
+                Some(state.refold_telling(record, told.before(seq), |_, _, _| {}))
+            } else {
+                state.records = seq;
+                state.apply(record, &Past::default())
+            };
+            if let Some(outcome) = outcome {
                 each(seq, &outcome, &state);
             }
         }
@@ -297,27 +345,53 @@ impl State {
 
     // -- the return ------------------------------------------------------------------------------------------------
 
-    /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on. What it was before
-    /// stays as a former generation.
+    /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on.
+    ///
+    /// Who has the same public id is the same person, and keeps number and links. What changes is kept as it was.
     fn adopt(&mut self, alone: Alone, seq: u32) {
         let Alone { state: small, ids, devices } = alone;
-        let base = self.persons.len() as u32;
-        let person = |small: PersonNo| PersonNo(small.0 + base);
         let id = |small: IdNo| ids[small.index()];
-        self.retire(&ids, &small, base, seq);
-        self.links.graft(&small.links, &ids, base);
-        for (number, kept) in (0..).map(PersonNo).zip(&small.persons) {
-            let profile = self.profiles.add(small.profiles.entries(kept.profile));
-            let (founding, origin) = (id(kept.founding), small.origin(number));
-            let first_user = if kept.first_user == NONE { NONE } else { id(IdNo(kept.first_user)).0 };
-            self.persons.push(Person { founding, first_user, profile, ..*kept });
-            self.generations.origin(person(number), founding, origin);
-            if let Some(anchor) = small.generations.anchors.get(&number) {
-                self.generations.anchors.insert(person(number), id(*anchor));
+        let before: Vec<Option<PersonNo>> = ids.iter().map(|id| self.links.person(*id)).collect();
+        let numbered = self.number(&small, &ids, seq);
+        let number: BTreeMap<PersonNo, PersonNo> =
+            numbered.iter().map(|Numbered { small, number, .. }| (*small, *number)).collect();
+        let mut stay: BTreeMap<PersonNo, u32> = BTreeMap::new();
+        for (place, whole) in ids.iter().enumerate() {
+            let (leaf, branch) = (small.links.leaves[place], small.links.branches[place]);
+            let old = *self.links.leaf(*whole);
+            let person = small.links.person(IdNo(place as u32)).map(|person| number[&person]); // MAX_RECORDS bounds it
+            let slot = match person {
+                Some(person) if before[place] == Some(person) => {
+                    *stay.entry(person).or_default() += 1;
+                    old.slot
+                }
+                Some(person) => self.links.node(person),
+                None => NONE,
+            };
+            if (slot, leaf.since()) != (old.slot, old.since()) {
+                let former = Former { until: seq, slot: old.slot, since: old.since() };
+                self.generations.former.entry(*whole).or_default().push(former);
             }
+            let of = |number: u32| if number == NONE { NONE } else { id(IdNo(number)).0 };
+            self.links.put(*whole, leaf.at(slot), of(branch.next), (of(branch.proof), branch.proof_seq));
         }
-        for (retired, successor) in &small.generations.retired {
-            self.generations.retired.insert(person(*retired), successor.map(person));
+        for Numbered { small: kept, number, live, .. } in &numbered {
+            let Person { founding, first_user, profile, .. } = small.persons[kept.index()];
+            let profile =
+                self.profiles.replaced(self.persons[number.index()].profile, small.profiles.entries(profile));
+            let first_user = if first_user == NONE { NONE } else { id(IdNo(first_user)).0 };
+            let founding = id(founding);
+            self.persons[number.index()] =
+                Person { founding, first_user, profile, ..small.persons[kept.index()] };
+            self.generations.origin(*number, founding, small.origin(*kept));
+            match small.generations.anchors.get(kept) {
+                Some(anchor) => drop(self.generations.anchors.insert(*number, id(*anchor))),
+                None => drop(self.generations.anchors.remove(number)),
+            }
+            if *live {
+                let gone = self.links.size(*number) - stay.get(number).unwrap_or(&0);
+                self.links.resize(*number, small.links.size(*kept), gone);
+            }
         }
         for (number, device) in devices.iter().zip(&small.devices) {
             let (current, anonymous) = (id(device.current), id(device.anonymous));
@@ -328,34 +402,64 @@ impl State {
                 self.generations.due_resets.remove(number);
             }
         }
-        self.call_anew(base);
+        self.generations.devices = devices;
+        self.call_anew(numbered.iter().map(|Numbered { number, before, .. }| (*number, *before)));
     }
 
-    /// Ends the present generation of these ids. Each of its persons becomes the one of `small` that has its
-    /// public id. A person that was never founded by now becomes the owner of its founding id.
-    fn retire(&mut self, ids: &[IdNo], small: &State, base: u32, seq: u32) {
-        let again = small.by_public_id(ids);
+    /// Gives the persons of a component that was folded alone their numbers in the whole. One that was live, or absorbed by the
+    /// person it is absorbed by now, keeps its number; all others get the next. Whom the component has no more is retired.
+    fn number(&mut self, small: &State, ids: &[IdNo], seq: u32) -> Vec<Numbered> {
+        let mut present: BTreeMap<(IdNo, Option<u32>), PersonNo> = BTreeMap::new();
         for id in ids {
-            for person in self.founded_by(*id) {
-                let origin = self.origin(person);
-                let successor = again.get(&(*id, origin.key())).map(|small| PersonNo(small.0 + base));
-                self.generations.origin(person, *id, origin);
-                self.generations.retired.insert(person, successor);
-                self.empty(person);
-            }
-            let leaf = self.links.leaf(*id);
-            let former = Former { until: seq, slot: leaf.slot, since: leaf.since() };
-            self.generations.former.entry(*id).or_default().push(former);
+            present.extend(self.founded_by(*id).map(|person| ((*id, self.origin(person).key()), person)));
         }
+        let key =
+            |kept: PersonNo| (ids[small.persons[kept.index()].founding.index()], small.origin(kept).key());
+        // Of two with one public id, a person and what a split let stay of it, the earlier one is retired.
+        let all = (0..small.persons.len() as u32).map(PersonNo).filter(|kept| !small.is_retired(*kept));
+        let (live, absorbed): (Vec<PersonNo>, Vec<PersonNo>) =
+            all.partition(|kept| small.survivor(*kept) == *kept);
+        let mut numbered = Vec::with_capacity(live.len() + absorbed.len());
+        let mut number = BTreeMap::new();
+        for (kept, live) in
+            live.iter().map(|kept| (*kept, true)).chain(absorbed.iter().map(|kept| (*kept, false)))
+        {
+            let survivor = (!live).then(|| number[&small.survivor(kept)]);
+            let (founding, split) = key(kept);
+            let before = self.last_of(founding, split);
+            let present = present.remove(&(founding, split));
+            let stays = |person: &PersonNo| self.links.survivor(*person) == survivor.unwrap_or(*person);
+            let whole = present.filter(stays).unwrap_or_else(|| {
+                let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
+                self.persons.push(Person {
+                    founding,
+                    profile: Profile::default(),
+                    ..small.persons[kept.index()]
+                });
+                if let Some(present) = present {
+                    self.retire(present, Some(next));
+                }
+                next
+            });
+            number.insert(kept, whole);
+            numbered.push(Numbered { small: kept, number: whole, before, live });
+        }
+        for person in present.into_values() {
+            self.retire(person, None);
+        }
+        numbered
     }
 
-    /// The persons of a component alone, by what tells them apart for ever: the whole's number of the founding id, and the split.
-    fn by_public_id(&self, ids: &[IdNo]) -> BTreeMap<(IdNo, Option<u32>), PersonNo> {
-        let key = |number: PersonNo| {
-            (ids[self.persons[number.index()].founding.index()], self.origin(number).key())
-        };
-        // Of two with one public id, a person and what a split let stay of it, the later one is present.
-        (0..self.persons.len() as u32).map(PersonNo).map(|number| (key(number), number)).collect()
+    /// Ends a person: it is `successor` now, or, if the component no longer has it, the owner of its founding id.
+    fn retire(&mut self, person: PersonNo, successor: Option<PersonNo>) {
+        let (founding, origin) = (self.founding(person), self.origin(person));
+        self.generations.origin(person, founding, origin);
+        self.generations.retired.insert(person, successor);
+        self.generations.anchors.remove(&person);
+        if self.links.survivor(person) == person {
+            self.links.resize(person, 0, 0);
+        }
+        self.empty(person);
     }
 
     /// Leaves of a person what its id is made of: it has no ids any more.
@@ -367,9 +471,8 @@ impl State {
     }
 
     /// The persons of the present generation that `id` founded.
-    pub(super) fn founded_by(&self, id: IdNo) -> Vec<PersonNo> {
-        let present = |person: &PersonNo| !self.is_retired(*person);
-        self.ever_founded_by(id).into_iter().filter(present).collect()
+    pub(super) fn founded_by(&self, id: IdNo) -> impl Iterator<Item = PersonNo> {
+        self.ever_founded_by(id).into_iter().filter(|person| !self.is_retired(*person))
     }
 
     /// The last person with the public id of this one, if that is another.
@@ -378,17 +481,17 @@ impl State {
         last.filter(|last| *last > person)
     }
 
-    /// The persons of all generations that `id` founded, ascending.
+    /// The persons that `id` founded: of each public id the last, and the one it belongs to.
     pub(super) fn ever_founded_by(&self, id: IdNo) -> BTreeSet<PersonNo> {
         let first = self.links.person_first(id).filter(|person| self.persons[person.index()].founding == id);
-        let made = self.generations.founded_by.get(&id).into_iter().flatten().copied();
-        first.into_iter().chain(made).collect()
+        let made = self.generations.latest.range((id, None)..=(id, Some(NONE)));
+        first.into_iter().chain(made.map(|(_, person)| *person)).collect()
     }
 
     // -- H2 --------------------------------------------------------------------------------------------------------
 
     /// Divides the person of T, or says why what the split asks is not possible here.
-    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &BTreeMap<u32, Came>) -> Option<Refusal> {
+    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &[(u32, Came)]) -> Option<Refusal> {
         let row = record.row;
         let Leaving { person, ids, .. } = match self.leaving(record, told) {
             Ok(leaving) => leaving,
@@ -447,13 +550,14 @@ impl State {
         groups: usize,
         end: u32,
         told: &Excerpt,
-        came: &BTreeMap<u32, Came>,
+        came: &[(u32, Came)],
         group_of: &BTreeMap<IdNo, usize>,
     ) -> Vec<World> {
         let mut worlds = vec![World::default(); groups];
         for record in told.records().take_while(|record| record.row.seq < end) {
             let row = record.row;
-            let came = came.get(&row.seq).copied().unwrap_or(Came::ToNothing);
+            let found = came.binary_search_by_key(&row.seq, |(seq, _)| *seq);
+            let came = found.map_or(Came::ToNothing, |place| came[place].1);
             if came == Came::ToNothing {
                 continue;
             }
@@ -550,43 +654,58 @@ fn refuse_retract(before: &Excerpt, row: &Row, target: u32) -> Option<Refusal> {
 impl Excerpt {
     /// The records that count as never asked (H1). A retract that is itself retracted retracts nothing.
     pub(crate) fn retracted(&self) -> BTreeSet<u32> {
-        let mut retracted = BTreeSet::new();
+        let marked = self.marked_retracted();
+        self.records()
+            .zip(marked)
+            .filter_map(|(record, retracted)| retracted.then_some(record.row.seq))
+            .collect()
+    }
+
+    /// The same, as a mark for each record.
+    fn marked_retracted(&self) -> Vec<bool> {
+        let mut retracted = vec![false; self.records().len()];
         // From the end: what retracts a record stands behind it.
-        for record in self.records().rev() {
-            if let Some(target) = self.retracts(record)
-                && !retracted.contains(&record.row.seq)
+        for (place, record) in self.records().enumerate().rev() {
+            if record.row.kind == Kind::Retract
+                && !retracted[place]
+                && let Some(target) = self.retracts(record)
             {
-                retracted.insert(target);
+                retracted[target] = true;
             }
         }
         retracted
     }
 
-    /// H1: whether a retract is refused. `taken_back` holds what earlier retracts name that are not retracted
-    /// themselves, each with the first that names it.
-    fn refuse_again(&self, record: Record<'_>, taken_back: &mut BTreeMap<u32, u32>) -> Option<Refusal> {
-        let seq = record.row.seq;
-        let Some(target) = self.retracts(record) else {
+    /// H1: whether retract `seq` is refused, where `taken_back` holds the retracts before it that are not retracted themselves:
+    /// by the place of the record, the first that names it.
+    fn refuse_again(&self, seq: u32, taken_back: &mut [u32]) -> Option<Refusal> {
+        let Some(target) = self.record(seq).and_then(|record| self.retracts(record)) else {
             return Some(Refusal::NotRetractable { by: Seq(seq.into()) });
         };
-        let by = *taken_back.entry(target).or_insert(seq);
+        if taken_back[target] == NONE {
+            taken_back[target] = seq;
+        }
+        let by = taken_back[target];
         (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
     }
 
-    /// The record that a retract names, if it can be retracted.
-    fn retracts(&self, record: Record<'_>) -> Option<u32> {
-        let target = record.row.target()?;
-        let fits = |found: Record<'_>| found.row.is_operation() && found.row.id == record.row.id;
-        self.record(target).is_some_and(fits).then_some(target)
+    /// The place of the record that a retract names, if it can be retracted.
+    fn retracts(&self, record: Record<'_>) -> Option<usize> {
+        let place = self.place(record.row.target()?)?;
+        let found = self.row(place);
+        (found.is_operation() && found.id == record.row.id).then_some(place)
     }
 
     /// The record by which `target` is retracted.
     fn retracting(&self, target: u32) -> Option<u32> {
-        let retracted = self.retracted();
-        let by = self
-            .records()
-            .find(|record| self.retracts(*record) == Some(target) && !retracted.contains(&record.row.seq));
-        by.map(|record| record.row.seq)
+        let of =
+            |record: &Record<'_>| record.row.target() == Some(target) && self.retracts(*record).is_some();
+        if !self.records().any(|record| of(&record)) {
+            return None; // most: nothing was retracted twice
+        }
+        let retracted = self.marked_retracted();
+        let mut standing = self.records().zip(retracted).filter(|(_, retracted)| !retracted);
+        standing.find(|(record, _)| of(record)).map(|(record, _)| record.row.seq)
     }
 }
 

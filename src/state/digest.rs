@@ -85,8 +85,17 @@ impl State {
 
     /// What retracts and splits left behind; nothing is written where there were none.
     fn canonical_generations(&self, out: &mut Out<impl FnMut(&[u8])>) {
-        let Generations { retired, origins, former, retractions, founded_by: _, anchors: _, due_resets: _ } =
-            &self.generations;
+        let Generations {
+            retired,
+            origins,
+            former,
+            retractions,
+            latest: _,
+            anchors: _,
+            devices: _,
+            due_resets: _,
+            refolded: _,
+        } = &self.generations;
         out.u32(GENERATIONS);
         out.u64(retired.len() as u64);
         for (person, successor) in retired {
@@ -105,14 +114,9 @@ impl State {
                 [id.0, *until, *slot, *since].into_iter().for_each(|field| out.u32(field));
             }
         }
-        out.u64(retractions.values().map(Vec::len).sum::<usize>() as u64);
-        for (target, turns) in retractions {
-            for (since, retracted) in turns {
-                out.u32(*target);
-                out.u32(*since);
-                out.byte((*retracted).into());
-            }
-        }
+        let pairs = retractions.iter().flat_map(|(target, by)| by.iter().map(move |by| (*target, *by)));
+        out.pairs(retractions.values().map(Vec::len).sum(), pairs);
+        out.pairs(self.links.left().len(), self.links.left());
     }
 }
 

@@ -201,8 +201,10 @@ impl State {
 
     /// The latest generation of a person, by what tells it apart for ever: its founding id and [`Origin::key`].
     pub(super) fn last_of(&self, founding: IdNo, key: Option<u32>) -> Option<PersonNo> {
-        let same = |person: &PersonNo| self.origin(*person).key() == key;
-        self.ever_founded_by(founding).into_iter().rev().find(same)
+        let same =
+            |person: &PersonNo| self.founding(*person) == founding && self.origin(*person).key() == key;
+        let first = || self.links.person_first(founding).filter(same);
+        self.generations.latest.get(&(founding, key)).copied().or_else(first)
     }
 
     /// An id that was defined after the ledger's first erasure is told from an erased one of the same text by the record that defined
@@ -267,12 +269,8 @@ impl State {
     /// D11: a living person that was called after an erased id is called after its lowest remaining one from here on.
     fn rename_after(&mut self, id: IdNo, seq: u32) {
         let renamed = |person: &PersonNo| self.erasures.renamed.contains_key(&person.0);
-        let founded: Vec<u32> = self
-            .founded_by(id)
-            .into_iter()
-            .filter(|person| !renamed(person))
-            .map(|person| person.0)
-            .collect();
+        let founded: Vec<u32> =
+            self.founded_by(id).filter(|person| !renamed(person)).map(|person| person.0).collect();
         let called: Vec<u32> =
             self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
         for person in founded.into_iter().chain(called) {
@@ -296,18 +294,14 @@ impl State {
         self.erasures.called_after.insert((id.0, person));
     }
 
-    /// D11, where a component was folded again: its persons from number `base` on whose founding id is erased keep the name that
-    /// their last generation had. A living one that had none is called after its lowest remaining id.
-    pub(super) fn call_anew(&mut self, base: u32) {
+    /// D11, where a component was folded again: its persons, each with its last generation, whose founding id is erased keep the name
+    /// that they had. A living one that had none is called after its lowest remaining id.
+    pub(super) fn call_anew(&mut self, persons: impl Iterator<Item = (PersonNo, Option<PersonNo>)>) {
         if self.erasures.is_empty() {
             return;
         }
-        for person in (base..self.persons.len() as u32).map(PersonNo) {
-            let founding = self.founding(person);
-            let Some(erase) = self.erasures.of_id(founding) else { continue };
-            let key = self.origin(person).key();
-            let same = |other: &PersonNo| *other < person && self.origin(*other).key() == key;
-            let before = self.ever_founded_by(founding).into_iter().rev().find(same);
+        for (person, before) in persons {
+            let Some(erase) = self.erasures.of_id(self.founding(person)) else { continue };
             let kept = before.and_then(|before| self.take_name(before));
             if let Some((id, by)) = kept.or_else(|| self.name_as_ever(person, erase)) {
                 self.call_after(person.0, id, by);

@@ -54,6 +54,11 @@ const NEVER: u32 = MAX_RECORDS as u32;
 const _: () = assert!(NEVER <= u32::MAX >> 2);
 
 impl Leaf {
+    /// The same id, as one that belongs to `slot`.
+    pub(super) fn at(self, slot: u32) -> Leaf {
+        Leaf { slot, ..self }
+    }
+
     /// An id of this class without person or events.
     pub(super) fn new(class: StoredClass) -> Leaf {
         let since_and_class = NEVER << 2 | u32::from(class.0);
@@ -147,6 +152,9 @@ pub(super) struct Links {
     pub(super) slots: Vec<Slot>,
     /// For roots that came to carry another person than their own: since when, whom. Rare: the smaller group survived.
     pub(super) carried: BTreeMap<u32, Vec<(u32, PersonNo)>>,
+    /// How many ids left the group of a root by refolds. The larger of two groups is the one with more ids, these included: what
+    /// never falls keeps the trees flat.
+    pub(super) left: BTreeMap<u32, u32>,
 }
 
 impl Links {
@@ -309,13 +317,17 @@ impl Links {
         let root_of = |id: IdNo| self.root(self.leaf(id).slot);
         let (root_a, root_b) = (root_of(a), root_of(b));
         assert!(root_a != root_b, "two persons merge once");
-        let rank = |root: u32| (self.slots[root as usize].size(), std::cmp::Reverse(root));
+        let weight = |root: u32| self.slots[root as usize].size() + self.left.get(&root).unwrap_or(&0);
+        let rank = |root: u32| (weight(root), std::cmp::Reverse(root));
         let (winner, loser) = if rank(root_a) > rank(root_b) { (root_a, root_b) } else { (root_b, root_a) };
         // The smaller tree is turned round, so that all turning together costs n log n.
         let (small, large) = if loser == root_a { (a, b) } else { (b, a) };
         self.connect(small, large, seq);
 
         let lost = std::mem::replace(&mut self.slots[loser as usize], Slot::joined(winner, seq));
+        if let Some(left) = self.left.remove(&loser) {
+            *self.left.entry(winner).or_default() += left;
+        }
         let slot = &mut self.slots[winner as usize];
         slot.grow(lost.size());
         if slot.carries() != survivor.0 {
@@ -365,25 +377,38 @@ impl Links {
         }
     }
 
-    /// Puts a component that was folded alone in the place of what it was: its ids are `ids`, its persons get numbers from `base`
-    /// on.
-    pub(super) fn graft(&mut self, small: &Links, ids: &[IdNo], base: u32) {
-        assert!(base as usize == self.slots.len(), "each person is a node of the union");
-        let person = |number: u32| if number == NONE { NONE } else { number + base };
-        let id = |number: u32| if number == NONE { NONE } else { ids[number as usize].0 };
-        for (number, (leaf, branch)) in ids.iter().zip(small.leaves.iter().zip(&small.branches)) {
-            *self.leaf_mut(*number) = Leaf { slot: person(leaf.slot), ..*leaf };
-            let (next, proof) = (id(branch.next), id(branch.proof));
-            *self.branch_mut(*number) = Branch { next, proof, ..*branch };
-        }
-        self.slots.extend(small.slots.iter().map(|slot| match slot.edge() {
-            Some((parent, since)) => Slot::joined(person(parent), since),
-            None => Slot::root(slot.size(), person(slot.carries())),
-        }));
-        self.next_slot(); // there is one
-        for (slot, list) in &small.carried {
-            let list = list.iter().map(|(since, carried)| (*since, PersonNo(person(carried.0)))).collect();
-            self.carried.insert(person(*slot), list);
+    /// Gives an id its place in a person that was folded again.
+    pub(super) fn put(&mut self, id: IdNo, leaf: Leaf, next: u32, (proof, proof_seq): (u32, u32)) {
+        *self.leaf_mut(id) = leaf;
+        let branch = self.branch_mut(id);
+        *branch = Branch { next, proof, proof_seq, ..*branch };
+    }
+
+    /// The node of a live person, which carries it.
+    pub(super) fn node(&self, person: PersonNo) -> u32 {
+        self.root(person.0)
+    }
+
+    /// Makes a node for the next person: the root of a group that has no id yet, or, from record `seq` on, part of the group of
+    /// `survivor`.
+    pub(super) fn add(&mut self, absorbed: Option<(PersonNo, u32)>) -> PersonNo {
+        let number = self.next_slot();
+        self.slots.push(match absorbed {
+            Some((survivor, seq)) => Slot::joined(self.root(survivor.0), seq),
+            None => Slot::root(0, number),
+        });
+        PersonNo(number)
+    }
+
+    /// Says how many ids the group of a live person has, and how many just left it.
+    pub(super) fn resize(&mut self, person: PersonNo, ids: u32, gone: u32) {
+        let root = self.root(person.0);
+        let slot = &mut self.slots[root as usize];
+        *slot = Slot::root(ids, slot.carries());
+        if ids == 0 {
+            self.left.remove(&root);
+        } else if gone > 0 {
+            *self.left.entry(root).or_default() += gone;
         }
     }
 
@@ -436,6 +461,11 @@ impl Links {
         (parent, since, carried.map_or(person, |(_, carried)| *carried).0)
     }
 
+    /// How many ids left the group of each root, for digests.
+    pub(super) fn left(&self) -> impl ExactSizeIterator<Item = (u32, u32)> {
+        self.left.iter().map(|(root, ids)| (*root, *ids))
+    }
+
     /// When roots came to carry other persons, for digests.
     pub(super) fn carried(&self) -> impl Iterator<Item = (u32, u32, PersonNo)> {
         self.carried
@@ -449,6 +479,7 @@ impl Links {
             + self.branches.capacity() * size_of::<Branch>()
             + self.slots.capacity() * size_of::<Slot>()
             + self.carried.values().map(|list| 48 + list.capacity() * 8).sum::<usize>()
+            + self.left.len() * 16
     }
 }
 

@@ -25,7 +25,7 @@ pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undo
 pub use profile::{Property, Written};
 pub(crate) use snapshot::{FOLD_VERSION, Unsound};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::Seq;
 use crate::policy::{IdClass, Policy};
@@ -222,6 +222,11 @@ impl State {
         self.is_retracted_as_of(seq, Seq(NONE.into()))
     }
 
+    /// The records that count as never asked, ascending.
+    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
+        self.generations.all_retracted()
+    }
+
     /// Whether record `seq` counted as never asked right after record `as_of`.
     pub fn is_retracted_as_of(&self, seq: Seq, as_of: Seq) -> bool {
         let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);
@@ -374,6 +379,17 @@ impl State {
         let [mut way, down] = climbed;
         way.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
         Some(way)
+    }
+
+    /// How many operations retracts and splits have folded again since this state was new or was read from a snapshot: the
+    /// measure of what they cost.
+    pub fn operations_refolded(&self) -> u64 {
+        self.generations.refolded
+    }
+
+    /// The devices of the component that a retract or split folded again last.
+    pub(crate) fn devices_refolded(&self) -> &[DeviceNo] {
+        &self.generations.devices
     }
 
     /// How many property keys are defined.

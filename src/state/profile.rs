@@ -86,6 +86,11 @@ impl Profiles {
         (self.entries.capacity() + self.draft.capacity()) * size_of::<Property>() + free
     }
 
+    /// A profile of these entries, which takes the place of another.
+    pub(super) fn replaced(&mut self, before: Profile, entries: &[Property]) -> Profile {
+        self.replace(before, entries)
+    }
+
     /// A profile of these entries.
     pub(super) fn add(&mut self, entries: &[Property]) -> Profile {
         self.replace(Profile::default(), entries)

@@ -95,7 +95,7 @@ impl State {
         let mut generations = Generations::default();
         let mut part = bytes.part()?;
         if part == Some(GENERATIONS) {
-            read_generations(&mut bytes, &mut generations, &persons)?;
+            read_generations(&mut bytes, &mut generations, &mut links, &persons)?;
             ensure(!generations.is_empty(), "former generations are told of, and there are none")?;
             part = bytes.part()?;
         }
@@ -256,12 +256,15 @@ impl State {
                 ensure(fits, "an id belonged to a person that did not exist")?;
             }
         }
-        for (target, turns) in retractions {
-            let fits = turns.is_sorted_by(|a, b| a.0 < b.0)
-                && turns.iter().all(|(since, _)| target < since && *since < self.records);
+        for (target, retracts) in retractions {
+            let fits = retracts.is_sorted_by(|a, b| a < b)
+                && retracts.iter().all(|by| target < by && *by < self.records);
             ensure(fits, "a record was retracted in no possible record")?;
-            let turns_about = (0..).zip(turns).all(|(turn, (_, retracted))| *retracted == (turn % 2 == 0));
-            ensure(turns_about, "a record was retracted twice")?;
+        }
+        for (root, ids) in self.links.left() {
+            let of_a_person =
+                self.links.slots.get(root as usize).is_some_and(|slot| slot.is_root() && slot.size() > 0);
+            ensure(of_a_person && ids > 0, "ids left a group that does not exist")?;
         }
         Ok(())
     }
@@ -488,7 +491,12 @@ fn read_carried(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
     Ok(())
 }
 
-fn read_generations(bytes: &mut Bytes<'_>, into: &mut Generations, persons: &[Person]) -> Sound<()> {
+fn read_generations(
+    bytes: &mut Bytes<'_>,
+    into: &mut Generations,
+    links: &mut Links,
+    persons: &[Person],
+) -> Sound<()> {
     let rising = |holds: bool| ensure(holds, "former generations are told of in no order");
     for _ in 0..bytes.count(8)? {
         let [person, successor] = numbers(bytes.take::<8>()?);
@@ -509,12 +517,13 @@ fn read_generations(bytes: &mut Bytes<'_>, into: &mut Generations, persons: &[Pe
         rising(into.former.last_key_value().is_none_or(|(last, _)| last.0 <= id))?;
         into.former.entry(IdNo(id)).or_default().push(Former { until, slot, since });
     }
-    for _ in 0..bytes.count(9)? {
-        let [numbers_of @ .., retracted] = bytes.take::<9>()?;
-        let [target, since] = numbers(numbers_of);
+    for (target, by) in read_pairs(bytes)? {
         rising(into.retractions.last_key_value().is_none_or(|(last, _)| *last <= target))?;
-        ensure(*retracted <= 1, "a record is neither retracted nor not")?;
-        into.retractions.entry(target).or_default().push((since, *retracted == 1));
+        into.retract(target, by);
+    }
+    for (root, ids) in read_pairs(bytes)? {
+        rising(links.left.last_key_value().is_none_or(|(last, _)| *last < root))?;
+        links.left.insert(root, ids);
     }
     Ok(())
 }
@@ -572,7 +581,7 @@ mod tests {
     fn full() -> State {
         let mut ledger = merged();
         let wrong = ledger.append(link("fay", "phone")).unwrap().seq().unwrap();
-        ledger.append(link("fay", "tablet")).unwrap();
+        ledger.append(link("tablet", "fay")).unwrap();
         ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
         ledger.append_batch(&[link("gus", "g1"), link("gus", "g2")]).unwrap();
         ledger.append(Operation::split(at(7), id("g1"), [id("gus")], SplitMode::Together)).unwrap();
@@ -602,7 +611,8 @@ mod tests {
             assert_eq!(read.devices, state.devices);
             assert_eq!(read.generations.retractions, state.generations.retractions);
             assert_eq!(read.generations.anchors, state.generations.anchors);
-            assert_eq!(read.generations.founded_by, state.generations.founded_by);
+            assert_eq!(read.generations.latest, state.generations.latest);
+            assert_eq!(read.links.left, state.links.left);
             assert_eq!(read.erasures.called_after, state.erasures.called_after);
             for person in state.persons() {
                 assert_eq!(read.ids_of(person.number), state.ids_of(person.number));
@@ -620,8 +630,12 @@ mod tests {
         state.generations.retired.insert(PersonNo(person), successor);
     }
 
-    fn retract(state: &mut State, target: u32, turns: &[(u32, bool)]) {
-        state.generations.retractions.insert(target, turns.to_vec());
+    fn retract(state: &mut State, target: u32, by: &[u32]) {
+        state.generations.retractions.insert(target, by.to_vec());
+    }
+
+    fn leave(state: &mut State, root: u32, ids: u32) {
+        state.links.left.insert(root, ids);
     }
 
     /// Another edge of the union than there is; a root's is nothing.
@@ -810,6 +824,7 @@ mod tests {
         let successor = "a former person became one that does not exist";
         let nobody = "an id belonged to a person that did not exist";
         let impossible = "a record was retracted in no possible record";
+        let gone = "ids left a group that does not exist";
         fn former(state: &mut State) -> &mut Former {
             &mut state.generations.former.get_mut(&IdNo(13)).unwrap()[0]
         }
@@ -819,7 +834,7 @@ mod tests {
                 ("a former person came to be in no record", |state| retire(state, 1, None)),
                 ("", |state| retire(state, 5, None)),
                 (successor, |state| retire(state, 5, Some(PersonNo(5)))),
-                (successor, |state| retire(state, 5, Some(PersonNo(13)))),
+                (successor, |state| retire(state, 5, Some(PersonNo(11)))),
                 ("a person came to be in no record", |state| {
                     state.generations.origins.get_mut(&PersonNo(5)).unwrap().founded = 50;
                 }),
@@ -835,17 +850,15 @@ mod tests {
                 (nobody, |state| former(state).since = 33),
                 (nobody, |state| former(state).slot = NONE),
                 ("", |state| (former(state).slot, former(state).since) = (NONE, NONE)),
-                (impossible, |state| retract(state, 30, &[(30, true)])),
-                (impossible, |state| retract(state, 30, &[(50, true)])),
-                (impossible, |state| retract(state, 30, &[(33, true), (33, false)])),
-                (impossible, |state| retract(state, NONE, &[(33, true)])),
-                ("", |state| {
-                    retract(state, 30, &[(33, true), (34, false), (35, true)]);
-                }),
-                ("a record was retracted twice", |state| retract(state, 30, &[(33, false)])),
-                ("a record was retracted twice", |state| {
-                    retract(state, 30, &[(33, true), (34, true)]);
-                }),
+                (impossible, |state| retract(state, 30, &[30])),
+                (impossible, |state| retract(state, 30, &[50])),
+                (impossible, |state| retract(state, 30, &[33, 33])),
+                (impossible, |state| retract(state, NONE, &[33])),
+                ("", |state| retract(state, 30, &[33, 34, 35])),
+                (gone, |state| leave(state, 2, 0)),
+                (gone, |state| leave(state, 5, 1)),
+                (gone, |state| leave(state, 99, 1)),
+                ("", |state| leave(state, 2, 1)),
             ],
         );
     }
@@ -911,12 +924,12 @@ mod tests {
             ("a value stands in no possible place", |erased| {
                 erased.restated = vec![([45, 48], vec![1 << 16])]
             }),
-            ("", |erased| erased.renamed = vec![[11, 20, 46], [12, 22, 47]]),
-            (called, |erased| erased.renamed = vec![[13, 20, 46]]),
-            (called, |erased| erased.renamed = vec![[11, 23, 46]]),
-            (called, |erased| erased.renamed = vec![[11, 20, 48]]),
-            (called, |erased| erased.renamed = vec![[12, 20, 46], [11, 20, 46]]),
-            (called, |erased| erased.renamed = vec![[11, 20, 46], [11, 20, 46]]),
+            ("", |erased| erased.renamed = vec![[9, 20, 46], [10, 22, 47]]),
+            (called, |erased| erased.renamed = vec![[11, 20, 46]]),
+            (called, |erased| erased.renamed = vec![[9, 23, 46]]),
+            (called, |erased| erased.renamed = vec![[9, 20, 48]]),
+            (called, |erased| erased.renamed = vec![[10, 20, 46], [9, 20, 46]]),
+            (called, |erased| erased.renamed = vec![[9, 20, 46], [9, 20, 46]]),
             ("the bytes end inside the state", |erased| erased.renamed = Vec::new()),
         ];
         for (number, (expected, edit)) in cases.into_iter().enumerate() {
@@ -926,7 +939,7 @@ mod tests {
                 devices: vec![[0, 46]],
                 records: vec![[40, 46], [45, 47]],
                 restated: vec![([45, 48], vec![0])],
-                renamed: vec![[11, 20, 46]],
+                renamed: vec![[9, 20, 46]],
             };
             edit(&mut erased);
             let mut out = Vec::new();
@@ -951,7 +964,8 @@ mod tests {
         retired: Vec<[u32; 2]>,
         origins: Vec<([u32; 2], u8)>,
         former: Vec<[u32; 4]>,
-        retractions: Vec<([u32; 2], u8)>,
+        retractions: Vec<[u32; 2]>,
+        left: Vec<[u32; 2]>,
     }
 
     #[test]
@@ -962,21 +976,22 @@ mod tests {
             ("", |_| ()),
             (order, |before| before.retired = vec![[5, 6], [5, 6]]),
             (order, |before| before.origins = vec![([5, 30], 0), ([5, 30], 0)]),
-            ("a person that does not exist came to be", |before| before.origins = vec![([13, 30], 0)]),
-            ("", |before| before.origins = vec![([12, 30], 1)]),
-            ("a person came to be in an unknown way", |before| before.origins = vec![([12, 30], 2)]),
+            ("a person that does not exist came to be", |before| before.origins = vec![([11, 30], 0)]),
+            ("", |before| before.origins = vec![([10, 30], 1)]),
+            ("a person came to be in an unknown way", |before| before.origins = vec![([10, 30], 2)]),
             ("", |before| before.former = vec![[13, 33, 5, 30], [13, 34, 5, 30]]),
             (order, |before| before.former = vec![[14, 33, 5, 30], [13, 33, 5, 30]]),
-            ("", |before| before.retractions = vec![([30, 33], 1), ([30, 34], 0)]),
-            (order, |before| before.retractions = vec![([31, 33], 1), ([30, 34], 0)]),
-            ("a record is neither retracted nor not", |before| before.retractions = vec![([30, 33], 2)]),
+            ("", |before| before.retractions = vec![[30, 33], [30, 34]]),
+            (order, |before| before.retractions = vec![[31, 33], [30, 34]]),
+            (order, |before| before.left = vec![[2, 1], [2, 1]]),
         ];
         for (number, (expected, edit)) in cases.into_iter().enumerate() {
             let mut before = Before {
                 retired: vec![[5, 6]],
                 origins: vec![([5, 30], 0)],
                 former: vec![[13, 33, 5, 30]],
-                retractions: vec![([30, 33], 1)],
+                retractions: vec![[30, 33]],
+                left: vec![[2, 1]],
             };
             edit(&mut before);
             let mut out = Vec::new();
@@ -987,8 +1002,10 @@ mod tests {
             counted(&before.retired, &mut out, |pair, out| words(pair, out));
             counted(&before.origins, &mut out, flagged);
             counted(&before.former, &mut out, |former, out| words(former, out));
-            counted(&before.retractions, &mut out, flagged);
-            let read = read_generations(&mut Bytes(&out), &mut Generations::default(), &state.persons);
+            counted(&before.retractions, &mut out, |pair, out| words(pair, out));
+            counted(&before.left, &mut out, |pair, out| words(pair, out));
+            let (mut read, mut links) = (Generations::default(), Links::default());
+            let read = read_generations(&mut Bytes(&out), &mut read, &mut links, &state.persons);
             assert_eq!(read.err().map_or("", |unsound| unsound.0), expected, "case {number}");
         }
 

@@ -41,8 +41,6 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 pub struct Files {
     path: PathBuf,
     writable: bool,
-    /// Whether these are keys: others on this machine may not read what is made here, and a directory that takes no writes will do.
-    secret: bool,
     access: Access,
     root: Mutex<Option<Arc<Root>>>,
     /// Files stay open: the log appends to one of them a million times.
@@ -169,7 +167,6 @@ impl Files {
         Files {
             path: path.into(),
             writable: true,
-            secret: false,
             access: Access::default(),
             root: Mutex::default(),
             open: Mutex::default(),
@@ -180,12 +177,6 @@ impl Files {
     /// The files under `path`, for reading only: nothing is ever written, so a read-only mount will do.
     pub fn read_only(path: impl Into<PathBuf>) -> Files {
         Files { writable: false, ..Files::writable(path) }
-    }
-
-    /// The files under `path`, for reading and, where the file system lets it, writing; new ones are for their owner alone.
-    #[cfg(feature = "encryption")]
-    pub(crate) fn secret(path: impl Into<PathBuf>) -> Files {
-        Files { secret: true, ..Files::writable(path) }
     }
 
     /// Who may read files that are made here, as long as there is no `LEDGER`: later files get the permissions that it has.
@@ -272,14 +263,7 @@ impl Files {
             open.retain(|_, held| held.written().pending); // what was written to these must be synced through them
         }
         let flags = if self.writable { OFlags::RDWR } else { OFlags::RDONLY };
-        let held = match self.open_file(file, flags, Mode::empty()) {
-            // Who only reads a ledger need not be able to change its keys.
-            Err(error) if self.secret && is_forbidden(&error) => {
-                self.open_file(file, OFlags::RDONLY, Mode::empty())
-            }
-            opened => opened,
-        };
-        let held = Arc::new(held?);
+        let held = Arc::new(self.open_file(file, flags, Mode::empty())?);
         open.insert(file.to_owned(), Arc::clone(&held));
         Ok(held)
     }
@@ -319,7 +303,7 @@ impl Files {
         let stat = rustix::fs::fstat(&held.file)?;
         let what = if size(&stat) != len {
             format!("it has {} bytes; expected {len}", size(&stat))
-        } else if stat.st_nlink > 1 && !self.secret {
+        } else if stat.st_nlink > 1 {
             format!(
                 "it has {} names (hard links), and each would be written; give it a copy of its own",
                 stat.st_nlink
@@ -332,9 +316,6 @@ impl Files {
 
     /// What a new file gets: the permissions of `LEDGER`, once there is one.
     fn owned(&self) -> io::Result<Owned> {
-        if self.secret {
-            return Ok(Owned { mode: Access::Owner.mode(), by: None });
-        }
         let ledger = self.look(LEDGER)?.filter(|stat| expect(LEDGER, stat, FileType::RegularFile).is_ok());
         Ok(ledger.map_or(Owned { mode: self.access.mode(), by: None }, |stat| Owned {
             mode: (Mode::from_raw_mode(stat.st_mode) & Mode::from_bits_truncate(0o666))
@@ -382,10 +363,6 @@ fn try_lock(held: &Held) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-fn is_forbidden(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 impl Storage for Files {
@@ -497,6 +474,10 @@ impl Storage for Files {
         open.remove(to);
         open.remove(file);
         rustix::fs::renameat(&dir, name, &to_dir, to_name).map_err(|errno| named(file)(errno.into()))
+    }
+
+    fn refresh(&self) {
+        self.cache().retain(|_, held| held.written().pending);
     }
 
     fn lock(&self) -> io::Result<Option<Lock>> {

@@ -41,6 +41,9 @@ pub trait Storage: Debug + Send + Sync {
     /// moment, and after a power cut, there is the one or the other, whole. Durable after
     /// [`Storage::sync_dir`].
     fn rename(&self, file: &str, to: &str) -> io::Result<()>;
+    /// Lets later reads see the files that have their names now: a file that was kept open may have been replaced since.
+    /// Nothing to do for a storage that keeps none open.
+    fn refresh(&self) {}
     /// Takes the writer's lock; `None` if another holds it.
     fn lock(&self) -> io::Result<Option<Lock>>;
     /// Makes the name of the ledger's own directory durable, where it has one.

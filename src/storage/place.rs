@@ -75,6 +75,9 @@ pub enum Reserved {
 /// A path of the file system.
 #[derive(Debug)]
 pub(crate) struct FilePlace {
+    /// As it was given.
+    shown: PathBuf,
+    /// The same path with every link resolved.
     path: PathBuf,
     parent: Files,
     name: OsString,
@@ -87,10 +90,11 @@ impl FilePlace {
         let what = "it does not end with a name; give the directory's name from outside";
         let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, what);
         path.file_name().ok_or_else(unnamed)?;
+        let shown = path.to_owned();
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().ok_or_else(unnamed)?.to_owned();
         let parent = Files::writable(parent_of(&path)).access(access);
-        Ok(FilePlace { path, parent, name, access })
+        Ok(FilePlace { shown, path, parent, name, access })
     }
 
     /// The directory that a ledger is built in.
@@ -140,11 +144,11 @@ impl LedgerPlace for FilePlace {
     }
 
     fn storage(&self) -> Arc<dyn Storage> {
-        Arc::new(Files::writable(&self.path).access(self.access))
+        Arc::new(Files::writable(&self.shown).access(self.access))
     }
 
     fn describe(&self) -> String {
-        self.path.display().to_string()
+        self.shown.display().to_string()
     }
 }
 

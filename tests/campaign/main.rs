@@ -6,6 +6,7 @@
 //! ```
 #![expect(clippy::disallowed_types, reason = "it measures how fast it is")]
 
+mod beside;
 mod crash;
 mod fault;
 mod history;
@@ -27,10 +28,18 @@ use crate::rot::Rot;
 use crate::table::{Effort, Row};
 
 /// What a plain `cargo test` has time for.
-const QUICK: Effort = Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3, places: 12 };
+const QUICK: Effort =
+    Effort { exhaustive: 6, samples: 40, recoveries: 2, stride: 61, kills: 3, places: 12, audits: 60 };
 /// What `--states` buys.
-const FULL: Effort =
-    Effort { exhaustive: 12, samples: 4_096, recoveries: 32, stride: 1, kills: 500, places: 3_000 };
+const FULL: Effort = Effort {
+    exhaustive: 12,
+    samples: 4_096,
+    recoveries: 32,
+    stride: 1,
+    kills: 500,
+    places: 3_000,
+    audits: 2_000,
+};
 
 struct Arguments {
     states: u64,
@@ -53,9 +62,10 @@ fn arguments() -> Result<Arguments, String> {
             "--only" => found.only = Some(value()?),
             "--kills" => found.effort.kills = number(value()?)?,
             "--places" => found.effort.places = number(value()?)?,
+            "--audits" => found.effort.audits = number(value()?)?,
             _ => {
                 return Err(format!(
-                    "{word} is not known; expected --states, --seed, --threads, --only, --kills or --places"
+                    "{word} is not known; expected --states, --seed, --threads, --only, --kills, --places or --audits"
                 ));
             }
         }
@@ -159,6 +169,19 @@ fn main() -> ExitCode {
             started.elapsed().as_secs_f64()
         );
         violations.append(&mut places.violations);
+    }
+    if arguments.only.as_deref().is_none_or(|only| only == "audits") {
+        let started = Instant::now();
+        let mut audits = beside::run(arguments.effort.audits, arguments.seed);
+        println!(
+            "\n{} audits beside a writer that erased {} times, {} gave up, {} violations, {:.1} s",
+            audits.runs,
+            audits.turns,
+            audits.busy,
+            audits.violations.len(),
+            started.elapsed().as_secs_f64()
+        );
+        violations.append(&mut audits.violations);
     }
     for violation in violations.iter().take(20) {
         println!("VIOLATION {violation}");

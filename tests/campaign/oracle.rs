@@ -152,6 +152,18 @@ impl Oracle {
         let (checkpoint, dirty) = (ledger.checkpoint(), !ledger.recovery().is_clean());
         drop(ledger);
 
+        // What the crash left of a segment under way must not spoil a snapshot, nor one made of it be spoilt.
+        let saved = Arc::new(first.killed());
+        let mut ledger =
+            options().open_in(saved.clone()).map_err(|error| broken("opening for a snapshot", &error))?;
+        let made = ledger.snapshot().map_err(|error| broken("the snapshot", &error))?;
+        drop(ledger);
+        let report = Audit::run_in(saved, Some(checkpoint), &mut |_| {})
+            .map_err(|error| broken("the audit of the snapshot", &error))?;
+        if !report.is_ok() || report.snapshots != [made.records] {
+            return Err(format!("the audit of the snapshot: {:?} {:?}", report.faults, report.snapshots));
+        }
+
         let second = Arc::new(first.crashed(&Subset::none()));
         let mut ledger =
             options().open_in(self.at(&second)).map_err(|error| broken("the second opening", &error))?;

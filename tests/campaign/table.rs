@@ -15,6 +15,8 @@ pub(crate) struct Effort {
     pub(crate) stride: usize,
     /// Processes killed.
     pub(crate) kills: u64,
+    /// Audits beside a writer that erases.
+    pub(crate) audits: u64,
     /// Directories that are moved, linked or unlocked under a writer.
     pub(crate) places: u64,
 }

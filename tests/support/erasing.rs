@@ -11,7 +11,7 @@ use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
 use crate::markers::{Search, marker};
-use crate::{SEALED, keyed};
+use crate::{SEALED, adopting, keyed};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
@@ -39,6 +39,11 @@ trait OnDisk: Sized {
 
     fn open_on(self, disk: Arc<SimulatedDisk>) -> Result<Ledger, OpenError> {
         self.on(&disk).open_in(disk)
+    }
+
+    /// Opens a copy for writing, which takes the keys over.
+    fn adopt_on(self, disk: Arc<SimulatedDisk>) -> Result<Ledger, OpenError> {
+        adopting(self.on(&disk)).open_in(disk)
     }
 
     fn read_on(self, disk: Arc<SimulatedDisk>) -> Result<LedgerReader, OpenError> {
@@ -559,7 +564,11 @@ fn overwrite(disk: &SimulatedDisk, file: &str, bytes: &[u8]) {
 #[test]
 fn an_item_that_is_absent_and_not_erased_is_payload_missing() {
     let (_, before, after) = before_and_after();
-    let remarks = |disk: &SimulatedDisk| audit(Arc::new(disk.killed()), None).remarks;
+    let remarks = |disk: &SimulatedDisk| {
+        let mut remarks = audit(Arc::new(disk.killed()), None).remarks;
+        remarks.retain(|remark| !matches!(remark, AuditRemark::Foreign(_))); // the ring lies on the same disk
+        remarks
+    };
     assert!(matches!(&remarks(&before)[..], [AuditRemark::PendingErasures(erasures)] if erasures.len() == 1));
     assert_eq!(remarks(&after), []);
     // The log without the erase record: segments as they are after it, cut off where the log ended before.
@@ -659,7 +668,7 @@ fn a_backup_made_after_an_erasure_is_whole_and_holds_nothing_of_it() {
     let report = Backup::run_in(source.clone(), dest.clone(), &mut |_| {}).unwrap();
     assert_gone(&dest, &person.secrets());
     lend_keys(&source, &dest);
-    let copy = options().open_on(dest.clone()).unwrap();
+    let copy = options().adopt_on(dest.clone()).unwrap();
     assert_eq!(copy.checkpoint(), report.checkpoint);
     assert!(audit(dest, Some(report.checkpoint)).is_ok());
     // What is absent without a record is damage, here too.
@@ -685,7 +694,7 @@ fn a_backup_made_before_an_erasure_loses_it_when_it_is_updated() {
     Backup::run_in(disk.clone(), dest.clone(), &mut |_| {}).unwrap();
     // Somebody opened the copy: it may have a snapshot by now.
     lend_keys(&disk, &dest);
-    let mut copy = options().open_on(dest.clone()).unwrap();
+    let mut copy = options().adopt_on(dest.clone()).unwrap();
     copy.snapshot().unwrap();
     drop(copy);
     take_keys_back(&dest);
@@ -752,7 +761,7 @@ fn what_is_salvaged_stays_erased_even_if_the_record_of_it_stands_behind_the_dama
                 salvage.write_ledger(&*dest).unwrap();
                 lend_keys(&whole, &dest);
                 let ledger = options()
-                    .open_on(dest.clone())
+                    .adopt_on(dest.clone())
                     .unwrap_or_else(|error| panic!("{segment} at {at}: {error}"));
                 carried += salvage.report().carried_erasures;
                 prefixes.insert(salvage.report().prefix.records);

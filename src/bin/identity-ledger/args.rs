@@ -38,8 +38,13 @@ Without a ledger, to look at what an SDK sent:
   identity-ledger persons requests.jsonl
   zcat events.jsonl.gz | identity-ledger events -
 
-Exit status: 0 fine; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
-`identity-ledger help COMMAND` has examples and says what columns mean.";
+Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
+`identity-ledger help COMMAND` has examples and says what columns mean.
+
+Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log
+folds the whole log, --expect RECORDS:HEAD also holds it against a checkpoint that you kept. Each command says what it answered
+from: a note, or with --json the key answered_from (snapshot, a number of records or null; checkpoint). A list with --json says
+it on standard error, as one object.";
 
 /// How to answer.
 #[derive(Args)]
@@ -118,6 +123,9 @@ pub(crate) enum Command {
     /// Copy a ledger, verified, also while a writer is at work
     #[command(long_about = BACKUP)]
     Backup(BackupArgs),
+    /// Say which copy of a sealed ledger a key ring belongs to
+    #[command(long_about = KEYS)]
+    Keys(KeysArgs),
     /// Take out of a damaged ledger what can be proven
     #[command(long_about = SALVAGE)]
     Salvage(SalvageArgs),
@@ -141,7 +149,7 @@ The tenant is part of every person id, so it stays. The policy can be changed la
 
 With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
 but for `backup`, and `replay`, which then shows what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
-from the ledger and its backups, and no old version of it. With --refuse-erased ids that were erased are rejected when they come again.
+from the ledger and its backups, and no old version of it. One writer has it at a time, by a lock in FILE.lock. With --refuse-erased ids that were erased are rejected when they come again.
 
 --json keys: ledger_id, tenant.";
 
@@ -511,9 +519,27 @@ to be updated later: the two histories part, and the next backup says so and sto
 What is shown:
   bytes copied         of log, now
   bytes there already  of log, from earlier runs, compared byte by byte
+  sealed items not opened  of a sealed ledger, without --key-ring
   the checkpoint       RECORDS:HEAD, where the copy ends
 
---json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes.";
+A sealed ledger is copied without its keys. With --key-ring each item is opened too, and one that does not open stops the backup, as \
+all damage does. No copy holds the ring; to write to a restored one, see `keys`.
+
+--json keys: checkpoint (RECORDS:HEAD), records, kept_bytes, copied_bytes, unopened_items (sealed ones, without --key-ring).";
+
+const KEYS: &str = "\
+Say which copy of a sealed ledger a key ring belongs to. One copy is written with a ring at a time: the one that was created with it. \
+Every other copy, such as a restored backup, can be read with it, and is refused for writing until one of these was run.
+
+  identity-ledger keys adopt tape --key-ring /secrets/shop.ring                      # tape replaces the ledger that was lost
+  identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both stay in use
+
+With `adopt` the copy takes the ring over, and the ledger that had it before can not be written with it any more. With `fork` the copy \
+gets a new ring that opens what RING opens now, and RING stays as it is. From then on a request to be forgotten has to be made in both \
+copies, and the new ring opens old backups, no matter what is erased with the other: destroy it with the copy. Both record in the copy what was \
+erased since it was made.
+
+--json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring.";
 
 const SALVAGE: &str = "\
 Take out of a damaged ledger what can be proven, and name what is lost. A backup is better: salvage is for what no backup has. \
@@ -577,6 +603,8 @@ pub(crate) struct PolicyArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// Record this policy, a JSON file (`-` for standard input)
     #[arg(long, value_name = "FILE")]
     pub(crate) set: Option<PathBuf>,
@@ -605,6 +633,8 @@ pub(crate) struct SourceArgs {
     /// A ledger's directory, or a file to fold in memory (`-` is standard input)
     #[arg(value_name = "LEDGER|FILE")]
     pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) choice: Choice,
 }
@@ -636,6 +666,8 @@ pub(crate) struct ResolveArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -649,6 +681,8 @@ pub(crate) struct ExplainArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// Two distinct ids, exactly as they were sent
     #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     pub(crate) ids: Vec<String>,
@@ -665,6 +699,8 @@ pub(crate) struct WhyNotArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     pub(crate) a: String,
@@ -678,6 +714,8 @@ pub(crate) struct HistoryArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -686,6 +724,18 @@ pub(crate) struct HistoryArgs {
     pub(crate) person: bool,
     #[command(flatten)]
     pub(crate) paging: Paging,
+}
+
+/// What answers are taken from.
+#[derive(Args, Clone, Copy, Default)]
+#[command(next_help_heading = "What answers are taken from")]
+pub(crate) struct Reading {
+    /// Fold the whole log, and look at no snapshot
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Answer only if the log passes through this checkpoint, kept elsewhere; folds the whole log
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Option<Checkpoint>,
 }
 
 /// Which part of a long list.
@@ -762,6 +812,8 @@ pub(crate) struct Afterthought {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<Timestamp>,
@@ -780,6 +832,8 @@ pub(crate) struct WhatIfArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) asked: AskedPolicy,
 }
@@ -810,6 +864,8 @@ pub(crate) struct GraphArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -835,6 +891,12 @@ pub(crate) struct DiffArgs {
     /// A right after this record; given twice, the second time it is B's
     #[arg(long, value_name = "SEQ")]
     pub(crate) at: Vec<u64>,
+    /// Fold both logs whole, and look at no snapshot
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Answer only if A's log passes through this checkpoint, kept elsewhere; given twice, the second time it is B's. Folds both logs whole
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Vec<Checkpoint>,
 }
 
 #[derive(Args)]
@@ -852,6 +914,8 @@ pub(crate) struct FindArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     /// The property and its value
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(crate) property: (PropertyKey, String),
@@ -862,6 +926,8 @@ pub(crate) struct EraseArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
     #[command(flatten)]
     pub(crate) whom: Whom,
     /// Only the values of these property keys; the texts of ids stay
@@ -895,6 +961,8 @@ pub(crate) struct StatsArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 #[derive(Args)]
@@ -902,6 +970,8 @@ pub(crate) struct ErasuresArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
 }
 
 fn record_number(text: &str) -> Result<u64, String> {
@@ -923,6 +993,32 @@ pub(crate) struct BackupArgs {
     /// Where the copy is, or is to be
     #[arg(value_name = "DEST")]
     pub(crate) dest: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) change: KeysChange,
+}
+
+/// What a key ring is to belong to.
+#[derive(Subcommand)]
+pub(crate) enum KeysChange {
+    /// Let this copy take over the ring of --key-ring
+    Adopt {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+    },
+    /// Give this copy a ring of its own, made from that of --key-ring
+    Fork {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+        /// The file to make
+        #[arg(value_name = "NEW_RING")]
+        ring: PathBuf,
+    },
 }
 
 #[derive(Args)]

@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use identity_ledger::{Backup, BackupReport, Checkpoint};
+use identity_ledger::{BackupReport, Checkpoint};
 use serde::Serialize;
 
 use crate::Answer;
 use crate::args::BackupArgs;
 use crate::failure::Failure;
 use crate::folding::expect_directory;
+use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Copied {
@@ -20,6 +21,7 @@ struct Copied {
     records: u64,
     kept_bytes: u64,
     copied_bytes: u64,
+    unopened_items: u64,
 }
 
 pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -27,13 +29,14 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
     expect_directory(&ledger)?;
     let mut progress = Progress::new();
     progress.begin("Copying", log_bytes(&ledger));
-    let done = Backup::run(&ledger, &dest, &mut |bytes| progress.at(bytes));
+    let mut watch = |bytes| progress.at(bytes);
+    let done = keys::options()?.progress(&mut watch).backup(&ledger, &dest);
     progress.clear();
     let report = done?;
     if screen.json {
-        let BackupReport { checkpoint, kept_bytes, copied_bytes } = report;
-        let Checkpoint { records, .. } = checkpoint;
-        screen.object(&Copied { checkpoint: checkpoint.to_string(), records, kept_bytes, copied_bytes })?;
+        let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items } = report;
+        let (Checkpoint { records, .. }, checkpoint) = (checkpoint, checkpoint.to_string());
+        screen.object(&Copied { checkpoint, records, kept_bytes, copied_bytes, unopened_items })?;
     } else {
         show(&ledger, &dest, &report, screen)?;
     }
@@ -41,11 +44,16 @@ pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 fn show(ledger: &Path, dest: &Path, report: &BackupReport, screen: &mut Screen) -> Result<(), Failure> {
-    let BackupReport { checkpoint, kept_bytes, copied_bytes } = *report;
+    let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items } = *report;
     let (ledger, dest) = (ledger.display().to_string(), dest.display().to_string());
     let records = counted(checkpoint.records, "record");
-    screen.headline(&clean(&format!("{dest} is a whole copy of {ledger}: {records}")))?;
-    screen.facts(&[("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))])?;
+    screen.headline(&format!("{dest} is a whole copy of {ledger}: {records}"))?;
+    let mut facts = vec![("bytes copied", count(copied_bytes)), ("bytes there already", count(kept_bytes))];
+    if unopened_items > 0 {
+        let items = format!("{}; give --key-ring to check that each opens", count(unopened_items));
+        facts.push(("sealed items not opened", items));
+    }
+    screen.facts(&facts)?;
     screen.line("")?;
     screen
         .line("Keep this checkpoint elsewhere; `verify --expect` proves with it that the copy is whole:")?;

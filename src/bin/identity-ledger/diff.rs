@@ -10,16 +10,16 @@ use identity_ledger::{
 };
 
 use crate::Answer;
-use crate::args::DiffArgs;
+use crate::args::{DiffArgs, Reading};
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, counted, short_id, short_person, short_time, yes};
+use crate::text::{count, counted, short_id, short_person, short_time, yes};
 
 pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let DiffArgs { first, second, at } = args;
+    let DiffArgs { first, second, at, from_log, expect } = args;
     let [first_at, second_at] = match at[..] {
         [] if second.is_none() => return Err(Failure::NothingToCompare),
         [] => [None, None],
@@ -27,11 +27,16 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         [first, second] => [Some(first), Some(second)],
         _ => return Err(Failure::TooManyPlaces { found: at.len() }),
     };
+    if expect.len() > 1 + usize::from(second.is_some()) {
+        return Err(Failure::TooManyCheckpoints { found: expect.len() });
+    }
+    let from_log = from_log || !expect.is_empty(); // one side that is proven proves nothing of the other
+    let reading = |side: usize| Reading { from_log, expect: expect.get(side).copied() };
     let mut progress = Progress::new();
-    let before = open_ledger(&first, Snapshots::Used, &mut progress)?;
+    let before = open_ledger(&first, reading(0), &mut progress, screen)?;
     let other = second.filter(|second| !is_same_place(&first, second));
     let after = match &other {
-        Some(other) => Some(open_ledger(other, Snapshots::Used, &mut progress)?),
+        Some(other) => Some(open_ledger(other, reading(1), &mut progress, screen)?),
         None => None,
     };
     progress.begin("Comparing", None);
@@ -40,7 +45,8 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     let diff = Diff::between(&views[0], &views[1])?;
     progress.clear();
     if screen.json {
-        screen.object(&diff)?;
+        let from: Vec<AnsweredFrom> = [&before].into_iter().chain(&after).map(AnsweredFrom::reader).collect();
+        screen.answer(&diff, &from)?;
     } else {
         let named = |place: &Path, at: Option<u64>| match at {
             Some(at) => format!("{} right after record {at}", place.display()),
@@ -49,7 +55,7 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         let second = other.as_deref().unwrap_or(&first);
         let (before, after) = (named(&first, first_at), named(second, second_at));
         let verdict = if diff.is_empty() { "mean the same" } else { "differ" };
-        screen.headline(&clean(&format!("{before} and {after} {verdict}")))?;
+        screen.headline(&format!("{before} and {after} {verdict}"))?;
         show(&diff, screen)?;
     }
     Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
@@ -363,11 +369,11 @@ fn show_properties(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
                 None => Field::new("absent").quiet(),
                 Some(PropertyAnswer { value: None, .. }) => Field::new("erased").quiet(),
                 Some(PropertyAnswer { value: Some(value), seq, .. }) => {
-                    Field::new(format!("{} (record {seq})", clean(&value.to_string())))
+                    Field::new(format!("{value} (record {seq})"))
                 }
             };
             let person = short_person(*person_id, screen.wide);
-            let key = clean(&key.to_string()).into_owned();
+            let key = key.to_string();
             table.row(screen, [person.into(), key.into(), value(before), value(after)])?;
         }
         table.finish(screen)?;
@@ -432,7 +438,7 @@ fn show_refusals(all: &[RefusalDiff], screen: &mut Screen) -> Result<(), Failure
         let wide = screen.wide;
         let id = |name: &Name| short_id(&name.to_string(), wide).into_owned();
         let seq = [&refusal.after, &refusal.before].into_iter().flatten().next().map(|here| here.seq);
-        let said = |RefusalHere { rule, reason, .. }: &RefusalHere| format!("{rule}: {}", clean(reason));
+        let said = |RefusalHere { rule, reason, .. }: &RefusalHere| format!("{rule}: {reason}");
         let what = match (&refusal.before, &refusal.after) {
             (None, Some(after)) => Field::new(said(after)).alarming(),
             (Some(before), None) => Field::new(format!("no more; was {}", said(before))),

@@ -6,15 +6,22 @@ use crate::Answer;
 use crate::args::{EraseArgs, Whom};
 use crate::clock::now;
 use crate::failure::Failure;
-use crate::folding::open_for_writing;
+use crate::folding::{AnsweredFrom, open_for_writing};
 use crate::progress::{Progress, log_bytes};
-use crate::screen::{Screen, remark};
-use crate::text::{clean, count, counted};
+use crate::screen::{Screen, remark, remark_source};
+use crate::text::{count, counted};
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let EraseArgs { ledger: place, whom, keys, reason } = args;
+    let EraseArgs { ledger: place, reading, whom, keys, reason } = args;
     let mut progress = Progress::new();
-    let mut ledger = open_for_writing(&place, &mut progress)?;
+    let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::of(&ledger, ledger.recovery()));
+    }
+    progress.begin("Reading the log", None);
+    progress.wait();
+    ledger.prove_snapshot()?;
+    progress.clear();
     let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys.iter().cloned());
     let begun = ledger.begin_erasures(&[request])?;
     progress.begin("Taking it out of the log", log_bytes(&place));
@@ -39,9 +46,11 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
         show(&receipts, screen)?;
         let checkpoint = ledger.checkpoint();
         screen.line("")?;
-        screen.line(
-            "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:",
-        )?;
+        screen.line(if ledger.is_sealed() {
+            "Backups made before hold it under keys that are destroyed now. The new checkpoint:"
+        } else {
+            "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:"
+        })?;
         screen.line(&checkpoint.to_string())?;
     }
     Ok(Answer::Yes)
@@ -86,7 +95,7 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
         ("done by", list(done)),
     ])?;
     if let Some(reason) = receipts.first().and_then(|receipt| receipt.reason.as_deref()) {
-        screen.line(&format!("  because: {}", clean(reason)))?;
+        screen.line(&format!("  because: {reason}"))?;
     }
     Ok(())
 }

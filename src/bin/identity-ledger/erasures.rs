@@ -5,11 +5,11 @@ use identity_ledger::Receipt;
 use crate::Answer;
 use crate::args::ErasuresArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, counted, short_time};
+use crate::text::{count, counted, short_time};
 
 const COLUMNS: [Column; 8] = [
     Column::number("RECORD"),
@@ -23,7 +23,10 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ledger = open_ledger(&args.ledger, Snapshots::Used, &mut Progress::new())?;
+    let ledger = open_ledger(&args.ledger, args.reading, &mut Progress::new(), screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&ledger));
+    }
     let receipts = ledger.erasures()?;
     let mut table = Table::new(&COLUMNS);
     for receipt in &receipts {
@@ -42,7 +45,7 @@ fn row(receipt: &Receipt, table: &mut Table, screen: &mut Screen) -> Result<(), 
     };
     let items = receipt.items.map_or(String::new(), count);
     let reason = match &receipt.reason {
-        Some(reason) => Field::new(clean(reason)),
+        Some(reason) => Field::new(reason),
         None => Field::new("none").quiet(),
     };
     table.row(
@@ -64,7 +67,7 @@ fn what(receipt: &Receipt) -> String {
     let number = |list: &[u32]| list.len() as u64;
     if !receipt.keys.is_empty() {
         let keys = receipt.keys.join(", ");
-        return format!("{} in {}", clean(&keys), counted(number(&receipt.records), "record"));
+        return format!("{keys} in {}", counted(number(&receipt.records), "record"));
     }
     let parts = [(&receipt.ids, "id"), (&receipt.devices, "device"), (&receipt.records, "record")];
     let parts = parts.iter().filter(|(list, _)| !list.is_empty());

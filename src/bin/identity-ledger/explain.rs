@@ -10,13 +10,13 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::{EventName, ExplainArgs};
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::value;
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, counted, short_id, short_time};
+use crate::text::{counted, short_id, short_time};
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -29,11 +29,11 @@ struct Explained<'a> {
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: place, ids, event, property } = args;
+    let ExplainArgs { ledger: place, reading, ids, event, property } = args;
     if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
         return Err(Failure::TwoIds { found: ids.len() });
     }
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     if let ([id], Some(key)) = (&ids[..], &property) {
         return explain_property(&ledger, &place, id, key, screen);
     }
@@ -52,14 +52,15 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
             Some(explanation) => Some(named(explanation).text.as_str()),
             None => ids.get(given).map(String::as_str),
         };
-        screen.object(&Explained {
+        let explained = Explained {
             same,
             event: explanation.as_ref().and_then(|explanation| explanation.event),
             from: name(|explanation| &explanation.from, 0),
             to: name(|explanation| &explanation.to, 1),
             person_id: explanation.as_ref().filter(|_| same).map(|explanation| explanation.person_id),
             steps: explanation.as_ref().map_or(&[][..], |explanation| &explanation.steps),
-        })?;
+        };
+        screen.answer(&explained, &AnsweredFrom::reader(&ledger))?;
     } else {
         match &explanation {
             Some(explanation) => show(explanation, screen)?,
@@ -90,26 +91,22 @@ fn show(explanation: &Explanation, screen: &mut Screen) -> Result<(), Failure> {
     match event {
         Some(seq) if *implied => {
             screen.headline(&format!("The event of record {seq} has no person"))?;
-            screen.line(&format!("Its id `{}` was seen only with processing off.", clean(&from.text)))?;
+            screen.line(&format!("Its id `{}` was seen only with processing off.", from.text))?;
             return Ok(());
         }
         Some(seq) => screen.headline(&format!("The event of record {seq} is of person {person_id}"))?,
         None if *implied => {
-            screen.headline(&format!("`{}` is one id, and has no person", clean(&from.text)))?;
+            screen.headline(&format!("`{}` is one id, and has no person", from.text))?;
             return Ok(());
         }
-        None => screen.headline(&format!(
-            "`{}` and `{}` are one person, {person_id}",
-            clean(&from.text),
-            clean(&to.text)
-        ))?,
+        None => screen.headline(&format!("`{}` and `{}` are one person, {person_id}", from.text, to.text))?,
     }
     screen.line("")?;
     if let Some(seq) = event {
         screen.line(&format!("  record {seq}, the event"))?;
         screen.line("  │  was captured under")?;
     }
-    screen.line(&format!("  {}", clean(&from.text)))?;
+    screen.line(&format!("  {}", from.text))?;
     let cited = show_steps(steps, "  ", screen)? + u64::from(event.is_some());
     screen.line("")?;
     match cited {
@@ -128,10 +125,10 @@ fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Res
         if let Some(first) = step.before.first() {
             screen.line(&format!("{margin}│  left the two together, who had become one before it:"))?;
             let deeper = format!("{margin}│    ");
-            screen.line(&format!("{deeper}{}", clean(&first.ids[0].text)))?;
+            screen.line(&format!("{deeper}{}", first.ids[0].text))?;
             cited += show_steps(&step.before, &deeper, screen)?;
         }
-        screen.line(&format!("{margin}{}", clean(&step.ids[1].text)))?;
+        screen.line(&format!("{margin}{}", step.ids[1].text))?;
         cited += 1;
     }
     Ok(cited)
@@ -152,7 +149,7 @@ fn show_none(
     if let Some(unknown) = ids.iter().find(|id| ledger.id_no(id).is_none()) {
         return never_written(unknown, place).iter().try_for_each(|line| screen.line(line));
     }
-    screen.headline(&format!("`{}` and `{}` are not one person", clean(&ids[0]), clean(&ids[1])))?;
+    screen.headline(&format!("`{}` and `{}` are not one person", ids[0], ids[1]))?;
     screen.line("`identity-ledger why-not` says what is between them.")
 }
 
@@ -175,11 +172,12 @@ fn explain_property(
 ) -> Result<Answer, Failure> {
     let why = ledger.why_property(id, key)?;
     if screen.json {
+        let from = AnsweredFrom::reader(ledger);
         let nothing =
             || Unsaid { person_id: ledger.resolve(id).map(|who| who.person_id), key, now: (), writes: [] };
         match &why {
-            Some(why) => screen.object(why)?,
-            None => screen.object(&nothing())?,
+            Some(why) => screen.answer(why, &from)?,
+            None => screen.answer(&nothing(), &from)?,
         }
     } else {
         match &why {
@@ -187,7 +185,7 @@ fn explain_property(
             None if ledger.id_no(id).is_none() => {
                 never_written(id, place).iter().try_for_each(|line| screen.line(line))?;
             }
-            None => screen.line(&format!("Nothing was ever said of `{}` for `{}`", clean(key), clean(id)))?,
+            None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,
         }
     }
     Ok(if why.is_some() { Answer::Yes } else { Answer::No })
@@ -203,7 +201,7 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
         Column::elastic("VALUE"),
         Column::elastic("BEATEN"),
     ];
-    let (key, person) = (clean(&why.key), why.person_id);
+    let (key, person) = (&why.key, why.person_id);
     screen.headline(&match &why.now {
         Some(now) => format!("`{key}` of person {person} is {}, by record {}", value(now), now.seq),
         None => format!("Person {person} has no `{key}`"),
@@ -213,7 +211,7 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
     let mut table = Table::new(&COLUMNS);
     for write in &why.writes {
         let shown = match (&write.value, write.erased_by) {
-            (Some(value), _) => Field::new(clean(&value.to_string()).into_owned()),
+            (Some(value), _) => Field::new(value.to_string()),
             (None, Some(by)) => Field::new(format!("erased ({by})")).quiet(),
             (None, None) => Field::new(""),
         };

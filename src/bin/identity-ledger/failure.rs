@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use identity_ledger::import::RunError;
 use identity_ledger::{
     AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError,
+    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError, Witness,
 };
 
 /// Why a command could not do its work.
@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     Reserved { place: PathBuf, found: &'static str },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
+    #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
+    NoCheckpoint { file: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
@@ -75,6 +77,10 @@ pub(crate) enum Failure {
     NothingToCompare,
     #[error("--at is given {found} times; expected at most two, one for each side")]
     TooManyPlaces { found: usize },
+    #[error("--expect is given {found} times; expected at most one for each ledger")]
+    TooManyCheckpoints { found: usize },
+    #[error("no key ring was given; name it with --key-ring FILE")]
+    NoKeyRing,
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -96,7 +102,11 @@ impl Failure {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
-            Failure::Erase(error) if matches!(**error, EraseError::Unreadable(_)) => true,
+            Failure::Erase(error)
+                if matches!(**error, EraseError::Unreadable(_) | EraseError::Unproven(_)) =>
+            {
+                true
+            }
             Failure::Unexplained(_) => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
@@ -106,6 +116,7 @@ impl Failure {
             }
             _ => match self.append_error() {
                 Some(AppendError::Unreadable(fault)) => !matches!(fault.kind, FaultKind::Io(_)),
+                Some(AppendError::Unproven(_)) => true,
                 _ => false,
             },
         };
@@ -159,8 +170,15 @@ impl Failure {
                 )
             }
             Failure::Open(error) => {
-                let OpenError::OlderThanKeys { place, .. } = &**error else { return None };
-                format!("every command that writes opens it so: `identity-ledger import {place} /dev/null`, with the same --key-ring")
+                let place = match &**error {
+                    OpenError::OlderThanKeys { place, .. }
+                    | OpenError::RolledBack { place, by: Witness::KeyRing, .. }
+                    | OpenError::Forked { place, by: Witness::KeyRing, .. } => place,
+                    _ => return None,
+                };
+                format!(
+                    "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both stay in use: `keys fork {place} NEW_RING`; each with the same --key-ring"
+                )
             }
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()

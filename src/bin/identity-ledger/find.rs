@@ -5,17 +5,19 @@ use identity_ledger::{Profile, Value};
 use crate::Answer;
 use crate::args::FindArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::Listed;
 use crate::progress::Progress;
-use crate::screen::Screen;
+use crate::screen::{Screen, remark_source};
 use crate::table::Table;
-use crate::text::clean;
 
 pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let FindArgs { ledger: place, property: (key, wanted) } = args;
+    let FindArgs { ledger: place, reading, property: (key, wanted) } = args;
     let mut progress = Progress::new();
-    let ledger = open_ledger(&place, Snapshots::Used, &mut progress)?;
+    let ledger = open_ledger(&place, reading, &mut progress, screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&ledger));
+    }
     progress.begin("Reading values", None);
     progress.wait();
     let json: Option<Value> = serde_json::from_str(&wanted).ok(); // however it is spelled
@@ -26,11 +28,8 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     progress.clear();
     let found = found?;
     if found.is_empty() && !screen.json {
-        let key = clean(key.as_str());
-        screen.line(&format!(
-            "No person's `{key}` is `{}` now. Letter case and blanks count.",
-            clean(&wanted)
-        ))?;
+        let key = key.as_str();
+        screen.line(&format!("No person's `{key}` is `{wanted}` now. Letter case and blanks count."))?;
     }
     let mut table = Table::new(Profile::COLUMNS);
     for profile in &found {

@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Tally, run};
 use identity_ledger::{
-    Book, Durability, Ledger, LedgerOptions, LedgerReader, Memory, Policy, Recovery, Tenant,
+    Book, Checkpoint, Durability, Ledger, LedgerOptions, LedgerReader, Memory, Policy, Recovery, Tenant,
 };
+use serde::{Serialize, Serializer};
 
 use crate::Answer;
-use crate::args::{Choice, SourceArgs};
+use crate::args::{Choice, Reading, SourceArgs};
 use crate::complaints::Complaints;
 use crate::failure::Failure;
 use crate::keys;
 use crate::progress::{Progress, log_bytes};
-use crate::screen::remark;
+use crate::screen::{Screen, remark};
 use crate::text::counted;
 
 /// A book to answer from.
@@ -40,37 +41,81 @@ impl Deref for Folded {
     }
 }
 
-/// Whether a ledger may be opened from a snapshot.
-#[derive(Clone, Copy)]
-pub(crate) enum Snapshots {
-    Used,
-    Ignored,
+/// What a ledger was answered from.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct AnsweredFrom {
+    /// How many records the snapshot covers that it was opened from; `None` if the whole log was folded.
+    snapshot: Option<u64>,
+    #[serde(serialize_with = "as_text")]
+    checkpoint: Checkpoint,
+}
+
+fn as_text<S: Serializer>(checkpoint: &Checkpoint, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(checkpoint)
+}
+
+impl AnsweredFrom {
+    pub(crate) fn of(book: &Book, recovery: &Recovery) -> AnsweredFrom {
+        AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: book.checkpoint() }
+    }
+
+    pub(crate) fn log(checkpoint: Checkpoint) -> AnsweredFrom {
+        AnsweredFrom { snapshot: None, checkpoint }
+    }
+
+    pub(crate) fn reader(reader: &LedgerReader) -> AnsweredFrom {
+        AnsweredFrom::of(reader, reader.recovery())
+    }
+
+    /// Says it to people, where they asked or a snapshot was believed.
+    fn remark(&self, reading: Reading) {
+        let AnsweredFrom { snapshot, checkpoint } = self;
+        match snapshot {
+            Some(records) => {
+                remark("note", &format!("answered from the snapshot of {records} records, at {checkpoint}"))
+            }
+            None if reading.from_log || reading.expect.is_some() => {
+                remark("note", &format!("answered from the log, at {checkpoint}"));
+            }
+            None => {}
+        }
+    }
 }
 
 impl Folded {
     /// A directory is a ledger; everything else is an input.
-    pub(crate) fn open(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
-        Folded::open_with(args, Snapshots::Used, progress)
+    pub(crate) fn open(
+        args: &SourceArgs,
+        progress: &mut Progress,
+        screen: &Screen,
+    ) -> Result<Folded, Failure> {
+        Folded::open_with(args, progress, |place, progress| {
+            open_ledger(place, args.reading, progress, screen)
+        })
     }
 
-    /// As [`Folded::open`], and of a ledger the whole log is read: no snapshot is believed.
+    /// As [`Folded::open`], and of a ledger the whole log is read, whether or not that was asked.
     pub(crate) fn open_whole(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
-        Folded::open_with(args, Snapshots::Ignored, progress)
+        let reading = Reading { from_log: true, ..args.reading };
+        Folded::open_with(args, progress, |place, progress| read_ledger(place, reading, progress))
     }
 
     fn open_with(
         args: &SourceArgs,
-        snapshots: Snapshots,
         progress: &mut Progress,
+        open: impl FnOnce(&Path, &mut Progress) -> Result<LedgerReader, Failure>,
     ) -> Result<Folded, Failure> {
-        let SourceArgs { source, choice } = args;
+        let SourceArgs { source, reading, choice } = args;
         if source.is_dir() {
-            let reader = open_ledger(source, snapshots, progress)?;
+            let reader = open(source, progress)?;
             agree(choice, source, &reader)?;
             return Ok(Folded::Ledger(Box::new(reader)));
         }
         if !is_stdin(source) && !source.exists() {
             return Err(Failure::NoSuchPlace { place: source.clone() });
+        }
+        if reading.expect.is_some() {
+            return Err(Failure::NoCheckpoint { file: source.clone() });
         }
         let policy = choice.policy()?.unwrap_or_default();
         let (ledger, tally) = fold_file(source, choice.tenant_or_default(), policy, progress)?;
@@ -84,40 +129,84 @@ impl Folded {
             _ => Answer::Yes,
         }
     }
+
+    /// What it was answered from, if it is a ledger on disk.
+    pub(crate) fn answered_from(&self) -> Option<AnsweredFrom> {
+        match self {
+            Folded::Ledger(reader) => Some(AnsweredFrom::reader(reader)),
+            Folded::File(..) => None,
+        }
+    }
 }
 
-/// Opens a ledger for reading, and says what is odd about it.
+/// Opens a ledger for reading, says what is odd about it, and to people what it is answered from.
 pub(crate) fn open_ledger(
     place: &Path,
-    snapshots: Snapshots,
+    reading: Reading,
     progress: &mut Progress,
+    screen: &Screen,
 ) -> Result<LedgerReader, Failure> {
+    let reader = read_ledger(place, reading, progress)?;
+    if !screen.json {
+        AnsweredFrom::reader(&reader).remark(reading);
+    }
+    Ok(reader)
+}
+
+fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<LedgerReader, Failure> {
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let options = keys::options()?.progress(&mut watch);
-    let reader = match snapshots {
-        Snapshots::Used => options,
-        Snapshots::Ignored => options.without_snapshots(),
-    }
-    .open_read_only(place)?;
+    let reader = reading.asked_of(keys::options()?.progress(&mut watch)).open_read_only(place)?;
     progress.clear();
     remark_on(&reader, reader.recovery());
     Ok(reader)
 }
 
-/// Opens a ledger for writing, and says what had to be done for that.
-pub(crate) fn open_for_writing(place: &Path, progress: &mut Progress) -> Result<Ledger, Failure> {
+impl Reading {
+    /// The options with what was asked.
+    pub(crate) fn asked_of(self, options: LedgerOptions<'_>) -> LedgerOptions<'_> {
+        let Reading { from_log, expect } = self;
+        let options = if from_log { options.without_snapshots() } else { options };
+        match expect {
+            Some(checkpoint) => options.expect(checkpoint),
+            None => options,
+        }
+    }
+}
+
+/// Opens a ledger for writing, says what had to be done for that, and to people what it is answered from.
+pub(crate) fn open_for_writing(
+    place: &Path,
+    reading: Reading,
+    progress: &mut Progress,
+    screen: &Screen,
+) -> Result<Ledger, Failure> {
+    let ledger = open_to_append(place, reading, progress)?;
+    if !screen.json {
+        AnsweredFrom::of(&ledger, ledger.recovery()).remark(reading);
+    }
+    Ok(ledger)
+}
+
+/// As [`open_for_writing`], for a command that answers nothing.
+pub(crate) fn open_to_append(
+    place: &Path,
+    reading: Reading,
+    progress: &mut Progress,
+) -> Result<Ledger, Failure> {
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let ledger = keys::options()?.durability(Durability::Buffered).progress(&mut watch).open(place)?;
+    let options = keys::options()?.durability(Durability::Buffered).progress(&mut watch);
+    let ledger = reading.asked_of(options).open(place)?;
     progress.clear();
     remark_on(&ledger, ledger.recovery());
     Ok(ledger)
 }
 
-fn remark_on(book: &Book, recovery: &Recovery) {
+/// Says what is odd about a ledger that was opened.
+pub(crate) fn remark_on(book: &Book, recovery: &Recovery) {
     if keys::given().is_some() && !book.is_sealed() {
         remark("note", "it is not sealed, so --key-ring means nothing for it: everything in it lies open");
     }
@@ -142,6 +231,9 @@ fn remark_on(book: &Book, recovery: &Recovery) {
                 "this copy is older than its keys: texts or values of {records} were erased since, and are erased here now"
             ),
         );
+    }
+    if let Some(why) = &recovery.keys_not_stored {
+        remark("note", &format!("{why}. Until then records are appended as ever, and nothing can be erased"));
     }
     if recovery.head_missing {
         remark("note", "HEAD is missing or damaged; what was durable is known from the log alone");

@@ -25,6 +25,9 @@ pub(crate) fn generate(args: GenerateArgs, screen: &mut Screen) -> Result<Answer
             written += block.len() as u64;
             progress.at(written);
             block.clear();
+            if screen.is_unread() {
+                break;
+            }
         }
     }
     screen.bytes(&block)?;

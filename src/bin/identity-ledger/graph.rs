@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::GraphArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, is_stdin, open_ledger};
+use crate::folding::{AnsweredFrom, is_stdin, open_ledger};
 use crate::output::expect_free;
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Drawn {
@@ -26,11 +26,11 @@ struct Drawn {
 }
 
 pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let GraphArgs { ledger: place, id, output, html, svg } = args;
+    let GraphArgs { ledger: place, reading, id, output, html, svg } = args;
     if !is_stdin(&output) {
         expect_free(&output)?;
     }
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let Some(graph) = Graph::of(&ledger, &id)? else {
         for line in never_written(&id, &place) {
             remark("note", &line);
@@ -53,10 +53,10 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
         hidden_records: graph.hidden_records,
     };
     if screen.json {
-        return screen.object(&drawn).map(|()| Answer::Yes);
+        return screen.answer(&drawn, &AnsweredFrom::reader(&ledger)).map(|()| Answer::Yes);
     }
     let (nodes, edges) = (counted(drawn.nodes as u64, "node"), counted(drawn.edges as u64, "line"));
-    screen.line(&format!("{}: {nodes} and {edges} of person {}", clean(&drawn.output), drawn.person_id))?;
+    screen.line(&format!("{}: {nodes} and {edges} of person {}", drawn.output, drawn.person_id))?;
     if drawn.hidden_nodes > 0 {
         let hidden = counted(drawn.hidden_nodes as u64, "node");
         screen

@@ -5,11 +5,11 @@ use identity_ledger::{HistoryEntry, Subject};
 use crate::Answer;
 use crate::args::HistoryArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::{pages, sentence};
 use crate::progress::Progress;
 use crate::resolve::never_written;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
 use crate::text::{short_id, short_time};
 
@@ -23,8 +23,11 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let HistoryArgs { ledger: place, id, person, paging } = args;
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let HistoryArgs { ledger: place, reading, id, person, paging } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&ledger));
+    }
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
     if pages(paging, &COLUMNS, screen, |ask| ledger.history(subject, ask), row)? {
         return Ok(Answer::Yes);

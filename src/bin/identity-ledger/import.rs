@@ -10,14 +10,14 @@ use identity_ledger::{Durability, Ledger, LedgerReader};
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::{Choice, ImportArgs};
+use crate::args::{Choice, ImportArgs, Reading};
 use crate::complaints::{Complaints, Kept};
 use crate::failure::Failure;
-use crate::folding::{Input, agree, open_for_writing};
+use crate::folding::{Input, agree, open_to_append};
 use crate::keys;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, report};
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -74,10 +74,7 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
     } else {
         show(&place, &files, created && !discarded, &tally, seconds, screen)?;
         if discarded {
-            screen.line(&format!(
-                "nothing was recorded, so {} was not created",
-                clean(&place.display().to_string())
-            ))?;
+            screen.line(&format!("nothing was recorded, so {} was not created", place.display()))?;
         } else {
             show_ledger(&place, &ledger, screen)?;
         }
@@ -126,7 +123,7 @@ fn discard(place: &Path, ledger: &Ledger) -> bool {
 /// The ledger, and whether it was created for this import.
 fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Result<(Ledger, bool), Failure> {
     if place.join("LEDGER").exists() || place.is_file() {
-        let ledger = open_for_writing(place, progress)?;
+        let ledger = open_to_append(place, Reading::default(), progress)?;
         agree(choice, place, &ledger)?;
         return Ok((ledger, false));
     }
@@ -165,7 +162,7 @@ fn show(
     };
     let place = place.display().to_string();
     let fresh = if created { " (a new ledger)" } else { "" };
-    screen.headline(&clean(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s")))?;
+    screen.headline(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s"))?;
     let of_those = |number: u64, what: &str| match number {
         0 => String::new(),
         number => format!("   of those {} {what}", count(number)),
@@ -193,7 +190,7 @@ fn show_ledger(place: &Path, ledger: &Ledger, screen: &mut Screen) -> Result<(),
     let persons = u64::try_from(ledger.state().persons().count()).unwrap_or(u64::MAX);
     screen.line(&format!(
         "{} now has {} and {}",
-        clean(&place.display().to_string()),
+        place.display(),
         counted(ledger.checkpoint().records, "record"),
         counted(persons, "person"),
     ))

@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::keys;
 use crate::policy::name_of;
 use crate::screen::Screen;
-use crate::text::clean;
 
 #[derive(Serialize)]
 struct Created<'a> {
@@ -30,14 +29,13 @@ pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failur
         return Ok(Answer::Yes);
     }
     let shown = place.display().to_string();
-    let shown = clean(&shown);
     screen.headline(&format!("Created {shown}"))?;
     let mut facts = vec![
         ("ledger id", ledger.ledger_id().to_string()),
-        ("tenant", clean(ledger.tenant().as_str()).into_owned()),
+        ("tenant", ledger.tenant().as_str().to_owned()),
         ("policy", name_of(ledger.policy()).to_owned()),
     ];
-    let sealed = keys::given().map(|file| clean(&file.display().to_string()).into_owned());
+    let sealed = keys::given().map(|file| file.display().to_string());
     if let Some(keys) = &sealed {
         facts.push(("sealed", format!("its keys are in {keys}: keep that apart, it opens everything")));
     }

@@ -13,9 +13,9 @@ use crate::failure::Failure;
 use crate::folding::Folded;
 use crate::progress::Progress;
 use crate::resolve::never_written;
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count, short_id, short_person, short_time, yes};
+use crate::text::{count, short_id, short_person, short_time, yes};
 
 /// Something that is listed.
 pub(crate) trait Listed: Serialize {
@@ -26,18 +26,30 @@ pub(crate) trait Listed: Serialize {
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure>;
 }
 
+/// Opens what is listed, and says what it is answered from.
+fn open(args: &SourceArgs, screen: &Screen) -> Result<Folded, Failure> {
+    let book = Folded::open(args, &mut Progress::beside(screen), screen)?;
+    if let Some(from) = book.answered_from().filter(|_| screen.json) {
+        remark_source(&from);
+    }
+    Ok(book)
+}
+
 /// Shows all that `walk` finds.
 fn list<T: Listed>(
     args: &SourceArgs,
     screen: &mut Screen,
     walk: impl FnOnce(&Book, &mut dyn FnMut(T)) -> Result<(), Fault>,
 ) -> Result<Answer, Failure> {
-    let book = Folded::open(args, &mut Progress::beside(screen))?;
+    let book = open(args, screen)?;
     let mut table = Table::new(T::COLUMNS);
     let mut shown = Ok(());
     walk(&book, &mut |item: T| {
         if shown.is_ok() {
             shown = if screen.json { screen.object(&item) } else { item.row(&mut table, screen) };
+        }
+        if screen.is_unread() {
+            std::process::exit(0); // the walk cannot be stopped, and the answer of a listing is always yes
         }
     })?;
     shown?;
@@ -54,7 +66,7 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
             book.persons().try_for_each(|profile| profile.map(&mut *each))
         });
     }
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let last = book.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
@@ -72,7 +84,7 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         return list::<EventAnswer>(&source, screen, |book, each| book.events(each));
     };
-    let book = Folded::open(&source, &mut Progress::beside(screen))?;
+    let book = open(&source, screen)?;
     let ask = |ask| book.events_of(Subject::Person(&id), ask);
     let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
     if !known {
@@ -99,7 +111,7 @@ pub(crate) fn pages<T: Serialize>(
             if screen.json { screen.object(item)? } else { row(item, &mut table, screen)? }
         }
         match page.next {
-            Some(next) if limit.is_none() => ask = Ask::next(next, items),
+            Some(next) if limit.is_none() && !screen.is_unread() => ask = Ask::next(next, items),
             next => {
                 if screen.json && limit.is_some() {
                     screen.object(&More { next })?;
@@ -153,7 +165,7 @@ impl Listed for Profile {
         // null.
         properties.sort_by_key(|(key, property)| (property.value == Some(Value::Null), key.starts_with('$')));
         let properties: Vec<String> =
-            properties.iter().map(|(key, property)| format!("{} {}", clean(key), value(property))).collect();
+            properties.iter().map(|(key, property)| format!("{key} {}", value(property))).collect();
         let identified = Field::new(yes(self.is_identified));
         table.row(
             screen,
@@ -172,7 +184,7 @@ impl Listed for Profile {
 /// A property's value as JSON.
 pub(crate) fn value(property: &PropertyAnswer) -> String {
     match &property.value {
-        Some(value) => clean(&value.to_string()).into_owned(),
+        Some(value) => value.to_string(),
         None => "erased".to_owned(),
     }
 }
@@ -205,7 +217,7 @@ impl Listed for EventAnswer {
             [
                 self.seq.to_string().into(),
                 short_time(self.time, wide).into(),
-                clean(self.event.as_deref().unwrap_or_default()).into_owned().into(),
+                self.event.as_deref().unwrap_or_default().to_owned().into(),
                 short_id(&self.distinct_id, wide).into_owned().into(),
                 short_person(self.person_id, wide).into(),
                 then,
@@ -248,7 +260,7 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
         let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
-        parts.push(format!("refused by {rule}{blocking}: {}", clean(reason)));
+        parts.push(format!("refused by {rule}{blocking}: {reason}"));
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {

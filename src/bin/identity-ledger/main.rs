@@ -90,6 +90,7 @@ fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Failure> {
         Command::Erase(args) => erase::erase(args, screen),
         Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
+        Command::Keys(args) => keys::keys(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Stats(args) => stats::stats(args, screen),
         Command::Generate(args) => generate::generate(args, screen),

@@ -10,24 +10,27 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::PolicyArgs;
 use crate::failure::Failure;
-use crate::folding::{Input, Snapshots, open_for_writing, open_ledger};
+use crate::folding::{AnsweredFrom, Input, open_for_writing, open_ledger};
 use crate::progress::Progress;
-use crate::screen::Screen;
+use crate::screen::{Screen, remark_source};
 use crate::table::{Column, Table};
-use crate::text::{clean, yes};
+use crate::text::yes;
 
 /// Longest policy file, in bytes; the largest policy is a quarter of it.
 const MAX_POLICY_BYTES: u64 = 1_024 * 1_024;
 
 pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let PolicyArgs { ledger: place, set } = args;
+    let PolicyArgs { ledger: place, reading, set } = args;
     let mut progress = Progress::new();
     let Some(file) = set else {
-        let reader = open_ledger(&place, Snapshots::Used, &mut progress)?;
+        let reader = open_ledger(&place, reading, &mut progress, screen)?;
+        if screen.json {
+            remark_source(&AnsweredFrom::reader(&reader)); // the object is a policy file
+        }
         return show(reader.policy(), &format!("The policy of {}", place.display()), screen);
     };
     let policy = read(&file)?;
-    let mut ledger = open_for_writing(&place, &mut progress)?;
+    let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
     let headline = if *ledger.policy() == policy {
         format!("The policy of {} is this one already; nothing was recorded", place.display())
     } else {
@@ -59,12 +62,12 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     }
     const COLUMNS: [Column; 3] =
         [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
-    screen.headline(&clean(headline))?;
+    screen.headline(&headline)?;
     screen.line(&format!("Preset: {}", name_of(policy)))?;
     screen.line("")?;
     let mut table = Table::new(&COLUMNS);
     for (field, value, meaning) in fields(policy) {
-        table.row(screen, [field.into(), clean(&value).into_owned().into(), meaning.into()])?;
+        table.row(screen, [field.into(), value.into(), meaning.into()])?;
     }
     table.finish(screen)?;
     Ok(Answer::Yes)

@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use identity_ledger::visible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::screen::Screen;
-use crate::text::clean;
 
 /// Work that is done sooner needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -80,14 +80,14 @@ impl Progress {
             None => ProgressBar::new_spinner().with_style(style("{spinner:.cyan} {msg}  {bytes}  {elapsed}")),
         };
         self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        self.bar.set_message(clean(&self.what).into_owned());
+        self.bar.set_message(visible(&self.what).into_owned());
         self.shown = true;
     }
 
     /// Writes a line to standard error without tearing the bar. If that fails, there is nowhere left to
     /// report it.
     pub(crate) fn line(&self, text: &str) {
-        let text = clean(text);
+        let text = visible(text);
         self.bar.suspend(|| writeln!(io::stderr(), "{text}").ok());
     }
 

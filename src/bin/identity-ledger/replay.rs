@@ -8,12 +8,12 @@ use identity_ledger::{Book, Checkpoint, Digest, KeysError, LedgerOptions, OpenEr
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::SourceArgs;
+use crate::args::{Reading, SourceArgs};
 use crate::failure::Failure;
-use crate::folding::Folded;
+use crate::folding::{AnsweredFrom, Folded};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::{Screen, remark};
-use crate::text::{clean, count};
+use crate::text::count;
 
 #[derive(Serialize)]
 struct Replayed {
@@ -33,7 +33,7 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
     let (replayed, answer) = match Folded::open_whole(&args, &mut progress) {
         Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
             remark("note", "it is sealed: folded without texts and values, which are not looked at");
-            (measure_sealed(&args.source, &mut progress)?, Answer::Yes)
+            (measure_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)
         }
         opened => {
             let book = opened?;
@@ -41,7 +41,9 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
     };
     if screen.json {
-        screen.object(&replayed)?;
+        let Replayed { records, head, .. } = replayed;
+        let from = args.source.is_dir().then_some(AnsweredFrom::log(Checkpoint { records, head }));
+        screen.answer(&replayed, &from)?;
     } else {
         show(&args, &replayed, screen)?;
     }
@@ -68,11 +70,11 @@ fn measure(book: &Book, progress: &mut Progress) -> Result<Replayed, Failure> {
 }
 
 /// Chain and state of a ledger whose keys are not at hand: neither needs a text.
-fn measure_sealed(place: &Path, progress: &mut Progress) -> Result<Replayed, Failure> {
+fn measure_sealed(place: &Path, reading: Reading, progress: &mut Progress) -> Result<Replayed, Failure> {
     progress.begin("Folding", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
     let began = Instant::now();
-    let replay = LedgerOptions::new().progress(&mut watch).replay(place, false, |_| {})?;
+    let replay = reading.asked_of(LedgerOptions::new().progress(&mut watch)).replay(place, false, |_| {})?;
     let elapsed = began.elapsed();
     progress.clear();
     Ok(Replayed::of(replay.state(), replay.chain().checkpoint(), elapsed))
@@ -101,7 +103,7 @@ fn number(count: usize) -> u64 {
 fn show(args: &SourceArgs, replayed: &Replayed, screen: &mut Screen) -> Result<(), Failure> {
     let Replayed { records, seconds, .. } = *replayed;
     let source = args.source.display().to_string();
-    screen.headline(&format!("Replayed {}: {} records in {seconds:.3} s", clean(&source), count(records)))?;
+    screen.headline(&format!("Replayed {source}: {} records in {seconds:.3} s", count(records)))?;
     screen.facts(&[
         ("events", count(replayed.events)),
         ("persons", count(replayed.persons)),

@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::ResolveArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::value;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{clean, count};
+use crate::text::count;
 
 #[derive(Serialize)]
 struct Resolved<'a> {
@@ -25,8 +25,8 @@ struct Resolved<'a> {
 }
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ResolveArgs { ledger: place, id, at } = args;
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let ResolveArgs { ledger: place, reading, id, at } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let last = ledger.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
@@ -39,7 +39,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
         && let Some(became) = ledger.became(asked).filter(|_| at.is_none())
     {
-        return redirect(asked, became, screen);
+        return redirect(&ledger, asked, became, screen);
     }
     let profile = match at {
         None => ledger.profile(&id)?,
@@ -53,7 +53,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
         profile,
     };
     if screen.json {
-        screen.object(&resolved)?;
+        screen.answer(&resolved, &AnsweredFrom::reader(&ledger))?;
     } else {
         show(&ledger, &place, &resolved, screen)?;
     }
@@ -66,7 +66,7 @@ fn show(
     resolved: &Resolved<'_>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let id = clean(resolved.distinct_id);
+    let id = resolved.distinct_id;
     let Some(person_id) = resolved.person_id else { return show_unknown(ledger, place, resolved, screen) };
     let when = resolved.at.map_or(String::new(), |at| format!("Right after record {at}: "));
     if let Some(profile) = &resolved.profile {
@@ -89,10 +89,15 @@ struct Redirected {
 }
 
 /// Answers for a person id: whom it stands for now.
-fn redirect(asked: PersonId, became: Became, screen: &mut Screen) -> Result<Answer, Failure> {
+fn redirect(
+    ledger: &LedgerReader,
+    asked: PersonId,
+    became: Became,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
     let Became { person_id, retracted } = became;
     if screen.json {
-        screen.object(&Redirected { asked, became })?;
+        screen.answer(&Redirected { asked, became }, &AnsweredFrom::reader(ledger))?;
         return Ok(Answer::Yes);
     }
     match (person_id == asked, retracted) {
@@ -116,7 +121,7 @@ fn show_unknown(
     resolved: &Resolved<'_>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
-    let id = clean(resolved.distinct_id);
+    let id = resolved.distinct_id;
     if let (Some(at), Some(number)) = (resolved.at, ledger.id_no(resolved.distinct_id)) {
         let first = ledger.state().defined_by(number);
         return screen.line(&format!(
@@ -128,9 +133,8 @@ fn show_unknown(
 
 /// Says that an id was never written, and why that may be.
 pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
-    let (id, place) = (clean(id), place.display().to_string());
     [
-        format!("`{id}` was never written in {}", clean(&place)),
+        format!("`{id}` was never written in {}", place.display()),
         "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
             .to_owned(),
     ]
@@ -152,7 +156,7 @@ fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {
     ])?;
     screen.line("")?;
     screen.headline("Distinct ids")?;
-    profile.distinct_ids.iter().try_for_each(|id| screen.line(&format!("  {}", clean(id))))?;
+    profile.distinct_ids.iter().try_for_each(|id| screen.line(&format!("  {id}")))?;
     if profile.properties.is_empty() {
         return Ok(());
     }
@@ -163,7 +167,7 @@ fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {
     for (key, property) in &profile.properties {
         let shown = Field::new(value(property));
         let shown = if property.value.is_some() { shown } else { shown.quiet() };
-        table.row(screen, [clean(key).into_owned().into(), shown, property.seq.to_string().into()])?;
+        table.row(screen, [key.to_owned().into(), shown, property.seq.to_string().into()])?;
     }
     table.finish(screen).map(drop)
 }

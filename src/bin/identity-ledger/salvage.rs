@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use identity_ledger::{BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport};
@@ -18,7 +18,7 @@ use crate::output::expect_free;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
 use crate::table::{Column, Table};
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 /// Items that a table lists; `report.json` has them all.
 const ITEMS_SHOWN: usize = 20;
@@ -92,7 +92,7 @@ fn refuse_what_is_there(ledger: &Path, dest: &Path) -> Result<(), Failure> {
 /// Writes `ledger/`, `beyond.jsonl` and last `report.json`; gives how many records stand in the second.
 fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
     let failed = Failure::write(dest);
-    let mut private = fs::DirBuilder::new(); // what is taken out holds personal data, as the ledger does
+    let mut private = fs::DirBuilder::new();
     private.mode(0o700);
     if !dest.exists() {
         private.create(dest).map_err(&failed)?;
@@ -103,7 +103,7 @@ fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
         salvage.write_ledger(&Files::writable(ledger))?;
     }
     let mut beyond = 0;
-    let mut lines = BufWriter::new(File::create_new(dest.join("beyond.jsonl")).map_err(&failed)?);
+    let mut lines = BufWriter::new(private_file(&dest.join("beyond.jsonl")).map_err(&failed)?);
     salvage.beyond(&mut |record| {
         beyond += 1;
         serde_json::to_writer(&mut lines, &record)?;
@@ -111,13 +111,18 @@ fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
     })?;
     let lines = lines.into_inner().map_err(|error| failed(error.into_error()))?;
     lines.sync_all().map_err(&failed)?;
-    let mut report = File::create_new(dest.join("report.json")).map_err(&failed)?;
+    let mut report = private_file(&dest.join("report.json")).map_err(&failed)?;
     let mut text = serde_json::to_vec_pretty(&summary(salvage.report(), beyond))
         .map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     report.write_all(&text).and_then(|()| report.sync_all()).map_err(&failed)?;
     File::open(dest).and_then(|dest| dest.sync_all()).map_err(&failed)?;
     Ok(beyond)
+}
+
+/// A new file for its owner alone: what is taken out holds personal data, as the ledger does.
+fn private_file(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 const LOST: [Column; 4] = [
@@ -151,7 +156,7 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
     ])?;
     if let Some(fault) = &report.first_fault {
         screen.line("")?;
-        screen.line(&clean(&format!("The first fault: {fault}")))?;
+        screen.line(&format!("The first fault: {fault}"))?;
     }
     if !report.lost.is_empty() {
         screen.line("")?;
@@ -162,7 +167,7 @@ fn show(ledger: &Path, dest: &Path, salvaged: &Salvaged<'_>, screen: &mut Screen
                 .place
                 .as_ref()
                 .map_or(String::new(), |BytePlace { file, offset, .. }| format!("{file} at byte {offset}: "));
-            let place = clean(&format!("{place}{}", lost.why)).into_owned();
+            let place = format!("{place}{}", lost.why);
             let fields = [records, lost.from.to_string(), lost.to.to_string(), place];
             table.row(screen, fields.map(Into::into))?;
         }
@@ -212,5 +217,5 @@ fn show_where(dest: &str, salvaged: &Salvaged<'_>, screen: &mut Screen) -> Resul
 }
 
 fn clean_path(path: &Path) -> String {
-    clean(&path.display().to_string()).into_owned()
+    path.display().to_string()
 }

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use comfy_table::Table;
+use identity_ledger::visible;
 use serde::Serialize;
 
 use crate::args::Manners;
 use crate::failure::Failure;
-use crate::text::clean;
 
 /// Columns of a table where there is no terminal at all.
 const WIDTH_WITHOUT_TERMINAL: u16 = 120;
@@ -26,6 +26,8 @@ pub(crate) struct Screen {
     pub(crate) width: u16,
     /// Whether the output is a terminal; then nothing else may draw on it meanwhile.
     pub(crate) is_terminal: bool,
+    /// Whether its reader has gone away. What is still written is dropped.
+    unread: bool,
 }
 
 impl Screen {
@@ -41,25 +43,41 @@ impl Screen {
             colour: is_terminal && may_colour(),
             width: width.unwrap_or(WIDTH_WITHOUT_TERMINAL),
             is_terminal,
+            unread: false,
         }
     }
 
     /// Writes a value as one line of JSON.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        if self.unread {
+            return Ok(());
+        }
         let written = serde_json::to_writer(&mut self.out, value).map_err(io::Error::from);
-        check(written.and_then(|()| self.out.write_all(b"\n")))
+        let written = written.and_then(|()| self.out.write_all(b"\n"));
+        self.check(written)
     }
 
-    /// Writes a line for people.
+    /// Writes the one answer of a command as one line of JSON, with what it was answered from.
+    pub(crate) fn answer(&mut self, answer: &impl Serialize, from: &impl Serialize) -> Result<(), Failure> {
+        self.object(&Answered { answer, answered_from: from })
+    }
+
+    /// Writes a line for people. Whatever ids and paths it holds, it is shown as one line and hides nothing.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        debug_assert!(!self.json, "JSON mode prints JSON only");
-        self.bytes(line.as_bytes())?;
-        self.bytes(b"\n")
+        self.styled_line(&visible(line))
     }
 
     /// Writes a headline, bold where that is possible.
     pub(crate) fn headline(&mut self, line: &str) -> Result<(), Failure> {
-        if self.colour { self.line(&format!("\x1b[1m{line}\x1b[0m")) } else { self.line(line) }
+        let line = visible(line);
+        if self.colour { self.styled_line(&format!("\x1b[1m{line}\x1b[0m")) } else { self.styled_line(&line) }
+    }
+
+    /// Writes a line that is visible already, and may hold escape sequences of our own.
+    pub(crate) fn styled_line(&mut self, line: &str) -> Result<(), Failure> {
+        debug_assert!(!self.json, "JSON mode prints JSON only");
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
     }
 
     /// Writes `name value` lines, the values in one column.
@@ -70,21 +88,49 @@ impl Screen {
 
     /// Writes bytes as they are.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        check(self.out.write_all(bytes))
+        let written = if self.unread { Ok(()) } else { self.out.write_all(bytes) };
+        self.check(written)
     }
 
     /// Writes what is still buffered.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        check(self.out.flush())
+        let written = if self.unread { Ok(()) } else { self.out.flush() };
+        self.check(written)
+    }
+
+    /// Whether its reader has gone away (`| head`): a command that would write for as long as the log is stops then.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// A reader that goes away is not a failure, and it does not change the answer: the command continues, writes into the
+    /// void, and exits with the status that it would have had.
+    fn check(&mut self, written: io::Result<()>) -> Result<(), Failure> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.unread = true;
+                Ok(())
+            }
+            written => written.map_err(Failure::Output),
+        }
     }
 }
 
-/// A reader that has enough (`| head`) ends the command, quietly: nothing that is left to do would be seen. Commands write to
-/// standard output only after their changes are durable.
-fn check(written: io::Result<()>) -> Result<(), Failure> {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written.map_err(Failure::Output),
+#[derive(Serialize)]
+struct Answered<'a, A, F> {
+    #[serde(flatten)]
+    answer: &'a A,
+    answered_from: &'a F,
+}
+
+/// Says on standard error, for programs, what a list was answered from: its own output stays one object for each item.
+pub(crate) fn remark_source(from: &impl Serialize) {
+    #[derive(Serialize)]
+    struct Source<'a, F> {
+        answered_from: &'a F,
+    }
+    if let Ok(line) = serde_json::to_string(&Source { answered_from: from }) {
+        writeln!(io::stderr(), "{line}").ok(); // should even that fail, there is nothing left to write to
     }
 }
 
@@ -113,7 +159,7 @@ pub(crate) fn report(failure: &Failure) {
 
 /// Says something on standard error. If even that fails, there is nowhere left to report it.
 pub(crate) fn remark(kind: &str, text: &str) {
-    let text = clean(text);
+    let text = visible(text);
     let colour = io::stderr().is_terminal() && may_colour();
     let written = if colour {
         writeln!(io::stderr(), "\x1b[1;{}m{kind}:\x1b[0m {text}", if kind == "error" { 31 } else { 36 })

@@ -5,11 +5,11 @@ use identity_ledger::{FileSize, KindSize, Stats};
 use crate::Answer;
 use crate::args::StatsArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::table::{Column, Table};
-use crate::text::{clean, count};
+use crate::text::count;
 
 const KINDS: [Column; 4] = [
     Column::whole("RECORD"),
@@ -23,17 +23,17 @@ const MEMORY: [Column; 3] =
 
 pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger, Snapshots::Used, &mut progress)?;
+    let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
     progress.begin("Counting", None);
     progress.wait();
     let stats = ledger.stats()?;
     progress.clear();
     if screen.json {
-        screen.object(&stats)?;
+        screen.answer(&stats, &AnsweredFrom::reader(&ledger))?;
         return Ok(Answer::Yes);
     }
     let place = args.ledger.display().to_string();
-    screen.headline(&format!("{}: {} records", clean(&place), count(stats.records)))?;
+    screen.headline(&format!("{place}: {} records", count(stats.records)))?;
     screen.facts(&[
         ("persons", count(stats.persons)),
         ("distinct ids", count(stats.distinct_ids)),

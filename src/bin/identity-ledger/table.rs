@@ -1,8 +1,11 @@
 //! Tables that fit the terminal and are printed while they grow: a log has more rows than memory should hold.
 
+use std::borrow::Cow;
+
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, LineStyle, Row, Table as Rows, TableStyle, Width,
 };
+use identity_ledger::visible;
 
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -112,8 +115,13 @@ impl Table {
         debug_assert_eq!(N, self.columns.len(), "a row has a field for each column");
         self.count += 1;
         let mut fields = Vec::from(fields);
-        if !screen.wide {
-            fields.iter_mut().for_each(|field| cut(&mut field.text));
+        for Field { text, .. } in &mut fields {
+            if !screen.wide {
+                cut(text);
+            }
+            if let Cow::Owned(shown) = visible(text) {
+                *text = shown;
+            }
         }
         self.rows.push(fields);
         if self.count.is_multiple_of(CHUNK) { self.print(screen, true) } else { Ok(()) }
@@ -174,7 +182,7 @@ impl Table {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        rows.lines().try_for_each(|line| screen.line(line.trim_end()))
+        rows.lines().try_for_each(|line| screen.styled_line(line.trim_end()))
     }
 }
 

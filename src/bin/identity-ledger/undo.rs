@@ -10,10 +10,10 @@ use crate::args::{Afterthought, RetractArgs, SplitArgs};
 use crate::clock::now;
 use crate::diff::show_component;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_for_writing, open_ledger};
+use crate::folding::{AnsweredFrom, open_for_writing, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -47,22 +47,29 @@ fn undo(
     operation: impl FnOnce(Timestamp) -> Operation,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let Afterthought { ledger: place, at, dry_run } = how;
+    let Afterthought { ledger: place, reading, at, dry_run } = how;
     let operation = operation(at.unwrap_or_else(now));
     let mut progress = Progress::new();
     if *dry_run {
-        let ledger = open_ledger(place, Snapshots::Used, &mut progress)?;
+        let ledger = open_ledger(place, *reading, &mut progress, screen)?;
         let preview = ledger.preview(&operation)?;
-        return answer(&ledger, &preview, false, screen);
+        return answer(&ledger, &AnsweredFrom::reader(&ledger), &preview, false, screen);
     }
-    let mut ledger = open_for_writing(place, &mut progress)?;
+    let mut ledger = open_for_writing(place, *reading, &mut progress, screen)?;
+    let from = AnsweredFrom::of(&ledger, ledger.recovery());
     let preview = ledger.preview(&operation)?;
     let appended = ledger.append(operation)?;
     ledger.flush()?;
-    answer(&ledger, &Preview { appended, ..preview }, true, screen)
+    answer(&ledger, &from, &Preview { appended, ..preview }, true, screen)
 }
 
-fn answer(book: &Book, preview: &Preview, recorded: bool, screen: &mut Screen) -> Result<Answer, Failure> {
+fn answer(
+    book: &Book,
+    from: &AnsweredFrom,
+    preview: &Preview,
+    recorded: bool,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
     let Preview { appended, diff } = preview;
     let Appended::Recorded { seq, outcome } = *appended else {
         unreachable!("an operation without an id is never a duplicate");
@@ -79,7 +86,7 @@ fn answer(book: &Book, preview: &Preview, recorded: bool, screen: &mut Screen) -
     };
     let answer = if outcome.refusal.is_some() { Answer::No } else { Answer::Yes };
     if screen.json {
-        screen.object(&said)?;
+        screen.answer(&said, from)?;
         return Ok(answer);
     }
     screen.headline(&headline(&said, &outcome))?;
@@ -100,7 +107,7 @@ fn headline(said: &Said<'_>, outcome: &Outcome) -> String {
     let Said { seq, recorded, rule, reason, .. } = said;
     if let (Some(rule), Some(reason)) = (rule, reason) {
         let refused = if *recorded { "Refused" } else { "It would be refused" };
-        return format!("{refused} by {rule}: {}", clean(reason));
+        return format!("{refused} by {rule}: {}", reason);
     }
     let by = if *recorded { format!(", by record {seq}") } else { String::new() };
     match outcome.undone {

@@ -1,7 +1,8 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
 use identity_ledger::{
-    AuditFault, AuditRemark, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError, Seq,
+    AuditFault, AuditRemark, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError,
+    RecordCounts, Seq, Unchecked,
 };
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::folding::expect_directory;
 use crate::keys;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::text::{clean, count, counted};
+use crate::text::{count, counted};
 
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -28,6 +29,11 @@ struct Verdict<'a> {
     snapshots: &'a [u64],
     /// What is not a fault, but good to know.
     remarks: &'a [AuditRemark],
+    /// How many records can be read, before and behind a fault; `null` without a `LEDGER`.
+    #[serde(flatten)]
+    known: Option<RecordCounts>,
+    /// What a sealed ledger holds that needs its key ring to be checked; `null` if all was.
+    unchecked: Option<Unchecked>,
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -41,17 +47,21 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     progress.clear();
     let shown = place.display().to_string();
     let verdict = match &audited {
-        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks }) => Verdict {
-            ok: faults.is_empty(),
-            records: *records,
-            head: Some(*head),
-            digest: Some(*digest),
-            first_fault: faults.first(),
-            faults,
-            tail: tail.as_ref(),
-            snapshots,
-            remarks,
-        },
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
+            Verdict {
+                ok: faults.is_empty(),
+                records: *records,
+                head: Some(*head),
+                digest: Some(*digest),
+                first_fault: faults.first(),
+                faults,
+                tail: tail.as_ref(),
+                snapshots,
+                remarks,
+                known: Some(*known),
+                unchecked: *unchecked,
+            }
+        }
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
             return nameless(what, &shown, screen);
         }
@@ -73,8 +83,20 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
     let faults = std::slice::from_ref(&fault);
     let (head, digest, tail) = (None, None, None);
     let (snapshots, remarks) = (&[][..], &[][..]);
-    let verdict =
-        Verdict { ok: false, records: 0, head, digest, first_fault, faults, tail, snapshots, remarks };
+    let (known, unchecked) = (None, None);
+    let verdict = Verdict {
+        ok: false,
+        records: 0,
+        head,
+        digest,
+        first_fault,
+        faults,
+        tail,
+        snapshots,
+        remarks,
+        known,
+        unchecked,
+    };
     say(&verdict, place, screen)
 }
 
@@ -82,28 +104,34 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
     if screen.json {
         screen.object(verdict)?;
     } else {
-        show(verdict, &clean(place), screen)?;
+        show(verdict, place, screen)?;
     }
     Ok(if verdict.ok { Answer::Yes } else { Answer::No })
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
-    let Verdict { records, head, digest, faults, tail, snapshots, remarks, .. } = *verdict;
-    let good = counted(records, "good record");
-    match faults {
-        [] => screen.headline(&format!("{place} is whole: {}", counted(records, "record")))?,
-        [_] => screen.headline(&format!("{place} is DAMAGED: 1 fault; {good}"))?,
-        faults => screen.headline(&format!("{place} is DAMAGED: {} faults; {good}", faults.len()))?,
-    }
+    let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
+    let found = match faults.len() {
+        0 => format!("{place} is whole: {}", counted(records, "record")),
+        faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
+    };
+    screen.headline(&match known {
+        Some(known) if !faults.is_empty() => format!("{found}; {}", shares(known)),
+        _ => found,
+    })?;
     let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
     let checkpoint = Checkpoint { records, head };
-    let mut facts =
-        vec![("records", count(records)), ("head", head.to_string()), ("digest", digest.to_string())];
+    let good = if faults.is_empty() { "records" } else { "records before the first fault" };
+    let mut facts = vec![(good, count(records)), ("head", head.to_string()), ("digest", digest.to_string())];
     if !snapshots.is_empty() {
         let covered: Vec<String> = snapshots.iter().map(|records| count(*records)).collect();
         facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
     }
     screen.facts(&facts)?;
+    if let Some(unchecked) = unchecked {
+        screen.line("")?;
+        screen.line(&format!("Not all was checked: {unchecked}."))?;
+    }
     for remark in remarks {
         screen.line("")?;
         screen.line(&format!("Note: {remark}."))?;
@@ -114,10 +142,8 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
     if let Some(AuditFault { file, offset, .. }) = tail {
         let byte = offset.unwrap_or_default();
         screen.line("")?;
-        screen.line(&format!(
-            "{} continues at byte {byte} with a write that was never acknowledged;",
-            clean(file)
-        ))?;
+        screen
+            .line(&format!("{} continues at byte {byte} with a write that was never acknowledged;", file))?;
         screen.line("a writer is at work, or the next one will keep those bytes aside and cut them off.")?;
     }
     screen.line("")?;
@@ -127,13 +153,21 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
     screen.line(&checkpoint.to_string())
 }
 
+/// How much of a damaged ledger can be read.
+fn shares(known: RecordCounts) -> String {
+    let RecordCounts { intact, damaged, unreadable } = known;
+    let [intact, damaged, unreadable] = [intact, damaged, unreadable].map(count);
+    let all = counted(known.sum(), "record");
+    format!("of {all} {intact} intact, {damaged} damaged, {unreadable} unreadable")
+}
+
 /// File, byte, record, and what is wrong there.
 fn show_faults(faults: &[AuditFault], screen: &mut Screen) -> Result<(), Failure> {
     for AuditFault { file, offset, seq, what, .. } in faults {
         let byte = offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
         screen.line("")?;
-        screen.headline(&format!("{}{byte}, record {seq}", clean(file)))?;
-        screen.line(&format!("  {}", clean(what)))?;
+        screen.headline(&format!("{}{byte}, record {seq}", file))?;
+        screen.line(&format!("  {}", what))?;
     }
     Ok(())
 }

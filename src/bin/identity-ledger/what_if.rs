@@ -6,16 +6,15 @@ use crate::Answer;
 use crate::args::WhatIfArgs;
 use crate::diff::show;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::policy::name_of;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::text::clean;
 
 pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let policy = args.asked.policy()?;
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger, Snapshots::Used, &mut progress)?;
+    let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
     progress.begin("Folding twice", None);
     progress.wait();
     let what_if = ledger.what_if(&policy).map_err(|error| match error {
@@ -25,7 +24,7 @@ pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, F
     progress.clear();
     let diff = what_if.diff();
     if screen.json {
-        screen.object(diff)?;
+        screen.answer(diff, &AnsweredFrom::reader(&ledger))?;
         return Ok(Answer::Yes);
     }
     let (place, under) = (args.ledger.display().to_string(), name_of(&policy));
@@ -34,7 +33,7 @@ pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, F
         "posthog" | "strict" | "one-user" => format!("preset {under}"),
         _ => "this policy".to_owned(),
     };
-    screen.headline(&clean(&format!("Under {under}, {place} would mean {same}")))?;
+    screen.headline(&format!("Under {under}, {place} would mean {same}"))?;
     show(diff, screen)?;
     Ok(Answer::Yes)
 }

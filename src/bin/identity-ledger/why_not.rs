@@ -6,11 +6,11 @@ use serde::Serialize;
 use crate::Answer;
 use crate::args::WhyNotArgs;
 use crate::failure::Failure;
-use crate::folding::{Snapshots, open_ledger};
+use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::resolve::never_written;
 use crate::screen::Screen;
-use crate::text::{clean, counted};
+use crate::text::counted;
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -30,8 +30,8 @@ struct RefusedStep<'a> {
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let WhyNotArgs { ledger: place, a, b } = args;
-    let ledger = open_ledger(&place, Snapshots::Used, &mut Progress::new())?;
+    let WhyNotArgs { ledger: place, reading, a, b } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let found = ledger.why_not(&a, &b)?;
     if screen.json {
         let barriers = found.iter().flat_map(WhyNot::barriers);
@@ -40,13 +40,14 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
                 (step, barrier);
             RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason }
         };
-        screen.object(&Said {
+        let said = Said {
             same: found.as_ref().is_some_and(|found| found.same),
             refusals: barriers.map(refused).collect(),
             way: found.as_ref().map_or(&[][..], |found| &found.way),
             person_a: found.as_ref().map(|found| found.person_a),
             person_b: found.as_ref().map(|found| found.person_b),
-        })?;
+        };
+        screen.answer(&said, &AnsweredFrom::reader(&ledger))?;
     } else {
         match &found {
             Some(found) => show(&a, &b, found, screen)?,
@@ -60,7 +61,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
 }
 
 fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {
-    let (a, b) = (clean(a), clean(b));
+    let (a, b) = (a, b);
     if found.same {
         screen.headline(&format!("`{a}` and `{b}` are one person, {}", found.person_a))?;
         return screen.line("`identity-ledger explain` says why.");
@@ -78,7 +79,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
             Some(barrier) => {
                 screen.line(&format!("  ╳  {what}"))?;
                 let (rule, by) = (barrier.rule, barrier.blocking_seq);
-                let reason = clean(&barrier.reason);
+                let reason = &barrier.reason;
                 let by = if by == step.seq || reason.contains(&format!("record {by}")) {
                     String::new()
                 } else {
@@ -87,7 +88,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
                 screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
             }
         }
-        screen.line(&format!("  {}", clean(&step.ids[1].text)))?;
+        screen.line(&format!("  {}", step.ids[1].text))?;
     }
     screen.line("")?;
     let barriers = found.barriers().count() as u64;

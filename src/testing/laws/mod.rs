@@ -15,6 +15,7 @@ use crate::book::Book;
 use crate::content::Content;
 use crate::diff::{Counts, Diff};
 use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
+use crate::excerpt::Node;
 use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::ledger::{AppendError, Appended, Ledger};
 use crate::operation::{
@@ -342,7 +343,8 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
     let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
     let (mut arrived, mut any_retract) = (BTreeMap::new(), false);
-    each_step(&all(history)?.ledger, |before, step| {
+    let Folded { ledger, .. } = all(history)?;
+    each_step(&ledger, |before, step| {
         let (arrived_before, retracted) = (arrived.clone(), any_retract);
         follow_arrivals(&mut arrived, &step);
         let undone = step.outcome.and_then(|outcome| outcome.undone);
@@ -358,7 +360,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             same("the record that the notice names", &Some(by), &brought(id, by))?;
         }
         let firsts_before = firsts.clone();
-        follow_first_users(&mut firsts, before, &step);
+        follow_first_users(&ledger, &mut firsts, before, &step)?;
         let refolded = any_refold;
         any_refold |= step.outcome.is_some_and(|outcome| outcome.undone.is_some());
         let (seq, body) = (step.record.seq(), step.record.body());
@@ -438,12 +440,22 @@ fn follow_arrivals(arrived: &mut Arrivals, step: &Step<'_>) {
 
 /// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s. `None` for
 /// persons of a component that was refolded: their past is not followed.
-fn follow_first_users(firsts: &mut BTreeMap<PersonNo, Option<IdNo>>, before: &State, step: &Step<'_>) {
+fn follow_first_users(
+    ledger: &Ledger,
+    firsts: &mut BTreeMap<PersonNo, Option<IdNo>>,
+    before: &State,
+    step: &Step<'_>,
+) -> Result<(), String> {
     let body = step.record.body();
-    let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return };
+    let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return Ok(()) };
     let user = |id: IdNo| before.class(id).user;
-    let anew = if outcome.undone.is_some() { step.state.persons_founded() } else { 0 };
-    firsts.extend((before.persons_founded()..anew).map(|number| (PersonNo(number as u32), None)));
+    if outcome.undone.is_some() {
+        let told = ledger.log.component(Node::Id(head.id), step.record.seq().0 + 1);
+        let (ids, _) = told.map_err(|fault| fault.to_string())?.named();
+        firsts.extend(ids.into_iter().filter_map(|id| Some((step.state.person(id)?, None))));
+        let anew = before.persons_founded()..step.state.persons_founded();
+        firsts.extend(anew.map(|number| (PersonNo(number as u32), None)));
+    }
     if let (true, Some(person)) = (outcome.founded && user(head.id), outcome.person) {
         firsts.insert(person, Some(head.id));
     }
@@ -460,6 +472,7 @@ fn follow_first_users(firsts: &mut BTreeMap<PersonNo, Option<IdNo>>, before: &St
         }
         _ => {}
     }
+    Ok(())
 }
 
 /// A link that was made, asked for once more without property changes, changes nothing (D5).

@@ -1,0 +1,207 @@
+//! Many corrections in one component: what recording them, opening the ledger and verifying it cost as they grow in number, what they
+//! leave in memory, and a plot of it.
+//!
+//! Four ways to correct N merges of one person: *oldest first* and *newest first* retract each merge, a *chain* retracts one merge,
+//! then the retract, then the retract of that, and so on, N times; *splits* part one id after the other.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use identity_ledger::{
+    DistinctId, Durability, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Seq, Source,
+    SplitMode, Target, Tenant, Timestamp,
+};
+
+const HELP: &str = "\
+Prints a table of the cost of N corrections in one component, for docs/performance.md.
+
+  --most N     how many in the end (default 4000); the table begins with 500 and doubles
+  --plot FILE  draws the table as SVG
+";
+
+type Failure = Box<dyn std::error::Error>;
+
+const WAYS: [&str; 4] = ["oldest first", "newest first", "chain", "splits"];
+const LEAST: usize = 500;
+const BATCH: usize = 500;
+
+/// What was found for one number of corrections.
+struct Found {
+    corrections: usize,
+    /// Seconds.
+    record: f64,
+    open: f64,
+    verify: f64,
+    /// Operations that were folded again, for each correction.
+    refolded: f64,
+    /// Bytes of links and persons, for each record.
+    memory: f64,
+}
+
+fn main() -> Result<(), Failure> {
+    let (mut most, mut plot_to) = (4_000, None);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--most" => most = value()?.parse()?,
+            "--plot" => plot_to = Some(value()?),
+            _ => return Err(HELP.into()),
+        }
+    }
+    let mut all = Vec::new();
+    println!(
+        "| way | corrections | record, s | open, s | verify, s | operations folded again, a correction | bytes of links and persons, a record |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for way in WAYS {
+        let sizes =
+            std::iter::successors(Some(LEAST), |size| Some(2 * size)).take_while(|size| *size <= most);
+        let found = sizes.map(|size| correct(way, size)).collect::<Result<Vec<Found>, Failure>>()?;
+        for f in &found {
+            println!(
+                "| {way} | {} | {:.3} | {:.3} | {:.3} | {:.0} | {:.0} |",
+                f.corrections, f.record, f.open, f.verify, f.refolded, f.memory
+            );
+        }
+        all.push((way, found));
+    }
+    if let Some(file) = plot_to {
+        std::fs::write(file, plot(&all)?)?;
+    }
+    Ok(())
+}
+
+fn id(number: usize) -> Result<DistinctId, Failure> {
+    Ok(DistinctId::new(format!("id-{number}"))?)
+}
+
+fn record(ledger: &mut Ledger, operations: Vec<Operation>) -> Result<Vec<Seq>, Failure> {
+    let mut seqs = Vec::new();
+    for batch in operations.chunks(BATCH) {
+        seqs.extend(ledger.append_batch(batch)?.into_iter().filter_map(|appended| appended.seq()));
+    }
+    Ok(seqs)
+}
+
+fn correct(way: &str, size: usize) -> Result<Found, Failure> {
+    let at = Timestamp::from_micros(0)?;
+    let disk = Arc::new(Memory::new());
+    let options = || LedgerOptions::new().durability(Durability::Buffered).entropy(SeededEntropy::new(1));
+    let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default())?;
+    let sets: Vec<Operation> = (0..=size)
+        .map(|n| Ok(Operation::properties(at, id(n)?).set("n", n as i64)?))
+        .collect::<Result<_, Failure>>()?;
+    record(&mut ledger, sets)?;
+    let merges: Vec<Operation> = (1..=size)
+        .map(|n| Ok(Operation::merge_dangerously(at, id(0)?, Source::new(&format!("id-{n}")))))
+        .collect::<Result<_, Failure>>()?;
+    let mut merges = record(&mut ledger, merges)?;
+    let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));
+    let begun = Instant::now();
+    match way {
+        "chain" => {
+            let mut last = merges[0];
+            for _ in 0..size {
+                last = ledger.append(retract(&last))?.seq().ok_or("a retract is recorded")?;
+            }
+        }
+        "splits" => {
+            let splits: Vec<Operation> = (1..=size)
+                .map(|n| Ok(Operation::split(at, id(0)?, [id(n)?], SplitMode::Each)))
+                .collect::<Result<_, Failure>>()?;
+            record(&mut ledger, splits)?;
+        }
+        _ => {
+            if way == "newest first" {
+                merges.reverse();
+            }
+            record(&mut ledger, merges.iter().map(retract).collect())?;
+        }
+    }
+    let recorded = begun.elapsed().as_secs_f64();
+    let (links, persons) = ledger.state().memory();
+    let memory = (links + persons) as f64 / ledger.checkpoint().records as f64;
+    let refolded = ledger.state().operations_refolded() as f64 / size as f64;
+    drop(ledger);
+    let begun = Instant::now();
+    black_box(options().read_in(disk.clone())?);
+    let open = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let report = options().audit_in(disk)?;
+    let verify = begun.elapsed().as_secs_f64();
+    assert!(report.is_ok(), "{:?}", report.faults);
+    Ok(Found { corrections: size, record: recorded, open, verify, refolded, memory })
+}
+
+// -- the plot ----------------------------------------------------------------------------------------------------------
+
+const COLOURS: [&str; 4] = ["#2f5fd0", "#b4560f", "#0f7a4d", "#8a3ab9"];
+
+fn plot(all: &[(&str, Vec<Found>)]) -> Result<String, Failure> {
+    type Measure = (&'static str, fn(&Found) -> f64);
+    let measures: [Measure; 4] = [
+        ("record, µs a correction", |found| found.record * 1e6 / found.corrections as f64),
+        ("open, µs a correction", |found| found.open * 1e6 / found.corrections as f64),
+        ("verify, µs a correction", |found| found.verify * 1e6 / found.corrections as f64),
+        ("memory, bytes a record", |found| found.memory),
+    ];
+    let (w, h) = (250.0, 190.0);
+    let most = all.iter().flat_map(|(_, found)| found.iter().map(|f| f.corrections)).max().unwrap_or(LEAST);
+    let doublings = (most as f64 / LEAST as f64).log2().max(1.0);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} 250\" font-family=\"system-ui, sans-serif\" font-size=\"11\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
+        measures.len() as f64 * w + 10.0
+    );
+    for (place, (name, measure)) in measures.iter().enumerate() {
+        let left = place as f64 * w + 44.0;
+        // From 1 to 10^5, logarithmic: what is flat costs the same however many there are.
+        let y = |value: f64| 30.0 + (h - 30.0) * (1.0 - value.max(1.0).log10() / 5.0);
+        let x =
+            |corrections: usize| left + (w - 64.0) * (corrections as f64 / LEAST as f64).log2() / doublings;
+        writeln!(out, "<text x=\"{left}\" y=\"18\" font-weight=\"600\" fill=\"#1b2330\">{name}</text>")?;
+        for (power, label) in ["1", "10", "10²", "10³", "10⁴", "10⁵"].iter().enumerate() {
+            let at = y(10_f64.powi(power as i32));
+            writeln!(
+                out,
+                "<path d=\"M{left} {at:.1}h{}\" stroke=\"#e3e7ed\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#5b6676\">{label}</text>",
+                w - 64.0,
+                left - 5.0,
+                at + 4.0
+            )?;
+        }
+        for corrections in [LEAST, most] {
+            writeln!(
+                out,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#5b6676\">{corrections}</text>",
+                x(corrections),
+                h + 16.0
+            )?;
+        }
+        for ((_, found), colour) in all.iter().zip(COLOURS) {
+            let points: Vec<String> =
+                found.iter().map(|f| format!("{:.1},{:.1}", x(f.corrections), y(measure(f)))).collect();
+            writeln!(
+                out,
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                points.join(" ")
+            )?;
+        }
+    }
+    for (place, ((way, _), colour)) in all.iter().zip(COLOURS).enumerate() {
+        let left = 44.0 + place as f64 * 130.0;
+        writeln!(
+            out,
+            "<path d=\"M{left} 236h22\" stroke=\"{colour}\" stroke-width=\"3\"/><text x=\"{}\" y=\"240\" fill=\"#1b2330\">{way}</text>",
+            left + 28.0
+        )?;
+    }
+    writeln!(
+        out,
+        "<text x=\"600\" y=\"240\" fill=\"#5b6676\">corrections in one component; both axes logarithmic</text>\n</svg>"
+    )?;
+    Ok(out)
+}

@@ -61,8 +61,8 @@ impl Writer {
         Writer { entropy, durability, disk, last_calls: BTreeMap::new(), locks }
     }
 
-    /// Stops writing, for good, and releases the locks for the next writer. The order matters: from the poison on nothing is
-    /// written here, so no two writers ever write.
+    /// Stops writing for good and releases the locks, so that the ledger can be opened again. The order matters: nothing is written here
+    /// after the poison, so two writers never write.
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
         self.locks = None;

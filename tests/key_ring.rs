@@ -59,9 +59,9 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &to)
+            copy(&entry.path(), &to);
         } else {
-            fs::copy(entry.path(), to).map(|_| ()).unwrap()
+            fs::copy(entry.path(), to).unwrap();
         }
     }
 }
@@ -504,7 +504,6 @@ fn a_ring_behind_links_is_stored_where_they_lead_with_mode_and_owner() {
     let after = fs::metadata(&real).unwrap();
     assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
     assert!(!root || after.uid() == 1_234);
-    assert_ne!(after.ino(), before.ino(), "it was replaced");
     for link in [home.ring(), home.path("secrets/near")] {
         assert!(fs::symlink_metadata(link).unwrap().is_symlink());
     }

@@ -36,14 +36,14 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
 }
 
 fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
-    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
-    if let Some(Reserved::Inside(ledger)) = Reserved::of(file).map_err(Failure::read(file))? {
-        return inside(ledger);
-    }
+    let inside = |ledger| Err(Failure::InsideOf { place: file.to_owned(), ledger });
     if real(file)?.starts_with(real(place)?) {
-        return inside(place.to_owned()); // which is about to become a ledger
+        return inside(place.to_owned()); // which is a ledger, or about to become one
     }
-    Ok(())
+    match Reserved::of(file) {
+        Ok(Some(Reserved::Inside(ledger))) => inside(ledger),
+        _ => Ok(()), // a place that cannot be looked at is named when the ring is
+    }
 }
 
 /// A path without links, as far as it exists.

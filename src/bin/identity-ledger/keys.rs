@@ -36,7 +36,7 @@ pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, F
 }
 
 fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
-    let inside = |ledger| Err(Failure::InsideOf { place: file.to_owned(), ledger });
+    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
     if real(file)?.starts_with(real(place)?) {
         return inside(place.to_owned()); // which is a ledger, or about to become one
     }

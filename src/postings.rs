@@ -32,7 +32,7 @@ struct Entry {
 }
 
 /// The records of a component of possible links, as far as they were read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Component {
     /// Its ids and devices.
     nodes: BTreeSet<Node>,
@@ -42,19 +42,14 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    /// The component of ids and devices, of which no record was read yet.
-    pub(crate) fn of(seeds: BTreeSet<Node>) -> Component {
-        Component { nodes: seeds, excerpt: Excerpt::default(), end: 0 }
-    }
-
     /// Bytes held, near enough.
     pub(crate) fn memory(&self) -> usize {
         self.nodes.len() * 16 + self.excerpt.memory()
     }
 
-    /// Whether it holds all `seeds`, and can be extended to the records before `end`.
-    pub(crate) fn serves(&self, seeds: &BTreeSet<Node>, end: u32) -> bool {
-        self.end <= end && seeds.is_subset(&self.nodes)
+    /// Whether it holds `node`, and can be extended to the records before `end`.
+    pub(crate) fn serves(&self, node: Node, end: u32) -> bool {
+        self.end <= end && self.nodes.contains(&node)
     }
 }
 
@@ -123,19 +118,20 @@ impl Postings {
         most: usize,
         read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
     ) -> Result<Option<Excerpt>, E> {
-        let mut component = Component::of(seeds);
-        let found = self.extend(&mut component, end, most, read)?;
+        let mut component = Component::default();
+        let found = self.extend(&mut component, seeds, end, most, read)?;
         component.excerpt.sort();
         Ok(found.then_some(component.excerpt))
     }
 
-    /// Adds to a component its records below `end` that it has not yet, those of ids and devices that they connect with it
-    /// included. `false` if all its records have more than `most` bytes.
+    /// Adds to a component its records below `end` that it has not yet, those of `seeds` and of ids and devices that they connect
+    /// with it included. `false` if all its records have more than `most` bytes.
     ///
     /// Cost: the records that are added, and a look at each id and device of the component.
     pub(crate) fn extend<E>(
         &self,
         component: &mut Component,
+        seeds: BTreeSet<Node>,
         end: u32,
         most: usize,
         mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
@@ -146,6 +142,11 @@ impl Postings {
             self.policies.iter().rev().copied().take_while(since(*from)).filter(|seq| *seq < end).collect();
         for node in nodes.iter() {
             due.extend(self.of(*node).take_while(since(*from)).filter(|seq| *seq < end));
+        }
+        for node in seeds {
+            if nodes.insert(node) {
+                due.extend(self.of(node).filter(|seq| *seq < end));
+            }
         }
         // What is due and not added yet, and what was added in this call: everything before `from` is there already.
         let mut seen = due.clone();

@@ -65,10 +65,10 @@ impl Log {
         for row in &rows.rows {
             if row.refolds() {
                 let seeds = nodes_of(Record::new(row, rows, frame.body, frame.payload));
-                let found = kept.iter().position(|component| component.serves(&seeds, row.seq));
+                let found = kept.iter().position(|component| component.serves(Node::Id(row.id), row.seq));
                 let (mut component, place) = match found {
                     Some(found) => (kept.remove(found), places.remove(found)),
-                    None => (Component::of(seeds), None),
+                    None => (Component::default(), None),
                 };
                 let (from, had) = (component.end, component.excerpt.records().len());
                 let show = |seq, show: &mut dyn FnMut(Record<'_>)| {
@@ -81,7 +81,7 @@ impl Log {
                         None => self.show(seq, postings, spots, show),
                     }
                 };
-                if !postings.extend(&mut component, row.seq, MAX_COMPONENT_BYTES, show)? {
+                if !postings.extend(&mut component, seeds, row.seq, MAX_COMPONENT_BYTES, show)? {
                     return Err(too_large(row.seq));
                 }
                 let reaches_back = component.excerpt.records().skip(had).any(|record| record.row.seq < from);

@@ -93,7 +93,7 @@ pub(crate) fn keys(args: KeysArgs, screen: &mut Screen) -> Result<Answer, Failur
         KeysChange::Adopt { ledger: place } => {
             let ledger = open(&place, |options| options.adopt_keys().open(&place))?;
             let next = "No other copy of this ledger can be written with that ring any more.";
-            show(&place, &ledger, ring, &["goes on with", next], screen)
+            show(&place, &ledger, ring, &["continues with", next], screen)
         }
         KeysChange::Fork { ledger: place, ring: own } => {
             expect_outside(&place, &own)?;

@@ -12,7 +12,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     ledger.append_batch(&[ann.set("plan", "pro")?, bob])?;
     println!("visitor-7 is {}", ledger.resolve("visitor-7").ok_or("unknown id")?.person_id);
 
-    // Somebody claims that Bob is Ann. The ledger records the claim, and why it was refused.
+    // A sender claims that Bob is Ann. The ledger records the claim, and why it was refused.
     let appended = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("bob")))?;
     if let Some(refusal) = appended.outcome().and_then(|outcome| outcome.refusal) {
         println!("refused by rule {}: {}", refusal.rule(), ledger.reason(&refusal, ledger.state()));

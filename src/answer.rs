@@ -16,13 +16,13 @@ pub struct Profile {
     pub person_id: PersonId,
     /// Its distinct ids, in the order in which they were first written.
     pub distinct_ids: Vec<String>,
-    /// Its properties.
+    /// The current value of each property, by key, with the record that won it; empty if the person has none.
     pub properties: BTreeMap<String, PropertyAnswer>,
-    /// Whether somebody identified it (D1).
+    /// Whether an operation identified it (D1).
     pub is_identified: bool,
     /// When it was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
-    /// Its events.
+    /// How many events its ids have: captures that were not retracted.
     pub events: u64,
     /// Those of them with processing on (G3).
     pub identified_events: u64,
@@ -60,7 +60,7 @@ impl Serialize for PropertyAnswer {
 /// One event and its persons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventAnswer {
-    /// Its record.
+    /// The record of the capture.
     pub seq: Seq,
     /// Its id, if it has one.
     pub event_id: Option<OperationId>,
@@ -84,18 +84,18 @@ pub struct EventAnswer {
 pub enum EventMode {
     /// Processing on: an identified event.
     Full,
-    /// Processing off.
+    /// Processing off: the event founds no person and changes no property.
     Propertyless,
 }
 
 /// What one recorded operation did (A4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutcomeAnswer {
-    /// Its record.
+    /// The operation's record.
     pub seq: Seq,
     /// What was asked.
     pub op: &'static str,
-    /// T.
+    /// T: the id that the operation speaks for; `$erased:N` if its text was erased.
     pub distinct_id: String,
     /// S, if there was one whose text could be stored.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,14 +121,14 @@ pub struct OutcomeAnswer {
 pub enum EffectAnswer {
     /// A person was founded.
     Founded {
-        /// Which.
+        /// The public id of the founded person.
         person_id: PersonId,
     },
     /// An id without person joined one.
     Joined {
-        /// The id.
+        /// The id that joined.
         distinct_id: String,
-        /// The person.
+        /// The person that it joined.
         person_id: PersonId,
     },
     /// A person was absorbed.
@@ -142,12 +142,12 @@ pub enum EffectAnswer {
     },
     /// A person became identified.
     Identified {
-        /// Which.
+        /// The person that is identified from this record on (D1).
         person_id: PersonId,
     },
-    /// Properties changed.
+    /// An operation wrote or removed properties of a person.
     Properties {
-        /// Whose.
+        /// The person whose properties changed.
         person_id: PersonId,
         /// How many keys.
         #[serde(flatten)]
@@ -155,7 +155,7 @@ pub enum EffectAnswer {
     },
     /// A record counts as never asked from here on (H1).
     Retracted {
-        /// Which.
+        /// The retracted record.
         seq: Seq,
     },
     /// Ids left their person (H2).
@@ -167,9 +167,9 @@ pub enum EffectAnswer {
     },
     /// A device speaks for an id.
     DeviceSpeaksFor {
-        /// The device.
+        /// The device that speaks.
         device_id: String,
-        /// The id.
+        /// The id that it speaks for from this record on.
         distinct_id: String,
     },
     /// A device forgot its user.

@@ -47,8 +47,8 @@ impl Book {
         Ok(Some(self.profile_with(view, theirs, state.events_of(person), person_id, values)))
     }
 
-    /// Which person a public person id stood for right after record `seq`: itself, or the one that had absorbed it by then. `None`
-    /// if nobody had this id then. Compare [`Book::survivor_of`].
+    /// Which person a public person id stood for right after record `seq`: itself, or the one that had
+    /// absorbed it by then. `None` if no person had this id then. Compare [`Book::survivor_of`].
     ///
     /// Cost: as [`Book::profile_as_of`].
     ///
@@ -60,7 +60,8 @@ impl Book {
         if self.state().defined_by(founding) > seq {
             return Ok(None);
         }
-        // As it was recorded, generation by generation: somebody whose founding was taken back by then leads somewhere too.
+        // Folded as it was recorded, generation by generation: a person whose founding was retracted by then
+        // redirects too.
         let Alone { state, ids, .. } =
             self.state().retell(&self.component_as_of(founding, seq)?, |_, _, _| {});
         let Ok(small) = ids.binary_search(&founding) else { return Ok(None) };
@@ -72,13 +73,13 @@ impl Book {
             let survivor = state.survivor(person);
             let founding = ids[state.founding(survivor).index()];
             if state.is_retired(survivor) {
-                return self.id_called(self.state().implied(founding)); // nobody then: whom the id would found
+                return self.id_called(self.state().implied(founding)); // no person then: the implied one
             }
             self.id_called(self.state().called_alone(founding, state.origin(survivor)))
         }))
     }
 
-    /// The event of an id, and whose we now know it is; `None` if there is none, or it was taken back (H1).
+    /// The event of an id, and whose we now know it is; `None` if there is none, or it was retracted (H1).
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -86,8 +87,8 @@ impl Book {
         self.event_as_of(event_id, Seq(self.checkpoint().records - 1)) // there is always the genesis record
     }
 
-    /// The event of an id, and whose we thought it was right after record `seq` (G1); `None` if there was none yet, or it was taken
-    /// back by then (H1).
+    /// The event of an id, and whose we thought it was right after record `seq` (G1); `None` if there was
+    /// none yet, or it was retracted by then (H1).
     ///
     /// Cost: the frame of the event's record, and a short climb through the links.
     ///

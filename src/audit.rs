@@ -43,12 +43,12 @@ pub struct AuditReport {
     pub digest: Digest,
     /// What is wrong, in the order of the log; nothing behind the first broken frame can be judged.
     pub faults: Vec<AuditFault>,
-    /// Bytes behind everything that was ever acknowledged, which are no frame: a write that was cut off, or is under way.
-    /// The next writer keeps them aside and cuts them off. No fault.
+    /// Bytes behind everything that was ever acknowledged, which are not a frame: a write that was cut off, or is under way.
+    /// The next writer keeps them aside and cuts them off. Not a fault.
     pub tail: Option<AuditFault>,
     /// The snapshots that hold what the log folds to: how many records each covers, newest first.
     pub snapshots: Vec<u64>,
-    /// What is no fault, and good to know.
+    /// What is not a fault, but good to know.
     pub remarks: Vec<AuditRemark>,
     /// How many of the records that are known to have existed can be read, before and behind a fault.
     pub known: RecordCounts,
@@ -102,13 +102,13 @@ impl std::fmt::Display for Unchecked {
     }
 }
 
-/// Something that an audit saw and that is no fault: the next opening for writing sets it right.
+/// Something that an audit saw and that is not a fault: the next opening for writing corrects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuditRemark {
-    /// Behind the records that `HEAD` acknowledges stand so many more, whole: of a buffered writer that is at work or was
-    /// killed. Readers do not show them before a writer has made them durable.
+    /// This number of whole records follows those that `HEAD` acknowledges: a buffered writer is at work or
+    /// was killed. Readers do not show them before a writer has made them durable.
     BehindHead(u64),
     /// Erasures that are recorded and not finished: every answer says *erased*, and files may still hold what they cover.
     PendingErasures(Vec<Seq>),
@@ -194,18 +194,18 @@ impl AuditFault {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErasureFault {
-    /// It is absent, and no record erased it: somebody took it out.
+    /// It is absent, and no record erased it: it was taken out of the file.
     PayloadMissing,
     /// It is there, although this record erased it and the erasure is said to be done.
     ErasureIncomplete {
-        /// The erasure.
+        /// The record of the erasure.
         erase: Seq,
     },
     /// It is there, its key is destroyed, and no record erased it: this copy of the ledger is older than its keys.
     OlderThanKeys,
     /// A snapshot covers less than this erasure, which is said to be done: it may hold what is erased.
     StaleSnapshot {
-        /// The erasure.
+        /// The record of the erasure.
         erase: Seq,
     },
 }
@@ -298,7 +298,8 @@ impl Audit {
     /// Audits the ledger in `dir`, read-only. `expect` is a head seen before; the log must pass through it.
     ///
     /// # Errors
-    /// [`OpenError`] when it is no ledger, needs a newer reader, or the disk fails. Damage is no error but the answer.
+    /// [`OpenError`] when it is not a ledger, needs a newer reader, or the disk fails. Damage is not an
+    /// error: it is the answer.
     pub fn run(
         dir: &Path,
         expect: Option<Checkpoint>,
@@ -560,7 +561,7 @@ impl Audit {
             self.devices[device.index()].follow(said);
         }
         if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
-            // What devices of its component said may have been taken back (H1).
+            // What devices of its component said may have been retracted (H1).
             for device in step.state.devices_refolded() {
                 self.devices[device.index()] = *step.state.device(*device);
             }
@@ -624,7 +625,7 @@ impl Audit {
                 let reason = step.record.item().map(|item| std::str::from_utf8(item).map(str::len));
                 if reason.is_some_and(|reason| reason.map_or(true, |len| len == 0 || len > MAX_REASON_BYTES))
                 {
-                    self.wrong(seq, "its reason is no text, or exceeds a limit (H3)");
+                    self.wrong(seq, "its reason is not a text, or exceeds a limit (H3)");
                 }
                 let spoken = erasure.ids.iter().filter_map(|id| self.present.get(id.index())).copied();
                 let defined = erasure.ids.iter().map(|id| step.state.defined_by(*id).0 as u32);
@@ -640,7 +641,10 @@ impl Audit {
                     list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
                 };
                 if !removal.erasures.iter().all(done) {
-                    self.wrong(seq, "it completes an erasure that is none, or was complete before (H3)");
+                    self.wrong(
+                        seq,
+                        "it completes an erasure that does not exist, or was complete before (H3)",
+                    );
                 }
             }
             Body::Restate(restated) => {

@@ -32,7 +32,7 @@ pub struct Book {
     pub(crate) replay: Replay,
     pub(crate) dictionaries: Dictionaries,
     pub(crate) seen: Seen,
-    /// What it went on from, and how much of that was held against the log.
+    /// The snapshot that it continued from, and how much of that was held against the log.
     pub(crate) proof: Proof,
     /// From public ids to persons; grows when it is asked.
     person_ids: Mutex<PersonIds>,
@@ -54,7 +54,7 @@ pub(crate) struct Destroyed {
     /// The number of what it defines, id or device.
     pub(crate) id: Option<IdNo>,
     pub(crate) device: Option<DeviceNo>,
-    /// The clock of whoever asked, of an operation.
+    /// For an operation: when it happened, by the sender's clock, in microseconds.
     pub(crate) time: Option<i64>,
 }
 
@@ -253,7 +253,7 @@ impl Book {
         let state = self.state();
         let survivor = state.survivor(person);
         if state.is_retired(survivor) {
-            return self.id_called(state.implied(state.founding(survivor))); // nobody now: whom the id would found
+            return self.id_called(state.implied(state.founding(survivor))); // no person now: the implied one
         }
         self.own_person_id(survivor, state)
     }
@@ -281,7 +281,7 @@ impl Book {
         .unwrap_or_else(|| self.opaque_id(called.id(), None))
     }
 
-    /// D11: the id of somebody whose texts are gone.
+    /// D11: the id of a person whose texts are gone.
     fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
         let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
         let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
@@ -466,7 +466,7 @@ impl Book {
 
     // -- events and outcomes ---------------------------------------------------------------------------------------
 
-    /// Walks through the whole log again, record by record, folding anew. What is erased by now is not shown.
+    /// Walks through the whole log again and folds it record by record. What is erased by now is not shown.
     ///
     /// # Errors
     /// [`Fault`], the first.
@@ -549,7 +549,7 @@ impl Book {
         self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
     }
 
-    /// What an operation did, whoever `id_of` says its persons are.
+    /// What an operation did; `id_of` gives the public ids of its persons.
     pub(crate) fn outcome_told(
         &self,
         seq: Seq,
@@ -595,7 +595,7 @@ impl Book {
         match outcome.undone {
             Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
             Some(Undone::Split { left }) => {
-                let person = outcome.person.expect("a split that parts somebody has a person");
+                let person = outcome.person.expect("a split that parts a person has one");
                 effects.push(EffectAnswer::Split { person_id: id_of(person), left });
             }
             None => {}
@@ -670,7 +670,7 @@ impl Book {
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
                 self.id_name(*held)
             ),
-            Refusal::NotRetractable { .. } => "the record named is no operation of this id".to_owned(),
+            Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
             Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
             Refusal::NoPerson { by } => {
                 format!("the id has no person that could be split (record {by} defined it)")
@@ -678,7 +678,9 @@ impl Book {
             Refusal::OtherPerson { id, by } => {
                 format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
             }
-            Refusal::WholePerson { .. } => "all ids of the person are named; somebody has to stay".to_owned(),
+            Refusal::WholePerson { .. } => {
+                "all ids of the person are named; at least one has to stay".to_owned()
+            }
         }
     }
 
@@ -779,10 +781,10 @@ impl Book {
 /// What became of a person, by its public id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Became {
-    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or whomever its founding id belongs to now, or
-    /// would found (D11).
+    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or the owner of its founding id now, or the
+    /// person that this id would found (D11).
     pub person_id: PersonId,
-    /// Whether its founding was taken back (H1): as things stand now there never was such a person.
+    /// Whether its founding was retracted (H1): by what the log means now, there never was such a person.
     pub retracted: bool,
 }
 

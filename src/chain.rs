@@ -27,9 +27,9 @@ impl std::fmt::Display for Checkpoint {
     }
 }
 
-/// A text that is no [`Checkpoint`].
+/// A text that is not a [`Checkpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
+#[error("`{found}` is not a checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
 pub struct CheckpointError {
     found: String,
 }
@@ -77,7 +77,7 @@ pub struct Chain {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// The bytes are no frame.
+    /// The bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// The frame is not the next one.
@@ -100,18 +100,18 @@ pub enum ChainError {
         /// What the frame carries.
         found: Digest,
     },
-    /// A record's bytes are no record.
+    /// A record's bytes do not decode.
     #[error("record {seq} is unreadable: {source}")]
     Unreadable {
-        /// Which record.
+        /// The seq of the unreadable record.
         seq: u64,
-        /// Why.
+        /// Where decoding its bytes failed.
         source: CodecError,
     },
     /// A record says something that no writer writes.
     #[error("record {seq} is malformed: {what}")]
     Malformed {
-        /// Which record.
+        /// The seq of the malformed record.
         seq: u64,
         /// What is wrong.
         what: &'static str,
@@ -119,11 +119,11 @@ pub enum ChainError {
     /// A record names a number that no earlier record defined.
     #[error("record {seq} names {what} {number}, but only {defined} are defined")]
     Undefined {
-        /// Which record.
+        /// The seq of the record that uses the number.
         seq: u64,
         /// What kind of thing.
         what: &'static str,
-        /// Its number.
+        /// The number that it uses, counted from 0.
         number: u32,
         /// How many are defined.
         defined: u32,
@@ -131,7 +131,7 @@ pub enum ChainError {
     /// A payload item is not the one its record committed to.
     #[error("the payload of record {seq} is not what was written there: its commitment does not match")]
     Commitment {
-        /// Which record.
+        /// The seq of the record that holds the commitment.
         seq: u64,
     },
     /// A sealed payload item does not open.
@@ -139,7 +139,7 @@ pub enum ChainError {
         "the sealed payload of record {seq} does not open: it is not what was written there, or these keys are not the ledger's"
     )]
     Sealed {
-        /// Which record.
+        /// The seq of the record whose payload item does not open.
         seq: u64,
     },
     /// A payload item says that it was sealed with keys that the ring does not have yet. Never taken for a write that was cut off:
@@ -149,17 +149,17 @@ pub enum ChainError {
          older than the log, or these bytes are damaged; give the newest ring"
     )]
     LaterKeys {
-        /// Which record.
+        /// The seq of the record whose payload item names the later epoch.
         seq: u64,
         /// What it says.
         epoch: u32,
         /// How many epochs the ring has.
         known: u32,
     },
-    /// A record folds a component anew, and its earlier records are not at hand.
-    #[error("record {seq} folds a component anew, which takes earlier records; walk through the whole log")]
+    /// A record refolds a component, and the component's earlier records are not at hand.
+    #[error("record {seq} refolds a component, which needs earlier records; walk through the whole log")]
     NeedsPast {
-        /// Which record.
+        /// The seq of the retract or split.
         seq: u64,
     },
     /// The ledger is full.
@@ -182,7 +182,7 @@ impl Chain {
         Chain { sealed, ..self }
     }
 
-    /// A chain that goes on behind what somebody says of it. What follows proves it right or wrong.
+    /// A chain that continues behind a checkpoint that is not proven. What follows proves it right or wrong.
     pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined, sealed: bool) -> Chain {
         Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined, sealed }
     }
@@ -383,7 +383,8 @@ impl Wrong {
     }
 }
 
-/// Whether the numbers and the time of a plain capture are in their bounds. Those of no first record are: nothing is defined then.
+/// Whether the numbers and the time of a plain capture are in their bounds. In a first record they never are:
+/// nothing is defined before it.
 #[inline]
 fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
     let named = row.name().unwrap_or(u32::MAX) < defined.names; // no number is that high
@@ -496,7 +497,7 @@ fn check_flags(row: &Row) -> Result<(), Wrong> {
     }
     let both = flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET);
     if flags.is_special_event() && (row.kind != Kind::Capture || both) {
-        return malformed("flags of an event on a record that is none, or two kinds at once");
+        return malformed("flags of an event on a record that is not an event, or two kinds at once");
     }
     if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
         return malformed("processing both off and invalid");
@@ -646,7 +647,8 @@ mod tests {
         }
     }
 
-    /// A right checksum and a right hash make no record: whoever can write the directory can make both.
+    /// A right checksum and a right hash do not make a record: anyone who can write to the directory can make
+    /// both.
     #[test]
     fn every_check_of_a_record_on_both_of_its_sides() {
         let device = |id| Head { device: Some(DeviceNo(id)), ..head(0) };

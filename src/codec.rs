@@ -18,7 +18,7 @@ const CONFIG: bincode::config::Configuration<
     bincode::config::Limit<MAX_RECORD_BODY_BYTES>,
 > = bincode::config::legacy().with_limit::<MAX_RECORD_BODY_BYTES>();
 
-/// Why stored bytes are no value of the type expected.
+/// Why stored bytes are not a value of the expected type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct CodecError {

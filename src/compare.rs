@@ -193,7 +193,8 @@ impl<'v> Finder<'v> {
     }
 
     /// Which persons merged, split, came, went or only changed their public id. `persons` are those of both views, by age, and
-    /// from here on each is called by its place there: numbers do not rise with age where a component was folded anew.
+    /// from here on each is called by its place there: numbers do not rise with age where a component was
+    /// refolded.
     fn compare_shapes(&self, edges: Vec<Edge>, persons: &[Vec<PersonNo>; 2], diff: &mut Diff) {
         let places = [0, 1].map(|at| {
             let mut places = vec![0; self.views[at].state.persons_founded()];

@@ -21,7 +21,7 @@ use crate::view::View;
 /// The text of an id, a device or a property key; once erased, its number is all that is left.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// The text.
+    /// The text itself: it was not erased.
     Text(String),
     /// The number of a text that was erased. It is its ledger's own: two ledgers may mean two things by it.
     Erased(u32),
@@ -48,8 +48,9 @@ impl Serialize for Name {
     }
 }
 
-/// What a log means, free of numbers (A2), but that D11 puts some into person ids and erased texts leave some behind. Where neither
-/// is so, two contents are equal exactly when their content digests are; where it is, the digest passes over these numbers.
+/// What a log means, free of numbers (A2). Two contents are equal exactly when their content digests are.
+/// There are two exceptions, whose numbers the digest passes over: D11 puts a number into some person ids,
+/// and an erased text leaves its number behind.
 ///
 /// ```
 /// use identity_ledger::{Content, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
@@ -86,18 +87,18 @@ pub struct ContentPerson {
 /// What is known of a person beside ids and properties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PersonFacts {
-    /// Whether somebody identified it (D1).
+    /// Whether an operation identified it (D1).
     pub is_identified: bool,
     /// When it was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
 }
 
-/// One id.
+/// What a log means for one distinct id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentId {
     /// Whose it is, and so whose its events are; an implied person if it has none.
     pub whose: Resolution,
-    /// Its events.
+    /// The events captured under it.
     pub events: ContentEvents,
 }
 
@@ -126,11 +127,11 @@ impl ContentEvents {
 pub struct ContentDevice {
     /// The id it speaks for.
     pub current_id: Name,
-    /// The id it had before anybody identified.
+    /// The id it had before a user was identified.
     pub anonymous_id: Name,
-    /// Whether somebody identified on it since the last reset.
+    /// Whether a user was identified on it since the last reset.
     pub identified: bool,
-    /// Whether somebody asked for a profile since the last reset (F8).
+    /// Whether an operation asked for a profile since the last reset (F8).
     pub profiled: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Devices as an SDK sees them: one handle per device, speaking for whoever uses it (section F).
+//! Devices as an SDK sees them: one handle per device, which speaks for the current user (section F).
 
 use crate::id::{DeviceId, DistinctId, EventName, OperationId};
 use crate::ledger::{AppendError, Appended, Ledger};
@@ -69,7 +69,7 @@ impl Device<'_> {
         text.unwrap_or_else(|| self.id.as_distinct_id())
     }
 
-    /// Whether somebody identified on it since the last reset.
+    /// Whether a user was identified on it since the last reset.
     pub fn is_identified(&self) -> bool {
         let number = self.ledger.device_no(self.id.as_str());
         number.is_some_and(|number| self.ledger.state().device(number).identified)
@@ -81,7 +81,7 @@ impl Device<'_> {
         Some(DistinctId::new(text).expect("the ledger stores valid ids only"))
     }
 
-    /// Somebody uses the device as `user` (F3).
+    /// Says that `user` uses the device from now on (F3).
     ///
     /// # Errors
     /// [`AppendError`], here as in all methods that record.

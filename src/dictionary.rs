@@ -2,7 +2,7 @@
 //!
 //! Texts lie in one run of bytes; the index over them stores numbers only. It holds texts that attackers choose, so its
 //! hash is seeded per process; the seed never reaches state or bytes. The index of operation ids has a key that a snapshot
-//! keeps, so that it need not be made anew; the key never reaches state or log.
+//! keeps, so that it need not be built again; the key never reaches state or log.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -17,7 +17,8 @@ use crate::record::{Body, Erasure};
 /// How many texts [`Dictionary::find_all`] looks up together: more than a processor has reads under way, and few enough that what
 /// the first step read is still near at the last.
 const TOGETHER: usize = 64;
-/// Runs in which a dictionary is indexed anew: each stays in one part of the index, small enough for a processor's cache.
+/// Runs in which a dictionary is indexed again: each stays in one part of the index, small enough for a
+/// processor's cache.
 const RUNS: usize = 256;
 
 /// The texts of one kind of thing, by number, and the numbers by text.
@@ -208,7 +209,7 @@ impl Dictionary {
         self.len() == other.len() && (0..self.len()).all(|number| self.text(number) == other.text(number))
     }
 
-    /// Takes back every number from `len` on: the write that would have recorded them failed.
+    /// Forgets every number from `len` on: the write that would have recorded them failed.
     pub(crate) fn truncate(&mut self, len: u32) {
         self.forgotten.split_off(&len);
         for number in (len..self.len()).rev() {
@@ -280,7 +281,7 @@ impl Dictionaries {
 pub(crate) struct FingerprintKey(pub(crate) [u64; 5]);
 
 impl FingerprintKey {
-    /// A key of bytes that nobody can guess.
+    /// A key of unguessable bytes.
     pub(crate) fn from_bytes(bytes: &[u8; 40]) -> FingerprintKey {
         let (numbers, _) = bytes.as_chunks::<8>();
         FingerprintKey(std::array::from_fn(|at| u64::from_le_bytes(numbers[at])))
@@ -347,11 +348,11 @@ impl Fingerprints {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Those that a snapshot brought, ascending: fingerprint in the upper half, record in the lower. A list takes half the
-    /// memory of a table, and loading one is no work.
+    /// memory of a table, and loading one takes no work.
     listed: Vec<u64>,
     /// Where in the list the fingerprints begin that share their upper bits with this place's number.
     begins: Vec<u32>,
-    /// All others.
+    /// All entries that no snapshot brought.
     table: Fingerprints,
 }
 

@@ -13,11 +13,10 @@ use crate::content::{Content, ContentDevice, ContentId, ContentPerson, Name, Per
 use crate::digest::Digest;
 use crate::id::{OperationId, PersonId, Seq};
 
-/// In what what one log means differs from what it meant at another place, would mean under another policy, or another log
-/// means.
+/// The difference between two views: one log at two records, one log under two policies, or two logs.
 ///
 /// `persons`, `ids`, `events`, `properties` and `devices` say everything, and [`Diff::apply`] makes the second content of the
-/// first. `merged`, `split`, `renamed`, `created`, `gone` and `counts` say the same as people would. `refusals` are no content:
+/// first. `merged`, `split`, `renamed`, `created`, `gone` and `counts` say the same as people would. `refusals` are not content:
 /// they are about the operations themselves.
 ///
 /// ```
@@ -54,7 +53,7 @@ pub struct Diff {
     pub gone: Vec<PersonId>,
     /// Persons that only one of the two has, and those whose flag or time differs.
     pub persons: Vec<PersonDiff>,
-    /// Ids that are somebody else's, or that only one of the two has.
+    /// Ids that belong to another person, or that only one of the two has.
     pub ids: Vec<IdDiff>,
     /// Ids that have other events.
     pub events: Vec<EventsDiff>,
@@ -66,7 +65,8 @@ pub struct Diff {
     pub refusals: Vec<RefusalDiff>,
     /// How much there is in the first and in the second.
     pub counts: [Counts; 2],
-    /// Ids whose text is erased, so that their class could not be decided anew (B4): what-if left them the one they had.
+    /// Ids whose text is erased: their class could not be decided again (B4), so what-if kept the one they
+    /// had.
     pub classes_kept: Vec<Name>,
 }
 
@@ -111,7 +111,7 @@ pub struct RenamedPerson {
 /// A person that only one of the two has, or whose flag or time differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PersonDiff {
-    /// Which.
+    /// The public id of the person.
     pub person_id: PersonId,
     /// In the first; `None` if it has no such person.
     pub before: Option<PersonFacts>,
@@ -119,10 +119,10 @@ pub struct PersonDiff {
     pub after: Option<PersonFacts>,
 }
 
-/// An id that is somebody else's, or that only one of the two has.
+/// An id that belongs to another person, or that only one of the two has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdDiff {
-    /// Which.
+    /// The id whose person differs.
     pub distinct_id: Name,
     /// Whose it is in the first; `None` if it means nothing there.
     pub before: Option<Resolution>,
@@ -137,7 +137,7 @@ pub struct IdDiff {
 /// An id that has other events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsDiff {
-    /// Which.
+    /// The id whose events differ.
     pub distinct_id: Name,
     /// Events that only the second has.
     pub gained: Vec<EventRef>,
@@ -159,9 +159,9 @@ pub struct EventRef {
 /// A property that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PropertyDiff {
-    /// Whose.
+    /// The public id of the person whose property differs.
     pub person_id: PersonId,
-    /// Which key.
+    /// The property key.
     pub key: Name,
     /// In the first; `None` if it is absent there.
     #[serde(serialize_with = "with_its_record")]
@@ -174,7 +174,7 @@ pub struct PropertyDiff {
 /// A device that differs, or that only one of the two has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeviceDiff {
-    /// Which.
+    /// The device that differs.
     pub device_id: Name,
     /// In the first.
     pub before: Option<ContentDevice>,
@@ -187,7 +187,7 @@ pub struct DeviceDiff {
 pub struct RefusalDiff {
     /// What was asked.
     pub op: &'static str,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub distinct_id: Name,
     /// S, if there was one whose text could be stored.
     pub other_id: Option<Name>,
@@ -208,22 +208,22 @@ pub struct RefusalHere {
     pub refusal: &'static str,
     /// The rule that refused.
     pub rule: &'static str,
-    /// The record that blocks; `None` if it is the policy that somebody asks about, which has none.
+    /// The record that blocks; `None` if it is the policy of a what-if, which stands in no record.
     pub blocking_seq: Option<Seq>,
-    /// A sentence.
+    /// The refusal as a sentence, for people to read.
     pub reason: String,
 }
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Living persons.
+    /// How many persons are live: those that were not absorbed.
     pub persons: u64,
-    /// Those of them that somebody identified (D1).
+    /// Those of them that are identified (D1).
     pub identified_persons: u64,
     /// Ids that have a person.
     pub distinct_ids: u64,
-    /// All events.
+    /// How many events there are: captures that were not retracted.
     pub events: u64,
     /// Events with processing on (G3): people pay for the difference.
     pub identified_events: u64,
@@ -258,13 +258,13 @@ impl Diff {
             && self.devices.is_empty()
     }
 
-    /// Ids that both have, and that are somebody else's in the second.
+    /// Ids that both have, and that belong to another person in the second.
     pub fn moved_ids(&self) -> impl Iterator<Item = &IdDiff> {
         self.ids.iter().filter(|id| id.before.is_some() && id.after.is_some())
     }
 
-    /// Ids whose events are somebody else's in the second: those moved ids that have events, unless all that differs is that the
-    /// person is there in one of the two and implied in the other (C1).
+    /// Ids whose events belong to another person in the second: the moved ids that have events. An id does
+    /// not count if its person is only implied in one of the two and the same otherwise (C1).
     pub fn moved_events(&self) -> impl Iterator<Item = &IdDiff> {
         let person = |whose: Option<Resolution>| whose.map(|whose| whose.person_id);
         self.moved_ids()
@@ -460,12 +460,12 @@ pub struct EventTally {
     pub propertyless: u64,
     /// The first of their records; `None` if there are none.
     pub first_seq: Option<Seq>,
-    /// The last.
+    /// The last of their records; `None` if there are none.
     pub last_seq: Option<Seq>,
 }
 
 impl EventTally {
-    /// Counts events.
+    /// Counts `events` by mode and finds the first and the last of their records.
     pub fn of(events: &[EventRef]) -> EventTally {
         let count = |mode| events.iter().filter(|event| event.mode == mode).count() as u64;
         let seqs = || events.iter().map(|event| event.seq);

@@ -52,9 +52,9 @@ impl std::str::FromStr for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no digest; expected 64 hexadecimal digits")]
+#[error("`{found}` is not a digest; expected 64 hexadecimal digits")]
 pub struct DigestError {
     found: String,
 }
@@ -84,7 +84,7 @@ pub(crate) enum Purpose {
     Entropy,
     /// A snapshot file.
     Snapshot,
-    /// A segment file, before or after it was written anew.
+    /// A segment file, before or after it was rewritten.
     Segment,
     /// A node of the tree of keys, from the one above it.
     KeyTree,
@@ -115,7 +115,8 @@ impl Purpose {
         }
     }
 
-    /// The derived key of this purpose's context: hashing the context anew each time would double the cost of a small hash.
+    /// The derived key of this purpose's context: hashing the context again each time would double the cost
+    /// of a small hash.
     fn key(self) -> &'static ContextKey {
         macro_rules! cached {
             ($($purpose:ident)*) => {

@@ -81,10 +81,10 @@ struct StoredIdentity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// There is no such file: this is no ledger.
+    /// There is no such file: this is not a ledger.
     #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init` or `Ledger::create`")]
     Missing {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The file is damaged.
@@ -92,15 +92,15 @@ pub enum IdentityError {
         "{place}/LEDGER is damaged ({what}); restore this one file from a copy, it never changes after creation"
     )]
     Damaged {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// How.
+        /// What is wrong with the file's bytes.
         what: &'static str,
     },
     /// The ledger was written by a newer version.
     #[error("{place} needs a newer reader: {feature} {found}; this version knows {known}")]
     Newer {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
         /// Which feature word or number.
         feature: &'static str,
@@ -112,9 +112,9 @@ pub enum IdentityError {
     /// The file cannot be read.
     #[error("{place}/LEDGER cannot be opened: {source}")]
     Io {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -252,7 +252,7 @@ pub(crate) fn segment_name(first_seq: u64) -> String {
     format!("{LOG}/{first_seq:020}.seg")
 }
 
-/// The first record of a segment file of this name; `None` if it is no segment's name.
+/// The first record of a segment file of this name; `None` if it is not the name of a segment.
 pub(crate) fn first_seq_of(name: &str) -> Option<u64> {
     numbered(name, ".seg")
 }
@@ -367,7 +367,7 @@ impl SegmentHeader {
     }
 }
 
-/// One slot of `HEAD`: so many records are durable, and this is the hash of the frame that ends them.
+/// One slot of `HEAD`: how many records are durable, and the hash of the frame that ends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadSlot {
     pub(crate) ledger: LedgerId,

@@ -44,7 +44,8 @@ pub(crate) struct Draft<'a> {
     last_calls: BTreeMap<DeviceNo, Digest>,
     /// A text that was erased and is not to be recorded again.
     refused: Option<String>,
-    /// Whether something is taken back: for whom devices speak then, only the fold of that can say (H1).
+    /// Whether this draft contains a retract. After one, a device's current id is unknown until the frame is
+    /// folded (H1), so no later operation of the batch may speak for a device.
     takes_back: bool,
     /// Classes of the ids that this draft defines.
     classes: Vec<IdClass>,
@@ -119,7 +120,7 @@ pub(crate) struct Aim {
 }
 
 impl Plan<'_> {
-    /// Section H: T's component is folded anew, and nobody is spoken for. `None` of any other request.
+    /// Section H: T's component is refolded, and no device speaks. `None` for any other request.
     fn refold(operation: &Operation, aim: Option<Aim>, dictionaries: &Dictionaries) -> Option<Self> {
         let number = |id: &DistinctId| dictionaries.ids.find(id.as_str()).map(IdNo);
         let known = |id: &DistinctId| number(id).expect("`aim` found every id of a split");
@@ -141,8 +142,9 @@ impl Plan<'_> {
     }
 }
 
-/// H1, H2: a retract or split of what was never written is no operation. Finds the record that a retract is about, among those
-/// before `next`; `read` shows one, `find` gives the number of the one under an operation id.
+/// H1, H2: a retract or split of what was never written is an error. Finds the record that a retract names,
+/// among those before `next`. `read` shows a record; `find` gives the number of the one under an operation
+/// id.
 pub(crate) fn aim<E>(
     operation: &Operation,
     dictionaries: &Dictionaries,
@@ -252,7 +254,7 @@ impl<'a> Draft<'a> {
         Finished { records, body, payload, last_calls }
     }
 
-    /// Adds a record that is no operation and has no payload item.
+    /// Adds a record that is not an operation and has no payload item.
     pub(crate) fn push(&mut self, body: &Body) -> Seq {
         let seq = self.next_seq();
         codec::encode(body, &mut self.body);
@@ -345,7 +347,7 @@ impl<'a> Draft<'a> {
             self.remember_call(device, said, &body, operation);
         }
         if matches!(body, Body::Retract(..)) {
-            // What the device said last may be what is taken back (F3).
+            // The retracted operation may be what the device said last (F3).
             self.last_calls.extend(aim.and_then(|aim| aim.device).map(|device| (device, FORGOTTEN)));
             self.takes_back = true;
         }
@@ -540,7 +542,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// F3.
+    /// Plans what a device's identify is recorded as, by the dialect and the device's state (F3); `None` if
+    /// it is ignored.
     fn plan_device_identify<'o>(
         &mut self,
         operation: &'o Operation,
@@ -562,7 +565,7 @@ impl<'a> Draft<'a> {
                 let call = call_digest(user.as_str(), &operation.changes);
                 let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
                 // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
-                // again, and by then the device may speak for somebody else (G4).
+                // again, and by then the device may speak for another id (G4).
                 let repeats = operation.changes.is_empty() || last == Some(&call);
                 if repeats && !processing_off && operation.id.is_none() {
                     return None;
@@ -570,7 +573,7 @@ impl<'a> Draft<'a> {
                 (PlanVerb::Set, Other::None)
             }
             (true, false, Dialect::Browser) => (PlanVerb::Switch, Other::None),
-            // Nobody is linked with an erased id any more (H3).
+            // An erased id takes part in no link (H3).
             (true, false, Dialect::Core) if self.is_erased(known.anonymous) => {
                 (PlanVerb::Switch, Other::None)
             }
@@ -813,7 +816,7 @@ pub(crate) fn says_the_same(
         _ => false,
     };
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
-    // F8 decided then, and a reset, retract or split asks nobody.
+    // F8 decided when it was recorded; a reset, retract or split does not ask for processing.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
         || matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..));
     if !request || !resolved && off != (operation.processing == Processing::Off) {

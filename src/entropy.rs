@@ -2,10 +2,10 @@
 
 use crate::digest::{Hasher, Purpose};
 
-/// A source of bytes that nobody can guess. Threads may share the ledger that holds it ([`crate::SharedLedger`]); only one at a time
-/// draws from it.
+/// A source of unguessable bytes. Threads may share the ledger that holds it ([`crate::SharedLedger`]); only
+/// one at a time draws from it.
 pub trait Entropy: Send + Sync {
-    /// Fills `out`.
+    /// Overwrites all of `out` with fresh bytes.
     fn fill(&mut self, out: &mut [u8]);
 }
 
@@ -41,8 +41,8 @@ impl Entropy for OsEntropy {
     }
 }
 
-/// Bytes that follow from a seed, for tests and for ledgers that must come out the same twice. Whoever knows the seed can
-/// guess the salts.
+/// Bytes that follow from a seed, for tests and for ledgers that must come out the same twice. Anyone who
+/// knows the seed can guess the salts.
 #[derive(Debug, Clone)]
 pub struct SeededEntropy {
     seed: u64,

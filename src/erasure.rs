@@ -1,4 +1,5 @@
-//! Erasing: what somebody asks to be forgotten, as records with explicit numbers (H3), and what an officer can file about it.
+//! Erasing: requests to forget, as records with explicit numbers (H3), and the receipts that can be filed
+//! about them.
 //!
 //! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
@@ -39,7 +40,7 @@ pub enum ErasureSubject {
     PersonOf(DistinctId),
     /// These ids alone. Their person lives on with the others.
     Ids(BTreeSet<DistinctId>),
-    /// The reason that was given for an earlier erasure: it may name somebody.
+    /// The reason that was given for an earlier erasure: it may name a person.
     ReasonOf(Seq),
 }
 
@@ -93,7 +94,7 @@ pub enum EraseError {
     UnknownId {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which id.
+        /// The distinct id that was asked for.
         id: String,
     },
     /// The request names no id.
@@ -107,15 +108,15 @@ pub enum EraseError {
     UnknownPerson {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which person.
+        /// The public id that was asked for.
         id: PersonId,
     },
-    /// The record is no erasure, or one that gave no reason.
+    /// The record is not an erasure, or it gave no reason.
     #[error("request {index}: record {seq} gives no reason for an erasure; nothing was erased")]
     NoReason {
         /// The request's place in the list, from 0.
         index: usize,
-        /// Which record.
+        /// The record that was asked for.
         seq: Seq,
     },
     /// No record of the subject has a value of these keys.
@@ -155,9 +156,9 @@ pub enum EraseError {
     Unproven(Box<Fault>),
     /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
     /// and opening does.
-    #[error("what is erased is not out of every file yet: {source}; the next opening goes on with it")]
+    #[error("what is erased is not out of every file yet: {source}; the next opening continues with it")]
     Removal {
-        /// What failed.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -181,10 +182,10 @@ impl From<Stopped> for EraseError {
     }
 }
 
-/// What can be filed about an erasure. It names nobody.
+/// What can be filed about an erasure. It names no person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Receipt {
-    /// Its record.
+    /// The erasure's record.
     pub seq: Seq,
     /// When it was asked for.
     pub time: Timestamp,
@@ -204,11 +205,11 @@ pub struct Receipt {
     pub done_seq: Option<Seq>,
     /// How many payload items it covers that no earlier one did; known when it is done.
     pub items: Option<u64>,
-    /// The segments that were written anew, for it and for those that were finished with it.
+    /// The segments that were rewritten, for it and for those that were finished with it.
     pub segments: Vec<ReceiptSegment>,
 }
 
-/// A segment that was written anew.
+/// A segment that was rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReceiptSegment {
     /// The file, as the ledger names it.
@@ -332,8 +333,8 @@ impl Ledger {
     /// Chooses whether texts of ids that are erased from here on are refused when they are sent again, as
     /// [`crate::OperationError::Erased`]: nothing of such an operation is recorded. With `false` all that were remembered are forgotten.
     ///
-    /// They are remembered in the key ring, as keyed hashes of 16 bytes: whoever has the ring can try texts against them, nobody
-    /// else. The choice is the ring's, and holds for every later opening.
+    /// They are remembered in the key ring, as keyed hashes of 16 bytes. Only with the ring can texts be
+    /// tried against them. The choice is stored in the ring and holds for every later opening.
     ///
     /// # Errors
     /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
@@ -387,9 +388,9 @@ impl Ledger {
         Ok(begun)
     }
 
-    /// Takes everything that is erased out of every file: affected segments are written anew, one at a time, snapshots and
-    /// quarantined bytes from before are removed. A last record says so. If there was a snapshot, a new one is made.
-    /// `progress` hears how many bytes of log were looked through.
+    /// Takes everything that is erased out of every file: affected segments are rewritten, one at a time, and
+    /// snapshots and quarantined bytes from before are removed. A last record says so. If there was a
+    /// snapshot, a new one is made. `progress` hears how many bytes of log were looked through.
     ///
     /// Needs room for a copy of the largest affected segment, and memory for its largest frame.
     ///
@@ -456,7 +457,7 @@ impl Ledger {
         }
     }
 
-    /// Goes on with what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
+    /// Continues what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
     /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
     pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
         let Some(last) = self.state().erasures().last() else { return Ok(()) };

@@ -20,14 +20,15 @@ impl Excerpt {
         self.add(*record.row, record.bytes(), record.changes());
     }
 
-    /// Adds a record of a frame or of another excerpt, in which no record knows where its bytes end: they are written anew.
+    /// Adds a record of a frame or of another excerpt, in which no record knows where its bytes end: they are
+    /// encoded again.
     pub(crate) fn push_anew(&mut self, record: Record<'_>) {
         let mut bytes = Vec::new();
         codec::encode(&record.body(), &mut bytes);
         self.add(*record.row, &bytes, record.changes());
     }
 
-    /// Adds a record that nobody wrote, as if it had this number.
+    /// Adds a record that is not in the log, as if it had this number.
     pub(crate) fn push_supposed(&mut self, seq: u32, body: &Body) {
         let (mut bytes, mut row, mut changes) = (Vec::new(), Row::new(seq), Vec::new());
         codec::encode(body, &mut bytes);
@@ -59,7 +60,7 @@ impl Excerpt {
         self.rows.rows.sort_unstable_by_key(|row| row.seq);
     }
 
-    /// The records.
+    /// The records, in the order in which they were pushed or last sorted.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
         self.rows.rows.iter().map(|row| Record::new(row, &self.rows, &self.body, &[]))
     }
@@ -122,8 +123,8 @@ impl Excerpt {
         self.rows.rows.binary_search_by_key(&seq, |row| row.seq).ok()
     }
 
-    /// The same records with ids and devices numbered anew: by their places in `ids` and `devices`, which hold all that are
-    /// named, ascending.
+    /// The same records with ids and devices renumbered: by their places in `ids` and `devices`, which hold
+    /// all that are named, ascending.
     pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> Excerpt {
         let id = |of: IdNo| IdNo(place(ids, &of));
         let device = |of: DeviceNo| DeviceNo(place(devices, &of));
@@ -155,8 +156,8 @@ pub(crate) enum Node {
     Device(DeviceNo),
 }
 
-/// Shows every id and device that a record names: together they are of one component, whatever came of the record. An
-/// erasure names ids too, and connects nobody.
+/// Shows every id and device that a record names: together they are of one component, whatever came of the
+/// record. An erasure names ids too, but connects none.
 pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
     let row = record.row;
     if row.speaks_for_id() || row.kind == Kind::DefineDevice {

@@ -74,7 +74,7 @@ pub struct Explanation {
 /// One step of an explanation: a record that names both its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExplainedStep {
-    /// The record.
+    /// The record that links the two ends.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
@@ -94,7 +94,7 @@ pub struct Claim {
     pub op: &'static str,
     /// When, by the sender's clock.
     pub time: Timestamp,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub id: NamedId,
     /// S, if it asks to link one.
     pub other: Option<NamedId>,
@@ -107,8 +107,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What a record's body says, with the texts that `text` gives; `None` if it is no operation. Whether it was taken back stands
-    /// in another record.
+    /// What a record's body says, with the texts that `text` gives; `None` if it is not an operation. Whether
+    /// it was retracted stands in another record.
     pub fn of(body: &Body, retracted: bool, text: impl Fn(IdNo) -> String) -> Option<Claim> {
         let head = body.head()?;
         let named = |number| NamedId { number, text: text(number) };
@@ -153,31 +153,31 @@ impl Claim {
 #[non_exhaustive]
 pub enum ExplanationError {
     /// A cited record is not there, or no operation.
-    #[error("record {seq} is cited and is no operation of this log")]
+    #[error("record {seq} is cited and is not an operation of this log")]
     Missing {
-        /// Which.
+        /// The cited record.
         seq: Seq,
     },
     /// A cited record asks for no link between the two ids.
     #[error("record {seq} is cited for a link of `{}` and `{}`; it asks for none between them", .ids[0], .ids[1])]
     NotThisLink {
-        /// Which.
+        /// The cited record.
         seq: Seq,
         /// The ends of its step.
         ids: Box<[NamedId; 2]>,
     },
-    /// A cited record was taken back (H1).
+    /// A cited record was retracted (H1).
     #[error("record {seq} is cited, and counts as never asked")]
     Retracted {
-        /// Which.
+        /// The cited record.
         seq: Seq,
     },
     /// What made two ids one before a split stands behind it.
     #[error("record {seq} is cited as what was before record {split}")]
     NotBefore {
-        /// Which.
+        /// The cited record.
         seq: Seq,
-        /// The split.
+        /// The record of the split.
         split: Seq,
     },
     /// A step does not begin where the one before it ended.
@@ -191,7 +191,7 @@ pub enum ExplanationError {
     /// The cited event was not captured under the id where the steps begin.
     #[error("record {seq} is cited as an event of `{from}`; it is none")]
     NotThisEvent {
-        /// Which.
+        /// The cited record.
         seq: Seq,
         /// Where the steps begin.
         from: Box<NamedId>,
@@ -199,10 +199,11 @@ pub enum ExplanationError {
 }
 
 impl Explanation {
-    /// Checks the explanation against the records alone: every cited record is there, was not taken back, asks for a link between
-    /// exactly the two ends of its step, and the steps lead from `from` to `to`. A split may stand for a step if it leaves both ends
-    /// together and they were one before it. `claim` gives what a record says: [`Book::claim`] reads it
-    /// back from the log, and who does not trust that either makes a [`Claim`] of each [`Body`] of a replay.
+    /// Checks the explanation against the records alone: every cited record is there, was not retracted, asks
+    /// for a link between exactly the two ends of its step, and the steps lead from `from` to `to`. A split
+    /// may stand for a step if it leaves both ends together and they were one before it. `claim` gives what a
+    /// record says: [`Book::claim`] reads it back from the log, and who does not trust that either makes a
+    /// [`Claim`] of each [`Body`] of a replay.
     ///
     /// What it cannot show: that no rule refused a cited record, and that no later split parted its ends. Both depend on records that
     /// are not cited; [`Book::outcomes`] shows them.
@@ -220,7 +221,7 @@ impl Explanation {
     }
 }
 
-/// What a record says that is there and was not taken back.
+/// What a record says, if it is there and was not retracted.
 fn said(seq: Seq, claim: &mut dyn FnMut(Seq) -> Option<Claim>) -> Result<Claim, ExplanationError> {
     let claim = claim(seq).ok_or(ExplanationError::Missing { seq })?;
     if claim.retracted { Err(ExplanationError::Retracted { seq }) } else { Ok(claim) }
@@ -271,8 +272,8 @@ impl Book {
         self.explained(None, a, b)
     }
 
-    /// Why an event is its person's: its record first, then the way from its id to the one that founded the person. `None` if
-    /// there is no event of this id, or it was taken back.
+    /// Why an event is its person's: its record first, then the way from its id to the one that founded the
+    /// person. `None` if there is no event of this id, or it was retracted.
     ///
     /// # Errors
     /// As [`Book::explain`].
@@ -283,7 +284,7 @@ impl Book {
         }
     }
 
-    /// As [`Book::explain_event`], for the event of this record; `None` if it is no event's.
+    /// As [`Book::explain_event`], for the event of this record; `None` if it is not an event.
     ///
     /// # Errors
     /// As [`Book::explain`].
@@ -318,7 +319,8 @@ impl Book {
         }))
     }
 
-    /// A proof's steps, each with what its record says; `None` if one cites what is no operation, as a forged snapshot may.
+    /// A proof's steps, each with what its record says; `None` if one cites a record that is not an
+    /// operation, as a forged snapshot may.
     fn explained_steps(&self, proof: Vec<(IdNo, IdNo, Seq)>) -> Result<Option<Vec<ExplainedStep>>, Fault> {
         let mut order: Vec<usize> = (0..proof.len()).collect();
         order.sort_unstable_by_key(|at| proof[*at].2); // neighbours in the log are read together
@@ -337,7 +339,7 @@ impl Book {
         Ok(steps.into_iter().collect())
     }
 
-    /// What had made two ids one before a split, but for what was taken back since.
+    /// The steps that had made two ids one before a split, without what was retracted since.
     fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
         let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
         let retracted = whole.retracted();

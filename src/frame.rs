@@ -50,7 +50,7 @@ pub(crate) struct Header {
     pub(crate) durable: u64,
 }
 
-/// Why bytes are no frame.
+/// Why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -79,7 +79,7 @@ pub enum FrameError {
     /// A header field has a value that no writer of this version writes.
     #[error("frame header field `{field}` is {found}; this version knows {expected}")]
     Field {
-        /// Which field.
+        /// The name of the header field.
         field: &'static str,
         /// What stands there.
         found: u64,
@@ -215,8 +215,8 @@ fn hash(previous: &Digest, header: &Header, body: &[u8]) -> Digest {
     prefix[42..46].copy_from_slice(&header.records.to_le_bytes());
     prefix[46..50].copy_from_slice(&header.body_len.to_le_bytes());
     let mut hasher = Hasher::new(Purpose::Frame);
-    // BLAKE3 takes many pieces of 1 KiB at once, but only from a place that is a multiple of as many: fed the prefix alone, it
-    // would go on in ones, twos, fours and eights first.
+    // BLAKE3 takes many pieces of 1 KiB at once, but only from a place that is a multiple of as many: fed the
+    // prefix alone, it would continue in ones, twos, fours and eights first.
     match body.split_at_checked(TOGETHER - prefix.len()) {
         Some((begin, rest)) => {
             let mut first = [0; TOGETHER];

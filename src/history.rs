@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 /// Whose history, or whose events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
-    /// One id's.
+    /// The records or events of this distinct id alone.
     Id(&'a str),
     /// Of all ids of the person that an id belongs to.
     Person(&'a str),
@@ -30,15 +30,15 @@ pub enum Subject<'a> {
 /// A record that touched an id or person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HistoryEntry {
-    /// The record.
+    /// The record that touched the subject.
     pub seq: Seq,
     /// What it asked, defined or erased.
     pub op: &'static str,
     /// When, by the sender's clock; only operations have a time.
     pub time: Option<Timestamp>,
-    /// What it did when it was recorded; `None` for what is no operation.
+    /// What it did when it was recorded; `None` if it is not an operation.
     pub outcome: Option<OutcomeAnswer>,
-    /// The record that took it back (H1).
+    /// The record that retracted it (H1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retracted_by: Option<Seq>,
 }
@@ -51,13 +51,14 @@ pub(crate) struct Told {
     /// The device it defines.
     #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
-    /// What it did when it was recorded; `None` if it is no operation.
+    /// What it did when it was recorded; `None` if it is not an operation.
     pub(crate) then: Option<OutcomeAnswer>,
-    /// What it does as things stand now: without what was taken back. `None` if it was itself, or is no operation, or takes back. Its persons have numbers of their own.
+    /// What it does as things stand now, without what was retracted. `None` if it was retracted itself, is a
+    /// retract, or is not an operation. Its persons have numbers of their own.
     pub(crate) now: Option<Outcome>,
     /// Why it is refused as things stand now.
     pub(crate) reason: Option<String>,
-    /// The record that takes it back.
+    /// The record that retracts it.
     pub(crate) retracted_by: Option<Seq>,
 }
 
@@ -117,7 +118,7 @@ impl Book {
             let op = match &told {
                 Some(told) => told.body.name(),
                 None if defined.contains(&seq) => "define_id",
-                None => self.body(seq)?.expect("it touched an id").name(), // it connects nobody: an erasure
+                None => self.body(seq)?.expect("it touched an id").name(), // an erasure, which connects no ids
             };
             let head = told.as_ref().and_then(|told| told.body.head());
             items.push(HistoryEntry {
@@ -147,7 +148,7 @@ impl Book {
         if as_of.0 + 1 == self.checkpoint().records {
             return Ok(Some((id, self.state().ids_of(person))));
         }
-        // Whoever was of this person then is of the same component.
+        // All ids that this person had then are in the same component.
         let (named, _) = self.log.component(Node::Id(id), as_of.0 + 1)?.named();
         let is_of = |id: &IdNo| self.state().person_as_of(*id, as_of) == Some(person);
         Ok(Some((id, named.into_iter().filter(is_of).collect())))
@@ -167,7 +168,7 @@ impl Book {
 
     /// The records up to `as_of` of the component that `id` had then.
     ///
-    /// Cost: those records, read and folded once; twice if something was taken back or parted.
+    /// Cost: those records, read and folded once; twice if something was retracted or split.
     pub(crate) fn told_as_of(&self, id: IdNo, as_of: Seq) -> Result<Vec<Told>, Fault> {
         let excerpt = self.log.component(Node::Id(id), as_of.0 + 1)?;
         let (ids, devices) = excerpt.named();

@@ -29,7 +29,7 @@ pub enum IdError {
     Empty {
         /// What the text was to name.
         what: &'static str,
-        /// The bound.
+        /// The greatest length allowed, in the units that are counted.
         max: usize,
         /// What is counted.
         unit: &'static str,
@@ -41,7 +41,7 @@ pub enum IdError {
         what: &'static str,
         /// How long it is.
         found: usize,
-        /// The bound.
+        /// The greatest length allowed, in the units that are counted.
         max: usize,
         /// What is counted.
         unit: &'static str,
@@ -110,7 +110,7 @@ macro_rules! text_newtype {
                 check(text, $what, $max, $unit, $count)
             }
 
-            /// The text.
+            /// Returns the text, exactly as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

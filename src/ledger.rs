@@ -57,7 +57,7 @@ pub struct Ledger {
 /// When snapshots are made.
 #[derive(Debug, Default)]
 pub(crate) struct Cadence {
-    /// After so many records.
+    /// After how many more records the next one is made; `None` makes none.
     every: Option<u64>,
     /// How many records there were when one was made or tried last.
     last: u64,
@@ -70,19 +70,19 @@ pub(crate) struct Cadence {
 pub enum Appended {
     /// It is recorded, and this is what it did or was refused.
     Recorded {
-        /// Its record.
+        /// The operation's record.
         seq: Seq,
         /// What it did.
         outcome: Outcome,
     },
     /// It was recorded before, word for word (G4). Nothing was written.
     Duplicate {
-        /// The record.
+        /// The earlier record of the same operation.
         seq: Seq,
     },
     /// Another operation was recorded under its id (G4). Nothing was written.
     Conflict {
-        /// The record.
+        /// The earlier record that has the same operation id.
         seq: Seq,
     },
     /// Its device said just that before (F3). Nothing was written.
@@ -123,7 +123,7 @@ pub enum AppendError {
     Operation {
         /// Its place in the batch, from 0.
         index: usize,
-        /// Why.
+        /// Which bound the operation breaks.
         source: OperationError,
     },
     /// One operation could give a person too many properties. Nothing of the batch was recorded.
@@ -133,7 +133,7 @@ pub enum AppendError {
     TooManyPersonKeys {
         /// Its place in the batch, from 0.
         index: usize,
-        /// How many: exact for a single operation, at most so many inside a batch.
+        /// How many: exact for a single operation, an upper bound inside a batch.
         found: usize,
     },
     /// The batch is too long or too large. Nothing was recorded; send it in parts.
@@ -165,13 +165,13 @@ pub enum AppendError {
     Indeterminate {
         /// The first record in doubt.
         seq: u64,
-        /// What failed.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An earlier write failed; nothing more is written through this handle.
     #[error("this ledger stopped writing after a failure ({cause}); reopen it")]
     Poisoned {
-        /// What failed.
+        /// The first failure of this handle, as text.
         cause: String,
     },
 }
@@ -220,7 +220,8 @@ impl Ledger {
         Ok(appended.pop().expect("one operation in, one answer out"))
     }
 
-    /// Records operations as one: all of them or none. Refusals and duplicates are answers and stop nobody.
+    /// Records operations as one: all of them or none. Refusals and duplicates are answers; they stop
+    /// nothing.
     ///
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
@@ -377,7 +378,7 @@ impl Ledger {
     /// ```
     ///
     /// # Errors
-    /// [`SnapshotError`]; unless it is `Flush`, the ledger goes on as before.
+    /// [`SnapshotError`]; unless it is `Flush`, the ledger continues as before.
     pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.finish_erasures(&mut |_| {}).map_err(|error| SnapshotError::Erasure(Box::new(error)))?;
         self.make_snapshot()
@@ -405,7 +406,7 @@ impl Ledger {
         self.writer.disk.poisoned().map_or(Ok(()), |cause| Err(AppendError::Poisoned { cause }))
     }
 
-    /// Adds one record that is no operation.
+    /// Adds one record that is not an operation.
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_health()?;
         let seq = Seq(self.state().records());
@@ -417,8 +418,8 @@ impl Ledger {
         Ok(seq)
     }
 
-    /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; should the disk fail they
-    /// are taken back to `lengths`.
+    /// Frame, disk, fold: in this order. The texts of `finished` are in the dictionaries already; if the disk
+    /// fails, these are cut back to `lengths`.
     pub(crate) fn commit(
         &mut self,
         finished: Finished,

@@ -92,8 +92,9 @@ pub const MAX_GRAPH_RECORDS: usize = 2_000;
 /// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
 pub const MAX_PART_IDS: usize = 10;
 
-/// Most bytes of records that one component of possible links may have to be folded anew or asked about (H1, H2): some fifty million
-/// plain captures. Numbers of 32 bits find their places, and splits among them are written once more.
+/// Most bytes of records that one component of possible links may have if it is refolded or asked about (H1,
+/// H2): some fifty million plain captures. Numbers of 32 bits find their places, and splits among them are
+/// written once more.
 pub const MAX_COMPONENT_BYTES: usize = 2 << 30;
 
 const _: () = assert!(MAX_OPERATION_BYTES < MAX_FRAME_BYTES, "one operation fits a frame");

@@ -117,7 +117,7 @@ impl Book {
         Ok(Some(page))
     }
 
-    /// The event of a record, and whose it was right after `as_of`; `None` if it is no event.
+    /// The event of a record, and whose it was right after `as_of`; `None` if it is not an event.
     pub(crate) fn event_of_record(&self, seq: Seq, as_of: Seq) -> Result<Option<EventAnswer>, Fault> {
         if self.state().is_retracted_as_of(seq, as_of) {
             return Ok(None); // H1

@@ -11,7 +11,7 @@ use crate::view::View;
 pub(crate) enum Matching {
     /// Of one book.
     Same { first: u32, second: u32 },
-    /// Of two.
+    /// Two logs: numbers match if their texts are equal.
     Texts {
         /// How many the first view has.
         first: u32,

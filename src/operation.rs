@@ -23,7 +23,7 @@ use crate::value::{Properties, Value, ValueError};
 pub struct Operation {
     /// The sender's clock.
     pub time: Timestamp,
-    /// The operation's own id; `None` when nobody gave one, and then it can never be a duplicate (G4).
+    /// The operation's own id; `None` when none was given; then it can never be a duplicate (G4).
     pub id: Option<OperationId>,
     /// Whether `id` was derived from content rather than given. A derived id is stored erasably: it could be guessed.
     pub derived_id: bool,
@@ -57,9 +57,9 @@ pub enum Request {
     },
     /// T and, if given, S are one person; S was anonymous (C2).
     Identify {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the anonymous id; without it nothing is linked, and only properties change.
         anonymous: Option<Source>,
     },
     /// A device says who uses it: F3 decides what that means.
@@ -71,26 +71,26 @@ pub enum Request {
     },
     /// T and S are one person (C3). An empty alias is `None`.
     Alias {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// T and S are one person even if both are identified (C4): PostHog's `$merge_dangerously`.
     Merge {
-        /// T.
+        /// T: the id or the device that the operation speaks for.
         who: Who,
-        /// S.
+        /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// Property changes only (C5).
     Set {
-        /// Whose.
+        /// T: the id or the device whose person gets the changes.
         who: Who,
     },
     /// The device forgets who used it (C6, F4).
     Reset {
-        /// Which device.
+        /// The device that is reset.
         device: DeviceId,
         /// Whether the device gets a new device id too.
         reset_device: bool,
@@ -99,21 +99,21 @@ pub enum Request {
     },
     /// An operation counts as never asked (H1).
     Retract {
-        /// Which.
+        /// The operation to retract, by its record or by its operation id.
         target: Target,
     },
     /// Ids leave the person of another (H2).
     Split {
         /// T: an id of the person, leaving or staying.
         id: DistinctId,
-        /// Who leaves.
+        /// The ids that leave: at least 1, at most [`MAX_SPLIT_IDS`].
         ids: BTreeSet<DistinctId>,
         /// As one person or many.
         mode: SplitMode,
     },
 }
 
-/// The operation that a retract takes back.
+/// The operation that a retract names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// That of this record.
@@ -135,7 +135,7 @@ pub enum SplitMode {
 /// Who an operation speaks for: an id, or whichever id a device has now (F2, F7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// This id.
+    /// The operation speaks for this id.
     Id(DistinctId),
     /// The current id of this device.
     Device(DeviceId),
@@ -199,11 +199,11 @@ pub enum Processing {
     /// Nothing was said: on, except where a device's mode decides (F8).
     #[default]
     Unsaid,
-    /// On.
+    /// The operation asks for a person profile.
     On,
     /// Off: a propertyless record (C1, C7).
     Off,
-    /// Something that is no boolean was said: on, with a notice.
+    /// The flag was not a boolean: on, with a notice.
     Invalid,
 }
 
@@ -243,7 +243,7 @@ pub enum PersonProfiles {
     /// From the first identify, alias or set until the next reset.
     #[default]
     IdentifiedOnly,
-    /// Always.
+    /// Every capture asks for a profile.
     Always,
     /// Never; identify, alias and set are refused (C7).
     Never,
@@ -256,70 +256,71 @@ pub enum OperationError {
     /// It names too many property keys.
     #[error("the operation names {found} property keys; expected at most {MAX_OPERATION_KEYS}")]
     TooManyKeys {
-        /// How many.
+        /// How many property keys it names.
         found: usize,
     },
     /// Its values are too large together.
     #[error("the operation's values take {found} bytes; expected at most {MAX_OPERATION_BYTES}")]
     TooManyBytes {
-        /// How many.
+        /// The size of its values together, in canonical bytes.
         found: usize,
     },
-    /// A reset, retract or split writes to nobody.
+    /// A reset, retract or split takes no property changes.
     #[error("a {op} takes no property changes; send them in a set of their own")]
     UnexpectedChanges {
         /// What was asked.
         op: &'static str,
     },
-    /// A split names nobody, or too many.
+    /// A split names no id, or too many.
     #[error("the split names {found} ids; expected 1 to {MAX_SPLIT_IDS}")]
     SplitIds {
-        /// How many.
+        /// How many ids the split names.
         found: usize,
     },
     /// A split names an id that was never written.
     #[error("id `{id}` was never written; expected ids of one person")]
     UnknownId {
-        /// The id.
+        /// The id that was never written.
         id: DistinctId,
     },
     /// A retract names an operation id that was never recorded.
     #[error("no operation is recorded under id {id}; expected one that is")]
     UnknownOperation {
-        /// The id.
+        /// The operation id that was never recorded.
         id: OperationId,
     },
     /// A retract names a record that is not there.
     #[error("there is no record {seq} to retract; expected one below {records}")]
     NoSuchRecord {
-        /// Which.
+        /// The record that was named.
         seq: Seq,
         /// How many there are.
         records: u64,
     },
-    /// A device speaks in a batch in which something was taken back before: for whom, only the fold of that can say.
+    /// A device speaks after a retract of the same batch. For which id it speaks is unknown until the retract
+    /// is folded.
     #[error("a device speaks after a retract of the same batch; append it in a batch of its own")]
     AfterRetract,
     /// It names a text that was erased, in a ledger that records no erased text again.
     #[error("`{id}` was erased, and this ledger records no erased id again")]
     Erased {
-        /// The text.
+        /// The text that the operation names.
         id: String,
     },
-    /// A retract names a record that is no operation (A4).
+    /// A retract names a record that is not an operation (A4).
     #[error("record {seq} is a {found} record; expected an operation")]
     NotAnOperation {
-        /// Which.
+        /// The record that was named.
         seq: Seq,
         /// What it is.
         found: &'static str,
     },
-    /// The fresh id of a reset belongs to somebody (F4).
+    /// The fresh id of a reset is in use (F4).
     #[error(
         "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
     )]
     NotFresh {
-        /// The id.
+        /// The id that was given as the fresh one.
         id: DistinctId,
         /// Whose it is.
         whose: &'static str,
@@ -327,7 +328,7 @@ pub enum OperationError {
     /// One value cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
-        /// Whose value.
+        /// The key of the property.
         key: PropertyKey,
         /// What is wrong with it.
         source: ValueError,
@@ -415,7 +416,7 @@ impl Operation {
     /// Also writes `key`.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
         self.changes.set.insert(PropertyKey::new(key)?, value.into());
         Ok(self)
@@ -424,7 +425,7 @@ impl Operation {
     /// Also writes `key` where it is absent.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn set_once(mut self, key: &str, value: impl Into<Value>) -> Result<Operation, crate::IdError> {
         self.changes.set_once.insert(PropertyKey::new(key)?, value.into());
         Ok(self)
@@ -433,13 +434,13 @@ impl Operation {
     /// Also removes `key`.
     ///
     /// # Errors
-    /// [`crate::IdError`] when `key` is no property key.
+    /// [`crate::IdError`] when `key` is not a property key.
     pub fn unset(mut self, key: &str) -> Result<Operation, crate::IdError> {
         self.changes.unset.insert(PropertyKey::new(key)?);
         Ok(self)
     }
 
-    /// Whether it folds a component anew (section H).
+    /// Whether it refolds a component (section H).
     pub(crate) fn refolds(&self) -> bool {
         matches!(self.request, Request::Retract { .. } | Request::Split { .. })
     }

@@ -79,21 +79,21 @@ pub enum CreateError {
     /// There is a ledger already.
     #[error("{place} is a ledger already; open it, or choose another directory")]
     Exists {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The directory holds something else.
-    #[error("{place} is not empty and no ledger; choose an empty or new directory")]
+    #[error("{place} is not empty and does not contain a ledger; choose an empty or new directory")]
     NotEmpty {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
     },
     /// The directory lies in another ledger.
     #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
     Inside {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// In which ledger.
+        /// The ledger that it lies in.
         ledger: String,
     },
     /// The policy is out of its bounds.
@@ -114,9 +114,9 @@ pub enum CreateError {
     /// The disk failed.
     #[error("{place} cannot be created: {source}")]
     Io {
-        /// Where.
+        /// The directory, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -171,12 +171,13 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Makes a snapshot by itself whenever the ledger has so many records more than the last one covers: right after the append
-    /// that brings it there, before that append returns, and at no other time. It flushes first, in every durability mode.
+    /// Makes a snapshot whenever the ledger has `records` more records than the last one covers: right after
+    /// the append that reaches this number, before that append returns, and at no other time. It flushes
+    /// first, in every durability mode.
     ///
-    /// The append is answered as without it: a snapshot that cannot be made is told by [`Ledger::snapshot_error`], and tried
-    /// again after so many records more. 0 never makes one, which is also what happens without this option; see
-    /// [`Ledger::snapshot`].
+    /// The append is answered as without it. If a snapshot cannot be made, [`Ledger::snapshot_error`] says
+    /// why, and the next attempt follows after `records` more records. 0 never makes one, which is also the
+    /// default; see [`Ledger::snapshot`].
     #[must_use]
     pub fn snapshot_every(mut self, records: u64) -> LedgerOptions<'p> {
         self.snapshot_every = Some(records).filter(|records| *records > 0);
@@ -218,7 +219,7 @@ impl<'p> LedgerOptions<'p> {
     /// the ledger can be written with it. For the copy that takes the place of one that is lost. Nothing happens if it does not open.
     ///
     /// The whole log is folded. What was erased in the other copy is recorded as erased here ([`Recovery::erased_since`]), and the keys of
-    /// all that this log says is erased are destroyed, also if an older ring still had them. If both copies go on, use
+    /// all that this log says is erased are destroyed, also if an older ring still had them. If both copies stay in use, take
     /// [`LedgerOptions::fork_keys`] instead.
     #[cfg(feature = "encryption")]
     #[must_use]
@@ -464,14 +465,14 @@ impl<'p> LedgerOptions<'p> {
         Ok(Identity { ledger, tenant, segment_bytes, sealed })
     }
 
-    /// Opens a ledger for writing: takes the lock, goes on from the newest good snapshot, replays and verifies the log behind it
-    /// (without one: the whole log), cuts off a torn tail.
+    /// Opens a ledger for writing: takes the lock, continues from the newest good snapshot, replays and
+    /// verifies the log behind it (without one: the whole log), cuts off a torn tail.
     ///
     /// # Errors
     /// [`OpenError`]; then nothing was changed.
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
         let files = Files::writable(dir.as_ref());
-        Identity::read(&files, true)?; // before the lock file is made in a directory that is no ledger
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is not a ledger
         self.open_in(Arc::new(files))
     }
 
@@ -554,8 +555,8 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Folds a ledger from its log alone, never from a snapshot, up to what was durable, and shows each record to `each`. No text is looked at, so
-    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too; without them, a sealed
-    /// ledger can be folded by whoever has no keys.
+    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too;
+    /// without them, a sealed ledger can be folded without its keys.
     ///
     /// # Errors
     /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`], unless the disk failed or the history is another.
@@ -667,8 +668,8 @@ impl<'p> LedgerOptions<'p> {
         for _ in 0..MAX_LOOKS {
             let before = head.take();
             match self.read_once(&storage, &mut head) {
-                // Somebody erased while this was read: segments are newer than the HEAD that was looked at before them. The newer
-                // HEAD has the record that permits it.
+                // A writer erased while this was read: segments are newer than the HEAD that was looked at
+                // before them. The newer HEAD has the record that permits it.
                 Err(OpenError::Untrusted { fault, .. })
                     if matches!(fault.kind, FaultKind::PayloadMissing { .. }) && before != head => {}
                 read => return read,

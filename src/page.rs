@@ -10,7 +10,8 @@ use crate::id::Seq;
 use crate::limits::MAX_PAGE_ITEMS;
 use crate::log::Fault;
 
-/// Where a long answer goes on. As text `AS_OF.AFTER`, such as `4711.120`: nothing but numbers, and good for ever.
+/// Where a long answer continues. As text `AS_OF.AFTER`, such as `4711.120`: nothing but numbers, and good
+/// for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The record as of which is answered.
@@ -32,9 +33,9 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text that is no [`Cursor`].
+/// A text that is not a [`Cursor`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no cursor; expected AS_OF.AFTER, as the page before gave it")]
+#[error("`{found}` is not a cursor; expected AS_OF.AFTER, as the page before gave it")]
 pub struct CursorError {
     found: String,
 }
@@ -62,14 +63,14 @@ impl serde::Serialize for Cursor {
 /// Which part of a long answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Where to go on; `None` begins, as of the last record there is.
+    /// Where to continue; `None` begins, as of the last record there is.
     pub from: Option<Cursor>,
     /// How many items at most: from 1 to [`MAX_PAGE_ITEMS`], whatever is asked.
     pub items: usize,
 }
 
 impl Ask {
-    /// The first so many.
+    /// Asks for the first `items` items.
     pub fn first(items: usize) -> Ask {
         Ask { from: None, items }
     }
@@ -97,7 +98,7 @@ impl Ask {
 /// Part of a long answer.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Page<T> {
-    /// The items.
+    /// The items of this page, in the order of the whole answer.
     pub items: Vec<T>,
     /// Where the next page begins; `None` after the last.
     pub next: Option<Cursor>,

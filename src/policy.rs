@@ -122,9 +122,9 @@ pub enum PolicyError {
     /// A limit below its least sensible value.
     #[error("policy `{field}` is {found}; expected at least {least}, or null for no limit")]
     LimitTooSmall {
-        /// Which field.
+        /// The name of the policy field.
         field: &'static str,
-        /// Its value.
+        /// The value that was given.
         found: u32,
         /// The least value.
         least: u32,
@@ -132,21 +132,21 @@ pub enum PolicyError {
     /// A list is too long.
     #[error("policy `{field}` lists {found} texts; expected at most {MAX_POLICY_ENTRIES}")]
     TooManyEntries {
-        /// Which field.
+        /// The name of the policy field.
         field: &'static str,
-        /// How many.
+        /// How many texts the list has.
         found: usize,
     },
     /// A field is null, and only limits may be.
     #[error("policy `{field}` is null; expected a value, or no `{field}` at all for that of the preset")]
     Null {
-        /// Which field.
+        /// The name of the policy field.
         field: &'static str,
     },
     /// A text in a list is empty or too long.
     #[error("policy `{field}` lists a text of {found} scalar values; expected 1 to {MAX_ID_SCALARS}")]
     BadEntry {
-        /// Which field.
+        /// The name of the policy field.
         field: &'static str,
         /// How long the text is.
         found: usize,
@@ -353,7 +353,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// The limit given, or else the preset's; null is no limit.
+    /// The limit given, or else the preset's; null means unlimited.
     fn limit_or(self, preset: Option<T>) -> Option<T> {
         match self {
             Field::Absent => preset,

@@ -22,8 +22,8 @@ use crate::view::{Refused, RefusedAlone, View};
 pub struct Preview {
     /// What appending the operation would give.
     pub appended: Appended,
-    /// From what the log means to what it would mean. Its counts are those of the component, the ids and devices that records
-    /// connect with the operation's id: nobody else changes.
+    /// From what the log means to what it would mean. Its counts are those of the component, the ids and
+    /// devices that records connect with the operation's id: nothing else changes.
     pub diff: Diff,
 }
 
@@ -76,7 +76,8 @@ impl Book {
     /// ```
     ///
     /// # Errors
-    /// [`PreviewError`]: the operation is no retract or split, or could not be recorded, or the log cannot be read back.
+    /// [`PreviewError`]: the operation is not a retract or split, or could not be recorded, or the log cannot
+    /// be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
         self.prove_texts()?;

@@ -101,7 +101,7 @@ pub enum Body {
 /// * every record in `records`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Erasure {
-    /// The clock of whoever asked, in microseconds.
+    /// When the erasure was asked for, by the asker's clock, in microseconds.
     pub(crate) time: i64,
     /// Whose text and values, strictly ascending.
     pub ids: Vec<IdNo>,
@@ -111,12 +111,12 @@ pub struct Erasure {
     pub records: Vec<u32>,
     /// The keys whose values were to go, strictly ascending; empty unless the erasure is key-scoped.
     pub keys: Vec<KeyNo>,
-    /// The reason is a payload item as all texts are: it may name somebody, and be erased itself.
+    /// The reason is a payload item as all texts are: it may name a person, and be erased itself.
     pub reason: Option<Commitment>,
 }
 
 impl Erasure {
-    /// The clock of whoever asked.
+    /// When the erasure was asked for, by the asker's clock.
     pub fn time(&self) -> Timestamp {
         Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
     }
@@ -141,7 +141,7 @@ impl Erasure {
 /// A device whose text is erased, and the record that defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct ErasedDevice {
-    /// Which.
+    /// The number of the device.
     pub device: DeviceNo,
     /// The number of its definition: nothing else in the fold knows it.
     pub defined: u32,
@@ -152,20 +152,21 @@ pub struct ErasedDevice {
 pub struct Removal {
     /// The erasures, strictly ascending; none if more such records follow.
     pub erasures: Vec<Removed>,
-    /// The segments that were written anew for them, strictly ascending. One that a crash cut short rewrote some before it.
+    /// The segments that were rewritten for them, strictly ascending. One that a crash cut short rewrote some
+    /// before it.
     pub segments: Vec<RewrittenSegment>,
 }
 
 /// An erasure that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Removed {
-    /// Its record.
+    /// The number of the erasure's record.
     pub erase: u32,
     /// How many payload items it covers that no earlier one does: all are gone.
     pub items: u64,
 }
 
-/// A segment that was written anew: the same frames under the same hashes, without erased items.
+/// A segment that was rewritten: the same frames under the same hashes, without erased items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct RewrittenSegment {
     /// Its first record.
@@ -183,9 +184,9 @@ pub struct RewrittenSegment {
 /// What a key-scoped erasure left of a record's values.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Restated {
-    /// The record.
+    /// The number of the record whose values were erased in part.
     pub record: u32,
-    /// Its T.
+    /// The number of T, the id that this record speaks for.
     pub id: IdNo,
     /// Which of its values are erased, counted from 0 in the order of its changes; strictly ascending, at least one. Its derived
     /// operation id is erased too: it is a hash over what was erased.
@@ -289,7 +290,7 @@ pub enum Other {
     None,
     /// There was one whose text cannot be stored (B1); the text is not recorded.
     Unstorable,
-    /// This id.
+    /// The number of S.
     Id(IdNo),
 }
 
@@ -305,9 +306,9 @@ pub struct Detail {
 /// One key and what happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Change {
-    /// Which key.
+    /// The number of the property key.
     pub key: KeyNo,
-    /// What happens.
+    /// What happens to the key's value.
     pub verb: Verb,
 }
 
@@ -316,11 +317,11 @@ pub struct Change {
 pub struct Verb(pub(crate) u8);
 
 impl Verb {
-    /// Write.
+    /// Write, also over a present value.
     pub const SET: Verb = Verb(0);
     /// Write where absent.
     pub const SET_ONCE: Verb = Verb(1);
-    /// Remove.
+    /// Remove the value if there is one.
     pub const UNSET: Verb = Verb(2);
     /// No change to the person: the event's own property, kept.
     pub const KEPT: Verb = Verb(3);
@@ -458,7 +459,7 @@ impl Body {
         codec::decode(bytes)
     }
 
-    /// Head of an operation's record; `None` for records that are no operations (A4).
+    /// Head of an operation's record; `None` for records that are not operations (A4).
     pub fn head(&self) -> Option<&Head> {
         match self {
             Body::Capture(head, ..)

@@ -4,10 +4,11 @@
 //! What is known durable: the `durable` field of every whole frame header, also beyond a fault; both slots of `HEAD`; a
 //! checkpoint that the caller holds; the start of any later segment, for a segment begins only after the last was synced.
 //!
-//! After an unclean end the last segment is written anew. Readable does not mean durable: a sync that failed may have left
-//! pages that read well and that no later sync will write. Each step is durable before the next, and each may be the last
-//! one before a crash: what a torn tail held is kept aside; a copy of the good bytes is synced under another name; the copy
-//! takes the segment's place. Before the rename there is the old segment, after it the new one, never half of each.
+//! After an unclean end the last segment is rewritten. Readable does not mean durable: a sync that failed may
+//! have left pages that read well and that no later sync will write. Each step is durable before the next,
+//! and each may be the last one before a crash: what a torn tail held is kept aside; a copy of the good bytes
+//! is synced under another name; the copy takes the segment's place. Before the rename there is the old
+//! segment, after it the new one, never half of each.
 
 use std::io;
 use std::sync::Arc;
@@ -63,13 +64,13 @@ impl std::fmt::Display for Witness {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It is no ledger, or one this version cannot read.
+    /// It is not a ledger, or not one that this version can read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// Another writer has it open.
     #[error("{place} is open for writing elsewhere; close that writer, or open this one with `LedgerReader`")]
     Locked {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// Records that were acknowledged are gone or changed.
@@ -78,7 +79,7 @@ pub enum OpenError {
          nothing was changed; restore them from a backup, or take what is intact with `salvage`"
     )]
     Damaged {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// The first record that is gone.
         from: u64,
@@ -95,7 +96,7 @@ pub enum OpenError {
          nothing was changed; find the newer copy"
     )]
     RolledBack {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// How many records there are.
         found: u64,
@@ -109,7 +110,7 @@ pub enum OpenError {
         "{place} is not the history that {by} saw: {fault}; nothing was changed; find out which copy is the true one"
     )]
     Forked {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// Who saw another.
         by: Witness,
@@ -119,7 +120,7 @@ pub enum OpenError {
     /// The log ends with a segment of another ledger, or of another place in this one. No crash does that.
     #[error("{place} holds what is not its own: {fault}; nothing was changed; move that file away")]
     Foreign {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// Which file, and whose it is.
         fault: Box<Fault>,
@@ -127,7 +128,7 @@ pub enum OpenError {
     /// The log is whole and says what no writer writes.
     #[error("{place} cannot be trusted: {fault}; nothing was changed; see what `verify` finds")]
     Untrusted {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// What was found.
         fault: Box<Fault>,
@@ -141,7 +142,7 @@ pub enum OpenError {
          open it for writing once, and the erasure is recorded in it too"
     )]
     OlderThanKeys {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// The first record concerned.
         seq: u64,
@@ -152,7 +153,7 @@ pub enum OpenError {
          do this again when it is done, or do it with a backup"
     )]
     Busy {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
         /// How often it was read.
         looks: u32,
@@ -160,9 +161,9 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{place}: {source}")]
     Io {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -172,12 +173,13 @@ pub enum OpenError {
 pub struct Recovery {
     /// Bytes that were no frame and never acknowledged: cut off and kept aside.
     pub torn: Option<Torn>,
-    /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them anew, so that they are
-    /// durable now.
+    /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them again, so
+    /// that they are durable now.
     pub unproven_records: u64,
     /// Whether `HEAD` was missing or damaged; then only frames say what was durable.
     pub head_missing: bool,
-    /// The snapshot that opening went on from: how many records it covers. `None` if the whole log was replayed.
+    /// How many records the snapshot covers that opening continued from. `None` if the whole log was
+    /// replayed.
     pub from_snapshot: Option<u64>,
     /// Snapshots that opening could not use, and why: newest first, up to the one it used.
     pub snapshots_ignored: Vec<IgnoredSnapshot>,
@@ -213,7 +215,7 @@ pub struct Torn {
     pub offset: u64,
     /// How long it was.
     pub bytes: u64,
-    /// Its digest.
+    /// The digest of the bytes that were cut off.
     pub digest: Digest,
     /// Why it was no frame.
     pub why: String,
@@ -314,7 +316,7 @@ impl Listing {
     }
 }
 
-/// So many records were durable, and who says so.
+/// How many records were durable, and who says so.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) records: u64,
@@ -328,7 +330,7 @@ impl Known {
     }
 }
 
-/// Lets the book go on from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// Lets the book continue from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
 /// was made of durable records only.
 pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
@@ -392,7 +394,8 @@ pub(crate) fn fold_and_judge(
     match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
         Verdict::Torn => match missing {
             None => Ok(Judged { torn: Some(*fault), destroyed }),
-            // If a torn record erased it, nobody was told so, and nobody may have begun to remove anything.
+            // If a torn record erased it, that record was never acknowledged, so nothing may have been
+            // removed for it.
             Some(missing) => Err(refuse(place, witnesses, Box::new(missing))),
         },
         Verdict::Foreign => Err(OpenError::Foreign { place, fault }),
@@ -493,7 +496,7 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     Ok(Some(Torn { file, offset, bytes, digest, why, kept }))
 }
 
-/// Keeps a torn tail aside, so that the segment can be written anew without it.
+/// Keeps a torn tail aside, so that the segment can be rewritten without it.
 pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     let mut torn = inspect_torn(book, fault)?;
     let storage = Arc::clone(book.log.storage());
@@ -509,8 +512,8 @@ pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
     Ok(torn)
 }
 
-/// Writes a segment anew up to `len`: what was readable becomes durable, and what is behind it is gone. There is the old segment
-/// until there is the new one.
+/// Rewrites a segment up to `len`: what was readable becomes durable, and what is behind it is gone. The old
+/// segment stays until the new one is there.
 pub(crate) fn write_anew(storage: &dyn Storage, segment: &str, len: u64) -> io::Result<()> {
     let copy = format!("{segment}{COPY_SUFFIX}");
     if storage.len(&copy)?.is_some() {
@@ -576,7 +579,7 @@ mod tests {
         };
         let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
         let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
-        let snapshot = Witness::Snapshot; // the only one of which nobody keeps all that was seen
+        let snapshot = Witness::Snapshot; // the only witness of which not all that was seen is kept
         assert_eq!(by, [Witness::Checkpoint, snapshot, Witness::Head, snapshot, snapshot, snapshot]);
         assert_eq!((witnesses.durable().records, witnesses.durable().by), (7, Witness::Head));
 

@@ -1,11 +1,13 @@
-//! Removal: what erasures cover, out of every file. Knows segments and files; whose texts they are it need not know.
+//! Removal: takes what erasures cover out of every file. Knows segments and files, but not whose texts they
+//! hold.
 //!
 //! Each step can be repeated, and a crash after any leaves a ledger that says the same: the records of the erasures are
 //! durable before the first step, and only when the last is durable does a record say that they are done.
 //!
 //! 1. Copies that never became segments are removed: they may hold what is to go.
-//! 2. Each segment with a covered item is written anew beside itself, without it; synced; renamed over the old one; the
-//!    directory synced. At every moment there is the old segment or the new one, whole. Frames keep their bodies and hashes.
+//! 2. Each segment with a covered item is rewritten beside itself, without it; synced; renamed over the old
+//!    one; the directory synced. At every moment there is the old segment or the new one, whole. Frames keep
+//!    their bodies and hashes.
 //! 3. Snapshots and quarantined bytes from before are removed.
 //! 4. In a sealed ledger the keys of all that are destroyed: what copies still hold does not open any more.
 
@@ -180,7 +182,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Writes the segment anew if it holds something to remove; gives its length then, and the places in it.
+    /// Rewrites the segment if it holds something to remove; returns its new length and the places in it.
     fn segment(
         &mut self,
         log: &Log,
@@ -289,8 +291,8 @@ impl Piece {
     }
 }
 
-/// A segment that is being written anew: hashed and written on a thread of its own, while the next bytes are read and verified. All
-/// writes are that thread's, in their order.
+/// A segment that is being rewritten: hashed and written on a thread of its own, while the next bytes are
+/// read and verified. All writes are that thread's, in their order.
 struct Copy<'s> {
     storage: &'s dyn Storage,
     name: String,

@@ -10,9 +10,9 @@ use crate::state::{FORESEEN, Outcome, Past, State};
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The record.
+    /// The record that was folded.
     pub record: Record<'a>,
-    /// What it did; `None` for records that are no operations.
+    /// What it did; `None` for records that are not operations.
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
     pub state: &'a State,
@@ -66,8 +66,9 @@ impl Replay {
     /// With `commitments` also every payload item is checked against its commitment.
     ///
     /// # Errors
-    /// [`ChainError`]; then nothing was folded. [`ChainError::NeedsPast`] if a record folds a component anew (section H): that
-    /// takes earlier records, which a replay does not keep. [`crate::Book::replay`] has them.
+    /// [`ChainError`]; then nothing was folded. [`ChainError::NeedsPast`] if a record refolds a component
+    /// (section H): that takes earlier records, which a replay does not keep. [`crate::Book::replay`] has
+    /// them.
     pub fn frame(
         &mut self,
         bytes: &[u8],
@@ -96,7 +97,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Goes on behind a frame that a chain has accepted, before [`Replay::fold`] folds it.
+    /// Continues behind a frame that a chain has accepted, before [`Replay::fold`] folds it.
     pub(crate) fn advance(&mut self, after: Chain) {
         self.chain = after;
     }

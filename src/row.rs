@@ -1,5 +1,5 @@
-//! Rows: what a fold needs of a record, at fixed width; and [`Record`], the record itself, read from its bytes when somebody
-//! asks for more.
+//! Rows: what a fold needs of a record, at fixed width; and [`Record`], the record itself, read from its
+//! bytes when more is needed.
 //!
 //! A replay meets millions of captures and needs five numbers of each. So the bytes of operations and definitions are read by
 //! hand, field by field, into rows that own nothing; the codec reads only what is rare. A test holds the two readers together.
@@ -88,7 +88,7 @@ impl Row {
         }
     }
 
-    /// S.
+    /// S of an identify, alias or merge. Other kinds keep another number in this field.
     pub(crate) fn other(&self) -> Other {
         match self.other {
             _ if !matches!(self.kind, Kind::Identify | Kind::Alias | Kind::Merge) => Other::None,
@@ -124,7 +124,7 @@ impl Row {
         (self.kind == Kind::Retract).then_some(self.other)
     }
 
-    /// Whether folding this record folds a whole component anew (section H).
+    /// Whether folding this record refolds a whole component (section H).
     pub(crate) fn refolds(&self) -> bool {
         matches!(self.kind, Kind::Retract | Kind::Split)
     }
@@ -238,7 +238,7 @@ pub(crate) struct Rows {
     pub(crate) changes: Vec<Change>,
     /// The places of those that reach far, ascending.
     pub(crate) far: Vec<u32>,
-    /// Whether one of them folds a component anew: of most frames nobody need look.
+    /// Whether one of them refolds a component: most frames need not be searched for such a record.
     pub(crate) refolds: bool,
     /// Whether their payload items are sealed: then they have places, and nothing in them can be read.
     pub(crate) sealed: bool,
@@ -485,7 +485,7 @@ const BY_HAND: [Kind; 10] = [
     Kind::Switch,
 ];
 
-/// The reader for all that is frequent; `None` for the rest, for bytes that are no record, and close to the body's end.
+/// The reader for all that is frequent; `None` for the rest, for bytes that are not a record, and close to the body's end.
 ///
 /// It looks at as many bytes as the longest operation has before its detail, at places the compiler knows.
 #[inline]

@@ -1,11 +1,11 @@
-//! Sealed payload items: what stands in the files of an encrypted ledger in place of its items. Knows their layout and when they
-//! are opened; ciphers and keys are the shell's (`keys.rs`).
+//! Sealed payload items: what stands in the files of an encrypted ledger instead of its items. Knows their
+//! layout and when they are opened; ciphers and keys are the shell's (`keys.rs`).
 //!
 //! ```text
 //! length of the text or values 4 | nonce 24 | ciphertext of salt and bytes 16 + length | tag 16
 //! ```
 //! Bodies, commitments and frame hashes are those of a ledger that is not sealed: they are over what was meant, not over how it
-//! is kept. So the chain is walked, and the state folded, by whoever has no key.
+//! is kept. So the chain can be walked, and the state folded, without a key.
 
 use std::fmt::Debug;
 use std::io;
@@ -24,7 +24,7 @@ pub(crate) const TAG_BYTES: usize = 16;
 pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 /// Seals and opens payload items of one ledger, each under a key of its own, and destroys their keys.
-#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nobody chooses"))]
+#[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers there is no choice"))]
 pub(crate) trait Sealer: Debug + Send + Sync {
     /// Appends nonce, ciphertext and tag of a record's salt and bytes.
     fn seal(&self, seq: u64, nonce: [u8; NONCE_BYTES], plain: &[u8], out: &mut Vec<u8>);
@@ -32,7 +32,7 @@ pub(crate) trait Sealer: Debug + Send + Sync {
     /// Appends the salt and bytes of a record's sealed item. On anything but [`Opened::Whole`] nothing is appended.
     fn open(&self, seq: u64, sealed: &[u8], out: &mut Vec<u8>) -> Opened;
 
-    /// A snapshot of so many records, sealed.
+    /// Seals a snapshot of this number of records.
     fn seal_snapshot(&self, records: u64, plain: &[u8]) -> Vec<u8>;
 
     /// What [`Sealer::seal_snapshot`] sealed; `None` if it does not open.
@@ -91,7 +91,7 @@ pub enum KeysError {
         "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`, `LedgerOptions::keys`)"
     )]
     Sealed {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The provider has no ring of this ledger.
@@ -99,19 +99,19 @@ pub enum KeysError {
     Unknown {
         /// Where they should be.
         keys: String,
-        /// Whose.
+        /// The ledger whose keys were asked for.
         ledger: LedgerId,
     },
     /// The ledger is not sealed.
     #[error("{place} is not sealed: it has no keys to change, and nothing can recognise an erased text")]
     NotSealed {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The ring is another ledger's.
     #[error("{keys} holds the keys of ledger {found}; expected those of {expected}")]
     Foreign {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
         /// Whose they are.
         found: LedgerId,
@@ -123,21 +123,21 @@ pub enum KeysError {
         "{keys} holds keys already, and a new ledger's would replace them; choose another place, or remove it if its ledger was never made"
     )]
     Taken {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
     },
     /// The ring is damaged.
     #[error("the key ring {keys} is damaged: {what}; restore it from where you keep a second one")]
     Damaged {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
-        /// How.
+        /// What is wrong with the ring's bytes.
         what: &'static str,
     },
     /// Another version wrote the ring.
     #[error("the key ring {keys} has version {found}; this version knows {known}")]
     Newer {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
         /// What it says.
         found: u16,
@@ -149,19 +149,19 @@ pub enum KeysError {
         "the key ring {keys} is in use by another writer; close that writer, or give this copy of the ledger a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
     )]
     Locked {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
     },
     /// The ring is another copy's: what this copy erased would be lost there too.
     #[error(
         "{place} is a copy, and the key ring {keys} belongs to another copy of the same ledger: this one can be read with it and not written. \
-         If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`, `LedgerOptions::adopt_keys`); if both go on, give \
+         If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`, `LedgerOptions::adopt_keys`); if both stay in use, give \
          this one a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
     )]
     OtherCopy {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
-        /// Where the ring is.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
     },
     /// The ring was stored before an erasure that the log says is finished: keys that were destroyed live on in it.
@@ -170,7 +170,7 @@ pub enum KeysError {
          place. If there is no newer one, `identity-ledger keys adopt` (`LedgerOptions::adopt_keys`) destroys them again"
     )]
     Stale {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
         /// The last erase record that the ring does not know.
         seq: u64,
@@ -181,7 +181,7 @@ pub enum KeysError {
          then reopen the ledger"
     )]
     Changed {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
     },
     /// The ring cannot be stored.
@@ -189,25 +189,25 @@ pub enum KeysError {
         "the key ring {keys} cannot be stored: {source}; make its place writable, with room for it, and do the same again"
     )]
     NotStored {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// It cannot be read which copy of the ledger this is.
     #[error("{place}/COPY cannot be read: {source}")]
     Copy {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The ring cannot be used.
     #[error("the key ring {keys} cannot be read or stored: {source}")]
     Io {
-        /// Where.
+        /// Where the keys are, as their provider describes itself.
         keys: String,
-        /// Why.
+        /// The error of the provider.
         source: io::Error,
     },
 }
@@ -217,11 +217,11 @@ pub enum KeysError {
 #[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers nothing is opened"))]
 pub(crate) enum Opened {
     Whole,
-    /// Its key was destroyed: whoever it speaks of was erased.
+    /// Its key was destroyed: what it says was erased.
     Destroyed,
     /// It is not what was sealed under this key.
     Wrong,
-    /// It says that its key is of an epoch that the ring, with so many of them, does not have.
+    /// It says that its key is of epoch `epoch`, counted from 0; the ring has only `known` epochs.
     Later {
         epoch: u32,
         known: u32,

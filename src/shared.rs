@@ -22,14 +22,14 @@ use crate::writer::{Disk, Durability};
 
 /// A ledger that many threads share; cheap to clone, closed with the last clone.
 ///
-/// Whoever writes has the ledger for itself while its operations are judged, written and folded, which takes microseconds. What
-/// takes long is the sync, and that is shared: one thread syncs what all have written by then, the others wait for it, and
-/// whoever comes meanwhile is in the next. An append returns as with [`Ledger`]: with [`Durability::Immediate`] once its records outlive
-/// a power cut.
+/// A writer has the ledger for itself while its operations are judged, written and folded, which takes
+/// microseconds. The sync takes long, and it is shared: one thread syncs what all have written by then, and
+/// the others wait for it. Writers that come meanwhile share the next sync. An append returns as with
+/// [`Ledger`]: with [`Durability::Immediate`] once its records outlive a power cut.
 ///
 /// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush,
 /// a snapshot or an erasure. They see records as soon as they are written, which is a moment before their writer hears that
-/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: everybody who waits gets
+/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: every waiting append returns
 /// [`AppendError::Indeterminate`], and this ledger never writes again. It releases the lock, so the ledger can be opened again while
 /// clones of this one are left; those answer as before.
 ///
@@ -73,7 +73,7 @@ struct Shared {
 struct Syncs {
     /// The end of what is written, and the segment that holds it; those before it are durable.
     written: (Checkpoint, String),
-    /// So many records are durable, in the sense of the ledger's durability.
+    /// How many records are durable, in the sense of the ledger's durability.
     durable: u64,
     /// Whether a thread is at it.
     running: bool,
@@ -112,7 +112,7 @@ impl SharedLedger {
         Some(ledger)
     }
 
-    /// Asks the ledger something, beside whoever else reads. Writers wait meanwhile, so be brief.
+    /// Asks the ledger something, beside other readers. Writers wait meanwhile, so be brief.
     ///
     /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
@@ -204,17 +204,17 @@ impl SharedLedger {
         self.write(|ledger| ledger.flush())
     }
 
-    /// As [`Ledger::durable_records`].
+    /// Returns how many records are durable, as [`Ledger::durable_records`] does.
     pub fn durable_records(&self) -> u64 {
         self.shared.disk.durable()
     }
 
-    /// As [`Book::resolve`].
+    /// Returns whose id this is, as [`Book::resolve`] does.
     pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
         self.read(|book| book.resolve(distinct_id))
     }
 
-    /// As [`Book::person_as_of`].
+    /// Returns whose id this was right after a record, as [`Book::person_as_of`] does.
     pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
         self.read(|book| book.person_as_of(distinct_id, seq))
     }
@@ -231,7 +231,7 @@ impl SharedLedger {
         self.shared.syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns when so many records are durable: this thread syncs, or another does.
+    /// Returns when `records` records are durable: this thread syncs, or another does.
     fn wait(&self, records: u64) -> Result<(), AppendError> {
         let mut syncs = self.syncs();
         loop {
@@ -321,7 +321,7 @@ impl LedgerGuard<'_> {
         self.ledger.append_batch(operations)
     }
 
-    /// As [`Ledger::device`].
+    /// Returns a device that speaks, as [`Ledger::device`] does.
     pub fn device(&mut self, id: DeviceId) -> Device<'_> {
         self.ledger.device(id)
     }
@@ -358,7 +358,7 @@ impl LedgerGuard<'_> {
         self.ledger.snapshot()
     }
 
-    /// As [`Ledger::snapshot_error`].
+    /// Returns why the last snapshot was not made, as [`Ledger::snapshot_error`] does.
     pub fn snapshot_error(&self) -> Option<&SnapshotError> {
         self.ledger.snapshot_error()
     }
@@ -396,7 +396,7 @@ impl LedgerGuard<'_> {
         self.ledger.refuse_erased_ids(refuse)
     }
 
-    /// As [`Ledger::recovery`].
+    /// Returns what opening found, as [`Ledger::recovery`] does.
     pub fn recovery(&self) -> &Recovery {
         self.ledger.recovery()
     }

@@ -1,11 +1,12 @@
-//! Spots: where in the log every few records begin, so that one of them can be read with its neighbours in place of a whole
-//! frame. What is read is held against a checksum that was taken when the frame was verified; whoever finds it wrong reads the frame.
+//! Spots: where in the log every few records begin, so that one of them can be read with its neighbours
+//! instead of a whole frame. What is read is held against a checksum that was taken when the frame was
+//! verified; if it does not match, the whole frame is read.
 
 use crate::frame::{HEADER_BYTES, crc32c};
 use crate::row::{Read, Record, Row, Rows, read};
 use crate::storage::Storage;
 
-/// Records of one spot, if their frame has so many: about 700 bytes of body, of which one is wanted.
+/// Records of one spot, if their frame has that many: about 700 bytes of body, to read one record.
 const RECORDS_A_SPOT: usize = 16;
 
 /// The spots of all records from the first on.

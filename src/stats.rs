@@ -15,7 +15,7 @@ use crate::storage::{Storage, file_len};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Which ledger.
+    /// The ledger's id.
     pub ledger_id: LedgerId,
     /// How many records there are.
     pub records: u64,
@@ -30,9 +30,9 @@ pub struct Stats {
     pub persons: u64,
     /// Distinct ids ever written, with a person or without.
     pub distinct_ids: u64,
-    /// Devices.
+    /// Devices ever written.
     pub devices: u64,
-    /// Property keys.
+    /// Property keys ever written.
     pub property_keys: u64,
     /// Names of events.
     pub event_names: u64,
@@ -45,7 +45,7 @@ pub struct Stats {
 /// Records of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KindSize {
-    /// How many.
+    /// How many records of this kind there are.
     pub records: u64,
     /// Bytes of their bodies and payload items together, as they read when they are opened and but for what is erased; frames and segments
     /// add their headers, hashes and padding, a sealed item 40 bytes.
@@ -57,7 +57,7 @@ pub struct KindSize {
 pub struct FileSizes {
     /// The log's segments, with copies that are about to take the place of one.
     pub log: FileSize,
-    /// Snapshots: caches, which may be deleted while nobody has the ledger open.
+    /// Snapshots: caches, which may be deleted while the ledger is not open.
     pub snapshots: FileSize,
     /// What recovery cut off and kept.
     pub quarantine: FileSize,
@@ -65,10 +65,10 @@ pub struct FileSizes {
     pub other: FileSize,
 }
 
-/// Some files.
+/// How many files of one sort there are, and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FileSize {
-    /// How many.
+    /// How many files there are.
     pub files: u64,
     /// Bytes of all of them.
     pub bytes: u64,

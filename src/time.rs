@@ -25,9 +25,9 @@ const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTim
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// 0001-01-01T00:00:00Z.
+    /// The earliest time: 0001-01-01T00:00:00Z.
     pub const MIN: Timestamp = Timestamp(-62_135_596_800_000_000);
-    /// 9999-12-31T23:59:59.999999Z.
+    /// The latest time: 9999-12-31T23:59:59.999999Z.
     pub const MAX: Timestamp = Timestamp(253_402_300_799_999_999);
 
     /// Takes microseconds since 1970-01-01T00:00:00Z.
@@ -128,11 +128,11 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Why a text or number is no [`Timestamp`].
+/// Why a text or number is not a [`Timestamp`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimestampError {
-    /// The text is no date and time.
+    /// The text is not a date and time.
     #[error("time `{found}` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z")]
     Unreadable {
         /// What was found, at most 64 characters of it.

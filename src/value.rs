@@ -41,13 +41,13 @@ pub enum Value {
     Float(f64),
     /// Text without U+0000.
     Text(String),
-    /// A list.
+    /// A list of values, in order.
     List(Vec<Value>),
     /// An object, sorted by key.
     Map(BTreeMap<String, Value>),
 }
 
-/// Why something is no [`Value`].
+/// Why something is not a [`Value`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
@@ -72,7 +72,7 @@ pub enum ValueError {
     /// One JSON object names a key twice.
     #[error("key `{key}` stands twice in one object")]
     DuplicateKey {
-        /// The key.
+        /// The key that stands twice.
         key: String,
     },
     /// Stored bytes that no encoder writes.

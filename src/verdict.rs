@@ -11,7 +11,7 @@
 //! | anything else | yes | no | | damaged |
 //! | anything else | yes | yes | yes | damaged: a segment begins only after the one before it was synced |
 //! | a whole header of another place or ledger | yes | yes | no | foreign: no crash writes that |
-//! | bytes that are no frame | yes | yes | no | torn: never acknowledged |
+//! | bytes that are not a frame | yes | yes | no | torn: never acknowledged |
 
 use crate::chain::ChainError;
 use crate::log::FaultKind;
@@ -21,13 +21,13 @@ use crate::log::FaultKind;
 pub(crate) enum Met {
     /// The last byte of the last segment, behind a whole frame.
     End,
-    /// Bytes that are no frame, or not the frame that belongs there.
+    /// Bytes that are not a frame, or not the frame that belongs there.
     Broken,
     /// A segment's header, whole, that belongs elsewhere.
     Foreign,
     /// Whole frames that say what no writer writes.
     Contradiction,
-    /// A whole frame where somebody saw another.
+    /// A whole frame where another was seen.
     Fork,
     /// An error of the disk. It is never taken for the end of the log.
     DiskError,
@@ -58,7 +58,7 @@ pub(crate) struct Finding {
     pub(crate) met: Met,
     /// Whether there is a good record before it.
     pub(crate) begun: bool,
-    /// Whether every record that somebody saw durable is before it.
+    /// Whether every record that was seen durable is before it.
     pub(crate) all_there: bool,
     /// Whether another segment follows.
     pub(crate) sealed: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Finding {
 pub(crate) enum Verdict {
     /// As a writer leaves it.
     Clean,
-    /// A write that was cut off; nobody was told that it succeeded.
+    /// A write that was cut off and was never acknowledged.
     Torn,
     /// Acknowledged records are gone or changed.
     Damaged,

@@ -23,7 +23,7 @@ pub struct View<'a> {
     pub(crate) state: Cow<'a, State>,
     /// What the state's numbers are in the book, if it is that of one component alone.
     pub(crate) alone: Option<(&'a [IdNo], &'a [DeviceNo])>,
-    /// What is refused here, by record, if whoever made the view folded all of it anyway.
+    /// What is refused here, by record; `None` if it was not collected when the view was made.
     pub(crate) refused: Option<Vec<Refused>>,
 }
 
@@ -59,7 +59,8 @@ impl Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     refused: BTreeMap<u32, Refused>,
-    /// Whose component was folded anew, and so may be refused something else than when it was recorded.
+    /// Ids whose component was refolded: their operations may be refused otherwise than when they were
+    /// recorded.
     refolded: BTreeSet<IdNo>,
 }
 
@@ -79,8 +80,9 @@ impl Refusals {
         }
     }
 
-    /// What is refused as things stand in `state`, at which the walk ended: without what was taken back. Components in which
-    /// nothing was taken back or parted are as they were recorded; the others are read and folded once more.
+    /// What is refused as things stand in `state`, at which the walk ended: without what was retracted.
+    /// Components in which nothing was retracted or split are as they were recorded; the others are read and
+    /// folded once more.
     pub(crate) fn settle(mut self, book: &Book, state: &State) -> Result<Vec<Refused>, Fault> {
         // Persons of former times are called as they are now.
         let names = if state.is_supposed() { state } else { book.state() };
@@ -185,7 +187,7 @@ impl View<'_> {
         self.state.records()
     }
 
-    /// Whether a record counts here: it is there, and was not taken back.
+    /// Whether a record counts here: it is there, and was not retracted.
     pub(crate) fn has(&self, seq: Seq) -> bool {
         seq.0 < self.records() && !self.state.is_retracted(seq)
     }

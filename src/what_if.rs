@@ -121,7 +121,7 @@ impl<'a> Supposed<'a> {
         self.state.apply(step.record, step.past)
     }
 
-    /// Decides anew the classes of the ids that `next` mentions first.
+    /// Decides again the classes of the ids that `next` mentions first.
     fn classify(&mut self, next: Option<&Row>) {
         let Supposed { book, policy, state, unmentioned, kept } = self;
         unmentioned.settle(next, |id, mention: FirstMention| match book.id_text(id) {

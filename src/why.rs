@@ -20,7 +20,7 @@ use crate::value::Value;
 pub struct WhyProperty {
     /// Whose it is.
     pub person_id: PersonId,
-    /// The key.
+    /// The property key.
     pub key: String,
     /// Its value now, and the record that won it; `None` if the person has no such property.
     pub now: Option<PropertyAnswer>,
@@ -31,13 +31,13 @@ pub struct WhyProperty {
 /// One operation's word on a key.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PropertyWrite {
-    /// The record.
+    /// The record of the write.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
     /// When, by the sender's clock.
     pub time: Timestamp,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub distinct_id: String,
     /// `set`, `set_once` or `unset`.
     pub verb: &'static str,
@@ -53,8 +53,8 @@ pub struct PropertyWrite {
 /// Why a write does not stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Beaten {
-    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, H1 taken back, H2 parted; or
-    /// the rule that refused the whole operation.
+    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, H1
+    /// retracted, H2 split; or the rule that refused the whole operation.
     pub rule: &'static str,
     /// The record by which; its own, if the operation itself says otherwise.
     pub by: Seq,
@@ -95,7 +95,7 @@ impl<'a> Story<'a> {
         let record = self.told.record(seq).expect("what is folded is told");
         match record.row.kind {
             Kind::Split => return self.part(seq, state),
-            Kind::Retract => return, // what it takes back is not told of
+            Kind::Retract => return, // what it retracts is not shown
             _ => {}
         }
         let absorbed = match outcome.link {

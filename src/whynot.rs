@@ -30,7 +30,7 @@ pub struct WhyNot {
 /// One step: a record that names both its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WhyNotStep {
-    /// The record.
+    /// The record that names both ends.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
@@ -91,7 +91,7 @@ impl Book {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// Cost: the records of their component, read and folded once; twice if something was taken back or parted.
+    /// Cost: the records of their component, read and folded once; twice if something was retracted or split.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -172,7 +172,7 @@ impl Book {
     /// What keeps the ends of a record apart.
     fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
         if let Some(by) = told.retracted_by {
-            let reason = format!("it was taken back (record {by})");
+            let reason = format!("it was retracted (record {by})");
             return Barrier { rule: "H1", blocking_seq: by, reason };
         }
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {

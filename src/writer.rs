@@ -50,7 +50,7 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// A writer that goes on behind the newest slot of `HEAD`.
+    /// A writer that continues behind the newest slot of `HEAD`.
     pub(crate) fn new(
         entropy: Box<dyn Entropy>,
         durability: Durability,

@@ -1,4 +1,5 @@
-//! The copy that a backup makes: what is there of it, what is verified of that, and what is added or written anew.
+//! The copy that a backup makes: which part exists, how much of that is verified, and what is added or
+//! rewritten.
 
 use std::io;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub(super) struct Copy {
     end: Option<(String, u64)>,
 }
 
-/// A segment of the copy that is to be written anew.
+/// A segment of the copy that has to be rewritten.
 pub(super) struct Stale {
     pub(super) name: String,
     /// Before its first frame.
@@ -55,7 +56,7 @@ pub(super) struct Stale {
 }
 
 impl Copy {
-    /// Looks at what is there, and refuses what is no copy of this ledger. Changes nothing.
+    /// Looks at what is there, and refuses it if it is not a copy of this ledger. Changes nothing.
     pub(super) fn look(storage: Arc<dyn Storage>, source: &Source) -> Result<Copy, BackupError> {
         let dest = storage.describe();
         let failed = |source| BackupError::Io { place: dest.clone(), source };
@@ -241,8 +242,8 @@ impl Copy {
         whole_frame(&*self.storage, before, segment, offset).map_err(self.failed())
     }
 
-    /// Bytes behind the copy's `HEAD` come from a backup that was cut off, and the source has the same; or somebody wrote to
-    /// the copy.
+    /// Bytes behind the copy's `HEAD` come from a backup that was cut off, and the source has the same; or
+    /// another program wrote to the copy.
     fn check_beyond(&self, walk: &Walk<'_>) -> Result<(), BackupError> {
         let begins = crate::directory::segment_name(walk.chain.next_seq());
         let mut places = vec![(begins.as_str(), SEGMENT_HEADER_BYTES as u64)];
@@ -268,11 +269,12 @@ impl Copy {
         self.segments.iter().any(|(name, len)| name > last || name == last && len > end)
     }
 
-    /// Writes segments anew that hold what the source has erased; caches and what recovery kept may hold it too.
+    /// Rewrites segments that hold what the source has erased. Caches and what recovery kept may hold it too:
+    /// they are removed.
     pub(super) fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let stale = std::mem::take(&mut self.stale);
-        // Caches first: once no segment is stale any more, nobody looks at them again.
+        // Caches first: once no segment is stale, they are not looked at again.
         if !stale.is_empty() {
             sweep(&*self.storage, SNAPSHOTS, is_snapshot).map_err(&failed)?;
             sweep(&*self.storage, QUARANTINE, is_cut).map_err(&failed)?;

@@ -4,10 +4,12 @@
 //! never passes for a whole one:
 //!
 //! 1. `LEDGER.partial`, so that a copy under way can be told from other files, and whose it is;
-//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good: what a later run may go on from;
+//! 2. each segment, synced; then `HEAD`, synced, which says how far the copy is good, and so where a later
+//!    run may continue;
 //! 3. `LEDGER`, by a rename, when everything else is there. From then on the copy opens, and updates only add to it.
 //!
-//! Bytes behind the copy's `HEAD` are copied anew: readable does not mean durable. Caches and what recovery cut off stay behind.
+//! Bytes behind the copy's `HEAD` are copied again: readable does not mean durable. Caches and what recovery
+//! cut off stay behind.
 
 mod copy;
 mod source;
@@ -58,7 +60,7 @@ pub struct BackupReport {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// It is no ledger, or one this version cannot read.
+    /// It is not a ledger, or not one that this version can read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The keys that were given are not those of the ledger, or cannot be read.
@@ -69,7 +71,7 @@ pub enum BackupError {
         "{place} is damaged and was not copied on: {fault}; see `verify`, and restore it from an older backup"
     )]
     Damaged {
-        /// Which ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// What was found.
         fault: Box<Fault>,
@@ -79,7 +81,7 @@ pub enum BackupError {
         "{place} was rolled back: it ends with record count {found}, but its HEAD saw {expected}; find the newer copy"
     )]
     RolledBack {
-        /// Which ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// How many records there are.
         found: u64,
@@ -89,13 +91,13 @@ pub enum BackupError {
     /// The copy's place lies in a ledger, or the ledger in it.
     #[error("{dest} is, holds or lies in the ledger {place}; choose a place outside it")]
     Inside {
-        /// The ledger.
+        /// The source ledger, as its storage describes itself.
         place: String,
         /// Where the copy should be.
         dest: String,
     },
     /// There is something else where the copy should be.
-    #[error("{dest} holds {found}, which is no part of a backup; choose an empty or new directory")]
+    #[error("{dest} holds {found}, which is not part of a backup; choose an empty or new directory")]
     NotEmpty {
         /// Where the copy should be.
         dest: String,
@@ -165,12 +167,12 @@ pub enum BackupError {
         /// How often it was read.
         looks: u32,
     },
-    /// A disk failed. Run the backup again: it goes on where it was.
-    #[error("{place}: {source}; run the backup again, it goes on where it was")]
+    /// A disk failed. Run the backup again: it continues where it stopped.
+    #[error("{place}: {source}; run the backup again, it continues where it stopped")]
     Io {
-        /// Whose disk.
+        /// The ledger or the copy whose disk failed, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -288,8 +290,8 @@ impl Backup {
         for _ in 0..MAX_LOOKS {
             let looked = Source::look(Arc::clone(&source), unlock)?;
             let ran = Backup::run_once(&looked, Arc::clone(&dest), progress);
-            // A writer that erased meanwhile wrote segments anew, and the record that permits it stands behind the HEAD that was
-            // looked at before. What was copied from the old ones goes in the next round.
+            // A writer that erased meanwhile rewrote segments, and the record that permits it stands behind
+            // the HEAD that was read before. What was copied from the old ones goes in the next round.
             let missing = |fault: &Fault| matches!(fault.kind, FaultKind::PayloadMissing { .. });
             let again = match &ran {
                 Ok(_) => looked.was_rewritten()?,

@@ -118,7 +118,7 @@ pub(super) struct Walk<'s> {
     pub(super) index: usize,
     /// After the frame at hand.
     pub(super) chain: Chain,
-    /// Before it.
+    /// The chain as it stands before the frame at hand.
     pub(super) before: Chain,
     /// Where it stands in its segment.
     offset: u64,

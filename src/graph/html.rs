@@ -105,7 +105,7 @@ impl Data {
 
 pub(super) fn page(graph: &Graph) -> String {
     let data = Data::of(graph).json();
-    // Whoever writes an id cannot know the digest of a page that holds it.
+    // The author of an id cannot know the digest of a page that holds it.
     let nonce = &blake3::hash(data.as_bytes()).to_hex()[..32];
     let headline = escaped(&graph.headline());
     let remarks = escaped(&graph.remarks());

@@ -60,7 +60,7 @@ const MOST_COLUMNS: usize = 7;
 const MOST_LINES: usize = 20;
 /// How wide the indents of an outline may become together.
 const INDENTS: i32 = 1_600;
-/// Around everything.
+/// Empty space on each side of the drawing.
 pub(super) const MARGIN: i32 = 20;
 /// Room for arcs at the right.
 pub(super) const ARCS: i32 = 120;

@@ -73,7 +73,7 @@ pub struct Node {
     pub text: String,
     /// The record that first wrote it.
     pub since: Seq,
-    /// Whose it was from which record on, as places in `persons`. Devices belong to nobody.
+    /// Whose it was from which record on, as places in `persons`. Devices belong to no person.
     pub owners: Vec<(Seq, Option<usize>)>,
     /// Its events: all, and those with processing on.
     pub events: (u64, u64),
@@ -88,7 +88,7 @@ pub enum NodeKind {
     Anonymous,
     /// An id that may not take part in merges (B2).
     Unmergeable,
-    /// A device.
+    /// A device, not an id.
     Device,
 }
 
@@ -103,7 +103,7 @@ pub enum EdgeKind {
     Again,
     /// A rule refused it.
     Refused,
-    /// It was taken back (H1), or a split parted its ends (H2).
+    /// It was retracted (H1), or a split parted its ends (H2).
     Undone,
 }
 
@@ -123,7 +123,7 @@ pub struct Edge {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EdgeRecord {
-    /// The record.
+    /// The record that names both ends of the line.
     pub seq: Seq,
     /// What it asked.
     pub op: &'static str,
@@ -292,7 +292,7 @@ fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<Ed
 fn link_said(told: &Told, parted: Option<Seq>) -> (EdgeKind, String) {
     let refusal = told.now.and_then(|outcome| outcome.refusal);
     match (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.link)) {
-        (Some(by), ..) => (EdgeKind::Undone, format!("taken back by record {by}")),
+        (Some(by), ..) => (EdgeKind::Undone, format!("retracted by record {by}")),
         (_, Some(refusal), _) => {
             let reason = told.reason.as_deref().unwrap_or_default();
             (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))
@@ -328,7 +328,8 @@ fn nearest(
     near.values_mut().for_each(|list| list.sort_unstable());
     let first = Thing::Id(asked);
     let (mut ids, mut seen, mut devices, mut others) = (Vec::new(), BTreeSet::new(), Vec::new(), Vec::new());
-    // Who stayed together after a split may be linked by nobody who stayed: they come after all that are.
+    // Ids that stayed together after a split may have no link among themselves: they come after all that have
+    // one.
     for start in std::iter::once(first).chain(mine.iter().map(|id| Thing::Id(*id))) {
         let mut queue: VecDeque<Thing> = seen.insert(start).then_some(start).into_iter().collect();
         while let Some(thing) = queue.pop_front() {
@@ -362,7 +363,7 @@ impl Persons {
         Persons { ids: vec![book.resolution(asked, None).person_id], places }
     }
 
-    /// A person has a number for each time its component was folded anew, and one public id.
+    /// A person has a number for each time its component was refolded, and one public id.
     fn place(&mut self, person: PersonNo, id: impl FnOnce() -> PersonId) -> usize {
         let ids = &mut self.ids;
         *self.places.entry(person).or_insert_with(|| {

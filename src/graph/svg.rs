@@ -204,7 +204,7 @@ pub(super) fn node_words(graph: &Graph, number: usize) -> String {
     match node.owner() {
         Some(0) if number == graph.root => words.push("founder".to_owned()),
         Some(0) => {}
-        // In place of the kind, which the picture in the node says too: there is no room for both.
+        // Instead of the kind, which the picture in the node says too: there is no room for both.
         Some(owner) => words = vec![format!("person {}", &graph.persons[owner].to_string()[..8])],
         None => words.push("no person".to_owned()),
     }
@@ -246,7 +246,7 @@ fn drawn_node(graph: &Graph, number: usize, node: &Node, place: Place, clip: &st
 enum Curve {
     /// Down from the first point, then right to the second.
     Elbow([(i32, i32); 2]),
-    /// A cubic.
+    /// A cubic Bézier curve: start, two control points, end.
     Cubic([(i32, i32); 4]),
     /// From the first point into a lane between nodes, along it, and to the second.
     Lane { ends: [(i32, i32); 2], turns: [i32; 2], y: i32 },
@@ -272,7 +272,7 @@ impl Curve {
         }
     }
 
-    /// The `nth` line between two nodes that is no branch.
+    /// The `nth` line between two nodes that is not a branch.
     fn of_arc(layout: &Layout, ends: [usize; 2], nth: i32) -> Curve {
         let [mut a, mut b] = ends.map(|end| layout.places[end]);
         if (a.x, a.y) > (b.x, b.y) {
@@ -442,7 +442,7 @@ pub(super) fn key(graph: &Graph) -> Vec<(String, &'static str)> {
         (has(EdgeKind::Made), line("made"), "link, #record"),
         (has(EdgeKind::Again), line("again"), "linked already"),
         (has(EdgeKind::Refused), line("refused"), "refused"),
-        (has(EdgeKind::Undone), line("undone"), "taken back or parted"),
+        (has(EdgeKind::Undone), line("undone"), "retracted or split"),
         (has(EdgeKind::Spoke), line("spoke"), "spoke for"),
     ];
     all.into_iter().filter(|(shown, ..)| *shown).map(|(_, drawn, words)| (drawn, words)).collect()

@@ -24,7 +24,7 @@ const MAX_JSON_DEPTH: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Json<'a>(&'a str);
 
-/// Why a text is no JSON.
+/// Why a text is not JSON.
 #[derive(Debug)]
 pub(super) enum Unread {
     /// It ends too early; more lines could complete it.
@@ -155,7 +155,7 @@ impl<'a> Json<'a> {
         Walk::of(self.0).value(1).map_err(error)
     }
 
-    /// Properties under [`PropertyKey`]s; `None` when it is no object.
+    /// Properties under [`PropertyKey`]s; `None` when it is not an object.
     pub(super) fn properties(self) -> Option<Result<Properties, Rejection>> {
         let members = self.members()?;
         Some(members.collect_properties())

@@ -6,7 +6,8 @@ use crate::id::PropertyKey;
 use crate::operation::Changes;
 use crate::value::{Properties, Value};
 
-/// Fills `$set` and `$initial_*` in `$set_once` from an event's properties, where nobody wrote them explicitly.
+/// Fills `$set` and `$initial_*` in `$set_once` from an event's properties, where the sender did not set them
+/// explicitly.
 pub(super) fn lift(event: &str, properties: &Properties, changes: &mut Changes) {
     if is_recording(event) {
         return;
@@ -15,7 +16,7 @@ pub(super) fn lift(event: &str, properties: &Properties, changes: &mut Changes) 
     lift_all(lifted.map(|(key, value)| (key.clone(), value.clone())), is_server(properties), changes);
 }
 
-/// Recordings of the screen are no news about the person.
+/// Recordings of the screen say nothing new about the person.
 pub(super) fn is_recording(event: &str) -> bool {
     matches!(event, "$snapshot" | "$performance_event")
 }
@@ -45,7 +46,7 @@ pub(super) fn lift_all(
 
 fn lift_one(key: PropertyKey, value: Value, changes: &mut Changes) {
     if value != Value::Null {
-        changes.set_once.entry(initial(&key)).or_insert_with(|| value.clone()); // a null is no first touch
+        changes.set_once.entry(initial(&key)).or_insert_with(|| value.clone()); // a null is not a first touch
     }
     changes.set.entry(key).or_insert(value);
 }

@@ -40,7 +40,7 @@ enum Behind {
     End,
 }
 
-/// One line.
+/// One line of the input.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line {
     /// Its place in the buffer, its line end left out.
@@ -276,7 +276,7 @@ impl Outline {
                         at += len;
                         self.string()
                     }
-                    None => false, // no string goes on in the next line
+                    None => false, // a string never continues on the next line
                 },
                 _ => {
                     at += line[at..].iter().take_while(|&&byte| !is_structure(byte)).count();

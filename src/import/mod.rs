@@ -11,8 +11,8 @@
 //! # Documents over several lines
 //! A line that is one whole JSON document is one, always. A line that begins an array or an object and does not end it
 //! is joined with the lines that follow only if they complete it, token by token. If they do not (a comma is missing, the
-//! input ends, the document grows beyond [`MAX_DOCUMENT_BYTES`]), that one line is rejected and reading goes on with the
-//! line after it: a line cut short never swallows its neighbours.
+//! input ends, the document grows beyond [`MAX_DOCUMENT_BYTES`]), that one line is rejected and reading
+//! continues with the line after it: a line cut short never swallows its neighbours.
 //!
 //! # Ids
 //! An operation without an id gets one derived from its content, its time and the number of equal ones before it in this
@@ -81,9 +81,9 @@ impl FromStr for Format {
     }
 }
 
-/// A name that is no [`Format`].
+/// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is no format this version imports; expected auto, ops or posthog")]
+#[error("`{found}` is not a format that this version imports; expected auto, ops or posthog")]
 pub struct FormatError {
     found: String,
 }
@@ -601,7 +601,7 @@ mod tests {
         }
         let found = import(&input, &AUTO);
         assert_eq!(found.len(), 14);
-        assert_eq!(found[0], "1 byte 0 is no UTF-8; expected UTF-8 text");
+        assert_eq!(found[0], "1 byte 0 is not UTF-8; expected UTF-8 text");
         for (line, found) in found.iter().enumerate() {
             assert_eq!(found.ends_with("set a"), line % 2 == 1, "{found}");
         }
@@ -727,7 +727,7 @@ mod tests {
         let error = "segment".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`segment` is no format this version imports; expected auto, ops or posthog"
+            "`segment` is not a format that this version imports; expected auto, ops or posthog"
         );
     }
 

@@ -115,7 +115,7 @@ impl<'a> Line<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// Sorts an object's members; `None` when it is no object.
+    /// Sorts an object's members; `None` when it is not an object.
     pub(super) fn sort(object: Json<'a>) -> Option<Line<'a>> {
         let mut line = Line::default();
         for (key, json) in object.members()? {

@@ -81,7 +81,7 @@ fn open_object<'a>(
     if !batch.is_array() {
         return Err(wrong("batch", batch, "an array"));
     }
-    // Capture v1 says `created_at` in place of `sent_at`: made just before the send.
+    // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
     if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
         envelope.sent = Some(time(key, sent));
     }
@@ -203,8 +203,8 @@ impl<'a> Event<'a> {
         self.properties.as_ref()?.get(key)
     }
 
-    /// T: at top level first (a deep link may put another id into the properties), then in the properties; a null is
-    /// no id. Not a string: its text. Shortened and cleaned as PostHog's capture does (B1).
+    /// T: at top level first (a deep link may put another id into the properties), then in the properties; a
+    /// null is not an id. Not a string: its text. Shortened and cleaned as PostHog's capture does (B1).
     fn distinct_id(&self) -> Result<(DistinctId, Bent), Rejection> {
         const KEY: &str = "distinct_id";
         let json = (self.members.some(KEY).or_else(|| self.members.some("$distinct_id")))
@@ -353,7 +353,7 @@ fn source(json: Json<'_>) -> Source {
     json.js_string().map_or(Source::Unstorable, |text| Source::new(&text))
 }
 
-/// Strings of an array, what is no string being passed over; or the keys of an object.
+/// The strings of an array, other elements being skipped; or the keys of an object.
 fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     if json.is_null() {
         return Ok(BTreeSet::new());
@@ -621,7 +621,7 @@ mod tests {
             (format!(r#"{{"path":"/e/","body":{}}}"#, serde_json::Value::from(event)), vec!["1 capture `x` a"]),
             (r#"{"path":"/e/","body":"data=bm90IGpzb24="}"#.to_owned(), vec!["1 not JSON at column 2: expected ident; expected one JSON document"]),
             (r#"{"path":"/e/","body":null}"#.to_owned(), vec!["1 found null; expected an object: an operation or an event"]),
-            (r#"{"path":"/e/","body":"\"e30=\""}"#.to_owned(), vec!["1 the body is no base64: Invalid symbol 34, offset 0."]),
+            (r#"{"path":"/e/","body":"\"e30=\""}"#.to_owned(), vec!["1 the body is not valid base64: Invalid symbol 34, offset 0."]),
             ("[]".to_owned(), vec![]),
             (r#"{"batch":{}}"#.to_owned(), vec!["1 `batch` is an object; expected an array"]),
             (r#"{"batch":[],"batch":[]}"#.to_owned(), vec!["1 key `batch` stands twice in one object"]),

@@ -12,13 +12,13 @@ use crate::value::ValueError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// A line, or the body encoded in it, is no UTF-8.
-    #[error("byte {at} is no UTF-8; expected UTF-8 text")]
+    /// A line, or the body encoded in it, is not UTF-8.
+    #[error("byte {at} is not UTF-8; expected UTF-8 text")]
     NotUtf8 {
         /// Offset of the first bad byte in the line or body.
         at: usize,
     },
-    /// A text is no JSON.
+    /// A text is not JSON.
     #[error("not JSON at column {column}: {what}; expected one JSON document")]
     NotJson {
         /// What the JSON reader says.
@@ -32,10 +32,10 @@ pub enum Rejection {
     /// Nested deeper than anything an importer looks at.
     #[error("the document is nested deeper than {max}")]
     TooDeep {
-        /// The bound.
+        /// The greatest depth allowed.
         max: usize,
     },
-    /// A document or an element of a batch is no object.
+    /// A document or an element of a batch is not an object.
     #[error("found {found}; expected an object: an operation or an event")]
     NotAnEvent {
         /// What was found.
@@ -63,7 +63,7 @@ pub enum Rejection {
     /// A key that the operation does not have.
     #[error("unknown key `{key}` in `{op}`")]
     UnknownKey {
-        /// The operation.
+        /// The operation, by its name in the `op` field.
         op: &'static str,
         /// The key, at most 64 characters of it.
         key: String,
@@ -71,17 +71,17 @@ pub enum Rejection {
     /// Two keys that cannot stand together.
     #[error("`{first}` and `{second}` stand together in `{op}`; expected one of them")]
     Conflicting {
-        /// The operation.
+        /// The operation, by its name in the `op` field.
         op: &'static str,
-        /// One key.
+        /// One of the two keys.
         first: &'static str,
-        /// The other.
+        /// The other of the two keys.
         second: &'static str,
     },
     /// A key that must be there is not.
     #[error("`{key}` is missing")]
     Missing {
-        /// The key.
+        /// The key that must be there.
         key: &'static str,
     },
     /// An event without any time, and no time of receipt known.
@@ -90,7 +90,7 @@ pub enum Rejection {
     /// A value of the wrong type.
     #[error("`{key}` is {found}; expected {expected}")]
     WrongType {
-        /// Whose value.
+        /// The key whose value has the wrong type.
         key: &'static str,
         /// What was found.
         found: &'static str,
@@ -100,19 +100,19 @@ pub enum Rejection {
     /// An id or a name with half of a surrogate pair in it. In values it becomes U+FFFD (E4); here that could make one id of two.
     #[error("`{key}` has half of a surrogate pair in it; expected whole Unicode characters")]
     HalfPair {
-        /// Whose text.
+        /// The key that holds the text.
         key: &'static str,
     },
     /// One JSON object names a key twice that is stored or looked at.
     #[error("key `{key}` stands twice in one object")]
     DuplicateKey {
-        /// The key.
+        /// The key that stands twice.
         key: String,
     },
     /// A text that cannot be an id or a name.
     #[error("`{key}`: {source}")]
     Id {
-        /// Whose text.
+        /// The key that holds the text.
         key: &'static str,
         /// What is wrong with it.
         source: IdError,
@@ -120,10 +120,10 @@ pub enum Rejection {
     /// A text that cannot be a property key.
     #[error(transparent)]
     PropertyKey(IdError),
-    /// An event id that is no UUID.
+    /// An event id that is not a UUID.
     #[error("`{key}` is `{found}`; expected a UUID")]
     EventId {
-        /// Which key.
+        /// The key that holds the event id.
         key: &'static str,
         /// What was found, at most 64 characters of it.
         found: String,
@@ -131,7 +131,7 @@ pub enum Rejection {
     /// A time that cannot be read.
     #[error("`{key}`: {source}")]
     Time {
-        /// Which key.
+        /// The key that holds the time.
         key: &'static str,
         /// What is wrong with it.
         source: TimestampError,
@@ -142,7 +142,7 @@ pub enum Rejection {
     /// A property value that cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
-        /// Whose value.
+        /// The key of the property.
         key: String,
         /// What is wrong with it.
         source: ValueError,
@@ -151,7 +151,7 @@ pub enum Rejection {
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// A request body or form that says it is base64 and is not.
-    #[error("the body is no base64: {source}")]
+    #[error("the body is not valid base64: {source}")]
     NotBase64 {
         /// What is wrong with it.
         source: base64::DecodeError,
@@ -174,12 +174,12 @@ pub enum Rejection {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Reading failed.
+    /// The input returned an error while it was read.
     #[error("reading failed after line {line}: {source}")]
     Read {
         /// Lines read before.
         line: u64,
-        /// What happened.
+        /// The error of the input.
         source: io::Error,
     },
     /// The input is gzip and damaged, or cut off.

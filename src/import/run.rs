@@ -25,7 +25,7 @@ pub struct Tally {
     pub lines: u64,
     /// Events and operations found, rejected ones included.
     pub operations: u64,
-    /// Recorded.
+    /// Operations recorded by this import, refused ones included.
     pub appended: u64,
     /// Said before, word for word (G4), and not recorded again; `ignored` ones included.
     pub duplicates: u64,
@@ -46,7 +46,7 @@ pub struct Complaint {
     pub line: u64,
     /// Its position in the array or batch that holds it, from 0.
     pub index: Option<usize>,
-    /// Why.
+    /// Why it was not recorded.
     pub reason: Reason,
 }
 
@@ -54,7 +54,7 @@ pub struct Complaint {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It is no operation.
+    /// It is not an operation.
     #[error(transparent)]
     Unreadable(#[from] Rejection),
     /// The ledger does not take it.
@@ -63,7 +63,7 @@ pub enum Reason {
     /// Another operation was recorded under its id (G4).
     #[error("record {seq} has the same id and says something else; nothing was recorded")]
     Conflict {
-        /// The record.
+        /// The earlier record that has the same operation id.
         seq: Seq,
     },
 }
@@ -87,7 +87,7 @@ pub enum RunError {
     Ledger(AppendError),
 }
 
-/// Somebody who watches an import.
+/// Observes an import while it runs.
 pub trait Watch {
     /// Something was not recorded.
     fn complaint(&mut self, complaint: Complaint);
@@ -96,7 +96,7 @@ pub trait Watch {
     fn progress(&mut self, bytes: u64, tally: &Tally);
 }
 
-/// Watches nothing.
+/// Ignores complaints and progress.
 impl Watch for () {
     fn complaint(&mut self, _: Complaint) {}
     fn progress(&mut self, _: u64, _: &Tally) {}
@@ -124,8 +124,8 @@ impl Watch for () {
 /// ```
 ///
 /// # Errors
-/// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the ledger
-/// cannot go on: a failing disk, a full ledger.
+/// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the
+/// ledger cannot continue: a failing disk, a full ledger.
 pub fn run<R: Read>(
     ledger: &mut Ledger,
     mut importer: Importer<R>,

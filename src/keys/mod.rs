@@ -27,9 +27,9 @@ pub use stored::StoredKeys;
 
 /// Where the key ring of a ledger is kept: a file beside it, a secret store, a file that a key management service wraps.
 ///
-/// A ring is some bytes: small at first, and longer by at most 1,200 bytes for each erased item, less for neighbours. What counts is that
-/// a former ring is *gone* once another is stored: whoever still has one can read what was erased since, if they have a copy of
-/// the log from before.
+/// A ring is some bytes: small at first, and longer by at most 1,200 bytes for each erased item, less for
+/// neighbours. A former ring must be *gone* once another is stored. With a former ring and an old copy of the
+/// log, what was erased since can still be read.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -21,7 +21,7 @@ const NODE_BYTES: usize = 37;
 /// What a copy has reached that the ring was not held against yet.
 const NOTHING: Checkpoint = Checkpoint { records: 0, head: Digest([0; 32]) };
 
-/// What opens a ledger. Whoever has it and the log reads everything that is not erased.
+/// What opens a ledger. With it and the log, everything that is not erased can be read.
 #[derive(Debug)]
 pub(super) struct Ring {
     /// The copy of the ledger that may write with it.
@@ -34,7 +34,7 @@ pub(super) struct Ring {
     epochs: Vec<Tree>,
     /// The way to the key that was asked for last, and in which epoch.
     path: (usize, Path),
-    /// Keys the hashes of refused texts: without it nobody can try texts against them.
+    /// Keys the hashes of refused texts: without it no text can be tried against them.
     text_key: Key,
     refusing: bool,
     refused: BTreeSet<[u8; TEXT_HASH_BYTES]>,
@@ -199,7 +199,7 @@ impl Ring {
                 (start, Node { depth: bytes[4], key })
             };
             let tree = Tree::of(nodes.as_chunks().0.iter().map(node));
-            epochs.push(tree.ok_or_else(|| damaged("its nodes are no tree"))?);
+            epochs.push(tree.ok_or_else(|| damaged("its nodes are not a tree"))?);
         }
         if epochs.is_empty() {
             return Err(damaged("it has no epoch"));
@@ -226,7 +226,7 @@ fn hash(key: &Key, text: &str) -> [u8; TEXT_HASH_BYTES] {
     *hash.first_chunk().expect("a digest is longer")
 }
 
-/// Takes so many bytes from the front.
+/// Takes `N` bytes from the front.
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (first, after) = rest.split_first_chunk()?;
     *rest = after;

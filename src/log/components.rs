@@ -1,5 +1,5 @@
-//! Components: which records name an id or a device, and those records read one by one, for whoever folds a component anew or asks
-//! about it.
+//! Components: which records name an id or a device, and those records read one by one, to refold a component
+//! or to answer a question about it.
 
 use std::collections::BTreeSet;
 use std::sync::MutexGuard;
@@ -50,8 +50,8 @@ impl Index {
 }
 
 impl Log {
-    /// What folding a frame's records needs of the past: for each that folds a component anew, that component's records before
-    /// it. Empty for almost every frame.
+    /// What folding a frame's records needs of the past: for each that refolds a component, that component's
+    /// records before it. Empty for almost every frame.
     pub(crate) fn past(&self, frame: &Frame<'_>, rows: &Rows) -> Result<Past, Fault> {
         let mut past = Past::default();
         if !rows.refolds {
@@ -115,7 +115,8 @@ impl Log {
         Ok(past)
     }
 
-    /// Indexes a frame's records, if an index is kept and all before them are in it; else they are read when somebody asks.
+    /// Indexes a frame's records, if an index is kept and all before them are in it; else they are read when
+    /// a question needs them.
     pub(crate) fn note(&self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
         if let Some(index) = locked(&self.index).as_mut() {
             index.note(frame, rows, place);
@@ -133,7 +134,7 @@ impl Log {
         *locked(&self.index) = None;
     }
 
-    /// Keeps an index from here on, whether or not somebody asks for it.
+    /// Keeps an index from here on, whether or not a question needs it.
     pub(crate) fn keep_index(&mut self) {
         *locked(&self.index) = Some(Index::default());
     }
@@ -178,7 +179,8 @@ impl Log {
         })
     }
 
-    /// The records below `end` that name an id or a device, ascending. The definition of an id names nobody.
+    /// The records below `end` that name an id or a device, ascending. The definition of an id is not among
+    /// them.
     pub(crate) fn naming(&self, node: Node, end: u64) -> Result<Vec<u32>, Fault> {
         let mut naming: Vec<u32> = self.ask(end, |Index { postings, .. }| {
             Ok(postings.of(node).filter(|seq| u64::from(*seq) < end).collect())

@@ -26,7 +26,7 @@ pub struct Fault {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// The frame there is no frame, or not the one that belongs there.
+    /// The bytes there are not a frame, or not the frame that belongs there.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The segment's header is damaged or cut.
@@ -53,7 +53,7 @@ pub enum FaultKind {
     /// The segment follows another history.
     #[error("the segment does not follow the frame before it: the log was spliced")]
     Spliced,
-    /// The log does not pass through a head that somebody saw.
+    /// The log does not pass through a head that was seen before.
     #[error("another history: {expected} was seen, and no frame here ends with it")]
     Forked {
         /// The head that was seen.
@@ -68,7 +68,7 @@ pub enum FaultKind {
     /// A payload item is gone, and no record erased it.
     #[error("the payload of record {seq} is missing, and no record erased it")]
     PayloadMissing {
-        /// Whose payload.
+        /// The seq of the record whose payload item is missing.
         seq: u64,
     },
     /// A payload item is there, although its erasure is said to be complete.
@@ -76,14 +76,14 @@ pub enum FaultKind {
         "the payload of record {seq} is there, although record {erase} erased it and the erasure is said to be done"
     )]
     ErasureIncomplete {
-        /// Whose payload.
+        /// The seq of the record whose payload item is there.
         seq: u64,
-        /// The erasure.
+        /// The seq of the erasure.
         erase: u64,
     },
-    /// More records hang together than can be folded anew (H1, H2).
+    /// More records hang together than can be refolded (H1, H2).
     #[error(
-        "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be folded anew"
+        "the records that hang together with record {seq} have more than {MAX_COMPONENT_BYTES} bytes, which is the most that can be refolded"
     )]
     ComponentTooLarge {
         /// The last record that may be one of them.
@@ -92,7 +92,7 @@ pub enum FaultKind {
     /// The ledger was opened from a snapshot, and the log says something else.
     #[error("{why}, and the ledger was opened from it; remove this file, or open without snapshots")]
     Unproven {
-        /// What differs.
+        /// In what the snapshot differs from the log.
         why: SnapshotFault,
     },
     /// There is no log at all.

@@ -55,9 +55,10 @@ fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Log {
     storage: Arc<dyn Storage>,
     segments: Vec<Segment>,
-    /// Filled while the log is opened, which reads records again where one folds a component anew.
+    /// Filled while the log is opened, which reads records again where one refolds a component.
     marks: Mutex<Vec<Mark>>,
-    /// Kept since somebody asked for them: most ledgers never need them, and they are as large as the links.
+    /// Kept since the first question that needed them: most ledgers never need them, and they are as large as
+    /// the links.
     index: Mutex<Option<Index>>,
     /// What opens sealed payload items.
     keys: Keys,
@@ -175,7 +176,7 @@ impl Log {
         self.resumed = end;
     }
 
-    /// The marks of a segment that was written anew, in place of those it had, and its length.
+    /// Replaces the marks of a segment that was rewritten, and its length.
     pub(crate) fn rewritten(&mut self, segment: u32, len: u64, anew: Vec<Mark>) {
         let mut marks = locked(&self.marks);
         let from = marks.partition_point(|mark| mark.segment < segment);

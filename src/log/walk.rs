@@ -24,9 +24,9 @@ const BATCHES_AHEAD: usize = 3;
 pub(crate) struct Walk<'a> {
     /// Whether payload items are checked against their commitments.
     pub(crate) commitments: bool,
-    /// Stop after so many records.
+    /// Stop after this number of records.
     pub(crate) upto: Option<u64>,
-    /// Heads that somebody saw: the log must pass through them.
+    /// Heads that were seen before: the log must pass through them.
     pub(crate) witnesses: &'a [Checkpoint],
     /// Payload items that these cover are not shown, whether or not they are still there.
     pub(crate) hide: Option<&'a Erasures>,
@@ -200,8 +200,8 @@ impl Log {
         failed.map_or(read.map_err(E::from), Err)
     }
 
-    /// Reads the log from a place and checks each frame against the chain, in their order, until `each` says that it need not go
-    /// on. Items are left to `each`.
+    /// Reads the log from a place and checks each frame against the chain, in their order, until `each` says
+    /// that it is done. Items are left to `each`.
     pub(super) fn check(
         &self,
         mut chain: Chain,
@@ -275,7 +275,7 @@ impl Log {
                 let (sender, used) = (sender, used); // closed when this thread ends
                 let send = |batch| {
                     waiting.fetch_add(1, Ordering::Relaxed);
-                    sender.send(batch).is_ok() // else nobody listens any more
+                    sender.send(batch).is_ok() // else the receiver is gone
                 };
                 let mut batch = Batch::default();
                 let checked = self.check(chain, start, checks, |mut passed| {

@@ -103,8 +103,8 @@ impl Log {
     pub(super) fn read_window(&self, seq: Seq) -> Result<Window, Fault> {
         let mark = self.mark_before(seq);
         match self.read_window_from(&mark, seq) {
-            // A writer that erased something since this log was opened wrote the segment anew, and only its beginning is where
-            // it was.
+            // A writer that erased something since this log was opened rewrote the segment, and only its
+            // beginning is where it was.
             Err(Fault { kind: FaultKind::Chain(_), .. }) if mark.offset > SEGMENT_HEADER_BYTES as u64 => {
                 let begin = self.mark_of_segment(mark.segment).expect("the segment has this mark");
                 self.read_window_from(&begin, seq)

@@ -2,8 +2,8 @@
 //!
 //! A frame's hash binds its header and body to the hash before it. Which hash that was is a *claim*: of the frame before it, of
 //! a segment's header, of `HEAD`. If a claim, header and body give the hash that the frame carries, or the one that another
-//! claim says stands behind it, then nobody but BLAKE3 itself can be wrong, and the frame is proven. So one damaged hash loses
-//! nothing as long as the next one, which was made with it, is whole.
+//! claim says stands behind it, then only a collision of BLAKE3 could deceive, and the frame is proven. So
+//! one damaged hash loses nothing as long as the next one, which was made with it, is whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,7 +18,7 @@ use crate::log::Log;
 
 /// Read at a time while looking for headers.
 const READ_BYTES: usize = 64 * 1_024;
-/// The hash before a frame ends at most so many bytes before it: padding is shorter than 8.
+/// The hash before a frame begins at most this number of bytes before it: padding is shorter than 8.
 const NEAR_BYTES: usize = 32 + 7;
 /// Claims about one place that are tried. Each damaged frame adds one; more than this many together, and what follows them
 /// must be proven by claims of its own.
@@ -164,25 +164,25 @@ struct Guess {
     from: Option<usize>,
 }
 
-/// What is said about the hash that ends so many records.
+/// What is claimed about the hash after a number of records.
 #[derive(Clone, Copy)]
 struct Claim {
     hash: Digest,
     guess: Option<usize>,
 }
 
-/// All claims.
+/// Every claim found so far about the hash after a number of records, by that number.
 pub(super) struct Claims {
-    /// Of those who are no frame: segment headers, `HEAD`, a checkpoint, the prefix.
+    /// Claims of segment headers, `HEAD`, a checkpoint and the prefix.
     outside: BTreeMap<u64, Vec<Digest>>,
-    /// Of frames.
+    /// Claims that frames make.
     inside: BTreeMap<u64, Vec<Claim>>,
     guesses: Vec<Guess>,
     last_segment: Option<u64>,
 }
 
 impl Claims {
-    /// Collects what is said by those who are no frame.
+    /// Collects what is claimed outside of frames.
     pub(super) fn new(
         log: &Log,
         ledger: LedgerId,
@@ -221,7 +221,7 @@ impl Claims {
         for at in 0..found.len() {
             let frame = &found[at];
             let (first, end) = (frame.header.first_seq, frame.end());
-            self.inside = self.inside.split_off(&first); // nobody asks for earlier places again
+            self.inside = self.inside.split_off(&first); // earlier places are not asked for again
             let near = near(log, frame.place)?;
             let Some(bytes) = frame.read(log, &mut buffer)? else { continue };
             match self.proof(&bytes, end, &near) {

@@ -41,18 +41,18 @@ const LEDGER_BYTES: u64 = 4_096;
 /// Records by number, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SeqRange {
-    /// The first.
+    /// The first record of the range.
     pub from: Seq,
-    /// The last.
+    /// The last record of the range.
     pub to: Seq,
 }
 
 /// Records that are known to have existed and cannot be proven.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lost {
-    /// The first.
+    /// The first lost record.
     pub from: Seq,
-    /// The last.
+    /// The last lost record.
     pub to: Seq,
     /// Where they should be; `None` where no file is left that could hold them.
     pub place: Option<BytePlace>,
@@ -67,20 +67,20 @@ pub struct BytePlace {
     pub file: String,
     /// Where they begin.
     pub offset: u64,
-    /// How many.
+    /// How many bytes there are.
     pub bytes: u64,
 }
 
 /// A text, or the values, of a record, that is there although it was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Unerased {
-    /// Whose.
+    /// The record that wrote it.
     pub seq: Seq,
     /// The record that erased it.
     pub erase: Seq,
 }
 
-/// Somebody who says that records existed.
+/// A witness that says how many records existed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Testimony {
     /// How many records.
@@ -107,14 +107,15 @@ pub struct SalvageReport {
     /// Texts and values before the first fault that are there although their erasure is said to be done: a file from before the
     /// erasure lies in the log. The salvaged ledger holds them too.
     pub unerased: Vec<Unerased>,
-    /// Bytes at the end that nobody saw durable and that prove nothing: a write that was cut off. Not lost.
+    /// Bytes at the end that no witness calls durable and that prove nothing: a write that was cut off. Not
+    /// lost.
     pub unacknowledged: Vec<BytePlace>,
     /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
     pub contradicting_frames: u64,
     /// Who says that how many records existed.
     pub witnesses: Vec<Testimony>,
-    /// Erasures proven behind the first fault: the salvaged ledger gets them anew behind the prefix, without their reasons and
-    /// without what key-scoped ones left of a value.
+    /// Erasures proven behind the first fault: the salvaged ledger gets them again behind the prefix, without
+    /// their reasons and without what key-scoped ones left of a value.
     pub carried_erasures: u64,
     /// Where the salvaged ledger ends: with the prefix, or behind the erasures that were carried.
     pub ledger: Checkpoint,
@@ -140,7 +141,7 @@ pub enum SalvageError {
          one file from a copy, it never changes after creation"
     )]
     NoIdentity {
-        /// Where.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// There is something where the salvaged ledger should be.
@@ -154,7 +155,7 @@ pub enum SalvageError {
     /// No record stands before the first fault, so there is no ledger to write.
     #[error("{place} has no whole record before its first fault: no part of it is a ledger")]
     NoPrefix {
-        /// Which ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The ledger is sealed, and its keys are not at hand.
@@ -163,9 +164,9 @@ pub enum SalvageError {
     /// A disk failed. That is never taken for the end of the log.
     #[error("{place}: {source}; copy what the disk still gives to a good one, and salvage the copy")]
     Io {
-        /// Whose disk.
+        /// The ledger or the output whose disk failed, as its storage describes itself.
         place: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -204,7 +205,7 @@ impl Salvage {
     /// log were walked. Memory is needed for all texts before the first fault and for a line on each frame behind it.
     ///
     /// # Errors
-    /// [`SalvageError`]. Damage is no error but the answer, except in `LEDGER`.
+    /// [`SalvageError`]. Damage is not an error but the answer, except in `LEDGER`.
     pub fn look(
         dir: &Path,
         expect: Option<Checkpoint>,
@@ -270,7 +271,7 @@ impl Salvage {
             let found = frames::scan(&log, identity.ledger, walked.at, prefix.records, progress)?;
             let mut found = claims.prove(&log, found)?;
             let contradicting = frames::choose(&mut found, &seen, prefix);
-            // Erasures behind the fault hold for what stands before it: they go with it, or whoever was erased would be back.
+            // Erasures behind the fault hold for what stands before it: they are carried along, or an erased person would be back.
             let cover = Cover::read(&log, &found)?;
             let carried = Carried::new(&walked, &cover.erasures);
             match carried.unlicensed(&walked) {

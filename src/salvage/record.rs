@@ -38,7 +38,7 @@ pub enum ItemLoss {
 /// A text, or the values, of an intact record, lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LostItem {
-    /// Whose.
+    /// The record whose text or values are lost.
     pub seq: Seq,
     /// What the record is.
     pub op: &'static str,
@@ -50,9 +50,9 @@ pub struct LostItem {
 /// lost record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
-    /// The number.
+    /// The number, as the record holds it.
     pub number: u32,
-    /// The text.
+    /// The text that the number stands for; `None` if it cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct Named {
 /// A property change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SalvagedChange {
-    /// Which key.
+    /// The property key.
     pub key: Named,
     /// `set`, `set_once`, `unset`, or `kept`: the event's own property.
     pub verb: &'static str,
@@ -73,7 +73,7 @@ pub struct SalvagedChange {
 /// record before it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SalvagedRecord {
-    /// Which.
+    /// The place of the record in its ledger.
     pub seq: Seq,
     /// The file it stands in.
     pub file: String,
@@ -218,7 +218,7 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Where so many records are known, with so many ids.
+    /// Counts from a place where `records` records are known, with `ids` ids.
     pub(super) fn new(records: u64, ids: u32) -> Numbers {
         Numbers { next: records, ids: Some(ids), least: ids }
     }
@@ -440,7 +440,7 @@ fn changes(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> Vec<Salv
     let mut rest = item.filter(|item| item.len() >= at);
     let mut next = || {
         let value = Value::decode(rest?, &mut at).ok();
-        rest = rest.filter(|_| value.is_some()); // behind what is no value, nothing is read
+        rest = rest.filter(|_| value.is_some()); // nothing is read behind bytes that are not a value
         value
     };
     let change = |change: &crate::record::Change| {

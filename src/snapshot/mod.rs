@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
-/// Why no snapshot was made. The ledger itself goes on, unless what failed was the flush before it.
+/// Why no snapshot was made. The ledger itself continues, unless the flush before it failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotError {
@@ -58,9 +58,9 @@ pub enum SnapshotError {
     /// The file could not be written, or older ones not be removed. The ledger is as it was.
     #[error("the snapshot {file} could not be made: {source}")]
     Io {
-        /// Which file.
+        /// The file of the snapshot, named from the ledger's directory.
         file: String,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -99,7 +99,7 @@ pub enum SnapshotFault {
     /// Another version wrote it.
     #[error("its {what} is {found}; expected {expected}")]
     Version {
-        /// Which version.
+        /// Which of the versions in the header differs.
         what: &'static str,
         /// What stands there.
         found: u32,
@@ -162,7 +162,7 @@ impl From<Unsound> for SnapshotFault {
     }
 }
 
-/// The name of the snapshot that covers so many records.
+/// The name of the snapshot that covers `records` records.
 pub(crate) fn name(records: u64) -> String {
     format!("{SNAPSHOTS}/{records:020}{WHOLE}")
 }

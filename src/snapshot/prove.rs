@@ -1,5 +1,5 @@
-//! Proving: what a book went on from, held against its log. The digest of a snapshot is unkeyed, so opening believes whoever can
-//! write the directory. What is cited, and above all what is erased, must not rest on that.
+//! Proving: the snapshot that a book continued from, held against its log. The digest of a snapshot is unkeyed, so opening believes
+//! anyone who can write to the directory. What is cited, and above all what is erased, must not rest on that.
 //!
 //! The texts are proven by one reading of the log without a fold, a component by folding it alone, everything by folding the
 //! whole log. A book that was folded from its log has nothing to prove.
@@ -28,7 +28,7 @@ enum Held {
     Everything,
 }
 
-/// The snapshot that a book went on from, and how much of it is proven.
+/// The snapshot that a book continued from, and how much of it is proven.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
     /// How many records it covers; `None` if the book was folded from its log.
@@ -37,7 +37,7 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Of a snapshot of so many records nothing is proven yet.
+    /// Of a snapshot of `records` records nothing is proven yet.
     pub(crate) fn due(records: u64) -> Proof {
         Proof { snapshot: Some(records), held: Mutex::default() }
     }
@@ -226,7 +226,7 @@ impl Book {
         self.hold_retracted(retracts)
     }
 
-    /// H1, from the end: what takes a record back stands behind it, may be taken back itself, and speaks for the same id.
+    /// H1, from the end: a retract stands behind the record it names, may be retracted itself, and speaks for the same id.
     fn hold_retracted(&self, retracts: Vec<(u32, u32, IdNo)>) -> Result<(), Fault> {
         let mut taken_back = BTreeSet::new();
         for (seq, target, id) in retracts.into_iter().rev() {

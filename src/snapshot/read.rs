@@ -1,4 +1,4 @@
-//! Reading a snapshot: any bytes are taken, and what is let pass can be gone on from without a panic.
+//! Reading a snapshot: any bytes are taken, and what passes can be used without a panic.
 
 use std::io;
 
@@ -27,7 +27,7 @@ pub(super) struct Header {
     /// Where it was made.
     pub(super) end: Checkpoint,
     pub(super) defined: Defined,
-    /// Where the log goes on: the first record of a segment, and a place in it.
+    /// Where the log continues: the first record of a segment, and a place in it.
     pub(super) tail: (u64, u64),
     pub(super) state: Digest,
     pub(super) key: FingerprintKey,
@@ -79,7 +79,7 @@ impl Header {
     }
 }
 
-/// Fields of a fixed width, from the front; whoever asks has counted them.
+/// Fields of a fixed width, from the front; the caller has counted them.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -130,7 +130,7 @@ pub(super) struct StoredTexts<'a> {
     pub(super) texts: &'a [u8],
 }
 
-/// What a snapshot is for, ready to go on from.
+/// What a snapshot restores, ready to continue from.
 pub(super) struct Restored {
     pub(super) replay: Replay,
     pub(super) dictionaries: Dictionaries,
@@ -147,7 +147,8 @@ pub(super) fn malformed(what: &'static str) -> SnapshotFault {
 }
 
 impl Read {
-    /// Reads the snapshot of so many records. `None` if there is none any more: a writer has removed it since.
+    /// Reads the snapshot of `records` records. `None` if there is none any more: a writer has removed it
+    /// since.
     pub(super) fn open(
         storage: &dyn Storage,
         records: u64,

@@ -1,4 +1,5 @@
-//! Going on from a snapshot instead of from the log's beginning, if the log agrees that it is of this history.
+//! Continuing from a snapshot instead of from the log's beginning, if the log agrees that it is of this
+//! history.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::directory::SEGMENT_HEADER_BYTES;
 use crate::snapshot::read::{Header, Read, Restored};
 use crate::snapshot::{IgnoredSnapshot, Proof, SnapshotFault};
 
-/// Lets the book go on from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
+/// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
 /// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller
 /// gave a checkpoint: then only the chain counts.
 pub(crate) fn resume(

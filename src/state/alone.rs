@@ -16,7 +16,7 @@ use crate::state::outcome::{NotParted, Outcome, Refusal, Undone};
 use crate::state::profile::Profile;
 use crate::state::{Person, State};
 
-/// For records that fold a component anew: that component's records before them.
+/// For records that refold a component: that component's records before them.
 #[derive(Debug, Default)]
 pub struct Past {
     /// By the record that asks: in which of the excerpts they are.
@@ -46,7 +46,7 @@ impl Past {
     }
 
     fn of(&self, seq: u32) -> Excerpt {
-        let place = self.of.get(&seq).expect("a record that folds a component anew comes with its past");
+        let place = self.of.get(&seq).expect("a record that refolds a component comes with its past");
         self.excerpts[*place].before(seq)
     }
 }
@@ -60,7 +60,7 @@ pub(crate) struct Alone {
     pub(crate) devices: Vec<DeviceNo>,
 }
 
-/// A component before and after a record that would fold it anew, alone.
+/// A component alone, before and after a record that would refold it.
 #[derive(Clone, Debug)]
 pub(crate) struct Foretold {
     pub(crate) before: State,
@@ -76,7 +76,7 @@ struct Numbered {
     number: PersonNo,
     /// Its last generation: who had its public id in the whole, now or earlier.
     before: Option<PersonNo>,
-    /// Whether it is absorbed by nobody.
+    /// Whether it is not absorbed.
     live: bool,
 }
 
@@ -103,7 +103,7 @@ enum Came {
     ToNothing,
     /// It was refused by D3, D6 or D9.
     ToRefusal,
-    /// Anything else.
+    /// It was folded and not refused.
     Through,
 }
 
@@ -195,7 +195,7 @@ impl State {
         outcome.notices.not_parted = others;
         outcome.person = outcome.person.map(|person| match person.0.checked_sub(founded(&state)) {
             Some(new) => PersonNo(founded(self) + new),
-            None => self.links.person(record.row.id).expect("whoever keeps a number had it"),
+            None => self.links.person(record.row.id).expect("a person that keeps its number had it"),
         });
         Foretold { before: state, after, outcome }
     }
@@ -310,8 +310,9 @@ impl State {
         Alone { state, ids, devices }
     }
 
-    /// Folds the component that `told` tells of as it was folded when it was recorded, taking back and parting included, and
-    /// shows what each operation did: its seq, its outcome and the state right after it, both in the component's own numbers.
+    /// Folds the component that `told` tells of as it was folded when it was recorded, retracts and splits
+    /// included, and shows what each operation did: its seq, its outcome and the state right after it, both
+    /// in the component's own numbers.
     pub(crate) fn retell(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
@@ -449,7 +450,7 @@ impl State {
         numbered
     }
 
-    /// Ends a person: it is `successor` now, or, if the component has it no more, whoever its founding id belongs to.
+    /// Ends a person: it is `successor` now, or, if the component no longer has it, the owner of its founding id.
     fn retire(&mut self, person: PersonNo, successor: Option<PersonNo>) {
         let (founding, origin) = (self.founding(person), self.origin(person));
         self.generations.origin(person, founding, origin);
@@ -675,8 +676,8 @@ impl Excerpt {
         retracted
     }
 
-    /// H1: whether retract `seq` is refused, where `taken_back` holds what those before it take back that are not retracted
-    /// themselves: by the place of the record, the first that does.
+    /// H1: whether retract `seq` is refused, where `taken_back` holds the retracts before it that are not retracted themselves:
+    /// by the place of the record, the first that names it.
     fn refuse_again(&self, seq: u32, taken_back: &mut [u32]) -> Option<Refusal> {
         let Some(target) = self.record(seq).and_then(|record| self.retracts(record)) else {
             return Some(Refusal::NotRetractable { by: Seq(seq.into()) });
@@ -688,7 +689,7 @@ impl Excerpt {
         (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
     }
 
-    /// The place of the record that a retract takes back, if it is one that can be.
+    /// The place of the record that a retract names, if it can be retracted.
     fn retracts(&self, record: Record<'_>) -> Option<usize> {
         let place = self.place(record.row.target()?)?;
         let found = self.row(place);
@@ -731,7 +732,7 @@ mod tests {
         ask(ledger, Operation::identify(time(), id(who), Some(Source::new(source))))
     }
 
-    /// Somebody else; ann with two phones, the first of which was linked by the record that is given.
+    /// Another person; ann with two phones, the first of which was linked by the record that is returned.
     fn ledger() -> (Ledger, Seq) {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         link(&mut ledger, "zoe", "z1");
@@ -780,7 +781,7 @@ mod tests {
         assert_eq!([foretold.before.records(), foretold.after.records()], [next, next + 1]);
     }
 
-    /// No writer of ours records such a retract: T is whoever the record named speaks for.
+    /// No writer of ours records such a retract: T is the id that the named record speaks for.
     #[test]
     fn only_an_operation_of_t_can_be_taken_back_h1() {
         let (mut ledger, first) = ledger();

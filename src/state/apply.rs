@@ -53,10 +53,10 @@ fn device_effect(row: &Row, device: DeviceNo) -> Option<DeviceEffect> {
 
 impl State {
     /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
-    /// which are no operations (A4).
+    /// which are not operations (A4).
     ///
-    /// Total and pure: it depends on nothing but its arguments. `past` is looked at by the rare records that fold a component
-    /// anew (section H).
+    /// Total and pure: it depends on nothing but its arguments. Only the rare records that refold a component
+    /// look at `past` (section H).
     ///
     /// # Panics
     /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
@@ -209,8 +209,8 @@ impl State {
         }
     }
 
-    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property changes nobody is
-    /// founded: the SDK sends nothing either.
+    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property
+    /// changes no person is founded: the SDK sends nothing either.
     fn switch(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         if !asked.processing() {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
@@ -275,7 +275,7 @@ impl State {
         self.write(asked, outcome); // B3
     }
 
-    /// Section D.
+    /// Asserts that T and S are one person: section D, after the checks of sections B and C.
     fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         let (to, from) = (self.links.person(target), self.links.person(source));
@@ -442,7 +442,7 @@ impl State {
         (self.origin(person).founded, person)
     }
 
-    /// D7, E2.
+    /// Merges the persons of T and S (D7) and their properties (E2); returns the survivor.
     fn merge(
         &mut self,
         asked: Asked<'_>,

@@ -13,7 +13,7 @@ pub struct Device {
     pub current: IdNo,
     /// The id it had before anybody identified; dialect `core` links it again and again (F3).
     pub anonymous: IdNo,
-    /// Whether somebody identified on it since the last reset.
+    /// Whether a user was identified on it since the last reset.
     pub identified: bool,
     /// Whether an identify, alias or set asked for a profile since the last reset (F8).
     pub profiled: bool,
@@ -83,7 +83,7 @@ impl Said {
         Said { kind: row.kind, id: row.id, other: row.other(), flags: row.flags, devices }
     }
 
-    /// As [`Said::of`], for a record that is about to be written; `None` if it is no operation.
+    /// As [`Said::of`], for a record that is about to be written; `None` if it is not an operation.
     pub(crate) fn of_body(body: &Body) -> Option<Said> {
         let head = body.head()?;
         let (kind, fresh) = match body {

@@ -43,7 +43,7 @@ impl Called {
     }
 }
 
-/// All erasures so far. By number throughout; 2^32 - 1 is no number.
+/// All erasures so far. By number throughout; 2^32 - 1 stands for none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Erasures {
     /// Erase records, and the record that says it is done, or NONE.
@@ -51,7 +51,7 @@ pub(crate) struct Erasures {
     /// Ids and the records that erase them.
     pub(super) ids: BTreeSet<(u32, u32)>,
     pub(super) devices: BTreeMap<u32, u32>,
-    /// Records whose item goes whoever they speak for: definitions, and those named by their numbers.
+    /// Records whose item is erased no matter for whom they speak: definitions, and records named by number.
     pub(super) records: BTreeMap<u32, u32>,
     /// What is left of records, newest.
     pub(super) restated: BTreeMap<u32, Left>,
@@ -128,7 +128,7 @@ impl Erasures {
         self.ids.iter().map(|(id, _)| IdNo(*id))
     }
 
-    /// The records whose item goes whoever they speak for.
+    /// The records whose item is erased no matter for whom they speak.
     pub(crate) fn records(&self) -> impl Iterator<Item = u32> {
         self.records.keys().copied()
     }
@@ -330,7 +330,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Absences {
     rows: Vec<Row>,
-    /// So many are looked through again.
+    /// How many there may be before all are looked through again.
     limit: usize,
 }
 
@@ -485,7 +485,7 @@ mod tests {
         let parted = Origin { founded: split.0 as u32, split: true };
         assert_eq!(state.called_alone(g2, parted), Called::At(g2, split));
         let never = Origin { founded: 1, split: true };
-        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "nobody of that name is known");
+        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "no person of that name is known");
     }
 
     #[test]
@@ -518,7 +518,7 @@ mod tests {
         let set = |seq| erasures.of(&row(Kind::Set, 7, seq));
         assert_eq!([9, 10, 11, 19, 20, 21].map(set), [Some(10), Some(20), Some(20), Some(20), None, None]);
         assert_eq!(erasures.of(&row(Kind::Set, 8, 5)), None, "another id's");
-        assert_eq!(erasures.of(&row(Kind::DefineDevice, 7, 5)), None, "it speaks for nobody");
+        assert_eq!(erasures.of(&row(Kind::DefineDevice, 7, 5)), None, "it speaks for no id");
         let named = [3, 4].map(|seq| erasures.of(&row(Kind::DefineName, NONE, seq)));
         assert_eq!(named, [Some(20), Some(10)], "named by number");
 
@@ -535,7 +535,8 @@ mod tests {
         assert_eq!(ids.earliest(defined), Some(2), "from its definition on");
     }
 
-    /// However many payload items are absent: what is licensed is forgotten, and the first that is not is told.
+    /// However many payload items are absent, those that an erasure covers are forgotten, and the first other
+    /// one is reported.
     #[test]
     fn of_absent_items_the_first_without_a_license_is_told() {
         let erasures =

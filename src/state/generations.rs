@@ -1,4 +1,4 @@
-//! Generations: what was before a component was folded anew, and what became of it (H1, H2).
+//! Generations: what was before a component was refolded, and what became of it (H1, H2).
 //!
 //! A retract or split folds a component again. What came out before is kept by difference: an entry for each id that belongs to
 //! another person now, and for each person that came, went, or is absorbed by another person now. All others keep number and
@@ -12,7 +12,7 @@ use crate::state::links::PersonNo;
 /// What there is beside the present generation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Generations {
-    /// Persons of former generations, and who each is now: another person, or whoever its founding id belongs to.
+    /// Persons of former generations, and who each is now: another person, or the owner of its founding id.
     pub(super) retired: BTreeMap<PersonNo, Option<PersonNo>>,
     /// How each person came to be that was ever part of a component that was folded again.
     pub(super) origins: BTreeMap<PersonNo, Origin>,
@@ -41,10 +41,10 @@ pub(crate) struct Origin {
     pub(crate) split: bool,
 }
 
-/// To whom an id belonged before a record folded its component anew.
+/// To whom an id belonged before a record refolded its component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Former {
-    /// That record.
+    /// The record that refolded the component: `slot` and `since` hold for records before it.
     pub(super) until: u32,
     /// As in [`super::links::Leaf`].
     pub(super) slot: u32,
@@ -52,7 +52,7 @@ pub(super) struct Former {
 }
 
 impl Generations {
-    /// Whether no component was ever folded anew, and nobody was parted in one that is folded alone.
+    /// Whether no component was ever refolded, and no split happened in one that is folded alone.
     pub(super) fn is_empty(&self) -> bool {
         self.former.is_empty() && self.retractions.is_empty() && self.origins.is_empty()
     }

@@ -99,7 +99,7 @@ pub(super) struct Slot {
     carries_or_since: u32,
 }
 
-/// Marks a root; there are never so many persons.
+/// Marks a root; there are never that many persons.
 pub(super) const ROOT: u32 = 1 << 31;
 
 impl Slot {
@@ -133,13 +133,14 @@ impl Slot {
         self.carries_or_since
     }
 
-    /// So many ids more are below a root.
+    /// Counts `ids` more ids below a root.
     pub(super) fn grow(&mut self, ids: u32) {
         self.size_or_parent = ROOT | (self.size() + ids);
     }
 }
 
-/// What stands at `number` of a list; at its end for a number that is none, which a processor would else have to guess.
+/// What stands at `number` of a list, or at its end for a larger number. So there is no branch that a
+/// processor has to predict.
 pub(super) fn near<T>(list: &[T], number: u32) -> Option<&T> {
     list.get((number as usize).min(list.len().wrapping_sub(1)))
 }
@@ -255,8 +256,8 @@ impl Links {
         }
     }
 
-    /// The records by which whoever belonged to `person` may have come to be somebody else: each edge above it, and each time a
-    /// root above it came to carry another.
+    /// The records by which ids of `person` may have come to another person: each edge above it, and each
+    /// time a root above it came to carry another.
     pub(super) fn turns(&self, person: PersonNo, into: &mut Vec<u32>) {
         let mut at = person.0;
         loop {

@@ -41,7 +41,7 @@ pub struct State {
     /// How many records were folded.
     records: u32,
     policy: Policy,
-    /// Whether somebody asks what would be under this policy (H4). No snapshot holds such a state.
+    /// Whether this is the state of a what-if under another policy (H4). No snapshot holds such a state.
     supposed: bool,
     /// The record the policy stands in.
     policy_seq: u32,
@@ -79,7 +79,7 @@ struct Person {
 /// A person as the state knows it: in numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct PersonView<'a> {
-    /// Its number.
+    /// The person's number, in the order of foundings.
     pub number: PersonNo,
     /// The id that founded it.
     pub founding: IdNo,
@@ -173,7 +173,7 @@ impl State {
         }
         turns.sort_unstable();
         turns.dedup();
-        // Told apart by their public ids: to be folded anew and stay who one was is no move.
+        // Persons are compared by public id: a refold that keeps the public id is not a move.
         let at = |seq: u32| {
             let person = self.person_as_of(id, Seq(seq.into()))?;
             let origin = self.origin(person);
@@ -183,8 +183,9 @@ impl State {
         turns.into_iter().map(|seq| Seq(seq.into())).collect()
     }
 
-    /// The live person that `person` became: itself, or the one that absorbed it (D7), or, if its founding was taken back, the
-    /// one its founding id belongs to now (D11). Itself if that is nobody; then it [is retired](State::is_retired).
+    /// The live person that `person` became: itself, or the one that absorbed it (D7), or, if its founding
+    /// was retracted, the owner of its founding id now (D11). Itself if that id has no person; then it [is
+    /// retired](State::is_retired).
     pub fn survivor(&self, person: PersonNo) -> PersonNo {
         if self.generations.is_empty() {
             return self.links.survivor(person);
@@ -194,7 +195,7 @@ impl State {
         for _ in 0..=2 * self.generations.retired.len() {
             at = match self.generations.retired.get(&at) {
                 Some(Some(successor)) => *successor,
-                // Founded once more since, or else whoever its founding id belongs to.
+                // Founded once more since, or else the owner of its founding id.
                 Some(None) => match self.founded_again(at).or(self.person(self.founding(at))) {
                     Some(person) => person,
                     None => return at,
@@ -211,7 +212,7 @@ impl State {
         at
     }
 
-    /// Whether a person was of a former generation: a retract or split folded its component anew (section H).
+    /// Whether a person was of a former generation: a retract or split refolded its component (section H).
     pub fn is_retired(&self, person: PersonNo) -> bool {
         self.generations.retired.contains_key(&person)
     }
@@ -329,7 +330,7 @@ impl State {
         })
     }
 
-    /// A device.
+    /// Returns what is known of a device.
     pub fn device(&self, device: DeviceNo) -> &Device {
         &self.devices[device.index()]
     }

@@ -11,7 +11,7 @@ use crate::state::profile::Written;
 #[must_use]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The person that the operation founded, linked or wrote to; `None` if it touched nobody.
+    /// The person that the operation founded, linked or wrote to; `None` if it touched no person.
     pub person: Option<PersonNo>,
     /// Whether that person was founded by this operation.
     pub founded: bool,
@@ -23,9 +23,9 @@ pub struct Outcome {
     pub written: Written,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
-    /// What was taken back or parted (section H).
+    /// What was retracted or split (section H).
     pub undone: Option<Undone>,
-    /// Worth knowing.
+    /// What deserves a look although nothing was refused.
     pub notices: Notices,
     /// Why the link was refused.
     pub refusal: Option<Refusal>,
@@ -71,12 +71,12 @@ pub enum Link {
 pub enum Undone {
     /// H1: this record counts as never asked.
     Retracted {
-        /// Which.
+        /// The retracted record.
         seq: Seq,
     },
-    /// H2: ids left their person, which goes on without them.
+    /// H2: ids left their person, which continues without them.
     Split {
-        /// How many.
+        /// How many ids left.
         left: u32,
     },
 }
@@ -163,21 +163,21 @@ pub enum Refusal {
     },
     /// D3 under `strict`: S's person is identified already.
     JoinsIdentified {
-        /// S's person.
+        /// The person of S.
         person: PersonNo,
         /// The record that identified it.
         by: Seq,
     },
     /// D6: S's person is identified already.
     SourceIdentified {
-        /// S's person.
+        /// The person of S.
         person: PersonNo,
         /// The record that identified it.
         by: Seq,
     },
     /// D8: too many ids would move.
     TooManyMovedIds {
-        /// How many.
+        /// How many ids would move.
         found: u32,
         /// The policy's `max_moved_ids`.
         limit: u32,
@@ -186,7 +186,7 @@ pub enum Refusal {
     },
     /// D8: the person would have too many ids.
     TooManyIds {
-        /// How many.
+        /// How many ids the person would have.
         found: u32,
         /// The policy's `max_ids_per_person`.
         limit: u32,
@@ -202,7 +202,7 @@ pub enum Refusal {
         /// The record by which that id came to its person, or which defined it.
         by: Seq,
     },
-    /// H1: the record named is no operation of T's component.
+    /// H1: the record named is not an operation of T's component.
     NotRetractable {
         /// The operation's own record.
         by: Seq,
@@ -224,7 +224,7 @@ pub enum Refusal {
         /// The record by which it is with its person, or which defined it.
         by: Seq,
     },
-    /// H2: all ids of the person are named; nobody would stay.
+    /// H2: all ids of the person are named; none would stay.
     WholePerson {
         /// The operation's own record.
         by: Seq,

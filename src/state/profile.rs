@@ -1,4 +1,5 @@
-//! Profiles: for each property key the record that won it. Values are looked up only when somebody reads (E5, E6).
+//! Profiles: for each property key the record that won it. Values are looked up only when they are read (E5,
+//! E6).
 //!
 //! All profiles lie in one piece of memory: most are a few entries long, and an allocation for each would cost more than
 //! what it holds.
@@ -9,7 +10,7 @@ use crate::record::{Change, KeyNo, Verb};
 /// Where a property's value stands: the record that won the key, and the value's place among that record's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Property {
-    /// The key.
+    /// The number of the property key.
     pub key: KeyNo,
     /// The record's number.
     pub(crate) seq: u32,
@@ -29,7 +30,7 @@ impl Property {
 pub struct Written {
     /// Keys written, overwritten ones included.
     pub set: u16,
-    /// Keys removed.
+    /// Keys that had a value and lost it.
     pub removed: u16,
 }
 
@@ -74,7 +75,7 @@ impl Profiles {
         &self.entries[profile.at()..][..profile.len()]
     }
 
-    /// See [`super::State::foresee`].
+    /// Reads the memory that a change of this profile will need (see [`super::State::foresee`]).
     pub(super) fn foresee(&self, profile: Profile) -> u32 {
         let seq = |at: usize| self.entries.get(at).map_or(0, |property| property.seq);
         seq(profile.at()) ^ seq(profile.at() + profile.len().saturating_sub(1))
@@ -129,7 +130,7 @@ impl Profiles {
                 *entry = Property { key: change.key, seq, place };
             }
             *profile = Profile::new(at, changes.len());
-            written.set = changes.len() as u16; // so many operations may write at most
+            written.set = changes.len() as u16; // at most MAX_OPERATION_KEYS
             return Some(written);
         }
         let entries = self.entries.get_mut(profile.at()..)?.get_mut(..changes.len())?;
@@ -193,7 +194,7 @@ impl Profiles {
     }
 }
 
-/// The block that so many entries lie in, as a power of two; none for none.
+/// The block that `len` entries lie in, as a power of two; `None` for no entries.
 fn block(len: usize) -> Option<usize> {
     (len > 0).then(|| len.next_power_of_two().trailing_zeros() as usize)
 }

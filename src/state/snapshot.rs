@@ -2,7 +2,7 @@
 //!
 //! The bytes are those that the state digest is made of (`docs/format.md`, "State digest"), so a state has one encoding, and
 //! its digest says whether it was read right. The reader takes any bytes: what it lets pass can be asked and folded further
-//! without a panic or an endless climb, even if somebody made it up.
+//! without a panic or an endless climb, even if it was forged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,13 +17,14 @@ use crate::state::profile::{Profiles, Property};
 use crate::state::{Device, Person, State};
 use crate::time::Timestamp;
 
-/// The version of the rules that make a state of records. A snapshot of another version is no shortcut to this one's state.
+/// The version of the rules that make a state of records. A snapshot of another version does not lead
+/// to this version's state.
 pub(crate) const FOLD_VERSION: u32 = 2;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
 const MAX_CLIMB: usize = 30;
 
-/// What is wrong with bytes that are no state.
+/// What is wrong with bytes that are not a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsound(pub(crate) &'static str);
 
@@ -51,7 +52,8 @@ impl<'a> Bytes<'a> {
         Ok(u64::from_le_bytes(*self.take()?))
     }
 
-    /// How many things follow that take at least so many bytes each. So nobody makes room for more than there can be.
+    /// How many things follow that take at least `each` bytes each. So room is never made for more than there
+    /// can be.
     fn count(&mut self, each: usize) -> Sound<usize> {
         let count = usize::try_from(self.u64()?).unwrap_or(usize::MAX);
         ensure(count <= self.0.len() / each && count < NONE as usize, "a count is larger than what follows")?;
@@ -150,15 +152,15 @@ impl State {
         }
         for (number, told) in (0..).map(PersonNo).zip(told) {
             let (_, _, carries) = self.links.slot(number);
-            ensure(told.carries == carries, "a group belongs to somebody else than was noted")?;
+            ensure(told.carries == carries, "a group belongs to another person than was noted")?;
         }
         for (slot, list) in &self.links.carried {
             let group = roots.get(*slot as usize);
-            ensure(group.is_some(), "a group that is none changed hands")?;
+            ensure(group.is_some(), "a group that does not exist changed hands")?;
             ensure(list.is_sorted_by(|a, b| a.0 < b.0), "a group changed hands in no order")?;
             for (since, person) in list {
                 ensure(*since < self.records, "a group changed hands in a record that is not there")?;
-                ensure(roots.get(person.index()) == group, "a group belongs to somebody outside")?;
+                ensure(roots.get(person.index()) == group, "a group belongs to a person outside it")?;
             }
         }
         Ok(roots)
@@ -187,7 +189,8 @@ impl State {
                 born < leaf.since() && leaf.since() < records,
                 "an id joined a person before it was defined",
             )?;
-            let root = *roots.get(leaf.slot as usize).ok_or(Unsound("an id belongs to nobody"))? as usize;
+            let root =
+                *roots.get(leaf.slot as usize).ok_or(Unsound("an id belongs to no known group"))? as usize;
             slots[root].grow(1);
             users[root] += u32::from(crate::policy::IdClass::from(leaf.class()).user);
             let before = std::mem::replace(&mut last[root], number as u32);
@@ -204,11 +207,11 @@ impl State {
         let Links { leaves, branches, .. } = &self.links;
         let root = |id: u32| leaves.get(id as usize).and_then(|leaf| roots.get(leaf.slot as usize));
         let mut trees = 0;
-        // By which walk an id was first reached: a walk that comes back to its own steps would go on for ever.
+        // By which walk an id was first reached: a walk that comes back to its own steps would never end.
         let mut reached = vec![NONE; branches.len()];
         for (number, branch) in (0..).zip(branches) {
             if branch.proof == NONE {
-                ensure(branch.proof_seq == NONE, "a proof names a record and nobody")?;
+                ensure(branch.proof_seq == NONE, "a proof names a record and no id")?;
                 trees += usize::from(root(number).is_some());
                 continue;
             }
@@ -235,22 +238,22 @@ impl State {
         let persons = self.persons.len();
         for (person, successor) in retired {
             ensure(origins.contains_key(person), "a former person came to be in no record")?;
-            // Rising, so that whoever asks comes to an end.
+            // Rising, so that every climb ends.
             let rises = successor.is_none_or(|successor| *person < successor && successor.index() < persons);
-            ensure(rises, "a former person became nobody that there is")?;
+            ensure(rises, "a former person became one that does not exist")?;
         }
         ensure(
             origins.values().all(|origin| origin.founded < self.records),
             "a person came to be in no record",
         )?;
         for (id, formers) in former {
-            ensure(id.index() < self.links.leaves.len(), "an id that is none belonged to somebody")?;
+            ensure(id.index() < self.links.leaves.len(), "an id that does not exist belonged to a person")?;
             ensure(formers.is_sorted_by(|a, b| a.until < b.until), "generations are out of order")?;
             for Former { until, slot, since } in formers {
                 ensure(*until < self.records, "a generation ended in no record")?;
                 let fits =
                     if *slot == NONE { *since == NONE } else { (*slot as usize) < persons && since < until };
-                ensure(fits, "an id belonged to nobody that there was")?;
+                ensure(fits, "an id belonged to a person that did not exist")?;
             }
         }
         for (target, retracts) in retractions {
@@ -261,7 +264,7 @@ impl State {
         for (root, ids) in self.links.left() {
             let of_a_person =
                 self.links.slots.get(root as usize).is_some_and(|slot| slot.is_root() && slot.size() > 0);
-            ensure(of_a_person && ids > 0, "ids left a group that is none")?;
+            ensure(of_a_person && ids > 0, "ids left a group that does not exist")?;
         }
         Ok(())
     }
@@ -313,10 +316,11 @@ impl State {
             let (retired, carries) = (self.is_retired(number), self.links.survivor(number) == number);
             ensure(!carries || retired == (size == 0), "a former person has ids, or a present one none")?;
             let survives = carries && !retired;
-            // Of somebody absorbed, a split may have taken ids away since.
+            // A split may have taken ids from an absorbed person since.
             let counted = survives || self.generations.is_empty();
             if let Some(first) = (person.first_user != NONE).then_some(IdNo(person.first_user)) {
-                let leaf = leaves.get(first.index()).ok_or(Unsound("a person's first user is no id"))?;
+                let leaf =
+                    leaves.get(first.index()).ok_or(Unsound("a person's first user does not exist"))?;
                 let theirs = roots.get(leaf.slot as usize) == Some(&root) && self.class(first).user;
                 ensure(theirs || !counted, "a person's first user is none of its ids")?;
             }
@@ -342,7 +346,7 @@ impl State {
         let is_list = !list.is_empty() && list.is_sorted_by(|a, b| a.0 < b.0);
         ensure(is_list, "erasures are out of order, or there is none")?;
         let done = |(seq, done): &(u32, u32)| record(*seq) && (*done == NONE || record(*done) && seq < done);
-        ensure(list.iter().all(done), "an erasure that is no record, or done before it was asked for")?;
+        ensure(list.iter().all(done), "an erasure that is not a record, or done before it was asked for")?;
         let list: BTreeMap<u32, u32> = list.into_iter().collect();
 
         let ids = read_pairs(bytes)?;
@@ -351,16 +355,16 @@ impl State {
         let is_id = |(number, erase): &(u32, u32)| {
             id(*number) && by(*erase) && self.links.defined(IdNo(*number)) < *erase
         };
-        ensure(ids.is_sorted_by(|a, b| a < b) && ids.iter().all(is_id), "an erased id that is none")?;
+        ensure(ids.is_sorted_by(|a, b| a < b) && ids.iter().all(is_id), "an erased id that does not exist")?;
         let devices = read_pairs(bytes)?;
         let device = below(self.devices.len());
         let is_device = |(number, erase): &(u32, u32)| device(*number) && by(*erase);
         let sorted = devices.is_sorted_by(|a, b| a.0 < b.0);
-        ensure(sorted && devices.iter().all(is_device), "an erased device that is none")?;
+        ensure(sorted && devices.iter().all(is_device), "an erased device that does not exist")?;
         let records = read_pairs(bytes)?;
         let is_record = |(number, erase): &(u32, u32)| number < erase && by(*erase);
         let sorted = records.is_sorted_by(|a, b| a.0 < b.0);
-        ensure(sorted && records.iter().all(is_record), "an erased record that is none")?;
+        ensure(sorted && records.iter().all(is_record), "an erased record that does not exist")?;
 
         let mut restated: BTreeMap<u32, Left> = BTreeMap::new();
         for _ in 0..bytes.count(16)? {
@@ -468,7 +472,7 @@ fn read_persons(
             profile,
         });
         ensure((parent == number) == (since == NONE), "persons joined in no possible order")?;
-        ensure((parent as usize) < count, "a person joined nobody")?;
+        ensure((parent as usize) < count, "a person joined one that does not exist")?;
         let is_root = parent == number;
         links.slots.push(if is_root { Slot::root(0, carries) } else { Slot::joined(parent, since) });
         told.push(Told { founded, carries });
@@ -505,7 +509,7 @@ fn read_generations(
         rising(into.origins.last_key_value().is_none_or(|(last, _)| last.0 < person))?;
         ensure(*split <= 1, "a person came to be in an unknown way")?;
         let founding =
-            persons.get(person as usize).ok_or(Unsound("a person that is none came to be"))?.founding;
+            persons.get(person as usize).ok_or(Unsound("a person that does not exist came to be"))?.founding;
         into.origin(PersonNo(person), founding, Origin { founded, split: *split == 1 });
     }
     for _ in 0..bytes.count(16)? {
@@ -656,7 +660,7 @@ mod tests {
         }
     }
 
-    // In `full` are 50 records, and these ids: dora 0, ann 1, web 2, bob 3, his phones 4 to 7, cat 8, web 2 9, nobody 10, d 11, eve 12,
+    // In `full` are 50 records, and these ids: dora 0, ann 1, web 2, bob 3, his phones 4 to 7, cat 8, web 2 9, `nobody` 10, d 11, eve 12,
     // fay 13, phone 14, tablet 15, gus 16, g1 17, g2 18, ivy 19, i1 20, joe 21, j1 22. Persons: dora 0, who is in ann 1, who is in
     // bob 2; cat 3, eve 4, fay 5 and again 6, gus 7, 8, 9 and apart 10, ivy 11, joe 12.
 
@@ -670,11 +674,13 @@ mod tests {
                 ("", |state| state.records = MAX_RECORDS as u32),
                 ("the number of records is out of range", |state| state.records = MAX_RECORDS as u32 + 1),
                 ("the policy's record is not among the records", |state| state.policy_seq = 50),
-                ("a person joined nobody", |state| joins(state, 0, |(_, since)| (13, since))),
+                ("a person joined one that does not exist", |state| {
+                    joins(state, 0, |(_, since)| (13, since))
+                }),
                 (order, |state| joins(state, 0, |(parent, _)| (parent, 18))),
                 (order, |state| joins(state, 1, |(parent, _)| (parent, 50))),
                 (order, |state| joins(state, 2, |(parent, _)| (parent, 17))),
-                ("a group that is none changed hands", |state| {
+                ("a group that does not exist changed hands", |state| {
                     state.links.carried.insert(13, vec![(17, PersonNo(0))]);
                 }),
                 ("a group changed hands in no order", |state| {
@@ -683,7 +689,7 @@ mod tests {
                 ("a group changed hands in a record that is not there", |state| {
                     state.links.carried.insert(1, vec![(50, PersonNo(0))]);
                 }),
-                ("a group belongs to somebody outside", |state| {
+                ("a group belongs to a person outside it", |state| {
                     state.links.carried.insert(1, vec![(17, PersonNo(3))]);
                 }),
             ],
@@ -696,7 +702,7 @@ mod tests {
         let at = forged.iter().zip(&other).position(|(one, other)| one != other).expect("they differ");
         forged[at] = other[at];
         let found = State::from_canonical(&forged).unwrap_err().0;
-        assert_eq!(found, "a group belongs to somebody else than was noted");
+        assert_eq!(found, "a group belongs to another person than was noted");
         let row_of = |persons: u32| {
             let mut state = merged().state().clone();
             (state.links, state.persons) = (Links::default(), Vec::new());
@@ -746,7 +752,7 @@ mod tests {
                 (nowhere, |state| came(state, 10, 40)),
                 (undefined, |state| came(state, 2, state.links.branches[2].defined)),
                 (undefined, |state| came(state, 2, 50)),
-                ("an id belongs to nobody", |state| state.links.leaves[2].slot = 13),
+                ("an id belongs to no known group", |state| state.links.leaves[2].slot = 13),
                 ("an id without a person has a proof", |state| state.links.branches[10].proof = 0),
                 (no_person, |state| state.links.branches[2].proof = 10),
                 (no_person, |state| state.links.branches[2].proof = 23),
@@ -781,7 +787,7 @@ mod tests {
                 (ids, |state| {
                     state.generations.retired.remove(&PersonNo(5));
                 }),
-                ("a person's first user is no id", |state| state.persons[3].first_user = 23),
+                ("a person's first user does not exist", |state| state.persons[3].first_user = 23),
                 (first_user, |state| state.persons[3].first_user = 12),
                 (first_user, |state| state.persons[2].first_user = 4),
                 ("", |state| state.persons[0].first_user = 12), // a split may have taken it
@@ -802,7 +808,7 @@ mod tests {
                 }),
             ],
         );
-        // Where nobody took anything back or parted anybody, more is known.
+        // Without retracts and splits, more is known.
         hold(
             merged().state(),
             &[
@@ -815,10 +821,10 @@ mod tests {
 
     #[test]
     fn former_generations_are_of_persons_ids_and_records_that_were() {
-        let successor = "a former person became nobody that there is";
-        let nobody = "an id belonged to nobody that there was";
+        let successor = "a former person became one that does not exist";
+        let nobody = "an id belonged to a person that did not exist";
         let impossible = "a record was retracted in no possible record";
-        let gone = "ids left a group that is none";
+        let gone = "ids left a group that does not exist";
         fn former(state: &mut State) -> &mut Former {
             &mut state.generations.former.get_mut(&IdNo(13)).unwrap()[0]
         }
@@ -832,7 +838,7 @@ mod tests {
                 ("a person came to be in no record", |state| {
                     state.generations.origins.get_mut(&PersonNo(5)).unwrap().founded = 50;
                 }),
-                ("an id that is none belonged to somebody", |state| {
+                ("an id that does not exist belonged to a person", |state| {
                     state.generations.former.insert(IdNo(23), state.generations.former[&IdNo(13)].clone());
                 }),
                 ("generations are out of order", |state| {
@@ -880,10 +886,11 @@ mod tests {
     #[test]
     fn an_erasure_is_of_what_was_there_before_it_and_told_of_once() {
         let state = full();
-        let (id, device) = ("an erased id that is none", "an erased device that is none");
-        let (record, left) = ("an erased record that is none", "what is left of a record is out of order");
+        let (id, device) = ("an erased id that does not exist", "an erased device that does not exist");
+        let (record, left) =
+            ("an erased record that does not exist", "what is left of a record is out of order");
         let order = "erasures are out of order, or there is none";
-        let done = "an erasure that is no record, or done before it was asked for";
+        let done = "an erasure that is not a record, or done before it was asked for";
         let called = "a person is called after no id";
         let cases: [Case<Erased>; 36] = [
             ("", |_| ()),
@@ -969,7 +976,7 @@ mod tests {
             ("", |_| ()),
             (order, |before| before.retired = vec![[5, 6], [5, 6]]),
             (order, |before| before.origins = vec![([5, 30], 0), ([5, 30], 0)]),
-            ("a person that is none came to be", |before| before.origins = vec![([11, 30], 0)]),
+            ("a person that does not exist came to be", |before| before.origins = vec![([11, 30], 0)]),
             ("", |before| before.origins = vec![([10, 30], 1)]),
             ("a person came to be in an unknown way", |before| before.origins = vec![([10, 30], 2)]),
             ("", |before| before.former = vec![[13, 33, 5, 30], [13, 34, 5, 30]]),

@@ -11,7 +11,7 @@ impl State {
         State { policy, supposed: true, ..State::new() }
     }
 
-    /// Whether the policy is one that somebody asks about, and not the log's.
+    /// Whether the policy is that of a what-if, and not the log's.
     pub(crate) fn is_supposed(&self) -> bool {
         self.supposed
     }

@@ -24,7 +24,7 @@ impl Drop for Held {
 }
 
 impl Clone for Memory {
-    /// The files as they are now, and nobody's lock: what a copy of the directory would be.
+    /// The files as they are now, and no lock: what a copy of the directory would be.
     fn clone(&self) -> Memory {
         Memory { files: Mutex::new(self.files().clone()), locked: Arc::default() }
     }

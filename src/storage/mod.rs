@@ -16,8 +16,8 @@ use std::io;
 /// Where a ledger's bytes live.
 ///
 /// Implementations may be shared by threads. An `Ok` from a method that changes something means that later reads see it;
-/// only [`Storage::sync`] and [`Storage::sync_dir`] promise that it outlives a power cut. There is no way to cut a file: what
-/// must lose its end is written anew and renamed.
+/// only [`Storage::sync`] and [`Storage::sync_dir`] promise that it outlives a power cut. There is no way to
+/// cut a file: what must lose its end is rewritten and renamed.
 pub trait Storage: Debug + Send + Sync {
     /// The names in a directory (`""` is the ledger's own), in no order; empty if there is no such directory. Of all that lies
     /// there: a name that is not UTF-8 has U+FFFD in it, and no file of a ledger does.
@@ -37,8 +37,9 @@ pub trait Storage: Debug + Send + Sync {
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
     /// Removes a file: only what is kept elsewhere too, such as a tail that recovery has copied, or a cache.
     fn remove(&self, file: &str) -> io::Result<()>;
-    /// Gives a file another name in its directory, in place of the file that may have that name already: at every moment, and
-    /// after a power cut, there is the one or the other, whole. Durable after [`Storage::sync_dir`].
+    /// Renames a file within its directory, replacing the file that may have that name already. At every
+    /// moment, and after a power cut, there is the one or the other, whole. Durable after
+    /// [`Storage::sync_dir`].
     fn rename(&self, file: &str, to: &str) -> io::Result<()>;
     /// Lets later reads see the files that have their names now: a file that was kept open may have been replaced since.
     /// Nothing to do for a storage that keeps none open.
@@ -103,7 +104,7 @@ pub enum Displaced {
         "{place} is not the directory that this writer opened: it was moved, removed or replaced; find out which copy is the true one"
     )]
     Directory {
-        /// The path.
+        /// The path of the directory, as it was given.
         place: String,
     },
     /// The writer's lock is gone from its place.
@@ -111,7 +112,7 @@ pub enum Displaced {
         "{place}/LOCK is not the file that this writer locked: it was removed or replaced; see that there is no other writer"
     )]
     Lock {
-        /// The ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// The file that says which ledger it is.
@@ -119,7 +120,7 @@ pub enum Displaced {
         "{place}/LEDGER was removed, replaced or changed while this writer had it open; find out whose files these are"
     )]
     Ledger {
-        /// The ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
     },
     /// A file that is written.
@@ -127,9 +128,9 @@ pub enum Displaced {
         "{place}/{file} was moved, replaced or changed by another program: {what}; find out which program, and run `verify`"
     )]
     File {
-        /// The ledger.
+        /// The ledger, as its storage describes itself.
         place: String,
-        /// The file.
+        /// The file, named from the ledger's directory.
         file: String,
         /// What shows it.
         what: String,

@@ -54,7 +54,7 @@ pub trait LedgerPlace: Debug + Send + Sync {
 /// What has the name of a [`Place`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Occupant {
-    /// Nothing.
+    /// Nothing has this name.
     Nothing,
     /// A directory; the names in it.
     Directory(Vec<String>),
@@ -77,7 +77,7 @@ pub enum Reserved {
 pub(crate) struct FilePlace {
     /// As it was given.
     shown: PathBuf,
-    /// Without links.
+    /// The same path with every link resolved.
     path: PathBuf,
     parent: Files,
     name: OsString,

@@ -33,7 +33,7 @@ impl Chance {
         usize::try_from(drawn).expect("it is below a usize")
     }
 
-    /// Whether something of which one in `of` is true is true now.
+    /// Returns true with probability one in `of`.
     pub fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
@@ -46,7 +46,7 @@ impl Chance {
         &list[self.below(list.len())]
     }
 
-    /// So many bytes.
+    /// Draws `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.draw().to_le_bytes()[7]).collect()
     }

@@ -140,7 +140,7 @@ fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
 
 // -- the log told again --------------------------------------------------------------------------------------------
 
-/// Tells a log to the reference model: records become the operations that somebody may have asked for.
+/// Tells a log to the reference model: records become the operations that a sender may have asked for.
 #[derive(Default)]
 struct Teller {
     /// There is none before the genesis record.

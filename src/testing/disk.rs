@@ -108,7 +108,8 @@ impl fmt::Display for Subset {
 impl FromStr for Subset {
     type Err = String;
     fn from_str(text: &str) -> Result<Subset, String> {
-        let wrong = || format!("{text} is no subset; expected digits 0 and 1 in brackets, and perhaps a +");
+        let wrong =
+            || format!("{text} is not a subset; expected digits 0 and 1 in brackets, and perhaps a +");
         let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or_else(wrong)?;
         let (digits, rest) = inner.strip_suffix('+').map_or((inner, false), |digits| (digits, true));
         let kept = digits.chars().map(|digit| match digit {
@@ -157,7 +158,8 @@ pub enum DiskFault {
     /// A sync fails, and the operating system takes the pages for clean: the bytes stay readable, and no later sync
     /// writes them. Lengths stay pending. (This is what Linux does.)
     CleanPages,
-    /// A sync, of a file or a directory, does nothing and says that it did. Nobody can notice that before the power cut.
+    /// A sync, of a file or a directory, does nothing and says that it did. That cannot be noticed before the
+    /// power cut.
     Lies,
     /// A read gives the bytes as they were before the file's last sync: a write that the disk lost.
     Stale,
@@ -504,12 +506,13 @@ impl SimulatedDisk {
         state.contents.facts.iter().map(describe).collect()
     }
 
-    /// The disk after a power cut that kept these of the pending facts: nothing pending, no faults, nobody's lock.
+    /// The disk after a power cut that kept these of the pending facts: nothing pending, no faults, no lock.
     pub fn crashed(&self, subset: &Subset) -> SimulatedDisk {
         SimulatedDisk::with(self.state().contents.crashed(subset))
     }
 
-    /// The disk after its process was killed: all that was written is readable and what was pending is still pending; no faults, nobody's lock.
+    /// The disk after its process was killed: all that was written is readable and what was pending is still
+    /// pending; no faults, no lock.
     pub fn killed(&self) -> SimulatedDisk {
         SimulatedDisk::with(self.state().contents.clone())
     }
@@ -553,7 +556,7 @@ impl SimulatedDisk {
         self.state().faults.push(Scheduled { first: call, last: u64::MAX, fault });
     }
 
-    /// The disk takes so many bytes more. A write that needs more leaves what fits and fails.
+    /// The disk takes `bytes` more bytes. A write that needs more leaves what fits and fails.
     pub fn set_room(&self, bytes: u64) {
         self.state().room = Some(bytes);
     }

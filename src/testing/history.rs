@@ -30,9 +30,9 @@ pub const IDS: [&str; 8] = [
     "$device:x",
     "d1",
 ];
-/// Devices.
+/// The devices of made-up histories.
 pub const DEVICES: [&str; 2] = ["d1", "d2"];
-/// Property keys.
+/// The property keys of made-up histories.
 pub const KEYS: [&str; 3] = ["a", "b", "c"];
 /// Event names; E3 knows two of them.
 pub const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "order placed"];
@@ -42,7 +42,7 @@ pub const EVENTS: [&str; 4] = ["$pageview", "$groupidentify", "$exception", "ord
 /// Shown as a page of `tests/scenarios/` would show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// The policy.
+    /// The policy of the genesis record.
     pub policy: Policy,
     /// The operations, in order. Resets name their fresh id.
     pub operations: Vec<Operation>,
@@ -88,8 +88,8 @@ impl History {
     }
 }
 
-/// Appends one operation of a made-up history; `None` if it is none, which only a ledger can know: the fresh id of a reset is
-/// somebody's (F4), or what is taken back or parted was never written (H1, H2).
+/// Appends one operation of a made-up history; `None` if it cannot be recorded, which only a ledger can know:
+/// the fresh id of a reset is in use (F4), or what is retracted or split was never written (H1, H2).
 ///
 /// # Errors
 /// Any other [`AppendError`].
@@ -118,7 +118,8 @@ const TOPICS: [&[u8]; 6] = [
     &[0, 0, 1, 1, 2, 7],
     // Properties: E1 and E2 need keys that were written by several operations.
     &[0, 2, 4, 6, 6, 6],
-    // Minds changed: H1 and H2 need persons of several ids, and operations to take back; half of the 6 are such.
+    // Minds changed: H1 and H2 need persons of several ids, and operations to retract; half of the 6 are
+    // such.
     &[1, 2, 4, 5, 6, 6, 6, 6, 7],
 ];
 

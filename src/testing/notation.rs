@@ -157,7 +157,7 @@ fn options(number: usize, operation: &Operation) -> String {
 /// Tells what became of the requests of one page, and names records by the numbers of their requests.
 #[derive(Debug, Default)]
 pub struct Teller {
-    /// By record.
+    /// The number of the request that each record stands for.
     requests: BTreeMap<Seq, usize>,
 }
 

@@ -14,7 +14,7 @@ use crate::testing::chance::{Chance, GAMMA, below, mixed};
 use crate::time::Timestamp;
 use crate::value::{Properties, Value};
 
-/// People who are active at the same time: whoever comes next is drawn from so many.
+/// How many people are active at the same time: the next operation is of one of them.
 const WINDOW: usize = 10_000;
 
 /// 2026-01-01T00:00:00Z in milliseconds: when a workload begins.
@@ -42,7 +42,7 @@ impl Shape {
         [("web", Shape::Web), ("shared-devices", Shape::SharedDevices), ("hairball", Shape::Hairball)];
 }
 
-/// The operations of so many people, in the order in which they happen.
+/// The operations of `people` people, in the order in which they happen.
 ///
 /// ```
 /// use identity_ledger::testing::workload::{Shape, Workload};
@@ -65,7 +65,7 @@ pub struct Workload {
     waiting: Range<u64>,
     /// Scripts that have begun, each with its next step.
     running: Vec<(u64, u64)>,
-    /// Operations given.
+    /// How many operations were given so far.
     given: u64,
     /// Milliseconds since 1970.
     now: u64,
@@ -143,7 +143,7 @@ impl Workload {
             }
             3..6 => Asked::capture(ACTIONS[remainder(step, ACTIONS.len())], name().into()),
             _ if self.drawn("forgets", [device, session]).is_multiple_of(8) => {
-                Asked::capture("$pageleave", name().into()) // the next user takes over a device that nobody reset
+                Asked::capture("$pageleave", name().into()) // the next user takes over a device that was not reset
             }
             _ => Asked::new(Request::Reset { device: name(), reset_device: false, new_id: None }),
         };

@@ -38,10 +38,10 @@ Without a ledger, to look at what an SDK sent:
   identity-ledger persons requests.jsonl
   zcat events.jsonl.gz | identity-ledger events -
 
-Exit status: 0 fine; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
+Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.
 
-Answers come from the newest snapshot and the log behind it. Whoever can write the directory can forge a snapshot: --from-log
+Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log
 folds the whole log, --expect RECORDS:HEAD also holds it against a checkpoint that you kept. Each command says what it answered
 from: a note, or with --json the key answered_from (snapshot, a number of records or null; checkpoint). A list with --json says
 it on standard error, as one object.";
@@ -96,7 +96,7 @@ pub(crate) enum Command {
     /// Draw the identity graph of a person, as a page or as SVG
     #[command(long_about = GRAPH)]
     Graph(GraphArgs),
-    /// Take an operation back: it counts as never asked from here on
+    /// Retract an operation: it counts as never asked from here on
     #[command(long_about = RETRACT)]
     Retract(RetractArgs),
     /// Let ids leave their person, each alone or together
@@ -200,7 +200,7 @@ Fold the whole log again from its first byte, checking every hash and every comm
 What is shown:
   records         everything in the log: operations, definitions, policies
   events          captures
-  persons         living persons; a merged one counts no more
+  persons         living persons; a merged one no longer counts
   distinct_ids    ids ever written, with a person or without
   digest          of the state in numbers: equal logs, equal digests
   content_digest  of what it means: equal for logs that mean the same
@@ -221,7 +221,7 @@ of right after a record.
 What is shown:
   PERSON        the first digits of the person id
   DISTINCT IDS  how many, and which, in the order of their first mention
-  IDENTIFIED    whether somebody identified the person
+  IDENTIFIED    whether an operation identified the person
   EVENTS        its events; in brackets the propertyless ones among them
   CREATED       when it was founded (from 100 columns on)
   PROPERTIES    keys and values
@@ -352,32 +352,32 @@ What is shown:
   dotted line   a device spoke for the id";
 
 const RETRACT: &str = "\
-Take an operation back: its record counts as never asked from here on, and everything else that was asked of its ids is folded \
-anew without it. The record itself stays in the log. Exit status 1 if it is refused.
+Retract an operation: its record counts as never asked from here on, and everything else that was asked of its ids is folded \
+again without it. The record itself stays in the log. Exit status 1 if it is refused.
 
   identity-ledger history shop.ledger ann@example.com            # which record was wrong
   identity-ledger retract shop.ledger 4711 --dry-run             # what would change
   identity-ledger retract shop.ledger 4711                       # do it
   identity-ledger retract shop.ledger --operation 01890a5d-ac96-774b-bcce-b302099a8001
 
-A retract is an operation too: retract its record, and what it took back counts again.
+A retract is an operation too: retract its record, and what it retracted counts again.
 
-What is shown: as `diff`, of the ids and devices that records connect with the operation; nobody else changes.
+What is shown: as `diff`, of the ids and devices that records connect with the operation; nothing else changes.
 
 --json keys: seq (its record, or the one it would be), recorded, refusal, rule, blocking_seq, reason (null unless refused), diff \
 (as `diff` has it).";
 
 const SPLIT: &str = "\
 Let ids leave the person they belong to. Each part keeps what was said for its own ids, as if it had been alone from the \
-beginning; links between the parts count no more. Later links may join them again. Exit status 1 if it is refused.
+beginning; links between the parts no longer count. Later links may join them again. Exit status 1 if it is refused.
 
   identity-ledger split shop.ledger ann@example.com --ids kiosk-7 --dry-run
   identity-ledger split shop.ledger ann@example.com --ids bob@example.com,01a208e3-7690-7334-88e3-9756348b65c8 --together
 
-ID is any id of the person. The ids named leave, each as a person of its own unless --together; who stays keeps the person id. \
-Somebody has to stay.
+ID is any id of the person. The ids named leave, each as a person of its own unless --together; those that stay keep the person id. \
+At least one id has to stay.
 
-What is shown: as `diff`, of the ids and devices that records connect with the person; nobody else changes.
+What is shown: as `diff`, of the ids and devices that records connect with the person; nothing else changes.
 
 --json keys: those of `retract`.";
 
@@ -395,7 +395,7 @@ What is shown, as far as it differs:
   merged, split    persons that are one of several, or several of one, with the ids they share
   ids              whose they are, and how many events go with them; in brackets the propertyless ones among these
   properties       value and record on each side
-  refusals         what would be refused, what would be no more
+  refusals         what would be refused, what would no longer be
 
 Exit status 0, whatever differs. --json keys: those of `diff`.";
 
@@ -427,7 +427,7 @@ snapshot may be removed: nothing is lost with it.
   identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
 
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
-not even by somebody who computed all the hashes anew.
+not even by someone who computed all the hashes again.
 
 A sealed ledger is checked without its --key-ring as far as the hash chain goes, and what was not checked is said.
 
@@ -442,7 +442,7 @@ List the persons whose property has a value now, in the order in which they were
 
 The value is compared with texts as they are; a number, true, false, null, list or object in JSON also with values of that kind. \
 Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person had once \
-and has no more are not looked at.
+and has no longer are not looked at.
 
 What is shown is what `persons` shows; with --json the person id is there in full, as `erase --person` takes it.
 
@@ -450,7 +450,7 @@ What is shown is what `persons` shows; with --json the person id is there in ful
 
 const ERASE: &str = "\
 Forget a person, ids, or the values of some keys. First every answer says so, durably; then the texts and values are taken out of \
-every file: the segments that hold them are written anew, snapshots and what recovery kept are removed. A command that was cut off \
+every file: the segments that hold them are rewritten, snapshots and what recovery kept are removed. A command that was cut off \
 is finished by the next one that opens the ledger for writing.
 
   identity-ledger find shop.ledger --property email=ann@example.com
@@ -463,7 +463,7 @@ source are yours to clean; run `backup` again for each copy.
 
 What is shown:
   items                texts and values that are gone
-  segments             files of the log that were written anew
+  segments             files of the log that were rewritten
   events               captured under the erased ids; they stay, without whose they were
   record, done by      the records that say what was erased, and that it is done
 
@@ -472,19 +472,19 @@ Exit status: 0 erased, 2 it could not be done; if only the files are not done ye
 --json keys (one object an erase record): those of `erasures`.";
 
 const ERASURES: &str = "\
-List every erasure: when, why, what it covers, whether it is done, and what can be filed about it. It names nobody.
+List every erasure: when, why, what it covers, whether it is done, and what can be filed about it. It names no person.
 
   identity-ledger erasures shop.ledger
   identity-ledger erasures shop.ledger --json > receipts.jsonl
-  identity-ledger erase shop.ledger --reason-of 4711        # a reason may name somebody
+  identity-ledger erase shop.ledger --reason-of 4711        # a reason may name a person
 
 What is shown:
   RECORD    the record that erased
-  TIME      when it was asked for, by the clock of whoever did
+  TIME      when it was asked for, by the asker's clock
   WHAT      how many ids and devices; or the keys, and how many records were rectified
   EVENTS    captured under its ids; they stay
   ITEMS     texts and values that are gone
-  SEGMENTS  files of the log that were written anew, also for others erased together with it
+  SEGMENTS  files of the log that were rewritten, also for others erased together with it
   DONE      the record that says so, or `pending`
   REASON    what was given; `erased` can not be told from none
 
@@ -515,7 +515,7 @@ commitment is checked on the way, and the ledger itself is only read.
   identity-ledger backup shop.ledger /mnt/backup/shop.ledger    # later: only what is new
   identity-ledger verify /mnt/backup/shop.ledger --expect 4711:9f86d0...0a08
 
-DEST must be new, empty, or an earlier copy of the same ledger. A backup that was cut off goes on when it is run again; until \
+DEST must be new, empty, or an earlier copy of the same ledger. A backup that was cut off continues when it is run again; until \
 its first run is complete DEST does not open. Restoring is opening the copy, or copying it back. Do not write to a copy that is \
 to be updated later: the two histories part, and the next backup says so and stops.
 
@@ -536,11 +536,11 @@ Say which copy of a sealed ledger a key ring belongs to. One copy is written wit
 Every other copy, such as a restored backup, can be read with it, and is refused for writing until one of these was run.
 
   identity-ledger keys adopt tape --key-ring /secrets/shop.ring                      # tape replaces the ledger that was lost
-  identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both go on
+  identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both stay in use
 
 With `adopt` the copy takes the ring over, and the ledger that had it before can not be written with it any more. With `fork` the copy \
 gets a new ring that opens what RING opens now, and RING stays as it is. From then on a request to be forgotten has to be made in both \
-copies, and the new ring opens old backups, whatever is erased with the other: destroy it with the copy. Both record in the copy what was \
+copies, and the new ring opens old backups, no matter what is erased with the other: destroy it with the copy. Both record in the copy what was \
 erased since it was made.
 
 --json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring.";
@@ -709,7 +709,7 @@ pub(crate) struct WhyNotArgs {
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     pub(crate) a: String,
-    /// Another
+    /// Another distinct id
     #[arg(value_name = "B")]
     pub(crate) b: String,
 }
@@ -746,10 +746,10 @@ pub(crate) struct Reading {
 /// Which part of a long list.
 #[derive(Args)]
 pub(crate) struct Paging {
-    /// At most so many
+    /// Show at most N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
-    /// Go on where the page before ended
+    /// Continue where the page before ended
     #[arg(long, value_name = "CURSOR")]
     pub(crate) from: Option<Cursor>,
 }
@@ -782,10 +782,10 @@ impl EventName {
 pub(crate) struct RetractArgs {
     #[command(flatten)]
     pub(crate) how: Afterthought,
-    /// The record to take back
+    /// The record of the operation to retract
     #[arg(value_name = "SEQ", required_unless_present = "operation", conflicts_with = "operation", value_parser = record_number)]
     pub(crate) seq: Option<u64>,
-    /// The operation recorded under this id, in place of a record
+    /// The operation recorded under this id, instead of a record
     #[arg(long, value_name = "ID", value_parser = operation_id)]
     pub(crate) operation: Option<OperationId>,
 }
@@ -797,7 +797,7 @@ pub(crate) struct SplitArgs {
     /// An id of the person, leaving or staying (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: DistinctId,
-    /// Who leaves
+    /// Distinct ids that leave the person, separated by commas
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', required_unless_present = "each_id")]
     pub(crate) ids: Vec<DistinctId>,
     /// One who leaves, commas and all; may be given several times

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::progress::Progress;
 
-/// Lines that are shown; whoever has more bad lines has one bad file.
+/// How many bad lines are shown: a file with more of them is bad as a whole.
 const SHOWN: u64 = 20;
 /// Complaints of each kind that the summary keeps.
 const KEPT: usize = 100;

@@ -466,5 +466,5 @@ fn show_kept(kept: &[Name], screen: &mut Screen) -> Result<(), Failure> {
     }
     let ids = counted(kept.len() as u64, "id");
     screen.line("")?;
-    screen.line(&format!("{ids} kept the class it has: its text is erased, so it could not be decided anew"))
+    screen.line(&format!("{ids} kept the class it has: its text is erased, so it could not be decided again"))
 }

@@ -1,4 +1,4 @@
-//! `erase`: forgets somebody or something, in every answer and in every file.
+//! `erase`: forgets a person, ids or values, in every answer and in every file.
 
 use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq};
 
@@ -88,7 +88,7 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
         ("items", count(sum(|receipt| receipt.items.unwrap_or(0)))),
         (
             "segments",
-            format!("{} written anew, {} bytes less", count(segments.len() as u64), count(before - after)),
+            format!("{} rewritten, {} bytes less", count(segments.len() as u64), count(before - after)),
         ),
         ("events", format!("{} stay", count(sum(|receipt| receipt.events)))),
         ("record", list(receipts.iter().map(|receipt| receipt.seq).collect())),

@@ -143,7 +143,7 @@ fn show_none(
 ) -> Result<(), Failure> {
     match event {
         Some(EventName::Id(id)) => return screen.line(&format!("There is no event {}", id.0)),
-        Some(EventName::Record(seq)) => return screen.line(&format!("Record {seq} is no event")),
+        Some(EventName::Record(seq)) => return screen.line(&format!("Record {seq} is not an event")),
         None => {}
     }
     if let Some(unknown) = ids.iter().find(|id| ledger.id_no(id).is_none()) {
@@ -236,6 +236,5 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
     }
     table.finish(screen)?;
     screen.line("")?;
-    screen
-        .line("E1 another operation, E2 a merge, E3 an event about something else, H1 taken back, H2 parted.")
+    screen.line("E1 another operation, E2 a merge, E3 an event about something else, H1 retracted, H2 split.")
 }

@@ -61,7 +61,7 @@ pub(crate) enum Failure {
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
     IsFile { place: PathBuf },
-    #[error("{} is no policy: {source}", .file.display())]
+    #[error("{} is not a valid policy: {source}", .file.display())]
     BadPolicy { file: PathBuf, source: serde_json::Error },
     #[error("{} exists, and its policy is not the one that --preset or --policy choose", .place.display())]
     OtherPolicy { place: PathBuf },
@@ -177,7 +177,7 @@ impl Failure {
                     _ => return None,
                 };
                 format!(
-                    "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both go on: `keys fork {place} NEW_RING`; each with the same --key-ring"
+                    "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both stay in use: `keys fork {place} NEW_RING`; each with the same --key-ring"
                 )
             }
             Failure::NothingToCompare => {

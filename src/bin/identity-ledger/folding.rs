@@ -309,7 +309,7 @@ impl Input {
         Ok(Input { reader: Box::new(opened), bytes })
     }
 
-    /// Whether [`Input::open`] would work. A pipe is left alone: whoever opens it has to read it.
+    /// Whether [`Input::open`] would work. A pipe is left alone: once opened, it has to be read.
     pub(crate) fn check(file: &Path) -> Result<(), Failure> {
         if is_stdin(file) {
             return Ok(());

@@ -45,8 +45,8 @@ fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(
         None if entry.op.starts_with("define") => Field::new("first mention").quiet(),
         None => Field::new("").quiet(),
         Some(outcome) => {
-            let taken_back = entry.retracted_by.map(|by| format!("taken back by record {by}: "));
-            let said = Field::new(taken_back.unwrap_or_default() + &sentence(outcome, wide));
+            let retracted = entry.retracted_by.map(|by| format!("retracted by record {by}: "));
+            let said = Field::new(retracted.unwrap_or_default() + &sentence(outcome, wide));
             if outcome.refusal.is_some() { said.alarming() } else { said }
         }
     };

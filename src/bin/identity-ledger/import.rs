@@ -114,7 +114,10 @@ fn discard(place: &Path, ledger: &Ledger) -> bool {
     let opened = keys::options().and_then(|options| Ok(options.open_read_only(place)?));
     let remove = || {
         FILES.iter().try_for_each(|file| fs::remove_file(place.join(file)))?;
-        keys::given().map_or(Ok(()), fs::remove_file)?;
+        if ledger.is_sealed() {
+            fs::remove_file(place.join("COPY"))?;
+            keys::remove()?;
+        }
         fs::remove_dir(place.join("log")).and_then(|()| fs::remove_dir(place))
     };
     opened.is_ok_and(is_it) && remove().is_ok()

@@ -1,6 +1,7 @@
 //! The keys of a sealed ledger, as `--key-ring` gives them: every way to a ledger begins here. And `keys`: which copy of a ledger a ring
 //! belongs to.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -66,6 +67,16 @@ pub(crate) fn options<'p>() -> Result<LedgerOptions<'p>, Failure> {
     given().map_or(Ok(LedgerOptions::new()), |file| Ok(LedgerOptions::new().keys(stored(file)?)))
 }
 
+/// Removes the ring and its lock, of a ledger that is removed too. A link to the ring stays.
+pub(crate) fn remove() -> io::Result<()> {
+    let Some(file) = given() else { return Ok(()) };
+    let ring = file.canonicalize()?;
+    let mut lock = ring.clone().into_os_string();
+    lock.push(".lock");
+    std::fs::remove_file(ring)?;
+    std::fs::remove_file(lock)
+}
+
 #[derive(Serialize)]
 struct Changed<'a> {
     ledger_id: LedgerId,
@@ -82,7 +93,7 @@ pub(crate) fn keys(args: KeysArgs, screen: &mut Screen) -> Result<Answer, Failur
         KeysChange::Adopt { ledger: place } => {
             let ledger = open(&place, |options| options.adopt_keys().open(&place))?;
             let next = "No other copy of this ledger can be written with that ring any more.";
-            show(&place, &ledger, ring, &["goes on with", next], screen)
+            show(&place, &ledger, ring, &["continues with", next], screen)
         }
         KeysChange::Fork { ledger: place, ring: own } => {
             expect_outside(&place, &own)?;

@@ -93,7 +93,8 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
     Ok(if known { Answer::Yes } else { Answer::No })
 }
 
-/// Shows one page, or all of them if no limit is given, and where the next one begins. `false` if there is nobody to ask about.
+/// Shows one page, or all of them if no limit is given, and where the next one begins. `false` if there is no
+/// such id or person.
 pub(crate) fn pages<T: Serialize>(
     Paging { limit, from }: Paging,
     columns: &'static [Column],
@@ -160,7 +161,8 @@ impl Listed for Profile {
             propertyless => format!("{} ({})", count(self.events), count(propertyless)),
         };
         let mut properties: Vec<_> = self.properties.iter().collect();
-        // What somebody chose to send comes before what SDKs collect, and that before what they found nothing for.
+        // Properties that the sender chose come first, then those that SDKs collect, then those that are
+        // null.
         properties.sort_by_key(|(key, property)| (property.value == Some(Value::Null), key.starts_with('$')));
         let properties: Vec<String> =
             properties.iter().map(|(key, property)| format!("{key} {}", value(property))).collect();

@@ -46,7 +46,7 @@ use crate::screen::Screen;
 
 /// What a command that could do its work has to say.
 enum Answer {
-    /// Fine.
+    /// The answer is yes, or the work is done and nothing is wrong.
     Yes,
     /// The answer is no, or damage was found.
     No,

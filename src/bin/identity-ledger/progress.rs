@@ -50,7 +50,7 @@ impl Progress {
         self.total = total;
     }
 
-    /// So many bytes are done.
+    /// Shows that `bytes` bytes are done.
     pub(crate) fn at(&mut self, bytes: u64) {
         if !self.visible {
             return;
@@ -84,7 +84,8 @@ impl Progress {
         self.shown = true;
     }
 
-    /// Writes a line to standard error without tearing the bar. Should that fail, there is nobody left to tell.
+    /// Writes a line to standard error without tearing the bar. If that fails, there is nowhere left to
+    /// report it.
     pub(crate) fn line(&self, text: &str) {
         let text = visible(text);
         self.bar.suspend(|| writeln!(io::stderr(), "{text}").ok());

@@ -77,7 +77,7 @@ fn show(
     screen.line(
         "Nothing that counts gives it one: it was seen only with processing off, or what was said of it",
     )?;
-    screen.line("was taken back. The person it would found is")?;
+    screen.line("was retracted. The person it would found is")?;
     screen.line(&person_id.to_string())
 }
 
@@ -103,7 +103,7 @@ fn redirect(
     match (person_id == asked, retracted) {
         (true, false) => screen.headline(&format!("{asked} is the id of a person"))?,
         (_, true) => {
-            screen.headline(&format!("{asked} was the id of a person whose founding was taken back"))?;
+            screen.headline(&format!("{asked} was the id of a person whose founding was retracted"))?;
             screen.line(&format!("It stands for {person_id} now."))?;
         }
         (false, false) => {
@@ -131,7 +131,7 @@ fn show_unknown(
     never_written(resolved.distinct_id, place).iter().try_for_each(|line| screen.line(line))
 }
 
-/// Says that an id is nobody's, and why that may be.
+/// Says that an id was never written, and why that may be.
 pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
     [
         format!("`{id}` was never written in {}", place.display()),

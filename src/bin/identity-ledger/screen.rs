@@ -13,18 +13,18 @@ use crate::failure::Failure;
 /// Columns of a table where there is no terminal at all.
 const WIDTH_WITHOUT_TERMINAL: u16 = 120;
 
-/// Standard output.
+/// Standard output: tables for a terminal, or JSON.
 pub(crate) struct Screen {
     out: BufWriter<StdoutLock<'static>>,
     /// One JSON object a line instead of tables.
     pub(crate) json: bool,
-    /// Cut nothing.
+    /// Whether cells keep their full width, however narrow the terminal is.
     pub(crate) wide: bool,
     /// Whether to use bold and colours.
     pub(crate) colour: bool,
     /// Columns that a table may take.
     pub(crate) width: u16,
-    /// Whether somebody watches; then nothing else may draw on the same terminal meanwhile.
+    /// Whether the output is a terminal; then nothing else may draw on it meanwhile.
     pub(crate) is_terminal: bool,
     /// Whether its reader has gone away. What is still written is dropped.
     unread: bool,
@@ -157,7 +157,7 @@ pub(crate) fn report(failure: &Failure) {
     }
 }
 
-/// Says something on standard error. Should even that fail, there is nobody left to tell.
+/// Says something on standard error. If even that fails, there is nowhere left to report it.
 pub(crate) fn remark(kind: &str, text: &str) {
     let text = visible(text);
     let colour = io::stderr().is_terminal() && may_colour();

@@ -27,7 +27,7 @@ const LONGEST: usize = 1_000;
 
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─'));
 
-/// A column.
+/// The title of a column, and how its cells are set and shortened.
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
     name: &'static str,
@@ -36,7 +36,7 @@ pub(crate) struct Column {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// Never cut.
+    /// Never cut, set to the left.
     Whole,
     /// Never cut, set to the right.
     Number,
@@ -64,7 +64,7 @@ impl Column {
     }
 }
 
-/// A cell.
+/// One cell of a table.
 pub(crate) struct Field {
     text: String,
     colour: Option<Color>,

@@ -72,7 +72,7 @@ fn answer(
 ) -> Result<Answer, Failure> {
     let Preview { appended, diff } = preview;
     let Appended::Recorded { seq, outcome } = *appended else {
-        unreachable!("an operation without an id is no duplicate");
+        unreachable!("an operation without an id is never a duplicate");
     };
     let reason = outcome.refusal.map(|refusal| book.reason(&refusal, book.state()));
     let said = Said {

@@ -27,7 +27,7 @@ struct Verdict<'a> {
     tail: Option<&'a AuditFault>,
     /// How many records each good snapshot covers.
     snapshots: &'a [u64],
-    /// What is no fault, and good to know.
+    /// What is not a fault, but good to know.
     remarks: &'a [AuditRemark],
     /// How many records can be read, before and behind a fault; `null` without a `LEDGER`.
     #[serde(flatten)]
@@ -142,7 +142,8 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
     if let Some(AuditFault { file, offset, .. }) = tail {
         let byte = offset.unwrap_or_default();
         screen.line("")?;
-        screen.line(&format!("{} goes on at byte {byte} with a write that was never acknowledged;", file))?;
+        screen
+            .line(&format!("{} continues at byte {byte} with a write that was never acknowledged;", file))?;
         screen.line("a writer is at work, or the next one will keep those bytes aside and cut them off.")?;
     }
     screen.line("")?;

@@ -180,7 +180,7 @@ pub fn proofs(history: &History) -> Result<(), String> {
             holds(!one, || format!("{a:?} and {b:?} are one person without a proof"))?;
             continue;
         };
-        holds(one, || format!("{a:?} and {b:?} have a proof and are no person"))?;
+        holds(one, || format!("{a:?} and {b:?} have a proof and are not one person"))?;
         let mut at = a;
         for (from, to, seq) in proof {
             let names = named.get(&seq).is_some_and(|ends| ends.contains(&from) && ends.contains(&to));

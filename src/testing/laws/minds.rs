@@ -1,4 +1,4 @@
-//! Laws of section H: what is taken back, parted, erased, supposed and compared.
+//! Laws of section H: retracts, splits, erasures, what-ifs and differences.
 
 use super::content::{facts, names};
 use super::*;
@@ -40,7 +40,7 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
         let of = operation.id.ok_or("each has one")?;
         let mut without = operations.clone();
         without.remove(number);
-        // A retract of what was never asked is no operation: it is left out as well.
+        // A retract of what was never asked is not an operation: it is left out as well.
         without.retain(
             |other| !matches!(other.request, Request::Retract { target } if target == Target::Operation(of)),
         );
@@ -124,9 +124,9 @@ fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String
     Ok(found)
 }
 
-/// Between the operations somebody is erased now and then: a person, an id, the values of a key; the bytes go at once or later.
-/// Engine and reference model agree on everything that is left and on whatever comes after; the state right after each record
-/// stays what it was when it was appended; and the whole log, read anew, says the same (H3, D11).
+/// Between the operations something is erased now and then: a person, an id, the values of a key; the bytes go at once or later.
+/// Engine and reference model agree on everything that is left and on whatever comes after. The state right after each record
+/// stays what it was when it was appended. The whole log, read again, says the same (H3, D11).
 pub fn erasing(history: &History) -> Result<(), String> {
     let (mut ledger, storage) = new_ledger(&history.policy)?;
     let mut reference = Reference::new(history.policy.clone());
@@ -179,8 +179,8 @@ pub fn erasing(history: &History) -> Result<(), String> {
     check(&ledger).map_err(|unsound| unsound.to_string())?;
     let again = LedgerOptions::new().without_snapshots().read_in(Arc::new(Memory::clone(&storage)));
     let again = again.map_err(|error| error.to_string())?;
-    same("state, read anew", &again.state().digest(), &ledger.state().digest())?;
-    same("content, read anew", &content(&again)?, &before)
+    same("state, read again", &again.state().digest(), &ledger.state().digest())?;
+    same("content, read again", &content(&again)?, &before)
 }
 
 /// Chances that the same history always has.
@@ -204,7 +204,8 @@ fn erasure(chance: &mut Chance) -> Result<(String, ErasureRequest), String> {
     Ok((name, ErasureRequest::new(at, subject, "asked").with_keys(keys)))
 }
 
-/// Erases somebody or something in a ledger and in the reference model, and finishes that now and then.
+/// Erases a person, an id or the values of a key in a ledger and in the reference model, and finishes that
+/// now and then.
 fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut Chance) -> Result<(), String> {
     let (id, request) = erasure(chance)?;
     let of_ids = matches!(request.subject, ErasureSubject::Ids(_));
@@ -247,8 +248,9 @@ fn tell_resets(ledger: &Ledger, reference: &mut Reference, first: u64) -> Result
 }
 
 /// A diff makes the second content of the first: from any point of a log to another, from a log to what it would be under another
-/// policy, from one ledger to another (H4), whoever was erased meanwhile. It is empty exactly if the two are equal, which is when their digests are, unless somebody
-/// is called with a number of the log (D11), which digests pass over.
+/// policy, from one ledger to another (H4), no matter what was erased meanwhile. It is empty exactly if the
+/// two are equal, which is when their digests are. The exception is a person id with a number of the log in
+/// it (D11), which digests pass over.
 pub fn differences_lead(history: &History) -> Result<(), String> {
     let (ledger, ..) = all_and_erasures(history)?;
     let fault = |fault: crate::log::Fault| fault.to_string();
@@ -284,7 +286,7 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether somebody's id has a number of the log in it (D11).
+/// Whether a person id has a number of the log in it (D11).
 fn is_numbered(book: &Book) -> bool {
     let state = book.state();
     state.ids().any(|id| !matches!(state.called_of(id), Called::Founding(_)))
@@ -446,7 +448,7 @@ pub fn previews_come_true(history: &History) -> Result<(), String> {
         }
         let then = copy.view_as_of(Seq(last)).map_err(fault)?;
         let mut whole = Diff::between(&then, &now).map_err(fault)?;
-        // What somebody was called whom an erasure renamed may be another thing afterwards (D11).
+        // A person that an erasure renamed may have another id afterwards (D11).
         for here in diff
             .refusals
             .iter_mut()
@@ -498,7 +500,7 @@ fn all_and_erasures(history: &History) -> Result<(Ledger, Arc<Memory>, Chance), 
     Ok((ledger, storage, chance))
 }
 
-/// What is refused as things stand now: without what was taken back.
+/// What is refused as things stand now: without what was retracted.
 fn refused(book: &Book) -> Result<BTreeMap<Seq, &'static str>, String> {
     let mut refusals = Refusals::default();
     let refused = book.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(book, book.state()));
@@ -512,8 +514,8 @@ mod tests {
     use crate::operation::{Source, SplitMode};
     use crate::{Ledger, Policy, Tenant};
 
-    /// The reference model forgot the name of a person who twice lost the id it was called after, once somebody had left it: of
-    /// the two who are founded by one id, it asked the one that has no ids any more.
+    /// The reference model forgot the name of a person who twice lost the id it was called after, once an id
+    /// had left it: of the two persons founded by one id, it asked the one that has no ids any more.
     #[test]
     fn who_twice_loses_the_id_they_are_called_after_is_called_after_the_next() {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();

@@ -65,7 +65,7 @@ pub const LAWS: [(&str, Law); 25] = [
     ("events follow their ids, then and now", attribution),
     ("equal digests mean equal content", digests),
     ("two ids of a person have a proof", proofs),
-    ("what is erased stays erased, and nobody else changes", erasing),
+    ("what is erased stays erased, and nothing else changes", erasing),
     ("a difference leads from one content to the other", differences_lead),
     ("what-if is the fold of a log with that policy", what_if_is_the_fold),
     ("a preview of a change of mind comes true", previews_come_true),
@@ -102,7 +102,7 @@ pub fn hold(policy: &Policy, seeds: Range<u64>) -> Result<(), Broken> {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("seed {seed} breaks a law: {name}\n{what}\n\n{history}")]
 pub struct Broken {
-    /// Which law.
+    /// The name of the law.
     pub name: &'static str,
     /// What was found.
     pub what: String,
@@ -331,7 +331,7 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.refusal.is_some()) else { return Ok(()) };
         let mut expected = links(before);
         if outcome.founded {
-            let head = step.record.body().head().map(|head| head.id).ok_or("a refusal of nobody")?;
+            let head = step.record.body().head().map(|head| head.id).ok_or("a refusal without an id")?;
             expected[head.index()] = outcome.person;
         }
         same("links", &links(step.state), &expected)?;
@@ -384,18 +384,20 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             }
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => policy,
             Refusal::TooManyUserIds { held, .. } => {
-                let target = body.head().map(|head| head.id).ok_or("a refusal of nobody")?;
+                let target = body.head().map(|head| head.id).ok_or("a refusal without an id")?;
                 let person = source.or(before.person(target));
                 match person.map(|person| (person, firsts_before.get(&person).copied())) {
                     Some((person, Some(None))) => {
-                        holds(before.person(held) == Some(person), || format!("{held:?} is no id of it"))?;
+                        holds(before.person(held) == Some(person), || {
+                            format!("{held:?} is not an id of it")
+                        })?;
                     }
                     Some((_, first)) => same("the user id that is named", &Some(held), &first.flatten())?,
                     None => same("the user id that is named", &held, &target)?,
                 }
-                holds(before.class(held).user, || format!("{held:?} is no user"))?;
+                holds(before.class(held).user, || format!("{held:?} is not a user"))?;
                 if refolded {
-                    // Which record gave it its person is another one, once it was folded anew.
+                    // After a refold, another record gave it its person.
                     let by = refusal.blocking();
                     holds(by < seq && !before.is_retracted(by), || format!("{by} gave it no person"))?;
                     return Ok(());
@@ -437,7 +439,7 @@ fn follow_arrivals(arrived: &mut Arrivals, step: &Step<'_>) {
 }
 
 /// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s. `None` for
-/// persons of a component that was folded anew: their past is not followed.
+/// persons of a component that was refolded: their past is not followed.
 fn follow_first_users(
     ledger: &Ledger,
     firsts: &mut BTreeMap<PersonNo, Option<IdNo>>,
@@ -494,13 +496,13 @@ pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a step folds a component anew: rules that say what grows say it of what was asked, not of what was taken back.
+/// Whether a step refolds a component: laws about growth hold for what was asked, not for what was retracted.
 fn undoes(step: Step<'_>) -> bool {
     step.outcome.is_some_and(|outcome| outcome.undone.is_some())
 }
 
-/// Once a person is identified, whoever it becomes is; and the record that first did it stays, P(T)'s if two persons become
-/// one (D1).
+/// Once a person is identified, so is the person that it becomes. The record that first identified it stays,
+/// P(T)'s if two persons become one (D1).
 pub fn identified_grows(history: &History) -> Result<(), String> {
     each_step(&all(history)?.ledger, |before, step| {
         if undoes(step) {
@@ -540,13 +542,14 @@ pub fn redirects(history: &History) -> Result<(), String> {
     })
 }
 
-/// Every person there ever was leads to a live one in one step, or to whom its founding id would found, and so does its public id.
+/// Every person leads in one step to a live one, or to the one that its founding id would found. Its public
+/// id leads to the same.
 fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
     let state = ledger.state();
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
         let survivor = state.survivor(person);
-        // Nobody, if its founding was taken back and its founding id has no person now (D11).
+        // No person, if its founding was retracted and its founding id has no person now (D11).
         let nobody = state.is_retired(survivor) && state.person(state.founding(survivor)).is_none();
         holds(live.contains(&survivor) || nobody, || {
             format!("{person:?} became {survivor:?}, which is not live")
@@ -562,7 +565,7 @@ fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
 pub fn created_at(history: &History) -> Result<(), String> {
     let Folded { ledger, appended, .. } = all(history)?;
     if appended.iter().flatten().filter_map(Appended::outcome).any(|outcome| outcome.undone.is_some()) {
-        return Ok(()); // the reference model says when a person was created that was folded anew
+        return Ok(()); // the reference model says when a refolded person was created
     }
     let mut founded = Vec::new();
     each_step(&ledger, |_, step| {
@@ -608,7 +611,8 @@ pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
     })
 }
 
-/// After a reset a device's events belong to a fresh person, whatever else happens, until somebody names its fresh id (F4).
+/// After a reset a device's events belong to a fresh person, whatever else happens, until an operation names
+/// its fresh id (F4).
 pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     let (mut ledger, _) = new_ledger(&history.policy)?;
     let fresh = DistinctId::new("$device:fresh").map_err(|error| error.to_string())?;
@@ -705,13 +709,13 @@ mod tests {
     fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {
         fn nobody_is_identified(history: &History) -> Result<(), String> {
             let Folded { ledger, .. } = all(history)?;
-            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "somebody is".to_owned())
+            holds(ledger.persons().all(|person| !person.unwrap().is_identified), || "a person is".to_owned())
         }
         let policy = Policy::default();
         let breaking = (0..).map(|seed| History::seeded(&policy, seed));
         let breaking = { breaking }.find(|history| nobody_is_identified(history).is_err()).unwrap();
         let (history, what) = shortened(nobody_is_identified, breaking);
-        assert_eq!((history.operations.len(), &what[..]), (1, "somebody is"), "{history}");
+        assert_eq!((history.operations.len(), &what[..]), (1, "a person is"), "{history}");
         assert!(history.to_string().contains(" is identified"), "{history}");
     }
 

@@ -1,8 +1,8 @@
 //! The reference model: the rules of `docs/semantics.md` folded as plainly as can be, with sets and maps of texts.
 //!
 //! It shares the vocabulary with the engine and nothing else: no numbers and no forest. It keeps what was said, and
-//! whenever something is taken back it folds everything else again from the beginning. A newcomer should believe it in ten
-//! minutes. It is slow, and that is fine.
+//! whenever something is retracted it folds everything else again from the beginning. A newcomer should
+//! believe it in ten minutes. It is slow, and that is fine.
 
 mod seen;
 mod world;
@@ -27,7 +27,7 @@ pub struct Reference {
     said: Vec<Said>,
     /// What all that comes to.
     world: World,
-    /// B4: decided once, whatever is taken back later.
+    /// B4: decided once, whatever is retracted later.
     classes: Classes,
     /// G4: a retracted operation still counts as seen.
     seen: BTreeMap<OperationId, Seen>,
@@ -62,7 +62,7 @@ pub fn erased_value() -> Value {
 /// What a person's public id is made of (D10, D11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Called {
-    /// D10.
+    /// D10: the text of the founding id.
     Founding(String),
     /// D11: the text of an id and the record that defined it.
     Defined(String),
@@ -90,35 +90,35 @@ pub struct ReferencePerson {
     pub identity: Identity,
     /// All its ids; empty once absorbed or gone.
     pub ids: BTreeSet<String>,
-    /// Its properties.
+    /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
-    /// D1.
+    /// Whether an operation identified the person (D1).
     pub is_identified: bool,
-    /// D7.
+    /// When the person was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
     /// The place of the operation that founded it.
     founded: usize,
 }
 
-/// A device.
+/// A device as the reference model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceDevice {
     /// For whom it speaks.
     pub current: String,
     /// Whom dialect `core` links next.
     pub anonymous: String,
-    /// Whether somebody identified.
+    /// Whether a user was identified on it since the last reset.
     pub identified: bool,
-    /// F8.
+    /// Whether its captures ask for a profile under `identified_only` (F8).
     pub profiled: bool,
 }
 
-/// An event.
+/// An event as the reference model knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceEvent {
     /// The id it was captured under.
     pub distinct_id: String,
-    /// G3.
+    /// Whether it counts as full, not propertyless (G3).
     pub full: bool,
 }
 
@@ -127,11 +127,11 @@ pub struct ReferenceEvent {
 pub enum ReferenceOutcome {
     /// Recorded; the rule that refused it, if one did.
     Recorded(Option<&'static str>),
-    /// G4.
+    /// The same operation was recorded before under the same operation id (G4).
     Duplicate,
-    /// G4.
+    /// Another operation was recorded before under the same operation id (G4).
     Conflict,
-    /// F3.
+    /// A device's identify that only repeats what the device said last (F3).
     Ignored,
 }
 
@@ -494,12 +494,12 @@ impl Reference {
         self.said.len()
     }
 
-    /// H1: takes back what was recorded in this place.
+    /// H1: retracts what was recorded in this place.
     ///
     /// # Panics
     /// When that was no operation.
     pub fn retract(&mut self, time: Timestamp, place: usize) -> ReferenceOutcome {
-        let Said::Operation(target) = &self.said[place] else { panic!("only operations are taken back") };
+        let Said::Operation(target) = &self.said[place] else { panic!("only operations are retracted") };
         let asked = Asked {
             verb: Verb::Retract(place),
             id: target.id.clone(),
@@ -512,7 +512,7 @@ impl Reference {
         ReferenceOutcome::Recorded(self.say(Said::Operation(asked)))
     }
 
-    /// Folds everything anew but for what is taken back.
+    /// Folds everything again, without what is retracted.
     fn refold(&mut self) {
         self.world = World::new(self.policy.clone());
         let gone = retracted(&self.said);
@@ -523,7 +523,7 @@ impl Reference {
         }
     }
 
-    /// Records something, and folds it. Whatever takes something back folds everything anew.
+    /// Records something, and folds it. A retract folds everything again.
     fn say(&mut self, said: Said) -> Option<&'static str> {
         self.said.push(said);
         let place = self.said.len() - 1;
@@ -564,7 +564,7 @@ impl Reference {
         }
     }
 
-    /// F2.
+    /// Returns the id that the operation speaks for, and the device if one speaks (F2).
     fn speaker(&mut self, who: &Who) -> (String, Option<String>) {
         match who {
             Who::Id(id) => (id.as_str().to_owned(), None),
@@ -572,7 +572,7 @@ impl Reference {
         }
     }
 
-    /// F8.
+    /// Returns whether processing is off: by the operation's own word, else by the device's mode (F8).
     fn processing(&self, operation: &Operation, device: Option<&str>, asks_profile: bool) -> bool {
         match (operation.processing, device) {
             (Processing::Off, _) => false,
@@ -660,14 +660,15 @@ impl Reference {
         })
     }
 
-    /// F3: what the device said last may be what is taken back.
+    /// F3: the retracted operation may be what the device said last.
     fn forget_call(&mut self, place: usize) {
         if let Said::Operation(Asked { device: Some(device), .. }) = &self.said[place] {
             self.last_calls.remove(device);
         }
     }
 
-    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does taking back what it said.
+    /// F3: a device remembers its last identify, set or switch; a reset forgets it, and so does a retract of
+    /// what it said.
     fn remember_call(&mut self, operation: &Operation, asked: &Asked) {
         let Some(device) = &asked.device else {
             if let Verb::Retract(place) = asked.verb {
@@ -713,7 +714,8 @@ impl Said {
     }
 }
 
-/// H1: what counts as never asked. From the end, for what takes something back stands behind it, and may itself be taken back.
+/// H1: what counts as never asked. Goes from the end, because a retract stands behind what it names and may
+/// itself be retracted.
 fn retracted(said: &[Said]) -> BTreeSet<usize> {
     let mut gone = BTreeSet::new();
     for (place, said) in said.iter().enumerate().rev() {

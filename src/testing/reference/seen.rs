@@ -10,7 +10,7 @@ pub(super) struct Seen {
     pub(super) processing: Processing,
     /// Its place among all that was recorded.
     pub(super) place: usize,
-    /// T.
+    /// T: the id that the operation speaks for.
     pub(super) spoke: String,
     /// Texts of it that were erased: they may have been any.
     pub(super) forgotten: BTreeSet<String>,

@@ -191,7 +191,7 @@ impl World {
         None
     }
 
-    /// D7.
+    /// Returns the survivor and the absorbed person of a merge (D7).
     pub(super) fn survivor_and_absorbed(&self, to: usize, from: usize) -> (usize, usize) {
         let age = |person: usize| (self.persons[person].founded, person);
         if self.policy.survivor == Survivor::Elder && age(from) < age(to) { (from, to) } else { (to, from) }
@@ -344,7 +344,7 @@ impl ReferenceDevice {
     }
 }
 
-/// E1.
+/// Applies property changes in the order of E1.
 pub(super) fn change(properties: &mut BTreeMap<String, Value>, changes: &Changes) {
     let before: BTreeSet<String> = properties.keys().cloned().collect();
     for (key, value) in &changes.set_once {

@@ -177,13 +177,18 @@ impl State {
             None
         };
         let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
-        let Alone { state, ids, devices } = alone;
+        let Alone { mut state, ids, devices } = alone;
         let mut told = before.clone();
         told.push_anew(record);
         let told = told.relabelled(&ids, &devices);
         let (before, asked) =
             (before.relabelled(&ids, &devices), told.records().last().expect("just pushed"));
         let mut after = state.clone();
+        for record in before.records() {
+            if let Some(retracts) = self.generations.retractions.get(&record.row.seq) {
+                after.generations.retractions.insert(record.row.seq, retracts.clone());
+            }
+        }
         let mut outcome =
             after.refold_telling(asked, before, |seq, outcome, small| each(When::After, seq, outcome, small));
         after.records = asked.row.seq + 1;
@@ -197,6 +202,7 @@ impl State {
             Some(new) => PersonNo(founded(self) + new),
             None => self.links.person(record.row.id).expect("a person that keeps its number had it"),
         });
+        state.call_as(&after);
         Foretold { before: state, after, outcome }
     }
 
@@ -428,7 +434,16 @@ impl State {
             let (founding, split) = key(kept);
             let before = self.last_of(founding, split);
             let present = present.remove(&(founding, split));
-            let stays = |person: &PersonNo| self.links.survivor(*person) == survivor.unwrap_or(*person);
+            // Who had no id with a text, and has one now, gets a name (D11), and names are looked up by number.
+            let erased = self.erasures.of_id(founding).is_some();
+            let has_text = |id: &IdNo| self.erasures.of_id(ids[id.index()]).is_none();
+            let gets_name = |person: &PersonNo| {
+                let had = self.erasures.renamed.contains_key(&person.0);
+                live && erased && !had && small.ids_of(kept).iter().any(has_text)
+            };
+            let stays = |person: &PersonNo| {
+                self.links.survivor(*person) == survivor.unwrap_or(*person) && !gets_name(person)
+            };
             let whole = present.filter(stays).unwrap_or_else(|| {
                 let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
                 self.persons.push(Person {

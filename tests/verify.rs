@@ -179,9 +179,12 @@ fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
 
 // -- it is right beside a writer ---------------------------------------------------------------------------------------
 
+/// Something that a writer does, right before the read of this number.
+type Step = (u64, fn(&mut Ledger));
+
 /// Audits a ledger of so many persons while steps of a writer fall between its reads: each step before the read of its number.
 /// Gives how often it read.
-fn audit_beside(persons: usize, steps: Vec<(u64, fn(&mut Ledger))>) -> u64 {
+fn audit_beside(persons: usize, steps: Vec<Step>) -> u64 {
     let (disk, mut ledger) = filled(persons);
     ledger.snapshot().unwrap();
     let mut due = VecDeque::from(steps.clone());

@@ -289,7 +289,7 @@ mod tests {
         let at = Timestamp::from_micros(0).unwrap();
         for phone in ["a", "b", "c"] {
             let ann = DistinctId::new("ann").unwrap();
-            ledger.append(Operation::identify(at, ann, Some(Source::new(&phone)))).unwrap();
+            ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
         }
         let (log, seed) = (&ledger.log, Node::Id(ledger.id_no("b").unwrap()));
         let end = ledger.checkpoint().records;

@@ -410,10 +410,9 @@ fn find_unerased(log: &Log, records: u64, erasures: &Erasures) -> io::Result<Vec
             }
             Ok::<bool, Fault>(is_within)
         });
-        match read {
-            Err(Fault { kind: FaultKind::Io(error), .. }) => return Err(error),
-            // Behind the records that were found good.
-            Ok(()) | Err(_) => {}
+        // Any other fault stands behind the records that were found good.
+        if let Err(Fault { kind: FaultKind::Io(error), .. }) = read {
+            return Err(error);
         }
     }
     Ok(unerased)

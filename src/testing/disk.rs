@@ -771,8 +771,8 @@ impl LedgerPlace for SimulatedPlace {
         let dir = self.building(tag);
         self.disk.call(Call::RemoveDir, &dir, |state, _| {
             let names: Vec<Arc<str>> = state.contents.names.keys().cloned().collect();
-            let inside = names.iter().filter(|name| moved(name, &dir, "").is_some());
-            inside.map(|name| state.contents.remove(name)).collect()
+            let mut inside = names.iter().filter(|name| moved(name, &dir, "").is_some());
+            inside.try_for_each(|name| state.contents.remove(name))
         })
     }
 

@@ -153,7 +153,7 @@ impl Oracle {
         drop(ledger);
 
         // What the crash left of a segment under way must not spoil a snapshot, nor one made of it be spoilt.
-        let saved = Arc::new(first.killed());
+        let saved = self.at(&Arc::new(first.killed()));
         let mut ledger =
             options().open_in(saved.clone()).map_err(|error| broken("opening for a snapshot", &error))?;
         let made = ledger.snapshot().map_err(|error| broken("the snapshot", &error))?;

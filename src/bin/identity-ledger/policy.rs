@@ -62,7 +62,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     }
     const COLUMNS: [Column; 3] =
         [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
-    screen.headline(&headline)?;
+    screen.headline(headline)?;
     screen.line(&format!("Preset: {}", name_of(policy)))?;
     screen.line("")?;
     let mut table = Table::new(&COLUMNS);

@@ -353,7 +353,7 @@ impl State {
 
     /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on.
     ///
-    /// Who has the same public id is the same person, and keeps number and links. What changes is kept as it was.
+    /// A person with the same public id and founding record keeps number and links. What changes is kept as it was.
     fn adopt(&mut self, alone: Alone, seq: u32) {
         let Alone { state: small, ids, devices } = alone;
         let id = |small: IdNo| ids[small.index()];
@@ -412,8 +412,9 @@ impl State {
         self.call_anew(numbered.iter().map(|Numbered { number, before, .. }| (*number, *before)));
     }
 
-    /// Gives the persons of a component that was folded alone their numbers in the whole. One that was live, or absorbed by the
-    /// person it is absorbed by now, keeps its number; all others get the next. Whom the component has no more is retired.
+    /// Gives the persons of a component that was folded alone their numbers in the whole. One that was founded by the same record,
+    /// and was live, or absorbed by the person it is absorbed by now, keeps its number; all others get the next. Whom the component
+    /// has no more is retired.
     fn number(&mut self, small: &State, ids: &[IdNo], seq: u32) -> Vec<Numbered> {
         let mut present: BTreeMap<(IdNo, Option<u32>), PersonNo> = BTreeMap::new();
         for id in ids {
@@ -441,8 +442,11 @@ impl State {
                 let had = self.erasures.renamed.contains_key(&person.0);
                 live && erased && !had && small.ids_of(kept).iter().any(has_text)
             };
+            // Its founding record is what answers as of earlier records are sorted by.
             let stays = |person: &PersonNo| {
-                self.links.survivor(*person) == survivor.unwrap_or(*person) && !gets_name(person)
+                self.origin(*person) == small.origin(kept)
+                    && self.links.survivor(*person) == survivor.unwrap_or(*person)
+                    && !gets_name(person)
             };
             let whole = present.filter(stays).unwrap_or_else(|| {
                 let next = self.links.add(survivor.map(|survivor| (survivor, seq)));

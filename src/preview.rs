@@ -128,7 +128,17 @@ impl Book {
         let outcome = Outcome { refusal: Some(refusal), ..Outcome::default() };
         let Alone { state, ids, devices } = self.state().beside(told, |_, _, _| {});
         let view = self.view_alone(&state, (&ids, &devices), Vec::new());
-        let refused = Refused::of(record, &outcome);
+        // A view lists of a component that was folded again what its fold alone says, and that may name an earlier record.
+        let mut asked = told.clone();
+        asked.push_anew(record);
+        let (asked_ids, asked_devices) = asked.named();
+        let mut listed = outcome;
+        self.state().alone_telling(&asked, |seq, said, _| {
+            if seq == record.row.seq {
+                listed = said.relabelled(&asked_ids, &asked_devices);
+            }
+        });
+        let refused = Refused::of(record, &listed);
         let refused = refused.map(|refused| Refused { operation_id: operation.id, ..refused });
         let refusals = Diff::of_refused(&self.view(), &refused.into_iter().collect::<Vec<_>>());
         Ok((outcome, Diff { refusals, ..Diff::of_component(&view, &view, [&[], &[]])? }))

@@ -177,7 +177,7 @@ impl State {
             None
         };
         let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
-        let Alone { mut state, ids, devices } = alone;
+        let Alone { state, ids, devices } = alone;
         let mut told = before.clone();
         told.push_anew(record);
         let told = told.relabelled(&ids, &devices);
@@ -202,7 +202,6 @@ impl State {
             Some(new) => PersonNo(founded(self) + new),
             None => self.links.person(record.row.id).expect("a person that keeps its number had it"),
         });
-        state.call_as(&after);
         Foretold { before: state, after, outcome }
     }
 

@@ -309,18 +309,6 @@ impl State {
         }
     }
 
-    /// Gives persons the names that they have in a later state of the same component: persons of former times are called as they are
-    /// now.
-    pub(super) fn call_as(&mut self, later: &State) {
-        for (person, (id, by)) in &later.erasures.renamed {
-            let person = PersonNo(*person);
-            if let Some(here) = self.last_of(later.founding(person), later.origin(person).key()) {
-                self.erasures.renamed.entry(here.0).or_insert((*id, *by));
-            }
-        }
-        self.erasures.called_after = Erasures::called_after(&self.erasures.renamed);
-    }
-
     /// Takes the name of a former generation, for the present one.
     fn take_name(&mut self, person: PersonNo) -> Option<(IdNo, u32)> {
         let (id, by) = self.erasures.renamed.remove(&person.0)?;

@@ -204,7 +204,9 @@ impl State {
         let same =
             |person: &PersonNo| self.founding(*person) == founding && self.origin(*person).key() == key;
         let first = || self.links.person_first(founding).filter(same);
-        self.generations.latest.get(&(founding, key)).copied().or_else(first)
+        // One that was founded again since its component was folded again is the latest, and no generation knows it.
+        let founded = self.founded_by(founding).filter(same).max();
+        self.generations.latest.get(&(founding, key)).copied().max(founded).or_else(first)
     }
 
     /// An id that was defined after the ledger's first erasure is told from an erased one of the same text by the record that defined

@@ -51,7 +51,7 @@ pub trait LedgerPlace: Debug + Send + Sync {
     fn describe(&self) -> String;
 }
 
-/// What has the name of a [`Place`].
+/// What has the name of a [`LedgerPlace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Occupant {
     /// Nothing has this name.

@@ -65,7 +65,7 @@ impl Book {
             }
         }
         let mut persons: Vec<(PersonNo, IdNo)> = persons.into_iter().collect();
-        persons.sort_by_key(|(person, _)| (state.origin(*person).founded, *person));
+        persons.sort_by_key(|(person, _)| state.age(*person));
         persons.into_iter().map(|(_, id)| id).collect()
     }
 

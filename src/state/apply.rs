@@ -437,9 +437,10 @@ impl State {
         }
     }
 
-    /// Who was founded first; of those that one split founded, the one of the lower number.
-    pub(super) fn age(&self, person: PersonNo) -> (u32, PersonNo) {
-        (self.origin(person).founded, person)
+    /// Who was founded first; of those that one split founded, the one whose founding id was defined first. A person's number does not
+    /// decide: after a refold one that stayed has a lower number than one that came.
+    pub(crate) fn age(&self, person: PersonNo) -> (u32, IdNo) {
+        (self.origin(person).founded, self.founding(person))
     }
 
     /// Merges the persons of T and S (D7) and their properties (E2); returns the survivor.

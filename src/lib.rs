@@ -2,134 +2,112 @@
 //!
 //! # The layers
 //!
-//! | layer | files | knows nothing of |
-//! |---|---|---|
-//! | 0 vocabulary | `limits id time value operation policy visible` | the log |
-//! | 1 the log | `digest codec frame record row chain` | persons |
-//! | 2 the fold | `state/` | storage, texts, values |
-//! | 3 the walk | `replay` | disks |
-//! | 4 the shell | `storage/ directory entropy dictionary log mention answer book page as_of explain why history whynot lists view content diff matching compare what_if snapshot/ verdict recovery audit backup/ salvage/ draft budget writer ledger removal erasure find stats preview reader options device shared` | SDKs |
-//! | beside | `import/ graph/ testing/` | each other |
+//! | folder | what it is for |
+//! |---|---|
+//! | `model/` | what can be said: names, times, values, operations, the policy, every limit |
+//! | `log/` | the log as bytes: frames, records, payloads, the chain; knows nothing of persons |
+//! | `fold/` | what the log means; pure, knows nothing of storage |
+//! | `store/` | the files of a ledger; the only folder that touches disks, clocks and chance |
+//! | `query/` | what can be asked; reads, never writes |
+//! | `ledger/` | who writes: appends, recovery, snapshots, erasing |
+//! | `maintenance/` | audit, backup, salvage; never repairs a ledger where it lies |
+//! | `graph/` | pictures of how a person came to be |
+//! | `import/` | what SDKs send, as operations |
+//! | `testing/` | the reference model, the laws, disks that fail |
 //!
-//! Imports point inward; `tests/layering.rs` checks it. `docs/architecture.md` is the book.
+//! A folder imports those above it in this list, never those below; `tests/layering.rs` checks it. `docs/architecture.md` says why.
 
-mod answer;
-mod as_of;
-mod audit;
-mod backup;
-mod book;
-mod budget;
-mod chain;
-mod codec;
-mod compare;
-mod content;
-mod device;
-mod dictionary;
-mod diff;
-mod digest;
-mod directory;
-mod draft;
-mod entropy;
-mod erasure;
-mod excerpt;
-mod explain;
-mod find;
-mod frame;
+mod fold;
+mod ledger;
+mod log;
+mod maintenance;
+mod model;
+mod query;
+mod store;
+
 #[cfg(feature = "graph")]
 pub mod graph;
-mod history;
-mod id;
 #[cfg(feature = "import")]
 pub mod import;
-#[cfg(feature = "encryption")]
-mod keys;
-mod ledger;
-pub mod limits;
-mod lists;
-mod log;
-mod matching;
-mod mention;
-mod operation;
-mod options;
-mod page;
-mod policy;
-mod postings;
-mod preview;
-mod reader;
-mod record;
-mod recovery;
-mod removal;
-mod replay;
-mod row;
-mod salvage;
-mod seal;
-mod shared;
-mod snapshot;
-mod spots;
-mod state;
-mod stats;
-mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod time;
-mod value;
-mod verdict;
-mod view;
-mod visible;
-mod what_if;
-mod why;
-mod whynot;
-mod writer;
 
-pub use crate::answer::*;
-pub use crate::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked};
-pub use crate::backup::{Backup, BackupError, BackupReport};
-pub use crate::book::{Became, Book, MemoryUse, Persons, Resolution};
-pub use crate::chain::{Chain, ChainError, Checkpoint, CheckpointError};
-pub use crate::content::*;
-pub use crate::device::Device;
-pub use crate::diff::*;
-pub use crate::digest::{Digest, DigestError};
-pub use crate::directory::{FORMAT_VERSION, IdentityError};
-pub use crate::entropy::{Entropy, OsEntropy, SeededEntropy};
-pub use crate::erasure::{EraseError, ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
-pub use crate::explain::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
-pub use crate::history::{HistoryEntry, Subject};
-pub use crate::id::*;
-#[cfg(feature = "encryption")]
-pub use crate::keys::{KeyProvider, StoredKeys};
-pub use crate::ledger::*;
-pub use crate::log::{Fault, FaultKind};
-pub use crate::operation::*;
-pub use crate::options::{CreateError, LedgerOptions};
-pub use crate::page::{Ask, Cursor, CursorError, Page, PageError};
-pub use crate::policy::*;
-pub use crate::preview::{Preview, PreviewError};
-pub use crate::reader::LedgerReader;
-pub use crate::record::*;
-pub use crate::recovery::{OpenError, Recovery, Torn, Witness};
-pub use crate::replay::{Replay, Step};
-pub use crate::row::Record;
-pub use crate::salvage::*;
-pub use crate::seal::KeysError;
-pub use crate::shared::{LedgerGuard, SharedLedger};
-pub use crate::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
-pub use crate::state::{
+pub use crate::model::id::{
+    DeviceId, DistinctId, EventName, IdError, LedgerId, OperationId, PersonId, PropertyKey, Seq, Tenant,
+};
+pub use crate::model::limits;
+pub use crate::model::operation::{
+    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
+    SplitMode, Target, Who,
+};
+pub use crate::model::policy::{FirstMention, IdClass, Policy, PolicyError, Preset, Survivor, UuidIds};
+pub use crate::model::time::{Timestamp, TimestampError};
+pub use crate::model::value::{Properties, Value, ValueError};
+pub use crate::model::visible::visible;
+
+pub use crate::log::body::{
+    Body, Change, Commitment, CutOff, Detail, DeviceNo, ErasedDevice, Erasure, Flags, Head, IdNo, KeyNo,
+    Leavers, NameNo, Other, Removal, Removed, Restated, RewrittenSegment, StoredClass, StoredPolicy, Verb,
+};
+pub use crate::log::chain::{Chain, ChainError, Checkpoint, CheckpointError};
+pub use crate::log::digest::{Digest, DigestError};
+pub use crate::log::payload::KeysError;
+pub use crate::log::record::Record;
+
+pub use crate::fold::replay::{Replay, Step};
+pub use crate::fold::{
     Called, Device as DeviceState, DeviceEffect, EventCounts, Link, NotParted, Notices, Outcome, Past,
     PersonNo, PersonView, Property, Refusal, State, Undone, Written,
 };
-pub use crate::stats::{FileSize, FileSizes, KindSize, Stats};
-pub use crate::storage::{
+
+pub use crate::store::entropy::{Entropy, OsEntropy, SeededEntropy};
+#[cfg(feature = "encryption")]
+pub use crate::store::keys::{KeyProvider, StoredKeys};
+pub use crate::store::layout::{FORMAT_VERSION, IdentityError};
+pub use crate::store::segments::{Fault, FaultKind};
+pub use crate::store::storage::{
     Access, Displaced, Files, LedgerPlace, Lock, Memory, NotAFile, Occupant, Reserved, Storage,
 };
-pub use crate::time::*;
-pub use crate::value::*;
-pub use crate::view::View;
-pub use crate::visible::visible;
-pub use crate::what_if::{WhatIf, WhatIfError};
-pub use crate::why::{Beaten, PropertyWrite, WhyProperty};
-pub use crate::whynot::{Barrier, WhyNot, WhyNotStep};
-pub use crate::writer::Durability;
+
+pub use crate::query::answer::{
+    EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
+};
+pub use crate::query::diff::content::{
+    Content, ContentDevice, ContentEvents, ContentId, ContentPerson, Name, PersonFacts,
+};
+pub use crate::query::diff::view::View;
+pub use crate::query::diff::what_if::{WhatIf, WhatIfError};
+pub use crate::query::diff::{
+    Counts, DeviceDiff, Diff, EventRef, EventTally, EventsDiff, IdDiff, MergedPerson, Misfit, PersonDiff,
+    PersonPart, PropertyDiff, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
+};
+pub use crate::query::explain::ids::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
+pub use crate::query::explain::property::{Beaten, PropertyWrite, WhyProperty};
+pub use crate::query::explain::why_not::{Barrier, WhyNot, WhyNotStep};
+pub use crate::query::history::{HistoryEntry, Subject};
+pub use crate::query::page::{Ask, Cursor, CursorError, Page, PageError};
+pub use crate::query::reader::{Became, Book, MemoryUse, Persons, Resolution};
+pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
+
+pub use crate::ledger::device::Device;
+pub use crate::ledger::erase::{EraseError, ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
+pub use crate::ledger::open::{CreateError, LedgerOptions};
+pub use crate::ledger::preview::{Preview, PreviewError};
+pub use crate::ledger::read_only::LedgerReader;
+pub use crate::ledger::recovery::{OpenError, Recovery, Torn, Witness};
+pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
+pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
+pub use crate::ledger::writer::Durability;
+pub use crate::ledger::{AppendError, Appended, Ledger};
+
+pub use crate::maintenance::audit::{
+    Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked,
+};
+pub use crate::maintenance::backup::{Backup, BackupError, BackupReport};
+pub use crate::maintenance::salvage::{
+    BytePlace, ItemLoss, Lost, LostItem, Named, Salvage, SalvageError, SalvageReport, SalvagedChange,
+    SalvagedRecord, SeqRange, Testimony, Unerased,
+};
 
 /// The program of the tutorial about undoing runs as an example; that of the one about erasing does in `erasure.rs`.
 #[cfg(doctest)]

@@ -11,7 +11,7 @@ use super::layout::Kind;
 use super::svg::{self, class_of};
 use super::text::escaped;
 use super::{Edge, Graph, NodeKind};
-use crate::visible::visible;
+use crate::model::visible::visible;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

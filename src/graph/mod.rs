@@ -11,15 +11,15 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::book::Book;
-use crate::excerpt::Node as Thing;
-use crate::history::Told;
-use crate::id::{PersonId, Seq};
-use crate::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
-use crate::log::Fault;
-use crate::record::{Body, IdNo};
-use crate::state::{DeviceEffect, Link, PersonNo};
-use crate::time::Timestamp;
+use crate::fold::{DeviceEffect, Link, PersonNo};
+use crate::log::body::{Body, IdNo};
+use crate::log::component::Node as Thing;
+use crate::model::id::{PersonId, Seq};
+use crate::model::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
+use crate::model::time::Timestamp;
+use crate::query::history::Told;
+use crate::query::reader::Book;
+use crate::store::segments::Fault;
 
 /// The identity graph of one person.
 ///

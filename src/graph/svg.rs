@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::layout::{ARCS, Branch, Kind, Layout, MARGIN, NODE, Place, Tie, layout};
 use super::text::{counted, escaped, short};
 use super::{Edge, EdgeKind, Graph, Node, NodeKind};
-use crate::visible::visible;
+use crate::model::visible::visible;
 
 /// The rules of all that is drawn.
 pub(super) const STYLE: &str = include_str!("picture.css");
@@ -90,7 +90,7 @@ impl Graph {
             format!("{} refused", of(EdgeKind::Refused)),
         ];
         if self.hidden_nodes > 0 {
-            let limit = crate::limits::MAX_GRAPH_NODES;
+            let limit = crate::model::limits::MAX_GRAPH_NODES;
             parts.push(format!("{} more not drawn (limit {limit})", counted(self.hidden_nodes, "node")));
         }
         if self.hidden_records > 0 {

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::json::Json;
 use super::rejection::Rejection;
-use crate::digest::{Hasher, Purpose};
-use crate::id::OperationId;
-use crate::time::Timestamp;
+use crate::log::digest::{Hasher, Purpose};
+use crate::model::id::OperationId;
+use crate::model::time::Timestamp;
 
 /// Counts, for one input, how often each content has been seen.
 ///

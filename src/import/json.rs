@@ -11,10 +11,10 @@ use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use super::rejection::Rejection;
-use crate::id::PropertyKey;
-use crate::limits::{MAX_OPERATION_KEYS, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
-use crate::operation::OperationError;
-use crate::value::{Properties, Value, ValueError, without_nul};
+use crate::model::id::PropertyKey;
+use crate::model::limits::{MAX_OPERATION_KEYS, MAX_VALUE_BYTES, MAX_VALUE_DEPTH};
+use crate::model::operation::OperationError;
+use crate::model::value::{Properties, Value, ValueError, without_nul};
 
 /// Deepest nesting an importer looks at. Stored values end at [`MAX_VALUE_DEPTH`]; the rest is envelope and properties
 /// that are not kept. Bounds every recursion here, whatever the input.

@@ -2,9 +2,9 @@
 //!
 //! The ledger knows nothing of it. It happens here, once, and the log then says what was written.
 
-use crate::id::PropertyKey;
-use crate::operation::Changes;
-use crate::value::{Properties, Value};
+use crate::model::id::PropertyKey;
+use crate::model::operation::Changes;
+use crate::model::value::{Properties, Value};
 
 /// Fills `$set` and `$initial_*` in `$set_once` from an event's properties, where the sender did not set them
 /// explicitly.

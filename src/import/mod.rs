@@ -39,8 +39,8 @@ use self::lines::{Joined, Line, Lines};
 use self::posthog::{Envelope, Found};
 pub use self::rejection::{ImportError, Rejection};
 pub use self::run::{Complaint, Reason, RunError, Tally, Watch, run};
-use crate::operation::Operation;
-use crate::policy::Policy;
+use crate::model::operation::Operation;
+use crate::model::policy::Policy;
 
 /// Largest line, and largest document over several lines, in bytes. Bounds the memory of an import to a small multiple.
 ///
@@ -464,7 +464,7 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Processing, Request, Source, Target, Who};
+    use crate::model::operation::{Processing, Request, Source, Target, Who};
 
     pub(super) const AUTO: Options =
         Options { format: Format::Auto, lift: false, keep_event_properties: false };

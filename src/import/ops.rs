@@ -14,10 +14,10 @@ use super::json::{HalfPair, Json, insert_property, property_key};
 use super::lift;
 use super::rejection::{Rejection, excerpt};
 use super::{Format, Options};
-use crate::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
-use crate::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
-use crate::time::Timestamp;
-use crate::value::Properties;
+use crate::model::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
+use crate::model::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
+use crate::model::time::Timestamp;
+use crate::model::value::Properties;
 
 /// The members of an operation's object, none of them read yet.
 #[derive(Default)]

@@ -11,11 +11,11 @@ use super::json::{Json, Object, insert_property, property_key};
 use super::lift;
 use super::ops::{processing, string, time, uuid, wrong};
 use super::rejection::Rejection;
-use crate::id::{DistinctId, EventName, PropertyKey};
-use crate::limits::CAPTURE_ID_SCALARS;
-use crate::operation::{Bent, Changes, Operation, Processing, Request, Source, Who};
-use crate::time::Timestamp;
-use crate::value::Properties;
+use crate::model::id::{DistinctId, EventName, PropertyKey};
+use crate::model::limits::CAPTURE_ID_SCALARS;
+use crate::model::operation::{Bent, Changes, Operation, Processing, Request, Source, Who};
+use crate::model::time::Timestamp;
+use crate::model::value::Properties;
 
 /// What a request says about all its events.
 #[derive(Clone, Debug, Default)]

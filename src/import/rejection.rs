@@ -3,10 +3,10 @@
 use std::io;
 
 use super::MAX_DOCUMENT_BYTES;
-use crate::id::IdError;
-use crate::operation::OperationError;
-use crate::time::TimestampError;
-use crate::value::ValueError;
+use crate::model::id::IdError;
+use crate::model::operation::OperationError;
+use crate::model::time::TimestampError;
+use crate::model::value::ValueError;
 
 /// Why one line, document or event is not imported. Everything around it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,10 +6,10 @@
 use std::io::Read;
 
 use super::{ImportError, Importer, Parsed, Rejection};
-use crate::id::Seq;
 use crate::ledger::{AppendError, Appended, Ledger};
-use crate::limits::MAX_PERSON_KEYS;
-use crate::operation::{Operation, Request};
+use crate::model::id::Seq;
+use crate::model::limits::MAX_PERSON_KEYS;
+use crate::model::operation::{Operation, Request};
 
 /// Operations recorded together. A replay hashes and decodes frame by frame, the faster the larger they are; reading one
 /// value back hashes and decodes a whole frame, the faster the smaller they are. Measured, this loses little on either side.
@@ -289,10 +289,10 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::id::Tenant;
     use crate::import::Options;
-    use crate::limits::MAX_OPERATION_KEYS;
-    use crate::policy::Policy;
+    use crate::model::id::Tenant;
+    use crate::model::limits::MAX_OPERATION_KEYS;
+    use crate::model::policy::Policy;
 
     #[derive(Default)]
     struct Complaints(Vec<(u64, String)>);

@@ -5,8 +5,8 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use crate::operation::Operation;
-use crate::policy::Policy;
+use crate::model::operation::Operation;
+use crate::model::policy::Policy;
 use crate::testing::history::History;
 
 /// How many bytes of a history are its policy, and how many each operation, as [`History::from_bytes`] says.

@@ -6,18 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::answer::PropertyAnswer;
-use crate::audit::Audit;
-use crate::book::Book;
-use crate::digest::Digest;
-use crate::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
+use crate::fold::replay::Step;
 use crate::ledger::Appended;
-use crate::operation::{Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Who};
-use crate::policy::{IdClass, Policy};
-use crate::record::{Body, DeviceNo, Flags, Head, IdNo, Leavers, Other, Verb};
-use crate::replay::Step;
+use crate::log::body::{Body, DeviceNo, Flags, Head, IdNo, Leavers, Other, Verb};
+use crate::log::digest::Digest;
+use crate::maintenance::audit::Audit;
+use crate::model::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
+use crate::model::operation::{Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Who};
+use crate::model::policy::{IdClass, Policy};
+use crate::model::value::{Properties, Value};
+use crate::query::answer::PropertyAnswer;
+use crate::query::reader::Book;
 use crate::testing::reference::{Called, Reference, ReferenceOutcome, erased_value};
-use crate::value::{Properties, Value};
 
 /// What a whole log came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,7 +401,7 @@ fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
 fn events(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     let mut found = Vec::new();
     let walked = book.events(|event| {
-        found.push((event.distinct_id, event.mode == crate::answer::EventMode::Full));
+        found.push((event.distinct_id, event.mode == crate::query::answer::EventMode::Full));
     });
     differ("the events".to_owned(), &walked.is_ok(), &true);
     let expected: Vec<_> =

@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::chance::Chance;
-use crate::storage::{LedgerPlace, Lock, Occupant, Storage};
+use crate::store::storage::{LedgerPlace, Lock, Occupant, Storage};
 
 /// What a disk writes whole or not at all, in bytes.
 pub const SECTOR_BYTES: usize = 512;

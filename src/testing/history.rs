@@ -7,17 +7,17 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
 use crate::ledger::{AppendError, Appended, Ledger};
-use crate::operation::{
+use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
+use crate::model::operation::{
     Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source, SplitMode,
     Target, Who,
 };
-use crate::policy::{Policy, Preset, Survivor};
+use crate::model::policy::{Policy, Preset, Survivor};
+use crate::model::time::Timestamp;
+use crate::model::value::{Properties, Value};
 use crate::testing::chance::Chance;
 use crate::testing::notation;
-use crate::time::Timestamp;
-use crate::value::{Properties, Value};
 
 /// Ids. "anonymous" is unmergeable (B2); the UUIDv7 and "$device:x" are anonymous ids (D9); "d1" is a device's id too (F1).
 pub const IDS: [&str; 8] = [

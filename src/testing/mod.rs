@@ -32,14 +32,14 @@ pub use check::{Checked, Unsound, check, differences};
 pub fn rewritten(kind: Stored, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     match kind {
         Stored::Body => {
-            let (body, len) = crate::record::Body::read(bytes).ok()?;
+            let (body, len) = crate::log::body::Body::read(bytes).ok()?;
             let mut written = Vec::new();
-            crate::codec::encode(&body, &mut written);
+            crate::log::codec::encode(&body, &mut written);
             Some((len, written))
         }
         Stored::Value => {
             let mut at = 0;
-            let value = crate::value::Value::decode(bytes, &mut at).ok()?;
+            let value = crate::model::value::Value::decode(bytes, &mut at).ok()?;
             Some((at, value.to_canonical_bytes()))
         }
     }

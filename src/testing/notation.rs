@@ -6,19 +6,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::answer::{EventMode, PropertyAnswer};
-use crate::book::{Book, Resolution};
-use crate::diff::{Diff, PersonDiff, PersonPart, PropertyDiff, RefusalHere};
-use crate::id::{OperationId, PersonId, Seq};
+use crate::fold::{Called, DeviceEffect, Link, Outcome, PersonNo, Undone};
 use crate::ledger::{AppendError, Appended};
-use crate::log::Fault;
-use crate::operation::{
+use crate::log::body::DeviceNo;
+use crate::model::id::{OperationId, PersonId, Seq};
+use crate::model::operation::{
     Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
 };
-use crate::record::DeviceNo;
-use crate::state::{Called, DeviceEffect, Link, Outcome, PersonNo, Undone};
-use crate::time::Timestamp;
-use crate::value::Properties;
+use crate::model::time::Timestamp;
+use crate::model::value::Properties;
+use crate::query::answer::{EventMode, PropertyAnswer};
+use crate::query::diff::{Diff, PersonDiff, PersonPart, PropertyDiff, RefusalHere};
+use crate::query::reader::{Book, Resolution};
+use crate::store::segments::Fault;
 
 /// Words with a meaning of their own; an id of that text stands in quotes.
 const WORDS: [&str; 7] = ["on", "as", "to", "once", "unset", "with", "its-id"];
@@ -403,7 +403,7 @@ impl Teller {
     fn person(
         &self,
         book: &Book,
-        profile: &crate::answer::Profile,
+        profile: &crate::query::answer::Profile,
         name: &dyn Fn(PersonId) -> String,
     ) -> String {
         let ids: Vec<String> = profile.distinct_ids.iter().map(|id| text(id)).collect();

@@ -8,11 +8,11 @@ use std::ops::Range;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
-use crate::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
+use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
+use crate::model::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
+use crate::model::time::Timestamp;
+use crate::model::value::{Properties, Value};
 use crate::testing::chance::{Chance, GAMMA, below, mixed};
-use crate::time::Timestamp;
-use crate::value::{Properties, Value};
 
 /// How many people are active at the same time: the next operation is of one of them.
 const WINDOW: usize = 10_000;
@@ -427,9 +427,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::id::Tenant;
     use crate::ledger::Ledger;
-    use crate::policy::Policy;
+    use crate::model::id::Tenant;
+    use crate::model::policy::Policy;
 
     fn ledger(shape: Shape, people: u64, seed: u64) -> Ledger {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();

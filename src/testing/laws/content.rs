@@ -99,7 +99,7 @@ pub(super) fn facts(book: &Book) -> Result<Vec<String>, String> {
         let (flag, created) = (person.is_identified, person.created_at);
         facts.push(format!("person {id:?} {ids:?} {flag} {created} {values:?}"));
     }
-    for (number, device) in (0..).map(crate::record::DeviceNo).zip(book.state().devices()) {
+    for (number, device) in (0..).map(crate::log::body::DeviceNo).zip(book.state().devices()) {
         let (name, id) = (book.device_text(number), |id| book.id_text(id));
         let (current, anonymous) = (id(device.current), id(device.anonymous));
         facts.push(format!(
@@ -122,7 +122,7 @@ pub(super) fn facts(book: &Book) -> Result<Vec<String>, String> {
 pub fn attribution(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
     let mut wrong = Ok(());
-    let look = |event: crate::answer::EventAnswer| {
+    let look = |event: crate::query::answer::EventAnswer| {
         let now = ledger.resolve(&event.distinct_id).map(|who| who.person_id);
         let then = ledger.person_as_of(&event.distinct_id, event.seq).map(|who| who.person_id);
         same("the person now", &Some(event.person_id), &now)?;

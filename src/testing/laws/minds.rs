@@ -2,8 +2,8 @@
 
 use super::content::{facts, names};
 use super::*;
-use crate::excerpt::{Node, each_named};
-use crate::row::Kind;
+use crate::log::component::{Node, each_named};
+use crate::log::record::Kind;
 
 /// A retracted operation counts as never asked: content(log + x + rest + retract x) = content(log + rest), for every operation x of
 /// the history (H1). And retracting the retract brings back what there was.
@@ -26,7 +26,7 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
     }
     let whole = fold(&policy, &operations)?;
     let retract = |of: OperationId| {
-        let at = crate::time::Timestamp::from_micros(0).map_err(|error| error.to_string())?;
+        let at = crate::model::time::Timestamp::from_micros(0).map_err(|error| error.to_string())?;
         Ok::<_, String>(Operation::retract(at, Target::Operation(of)))
     };
     for (number, operation) in operations.iter().enumerate() {
@@ -253,7 +253,7 @@ fn tell_resets(ledger: &Ledger, reference: &mut Reference, first: u64) -> Result
 /// it (D11), which digests pass over.
 pub fn differences_lead(history: &History) -> Result<(), String> {
     let (ledger, ..) = all_and_erasures(history)?;
-    let fault = |fault: crate::log::Fault| fault.to_string();
+    let fault = |fault: crate::store::segments::Fault| fault.to_string();
     let last = ledger.checkpoint().records - 1;
     let mut views = [0, last / 3, last / 2].map(|seq| ledger.view_as_of(Seq(seq)).map_err(fault)).to_vec();
     views.push(Ok(ledger.view()));
@@ -294,7 +294,7 @@ fn is_numbered(book: &Book) -> bool {
 
 /// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
 fn other_policies(policy: &Policy) -> [Policy; 4] {
-    use crate::policy::{Preset, Survivor, UuidIds};
+    use crate::model::policy::{Preset, Survivor, UuidIds};
     let text = |text: &str| BTreeSet::from([text.to_owned()]);
     let odd = Policy {
         survivor: Survivor::Elder,
@@ -331,7 +331,7 @@ fn leads(diff: &Diff, before: &View<'_>, after: &View<'_>) -> Result<(), String>
     same("persons that merged, split, came or went", &shape, &Shape::between(&first, &second))
 }
 
-fn persons_of(parts: &[crate::diff::PersonPart]) -> BTreeMap<PersonId, u64> {
+fn persons_of(parts: &[crate::query::diff::PersonPart]) -> BTreeMap<PersonId, u64> {
     parts.iter().map(|part| (part.person_id, part.ids)).collect()
 }
 
@@ -415,7 +415,7 @@ pub fn what_if_is_the_fold(history: &History) -> Result<(), String> {
 /// log meant to what it means, and no other one than is found between the two (H1, H2, H4).
 pub fn previews_come_true(history: &History) -> Result<(), String> {
     let (ledger, storage, mut chance) = all_and_erasures(history)?;
-    let fault = |fault: crate::log::Fault| fault.to_string();
+    let fault = |fault: crate::store::segments::Fault| fault.to_string();
     let before = Content::of(&ledger.view()).map_err(fault)?;
     let (last, digest) = (ledger.checkpoint().records - 1, ledger.state().digest());
     for _ in 0..4 {
@@ -519,7 +519,7 @@ fn refused(book: &Book) -> Result<BTreeMap<Seq, &'static str>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::{Source, SplitMode};
+    use crate::model::operation::{Source, SplitMode};
     use crate::{Ledger, Policy, Tenant};
 
     /// The reference model forgot the name of a person who twice lost the id it was called after, once an id

@@ -10,30 +10,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::answer::EventMode;
-use crate::book::Book;
-use crate::content::Content;
-use crate::diff::{Counts, Diff};
-use crate::erasure::{EraseError, ErasureRequest, ErasureSubject};
-use crate::excerpt::Node;
-use crate::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
+use crate::fold::replay::Step;
+use crate::fold::{Called, Link, NotParted, PersonNo, Refusal, State, Undone};
+use crate::ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use crate::ledger::open::LedgerOptions;
+use crate::ledger::preview::{Preview, PreviewError};
 use crate::ledger::{AppendError, Appended, Ledger};
-use crate::operation::{
+use crate::log::body::{Body, IdNo, Other, Verb};
+use crate::log::component::Node;
+use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
+use crate::model::operation::{
     Changes, Operation, OperationError, Processing, Request, Source, SplitMode, Target, Who,
 };
-use crate::options::LedgerOptions;
-use crate::policy::Policy;
-use crate::preview::{Preview, PreviewError};
-use crate::record::{Body, IdNo, Other, Verb};
-use crate::replay::Step;
-use crate::state::{Called, Link, NotParted, PersonNo, Refusal, State, Undone};
-use crate::storage::Memory;
+use crate::model::policy::Policy;
+use crate::model::time::Timestamp;
+use crate::query::answer::EventMode;
+use crate::query::diff::content::Content;
+use crate::query::diff::view::{Refusals, View};
+use crate::query::diff::{Counts, Diff};
+use crate::query::reader::Book;
+use crate::store::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{self, History, IDS, KEYS};
 use crate::testing::reference::{Reference, ReferenceOutcome};
 use crate::testing::{check, differences, notation};
-use crate::time::Timestamp;
-use crate::view::{Refusals, View};
 use crate::{SeededEntropy, Tenant};
 pub use content::{attribution, components, digests, proofs};
 pub use minds::{
@@ -621,12 +621,12 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     for operation in &history.operations[..half] {
         append(&mut ledger, operation)?;
     }
-    let at = crate::time::Timestamp::from_micros(1).map_err(|error| error.to_string())?;
+    let at = crate::model::time::Timestamp::from_micros(1).map_err(|error| error.to_string())?;
     let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: Some(fresh.clone()) };
     let capture = Request::Capture {
         who: Who::Device(device.clone()),
         event: None,
-        properties: crate::value::Properties::new(),
+        properties: crate::model::value::Properties::new(),
     };
     append(&mut ledger, &Operation::new(at, reset))?;
     append(&mut ledger, &Operation::new(at, capture).with_processing(Processing::On))?;
@@ -677,7 +677,7 @@ pub fn properties(history: &History) -> Result<(), String> {
 
 /// E3: whether a record's property changes count.
 fn applies(before: &State, step: Step<'_>, body: &Body) -> bool {
-    use crate::record::Flags;
+    use crate::log::body::Flags;
     let Some(head) = body.head() else { return false };
     let quiet = head.flags.has(Flags::QUIET) && before.person(head.id).is_some();
     step.record.is_operation() && !head.flags.has(Flags::GROUP_IDENTIFY) && !quiet

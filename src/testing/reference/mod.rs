@@ -9,13 +9,13 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::id::OperationId;
-use crate::operation::{
+use crate::model::id::OperationId;
+use crate::model::operation::{
     Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
 };
-use crate::policy::{FirstMention, IdClass, Policy, Survivor};
-use crate::time::Timestamp;
-use crate::value::Value;
+use crate::model::policy::{FirstMention, IdClass, Policy, Survivor};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use seen::Seen;
 use world::World;
 

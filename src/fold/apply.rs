@@ -1,0 +1,574 @@
+//! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
+
+use crate::fold::device::{Device, Said};
+use crate::fold::links::{NONE, PersonNo, near};
+use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
+use crate::fold::profile::{Profile, Written, change, overlay};
+use crate::fold::{Past, Person, State};
+use crate::log::body::{Body, Change, DeviceNo, Flags, IdNo, Other};
+use crate::log::record::{Kind, Record, Row};
+use crate::model::id::Seq;
+use crate::model::policy::Survivor;
+
+/// Who asks to link two ids; each rule of section D looks at it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Identify or alias.
+    Ordinary,
+    /// `merge_dangerously`: D3 strict, D6 and D9 do not apply (C4).
+    Merge,
+}
+
+/// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
+/// what was read is still near when it is used.
+pub(crate) const FORESEEN: usize = 16;
+
+/// One operation's record on its way through the fold.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    record: Record<'a>,
+    row: &'a Row,
+    changes: &'a [Change],
+}
+
+impl Asked<'_> {
+    fn processing(&self) -> bool {
+        !self.row.flags.has(Flags::PROCESSING_OFF)
+    }
+
+    fn own(&self) -> Seq {
+        Seq(self.row.seq.into())
+    }
+}
+
+/// What an operation did to the device that spoke it.
+fn device_effect(row: &Row, device: DeviceNo) -> Option<DeviceEffect> {
+    let on = !row.flags.has(Flags::PROCESSING_OFF);
+    match row.kind {
+        Kind::Reset => Some(DeviceEffect::Reset(row.fresh_device().unwrap_or(device), row.id)),
+        Kind::Identify | Kind::Switch if on => Some(DeviceEffect::SpeaksFor(device, row.id)),
+        _ => None,
+    }
+}
+
+impl State {
+    /// Folds one record into the state. Gives the outcome of an operation; `None` for definitions, policies and the like,
+    /// which are not operations (A4).
+    ///
+    /// Total and pure: it depends on nothing but its arguments. Only the rare records that refold a component
+    /// look at `past` (section H).
+    ///
+    /// # Panics
+    /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
+    /// with their past.
+    pub fn apply(&mut self, record: Record<'_>, past: &Past) -> Option<Outcome> {
+        let mut outcome = Outcome::NOTHING;
+        self.apply_to(record, past, &mut outcome).then_some(outcome)
+    }
+
+    /// As [`State::apply`], and says in `outcome`, where nothing stands yet, what an operation did: handed from function to
+    /// function, an outcome costs more than what it tells. Gives whether the record was an operation.
+    #[inline]
+    pub(crate) fn apply_to(&mut self, record: Record<'_>, past: &Past, outcome: &mut Outcome) -> bool {
+        let row = record.row;
+        assert!(row.seq == self.records, "records are folded in the order of the chain");
+        self.records += 1;
+        if !row.is_operation() {
+            self.define(record);
+            return false;
+        }
+        if row.refolds() {
+            *outcome = self.refold(record, past);
+        } else {
+            self.operation(record, outcome);
+        }
+        true
+    }
+
+    /// Folds a record that does nothing but count an event, as most do, and whose outcome is [`Outcome::NOTHING`]. `false` for
+    /// any other: then nothing was done, and [`State::apply`] is due.
+    #[inline] // a few instructions with the walk's loop around them: most records' waits for memory overlap
+    pub(crate) fn count_alone(&mut self, row: &Row) -> bool {
+        assert!(row.seq == self.records, "records are folded in the order of the chain");
+        if row.kind != Kind::Capture || row.has_changes() || row.flags.has_notices() {
+            return false;
+        }
+        let off = row.flags.has(Flags::PROCESSING_OFF);
+        let leaf = self.links.leaf_mut(row.id);
+        let alone = off | leaf.has_person(); // C1
+        if alone {
+            leaf.events += 1;
+            leaf.identified_events += u32::from(!off);
+            self.records += 1;
+        }
+        alone
+    }
+
+    fn define(&mut self, record: Record<'_>) {
+        let row = record.row;
+        match row.kind {
+            Kind::DefineId => self.links.define(row.seq, row.class()),
+            Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
+            Kind::DefineKey => self.keys += 1,
+            Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
+            _ if self.supposed => {} // H4: the log's policies do not count
+            _ => {
+                if let Body::Genesis(policy) | Body::SetPolicy(policy) = record.body() {
+                    self.policy = policy.policy().expect("Chain::accept checked the policy");
+                    self.policy_seq = row.seq;
+                }
+            }
+        }
+    }
+
+    fn operation(&mut self, record: Record<'_>, outcome: &mut Outcome) {
+        let row = record.row;
+        let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
+        if let Some(device) = row.device() {
+            let said = Said::of(row);
+            for device in said.devices() {
+                self.devices[device.index()].follow(said);
+                if row.kind == Kind::Reset {
+                    self.generations.due_resets.remove(&device);
+                }
+            }
+            outcome.device = device_effect(row, device);
+        }
+        match row.kind {
+            Kind::Capture => self.capture(asked, outcome),
+            Kind::Identify | Kind::Alias => self.link(asked, row.other(), Asker::Ordinary, outcome),
+            Kind::Merge => self.link(asked, row.other(), Asker::Merge, outcome),
+            Kind::Set => self.set(asked, outcome),
+            Kind::Switch => self.switch(asked, outcome),
+            _ => {} // a reset concerns its device alone
+        }
+        if row.flags.has_notices() {
+            outcome.notices.invalid_processing = row.flags.has(Flags::INVALID_PROCESSING);
+            outcome.notices.shortened_id = row.flags.has(Flags::SHORTENED_ID);
+            outcome.notices.replaced_nul = row.flags.has(Flags::REPLACED_NUL);
+        }
+    }
+
+    /// Reads ahead what folding these records will read. Each record's memory is somewhere else, and waiting for one after
+    /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
+    ///
+    /// Without branches that depend on the records, which a processor would guess wrong every few records.
+    pub(crate) fn foresee<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
+        let (mut seen, mut count) = (0, 0);
+        // One step after the other, each for all of them: what a step finds the next one asks for, and none waits in between.
+        let mut slots = [[0_u32; 2]; FORESEEN];
+        let mut profiles = [[Profile::default(); 2]; FORESEEN];
+        for (slots, row) in slots.iter_mut().zip(rows) {
+            let ids = [row.id, row.other_end()];
+            *slots = ids.map(|id| self.links.foresee(id));
+            seen ^= self.links.foresee_branch(ids[0]) ^ self.links.foresee_branch(ids[1]);
+            count += 1;
+        }
+        for (profiles, slots) in profiles.iter_mut().zip(&slots[..count]) {
+            // The person that a slot carries is nearly always the one it was founded for.
+            *profiles = slots.map(|slot| {
+                near(&self.persons, slot).map_or(Profile::default(), |person| {
+                    seen ^= person.first_user;
+                    person.profile
+                })
+            });
+            seen ^= self.links.foresee_slot(slots[0]) ^ self.links.foresee_slot(slots[1]);
+        }
+        for profile in profiles[..count].as_flattened() {
+            seen ^= self.profiles.foresee(*profile);
+        }
+        std::hint::black_box(seen);
+    }
+
+    /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.
+    #[inline]
+    fn count(&mut self, row: &Row) -> bool {
+        let processing = !row.flags.has(Flags::PROCESSING_OFF);
+        let leaf = self.links.leaf_mut(row.id);
+        leaf.events += 1;
+        leaf.identified_events += u32::from(processing);
+        // C1
+        !processing || leaf.has_person() && (!row.has_changes() || row.flags.is_special_event())
+    }
+
+    /// C1, E3. A quiet event's changes apply if it is what founds the person.
+    fn capture(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        if self.count(asked.row) {
+            return;
+        }
+        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
+        self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked }, outcome);
+    }
+
+    /// C5; through a device with processing off it is a refusal (F8, `never`).
+    fn set(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        if asked.processing() {
+            self.write(asked, outcome);
+        } else {
+            outcome.refusal = asked.row.device().map(|_| Refusal::ProcessingOff { by: asked.own() });
+        }
+    }
+
+    /// F3, dialect `browser`: the device speaks for another id, and nothing is linked. Without property
+    /// changes no person is founded: the SDK sends nothing either.
+    fn switch(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        if !asked.processing() {
+            outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+        } else if !asked.changes.is_empty() {
+            self.write(asked, outcome);
+        }
+    }
+
+    /// Property changes on P(T), which is founded if need be.
+    fn write(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        let known = self.links.person(asked.row.id);
+        let person = known.unwrap_or_else(|| self.found(asked));
+        outcome.founded = known.is_none();
+        outcome.written = self.change(person, asked);
+        outcome.person = Some(person);
+    }
+
+    fn change(&mut self, person: PersonNo, asked: Asked<'_>) -> Written {
+        if asked.changes.is_empty() {
+            return Written::default(); // most records: no look at the person's memory
+        }
+        let profile = &mut self.persons[person.index()].profile;
+        self.profiles.change(profile, asked.changes, asked.row.seq)
+    }
+
+    fn found(&mut self, asked: Asked<'_>) -> PersonNo {
+        let id = asked.row.id;
+        let person = self.links.found(id, asked.row.seq);
+        assert!(person.index() == self.persons.len(), "persons are numbered in the order of their founding");
+        let user = self.class(id).user;
+        self.persons.push(Person {
+            founding: id,
+            created_at: asked.record.time(),
+            identified_by: NONE,
+            users: u32::from(user),
+            first_user: if user { id.0 } else { NONE },
+            profile: Profile::default(),
+        });
+        person
+    }
+
+    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
+    fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker, outcome: &mut Outcome) {
+        let target = asked.row.id;
+        if !asked.processing() {
+            outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
+            return;
+        }
+        let mergeable = |id: IdNo| self.class(id).mergeable;
+        let unmergeable = match other {
+            Other::None => return self.write(asked, outcome), // C2, C3
+            Other::Id(source) if source == target => return self.write(asked, outcome), // C8
+            _ if !mergeable(target) => Some(target),
+            Other::Id(source) if mergeable(source) => {
+                return self.assert_identity(asked, source, asker, outcome);
+            }
+            Other::Id(source) => Some(source),
+            Other::Unstorable => None,
+        };
+        let by = unmergeable.map_or(asked.own(), |id| Seq(self.links.defined(id).into()));
+        outcome.refusal = Some(Refusal::Unmergeable { id: unmergeable, by });
+        self.write(asked, outcome); // B3
+    }
+
+    /// Asserts that T and S are one person: section D, after the checks of sections B and C.
+    fn assert_identity(&mut self, asked: Asked<'_>, source: IdNo, asker: Asker, outcome: &mut Outcome) {
+        let target = asked.row.id;
+        let (to, from) = (self.links.person(target), self.links.person(source));
+        let refusal = self.refusal(target, source, to, from, asker);
+        if refusal.is_some() {
+            outcome.refusal = refusal;
+            if let Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) = refusal {
+                return; // D8: before any effect
+            }
+        }
+        let person = match (to, from) {
+            (None, Some(from)) if refusal.is_none() => {
+                outcome.notices.joins_identified = self.identified_by(from); // D3
+                outcome.link = Some(Link::Joined(target));
+                self.join(target, source, from, asked.row.seq);
+                from
+            }
+            (Some(to), Some(from)) if refusal.is_none() && to != from => {
+                self.merge(asked, source, to, from, outcome)
+            }
+            _ => {
+                let person = to.unwrap_or_else(|| {
+                    outcome.founded = true;
+                    self.found(asked)
+                });
+                if refusal.is_none() && from.is_none() {
+                    outcome.link = Some(Link::Joined(source)); // D2, D4
+                    self.join(source, target, person, asked.row.seq);
+                }
+                person
+            }
+        };
+        if self.persons[person.index()].identified_by == NONE {
+            self.persons[person.index()].identified_by = asked.row.seq; // D1
+            outcome.identified = true;
+        }
+        outcome.written = self.change(person, asked);
+        outcome.person = Some(person);
+    }
+
+    /// How many property keys P(T) would have after this record (E4's bound on them); 0 if nothing is written. An id that is new is
+    /// taken to join, whatever refuses it.
+    pub(crate) fn keys_after(&self, body: &Body) -> usize {
+        let Some(head) = body.head() else { return 0 };
+        if head.flags.has(Flags::PROCESSING_OFF) || head.flags.has(Flags::GROUP_IDENTIFY) {
+            return 0; // nothing is written
+        }
+        let known = |id: IdNo| id.index() < self.links.ids().len();
+        let person = |id: IdNo| if known(id) { self.person(id) } else { None };
+        let profile = |person: Option<PersonNo>| {
+            person.map_or(&[][..], |person| self.profiles.entries(self.persons[person.index()].profile))
+        };
+        let to = person(head.id);
+        let mut after = Vec::new();
+        if let Other::Id(source) = body.other()
+            && known(source)
+            && source != head.id
+        {
+            let from = person(source);
+            let mergeable =
+                self.class(source).mergeable && (!known(head.id) || self.class(head.id).mergeable);
+            let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
+            let refusal = (mergeable && known(head.id))
+                .then(|| self.refusal(head.id, source, to, from, asker))
+                .flatten();
+            match refusal {
+                Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
+                None if mergeable && from != to => overlay(profile(to), profile(from), &mut after),
+                _ => after.extend_from_slice(profile(to)),
+            }
+        } else {
+            after.extend_from_slice(profile(to));
+        }
+        change(&mut after, body.changes(), 0);
+        after.len()
+    }
+
+    /// The first of D3 strict and D6, D8, D9 that hits.
+    fn refusal(
+        &self,
+        target: IdNo,
+        source: IdNo,
+        to: Option<PersonNo>,
+        from: Option<PersonNo>,
+        asker: Asker,
+    ) -> Option<Refusal> {
+        if to.is_some() && to == from {
+            return None; // D5
+        }
+        if let (Some(person), Asker::Ordinary) = (from, asker)
+            && let Some(by) = self.identified_by(person)
+        {
+            match to {
+                Some(_) => return Some(Refusal::SourceIdentified { person, by }),
+                None if self.policy.refuse_joining_identified => {
+                    return Some(Refusal::JoinsIdentified { person, by });
+                }
+                None => {}
+            }
+        }
+        let size = |person: Option<PersonNo>| person.map_or(1, |person| self.links.size(person));
+        let by = Seq(self.policy_seq.into());
+        if let (Some(to), Some(from), Some(limit)) = (to, from, self.policy.max_moved_ids) {
+            let found = self.links.size(self.survivor_and_absorbed(to, from).1);
+            if found > limit {
+                return Some(Refusal::TooManyMovedIds { found, limit, by });
+            }
+        }
+        if let Some(limit) = self.policy.max_ids_per_person {
+            let found = size(to) + size(from);
+            if found > limit {
+                return Some(Refusal::TooManyIds { found, limit, by });
+            }
+        }
+        if let (Some(limit), Asker::Ordinary) = (self.policy.max_user_ids, asker) {
+            let (ours, theirs) = (self.users(target, to), self.users(source, from));
+            // Both sides must bring one: an anonymous id may always join, whatever a merge has piled up.
+            if let ((ours, Some(_)), (theirs, Some(held))) = (ours, theirs)
+                && ours + theirs > limit
+            {
+                // The user id that stays where it is: P(S)'s if S has a person, else T's own side.
+                let held = if from.is_some() { held } else { self.users(target, to).1.unwrap_or(held) };
+                let since = self.links.since(held).unwrap_or(self.links.defined(held));
+                return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
+            }
+        }
+        None
+    }
+
+    /// How many user ids a person has, or an id without person would bring; and the first of them.
+    fn users(&self, id: IdNo, person: Option<PersonNo>) -> (u32, Option<IdNo>) {
+        match person {
+            Some(person) => {
+                let person = &self.persons[person.index()];
+                (person.users, (person.first_user != NONE).then_some(IdNo(person.first_user)))
+            }
+            None if self.class(id).user => (1, Some(id)),
+            None => (0, None),
+        }
+    }
+
+    /// `id`, which has no person, joins `person` through `with`.
+    fn join(&mut self, id: IdNo, with: IdNo, person: PersonNo, seq: u32) {
+        self.links.join(id, with, seq);
+        if self.class(id).user {
+            let person = &mut self.persons[person.index()];
+            person.users += 1;
+            if person.first_user == NONE {
+                person.first_user = id.0;
+            }
+        }
+    }
+
+    /// D7: whose person id stays, and whose redirects.
+    fn survivor_and_absorbed(&self, to: PersonNo, from: PersonNo) -> (PersonNo, PersonNo) {
+        match self.policy.survivor {
+            Survivor::Elder if self.age(from) < self.age(to) => (from, to),
+            _ => (to, from),
+        }
+    }
+
+    /// Who was founded first; of those that one split founded, the one whose founding id was defined first. A person's number does not
+    /// decide: after a refold one that stayed has a lower number than one that came.
+    pub(crate) fn age(&self, person: PersonNo) -> (u32, IdNo) {
+        (self.origin(person).founded, self.founding(person))
+    }
+
+    /// Merges the persons of T and S (D7) and their properties (E2); returns the survivor.
+    fn merge(
+        &mut self,
+        asked: Asked<'_>,
+        source: IdNo,
+        to: PersonNo,
+        from: PersonNo,
+        outcome: &mut Outcome,
+    ) -> PersonNo {
+        let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
+        let moved_ids = self.links.size(absorbed);
+        self.links.merge(asked.row.id, source, survivor, asked.row.seq);
+        outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
+
+        let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
+        self.persons[absorbed.index()].profile = Profile::default();
+        let profile = self.profiles.merge(target.profile, source.profile);
+        let person = &mut self.persons[survivor.index()];
+        person.profile = profile;
+        person.created_at = target.created_at.min(source.created_at);
+        person.users = target.users + source.users;
+        person.first_user = if target.first_user == NONE { source.first_user } else { target.first_user };
+        person.identified_by = target.identified_by; // D1 follows; P(S)'s own flag can only be there in a merge
+        survivor
+    }
+
+    fn identified_by(&self, person: PersonNo) -> Option<Seq> {
+        let by = self.persons[person.index()].identified_by;
+        (by != NONE).then_some(Seq(by.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DistinctId, EventName, Ledger, Operation, OperationId, Policy, Processing, PropertyKey};
+    use crate::{Source, Tenant, Timestamp};
+
+    const NAMES: [&str; 5] = ["ann", "phone", "seen", "blocked", "new"];
+
+    fn id(text: &str) -> DistinctId {
+        DistinctId::new(text).unwrap()
+    }
+
+    fn time() -> Timestamp {
+        Timestamp::from_micros(5).unwrap()
+    }
+
+    fn capture(text: &str, number: u128) -> Operation {
+        Operation::capture(time(), id(text), OperationId(uuid::Uuid::from_u128(number)))
+    }
+
+    /// Ann, identified, with two ids; a phone's anonymous person; an id without a person; a person that may not merge.
+    fn ledger(policy: Policy) -> Ledger {
+        let policy = Policy { blocked_ids: ["blocked".to_owned()].into(), ..policy };
+        let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+        let set = |who: &str| Operation::properties(time(), id(who)).set("plan", "pro").unwrap();
+        let ann = Operation::identify(time(), id("ann"), Some(Source::new("web")));
+        let batch = [
+            ann.set("plan", "pro").unwrap().set("email", "a@example.com").unwrap(),
+            set("phone").set("city", "Ulm").unwrap(),
+            capture("seen", 1).with_processing(Processing::Off),
+            set("blocked"),
+        ];
+        ledger.append_batch(&batch).unwrap();
+        ledger
+    }
+
+    /// E4's bound is asked of every operation before it is recorded. So it is asked of each kind, about each two of the ids above,
+    /// under policies that let them join or not.
+    #[test]
+    fn how_many_keys_a_person_will_have_is_known_before_it_has_them() {
+        let (mut asked, mut grown, mut refused) = (0, 0, 0);
+        let mut ask = |policy: &Policy, operation: Operation, nothing: bool, target: &str| {
+            let mut ledger = ledger(policy.clone());
+            let before = ledger.state().clone();
+            let appended = ledger.append(operation).unwrap();
+            let mut last = None;
+            ledger.replay(|step| last = Some(step.record.body())).unwrap();
+            let found = before.keys_after(&last.unwrap());
+            let refusal = appended.outcome().and_then(|outcome| outcome.refusal);
+            let target = ledger.id_no(target).unwrap();
+            let unfit = matches!(refusal, Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }));
+            let expected = if nothing || unfit { 0 } else { ledger.state().keys_of(target) };
+            let is_new = before.ids().len() < ledger.state().ids().len();
+            let taken_to_join = is_new && refusal.is_some() && found > expected;
+            assert!(found == expected || taken_to_join, "{found}, not {expected}: {appended:?}");
+            let had = if target.index() < before.ids().len() { before.keys_of(target) } else { 0 };
+            (asked, grown, refused) = (asked + 1, grown + u32::from(found > had), refused + u32::from(unfit));
+        };
+        let policies = [
+            Policy::default(),
+            Policy { max_ids_per_person: Some(2), ..Policy::default() },
+            Policy { max_moved_ids: Some(1), ..Policy::default() },
+            Policy { refuse_joining_identified: true, ..Policy::default() },
+        ];
+        let changed: [fn(Operation) -> Operation; 3] = [
+            |operation| operation,
+            |operation| operation.set("tier", "one").unwrap(),
+            |mut operation| {
+                operation.changes.unset.insert(PropertyKey::new("plan").unwrap());
+                operation
+            },
+        ];
+        for (policy, change) in policies.iter().flat_map(|policy| changed.map(|change| (policy, change))) {
+            for target in NAMES {
+                for source in NAMES {
+                    let (who, source) = (id(target), Source::new(source));
+                    let links = [
+                        Operation::identify(time(), who.clone(), Some(source.clone())),
+                        Operation::alias(time(), who.clone(), source.clone()),
+                        Operation::merge_dangerously(time(), who, source),
+                    ];
+                    links.into_iter().for_each(|link| ask(policy, change(link), false, target));
+                }
+                ask(policy, change(Operation::properties(time(), id(target))), false, target);
+                ask(policy, change(capture(target, 9)), false, target);
+                let link = Operation::alias(time(), id(target), Source::new("phone"));
+                ask(policy, change(link).with_processing(Processing::Off), true, target);
+                let mut groups = change(capture(target, 9));
+                if let crate::Request::Capture { event, .. } = &mut groups.request {
+                    *event = Some(EventName::new("$groupidentify").unwrap());
+                }
+                ask(policy, groups, true, target);
+            }
+        }
+        assert!(asked > 1_000 && grown > 200 && refused > 20, "{asked} {grown} {refused}");
+    }
+}

@@ -1,0 +1,187 @@
+//! The state digest: one number that two equal states share and two different ones do not (A2).
+//!
+//! It covers structure - numbers, links, flags, times, counts, and for each profile key the record that won it - and no
+//! salt, value, text or derived id. So erasure leaves it as it was. The order and width of fields are set in stone:
+//! `docs/format.md`, "State digest".
+
+use crate::fold::State;
+use crate::fold::erasures::{Erasures, Left};
+use crate::fold::generations::{Former, Generations};
+use crate::fold::links::PersonNo;
+use crate::log::body::StoredPolicy;
+use crate::log::codec;
+use crate::log::digest::{Digest, Hasher, Purpose};
+
+impl State {
+    /// The digest of this state.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::new(Purpose::State);
+        self.canonical(|piece| {
+            hasher.update(piece);
+        });
+        hasher.finish()
+    }
+
+    /// Shows the state's canonical bytes, piece by piece. Two equal states have the same bytes, and
+    /// [`State::from_canonical`] reads them back.
+    pub(crate) fn canonical(&self, each: impl FnMut(&[u8])) {
+        let mut out = Out { each, buffer: Vec::with_capacity(BUFFER + 256) };
+        out.u64(self.records.into());
+        out.u32(self.policy_seq);
+        codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
+
+        out.u64(self.links.ids().len() as u64);
+        for id in self.links.ids() {
+            let leaf = self.links.leaf(id);
+            let (first, since) = self.links.first(id);
+            let (proof, proof_seq) =
+                self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
+            out.byte(self.links.class(id).0);
+            [self.links.defined(id), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
+                .into_iter()
+                .for_each(|field| out.u32(field));
+        }
+        out.u64(self.persons.len() as u64);
+        for (number, person) in (0..).map(PersonNo).zip(&self.persons) {
+            let (parent, since, carries) = self.links.slot(number);
+            [
+                person.founding.0,
+                self.origin(number).founded,
+                person.identified_by,
+                person.users,
+                person.first_user,
+            ]
+            .into_iter()
+            .chain([parent, since, carries])
+            .for_each(|field| out.u32(field));
+            out.u64(person.created_at as u64);
+            let entries = self.profiles.entries(person.profile);
+            out.u64(entries.len() as u64);
+            for property in entries {
+                out.u32(property.key.0);
+                out.u32(property.seq);
+                out.u32(property.place.into());
+            }
+        }
+        out.u64(self.links.carried().count() as u64);
+        for (slot, since, person) in self.links.carried() {
+            [slot, since, person.0].into_iter().for_each(|field| out.u32(field));
+        }
+        out.u64(self.devices.len() as u64);
+        for device in &self.devices {
+            out.u32(device.current.0);
+            out.u32(device.anonymous.0);
+            out.byte(u8::from(device.identified) | u8::from(device.profiled) << 1);
+        }
+        out.u32(self.keys);
+        if !self.generations.is_empty() {
+            self.canonical_generations(&mut out);
+        }
+        if !self.erasures.is_empty() {
+            self.canonical_erasures(&mut out);
+        }
+        (out.each)(&out.buffer);
+    }
+
+    /// What retracts and splits left behind; nothing is written where there were none.
+    fn canonical_generations(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        let Generations {
+            retired,
+            origins,
+            former,
+            retractions,
+            latest: _,
+            anchors: _,
+            devices: _,
+            due_resets: _,
+            refolded: _,
+        } = &self.generations;
+        out.u32(GENERATIONS);
+        out.u64(retired.len() as u64);
+        for (person, successor) in retired {
+            out.u32(person.0);
+            out.u32(successor.map_or(u32::MAX, |successor| successor.0));
+        }
+        out.u64(origins.len() as u64);
+        for (person, origin) in origins {
+            out.u32(person.0);
+            out.u32(origin.founded);
+            out.byte(origin.split.into());
+        }
+        out.u64(former.values().map(Vec::len).sum::<usize>() as u64);
+        for (id, formers) in former {
+            for Former { until, slot, since } in formers {
+                [id.0, *until, *slot, *since].into_iter().for_each(|field| out.u32(field));
+            }
+        }
+        let pairs = retractions.iter().flat_map(|(target, by)| by.iter().map(move |by| (*target, *by)));
+        out.pairs(retractions.values().map(Vec::len).sum(), pairs);
+        out.pairs(self.links.left().len(), self.links.left());
+    }
+}
+
+/// Begins the part of the state that retracts and splits make, before that of erasures; likewise.
+pub(super) const GENERATIONS: u32 = 1;
+/// Begins the part of the state that erasures make. A state without any has no such part, and the bytes it always had.
+pub(super) const ERASURES: u32 = 2;
+
+impl State {
+    fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        let Erasures { list, ids, devices, records, restated, renamed, called_after: _ } = &self.erasures;
+        out.u32(ERASURES);
+        out.pairs(list.len(), list.iter().map(|(seq, done)| (*seq, *done)));
+        out.pairs(ids.len(), ids.iter().copied());
+        out.pairs(devices.len(), devices.iter().map(|(device, by)| (*device, *by)));
+        out.pairs(records.len(), records.iter().map(|(record, by)| (*record, *by)));
+        out.u64(restated.len() as u64);
+        for (record, Left { by, erased }) in restated {
+            out.u32(*record);
+            out.u32(*by);
+            out.u64(erased.len() as u64);
+            erased.iter().for_each(|place| out.u32((*place).into()));
+        }
+        out.u64(renamed.len() as u64);
+        for (person, (id, by)) in renamed {
+            [*person, *id, *by].into_iter().for_each(|field| out.u32(field));
+        }
+    }
+}
+
+/// Hashed at a time: BLAKE3 is at its fastest over large blocks.
+const BUFFER: usize = 64 * 1_024;
+
+struct Out<F> {
+    each: F,
+    buffer: Vec<u8>,
+}
+
+impl<F: FnMut(&[u8])> Out<F> {
+    fn byte(&mut self, byte: u8) {
+        self.buffer.push(byte);
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+        self.spill();
+    }
+
+    fn u64(&mut self, number: u64) {
+        self.buffer.extend_from_slice(&number.to_le_bytes());
+        self.spill();
+    }
+
+    fn pairs(&mut self, count: usize, pairs: impl Iterator<Item = (u32, u32)>) {
+        self.u64(count as u64);
+        for (first, second) in pairs {
+            self.u32(first);
+            self.u32(second);
+        }
+    }
+
+    fn spill(&mut self) {
+        if self.buffer.len() >= BUFFER {
+            (self.each)(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+}

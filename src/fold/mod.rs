@@ -1,0 +1,439 @@
+//! The state: what the log meant so far. Knows numbers and records, nothing of storage, texts or values.
+
+mod apply;
+mod device;
+mod digest;
+mod erasures;
+mod generations;
+mod hypothetical;
+mod links;
+mod outcome;
+mod profile;
+mod refold;
+pub(crate) mod replay;
+mod restore;
+
+pub(crate) use apply::FORESEEN;
+pub use device::Device;
+pub(crate) use device::Said;
+pub use erasures::Called;
+pub(crate) use erasures::{Absences, Erasures};
+pub(crate) use generations::Origin;
+pub use links::PersonNo;
+pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undone};
+pub use profile::{Property, Written};
+pub use refold::Past;
+pub(crate) use refold::{Alone, Foretold, When};
+pub(crate) use restore::{FOLD_VERSION, Unsound};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::log::body::{DeviceNo, IdNo};
+use crate::model::id::Seq;
+use crate::model::policy::{IdClass, Policy};
+use crate::model::time::Timestamp;
+use generations::Generations;
+use links::{Links, NONE};
+use profile::{Profile, Profiles};
+
+/// Persons, links, profiles and devices: a pure fold of the records so far.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// How many records were folded.
+    records: u32,
+    policy: Policy,
+    /// Whether this is the state of a what-if under another policy (H4). No snapshot holds such a state.
+    supposed: bool,
+    /// The record the policy stands in.
+    policy_seq: u32,
+    links: Links,
+    /// By person number; absorbed persons stay, so that their ids resolve for ever.
+    persons: Vec<Person>,
+    profiles: Profiles,
+    /// By device number.
+    devices: Vec<Device>,
+    /// What retracts and splits left behind.
+    generations: Generations,
+    /// How many property keys are defined.
+    keys: u32,
+    /// What is to be forgotten (H3).
+    erasures: Erasures,
+}
+
+/// What the fold knows of one person: 32 bytes, in this order. A list begins at a multiple of 16 bytes, so neither half lies
+/// across two of a processor's cache lines; what every link asks is in the first.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Person {
+    profile: Profile,
+    /// The record that identified it, or NONE.
+    identified_by: u32,
+    /// The id that founded it, which has belonged to it since the record that did.
+    founding: IdNo,
+    created_at: i64,
+    /// How many ids of class user it has (D9).
+    users: u32,
+    /// The first of them, or NONE.
+    first_user: u32,
+}
+
+/// A person as the state knows it: in numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonView<'a> {
+    /// The person's number, in the order of foundings.
+    pub number: PersonNo,
+    /// The id that founded it.
+    pub founding: IdNo,
+    /// The record that founded it.
+    pub founded: Seq,
+    /// The founding operation's time, lowered only by merges (D7).
+    pub created_at: Timestamp,
+    /// The record that identified it, if one did (D1).
+    pub identified_by: Option<Seq>,
+    /// Its properties, ascending by key number.
+    pub properties: &'a [Property],
+}
+
+/// How many events an id or a person has (G3: users pay for the difference).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    /// All of them.
+    pub events: u64,
+    /// Those with processing on.
+    pub identified: u64,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::new()
+    }
+}
+
+impl State {
+    /// The state before the first record.
+    pub fn new() -> State {
+        State {
+            records: 0,
+            policy: Policy::default(),
+            supposed: false,
+            policy_seq: 0,
+            links: Links::default(),
+            persons: Vec::new(),
+            profiles: Profiles::default(),
+            devices: Vec::new(),
+            generations: Generations::default(),
+            keys: 0,
+            erasures: Erasures::default(),
+        }
+    }
+
+    /// How many records were folded; also the number of the next one.
+    pub fn records(&self) -> u64 {
+        self.records.into()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The person that `id` belongs to; `None` for an id seen only propertyless.
+    ///
+    /// # Panics
+    /// When the state knows no such number. Numbers come from the same log.
+    pub fn person(&self, id: IdNo) -> Option<PersonNo> {
+        self.links.person(id)
+    }
+
+    /// The person that `id` belonged to right after record `seq`.
+    ///
+    /// # Panics
+    /// As [`State::person`].
+    pub fn person_as_of(&self, id: IdNo, seq: Seq) -> Option<PersonNo> {
+        let seq = u32::try_from(seq.0).unwrap_or(NONE);
+        match self.generations.former(id, seq) {
+            None => self.links.person_as_of(id, seq),
+            Some((slot, since)) => {
+                (slot != NONE && since <= seq).then(|| self.links.survivor_as_of(PersonNo(slot), seq))
+            }
+        }
+    }
+
+    /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
+    /// for each.
+    pub fn moves(&self, id: IdNo) -> Vec<Seq> {
+        let leaf = self.links.leaf(id);
+        let (formers, mut turns) = (self.generations.formers(id), Vec::new());
+        turns.extend(formers.iter().map(|former| former.until));
+        let now = (leaf.slot, leaf.since());
+        for (slot, since) in formers.iter().map(|former| (former.slot, former.since)).chain([now]) {
+            if slot != NONE {
+                turns.push(since);
+                self.links.turns(PersonNo(slot), &mut turns);
+            }
+        }
+        turns.sort_unstable();
+        turns.dedup();
+        // Persons are compared by public id: a refold that keeps the public id is not a move.
+        let at = |seq: u32| {
+            let person = self.person_as_of(id, Seq(seq.into()))?;
+            let origin = self.origin(person);
+            Some((self.founding(person), origin.split.then_some(origin.founded)))
+        };
+        turns.retain(|seq| seq.checked_sub(1).and_then(at) != at(*seq));
+        turns.into_iter().map(|seq| Seq(seq.into())).collect()
+    }
+
+    /// The live person that `person` became: itself, or the one that absorbed it (D7), or, if its founding
+    /// was retracted, the owner of its founding id now (D11). Itself if that id has no person; then it [is
+    /// retired](State::is_retired).
+    pub fn survivor(&self, person: PersonNo) -> PersonNo {
+        if self.generations.is_empty() {
+            return self.links.survivor(person);
+        }
+        let mut at = person;
+        // Each step but the last leaves a retired person behind, and none is met twice.
+        for _ in 0..=2 * self.generations.retired.len() {
+            at = match self.generations.retired.get(&at) {
+                Some(Some(successor)) => *successor,
+                // Founded once more since, or else the owner of its founding id.
+                Some(None) => match self.founded_again(at).or(self.person(self.founding(at))) {
+                    Some(person) => person,
+                    None => return at,
+                },
+                None => {
+                    let survivor = self.links.survivor(at);
+                    if survivor == at {
+                        return at;
+                    }
+                    survivor
+                }
+            };
+        }
+        at
+    }
+
+    /// Whether a person was of a former generation: a retract or split refolded its component (section H).
+    pub fn is_retired(&self, person: PersonNo) -> bool {
+        self.generations.retired.contains_key(&person)
+    }
+
+    /// Whether record `seq` counts as never asked (H1).
+    pub fn is_retracted(&self, seq: Seq) -> bool {
+        self.is_retracted_as_of(seq, Seq(NONE.into()))
+    }
+
+    /// The records that count as never asked, ascending.
+    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
+        self.generations.all_retracted()
+    }
+
+    /// Whether record `seq` counted as never asked right after record `as_of`.
+    pub fn is_retracted_as_of(&self, seq: Seq, as_of: Seq) -> bool {
+        let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);
+        self.generations.retracted(number(seq), number(as_of))
+    }
+
+    /// What is known of a live person.
+    pub fn view(&self, number: PersonNo) -> PersonView<'_> {
+        let person = &self.persons[number.index()];
+        PersonView {
+            number,
+            founding: person.founding,
+            founded: Seq(self.origin(number).founded.into()),
+            created_at: Timestamp::from_micros(person.created_at).expect("Chain::accept checked the range"),
+            identified_by: (person.identified_by != NONE).then_some(Seq(person.identified_by.into())),
+            properties: self.profiles.entries(person.profile),
+        }
+    }
+
+    /// How a person came to be.
+    pub(crate) fn origin(&self, person: PersonNo) -> Origin {
+        if let Some(origin) = self.generations.origins.get(&person) {
+            return *origin;
+        }
+        let founding = self.persons[person.index()].founding;
+        let founded = self.links.since(founding).expect("an id that founds a person belongs to it");
+        Origin { founded, split: false }
+    }
+
+    /// Who founded `person`, live or absorbed: what its public id is made of (D10).
+    pub fn founding(&self, person: PersonNo) -> IdNo {
+        self.persons[person.index()].founding
+    }
+
+    /// The live persons, in the order of their founding.
+    pub fn persons(&self) -> impl Iterator<Item = PersonView<'_>> {
+        let is_live =
+            |person: &PersonNo| self.links.survivor(*person) == *person && !self.is_retired(*person);
+        let live = (0..self.persons.len() as u32).map(PersonNo).filter(is_live);
+        // Numbers stand in the order of founding, but for those that a refold gave.
+        let (inborn, refolded) = if self.generations.is_empty() {
+            (Some(live), None)
+        } else {
+            let mut live: Vec<PersonNo> = live.collect();
+            live.sort_by_key(|person| self.age(*person));
+            (None, Some(live))
+        };
+        let numbers = inborn.into_iter().flatten().chain(refolded.into_iter().flatten());
+        numbers.map(|person| self.view(person))
+    }
+
+    /// How many persons were ever founded.
+    pub fn persons_founded(&self) -> usize {
+        self.persons.len()
+    }
+
+    /// The ids of a live person, ascending.
+    pub fn ids_of(&self, person: PersonNo) -> Vec<IdNo> {
+        let mut ids: Vec<IdNo> = self.links.ring(self.anchor(person)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// One id of a live person: its founding id, unless that left it.
+    pub(crate) fn anchor(&self, person: PersonNo) -> IdNo {
+        let anchor = self.generations.anchors.get(&person);
+        anchor.copied().unwrap_or(self.persons[person.index()].founding)
+    }
+
+    /// How many ids are defined.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = IdNo> + use<> {
+        self.links.ids()
+    }
+
+    /// The record that defined an id.
+    pub fn defined_by(&self, id: IdNo) -> Seq {
+        Seq(self.links.defined(id).into())
+    }
+
+    /// The class of an id (B4).
+    pub fn class(&self, id: IdNo) -> IdClass {
+        self.links.class(id).into()
+    }
+
+    /// The events captured under one id.
+    pub fn events_of_id(&self, id: IdNo) -> EventCounts {
+        let leaf = self.links.leaf(id);
+        EventCounts { events: leaf.events.into(), identified: leaf.identified_events.into() }
+    }
+
+    /// All events that count. One that was retracted (H1) does not. Cost: one look per id.
+    pub fn events(&self) -> u64 {
+        self.ids().map(|id| self.events_of_id(id).events).sum()
+    }
+
+    /// The events of a live person: those of its ids. Cost: one look per id.
+    pub fn events_of(&self, person: PersonNo) -> EventCounts {
+        self.links.ring(self.anchor(person)).fold(EventCounts::default(), |sum, id| {
+            let counts = self.events_of_id(id);
+            EventCounts { events: sum.events + counts.events, identified: sum.identified + counts.identified }
+        })
+    }
+
+    /// Returns what is known of a device.
+    pub fn device(&self, device: DeviceNo) -> &Device {
+        &self.devices[device.index()]
+    }
+
+    /// All devices, by number.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The devices that a retract or split made speak for an erased id since the ledger was opened, and that were not reset since (H3).
+    pub(crate) fn due_resets(&self) -> impl Iterator<Item = DeviceNo> {
+        self.generations.due_resets.iter().copied()
+    }
+
+    /// The proof that two ids are one person: links from `a` to `b`, each with the record that names both its ends.
+    /// `None` if they are not one person, empty if they are one id.
+    ///
+    /// Both ends climb by turns until one meets where the other was: the cost is that of the way between them, however far
+    /// above them the root of their tree is.
+    pub fn proof(&self, a: IdNo, b: IdNo) -> Option<Vec<(IdNo, IdNo, Seq)>> {
+        if a == b {
+            return Some(Vec::new());
+        }
+        if self.person(a).is_none() || self.person(a) != self.person(b) {
+            return None;
+        }
+        let mut at = [a, b];
+        let mut climbed: [Vec<(IdNo, IdNo, Seq)>; 2] = Default::default();
+        let mut seen = [BTreeMap::from([(a, 0)]), BTreeMap::from([(b, 0)])];
+        'climb: loop {
+            let before = at;
+            for side in [0, 1] {
+                let Some((parent, seq)) = self.links.proof(at[side]) else { continue };
+                climbed[side].push((at[side], parent, Seq(seq.into())));
+                at[side] = parent;
+                if let Some(met) = seen[1 - side].get(&parent) {
+                    climbed[1 - side].truncate(*met); // what the other climbed above where they meet
+                    break 'climb;
+                }
+                seen[side].insert(parent, climbed[side].len());
+            }
+            if at == before {
+                return None; // two trees for one person: only a forged snapshot has that
+            }
+        }
+        let [mut way, down] = climbed;
+        way.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
+        Some(way)
+    }
+
+    /// How many operations retracts and splits have folded again since this state was new or was read from a snapshot: the
+    /// measure of what they cost.
+    pub fn operations_refolded(&self) -> u64 {
+        self.generations.refolded
+    }
+
+    /// The devices of the component that a retract or split folded again last.
+    pub(crate) fn devices_refolded(&self) -> &[DeviceNo] {
+        &self.generations.devices
+    }
+
+    /// How many property keys are defined.
+    pub(crate) fn keys(&self) -> u32 {
+        self.keys
+    }
+
+    /// How many keys the person of `id` has now.
+    pub(crate) fn keys_of(&self, id: IdNo) -> usize {
+        let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
+        person.map_or(0, |person| self.profiles.entries(self.persons[person.index()].profile).len())
+    }
+
+    /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
+    pub fn memory(&self) -> (usize, usize) {
+        let persons = self.persons.capacity() * size_of::<Person>();
+        let devices = self.devices.capacity() * size_of::<Device>();
+        let generations = self.generations.memory();
+        (self.links.memory(), persons + self.profiles.memory() + devices + generations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DistinctId, Ledger, Operation, Tenant};
+
+    #[test]
+    fn memory_grows_with_ids_and_persons() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let time = Timestamp::from_micros(5).unwrap();
+        let batch: Vec<Operation> = (0..4_096)
+            .map(|number| Operation::properties(time, DistinctId::new(format!("id-{number}")).unwrap()))
+            .map(|operation| operation.set("plan", "pro").unwrap())
+            .collect();
+        ledger.append_batch(&batch).unwrap();
+        let (per_id, per_person) = ledger.state().memory();
+        let (id, person) = (size_of::<links::Leaf>() + size_of::<links::Branch>(), size_of::<Person>());
+        // What is held, and as much again at most in room to grow; slots count with the ids, profiles with the persons.
+        assert!((4_096 * (id + size_of::<links::Slot>())..=4 * 4_096 * id).contains(&per_id), "{per_id}");
+        assert!(
+            (4_096 * (person + size_of::<Property>())..=4 * 4_096 * person).contains(&per_person),
+            "{per_person}"
+        );
+    }
+}

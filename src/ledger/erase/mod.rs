@@ -1,0 +1,796 @@
+//! Erasing: requests to forget, as records with explicit numbers (H3), and the receipts that can be filed
+//! about them.
+//!
+//! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
+//! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
+
+pub(crate) mod rewrite;
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use serde::Serialize;
+
+use crate::ledger::draft::{Draft, Finished, Known};
+use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
+use crate::ledger::{AppendError, Ledger, poison};
+use crate::log::body::{
+    Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
+};
+use crate::log::digest::Digest;
+use crate::log::payload::KeysError;
+use crate::log::record::{Record, Row};
+use crate::model::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
+use crate::model::limits::{
+    MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_REASON_BYTES,
+};
+use crate::model::operation::{Operation, Request};
+use crate::model::time::Timestamp;
+use crate::query::reader::{Book, Destroyed};
+use crate::store::layout::segment_name;
+use crate::store::segments::{Fault, FaultKind};
+
+/// What is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErasureSubject {
+    /// Everything of the person with this public id: texts of its ids, values of their records.
+    Person(PersonId),
+    /// Everything of the person that this id belongs to; of an id without person, the id alone.
+    PersonOf(DistinctId),
+    /// These ids alone. Their person lives on with the others.
+    Ids(BTreeSet<DistinctId>),
+    /// The reason that was given for an earlier erasure: it may name a person.
+    ReasonOf(Seq),
+}
+
+/// A wish to be forgotten.
+///
+/// ```
+/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, ErasureSubject, Tenant, Timestamp};
+///
+/// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+/// let at = Timestamp::from_micros(0)?;
+/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+///
+/// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
+/// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;
+/// assert_eq!(receipts[0].items, Some(1)); // the text `ann`
+/// assert_eq!(ledger.resolve("ann"), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErasureRequest {
+    /// Whose or what.
+    pub subject: ErasureSubject,
+    /// Only the values of these keys, of all records that speak for the subject's ids; everything if there are none.
+    pub keys: BTreeSet<PropertyKey>,
+    /// Why, in a sentence; may be empty. It is stored as texts are, and can be erased as they are.
+    pub reason: String,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+impl ErasureRequest {
+    /// Everything of the subject.
+    pub fn new(at: Timestamp, subject: ErasureSubject, reason: impl Into<String>) -> ErasureRequest {
+        ErasureRequest { subject, keys: BTreeSet::new(), reason: reason.into(), at }
+    }
+
+    /// Only the values of these keys: a rectification.
+    #[must_use]
+    pub fn with_keys(mut self, keys: impl IntoIterator<Item = PropertyKey>) -> ErasureRequest {
+        self.keys.extend(keys);
+        self
+    }
+}
+
+/// Why something is not erased, or not out of the files yet.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EraseError {
+    /// There is no such id; one that is erased has no text to be found by.
+    #[error("request {index}: the ledger knows no distinct id `{id}`; nothing was erased")]
+    UnknownId {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// The distinct id that was asked for.
+        id: String,
+    },
+    /// The request names no id.
+    #[error("request {index}: it names no distinct id; nothing was erased")]
+    NoIds {
+        /// The request's place in the list, from 0.
+        index: usize,
+    },
+    /// There is no such person.
+    #[error("request {index}: the ledger knows no person {id}; nothing was erased")]
+    UnknownPerson {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// The public id that was asked for.
+        id: PersonId,
+    },
+    /// The record is not an erasure, or it gave no reason.
+    #[error("request {index}: record {seq} gives no reason for an erasure; nothing was erased")]
+    NoReason {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// The record that was asked for.
+        seq: Seq,
+    },
+    /// No record of the subject has a value of these keys.
+    #[error(
+        "request {index}: no record has a value of these keys that is not erased yet; nothing was erased"
+    )]
+    NoValues {
+        /// The request's place in the list, from 0.
+        index: usize,
+    },
+    /// The reason is too long.
+    #[error(
+        "request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased"
+    )]
+    LongReason {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// How long it is.
+        found: usize,
+    },
+    /// The records could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The key ring cannot be stored. Nothing was erased.
+    #[error("{0}; nothing was erased")]
+    Keys(KeysError),
+    /// What is erased is hidden and out of the log, and its keys could not be destroyed. Finishing can be tried again, and opening does.
+    #[error(
+        "{0}. What was to be erased is hidden and out of the log; its keys are not destroyed yet, the next opening for writing tries again"
+    )]
+    KeysLeft(KeysError),
+    /// The log cannot be read back.
+    #[error("the log cannot be read back: {0}")]
+    Unreadable(Box<Fault>),
+    /// The ledger was opened from a snapshot, and the log says something else: what the request is about is not certain.
+    #[error("{0}; nothing was erased")]
+    Unproven(Box<Fault>),
+    /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
+    /// and opening does.
+    #[error("what is erased is not out of every file yet: {source}; the next opening continues with it")]
+    Removal {
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+impl From<Fault> for EraseError {
+    fn from(fault: Fault) -> EraseError {
+        match fault.kind {
+            FaultKind::Unproven { .. } => EraseError::Unproven(Box::new(fault)),
+            _ => EraseError::Unreadable(Box::new(fault)),
+        }
+    }
+}
+
+impl From<Stopped> for EraseError {
+    fn from(stopped: Stopped) -> EraseError {
+        match stopped {
+            Stopped::Fault(fault) => EraseError::Unreadable(fault),
+            Stopped::Io(source) | Stopped::Unknown(source) => EraseError::Removal { source },
+            Stopped::Keys(error) => EraseError::KeysLeft(error),
+        }
+    }
+}
+
+/// What can be filed about an erasure. It names no person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The erasure's record.
+    pub seq: Seq,
+    /// When it was asked for.
+    pub time: Timestamp,
+    /// Why; `None` if no reason was given, or it was erased.
+    pub reason: Option<String>,
+    /// The numbers of the ids whose texts and values it erased. They stay, as do links, events and counts.
+    pub ids: Vec<u32>,
+    /// The numbers of the devices whose texts it erased.
+    pub devices: Vec<u32>,
+    /// The records it names one by one: those that were rectified, or whose reason was erased.
+    pub records: Vec<u32>,
+    /// The keys it was limited to; none if it covered everything.
+    pub keys: Vec<String>,
+    /// How many events were captured under its ids. They still are.
+    pub events: u64,
+    /// The record that says that nothing it covers is left in any file; `None` before that.
+    pub done_seq: Option<Seq>,
+    /// How many payload items it covers that no earlier one did; known when it is done.
+    pub items: Option<u64>,
+    /// The segments that were rewritten, for it and for those that were finished with it.
+    pub segments: Vec<ReceiptSegment>,
+}
+
+/// A segment that was rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReceiptSegment {
+    /// The file, as the ledger names it.
+    pub file: String,
+    /// How long it was.
+    pub bytes_before: u64,
+    /// How long it was afterwards.
+    pub bytes_after: u64,
+    /// The digest of the file before.
+    pub before: Digest,
+    /// And afterwards; a later erasure changes it again.
+    pub after: Digest,
+}
+
+impl From<&RewrittenSegment> for ReceiptSegment {
+    fn from(segment: &RewrittenSegment) -> ReceiptSegment {
+        let RewrittenSegment { first_seq, bytes_before, bytes_after, before, after } = *segment;
+        let (before, after) = (Digest(before), Digest(after));
+        ReceiptSegment { file: segment_name(first_seq), bytes_before, bytes_after, before, after }
+    }
+}
+
+/// What a request comes to.
+struct Wanted {
+    index: usize,
+    ids: Vec<IdNo>,
+    keys: Vec<KeyNo>,
+    records: Vec<u32>,
+}
+
+impl Wanted {
+    /// Whether it is about the values of some keys only.
+    fn is_scoped(&self) -> bool {
+        !self.keys.is_empty()
+    }
+}
+
+/// A value-bearing record that a key-scoped erasure touches.
+struct Touched {
+    /// The record that holds its item now.
+    holder: u32,
+    restated: Restated,
+    /// Canonical bytes of the values that stay.
+    values: Vec<u8>,
+}
+
+/// Room that a frame of erasures may take: far below the bound, so that one record more always fits.
+const FRAME_BYTES: usize = MAX_FRAME_BYTES / 2;
+/// The same for records.
+const FRAME_RECORDS: u32 = MAX_FRAME_RECORDS / 2;
+
+impl Ledger {
+    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once.
+    ///
+    /// What stays is structure: numbers, links, events and their persons, counts, times, property keys, and the hashes and
+    /// digests of everything so far. Devices that spoke for an erased id are reset (F4).
+    ///
+    /// # Errors
+    /// [`EraseError`]. If it is `Removal`, or `Unreadable` after a first success, answers say "erased" and files do not yet.
+    pub fn erase(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Receipt>, EraseError> {
+        let begun: BTreeSet<Seq> = self.begin_erasures(requests)?.into_iter().collect();
+        let receipts = self.finish_erasures(&mut |_| {})?;
+        Ok(receipts.into_iter().filter(|receipt| begun.contains(&receipt.seq)).collect())
+    }
+
+    /// Erases for every answer, durably, and leaves the files for [`Ledger::finish_erasures`], the next snapshot or the next
+    /// opening. Gives the erase records: at least one for each request, more if it covers very much.
+    ///
+    /// A ledger that was opened from a snapshot is held against its log first, once ([`Book::prove_snapshot`]): what is erased
+    /// is gone for good.
+    ///
+    /// # Errors
+    /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
+    pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
+        self.check_health()?;
+        self.prove_snapshot()?;
+        let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
+        let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
+        let said = self.said(&wanted)?;
+        for Wanted { index, keys, .. } in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            let mut touches = false;
+            for seq in said.get(index).into_iter().flatten() {
+                touches = touches || self.touches(*seq, keys)?.is_some();
+            }
+            if !touches {
+                return Err(EraseError::NoValues { index: *index });
+            }
+        }
+        let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
+        let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
+        self.prepare_keys(&wanted)?;
+        let mut begun = Vec::new();
+        let mut pieces: VecDeque<Piece> = VecDeque::new();
+        for (wanted, devices) in wanted.iter().zip(devices) {
+            if wanted.is_scoped() {
+                begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?); // it may leave fewer values
+                begun.extend(self.rectify(
+                    wanted,
+                    said.get(&wanted.index).into_iter().flatten(),
+                    requests,
+                )?);
+            } else {
+                pieces.extend(whole_pieces(wanted, &devices));
+            }
+        }
+        begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
+        self.flush()?;
+        Ok(begun)
+    }
+
+    /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
+    /// forgotten here. One that is remembered and, should this fail, not erased, is known, and is not refused.
+    fn prepare_keys(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
+        let Some(sealer) = self.log.keys() else { return Ok(()) };
+        sealer.probe().map_err(EraseError::Keys)?;
+        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
+        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
+        sealer.remember(&mut texts).map_err(EraseError::Keys)
+    }
+
+    /// Chooses whether texts of ids that are erased from here on are refused when they are sent again, as
+    /// [`crate::OperationError::Erased`]: nothing of such an operation is recorded. With `false` all that were remembered are forgotten.
+    ///
+    /// They are remembered in the key ring, as keyed hashes of 16 bytes. Only with the ring can texts be
+    /// tried against them. The choice is stored in the ring and holds for every later opening.
+    ///
+    /// # Errors
+    /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
+    #[cfg(feature = "encryption")]
+    pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
+        let place = self.log.storage().describe();
+        let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        if let Err(poisoned) = self.check_health() {
+            return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
+        }
+        sealer.set_refusing(refuse)
+    }
+
+    /// Erases values of one request's keys, some records at a time.
+    fn rectify<'s>(
+        &mut self,
+        wanted: &Wanted,
+        said: impl Iterator<Item = &'s Seq>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let empty = || Piece { index: wanted.index, erasure: erasure(), restated: Vec::new() };
+        let mut begun = Vec::new();
+        let (mut piece, mut bytes) = (empty(), 0);
+        let mut write = |ledger: &mut Ledger, mut piece: Piece| -> Result<(), EraseError> {
+            piece.erasure.keys.clone_from(&wanted.keys);
+            piece.erasure.records.sort_unstable();
+            let mut pieces = VecDeque::from([piece]);
+            begun.extend(ledger.write_erasures(
+                &mut Vec::new().into_iter().peekable(),
+                &mut pieces,
+                requests,
+            )?);
+            Ok(())
+        };
+        for seq in said {
+            let Some(Touched { holder, restated, values }) = self.touches(*seq, &wanted.keys)? else {
+                continue;
+            };
+            let is_full = piece.restated.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
+            if is_full && !piece.restated.is_empty() {
+                write(self, std::mem::replace(&mut piece, empty()))?;
+                bytes = 0;
+            }
+            bytes += values.len();
+            piece.erasure.records.push(holder);
+            piece.restated.push((restated, values));
+        }
+        if !piece.restated.is_empty() {
+            write(self, piece)?;
+        }
+        Ok(begun)
+    }
+
+    /// Takes everything that is erased out of every file: affected segments are rewritten, one at a time, and
+    /// snapshots and quarantined bytes from before are removed. A last record says so. If there was a
+    /// snapshot, a new one is made. `progress` hears how many bytes of log were looked through.
+    ///
+    /// Needs room for a copy of the largest affected segment, and memory for its largest frame.
+    ///
+    /// # Errors
+    /// [`EraseError`]; it can be tried again, unless the ledger is poisoned. Opening tries too.
+    pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
+        let state = self.state().erasures();
+        let pending: Vec<u32> = state.list().filter(|(_, done)| done.is_none()).map(|(seq, _)| seq).collect();
+        if pending.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.flush()?;
+        let rewritten = self.remove(progress)?;
+        let had_snapshot = rewritten.had_snapshot;
+        for removal in removals(&pending, rewritten) {
+            self.append_record(&Body::EraseDone(Box::new(removal)))?;
+        }
+        self.flush()?;
+        if had_snapshot {
+            self.snapshots.error = self.make_snapshot().err();
+        }
+        Ok(self.receipts(|erase| pending.binary_search(&erase).is_ok())?)
+    }
+
+    /// Records as erased what was erased, as its destroyed keys say, after this copy of the ledger was made.
+    pub(crate) fn erase_destroyed(&mut self, destroyed: Vec<Destroyed>) -> Result<(), EraseError> {
+        let Some(last) = destroyed.iter().filter_map(|gone| gone.time).max().or(destroyed.first().map(|_| 0))
+        else {
+            return Ok(());
+        };
+        self.prove_snapshot()?;
+        let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
+        let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        for Destroyed { row, id, device, .. } in destroyed {
+            match (id, device) {
+                (Some(id), _) => ids.push(id),
+                (None, Some(device)) => devices.push(ErasedDevice { device, defined: row.seq }),
+                (None, None) => records.push(row),
+            }
+        }
+        ids.sort_unstable();
+        devices.sort_unstable();
+        records.retain(|row: &Row| !row.speaks_for_id() || ids.binary_search(&row.id).is_err());
+        let records = records.iter().map(|row| row.seq).collect();
+        let reason = "erased before this copy was restored: the keys are destroyed";
+        let request = ErasureRequest::new(at, ErasureSubject::Ids(BTreeSet::new()), reason);
+        let wanted = [Wanted { index: 0, ids, keys: Vec::new(), records }];
+        let resets = self.resets(&wanted, std::slice::from_ref(&devices), std::slice::from_ref(&request));
+        let mut pieces = whole_pieces(&wanted[0], &devices).into();
+        self.write_erasures(&mut resets.into_iter().peekable(), &mut pieces, &[request])?;
+        self.flush()?;
+        Ok(())
+    }
+
+    fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
+        self.prove_snapshot()?; // it says what is to be removed
+        match rewrite::run(&mut self.book, progress) {
+            Ok(rewritten) => Ok(rewritten),
+            Err(Stopped::Unknown(source)) => {
+                let seq = self.checkpoint().records;
+                Err(poison(&mut self.writer, seq, source).into())
+            }
+            Err(stopped) => Err(stopped.into()),
+        }
+    }
+
+    /// Continues what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
+    /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
+    pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
+        let Some(last) = self.state().erasures().last() else { return Ok(()) };
+        if self.state().erasures().is_pending() {
+            return self.finish_erasures(&mut |_| {}).map(drop);
+        }
+        if again || self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
+            return self.remove(&mut |_| {}).map(drop);
+        }
+        let purged = crate::ledger::snapshot::purge(&**self.log.storage(), last.into());
+        purged.map(drop).map_err(|source| EraseError::Removal { source })
+    }
+
+    fn wanted(&self, index: usize, request: &ErasureRequest) -> Result<Wanted, EraseError> {
+        let found = request.reason.len();
+        if found > MAX_REASON_BYTES {
+            return Err(EraseError::LongReason { index, found });
+        }
+        let id_no = |id: &DistinctId| {
+            let unknown = || EraseError::UnknownId { index, id: id.to_string() };
+            self.id_no(id.as_str()).ok_or_else(unknown)
+        };
+        let mut records = Vec::new();
+        let mut ids = match &request.subject {
+            ErasureSubject::Person(id) => {
+                let person = self.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
+                self.state().ids_of(self.state().survivor(person))
+            }
+            ErasureSubject::PersonOf(id) => {
+                let id = id_no(id)?;
+                self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
+            }
+            ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
+            ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
+            ErasureSubject::ReasonOf(seq) => {
+                let none = EraseError::NoReason { index, seq: *seq };
+                let read =
+                    self.receipts(|erase| u64::from(erase) == seq.0).ok().and_then(|mut one| one.pop());
+                if read.is_none_or(|receipt| receipt.reason.is_none()) {
+                    return Err(none);
+                }
+                records.push(seq.0 as u32); // a record that was found
+                Vec::new()
+            }
+        };
+        ids.sort_unstable();
+        let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
+        let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
+        if keys.is_empty() && !request.keys.is_empty() {
+            return Err(EraseError::NoValues { index });
+        }
+        Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
+    }
+
+    /// Records that speak for the ids of key-scoped requests and have values of their keys, erased ones included: by request, in
+    /// the order of the log, in one look through it.
+    fn said(&self, wanted: &[Wanted]) -> Result<BTreeMap<usize, Vec<Seq>>, EraseError> {
+        let mut said: BTreeMap<usize, Vec<Seq>> = BTreeMap::new();
+        let mut by_id: BTreeMap<IdNo, Vec<&Wanted>> = BTreeMap::new();
+        for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
+            wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
+        }
+        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
+        let log = &self.log;
+        let segments = log.mark_before(first).segment..log.segments().len() as u32;
+        for begin in segments.filter_map(|segment| log.mark_of_segment(segment)) {
+            log.frames(&begin, |at| {
+                for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
+                {
+                    for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
+                        let is_wanted = |change: &Change| {
+                            change.verb.has_value() && keys.binary_search(&change.key).is_ok()
+                        };
+                        if record.changes().iter().any(is_wanted) {
+                            said.entry(*index).or_default().push(record.seq());
+                        }
+                    }
+                }
+                Ok::<bool, EraseError>(true)
+            })?;
+        }
+        Ok(said)
+    }
+
+    /// What of a record's values goes and what stays; `None` if nothing is left to go.
+    fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
+        let erasures = self.state().erasures();
+        let window = self.log.window(seq, erasures)?;
+        let record: Record<'_> = window.checked(seq)?;
+        let values = self.values_in(record)?.values;
+        let valued = record.changes().iter().filter(|change| change.verb.has_value());
+        let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
+        for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
+            match value {
+                Some(value) if keys.binary_search(&change.key).is_err() => value.encode(&mut rest),
+                Some(_) => {
+                    some = true;
+                    erased.push(place);
+                }
+                None => erased.push(place),
+            }
+        }
+        let record_no = record.row.seq;
+        let holder = erasures.left_of(record_no).map_or(record_no, |left| left.by);
+        let restated = Restated { record: record_no, id: record.row.id, erased, item: None };
+        Ok(some.then_some(Touched { holder, restated, values: rest }))
+    }
+
+    /// H3: devices whose text equals that of an erased id.
+    fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
+        let mut devices = Vec::new();
+        if !wanted.is_scoped() {
+            for text in wanted.ids.iter().filter_map(|id| self.id_text(*id)) {
+                if let Some(device) = self.device_no(text) {
+                    devices.push(ErasedDevice { device, defined: definition_of(&self.log, device)? });
+                }
+            }
+        }
+        devices.sort_unstable();
+        Ok(devices)
+    }
+
+    /// Devices that speak for an id that is to be erased, and are not erased themselves.
+    fn resets(
+        &self,
+        wanted: &[Wanted],
+        erased: &[Vec<ErasedDevice>],
+        requests: &[ErasureRequest],
+    ) -> Vec<(Timestamp, DeviceNo)> {
+        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
+        let ids = whole.flat_map(|wanted| wanted.ids.iter().map(|id| (*id, requests[wanted.index].at)));
+        let ids: BTreeMap<IdNo, Timestamp> = ids.collect();
+        let erased: BTreeSet<DeviceNo> = erased.iter().flatten().map(|erased| erased.device).collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let devices = (0..).map(DeviceNo).zip(self.state().devices());
+        devices
+            .filter(|(number, _)| !erased.contains(number))
+            .filter_map(|(number, device)| Some((*ids.get(&device.current)?, number)))
+            .collect()
+    }
+
+    /// H3: resets the devices that a retract or split made speak for an erased id. It is recorded already, whatever comes of this. A
+    /// device whose reset cannot be written now is reset before it speaks again (`Draft`), so no error is lost.
+    pub(crate) fn reset_devices(&mut self, at: Timestamp) {
+        let devices: Vec<_> = self.state().due_resets().map(|device| (at, device)).collect();
+        let mut resets = devices.into_iter().peekable();
+        while resets.peek().is_some() {
+            if self.write_frame(&mut resets, &mut VecDeque::new(), &[]).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Writes resets, then erasures, in as few frames as hold them.
+    fn write_erasures(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, EraseError> {
+        let mut begun = Vec::new();
+        while !pieces.is_empty() {
+            begun.extend(self.write_frame(resets, pieces, requests)?);
+        }
+        Ok(begun)
+    }
+
+    fn write_frame(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+    ) -> Result<Vec<Seq>, AppendError> {
+        let Ledger { book, writer, .. } = self;
+        let ledger = book.ledger_id();
+        let Book { log, replay, dictionaries, .. } = book;
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
+        let full = |draft: &Draft<'_>| {
+            draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
+        };
+        while !full(&draft)
+            && let Some((at, device)) = resets.next()
+        {
+            let text = draft.dictionaries().devices.text(device.0).map(str::to_owned);
+            let Some(device) = text.and_then(|text| DeviceId::new(text).ok()) else { continue };
+            let request = Request::Reset { device, reset_device: false, new_id: None };
+            draft.operation(&Operation::new(at, request), Known::default(), None, &BTreeMap::new());
+        }
+        let mut begun = Vec::new();
+        while !full(&draft)
+            && resets.peek().is_none()
+            && let Some(Piece { index, erasure, restated }) = pieces.pop_front()
+        {
+            let request = &requests[index];
+            begun.push(draft.erase(Erasure { time: request.at.as_micros(), ..erasure }, &request.reason));
+            for (restated, values) in restated {
+                draft.restate(restated, &values);
+            }
+        }
+        let lengths = draft.lengths();
+        let finished: Finished = draft.finish();
+        self.commit(finished, lengths)?;
+        Ok(begun)
+    }
+}
+
+/// The tutorial's program runs as an example.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/erasure.md")]
+struct Tutorial;
+
+/// One erase record in the making, and what goes with it.
+struct Piece {
+    index: usize,
+    erasure: Erasure,
+    restated: Vec<(Restated, Vec<u8>)>,
+}
+
+fn erasure() -> Erasure {
+    let (ids, devices, records, keys) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Erasure { time: 0, ids, devices, records, keys, reason: None }
+}
+
+/// The erase records of one request that is not key-scoped: each within its bounds.
+fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
+    let piece = |erasure| Piece { index: wanted.index, erasure, restated: Vec::new() };
+    let mut pieces = Vec::new();
+    let (mut ids, mut devices) = (wanted.ids.chunks(MAX_ERASE_IDS), devices.chunks(MAX_ERASE_IDS));
+    loop {
+        let (ids, devices) = (ids.next(), devices.next());
+        if ids.is_none() && devices.is_none() {
+            break;
+        }
+        let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
+        pieces.push(piece(Erasure { ids, devices, ..erasure() }));
+    }
+    for records in wanted.records.chunks(MAX_ERASE_RECORDS) {
+        pieces.push(piece(Erasure { records: records.to_vec(), ..erasure() }));
+    }
+    pieces
+}
+
+/// What the last records say: each within its bounds, and only when nothing is left to list are erasures done.
+fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
+    let Rewritten { segments, items, .. } = rewritten;
+    let removed = |erase: &u32| Removed { erase: *erase, items: items.get(erase).copied().unwrap_or(0) };
+    let removed: Vec<Removed> = pending.iter().map(removed).collect();
+    let mut segments = segments.chunks(MAX_DONE_ENTRIES).peekable();
+    let mut removals = Vec::new();
+    while segments.len() > 1
+        && let Some(segments) = segments.next()
+    {
+        removals.push(Removal { erasures: Vec::new(), segments: segments.to_vec() });
+    }
+    let mut last = segments.next().unwrap_or_default();
+    for erasures in removed.chunks(MAX_DONE_ENTRIES) {
+        removals.push(Removal { erasures: erasures.to_vec(), segments: std::mem::take(&mut last).to_vec() });
+    }
+    removals
+}
+
+impl Book {
+    /// All erasures, in their order: what was asked, whether it is done, and what is left.
+    ///
+    /// # Errors
+    /// [`Fault`] when they cannot be read back from the log.
+    pub fn erasures(&self) -> Result<Vec<Receipt>, Fault> {
+        self.receipts(|_| true)
+    }
+
+    /// Those of some erase records. First what was asked is read, then what completed it: each frame of either once.
+    fn receipts(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Vec<Receipt>, Fault> {
+        let list = self.state().erasures().list().filter(|(erase, _)| is_wanted(*erase));
+        let receipts = list.map(|(erase, done)| self.receipt(Seq(erase.into()), done));
+        let mut receipts = receipts.collect::<Result<Vec<Receipt>, Fault>>()?;
+        let mut completions: BTreeMap<Seq, Completion> = BTreeMap::new();
+        for receipt in &mut receipts {
+            let Some(done) = receipt.done_seq else { continue };
+            let completion = match completions.entry(done) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.completion(done)?),
+            };
+            receipt.items = completion.items.get(&receipt.seq).copied();
+            receipt.segments.clone_from(&completion.segments);
+        }
+        Ok(receipts)
+    }
+
+    /// What was asked, as its record says.
+    fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
+        let window = self.log.window(seq, self.state().erasures())?;
+        let record = window.checked(seq)?;
+        let Body::Erase(erasure) = record.body() else { return Err(self.differs("erasures")) }; // the fold lists erase records only
+        let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
+        Ok(Receipt {
+            seq,
+            time: erasure.time(),
+            reason,
+            ids: erasure.ids.iter().map(|id| id.0).collect(),
+            devices: erasure.devices.iter().map(|device| device.device.0).collect(),
+            events: erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum(),
+            keys: erasure.keys.iter().map(|key| self.key_name(*key)).collect(),
+            records: erasure.records,
+            done_seq: done.map(|done| Seq(done.into())),
+            items: None,
+            segments: Vec::new(),
+        })
+    }
+
+    /// What the record says that completed erasures, and those right before it: together they tell of one removal.
+    fn completion(&self, done: Seq) -> Result<Completion, Fault> {
+        let (mut completion, mut next) = (Completion::default(), Some(done));
+        while let Some(at) = next {
+            let window = self.log.window(at, self.state().erasures())?;
+            let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
+            for Removed { erase, items } in removal.erasures {
+                completion.items.entry(Seq(erase.into())).or_insert(items);
+            }
+            completion.segments.splice(0..0, removal.segments.iter().map(ReceiptSegment::from));
+            next = at.0.checked_sub(1).map(Seq);
+        }
+        Ok(completion)
+    }
+}
+
+/// What one removal did.
+#[derive(Default)]
+struct Completion {
+    /// How many items, by erase record.
+    items: BTreeMap<Seq, u64>,
+    segments: Vec<ReceiptSegment>,
+}

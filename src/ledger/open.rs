@@ -1,0 +1,758 @@
+//! Options: how a ledger is created, opened, read, or replayed from its bytes alone.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fold::replay::{Replay, Step};
+use crate::ledger::Ledger;
+use crate::ledger::erase::EraseError;
+use crate::ledger::read_only::LedgerReader;
+use crate::ledger::recovery::{
+    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
+    resume, unrecorded_cut, write_anew,
+};
+use crate::ledger::snapshot::Resumed;
+use crate::ledger::writer::{Durability, Writer};
+use crate::log::body::{Body, StoredPolicy};
+use crate::log::chain::Checkpoint;
+use crate::log::frame::{self, Header};
+use crate::log::payload::{Keys, KeysError};
+use crate::maintenance::audit::{Audit, AuditReport};
+use crate::maintenance::backup::{Backup, BackupError, BackupReport};
+use crate::maintenance::salvage::{Salvage, SalvageError};
+use crate::model::id::{CopyId, LedgerId, Tenant};
+use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::model::policy::{Policy, PolicyError};
+use crate::query::reader::Book;
+use crate::store::dictionary::{FingerprintKey, Seen};
+use crate::store::entropy::{Entropy, OsEntropy};
+#[cfg(feature = "encryption")]
+use crate::store::keys::{self, KeyProvider, KeysAtHand};
+use crate::store::layout::{
+    HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
+};
+use crate::store::segments::{FaultKind, Log, Walk};
+use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
+
+/// How to create or open a ledger.
+///
+/// ```
+/// use identity_ledger::{Durability, LedgerOptions, Policy, Tenant};
+/// let dir = std::env::temp_dir().join(format!("identity-ledger-doc-{}", std::process::id()));
+/// let ledger = LedgerOptions::new()
+///     .durability(Durability::Buffered)
+///     .create(&dir, Tenant::default(), Policy::default())?;
+/// drop(ledger);
+/// let ledger = LedgerOptions::new().open(&dir)?;
+/// assert_eq!(ledger.checkpoint().records, 1);
+/// # drop(ledger); std::fs::remove_dir_all(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct LedgerOptions<'p> {
+    durability: Durability,
+    segment_bytes: Option<u64>,
+    entropy: Option<Box<dyn Entropy>>,
+    expect: Option<Checkpoint>,
+    threads: Option<usize>,
+    progress: Option<&'p mut dyn FnMut(u64)>,
+    ignore_snapshots: bool,
+    snapshot_every: Option<u64>,
+    index_records: bool,
+    access: Access,
+    #[cfg(feature = "encryption")]
+    keys: Option<Arc<dyn KeyProvider>>,
+    adopt_keys: bool,
+}
+
+impl std::fmt::Debug for LedgerOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerOptions").field("durability", &self.durability).finish_non_exhaustive()
+    }
+}
+
+/// Why a ledger cannot be created. Nothing was left behind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// There is a ledger already.
+    #[error("{place} is a ledger already; open it, or choose another directory")]
+    Exists {
+        /// The directory, as its storage describes itself.
+        place: String,
+    },
+    /// The directory holds something else.
+    #[error("{place} is not empty and does not contain a ledger; choose an empty or new directory")]
+    NotEmpty {
+        /// The directory, as its storage describes itself.
+        place: String,
+    },
+    /// The directory lies in another ledger.
+    #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
+    Inside {
+        /// The directory, as its storage describes itself.
+        place: String,
+        /// The ledger that it lies in.
+        ledger: String,
+    },
+    /// The policy is out of its bounds.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The segment size is out of its bounds.
+    #[error("segments of {found} bytes are too small; expected at least {MIN_SEGMENT_BYTES}")]
+    SegmentTooSmall {
+        /// What was asked.
+        found: u64,
+    },
+    /// The keys of a sealed ledger cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The new ledger cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The disk failed.
+    #[error("{place} cannot be created: {source}")]
+    Io {
+        /// The directory, as its storage describes itself.
+        place: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+impl<'p> LedgerOptions<'p> {
+    /// Immediate durability, the system's randomness, segments of 64 MiB.
+    pub fn new() -> LedgerOptions<'p> {
+        LedgerOptions::default()
+    }
+
+    /// When an append is acknowledged.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> LedgerOptions<'p> {
+        self.durability = durability;
+        self
+    }
+
+    /// Size in bytes at which a segment is closed; recorded when the ledger is created, ignored when it is opened.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> LedgerOptions<'p> {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Where salts and generated ids come from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> LedgerOptions<'p> {
+        self.entropy = Some(Box::new(entropy));
+        self
+    }
+
+    /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
+    /// record, for only the chain proves what the answers rest on; snapshots still say how many records were durable.
+    #[must_use]
+    pub fn expect(mut self, checkpoint: Checkpoint) -> LedgerOptions<'p> {
+        self.expect = Some(checkpoint);
+        self
+    }
+
+    /// How many threads opening and replaying may use: 1, or 2 to read and check ahead of the fold. More change nothing; no
+    /// number changes what comes out. Unless chosen, 2 where there are two cores.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> LedgerOptions<'p> {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Opens by folding the whole log, for writing or for reading, and looks at no snapshot. What is made later is made as ever.
+    #[must_use]
+    pub fn without_snapshots(mut self) -> LedgerOptions<'p> {
+        self.ignore_snapshots = true;
+        self
+    }
+
+    /// Makes a snapshot whenever the ledger has `records` more records than the last one covers: right after
+    /// the append that reaches this number, before that append returns, and at no other time. It flushes
+    /// first, in every durability mode.
+    ///
+    /// The append is answered as without it. If a snapshot cannot be made, [`Ledger::snapshot_error`] says
+    /// why, and the next attempt follows after `records` more records. 0 never makes one, which is also the
+    /// default; see [`Ledger::snapshot`].
+    #[must_use]
+    pub fn snapshot_every(mut self, records: u64) -> LedgerOptions<'p> {
+        self.snapshot_every = Some(records).filter(|records| *records > 0);
+        self
+    }
+
+    /// Indexes the records by the ids and devices they name, from opening on: [`crate::Book::history`], [`crate::Book::why_not`],
+    /// retracts and splits then cost what their component of possible links costs, the first of them too.
+    ///
+    /// Without it the first such question reads the log once, without folding it, and keeps the index from there on. It takes
+    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::MemoryUse`].
+    #[must_use]
+    pub fn index_records(mut self) -> LedgerOptions<'p> {
+        self.index_records = true;
+        self
+    }
+
+    /// Who may read the files of a ledger that [`LedgerOptions::create`] makes. Files that are made later get the owner, the group and
+    /// the permissions of `LEDGER`, so this is ignored when a ledger is opened.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> LedgerOptions<'p> {
+        self.access = access;
+        self
+    }
+
+    /// Where the keys of a sealed ledger are kept. A ledger that is created with keys is sealed: its texts and values are
+    /// written encrypted, each under a key of its own, and erasing destroys their keys. A ledger created without them is not, and
+    /// stays so; for one keys mean nothing.
+    ///
+    /// Needs the feature `encryption`. See [`KeyProvider`], and `docs/guarantees.md` for what it protects from.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn keys(mut self, provider: Arc<dyn KeyProvider>) -> LedgerOptions<'p> {
+        self.keys = Some(provider);
+        self
+    }
+
+    /// Opens for writing a copy that the key ring does not belong to, and makes the ring this copy's: from there on no other copy of
+    /// the ledger can be written with it. For the copy that takes the place of one that is lost. Nothing happens if it does not open.
+    ///
+    /// The whole log is folded. What was erased in the other copy is recorded as erased here ([`Recovery::erased_since`]), and the keys of
+    /// all that this log says is erased are destroyed, also if an older ring still had them. If both copies stay in use, take
+    /// [`LedgerOptions::fork_keys`] instead.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn adopt_keys(mut self) -> LedgerOptions<'p> {
+        self.adopt_keys = true;
+        self
+    }
+
+    /// Gives the copy of a sealed ledger in `dir` a key ring of its own, in `to`, and opens it for writing with that: it opens all that the
+    /// ring of these options opens now, which stays as it is, and belongs to the other copy as before.
+    ///
+    /// From here on an erasure in the one copy does not reach the other: a request to be forgotten has to be made in both. The new ring
+    /// also opens backups from before, whatever is erased with the other one.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Unless the copy has the new ring already, and only its opening failed, no ring is left in `to`.
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys(self, dir: impl AsRef<Path>, to: Arc<dyn KeyProvider>) -> Result<Ledger, OpenError> {
+        let files = Files::writable(dir.as_ref());
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is not a ledger
+        self.fork_keys_in(Arc::new(files), to)
+    }
+
+    /// As [`LedgerOptions::fork_keys`], for a copy in any storage.
+    ///
+    /// # Errors
+    /// As [`LedgerOptions::fork_keys`].
+    #[cfg(feature = "encryption")]
+    pub fn fork_keys_in(
+        mut self,
+        storage: Arc<dyn Storage>,
+        to: Arc<dyn KeyProvider>,
+    ) -> Result<Ledger, OpenError> {
+        let Identity { ledger, sealed, .. } = Identity::read(&*storage, true)?;
+        let place = storage.describe();
+        if !sealed {
+            return Err(KeysError::NotSealed { place }.into());
+        }
+        let Some(from) = self.keys.replace(Arc::clone(&to)) else {
+            return Err(KeysError::Sealed { place }.into());
+        };
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
+        let unowned = KeysAtHand::fork(&*from, &*to, ledger, &mut **entropy)?;
+        let opened = self.adopt_keys().open_in(storage);
+        opened.inspect_err(|_| keys::discard_unowned(&*to, ledger, unowned))
+    }
+
+    /// Called with the bytes of log read so far while a ledger is opened.
+    #[must_use]
+    pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
+    pub fn create(
+        self,
+        dir: impl AsRef<Path>,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let dir = dir.as_ref();
+        let failed = |source| CreateError::Io { place: dir.display().to_string(), source };
+        if let Some(Reserved::Inside(ledger)) = Reserved::of(dir).map_err(failed)? {
+            let (place, ledger) = (dir.display().to_string(), ledger.display().to_string());
+            return Err(CreateError::Inside { place, ledger });
+        }
+        let place = FilePlace::new(dir, self.access).map_err(failed)?;
+        self.create_at(&place, tenant, policy)
+    }
+
+    /// Creates a ledger at a place, as [`LedgerOptions::create`] does: it is built beside the place and renamed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_at(
+        mut self,
+        place: &dyn LedgerPlace,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let failed = |source| CreateError::Io { place: place.describe(), source };
+        match place.look().map_err(failed)? {
+            Occupant::Directory(names) if names.iter().any(|name| name == LEDGER) => {
+                return Err(CreateError::Exists { place: place.describe() });
+            }
+            Occupant::Directory(names) if !names.is_empty() => {
+                return Err(CreateError::NotEmpty { place: place.describe() });
+            }
+            Occupant::Other => return Err(CreateError::NotEmpty { place: place.describe() }),
+            Occupant::Directory(_) | Occupant::Nothing => {}
+        }
+        let identity = self.identity(tenant, &policy)?;
+        let tag = identity.ledger.0.simple().to_string();
+        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
+        if let Err(source) = built.and_then(|()| place.put(&tag)) {
+            place.discard(&tag).ok(); // the cause is what the caller needs to know
+            return Err(self.give_up(&identity, false, failed(source)));
+        }
+        place.sync().map_err(failed)?;
+        Ok(self.open_in(place.storage())?)
+    }
+
+    /// Creates a ledger in a storage that has no files yet.
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create_in(
+        mut self,
+        storage: Arc<dyn Storage>,
+        tenant: Tenant,
+        policy: Policy,
+    ) -> Result<Ledger, CreateError> {
+        let place = storage.describe();
+        let failed = |source| CreateError::Io { place: place.clone(), source };
+        if storage.len(LEDGER).map_err(failed)?.is_some() {
+            return Err(CreateError::Exists { place });
+        }
+        let identity = self.identity(tenant, &policy)?;
+        build(&*storage, &identity, &policy).map_err(|source| {
+            let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
+            self.give_up(&identity, made, failed(source))
+        })?;
+        Ok(self.open_in(storage)?)
+    }
+
+    /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
+    fn give_up(&self, identity: &Identity, made: bool, error: CreateError) -> CreateError {
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = self.keys.as_ref().filter(|_| !made) {
+            keys::discard(&**provider, identity.ledger).ok(); // the cause is what the caller needs to know
+        }
+        #[cfg(not(feature = "encryption"))]
+        let (_, _) = (identity, made);
+        error
+    }
+
+    fn prepare(&self, log: &mut Log) {
+        if let Some(threads) = self.threads {
+            log.set_ahead(threads > 1);
+        }
+        if self.index_records {
+            log.keep_index();
+        }
+    }
+
+    /// Whether keys were given.
+    fn seals(&self) -> bool {
+        #[cfg(feature = "encryption")]
+        return self.keys.is_some();
+        #[cfg(not(feature = "encryption"))]
+        false
+    }
+
+    /// What opens a ledger's items, for a reader.
+    pub(crate) fn unlock(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        self.unlock_with(storage, identity, false)
+    }
+
+    /// What opens a ledger's items, for a reader that can do without.
+    fn unlock_if_given(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        if self.seals() { self.unlock(storage, identity) } else { Ok(None) }
+    }
+
+    /// What opens a ledger's items and seals new ones, for a writer. The ring is this copy's, or is about to be.
+    fn unlock_to_write(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+        let place = || storage.describe();
+        if self.adopt_keys && !identity.sealed {
+            return Err(KeysError::NotSealed { place: place() });
+        }
+        let keys = self.unlock_with(storage, identity, true)?;
+        match &keys {
+            Some(sealer) if !sealer.is_home() && !self.adopt_keys => {
+                Err(KeysError::OtherCopy { place: place(), keys: sealer.describe() })
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "encryption"),
+        expect(unused_variables, reason = "without ciphers nothing is written sealed")
+    )]
+    fn unlock_with(
+        &self,
+        storage: &dyn Storage,
+        identity: &Identity,
+        to_write: bool,
+    ) -> Result<Keys, KeysError> {
+        if !identity.sealed {
+            return Ok(None);
+        }
+        let place = storage.describe();
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = self.keys.clone() {
+            let copy = CopyId::read(storage, identity.ledger);
+            let copy = copy.map_err(|source| KeysError::Copy { place, source })?;
+            let load = if to_write { KeysAtHand::load_to_write } else { KeysAtHand::load };
+            return Ok(Some(Arc::new(load(provider, identity, copy)?)));
+        }
+        Err(KeysError::Sealed { place })
+    }
+
+    /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
+    fn uses_snapshots(&self, book: &Book) -> bool {
+        !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
+    }
+
+    /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
+    fn settle_keys(&self, book: &Book, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+        let Some(sealer) = book.log.keys() else { return Ok(()) };
+        if self.adopt_keys {
+            sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
+            let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
+            let written = copy.write(&**storage, book.ledger_id());
+            written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
+            return Ok(sealer.adopt(copy)?);
+        }
+        let done =
+            book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
+        match done.max().filter(|seq| *seq >= sealer.forgotten()) {
+            Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
+        policy.check()?;
+        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
+        if segment_bytes < MIN_SEGMENT_BYTES {
+            return Err(CreateError::SegmentTooSmall { found: segment_bytes });
+        }
+        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
+        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
+        #[cfg(feature = "encryption")]
+        if let Some(provider) = &self.keys {
+            KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
+        }
+        let sealed = self.seals();
+        Ok(Identity { ledger, tenant, segment_bytes, sealed })
+    }
+
+    /// Opens a ledger for writing: takes the lock, continues from the newest good snapshot, replays and
+    /// verifies the log behind it (without one: the whole log), cuts off a torn tail.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was changed.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
+        let files = Files::writable(dir.as_ref());
+        Identity::read(&files, true)?; // before the lock file is made in a directory that is not a ledger
+        self.open_in(Arc::new(files))
+    }
+
+    /// Opens a ledger in any storage for writing.
+    ///
+    /// # Errors
+    /// [`OpenError`]; then nothing was changed.
+    pub fn open_in(mut self, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+        let place = storage.describe();
+        let failed = |source| OpenError::Io { place: place.clone(), source };
+        Identity::read(&*storage, true)?;
+        let Some(lock) = storage.lock().map_err(failed)? else {
+            return Err(OpenError::Locked { place });
+        };
+        let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
+        book.log.set_keys(self.unlock_to_write(&*storage, &book.identity)?);
+        if let Some(sealer) = book.log.keys().as_ref().filter(|_| !self.adopt_keys) {
+            witnesses.hold_to_ring(sealer.reached());
+        }
+        self.prepare(&mut book.log);
+        let uses_snapshots = self.uses_snapshots(&book) && !self.adopt_keys;
+        let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
+        // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
+        book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
+        let resumed = if uses_snapshots { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        let mut silent = |_| {};
+        let progress = self.progress.take().unwrap_or(&mut silent);
+        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
+        self.settle_keys(&book, &mut *entropy)?;
+        let records = book.checkpoint().records;
+        let newest = witnesses.slots.first();
+        let mut recovery = Recovery {
+            torn: None,
+            unproven_records: records - newest.map_or(records, |slot| slot.records),
+            head_missing: newest.is_none(),
+            from_snapshot: resumed.from,
+            snapshots_ignored: resumed.ignored,
+            erasures_pending: pending(&book),
+            erased_since: destroyed.len(),
+            keys_not_stored: None,
+        };
+        recovery.torn = match torn {
+            Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
+            None => unrecorded_cut(&book).map_err(failed)?,
+        };
+        if recovery.is_unclean_end()
+            && let Some(last) = book.log.segments().last()
+        {
+            write_anew(&*storage, &last.name, last.len).map_err(failed)?;
+        }
+        if let Some(sealer) = book.log.keys() {
+            sealer.go_on_from(records, entropy.array())?;
+        }
+        let locks = (book.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
+        let writer = Writer::new(entropy, self.durability, newest, locks);
+        let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
+        let erased =
+            ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
+        match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {
+            Ok(()) => Ok(ledger),
+            // The log can be written, and what is erased is hidden: only its keys wait.
+            Err(EraseError::KeysLeft(error)) => {
+                ledger.recovery.keys_not_stored = Some(error.to_string());
+                Ok(ledger)
+            }
+            Err(EraseError::Removal { source }) => Err(failed(source)),
+            Err(EraseError::Unreadable(fault) | EraseError::Unproven(fault)) => {
+                Err(OpenError::Untrusted { place, fault })
+            }
+            Err(error) => Err(failed(io::Error::other(error))),
+        }
+    }
+
+    /// Opens a ledger for reading: shows what was durable when it was opened, and writes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
+        self.read_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Folds a ledger from its log alone, never from a snapshot, up to what was durable, and shows each record to `each`. No text is looked at, so
+    /// none is held: the quickest way to a digest. With `commitments` every payload item is checked too;
+    /// without them, a sealed ledger can be folded without its keys.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the first fault of the log is [`OpenError::Untrusted`], unless the disk failed or the history is another.
+    pub fn replay(
+        self,
+        dir: impl AsRef<Path>,
+        commitments: bool,
+        each: impl FnMut(Step<'_>),
+    ) -> Result<Replay, OpenError> {
+        let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
+        let place = storage.describe();
+        let (Book { identity, mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
+        match self.unlock(&*storage, &identity) {
+            Err(KeysError::Sealed { .. }) if !commitments => {} // the state folds from what is not sealed
+            unlocked => log.set_keys(unlocked?),
+        }
+        self.prepare(&mut log);
+        let mut silent = |_| {};
+        let progress = self.progress.unwrap_or(&mut silent);
+        let Known { records: expected, by } = witnesses.durable();
+        let walk = Walk {
+            commitments,
+            upto: (expected > 0).then_some(expected),
+            witnesses: &witnesses.checkpoints,
+            hide: None,
+            progress,
+        };
+        log.walk(&mut replay, walk, each)
+            .map_err(|fault| refuse(place.clone(), &witnesses, Box::new(fault)))?;
+        let found = replay.chain().checkpoint().records;
+        if found < expected {
+            return Err(OpenError::RolledBack { place, found, expected, by });
+        }
+        Ok(replay)
+    }
+
+    /// Audits a ledger; see [`crate::Audit`].
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
+        self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Audits the ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
+        let mut silent = |_| {};
+        Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger; see [`Backup`]. A sealed one needs no keys for that; if they are given, each item is opened with them, and one that
+    /// does not open is an error, as all damage is.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup(mut self, source: &Path, dest: &Path) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy_directory(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger from one storage to another.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup_in(
+        mut self,
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+    ) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Looks through a damaged ledger; see [`Salvage`].
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage(self, dir: impl AsRef<Path>) -> Result<Salvage, SalvageError> {
+        self.salvage_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Looks through a damaged ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage_in(mut self, storage: Arc<dyn Storage>) -> Result<Salvage, SalvageError> {
+        let mut silent = |_| {};
+        let progress = self.progress.take();
+        let expect = self.expect;
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock(storage, identity);
+        Salvage::look_with(storage, expect, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Opens a ledger in any storage for reading.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
+        let mut head = None;
+        for _ in 0..MAX_LOOKS {
+            let before = head.take();
+            match self.read_once(&storage, &mut head) {
+                // A writer erased while this was read: segments are newer than the HEAD that was looked at
+                // before them. The newer HEAD has the record that permits it.
+                Err(OpenError::Untrusted { fault, .. })
+                    if matches!(fault.kind, FaultKind::PayloadMissing { .. }) && before != head => {}
+                read => return read,
+            }
+        }
+        Err(OpenError::Busy { place: storage.describe(), looks: MAX_LOOKS })
+    }
+
+    fn read_once(
+        &mut self,
+        storage: &Arc<dyn Storage>,
+        head: &mut Option<u64>,
+    ) -> Result<LedgerReader, OpenError> {
+        let place = storage.describe();
+        let failed = |source| OpenError::Io { place: place.clone(), source };
+        let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
+        *head = witnesses.head();
+        book.log.set_keys(self.unlock(&**storage, &book.identity)?);
+        self.prepare(&mut book.log);
+        let resumed =
+            if self.uses_snapshots(&book) { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        let mut silent = |_| {};
+        let progress: &mut dyn FnMut(u64) = match &mut self.progress {
+            Some(progress) => &mut **progress,
+            None => &mut silent,
+        };
+        let head_missing = witnesses.slots.is_empty();
+        let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
+        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        if let Some(gone) = destroyed.first() {
+            return Err(OpenError::OlderThanKeys { place, seq: gone.row.seq.into() });
+        }
+        let mut recovery = Recovery {
+            head_missing,
+            from_snapshot: resumed.from,
+            snapshots_ignored: resumed.ignored,
+            erasures_pending: pending(&book),
+            ..Recovery::default()
+        };
+        if let Some(fault) = torn {
+            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
+        }
+        Ok(LedgerReader::new(book, recovery))
+    }
+}
+
+/// How many erasures are begun and not finished.
+fn pending(book: &Book) -> usize {
+    book.state().erasures().list().filter(|(_, done)| done.is_none()).count()
+}
+
+/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
+fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
+    let mut replay = identity.replay();
+    let mut body = Vec::new();
+    crate::log::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
+    let segment = segment_name(0);
+    let previous = *replay.chain().head();
+    let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
+    let mut bytes = header.to_bytes().to_vec();
+    let body_len = u32::try_from(body.len()).expect("a policy fits a record");
+    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
+    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
+    replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
+    let Checkpoint { records, head } = replay.chain().checkpoint();
+
+    // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
+    let building = format!("{LEDGER}.new");
+    #[cfg(feature = "encryption")]
+    if identity.sealed {
+        CopyId::first(identity.ledger).write(storage, identity.ledger)?;
+    }
+    let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
+    for (file, content) in files {
+        storage.create(file)?;
+        storage.write_at(file, 0, content)?;
+        if file == HEAD {
+            HeadSlot { ledger: identity.ledger, turn: 1, records, head }.write(storage)?;
+        }
+        storage.sync(file)?;
+    }
+    storage.sync_dir(LOG)?;
+    storage.sync_dir("")?;
+    storage.rename(&building, LEDGER)?;
+    storage.sync_dir("")
+}

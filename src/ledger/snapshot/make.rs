@@ -1,0 +1,183 @@
+//! Making a snapshot: beside the ones that are there, whole and durable before it gets its name.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::fold::FOLD_VERSION;
+use crate::ledger::snapshot::read::Header;
+use crate::ledger::snapshot::{
+    DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list, name,
+};
+use crate::log::chain::Checkpoint;
+use crate::log::chain::Defined;
+use crate::log::digest::{Hasher, Purpose};
+use crate::log::payload::Sealer;
+use crate::model::limits::KEPT_SNAPSHOTS;
+use crate::query::reader::Book;
+use crate::store::layout::{
+    BUILDING, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SNAPSHOTS, covered_by, is_half_snapshot,
+};
+use crate::store::segments::{Mark, Segment};
+use crate::store::storage::{Memory, Storage, read_all, remove_file};
+
+/// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
+/// one is durable; then all but the newest few are removed, the `ignored` ones first.
+pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
+    let storage = Arc::clone(book.log.storage());
+    let records = book.checkpoint().records;
+    let file = name(records);
+    let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
+    let failed = |source| SnapshotError::Io { file: file.clone(), source };
+    let written = (|| {
+        remove_all(&*storage, is_half_snapshot)?; // what a crash left behind
+        storage.create(&building)?;
+        let bytes = match book.log.keys() {
+            None => write(book, &*storage, &building)?,
+            Some(sealer) => write_sealed(book, &**sealer, &*storage, &building)?,
+        };
+        storage.sync(&building)?;
+        storage.rename(&building, &file)?;
+        storage.sync_dir(SNAPSHOTS)?;
+        Ok(bytes)
+    })();
+    let bytes = written.map_err(|source| {
+        storage.remove(&building).ok(); // the cause is what the caller needs to know
+        failed(source)
+    })?;
+    let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == name(records));
+    let kept: Vec<String> = list(&*storage)
+        .map_err(failed)?
+        .into_iter()
+        .filter(|older| *older == records || *older < records && !is_ignored(*older))
+        .take(KEPT_SNAPSHOTS)
+        .map(name)
+        .collect();
+    let superfluous =
+        |name: &str| covered_by(name).is_some() && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
+    remove_all(&*storage, superfluous).map_err(failed)?;
+    Ok(Snapshot { file, records, bytes })
+}
+
+/// Removes what may hold texts that were erased since: snapshots that cover none of the records behind `last`, and those that
+/// never got their names. Gives whether there was a whole one.
+pub(crate) fn purge(storage: &dyn Storage, last: u64) -> io::Result<bool> {
+    let stale: Vec<String> =
+        list(storage)?.into_iter().filter(|records| *records <= last).map(name).collect();
+    let is_stale = |name: &str| is_half_snapshot(name) || stale.contains(&format!("{SNAPSHOTS}/{name}"));
+    if storage.list(SNAPSHOTS)?.iter().any(|name| is_stale(name)) {
+        remove_all(storage, is_stale)?;
+        storage.sync_dir(SNAPSHOTS)?;
+    }
+    Ok(!stale.is_empty())
+}
+
+fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()> {
+    for name in storage.list(SNAPSHOTS)?.into_iter().filter(|name| of(name)) {
+        remove_file(storage, &format!("{SNAPSHOTS}/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Writes a snapshot as one sealed piece: it is all texts and numbers of one moment, and goes as a whole.
+fn write_sealed(book: &Book, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let open = Memory::new();
+    open.create(file)?;
+    write(book, &open, file)?;
+    let plain = read_all(&open, file, u64::MAX)?.unwrap_or_default();
+    let sealed = sealer.seal_snapshot(book.checkpoint().records, &plain);
+    let mut at = 0;
+    for piece in sealed.chunks(PIECE_BYTES) {
+        storage.write_at(file, at, piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(at)
+}
+
+/// Writes the bytes of a snapshot; gives how many they are.
+fn write(book: &Book, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let Book { log, replay, dictionaries, seen, .. } = book;
+    let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
+    // Where the last frame ends. A crash right after a segment was begun leaves one behind it that has no frame yet.
+    let with_frames = |segment: &Segment| segment.len > SEGMENT_HEADER_BYTES as u64;
+    let last = log.segments().iter().rposition(with_frames).expect("a ledger is created with a frame");
+    let (key, entries) = seen.stored();
+    let dictionaries = dictionaries.all();
+    let header = Header {
+        version: FORMAT_VERSION,
+        fold: FOLD_VERSION,
+        ledger: book.ledger_id(),
+        end: replay.chain().checkpoint(),
+        defined: replay.chain().defined(),
+        tail: log.place((last, log.segments()[last].len)),
+        state: replay.state().digest(),
+        key,
+        entries: entries.len() as u64,
+        marks: log.marks().len() as u64,
+        texts: dictionaries.map(|dictionary| dictionary.stored().1.len() as u64),
+    };
+    out.put(&header.to_bytes())?;
+    for Mark { before, segment, offset } in log.marks().iter() {
+        put_place(&mut out, before.checkpoint(), before.defined())?;
+        out.put(&segment.to_le_bytes())?;
+        out.put(&offset.to_le_bytes())?;
+    }
+    for dictionary in dictionaries {
+        let (mut lengths, texts) = dictionary.stored();
+        lengths.try_for_each(|length| out.put(&length))?;
+        texts.chunks(PIECE_BYTES).try_for_each(|piece| out.put(piece))?;
+    }
+    entries.iter().try_for_each(|entry| out.put(&entry.to_le_bytes()))?;
+    let mut written = Ok(());
+    replay.state().canonical(|piece| {
+        if written.is_ok() {
+            written = out.put(piece);
+        }
+    });
+    written?;
+    out.finish()
+}
+
+fn put_place(
+    out: &mut Out<'_>,
+    Checkpoint { records, head }: Checkpoint,
+    defined: Defined,
+) -> io::Result<()> {
+    out.put(&records.to_le_bytes())?;
+    out.put(&head.0)?;
+    let Defined { ids, devices, keys, names } = defined;
+    [ids, devices, keys, names].iter().try_for_each(|count| out.put(&count.to_le_bytes()))
+}
+
+/// A file on its way to the disk.
+struct Out<'a> {
+    storage: &'a dyn Storage,
+    file: &'a str,
+    at: u64,
+    buffer: Vec<u8>,
+    hasher: Hasher,
+}
+
+impl Out<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PIECE_BYTES {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        self.storage.write_at(self.file, self.at, &self.buffer)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<u64> {
+        self.spill()?;
+        let digest = self.hasher.finish();
+        self.storage.write_at(self.file, self.at, &digest.0)?;
+        Ok(self.at + DIGEST_BYTES as u64)
+    }
+}

@@ -1,0 +1,715 @@
+//! Records: what stands in the log, in numbers. Texts and values are elsewhere, in the payload.
+//!
+//! A [`Body`] is only a claim. The chain turns it into a [`crate::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
+
+use crate::log::codec::{self, CodecError, Decode, Encode};
+use crate::model::limits::{MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_OPERATION_KEYS};
+use crate::model::operation::{Dialect, PersonProfiles};
+use crate::model::policy::{IdClass, Policy, Survivor, UuidIds};
+use crate::model::time::Timestamp;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        pub struct $name(pub u32);
+
+    };
+}
+
+number!(
+    /// The number of a distinct id: its place in the order in which ids were first written.
+    IdNo
+);
+number!(
+    /// The number of a device.
+    DeviceNo
+);
+number!(
+    /// The number of a property key.
+    KeyNo
+);
+number!(
+    /// The number of an event name.
+    NameNo
+);
+
+macro_rules! indexed {
+    ($($name:ident)*) => {
+        $(impl $name {
+            pub(crate) fn index(self) -> usize {
+                self.0 as usize
+            }
+        })*
+    };
+}
+
+indexed!(IdNo DeviceNo NameNo);
+
+/// BLAKE3 over ledger, record number, salt, length and bytes of a payload item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Commitment(pub [u8; 32]);
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[non_exhaustive]
+pub enum Body {
+    /// The first record: the policy the ledger starts with.
+    Genesis(Box<StoredPolicy>),
+    /// Another policy from here on (A3).
+    SetPolicy(Box<StoredPolicy>),
+    /// Recovery cut bytes off the end of the log that were never acknowledged.
+    Recovered(CutOff),
+    /// Introduces a distinct id; its text is the payload item.
+    DefineId(StoredClass, Commitment),
+    /// Introduces a device and the id that is its anonymous and current id at first (F1); its text is the payload item.
+    DefineDevice(IdNo, Commitment),
+    /// Introduces a property key; its text is the payload item.
+    DefineKey(Commitment),
+    /// Introduces an event name; its text is the payload item.
+    DefineName(Commitment),
+    /// An event (C1).
+    Capture(Head, Option<NameNo>, Option<Box<Detail>>),
+    /// Identify T, with S (C2, F3).
+    Identify(Head, Other, Option<Box<Detail>>),
+    /// Alias S to T (C3).
+    Alias(Head, Other, Option<Box<Detail>>),
+    /// Merge S into T whatever is known (C4).
+    Merge(Head, Other, Option<Box<Detail>>),
+    /// Property changes (C5).
+    Set(Head, Option<Box<Detail>>),
+    /// A device speaks for T from now on, and nothing is linked (F3, dialect `browser`).
+    Switch(Head, Option<Box<Detail>>),
+    /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
+    Reset(Head, Option<DeviceNo>, Option<Box<Detail>>),
+    /// The record of this number, which speaks for the same T, counts as never asked (H1).
+    Retract(Head, u64, Option<Box<Detail>>),
+    /// Ids leave the person of T (H2).
+    Split(Head, Leavers, Option<Box<Detail>>),
+    /// Texts and values are to be forgotten; from here on every answer says so (H3).
+    Erase(Box<Erasure>),
+    /// What these erasures cover is gone from every file (H3).
+    EraseDone(Box<Removal>),
+    /// The values of an earlier record that a key-scoped erasure left, at their old place in the order (H3).
+    Restate(Box<Restated>),
+}
+
+/// What is to be forgotten, by number. It covers the payload items of
+///
+/// * every operation before it whose T is one of `ids`, and every restated record of such;
+/// * every definition of one of `ids` and `devices`;
+/// * every record in `records`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Erasure {
+    /// When the erasure was asked for, by the asker's clock, in microseconds.
+    pub(crate) time: i64,
+    /// Whose text and values, strictly ascending.
+    pub ids: Vec<IdNo>,
+    /// Devices whose text equals that of an erased id, strictly ascending.
+    pub devices: Vec<ErasedDevice>,
+    /// Records by number, strictly ascending.
+    pub records: Vec<u32>,
+    /// The keys whose values were to go, strictly ascending; empty unless the erasure is key-scoped.
+    pub keys: Vec<KeyNo>,
+    /// The reason is a payload item as all texts are: it may name a person, and be erased itself.
+    pub reason: Option<Commitment>,
+}
+
+impl Erasure {
+    /// When the erasure was asked for, by the asker's clock.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
+    }
+
+    /// Whether this is how a writer spells an erasure.
+    fn is_canonical(&self) -> bool {
+        let Erasure { time, ids, devices, records, keys, .. } = self;
+        Timestamp::from_micros(*time).is_ok()
+            && ids.is_sorted_by(|a, b| a < b)
+            && devices.is_sorted_by(|a, b| a.device < b.device)
+            && records.is_sorted_by(|a, b| a < b)
+            && keys.is_sorted_by(|a, b| a < b)
+            && ids.len() + devices.len() + records.len() > 0
+            && ids.len() <= MAX_ERASE_IDS
+            && devices.len() <= MAX_ERASE_IDS
+            && records.len() <= MAX_ERASE_RECORDS
+            && keys.len() <= MAX_OPERATION_KEYS
+            && (keys.is_empty() || ids.is_empty() && devices.is_empty())
+    }
+}
+
+/// A device whose text is erased, and the record that defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct ErasedDevice {
+    /// The number of the device.
+    pub device: DeviceNo,
+    /// The number of its definition: nothing else in the fold knows it.
+    pub defined: u32,
+}
+
+/// What a removal completed. Written when all of it is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Removal {
+    /// The erasures, strictly ascending; none if more such records follow.
+    pub erasures: Vec<Removed>,
+    /// The segments that were rewritten for them, strictly ascending. One that a crash cut short rewrote some
+    /// before it.
+    pub segments: Vec<RewrittenSegment>,
+}
+
+/// An erasure that is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Removed {
+    /// The number of the erasure's record.
+    pub erase: u32,
+    /// How many payload items it covers that no earlier one does: all are gone.
+    pub items: u64,
+}
+
+/// A segment that was rewritten: the same frames under the same hashes, without erased items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct RewrittenSegment {
+    /// Its first record.
+    pub first_seq: u64,
+    /// How long it was.
+    pub bytes_before: u64,
+    /// How long it is.
+    pub bytes_after: u64,
+    /// The digest of the file as it was.
+    pub before: [u8; 32],
+    /// And as it is.
+    pub after: [u8; 32],
+}
+
+/// What a key-scoped erasure left of a record's values.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Restated {
+    /// The number of the record whose values were erased in part.
+    pub record: u32,
+    /// The number of T, the id that this record speaks for.
+    pub id: IdNo,
+    /// Which of its values are erased, counted from 0 in the order of its changes; strictly ascending, at least one. Its derived
+    /// operation id is erased too: it is a hash over what was erased.
+    pub erased: Vec<u16>,
+    /// The other values, in their order; `None` if there are none.
+    pub item: Option<Commitment>,
+}
+
+/// The ids that a split takes out of a person (H2).
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Leavers {
+    /// Whether they leave as one person, and not each for itself.
+    pub together: bool,
+    /// Which; strictly ascending, at least one.
+    pub ids: Vec<IdNo>,
+}
+
+/// What every operation's record begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Head {
+    /// T, resolved by the shell (F2).
+    pub id: IdNo,
+    /// The device that spoke, if one did.
+    pub device: Option<DeviceNo>,
+    /// The sender's clock, in microseconds.
+    pub(crate) time: i64,
+    /// The operation id, if the sender gave one; else zeros.
+    pub(crate) operation: [u8; 16],
+    /// What else is to know.
+    pub flags: Flags,
+}
+
+impl Head {
+    /// The sender's clock.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
+    }
+}
+
+/// One byte of yes and no about an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Flags(pub(crate) u8);
+
+impl Flags {
+    /// Processing is off (C1, C7).
+    pub const PROCESSING_OFF: Flags = Flags(1);
+    /// The sender gave the operation id that stands in the head.
+    pub const GIVEN_ID: Flags = Flags(1 << 1);
+    /// The operation id was derived and stands in the payload item (G4).
+    pub const DERIVED_ID: Flags = Flags(1 << 2);
+    /// Notice: the processing flag was no boolean.
+    pub const INVALID_PROCESSING: Flags = Flags(1 << 3);
+    /// Notice: T was shortened at import.
+    pub const SHORTENED_ID: Flags = Flags(1 << 4);
+    /// Notice: U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
+    pub const REPLACED_NUL: Flags = Flags(1 << 5);
+    /// The event is `$groupidentify`: no property change applies (E3).
+    pub const GROUP_IDENTIFY: Flags = Flags(1 << 6);
+    /// The event is `$exception` or `$$heatmap`: it changes no existing person's properties (E3).
+    pub const QUIET: Flags = Flags(1 << 7);
+
+    /// Whether all of `flags` are set.
+    pub const fn has(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
+    /// Whether any of the three notices is set.
+    pub(crate) const fn has_notices(self) -> bool {
+        const NOTICES: u8 = Flags::INVALID_PROCESSING.0 | Flags::SHORTENED_ID.0 | Flags::REPLACED_NUL.0;
+        self.0 & NOTICES != 0
+    }
+
+    /// Whether the event is one that changes no property of a person who is there (E3).
+    pub(crate) const fn is_special_event(self) -> bool {
+        self.0 & (Flags::GROUP_IDENTIFY.0 | Flags::QUIET.0) != 0
+    }
+
+    /// Whether they say no more than whether processing is on and who gave the operation id.
+    pub(crate) const fn are_usual(self) -> bool {
+        self.0 & !(Flags::PROCESSING_OFF.0 | Flags::GIVEN_ID.0) == 0
+    }
+
+    /// These and, if `when`, also `flags`.
+    #[must_use]
+    pub const fn with(self, flags: Flags, when: bool) -> Flags {
+        if when { Flags(self.0 | flags.0) } else { self }
+    }
+
+    /// The flags that an event's name decides (E3).
+    pub(crate) fn of_event(name: &str) -> Flags {
+        Flags::default()
+            .with(Flags::GROUP_IDENTIFY, name == "$groupidentify")
+            .with(Flags::QUIET, name == "$exception" || name == "$$heatmap")
+    }
+}
+
+/// S of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Other {
+    /// There is none.
+    None,
+    /// There was one whose text cannot be stored (B1); the text is not recorded.
+    Unstorable,
+    /// The number of S.
+    Id(IdNo),
+}
+
+/// Property changes, and the commitment to the payload item that holds their values.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Detail {
+    /// Strictly ascending by key, then verb.
+    pub changes: Vec<Change>,
+    /// Present if the record has a derived id or a change with a value.
+    pub item: Option<Commitment>,
+}
+
+/// One key and what happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Change {
+    /// The number of the property key.
+    pub key: KeyNo,
+    /// What happens to the key's value.
+    pub verb: Verb,
+}
+
+/// What happens to a key; one stored byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Verb(pub(crate) u8);
+
+impl Verb {
+    /// Write, also over a present value.
+    pub const SET: Verb = Verb(0);
+    /// Write where absent.
+    pub const SET_ONCE: Verb = Verb(1);
+    /// Remove the value if there is one.
+    pub const UNSET: Verb = Verb(2);
+    /// No change to the person: the event's own property, kept.
+    pub const KEPT: Verb = Verb(3);
+
+    /// Whether the payload item holds a value for it.
+    pub(crate) fn has_value(self) -> bool {
+        self != Verb::UNSET
+    }
+}
+
+/// What recovery cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CutOff {
+    /// How many bytes.
+    pub bytes: u64,
+    /// Their digest; the bytes themselves lie in `quarantine/`.
+    pub digest: [u8; 32],
+}
+
+/// The class of an id, one stored byte (B4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StoredClass(pub(crate) u8);
+
+impl StoredClass {
+    const UNMERGEABLE: u8 = 1;
+    const ANONYMOUS: u8 = 2;
+
+    /// Whether nothing but the two bits is set.
+    pub(crate) fn is_known(self) -> bool {
+        self.0 <= StoredClass::UNMERGEABLE | StoredClass::ANONYMOUS
+    }
+}
+
+impl From<IdClass> for StoredClass {
+    fn from(class: IdClass) -> StoredClass {
+        StoredClass(
+            if class.mergeable { 0 } else { StoredClass::UNMERGEABLE }
+                | if class.user { 0 } else { StoredClass::ANONYMOUS },
+        )
+    }
+}
+
+impl From<StoredClass> for IdClass {
+    fn from(class: StoredClass) -> IdClass {
+        IdClass {
+            mergeable: class.0 & StoredClass::UNMERGEABLE == 0,
+            user: class.0 & StoredClass::ANONYMOUS == 0,
+        }
+    }
+}
+
+/// A [`Policy`] as it stands in the log: no maps, every choice a number.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StoredPolicy {
+    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties.
+    switches: u8,
+    /// 0 v7-only, 1 anonymous, 2 user.
+    uuid_ids: u8,
+    /// 0 identified_only, 1 always, 2 never.
+    person_profiles: u8,
+    max_moved_ids: Option<u32>,
+    max_ids_per_person: Option<u32>,
+    max_user_ids: Option<u32>,
+    anonymous_prefixes: Vec<String>,
+    blocked_ids: Vec<String>,
+    blocked_prefixes: Vec<String>,
+}
+
+impl From<&Policy> for StoredPolicy {
+    fn from(policy: &Policy) -> StoredPolicy {
+        let switches = [
+            policy.refuse_joining_identified,
+            policy.survivor == Survivor::Elder,
+            policy.dialect == Dialect::Core,
+            policy.lift,
+            policy.keep_event_properties,
+        ];
+        StoredPolicy {
+            switches: switches.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum(),
+            uuid_ids: match policy.uuid_ids {
+                UuidIds::V7Only => 0,
+                UuidIds::Anonymous => 1,
+                UuidIds::User => 2,
+            },
+            person_profiles: match policy.person_profiles {
+                PersonProfiles::IdentifiedOnly => 0,
+                PersonProfiles::Always => 1,
+                PersonProfiles::Never => 2,
+            },
+            max_moved_ids: policy.max_moved_ids,
+            max_ids_per_person: policy.max_ids_per_person,
+            max_user_ids: policy.max_user_ids,
+            anonymous_prefixes: policy.anonymous_prefixes.iter().cloned().collect(),
+            blocked_ids: policy.blocked_ids.iter().cloned().collect(),
+            blocked_prefixes: policy.blocked_prefixes.iter().cloned().collect(),
+        }
+    }
+}
+
+impl StoredPolicy {
+    /// The policy, if this is how exactly one valid policy is stored.
+    pub(crate) fn policy(&self) -> Option<Policy> {
+        let switch = |bit: u8| self.switches & 1 << bit != 0;
+        let policy = Policy {
+            refuse_joining_identified: switch(0),
+            survivor: if switch(1) { Survivor::Elder } else { Survivor::Target },
+            dialect: if switch(2) { Dialect::Core } else { Dialect::Browser },
+            lift: switch(3),
+            keep_event_properties: switch(4),
+            uuid_ids: match self.uuid_ids {
+                0 => UuidIds::V7Only,
+                1 => UuidIds::Anonymous,
+                _ => UuidIds::User,
+            },
+            person_profiles: match self.person_profiles {
+                0 => PersonProfiles::IdentifiedOnly,
+                1 => PersonProfiles::Always,
+                _ => PersonProfiles::Never,
+            },
+            max_moved_ids: self.max_moved_ids,
+            max_ids_per_person: self.max_ids_per_person,
+            max_user_ids: self.max_user_ids,
+            anonymous_prefixes: self.anonymous_prefixes.iter().cloned().collect(),
+            blocked_ids: self.blocked_ids.iter().cloned().collect(),
+            blocked_prefixes: self.blocked_prefixes.iter().cloned().collect(),
+        };
+        // Storing it again gives the same bytes: nothing unsorted, doubled or unknown passes.
+        (policy.check().is_ok() && StoredPolicy::from(&policy) == *self).then_some(policy)
+    }
+}
+
+impl Body {
+    /// Reads the body at the front of `bytes`; gives it and the number of bytes it took.
+    pub(crate) fn read(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
+        codec::decode(bytes)
+    }
+
+    /// Head of an operation's record; `None` for records that are not operations (A4).
+    pub fn head(&self) -> Option<&Head> {
+        match self {
+            Body::Capture(head, ..)
+            | Body::Identify(head, ..)
+            | Body::Alias(head, ..)
+            | Body::Merge(head, ..)
+            | Body::Set(head, ..)
+            | Body::Switch(head, ..)
+            | Body::Reset(head, ..)
+            | Body::Retract(head, ..)
+            | Body::Split(head, ..) => Some(head),
+            Body::Genesis(_)
+            | Body::SetPolicy(_)
+            | Body::Recovered(_)
+            | Body::DefineId(..)
+            | Body::DefineDevice(..)
+            | Body::DefineKey(_)
+            | Body::DefineName(_)
+            | Body::Erase(_)
+            | Body::EraseDone(_)
+            | Body::Restate(_) => None,
+        }
+    }
+
+    /// Property changes and item of an operation's record, if it has any.
+    pub fn detail(&self) -> Option<&Detail> {
+        match self {
+            Body::Capture(.., detail)
+            | Body::Identify(.., detail)
+            | Body::Alias(.., detail)
+            | Body::Merge(.., detail)
+            | Body::Set(.., detail)
+            | Body::Switch(.., detail)
+            | Body::Reset(.., detail)
+            | Body::Retract(.., detail)
+            | Body::Split(.., detail) => detail.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Property changes of an operation's record.
+    pub fn changes(&self) -> &[Change] {
+        self.detail().map_or(&[], |detail| &detail.changes)
+    }
+
+    /// The commitment to this record's payload item, if it has one.
+    pub(crate) fn commitment(&self) -> Option<&Commitment> {
+        match self {
+            Body::DefineId(_, commitment)
+            | Body::DefineDevice(_, commitment)
+            | Body::DefineKey(commitment)
+            | Body::DefineName(commitment) => Some(commitment),
+            Body::Erase(erasure) => erasure.reason.as_ref(),
+            Body::Restate(restated) => restated.item.as_ref(),
+            _ => self.detail()?.item.as_ref(),
+        }
+    }
+
+    /// S of a link.
+    pub fn other(&self) -> Other {
+        match self {
+            Body::Identify(_, other, _) | Body::Alias(_, other, _) | Body::Merge(_, other, _) => *other,
+            _ => Other::None,
+        }
+    }
+
+    /// The ids it lists, beside T and S: who leaves in a split, whom an erasure names.
+    pub(crate) fn listed(self) -> Vec<IdNo> {
+        match self {
+            Body::Split(_, leavers, _) => leavers.ids,
+            Body::Erase(erasure) => erasure.ids,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The operation's name in answers and scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Body::Genesis(_) => "genesis",
+            Body::SetPolicy(_) => "set_policy",
+            Body::Recovered(_) => "recovered",
+            Body::DefineId(..) => "define_id",
+            Body::DefineDevice(..) => "define_device",
+            Body::DefineKey(_) => "define_key",
+            Body::DefineName(_) => "define_name",
+            Body::Capture(..) => "capture",
+            Body::Identify(..) => "identify",
+            Body::Alias(..) => "alias",
+            Body::Merge(..) => "merge_dangerously",
+            Body::Set(..) => "set",
+            Body::Switch(..) => "switch",
+            Body::Reset(..) => "reset",
+            Body::Retract(..) => "retract",
+            Body::Split(..) => "split",
+            Body::Erase(_) => "erase",
+            Body::EraseDone(_) => "erase_done",
+            Body::Restate(_) => "restate",
+        }
+    }
+
+    /// Whether a record of an erasure is spelled as a writer spells it; `true` for any other.
+    pub(crate) fn is_canonical_erasure(&self) -> bool {
+        match self {
+            Body::Erase(erasure) => erasure.is_canonical(),
+            Body::EraseDone(removal) => {
+                let Removal { erasures, segments } = &**removal;
+                erasures.is_sorted_by(|a, b| a.erase < b.erase)
+                    && segments.is_sorted_by(|a, b| a.first_seq < b.first_seq)
+                    && erasures.len() <= MAX_DONE_ENTRIES
+                    && segments.len() <= MAX_DONE_ENTRIES
+                    && erasures.len() + segments.len() > 0
+            }
+            Body::Restate(restated) => {
+                let erased = &restated.erased;
+                erased.is_sorted_by(|a, b| a < b) && !erased.is_empty() && erased.len() <= MAX_OPERATION_KEYS
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wincode::{SchemaRead, SchemaWrite};
+
+    // Mirrors of the hottest types, for an independent codec: variant number, then fields.
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct HeadMirror {
+        id: u32,
+        device: Option<u32>,
+        time: i64,
+        operation: [u8; 16],
+        flags: u8,
+    }
+
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct ChangeMirror {
+        key: u32,
+        verb: u8,
+    }
+
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct DetailMirror {
+        changes: Vec<ChangeMirror>,
+        item: Option<[u8; 32]>,
+    }
+
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct CaptureMirror {
+        variant: u32,
+        head: HeadMirror,
+        name: Option<u32>,
+        detail: Option<DetailMirror>,
+    }
+
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct IdentifyMirror {
+        variant: u32,
+        head: HeadMirror,
+        /// Variant 2 of `Other`, an id.
+        other: (u32, u32),
+        detail: Option<DetailMirror>,
+    }
+
+    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
+    struct DefineIdMirror {
+        variant: u32,
+        class: u8,
+        commitment: [u8; 32],
+    }
+
+    fn head() -> impl Strategy<Value = Head> {
+        let fields = (any::<u32>(), any::<Option<u32>>(), any::<i64>(), any::<[u8; 16]>(), any::<u8>());
+        fields.prop_map(|(id, device, time, operation, flags)| Head {
+            id: IdNo(id),
+            device: device.map(DeviceNo),
+            time,
+            operation,
+            flags: Flags(flags),
+        })
+    }
+
+    fn detail() -> impl Strategy<Value = Option<Box<Detail>>> {
+        let change =
+            (any::<u32>(), any::<u8>()).prop_map(|(key, verb)| Change { key: KeyNo(key), verb: Verb(verb) });
+        let fields = (prop::collection::vec(change, 0..5), any::<Option<[u8; 32]>>());
+        let detail =
+            fields.prop_map(|(changes, item)| Box::new(Detail { changes, item: item.map(Commitment) }));
+        prop::option::of(detail)
+    }
+
+    fn head_mirror(head: &Head) -> HeadMirror {
+        let Head { id, device, time, operation, flags } = *head;
+        HeadMirror { id: id.0, device: device.map(|device| device.0), time, operation, flags: flags.0 }
+    }
+
+    fn detail_mirror(detail: &Option<Box<Detail>>) -> Option<DetailMirror> {
+        detail.as_ref().map(|detail| DetailMirror {
+            changes: detail
+                .changes
+                .iter()
+                .map(|change| ChangeMirror { key: change.key.0, verb: change.verb.0 })
+                .collect(),
+            item: detail.item.map(|item| item.0),
+        })
+    }
+
+    fn bytes_of(body: &Body) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codec::encode(body, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        /// The codec can be replaced: an independent one reads and writes the same bytes.
+        #[test]
+        fn wincode_reads_and_writes_the_same_bytes(
+            head in head(), name in any::<Option<u32>>(), detail in detail(), other in any::<u32>(), class in 0u8..4
+        ) {
+            let body = Body::Capture(head, name.map(NameNo), detail.clone());
+            let mirror = CaptureMirror {
+                variant: 7, head: head_mirror(&head), name, detail: detail_mirror(&detail),
+            };
+            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
+            prop_assert_eq!(wincode::deserialize_exact::<CaptureMirror>(&bytes_of(&body)).unwrap(), mirror);
+
+            let body = Body::Identify(head, Other::Id(IdNo(other)), detail.clone());
+            let mirror = IdentifyMirror {
+                variant: 8, head: head_mirror(&head), other: (2, other), detail: detail_mirror(&detail),
+            };
+            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
+            prop_assert_eq!(wincode::deserialize_exact::<IdentifyMirror>(&bytes_of(&body)).unwrap(), mirror);
+
+            let body = Body::DefineId(StoredClass(class), Commitment([class; 32]));
+            let mirror = DefineIdMirror { variant: 3, class, commitment: [class; 32] };
+            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
+        }
+
+        /// Whatever the codec reads, it writes back as it was.
+        #[test]
+        fn decode_then_encode_gives_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200), variant in 0u8..20) {
+            let mut bytes = bytes;
+            if bytes.len() >= 4 {
+                bytes[..4].copy_from_slice(&u32::from(variant).to_le_bytes()); // or hardly anything would be a record
+            }
+            if let Ok((body, taken)) = Body::read(&bytes) {
+                prop_assert_eq!(&bytes_of(&body)[..], &bytes[..taken]);
+            }
+        }
+    }
+}

@@ -1,0 +1,876 @@
+//! The chain: where claims become records. Checks hashes, order, spelling and numbers; knows nothing of persons.
+
+use crate::log::body::{Body, Change, Commitment, Flags, Other, Verb};
+use crate::log::codec::CodecError;
+use crate::log::digest::{Digest, Hasher, Purpose};
+use crate::log::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
+use crate::log::payload::SEAL_BYTES;
+use crate::log::record::{
+    DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read,
+};
+use crate::model::id::{LedgerId, Seq, Tenant};
+use crate::model::limits::MAX_RECORDS;
+use crate::model::time::Timestamp;
+
+/// The head of a log: how many records there are and the hash of the last frame.
+///
+/// Kept outside the ledger, it proves later that nothing before it was changed or cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// How many records.
+    pub records: u64,
+    /// The hash of the frame that holds the last of them.
+    pub head: Digest,
+}
+
+impl std::fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.records, self.head)
+    }
+}
+
+/// A text that is not a [`Checkpoint`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
+pub struct CheckpointError {
+    found: String,
+}
+
+impl std::str::FromStr for Checkpoint {
+    type Err = CheckpointError;
+
+    fn from_str(text: &str) -> Result<Checkpoint, CheckpointError> {
+        text.split_once(':')
+            .and_then(|(records, head)| {
+                Some(Checkpoint { records: records.parse().ok()?, head: head.parse().ok()? })
+            })
+            .ok_or_else(|| CheckpointError { found: text.chars().take(100).collect() })
+    }
+}
+
+/// How many of each thing have a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Defined {
+    pub(crate) ids: u32,
+    pub(crate) devices: u32,
+    pub(crate) keys: u32,
+    pub(crate) names: u32,
+}
+
+impl Defined {
+    /// How many records defined all that.
+    pub(crate) fn sum(self) -> u64 {
+        [self.ids, self.devices, self.keys, self.names].into_iter().map(u64::from).sum()
+    }
+}
+
+/// The end of a chain of frames, ready for the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    ledger: LedgerId,
+    head: Digest,
+    next: u64,
+    defined: Defined,
+    /// Whether payload items are sealed: as `LEDGER` says.
+    sealed: bool,
+}
+
+/// Why a frame cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The bytes are not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The frame is not the next one.
+    #[error("the frame begins with record {found}; expected record {expected}")]
+    WrongSeq {
+        /// The next record's number.
+        expected: u64,
+        /// What the frame says.
+        found: u64,
+    },
+    /// The frame's hash is not the one its place and content give.
+    #[error(
+        "the frame of record {seq} is not what was written there: its hash is {found}; expected {expected}"
+    )]
+    WrongHash {
+        /// The frame's first record.
+        seq: u64,
+        /// What place and content give.
+        expected: Digest,
+        /// What the frame carries.
+        found: Digest,
+    },
+    /// A record's bytes do not decode.
+    #[error("record {seq} is unreadable: {source}")]
+    Unreadable {
+        /// The seq of the unreadable record.
+        seq: u64,
+        /// Where decoding its bytes failed.
+        source: CodecError,
+    },
+    /// A record says something that no writer writes.
+    #[error("record {seq} is malformed: {what}")]
+    Malformed {
+        /// The seq of the malformed record.
+        seq: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A record names a number that no earlier record defined.
+    #[error("record {seq} names {what} {number}, but only {defined} are defined")]
+    Undefined {
+        /// The seq of the record that uses the number.
+        seq: u64,
+        /// What kind of thing.
+        what: &'static str,
+        /// The number that it uses, counted from 0.
+        number: u32,
+        /// How many are defined.
+        defined: u32,
+    },
+    /// A payload item is not the one its record committed to.
+    #[error("the payload of record {seq} is not what was written there: its commitment does not match")]
+    Commitment {
+        /// The seq of the record that holds the commitment.
+        seq: u64,
+    },
+    /// A sealed payload item does not open.
+    #[error(
+        "the sealed payload of record {seq} does not open: it is not what was written there, or these keys are not the ledger's"
+    )]
+    Sealed {
+        /// The seq of the record whose payload item does not open.
+        seq: u64,
+    },
+    /// A payload item says that it was sealed with keys that the ring does not have yet. Never taken for a write that was cut off:
+    /// what an older ring does not open may be all right.
+    #[error(
+        "the sealed payload of record {seq} says that its key is of epoch {epoch}, counted from 0, and the ring has {known}: the ring is \
+         older than the log, or these bytes are damaged; give the newest ring"
+    )]
+    LaterKeys {
+        /// The seq of the record whose payload item names the later epoch.
+        seq: u64,
+        /// What it says.
+        epoch: u32,
+        /// How many epochs the ring has.
+        known: u32,
+    },
+    /// A record refolds a component, and the component's earlier records are not at hand.
+    #[error("record {seq} refolds a component, which needs earlier records; walk through the whole log")]
+    NeedsPast {
+        /// The seq of the retract or split.
+        seq: u64,
+    },
+    /// The ledger is full.
+    #[error("the ledger holds {MAX_RECORDS} records, which is the limit")]
+    Full,
+}
+
+impl Chain {
+    /// The empty chain of a ledger. The tenant is part of it: it is part of every person id.
+    pub fn new(ledger: LedgerId, tenant: &Tenant) -> Chain {
+        let head = Hasher::new(Purpose::Genesis)
+            .field(ledger.0.as_bytes())
+            .field(tenant.as_str().as_bytes())
+            .finish();
+        Chain { ledger, head, next: 0, defined: Defined::default(), sealed: false }
+    }
+
+    /// The chain of a ledger whose payload items are sealed, or not.
+    pub(crate) fn with_items_sealed(self, sealed: bool) -> Chain {
+        Chain { sealed, ..self }
+    }
+
+    /// A chain that continues behind a checkpoint that is not proven. What follows proves it right or wrong.
+    pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined, sealed: bool) -> Chain {
+        Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined, sealed }
+    }
+
+    /// How many records there are, and the hash of the last frame.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { records: self.next, head: self.head }
+    }
+
+    /// Whose chain this is.
+    pub fn ledger_id(&self) -> LedgerId {
+        self.ledger
+    }
+
+    pub(crate) fn head(&self) -> &Digest {
+        &self.head
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn defined(&self) -> Defined {
+        self.defined
+    }
+
+    /// Accepts a frame: its rows are appended to `rows`. On an error neither changes.
+    ///
+    /// Commitments are checked apart, by [`Chain::check_items`]: a fold needs no payload.
+    pub(crate) fn accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
+        let kept = (rows.rows.len(), rows.changes.len(), rows.far.len());
+        let accepted = self.try_accept(frame, rows);
+        if accepted.is_err() {
+            rows.rows.truncate(kept.0);
+            rows.changes.truncate(kept.1);
+            rows.far.truncate(kept.2);
+        }
+        accepted
+    }
+
+    fn try_accept(&mut self, frame: &Frame<'_>, rows: &mut Rows) -> Result<(), ChainError> {
+        let header = &frame.header;
+        if header.first_seq != self.next {
+            return Err(ChainError::WrongSeq { expected: self.next, found: header.first_seq });
+        }
+        if self.next + u64::from(header.records) > MAX_RECORDS {
+            return Err(ChainError::Full);
+        }
+        let expected = frame.hash_after(&self.head);
+        if frame.hash != expected {
+            return Err(ChainError::WrongHash { seq: self.next, expected, found: frame.hash });
+        }
+        let mut defined = self.defined;
+        let mut at = 0;
+        let mut items =
+            Items { payload: frame.payload, at: 0, seal: if self.sealed { SEAL_BYTES } else { 0 } };
+        let first = self.next as u32; // MAX_RECORDS bounds it
+        let end = first + header.records;
+        let mut said = Read::default();
+        rows.sealed = self.sealed;
+        let Rows { rows, changes, far, refolds, .. } = rows;
+        rows.reserve(header.records as usize);
+        for seq in first..end {
+            if let Some((row, time)) = plain(frame.body, at, seq)
+                && is_defined(&row, time, &defined)
+            {
+                rows.push(row);
+                at += PLAIN_BYTES;
+                continue;
+            }
+            if seq > 0
+                && let Some(row) = defined_id(frame.body, at, seq)
+            {
+                rows.push(row);
+                items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
+                at += DEFINED_ID_BYTES;
+                defined.ids += 1; // MAX_RECORDS bounds it
+                continue;
+            }
+            let place = rows.len() as u32; // a frame is at most 16 MiB
+            rows.push(Row::new(seq));
+            let row = rows.last_mut().expect("pushed just now");
+            if let Err(source) = read(frame.body, at, row, changes, &mut said) {
+                return Err(ChainError::Unreadable { seq: seq.into(), source });
+            }
+            at += said.taken;
+            check(row, &said, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
+            if row.reaches_far() {
+                far.push(place);
+            }
+            *refolds |= row.refolds();
+            if row.is_erasure() {
+                let (body, _) = Body::read(&frame.body[at - said.taken..]).expect("read just now");
+                check_erasure(seq, &body, defined).map_err(|wrong| wrong.at(seq.into()))?;
+            }
+            if said.has_commitment {
+                items.next(seq.into(), row)?;
+            }
+        }
+        let last = u64::from(end) - 1;
+        if at != frame.body.len() {
+            return Err(ChainError::Malformed {
+                seq: last,
+                what: "bytes follow the last record of the frame",
+            });
+        }
+        if items.at != frame.payload.len() {
+            return Err(ChainError::Malformed { seq: last, what: "bytes follow the last payload item" });
+        }
+        self.defined = defined;
+        self.head = frame.hash;
+        self.next = u64::from(end);
+        Ok(())
+    }
+
+    /// Checks the commitments of a frame's records.
+    pub(crate) fn check_items(&self, rows: &Rows, frame: &Frame<'_>) -> Result<(), ChainError> {
+        for row in rows.rows.iter().filter(|row| row.has_item()) {
+            let record = Record::new(row, rows, frame.body, frame.payload);
+            check_item(self.ledger, record)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a record's payload item, if it is present and can be read, is the one the record committed to.
+pub(crate) fn check_item(ledger: LedgerId, record: Record<'_>) -> Result<(), ChainError> {
+    match record.salt_and_item() {
+        Some((salt, bytes)) if record.commitment() != Some(commit(ledger, record.seq(), salt, bytes)) => {
+            Err(ChainError::Commitment { seq: record.seq().0 })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a body says of its payload item: ledger, place, salt, length and bytes.
+pub(crate) fn commit(ledger: LedgerId, seq: Seq, salt: &[u8; SALT_BYTES], bytes: &[u8]) -> Commitment {
+    let mut prefix = [0; 48];
+    prefix[..16].copy_from_slice(ledger.0.as_bytes());
+    prefix[16..24].copy_from_slice(&seq.0.to_le_bytes());
+    prefix[24..40].copy_from_slice(salt);
+    prefix[40..48].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    Commitment(Hasher::new(Purpose::Commitment).update(&prefix).update(bytes).finish().0)
+}
+
+/// Appends a payload item.
+pub(crate) fn write_item(salt: &[u8; SALT_BYTES], bytes: &[u8], payload: &mut Vec<u8>) {
+    let len = u32::try_from(bytes.len()).expect("MAX_OPERATION_BYTES bounds an item");
+    payload.extend_from_slice(&len.to_le_bytes());
+    payload.extend_from_slice(salt);
+    payload.extend_from_slice(bytes);
+}
+
+/// Walks the items of a payload in the order of the records that own them.
+struct Items<'a> {
+    payload: &'a [u8],
+    at: usize,
+    /// By how much each is longer for being sealed.
+    seal: usize,
+}
+
+impl Items<'_> {
+    /// Says where the next item lies, which belongs to this row.
+    fn next(&mut self, seq: u64, row: &mut Row) -> Result<(), ChainError> {
+        let short = || ChainError::Malformed { seq, what: "the payload ends before this record's item" };
+        let len = self.payload.get(self.at..).and_then(|rest| rest.first_chunk()).ok_or_else(short)?;
+        let len = u32::from_le_bytes(*len);
+        let at = self.at;
+        if len == ABSENT {
+            self.at = at + 4;
+            row.set_erased();
+            return Ok(());
+        }
+        let end = (at + 4 + SALT_BYTES + self.seal) as u64 + u64::from(len);
+        if end > self.payload.len() as u64 {
+            return Err(short());
+        }
+        self.at = end as usize; // at most the payload's length
+        row.set_item(u32::try_from(at).expect("a frame is at most 16 MiB"));
+        Ok(())
+    }
+}
+
+/// What is wrong with a record, before it is known which.
+enum Wrong {
+    Malformed(&'static str),
+    Undefined { what: &'static str, number: u32, defined: u32 },
+}
+
+impl Wrong {
+    fn at(self, seq: u64) -> ChainError {
+        match self {
+            Wrong::Malformed(what) => ChainError::Malformed { seq, what },
+            Wrong::Undefined { what, number, defined } => {
+                ChainError::Undefined { seq, what, number, defined }
+            }
+        }
+    }
+}
+
+/// Whether the numbers and the time of a plain capture are in their bounds. In a first record they never are:
+/// nothing is defined before it.
+#[inline]
+fn is_defined(row: &Row, time: i64, defined: &Defined) -> bool {
+    let named = row.name().unwrap_or(u32::MAX) < defined.names; // no number is that high
+    (row.id.0 < defined.ids) & named & Timestamp::from_micros(time).is_ok()
+}
+
+/// Checks that a record is spelled as a writer spells it and names only numbers that are defined.
+#[inline]
+fn check(row: &mut Row, read: &Read, changes: &[Change], defined: &mut Defined) -> Result<(), Wrong> {
+    if (row.seq == 0) != (row.kind == Kind::Genesis) {
+        return Err(Wrong::Malformed("the first record, and no other, is the genesis record"));
+    }
+    if row.is_operation() {
+        return check_operation(row, read, changes, *defined);
+    }
+    match row.kind {
+        Kind::DefineId => return Err(Wrong::Malformed("an unknown class of id")), // `defined_id` reads the others
+        Kind::DefineDevice => {
+            check_number("distinct id", row.id.0, defined.ids)?;
+            row.number(defined.devices);
+            defined.devices += 1;
+        }
+        Kind::DefineKey => defined.keys += 1,
+        Kind::DefineName => defined.names += 1,
+        _ => {}
+    }
+    read.wrong.map_or(Ok(()), |what| Err(Wrong::Malformed(what)))
+}
+
+/// Checks that an erasure names only what there is, and records before it (H3).
+fn check_erasure(seq: u32, body: &Body, defined: Defined) -> Result<(), Wrong> {
+    if !body.is_canonical_erasure() {
+        return Err(Wrong::Malformed("an erasure out of its bounds or order"));
+    }
+    let earlier = |record: u32| {
+        if record < seq { Ok(()) } else { Err(Wrong::Malformed("an erasure of what comes later")) }
+    };
+    match body {
+        Body::Erase(erasure) => {
+            let last = |number: Option<u32>, what, defined| {
+                number.map_or(Ok(()), |number| check_number(what, number, defined))
+            };
+            last(erasure.ids.last().map(|id| id.0), "distinct id", defined.ids)?;
+            last(erasure.devices.last().map(|device| device.device.0), "device", defined.devices)?;
+            last(erasure.keys.last().map(|key| key.0), "property key", defined.keys)?;
+            erasure.records.last().map_or(Ok(()), |record| earlier(*record))?;
+            erasure.devices.iter().try_for_each(|device| earlier(device.defined))
+        }
+        Body::EraseDone(removal) => removal.erasures.last().map_or(Ok(()), |removed| earlier(removed.erase)),
+        Body::Restate(restated) => {
+            check_number("distinct id", restated.id.0, defined.ids)?;
+            earlier(restated.record)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline]
+fn check_number(what: &'static str, number: u32, defined: u32) -> Result<(), Wrong> {
+    if number < defined { Ok(()) } else { Err(Wrong::Undefined { what, number, defined }) }
+}
+
+#[inline]
+fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
+    let malformed = |what| Err(Wrong::Malformed(what));
+    check_number("distinct id", row.id.0, defined.ids)?;
+    if let Some(device) = row.device() {
+        check_number("device", device.0, defined.devices)?;
+    } else if matches!(row.kind, Kind::Switch | Kind::Reset) {
+        return malformed("a switch or reset without a device");
+    }
+    if let Other::Id(id) = row.other() {
+        check_number("distinct id", id.0, defined.ids)?;
+    }
+    if let Some(name) = row.name() {
+        check_number("event name", name, defined.names)?;
+    }
+    if let Some(device) = row.fresh_device() {
+        check_number("device", device.0, defined.devices)?;
+    }
+    if row.refolds() {
+        check_refold(row, read, defined)?;
+    }
+    if Timestamp::from_micros(read.time).is_err() {
+        return malformed("a time outside the years 0001 to 9999");
+    }
+    let flags = row.flags;
+    if !flags.has(Flags::GIVEN_ID) && read.has_operation {
+        return malformed("an operation id that no flag announces");
+    }
+    if !flags.are_usual() {
+        check_flags(row)?;
+    }
+    if read.has_detail {
+        check_detail(row, read, row.changes_in(changes), defined)
+    } else if flags.has(Flags::DERIVED_ID) {
+        malformed("a derived id without its item")
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks flags that most operations have none of.
+#[cold]
+fn check_flags(row: &Row) -> Result<(), Wrong> {
+    let malformed = |what| Err(Wrong::Malformed(what));
+    let flags = row.flags;
+    if flags.has(Flags::GIVEN_ID) && flags.has(Flags::DERIVED_ID) {
+        return malformed("an operation id both given and derived");
+    }
+    let both = flags.has(Flags::GROUP_IDENTIFY) && flags.has(Flags::QUIET);
+    if flags.is_special_event() && (row.kind != Kind::Capture || both) {
+        return malformed("flags of an event on a record that is not an event, or two kinds at once");
+    }
+    if flags.has(Flags::PROCESSING_OFF) && flags.has(Flags::INVALID_PROCESSING) {
+        return malformed("processing both off and invalid");
+    }
+    Ok(())
+}
+
+/// Section H: what a retract or a split says beside its head.
+#[cold]
+fn check_refold(row: &Row, read: &Read, defined: Defined) -> Result<(), Wrong> {
+    if row.target().is_some_and(|target| target >= row.seq) {
+        return Err(Wrong::Malformed("it retracts a record that is not before it"));
+    }
+    if let Some(highest) = read.highest {
+        check_number("distinct id", highest.0, defined.ids)?;
+    }
+    if row.device().is_some() || row.flags.has(Flags::PROCESSING_OFF) {
+        return Err(Wrong::Malformed("a retract or split that a device spoke, or with processing off"));
+    }
+    read.wrong.map_or(Ok(()), |what| Err(Wrong::Malformed(what)))
+}
+
+fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
+    let malformed = |what| Err(Wrong::Malformed(what));
+    if matches!(row.kind, Kind::Reset | Kind::Retract | Kind::Split) && !changes.is_empty() {
+        return malformed("a reset, retract or split with property changes");
+    }
+    if !changes.is_sorted_by(|a, b| a < b) {
+        return malformed("property changes out of order");
+    }
+    let mut item = row.flags.has(Flags::DERIVED_ID);
+    for Change { key, verb } in changes {
+        check_number("property key", key.0, defined.keys)?;
+        if *verb > Verb::KEPT || *verb == Verb::KEPT && row.kind != Kind::Capture {
+            return malformed("an unknown change of a property");
+        }
+        item |= verb.has_value();
+    }
+    if changes.is_empty() && !item {
+        return malformed("an empty detail");
+    }
+    if item != read.has_commitment {
+        return malformed("a payload item without anything in it, or none where one is due");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::body::{
+        Body, CutOff, Detail, DeviceNo, ErasedDevice, Erasure, Head, IdNo, KeyNo, Leavers, NameNo, Removal,
+        Removed, Restated, StoredClass, StoredPolicy,
+    };
+    use crate::log::codec;
+    use crate::log::frame::{self, Header};
+    use crate::model::policy::Policy;
+
+    const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
+    const SALT: [u8; SALT_BYTES] = [3; SALT_BYTES];
+
+    /// A frame that follows `chain`: these bodies, and an item with the text `x` for each of the seqs.
+    fn framed(chain: &Chain, bodies: &[Body], items: &[u64]) -> Vec<u8> {
+        let mut body = Vec::new();
+        bodies.iter().for_each(|one| codec::encode(one, &mut body));
+        frame_of(chain, &body, bodies.len() as u32, items)
+    }
+
+    fn frame_of(chain: &Chain, body: &[u8], records: u32, items: &[u64]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        items.iter().for_each(|_| write_item(&SALT, b"x", &mut payload));
+        let header = Header {
+            body_len: body.len() as u32,
+            payload_len: payload.len() as u32,
+            first_seq: chain.next,
+            records,
+            durable: 0,
+        };
+        let mut frame = Vec::new();
+        frame::write(header, body, &payload, LEDGER, &chain.head, &mut frame);
+        frame
+    }
+
+    fn accept(chain: &mut Chain, frame: &[u8]) -> Result<Rows, ChainError> {
+        let mut rows = Rows::default();
+        let frame = Frame::parse(frame, LEDGER)?;
+        chain.accept(&frame, &mut rows)?;
+        chain.check_items(&rows, &frame)?;
+        Ok(rows)
+    }
+
+    fn item(seq: u64) -> Commitment {
+        commit(LEDGER, Seq(seq), &SALT, b"x")
+    }
+
+    fn genesis() -> Body {
+        Body::Genesis(Box::new(StoredPolicy::from(&Policy::default())))
+    }
+
+    /// A chain of five records: the policy, and one of each thing that can be defined. Each has the number 0.
+    fn begun() -> Chain {
+        let mut chain = Chain::new(LEDGER, &Tenant::default());
+        let bodies = [
+            genesis(),
+            Body::DefineId(StoredClass(0), item(1)),
+            Body::DefineDevice(IdNo(0), item(2)),
+            Body::DefineKey(item(3)),
+            Body::DefineName(item(4)),
+        ];
+        let frame = framed(&chain, &bodies, &[1, 2, 3, 4]);
+        accept(&mut chain, &frame).expect("a writer could have written it");
+        chain
+    }
+
+    fn head(flags: u8) -> Head {
+        Head { id: IdNo(0), device: None, time: 0, operation: [0; 16], flags: Flags(flags) }
+    }
+
+    fn change(key: u32, verb: u8) -> Change {
+        Change { key: KeyNo(key), verb: Verb(verb) }
+    }
+
+    fn leavers(ids: &[u32]) -> Leavers {
+        Leavers { together: false, ids: ids.iter().copied().map(IdNo).collect() }
+    }
+
+    /// With the commitment of record 5, which is the next, if it has one.
+    fn detail(changes: &[Change], has_item: bool) -> Option<Box<Detail>> {
+        Some(Box::new(Detail { changes: changes.to_vec(), item: has_item.then(|| item(5)) }))
+    }
+
+    /// Gives what is wrong with a record that follows [`begun`], as it is said.
+    fn wrong(body: &Body, has_item: bool) -> String {
+        let mut chain = begun();
+        let before = chain.clone();
+        let items: &[u64] = if has_item { &[5] } else { &[] };
+        let frame = framed(&chain, std::slice::from_ref(body), items);
+        match accept(&mut chain, &frame) {
+            Ok(_) => {
+                assert_eq!(chain.next_seq(), 6, "{body:?}");
+                String::new()
+            }
+            Err(error) => {
+                assert_eq!(chain, before, "what is refused changes nothing: {body:?}");
+                error.to_string()
+            }
+        }
+    }
+
+    /// A right checksum and a right hash do not make a record: anyone who can write to the directory can make
+    /// both.
+    #[test]
+    fn every_check_of_a_record_on_both_of_its_sides() {
+        let device = |id| Head { device: Some(DeviceNo(id)), ..head(0) };
+        let of = |id| Head { id: IdNo(id), ..head(0) };
+        let at = |time| Head { time, ..head(0) };
+        let (on, off, given, derived, invalid) = (head(0), head(1), head(2), head(4), head(8));
+        let (group, quiet) = (head(1 << 6), head(1 << 7));
+        let unannounced = Head { operation: [1; 16], ..head(0) };
+        let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
+        let cases: [(&str, bool, Body); 62] = [
+            ("", false, Body::Capture(on, None, None)),
+            ("", false, Body::Capture(on, Some(NameNo(0)), None)),
+            ("names event name 1", false, Body::Capture(on, Some(NameNo(1)), None)),
+            ("names distinct id 1", false, Body::Capture(of(1), None, None)),
+            ("", false, Body::Capture(device(0), None, None)),
+            ("names device 1", false, Body::Capture(device(1), None, None)),
+            ("", false, Body::Alias(on, Other::Id(IdNo(0)), None)),
+            ("names distinct id 1", false, Body::Alias(on, Other::Id(IdNo(1)), None)),
+            ("names distinct id 1", false, Body::Identify(of(1), Other::None, None)),
+            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX)), None)), // it stands for none
+            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX - 1)), None)), // and this for unstorable
+            ("", false, Body::Merge(on, Other::Unstorable, None)),
+            ("", false, Body::Switch(device(0), None)),
+            ("a switch or reset without a device", false, Body::Switch(on, None)),
+            ("", false, Body::Reset(device(0), None, None)),
+            ("", false, Body::Reset(device(0), Some(DeviceNo(0)), None)),
+            ("names device 1", false, Body::Reset(device(0), Some(DeviceNo(1)), None)),
+            ("a switch or reset without a device", false, Body::Reset(on, None, None)),
+            ("split with property changes", false, Body::Reset(device(0), None, detail(&[unset], false))),
+            ("", false, Body::Retract(on, 4, None)),
+            ("a record that is not before it", false, Body::Retract(on, 5, None)),
+            ("that a device spoke", false, Body::Retract(device(0), 4, None)),
+            ("with processing off", false, Body::Retract(off, 4, None)),
+            ("split with property changes", false, Body::Retract(on, 4, detail(&[unset], false))),
+            ("", false, Body::Split(on, leavers(&[0]), None)),
+            ("names distinct id 1", false, Body::Split(on, leavers(&[1]), None)),
+            ("a split names no ids", false, Body::Split(on, leavers(&[]), None)),
+            ("or not in order", false, Body::Split(on, leavers(&[0, 0]), None)),
+            ("that a device spoke", false, Body::Split(device(0), leavers(&[0]), None)),
+            ("with processing off", false, Body::Split(off, leavers(&[0]), None)),
+            ("split with property changes", false, Body::Split(on, leavers(&[0]), detail(&[unset], false))),
+            ("", true, Body::Reset(Head { flags: derived.flags, ..device(0) }, None, detail(&[], true))),
+            ("", false, Body::Set(at(Timestamp::MAX.as_micros()), None)),
+            ("a time outside", false, Body::Set(at(Timestamp::MAX.as_micros() + 1), None)),
+            ("a time outside", false, Body::Set(at(Timestamp::MIN.as_micros() - 1), None)),
+            ("", false, Body::Set(Head { operation: [1; 16], ..given }, None)),
+            ("", false, Body::Set(given, None)),
+            ("an operation id that no flag announces", false, Body::Set(unannounced, None)),
+            ("both given and derived", true, Body::Set(head(2 | 4), detail(&[], true))),
+            ("", true, Body::Set(derived, detail(&[], true))),
+            ("a derived id without its item", false, Body::Set(derived, None)),
+            ("a payload item without anything", false, Body::Set(derived, detail(&[unset], false))),
+            ("", false, Body::Capture(group, None, None)),
+            ("", false, Body::Capture(quiet, None, None)),
+            ("flags of an event", false, Body::Set(group, None)),
+            ("flags of an event", false, Body::Set(quiet, None)),
+            ("flags of an event", false, Body::Capture(head(3 << 6), None, None)),
+            ("", false, Body::Set(off, None)),
+            ("", false, Body::Set(invalid, None)),
+            ("both off and invalid", false, Body::Set(head(1 | 8), None)),
+            ("an empty detail", false, Body::Set(on, detail(&[], false))),
+            ("", true, Body::Set(on, detail(&[set], true))),
+            ("or none where one is due", false, Body::Set(on, detail(&[set], false))),
+            ("", false, Body::Set(on, detail(&[unset], false))),
+            ("a payload item without anything", true, Body::Set(on, detail(&[unset], true))),
+            ("", true, Body::Set(on, detail(&[set, unset], true))),
+            ("property changes out of order", true, Body::Set(on, detail(&[unset, set], true))),
+            ("property changes out of order", true, Body::Set(on, detail(&[set, set], true))),
+            ("names property key 1", false, Body::Set(on, detail(&[change(1, 2)], false))),
+            ("", true, Body::Capture(on, None, detail(&[kept], true))),
+            ("an unknown change of a property", true, Body::Set(on, detail(&[kept], true))),
+            ("an unknown change of a property", true, Body::Capture(on, None, detail(&[change(0, 4)], true))),
+        ];
+        for (expected, has_item, body) in cases {
+            let found = wrong(&body, has_item);
+            let fits = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(fits, "expected `{expected}`, found `{found}`: {body:?}");
+        }
+    }
+
+    /// What most records are is read in one step, and asked in one question whether all is well with it.
+    #[test]
+    fn a_plain_capture_names_what_is_defined_in_a_year_that_there_is() {
+        for (id, name, past) in (0..27).map(|case| (case % 3, case / 3 % 3, case / 9)) {
+            let time = Timestamp::MAX.as_micros() + i64::from(past);
+            let head = Head { id: IdNo(id), time, operation: [1; 16], ..head(Flags::GIVEN_ID.0) };
+            let found = wrong(&Body::Capture(head, Some(NameNo(name)), None), false);
+            let expected = match (id, name, past) {
+                (0, 0, 0) => String::new(),
+                (0, 0, _) => "record 5 is malformed: a time outside the years 0001 to 9999".to_owned(),
+                (0, _, _) => format!("record 5 names event name {name}, but only 1 are defined"),
+                _ => format!("record 5 names distinct id {id}, but only 1 are defined"),
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_erasure_names_what_is_there_and_came_before_it() {
+        let none = || Erasure {
+            time: 0,
+            ids: Vec::new(),
+            devices: Vec::new(),
+            records: Vec::new(),
+            keys: Vec::new(),
+            reason: None,
+        };
+        let ids = |ids: &[u32]| Erasure { ids: ids.iter().copied().map(IdNo).collect(), ..none() };
+        let device = |device, defined| {
+            let device = ErasedDevice { device: DeviceNo(device), defined };
+            Erasure { devices: vec![device], ..none() }
+        };
+        let record = |record| Erasure { records: vec![record], ..none() };
+        let keys = |key| Erasure { keys: vec![KeyNo(key)], ..record(4) };
+        let erase = |erasure| Body::Erase(Box::new(erasure));
+        let done = |erase: &[u32]| {
+            let erasures = erase.iter().map(|erase| Removed { erase: *erase, items: 1 }).collect();
+            Body::EraseDone(Box::new(Removal { erasures, segments: Vec::new() }))
+        };
+        let restate = |record, id, erased: &[u16]| {
+            Body::Restate(Box::new(Restated { record, id: IdNo(id), erased: erased.to_vec(), item: None }))
+        };
+        let (later, disorder) = ("an erasure of what comes later", "an erasure out of its bounds or order");
+        let cases = [
+            ("", erase(ids(&[0]))),
+            ("names distinct id 1", erase(ids(&[0, 1]))),
+            (disorder, erase(ids(&[0, 0]))),
+            (disorder, erase(none())),
+            ("", erase(device(0, 2))),
+            ("names device 1", erase(device(1, 2))),
+            (later, erase(device(0, 5))),
+            ("", erase(record(4))),
+            (later, erase(record(5))),
+            ("", erase(keys(0))),
+            ("names property key 1", erase(keys(1))),
+            ("", done(&[4])),
+            (later, done(&[5])),
+            (disorder, done(&[4, 3])),
+            ("", restate(4, 0, &[0])),
+            (later, restate(5, 0, &[0])),
+            ("names distinct id 1", restate(4, 1, &[0])),
+            (disorder, restate(4, 0, &[])),
+        ];
+        for (expected, body) in cases {
+            let found = wrong(&body, false);
+            let fits = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(fits, "expected `{expected}`, found `{found}`: {body:?}");
+        }
+    }
+
+    #[test]
+    fn definitions_are_checked_too() {
+        assert_eq!(wrong(&Body::DefineId(StoredClass(3), item(5)), true), "");
+        assert!(wrong(&Body::DefineId(StoredClass(4), item(5)), true).contains("an unknown class of id"));
+        assert_eq!(wrong(&Body::DefineDevice(IdNo(0), item(5)), true), "");
+        assert!(wrong(&Body::DefineDevice(IdNo(1), item(5)), true).contains("names distinct id 1"));
+        assert_eq!(wrong(&Body::Recovered(CutOff { bytes: 1, digest: [0; 32] }), false), "");
+        assert!(wrong(&genesis(), false).contains("and no other, is the genesis record"));
+        assert!(wrong(&Body::DefineKey(item(5)), false).contains("ends before this record's item"));
+        assert!(wrong(&Body::Set(head(0), None), true).contains("bytes follow the last payload item"));
+        let mut chain = begun();
+        let frame = framed(&chain, &[Body::DefineKey(item(6))], &[5]); // the item of another place
+        assert_eq!(accept(&mut chain, &frame).unwrap_err(), ChainError::Commitment { seq: 5 });
+        for first in [Body::DefineKey(item(0)), Body::DefineId(StoredClass(0), item(0))] {
+            let mut chain = Chain::new(LEDGER, &Tenant::default());
+            let frame = framed(&chain, &[first], &[0]);
+            let error = accept(&mut chain, &frame).unwrap_err();
+            assert!(error.to_string().contains("and no other, is the genesis record"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_policy_has_one_spelling() {
+        let mut chain = Chain::new(LEDGER, &Tenant::default());
+        let mut body = Vec::new();
+        codec::encode(&genesis(), &mut body);
+        body[4] = 0xff; // switches that no policy has
+        let frame = frame_of(&chain, &body, 1, &[]);
+        let error = accept(&mut chain, &frame).unwrap_err();
+        assert!(error.to_string().contains("out of its bounds or not canonical"), "{error}");
+    }
+
+    #[test]
+    fn bytes_behind_the_last_record_are_named_by_it() {
+        let mut chain = begun();
+        let mut body = Vec::new();
+        codec::encode(&Body::Set(head(0), None), &mut body);
+        codec::encode(&Body::Set(head(0), None), &mut body);
+        body.push(0);
+        let frame = frame_of(&chain, &body, 2, &[]);
+        let expected = ChainError::Malformed { seq: 6, what: "bytes follow the last record of the frame" };
+        assert_eq!(accept(&mut chain, &frame).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn an_item_may_be_the_last_bytes_of_its_payload_and_lie_anywhere_in_it() {
+        let mut chain = begun();
+        let bodies = [Body::DefineKey(item(5)), Body::DefineKey(item(6)), Body::DefineKey(item(7))];
+        let frame = framed(&chain, &bodies, &[5, 6, 7]);
+        assert_eq!(accept(&mut chain, &frame).unwrap().rows.len(), 3);
+        assert_eq!((chain.defined().keys, chain.defined().sum()), (4, 7));
+        let mut cut = Items { payload: &[1, 0, 0, 0], at: 0, seal: 0 }; // says one byte, and has no salt
+        assert!(cut.next(5, &mut Row::new(5)).is_err());
+    }
+
+    #[test]
+    fn a_full_ledger_says_so_and_not_before() {
+        let with = |next| {
+            let mut chain = Chain { next, ..begun() };
+            let frame = framed(&chain, &[Body::Set(head(0), None)], &[]);
+            accept(&mut chain, &frame).map(|_| ())
+        };
+        assert_eq!(with(MAX_RECORDS - 1), Ok(()));
+        assert_eq!(with(MAX_RECORDS), Err(ChainError::Full));
+    }
+
+    #[test]
+    fn a_checkpoint_prints_and_reads_back() {
+        let checkpoint = begun().checkpoint();
+        assert_eq!(checkpoint.to_string().parse(), Ok(checkpoint));
+        assert!(checkpoint.to_string().starts_with("5:"));
+    }
+}

@@ -1,0 +1,5 @@
+//! For a stranger and for a bad day: audit, backup, salvage. Nothing here repairs a ledger where it lies.
+
+pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod salvage;

@@ -1,0 +1,785 @@
+//! Salvage: what of a damaged ledger can still be proven, and nothing else. Reads only; takes no lock; repairs nothing.
+//!
+//! The log is walked from its beginning up to the first fault: that prefix is a ledger again. Behind the fault each frame is
+//! judged on its own, by hashes that others say stand before or after it (`frames.rs`). What is proven is read record by
+//! record (`record.rs`). What is known to have existed and is not proven is listed as lost, with its place.
+
+mod frames;
+mod record;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::fold::replay::Replay;
+use crate::fold::{Absences, Erasures};
+use crate::ledger::open::LedgerOptions;
+use crate::ledger::recovery::Witness;
+use crate::log::body::{Body, Erasure};
+use crate::log::chain::{Chain, ChainError, Checkpoint};
+use crate::log::frame::{self, Frame, Header};
+use crate::log::payload::{self, Keys, KeysError};
+use crate::log::record::{Kind, Record, Row, Rows};
+use crate::maintenance::audit::AuditFault;
+use crate::model::id::Seq;
+use crate::store::dictionary::Dictionaries;
+use crate::store::layout::{
+    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use crate::store::segments::{Fault, FaultKind, Log, SegmentReader};
+use crate::store::storage::{Files, Storage, read_all};
+
+use frames::{Claims, Found, Place};
+use record::{Cover, Numbers};
+pub use record::{ItemLoss, LostItem, Named, SalvagedChange, SalvagedRecord};
+
+/// Longest `LEDGER`; a tenant has at most 255 bytes.
+const LEDGER_BYTES: u64 = 4_096;
+
+/// Records by number, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SeqRange {
+    /// The first record of the range.
+    pub from: Seq,
+    /// The last record of the range.
+    pub to: Seq,
+}
+
+/// Records that are known to have existed and cannot be proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// The first lost record.
+    pub from: Seq,
+    /// The last lost record.
+    pub to: Seq,
+    /// Where they should be; `None` where no file is left that could hold them.
+    pub place: Option<BytePlace>,
+    /// Why they are lost.
+    pub why: &'static str,
+}
+
+/// Bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BytePlace {
+    /// The file, as the ledger names it.
+    pub file: String,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many bytes there are.
+    pub bytes: u64,
+}
+
+/// A text, or the values, of a record, that is there although it was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unerased {
+    /// The record that wrote it.
+    pub seq: Seq,
+    /// The record that erased it.
+    pub erase: Seq,
+}
+
+/// A witness that says how many records existed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Testimony {
+    /// How many records.
+    pub records: u64,
+    /// Who says so, as [`Witness`] is shown.
+    pub by: String,
+}
+
+/// What a salvage found. `intact` and `lost` together are records 0 to `records` - 1, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SalvageReport {
+    /// How many records are known to have existed.
+    pub records: u64,
+    /// Where the part before the first fault ends: what the salvaged ledger is rolled back to, on purpose.
+    pub prefix: Checkpoint,
+    /// The first fault of the log.
+    pub first_fault: Option<AuditFault>,
+    /// Records that are proven, in the prefix or behind it.
+    pub intact: Vec<SeqRange>,
+    /// Records that are not.
+    pub lost: Vec<Lost>,
+    /// Texts and values of intact records that are not what was written.
+    pub items_lost: Vec<LostItem>,
+    /// Texts and values before the first fault that are there although their erasure is said to be done: a file from before the
+    /// erasure lies in the log. The salvaged ledger holds them too.
+    pub unerased: Vec<Unerased>,
+    /// Bytes at the end that no witness calls durable and that prove nothing: a write that was cut off. Not
+    /// lost.
+    pub unacknowledged: Vec<BytePlace>,
+    /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
+    pub contradicting_frames: u64,
+    /// Who says that how many records existed.
+    pub witnesses: Vec<Testimony>,
+    /// Erasures proven behind the first fault: the salvaged ledger gets them again behind the prefix, without
+    /// their reasons and without what key-scoped ones left of a value.
+    pub carried_erasures: u64,
+    /// Where the salvaged ledger ends: with the prefix, or behind the erasures that were carried.
+    pub ledger: Checkpoint,
+}
+
+impl SalvageReport {
+    /// Whether every record known is intact, with its texts and values, and without those that were erased.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.items_lost.is_empty() && self.unerased.is_empty()
+    }
+}
+
+/// Why nothing can be salvaged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SalvageError {
+    /// `LEDGER` is damaged, or this version cannot read it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// `LEDGER` is gone.
+    #[error(
+        "{place} holds a log but no file LEDGER, and without the ledger's id nothing in the log can be checked; restore this \
+         one file from a copy, it never changes after creation"
+    )]
+    NoIdentity {
+        /// The ledger, as its storage describes itself.
+        place: String,
+    },
+    /// There is something where the salvaged ledger should be.
+    #[error("{dest} holds {found}; choose an empty or new directory")]
+    NotEmpty {
+        /// Where it should be.
+        dest: String,
+        /// What is there.
+        found: String,
+    },
+    /// No record stands before the first fault, so there is no ledger to write.
+    #[error("{place} has no whole record before its first fault: no part of it is a ledger")]
+    NoPrefix {
+        /// The ledger, as its storage describes itself.
+        place: String,
+    },
+    /// The ledger is sealed, and its keys are not at hand.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A disk failed. That is never taken for the end of the log.
+    #[error("{place}: {source}; copy what the disk still gives to a good one, and salvage the copy")]
+    Io {
+        /// The ledger or the output whose disk failed, as its storage describes itself.
+        place: String,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+}
+
+/// A ledger, looked through for what can be proven.
+///
+/// ```
+/// use std::sync::Arc;
+/// use identity_ledger::{LedgerOptions, Memory, Policy, Salvage, Storage, Tenant};
+/// let disk = Arc::new(Memory::new());
+/// drop(LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?);
+/// let mut salvage = Salvage::look_in(disk, None, &mut |_| {})?;
+/// assert!(salvage.report().is_whole());
+/// let copy = Arc::new(Memory::new());
+/// salvage.write_ledger(&*copy)?;
+/// LedgerOptions::new().open_in(copy)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Salvage {
+    log: Log,
+    identity: Identity,
+    report: SalvageReport,
+    /// The texts of the prefix.
+    texts: Dictionaries,
+    /// Proven frames behind the prefix, in the order of their records.
+    proven: Vec<Found>,
+    /// What erasures behind the fault cover.
+    cover: Cover,
+    /// Frames that carry those erasures.
+    carried: Vec<u8>,
+}
+
+impl Salvage {
+    /// Looks through the ledger in `dir`. `expect` is a head seen before: a witness more. `progress` hears how many bytes of
+    /// log were walked. Memory is needed for all texts before the first fault and for a line on each frame behind it.
+    ///
+    /// # Errors
+    /// [`SalvageError`]. Damage is not an error but the answer, except in `LEDGER`.
+    pub fn look(
+        dir: &Path,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
+        Salvage::look_in(Arc::new(Files::read_only(dir)), expect, progress)
+    }
+
+    /// Looks through the ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn look_in(
+        storage: Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
+        let options = LedgerOptions::new().progress(progress);
+        expect.into_iter().fold(options, LedgerOptions::expect).salvage_in(storage)
+    }
+
+    /// Looks through a ledger whose items are opened by the keys that `unlock` gives.
+    pub(crate) fn look_with(
+        storage: Arc<dyn Storage>,
+        expect: Option<Checkpoint>,
+        unlock: &dyn Fn(&dyn Storage, &Identity) -> Result<Keys, KeysError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Salvage, SalvageError> {
+        let place = storage.describe();
+        let failed = |source| SalvageError::Io { place: place.clone(), source };
+        let identity = match Identity::read(&*storage, false) {
+            Err(IdentityError::Missing { place }) if !storage.list(LOG).map_err(failed)?.is_empty() => {
+                return Err(SalvageError::NoIdentity { place });
+            }
+            read => read?,
+        };
+        let keys = unlock(&*storage, &identity)?;
+        Salvage::look_through(storage, identity, keys, expect, progress).map_err(failed)
+    }
+
+    /// Looks through a ledger whose `LEDGER` was read.
+    pub(crate) fn look_through(
+        storage: Arc<dyn Storage>,
+        identity: Identity,
+        keys: Keys,
+        expect: Option<Checkpoint>,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<Salvage> {
+        let slots = HeadSlot::read(&*storage, identity.ledger)?;
+        let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
+        let seen: Vec<Checkpoint> = seen.chain(expect).collect();
+        let mut log = Log::new(storage)?;
+        log.set_keys(keys);
+        let mut stop = None;
+        let unerased;
+        let (texts, chain, at, fault, claims, mut found, contradicting_frames, cover, carried) = loop {
+            let mut texts = Dictionaries::default();
+            let mut walked = Prefix::new(&log, &identity, &seen);
+            walked.stop = stop;
+            walked.walk(&mut texts, progress)?;
+            let prefix = walked.chain().checkpoint();
+            let mut claims = Claims::new(&log, identity.ledger, &seen, prefix)?;
+            let found = frames::scan(&log, identity.ledger, walked.at, prefix.records, progress)?;
+            let mut found = claims.prove(&log, found)?;
+            let contradicting = frames::choose(&mut found, &seen, prefix);
+            // Erasures behind the fault hold for what stands before it: they are carried along, or an erased person would be back.
+            let cover = Cover::read(&log, &found)?;
+            let carried = Carried::new(&walked, &cover.erasures);
+            match carried.unlicensed(&walked) {
+                None => {
+                    cover.erasures.iter().for_each(|erasure| texts.erase(erasure));
+                    let chain = walked.chain().clone();
+                    unerased = find_unerased(&log, chain.next_seq(), walked.replay.state().erasures())?;
+                    break (
+                        texts,
+                        chain,
+                        walked.at,
+                        walked.fault,
+                        claims,
+                        found,
+                        contradicting,
+                        cover,
+                        carried,
+                    );
+                }
+                missing => stop = missing,
+            }
+        };
+        let prefix = chain.checkpoint();
+        let numbers = Numbers::new(prefix.records, chain.defined().ids);
+        let items_lost = record::check_all(&log, &identity, &mut found, &cover, numbers)?;
+
+        let witnesses = testimonies(&slots, expect, &claims, &found);
+        let proven = found.iter().filter(|frame| frame.is_chosen()).map(Found::end);
+        let says = witnesses.iter().map(|witness| witness.records);
+        let records = says.chain(proven).fold(prefix.records, u64::max);
+        let account = Account { log: &log, at, prefix: prefix.records, records, found: &found };
+        let first_fault = fault.map(|Fault { file, offset, records, kind }| AuditFault {
+            file,
+            offset: Some(offset),
+            seq: Seq(records),
+            what: kind.to_string(),
+            erasure: None,
+        });
+        let report = SalvageReport {
+            records,
+            prefix,
+            first_fault,
+            intact: account.intact(),
+            lost: account.lost(),
+            items_lost,
+            unerased,
+            unacknowledged: account.unacknowledged(),
+            contradicting_frames,
+            witnesses,
+            carried_erasures: carried.count,
+            ledger: carried.checkpoint,
+        };
+        found.retain(Found::is_chosen);
+        Ok(Salvage { log, identity, report, texts, proven: found, cover, carried: carried.frames })
+    }
+
+    /// What was found.
+    pub fn report(&self) -> &SalvageReport {
+        &self.report
+    }
+
+    /// Writes the part before the first fault to `dest` as a ledger that opens, for reading and writing. Its `LEDGER` comes
+    /// last, so a copy that was cut off does not open. Gives the bytes of log written.
+    ///
+    /// # Errors
+    /// [`SalvageError`], `NoPrefix` among them.
+    pub fn write_ledger(&self, dest: &dyn Storage) -> Result<u64, SalvageError> {
+        let place = self.log.storage().describe();
+        let here = dest.describe();
+        let failed = |source| SalvageError::Io { place: here.clone(), source };
+        if let Some(found) = dest.list("").map_err(failed)?.into_iter().next() {
+            return Err(SalvageError::NotEmpty { dest: here, found });
+        }
+        if self.report.prefix.records == 0 {
+            return Err(SalvageError::NoPrefix { place });
+        }
+        let mut out = Out { dest, segment: None, at: 0, written: 0 };
+        let mut prefix = Prefix::new(&self.log, &self.identity, &[]);
+        prefix.upto = Some(self.report.prefix.records);
+        prefix
+            .copy(&mut |segment, before, bytes| out.frame(segment, before, bytes))
+            .map_err(|source| SalvageError::Io { place, source })?;
+        out.write(&self.carried).map_err(failed)?;
+        self.seal(&mut out).map_err(failed)?;
+        Ok(out.written)
+    }
+
+    /// `HEAD`, then `LEDGER` by a rename.
+    fn seal(&self, out: &mut Out<'_>) -> io::Result<()> {
+        out.sync()?;
+        let dest = out.dest;
+        dest.sync_dir(LOG)?;
+        let Checkpoint { records, head } = self.report.ledger;
+        dest.create(HEAD)?;
+        HeadSlot { ledger: self.identity.ledger, turn: 1, records, head }.write(dest)?;
+        dest.sync(HEAD)?;
+        let bytes = read_all(&**self.log.storage(), LEDGER, LEDGER_BYTES)?.unwrap_or_default();
+        dest.create(PARTIAL)?;
+        dest.write_at(PARTIAL, 0, &bytes)?;
+        dest.sync(PARTIAL)?;
+        dest.sync_dir("")?;
+        dest.rename(PARTIAL, LEDGER)?;
+        dest.sync_dir("")
+    }
+
+    /// Shows every proven record behind the first fault, in their order.
+    ///
+    /// # Errors
+    /// [`SalvageError::Io`], also with what `each` returns.
+    pub fn beyond(
+        &mut self,
+        each: &mut dyn FnMut(SalvagedRecord) -> io::Result<()>,
+    ) -> Result<(), SalvageError> {
+        let lengths = self.texts.lengths();
+        let Salvage { log, identity, report, texts, proven, cover, .. } = self;
+        let numbers = Numbers::new(report.prefix.records, lengths[0]);
+        let shown = record::show_all(log, identity, proven, cover, numbers, texts, each);
+        self.texts.truncate(lengths);
+        shown.map_err(|source| SalvageError::Io { place: self.log.storage().describe(), source })
+    }
+}
+
+/// The items of the first `records` records that are there although an erasure covers them that is said to be done.
+fn find_unerased(log: &Log, records: u64, erasures: &Erasures) -> io::Result<Vec<Unerased>> {
+    let mut unerased = Vec::new();
+    if erasures.list().all(|(_, done)| done.is_none()) {
+        return Ok(unerased);
+    }
+    for segment in 0..log.segments().len() as u32 {
+        let Some(begin) = log.mark_of_segment(segment) else { continue };
+        let read = log.frames(&begin, |frame| {
+            let is_within = frame.before.next_seq() < records;
+            for record in frame.records().filter(|record| is_within && record.stored_item().is_some()) {
+                let by = erasures.of(record.row).filter(|by| erasures.is_done(*by));
+                unerased.extend(by.map(|by| Unerased { seq: record.seq(), erase: Seq(by.into()) }));
+            }
+            Ok::<bool, Fault>(is_within)
+        });
+        // Any other fault stands behind the records that were found good.
+        if let Err(Fault { kind: FaultKind::Io(error), .. }) = read {
+            return Err(error);
+        }
+    }
+    Ok(unerased)
+}
+
+fn testimonies(
+    slots: &[HeadSlot],
+    expect: Option<Checkpoint>,
+    claims: &Claims,
+    found: &[Found],
+) -> Vec<Testimony> {
+    let head = slots.iter().map(|slot| slot.records).max();
+    let frames = found.iter().map(|frame| frame.header.durable).max();
+    let all = [
+        (head, Witness::Head),
+        (expect.map(|checkpoint| checkpoint.records), Witness::Checkpoint),
+        (frames, Witness::LaterFrame),
+        (claims.last_segment(), Witness::LaterSegment),
+    ];
+    all.into_iter()
+        .filter_map(|(records, by)| Some(Testimony { records: records?, by: by.to_string() }))
+        .collect()
+}
+
+/// The walk up to the first fault.
+struct Prefix<'a> {
+    log: &'a Log,
+    seen: &'a [Checkpoint],
+    upto: Option<u64>,
+    /// A record whose payload item is missing: the prefix ends before its frame.
+    stop: Option<u64>,
+    /// The chain, and what it folds to: what is erased, the fold knows.
+    replay: Replay,
+    absences: Absences,
+    /// Where it ends.
+    at: Place,
+    fault: Option<Fault>,
+}
+
+type EachFrame<'e> = &'e mut dyn FnMut(&str, &Chain, &[u8]) -> io::Result<()>;
+
+impl<'a> Prefix<'a> {
+    fn new(log: &'a Log, identity: &Identity, seen: &'a [Checkpoint]) -> Prefix<'a> {
+        let replay = identity.replay();
+        let (at, absences) = (Place { segment: 0, offset: 0 }, Absences::default());
+        Prefix { log, seen, upto: None, stop: None, replay, absences, at, fault: None }
+    }
+
+    fn chain(&self) -> &Chain {
+        self.replay.chain()
+    }
+
+    fn walk(&mut self, texts: &mut Dictionaries, progress: &mut dyn FnMut(u64)) -> io::Result<()> {
+        let mut done = 0;
+        self.run(texts, &mut |_, _, bytes| {
+            done += bytes.len() as u64;
+            progress(done);
+            Ok(())
+        })
+    }
+
+    /// Walks once more the part that was found good.
+    fn copy(&mut self, each: EachFrame<'_>) -> io::Result<()> {
+        self.run(&mut Dictionaries::default(), each)?;
+        match (&self.fault, self.upto) {
+            (None, Some(upto)) if self.chain().next_seq() >= upto => Ok(()),
+            _ => Err(io::Error::other("the log changed while it was read")),
+        }
+    }
+
+    fn run(&mut self, texts: &mut Dictionaries, each: EachFrame<'_>) -> io::Result<()> {
+        let log = self.log;
+        if log.segments().is_empty() {
+            let (file, kind) = (LOG.to_owned(), FaultKind::NoSegment);
+            self.fault = Some(Fault { file, offset: 0, records: 0, kind });
+        }
+        for (index, segment) in log.segments().iter().enumerate() {
+            if self.is_enough() {
+                return Ok(());
+            }
+            self.at = Place { segment: index, offset: 0 };
+            let mut reader = SegmentReader::new(&**log.storage(), &segment.name);
+            let walked = self.segment(&mut reader, &segment.name, texts, each)?;
+            if let Err(kind) = walked {
+                if let FaultKind::Io(error) = kind {
+                    return Err(error);
+                }
+                let (file, offset) = (segment.name.clone(), reader.offset());
+                self.at.offset = offset;
+                self.fault = Some(Fault { file, offset, records: self.chain().next_seq(), kind });
+                return Ok(());
+            }
+            self.at.offset = reader.offset();
+        }
+        Ok(())
+    }
+
+    fn is_enough(&self) -> bool {
+        self.upto.is_some_and(|upto| self.chain().next_seq() >= upto)
+    }
+
+    /// The frames of one segment. The outer error is of `each`, the inner one a fault of the log.
+    fn segment(
+        &mut self,
+        reader: &mut SegmentReader<'_>,
+        name: &str,
+        texts: &mut Dictionaries,
+        each: EachFrame<'_>,
+    ) -> io::Result<Result<(), FaultKind>> {
+        if let Err(kind) = reader.header(self.chain()) {
+            return Ok(Err(kind));
+        }
+        while !self.is_enough() {
+            let offset = reader.offset();
+            let bytes = match reader.frame(self.chain().ledger_id()) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(kind) => return Ok(Err(kind)),
+            };
+            let before = self.chain().clone();
+            let marked =
+                self.log.marks().last().is_some_and(|last| last.before.next_seq() >= before.next_seq());
+            if !marked {
+                self.log.mark(&before, self.at.segment, offset);
+            }
+            if let Err(kind) = self.accept(bytes, texts) {
+                return Ok(Err(kind));
+            }
+            each(name, &before, bytes)?;
+            let taken = bytes.len();
+            reader.advance(taken);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Checks a frame as opening would, and folds it: hash, records, commitments, texts, nothing missing, and the heads that were
+    /// seen.
+    fn accept(&mut self, bytes: &[u8], texts: &mut Dictionaries) -> Result<(), FaultKind> {
+        let frame = Frame::parse(bytes, self.chain().ledger_id()).map_err(ChainError::Frame)?;
+        let mut rows = Rows::default();
+        let mut after = self.chain().clone();
+        after.accept(&frame, &mut rows)?;
+        let mut plain = Vec::new();
+        let frame = payload::open(self.log.keys(), frame, &mut rows, &mut plain)?;
+        after.check_items(&rows, &frame)?;
+        let (from, here) = (self.chain().next_seq(), after.checkpoint());
+        let parts =
+            |seen: &&Checkpoint| from < seen.records && seen.records <= here.records && **seen != here;
+        if let Some(expected) = self.seen.iter().find(parts) {
+            return Err(FaultKind::Forked { expected: *expected });
+        }
+        let lengths = texts.lengths();
+        for row in &rows.rows {
+            let record = Record::new(row, &rows, frame.body, frame.payload);
+            let seq = record.seq().0;
+            let missing = (self.stop == Some(seq)).then_some(FaultKind::PayloadMissing { seq });
+            let bad = missing.or_else(|| {
+                let good = record::define(texts, &record.body(), record.item());
+                let good = good || record.is_erased() || rows.sealed; // without keys a sealed text is not judged
+                (!good).then_some(FaultKind::Text { seq })
+            });
+            if let Some(kind) = bad {
+                texts.truncate(lengths);
+                return Err(kind);
+            }
+        }
+        let past = match self.log.past(&frame, &rows) {
+            Ok(past) => past,
+            Err(fault) => {
+                texts.truncate(lengths);
+                return Err(fault.kind);
+            }
+        };
+        let Prefix { replay, absences, .. } = self;
+        replay.advance(after);
+        replay.fold(&frame, &mut rows, &past, |step| {
+            // What has no key any more was erased: the next opening for writing records it.
+            if step.record.is_erased() && !step.record.row.is_destroyed() {
+                absences.see(step.record.row, step.state.erasures());
+            }
+            if step.record.row.is_erasure() {
+                texts.forget(&step.record.body());
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Erasures from behind the fault, as frames that follow the prefix.
+struct Carried {
+    erasures: Vec<Erasure>,
+    count: u64,
+    frames: Vec<u8>,
+    checkpoint: Checkpoint,
+}
+
+impl Carried {
+    /// Takes of each what speaks of the prefix.
+    fn new(prefix: &Prefix<'_>, found: &[Erasure]) -> Carried {
+        let mut chain = prefix.chain().clone();
+        let (records, defined) = (chain.next_seq(), chain.defined());
+        let durable = records;
+        let mut carried =
+            Carried { erasures: Vec::new(), count: 0, frames: Vec::new(), checkpoint: chain.checkpoint() };
+        for mut erasure in found.iter().filter(|_| records > 0).cloned() {
+            erasure.ids.retain(|id| id.0 < defined.ids);
+            erasure
+                .devices
+                .retain(|device| device.device.0 < defined.devices && u64::from(device.defined) < records);
+            erasure.records.retain(|record| u64::from(*record) < records);
+            erasure.keys.retain(|key| key.0 < defined.keys);
+            erasure.reason = None;
+            let mut body = Vec::new();
+            crate::log::codec::encode(&Body::Erase(Box::new(erasure.clone())), &mut body);
+            let body_len = u32::try_from(body.len()).expect("shorter than a record's bound");
+            let header =
+                Header { body_len, payload_len: 0, first_seq: chain.next_seq(), records: 1, durable };
+            let at = carried.frames.len();
+            frame::write(header, &body, &[], chain.ledger_id(), chain.head(), &mut carried.frames);
+            let accepted = Frame::parse(&carried.frames[at..], chain.ledger_id())
+                .is_ok_and(|frame| chain.accept(&frame, &mut Rows::default()).is_ok());
+            if accepted {
+                carried.count += 1;
+                carried.checkpoint = chain.checkpoint();
+                carried.erasures.push(erasure);
+            } else {
+                carried.frames.truncate(at); // nothing of it speaks of the prefix
+            }
+        }
+        carried
+    }
+
+    /// The first record of the prefix whose payload item is missing though no erasure that is known covers it.
+    fn unlicensed(&self, prefix: &Prefix<'_>) -> Option<u64> {
+        let state = prefix.replay.state();
+        let covered = |row: &Row| {
+            self.erasures.iter().any(|Erasure { ids, devices, records, .. }| {
+                let defined = || ids.iter().any(|id| state.defined_by(*id).0 == u64::from(row.seq));
+                row.speaks_for_id() && ids.binary_search(&row.id).is_ok()
+                    || records.binary_search(&row.seq).is_ok()
+                    || devices.iter().any(|device| device.defined == row.seq)
+                    || row.kind == Kind::DefineId && defined()
+            })
+        };
+        prefix.absences.unlicensed_but(state.erasures(), covered)
+    }
+}
+
+/// The salvaged ledger's log, being written.
+struct Out<'d> {
+    dest: &'d dyn Storage,
+    segment: Option<String>,
+    at: u64,
+    written: u64,
+}
+
+impl Out<'_> {
+    fn frame(&mut self, segment: &str, before: &Chain, bytes: &[u8]) -> io::Result<()> {
+        if self.segment.as_deref() != Some(segment) {
+            self.sync()?;
+            self.dest.create(segment)?;
+            (self.segment, self.at) = (Some(segment.to_owned()), 0);
+            let Checkpoint { records: first_seq, head: previous } = before.checkpoint();
+            let header = SegmentHeader { ledger: before.ledger_id(), first_seq, previous };
+            self.write(&header.to_bytes())?;
+        }
+        self.write(bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let segment = self.segment.as_deref().expect("a frame names its segment first");
+        self.dest.write_at(segment, self.at, bytes)?;
+        self.at += bytes.len() as u64;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.segment.as_deref().map_or(Ok(()), |segment| self.dest.sync(segment))
+    }
+}
+
+/// The sum: which records known are intact and which are lost, and what is left over.
+struct Account<'a> {
+    log: &'a Log,
+    /// Where the prefix ends.
+    at: Place,
+    prefix: u64,
+    records: u64,
+    /// All frames behind it, in the order of their records.
+    found: &'a [Found],
+}
+
+impl Account<'_> {
+    fn intact(&self) -> Vec<SeqRange> {
+        let chosen = self.found.iter().filter(|frame| frame.is_chosen());
+        let spans = chosen.map(|frame| (frame.header.first_seq, frame.end()));
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (from, end) in std::iter::once((0, self.prefix)).chain(spans).filter(|(from, end)| from < end) {
+            match ranges.last_mut() {
+                Some(last) if last.1 == from => last.1 = end,
+                _ => ranges.push((from, end)),
+            }
+        }
+        ranges.into_iter().map(|(from, end)| SeqRange { from: Seq(from), to: Seq(end - 1) }).collect()
+    }
+
+    /// Everything between what is intact: frame by frame where a header is left, else as one hole.
+    fn lost(&self) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        let (mut next, mut at) = (self.prefix, self.at);
+        let is_there = |frame: &&Found| frame.end() <= self.records;
+        for frame in self.found.iter().filter(|frame| frame.counts()).filter(is_there) {
+            let first = frame.header.first_seq;
+            if first < next {
+                continue;
+            }
+            if next < first {
+                lost.push(self.hole(next, first, at, Some(frame.place)));
+            }
+            if let Some(why) = frame.why_lost() {
+                let place = Some(BytePlace {
+                    file: self.log.segments()[frame.place.segment].name.clone(),
+                    offset: frame.place.offset,
+                    bytes: frame.header.frame_len() as u64,
+                });
+                lost.push(Lost { from: Seq(first), to: Seq(frame.end() - 1), place, why });
+            }
+            next = frame.end();
+            at = frame.place_behind();
+        }
+        if next < self.records {
+            lost.push(self.hole(next, self.records, at, None));
+        }
+        lost
+    }
+
+    fn hole(&self, from: u64, end: u64, after: Place, before: Option<Place>) -> Lost {
+        let place = self.bytes_between(after, before).next();
+        let why = match (&place, before) {
+            (Some(_), _) => "no whole frame header is left there",
+            (None, Some(_)) => "a segment is missing",
+            (None, None) => "the log ends before them",
+        };
+        Lost { from: Seq(from), to: Seq(end - 1), place, why }
+    }
+
+    /// Bytes behind a place, segment by segment, up to another one or to the end; segment headers are not counted.
+    fn bytes_between(&self, after: Place, before: Option<Place>) -> impl Iterator<Item = BytePlace> {
+        let segments = self.log.segments().iter().enumerate().skip(after.segment);
+        segments.filter_map(move |(index, segment)| {
+            let start = if index == after.segment { after.offset } else { 0 };
+            let start = start.max(SEGMENT_HEADER_BYTES as u64);
+            let end = match before {
+                Some(before) if before.segment < index => 0,
+                Some(before) if before.segment == index => before.offset,
+                _ => segment.len,
+            };
+            let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0)?;
+            Some(BytePlace { file: segment.name.clone(), offset: start, bytes })
+        })
+    }
+
+    /// What stands behind the last record known, if that one is intact.
+    fn unacknowledged(&self) -> Vec<BytePlace> {
+        let last = self.found.iter().rfind(|frame| frame.is_chosen());
+        let (end, at) = last.map_or((self.prefix, self.at), |last| (last.end(), last.place_behind()));
+        if end < self.records { Vec::new() } else { self.bytes_between(at, None).collect() }
+    }
+}

@@ -1,0 +1,11 @@
+//! What can be said: names, times, values, operations, the policy, and the bound of each.
+//!
+//! Imports nothing else of this crate.
+
+pub(crate) mod id;
+pub mod limits;
+pub(crate) mod operation;
+pub(crate) mod policy;
+pub(crate) mod time;
+pub(crate) mod value;
+pub(crate) mod visible;

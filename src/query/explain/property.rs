@@ -1,0 +1,292 @@
+//! Why a property has its value: the operation that won its key (E5), and those it beat.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::fold::{Link, Outcome, PersonNo, Property, State};
+use crate::log::body::{Flags, IdNo, KeyNo, Verb};
+use crate::log::component::{Excerpt, Node};
+use crate::log::record::{Kind, Record};
+use crate::model::id::{PersonId, Seq};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::query::answer::PropertyAnswer;
+use crate::query::reader::Book;
+use crate::store::segments::Fault;
+
+/// Why a person's property has its value, or has none any more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WhyProperty {
+    /// Whose it is.
+    pub person_id: PersonId,
+    /// The property key.
+    pub key: String,
+    /// Its value now, and the record that won it; `None` if the person has no such property.
+    pub now: Option<PropertyAnswer>,
+    /// Every write to the key by an operation that speaks for one of the person's ids, in the order of the log.
+    pub writes: Vec<PropertyWrite>,
+}
+
+/// One operation's word on a key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PropertyWrite {
+    /// The record of the write.
+    pub seq: Seq,
+    /// What it asked.
+    pub op: &'static str,
+    /// When, by the sender's clock.
+    pub time: Timestamp,
+    /// T: the id that the operation speaks for.
+    pub distinct_id: String,
+    /// `set`, `set_once` or `unset`.
+    pub verb: &'static str,
+    /// The value; `None` for `unset`, and when it was erased.
+    pub value: Option<Value>,
+    /// The record that erased the value (H3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased_by: Option<Seq>,
+    /// Why it does not stand; `None` if it does.
+    pub beaten: Option<Beaten>,
+}
+
+/// Why a write does not stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Beaten {
+    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, H1
+    /// retracted, H2 split; or the rule that refused the whole operation.
+    pub rule: &'static str,
+    /// The record by which; its own, if the operation itself says otherwise.
+    pub by: Seq,
+}
+
+/// What became of a key while a component is folded.
+struct Story<'a> {
+    key: KeyNo,
+    told: &'a Excerpt,
+    /// The ids that are told of, by their numbers in the component.
+    ids: Vec<IdNo>,
+    /// Whose word stands, by living person, in the component's numbers: of a value, or of its removal.
+    standing: BTreeMap<PersonNo, u32>,
+    /// Records that took the key away.
+    removed: BTreeSet<u32>,
+    beaten: BTreeMap<u32, Beaten>,
+}
+
+impl<'a> Story<'a> {
+    fn of(key: KeyNo, told: &'a Excerpt) -> Story<'a> {
+        let ((ids, _), standing, removed) = (told.named(), BTreeMap::new(), BTreeSet::new());
+        Story { key, told, ids, standing, removed, beaten: BTreeMap::new() }
+    }
+
+    /// The record that won the key of a person.
+    fn winner(&self, person: PersonNo, state: &State) -> Option<u32> {
+        Some(entry(state.view(person).properties, self.key)?.seq)
+    }
+
+    fn beat(&mut self, loser: Option<u32>, rule: &'static str, by: u32) {
+        if let Some(loser) = loser.filter(|loser| *loser != by) {
+            self.beaten.insert(loser, Beaten { rule, by: Seq(by.into()) });
+        }
+    }
+
+    /// Follows one record of the component.
+    fn step(&mut self, seq: u32, outcome: &Outcome, state: &State) {
+        let record = self.told.record(seq).expect("what is folded is told");
+        match record.row.kind {
+            Kind::Split => return self.part(seq, state),
+            Kind::Retract => return, // what it retracts is not shown
+            _ => {}
+        }
+        let absorbed = match outcome.link {
+            Some(Link::Absorbed { person, .. }) => self.standing.remove(&person),
+            _ => None,
+        };
+        let says = verbs(record, self.key).map(|(verb, _)| verb).last();
+        let Some(person) = self.person_of(record, state) else {
+            // Refused before any effect: T may well have a person later.
+            if says.is_some() {
+                let beaten = self.why_nothing(record, outcome, None);
+                self.beaten.insert(seq, beaten);
+            }
+            return;
+        };
+        let before = self.standing.get(&person).copied();
+        let after = self.winner(person, state);
+        let removes = says == Some(Verb::UNSET) && after.is_none();
+        if removes {
+            self.removed.insert(seq);
+        }
+        let own = removes || after == Some(seq);
+        let stands = if own { Some(seq) } else { after.or(before.filter(|_| absorbed.is_none())) };
+        for loser in [before, absorbed].into_iter().flatten().filter(|loser| Some(*loser) != stands) {
+            self.beat(Some(loser), if own { "E1" } else { "E2" }, seq);
+        }
+        if says.is_some() && !own {
+            let beaten = self.why_nothing(record, outcome, after);
+            self.beaten.insert(seq, beaten);
+        }
+        match stands {
+            Some(stands) => drop(self.standing.insert(person, stands)),
+            None => drop(self.standing.remove(&person)),
+        }
+    }
+
+    fn person_of(&self, record: Record<'_>, state: &State) -> Option<PersonNo> {
+        let small = self.ids.binary_search(&record.row.id).ok()?;
+        state.person(IdNo(small as u32)) // as many as there are ids
+    }
+
+    /// Why an operation wrote nothing to the key, which `after` won.
+    fn why_nothing(&self, record: Record<'_>, outcome: &Outcome, after: Option<u32>) -> Beaten {
+        let about_others = record.row.flags.has(Flags::GROUP_IDENTIFY) || record.row.flags.has(Flags::QUIET);
+        match outcome.refusal {
+            _ if about_others => Beaten { rule: "E3", by: record.seq() },
+            Some(refusal) if outcome.written == Default::default() && after.is_none() => {
+                Beaten { rule: refusal.rule(), by: refusal.blocking() }
+            }
+            _ => Beaten { rule: "E1", by: after.map_or(record.seq(), |after| Seq(after.into())) },
+        }
+    }
+
+    /// Follows a split: who stands now is what each group is by itself.
+    fn part(&mut self, by: u32, state: &State) {
+        let before = std::mem::take(&mut self.standing);
+        let live = state.persons().map(|person| person.number);
+        let standing: BTreeMap<PersonNo, u32> =
+            live.filter_map(|person| Some((person, self.winner(person, state)?))).collect();
+        for stands in standing.values() {
+            self.beaten.remove(stands);
+            self.removed.remove(stands);
+        }
+        for loser in before.into_values().filter(|loser| !standing.values().any(|stands| stands == loser)) {
+            self.beat(Some(loser), "H2", by);
+        }
+        self.standing = standing;
+    }
+}
+
+/// What a record says of a key, in order, each with the place of its value.
+fn verbs(record: Record<'_>, key: KeyNo) -> impl Iterator<Item = (Verb, u16)> {
+    let mut place = 0;
+    let placed = record.changes().iter().map(move |change| {
+        let at = place;
+        place += u16::from(change.verb.has_value());
+        (change, at)
+    });
+    placed
+        .filter(move |(change, _)| change.key == key && change.verb != Verb::KEPT)
+        .map(|(change, at)| (change.verb, at))
+}
+
+fn entry(properties: &[Property], key: KeyNo) -> Option<Property> {
+    let place = properties.binary_search_by_key(&key, |property| property.key).ok()?;
+    Some(properties[place])
+}
+
+impl Book {
+    /// Why the property `key` of the person of `distinct_id` has its value, or has none: the operation that won it, and those it
+    /// beat, each with the rule and the record. `None` if the id has no person, or no operation for one of its ids says anything of
+    /// the key.
+    ///
+    /// Cost: folding the component of possible links once more.
+    ///
+    /// ```
+    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let at = Timestamp::from_micros(0)?;
+    /// let ann = || DistinctId::new("ann");
+    /// let first = ledger.append(Operation::properties(at, ann()?).set("plan", "free")?)?;
+    /// let second = ledger.append(Operation::properties(at, ann()?).set("plan", "team")?)?;
+    ///
+    /// let why = ledger.why_property("ann", "plan")?.ok_or("never written")?;
+    /// assert_eq!(why.now.map(|now| now.seq), second.seq());
+    /// let beaten = why.writes[0].beaten.ok_or("it stands")?;
+    /// assert_eq!((Some(why.writes[0].seq), beaten.rule, Some(beaten.by)), (first.seq(), "E1", second.seq()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn why_property(&self, distinct_id: &str, key: &str) -> Result<Option<WhyProperty>, Fault> {
+        self.prove_texts()?;
+        let known = (self.id_no(distinct_id), self.dictionaries.keys.find(key).map(KeyNo));
+        let (Some(id), Some(key_no)) = known else { return Ok(None) };
+        self.prove_component(id)?;
+        let Some(person) = self.state().person(id) else { return Ok(None) };
+        let told = self.log.component(Node::Id(id), self.checkpoint().records)?;
+        let mut story = Story::of(key_no, &told);
+        self.state().alone_telling(&told, |seq, outcome, state| story.step(seq, outcome, state));
+        let taken_back = told.retracted_by().into_iter();
+        story
+            .beaten
+            .extend(taken_back.map(|(target, by)| (target, Beaten { rule: "H1", by: Seq(by.into()) })));
+        let won = entry(self.state().view(person).properties, key_no);
+        let mut writes = Vec::new();
+        let theirs = |record: &Record<'_>| self.state().person(record.row.id) == Some(person);
+        for record in told.records().filter(Record::is_operation).filter(theirs) {
+            self.writes(record, &story, won, &mut writes)?;
+        }
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let now = match won {
+            Some(won) => self.values(&[won])?.pop(),
+            None => None,
+        };
+        let (person_id, key) = (self.person_id(person), key.to_owned());
+        Ok(Some(WhyProperty { person_id, key, now, writes }))
+    }
+
+    /// The writes of one record.
+    fn writes(
+        &self,
+        record: Record<'_>,
+        story: &Story<'_>,
+        won: Option<Property>,
+        writes: &mut Vec<PropertyWrite>,
+    ) -> Result<(), Fault> {
+        let said: Vec<(Verb, u16)> = verbs(record, story.key).collect();
+        let Some((first, _)) = said.first() else { return Ok(()) };
+        // Of `set`, `set_once` and `unset`, in this order, one took effect (E1).
+        let effective = if story.removed.contains(&record.row.seq) { Verb::UNSET } else { *first };
+        let values = if said.iter().any(|(verb, _)| verb.has_value()) {
+            let window = self.log.window(record.seq(), self.state().erasures())?;
+            Some(self.values_in(window.checked(record.seq())?)?)
+        } else {
+            None
+        };
+        let body = record.body();
+        for (verb, place) in said {
+            let place = usize::from(place);
+            let value = values.as_ref().filter(|_| verb.has_value());
+            let stands = verb == effective && won.is_none_or(|won| won.seq == record.row.seq);
+            let outside = story.beaten.get(&record.row.seq).copied();
+            let beaten = match outside {
+                Some(beaten) if verb == effective || beaten.rule == "H1" => Some(beaten),
+                _ if stands => None,
+                _ => {
+                    let by = won.filter(|_| verb == effective).map_or(record.seq(), |won| won.seq());
+                    Some(Beaten { rule: "E1", by })
+                }
+            };
+            writes.push(PropertyWrite {
+                seq: record.seq(),
+                op: body.name(),
+                time: Timestamp::from_micros(record.time()).expect("Chain::accept checked the range"),
+                distinct_id: self.id_name(record.row.id),
+                verb: match verb {
+                    Verb::SET => "set",
+                    Verb::SET_ONCE => "set_once",
+                    _ => "unset",
+                },
+                value: value.and_then(|values| values.values.get(place).cloned().flatten()),
+                erased_by: value
+                    .filter(|values| matches!(values.values.get(place), Some(None)))
+                    .and_then(|values| values.erased_by),
+                beaten,
+            });
+        }
+        Ok(())
+    }
+}

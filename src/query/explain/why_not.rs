@@ -1,0 +1,200 @@
+//! Why not: what keeps two ids apart. A way through all that was ever said of ids together, refused or not, that meets as few
+//! barriers as there can be; and each barrier with its rule and the record behind it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use serde::Serialize;
+
+use crate::log::body::{Body, IdNo};
+use crate::model::id::{PersonId, Seq};
+use crate::model::time::Timestamp;
+use crate::query::explain::ids::NamedId;
+use crate::query::history::Told;
+use crate::query::reader::Book;
+use crate::store::segments::Fault;
+
+/// Why two ids are not one person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WhyNot {
+    /// Whether they are one person after all; then there is no way to show.
+    pub same: bool,
+    /// The person of the first, or the one it would found.
+    pub person_a: PersonId,
+    /// The person of the second, or the one it would found.
+    pub person_b: PersonId,
+    /// From the first to the second; empty if nothing ever linked them, however indirectly.
+    pub way: Vec<WhyNotStep>,
+}
+
+/// One step: a record that names both its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WhyNotStep {
+    /// The record that names both ends.
+    pub seq: Seq,
+    /// What it asked.
+    pub op: &'static str,
+    /// When, by the sender's clock.
+    pub time: Timestamp,
+    /// From which id to which.
+    pub ids: [NamedId; 2],
+    /// What keeps its ends apart; `None` if they are one person.
+    pub barrier: Option<Barrier>,
+}
+
+/// What keeps two ids apart that a record names together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Barrier {
+    /// The rule that refused.
+    pub rule: &'static str,
+    /// The record that blocks.
+    pub blocking_seq: Seq,
+    /// The same in a sentence.
+    pub reason: String,
+}
+
+impl WhyNot {
+    /// The steps at which something was refused.
+    pub fn barriers(&self) -> impl Iterator<Item = (&WhyNotStep, &Barrier)> {
+        self.way.iter().filter_map(|step| Some((step, step.barrier.as_ref()?)))
+    }
+}
+
+/// A record that names two ids, as a way between them.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    told: &'a Told,
+    to: IdNo,
+    /// Whether its ends are one person: then it costs nothing.
+    is_open: bool,
+}
+
+impl Book {
+    /// Why two ids are two persons; `None` if one of them was never written.
+    ///
+    /// The way has the fewest barriers there can be, and of those ways the fewest steps; of equals each id, from the last on, is
+    /// reached by the lowest record. Ids that share a device and nothing else are not linked by it.
+    ///
+    /// ```
+    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let at = Timestamp::from_micros(0)?;
+    /// for (user, browser) in [("ann", "phone"), ("bob", "laptop")] {
+    ///     ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new(browser))))?;
+    /// }
+    /// let refused = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("bob")))?;
+    ///
+    /// let why_not = ledger.why_not("phone", "laptop")?.ok_or("never written")?;
+    /// let (step, barrier) = why_not.barriers().next().ok_or("nothing between them")?;
+    /// assert_eq!((Some(step.seq), barrier.rule), (refused.seq(), "D6"));
+    /// assert_eq!(why_not.way.len(), 3); // phone, ann, bob, laptop
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Cost: the records of their component, read and folded once; twice if something was retracted or split.
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn why_not(&self, a: &str, b: &str) -> Result<Option<WhyNot>, Fault> {
+        self.prove_texts()?;
+        let (Some(a), Some(b)) = (self.id_no(a), self.id_no(b)) else { return Ok(None) };
+        self.prove_component(a)?;
+        self.prove_component(b)?;
+        let same =
+            a == b || self.state().person(a).is_some() && self.state().person(a) == self.state().person(b);
+        let way = if same { Vec::new() } else { self.way(a, b)? };
+        let [person_a, person_b] = [a, b].map(|id| self.resolution(id, None).person_id);
+        Ok(Some(WhyNot { same, person_a, person_b, way }))
+    }
+
+    fn way(&self, a: IdNo, b: IdNo) -> Result<Vec<WhyNotStep>, Fault> {
+        let all = self.told(a)?;
+        let state = self.state();
+        let mut paths: BTreeMap<IdNo, Vec<Path<'_>>> = BTreeMap::new();
+        for told in &all {
+            if let Some([target, source]) = told.ends() {
+                let person = state.person(target);
+                let is_open = person.is_some() && person == state.person(source);
+                for (from, to) in [(target, source), (source, target)] {
+                    paths.entry(from).or_default().push(Path { told, to, is_open });
+                }
+            }
+        }
+        // Dijkstra, by (barriers, steps). A place is reached for good when it is taken out; of equal ways the first record wins.
+        let mut reached: BTreeMap<IdNo, (u32, u32)> = BTreeMap::from([(a, (0, 0))]);
+        let mut by: BTreeMap<IdNo, (IdNo, Path<'_>)> = BTreeMap::new();
+        let mut due = BinaryHeap::from([Reverse(((0, 0), a))]);
+        while let Some(Reverse((cost, at))) = due.pop() {
+            if at == b {
+                break;
+            }
+            if reached[&at] < cost {
+                continue;
+            }
+            for path in paths.get(&at).into_iter().flatten() {
+                let next = (cost.0 + u32::from(!path.is_open), cost.1 + 1);
+                let better = match reached.get(&path.to) {
+                    None => true,
+                    Some(known) if next == *known => {
+                        by.get(&path.to).is_some_and(|(_, known)| path.told.seq < known.told.seq)
+                    }
+                    Some(known) => next < *known,
+                };
+                if better {
+                    if reached.insert(path.to, next) != Some(next) {
+                        due.push(Reverse((next, path.to)));
+                    }
+                    by.insert(path.to, (at, *path));
+                }
+            }
+        }
+        let mut way = Vec::new();
+        let mut at = b;
+        while let Some((from, path)) = by.get(&at) {
+            way.push(self.why_not_step(*from, *path, &all));
+            at = *from;
+        }
+        way.reverse();
+        Ok(way)
+    }
+
+    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>, all: &[Told]) -> WhyNotStep {
+        let head = told.body.head().expect("only operations name two ids");
+        WhyNotStep {
+            seq: told.seq,
+            op: told.body.name(),
+            time: head.time(),
+            ids: [self.named(from), self.named(to)],
+            barrier: (!is_open).then(|| self.barrier(told, all)),
+        }
+    }
+
+    /// What keeps the ends of a record apart.
+    fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
+        if let Some(by) = told.retracted_by {
+            let reason = format!("it was retracted (record {by})");
+            return Barrier { rule: "H1", blocking_seq: by, reason };
+        }
+        if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
+            let reason = told.reason.clone().unwrap_or_default();
+            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason };
+        }
+        let by = self.parted_by(told, all).unwrap_or(told.seq);
+        Barrier {
+            rule: "H2",
+            blocking_seq: by,
+            reason: format!("they were one person and were parted (record {by})"),
+        }
+    }
+
+    /// The split by which the ends of a link came to be two persons.
+    pub(crate) fn parted_by(&self, told: &Told, all: &[Told]) -> Option<Seq> {
+        let ends = told.ends()?;
+        let splits = all.iter().filter(|later| matches!(later.body, Body::Split(..)) && later.seq > told.seq);
+        let apart = |seq: Seq| {
+            let [a, b] = ends.map(|id| self.state().person_as_of(id, seq));
+            a != b
+        };
+        splits.map(|split| split.seq).find(|seq| apart(*seq))
+    }
+}

@@ -1,0 +1,12 @@
+//! What can be asked of a log. Queries read; they never write.
+
+pub(crate) mod answer;
+pub(crate) mod as_of;
+pub(crate) mod diff;
+pub(crate) mod explain;
+pub(crate) mod find;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod page;
+pub(crate) mod reader;
+pub(crate) mod stats;

@@ -1,0 +1,897 @@
+//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::LedgerReader`] are one.
+
+use std::sync::{Arc, Mutex};
+
+use crate::fold::replay::{Replay, Step};
+use crate::fold::{
+    Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
+    Property, Refusal, State, Undone,
+};
+use crate::ledger::snapshot::Proof;
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
+use crate::log::chain::{ChainError, Checkpoint};
+use crate::log::digest::{Digest, Hasher, Purpose};
+use crate::log::record::{Kind, Record, Row};
+use crate::model::id::LedgerId;
+use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
+use crate::model::policy::Policy;
+use crate::model::value::Value;
+use crate::query::answer::{
+    EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
+};
+use crate::store::dictionary::{Dictionaries, PersonIds, Seen};
+use crate::store::layout::Identity;
+use crate::store::segments::{Fault, FaultKind, Log, Walk};
+use crate::store::storage::Storage;
+
+/// A log, the state it folds to, and the texts of its numbers.
+#[derive(Debug)]
+pub struct Book {
+    pub(crate) identity: Identity,
+    pub(crate) log: Log,
+    pub(crate) replay: Replay,
+    pub(crate) dictionaries: Dictionaries,
+    pub(crate) seen: Seen,
+    /// The snapshot that it continued from, and how much of that was held against the log.
+    pub(crate) proof: Proof,
+    /// From public ids to persons; grows when it is asked.
+    person_ids: Mutex<PersonIds>,
+}
+
+/// What folding a log found.
+pub(crate) struct Folded {
+    pub(crate) walked: Result<(), Fault>,
+    /// The first payload item that is missing though nothing erased it.
+    pub(crate) missing: Option<Fault>,
+    /// Items that are there and whose keys were destroyed, though nothing here erased them: this log is older than its keys.
+    pub(crate) destroyed: Vec<Destroyed>,
+}
+
+/// A record whose item has no key any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Destroyed {
+    pub(crate) row: Row,
+    /// The number of what it defines, id or device.
+    pub(crate) id: Option<IdNo>,
+    pub(crate) device: Option<DeviceNo>,
+    /// For an operation: when it happened, by the sender's clock, in microseconds.
+    pub(crate) time: Option<i64>,
+}
+
+impl Destroyed {
+    fn of(step: Step<'_>) -> Destroyed {
+        let row = *step.record.row;
+        let last = |count: usize| count as u32 - 1; // MAX_RECORDS bounds it
+        let id = (row.kind == Kind::DefineId).then(|| IdNo(last(step.state.ids().len())));
+        let device = (row.kind == Kind::DefineDevice).then(|| DeviceNo(last(step.state.devices().len())));
+        let time = row.is_operation().then(|| step.record.time());
+        Destroyed { row, id, device, time }
+    }
+}
+
+/// Who an id is (D10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// The person's public id.
+    pub person_id: PersonId,
+    /// Whether there is no such person yet: the id was seen only propertyless, and this is who it would found (C1).
+    pub implied: bool,
+}
+
+/// Bytes held in memory, index by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// Links, proof forest, classes and event counts: resolve, as-of and explain.
+    pub links: usize,
+    /// Persons, profiles and devices.
+    pub persons: usize,
+    /// The texts of ids themselves.
+    pub id_texts: usize,
+    /// From texts of ids to numbers and back.
+    pub id_index: usize,
+    /// Texts and index of devices, property keys and event names.
+    pub other_texts: usize,
+    /// Operation ids, for duplicates.
+    pub operation_ids: usize,
+    /// From record numbers to places in the log.
+    pub places: usize,
+    /// From ids and devices to the records that name them: history, why-not, retract and split.
+    pub postings: usize,
+}
+
+impl MemoryUse {
+    /// Everything but the texts of ids.
+    pub fn beyond_id_texts(&self) -> usize {
+        let indexes = self.id_index + self.other_texts + self.operation_ids + self.places + self.postings;
+        self.links + self.persons + indexes
+    }
+}
+
+impl Book {
+    /// Reads the list of segments; nothing is folded yet.
+    pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Book> {
+        let log = Log::new(storage)?;
+        let replay = identity.replay();
+        let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
+        let (proof, person_ids) = (Proof::default(), Mutex::default());
+        Ok(Book { identity, log, replay, dictionaries, seen, proof, person_ids })
+    }
+
+    /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
+    /// is missing though nothing up to there erased it: whether that matters depends on what the fault is.
+    pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Folded {
+        let Book { log, replay, dictionaries, seen, .. } = self;
+        let mut wrong = None;
+        let mut absences = Absences::default();
+        let mut destroyed = Vec::new();
+        let walked = log.walk(replay, walk, |step| {
+            if step.record.row.is_destroyed() {
+                destroyed.push(Destroyed::of(step));
+            } else if step.record.is_erased() {
+                absences.see(step.record.row, step.state.erasures());
+            }
+            if !absorb(dictionaries, seen, step) {
+                let seq = step.record.seq().0;
+                wrong = wrong.take().or(Some((seq, FaultKind::Text { seq })));
+            }
+        });
+        dictionaries.compact();
+        let in_log =
+            |records, kind| Fault { file: crate::store::layout::LOG.to_owned(), offset: 0, records, kind };
+        let missing = absences.unlicensed(replay.state().erasures());
+        let missing = missing.map(|seq| in_log(seq, FaultKind::PayloadMissing { seq }));
+        let walked = wrong.map_or(walked, |(records, kind)| Err(in_log(records, kind)));
+        destroyed.retain(|gone: &Destroyed| replay.state().erasures().of(&gone.row).is_none());
+        Folded { walked, missing, destroyed }
+    }
+
+    /// Forgets what a record erased; of any other nothing.
+    pub(crate) fn forget(&mut self, body: &Body) {
+        self.dictionaries.forget(body);
+        self.log.forget_window();
+        *self.person_ids.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()) = PersonIds::default();
+    }
+
+    /// The ledger's id.
+    pub fn ledger_id(&self) -> LedgerId {
+        self.identity.ledger
+    }
+
+    /// Whether its texts, values and snapshots are kept encrypted; see the feature `encryption`.
+    pub fn is_sealed(&self) -> bool {
+        self.identity.sealed
+    }
+
+    /// Whose ledger it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.identity.tenant
+    }
+
+    /// How many records there are, and the hash that ends them. Kept elsewhere, it proves later that nothing was changed.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.replay.chain().checkpoint()
+    }
+
+    /// The state, in numbers.
+    pub fn state(&self) -> &State {
+        self.replay.state()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        self.state().policy()
+    }
+
+    /// Bytes of log on disk.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// Bytes held in memory.
+    pub fn memory(&self) -> MemoryUse {
+        let (links, persons) = self.state().memory();
+        let (id_texts, id_index) = self.dictionaries.ids.memory();
+        let others = [&self.dictionaries.devices, &self.dictionaries.keys, &self.dictionaries.names];
+        let other_texts = others.iter().map(|dictionary| dictionary.memory()).map(|(a, b)| a + b).sum();
+        let (operation_ids, (places, postings)) = (self.seen.memory(), self.log.memory());
+        MemoryUse { links, persons, id_texts, id_index, other_texts, operation_ids, places, postings }
+    }
+
+    // -- ids -------------------------------------------------------------------------------------------------------
+
+    /// The number of an id, if it was ever written.
+    pub fn id_no(&self, distinct_id: &str) -> Option<IdNo> {
+        self.dictionaries.ids.find(distinct_id).map(IdNo)
+    }
+
+    /// The number of a device, if it was ever written.
+    pub fn device_no(&self, device_id: &str) -> Option<DeviceNo> {
+        self.dictionaries.devices.find(device_id).map(DeviceNo)
+    }
+
+    /// The text of an id; `None` once erased, or if there is no such number.
+    pub fn id_text(&self, id: IdNo) -> Option<&str> {
+        self.dictionaries.ids.text(id.0)
+    }
+
+    /// The text of a device's id; `None` once erased, or if there is no such number.
+    pub fn device_text(&self, device: DeviceNo) -> Option<&str> {
+        self.dictionaries.devices.text(device.0)
+    }
+
+    /// The key of a number; `None` once erased, or if there is no such number.
+    pub fn key_text(&self, key: KeyNo) -> Option<&str> {
+        self.dictionaries.keys.text(key.0)
+    }
+
+    pub(crate) fn id_name(&self, id: IdNo) -> String {
+        self.id_text(id).map_or_else(|| format!("$erased:{}", id.0), str::to_owned)
+    }
+
+    pub(crate) fn device_name(&self, device: DeviceNo) -> String {
+        self.device_text(device).map_or_else(|| format!("$erased:{}", device.0), str::to_owned)
+    }
+
+    pub(crate) fn key_name(&self, key: KeyNo) -> String {
+        self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
+    }
+
+    pub(crate) fn event_name(&self, name: NameNo) -> Option<&str> {
+        self.dictionaries.names.text(name.0)
+    }
+
+    /// The person an id belongs to; `None` if the id is unknown or was seen only propertyless.
+    ///
+    /// This is the hot question: one look-up and a short climb, no hashing of person ids.
+    pub fn person(&self, distinct_id: &str) -> Option<PersonNo> {
+        self.state().person(self.id_no(distinct_id)?)
+    }
+
+    /// The public id of a person (D10, D11), or of the one that it became.
+    pub fn person_id(&self, person: PersonNo) -> PersonId {
+        let state = self.state();
+        let survivor = state.survivor(person);
+        if state.is_retired(survivor) {
+            return self.id_called(state.implied(state.founding(survivor))); // no person now: the implied one
+        }
+        self.own_person_id(survivor, state)
+    }
+
+    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this book's does
+    /// too, unless it is behind that.
+    pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
+        self.id_called(self.called(person, state))
+    }
+
+    /// What the public id of a person is made of now; `state` as in [`Book::own_person_id`].
+    pub(crate) fn called(&self, person: PersonNo, state: &State) -> Called {
+        let known = (person.0 as usize) < self.state().persons_founded();
+        if known { self.state() } else { state }.called(person)
+    }
+
+    /// D10 and D11: who is called what.
+    pub(crate) fn id_called(&self, called: Called) -> PersonId {
+        let text = |id: IdNo| self.id_text(id);
+        match called {
+            Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
+            Called::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
+            Called::Erased(id, split) => Some(self.opaque_id(id, split)),
+        }
+        .unwrap_or_else(|| self.opaque_id(called.id(), None))
+    }
+
+    /// D11: the id of a person whose texts are gone.
+    fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
+        let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
+        let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
+        PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+    }
+
+    /// Who an id is; `None` if it was never written.
+    pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
+        Some(self.resolution(self.id_no(distinct_id)?, None))
+    }
+
+    /// Who we thought an id was right after record `seq`; `None` if it was not yet written then.
+    pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
+        let id = self.id_no(distinct_id)?;
+        (self.state().defined_by(id) <= seq).then(|| self.resolution(id, Some(seq)))
+    }
+
+    pub(crate) fn resolution(&self, id: IdNo, as_of: Option<Seq>) -> Resolution {
+        let person = match as_of {
+            None => self.state().person(id),
+            Some(seq) => self.state().person_as_of(id, seq),
+        };
+        let person_id = match person {
+            Some(person) => self.own_person_id(person, self.state()),
+            None => self.id_called(self.state().implied(id)),
+        };
+        Resolution { person_id, implied: person.is_none() }
+    }
+
+    // -- persons ---------------------------------------------------------------------------------------------------
+
+    /// The live person that a public person id stands for now: itself, or the one that absorbed it (D7). `None` if no person
+    /// ever had this id.
+    ///
+    /// The first question costs a look at every person; later ones only look at those founded since.
+    pub fn survivor_of(&self, person_id: PersonId) -> Option<PersonId> {
+        Some(self.became(person_id)?.person_id)
+    }
+
+    /// What became of the person that has or had a public person id; `None` if no person ever had it.
+    ///
+    /// Cost: as [`Book::survivor_of`].
+    pub fn became(&self, person_id: PersonId) -> Option<Became> {
+        let person = self.person_of(person_id)?;
+        Some(Became { person_id: self.person_id(person), retracted: self.state().is_retired(person) })
+    }
+
+    /// The person, live or absorbed, that has or had a public id.
+    pub(crate) fn person_of(&self, person_id: PersonId) -> Option<PersonNo> {
+        let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
+        for number in index.len()..founded {
+            index.push(self.ids_of_person(PersonNo(number)));
+        }
+        let found = index.candidates(person_id).map(PersonNo);
+        let named = found.filter(|person| self.ids_of_person(*person).any(|id| id == person_id));
+        // Of several generations of one person the last one speaks.
+        named.max()
+    }
+
+    /// The public id of a person, and the opaque one that it has, had or may get once its founding id is erased (D11).
+    fn ids_of_person(&self, person: PersonNo) -> impl Iterator<Item = PersonId> {
+        let (state, founding) = (self.state(), self.state().founding(person));
+        let opaque = state.id_erased_by(founding).map(|_| {
+            let split = state.origin(person).key().map(|seq| Seq(seq.into()));
+            self.opaque_id(founding, split)
+        });
+        [self.own_person_id(person, state)].into_iter().chain(opaque)
+    }
+
+    /// Everything known of the person an id belongs to; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Fault`] when the values cannot be read back from the log.
+    pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
+        let Some(person) = self.person(distinct_id) else { return Ok(None) };
+        let mut profiles = self.profiles(vec![self.state().view(person)])?;
+        Ok(profiles.pop())
+    }
+
+    /// All persons, in the order of their founding; each is read when it is asked for.
+    pub fn persons(&self) -> Persons<'_> {
+        Persons { book: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
+    }
+
+    pub(crate) fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
+        let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
+        let mut values = self.values(&wanted)?.into_iter();
+        let profile = |view: PersonView<'_>| {
+            let properties = values.by_ref().take(view.properties.len()).collect();
+            let counts = self.state().events_of(view.number);
+            let ids = self.state().ids_of(view.number);
+            self.profile_with(view, ids, counts, self.person_id(view.number), properties)
+        };
+        Ok(views.into_iter().map(profile).collect())
+    }
+
+    /// A person's profile, from what is known of it and the values of its properties, in their order.
+    pub(crate) fn profile_with(
+        &self,
+        view: PersonView<'_>,
+        ids: Vec<IdNo>,
+        counts: EventCounts,
+        person_id: PersonId,
+        values: Vec<PropertyAnswer>,
+    ) -> Profile {
+        let erased = |id: &IdNo| self.state().id_erased_by(*id);
+        let all_erased = ids.iter().all(|id| erased(id).is_some());
+        let keys = view.properties.iter().map(|property| self.key_name(property.key));
+        Profile {
+            erased_by: ids.iter().filter_map(erased).max().filter(|_| all_erased),
+            properties: keys.zip(values).collect(),
+            person_id,
+            distinct_ids: ids.into_iter().map(|id| self.id_name(id)).collect(),
+            is_identified: view.identified_by.is_some(),
+            created_at: view.created_at,
+            events: counts.events,
+            identified_events: counts.identified,
+            founded: view.founded,
+            identified_by: view.identified_by,
+        }
+    }
+
+    /// The values of properties, in the same order. Each frame that holds some is read once.
+    pub(crate) fn values(&self, properties: &[Property]) -> Result<Vec<PropertyAnswer>, Fault> {
+        let mut order: Vec<usize> = (0..properties.len()).collect();
+        order.sort_unstable_by_key(|at| (properties[*at].seq, properties[*at].place));
+        let mut answers: Vec<PropertyAnswer> = properties
+            .iter()
+            .map(|property| PropertyAnswer { value: None, seq: property.seq(), erased_by: None })
+            .collect();
+        let mut all: Option<(u32, Vec<KeyNo>, RecordValues)> = None;
+        for at in order {
+            let Property { seq, place, key } = properties[at];
+            if all.as_ref().is_none_or(|(read, ..)| *read != seq) {
+                let window = self.log.window(Seq(seq.into()), self.state().erasures())?;
+                let record = window.checked(Seq(seq.into()))?;
+                let valued = record.changes().iter().filter(|change| change.verb.has_value());
+                all = Some((seq, valued.map(|change| change.key).collect(), self.values_in(record)?));
+            }
+            let (_, keys, read) = all.as_ref().expect("read just now");
+            match (keys.get(usize::from(place)), read.values.get(usize::from(place))) {
+                (Some(found), Some(value)) if *found == key => answers[at].value.clone_from(value),
+                // No fold says so: a record wins a key with a value of that key.
+                _ => return Err(self.differs("properties")),
+            }
+            answers[at].erased_by = read.erased_by.filter(|_| answers[at].value.is_none());
+        }
+        Ok(answers)
+    }
+
+    /// All values of a record, as far as they are not erased.
+    pub(crate) fn values_in(&self, record: Record<'_>) -> Result<RecordValues, Fault> {
+        let seq = record.seq();
+        if let Some(item) = record.item() {
+            let values = values_of(record, item).ok_or_else(|| bad_values(seq.0))?;
+            let values = values.into_iter().map(Some).collect();
+            return Ok(RecordValues { values, erased_by: None });
+        }
+        let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
+        let erasures = self.state().erasures();
+        let erased_by = erasures.of(record.row).map(|by| Seq(by.into()));
+        let mut values = vec![None; count];
+        if let Some(left) = erasures.left_of(record.row.seq) {
+            let by = Seq(left.by.into());
+            let window = self.log.window(by, erasures)?;
+            if let Some(item) = window.checked(by)?.item() {
+                let mut at = 0;
+                for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place))
+                {
+                    values[place] = Some(Value::decode(item, &mut at).map_err(|_| bad_values(by.0))?);
+                }
+            }
+        }
+        Ok(RecordValues { values, erased_by })
+    }
+
+    /// The record of an operation, by its id.
+    pub(crate) fn recorded(&self, id: OperationId) -> Result<Option<Seq>, Fault> {
+        recorded(&self.log, self.state().erasures(), &self.seen, id)
+    }
+
+    // -- events and outcomes ---------------------------------------------------------------------------------------
+
+    /// Walks through the whole log again and folds it record by record. What is erased by now is not shown.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        self.replay_first(self.checkpoint().records, each)
+    }
+
+    /// As [`Book::replay`], and shows the first `records` only. Cost: a replay up to there.
+    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        let mut replay = self.identity.replay();
+        let (upto, hide) = (Some(records), Some(self.state().erasures()));
+        let walk =
+            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
+        self.log.walk(&mut replay, walk, |step| {
+            if step.record.seq().0 < records {
+                each(step); // the walk ends with a frame
+            }
+        })
+    }
+
+    /// Shows every event, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(event) = self.event_in(step) {
+                each(event);
+            }
+        })
+    }
+
+    /// The event of a step of a replay; `None` if it is none.
+    fn event_in(&self, step: Step<'_>) -> Option<EventAnswer> {
+        let Body::Capture(head, name, _) = step.record.body() else { return None };
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
+        let then = step.state.person(head.id);
+        let off = head.flags.has(Flags::PROCESSING_OFF);
+        Some(EventAnswer {
+            seq: step.record.seq(),
+            event_id: step.record.operation_id(),
+            event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
+            time: head.time(),
+            distinct_id: self.id_name(head.id),
+            person_id: self.resolution(head.id, None).person_id,
+            person_id_then: match then {
+                Some(person) => self.own_person_id(person, step.state),
+                None => self.id_called(self.state().implied(head.id)),
+            },
+            mode: if off { EventMode::Propertyless } else { EventMode::Full },
+        })
+    }
+
+    /// Shows what every recorded operation did, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(outcome) = step.outcome {
+                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
+            }
+        })
+    }
+
+    /// What an operation did, in texts and public ids.
+    pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
+        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
+    }
+
+    pub(crate) fn outcome_in(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        state: &State,
+    ) -> OutcomeAnswer {
+        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
+    }
+
+    /// What an operation did; `id_of` gives the public ids of its persons.
+    pub(crate) fn outcome_told(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+    ) -> OutcomeAnswer {
+        let head = body.head().expect("only operations have outcomes");
+        let mut effects = Vec::new();
+        if let Some(person) = outcome.person {
+            let person_id = id_of(person);
+            if outcome.founded {
+                effects.push(EffectAnswer::Founded { person_id });
+            }
+            match outcome.link {
+                Some(Link::Joined(id)) => {
+                    effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
+                }
+                Some(Link::Absorbed { person, moved_ids }) => {
+                    let absorbed = id_of(person);
+                    effects.push(EffectAnswer::Merged { survivor: person_id, absorbed, moved_ids });
+                }
+                None => {}
+            }
+            if outcome.identified {
+                effects.push(EffectAnswer::Identified { person_id });
+            }
+            if outcome.written != Default::default() {
+                effects.push(EffectAnswer::Properties { person_id, written: outcome.written });
+            }
+        }
+        match outcome.device {
+            Some(DeviceEffect::SpeaksFor(device, id)) => effects.push(EffectAnswer::DeviceSpeaksFor {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            Some(DeviceEffect::Reset(device, id)) => effects.push(EffectAnswer::DeviceReset {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            None => {}
+        }
+        match outcome.undone {
+            Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
+            Some(Undone::Split { left }) => {
+                let person = outcome.person.expect("a split that parts a person has one");
+                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
+            }
+            None => {}
+        }
+        let notices = outcome.notices.names().map(|notice| {
+            let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
+            NoticeAnswer {
+                notice,
+                seq: outcome.notices.record_of(notice),
+                distinct_id: ids.map(|ids| self.id_name(ids.id)),
+                ids: ids.map(|ids| ids.ids),
+            }
+        });
+        OutcomeAnswer {
+            seq,
+            op: body.name(),
+            distinct_id: self.id_name(head.id),
+            other_id: match body.other() {
+                Other::Id(id) => Some(self.id_name(id)),
+                Other::None | Other::Unstorable => None,
+            },
+            effects,
+            notices: notices.collect(),
+            refusal: outcome.refusal.map(|refusal| refusal.name()),
+            rule: outcome.refusal.map(|refusal| refusal.rule()),
+            blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
+        }
+    }
+
+    /// A refusal in a sentence, with the record that blocks.
+    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
+        self.reason_told(refusal, &|person| self.own_person_id(person, state), state.is_supposed())
+    }
+
+    pub(crate) fn reason_told(
+        &self,
+        refusal: &Refusal,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+        supposed: bool,
+    ) -> String {
+        let policy = |by: &Seq| match supposed {
+            true => "the policy asked about".to_owned(), // H4: it stands in no record
+            false => format!("the policy of record {by}"),
+        };
+        match refusal {
+            Refusal::ProcessingOff { .. } => {
+                "the operation itself has person processing switched off".to_owned()
+            }
+            Refusal::Unmergeable { id: Some(id), by } => {
+                format!("id `{}` may not take part in merges (record {by})", self.id_name(*id))
+            }
+            Refusal::Unmergeable { id: None, .. } => {
+                "the other id is empty, longer than 400 scalar values, or holds U+0000".to_owned()
+            }
+            Refusal::JoinsIdentified { person, by } => {
+                format!(
+                    "person {} is identified already (record {by}), and this policy lets no id join one",
+                    id_of(*person)
+                )
+            }
+            Refusal::SourceIdentified { person, by } => {
+                format!("person {} is identified already (record {by})", id_of(*person))
+            }
+            Refusal::TooManyMovedIds { found, limit, by } => {
+                format!("{found} ids would move, {} allows {limit}", policy(by))
+            }
+            Refusal::TooManyIds { found, limit, by } => {
+                format!("the person would have {found} ids, {} allows {limit}", policy(by))
+            }
+            Refusal::TooManyUserIds { held, limit, by } => format!(
+                "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
+                self.id_name(*held)
+            ),
+            Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
+            Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
+            Refusal::NoPerson { by } => {
+                format!("the id has no person that could be split (record {by} defined it)")
+            }
+            Refusal::OtherPerson { id, by } => {
+                format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
+            }
+            Refusal::WholePerson { .. } => {
+                "all ids of the person are named; at least one has to stay".to_owned()
+            }
+        }
+    }
+
+    // -- digests ---------------------------------------------------------------------------------------------------
+
+    /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2). Erased texts and
+    /// values count as empty, and a person that D11 names counts by the text alone.
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn content_digest(&self) -> Result<Digest, Fault> {
+        let mut out = Hasher::new(Purpose::Content);
+        let mut persons = Vec::new();
+        let id_text = |id: IdNo| self.id_text(id).unwrap_or_default(); // no text is empty: empty says "erased"
+        for (profile, view) in self.persons().zip(self.state().persons()) {
+            let profile = profile?;
+            let mut ids: Vec<&str> = self.state().ids_of(view.number).into_iter().map(id_text).collect();
+            ids.sort_unstable();
+            let mut person = Hasher::new(Purpose::Event);
+            person.update(self.content_id(self.state().called(view.number)).0.as_bytes());
+            person.update(&(ids.len() as u64).to_le_bytes());
+            for id in &ids {
+                person.field(id.as_bytes());
+            }
+            person.update(&[u8::from(profile.is_identified)]);
+            person.update(&profile.created_at.as_micros().to_le_bytes());
+            for (key, property) in &profile.properties {
+                person.field(key.as_bytes());
+                let value = property.value.as_ref().map(Value::to_canonical_bytes);
+                person.field(&value.unwrap_or_default()); // no value has empty bytes: they say "erased"
+            }
+            persons.push(person.finish());
+        }
+        let mut devices: Vec<Digest> = Vec::new();
+        for (number, device) in (0..).map(DeviceNo).zip(self.state().devices()) {
+            let mut out = Hasher::new(Purpose::Event);
+            out.field(self.device_text(number).unwrap_or_default().as_bytes());
+            out.field(id_text(device.current).as_bytes()).field(id_text(device.anonymous).as_bytes());
+            devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
+        }
+        let state = self.state();
+        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(state.called_of(id))).collect();
+        let mut events = Vec::new();
+        self.replay(|step| {
+            if step.record.row.kind == Kind::Capture && !state.is_retracted(step.record.seq()) {
+                let person = person_ids[step.record.row.id.index()];
+                events.extend(self.event_digest(step.record, Some(person)));
+            }
+        })?;
+        for mut list in [persons, devices, events] {
+            list.sort_unstable();
+            out.update(&(list.len() as u64).to_le_bytes());
+            for digest in list {
+                out.update(&digest.0);
+            }
+        }
+        Ok(out.finish())
+    }
+
+    /// A person's id without numbers and seqs.
+    pub(crate) fn content_id(&self, origin: Called) -> PersonId {
+        let text = match origin {
+            Called::Founding(id) | Called::At(id, _) => self.id_text(id),
+            Called::Erased(..) => None,
+        };
+        text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
+    }
+
+    /// The digest of one event and whose it is, or of the event alone; `None` for other records.
+    pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
+        let Body::Capture(head, name, _) = record.body() else { return None };
+        let mut out = Hasher::new(Purpose::Event);
+        let id = record.operation_id();
+        out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
+        out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
+        out.update(&head.time().as_micros().to_le_bytes());
+        out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
+        if let Some(person) = person {
+            out.update(person.0.as_bytes());
+        }
+        out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
+        let changes = record.changes().iter().filter(|change| change.verb.has_value());
+        let values = self.values_in(record).map(|read| read.values).unwrap_or_default();
+        let bytes = |value: &Option<Value>| value.as_ref().map(Value::to_canonical_bytes).unwrap_or_default();
+        let mut kept: Vec<(String, Vec<u8>)> = changes
+            .zip(&values)
+            .filter(|(change, _)| change.verb == Verb::KEPT)
+            .map(|(change, value)| (self.key_name(change.key), bytes(value)))
+            .collect();
+        kept.sort_unstable();
+        for (key, value) in kept {
+            out.field(key.as_bytes()).field(&value);
+        }
+        Some(out.finish())
+    }
+}
+
+/// What became of a person, by its public id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Became {
+    /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or the owner of its founding id now, or the
+    /// person that this id would found (D11).
+    pub person_id: PersonId,
+    /// Whether its founding was retracted (H1): by what the log means now, there never was such a person.
+    pub retracted: bool,
+}
+
+/// Persons, one after the other; values are read for many of them at a time.
+pub struct Persons<'a> {
+    book: &'a Book,
+    views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
+    ready: std::vec::IntoIter<Profile>,
+}
+
+impl std::fmt::Debug for Persons<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Persons").finish_non_exhaustive()
+    }
+}
+
+/// Persons whose values are read together: enough that most frames are read once, few enough to stay small.
+pub(crate) const PERSONS_AT_A_TIME: usize = 16_384;
+
+impl Iterator for Persons<'_> {
+    type Item = Result<Profile, Fault>;
+
+    fn next(&mut self) -> Option<Result<Profile, Fault>> {
+        if let Some(profile) = self.ready.next() {
+            return Some(Ok(profile));
+        }
+        let views: Vec<PersonView<'_>> = self.views.by_ref().take(PERSONS_AT_A_TIME).collect();
+        if views.is_empty() {
+            return None;
+        }
+        match self.book.profiles(views) {
+            Ok(profiles) => {
+                self.ready = profiles.into_iter();
+                self.ready.next().map(Ok)
+            }
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+}
+
+/// The record under an operation id.
+pub(crate) fn recorded(
+    log: &Log,
+    erasures: &Erasures,
+    seen: &Seen,
+    id: OperationId,
+) -> Result<Option<Seq>, Fault> {
+    for seq in seen.candidates(id) {
+        let seq = Seq(seq.into());
+        if log.window(seq, erasures)?.checked(seq)?.operation_id() == Some(id) {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+/// The values of one record, in the order of its changes.
+#[derive(Debug)]
+pub(crate) struct RecordValues {
+    /// `None` where one is erased.
+    pub(crate) values: Vec<Option<Value>>,
+    /// The erasure, if some are.
+    pub(crate) erased_by: Option<Seq>,
+}
+
+/// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
+pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
+    type Check = fn(&str) -> Result<(), crate::model::id::IdError>;
+    let (dictionary, check): (_, Check) = match step.record.row.kind {
+        Kind::DefineId => (&mut dictionaries.ids, DistinctId::check),
+        Kind::DefineDevice => (&mut dictionaries.devices, DeviceId::check),
+        Kind::DefineKey => (&mut dictionaries.keys, PropertyKey::check),
+        Kind::DefineName => (&mut dictionaries.names, EventName::check),
+        Kind::Erase => {
+            dictionaries.forget(&step.record.body());
+            return true;
+        }
+        _ => {
+            if let Some(id) = step.record.operation_id() {
+                seen.insert(id, step.record.row.seq);
+            }
+            return true;
+        }
+    };
+    let text = step.record.item().map(std::str::from_utf8).transpose();
+    let good = match text {
+        Ok(None) => true, // erased
+        Ok(Some(text)) => check(text).is_ok() && dictionary.find(text).is_none(),
+        Err(_) => false,
+    };
+    dictionary.push(text.ok().flatten().filter(|_| good));
+    good
+}
+
+/// The values in a record's payload item; `None` if they are not what its changes announce.
+pub(crate) fn values_of(record: Record<'_>, item: &[u8]) -> Option<Vec<Value>> {
+    let derived = record.row.flags.has(Flags::DERIVED_ID);
+    let mut at = if derived { 16 } else { 0 };
+    let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        values.push(Value::decode(item, &mut at).ok()?);
+    }
+    (at == item.len()).then_some(values)
+}
+
+fn bad_values(seq: u64) -> Fault {
+    let kind = ChainError::Malformed { seq, what: "its values are not what its changes announce" }.into();
+    Fault { file: crate::store::layout::LOG.to_owned(), offset: 0, records: seq, kind }
+}

@@ -1,0 +1,98 @@
+//! Spots: where in the log every few records begin, so that one of them can be read with its neighbours
+//! instead of a whole frame. What is read is held against a checksum that was taken when the frame was
+//! verified; if it does not match, the whole frame is read.
+
+use crate::log::frame::{HEADER_BYTES, crc32c};
+use crate::log::record::{Read, Record, Row, Rows, read};
+use crate::store::storage::Storage;
+
+/// Records of one spot, if their frame has that many: about 700 bytes of body, to read one record.
+const RECORDS_A_SPOT: usize = 16;
+
+/// The spots of all records from the first on.
+#[derive(Debug, Default)]
+pub(crate) struct Spots {
+    /// How many records are covered: the next to be noted.
+    covered: u32,
+    spots: Vec<Spot>,
+}
+
+/// Some neighbouring records of one frame.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    first: u32,
+    segment: u32,
+    offset: u64,
+    len: u32,
+    crc: u32,
+}
+
+/// The records of one spot, read back.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    rows: Rows,
+    body: Vec<u8>,
+}
+
+impl Neighbours {
+    pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
+        let row = self.rows.at(seq)?;
+        Some(Record::new(row, &self.rows, &self.body, &[]))
+    }
+
+    pub(crate) fn row_mut(&mut self, seq: u32) -> Option<&mut Row> {
+        self.rows.rows.iter_mut().find(|row| row.seq == seq)
+    }
+}
+
+impl Spots {
+    /// Notes a frame that was accepted, if it is the next: its rows, its body, and where it begins.
+    pub(crate) fn note(&mut self, rows: &Rows, body: &[u8], (segment, offset): (usize, u64)) {
+        if rows.rows.first().is_none_or(|row| row.seq != self.covered) {
+            return;
+        }
+        let mut groups = rows.rows.chunks(RECORDS_A_SPOT).peekable();
+        while let Some(group) = groups.next() {
+            let begin = group[0].begins();
+            let end = groups.peek().map_or(body.len(), |next| next[0].begins());
+            self.spots.push(Spot {
+                first: group[0].seq,
+                segment: segment as u32, // at most MAX_SEGMENTS
+                offset: offset + (HEADER_BYTES + begin) as u64,
+                len: (end - begin) as u32, // a frame is at most 16 MiB
+                crc: crc32c(&body[begin..end]),
+            });
+            self.covered += group.len() as u32; // MAX_RECORDS bounds it
+        }
+    }
+
+    /// Reads the records around `seq`. `None` if they have no spot, or what stands there is not what was noted.
+    pub(crate) fn read(
+        &self,
+        seq: u32,
+        storage: &dyn Storage,
+        file: impl Fn(usize) -> Option<String>,
+    ) -> Option<Neighbours> {
+        let at = self.spots.partition_point(|spot| spot.first <= seq).checked_sub(1)?;
+        let Spot { first, segment, offset, len, crc } = self.spots[at];
+        let end = self.spots.get(at + 1).map_or(self.covered, |next| next.first);
+        let mut body = vec![0; len as usize];
+        let filled = storage.read_at(&file(segment as usize)?, offset, &mut body).ok()?;
+        if seq >= end || filled < body.len() || crc32c(&body) != crc {
+            return None;
+        }
+        let (mut rows, mut at, mut said) = (Rows::default(), 0, Read::default());
+        for seq in first..end {
+            let mut row = Row::new(seq);
+            read(&body, at, &mut row, &mut rows.changes, &mut said).ok()?;
+            at += said.taken;
+            rows.rows.push(row);
+        }
+        Some(Neighbours { rows, body })
+    }
+
+    /// Bytes held, counting capacity.
+    pub(crate) fn memory(&self) -> usize {
+        self.spots.capacity() * size_of::<Spot>()
+    }
+}

@@ -96,9 +96,10 @@ pub use crate::ledger::preview::{Preview, PreviewError};
 pub use crate::ledger::read_only::LedgerReader;
 pub use crate::ledger::recovery::{OpenError, Recovery, Torn, Witness};
 pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
-pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError, SnapshotFault};
+pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError};
 pub use crate::ledger::writer::Durability;
 pub use crate::ledger::{AppendError, Appended, Ledger};
+pub use crate::store::segments::SnapshotFault;
 
 pub use crate::maintenance::audit::{
     Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked,

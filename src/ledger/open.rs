@@ -18,9 +18,6 @@ use crate::log::body::{Body, StoredPolicy};
 use crate::log::chain::Checkpoint;
 use crate::log::frame::{self, Header};
 use crate::log::payload::{Keys, KeysError};
-use crate::maintenance::audit::{Audit, AuditReport};
-use crate::maintenance::backup::{Backup, BackupError, BackupReport};
-use crate::maintenance::salvage::{Salvage, SalvageError};
 use crate::model::id::{CopyId, LedgerId, Tenant};
 use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::model::policy::{Policy, PolicyError};
@@ -54,9 +51,9 @@ pub struct LedgerOptions<'p> {
     durability: Durability,
     segment_bytes: Option<u64>,
     entropy: Option<Box<dyn Entropy>>,
-    expect: Option<Checkpoint>,
+    pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
-    progress: Option<&'p mut dyn FnMut(u64)>,
+    pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
@@ -383,12 +380,20 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// What opens a ledger's items, for a reader that can do without.
-    fn unlock_if_given(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+    pub(crate) fn unlock_if_given(
+        &self,
+        storage: &dyn Storage,
+        identity: &Identity,
+    ) -> Result<Keys, KeysError> {
         if self.seals() { self.unlock(storage, identity) } else { Ok(None) }
     }
 
     /// What opens a ledger's items and seals new ones, for a writer. The ring is this copy's, or is about to be.
-    fn unlock_to_write(&self, storage: &dyn Storage, identity: &Identity) -> Result<Keys, KeysError> {
+    pub(crate) fn unlock_to_write(
+        &self,
+        storage: &dyn Storage,
+        identity: &Identity,
+    ) -> Result<Keys, KeysError> {
         let place = || storage.describe();
         if self.adopt_keys && !identity.sealed {
             return Err(KeysError::NotSealed { place: place() });
@@ -406,7 +411,7 @@ impl<'p> LedgerOptions<'p> {
         not(feature = "encryption"),
         expect(unused_variables, reason = "without ciphers nothing is written sealed")
     )]
-    fn unlock_with(
+    pub(crate) fn unlock_with(
         &self,
         storage: &dyn Storage,
         identity: &Identity,
@@ -591,72 +596,6 @@ impl<'p> LedgerOptions<'p> {
             return Err(OpenError::RolledBack { place, found, expected, by });
         }
         Ok(replay)
-    }
-
-    /// Audits a ledger; see [`crate::Audit`].
-    ///
-    /// # Errors
-    /// As [`crate::Audit::run`].
-    pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
-        self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
-    }
-
-    /// Audits the ledger in a storage.
-    ///
-    /// # Errors
-    /// As [`crate::Audit::run`].
-    pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
-        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
-            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
-            unlocked => unlocked?,
-        };
-        let mut silent = |_| {};
-        Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
-    }
-
-    /// Copies a ledger; see [`Backup`]. A sealed one needs no keys for that; if they are given, each item is opened with them, and one that
-    /// does not open is an error, as all damage is.
-    ///
-    /// # Errors
-    /// As [`Backup::run`].
-    pub fn backup(mut self, source: &Path, dest: &Path) -> Result<BackupReport, BackupError> {
-        let (mut silent, progress) = (|_| {}, self.progress.take());
-        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
-        Backup::copy_directory(source, dest, &unlock, progress.unwrap_or(&mut silent))
-    }
-
-    /// Copies a ledger from one storage to another.
-    ///
-    /// # Errors
-    /// As [`Backup::run`].
-    pub fn backup_in(
-        mut self,
-        source: Arc<dyn Storage>,
-        dest: Arc<dyn Storage>,
-    ) -> Result<BackupReport, BackupError> {
-        let (mut silent, progress) = (|_| {}, self.progress.take());
-        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
-        Backup::copy(source, dest, &unlock, progress.unwrap_or(&mut silent))
-    }
-
-    /// Looks through a damaged ledger; see [`Salvage`].
-    ///
-    /// # Errors
-    /// As [`Salvage::look`].
-    pub fn salvage(self, dir: impl AsRef<Path>) -> Result<Salvage, SalvageError> {
-        self.salvage_in(Arc::new(Files::read_only(dir.as_ref())))
-    }
-
-    /// Looks through a damaged ledger in a storage.
-    ///
-    /// # Errors
-    /// As [`Salvage::look`].
-    pub fn salvage_in(mut self, storage: Arc<dyn Storage>) -> Result<Salvage, SalvageError> {
-        let mut silent = |_| {};
-        let progress = self.progress.take();
-        let expect = self.expect;
-        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock(storage, identity);
-        Salvage::look_with(storage, expect, &unlock, progress.unwrap_or(&mut silent))
     }
 
     /// Opens a ledger in any storage for reading.

@@ -19,7 +19,7 @@ use crate::log::body::{
 };
 use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
-use crate::log::payload::Keys;
+use crate::log::payload::{Keys, KeysError};
 use crate::log::record::Row;
 use crate::maintenance::salvage::{Salvage, SalvageReport};
 use crate::model::id::{OperationId, Seq};
@@ -714,7 +714,7 @@ impl Audit {
             erasures.list().filter(|(_, done)| done.is_some()).map(|(erase, _)| u64::from(erase)).max();
         for records in snapshots {
             if let Some(erase) = done.filter(|erase| records <= erase) {
-                let file = crate::ledger::snapshot::name(*records);
+                let file = crate::store::layout::snapshot_name(*records);
                 let what =
                     format!("it was made before record {erase}, and may hold what that erased: remove it");
                 let stale = ErasureFault::StaleSnapshot { erase: Seq(erase) };
@@ -732,5 +732,28 @@ impl Audit {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
             }
         }
+    }
+}
+
+impl LedgerOptions<'_> {
+    /// Audits a ledger; see [`crate::Audit`].
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
+        self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Audits the ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`crate::Audit::run`].
+    pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
+        let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
+            Err(KeysError::Sealed { .. }) => None, // the report says what was not checked
+            unlocked => unlocked?,
+        };
+        let mut silent = |_| {};
+        Audit::run_with(storage, self.expect, &keys, self.progress.unwrap_or(&mut silent))
     }
 }

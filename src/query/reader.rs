@@ -7,7 +7,6 @@ use crate::fold::{
     Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
     Property, Refusal, State, Undone,
 };
-use crate::ledger::snapshot::Proof;
 use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::log::digest::{Digest, Hasher, Purpose};
@@ -19,6 +18,7 @@ use crate::model::value::Value;
 use crate::query::answer::{
     EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
 };
+use crate::query::prove::Proof;
 use crate::store::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::store::layout::Identity;
 use crate::store::segments::{Fault, FaultKind, Log, Walk};

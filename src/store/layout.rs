@@ -247,6 +247,11 @@ impl CopyId {
     }
 }
 
+/// The name of the snapshot that covers `records` records.
+pub(crate) fn snapshot_name(records: u64) -> String {
+    format!("{SNAPSHOTS}/{records:020}{WHOLE}")
+}
+
 /// The name of the segment that begins with record `first_seq`.
 pub(crate) fn segment_name(first_seq: u64) -> String {
     format!("{LOG}/{first_seq:020}.seg")

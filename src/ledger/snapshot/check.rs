@@ -1,14 +1,15 @@
 //! Snapshots under audit: each is held against what the log folds to at its place. Opening believes far more.
 
 use crate::fold::replay::Step;
+use crate::ledger::snapshot::IgnoredSnapshot;
 use crate::ledger::snapshot::read::{Read, StoredTexts, malformed};
-use crate::ledger::snapshot::{IgnoredSnapshot, SnapshotFault};
 use crate::log::digest::Digest;
 use crate::log::payload::Keys;
 use crate::model::id::LedgerId;
 use crate::query::reader::Book;
 use crate::store::dictionary::{Dictionaries, Dictionary};
 use crate::store::segments::Mark;
+use crate::store::segments::SnapshotFault;
 use crate::store::storage::Storage;
 
 /// The snapshots of a ledger, while its log is walked.

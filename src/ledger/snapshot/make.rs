@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use crate::fold::FOLD_VERSION;
 use crate::ledger::snapshot::read::Header;
-use crate::ledger::snapshot::{
-    DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list, name,
-};
+use crate::ledger::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list};
 use crate::log::chain::Checkpoint;
 use crate::log::chain::Defined;
 use crate::log::digest::{Hasher, Purpose};
 use crate::log::payload::Sealer;
 use crate::model::limits::KEPT_SNAPSHOTS;
 use crate::query::reader::Book;
+use crate::store::layout::snapshot_name;
 use crate::store::layout::{
     BUILDING, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SNAPSHOTS, covered_by, is_half_snapshot,
 };
@@ -25,7 +24,7 @@ use crate::store::storage::{Memory, Storage, read_all, remove_file};
 pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
     let storage = Arc::clone(book.log.storage());
     let records = book.checkpoint().records;
-    let file = name(records);
+    let file = snapshot_name(records);
     let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
     let failed = |source| SnapshotError::Io { file: file.clone(), source };
     let written = (|| {
@@ -44,13 +43,13 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
         storage.remove(&building).ok(); // the cause is what the caller needs to know
         failed(source)
     })?;
-    let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == name(records));
+    let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == snapshot_name(records));
     let kept: Vec<String> = list(&*storage)
         .map_err(failed)?
         .into_iter()
         .filter(|older| *older == records || *older < records && !is_ignored(*older))
         .take(KEPT_SNAPSHOTS)
-        .map(name)
+        .map(snapshot_name)
         .collect();
     let superfluous =
         |name: &str| covered_by(name).is_some() && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
@@ -62,7 +61,7 @@ pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot,
 /// never got their names. Gives whether there was a whole one.
 pub(crate) fn purge(storage: &dyn Storage, last: u64) -> io::Result<bool> {
     let stale: Vec<String> =
-        list(storage)?.into_iter().filter(|records| *records <= last).map(name).collect();
+        list(storage)?.into_iter().filter(|records| *records <= last).map(snapshot_name).collect();
     let is_stale = |name: &str| is_half_snapshot(name) || stale.contains(&format!("{SNAPSHOTS}/{name}"));
     if storage.list(SNAPSHOTS)?.iter().any(|name| is_stale(name)) {
         remove_all(storage, is_stale)?;

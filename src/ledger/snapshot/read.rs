@@ -5,8 +5,7 @@ use std::io;
 use crate::fold::replay::Replay;
 use crate::fold::{FOLD_VERSION, State};
 use crate::ledger::snapshot::{
-    DIGEST_BYTES, ENTRY_BYTES, HEADER_BYTES, IgnoredSnapshot, MAGIC, MARK_BYTES, PIECE_BYTES, SnapshotFault,
-    name,
+    DIGEST_BYTES, ENTRY_BYTES, HEADER_BYTES, IgnoredSnapshot, MAGIC, MARK_BYTES, PIECE_BYTES,
 };
 use crate::log::chain::{Chain, Checkpoint, Defined};
 use crate::log::digest::{Digest, Hasher, Purpose};
@@ -14,8 +13,10 @@ use crate::log::payload::Keys;
 use crate::model::id::{DeviceId, DistinctId, EventName, LedgerId, PropertyKey};
 use crate::model::limits::MAX_RECORDS;
 use crate::store::dictionary::{Dictionaries, Dictionary, FingerprintKey, Seen};
+use crate::store::layout::snapshot_name;
 use crate::store::layout::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
 use crate::store::segments::Mark;
+use crate::store::segments::SnapshotFault;
 use crate::store::storage::Storage;
 
 /// How a snapshot begins.
@@ -155,7 +156,7 @@ impl Read {
         ledger: LedgerId,
         keys: &Keys,
     ) -> Option<Result<Read, IgnoredSnapshot>> {
-        let file = name(records);
+        let file = snapshot_name(records);
         let ignored = |why| Some(Err(IgnoredSnapshot { file: file.clone(), why }));
         match read_hashing(storage, &file) {
             Ok(None) => None,

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use crate::ledger::snapshot::IgnoredSnapshot;
 use crate::ledger::snapshot::read::{Header, Read, Restored};
-use crate::ledger::snapshot::{IgnoredSnapshot, Proof, SnapshotFault};
 use crate::log::chain::Checkpoint;
+use crate::query::prove::Proof;
 use crate::query::reader::Book;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
+use crate::store::segments::SnapshotFault;
 
 /// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
 /// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller

@@ -342,3 +342,30 @@ impl Backup {
         Ok(walk.report(checkpoint, kept, copy.written))
     }
 }
+
+impl LedgerOptions<'_> {
+    /// Copies a ledger; see [`Backup`]. A sealed one needs no keys for that; if they are given, each item is opened with them, and one that
+    /// does not open is an error, as all damage is.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup(mut self, source: &Path, dest: &Path) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy_directory(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+
+    /// Copies a ledger from one storage to another.
+    ///
+    /// # Errors
+    /// As [`Backup::run`].
+    pub fn backup_in(
+        mut self,
+        source: Arc<dyn Storage>,
+        dest: Arc<dyn Storage>,
+    ) -> Result<BackupReport, BackupError> {
+        let (mut silent, progress) = (|_| {}, self.progress.take());
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock_if_given(storage, identity);
+        Backup::copy(source, dest, &unlock, progress.unwrap_or(&mut silent))
+    }
+}

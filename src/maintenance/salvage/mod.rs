@@ -174,7 +174,7 @@ pub enum SalvageError {
 /// A ledger, looked through for what can be proven.
 ///
 /// ```
-/// use std::sync::Arc;
+/// use std::sync::{Arc};
 /// use identity_ledger::{LedgerOptions, Memory, Policy, Salvage, Storage, Tenant};
 /// let disk = Arc::new(Memory::new());
 /// drop(LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?);
@@ -781,5 +781,27 @@ impl Account<'_> {
         let last = self.found.iter().rfind(|frame| frame.is_chosen());
         let (end, at) = last.map_or((self.prefix, self.at), |last| (last.end(), last.place_behind()));
         if end < self.records { Vec::new() } else { self.bytes_between(at, None).collect() }
+    }
+}
+
+impl LedgerOptions<'_> {
+    /// Looks through a damaged ledger; see [`Salvage`].
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage(self, dir: impl AsRef<Path>) -> Result<Salvage, SalvageError> {
+        self.salvage_in(Arc::new(Files::read_only(dir.as_ref())))
+    }
+
+    /// Looks through a damaged ledger in a storage.
+    ///
+    /// # Errors
+    /// As [`Salvage::look`].
+    pub fn salvage_in(mut self, storage: Arc<dyn Storage>) -> Result<Salvage, SalvageError> {
+        let mut silent = |_| {};
+        let progress = self.progress.take();
+        let expect = self.expect;
+        let unlock = |storage: &dyn Storage, identity: &Identity| self.unlock(storage, identity);
+        Salvage::look_with(storage, expect, &unlock, progress.unwrap_or(&mut silent))
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::ledger::snapshot::SnapshotFault;
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::model::id::LedgerId;
 use crate::model::limits::MAX_COMPONENT_BYTES;
+use crate::store::segments::SnapshotFault;
 
 /// The first fault of a log: where it is and what was found.
 #[derive(Debug, thiserror::Error)]

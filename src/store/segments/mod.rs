@@ -4,11 +4,13 @@
 mod components;
 mod fault;
 mod segment;
+mod snapshot_fault;
 mod walk;
 mod window;
 
 pub use fault::{Fault, FaultKind};
 pub(crate) use segment::{Segment, SegmentReader};
+pub use snapshot_fault::SnapshotFault;
 pub(crate) use walk::{FrameAt, Walk};
 pub(crate) use window::Window;
 

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::fold::Alone;
-use crate::ledger::snapshot::{SnapshotFault, name};
 use crate::log::body::{Body, IdNo, StoredClass};
 use crate::log::chain::check_item;
 use crate::log::component::{Excerpt, Node};
@@ -16,6 +15,8 @@ use crate::log::record::{Kind, Record};
 use crate::model::id::Seq;
 use crate::query::reader::{Book, Folded};
 use crate::store::layout::LOG;
+use crate::store::layout::snapshot_name;
+use crate::store::segments::SnapshotFault;
 use crate::store::segments::{Fault, FaultKind, Walk};
 
 /// How much of a snapshot was held against the log.
@@ -118,7 +119,7 @@ impl Book {
 
     fn unproven(&self, why: SnapshotFault) -> Fault {
         let records = self.proof.snapshot.unwrap_or_default();
-        Fault { file: name(records), offset: 0, records, kind: FaultKind::Unproven { why } }
+        Fault { file: snapshot_name(records), offset: 0, records, kind: FaultKind::Unproven { why } }
     }
 
     fn hold_everything(&self) -> Result<(), Fault> {

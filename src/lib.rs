@@ -73,8 +73,9 @@ pub use crate::query::answer::{
     EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
 };
 pub use crate::query::diff::content::{
-    Content, ContentDevice, ContentEvents, ContentId, ContentPerson, Name, PersonFacts,
+    Content, ContentDevice, ContentEvents, ContentId, ContentPerson, PersonFacts,
 };
+pub use crate::query::diff::view::Name;
 pub use crate::query::diff::view::View;
 pub use crate::query::diff::what_if::{WhatIf, WhatIfError};
 pub use crate::query::diff::{
@@ -90,21 +91,24 @@ pub use crate::query::reader::{Became, Book, MemoryUse, Persons, Resolution};
 pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
 
 pub use crate::ledger::device::Device;
-pub use crate::ledger::erase::{EraseError, ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
+pub use crate::ledger::erase::{ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
+pub use crate::ledger::error::AppendError;
+pub use crate::ledger::error::EraseError;
+pub use crate::ledger::error::SnapshotError;
+pub use crate::ledger::open::LedgerReader;
 pub use crate::ledger::open::{CreateError, LedgerOptions};
 pub use crate::ledger::preview::{Preview, PreviewError};
-pub use crate::ledger::read_only::LedgerReader;
 pub use crate::ledger::recovery::{OpenError, Recovery, Torn, Witness};
 pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
-pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot, SnapshotError};
+pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot};
 pub use crate::ledger::writer::Durability;
-pub use crate::ledger::{AppendError, Appended, Ledger};
+pub use crate::ledger::{Appended, Ledger};
 pub use crate::store::segments::SnapshotFault;
 
-pub use crate::maintenance::audit::{
-    Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts, Unchecked,
-};
+pub use crate::maintenance::audit::{Audit, AuditRemark, AuditReport, RecordCounts, Unchecked};
 pub use crate::maintenance::backup::{Backup, BackupError, BackupReport};
+pub use crate::maintenance::finding::AuditFault;
+pub use crate::maintenance::finding::ErasureFault;
 pub use crate::maintenance::salvage::{
     BytePlace, ItemLoss, Lost, LostItem, Named, Salvage, SalvageError, SalvageReport, SalvagedChange,
     SalvagedRecord, SeqRange, Testimony, Unerased,

@@ -201,3 +201,10 @@ fn rows(graph: &Graph) -> String {
     }
     out
 }
+
+impl Graph {
+    /// The person's picture as a page that needs nothing else: search, a slider through the log, all records in a table.
+    pub fn html(&self) -> String {
+        page(self)
+    }
+}

@@ -214,16 +214,6 @@ impl Graph {
             last: Seq(book.checkpoint().records - 1),
         }
     }
-
-    /// The person's picture as a page that needs nothing else: search, a slider through the log, all records in a table.
-    pub fn html(&self) -> String {
-        html::page(self)
-    }
-
-    /// The person's picture.
-    pub fn svg(&self) -> String {
-        svg::document(self)
-    }
 }
 
 impl EdgeRecord {

@@ -462,3 +462,10 @@ fn laid_out(key: &[(String, &'static str)], width: i32) -> (String, i32) {
     }
     (out, y + 24)
 }
+
+impl Graph {
+    /// The person's picture.
+    pub fn svg(&self) -> String {
+        document(self)
+    }
+}

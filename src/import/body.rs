@@ -7,8 +7,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
 
-use super::MAX_DOCUMENT_BYTES;
 use super::lines::GZIP;
+use super::lines::MAX_DOCUMENT_BYTES;
 use super::rejection::{Rejection, excerpt};
 
 /// Some senders leave the padding out.

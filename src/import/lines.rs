@@ -7,7 +7,10 @@ use std::ops::Range;
 
 use flate2::read::MultiGzDecoder;
 
-use super::MAX_DOCUMENT_BYTES;
+/// Largest line, and largest document over several lines, in bytes. Bounds the memory of an import to a small multiple.
+///
+/// PostHog takes requests of at most 20 MiB; an array of a million events belongs on a million lines.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1_024 * 1_024;
 
 /// How much is read at once: large enough that calls do not show, small enough for the cache.
 const READ_BYTES: usize = 128 * 1_024;

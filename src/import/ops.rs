@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::json::{HalfPair, Json, insert_property, property_key};
 use super::lift;
+use super::options::{Format, Options};
 use super::rejection::{Rejection, excerpt};
-use super::{Format, Options};
 use crate::model::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
 use crate::model::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
 use crate::model::time::Timestamp;
@@ -429,7 +429,7 @@ pub(super) fn time(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejec
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{import, only, shown};
+    use super::super::importer::tests::{import, only, shown};
     use super::super::{Format, Options};
 
     const OPS: Options = Options { format: Format::Ops, lift: true, keep_event_properties: false };

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::Options;
 use super::json::{Json, Object, insert_property, property_key};
 use super::lift;
 use super::ops::{processing, string, time, uuid, wrong};
+use super::options::Options;
 use super::rejection::Rejection;
 use crate::model::id::{DistinctId, EventName, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
@@ -367,7 +367,7 @@ fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{import, only, shown};
+    use super::super::importer::tests::{import, only, shown};
     use super::super::{Format, Options};
 
     const POSTHOG: Options = Options { format: Format::Posthog, lift: false, keep_event_properties: false };

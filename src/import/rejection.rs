@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::MAX_DOCUMENT_BYTES;
+use super::lines::MAX_DOCUMENT_BYTES;
 use crate::model::id::IdError;
 use crate::model::operation::OperationError;
 use crate::model::time::TimestampError;

@@ -5,8 +5,10 @@
 
 use std::io::Read;
 
-use super::{ImportError, Importer, Parsed, Rejection};
-use crate::ledger::{AppendError, Appended, Ledger};
+use super::importer::{Importer, Parsed};
+use super::rejection::{ImportError, Rejection};
+use crate::ledger::error::AppendError;
+use crate::ledger::{Appended, Ledger};
 use crate::model::id::Seq;
 use crate::model::limits::MAX_PERSON_KEYS;
 use crate::model::operation::{Operation, Request};

@@ -1,6 +1,7 @@
 //! Devices as an SDK sees them: one handle per device, which speaks for the current user (section F).
 
-use crate::ledger::{AppendError, Appended, Ledger};
+use crate::ledger::error::AppendError;
+use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId};
 use crate::model::operation::{Changes, Dialect, Operation, PersonProfiles, Request, Sdk, Source, Who};
 use crate::model::time::Timestamp;

@@ -3,10 +3,10 @@
 pub(crate) mod device;
 pub(crate) mod draft;
 pub(crate) mod erase;
+pub(crate) mod error;
 pub(crate) mod key_budget;
 pub(crate) mod open;
 pub(crate) mod preview;
-pub(crate) mod read_only;
 pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
@@ -15,33 +15,28 @@ pub(crate) mod writer;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Deref;
-use std::path::Path;
-use std::sync::Arc;
 
 use crate::fold::{Erasures, Outcome, Past};
 use crate::ledger::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_the_same};
+use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::key_budget::KeyBudget;
-use crate::ledger::open::{CreateError, LedgerOptions};
-use crate::ledger::recovery::{OpenError, Recovery, Torn};
-use crate::ledger::snapshot::{Snapshot, SnapshotError};
+use crate::ledger::recovery::{Recovery, Torn};
+use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Durability, Writer};
 use crate::log::body::{Body, CutOff, IdNo, StoredPolicy};
 use crate::log::chain::Checkpoint;
 use crate::log::frame::{self, Frame, Header};
 use crate::log::payload::{self, KeysError};
 use crate::log::record::Rows;
-use crate::model::id::{DeviceId, DistinctId, OperationId, Seq, Tenant};
-use crate::model::limits::{
-    MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_RECORDS,
-};
-use crate::model::operation::{Operation, OperationError};
-use crate::model::policy::{Policy, PolicyError};
+use crate::model::id::{DeviceId, DistinctId, OperationId, Seq};
+use crate::model::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_RECORDS};
+use crate::model::operation::Operation;
+use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::query::reader::{Book, recorded};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{HEAD, LOG};
 use crate::store::segments::{Fault, FaultKind, Log};
-use crate::store::storage::Memory;
 
 /// A ledger open for writing. One at a time: it holds the lock until it is dropped, or until a failure stops it
 /// ([`AppendError::Poisoned`]). From then on it only answers, and the ledger can be opened again beside it.
@@ -128,93 +123,7 @@ impl Appended {
     }
 }
 
-/// Why operations were not recorded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AppendError {
-    /// One operation is out of bounds. Nothing of the batch was recorded.
-    #[error("operation {index}: {source}")]
-    Operation {
-        /// Its place in the batch, from 0.
-        index: usize,
-        /// Which bound the operation breaks.
-        source: OperationError,
-    },
-    /// One operation could give a person too many properties. Nothing of the batch was recorded.
-    #[error(
-        "operation {index}: the person could have {found} property keys; expected at most {MAX_PERSON_KEYS}"
-    )]
-    TooManyPersonKeys {
-        /// Its place in the batch, from 0.
-        index: usize,
-        /// How many: exact for a single operation, an upper bound inside a batch.
-        found: usize,
-    },
-    /// The batch is too long or too large. Nothing was recorded; send it in parts.
-    #[error(
-        "the batch has {operations} operations in {records} records of {bytes} bytes; expected at most {MAX_BATCH_OPERATIONS}, {MAX_FRAME_RECORDS} and {MAX_FRAME_BYTES}"
-    )]
-    BatchTooLarge {
-        /// How many operations.
-        operations: usize,
-        /// How many records they need.
-        records: u64,
-        /// How many bytes they need.
-        bytes: u64,
-    },
-    /// The policy is out of its bounds.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The ledger is full.
-    #[error("the ledger holds {MAX_RECORDS} records, which is the limit; begin another")]
-    Full,
-    /// An earlier record, needed to tell a duplicate from a conflict, cannot be read back. Nothing was recorded.
-    #[error("the log cannot be read back: {0}")]
-    Unreadable(Box<Fault>),
-    /// The ledger was opened from a snapshot, and the log says something else. Retracts and splits are held against the log first.
-    #[error("{0}; nothing was recorded")]
-    Unproven(Box<Fault>),
-    /// The disk failed while the operations were written: whether they are recorded is known only after reopening.
-    #[error("whether record {seq} and later ones are durable is unknown: {source}; reopen the ledger")]
-    Indeterminate {
-        /// The first record in doubt.
-        seq: u64,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// An earlier write failed; nothing more is written through this handle.
-    #[error("this ledger stopped writing after a failure ({cause}); reopen it")]
-    Poisoned {
-        /// The first failure of this handle, as text.
-        cause: String,
-    },
-}
-
 impl Ledger {
-    /// Creates a ledger in `dir`; see [`LedgerOptions::create`].
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create(dir: impl AsRef<Path>, tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create(dir, tenant, policy)
-    }
-
-    /// Opens a ledger for writing; see [`LedgerOptions::open`].
-    ///
-    /// # Errors
-    /// [`OpenError`].
-    pub fn open(dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
-        LedgerOptions::new().open(dir)
-    }
-
-    /// A ledger in memory, for tests and for folding without keeping.
-    ///
-    /// # Errors
-    /// [`CreateError`] when the policy is out of its bounds.
-    pub fn in_memory(tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create_in(Arc::new(Memory::new()), tenant, policy)
-    }
-
     /// What opening found and did.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery

@@ -1,13 +1,13 @@
 //! Options: how a ledger is created, opened, read, or replayed from its bytes alone.
 
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::fold::replay::{Replay, Step};
 use crate::ledger::Ledger;
-use crate::ledger::erase::EraseError;
-use crate::ledger::read_only::LedgerReader;
+use crate::ledger::error::EraseError;
 use crate::ledger::recovery::{
     Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
     resume, unrecorded_cut, write_anew,
@@ -30,7 +30,7 @@ use crate::store::layout::{
     HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use crate::store::segments::{FaultKind, Log, Walk};
-use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Occupant, Reserved, Storage};
+use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Memory, Occupant, Reserved, Storage};
 
 /// How to create or open a ledger.
 ///
@@ -694,4 +694,63 @@ fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Res
     storage.sync_dir("")?;
     storage.rename(&building, LEDGER)?;
     storage.sync_dir("")
+}
+
+impl Ledger {
+    /// Creates a ledger in `dir`; see [`LedgerOptions::create`].
+    ///
+    /// # Errors
+    /// [`CreateError`].
+    pub fn create(dir: impl AsRef<Path>, tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
+        LedgerOptions::new().create(dir, tenant, policy)
+    }
+
+    /// Opens a ledger for writing; see [`LedgerOptions::open`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
+        LedgerOptions::new().open(dir)
+    }
+
+    /// A ledger in memory, for tests and for folding without keeping.
+    ///
+    /// # Errors
+    /// [`CreateError`] when the policy is out of its bounds.
+    pub fn in_memory(tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
+        LedgerOptions::new().create_in(Arc::new(Memory::new()), tenant, policy)
+    }
+}
+
+/// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
+#[derive(Debug)]
+pub struct LedgerReader {
+    book: Book,
+    recovery: Recovery,
+}
+
+impl LedgerReader {
+    pub(crate) fn new(book: Book, recovery: Recovery) -> LedgerReader {
+        LedgerReader { book, recovery }
+    }
+
+    /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
+        LedgerOptions::new().open_read_only(dir)
+    }
+
+    /// What opening found; a reader changes nothing.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+}
+
+impl Deref for LedgerReader {
+    type Target = Book;
+    fn deref(&self) -> &Book {
+        &self.book
+    }
 }

@@ -5,11 +5,14 @@ use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::ledger::device::Device;
-use crate::ledger::erase::{EraseError, ErasureRequest, Receipt};
+use crate::ledger::erase::{ErasureRequest, Receipt};
+use crate::ledger::error::AppendError;
+use crate::ledger::error::EraseError;
+use crate::ledger::error::SnapshotError;
 use crate::ledger::recovery::Recovery;
-use crate::ledger::snapshot::{Snapshot, SnapshotError};
+use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Disk, Durability};
-use crate::ledger::{AppendError, Appended, Ledger};
+use crate::ledger::{Appended, Ledger};
 use crate::log::chain::Checkpoint;
 use crate::model::id::{DeviceId, LedgerId, Seq};
 use crate::model::operation::Operation;

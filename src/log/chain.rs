@@ -4,7 +4,7 @@ use crate::log::body::{Body, Change, Commitment, Flags, Other, Verb};
 use crate::log::codec::CodecError;
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
-use crate::log::payload::SEAL_BYTES;
+use crate::log::record::SEAL_BYTES;
 use crate::log::record::{
     DEFINED_ID_BYTES, Kind, PLAIN_BYTES, Read, Record, Row, Rows, defined_id, plain, read,
 };

@@ -13,15 +13,8 @@ use std::sync::Arc;
 
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
-use crate::log::record::{Record, Rows};
+use crate::log::record::{NONCE_BYTES, Record, Rows};
 use crate::model::id::{CopyId, LedgerId, Seq};
-
-/// Bytes of a nonce.
-pub(crate) const NONCE_BYTES: usize = 24;
-/// Bytes of an authentication tag.
-pub(crate) const TAG_BYTES: usize = 16;
-/// By how much a sealed item is longer than an open one.
-pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 /// Seals and opens payload items of one ledger, each under a key of its own, and destroys their keys.
 #[cfg_attr(not(feature = "encryption"), expect(dead_code, reason = "without ciphers there is no choice"))]

@@ -11,9 +11,15 @@ use crate::log::body::{
 };
 use crate::log::codec::CodecError;
 use crate::log::frame::SALT_BYTES;
-use crate::log::payload::SEAL_BYTES;
 use crate::model::id::{OperationId, Seq};
 use crate::model::limits::MAX_SPLIT_IDS;
+
+/// Bytes of a nonce.
+pub(crate) const NONCE_BYTES: usize = 24;
+/// Bytes of an authentication tag.
+pub(crate) const TAG_BYTES: usize = 16;
+/// By how much a sealed item is longer than an open one.
+pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
 /// What a record is; the numbers are those of [`Body`]'s variants as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

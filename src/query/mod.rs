@@ -8,6 +8,7 @@ pub(crate) mod find;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod page;
+pub(crate) mod proof;
 pub(crate) mod prove;
 pub(crate) mod reader;
 pub(crate) mod stats;

@@ -4,8 +4,9 @@
 //! The texts are proven by one reading of the log without a fold, a component by folding it alone, everything by folding the
 //! whole log. A book that was folded from its log has nothing to prove.
 
+use crate::query::proof::Held;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use crate::fold::Alone;
 use crate::log::body::{Body, IdNo, StoredClass};
@@ -18,49 +19,6 @@ use crate::store::layout::LOG;
 use crate::store::layout::snapshot_name;
 use crate::store::segments::SnapshotFault;
 use crate::store::segments::{Fault, FaultKind, Walk};
-
-/// How much of a snapshot was held against the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
-    #[default]
-    Nothing,
-    /// Which number stands for which text, which records are retracted, and which erase.
-    Texts,
-    Everything,
-}
-
-/// The snapshot that a book continued from, and how much of it is proven.
-#[derive(Debug, Default)]
-pub(crate) struct Proof {
-    /// How many records it covers; `None` if the book was folded from its log.
-    snapshot: Option<u64>,
-    held: Mutex<Held>,
-}
-
-impl Proof {
-    /// Of a snapshot of `records` records nothing is proven yet.
-    pub(crate) fn due(records: u64) -> Proof {
-        Proof { snapshot: Some(records), held: Mutex::default() }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn is_whole(&self) -> bool {
-        self.snapshot.is_none() || *self.held() == Held::Everything
-    }
-
-    /// Runs `prove` unless so much is proven already. Who asks meanwhile waits for the answer.
-    fn once(&self, much: Held, prove: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
-        let mut held = self.held();
-        if self.snapshot.is_some() && *held < much {
-            prove()?;
-            *held = much;
-        }
-        Ok(())
-    }
-}
 
 impl Book {
     /// Holds the snapshot that this ledger was opened from against the log, by folding the log once more. Every later answer is

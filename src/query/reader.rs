@@ -18,7 +18,7 @@ use crate::model::value::Value;
 use crate::query::answer::{
     EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
 };
-use crate::query::prove::Proof;
+use crate::query::proof::Proof;
 use crate::store::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::store::layout::Identity;
 use crate::store::segments::{Fault, FaultKind, Log, Walk};

@@ -7,7 +7,8 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::ledger::{AppendError, Appended, Ledger};
+use crate::ledger::error::AppendError;
+use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::operation::{
     Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source, SplitMode,

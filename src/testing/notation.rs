@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::fold::{Called, DeviceEffect, Link, Outcome, PersonNo, Undone};
-use crate::ledger::{AppendError, Appended};
+use crate::ledger::Appended;
+use crate::ledger::error::AppendError;
 use crate::log::body::DeviceNo;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::model::operation::{

@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::ledger::draft::{Draft, Finished, Known};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
-use crate::ledger::{AppendError, Ledger, poison};
+use crate::ledger::error::{AppendError, EraseError};
+use crate::ledger::{Ledger, poison};
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
 };
@@ -31,7 +32,7 @@ use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
 use crate::query::reader::{Book, Destroyed};
 use crate::store::layout::segment_name;
-use crate::store::segments::{Fault, FaultKind};
+use crate::store::segments::Fault;
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,93 +85,6 @@ impl ErasureRequest {
     pub fn with_keys(mut self, keys: impl IntoIterator<Item = PropertyKey>) -> ErasureRequest {
         self.keys.extend(keys);
         self
-    }
-}
-
-/// Why something is not erased, or not out of the files yet.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EraseError {
-    /// There is no such id; one that is erased has no text to be found by.
-    #[error("request {index}: the ledger knows no distinct id `{id}`; nothing was erased")]
-    UnknownId {
-        /// The request's place in the list, from 0.
-        index: usize,
-        /// The distinct id that was asked for.
-        id: String,
-    },
-    /// The request names no id.
-    #[error("request {index}: it names no distinct id; nothing was erased")]
-    NoIds {
-        /// The request's place in the list, from 0.
-        index: usize,
-    },
-    /// There is no such person.
-    #[error("request {index}: the ledger knows no person {id}; nothing was erased")]
-    UnknownPerson {
-        /// The request's place in the list, from 0.
-        index: usize,
-        /// The public id that was asked for.
-        id: PersonId,
-    },
-    /// The record is not an erasure, or it gave no reason.
-    #[error("request {index}: record {seq} gives no reason for an erasure; nothing was erased")]
-    NoReason {
-        /// The request's place in the list, from 0.
-        index: usize,
-        /// The record that was asked for.
-        seq: Seq,
-    },
-    /// No record of the subject has a value of these keys.
-    #[error(
-        "request {index}: no record has a value of these keys that is not erased yet; nothing was erased"
-    )]
-    NoValues {
-        /// The request's place in the list, from 0.
-        index: usize,
-    },
-    /// The reason is too long.
-    #[error(
-        "request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased"
-    )]
-    LongReason {
-        /// The request's place in the list, from 0.
-        index: usize,
-        /// How long it is.
-        found: usize,
-    },
-    /// The records could not be written.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    /// The key ring cannot be stored. Nothing was erased.
-    #[error("{0}; nothing was erased")]
-    Keys(KeysError),
-    /// What is erased is hidden and out of the log, and its keys could not be destroyed. Finishing can be tried again, and opening does.
-    #[error(
-        "{0}. What was to be erased is hidden and out of the log; its keys are not destroyed yet, the next opening for writing tries again"
-    )]
-    KeysLeft(KeysError),
-    /// The log cannot be read back.
-    #[error("the log cannot be read back: {0}")]
-    Unreadable(Box<Fault>),
-    /// The ledger was opened from a snapshot, and the log says something else: what the request is about is not certain.
-    #[error("{0}; nothing was erased")]
-    Unproven(Box<Fault>),
-    /// What is erased could not be taken out of every file. Every answer says that it is erased; finishing can be tried again,
-    /// and opening does.
-    #[error("what is erased is not out of every file yet: {source}; the next opening continues with it")]
-    Removal {
-        /// The error of the operating system.
-        source: io::Error,
-    },
-}
-
-impl From<Fault> for EraseError {
-    fn from(fault: Fault) -> EraseError {
-        match fault.kind {
-            FaultKind::Unproven { .. } => EraseError::Unproven(Box::new(fault)),
-            _ => EraseError::Unreadable(Box::new(fault)),
-        }
     }
 }
 

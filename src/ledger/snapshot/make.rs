@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::fold::FOLD_VERSION;
+use crate::ledger::error::SnapshotError;
 use crate::ledger::snapshot::read::Header;
-use crate::ledger::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, SnapshotError, list};
+use crate::ledger::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, list};
 use crate::log::chain::Checkpoint;
 use crate::log::chain::Defined;
 use crate::log::digest::{Hasher, Purpose};

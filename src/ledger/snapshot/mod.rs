@@ -11,8 +11,6 @@ mod resume;
 
 use std::io;
 
-use crate::ledger::AppendError;
-use crate::ledger::erase::EraseError;
 use crate::store::layout::{SNAPSHOTS, covered_by};
 use crate::store::segments::SnapshotFault;
 use crate::store::storage::Storage;
@@ -38,26 +36,6 @@ pub struct Snapshot {
     pub records: u64,
     /// How long it is.
     pub bytes: u64,
-}
-
-/// Why no snapshot was made. The ledger itself continues, unless the flush before it failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// The records to cover could not be made durable.
-    #[error(transparent)]
-    Flush(#[from] AppendError),
-    /// An erasure that was begun could not be finished, and a snapshot would hold what it erases.
-    #[error("{0}, and no snapshot is made before that is done")]
-    Erasure(Box<EraseError>),
-    /// The file could not be written, or older ones not be removed. The ledger is as it was.
-    #[error("the snapshot {file} could not be made: {source}")]
-    Io {
-        /// The file of the snapshot, named from the ledger's directory.
-        file: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
 }
 
 /// A snapshot that opening did not use.

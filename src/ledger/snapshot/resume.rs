@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ledger::snapshot::IgnoredSnapshot;
 use crate::ledger::snapshot::read::{Header, Read, Restored};
 use crate::log::chain::Checkpoint;
-use crate::query::prove::Proof;
+use crate::query::proof::Proof;
 use crate::query::reader::Book;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
 use crate::store::segments::SnapshotFault;

@@ -10,8 +10,8 @@ use crate::log::chain::{Chain, Checkpoint};
 use crate::log::digest::Digest;
 use crate::log::frame::{Frame, HEADER_BYTES, Header};
 use crate::log::record::{Record, Rows};
+use crate::maintenance::backup::report::{BackupError, LEDGER_BYTES, WRITE_BYTES};
 use crate::maintenance::backup::source::{Source, Walk};
-use crate::maintenance::backup::{BackupError, LEDGER_BYTES, WRITE_BYTES};
 use crate::model::id::LedgerId;
 use crate::store::layout::{
     COPY_SUFFIX, HEAD, HeadSlot, Identity, LEDGER, LOG, PARTIAL, QUARANTINE, SEGMENT_HEADER_BYTES, SNAPSHOTS,

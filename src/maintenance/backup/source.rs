@@ -10,7 +10,7 @@ use crate::log::chain::{Chain, Checkpoint};
 use crate::log::frame::Frame;
 use crate::log::payload::{self, Keys};
 use crate::log::record::{Record, Row, Rows};
-use crate::maintenance::backup::{BackupError, BackupReport, LEDGER_BYTES, Unlock};
+use crate::maintenance::backup::report::{BackupError, BackupReport, LEDGER_BYTES, Unlock};
 use crate::model::id::Seq;
 use crate::store::layout::{HeadSlot, Identity, LEDGER, first_seq_of};
 use crate::store::segments::{self, Fault, FaultKind, Log, SegmentReader};

@@ -22,7 +22,7 @@ use crate::log::chain::{Chain, ChainError, Checkpoint};
 use crate::log::frame::{self, Frame, Header};
 use crate::log::payload::{self, Keys, KeysError};
 use crate::log::record::{Kind, Record, Row, Rows};
-use crate::maintenance::audit::AuditFault;
+use crate::maintenance::finding::AuditFault;
 use crate::model::id::Seq;
 use crate::store::dictionary::Dictionaries;
 use crate::store::layout::{

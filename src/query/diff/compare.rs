@@ -10,8 +10,9 @@ use crate::log::body::{DeviceNo, IdNo, KeyNo};
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::MAX_PART_IDS;
 use crate::query::answer::PropertyAnswer;
-use crate::query::diff::content::{ContentDevice, Name, PersonFacts, has_content};
+use crate::query::diff::content::{ContentDevice, PersonFacts, has_content};
 use crate::query::diff::matching::{Matching, PersonKey, PersonKeys};
+use crate::query::diff::view::Name;
 use crate::query::diff::view::{Refusals, Refused, View};
 use crate::query::diff::{
     Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, MergedPerson, PersonDiff, PersonPart,

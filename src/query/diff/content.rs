@@ -2,9 +2,8 @@
 //! It knows no record numbers. It is as large as the log, so it is for tests and for small ledgers; a diff needs none.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::fold::{Device, PersonView, State};
 use crate::log::body::{DeviceNo, Flags, IdNo, KeyNo};
@@ -14,39 +13,9 @@ use crate::model::id::PersonId;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::query::answer::EventMode;
-use crate::query::diff::view::View;
+use crate::query::diff::view::{Name, View};
 use crate::query::reader::{Book, Resolution};
 use crate::store::segments::Fault;
-
-/// The text of an id, a device or a property key; once erased, its number is all that is left.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Name {
-    /// The text itself: it was not erased.
-    Text(String),
-    /// The number of a text that was erased. It is its ledger's own: two ledgers may mean two things by it.
-    Erased(u32),
-}
-
-impl Name {
-    pub(crate) fn of(text: Option<&str>, number: u32) -> Name {
-        text.map_or(Name::Erased(number), |text| Name::Text(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Name::Text(text) => f.write_str(text),
-            Name::Erased(number) => write!(f, "$erased:{number}"),
-        }
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// What a log means, free of numbers (A2). Two contents are equal exactly when their content digests are.
 /// There are two exceptions, whose numbers the digest passes over: D11 puts a number into some person ids,

@@ -17,7 +17,8 @@ use serde::{Serialize, Serializer};
 use crate::log::digest::Digest;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::query::answer::{EventMode, PropertyAnswer};
-use crate::query::diff::content::{Content, ContentDevice, ContentId, ContentPerson, Name, PersonFacts};
+use crate::query::diff::content::{Content, ContentDevice, ContentId, ContentPerson, PersonFacts};
+use crate::query::diff::view::Name;
 use crate::query::reader::Resolution;
 
 /// The difference between two views: one log at two records, one log under two policies, or two logs.

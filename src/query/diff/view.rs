@@ -1,6 +1,9 @@
 //! Views: what a log meant now, right after one of its records, or under another policy. A [`Diff`](crate::Diff) is found
 //! between two of them. A view answers nothing by itself that a book cannot answer; it only holds still.
 
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +13,6 @@ use crate::log::body::{DeviceNo, Flags, IdNo, Other};
 use crate::log::component::{Excerpt, Node};
 use crate::log::record::Record;
 use crate::model::id::{OperationId, PersonId, Seq};
-use crate::query::diff::content::Name;
 use crate::query::reader::{Book, Resolution};
 use crate::store::segments::Fault;
 
@@ -257,6 +259,36 @@ impl View<'_> {
     pub(crate) fn reason(&self, Refused { refusal, whom, .. }: &Refused) -> String {
         let id_of = |person: PersonNo| self.id_called(whom.unwrap_or_else(|| self.called(person)));
         self.book.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
+    }
+}
+
+/// The text of an id, a device or a property key; once erased, its number is all that is left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// The text itself: it was not erased.
+    Text(String),
+    /// The number of a text that was erased. It is its ledger's own: two ledgers may mean two things by it.
+    Erased(u32),
+}
+
+impl Name {
+    pub(crate) fn of(text: Option<&str>, number: u32) -> Name {
+        text.map_or(Name::Erased(number), |text| Name::Text(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Text(text) => f.write_str(text),
+            Name::Erased(number) => write!(f, "$erased:{number}"),
+        }
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -17,7 +17,9 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 
 use crate::log::chain::Checkpoint;
 use crate::log::digest::{Digest, Hasher, Purpose};
-use crate::log::payload::{KeysError, NONCE_BYTES, Opened, Sealer, TAG_BYTES};
+use crate::log::payload::{KeysError, Opened, Sealer};
+use crate::log::record::NONCE_BYTES;
+use crate::log::record::TAG_BYTES;
 use crate::model::id::{CopyId, LedgerId};
 use crate::store::entropy::Entropy;
 use crate::store::layout::Identity;

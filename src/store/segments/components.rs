@@ -1,6 +1,7 @@
 //! Components: which records name an id or a device, and those records read one by one, to refold a component
 //! or to answer a question about it.
 
+use crate::store::segments::index::Index;
 use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 
@@ -20,34 +21,6 @@ use crate::store::segments::{Fault, FaultKind, Log, locked};
 const KEPT_COMPONENTS: usize = 8;
 /// Most bytes of records of a component that is kept; of a larger one the records are read again each time.
 const KEPT_BYTES: usize = 64 << 20;
-
-/// How the records of a component are found and read.
-#[derive(Debug, Default)]
-pub(super) struct Index {
-    postings: Postings,
-    spots: Spots,
-    /// The components that were asked for last, the latest at the end.
-    kept: Vec<Component>,
-    /// How many records were read for components. Tests bound the work by it.
-    read: u64,
-}
-
-impl Index {
-    /// Bytes held, counting capacity.
-    pub(super) fn memory(&self) -> usize {
-        let kept: usize = self.kept.iter().map(Component::memory).sum();
-        self.postings.memory() + self.spots.memory() + kept
-    }
-
-    fn note(&mut self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
-        for row in &rows.rows {
-            if u64::from(row.seq) == self.postings.covered() {
-                self.postings.note(Record::new(row, rows, frame.body, frame.payload));
-            }
-        }
-        self.spots.note(rows, frame.body, place);
-    }
-}
 
 impl Log {
     /// What folding a frame's records needs of the past: for each that refolds a component, that component's

@@ -3,6 +3,7 @@
 
 mod components;
 mod fault;
+mod index;
 mod segment;
 mod snapshot_fault;
 mod walk;
@@ -24,7 +25,7 @@ use crate::log::record::Rows;
 use crate::model::limits::MAX_SEGMENTS;
 use crate::store::layout::{LOG, first_seq_of, segment_name};
 use crate::store::storage::Storage;
-use components::Index;
+use index::Index;
 
 /// How much log lies between two places from which one record can be found again.
 const MARK_BYTES: u64 = 64 * 1_024;

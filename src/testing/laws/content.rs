@@ -1,6 +1,18 @@
 //! Laws of what a log means as a whole: components, attribution, digests, proofs.
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::kit::*;
+use crate::fold::Undone;
+use crate::ledger::open::LedgerOptions;
+use crate::ledger::{Appended, Ledger};
+use crate::log::body::{Body, Other};
+use crate::model::operation::{Operation, Request, Source, Target, Who};
+use crate::query::answer::EventMode;
+use crate::query::reader::Book;
+use crate::store::storage::Memory;
+use crate::testing::history::History;
 
 /// Operations that share no id, device or operation id with others can be put anywhere among them, or folded alone (A1).
 pub fn components(history: &History) -> Result<(), String> {

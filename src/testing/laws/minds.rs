@@ -1,9 +1,33 @@
 //! Laws of section H: retracts, splits, erasures, what-ifs and differences.
 
 use super::content::{facts, names};
-use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::kit::*;
+use crate::fold::{Called, Refusal};
+use crate::ledger::erase::{ErasureRequest, ErasureSubject};
+use crate::ledger::error::AppendError;
+use crate::ledger::error::EraseError;
+use crate::ledger::open::LedgerOptions;
+use crate::ledger::preview::{Preview, PreviewError};
+use crate::ledger::{Appended, Ledger};
+use crate::log::body::{Body, IdNo};
 use crate::log::component::{Node, each_named};
 use crate::log::record::Kind;
+use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
+use crate::model::operation::{Operation, Request, Source, SplitMode, Target};
+use crate::model::policy::Policy;
+use crate::model::time::Timestamp;
+use crate::query::diff::content::Content;
+use crate::query::diff::view::{Refusals, View};
+use crate::query::diff::{Counts, Diff};
+use crate::query::reader::Book;
+use crate::store::storage::Memory;
+use crate::testing::chance::Chance;
+use crate::testing::history::{History, IDS, KEYS};
+use crate::testing::reference::{Reference, ReferenceOutcome};
+use crate::testing::{check, differences, notation};
 
 /// A retracted operation counts as never asked: content(log + x + rest + retract x) = content(log + rest), for every operation x of
 /// the history (H1). And retracting the retract brings back what there was.

@@ -1,6 +1,8 @@
 //! What the reference model knows of operations it saw before: whether another says the same (G4), whatever was erased of it.
 
-use super::*;
+use std::collections::BTreeSet;
+
+use crate::model::operation::{Changes, Operation, Processing, Request, Source, Who};
 
 /// What was recorded under an operation id.
 #[derive(Clone, Debug)]

@@ -1,6 +1,12 @@
 //! The fold of the reference model: what everything that was said comes to.
 
-use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::said::*;
+use crate::model::operation::Changes;
+use crate::model::policy::{Policy, Survivor};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
 
 /// Persons, devices and events.
 #[derive(Clone, Debug)]

@@ -1,0 +1,165 @@
+//! The words of the reference model: what was said, and persons, devices and events as the model has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::operation::{Changes, Source};
+use crate::model::policy::{IdClass, Policy};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+
+/// What is left of the text of an id or device: its place in the order in which they were first mentioned.
+pub(super) fn erased_name(place: usize) -> String {
+    format!("$erased:{place}")
+}
+
+/// Stands where a value was erased.
+pub fn erased_value() -> Value {
+    Value::from("$erased")
+}
+
+/// What a person's public id is made of (D10, D11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// D10: the text of the founding id.
+    Founding(String),
+    /// D11: the text of an id and the record that defined it.
+    Defined(String),
+    /// D11: a text and the place of the split that founded it.
+    At(String, usize),
+    /// D11: a text and the record of an erasure.
+    After(String, u64),
+    /// D11: only the number of the id that founded it is left, and the place of the split that did, if one did.
+    Erased(u32, Option<usize>),
+}
+
+/// What a person's public id is made of: its founding id, and by which operation if a split founded it (D11).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// The founding id.
+    pub founding: String,
+    /// The split, as the place of an operation among all that were recorded.
+    pub split: Option<usize>,
+}
+
+/// A person, live or absorbed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferencePerson {
+    /// Who it is.
+    pub identity: Identity,
+    /// All its ids; empty once absorbed or gone.
+    pub ids: BTreeSet<String>,
+    /// The current value of each property, by key.
+    pub properties: BTreeMap<String, Value>,
+    /// Whether an operation identified the person (D1).
+    pub is_identified: bool,
+    /// When the person was founded, by the sender's clock; merges lower it (D7).
+    pub created_at: Timestamp,
+    /// The place of the operation that founded it.
+    pub(super) founded: usize,
+}
+
+/// A device as the reference model knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceDevice {
+    /// For whom it speaks.
+    pub current: String,
+    /// Whom dialect `core` links next.
+    pub anonymous: String,
+    /// Whether a user was identified on it since the last reset.
+    pub identified: bool,
+    /// Whether its captures ask for a profile under `identified_only` (F8).
+    pub profiled: bool,
+}
+
+/// An event as the reference model knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceEvent {
+    /// The id it was captured under.
+    pub distinct_id: String,
+    /// Whether it counts as full, not propertyless (G3).
+    pub full: bool,
+}
+
+/// What became of one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReferenceOutcome {
+    /// Recorded; the rule that refused it, if one did.
+    Recorded(Option<&'static str>),
+    /// The same operation was recorded before under the same operation id (G4).
+    Duplicate,
+    /// Another operation was recorded before under the same operation id (G4).
+    Conflict,
+    /// A device's identify that only repeats what the device said last (F3).
+    Ignored,
+}
+
+/// What was recorded.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Policy(Policy),
+    /// A device, and the id it begins with.
+    Device(String, String),
+    Operation(Asked),
+}
+
+/// An operation as it is recorded: for whom it speaks is decided (F2, F3, F8).
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) verb: Verb,
+    pub(super) id: String,
+    pub(super) device: Option<String>,
+    pub(super) on: bool,
+    pub(super) changes: Changes,
+    pub(super) time: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Verb {
+    Capture(String),
+    Identify(Other),
+    Alias(Other),
+    Merge(Other),
+    Set,
+    Switch,
+    Reset { also: Option<String> },
+    Retract(usize),
+    Split { ids: BTreeSet<String>, together: bool },
+}
+
+/// The class of each id, decided when it was first written (B4), and the order in which they were.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Classes {
+    pub(super) of: BTreeMap<String, IdClass>,
+    pub(super) order: Vec<String>,
+}
+
+impl Classes {
+    pub(super) fn number(&mut self, id: &str) {
+        if !self.order.iter().any(|known| known == id) {
+            self.order.push(id.to_owned());
+        }
+    }
+
+    /// These ids in the order in which they were first written.
+    pub(super) fn ordered(&self, ids: &BTreeSet<String>) -> Vec<String> {
+        self.order.iter().filter(|id| ids.contains(*id)).cloned().collect()
+    }
+}
+
+/// S as text, or a text that B1 bars.
+#[derive(Clone, Debug)]
+pub(super) enum Other {
+    Nothing,
+    Unstorable,
+    Id(String),
+}
+
+impl Other {
+    pub(super) fn of(source: Option<&Source>) -> Other {
+        match source {
+            None => Other::Nothing,
+            Some(Source::Unstorable) => Other::Unstorable,
+            Some(Source::Id(id)) => Other::Id(id.as_str().to_owned()),
+        }
+    }
+}

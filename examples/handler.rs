@@ -8,8 +8,8 @@ use std::error::Error;
 use identity_ledger::testing::chance::Chance;
 use identity_ledger::testing::{check, laws};
 use identity_ledger::{
-    Appended, DeviceId, DistinctId, EventName, Ledger, Operation, OperationId, Policy, Preset, Properties,
-    Request, Tenant, Timestamp, Who,
+    Actor, Appended, DeviceId, DistinctId, EventName, Ledger, Operation, OperationId, Policy, Preset,
+    Properties, Request, Tenant, Timestamp,
 };
 
 /// What browsers send to the shop.
@@ -41,7 +41,7 @@ pub(crate) fn handle(ledger: &mut Ledger, message: &Message) -> Result<Appended,
     let browser = DeviceId::new(message.browser.as_str())?;
     let request = match &message.what {
         What::Visit => Request::Capture {
-            who: Who::Device(browser),
+            who: Actor::Device(browser),
             event: Some(EventName::new("visit")?),
             properties: Properties::new(),
         },

@@ -37,8 +37,8 @@ pub use crate::model::id::{
 };
 pub use crate::model::limits;
 pub use crate::model::operation::{
-    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
-    SplitMode, Target, Who,
+    Actor, Changes, Dialect, ImportFixups, Operation, OperationError, PersonProfiles, Processing, Request,
+    Sdk, Source, SplitMode, Target,
 };
 pub use crate::model::policy::{FirstMention, IdClass, Policy, PolicyError, Preset, Survivor, UuidIds};
 pub use crate::model::time::{Timestamp, TimestampError};
@@ -46,8 +46,9 @@ pub use crate::model::value::{Properties, Value, ValueError};
 pub use crate::model::visible::visible;
 
 pub use crate::log::body::{
-    Body, Change, Commitment, CutOff, Detail, DeviceNo, ErasedDevice, Erasure, Flags, Head, IdNo, KeyNo,
-    Leavers, NameNo, Other, Removal, Removed, Restated, RewrittenSegment, StoredClass, StoredPolicy, Verb,
+    Body, Change, Commitment, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Flags, IdNo, KeyNo,
+    LinkSource, NameNo, OperationHeader, PropertyChanges, Removal, Restated, RewrittenSegment, SplitOff,
+    StoredClass, StoredPolicy, Verb,
 };
 pub use crate::log::chain::{Chain, ChainError, Checkpoint, CheckpointError};
 pub use crate::log::digest::{Digest, DigestError};
@@ -56,8 +57,8 @@ pub use crate::log::record::Record;
 
 pub use crate::fold::replay::{Replay, Step};
 pub use crate::fold::{
-    Called, Device as DeviceState, DeviceEffect, EventCounts, Link, NotParted, Notices, Outcome, Past,
-    PersonNo, PersonView, Property, Refusal, State, Undone, Written,
+    Correction, DeviceEffect, DeviceState, EventCounts, Link, NotParted, Notices, Outcome, Past,
+    PersonIdBasis, PersonNo, PersonView, Property, PropertyCounts, Refusal, State,
 };
 
 pub use crate::store::entropy::{Entropy, OsEntropy, SeededEntropy};
@@ -79,15 +80,15 @@ pub use crate::query::diff::view::Name;
 pub use crate::query::diff::view::View;
 pub use crate::query::diff::what_if::{WhatIf, WhatIfError};
 pub use crate::query::diff::{
-    Counts, DeviceDiff, Diff, EventRef, EventTally, EventsDiff, IdDiff, MergedPerson, Misfit, PersonDiff,
-    PersonPart, PropertyDiff, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
+    Counts, DeviceDiff, Diff, DiffMismatch, EventRef, EventTally, EventsDiff, IdDiff, MergedPerson,
+    PersonDiff, PersonPart, PropertyDiff, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
 };
-pub use crate::query::explain::ids::{Claim, ExplainedStep, Explanation, ExplanationError, NamedId};
-pub use crate::query::explain::property::{Beaten, PropertyWrite, WhyProperty};
+pub use crate::query::explain::ids::{ExplainedStep, Explanation, ExplanationError, NamedId, RecordedLink};
+pub use crate::query::explain::property::{PropertyWrite, Superseded, WhyProperty};
 pub use crate::query::explain::why_not::{Barrier, WhyNot, WhyNotStep};
 pub use crate::query::history::{HistoryEntry, Subject};
-pub use crate::query::page::{Ask, Cursor, CursorError, Page, PageError};
-pub use crate::query::reader::{Became, Book, MemoryUse, Persons, Resolution};
+pub use crate::query::page::{Cursor, CursorError, Page, PageError, PageRequest};
+pub use crate::query::reader::{MemoryUse, PersonStatus, Persons, Reader, Resolution};
 pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
 
 pub use crate::ledger::device::Device;
@@ -95,10 +96,10 @@ pub use crate::ledger::erase::{ErasureRequest, ErasureSubject, Receipt, ReceiptS
 pub use crate::ledger::error::AppendError;
 pub use crate::ledger::error::EraseError;
 pub use crate::ledger::error::SnapshotError;
-pub use crate::ledger::open::LedgerReader;
+pub use crate::ledger::open::ReadOnlyLedger;
 pub use crate::ledger::open::{CreateError, LedgerOptions};
 pub use crate::ledger::preview::{Preview, PreviewError};
-pub use crate::ledger::recovery::{OpenError, Recovery, Torn, Witness};
+pub use crate::ledger::recovery::{DurabilityEvidence, OpenError, Recovery, TornTail};
 pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
 pub use crate::ledger::snapshot::{IgnoredSnapshot, Snapshot};
 pub use crate::ledger::writer::Durability;

@@ -176,7 +176,7 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
         });
         let (mut last, mut written) = (0, 0);
         for round in 0..25 {
-            let durable = LedgerReader::open(&source).unwrap().checkpoint();
+            let durable = ReadOnlyLedger::open(&source).unwrap().checkpoint();
             let fresh = dir.path().join(format!("copy-{round}"));
             for dest in [&dest, &fresh] {
                 go.send(written..written + 20).expect("the writer waits for its turn"); // and now it writes
@@ -195,7 +195,7 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
     });
     drop(writer);
     let report = Backup::run(&source, &dest, &mut |_| {}).unwrap();
-    assert_eq!(report.checkpoint, LedgerReader::open(&source).unwrap().checkpoint());
+    assert_eq!(report.checkpoint, ReadOnlyLedger::open(&source).unwrap().checkpoint());
 }
 
 #[track_caller]

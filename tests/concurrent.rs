@@ -41,7 +41,7 @@ fn a_second_writer_in_the_process_is_refused_until_the_first_is_gone() {
     let dir = dir.path().join("ledger");
     let first = Ledger::create(&dir, Tenant::default(), Policy::default()).unwrap();
     assert!(matches!(Ledger::open(&dir), Err(OpenError::Locked { .. })));
-    assert!(LedgerReader::open(&dir).is_ok());
+    assert!(ReadOnlyLedger::open(&dir).is_ok());
     drop(first);
     assert!(Ledger::open(&dir).is_ok());
 }
@@ -72,7 +72,7 @@ fn a_second_writer_in_another_process_is_refused_until_the_first_is_killed() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "held"), "the child opened the ledger");
     let second = Ledger::open(&dir);
-    let reader = LedgerReader::open(&dir);
+    let reader = ReadOnlyLedger::open(&dir);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");

@@ -176,7 +176,7 @@ fn ask_all(dir: &Path, part: &Path) {
         }
     };
     let wrong = |error: &dyn std::error::Error| error.to_string();
-    check("reading", LedgerReader::open(dir).map(drop).map_err(|error| wrong(&error)));
+    check("reading", ReadOnlyLedger::open(dir).map(drop).map_err(|error| wrong(&error)));
     check("verify", LedgerOptions::new().audit(dir).map(drop).map_err(|error| wrong(&error)));
     let copy = dir.with_extension("copy");
     check("backup", Backup::run(dir, &copy, &mut |_| {}).map(drop).map_err(|error| wrong(&error)));
@@ -283,7 +283,7 @@ fn what_is_not_the_ledgers_is_left_alone_and_remarked() {
     }
     assert_eq!(theirs(), 16);
     assert!(!place.join("quarantine/00000000000000000003-96-0.cut").exists(), "what recovery kept is gone");
-    LedgerReader::open(&place).unwrap().stats().unwrap();
+    ReadOnlyLedger::open(&place).unwrap().stats().unwrap();
 }
 
 fn modes(dir: &Path) -> BTreeMap<u32, Vec<PathBuf>> {

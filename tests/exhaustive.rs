@@ -49,12 +49,12 @@ impl Link {
         let device = || DeviceId::new("phone").unwrap();
         let request = match self {
             Link::Identify(t, s) => {
-                Request::Identify { who: Who::Id(id(t)), anonymous: Some(Source::Id(id(s))) }
+                Request::Identify { who: Actor::Id(id(t)), anonymous: Some(Source::Id(id(s))) }
             }
-            Link::Alias(t, s) => Request::Alias { who: Who::Id(id(t)), alias: Some(Source::Id(id(s))) },
-            Link::Merge(t, s) => Request::Merge { who: Who::Id(id(t)), alias: Some(Source::Id(id(s))) },
+            Link::Alias(t, s) => Request::Alias { who: Actor::Id(id(t)), alias: Some(Source::Id(id(s))) },
+            Link::Merge(t, s) => Request::Merge { who: Actor::Id(id(t)), alias: Some(Source::Id(id(s))) },
             Link::DeviceAlias(s) => {
-                Request::Alias { who: Who::Device(device()), alias: Some(Source::Id(id(s))) }
+                Request::Alias { who: Actor::Device(device()), alias: Some(Source::Id(id(s))) }
             }
             Link::DeviceIdentify(user) => Request::DeviceIdentify { device: device(), user: id(user) },
             Link::Reset => Request::Reset {

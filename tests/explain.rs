@@ -12,7 +12,7 @@ use identity_ledger::*;
 use short::{at, id, new_ledger};
 
 /// What all records say, from a replay of the log: no state, no look-up of the book's.
-fn claims(ledger: &Ledger) -> BTreeMap<Seq, Claim> {
+fn claims(ledger: &Ledger) -> BTreeMap<Seq, RecordedLink> {
     let mut texts = BTreeMap::new();
     let mut bodies = Vec::new();
     ledger
@@ -38,7 +38,8 @@ fn claims(ledger: &Ledger) -> BTreeMap<Seq, Claim> {
             retracted.insert(Seq(*target));
         }
     }
-    let claim = |(seq, body): &(Seq, Body)| Some((*seq, Claim::of(body, retracted.contains(seq), text)?));
+    let claim =
+        |(seq, body): &(Seq, Body)| Some((*seq, RecordedLink::of(body, retracted.contains(seq), text)?));
     bodies.iter().filter_map(claim).collect()
 }
 
@@ -88,13 +89,13 @@ fn without_any_cited_record_the_explanation_falls() {
         for [a, b] in pairs(&ledger) {
             let Some(why) = ledger.explain(&a, &b).unwrap() else { continue };
             for (place, step) in why.steps.iter().enumerate() {
-                let with = |claim: Option<Claim>| {
+                let with = |claim: Option<RecordedLink>| {
                     why.check(|seq| if seq == step.seq { claim.clone() } else { claims.get(&seq).cloned() })
                 };
                 let claim = claims[&step.seq].clone();
                 let stranger = NamedId { number: IdNo(99), text: "stranger".to_owned() };
                 assert_eq!(with(None), Err(ExplanationError::Missing { seq: step.seq }));
-                let retracted = with(Some(Claim { retracted: true, ..claim.clone() }));
+                let retracted = with(Some(RecordedLink { retracted: true, ..claim.clone() }));
                 assert_eq!(retracted, Err(ExplanationError::Retracted { seq: step.seq }));
                 if !step.before.is_empty() {
                     let mut unfounded = why.clone();
@@ -104,17 +105,20 @@ fn without_any_cited_record_the_explanation_falls() {
                         "a split proves no link"
                     );
                     let leavers = Some((true, vec![step.ids[0].clone()]));
-                    assert!(with(Some(Claim { leavers, ..claim.clone() })).is_err(), "one of them leaves");
-                    assert!(with(Some(Claim { leavers: None, ..claim.clone() })).is_err());
+                    assert!(
+                        with(Some(RecordedLink { leavers, ..claim.clone() })).is_err(),
+                        "one of them leaves"
+                    );
+                    assert!(with(Some(RecordedLink { leavers: None, ..claim.clone() })).is_err());
                     splits += 1;
                     continue;
                 }
-                assert!(with(Some(Claim { id: stranger.clone(), ..claim.clone() })).is_err());
-                assert!(with(Some(Claim { other: Some(stranger), ..claim.clone() })).is_err());
-                assert!(with(Some(Claim { other: None, ..claim.clone() })).is_err());
-                assert!(with(Some(Claim { processing: false, ..claim.clone() })).is_err());
+                assert!(with(Some(RecordedLink { id: stranger.clone(), ..claim.clone() })).is_err());
+                assert!(with(Some(RecordedLink { other: Some(stranger), ..claim.clone() })).is_err());
+                assert!(with(Some(RecordedLink { other: None, ..claim.clone() })).is_err());
+                assert!(with(Some(RecordedLink { processing: false, ..claim.clone() })).is_err());
                 let erased = NamedId { number: claim.id.number, text: "another".to_owned() };
-                assert!(with(Some(Claim { id: erased, ..claim })).is_err());
+                assert!(with(Some(RecordedLink { id: erased, ..claim })).is_err());
 
                 let mut short = why.clone();
                 short.steps.remove(place);

@@ -138,8 +138,8 @@ fn forgeries() -> Vec<(&'static str, Memory)> {
 
 /// The same operation about ids with other names.
 fn renamed(operation: Operation, name: impl Fn(&str) -> String) -> Operation {
-    let who = |who: Who| match who {
-        Who::Id(text) => Who::Id(id(&name(text.as_str()))),
+    let who = |who: Actor| match who {
+        Actor::Id(text) => Actor::Id(id(&name(text.as_str()))),
         device => device,
     };
     let source = |source: Option<Source>| match source {
@@ -172,7 +172,7 @@ fn said<T: std::fmt::Debug>(answer: Result<T, Fault>) -> Result<String, bool> {
 }
 
 /// Every answer that cites records.
-fn cited(book: &Book) -> Answers {
+fn cited(book: &Reader) -> Answers {
     let mut answers = Vec::new();
     for a in IDS {
         for b in IDS {
@@ -186,7 +186,7 @@ fn cited(book: &Book) -> Answers {
             answers.push((format!("why-property {a} {key}"), said(book.why_property(a, key))));
         }
         for subject in [Subject::Id(a), Subject::Person(a)] {
-            let history = book.history(subject, Ask::first(100)).map_err(|error| match error {
+            let history = book.history(subject, PageRequest::first(100)).map_err(|error| match error {
                 PageError::Fault(fault) => *fault,
                 error => panic!("{error}"),
             });
@@ -206,7 +206,7 @@ fn cited(book: &Book) -> Answers {
     answers
 }
 
-fn previewed(book: &Book, operation: &Operation) -> Result<Result<Preview, String>, Fault> {
+fn previewed(book: &Reader, operation: &Operation) -> Result<Result<Preview, String>, Fault> {
     match book.preview(operation) {
         Err(PreviewError::Fault(fault)) => Err(fault),
         preview => Ok(preview.map_err(|error| error.to_string())),
@@ -214,7 +214,7 @@ fn previewed(book: &Book, operation: &Operation) -> Result<Result<Preview, Strin
 }
 
 /// Answers that cite nothing.
-fn uncited(book: &Book) -> Answers {
+fn uncited(book: &Reader) -> Answers {
     let mut answers = Vec::new();
     for who in IDS {
         answers.push((format!("resolve {who}"), Ok(format!("{:?}", book.resolve(who)))));
@@ -232,7 +232,7 @@ fn uncited(book: &Book) -> Answers {
 }
 
 /// What the log alone says.
-fn truth() -> (LedgerReader, Answers, Answers) {
+fn truth() -> (ReadOnlyLedger, Answers, Answers) {
     let (disk, _) = filled(|ledger| append_all(ledger, shop()));
     let reader = options().without_snapshots().read_in(Arc::new(disk)).unwrap();
     let answers = (cited(&reader), uncited(&reader));
@@ -280,17 +280,23 @@ fn with_a_checkpoint_nothing_is_answered_from_a_forged_snapshot() {
         assert_eq!(uncited(&reader), uncited_truth, "{what}");
         let other = Checkpoint { head: Digest([7; 32]), ..checkpoint };
         let forked = options().expect(other).read_in(Arc::new(disk.clone()));
-        assert!(matches!(forked, Err(OpenError::Forked { by: Witness::Checkpoint, .. })), "{what}");
+        assert!(
+            matches!(forked, Err(OpenError::Forked { by: DurabilityEvidence::Checkpoint, .. })),
+            "{what}"
+        );
         let newer = Checkpoint { records: checkpoint.records + 1, ..checkpoint };
         let behind = options().expect(newer).open_in(Arc::new(disk.clone()));
-        assert!(matches!(behind, Err(OpenError::RolledBack { by: Witness::Checkpoint, .. })), "{what}");
+        assert!(
+            matches!(behind, Err(OpenError::RolledBack { by: DurabilityEvidence::Checkpoint, .. })),
+            "{what}"
+        );
         let ledger = options().expect(checkpoint).open_in(Arc::new(disk)).unwrap();
         assert_eq!(ledger.recovery().from_snapshot, None, "{what}");
         assert_eq!(uncited(&ledger), uncited_truth, "{what}");
     }
 }
 
-fn subjects(book: &Book) -> Vec<ErasureSubject> {
+fn subjects(book: &Reader) -> Vec<ErasureSubject> {
     let person = book.resolve("user-3").unwrap().person_id;
     vec![
         ErasureSubject::PersonOf(id("user-3")),

@@ -218,7 +218,7 @@ fn torn(recipe: &LedgerRecipe<'_>) {
 }
 
 /// What a ledger folds to, as it stands in `digests.json`.
-fn digests(book: &Book) -> Json {
+fn digests(book: &Reader) -> Json {
     let Checkpoint { records, head } = book.checkpoint();
     json!({
         "records": records,

@@ -39,7 +39,7 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
             let (seq, body) = (step.record.seq(), step.record.body());
             let mut named: Vec<IdNo> = body.head().map(|head| head.id).into_iter().collect();
             named.extend(match (&body, body.other()) {
-                (_, Other::Id(source)) => Some(source),
+                (_, LinkSource::Id(source)) => Some(source),
                 (Body::DefineDevice(id, _), _) => Some(*id),
                 (Body::DefineId(..), _) => {
                     defined += 1;
@@ -63,8 +63,8 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
 }
 
 /// All pages of a long answer, and how many there were.
-fn all<T>(mut page: impl FnMut(Ask) -> Page<T>, items: usize) -> Vec<T> {
-    let (mut ask, mut all) = (Ask::first(items), Vec::new());
+fn all<T>(mut page: impl FnMut(PageRequest) -> Page<T>, items: usize) -> Vec<T> {
+    let (mut ask, mut all) = (PageRequest::first(items), Vec::new());
     loop {
         let Page { items: some, next } = page(ask);
         assert!(
@@ -74,7 +74,7 @@ fn all<T>(mut page: impl FnMut(Ask) -> Page<T>, items: usize) -> Vec<T> {
         all.extend(some);
         match next {
             // As a program would that keeps the cursor as text.
-            Some(next) => ask = Ask::next(next.to_string().parse().unwrap(), items),
+            Some(next) => ask = PageRequest::next(next.to_string().parse().unwrap(), items),
             None => return all,
         }
     }
@@ -115,7 +115,7 @@ fn a_history_is_a_filter_of_the_whole_log() {
                 ids(&ledger).iter().filter(mine).flat_map(|other| touched[other].clone()).collect();
             assert_eq!(of_person.iter().map(|entry| entry.seq).collect::<BTreeSet<_>>(), expected);
         }
-        assert!(ledger.history(Subject::Id("never written"), Ask::first(1)).unwrap().is_none());
+        assert!(ledger.history(Subject::Id("never written"), PageRequest::first(1)).unwrap().is_none());
     }
     assert!(entries > 3_000 && moved > 10 && undone > 20, "{entries} {moved} {undone}");
 }
@@ -159,14 +159,14 @@ fn pages_together_are_the_whole_whatever_is_appended_between_them() {
                 append(ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
             };
             for subject in [Subject::Id(&id), Subject::Person(&id)] {
-                let whole = before.history(subject, Ask::first(10_000)).unwrap().unwrap().items;
-                let ask = Ask { from: before_cursor(&before), items: 2 };
+                let whole = before.history(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
+                let ask = PageRequest { from: before_cursor(&before), items: 2 };
                 let page = |ledger: &Ledger, ask| ledger.history(subject, ask).unwrap().unwrap();
                 let joined = turning(&mut ledger, ask, page, &mut appended);
                 assert_eq!(joined, whole, "seed {seed}, {subject:?}\n{history}");
 
-                let whole = before.events_of(subject, Ask::first(10_000)).unwrap().unwrap().items;
-                let ask = Ask { from: before_cursor(&before), items: 1 };
+                let whole = before.events_of(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
+                let ask = PageRequest { from: before_cursor(&before), items: 1 };
                 let page = |ledger: &Ledger, ask| ledger.events_of(subject, ask).unwrap().unwrap();
                 let joined = turning(&mut ledger, ask, page, &mut appended);
                 assert_eq!(joined, whole, "seed {seed}, events of {subject:?}\n{history}");
@@ -192,7 +192,7 @@ fn pages_of_persons_are_those_of_when_the_first_was_asked_for() {
                 append(ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
             };
             let page = |ledger: &Ledger, ask| ledger.persons_page(ask).unwrap();
-            let joined = turning(&mut ledger, Ask::first(items), page, &mut appended);
+            let joined = turning(&mut ledger, PageRequest::first(items), page, &mut appended);
             assert_eq!(joined, whole, "seed {seed}, pages of {items}\n{history}");
         }
     }
@@ -202,8 +202,8 @@ fn pages_of_persons_are_those_of_when_the_first_was_asked_for() {
 /// All pages of an answer, full but for the last one, while `between` two of them something happens to the ledger.
 fn turning<T>(
     ledger: &mut Ledger,
-    mut ask: Ask,
-    page: impl Fn(&Ledger, Ask) -> Page<T>,
+    mut ask: PageRequest,
+    page: impl Fn(&Ledger, PageRequest) -> Page<T>,
     between: &mut impl FnMut(&mut Ledger),
 ) -> Vec<T> {
     let mut joined = Vec::new();
@@ -213,7 +213,7 @@ fn turning<T>(
         joined.extend(page.items);
         between(ledger);
         let Some(next) = page.next else { return joined };
-        ask = Ask::next(next, ask.items);
+        ask = PageRequest::next(next, ask.items);
     }
 }
 
@@ -228,7 +228,7 @@ fn a_cursor_of_a_longer_log_is_refused() {
     let ann = DistinctId::new("ann").unwrap();
     let ledger = fold(&Policy::default(), &[Operation::properties(at, ann)]);
     let last = ledger.checkpoint().records - 1;
-    let ask = |as_of: u64| Ask::next(format!("{as_of}.0").parse().unwrap(), 1);
+    let ask = |as_of: u64| PageRequest::next(format!("{as_of}.0").parse().unwrap(), 1);
     assert!(ledger.history(Subject::Id("ann"), ask(last)).is_ok());
     for refused in [
         ledger.history(Subject::Id("ann"), ask(last + 1)).map(drop),
@@ -263,7 +263,7 @@ fn an_erasure_is_part_of_the_history_of_whom_it_touches() {
     ledger.erase(&[ErasureRequest::new(at, ids(&["ann"]), "").with_keys([email])]).unwrap();
     ledger.erase(&[ErasureRequest::new(at, ids(&["phone"]), "")]).unwrap();
     let ops = |of| -> Vec<&str> {
-        let page = ledger.history(of, Ask::first(100)).unwrap().unwrap();
+        let page = ledger.history(of, PageRequest::first(100)).unwrap().unwrap();
         assert!(page.items.iter().all(|entry| entry.outcome.is_some() == entry.time.is_some()));
         page.items.iter().map(|entry| entry.op).collect()
     };
@@ -272,7 +272,7 @@ fn an_erasure_is_part_of_the_history_of_whom_it_touches() {
     assert_eq!(person, ["define_id", "define_id", "identify", "set", "restate", "erase"]);
     assert_eq!(ops(Subject::Person("bob")), ["define_id", "define_id", "identify"], "it touches nobody else");
     assert_eq!(
-        ledger.history(Subject::Id("phone"), Ask::first(1)).unwrap(),
+        ledger.history(Subject::Id("phone"), PageRequest::first(1)).unwrap(),
         None,
         "it has no text to be asked by"
     );

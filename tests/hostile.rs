@@ -308,7 +308,7 @@ fn every_cut_of_the_last_segment_is_damage_and_without_head_at_worst_torn() {
 }
 
 /// The records that are lost, from and to, and who saw them.
-fn lost(opened: Result<Ledger, OpenError>) -> (u64, u64, Witness) {
+fn lost(opened: Result<Ledger, OpenError>) -> (u64, u64, DurabilityEvidence) {
     match opened {
         Err(OpenError::Damaged { from, to, by, .. }) => (from, to, by),
         other => panic!("{other:?}"),
@@ -323,10 +323,14 @@ fn damage_names_the_records_that_are_lost_and_who_saw_most_of_them() {
     let mut bytes = read(&disk, &second);
     bytes[100] ^= 1;
     write(&disk, &second, &bytes);
-    assert_eq!(lost(opening(&disk)), (from, records - 1, Witness::Head));
+    assert_eq!(lost(opening(&disk)), (from, records - 1, DurabilityEvidence::OperationHeader));
     disk.remove("HEAD").unwrap();
     let (same, to, by) = lost(opening(&disk));
-    assert_eq!((same, by), (from, Witness::LaterFrame), "each frame tells what was durable before it");
+    assert_eq!(
+        (same, by),
+        (from, DurabilityEvidence::LaterFrame),
+        "each frame tells what was durable before it"
+    );
     assert!(from < to && to < records - 1, "{to}");
 }
 
@@ -352,7 +356,7 @@ fn a_later_segment_proves_that_the_one_before_it_was_whole() {
     let expecting = || LedgerOptions::new().expect(seen).open_in(Arc::new(Memory::clone(&disk)));
     assert_eq!(expecting().unwrap().checkpoint(), seen);
     disk.write_at(&names[0], disk.len(&names[0]).unwrap().unwrap(), &[0xF5; 7]).unwrap();
-    assert_eq!(lost(expecting()), (seen.records, seen.records, Witness::LaterSegment));
+    assert_eq!(lost(expecting()), (seen.records, seen.records, DurabilityEvidence::LaterSegment));
 }
 
 #[test]
@@ -391,9 +395,12 @@ fn an_outside_checkpoint_proves_a_fork_and_a_rollback() {
     let expecting = |checkpoint| LedgerOptions::new().expect(checkpoint).open_in(Arc::new(disk.clone()));
     assert!(expecting(checkpoint).is_ok());
     let further = Checkpoint { records: checkpoint.records + 1, ..checkpoint };
-    assert!(matches!(expecting(further), Err(OpenError::RolledBack { by: Witness::Checkpoint, .. })));
+    assert!(matches!(
+        expecting(further),
+        Err(OpenError::RolledBack { by: DurabilityEvidence::Checkpoint, .. })
+    ));
     let other = Checkpoint { head: Digest([0; 32]), ..checkpoint };
-    assert!(matches!(expecting(other), Err(OpenError::Forked { by: Witness::Checkpoint, .. })));
+    assert!(matches!(expecting(other), Err(OpenError::Forked { by: DurabilityEvidence::Checkpoint, .. })));
 }
 
 #[test]

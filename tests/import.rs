@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use identity_ledger::import::{Format, Importer, Options, Parsed, Rejection};
-use identity_ledger::{Operation, Policy, Processing, Request, Source, Value, Who};
+use identity_ledger::{Actor, Operation, Policy, Processing, Request, Source, Value};
 
 fn recorded(file: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -52,7 +52,7 @@ fn link(operation: &Operation) -> String {
         Request::Capture { who, .. } | Request::Set { who } => (who, None),
         _ => panic!("{operation:?}"),
     };
-    let Who::Id(id) = who else { panic!("{operation:?}") };
+    let Actor::Id(id) = who else { panic!("{operation:?}") };
     match source {
         Some(Source::Id(source)) => format!("{id} <- {source}"),
         Some(Source::Unstorable) => format!("{id} <- UNSTORABLE"),

@@ -40,17 +40,17 @@ fn erase(ledger: &mut Ledger, number: u64) -> Result<Vec<Receipt>, EraseError> {
     ledger.erase(&[ErasureRequest::new(at(9), subject, "they asked")])
 }
 
-fn email(book: &Book, number: u64) -> Option<Value> {
+fn email(book: &Reader, number: u64) -> Option<Value> {
     book.profile(&marker(number * 10)).unwrap()?.properties["email"].value.clone()
 }
 
-fn assert_told(book: &Book, numbers: impl Iterator<Item = u64>) {
+fn assert_told(book: &Reader, numbers: impl Iterator<Item = u64>) {
     for number in numbers {
         assert_eq!(email(book, number), Some(Value::from(marker(number * 10 + 2))), "{number}");
     }
 }
 
-fn is_pending(book: &Book) -> bool {
+fn is_pending(book: &Reader) -> bool {
     book.erasures().unwrap().iter().any(|receipt| receipt.done_seq.is_none())
 }
 
@@ -105,7 +105,7 @@ impl Home {
         self.options().open(self.path(name))
     }
 
-    fn read(&self, name: &str) -> Result<LedgerReader, OpenError> {
+    fn read(&self, name: &str) -> Result<ReadOnlyLedger, OpenError> {
         self.options().open_read_only(self.path(name))
     }
 
@@ -132,8 +132,8 @@ fn keys_error<T>(result: Result<T, OpenError>) -> KeysError {
 fn is_another_history<T>(result: &Result<T, OpenError>) -> bool {
     matches!(
         result,
-        Err(OpenError::RolledBack { by: Witness::KeyRing, .. }
-            | OpenError::Forked { by: Witness::KeyRing, .. })
+        Err(OpenError::RolledBack { by: DurabilityEvidence::KeyRing, .. }
+            | OpenError::Forked { by: DurabilityEvidence::KeyRing, .. })
     )
 }
 

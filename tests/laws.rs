@@ -20,8 +20,8 @@ fn device() -> impl Strategy<Value = DeviceId> {
 }
 
 /// Mostly ids: device operations chain through one current id and would hide everything else.
-fn who() -> impl Strategy<Value = Who> {
-    prop_oneof![4 => id().prop_map(Who::Id), 1 => device().prop_map(Who::Device)]
+fn who() -> impl Strategy<Value = Actor> {
+    prop_oneof![4 => id().prop_map(Actor::Id), 1 => device().prop_map(Actor::Device)]
 }
 
 fn source() -> impl Strategy<Value = Option<Source>> {
@@ -60,9 +60,9 @@ fn shared_device() -> impl Strategy<Value = Request> {
     prop_oneof![
         4 => (device(), id()).prop_map(|(device, user)| Request::DeviceIdentify { device, user }),
         2 => device().prop_map(|device| Request::Capture {
-            who: Who::Device(device), event: None, properties: Properties::new()
+            who: Actor::Device(device), event: None, properties: Properties::new()
         }),
-        2 => (device(), source()).prop_map(|(device, alias)| Request::Alias { who: Who::Device(device), alias }),
+        2 => (device(), source()).prop_map(|(device, alias)| Request::Alias { who: Actor::Device(device), alias }),
         1 => (device(), any::<bool>(), any::<u32>()).prop_map(|(device, reset_device, fresh)| {
             let new_id = Some(DistinctId::new(format!("fresh-{fresh}")).unwrap());
             Request::Reset { device, reset_device, new_id }
@@ -385,9 +385,9 @@ fn renamed(operation: &Operation, world: &str) -> Operation {
     let offset = if world == "a" { 0 } else { 1 << 64 };
     let operation_id = |id: &OperationId| OperationId(uuid::Uuid::from_u128(id.0.as_u128() + offset));
     let device = |device: &DeviceId| DeviceId::new(format!("{device}-{world}")).unwrap();
-    let who = |who: &Who| match who {
-        Who::Id(text) => Who::Id(id(text)),
-        Who::Device(text) => Who::Device(device(text)),
+    let who = |who: &Actor| match who {
+        Actor::Id(text) => Actor::Id(id(text)),
+        Actor::Device(text) => Actor::Device(device(text)),
     };
     let source = |source: &Option<Source>| match source {
         Some(Source::Id(text)) => Some(Source::Id(id(text))),

@@ -45,7 +45,7 @@ fn live_reopened_and_read_only_ledgers_agree() {
     assert_eq!(ann.properties["visits"].value, Some(Value::from(3)));
     assert_eq!((ann.events, ann.identified_events), (2, 2));
 
-    let reader = LedgerReader::open(&path).unwrap();
+    let reader = ReadOnlyLedger::open(&path).unwrap();
     assert_eq!((reader.checkpoint(), reader.state().digest()), (checkpoint, digest));
     assert!(matches!(Ledger::open(&path), Err(OpenError::Locked { .. })));
     drop(ledger);
@@ -88,7 +88,7 @@ fn a_torn_tail_is_kept_aside_cut_and_recorded() {
     bytes.extend_from_slice(b"half a frame");
     std::fs::write(&segment, bytes).unwrap();
 
-    let reader = LedgerReader::open(&path).unwrap();
+    let reader = ReadOnlyLedger::open(&path).unwrap();
     assert_eq!(reader.checkpoint().records, records);
     let ledger = Ledger::open(&path).unwrap();
     let torn = ledger.recovery().torn.clone().unwrap();
@@ -114,7 +114,7 @@ fn every_flipped_bit_of_a_closed_ledger_is_damage_not_a_torn_tail() {
         damaged[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(&segment, damaged).unwrap();
         assert!(matches!(Ledger::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
-        assert!(matches!(LedgerReader::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
+        assert!(matches!(ReadOnlyLedger::open(&path), Err(OpenError::Damaged { .. })), "bit {bit}");
     }
 }
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use identity_ledger::import::Format;
 use identity_ledger::{
-    Appended, EventAnswer, EventMode, Ledger, Memory, Operation, Outcome, PersonId, Policy, Preset, Profile,
-    Request, Tenant, Timestamp, Value, Who,
+    Actor, Appended, EventAnswer, EventMode, Ledger, Memory, Operation, Outcome, PersonId, Policy, Preset,
+    Profile, Request, Tenant, Timestamp, Value,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -220,7 +220,7 @@ fn assert_repeats_are_duplicates(
 
 /// The properties an event sees: those of its person right after it, or none if it is propertyless (C1).
 fn properties_of(ledger: &Ledger, operation: &Operation) -> BTreeMap<String, Value> {
-    let Request::Capture { who: Who::Id(id), .. } = &operation.request else { return BTreeMap::new() };
+    let Request::Capture { who: Actor::Id(id), .. } = &operation.request else { return BTreeMap::new() };
     if operation.processing == identity_ledger::Processing::Off {
         return BTreeMap::new();
     }

@@ -78,12 +78,12 @@ impl Whole {
         let mut originals = Vec::new();
         book.replay(|step| {
             let body = step.record.body();
-            let other = if let Other::Id(id) = body.other() { Some(id.0) } else { None };
+            let other = if let LinkSource::Id(id) = body.other() { Some(id.0) } else { None };
             originals.push(Original {
                 op: body.name(),
                 id: body.head().map(|head| (head.id.0, book.id_text(head.id).map(str::to_owned))),
                 other,
-                time: body.head().map(Head::time),
+                time: body.head().map(OperationHeader::time),
                 operation_id: step.record.operation_id(),
                 keys: body.changes().iter().map(|change| change.key.0).collect(),
                 item: step.record.item().map(<[u8]>::to_vec),

@@ -97,7 +97,7 @@ fn erase(ledger: &mut Ledger, number: u64) -> Receipt {
     ledger.erase(&[ErasureRequest::new(at(9), subject, "they asked")]).unwrap().remove(0)
 }
 
-fn email(ledger: &Book, number: u64) -> Option<Value> {
+fn email(ledger: &Reader, number: u64) -> Option<Value> {
     ledger.profile(&marker(number * 10)).unwrap()?.properties["email"].value.clone()
 }
 
@@ -147,7 +147,7 @@ fn a_large_sealed_log_opens_the_same_with_one_thread_and_with_two() {
         ledger.append_batch(batch).unwrap();
     }
     assert!(ledger.log_bytes() > 2 << 20, "{} bytes", ledger.log_bytes());
-    let digests = |book: &Book| (book.state().digest(), book.content_digest().unwrap());
+    let digests = |book: &Reader| (book.state().digest(), book.content_digest().unwrap());
     let expected = digests(&ledger);
     ledger.erase(&[ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("user-3")), "")]).unwrap();
     let erased = digests(&ledger);

@@ -296,7 +296,8 @@ fn a_whole_snapshot_is_a_witness_against_a_log_that_was_rolled_back_or_replaced(
     let late = filled(12, &[12]);
     let [name] = &snapshots(&late)[..] else { panic!("one was made") };
     write(&early, name, &read(&late, name));
-    let Err(OpenError::RolledBack { found, expected, by: Witness::Snapshot, .. }) = open(&early) else {
+    let Err(OpenError::RolledBack { found, expected, by: DurabilityEvidence::Snapshot, .. }) = open(&early)
+    else {
         panic!("it was rolled back")
     };
     assert!(found < expected);
@@ -309,7 +310,10 @@ fn a_whole_snapshot_is_a_witness_against_a_log_that_was_rolled_back_or_replaced(
     append(&mut other, 3..60);
     drop(other);
     write(&disk, name, &read(&late, name));
-    assert!(matches!(open(&disk), Err(OpenError::Forked { by: Witness::Snapshot, .. })), "another history");
+    assert!(
+        matches!(open(&disk), Err(OpenError::Forked { by: DurabilityEvidence::Snapshot, .. })),
+        "another history"
+    );
     let report = audit(&disk);
     assert_eq!((report.faults.len(), &report.faults[0].file), (1, name), "{report:?}");
 
@@ -342,7 +346,7 @@ fn a_checkpoint_is_looked_for_in_the_log_itself_and_no_snapshot_is_used() {
         assert!(ledger.recovery().is_clean());
         let forged = Checkpoint { head: Digest([7; 32]), ..checkpoint };
         assert!(
-            matches!(expecting(forged), Err(OpenError::Forked { by: Witness::Checkpoint, .. })),
+            matches!(expecting(forged), Err(OpenError::Forked { by: DurabilityEvidence::Checkpoint, .. })),
             "{checkpoint}"
         );
     }

@@ -55,7 +55,7 @@ fn in_one_batch_what_was_just_said_is_taken_back_too() {
 #[test]
 fn a_device_cannot_speak_behind_a_retract_of_its_batch() {
     let mut ledger = new_ledger();
-    let device = || Who::Device(DeviceId::new("d1").unwrap());
+    let device = || Actor::Device(DeviceId::new("d1").unwrap());
     let speaks = |second| Operation::new(at(second), Request::Set { who: device() });
     ledger.append(link(1, "ann", "phone").with_id(numbered(1))).unwrap();
     let before = ledger.checkpoint();
@@ -106,7 +106,7 @@ fn a_split_names_from_one_id_to_the_limit() {
     }
     let split = Operation::split(at(2), id("ann"), ids(MAX_SPLIT_IDS), SplitMode::Together);
     let outcome = *ledger.append(split).unwrap().outcome().unwrap();
-    assert_eq!(outcome.undone, Some(Undone::Split { left: MAX_SPLIT_IDS as u32 }));
+    assert_eq!(outcome.undone, Some(Correction::Split { left: MAX_SPLIT_IDS as u32 }));
     let (first, last) = (ledger.person("id-0").unwrap(), ledger.person(&names[MAX_SPLIT_IDS]).unwrap());
     assert_eq!(ledger.state().ids_of(first).len(), MAX_SPLIT_IDS);
     assert_eq!(ledger.state().ids_of(last).len(), 2, "ann, and the one that was not named");
@@ -220,7 +220,7 @@ fn an_index_and_a_snapshot_change_nothing() {
         assert_eq!((opened.state().digest(), opened.content_digest().unwrap()), expected);
         let one_more = Operation::retract(at(11), Target::Record(links[1]));
         let outcome = *opened.append(one_more).unwrap().outcome().unwrap();
-        assert_eq!(outcome.undone, Some(Undone::Retracted { seq: links[1] }));
+        assert_eq!(outcome.undone, Some(Correction::Retracted { seq: links[1] }));
         assert!(opened.memory().postings > 0);
     }
 }
@@ -231,7 +231,7 @@ fn records_are_indexed_once_somebody_asks() {
     drop(people(storage.clone()));
     let reader = LedgerOptions::new().read_in(storage).unwrap();
     assert_eq!(reader.memory().postings, 0, "nobody asked");
-    assert!(reader.history(Subject::Id("ann"), Ask::first(10)).unwrap().is_some());
+    assert!(reader.history(Subject::Id("ann"), PageRequest::first(10)).unwrap().is_some());
     assert!(reader.memory().postings > 0);
 }
 
@@ -273,7 +273,7 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     writer.flush().unwrap();
     let reader = options().read_in(disk.clone()).unwrap();
     let asked = |user: &str| {
-        let page = reader.history(Subject::Person(user), Ask::first(1_000)).unwrap().unwrap();
+        let page = reader.history(Subject::Person(user), PageRequest::first(1_000)).unwrap().unwrap();
         (page.items, reader.why_not(user, "user-0").unwrap(), reader.explain(user, "phone-3").unwrap())
     };
     let users: Vec<String> = (0..7).map(|number| format!("user-{number}")).collect();
@@ -282,7 +282,7 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     let after: Vec<_> = users.iter().map(|user| asked(user)).collect();
     assert_eq!(after, before);
 
-    let history = writer.history(Subject::Id("user-2"), Ask::first(3)).unwrap().unwrap();
+    let history = writer.history(Subject::Id("user-2"), PageRequest::first(3)).unwrap().unwrap();
     let first = history.items.iter().find(|entry| entry.op == "identify").unwrap().seq;
     writer.append(Operation::retract(at(1), Target::Record(first))).unwrap();
     assert_eq!(writer.person("phone-2"), None);

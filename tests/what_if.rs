@@ -442,7 +442,7 @@ fn what_the_questions_cost() {
     let leaves = ids.iter().filter(|id| **id != "user-7").map(|id| DistinctId::new(id.clone()).unwrap());
     let split = Operation::split(at, user, leaves, SplitMode::Each);
     timed("a preview", &mut || described(&ledger.preview(&split).unwrap().diff));
-    let other = LedgerReader::open(place.path("web")).unwrap();
+    let other = ReadOnlyLedger::open(place.path("web")).unwrap();
     let asked =
         timed("two ledgers", &mut || described(&Diff::between(&ledger.view(), &other.view()).unwrap()));
     println!("  diff / replay: {:.2}", asked / replay);

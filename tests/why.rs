@@ -109,7 +109,7 @@ fn what_was_refused_before_any_effect_does_not_stand() {
     ledger.append(Operation::properties(at(3), id("bob"))).unwrap();
     let why = ledger.why_property("bob", "plan").unwrap().unwrap();
     assert_eq!((why.now, why.writes[0].seq), (None, refused.seq().unwrap()));
-    assert_eq!(why.writes[0].beaten, Some(Beaten { rule: "D8", by: Seq(0) }));
+    assert_eq!(why.writes[0].beaten, Some(Superseded { rule: "D8", by: Seq(0) }));
 }
 
 /// Each way to lose, and the record that is named.

@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
 use identity_ledger::{
-    Durability, Ledger, LedgerOptions, LedgerReader, Operation, Policy, SeededEntropy, Seq, Tenant,
+    Durability, Ledger, LedgerOptions, ReadOnlyLedger, Operation, Policy, SeededEntropy, Seq, Tenant,
 };
 use identity_ledger_benches::{ByHand, Lean, SEED, build, workload};
 
@@ -52,7 +52,7 @@ fn replay(c: &mut Criterion) {
         });
     }
     group.bench_function("open for reading", |b| {
-        b.iter_with_large_drop(|| LedgerReader::open(&path).expect("it is whole"));
+        b.iter_with_large_drop(|| ReadOnlyLedger::open(&path).expect("it is whole"));
     });
     group.bench_function("by hand", |b| {
         b.iter_with_large_drop(|| {

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use identity_ledger::testing::workload::{Shape, Workload};
 use identity_ledger::{
-    Durability, Ledger, LedgerOptions, Operation, Policy, Request, SeededEntropy, Source, Tenant, Who,
+    Durability, Ledger, LedgerOptions, Operation, Policy, Request, SeededEntropy, Source, Tenant, Actor,
 };
 use petgraph::unionfind::UnionFind;
 
@@ -125,8 +125,8 @@ impl ByHand {
 /// For operations that [`Shape::Web`] does not make.
 pub fn ids(operation: &Operation) -> (&str, Option<&str>) {
     match &operation.request {
-        Request::Capture { who: Who::Id(id), .. } => (id.as_str(), None),
-        Request::Identify { who: Who::Id(id), anonymous: Some(Source::Id(other)) } => {
+        Request::Capture { who: Actor::Id(id), .. } => (id.as_str(), None),
+        Request::Identify { who: Actor::Id(id), anonymous: Some(Source::Id(other)) } => {
             (id.as_str(), Some(other.as_str()))
         }
         other => panic!("not in this workload: {other:?}"),

@@ -1,11 +1,11 @@
 //! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
 
-use crate::fold::device::{Device, Said};
+use crate::fold::device::{DeviceState, Said};
 use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
-use crate::fold::profile::{Profile, Written, change, overlay};
+use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
 use crate::fold::{Past, Person, State};
-use crate::log::body::{Body, Change, DeviceNo, Flags, IdNo, Other};
+use crate::log::body::{Body, Change, DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::record::{Kind, Record, Row};
 use crate::model::id::Seq;
 use crate::model::policy::Survivor;
@@ -19,7 +19,7 @@ enum Asker {
     Merge,
 }
 
-/// How many records [`State::foresee`] looks at together: more than any processor has reads under way, and few enough that
+/// How many records [`State::prefetch`] looks at together: more than any processor has reads under way, and few enough that
 /// what was read is still near when it is used.
 pub(crate) const FORESEEN: usize = 16;
 
@@ -108,7 +108,7 @@ impl State {
         let row = record.row;
         match row.kind {
             Kind::DefineId => self.links.define(row.seq, row.class()),
-            Kind::DefineDevice => self.devices.push(Device::anonymous(row.id)),
+            Kind::DefineDevice => self.devices.push(DeviceState::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
             Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
             _ if self.supposed => {} // H4: the log's policies do not count
@@ -153,14 +153,14 @@ impl State {
     /// the other is what a replay's time goes into: asked for together, the waits overlap. Changes nothing.
     ///
     /// Without branches that depend on the records, which a processor would guess wrong every few records.
-    pub(crate) fn foresee<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
+    pub(crate) fn prefetch<'r>(&self, rows: impl Iterator<Item = &'r Row>) {
         let (mut seen, mut count) = (0, 0);
         // One step after the other, each for all of them: what a step finds the next one asks for, and none waits in between.
         let mut slots = [[0_u32; 2]; FORESEEN];
         let mut profiles = [[Profile::default(); 2]; FORESEEN];
         for (slots, row) in slots.iter_mut().zip(rows) {
             let ids = [row.id, row.other_end()];
-            *slots = ids.map(|id| self.links.foresee(id));
+            *slots = ids.map(|id| self.links.prefetch(id));
             seen ^= self.links.foresee_branch(ids[0]) ^ self.links.foresee_branch(ids[1]);
             count += 1;
         }
@@ -175,7 +175,7 @@ impl State {
             seen ^= self.links.foresee_slot(slots[0]) ^ self.links.foresee_slot(slots[1]);
         }
         for profile in profiles[..count].as_flattened() {
-            seen ^= self.profiles.foresee(*profile);
+            seen ^= self.profiles.prefetch(*profile);
         }
         std::hint::black_box(seen);
     }
@@ -228,9 +228,9 @@ impl State {
         outcome.person = Some(person);
     }
 
-    fn change(&mut self, person: PersonNo, asked: Asked<'_>) -> Written {
+    fn change(&mut self, person: PersonNo, asked: Asked<'_>) -> PropertyCounts {
         if asked.changes.is_empty() {
-            return Written::default(); // most records: no look at the person's memory
+            return PropertyCounts::default(); // most records: no look at the person's memory
         }
         let profile = &mut self.persons[person.index()].profile;
         self.profiles.change(profile, asked.changes, asked.row.seq)
@@ -253,7 +253,7 @@ impl State {
     }
 
     /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
-    fn link(&mut self, asked: Asked<'_>, other: Other, asker: Asker, outcome: &mut Outcome) {
+    fn link(&mut self, asked: Asked<'_>, other: LinkSource, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         if !asked.processing() {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
@@ -261,14 +261,14 @@ impl State {
         }
         let mergeable = |id: IdNo| self.class(id).mergeable;
         let unmergeable = match other {
-            Other::None => return self.write(asked, outcome), // C2, C3
-            Other::Id(source) if source == target => return self.write(asked, outcome), // C8
+            LinkSource::None => return self.write(asked, outcome), // C2, C3
+            LinkSource::Id(source) if source == target => return self.write(asked, outcome), // C8
             _ if !mergeable(target) => Some(target),
-            Other::Id(source) if mergeable(source) => {
+            LinkSource::Id(source) if mergeable(source) => {
                 return self.assert_identity(asked, source, asker, outcome);
             }
-            Other::Id(source) => Some(source),
-            Other::Unstorable => None,
+            LinkSource::Id(source) => Some(source),
+            LinkSource::Unstorable => None,
         };
         let by = unmergeable.map_or(asked.own(), |id| Seq(self.links.defined(id).into()));
         outcome.refusal = Some(Refusal::Unmergeable { id: unmergeable, by });
@@ -330,7 +330,7 @@ impl State {
         };
         let to = person(head.id);
         let mut after = Vec::new();
-        if let Other::Id(source) = body.other()
+        if let LinkSource::Id(source) = body.other()
             && known(source)
             && source != head.id
         {

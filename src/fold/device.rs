@@ -3,12 +3,12 @@
 //! The shell resolves a device before it writes; the fold follows what was written. Both take the same step,
 //! [`Device::follow`], so they cannot disagree.
 
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, Other};
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::record::{Kind, Row};
 
 /// What is known of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct DeviceState {
     /// The id it speaks for (F2).
     pub current: IdNo,
     /// The id it had before anybody identified; dialect `core` links it again and again (F3).
@@ -19,17 +19,17 @@ pub struct Device {
     pub profiled: bool,
 }
 
-impl Device {
+impl DeviceState {
     /// A device that speaks for `id` and has no user (F1, F4).
-    pub(crate) fn anonymous(id: IdNo) -> Device {
-        Device { current: id, anonymous: id, identified: false, profiled: false }
+    pub(crate) fn anonymous(id: IdNo) -> DeviceState {
+        DeviceState { current: id, anonymous: id, identified: false, profiled: false }
     }
 
     /// What an operation that this device spoke makes of it. With processing off nothing but a reset changes it (C7).
     pub(crate) fn follow(&mut self, said: Said) {
         let on = !said.flags.has(Flags::PROCESSING_OFF);
         match said.kind {
-            Kind::Reset => *self = Device::anonymous(said.id),
+            Kind::Reset => *self = DeviceState::anonymous(said.id),
             Kind::Identify if on => {
                 if self.current != said.id {
                     // What it spoke for before is what dialect `core` links next (F3).
@@ -54,7 +54,7 @@ impl Device {
     pub(crate) fn could_say(&self, said: Said) -> bool {
         match (said.kind, said.other) {
             (Kind::Capture | Kind::Alias | Kind::Merge | Kind::Set, _) => said.id == self.current,
-            (Kind::Identify, Other::Id(id)) => {
+            (Kind::Identify, LinkSource::Id(id)) => {
                 said.id == self.current || id == self.current || id == self.anonymous
             }
             _ => true,
@@ -67,7 +67,7 @@ impl Device {
 pub(crate) struct Said {
     kind: Kind,
     id: IdNo,
-    other: Other,
+    other: LinkSource,
     flags: Flags,
     /// The devices it concerns: the speaker, and the one a reset makes.
     devices: [Option<DeviceNo>; 2],
@@ -111,25 +111,25 @@ mod tests {
     #[test]
     fn a_device_says_what_it_could() {
         let [current, anonymous, other] = [IdNo(1), IdNo(2), IdNo(3)];
-        let device = Device { current, anonymous, identified: true, profiled: true };
+        let device = DeviceState { current, anonymous, identified: true, profiled: true };
         let could = |kind, id, other| {
             device.could_say(Said { kind, id, other, flags: Flags::default(), devices: [None; 2] })
         };
         for kind in [Kind::Capture, Kind::Alias, Kind::Merge, Kind::Set] {
-            let found = [current, anonymous, other].map(|id| could(kind, id, Other::None));
+            let found = [current, anonymous, other].map(|id| could(kind, id, LinkSource::None));
             assert_eq!(found, [true, false, false], "{kind:?}");
         }
         for kind in [Kind::Switch, Kind::Reset] {
-            assert!(could(kind, other, Other::None), "{kind:?}: it speaks for another id from here on");
+            assert!(could(kind, other, LinkSource::None), "{kind:?}: it speaks for another id from here on");
         }
         // T and S of an identify: who it is now comes first, and what is linked is one of its own.
         let links = [
-            (current, Other::Id(other), true),
-            (other, Other::Id(current), true),
-            (other, Other::Id(anonymous), true),
-            (anonymous, Other::Id(other), false),
-            (other, Other::Id(IdNo(4)), false),
-            (other, Other::None, true),
+            (current, LinkSource::Id(other), true),
+            (other, LinkSource::Id(current), true),
+            (other, LinkSource::Id(anonymous), true),
+            (anonymous, LinkSource::Id(other), false),
+            (other, LinkSource::Id(IdNo(4)), false),
+            (other, LinkSource::None, true),
         ];
         for (id, linked, expected) in links {
             assert_eq!(could(Kind::Identify, id, linked), expected, "{id:?} {linked:?}");

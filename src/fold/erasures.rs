@@ -15,7 +15,7 @@ use crate::model::id::Seq;
 
 /// What the public id of a person is made of (D10, D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Called {
+pub enum PersonIdBasis {
     /// D10: the text of the id that founded it.
     Founding(IdNo),
     /// D11: the text of an id, and a record: the one that defined the id, after the ledger's first erasure; the split that founded
@@ -25,20 +25,20 @@ pub enum Called {
     Erased(IdNo, Option<Seq>),
 }
 
-impl Called {
+impl PersonIdBasis {
     /// The id whose text, or else whose number, it is made of.
     pub fn id(self) -> IdNo {
         match self {
-            Called::Founding(id) | Called::At(id, _) | Called::Erased(id, _) => id,
+            PersonIdBasis::Founding(id) | PersonIdBasis::At(id, _) | PersonIdBasis::Erased(id, _) => id,
         }
     }
 
     /// The same with the id numbered by what `ids` gives for it.
-    pub(crate) fn of(self, ids: impl Fn(IdNo) -> IdNo) -> Called {
+    pub(crate) fn of(self, ids: impl Fn(IdNo) -> IdNo) -> PersonIdBasis {
         match self {
-            Called::Founding(id) => Called::Founding(ids(id)),
-            Called::At(id, seq) => Called::At(ids(id), seq),
-            Called::Erased(id, split) => Called::Erased(ids(id), split),
+            PersonIdBasis::Founding(id) => PersonIdBasis::Founding(ids(id)),
+            PersonIdBasis::At(id, seq) => PersonIdBasis::At(ids(id), seq),
+            PersonIdBasis::Erased(id, split) => PersonIdBasis::Erased(ids(id), split),
         }
     }
 }
@@ -169,9 +169,9 @@ impl State {
     }
 
     /// What the public id of a person is made of, whatever became of it (D10, D11). All generations of one person are called the same.
-    pub fn called(&self, person: PersonNo) -> Called {
+    pub fn called(&self, person: PersonNo) -> PersonIdBasis {
         if let Some((id, by)) = self.renamed(person) {
-            return Called::At(id, Seq(by.into()));
+            return PersonIdBasis::At(id, Seq(by.into()));
         }
         self.called_by(self.founding(person), self.origin(person))
     }
@@ -187,13 +187,13 @@ impl State {
     }
 
     /// What the public id of the person of an id is made of, or of the one it would found.
-    pub fn called_of(&self, id: IdNo) -> Called {
+    pub fn called_of(&self, id: IdNo) -> PersonIdBasis {
         self.person(id).map_or_else(|| self.implied(id), |person| self.called(person))
     }
 
     /// As [`State::called`], for a person of a component that was told alone: the same founding id and origin make the same
     /// person, if this state ever had it.
-    pub(crate) fn called_alone(&self, founding: IdNo, origin: Origin) -> Called {
+    pub(crate) fn called_alone(&self, founding: IdNo, origin: Origin) -> PersonIdBasis {
         let renames = !self.erasures.renamed.is_empty(); // most ledgers have none
         let known = renames.then(|| self.last_of(founding, origin.key())).flatten();
         known.map_or_else(|| self.called_by(founding, origin), |person| self.called(person))
@@ -211,20 +211,20 @@ impl State {
 
     /// An id that was defined after the ledger's first erasure is told from an erased one of the same text by the record that defined
     /// it. That record is known before the id founds anybody, so the implied person and the founded one are called the same.
-    fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> Called {
+    fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> PersonIdBasis {
         let defined = self.links.defined(founding);
         match self.erasures.first() {
             Some(_) if self.erasures.of_id(founding).is_some() => {
-                Called::Erased(founding, split.then_some(Seq(founded.into())))
+                PersonIdBasis::Erased(founding, split.then_some(Seq(founded.into())))
             }
-            _ if split => Called::At(founding, Seq(founded.into())),
-            Some(first) if defined > first => Called::At(founding, Seq(defined.into())),
-            _ => Called::Founding(founding),
+            _ if split => PersonIdBasis::At(founding, Seq(founded.into())),
+            Some(first) if defined > first => PersonIdBasis::At(founding, Seq(defined.into())),
+            _ => PersonIdBasis::Founding(founding),
         }
     }
 
     /// What the person is called that an id without a person would found.
-    pub fn implied(&self, id: IdNo) -> Called {
+    pub fn implied(&self, id: IdNo) -> PersonIdBasis {
         self.called_alone(id, Origin { founded: self.links.defined(id), split: false })
     }
 
@@ -405,7 +405,7 @@ mod tests {
         ledger.id_no(text).unwrap()
     }
 
-    fn called(ledger: &Ledger, text: &str) -> Called {
+    fn called(ledger: &Ledger, text: &str) -> PersonIdBasis {
         ledger.state().called_of(ledger.id_no(text).unwrap())
     }
 
@@ -414,14 +414,17 @@ mod tests {
     fn whom_an_id_would_found_depends_on_what_was_erased_before_it_came() {
         let mut ledger = ledger();
         let [early, gone] = ["early", "gone"].map(|text| seen(&mut ledger, text));
-        assert_eq!([early, gone].map(|id| ledger.state().implied(id)), [early, gone].map(Called::Founding));
+        assert_eq!(
+            [early, gone].map(|id| ledger.state().implied(id)),
+            [early, gone].map(PersonIdBasis::Founding)
+        );
         erase(&mut ledger, ErasureSubject::PersonOf(id("gone")));
         let again = seen(&mut ledger, "gone");
         assert_ne!(gone, again, "nothing says that they were one");
         let state = ledger.state();
-        assert_eq!(state.implied(early), Called::Founding(early));
-        assert_eq!(state.implied(gone), Called::Erased(gone, None));
-        assert_eq!(state.implied(again), Called::At(again, state.defined_by(again)));
+        assert_eq!(state.implied(early), PersonIdBasis::Founding(early));
+        assert_eq!(state.implied(gone), PersonIdBasis::Erased(gone, None));
+        assert_eq!(state.implied(again), PersonIdBasis::At(again, state.defined_by(again)));
     }
 
     #[test]
@@ -433,10 +436,10 @@ mod tests {
         erase(&mut ledger, ErasureSubject::PersonOf(id("ann")));
         link(&mut ledger, "ann", "tablet"); // another ann: nothing says that they were one
         let person = ledger.state().person(ann).unwrap();
-        assert_eq!(ledger.state().called(person), Called::Erased(ann, None));
-        assert_eq!(called(&ledger, "bob"), Called::Founding(bob));
+        assert_eq!(ledger.state().called(person), PersonIdBasis::Erased(ann, None));
+        assert_eq!(called(&ledger, "bob"), PersonIdBasis::Founding(bob));
         let again = ledger.id_no("ann").unwrap();
-        assert_eq!(called(&ledger, "ann"), Called::At(again, ledger.state().defined_by(again)));
+        assert_eq!(called(&ledger, "ann"), PersonIdBasis::At(again, ledger.state().defined_by(again)));
     }
 
     /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.
@@ -450,19 +453,19 @@ mod tests {
         let (first, second) = (erase_id(&mut ledger, "ivy"), erase_id(&mut ledger, "i1"));
         assert_eq!(
             called(&ledger, "i2"),
-            Called::At(i2, second),
+            PersonIdBasis::At(i2, second),
             "after the lowest that is left, {i1:?} is gone"
         );
         let mut retract = |seq| ledger.append(Operation::retract(time(), Target::Record(seq))).unwrap();
         retract(links[2]);
-        assert_eq!(called(&ledger, "i2"), Called::At(i2, second), "as before");
+        assert_eq!(called(&ledger, "i2"), PersonIdBasis::At(i2, second), "as before");
         assert_eq!(ledger.state().person(i3), None);
         ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
         ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
         assert_eq!(ledger.state().person(i2), None);
-        assert_eq!(called(&ledger, "i3"), Called::At(i2, second), "as before");
+        assert_eq!(called(&ledger, "i3"), PersonIdBasis::At(i2, second), "as before");
         assert!(elsewhere < first && first < second);
-        assert!(matches!(called(&ledger, "z1"), Called::At(_, by) if by == elsewhere));
+        assert!(matches!(called(&ledger, "z1"), PersonIdBasis::At(_, by) if by == elsewhere));
     }
 
     fn ledger_last(ledger: &Ledger) -> Seq {
@@ -482,12 +485,16 @@ mod tests {
         let split = ledger.append(split).unwrap().seq().unwrap();
         let by = erase_id(&mut ledger, "gus");
         let state = ledger.state();
-        assert_eq!(state.called_alone(gus, founded), Called::At(g1, by));
+        assert_eq!(state.called_alone(gus, founded), PersonIdBasis::At(g1, by));
         assert_eq!(state.called_alone(gus, founded), state.called_of(gus));
         let parted = Origin { founded: split.0 as u32, split: true };
-        assert_eq!(state.called_alone(g2, parted), Called::At(g2, split));
+        assert_eq!(state.called_alone(g2, parted), PersonIdBasis::At(g2, split));
         let never = Origin { founded: 1, split: true };
-        assert_eq!(state.called_alone(g1, never), Called::At(g1, Seq(1)), "no person of that name is known");
+        assert_eq!(
+            state.called_alone(g1, never),
+            PersonIdBasis::At(g1, Seq(1)),
+            "no person of that name is known"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::model::policy::{IdClass, Policy};
 
 impl State {
     /// The state before the first record, if `policy` held from then on whatever the log says.
-    pub(crate) fn supposing(policy: Policy) -> State {
+    pub(crate) fn under_policy(policy: Policy) -> State {
         State { policy, supposed: true, ..State::new() }
     }
 
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn another_class_is_all_that_changes_of_an_id() {
-        let mut state = State::supposing(Policy::default());
+        let mut state = State::under_policy(Policy::default());
         for (number, (before, after)) in (0..16).map(|case| (case % 4, case / 4)).enumerate() {
             let id = IdNo(number as u32);
             state.links.define(100 + id.0, StoredClass(before));

@@ -195,17 +195,17 @@ impl Links {
         &self.leaves[id.index()]
     }
 
-    /// Reads what folding a record about `id` will read, and lets the reads overlap; see [`super::State::foresee`].
-    pub(super) fn foresee(&self, id: IdNo) -> u32 {
+    /// Reads what folding a record about `id` will read, and lets the reads overlap; see [`super::State::prefetch`].
+    pub(super) fn prefetch(&self, id: IdNo) -> u32 {
         near(&self.leaves, id.0).map_or(NONE, |leaf| leaf.slot)
     }
 
-    /// As [`Links::foresee`], for what links touch.
+    /// As [`Links::prefetch`], for what links touch.
     pub(super) fn foresee_branch(&self, id: IdNo) -> u32 {
         near(&self.branches, id.0).map_or(NONE, |branch| branch.next)
     }
 
-    /// As [`Links::foresee`], one step on.
+    /// As [`Links::prefetch`], one step on.
     pub(super) fn foresee_slot(&self, slot: u32) -> u32 {
         near(&self.slots, slot).map_or(NONE, |slot| slot.carries_or_since)
     }

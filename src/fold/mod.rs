@@ -14,16 +14,16 @@ pub(crate) mod replay;
 mod restore;
 
 pub(crate) use apply::FORESEEN;
-pub use device::Device;
+pub use device::DeviceState;
 pub(crate) use device::Said;
-pub use erasures::Called;
+pub use erasures::PersonIdBasis;
 pub(crate) use erasures::{Absences, Erasures};
 pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, Undone};
-pub use profile::{Property, Written};
+pub use outcome::{Correction, DeviceEffect, Link, NotParted, Notices, Outcome, Refusal};
+pub use profile::{Property, PropertyCounts};
 pub use refold::Past;
-pub(crate) use refold::{Alone, Foretold, When};
+pub(crate) use refold::{ComponentFold, Phase, Simulation};
 pub(crate) use restore::{FOLD_VERSION, Unsound};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,7 @@ pub struct State {
     persons: Vec<Person>,
     profiles: Profiles,
     /// By device number.
-    devices: Vec<Device>,
+    devices: Vec<DeviceState>,
     /// What retracts and splits left behind.
     generations: Generations,
     /// How many property keys are defined.
@@ -332,12 +332,12 @@ impl State {
     }
 
     /// Returns what is known of a device.
-    pub fn device(&self, device: DeviceNo) -> &Device {
+    pub fn device(&self, device: DeviceNo) -> &DeviceState {
         &self.devices[device.index()]
     }
 
     /// All devices, by number.
-    pub fn devices(&self) -> &[Device] {
+    pub fn devices(&self) -> &[DeviceState] {
         &self.devices
     }
 
@@ -407,7 +407,7 @@ impl State {
     /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
     pub fn memory(&self) -> (usize, usize) {
         let persons = self.persons.capacity() * size_of::<Person>();
-        let devices = self.devices.capacity() * size_of::<Device>();
+        let devices = self.devices.capacity() * size_of::<DeviceState>();
         let generations = self.generations.memory();
         (self.links.memory(), persons + self.profiles.memory() + devices + generations)
     }

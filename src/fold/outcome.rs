@@ -1,7 +1,7 @@
 //! Outcomes: what an operation did, what is worth a notice, and what was refused and why (A4).
 
 use crate::fold::links::PersonNo;
-use crate::fold::profile::Written;
+use crate::fold::profile::PropertyCounts;
 use crate::log::body::{DeviceNo, IdNo};
 use crate::model::id::Seq;
 
@@ -20,11 +20,11 @@ pub struct Outcome {
     /// Whether the person became identified by this operation (D1).
     pub identified: bool,
     /// Property keys written and removed.
-    pub written: Written,
+    pub written: PropertyCounts,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
     /// What was retracted or split (section H).
-    pub undone: Option<Undone>,
+    pub undone: Option<Correction>,
     /// What deserves a look although nothing was refused.
     pub notices: Notices,
     /// Why the link was refused.
@@ -38,7 +38,7 @@ impl Outcome {
         founded: false,
         link: None,
         identified: false,
-        written: Written { set: 0, removed: 0 },
+        written: PropertyCounts { set: 0, removed: 0 },
         device: None,
         undone: None,
         notices: Notices {
@@ -68,7 +68,7 @@ pub enum Link {
 
 /// What an operation of section H did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undone {
+pub enum Correction {
     /// H1: this record counts as never asked.
     Retracted {
         /// The retracted record.

@@ -27,7 +27,7 @@ impl Property {
 
 /// How many keys an operation wrote and removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Written {
+pub struct PropertyCounts {
     /// Keys written, overwritten ones included.
     pub set: u16,
     /// Keys that had a value and lost it.
@@ -75,8 +75,8 @@ impl Profiles {
         &self.entries[profile.at()..][..profile.len()]
     }
 
-    /// Reads the memory that a change of this profile will need (see [`super::State::foresee`]).
-    pub(super) fn foresee(&self, profile: Profile) -> u32 {
+    /// Reads the memory that a change of this profile will need (see [`super::State::prefetch`]).
+    pub(super) fn prefetch(&self, profile: Profile) -> u32 {
         let seq = |at: usize| self.entries.get(at).map_or(0, |property| property.seq);
         seq(profile.at()) ^ seq(profile.at() + profile.len().saturating_sub(1))
     }
@@ -102,7 +102,7 @@ impl Profiles {
     }
 
     /// Applies an operation's changes to a profile; see [`change`].
-    pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Written {
+    pub(super) fn change(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> PropertyCounts {
         if let Some(written) = self.set_all(profile, changes, seq) {
             return written;
         }
@@ -116,13 +116,13 @@ impl Profiles {
 
     /// Does what [`change`] does where that is simple, and it mostly is: nothing is removed, no key changes twice, and the
     /// profile is empty or has just these keys. `None` where it is not; then nothing was done.
-    fn set_all(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Option<Written> {
+    fn set_all(&mut self, profile: &mut Profile, changes: &[Change], seq: u32) -> Option<PropertyCounts> {
         let sets = changes.iter().all(|change| change.verb <= Verb::SET_ONCE);
         if !sets || !changes.is_sorted_by(|a, b| a.key < b.key) {
             return None;
         }
         let places = (0..).zip(changes); // every change has a value
-        let mut written = Written::default();
+        let mut written = PropertyCounts::default();
         if profile.len() == 0 {
             let at = self.take(block(changes.len())?);
             let entries = &mut self.entries[at..][..changes.len()];
@@ -202,8 +202,8 @@ fn block(len: usize) -> Option<usize> {
 /// E1: set_once where absent and not also set; set; then unset of what was there before.
 ///
 /// `changes` is ascending by key, then verb, so the changes of one key stand together: set, set_once, unset.
-pub(super) fn change(entries: &mut Vec<Property>, changes: &[Change], seq: u32) -> Written {
-    let mut written = Written::default();
+pub(super) fn change(entries: &mut Vec<Property>, changes: &[Change], seq: u32) -> PropertyCounts {
+    let mut written = PropertyCounts::default();
     let mut place = 0;
     for group in changes.chunk_by(|a, b| a.key == b.key) {
         let mut winner = None;

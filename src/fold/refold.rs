@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fold::erasures::Erasures;
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
-use crate::fold::outcome::{NotParted, Outcome, Refusal, Undone};
+use crate::fold::outcome::{Correction, NotParted, Outcome, Refusal};
 use crate::fold::profile::Profile;
 use crate::fold::{Person, State};
-use crate::log::body::{DeviceNo, Flags, IdNo, Leavers, Other};
-use crate::log::component::{Excerpt, leavers};
+use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource, SplitOff};
+use crate::log::component::{ComponentRecords, leavers};
 use crate::log::record::{Kind, Record, Row};
 use crate::model::id::Seq;
 
@@ -22,21 +22,21 @@ pub struct Past {
     /// By the record that asks: in which of the excerpts they are.
     of: BTreeMap<u32, usize>,
     /// The records of a component; later ones too, where several records of one frame ask for it.
-    excerpts: Vec<Excerpt>,
+    excerpts: Vec<ComponentRecords>,
 }
 
 impl Past {
     /// A place for an excerpt that [`Past::hold`] puts there; `before` stays in its own.
-    pub(crate) fn next(&mut self, before: Option<(usize, Excerpt)>) -> usize {
+    pub(crate) fn next(&mut self, before: Option<(usize, ComponentRecords)>) -> usize {
         if let Some((place, excerpt)) = before {
             self.hold(place, excerpt);
         }
-        self.excerpts.push(Excerpt::default());
+        self.excerpts.push(ComponentRecords::default());
         self.excerpts.len() - 1
     }
 
     /// Puts an excerpt in its place.
-    pub(crate) fn hold(&mut self, place: usize, excerpt: Excerpt) {
+    pub(crate) fn hold(&mut self, place: usize, excerpt: ComponentRecords) {
         self.excerpts[place] = excerpt;
     }
 
@@ -45,7 +45,7 @@ impl Past {
         self.of.insert(seq, place);
     }
 
-    fn of(&self, seq: u32) -> Excerpt {
+    fn of(&self, seq: u32) -> ComponentRecords {
         let place = self.of.get(&seq).expect("a record that refolds a component comes with its past");
         self.excerpts[*place].before(seq)
     }
@@ -53,7 +53,7 @@ impl Past {
 
 /// A component by itself. Its ids and devices are numbered from 0, in their order in the whole.
 #[derive(Clone, Debug)]
-pub(crate) struct Alone {
+pub(crate) struct ComponentFold {
     pub(crate) state: State,
     /// The whole's numbers.
     pub(crate) ids: Vec<IdNo>,
@@ -62,7 +62,7 @@ pub(crate) struct Alone {
 
 /// A component alone, before and after a record that would refold it.
 #[derive(Clone, Debug)]
-pub(crate) struct Foretold {
+pub(crate) struct Simulation {
     pub(crate) before: State,
     pub(crate) after: State,
     /// What the record would do, in the whole's numbers.
@@ -82,7 +82,7 @@ struct Numbered {
 
 /// Of which of its two folds [`State::foretell`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum Phase {
     Before,
     After,
 }
@@ -118,7 +118,7 @@ impl State {
     fn refold_telling(
         &mut self,
         record: Record<'_>,
-        before: Excerpt,
+        before: ComponentRecords,
         each: impl FnMut(u32, &Outcome, &State),
     ) -> Outcome {
         let row = record.row;
@@ -126,7 +126,7 @@ impl State {
         match row.target() {
             Some(target) => {
                 outcome.refusal = refuse_retract(&before, row, target);
-                outcome.undone = Some(Undone::Retracted { seq: Seq(target.into()) });
+                outcome.undone = Some(Correction::Retracted { seq: Seq(target.into()) });
                 // One that is refused because there is another counts once that is retracted.
                 if let None | Some(Refusal::AlreadyRetracted { .. }) = outcome.refusal {
                     self.generations.retract(target, row.seq);
@@ -135,7 +135,7 @@ impl State {
             None => match self.leaving(record, &before) {
                 Ok(Leaving { ids, others, .. }) => {
                     outcome.notices.not_parted = others;
-                    outcome.undone = Some(Undone::Split { left: ids.len() as u32 });
+                    outcome.undone = Some(Correction::Split { left: ids.len() as u32 });
                 }
                 Err(refusal) => outcome.refusal = Some(refusal),
             },
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// Whether a retract or split is refused here; `before` are the records of its component before it.
-    pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &Excerpt) -> Option<Refusal> {
+    pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &ComponentRecords) -> Option<Refusal> {
         match record.row.target() {
             Some(target) => refuse_retract(before, record.row, target),
             None => self.leaving(record, before).err(),
@@ -167,17 +167,17 @@ impl State {
     pub(crate) fn foretell(
         &self,
         record: Record<'_>,
-        before: &Excerpt,
-        mut each: impl FnMut(When, u32, &Outcome, &State),
-    ) -> Foretold {
+        before: &ComponentRecords,
+        mut each: impl FnMut(Phase, u32, &Outcome, &State),
+    ) -> Simulation {
         let is_split = record.row.kind == Kind::Split;
         let others = if is_split {
             self.leaving(record, before).ok().and_then(|leaving| leaving.others)
         } else {
             None
         };
-        let alone = self.beside(before, |seq, outcome, small| each(When::Before, seq, outcome, small));
-        let Alone { state, ids, devices } = alone;
+        let alone = self.beside(before, |seq, outcome, small| each(Phase::Before, seq, outcome, small));
+        let ComponentFold { state, ids, devices } = alone;
         let mut told = before.clone();
         told.push_anew(record);
         let told = told.relabelled(&ids, &devices);
@@ -189,8 +189,8 @@ impl State {
                 after.generations.retractions.insert(record.row.seq, retracts.clone());
             }
         }
-        let mut outcome =
-            after.refold_telling(asked, before, |seq, outcome, small| each(When::After, seq, outcome, small));
+        let mut outcome = after
+            .refold_telling(asked, before, |seq, outcome, small| each(Phase::After, seq, outcome, small));
         after.records = asked.row.seq + 1;
         // A person that comes back has the name that it had.
         after.erasures.renamed.extend(self.renamed_among(&after, &ids));
@@ -202,19 +202,23 @@ impl State {
             Some(new) => PersonNo(founded(self) + new),
             None => self.links.person(record.row.id).expect("a person that keeps its number had it"),
         });
-        Foretold { before: state, after, outcome }
+        Simulation { before: state, after, outcome }
     }
 
     /// As [`State::alone_telling`], and what comes out knows of erasures what persons are called by.
-    pub(crate) fn beside(&self, told: &Excerpt, each: impl FnMut(u32, &Outcome, &State)) -> Alone {
+    pub(crate) fn beside(
+        &self,
+        told: &ComponentRecords,
+        each: impl FnMut(u32, &Outcome, &State),
+    ) -> ComponentFold {
         let mut alone = self.alone_telling(told, each);
         alone.state.erasures = self.erasures_among(&alone);
         alone
     }
 
     /// What is erased of a component, in its own numbers, as far as names depend on it.
-    fn erasures_among(&self, alone: &Alone) -> Erasures {
-        let Alone { state: small, ids, .. } = alone;
+    fn erasures_among(&self, alone: &ComponentFold) -> Erasures {
+        let ComponentFold { state: small, ids, .. } = alone;
         let mut among = Erasures::default();
         among.list.extend(self.erasures.list.first_key_value());
         for (number, id) in (0..).zip(ids) {
@@ -243,7 +247,7 @@ impl State {
 
     /// H2: those of the ids that a split names that leave the person of T here, or why none can. `told` holds the component's records
     /// before the split.
-    fn leaving(&self, record: Record<'_>, told: &Excerpt) -> Result<Leaving, Refusal> {
+    fn leaving(&self, record: Record<'_>, told: &ComponentRecords) -> Result<Leaving, Refusal> {
         let row = record.row;
         let Some(person) = self.links.person(row.id) else {
             return Err(Refusal::NoPerson { by: self.defined_by(row.id) });
@@ -267,7 +271,7 @@ impl State {
 
     /// The record by which an id is with its person: the link, merge or split that brought it there. Of an id without a person, the
     /// record that defined it.
-    fn came_by(&self, id: IdNo, told: &Excerpt) -> Seq {
+    fn came_by(&self, id: IdNo, told: &ComponentRecords) -> Seq {
         let (Some(person), Some(since)) = (self.links.person(id), self.links.since(id)) else {
             return self.defined_by(id);
         };
@@ -283,13 +287,17 @@ impl State {
     }
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
-    pub(crate) fn alone(&self, told: &Excerpt) -> Alone {
+    pub(crate) fn alone(&self, told: &ComponentRecords) -> ComponentFold {
         self.alone_telling(told, |_, _, _| {})
     }
 
     /// As [`State::alone`], and shows what each operation came to: its seq, its outcome and the state right after it, both in the
     /// component's own numbers. Of a retract or split the outcome says only whether it is refused.
-    pub(crate) fn alone_telling(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
+    pub(crate) fn alone_telling(
+        &self,
+        told: &ComponentRecords,
+        mut each: impl FnMut(u32, &Outcome, &State),
+    ) -> ComponentFold {
         let (ids, devices) = told.named();
         let standing = told.without(&told.marked_retracted()).relabelled(&ids, &devices);
         let mut state = self.only(&ids);
@@ -312,13 +320,17 @@ impl State {
                 each(row.seq, &outcome, &state);
             }
         }
-        Alone { state, ids, devices }
+        ComponentFold { state, ids, devices }
     }
 
     /// Folds the component that `told` tells of as it was folded when it was recorded, retracts and splits
     /// included, and shows what each operation did: its seq, its outcome and the state right after it, both
     /// in the component's own numbers.
-    pub(crate) fn retell(&self, told: &Excerpt, mut each: impl FnMut(u32, &Outcome, &State)) -> Alone {
+    pub(crate) fn retell(
+        &self,
+        told: &ComponentRecords,
+        mut each: impl FnMut(u32, &Outcome, &State),
+    ) -> ComponentFold {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
         let mut state = self.only(&ids);
@@ -335,13 +347,13 @@ impl State {
                 each(seq, &outcome, &state);
             }
         }
-        Alone { state, ids, devices }
+        ComponentFold { state, ids, devices }
     }
 
     /// A state in which nothing has happened yet to these ids of this one.
     fn only(&self, ids: &[IdNo]) -> State {
-        let supposing = || State::supposing(self.policy.clone());
-        let mut state = if self.is_supposed() { supposing() } else { State::new() };
+        let under_policy = || State::under_policy(self.policy.clone());
+        let mut state = if self.is_supposed() { under_policy() } else { State::new() };
         for id in ids {
             state.links.define(self.links.defined(*id), self.links.class(*id));
         }
@@ -353,8 +365,8 @@ impl State {
     /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on.
     ///
     /// A person with the same public id and founding record keeps number and links. What changes is kept as it was.
-    fn adopt(&mut self, alone: Alone, seq: u32) {
-        let Alone { state: small, ids, devices } = alone;
+    fn adopt(&mut self, alone: ComponentFold, seq: u32) {
+        let ComponentFold { state: small, ids, devices } = alone;
         let id = |small: IdNo| ids[small.index()];
         let before: Vec<Option<PersonNo>> = ids.iter().map(|id| self.links.person(*id)).collect();
         let numbered = self.number(&small, &ids, seq);
@@ -400,7 +412,7 @@ impl State {
         }
         for (number, device) in devices.iter().zip(&small.devices) {
             let (current, anonymous) = (id(device.current), id(device.anonymous));
-            self.devices[number.index()] = super::Device { current, anonymous, ..*device };
+            self.devices[number.index()] = super::DeviceState { current, anonymous, ..*device };
             if self.erasures.of_id(current).is_some() && self.erasures.of_device(*number).is_none() {
                 self.generations.due_resets.insert(*number); // H3
             } else {
@@ -509,13 +521,18 @@ impl State {
     // -- H2 --------------------------------------------------------------------------------------------------------
 
     /// Divides the person of T, or says why what the split asks is not possible here.
-    fn divide(&mut self, record: Record<'_>, told: &Excerpt, came: &[(u32, Came)]) -> Option<Refusal> {
+    fn divide(
+        &mut self,
+        record: Record<'_>,
+        told: &ComponentRecords,
+        came: &[(u32, Came)],
+    ) -> Option<Refusal> {
         let row = record.row;
         let Leaving { person, ids, .. } = match self.leaving(record, told) {
             Ok(leaving) => leaving,
             Err(refusal) => return Some(refusal),
         };
-        let Leavers { together, .. } = leavers(record).expect("a split");
+        let SplitOff { together, .. } = leavers(record).expect("a split");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
         let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
         let mut groups: Vec<Vec<IdNo>> = vec![stay];
@@ -567,7 +584,7 @@ impl State {
         &self,
         groups: usize,
         end: u32,
-        told: &Excerpt,
+        told: &ComponentRecords,
         came: &[(u32, Came)],
         group_of: &BTreeMap<IdNo, usize>,
     ) -> Vec<World> {
@@ -581,7 +598,7 @@ impl State {
             }
             let group = group_of.get(&row.id);
             let mut asserts = false;
-            if let Other::Id(other) = row.other() {
+            if let LinkSource::Id(other) = row.other() {
                 let others = group_of.get(&other);
                 // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
                 let parted = came == Came::Through && others != group;
@@ -659,7 +676,7 @@ impl Origin {
 }
 
 /// H1: whether a record may be retracted now.
-fn refuse_retract(before: &Excerpt, row: &Row, target: u32) -> Option<Refusal> {
+fn refuse_retract(before: &ComponentRecords, row: &Row, target: u32) -> Option<Refusal> {
     let fitting =
         before.record(target).is_some_and(|record| record.row.is_operation() && record.row.id == row.id);
     if !fitting {
@@ -669,7 +686,7 @@ fn refuse_retract(before: &Excerpt, row: &Row, target: u32) -> Option<Refusal> {
     Some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
 }
 
-impl Excerpt {
+impl ComponentRecords {
     /// The records that count as never asked (H1). A retract that is itself retracted retracts nothing.
     pub(crate) fn retracted(&self) -> BTreeSet<u32> {
         let marked = self.marked_retracted();
@@ -730,7 +747,7 @@ impl Excerpt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::body::{Body, Head};
+    use crate::log::body::{Body, OperationHeader};
     use crate::log::component::Node;
     use crate::{DistinctId, Ledger, Operation, Policy, Source, SplitMode, Target, Tenant, Timestamp};
 
@@ -759,9 +776,9 @@ mod tests {
         (ledger, first)
     }
 
-    fn component(ledger: &Ledger, of: &str) -> Excerpt {
+    fn component(ledger: &Ledger, of: &str) -> ComponentRecords {
         let seed = Node::Id(ledger.id_no(of).unwrap());
-        Excerpt::clone(&ledger.log.component(seed, ledger.checkpoint().records).unwrap())
+        ComponentRecords::clone(&ledger.log.component(seed, ledger.checkpoint().records).unwrap())
     }
 
     #[test]
@@ -785,14 +802,14 @@ mod tests {
     fn what_is_foretold_is_right_after_the_record_that_nobody_wrote() {
         let (ledger, first) = ledger();
         let next = ledger.checkpoint().records;
-        let head = Head {
+        let head = OperationHeader {
             id: ledger.id_no("ann").unwrap(),
             device: None,
             time: 5,
             operation: [0; 16],
             flags: Flags::default(),
         };
-        let mut asked = Excerpt::default();
+        let mut asked = ComponentRecords::default();
         asked.push_supposed(next as u32, &Body::Retract(head, first.0, None));
         let record = asked.records().next().unwrap();
         let foretold = ledger.state().foretell(record, &component(&ledger, "ann"), |_, _, _, _| {});
@@ -815,7 +832,13 @@ mod tests {
             (definition.id, definition.seq, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
             (ann, 0, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
         ] {
-            let head = Head { id: of, device: None, time: 5, operation: [0; 16], flags: Flags::default() };
+            let head = OperationHeader {
+                id: of,
+                device: None,
+                time: 5,
+                operation: [0; 16],
+                flags: Flags::default(),
+            };
             let mut told = told.clone();
             told.push_supposed(next, &Body::Retract(head, target.into(), None));
             let record = told.records().last().unwrap();

@@ -67,7 +67,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`ChainError`]; then nothing was folded. [`ChainError::NeedsPast`] if a record refolds a component
-    /// (section H): that takes earlier records, which a replay does not keep. [`crate::Book::replay`] has
+    /// (section H): that takes earlier records, which a replay does not keep. [`crate::Reader::replay`] has
     /// them.
     pub fn frame(
         &mut self,
@@ -123,7 +123,7 @@ impl Replay {
         let (mut folded, mut far) = (0, rows.far.chunks(FORESEEN));
         while folded < rows.rows.len() {
             let few = far.next().unwrap_or_default();
-            state.foresee(few.iter().map(|at| &rows.rows[*at as usize]));
+            state.prefetch(few.iter().map(|at| &rows.rows[*at as usize]));
             let end = few.last().map_or(rows.rows.len(), |last| *last as usize + 1);
             for row in &rows.rows[folded..end] {
                 let record = Record::new(row, rows, frame.body, frame.payload);

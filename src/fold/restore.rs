@@ -11,7 +11,7 @@ use crate::fold::erasures::{Erasures, Left};
 use crate::fold::generations::{Former, Generations, Origin};
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot};
 use crate::fold::profile::{Profiles, Property};
-use crate::fold::{Device, Person, State};
+use crate::fold::{DeviceState, Person, State};
 use crate::log::body::{IdNo, KeyNo, StoredClass, StoredPolicy};
 use crate::log::codec;
 use crate::model::limits::MAX_RECORDS;
@@ -528,7 +528,7 @@ fn read_generations(
     Ok(())
 }
 
-fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<Device>> {
+fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<DeviceState>> {
     let count = bytes.count(9)?;
     let mut devices = Vec::with_capacity(count);
     for _ in 0..count {
@@ -536,7 +536,12 @@ fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<Device>> {
         let [current, anonymous] = numbers(numbers_of).map(IdNo);
         ensure(current.index() < ids && anonymous.index() < ids, "a device speaks for no id")?;
         ensure(*flags <= 3, "unknown flags of a device")?;
-        devices.push(Device { current, anonymous, identified: flags & 1 != 0, profiled: flags & 2 != 0 });
+        devices.push(DeviceState {
+            current,
+            anonymous,
+            identified: flags & 1 != 0,
+            profiled: flags & 2 != 0,
+        });
     }
     Ok(devices)
 }

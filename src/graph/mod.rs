@@ -18,7 +18,7 @@ use crate::model::id::{PersonId, Seq};
 use crate::model::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
 use crate::model::time::Timestamp;
 use crate::query::history::Told;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// The identity graph of one person.
@@ -104,7 +104,7 @@ pub enum EdgeKind {
     /// A rule refused it.
     Refused,
     /// It was retracted (H1), or a split parted its ends (H2).
-    Undone,
+    Correction,
 }
 
 /// A line: two nodes, and the records that name both and came to the same.
@@ -146,7 +146,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
-    pub fn of(book: &Book, distinct_id: &str) -> Result<Option<Graph>, Fault> {
+    pub fn of(book: &Reader, distinct_id: &str) -> Result<Option<Graph>, Fault> {
         book.prove_texts()?;
         let Some(asked) = book.id_no(distinct_id) else { return Ok(None) };
         book.prove_component(asked)?;
@@ -164,7 +164,7 @@ impl Graph {
     }
 
     fn drawn(
-        book: &Book,
+        book: &Reader,
         asked: IdNo,
         mut lines: BTreeMap<Pair, Vec<EdgeRecord>>,
         mut moments: BTreeSet<Seq>,
@@ -230,7 +230,7 @@ impl EdgeRecord {
 }
 
 /// The split that parted the ends of a link that was made.
-fn parted_by(book: &Book, record: &Told, all: &[Told]) -> Option<Seq> {
+fn parted_by(book: &Reader, record: &Told, all: &[Told]) -> Option<Seq> {
     let [target, source] = record.ends()?;
     let made = record.now.is_some_and(|outcome| outcome.refusal.is_none());
     let person = book.state().person(target);
@@ -282,14 +282,14 @@ fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<Ed
 fn link_said(told: &Told, parted: Option<Seq>) -> (EdgeKind, String) {
     let refusal = told.now.and_then(|outcome| outcome.refusal);
     match (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.link)) {
-        (Some(by), ..) => (EdgeKind::Undone, format!("retracted by record {by}")),
+        (Some(by), ..) => (EdgeKind::Correction, format!("retracted by record {by}")),
         (_, Some(refusal), _) => {
             let reason = told.reason.as_deref().unwrap_or_default();
             (EdgeKind::Refused, format!("refused by {}: {reason}", refusal.rule()))
         }
         _ if parted.is_some() => {
             let by = parted.map_or(String::new(), |by| by.to_string());
-            (EdgeKind::Undone, format!("one person from here on, until record {by} parted them"))
+            (EdgeKind::Correction, format!("one person from here on, until record {by} parted them"))
         }
         (.., Some(Link::Joined(_))) => (EdgeKind::Made, "one person from here on".to_owned()),
         (.., Some(Link::Absorbed { moved_ids, .. })) => {
@@ -348,7 +348,7 @@ struct Persons {
 
 impl Persons {
     /// The person of an id stands first, though it may be none yet.
-    fn of(book: &Book, asked: IdNo) -> Persons {
+    fn of(book: &Reader, asked: IdNo) -> Persons {
         let places = book.state().person(asked).map(|person| (person, 0)).into_iter().collect();
         Persons { ids: vec![book.resolution(asked, None).person_id], places }
     }
@@ -367,7 +367,7 @@ impl Persons {
 }
 
 fn node(
-    book: &Book,
+    book: &Reader,
     thing: Thing,
     moments: &[Seq],
     persons: &mut Persons,

@@ -65,7 +65,7 @@ impl Graph {
                 EdgeKind::Again => 1,
                 EdgeKind::Spoke => 2,
                 EdgeKind::Refused => 3,
-                EdgeKind::Undone => 4,
+                EdgeKind::Correction => 4,
             },
             seq: edge.records[0].seq.0,
         };
@@ -156,7 +156,7 @@ pub(super) fn class_of(kind: EdgeKind) -> &'static str {
         EdgeKind::Spoke => "spoke",
         EdgeKind::Again => "again",
         EdgeKind::Refused => "refused",
-        EdgeKind::Undone => "undone",
+        EdgeKind::Correction => "undone",
     }
 }
 
@@ -442,7 +442,7 @@ pub(super) fn key(graph: &Graph) -> Vec<(String, &'static str)> {
         (has(EdgeKind::Made), line("made"), "link, #record"),
         (has(EdgeKind::Again), line("again"), "linked already"),
         (has(EdgeKind::Refused), line("refused"), "refused"),
-        (has(EdgeKind::Undone), line("undone"), "retracted or split"),
+        (has(EdgeKind::Correction), line("undone"), "retracted or split"),
         (has(EdgeKind::Spoke), line("spoke"), "spoke for"),
     ];
     all.into_iter().filter(|(shown, ..)| *shown).map(|(_, drawn, words)| (drawn, words)).collect()

@@ -366,7 +366,7 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 pub(in crate::import) mod tests {
     use super::*;
-    use crate::model::operation::{Processing, Request, Source, Target, Who};
+    use crate::model::operation::{Actor, Processing, Request, Source, Target};
 
     pub(super) const AUTO: Options =
         Options { format: Format::Auto, lift: false, keep_event_properties: false };
@@ -398,9 +398,9 @@ pub(in crate::import) mod tests {
             Ok(operation) => operation,
             Err(rejection) => return rejection.to_string(),
         };
-        let who = |who: &Who| match who {
-            Who::Id(id) => id.to_string(),
-            Who::Device(device) => format!("device {device}"),
+        let who = |who: &Actor| match who {
+            Actor::Id(id) => id.to_string(),
+            Actor::Device(device) => format!("device {device}"),
         };
         let source = |source: &Option<Source>| match source {
             Some(Source::Id(id)) => format!(" <- {id}"),

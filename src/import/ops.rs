@@ -15,7 +15,7 @@ use super::lift;
 use super::options::{Format, Options};
 use super::rejection::{Rejection, excerpt};
 use crate::model::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
-use crate::model::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
+use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode, Target};
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
@@ -267,13 +267,13 @@ impl<'a> Line<'a> {
         Ok(Request::Identify { who: self.who(Verb::Identify)?, anonymous })
     }
 
-    fn who(&self, verb: Verb) -> Result<Who, Rejection> {
+    fn who(&self, verb: Verb) -> Result<Actor, Rejection> {
         match (self.distinct_id, self.device_id) {
             (Some(_), Some(_)) => {
                 Err(Rejection::Conflicting { op: verb.name(), first: "distinct_id", second: "device_id" })
             }
-            (Some(id), None) => Ok(Who::Id(name("distinct_id", id, DistinctId::new)?)),
-            (None, Some(_)) => Ok(Who::Device(self.device()?)),
+            (Some(id), None) => Ok(Actor::Id(name("distinct_id", id, DistinctId::new)?)),
+            (None, Some(_)) => Ok(Actor::Device(self.device()?)),
             (None, None) => Err(Rejection::Missing { key: "distinct_id" }),
         }
     }

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::rejection::Rejection;
 use crate::model::id::{DistinctId, EventName, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
-use crate::model::operation::{Bent, Changes, Operation, Processing, Request, Source, Who};
+use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
@@ -158,7 +158,7 @@ pub(super) fn operation(
 ) -> Result<Operation, Rejection> {
     let event = Event::read(event)?;
     let (id, bent) = event.distinct_id()?;
-    let mut operation = Operation::new(event.time(envelope)?, event.request(Who::Id(id))?);
+    let mut operation = Operation::new(event.time(envelope)?, event.request(Actor::Id(id))?);
     operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
     operation.bent = bent;
     operation.id = event.members.some("uuid").map(|json| uuid("uuid", json)).transpose()?;
@@ -205,13 +205,13 @@ impl<'a> Event<'a> {
 
     /// T: at top level first (a deep link may put another id into the properties), then in the properties; a
     /// null is not an id. Not a string: its text. Shortened and cleaned as PostHog's capture does (B1).
-    fn distinct_id(&self) -> Result<(DistinctId, Bent), Rejection> {
+    fn distinct_id(&self) -> Result<(DistinctId, ImportFixups), Rejection> {
         const KEY: &str = "distinct_id";
         let json = (self.members.some(KEY).or_else(|| self.members.some("$distinct_id")))
             .or_else(|| self.property(KEY).filter(|json| !json.is_null()))
             .ok_or(Rejection::Missing { key: KEY })?;
         let mut text = if json.is_string() { string(KEY, json)? } else { json.compact() };
-        let mut bent = Bent::default();
+        let mut bent = ImportFixups::default();
         if let Some((cut, _)) = text.char_indices().nth(CAPTURE_ID_SCALARS) {
             bent.shortened_id = true;
             text = Cow::Owned(text[..cut].to_owned());
@@ -225,7 +225,7 @@ impl<'a> Event<'a> {
     }
 
     /// What the event's name asks for.
-    fn request(&self, who: Who) -> Result<Request, Rejection> {
+    fn request(&self, who: Actor) -> Result<Request, Rejection> {
         Ok(match self.name.as_ref() {
             // The key counts, not its value: a null is the text `null`, which is then refused (B2).
             "$identify" => {

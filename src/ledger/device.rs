@@ -3,7 +3,7 @@
 use crate::ledger::error::AppendError;
 use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId};
-use crate::model::operation::{Changes, Dialect, Operation, PersonProfiles, Request, Sdk, Source, Who};
+use crate::model::operation::{Actor, Changes, Dialect, Operation, PersonProfiles, Request, Sdk, Source};
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
@@ -76,7 +76,7 @@ impl Device<'_> {
         number.is_some_and(|number| self.ledger.state().device(number).identified)
     }
 
-    fn known(&self, of: impl Fn(&crate::fold::Device) -> crate::log::body::IdNo) -> Option<DistinctId> {
+    fn known(&self, of: impl Fn(&crate::fold::DeviceState) -> crate::log::body::IdNo) -> Option<DistinctId> {
         let number = self.ledger.device_no(self.id.as_str())?;
         let text = self.ledger.id_text(of(self.ledger.state().device(number)))?;
         Some(DistinctId::new(text).expect("the ledger stores valid ids only"))
@@ -144,8 +144,8 @@ impl Device<'_> {
         Ok(appended)
     }
 
-    fn who(&self) -> Who {
-        Who::Device(self.id.clone())
+    fn who(&self) -> Actor {
+        Actor::Device(self.id.clone())
     }
 
     fn say(&mut self, mut operation: Operation, changes: Changes) -> Result<Appended, AppendError> {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::{Device, Said, State};
+use crate::fold::{DeviceState, Said, State};
 use crate::log::body::{
-    Body, Change, Commitment, Detail, DeviceNo, Erasure, Flags, Head, IdNo, KeyNo, Leavers, NameNo, Other,
-    Restated, StoredClass, Verb,
+    Body, Change, Commitment, DeviceNo, Erasure, Flags, IdNo, KeyNo, LinkSource, NameNo, OperationHeader,
+    PropertyChanges, Restated, SplitOff, StoredClass, Verb,
 };
 use crate::log::chain::{commit, write_item};
 use crate::log::codec;
@@ -15,8 +15,8 @@ use crate::log::payload::{self, Keys};
 use crate::model::id::LedgerId;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
 use crate::model::operation::{
-    Bent, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Source,
-    SplitMode, Target, Who,
+    Actor, Changes, Dialect, ImportFixups, Operation, OperationError, PersonProfiles, Processing, Request,
+    Source, SplitMode, Target,
 };
 use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::value::{Properties, Value};
@@ -39,7 +39,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     /// Devices as they will be once the frame is folded.
-    devices: BTreeMap<DeviceNo, Device>,
+    devices: BTreeMap<DeviceNo, DeviceState>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
     last_calls: BTreeMap<DeviceNo, Digest>,
     /// A text that was erased and is not to be recorded again.
@@ -66,7 +66,7 @@ pub(crate) struct Named {
 /// The numbers that the log has for the ids of an operation ([`Operation::ids`]), found before the draft began. An id without one
 /// may have got one since.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Known(pub(crate) [Option<IdNo>; 2]);
+pub(crate) struct KnownIds(pub(crate) [Option<IdNo>; 2]);
 
 /// What became of one operation in a draft.
 pub(crate) enum Drafted {
@@ -92,7 +92,7 @@ struct Plan<'o> {
     verb: PlanVerb,
     id: IdNo,
     device: Option<DeviceNo>,
-    other: Other,
+    other: LinkSource,
     processing_off: bool,
     changes: Option<&'o Changes>,
     kept: Option<&'o Properties>,
@@ -107,7 +107,7 @@ enum PlanVerb {
     Switch,
     Reset(Option<DeviceNo>),
     Retract(Seq),
-    Split(Leavers),
+    Split(SplitOff),
 }
 
 /// The record that a retract is about, found; and for whom it speaks.
@@ -132,12 +132,12 @@ impl Plan<'_> {
             Request::Split { id, ids, mode } => {
                 let mut ids: Vec<IdNo> = ids.iter().map(known).collect();
                 ids.sort_unstable();
-                let leavers = Leavers { together: *mode == SplitMode::Together, ids };
+                let leavers = SplitOff { together: *mode == SplitMode::Together, ids };
                 (PlanVerb::Split(leavers), known(id))
             }
             _ => return None,
         };
-        let (device, other, changes, kept) = (None, Other::None, None, None);
+        let (device, other, changes, kept) = (None, LinkSource::None, None, None);
         Some(Plan { verb, id, device, other, processing_off: false, changes, kept })
     }
 }
@@ -329,7 +329,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn operation(
         &mut self,
         operation: &Operation,
-        known: Known,
+        known: KnownIds,
         aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Drafted {
@@ -440,7 +440,7 @@ impl<'a> Draft<'a> {
         let commitment = self.item(self.next_seq(), text.as_bytes());
         self.push(&Body::DefineDevice(id, commitment));
         let number = DeviceNo(self.dictionaries.devices.push(Some(text)));
-        self.devices.insert(number, Device::anonymous(id));
+        self.devices.insert(number, DeviceState::anonymous(id));
         number
     }
 
@@ -453,7 +453,7 @@ impl<'a> Draft<'a> {
         self.new_device(device.as_str(), id)
     }
 
-    fn device(&self, number: DeviceNo) -> Device {
+    fn device(&self, number: DeviceNo) -> DeviceState {
         self.devices.get(&number).copied().unwrap_or_else(|| *self.state.device(number))
     }
 
@@ -464,7 +464,12 @@ impl<'a> Draft<'a> {
         let number = self.device_no(device);
         if self.is_erased(self.device(number).current) {
             let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: None };
-            self.operation(&Operation::new(operation.time, reset), Known::default(), None, &BTreeMap::new());
+            self.operation(
+                &Operation::new(operation.time, reset),
+                KnownIds::default(),
+                None,
+                &BTreeMap::new(),
+            );
         }
         number
     }
@@ -477,7 +482,7 @@ impl<'a> Draft<'a> {
     fn plan<'o>(
         &mut self,
         operation: &'o Operation,
-        Known([known, known_other]): Known,
+        KnownIds([known, known_other]): KnownIds,
         aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
@@ -502,8 +507,8 @@ impl<'a> Draft<'a> {
             }
         };
         let (id, device) = match who {
-            Who::Id(id) => (known.unwrap_or_else(|| self.id(id, FirstMention::Plain)), None),
-            Who::Device(device) => {
+            Actor::Id(id) => (known.unwrap_or_else(|| self.id(id, FirstMention::Plain)), None),
+            Actor::Device(device) => {
                 let number = self.speaking(device, operation);
                 (self.device(number).current, Some(number))
             }
@@ -514,9 +519,9 @@ impl<'a> Draft<'a> {
             FirstMention::Plain
         };
         let other = match other {
-            None => Other::None,
-            Some(Source::Unstorable) => Other::Unstorable,
-            Some(Source::Id(id)) => Other::Id(known_other.unwrap_or_else(|| self.id(id, mention))),
+            None => LinkSource::None,
+            Some(Source::Unstorable) => LinkSource::Unstorable,
+            Some(Source::Id(id)) => LinkSource::Id(known_other.unwrap_or_else(|| self.id(id, mention))),
         };
         let asks_profile = !matches!(verb, PlanVerb::Capture(..));
         let processing_off = self.processing_off(operation, device, asks_profile);
@@ -559,8 +564,8 @@ impl<'a> Draft<'a> {
         let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
         let same = user_no == Some(known.current);
         let (verb, other) = match (known.identified, same, dialect) {
-            (false, true, _) => (PlanVerb::Identify, Other::None),
-            (false, false, _) => (PlanVerb::Identify, Other::Id(known.current)),
+            (false, true, _) => (PlanVerb::Identify, LinkSource::None),
+            (false, false, _) => (PlanVerb::Identify, LinkSource::Id(known.current)),
             (true, true, _) => {
                 let call = call_digest(user.as_str(), &operation.changes);
                 let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
@@ -570,14 +575,14 @@ impl<'a> Draft<'a> {
                 if repeats && !processing_off && operation.id.is_none() {
                     return None;
                 }
-                (PlanVerb::Set, Other::None)
+                (PlanVerb::Set, LinkSource::None)
             }
-            (true, false, Dialect::Browser) => (PlanVerb::Switch, Other::None),
+            (true, false, Dialect::Browser) => (PlanVerb::Switch, LinkSource::None),
             // An erased id takes part in no link (H3).
             (true, false, Dialect::Core) if self.is_erased(known.anonymous) => {
-                (PlanVerb::Switch, Other::None)
+                (PlanVerb::Switch, LinkSource::None)
             }
-            (true, false, Dialect::Core) => (PlanVerb::Identify, Other::Id(known.anonymous)),
+            (true, false, Dialect::Core) => (PlanVerb::Identify, LinkSource::Id(known.anonymous)),
         };
         let id = user_no.unwrap_or_else(|| self.id(user, FirstMention::Plain));
         let changes = Some(&operation.changes);
@@ -607,7 +612,7 @@ impl<'a> Draft<'a> {
             verb: PlanVerb::Reset(fresh_device),
             id,
             device: Some(number),
-            other: Other::None,
+            other: LinkSource::None,
             processing_off: false,
             changes: None,
             kept: None,
@@ -675,11 +680,11 @@ fn head(
     device: Option<DeviceNo>,
     processing_off: bool,
     flags: Flags,
-) -> Head {
+) -> OperationHeader {
     let given = operation.id.filter(|_| !operation.derived_id);
-    let Bent { shortened_id, replaced_nul } = operation.bent;
+    let ImportFixups { shortened_id, replaced_nul } = operation.bent;
     let invalid = operation.processing == Processing::Invalid && !processing_off;
-    Head {
+    OperationHeader {
         id,
         device,
         time: operation.time.as_micros(),
@@ -706,12 +711,12 @@ fn item_of(
     (changes, bytes)
 }
 
-fn detail(changes: Vec<Change>, item: &[u8]) -> Option<Box<Detail>> {
+fn detail(changes: Vec<Change>, item: &[u8]) -> Option<Box<PropertyChanges>> {
     let pending = (!item.is_empty()).then_some(Commitment([0; 32]));
-    (pending.is_some() || !changes.is_empty()).then(|| Box::new(Detail { changes, item: pending }))
+    (pending.is_some() || !changes.is_empty()).then(|| Box::new(PropertyChanges { changes, item: pending }))
 }
 
-fn detail_mut(body: &mut Body) -> Option<&mut Detail> {
+fn detail_mut(body: &mut Body) -> Option<&mut PropertyChanges> {
     match body {
         Body::Capture(.., detail)
         | Body::Identify(.., detail)
@@ -760,7 +765,7 @@ fn id_from_operation(id: OperationId) -> DistinctId {
 
 /// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
 /// erased: then only what is left is compared. An id whose text is erased may have been any. `aim` is what a retract is about.
-pub(crate) fn says_the_same(
+pub(crate) fn is_same_operation(
     operation: &Operation,
     aim: Option<Aim>,
     body: &Body,
@@ -776,13 +781,13 @@ pub(crate) fn says_the_same(
     let device_is = |device: &DeviceId, number: Option<DeviceNo>| {
         number.is_some_and(|number| is(&dictionaries.devices, device.as_str(), number.0))
     };
-    let who_is = |who: &Who| match who {
-        Who::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
-        Who::Device(device) => device_is(device, recorded.device),
+    let who_is = |who: &Actor| match who {
+        Actor::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
+        Actor::Device(device) => device_is(device, recorded.device),
     };
     let other_is = |source: &Option<Source>| match (source, body.other()) {
-        (None, Other::None) | (Some(Source::Unstorable), Other::Unstorable) => true,
-        (Some(Source::Id(id)), Other::Id(number)) => id_is(id, number),
+        (None, LinkSource::None) | (Some(Source::Unstorable), LinkSource::Unstorable) => true,
+        (Some(Source::Id(id)), LinkSource::Id(number)) => id_is(id, number),
         _ => false,
     };
     let mut event_flags = Flags::default();
@@ -892,13 +897,13 @@ mod tests {
             })
             .unwrap();
         let (reset, head) = reset.expect("the erasure reset the tablet");
-        let retract = Head { device: None, flags: Flags::default(), operation: [0; 16], ..head };
+        let retract = OperationHeader { device: None, flags: Flags::default(), operation: [0; 16], ..head };
         ledger.append_record(&Body::Retract(retract, reset.0, None)).unwrap();
         let erased =
             |ledger: &Ledger| ledger.state().id_erased_by(ledger.state().device(DeviceNo(0)).current);
         assert!(erased(&ledger).is_some(), "nothing reset it");
 
-        let changes = Operation::new(time(), Request::Set { who: Who::Device(tablet()) });
+        let changes = Operation::new(time(), Request::Set { who: Actor::Device(tablet()) });
         let batch = [changes.clone().set("city", "Bonn").unwrap(), changes.set("city", "Ulm").unwrap()];
         let said = ledger.append_batch(&batch).unwrap();
         assert_eq!(erased(&ledger), None);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::{PersonNo, State};
-use crate::log::body::{Body, Change, IdNo, KeyNo, Other, Verb};
+use crate::log::body::{Body, Change, IdNo, KeyNo, LinkSource, Verb};
 use crate::model::limits::MAX_PERSON_KEYS;
 
 /// E4's bound on a person's keys, before anything is folded. Exact for one operation of known ids. Else an upper bound: whether
@@ -31,7 +31,7 @@ impl KeyBudget {
     pub(crate) fn spend(&mut self, state: &State, body: &Body) -> Result<(), usize> {
         let Some(head) = body.head() else { return Ok(()) };
         let other = match body.other() {
-            Other::Id(id) => Some(id),
+            LinkSource::Id(id) => Some(id),
             _ => None,
         };
         if other.is_none() && body.changes().is_empty() {

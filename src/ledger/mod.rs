@@ -17,10 +17,10 @@ use std::io;
 use std::ops::Deref;
 
 use crate::fold::{Erasures, Outcome, Past};
-use crate::ledger::draft::{Aim, Draft, Drafted, Finished, Known, Named, fresh_id, says_the_same};
+use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id, is_same_operation};
 use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::key_budget::KeyBudget;
-use crate::ledger::recovery::{Recovery, Torn};
+use crate::ledger::recovery::{Recovery, TornTail};
 use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Durability, Writer};
 use crate::log::body::{Body, CutOff, IdNo, StoredPolicy};
@@ -33,7 +33,7 @@ use crate::model::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECO
 use crate::model::operation::Operation;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
-use crate::query::reader::{Book, recorded};
+use crate::query::reader::{Reader, recorded};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{HEAD, LOG};
 use crate::store::segments::{Fault, FaultKind, Log};
@@ -57,7 +57,7 @@ use crate::store::segments::{Fault, FaultKind, Log};
 /// ```
 #[derive(Debug)]
 pub struct Ledger {
-    pub(crate) book: Book,
+    pub(crate) book: Reader,
     pub(crate) writer: Writer,
     pub(crate) recovery: Recovery,
     pub(crate) snapshots: Cadence,
@@ -161,8 +161,8 @@ impl Ledger {
         }
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
-        let Book { log, replay, dictionaries, seen, .. } = book;
-        let foreseen = foresee(operations, dictionaries, seen);
+        let Reader { log, replay, dictionaries, seen, .. } = book;
+        let foreseen = prefetch(operations, dictionaries, seen);
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let mut answers = Vec::with_capacity(operations.len());
         let mut keys = KeyBudget::new(operations.len() == 1);
@@ -189,7 +189,7 @@ impl Ledger {
                 }
             };
             if let Some(known) = known {
-                answers.push(Answer::Known(known));
+                answers.push(Answer::KnownIds(known));
                 continue;
             }
             let aim = match aim.and_then(|aim| draft.check_fresh(operation).map(|()| aim)) {
@@ -205,7 +205,7 @@ impl Ledger {
                 return Err(AppendError::Operation { index, source });
             }
             match drafted {
-                Drafted::Ignored => answers.push(Answer::Known(Appended::Ignored)),
+                Drafted::Ignored => answers.push(Answer::KnownIds(Appended::Ignored)),
                 Drafted::Record(seq, body) => {
                     if let Err(found) = keys.spend(replay.state(), &body) {
                         draft.discard();
@@ -227,7 +227,7 @@ impl Ledger {
         let refolded = outcomes.iter().any(|(_, outcome)| outcome.undone.is_some());
         let mut outcomes = outcomes.into_iter();
         let answer = |answer| match answer {
-            Answer::Known(known) => known,
+            Answer::KnownIds(known) => known,
             Answer::Recorded(seq) => {
                 let (_, outcome) = outcomes
                     .find(|(of, _)| *of == seq) // a reset that the draft added stands between (H3)
@@ -252,7 +252,7 @@ impl Ledger {
         let ledger = book.ledger_id();
         let fresh = fresh_id(at, &mut *writer.entropy);
         let device = DeviceId::new(fresh.into_string()).expect("a distinct id's bounds are a device id's");
-        let Book { log, replay, dictionaries, .. } = book;
+        let Reader { log, replay, dictionaries, .. } = book;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         draft.device_no(&device);
         let lengths = draft.lengths();
@@ -410,7 +410,7 @@ impl Ledger {
 
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
     pub(crate) fn settled(
-        book: Book,
+        book: Reader,
         writer: Writer,
         recovery: Recovery,
         snapshot_every: Option<u64>,
@@ -452,7 +452,7 @@ impl Ledger {
             }
             writer.flush(book)?;
         }
-        if let Some(Torn { bytes, digest, .. }) = &recovery.torn {
+        if let Some(TornTail { bytes, digest, .. }) = &recovery.torn {
             let body = Body::Recovered(CutOff { bytes: *bytes, digest: digest.0 });
             self.append_record(&body).map_err(io::Error::other)?;
             let Ledger { book, writer, .. } = self;
@@ -464,13 +464,13 @@ impl Ledger {
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
 fn fold(
-    book: &mut Book,
+    book: &mut Reader,
     frame: &Frame<'_>,
     rows: &mut Rows,
     past: &Past,
     outcomes: &mut Vec<(Seq, Outcome)>,
 ) {
-    let Book { replay, seen, .. } = book;
+    let Reader { replay, seen, .. } = book;
     let mut erasures = Vec::new();
     replay.fold(frame, rows, past, |step| {
         if step.record.row.is_erasure() {
@@ -500,26 +500,26 @@ fn unproven(fault: Fault) -> AppendError {
 }
 
 enum Answer {
-    Known(Appended),
+    KnownIds(Appended),
     Recorded(Seq),
 }
 
 /// What the log knows of one operation of a batch.
 struct Foreseen {
-    ids: Known,
+    ids: KnownIds,
     /// Whether a record may have its id: a fingerprint says so.
     in_log: bool,
 }
 
 /// Looks up what a batch names, all of it before any is drafted: memory that one look waits for is waited for by many together.
-fn foresee(operations: &[Operation], dictionaries: &Dictionaries, seen: &Seen) -> Vec<Foreseen> {
+fn prefetch(operations: &[Operation], dictionaries: &Dictionaries, seen: &Seen) -> Vec<Foreseen> {
     let texts = operations.iter().flat_map(|operation| operation.ids().into_iter().flatten());
     let texts: Vec<&str> = texts.map(DistinctId::as_str).collect();
     let mut numbers = dictionaries.ids.find_all(&texts).into_iter();
     let mut number =
         |id: Option<&DistinctId>| id.and_then(|_| numbers.next().expect("each text was looked up")).map(IdNo);
     let of = |operation: &Operation| {
-        let ids = Known(operation.ids().map(&mut number));
+        let ids = KnownIds(operation.ids().map(&mut number));
         Foreseen { ids, in_log: operation.id.is_some_and(|id| seen.may_have(id)) }
     };
     operations.iter().map(of).collect()
@@ -536,7 +536,7 @@ fn before(
     aim: Option<Aim>,
 ) -> Result<Option<Appended>, Fault> {
     if let Some(Named { seq, body, item, .. }) = draft.named(id) {
-        let same = says_the_same(operation, aim, body, Some(item), draft.dictionaries());
+        let same = is_same_operation(operation, aim, body, Some(item), draft.dictionaries());
         return Ok(Some(Appended::again(*seq, same)));
     }
     let Some(seq) = recorded()? else { return Ok(None) };
@@ -554,7 +554,7 @@ pub(crate) fn again(
 ) -> Result<Appended, Fault> {
     let window = log.window(seq, erasures)?;
     let record = window.checked(seq)?;
-    let same = says_the_same(operation, aim, &record.body(), record.item(), dictionaries);
+    let same = is_same_operation(operation, aim, &record.body(), record.item(), dictionaries);
     Ok(Appended::again(seq, same))
 }
 
@@ -572,8 +572,8 @@ impl Drop for Ledger {
 }
 
 impl Deref for Ledger {
-    type Target = Book;
-    fn deref(&self) -> &Book {
+    type Target = Reader;
+    fn deref(&self) -> &Reader {
         &self.book
     }
 }

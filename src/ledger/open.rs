@@ -9,8 +9,8 @@ use crate::fold::replay::{Replay, Step};
 use crate::ledger::Ledger;
 use crate::ledger::error::EraseError;
 use crate::ledger::recovery::{
-    Judged, Known, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn, refuse,
-    resume, unrecorded_cut, write_anew,
+    DurableUpTo, Judged, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn,
+    refuse, resume, unrecorded_cut, write_anew,
 };
 use crate::ledger::snapshot::Resumed;
 use crate::ledger::writer::{Durability, Writer};
@@ -21,7 +21,7 @@ use crate::log::payload::{Keys, KeysError};
 use crate::model::id::{CopyId, LedgerId, Tenant};
 use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::model::policy::{Policy, PolicyError};
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::dictionary::{FingerprintKey, Seen};
 use crate::store::entropy::{Entropy, OsEntropy};
 #[cfg(feature = "encryption")]
@@ -181,7 +181,7 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Indexes the records by the ids and devices they name, from opening on: [`crate::Book::history`], [`crate::Book::why_not`],
+    /// Indexes the records by the ids and devices they name, from opening on: [`crate::Reader::history`], [`crate::Reader::why_not`],
     /// retracts and splits then cost what their component of possible links costs, the first of them too.
     ///
     /// Without it the first such question reads the log once, without folding it, and keeps the index from there on. It takes
@@ -309,7 +309,7 @@ impl<'p> LedgerOptions<'p> {
             Occupant::Directory(names) if !names.is_empty() => {
                 return Err(CreateError::NotEmpty { place: place.describe() });
             }
-            Occupant::Other => return Err(CreateError::NotEmpty { place: place.describe() }),
+            Occupant::LinkSource => return Err(CreateError::NotEmpty { place: place.describe() }),
             Occupant::Directory(_) | Occupant::Nothing => {}
         }
         let identity = self.identity(tenant, &policy)?;
@@ -432,12 +432,12 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
-    fn uses_snapshots(&self, book: &Book) -> bool {
+    fn uses_snapshots(&self, book: &Reader) -> bool {
         !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
     }
 
     /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
-    fn settle_keys(&self, book: &Book, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+    fn settle_keys(&self, book: &Reader, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
         let Some(sealer) = book.log.keys() else { return Ok(()) };
         if self.adopt_keys {
             sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
@@ -555,7 +555,7 @@ impl<'p> LedgerOptions<'p> {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<ReadOnlyLedger, OpenError> {
         self.read_in(Arc::new(Files::read_only(dir.as_ref())))
     }
 
@@ -573,7 +573,7 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<Replay, OpenError> {
         let storage: Arc<dyn Storage> = Arc::new(Files::read_only(dir.as_ref()));
         let place = storage.describe();
-        let (Book { identity, mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
+        let (Reader { identity, mut log, mut replay, .. }, witnesses) = begin(&storage, false, self.expect)?;
         match self.unlock(&*storage, &identity) {
             Err(KeysError::Sealed { .. }) if !commitments => {} // the state folds from what is not sealed
             unlocked => log.set_keys(unlocked?),
@@ -581,7 +581,7 @@ impl<'p> LedgerOptions<'p> {
         self.prepare(&mut log);
         let mut silent = |_| {};
         let progress = self.progress.unwrap_or(&mut silent);
-        let Known { records: expected, by } = witnesses.durable();
+        let DurableUpTo { records: expected, by } = witnesses.durable();
         let walk = Walk {
             commitments,
             upto: (expected > 0).then_some(expected),
@@ -602,7 +602,7 @@ impl<'p> LedgerOptions<'p> {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<LedgerReader, OpenError> {
+    pub fn read_in(mut self, storage: Arc<dyn Storage>) -> Result<ReadOnlyLedger, OpenError> {
         let mut head = None;
         for _ in 0..MAX_LOOKS {
             let before = head.take();
@@ -621,7 +621,7 @@ impl<'p> LedgerOptions<'p> {
         &mut self,
         storage: &Arc<dyn Storage>,
         head: &mut Option<u64>,
-    ) -> Result<LedgerReader, OpenError> {
+    ) -> Result<ReadOnlyLedger, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
         let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
@@ -651,12 +651,12 @@ impl<'p> LedgerOptions<'p> {
         if let Some(fault) = torn {
             recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
         }
-        Ok(LedgerReader::new(book, recovery))
+        Ok(ReadOnlyLedger::new(book, recovery))
     }
 }
 
 /// How many erasures are begun and not finished.
-fn pending(book: &Book) -> usize {
+fn pending(book: &Reader) -> usize {
     book.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
@@ -724,21 +724,21 @@ impl Ledger {
 
 /// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
 #[derive(Debug)]
-pub struct LedgerReader {
-    book: Book,
+pub struct ReadOnlyLedger {
+    book: Reader,
     recovery: Recovery,
 }
 
-impl LedgerReader {
-    pub(crate) fn new(book: Book, recovery: Recovery) -> LedgerReader {
-        LedgerReader { book, recovery }
+impl ReadOnlyLedger {
+    pub(crate) fn new(book: Reader, recovery: Recovery) -> ReadOnlyLedger {
+        ReadOnlyLedger { book, recovery }
     }
 
     /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(dir: impl AsRef<Path>) -> Result<LedgerReader, OpenError> {
+    pub fn open(dir: impl AsRef<Path>) -> Result<ReadOnlyLedger, OpenError> {
         LedgerOptions::new().open_read_only(dir)
     }
 
@@ -748,9 +748,9 @@ impl LedgerReader {
     }
 }
 
-impl Deref for LedgerReader {
-    type Target = Book;
-    fn deref(&self) -> &Book {
+impl Deref for ReadOnlyLedger {
+    type Target = Reader;
+    fn deref(&self) -> &Reader {
         &self.book
     }
 }

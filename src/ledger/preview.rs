@@ -3,18 +3,18 @@
 
 use std::borrow::Cow;
 
-use crate::fold::{Alone, Foretold, Outcome, Refusal, State, When};
+use crate::fold::{ComponentFold, Outcome, Phase, Refusal, Simulation, State};
 use crate::ledger::draft;
 use crate::ledger::{self, Appended};
 use crate::log::body::{Body, DeviceNo, IdNo};
-use crate::log::component::Excerpt;
+use crate::log::component::ComponentRecords;
 use crate::log::record::{Kind, Record};
 use crate::model::id::Seq;
 use crate::model::limits::MAX_RECORDS;
 use crate::model::operation::{Operation, OperationError};
 use crate::query::diff::Diff;
 use crate::query::diff::view::{Refused, RefusedAlone, View};
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// What a retract or split would do.
@@ -45,7 +45,7 @@ pub enum PreviewError {
     Fault(#[from] Fault),
 }
 
-impl Book {
+impl Reader {
     /// What a retract or split would do if it were appended now, and in what the meaning of the log would differ then. Nothing
     /// is written, and no number given.
     ///
@@ -81,7 +81,7 @@ impl Book {
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;
         self.prove_texts()?;
-        let Book { log, dictionaries, .. } = self;
+        let Reader { log, dictionaries, .. } = self;
         let (erasures, next) = (self.state().erasures(), Seq(self.checkpoint().records));
         let aim = draft::aim(
             operation,
@@ -104,7 +104,7 @@ impl Book {
     }
 
     fn preview_of(&self, operation: &Operation, body: &Body, seq: Seq) -> Result<Preview, Fault> {
-        let mut asked = Excerpt::default();
+        let mut asked = ComponentRecords::default();
         asked.push_supposed(seq.0 as u32, body); // MAX_RECORDS bounds it
         let record = asked.records().next().expect("just pushed");
         let told = self.log.component_before(record, seq.0)?;
@@ -122,11 +122,11 @@ impl Book {
         &self,
         operation: &Operation,
         record: Record<'_>,
-        told: &Excerpt,
+        told: &ComponentRecords,
         refusal: Refusal,
     ) -> Result<(Outcome, Diff), Fault> {
         let outcome = Outcome { refusal: Some(refusal), ..Outcome::default() };
-        let Alone { state, ids, devices } = self.state().beside(told, |_, _, _| {});
+        let ComponentFold { state, ids, devices } = self.state().beside(told, |_, _, _| {});
         let view = self.view_alone(&state, (&ids, &devices), Vec::new());
         // A view lists of a component that was folded again what its fold alone says, and that may name an earlier record.
         let mut asked = told.clone();
@@ -144,17 +144,17 @@ impl Book {
         Ok((outcome, Diff { refusals, ..Diff::of_component(&view, &view, [&[], &[]])? }))
     }
 
-    fn refolded(&self, record: Record<'_>, told: &Excerpt) -> Result<(Outcome, Diff), Fault> {
+    fn refolded(&self, record: Record<'_>, told: &ComponentRecords) -> Result<(Outcome, Diff), Fault> {
         let (ids, devices) = told.named();
         let alone = told.relabelled(&ids, &devices);
         let mut refused = [RefusedAlone::default(), RefusedAlone::default()];
         let foretold = self.state().foretell(record, told, |when, seq, outcome, small| {
             let record = alone.record(seq);
             if let Some(record) = record {
-                refused[usize::from(when == When::After)].see(record, outcome, small, |id| id);
+                refused[usize::from(when == Phase::After)].see(record, outcome, small, |id| id);
             }
         });
-        let Foretold { before, after, outcome } = &foretold;
+        let Simulation { before, after, outcome } = &foretold;
         let [was, is] = refused;
         let (was, is) = (was.named(self, told, before)?, is.named(self, told, after)?);
         let views = [(before, was), (after, is)]

@@ -18,7 +18,7 @@ use crate::log::chain::Checkpoint;
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::payload::KeysError;
 use crate::model::id::LedgerId;
-use crate::query::reader::{Book, Destroyed, Folded};
+use crate::query::reader::{Destroyed, Folded, Reader};
 use crate::store::layout::{
     COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
 };
@@ -29,9 +29,9 @@ use crate::store::verdict::{Finding, Met, Verdict, judge};
 /// Who saw that records were durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Witness {
+pub enum DurabilityEvidence {
     /// A slot of `HEAD`.
-    Head,
+    OperationHeader,
     /// The checkpoint that the caller expected.
     Checkpoint,
     /// The header of a frame that was written later.
@@ -46,16 +46,16 @@ pub enum Witness {
     Creation,
 }
 
-impl std::fmt::Display for Witness {
+impl std::fmt::Display for DurabilityEvidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Witness::Head => "HEAD",
-            Witness::Checkpoint => "the expected checkpoint",
-            Witness::LaterFrame => "the header of a later frame",
-            Witness::LaterSegment => "a later segment",
-            Witness::Snapshot => "a snapshot",
-            Witness::KeyRing => "the key ring",
-            Witness::Creation => "the ledger's creation",
+            DurabilityEvidence::OperationHeader => "HEAD",
+            DurabilityEvidence::Checkpoint => "the expected checkpoint",
+            DurabilityEvidence::LaterFrame => "the header of a later frame",
+            DurabilityEvidence::LaterSegment => "a later segment",
+            DurabilityEvidence::Snapshot => "a snapshot",
+            DurabilityEvidence::KeyRing => "the key ring",
+            DurabilityEvidence::Creation => "the ledger's creation",
         })
     }
 }
@@ -86,7 +86,7 @@ pub enum OpenError {
         /// The last record known to have been acknowledged.
         to: u64,
         /// Who says so.
-        by: Witness,
+        by: DurabilityEvidence,
         /// What was found where it should be.
         fault: Box<Fault>,
     },
@@ -103,7 +103,7 @@ pub enum OpenError {
         /// How many there were.
         expected: u64,
         /// Who says so.
-        by: Witness,
+        by: DurabilityEvidence,
     },
     /// The log is another history than the one that was seen.
     #[error(
@@ -113,7 +113,7 @@ pub enum OpenError {
         /// The ledger, as its storage describes itself.
         place: String,
         /// Who saw another.
-        by: Witness,
+        by: DurabilityEvidence,
         /// Where the two part.
         fault: Box<Fault>,
     },
@@ -172,7 +172,7 @@ pub enum OpenError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Bytes that were no frame and never acknowledged: cut off and kept aside.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornTail>,
     /// Whole records beyond `HEAD`, left by a writer that was not closed: kept. A writer wrote them again, so
     /// that they are durable now.
     pub unproven_records: u64,
@@ -208,7 +208,7 @@ impl Recovery {
 
 /// A torn tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
+pub struct TornTail {
     /// The segment it was in.
     pub file: String,
     /// Where it began.
@@ -264,25 +264,28 @@ impl Witnesses {
     }
 
     /// How many records were seen durable, and by whom.
-    pub(crate) fn durable(&self) -> Known {
+    pub(crate) fn durable(&self) -> DurableUpTo {
         let expected = self.expect.map_or(0, |checkpoint| checkpoint.records);
-        let head = Known { records: self.head().unwrap_or(0), by: Witness::Head };
+        let head = DurableUpTo { records: self.head().unwrap_or(0), by: DurabilityEvidence::OperationHeader };
         let saved = self.saved.map_or(0, |checkpoint| checkpoint.records);
-        head.or(Known { records: expected, by: Witness::Checkpoint })
-            .or(Known { records: saved, by: Witness::Snapshot })
-            .or(Known { records: self.ring.map_or(0, |reached| reached.records), by: Witness::KeyRing })
+        head.or(DurableUpTo { records: expected, by: DurabilityEvidence::Checkpoint })
+            .or(DurableUpTo { records: saved, by: DurabilityEvidence::Snapshot })
+            .or(DurableUpTo {
+                records: self.ring.map_or(0, |reached| reached.records),
+                by: DurabilityEvidence::KeyRing,
+            })
     }
 
     /// Who saw another history, where the log says otherwise than `seen`.
-    fn who_saw(&self, seen: &Checkpoint) -> Witness {
+    fn who_saw(&self, seen: &Checkpoint) -> DurabilityEvidence {
         if self.expect.as_ref() == Some(seen) {
-            Witness::Checkpoint
+            DurabilityEvidence::Checkpoint
         } else if self.slots.iter().any(|slot| slot.records == seen.records && slot.head == seen.head) {
-            Witness::Head
+            DurabilityEvidence::OperationHeader
         } else if self.ring.as_ref() == Some(seen) {
-            Witness::KeyRing
+            DurabilityEvidence::KeyRing
         } else {
-            Witness::Snapshot
+            DurabilityEvidence::Snapshot
         }
     }
 }
@@ -303,7 +306,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// What [`begin`] has seen.
-    pub(crate) fn of(book: &Book, witnesses: &Witnesses) -> Listing {
+    pub(crate) fn of(book: &Reader, witnesses: &Witnesses) -> Listing {
         let Witnesses { slots, snapshots, .. } = witnesses;
         let segments = book.log.segments().to_vec();
         Listing { slots: slots.clone(), snapshots: snapshots.clone(), segments }
@@ -318,21 +321,21 @@ impl Listing {
 
 /// How many records were durable, and who says so.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
+pub(crate) struct DurableUpTo {
     pub(crate) records: u64,
-    pub(crate) by: Witness,
+    pub(crate) by: DurabilityEvidence,
 }
 
-impl Known {
+impl DurableUpTo {
     /// The stronger of two.
-    fn or(self, other: Known) -> Known {
+    fn or(self, other: DurableUpTo) -> DurableUpTo {
         if other.records > self.records { other } else { self }
     }
 }
 
 /// Lets the book continue from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
 /// was made of durable records only.
-pub(crate) fn resume(book: &mut Book, witnesses: &mut Witnesses) -> Resumed {
+pub(crate) fn resume(book: &mut Reader, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
     snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
@@ -347,11 +350,11 @@ pub(crate) fn begin(
     storage: &Arc<dyn Storage>,
     writing: bool,
     expect: Option<Checkpoint>,
-) -> Result<(Book, Witnesses), OpenError> {
+) -> Result<(Reader, Witnesses), OpenError> {
     let identity = Identity::read(&**storage, writing)?;
     let failed = |source| OpenError::Io { place: storage.describe(), source };
     let witnesses = Witnesses::of(&**storage, identity.ledger, expect).map_err(failed)?;
-    let book = Book::begin(Arc::clone(storage), identity).map_err(failed)?;
+    let book = Reader::begin(Arc::clone(storage), identity).map_err(failed)?;
     Ok((book, witnesses))
 }
 
@@ -365,7 +368,7 @@ pub(crate) struct Judged {
 
 /// Folds the book from its log and has what was found judged.
 pub(crate) fn fold_and_judge(
-    book: &mut Book,
+    book: &mut Reader,
     witnesses: &Witnesses,
     upto: Option<u64>,
     progress: &mut dyn FnMut(u64),
@@ -380,7 +383,7 @@ pub(crate) fn fold_and_judge(
             .map_err(|source| OpenError::Io { place: place.clone(), source })?,
         None => (witnesses.durable(), false),
     };
-    let Known { records: expected, by } = known;
+    let DurableUpTo { records: expected, by } = known;
     let Some(fault) = fault.map(Box::new) else {
         let end = Finding { met: Met::End, begun: true, all_there: found >= expected, sealed };
         return match (judge(end), missing) {
@@ -392,7 +395,7 @@ pub(crate) fn fold_and_judge(
     let begun = fault.records > 0;
     let met = Met::from(&fault.kind);
     match judge(Finding { met, begun, all_there: fault.records >= expected, sealed }) {
-        Verdict::Torn => match missing {
+        Verdict::TornTail => match missing {
             None => Ok(Judged { torn: Some(*fault), destroyed }),
             // If a torn record erased it, that record was never acknowledged, so nothing may have been
             // removed for it.
@@ -401,7 +404,7 @@ pub(crate) fn fold_and_judge(
         Verdict::Foreign => Err(OpenError::Foreign { place, fault }),
         Verdict::Clean | Verdict::RolledBack => unreachable!("those end without a fault"),
         Verdict::Damaged => {
-            let by = if begun { by } else { Witness::Creation };
+            let by = if begun { by } else { DurabilityEvidence::Creation };
             let (from, to) = (fault.records, expected.max(fault.records + 1) - 1);
             Err(OpenError::Damaged { place, from, to, by, fault })
         }
@@ -423,7 +426,11 @@ pub(crate) fn refuse(place: String, witnesses: &Witnesses, fault: Box<Fault>) ->
 }
 
 /// How many records are known to have been durable, given a fault; and whether a segment follows the faulty one.
-pub(crate) fn known_durable(book: &Book, witnesses: &Witnesses, fault: &Fault) -> io::Result<(Known, bool)> {
+pub(crate) fn known_durable(
+    book: &Reader,
+    witnesses: &Witnesses,
+    fault: &Fault,
+) -> io::Result<(DurableUpTo, bool)> {
     let beyond = book.log.durable_beyond(book.ledger_id(), &fault.file, fault.offset)?;
     let starts = book.log.segments().iter().filter(|segment| segment.name >= fault.file);
     let starts: Vec<u64> =
@@ -432,12 +439,13 @@ pub(crate) fn known_durable(book: &Book, witnesses: &Witnesses, fault: &Fault) -
     let began = starts.iter().copied().max().unwrap_or(0);
     let known = witnesses
         .durable()
-        .or(Known { records: beyond, by: Witness::LaterFrame })
-        .or(Known { records: began, by: Witness::LaterSegment });
+        .or(DurableUpTo { records: beyond, by: DurabilityEvidence::LaterFrame })
+        .or(DurableUpTo { records: began, by: DurabilityEvidence::LaterSegment });
     let sealed = starts.len() > 1;
     // A later segment also proves that this one was whole, however little of it is left.
-    let by = if sealed && known.records <= fault.records { Witness::LaterSegment } else { known.by };
-    Ok((Known { by, ..known }, sealed))
+    let by =
+        if sealed && known.records <= fault.records { DurabilityEvidence::LaterSegment } else { known.by };
+    Ok((DurableUpTo { by, ..known }, sealed))
 }
 
 /// Copied at a time: a tail may be as long as a segment.
@@ -463,10 +471,10 @@ fn pieces(
 }
 
 /// Measures a torn tail without touching it.
-pub(crate) fn inspect_torn(book: &Book, fault: &Fault) -> io::Result<Torn> {
+pub(crate) fn inspect_torn(book: &Reader, fault: &Fault) -> io::Result<TornTail> {
     let (file, offset) = (fault.file.clone(), fault.offset);
     let (bytes, digest) = measure(&**book.log.storage(), &file, offset)?;
-    Ok(Torn { file, offset, bytes, digest, why: fault.kind.to_string(), kept: String::new() })
+    Ok(TornTail { file, offset, bytes, digest, why: fault.kind.to_string(), kept: String::new() })
 }
 
 fn measure(storage: &dyn Storage, file: &str, offset: u64) -> io::Result<(u64, Digest)> {
@@ -480,7 +488,7 @@ fn measure(storage: &dyn Storage, file: &str, offset: u64) -> io::Result<(u64, D
 }
 
 /// A cut that a former recovery made and did not live to record: kept bytes that were cut where the log ends now.
-pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
+pub(crate) fn unrecorded_cut(book: &Reader) -> io::Result<Option<TornTail>> {
     let storage = book.log.storage();
     let prefix = format!("{:020}-", book.checkpoint().records);
     let mut names = storage.list(QUARANTINE)?;
@@ -493,11 +501,11 @@ pub(crate) fn unrecorded_cut(book: &Book) -> io::Result<Option<Torn>> {
     let file = book.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
     let offset = book.log.segments().last().map_or(0, |segment| segment.len);
     let why = "a former recovery cut it off and was cut off itself".to_owned();
-    Ok(Some(Torn { file, offset, bytes, digest, why, kept }))
+    Ok(Some(TornTail { file, offset, bytes, digest, why, kept }))
 }
 
 /// Keeps a torn tail aside, so that the segment can be rewritten without it.
-pub(crate) fn keep_torn(book: &mut Book, fault: &Fault) -> io::Result<Torn> {
+pub(crate) fn keep_torn(book: &mut Reader, fault: &Fault) -> io::Result<TornTail> {
     let mut torn = inspect_torn(book, fault)?;
     let storage = Arc::clone(book.log.storage());
     torn.kept = keep(&*storage, fault)?;
@@ -579,9 +587,22 @@ mod tests {
         };
         let told = [(5, 5), (6, 6), (7, 7), (7, 6), (6, 7), (5, 6)];
         let by = told.map(|(records, head)| witnesses.who_saw(&checkpoint(records, head)));
-        let snapshot = Witness::Snapshot; // the only witness of which not all that was seen is kept
-        assert_eq!(by, [Witness::Checkpoint, snapshot, Witness::Head, snapshot, snapshot, snapshot]);
-        assert_eq!((witnesses.durable().records, witnesses.durable().by), (7, Witness::Head));
+        let snapshot = DurabilityEvidence::Snapshot; // the only witness of which not all that was seen is kept
+        assert_eq!(
+            by,
+            [
+                DurabilityEvidence::Checkpoint,
+                snapshot,
+                DurabilityEvidence::OperationHeader,
+                snapshot,
+                snapshot,
+                snapshot
+            ]
+        );
+        assert_eq!(
+            (witnesses.durable().records, witnesses.durable().by),
+            (7, DurabilityEvidence::OperationHeader)
+        );
 
         let fault = |kind| Box::new(Fault { file: LOG.to_owned(), offset: 0, records: 7, kind });
         let place = || "shop".to_owned();

@@ -19,7 +19,7 @@ use crate::model::operation::Operation;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::query::answer::Profile;
-use crate::query::reader::{Book, Resolution};
+use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
 use crate::store::storage::Storage;
 
@@ -119,7 +119,7 @@ impl SharedLedger {
     ///
     /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
-    pub fn read<T>(&self, ask: impl FnOnce(&Book) -> T) -> T {
+    pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
         ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -212,17 +212,17 @@ impl SharedLedger {
         self.shared.disk.durable()
     }
 
-    /// Returns whose id this is, as [`Book::resolve`] does.
+    /// Returns whose id this is, as [`Reader::resolve`] does.
     pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
         self.read(|book| book.resolve(distinct_id))
     }
 
-    /// Returns whose id this was right after a record, as [`Book::person_as_of`] does.
+    /// Returns whose id this was right after a record, as [`Reader::person_as_of`] does.
     pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
         self.read(|book| book.person_as_of(distinct_id, seq))
     }
 
-    /// As [`Book::profile`].
+    /// As [`Reader::profile`].
     ///
     /// # Errors
     /// As there.
@@ -299,7 +299,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A shared ledger while one thread has it for itself: what [`Ledger`] writes, and, as a [`Book`], what it answers.
+/// A shared ledger while one thread has it for itself: what [`Ledger`] writes, and, as a [`Reader`], what it answers.
 #[derive(Debug)]
 pub struct LedgerGuard<'l> {
     ledger: &'l mut Ledger,
@@ -406,8 +406,8 @@ impl LedgerGuard<'_> {
 }
 
 impl Deref for LedgerGuard<'_> {
-    type Target = Book;
-    fn deref(&self) -> &Book {
+    type Target = Reader;
+    fn deref(&self) -> &Reader {
         self.ledger
     }
 }

@@ -8,7 +8,7 @@ use crate::log::body::DeviceNo;
 use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
 use crate::model::id::LedgerId;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::entropy::Entropy;
 use crate::store::layout::{HEAD, HeadSlot, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::store::segments::Segment;
@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.
-    pub(crate) fn write(&mut self, book: &mut Book, bytes: &[u8]) -> io::Result<(usize, u64)> {
+    pub(crate) fn write(&mut self, book: &mut Reader, bytes: &[u8]) -> io::Result<(usize, u64)> {
         let storage = Arc::clone(book.log.storage());
         let full = |segment: &Segment| {
             let used = segment.len > SEGMENT_HEADER_BYTES as u64;
@@ -97,14 +97,14 @@ impl Writer {
     }
 
     /// Makes the log durable and notes it in `HEAD`.
-    pub(crate) fn acknowledge(&mut self, book: &Book) -> io::Result<()> {
+    pub(crate) fn acknowledge(&mut self, book: &Reader) -> io::Result<()> {
         let segment = book.log.segments().last().expect("a log has its first segment");
         let written = (book.checkpoint(), &segment.name[..]);
         self.disk.sync(&**book.log.storage(), book.ledger_id(), written, self.durability)
     }
 
     /// Makes the log and `HEAD` durable.
-    pub(crate) fn flush(&mut self, book: &Book) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, book: &Reader) -> io::Result<()> {
         self.acknowledge(book)?;
         book.log.storage().sync(HEAD)
     }
@@ -116,13 +116,13 @@ pub(crate) struct Disk(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    known: Mutex<Known>,
+    known: Mutex<DiskState>,
     /// Held for the length of a sync. A disk reports a failed sync once: a second sync beside it would succeed and prove nothing.
     syncing: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct DiskState {
     /// How many records are durable.
     durable: u64,
     /// How often HEAD was written.
@@ -134,11 +134,11 @@ struct Known {
 impl Disk {
     fn new(newest: Option<&HeadSlot>) -> Disk {
         let (durable, turn) = newest.map_or((0, 0), |slot| (slot.records, slot.turn));
-        let known = Mutex::new(Known { durable, turn, poisoned: None });
+        let known = Mutex::new(DiskState { durable, turn, poisoned: None });
         Disk(Arc::new(Shared { known, syncing: Mutex::default() }))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, DiskState> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -69,23 +69,23 @@ pub enum Body {
     /// Introduces an event name; its text is the payload item.
     DefineName(Commitment),
     /// An event (C1).
-    Capture(Head, Option<NameNo>, Option<Box<Detail>>),
+    Capture(OperationHeader, Option<NameNo>, Option<Box<PropertyChanges>>),
     /// Identify T, with S (C2, F3).
-    Identify(Head, Other, Option<Box<Detail>>),
+    Identify(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
     /// Alias S to T (C3).
-    Alias(Head, Other, Option<Box<Detail>>),
+    Alias(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
     /// Merge S into T whatever is known (C4).
-    Merge(Head, Other, Option<Box<Detail>>),
+    Merge(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
     /// Property changes (C5).
-    Set(Head, Option<Box<Detail>>),
+    Set(OperationHeader, Option<Box<PropertyChanges>>),
     /// A device speaks for T from now on, and nothing is linked (F3, dialect `browser`).
-    Switch(Head, Option<Box<Detail>>),
+    Switch(OperationHeader, Option<Box<PropertyChanges>>),
     /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
-    Reset(Head, Option<DeviceNo>, Option<Box<Detail>>),
+    Reset(OperationHeader, Option<DeviceNo>, Option<Box<PropertyChanges>>),
     /// The record of this number, which speaks for the same T, counts as never asked (H1).
-    Retract(Head, u64, Option<Box<Detail>>),
+    Retract(OperationHeader, u64, Option<Box<PropertyChanges>>),
     /// Ids leave the person of T (H2).
-    Split(Head, Leavers, Option<Box<Detail>>),
+    Split(OperationHeader, SplitOff, Option<Box<PropertyChanges>>),
     /// Texts and values are to be forgotten; from here on every answer says so (H3).
     Erase(Box<Erasure>),
     /// What these erasures cover is gone from every file (H3).
@@ -151,7 +151,7 @@ pub struct ErasedDevice {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Removal {
     /// The erasures, strictly ascending; none if more such records follow.
-    pub erasures: Vec<Removed>,
+    pub erasures: Vec<ErasureCompletion>,
     /// The segments that were rewritten for them, strictly ascending. One that a crash cut short rewrote some
     /// before it.
     pub segments: Vec<RewrittenSegment>,
@@ -159,7 +159,7 @@ pub struct Removal {
 
 /// An erasure that is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub struct Removed {
+pub struct ErasureCompletion {
     /// The number of the erasure's record.
     pub erase: u32,
     /// How many payload items it covers that no earlier one does: all are gone.
@@ -197,7 +197,7 @@ pub struct Restated {
 
 /// The ids that a split takes out of a person (H2).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Leavers {
+pub struct SplitOff {
     /// Whether they leave as one person, and not each for itself.
     pub together: bool,
     /// Which; strictly ascending, at least one.
@@ -206,7 +206,7 @@ pub struct Leavers {
 
 /// What every operation's record begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Head {
+pub struct OperationHeader {
     /// T, resolved by the shell (F2).
     pub id: IdNo,
     /// The device that spoke, if one did.
@@ -219,7 +219,7 @@ pub struct Head {
     pub flags: Flags,
 }
 
-impl Head {
+impl OperationHeader {
     /// The sender's clock.
     pub fn time(&self) -> Timestamp {
         Timestamp::from_micros(self.time).expect("Chain::accept checked the range")
@@ -285,7 +285,7 @@ impl Flags {
 
 /// S of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Other {
+pub enum LinkSource {
     /// There is none.
     None,
     /// There was one whose text cannot be stored (B1); the text is not recorded.
@@ -296,7 +296,7 @@ pub enum Other {
 
 /// Property changes, and the commitment to the payload item that holds their values.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Detail {
+pub struct PropertyChanges {
     /// Strictly ascending by key, then verb.
     pub changes: Vec<Change>,
     /// Present if the record has a derived id or a change with a value.
@@ -460,7 +460,7 @@ impl Body {
     }
 
     /// Head of an operation's record; `None` for records that are not operations (A4).
-    pub fn head(&self) -> Option<&Head> {
+    pub fn head(&self) -> Option<&OperationHeader> {
         match self {
             Body::Capture(head, ..)
             | Body::Identify(head, ..)
@@ -485,7 +485,7 @@ impl Body {
     }
 
     /// Property changes and item of an operation's record, if it has any.
-    pub fn detail(&self) -> Option<&Detail> {
+    pub fn detail(&self) -> Option<&PropertyChanges> {
         match self {
             Body::Capture(.., detail)
             | Body::Identify(.., detail)
@@ -519,10 +519,10 @@ impl Body {
     }
 
     /// S of a link.
-    pub fn other(&self) -> Other {
+    pub fn other(&self) -> LinkSource {
         match self {
             Body::Identify(_, other, _) | Body::Alias(_, other, _) | Body::Merge(_, other, _) => *other,
-            _ => Other::None,
+            _ => LinkSource::None,
         }
     }
 
@@ -621,7 +621,7 @@ mod tests {
     struct IdentifyMirror {
         variant: u32,
         head: HeadMirror,
-        /// Variant 2 of `Other`, an id.
+        /// Variant 2 of `LinkSource`, an id.
         other: (u32, u32),
         detail: Option<DetailMirror>,
     }
@@ -633,9 +633,9 @@ mod tests {
         commitment: [u8; 32],
     }
 
-    fn head() -> impl Strategy<Value = Head> {
+    fn head() -> impl Strategy<Value = OperationHeader> {
         let fields = (any::<u32>(), any::<Option<u32>>(), any::<i64>(), any::<[u8; 16]>(), any::<u8>());
-        fields.prop_map(|(id, device, time, operation, flags)| Head {
+        fields.prop_map(|(id, device, time, operation, flags)| OperationHeader {
             id: IdNo(id),
             device: device.map(DeviceNo),
             time,
@@ -644,21 +644,21 @@ mod tests {
         })
     }
 
-    fn detail() -> impl Strategy<Value = Option<Box<Detail>>> {
+    fn detail() -> impl Strategy<Value = Option<Box<PropertyChanges>>> {
         let change =
             (any::<u32>(), any::<u8>()).prop_map(|(key, verb)| Change { key: KeyNo(key), verb: Verb(verb) });
         let fields = (prop::collection::vec(change, 0..5), any::<Option<[u8; 32]>>());
-        let detail =
-            fields.prop_map(|(changes, item)| Box::new(Detail { changes, item: item.map(Commitment) }));
+        let detail = fields
+            .prop_map(|(changes, item)| Box::new(PropertyChanges { changes, item: item.map(Commitment) }));
         prop::option::of(detail)
     }
 
-    fn head_mirror(head: &Head) -> HeadMirror {
-        let Head { id, device, time, operation, flags } = *head;
+    fn head_mirror(head: &OperationHeader) -> HeadMirror {
+        let OperationHeader { id, device, time, operation, flags } = *head;
         HeadMirror { id: id.0, device: device.map(|device| device.0), time, operation, flags: flags.0 }
     }
 
-    fn detail_mirror(detail: &Option<Box<Detail>>) -> Option<DetailMirror> {
+    fn detail_mirror(detail: &Option<Box<PropertyChanges>>) -> Option<DetailMirror> {
         detail.as_ref().map(|detail| DetailMirror {
             changes: detail
                 .changes
@@ -688,7 +688,7 @@ mod tests {
             prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
             prop_assert_eq!(wincode::deserialize_exact::<CaptureMirror>(&bytes_of(&body)).unwrap(), mirror);
 
-            let body = Body::Identify(head, Other::Id(IdNo(other)), detail.clone());
+            let body = Body::Identify(head, LinkSource::Id(IdNo(other)), detail.clone());
             let mirror = IdentifyMirror {
                 variant: 8, head: head_mirror(&head), other: (2, other), detail: detail_mirror(&detail),
             };

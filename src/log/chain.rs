@@ -1,6 +1,6 @@
 //! The chain: where claims become records. Checks hashes, order, spelling and numbers; knows nothing of persons.
 
-use crate::log::body::{Body, Change, Commitment, Flags, Other, Verb};
+use crate::log::body::{Body, Change, Commitment, Flags, LinkSource, Verb};
 use crate::log::codec::CodecError;
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
@@ -272,7 +272,7 @@ impl Chain {
             }
             at += said.taken;
             check(row, &said, changes, &mut defined).map_err(|wrong| wrong.at(seq.into()))?;
-            if row.reaches_far() {
+            if row.touches_person() {
                 far.push(place);
             }
             *refolds |= row.refolds();
@@ -458,7 +458,7 @@ fn check_operation(row: &Row, read: &Read, changes: &[Change], defined: Defined)
     } else if matches!(row.kind, Kind::Switch | Kind::Reset) {
         return malformed("a switch or reset without a device");
     }
-    if let Other::Id(id) = row.other() {
+    if let LinkSource::Id(id) = row.other() {
         check_number("distinct id", id.0, defined.ids)?;
     }
     if let Some(name) = row.name() {
@@ -551,8 +551,8 @@ fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) ->
 mod tests {
     use super::*;
     use crate::log::body::{
-        Body, CutOff, Detail, DeviceNo, ErasedDevice, Erasure, Head, IdNo, KeyNo, Leavers, NameNo, Removal,
-        Removed, Restated, StoredClass, StoredPolicy,
+        Body, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, NameNo,
+        OperationHeader, PropertyChanges, Removal, Restated, SplitOff, StoredClass, StoredPolicy,
     };
     use crate::log::codec;
     use crate::log::frame::{self, Header};
@@ -614,21 +614,21 @@ mod tests {
         chain
     }
 
-    fn head(flags: u8) -> Head {
-        Head { id: IdNo(0), device: None, time: 0, operation: [0; 16], flags: Flags(flags) }
+    fn head(flags: u8) -> OperationHeader {
+        OperationHeader { id: IdNo(0), device: None, time: 0, operation: [0; 16], flags: Flags(flags) }
     }
 
     fn change(key: u32, verb: u8) -> Change {
         Change { key: KeyNo(key), verb: Verb(verb) }
     }
 
-    fn leavers(ids: &[u32]) -> Leavers {
-        Leavers { together: false, ids: ids.iter().copied().map(IdNo).collect() }
+    fn leavers(ids: &[u32]) -> SplitOff {
+        SplitOff { together: false, ids: ids.iter().copied().map(IdNo).collect() }
     }
 
     /// With the commitment of record 5, which is the next, if it has one.
-    fn detail(changes: &[Change], has_item: bool) -> Option<Box<Detail>> {
-        Some(Box::new(Detail { changes: changes.to_vec(), item: has_item.then(|| item(5)) }))
+    fn detail(changes: &[Change], has_item: bool) -> Option<Box<PropertyChanges>> {
+        Some(Box::new(PropertyChanges { changes: changes.to_vec(), item: has_item.then(|| item(5)) }))
     }
 
     /// Gives what is wrong with a record that follows [`begun`], as it is said.
@@ -653,12 +653,12 @@ mod tests {
     /// both.
     #[test]
     fn every_check_of_a_record_on_both_of_its_sides() {
-        let device = |id| Head { device: Some(DeviceNo(id)), ..head(0) };
-        let of = |id| Head { id: IdNo(id), ..head(0) };
-        let at = |time| Head { time, ..head(0) };
+        let device = |id| OperationHeader { device: Some(DeviceNo(id)), ..head(0) };
+        let of = |id| OperationHeader { id: IdNo(id), ..head(0) };
+        let at = |time| OperationHeader { time, ..head(0) };
         let (on, off, given, derived, invalid) = (head(0), head(1), head(2), head(4), head(8));
         let (group, quiet) = (head(1 << 6), head(1 << 7));
-        let unannounced = Head { operation: [1; 16], ..head(0) };
+        let unannounced = OperationHeader { operation: [1; 16], ..head(0) };
         let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
         let cases: [(&str, bool, Body); 62] = [
             ("", false, Body::Capture(on, None, None)),
@@ -667,12 +667,12 @@ mod tests {
             ("names distinct id 1", false, Body::Capture(of(1), None, None)),
             ("", false, Body::Capture(device(0), None, None)),
             ("names device 1", false, Body::Capture(device(1), None, None)),
-            ("", false, Body::Alias(on, Other::Id(IdNo(0)), None)),
-            ("names distinct id 1", false, Body::Alias(on, Other::Id(IdNo(1)), None)),
-            ("names distinct id 1", false, Body::Identify(of(1), Other::None, None)),
-            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX)), None)), // it stands for none
-            ("is unreadable", false, Body::Alias(on, Other::Id(IdNo(u32::MAX - 1)), None)), // and this for unstorable
-            ("", false, Body::Merge(on, Other::Unstorable, None)),
+            ("", false, Body::Alias(on, LinkSource::Id(IdNo(0)), None)),
+            ("names distinct id 1", false, Body::Alias(on, LinkSource::Id(IdNo(1)), None)),
+            ("names distinct id 1", false, Body::Identify(of(1), LinkSource::None, None)),
+            ("is unreadable", false, Body::Alias(on, LinkSource::Id(IdNo(u32::MAX)), None)), // it stands for none
+            ("is unreadable", false, Body::Alias(on, LinkSource::Id(IdNo(u32::MAX - 1)), None)), // and this for unstorable
+            ("", false, Body::Merge(on, LinkSource::Unstorable, None)),
             ("", false, Body::Switch(device(0), None)),
             ("a switch or reset without a device", false, Body::Switch(on, None)),
             ("", false, Body::Reset(device(0), None, None)),
@@ -692,11 +692,15 @@ mod tests {
             ("that a device spoke", false, Body::Split(device(0), leavers(&[0]), None)),
             ("with processing off", false, Body::Split(off, leavers(&[0]), None)),
             ("split with property changes", false, Body::Split(on, leavers(&[0]), detail(&[unset], false))),
-            ("", true, Body::Reset(Head { flags: derived.flags, ..device(0) }, None, detail(&[], true))),
+            (
+                "",
+                true,
+                Body::Reset(OperationHeader { flags: derived.flags, ..device(0) }, None, detail(&[], true)),
+            ),
             ("", false, Body::Set(at(Timestamp::MAX.as_micros()), None)),
             ("a time outside", false, Body::Set(at(Timestamp::MAX.as_micros() + 1), None)),
             ("a time outside", false, Body::Set(at(Timestamp::MIN.as_micros() - 1), None)),
-            ("", false, Body::Set(Head { operation: [1; 16], ..given }, None)),
+            ("", false, Body::Set(OperationHeader { operation: [1; 16], ..given }, None)),
             ("", false, Body::Set(given, None)),
             ("an operation id that no flag announces", false, Body::Set(unannounced, None)),
             ("both given and derived", true, Body::Set(head(2 | 4), detail(&[], true))),
@@ -736,7 +740,7 @@ mod tests {
     fn a_plain_capture_names_what_is_defined_in_a_year_that_there_is() {
         for (id, name, past) in (0..27).map(|case| (case % 3, case / 3 % 3, case / 9)) {
             let time = Timestamp::MAX.as_micros() + i64::from(past);
-            let head = Head { id: IdNo(id), time, operation: [1; 16], ..head(Flags::GIVEN_ID.0) };
+            let head = OperationHeader { id: IdNo(id), time, operation: [1; 16], ..head(Flags::GIVEN_ID.0) };
             let found = wrong(&Body::Capture(head, Some(NameNo(name)), None), false);
             let expected = match (id, name, past) {
                 (0, 0, 0) => String::new(),
@@ -767,7 +771,7 @@ mod tests {
         let keys = |key| Erasure { keys: vec![KeyNo(key)], ..record(4) };
         let erase = |erasure| Body::Erase(Box::new(erasure));
         let done = |erase: &[u32]| {
-            let erasures = erase.iter().map(|erase| Removed { erase: *erase, items: 1 }).collect();
+            let erasures = erase.iter().map(|erase| ErasureCompletion { erase: *erase, items: 1 }).collect();
             Body::EraseDone(Box::new(Removal { erasures, segments: Vec::new() }))
         };
         let restate = |record, id, erased: &[u16]| {

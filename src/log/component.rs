@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::body::{Body, DeviceNo, IdNo, Leavers, Other};
+use crate::log::body::{Body, DeviceNo, IdNo, LinkSource, SplitOff};
 use crate::log::codec;
 use crate::log::record::{self, Kind, Record, Row, Rows};
 
 /// Records in the order of the log, with gaps between them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Excerpt {
+pub(crate) struct ComponentRecords {
     rows: Rows,
     body: Vec<u8>,
 }
 
-impl Excerpt {
-    /// Adds a record of a frame; in any order, until [`Excerpt::sort`].
+impl ComponentRecords {
+    /// Adds a record of a frame; in any order, until [`ComponentRecords::sort`].
     pub(crate) fn push(&mut self, record: Record<'_>) {
         self.add(*record.row, record.bytes(), record.changes());
     }
@@ -73,21 +73,21 @@ impl Excerpt {
     }
 
     /// The records whose numbers `keeps` lets through.
-    pub(crate) fn only(&self, keeps: impl Fn(u32) -> bool) -> Excerpt {
+    pub(crate) fn only(&self, keeps: impl Fn(u32) -> bool) -> ComponentRecords {
         let mut kept = self.clone();
         kept.rows.rows.retain(|row| keeps(row.seq));
         kept
     }
 
     /// The records that were added first.
-    pub(crate) fn first(&self, records: usize) -> Excerpt {
+    pub(crate) fn first(&self, records: usize) -> ComponentRecords {
         let mut first = self.clone();
         first.rows.rows.truncate(records);
         first
     }
 
     /// The records before record `seq`.
-    pub(crate) fn before(&self, seq: u32) -> Excerpt {
+    pub(crate) fn before(&self, seq: u32) -> ComponentRecords {
         self.first(self.rows.rows.partition_point(|row| row.seq < seq))
     }
 
@@ -112,7 +112,7 @@ impl Excerpt {
     }
 
     /// The records but for those that `left_out` marks by their places.
-    pub(crate) fn without(&self, left_out: &[bool]) -> Excerpt {
+    pub(crate) fn without(&self, left_out: &[bool]) -> ComponentRecords {
         let mut kept = self.clone();
         let mut left_out = left_out.iter();
         kept.rows.rows.retain(|_| !left_out.next().expect("a mark for each record"));
@@ -126,16 +126,16 @@ impl Excerpt {
 
     /// The same records with ids and devices renumbered: by their places in `ids` and `devices`, which hold
     /// all that are named, ascending.
-    pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> Excerpt {
+    pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> ComponentRecords {
         let id = |of: IdNo| IdNo(place(ids, &of));
         let device = |of: DeviceNo| DeviceNo(place(devices, &of));
         let mut relabelled = self.clone();
         for (row, record) in relabelled.rows.rows.iter_mut().zip(self.records()) {
             *row = row.relabelled(id, device);
             // Of all others nothing is read from the bytes but the time.
-            if let Some(Leavers { together, ids }) = leavers(record) {
+            if let Some(SplitOff { together, ids }) = leavers(record) {
                 let head = *record.body().head().expect("a split is an operation");
-                let leavers = Leavers { together, ids: ids.into_iter().map(id).collect() };
+                let leavers = SplitOff { together, ids: ids.into_iter().map(id).collect() };
                 let body = Body::Split(head, leavers, None);
                 let at = u32::try_from(relabelled.body.len()).expect("bounded by the excerpt's own bodies");
                 *row = row.moved(at, 0);
@@ -164,7 +164,7 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
     if row.speaks_for_id() || row.kind == Kind::DefineDevice {
         each(Node::Id(row.id));
     }
-    if let Other::Id(other) = row.other() {
+    if let LinkSource::Id(other) = row.other() {
         each(Node::Id(other));
     }
     [row.device(), row.fresh_device()].into_iter().flatten().for_each(|device| each(Node::Device(device)));
@@ -185,7 +185,7 @@ pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
 }
 
 /// Who leaves, if the record is a split.
-pub(crate) fn leavers(record: Record<'_>) -> Option<Leavers> {
+pub(crate) fn leavers(record: Record<'_>) -> Option<SplitOff> {
     match (record.row.kind == Kind::Split).then(|| record.body()) {
         Some(Body::Split(_, leavers, _)) => Some(leavers),
         _ => None,

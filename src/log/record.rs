@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use crate::log::body::{
-    Body, Change, Commitment, DeviceNo, Flags, Head, IdNo, KeyNo, Leavers, Other, StoredClass, Verb,
+    Body, Change, Commitment, DeviceNo, Flags, IdNo, KeyNo, LinkSource, OperationHeader, SplitOff,
+    StoredClass, Verb,
 };
 use crate::log::codec::CodecError;
 use crate::log::frame::SALT_BYTES;
@@ -95,12 +96,12 @@ impl Row {
     }
 
     /// S of an identify, alias or merge. Other kinds keep another number in this field.
-    pub(crate) fn other(&self) -> Other {
+    pub(crate) fn other(&self) -> LinkSource {
         match self.other {
-            _ if !matches!(self.kind, Kind::Identify | Kind::Alias | Kind::Merge) => Other::None,
-            NONE => Other::None,
-            UNSTORABLE => Other::Unstorable,
-            id => Other::Id(IdNo(id)),
+            _ if !matches!(self.kind, Kind::Identify | Kind::Alias | Kind::Merge) => LinkSource::None,
+            NONE => LinkSource::None,
+            UNSTORABLE => LinkSource::Unstorable,
+            id => LinkSource::Id(IdNo(id)),
         }
     }
 
@@ -149,7 +150,7 @@ impl Row {
         if self.is_operation() || self.kind == Kind::DefineDevice {
             self.id = ids(self.id);
         }
-        if let Other::Id(other) = self.other() {
+        if let LinkSource::Id(other) = self.other() {
             self.other = ids(other).0;
         }
         if let Some(fresh) = self.fresh_device() {
@@ -186,7 +187,7 @@ impl Row {
     }
 
     /// Whether folding it touches more than its own id: an operation that links, or changes properties.
-    pub(crate) fn reaches_far(&self) -> bool {
+    pub(crate) fn touches_person(&self) -> bool {
         self.is_operation() & ((self.kind != Kind::Capture) | self.has_changes())
     }
 
@@ -633,7 +634,7 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
     let overlong = || CodecError::overlong();
     row.at = u32::try_from(at).map_err(|_| overlong())?;
     let (mut time, mut has_operation) = (0, false);
-    if let Some(Head { id, device, time: when, operation: given, flags }) = record.head() {
+    if let Some(OperationHeader { id, device, time: when, operation: given, flags }) = record.head() {
         (row.id, row.flags) = (*id, *flags);
         (time, has_operation) = (*when, *given != [0; 16]);
         let option = |found: Option<u32>| found.map_or(Ok(NONE), |found| real(found).ok_or_else(overlong));
@@ -644,9 +645,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
             (Body::Retract(_, target, _), _) => {
                 option(Some(u32::try_from(*target).map_err(|_| overlong())?))?
             }
-            (_, Other::None) => NONE,
-            (_, Other::Unstorable) => UNSTORABLE,
-            (_, Other::Id(id)) => option(Some(id.0))?,
+            (_, LinkSource::None) => NONE,
+            (_, LinkSource::Unstorable) => UNSTORABLE,
+            (_, LinkSource::Id(id)) => option(Some(id.0))?,
         };
         row.changes = u16::try_from(record.changes().len()).map_err(|_| overlong())?;
         row.changes_at = u32::try_from(changes.len()).map_err(|_| overlong())?;
@@ -663,7 +664,7 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         Body::Genesis(policy) | Body::SetPolicy(policy) if policy.policy().is_none() => {
             (Some("a policy is out of its bounds or not canonical"), None)
         }
-        Body::Split(_, Leavers { ids, .. }, _) => {
+        Body::Split(_, SplitOff { ids, .. }, _) => {
             let fine = (1..=MAX_SPLIT_IDS).contains(&ids.len()) && ids.is_sorted_by(|a, b| a < b);
             ((!fine).then_some("a split names no ids, too many, or not in order"), ids.last().copied())
         }
@@ -676,12 +677,13 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
 mod tests {
     use super::*;
     use crate::log::body::{
-        CutOff, Detail, ErasedDevice, Erasure, NameNo, Removal, Removed, Restated, RewrittenSegment,
+        CutOff, ErasedDevice, Erasure, ErasureCompletion, NameNo, PropertyChanges, Removal, Restated,
+        RewrittenSegment,
     };
     use crate::log::codec;
 
     fn bodies() -> Vec<Body> {
-        let head = |device, flags| Head {
+        let head = |device, flags| OperationHeader {
             id: IdNo(0x0102_0304),
             device,
             time: -5,
@@ -690,7 +692,7 @@ mod tests {
         };
         let change = |key, verb| Change { key: KeyNo(key), verb };
         let commitment = Commitment([9; 32]);
-        let detail = |changes, item| Some(Box::new(Detail { changes, item }));
+        let detail = |changes, item| Some(Box::new(PropertyChanges { changes, item }));
         let device = Some(DeviceNo(3));
         vec![
             Body::Recovered(CutOff { bytes: 5, digest: [1; 32] }),
@@ -705,10 +707,14 @@ mod tests {
                 Some(NameNo(9)),
                 detail(vec![change(1, Verb::KEPT)], Some(commitment)),
             ),
-            Body::Identify(head(None, 2), Other::Id(IdNo(8)), detail(vec![change(1, Verb::UNSET)], None)),
-            Body::Identify(head(device, 0), Other::Unstorable, None),
-            Body::Alias(head(None, 2), Other::None, None),
-            Body::Merge(head(None, 4), Other::Id(IdNo(8)), detail(vec![], Some(commitment))),
+            Body::Identify(
+                head(None, 2),
+                LinkSource::Id(IdNo(8)),
+                detail(vec![change(1, Verb::UNSET)], None),
+            ),
+            Body::Identify(head(device, 0), LinkSource::Unstorable, None),
+            Body::Alias(head(None, 2), LinkSource::None, None),
+            Body::Merge(head(None, 4), LinkSource::Id(IdNo(8)), detail(vec![], Some(commitment))),
             Body::Set(
                 head(None, 2),
                 detail(vec![change(1, Verb::SET), change(2, Verb::SET)], Some(commitment)),
@@ -717,7 +723,7 @@ mod tests {
             Body::Reset(head(device, 2), Some(DeviceNo(5)), None),
             Body::Reset(head(device, 4), None, detail(vec![], Some(commitment))),
             Body::Retract(head(None, 2), 9, None),
-            Body::Split(head(None, 2), Leavers { together: true, ids: vec![IdNo(1), IdNo(3)] }, None),
+            Body::Split(head(None, 2), SplitOff { together: true, ids: vec![IdNo(1), IdNo(3)] }, None),
             Body::Erase(Box::new(Erasure {
                 time: 4,
                 ids: vec![IdNo(1), IdNo(2)],
@@ -727,7 +733,7 @@ mod tests {
                 reason: Some(commitment),
             })),
             Body::EraseDone(Box::new(Removal {
-                erasures: vec![Removed { erase: 10, items: 3 }],
+                erasures: vec![ErasureCompletion { erase: 10, items: 3 }],
                 segments: vec![RewrittenSegment {
                     first_seq: 0,
                     bytes_before: 9,
@@ -801,7 +807,7 @@ mod tests {
 
     #[test]
     fn a_plain_capture_is_read_as_any_other() {
-        let head = |flags| Head {
+        let head = |flags| OperationHeader {
             id: IdNo(0x0102_0304),
             device: None,
             time: -5,
@@ -836,7 +842,13 @@ mod tests {
     /// All of a plain capture is asked in one question, in which no two wrongs may make a right.
     #[test]
     fn what_is_wrong_in_two_ways_is_not_plain() {
-        let head = Head { id: IdNo(1), device: None, time: 5, operation: [7; 16], flags: Flags::GIVEN_ID };
+        let head = OperationHeader {
+            id: IdNo(1),
+            device: None,
+            time: 5,
+            operation: [7; 16],
+            flags: Flags::GIVEN_ID,
+        };
         let mut bytes = Vec::new();
         codec::encode(&Body::Capture(head, Some(NameNo(9)), None), &mut bytes);
         assert!(plain(&bytes, 0, 11).is_some());

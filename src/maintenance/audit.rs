@@ -11,12 +11,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::fold::replay::Step;
-use crate::fold::{Absences, Device, Outcome, Said, Undone};
+use crate::fold::{Absences, Correction, DeviceState, Outcome, Said};
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::{Listing, MAX_LOOKS, OpenError, Witnesses, begin, known_durable};
 use crate::ledger::snapshot::{Checks, IgnoredSnapshot};
 use crate::log::body::{
-    Body, ErasedDevice, Flags, IdNo, KeyNo, NameNo, Other, Removed, Restated, StoredClass,
+    Body, ErasedDevice, ErasureCompletion, Flags, IdNo, KeyNo, LinkSource, NameNo, Restated, StoredClass,
 };
 use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
@@ -27,8 +27,8 @@ use crate::model::id::{OperationId, Seq};
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::model::policy::FirstMention;
 use crate::model::value::Value;
-use crate::query::diff::first_mention::Unmentioned;
-use crate::query::reader::{Book, absorb, values_of};
+use crate::query::diff::first_mention::PendingDefinitions;
+use crate::query::reader::{Reader, index_texts, values_of};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{self, HEAD, HeadSlot, Identity, LOG};
 use crate::store::segments::{Fault, FaultKind, Walk};
@@ -185,11 +185,11 @@ pub struct Audit {
     /// Definitions since the last operation: each is made because that operation needs it.
     pending: Vec<(Seq, Definition)>,
     /// The ids and devices among them.
-    unmentioned: Unmentioned,
+    unmentioned: PendingDefinitions,
     /// By event name number, the flags its text decides; `None` once erased.
     kinds: Vec<Option<Flags>>,
     /// As they were before the record at hand.
-    devices: Vec<Device>,
+    devices: Vec<DeviceState>,
     /// Operation ids that may stand twice: (id, earlier record, later record).
     doubles: Vec<(OperationId, Seq, Seq)>,
     /// Records without their items.
@@ -307,7 +307,7 @@ impl Audit {
 
     /// Walks once through the log and judges all that it finds.
     fn look(
-        mut book: Book,
+        mut book: Reader,
         witnesses: &Witnesses,
         keys: &Keys,
         progress: &mut dyn FnMut(u64),
@@ -325,7 +325,7 @@ impl Audit {
         let mut checks = Checks::begin(&*storage, book.ledger_id(), keys, snapshots);
         let mut unopened = 0;
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
-        let Book { log, replay, .. } = &mut book;
+        let Reader { log, replay, .. } = &mut book;
         let each = |step: Step<'_>| {
             checks.step(step);
             audit.step(step);
@@ -341,7 +341,7 @@ impl Audit {
                 let verdict = judge(Finding { met: Met::from(&fault.kind), begun, all_there, sealed });
                 let Fault { file, offset, records, kind } = fault;
                 let seq = Seq(records);
-                if verdict == Verdict::Torn && !witnesses.slots.is_empty() {
+                if verdict == Verdict::TornTail && !witnesses.slots.is_empty() {
                     tail = Some(AuditFault {
                         file,
                         offset: Some(offset),
@@ -421,7 +421,7 @@ impl Audit {
             let earlier = self.seen.candidates(id).map(|earlier| (id, Seq(earlier.into()), seq));
             self.doubles.extend(earlier);
         }
-        if !absorb(&mut self.dictionaries, &mut self.seen, step) {
+        if !index_texts(&mut self.dictionaries, &mut self.seen, step) {
             self.wrong(seq, "its text is out of bounds (B1), or has a number already");
         }
         match self.definition(step) {
@@ -448,7 +448,7 @@ impl Audit {
             }
             Body::DefineDevice(id, _) => {
                 self.device_definitions.push(step.record.row.seq);
-                self.devices.push(Device::anonymous(id));
+                self.devices.push(DeviceState::anonymous(id));
                 self.unmentioned.device(id);
                 Definition::Device
             }
@@ -468,11 +468,11 @@ impl Audit {
         let unmentioned = std::mem::take(&mut self.unmentioned);
         let (row, body) = next.unzip();
         let target = body.and_then(Body::head).map(|head| head.id);
-        let other = body.map_or(Other::None, Body::other);
+        let other = body.map_or(LinkSource::None, Body::other);
         for (seq, definition) in &pending {
             let needed = match definition {
                 Definition::Id(id, ..) => {
-                    target == Some(*id) || other == Other::Id(*id) || unmentioned.begins_device(*id, row)
+                    target == Some(*id) || other == LinkSource::Id(*id) || unmentioned.begins_device(*id, row)
                 }
                 Definition::Device => true,
                 Definition::Key(key) => {
@@ -506,7 +506,7 @@ impl Audit {
         for device in said.devices() {
             self.devices[device.index()].follow(said);
         }
-        if matches!(step.outcome, Some(Outcome { undone: Some(Undone::Retracted { .. }), .. })) {
+        if matches!(step.outcome, Some(Outcome { undone: Some(Correction::Retracted { .. }), .. })) {
             // What devices of its component said may have been retracted (H1).
             for device in step.state.devices_refolded() {
                 self.devices[device.index()] = *step.state.device(*device);
@@ -583,7 +583,7 @@ impl Audit {
             }
             Body::EraseDone(removal) => {
                 let list = step.state.erasures();
-                let done = |removed: &Removed| {
+                let done = |removed: &ErasureCompletion| {
                     list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
                 };
                 if !removal.erasures.iter().all(done) {
@@ -602,7 +602,7 @@ impl Audit {
     }
 
     /// What is left of a record speaks for the same id, and has the values that are not erased.
-    fn confirm_restated(&mut self, book: &Book) {
+    fn confirm_restated(&mut self, book: &Reader) {
         let erasures = book.state().erasures();
         for (seq, restated, item) in std::mem::take(&mut self.restated) {
             let record = Seq(restated.record.into());
@@ -630,7 +630,7 @@ impl Audit {
 
     /// The rule: an item is absent if and only if an erasure covers it. Of a log that is broken before its end it cannot be
     /// said what a later record erases.
-    fn judge_erasures(&mut self, book: &Book, broken: bool, snapshots: &[u64]) {
+    fn judge_erasures(&mut self, book: &Reader, broken: bool, snapshots: &[u64]) {
         let erasures = book.state().erasures();
         if !broken && let Some(seq) = self.absences.unlicensed(erasures) {
             let what = FaultKind::PayloadMissing { seq }.to_string();
@@ -668,7 +668,7 @@ impl Audit {
     }
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
-    fn confirm_doubles(&mut self, book: &Book) {
+    fn confirm_doubles(&mut self, book: &Reader) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
             let Ok(window) = book.log.window(earlier, book.state().erasures()) else { continue }; // the walk has listed what is unreadable
             let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));

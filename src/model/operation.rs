@@ -37,7 +37,7 @@ pub struct Operation {
     /// Whether the sender wants a person profile for it.
     pub processing: Processing,
     /// What an importer had to bend to make the operation fit.
-    pub bent: Bent,
+    pub bent: ImportFixups,
     /// How the sender's SDK is set up, where a device speaks and it is not set up as the policy says.
     pub sdk: Sdk,
 }
@@ -49,7 +49,7 @@ pub enum Request {
     /// An event happened (C1).
     Capture {
         /// Who did it.
-        who: Who,
+        who: Actor,
         /// What it was; the name decides E3.
         event: Option<EventName>,
         /// The event's own properties, kept only under the policy `keep_event_properties`.
@@ -58,7 +58,7 @@ pub enum Request {
     /// T and, if given, S are one person; S was anonymous (C2).
     Identify {
         /// T: the id or the device that the operation speaks for.
-        who: Who,
+        who: Actor,
         /// S: the anonymous id; without it nothing is linked, and only properties change.
         anonymous: Option<Source>,
     },
@@ -72,21 +72,21 @@ pub enum Request {
     /// T and S are one person (C3). An empty alias is `None`.
     Alias {
         /// T: the id or the device that the operation speaks for.
-        who: Who,
+        who: Actor,
         /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// T and S are one person even if both are identified (C4): PostHog's `$merge_dangerously`.
     Merge {
         /// T: the id or the device that the operation speaks for.
-        who: Who,
+        who: Actor,
         /// S: the alias; without it nothing is linked, and only properties change.
         alias: Option<Source>,
     },
     /// Property changes only (C5).
     Set {
         /// T: the id or the device whose person gets the changes.
-        who: Who,
+        who: Actor,
     },
     /// The device forgets who used it (C6, F4).
     Reset {
@@ -134,22 +134,22 @@ pub enum SplitMode {
 
 /// Who an operation speaks for: an id, or whichever id a device has now (F2, F7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Actor {
     /// The operation speaks for this id.
     Id(DistinctId),
     /// The current id of this device.
     Device(DeviceId),
 }
 
-impl From<DistinctId> for Who {
-    fn from(id: DistinctId) -> Who {
-        Who::Id(id)
+impl From<DistinctId> for Actor {
+    fn from(id: DistinctId) -> Actor {
+        Actor::Id(id)
     }
 }
 
-impl From<DeviceId> for Who {
-    fn from(device: DeviceId) -> Who {
-        Who::Device(device)
+impl From<DeviceId> for Actor {
+    fn from(device: DeviceId) -> Actor {
+        Actor::Device(device)
     }
 }
 
@@ -209,7 +209,7 @@ pub enum Processing {
 
 /// What an importer bent to make an operation fit; each is a notice in the outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bent {
+pub struct ImportFixups {
     /// T was cut to the first 200 scalar values.
     pub shortened_id: bool,
     /// U+0000 in T, or half of a surrogate pair in a stored value or key, became U+FFFD.
@@ -346,34 +346,34 @@ impl Operation {
             request,
             changes: Changes::default(),
             processing: Processing::default(),
-            bent: Bent::default(),
+            bent: ImportFixups::default(),
             sdk: Sdk::default(),
         }
     }
 
     /// An event without a name (C1).
-    pub fn capture(time: Timestamp, who: impl Into<Who>, id: OperationId) -> Operation {
+    pub fn capture(time: Timestamp, who: impl Into<Actor>, id: OperationId) -> Operation {
         let who = who.into();
         Operation::new(time, Request::Capture { who, event: None, properties: Properties::new() }).with_id(id)
     }
 
     /// T and perhaps S are one person (C2).
     pub fn identify(time: Timestamp, who: DistinctId, anonymous: Option<Source>) -> Operation {
-        Operation::new(time, Request::Identify { who: Who::Id(who), anonymous })
+        Operation::new(time, Request::Identify { who: Actor::Id(who), anonymous })
     }
 
     /// T and S are one person (C3).
-    pub fn alias(time: Timestamp, who: impl Into<Who>, alias: impl Into<Source>) -> Operation {
+    pub fn alias(time: Timestamp, who: impl Into<Actor>, alias: impl Into<Source>) -> Operation {
         Operation::new(time, Request::Alias { who: who.into(), alias: Some(alias.into()) })
     }
 
     /// T and S are one person, whatever is known of them (C4).
-    pub fn merge_dangerously(time: Timestamp, who: impl Into<Who>, alias: impl Into<Source>) -> Operation {
+    pub fn merge_dangerously(time: Timestamp, who: impl Into<Actor>, alias: impl Into<Source>) -> Operation {
         Operation::new(time, Request::Merge { who: who.into(), alias: Some(alias.into()) })
     }
 
     /// Property changes only (C5); add them with [`Operation::set`] and its siblings.
-    pub fn properties(time: Timestamp, who: impl Into<Who>) -> Operation {
+    pub fn properties(time: Timestamp, who: impl Into<Actor>) -> Operation {
         Operation::new(time, Request::Set { who: who.into() })
     }
 
@@ -457,8 +457,8 @@ impl Operation {
             | Request::Alias { who, .. }
             | Request::Merge { who, .. }
             | Request::Set { who } => match who {
-                Who::Device(device) => Some(device),
-                Who::Id(_) => None,
+                Actor::Device(device) => Some(device),
+                Actor::Id(_) => None,
             },
             Request::DeviceIdentify { device, .. } | Request::Reset { device, .. } => Some(device),
             Request::Retract { .. } | Request::Split { .. } => None,
@@ -467,8 +467,8 @@ impl Operation {
 
     /// The ids that it names by their texts: for whom it speaks, and whom it links.
     pub(crate) fn ids(&self) -> [Option<&DistinctId>; 2] {
-        fn id(who: &Who) -> Option<&DistinctId> {
-            if let Who::Id(id) = who { Some(id) } else { None }
+        fn id(who: &Actor) -> Option<&DistinctId> {
+            if let Actor::Id(id) = who { Some(id) } else { None }
         }
         fn source(source: &Option<Source>) -> Option<&DistinctId> {
             if let Some(Source::Id(id)) = source { Some(id) } else { None }

@@ -197,7 +197,7 @@ impl Value {
 
     /// Reads one value from the front of `bytes` at `*at` and moves `*at` behind it.
     pub(crate) fn decode(bytes: &[u8], at: &mut usize) -> Result<Value, ValueError> {
-        let mut reader = Reader { bytes, at: *at };
+        let mut reader = ByteReader { bytes, at: *at };
         let value = reader.value(1)?;
         *at = reader.at;
         Ok(value)
@@ -245,12 +245,12 @@ const TAG_LIST: u8 = 7;
 const TAG_MAP: u8 = 8;
 
 /// Reads canonical bytes and refuses every other spelling.
-struct Reader<'a> {
+struct ByteReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl ByteReader<'_> {
     fn fail<T>(&self, what: &'static str) -> Result<T, ValueError> {
         Err(ValueError::NotCanonical { at: self.at, what })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::fold::Written;
+use crate::fold::PropertyCounts;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -151,7 +151,7 @@ pub enum EffectAnswer {
         person_id: PersonId,
         /// How many keys.
         #[serde(flatten)]
-        written: Written,
+        written: PropertyCounts,
     },
     /// A record counts as never asked from here on (H1).
     Retracted {

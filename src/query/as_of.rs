@@ -1,15 +1,15 @@
 //! As of a record: whole answers as they were right after it. Who an id was is in the links themselves; a profile is folded again
 //! from its component's records up to there.
 
-use crate::fold::{Alone, PersonNo};
+use crate::fold::{ComponentFold, PersonNo};
 use crate::log::body::IdNo;
-use crate::log::component::{Excerpt, Node};
+use crate::log::component::{ComponentRecords, Node};
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::query::answer::{EventAnswer, Profile};
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
-impl Book {
+impl Reader {
     /// Everything that was known of the person of an id right after record `seq`; `None` if it had none then. Texts and values that
     /// are erased by now stay so.
     ///
@@ -38,7 +38,9 @@ impl Book {
     }
 
     pub(crate) fn profile_of_id_as_of(&self, id: IdNo, seq: Seq) -> Result<Option<Profile>, Fault> {
-        let Some((Alone { state, ids, .. }, small)) = self.alone_as_of(id, seq)? else { return Ok(None) };
+        let Some((ComponentFold { state, ids, .. }, small)) = self.alone_as_of(id, seq)? else {
+            return Ok(None);
+        };
         let Some(person) = state.person(small) else { return Ok(None) };
         let view = state.view(person);
         let values = self.values(view.properties)?;
@@ -48,9 +50,9 @@ impl Book {
     }
 
     /// Which person a public person id stood for right after record `seq`: itself, or the one that had
-    /// absorbed it by then. `None` if no person had this id then. Compare [`Book::survivor_of`].
+    /// absorbed it by then. `None` if no person had this id then. Compare [`Reader::survivor_of`].
     ///
-    /// Cost: as [`Book::profile_as_of`].
+    /// Cost: as [`Reader::profile_as_of`].
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -62,7 +64,7 @@ impl Book {
         }
         // Folded as it was recorded, generation by generation: a person whose founding was retracted by then
         // redirects too.
-        let Alone { state, ids, .. } =
+        let ComponentFold { state, ids, .. } =
             self.state().retell(&self.component_as_of(founding, seq)?, |_, _, _| {});
         let Ok(small) = ids.binary_search(&founding) else { return Ok(None) };
         let small = IdNo(small as u32); // as many as there are ids
@@ -103,13 +105,13 @@ impl Book {
 
     /// The component of an id as it was right after a record, folded alone, and the id's number in it; `None` if no record named it
     /// yet but its definition.
-    fn alone_as_of(&self, id: IdNo, seq: Seq) -> Result<Option<(Alone, IdNo)>, Fault> {
+    fn alone_as_of(&self, id: IdNo, seq: Seq) -> Result<Option<(ComponentFold, IdNo)>, Fault> {
         let alone = self.state().alone(&self.component_as_of(id, seq)?);
         let small = alone.ids.binary_search(&id).ok();
         Ok(small.map(|small| (alone, IdNo(small as u32)))) // as many as there are ids
     }
 
-    fn component_as_of(&self, id: IdNo, seq: Seq) -> Result<Excerpt, Fault> {
+    fn component_as_of(&self, id: IdNo, seq: Seq) -> Result<ComponentRecords, Fault> {
         self.log.component(Node::Id(id), seq.0.saturating_add(1).min(self.checkpoint().records))
     }
 }

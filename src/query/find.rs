@@ -4,10 +4,10 @@ use crate::log::body::KeyNo;
 use crate::model::id::PropertyKey;
 use crate::model::value::Value;
 use crate::query::answer::Profile;
-use crate::query::reader::{Book, PERSONS_AT_A_TIME};
+use crate::query::reader::{PERSONS_AT_A_TIME, Reader};
 use crate::store::segments::Fault;
 
-impl Book {
+impl Reader {
     /// Persons whose property `key` has a value now that `is` accepts, in the order of their founding.
     ///
     /// Every such value is read: there is no index, so nothing of an erased one is left in an index. Values that a person had

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::fold::{Outcome, PersonNo, State};
-use crate::log::body::{Body, DeviceNo, IdNo, Other};
-use crate::log::component::{Excerpt, Node};
+use crate::log::body::{Body, DeviceNo, IdNo, LinkSource};
+use crate::log::component::{ComponentRecords, Node};
 use crate::log::record::Kind;
 use crate::model::id::Seq;
 use crate::model::time::Timestamp;
 use crate::query::answer::OutcomeAnswer;
-use crate::query::page::{Ask, Cursor, Page, PageError};
-use crate::query::reader::Book;
+use crate::query::page::{Cursor, Page, PageError, PageRequest};
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// Whose history, or whose events.
@@ -66,13 +66,13 @@ impl Told {
     /// T and S, if it asks to link two ids.
     pub(crate) fn ends(&self) -> Option<[IdNo; 2]> {
         match (self.body.head(), self.body.other()) {
-            (Some(head), Other::Id(source)) if source != head.id => Some([head.id, source]),
+            (Some(head), LinkSource::Id(source)) if source != head.id => Some([head.id, source]),
             _ => None,
         }
     }
 }
 
-impl Book {
+impl Reader {
     /// The records that touched an id or a person, in the order of the log, page by page; `None` if the id was never written.
     ///
     /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
@@ -80,13 +80,13 @@ impl Book {
     /// Cost: that of folding the component of possible links once more, for each page.
     ///
     /// ```
-    /// use identity_ledger::{Ask, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
     /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
     /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
     ///
-    /// let page = ledger.history(Subject::Id("phone"), Ask::first(100))?.ok_or("never written")?;
+    /// let page = ledger.history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
     /// let ops: Vec<&str> = page.items.iter().map(|entry| entry.op).collect();
     /// assert_eq!(ops, ["define_id", "set", "identify"]);
     /// assert!(page.next.is_none());
@@ -95,7 +95,11 @@ impl Book {
     ///
     /// # Errors
     /// [`PageError`].
-    pub fn history(&self, of: Subject<'_>, ask: Ask) -> Result<Option<Page<HistoryEntry>>, PageError> {
+    pub fn history(
+        &self,
+        of: Subject<'_>,
+        ask: PageRequest,
+    ) -> Result<Option<Page<HistoryEntry>>, PageError> {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
         let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut touched = BTreeSet::new();
@@ -223,7 +227,7 @@ impl Book {
     }
 }
 
-impl Excerpt {
+impl ComponentRecords {
     /// The records that count as never asked, each with the one that took it back (H1).
     pub(crate) fn retracted_by(&self) -> BTreeMap<u32, u32> {
         let retracted = self.retracted();

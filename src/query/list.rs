@@ -7,19 +7,19 @@ use crate::log::body::{Body, Flags, IdNo};
 use crate::model::id::Seq;
 use crate::query::answer::{EventAnswer, EventMode, Profile};
 use crate::query::history::Subject;
-use crate::query::page::{Ask, Cursor, Page, PageError};
-use crate::query::reader::Book;
+use crate::query::page::{Cursor, Page, PageError, PageRequest};
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
-impl Book {
+impl Reader {
     /// All persons, in the order of their founding, page by page: as they were right after the record at which the first page was asked
-    /// for. [`Book::persons`] gives those of now one by one.
+    /// for. [`Reader::persons`] gives those of now one by one.
     ///
     /// Cost: a look at every id; and if something was recorded since the first page, folding the component of each person of the page
     /// once more. Ask for large pages.
     ///
     /// ```
-    /// use identity_ledger::{Ask, DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let mut add = |ledger: &mut Ledger, id: &str| {
     ///     ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new(id)?))?;
@@ -27,9 +27,9 @@ impl Book {
     /// };
     /// add(&mut ledger, "ann")?;
     /// add(&mut ledger, "bob")?;
-    /// let first = ledger.persons_page(Ask::first(1))?;
+    /// let first = ledger.persons_page(PageRequest::first(1))?;
     /// add(&mut ledger, "carl")?; // in no page of this answer
-    /// let second = ledger.persons_page(Ask::next(first.next.ok_or("there is more")?, 1))?;
+    /// let second = ledger.persons_page(PageRequest::next(first.next.ok_or("there is more")?, 1))?;
     /// assert_eq!(second.items[0].distinct_ids, ["bob"]);
     /// assert_eq!(second.next, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -37,7 +37,7 @@ impl Book {
     ///
     /// # Errors
     /// [`PageError`].
-    pub fn persons_page(&self, ask: Ask) -> Result<Page<Profile>, PageError> {
+    pub fn persons_page(&self, ask: PageRequest) -> Result<Page<Profile>, PageError> {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
         let skipped = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
         let (items, more) = if as_of.0 + 1 == self.checkpoint().records {
@@ -74,18 +74,18 @@ impl Book {
     /// Cost: the records that name these ids, of which only those of the page are read.
     ///
     /// ```
-    /// use identity_ledger::{Ask, DistinctId, Ledger, Operation, OperationId, Policy, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Subject, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// for number in 1..=5 {
     ///     let event = OperationId(uuid::Uuid::from_u128(number));
     ///     ledger.append(Operation::capture(Timestamp::from_micros(0)?, DistinctId::new("ann")?, event))?;
     /// }
-    /// let (mut ask, mut all) = (Ask::first(2), Vec::new());
+    /// let (mut ask, mut all) = (PageRequest::first(2), Vec::new());
     /// loop {
     ///     let page = ledger.events_of(Subject::Person("ann"), ask)?.ok_or("never written")?;
     ///     all.extend(page.items);
     ///     match page.next {
-    ///         Some(next) => ask = Ask::next(next, 2),
+    ///         Some(next) => ask = PageRequest::next(next, 2),
     ///         None => break,
     ///     }
     /// }
@@ -95,7 +95,11 @@ impl Book {
     ///
     /// # Errors
     /// [`PageError`].
-    pub fn events_of(&self, of: Subject<'_>, ask: Ask) -> Result<Option<Page<EventAnswer>>, PageError> {
+    pub fn events_of(
+        &self,
+        of: Subject<'_>,
+        ask: PageRequest,
+    ) -> Result<Option<Page<EventAnswer>>, PageError> {
         let (as_of, after) = ask.place(self.checkpoint().records)?;
         let Some((_, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut naming = Vec::new();

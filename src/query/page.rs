@@ -62,22 +62,22 @@ impl serde::Serialize for Cursor {
 
 /// Which part of a long answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct PageRequest {
     /// Where to continue; `None` begins, as of the last record there is.
     pub from: Option<Cursor>,
     /// How many items at most: from 1 to [`MAX_PAGE_ITEMS`], whatever is asked.
     pub items: usize,
 }
 
-impl Ask {
+impl PageRequest {
     /// Asks for the first `items` items.
-    pub fn first(items: usize) -> Ask {
-        Ask { from: None, items }
+    pub fn first(items: usize) -> PageRequest {
+        PageRequest { from: None, items }
     }
 
     /// What follows the page that gave this cursor.
-    pub fn next(from: Cursor, items: usize) -> Ask {
-        Ask { from: Some(from), items }
+    pub fn next(from: Cursor, items: usize) -> PageRequest {
+        PageRequest { from: Some(from), items }
     }
 
     pub(crate) fn items(self) -> usize {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_page_has_from_one_to_the_limit_of_items() {
-        let asked = [0, 1, MAX_PAGE_ITEMS, MAX_PAGE_ITEMS + 1].map(|items| Ask::first(items).items());
+        let asked = [0, 1, MAX_PAGE_ITEMS, MAX_PAGE_ITEMS + 1].map(|items| PageRequest::first(items).items());
         assert_eq!(asked, [1, 1, MAX_PAGE_ITEMS, MAX_PAGE_ITEMS]);
     }
 }

@@ -8,19 +8,19 @@ use crate::query::proof::Held;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::fold::Alone;
+use crate::fold::ComponentFold;
 use crate::log::body::{Body, IdNo, StoredClass};
 use crate::log::chain::check_item;
-use crate::log::component::{Excerpt, Node};
+use crate::log::component::{ComponentRecords, Node};
 use crate::log::record::{Kind, Record};
 use crate::model::id::Seq;
-use crate::query::reader::{Book, Folded};
+use crate::query::reader::{Folded, Reader};
 use crate::store::layout::LOG;
 use crate::store::layout::snapshot_name;
 use crate::store::segments::SnapshotFault;
 use crate::store::segments::{Fault, FaultKind, Walk};
 
-impl Book {
+impl Reader {
     /// Holds the snapshot that this ledger was opened from against the log, by folding the log once more. Every later answer is
     /// then as good as one of a ledger that was opened without snapshots. Does nothing if it was, or if this succeeded before.
     ///
@@ -65,7 +65,7 @@ impl Book {
     }
 
     /// Holds what the snapshot says of whole components against their records.
-    pub(crate) fn prove_told(&self, told: &Excerpt) -> Result<(), Fault> {
+    pub(crate) fn prove_told(&self, told: &ComponentRecords) -> Result<(), Fault> {
         self.prove_texts()?;
         if self.proof.is_whole() { Ok(()) } else { self.hold_component(&self.state().alone(told)) }
     }
@@ -83,7 +83,7 @@ impl Book {
     fn hold_everything(&self) -> Result<(), Fault> {
         let (storage, end) = (Arc::clone(self.log.storage()), self.checkpoint());
         let in_log = |kind| Fault { file: LOG.to_owned(), offset: 0, records: 0, kind };
-        let begun = Book::begin(storage, self.identity.clone());
+        let begun = Reader::begin(storage, self.identity.clone());
         let mut folded = begun.map_err(|source| in_log(FaultKind::Io(source)))?;
         folded.log.set_keys(self.log.keys().clone());
         let (key, known) = self.seen.stored();
@@ -204,7 +204,7 @@ impl Book {
     }
 
     /// Whether the whole says of a component what the component folded alone says.
-    fn hold_component(&self, Alone { state: small, ids, .. }: &Alone) -> Result<(), Fault> {
+    fn hold_component(&self, ComponentFold { state: small, ids, .. }: &ComponentFold) -> Result<(), Fault> {
         let state = self.state();
         let mut whole = BTreeMap::new();
         for (number, id) in (0..).map(IdNo).zip(ids) {

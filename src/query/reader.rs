@@ -1,13 +1,13 @@
-//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::LedgerReader`] are one.
+//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] are one.
 
 use std::sync::{Arc, Mutex};
 
 use crate::fold::replay::{Replay, Step};
 use crate::fold::{
-    Absences, Called, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonNo, PersonView,
-    Property, Refusal, State, Undone,
+    Absences, Correction, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonIdBasis,
+    PersonNo, PersonView, Property, Refusal, State,
 };
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, NameNo, Other, Verb};
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, NameNo, Verb};
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::record::{Kind, Record, Row};
@@ -26,7 +26,7 @@ use crate::store::storage::Storage;
 
 /// A log, the state it folds to, and the texts of its numbers.
 #[derive(Debug)]
-pub struct Book {
+pub struct Reader {
     pub(crate) identity: Identity,
     pub(crate) log: Log,
     pub(crate) replay: Replay,
@@ -108,20 +108,20 @@ impl MemoryUse {
     }
 }
 
-impl Book {
+impl Reader {
     /// Reads the list of segments; nothing is folded yet.
-    pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Book> {
+    pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Reader> {
         let log = Log::new(storage)?;
         let replay = identity.replay();
         let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
         let (proof, person_ids) = (Proof::default(), Mutex::default());
-        Ok(Book { identity, log, replay, dictionaries, seen, proof, person_ids })
+        Ok(Reader { identity, log, replay, dictionaries, seen, proof, person_ids })
     }
 
     /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
     /// is missing though nothing up to there erased it: whether that matters depends on what the fault is.
     pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Folded {
-        let Book { log, replay, dictionaries, seen, .. } = self;
+        let Reader { log, replay, dictionaries, seen, .. } = self;
         let mut wrong = None;
         let mut absences = Absences::default();
         let mut destroyed = Vec::new();
@@ -131,7 +131,7 @@ impl Book {
             } else if step.record.is_erased() {
                 absences.see(step.record.row, step.state.erasures());
             }
-            if !absorb(dictionaries, seen, step) {
+            if !index_texts(dictionaries, seen, step) {
                 let seq = step.record.seq().0;
                 wrong = wrong.take().or(Some((seq, FaultKind::Text { seq })));
             }
@@ -264,19 +264,19 @@ impl Book {
         self.id_called(self.called(person, state))
     }
 
-    /// What the public id of a person is made of now; `state` as in [`Book::own_person_id`].
-    pub(crate) fn called(&self, person: PersonNo, state: &State) -> Called {
+    /// What the public id of a person is made of now; `state` as in [`Reader::own_person_id`].
+    pub(crate) fn called(&self, person: PersonNo, state: &State) -> PersonIdBasis {
         let known = (person.0 as usize) < self.state().persons_founded();
         if known { self.state() } else { state }.called(person)
     }
 
     /// D10 and D11: who is called what.
-    pub(crate) fn id_called(&self, called: Called) -> PersonId {
+    pub(crate) fn id_called(&self, called: PersonIdBasis) -> PersonId {
         let text = |id: IdNo| self.id_text(id);
         match called {
-            Called::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
-            Called::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
-            Called::Erased(id, split) => Some(self.opaque_id(id, split)),
+            PersonIdBasis::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
+            PersonIdBasis::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
+            PersonIdBasis::Erased(id, split) => Some(self.opaque_id(id, split)),
         }
         .unwrap_or_else(|| self.opaque_id(called.id(), None))
     }
@@ -323,10 +323,10 @@ impl Book {
 
     /// What became of the person that has or had a public person id; `None` if no person ever had it.
     ///
-    /// Cost: as [`Book::survivor_of`].
-    pub fn became(&self, person_id: PersonId) -> Option<Became> {
+    /// Cost: as [`Reader::survivor_of`].
+    pub fn became(&self, person_id: PersonId) -> Option<PersonStatus> {
         let person = self.person_of(person_id)?;
-        Some(Became { person_id: self.person_id(person), retracted: self.state().is_retired(person) })
+        Some(PersonStatus { person_id: self.person_id(person), retracted: self.state().is_retired(person) })
     }
 
     /// The person, live or absorbed, that has or had a public id.
@@ -474,7 +474,7 @@ impl Book {
         self.replay_first(self.checkpoint().records, each)
     }
 
-    /// As [`Book::replay`], and shows the first `records` only. Cost: a replay up to there.
+    /// As [`Reader::replay`], and shows the first `records` only. Cost: a replay up to there.
     pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
         let mut replay = self.identity.replay();
         let (upto, hide) = (Some(records), Some(self.state().erasures()));
@@ -593,8 +593,8 @@ impl Book {
             None => {}
         }
         match outcome.undone {
-            Some(Undone::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
-            Some(Undone::Split { left }) => {
+            Some(Correction::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
+            Some(Correction::Split { left }) => {
                 let person = outcome.person.expect("a split that parts a person has one");
                 effects.push(EffectAnswer::Split { person_id: id_of(person), left });
             }
@@ -614,8 +614,8 @@ impl Book {
             op: body.name(),
             distinct_id: self.id_name(head.id),
             other_id: match body.other() {
-                Other::Id(id) => Some(self.id_name(id)),
-                Other::None | Other::Unstorable => None,
+                LinkSource::Id(id) => Some(self.id_name(id)),
+                LinkSource::None | LinkSource::Unstorable => None,
             },
             effects,
             notices: notices.collect(),
@@ -741,10 +741,10 @@ impl Book {
     }
 
     /// A person's id without numbers and seqs.
-    pub(crate) fn content_id(&self, origin: Called) -> PersonId {
+    pub(crate) fn content_id(&self, origin: PersonIdBasis) -> PersonId {
         let text = match origin {
-            Called::Founding(id) | Called::At(id, _) => self.id_text(id),
-            Called::Erased(..) => None,
+            PersonIdBasis::Founding(id) | PersonIdBasis::At(id, _) => self.id_text(id),
+            PersonIdBasis::Erased(..) => None,
         };
         text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }
@@ -780,7 +780,7 @@ impl Book {
 
 /// What became of a person, by its public id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Became {
+pub struct PersonStatus {
     /// Whom the id stands for now: the person itself, the one that absorbed it (D7), or the owner of its founding id now, or the
     /// person that this id would found (D11).
     pub person_id: PersonId,
@@ -790,7 +790,7 @@ pub struct Became {
 
 /// Persons, one after the other; values are read for many of them at a time.
 pub struct Persons<'a> {
-    book: &'a Book,
+    book: &'a Reader,
     views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
     ready: std::vec::IntoIter<Profile>,
 }
@@ -851,7 +851,7 @@ pub(crate) struct RecordValues {
 }
 
 /// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
-pub(crate) fn absorb(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
+pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
     type Check = fn(&str) -> Result<(), crate::model::id::IdError>;
     let (dictionary, check): (_, Check) = match step.record.row.kind {
         Kind::DefineId => (&mut dictionaries.ids, DistinctId::check),

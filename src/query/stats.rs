@@ -6,12 +6,12 @@ use std::io;
 use serde::Serialize;
 
 use crate::model::id::LedgerId;
-use crate::query::reader::{Book, MemoryUse};
+use crate::query::reader::{MemoryUse, Reader};
 use crate::store::layout::{LOG, QUARANTINE, SNAPSHOTS};
 use crate::store::segments::{Fault, FaultKind};
 use crate::store::storage::{Storage, file_len};
 
-/// What a ledger holds; [`Book::stats`] counts it.
+/// What a ledger holds; [`Reader::stats`] counts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -74,8 +74,8 @@ pub struct FileSize {
     pub bytes: u64,
 }
 
-impl Book {
-    /// Counts what the ledger holds. Walks through the whole log, as [`Book::replay`] does; lengths of files are those of the moment.
+impl Reader {
+    /// Counts what the ledger holds. Walks through the whole log, as [`Reader::replay`] does; lengths of files are those of the moment.
     ///
     /// ```
     /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};

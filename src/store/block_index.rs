@@ -14,12 +14,12 @@ const RECORDS_A_SPOT: usize = 16;
 pub(crate) struct Spots {
     /// How many records are covered: the next to be noted.
     covered: u32,
-    spots: Vec<Spot>,
+    spots: Vec<Block>,
 }
 
 /// Some neighbouring records of one frame.
 #[derive(Clone, Copy, Debug)]
-struct Spot {
+struct Block {
     first: u32,
     segment: u32,
     offset: u64,
@@ -55,7 +55,7 @@ impl Spots {
         while let Some(group) = groups.next() {
             let begin = group[0].begins();
             let end = groups.peek().map_or(body.len(), |next| next[0].begins());
-            self.spots.push(Spot {
+            self.spots.push(Block {
                 first: group[0].seq,
                 segment: segment as u32, // at most MAX_SEGMENTS
                 offset: offset + (HEADER_BYTES + begin) as u64,
@@ -74,7 +74,7 @@ impl Spots {
         file: impl Fn(usize) -> Option<String>,
     ) -> Option<Neighbours> {
         let at = self.spots.partition_point(|spot| spot.first <= seq).checked_sub(1)?;
-        let Spot { first, segment, offset, len, crc } = self.spots[at];
+        let Block { first, segment, offset, len, crc } = self.spots[at];
         let end = self.spots.get(at + 1).map_or(self.covered, |next| next.first);
         let mut body = vec![0; len as usize];
         let filled = storage.read_at(&file(segment as usize)?, offset, &mut body).ok()?;
@@ -93,6 +93,6 @@ impl Spots {
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        self.spots.capacity() * size_of::<Spot>()
+        self.spots.capacity() * size_of::<Block>()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::component::{Excerpt, Node, each_named};
+use crate::log::component::{ComponentRecords, Node, each_named};
 use crate::log::record::{Kind, Record};
 
 /// Stands for "none" among places; limits.rs keeps every real number below it.
@@ -37,7 +37,7 @@ pub(crate) struct Component {
     /// Its ids and devices.
     nodes: BTreeSet<Node>,
     /// Its records below `end`; those that were added last stand behind the others until they are sorted.
-    pub(crate) excerpt: Excerpt,
+    pub(crate) excerpt: ComponentRecords,
     pub(crate) end: u32,
 }
 
@@ -117,7 +117,7 @@ impl Postings {
         end: u32,
         most: usize,
         read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
-    ) -> Result<Option<Excerpt>, E> {
+    ) -> Result<Option<ComponentRecords>, E> {
         let mut component = Component::default();
         let found = self.extend(&mut component, seeds, end, most, read)?;
         component.excerpt.sort();

@@ -70,7 +70,7 @@ pub(crate) enum Verdict {
     /// As a writer leaves it.
     Clean,
     /// A write that was cut off and was never acknowledged.
-    Torn,
+    TornTail,
     /// Acknowledged records are gone or changed.
     Damaged,
     /// The log ends, whole, before records that were seen.
@@ -95,7 +95,7 @@ pub(crate) fn judge(found: Finding) -> Verdict {
         Met::End => Verdict::RolledBack,
         _ if !found.begun || !found.all_there || found.sealed => Verdict::Damaged,
         Met::Foreign => Verdict::Foreign,
-        Met::Broken => Verdict::Torn,
+        Met::Broken => Verdict::TornTail,
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         (FAULTS, [Some(true), Some(false), None], Verdict::Damaged),
         (FAULTS, [Some(true), Some(true), Some(true)], Verdict::Damaged),
         (&[Met::Foreign], [Some(true), Some(true), Some(false)], Verdict::Foreign),
-        (&[Met::Broken], [Some(true), Some(true), Some(false)], Verdict::Torn),
+        (&[Met::Broken], [Some(true), Some(true), Some(false)], Verdict::TornTail),
     ];
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn only_one_verdict_lets_bytes_be_cut_off() {
         // The one row that leads to Torn needs all of: nothing acknowledged behind it, no segment after it, a log before it.
-        let torn: Vec<&RowOf> = TABLE.iter().filter(|row| row.2 == Verdict::Torn).collect();
+        let torn: Vec<&RowOf> = TABLE.iter().filter(|row| row.2 == Verdict::TornTail).collect();
         assert_eq!(torn.len(), 1);
         assert_eq!(torn[0].1, [Some(true), Some(true), Some(false)]);
     }

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use crate::fold::replay::Step;
 use crate::ledger::Appended;
-use crate::log::body::{Body, DeviceNo, Flags, Head, IdNo, Leavers, Other, Verb};
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource, OperationHeader, SplitOff, Verb};
 use crate::log::digest::Digest;
 use crate::maintenance::audit::Audit;
 use crate::model::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
-use crate::model::operation::{Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Who};
+use crate::model::operation::{Actor, Changes, Dialect, Operation, Processing, Request, Source, SplitMode};
 use crate::model::policy::{IdClass, Policy};
 use crate::model::value::{Properties, Value};
 use crate::query::answer::PropertyAnswer;
-use crate::query::reader::Book;
-use crate::testing::reference::{Called, Reference, ReferenceOutcome, erased_value};
+use crate::query::reader::Reader;
+use crate::testing::reference::{PersonIdBasis, Reference, ReferenceOutcome, erased_value};
 
 /// What a whole log came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Unsound {
 ///
 /// # Errors
 /// [`Unsound`], with all that was found.
-pub fn check(book: &Book) -> Result<Checked, Unsound> {
+pub fn check(book: &Reader) -> Result<Checked, Unsound> {
     let mut what = Vec::new();
     let state = book.state().digest();
     audit(book, state, &mut what);
@@ -96,7 +96,7 @@ pub fn check(book: &Book) -> Result<Checked, Unsound> {
 }
 
 /// What is wrong with why each id is of its person.
-fn explanations(book: &Book) -> Vec<String> {
+fn explanations(book: &Reader) -> Vec<String> {
     let state = book.state();
     let mut wrong = Vec::new();
     for person in state.persons().map(|person| person.number) {
@@ -121,7 +121,7 @@ fn explanations(book: &Book) -> Vec<String> {
     wrong
 }
 
-fn audit(book: &Book, state: Digest, what: &mut Vec<String>) {
+fn audit(book: &Reader, state: Digest, what: &mut Vec<String>) {
     match Audit::run_with(Arc::clone(book.log.storage()), None, book.log.keys(), &mut |_| {}) {
         Err(error) => what.push(format!("the audit cannot begin: {error}")),
         Ok(report) => {
@@ -151,7 +151,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&mut self, book: &Book, step: Step<'_>) {
+    fn tell(&mut self, book: &Reader, step: Step<'_>) {
         let body = step.record.body();
         let Some(reference) = &mut self.reference else {
             if let Body::Genesis(policy) = body {
@@ -206,7 +206,7 @@ impl Teller {
 }
 
 /// The operation that leaves this record, as the reference model would have to be asked; `None` for other records.
-fn operation(book: &Book, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
+fn operation(book: &Reader, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
     let head = body.head()?;
     let request = request(book, reference, step, body, head)?;
     let bare = matches!(request, Request::Reset { .. } | Request::Split { .. });
@@ -225,14 +225,21 @@ fn operation(book: &Book, reference: &Reference, step: Step<'_>, body: &Body) ->
     Some(operation)
 }
 
-fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head: &Head) -> Option<Request> {
+fn request(
+    book: &Reader,
+    reference: &Reference,
+    step: Step<'_>,
+    body: &Body,
+    head: &OperationHeader,
+) -> Option<Request> {
     let id = |id: IdNo| DistinctId::new(book.id_name(id)).ok();
     let device = head.device.and_then(|device| DeviceId::new(book.device_name(device)).ok());
-    let who = device.clone().map_or_else(|| id(head.id).map(Who::Id), |device| Some(Who::Device(device)))?;
+    let who =
+        device.clone().map_or_else(|| id(head.id).map(Actor::Id), |device| Some(Actor::Device(device)))?;
     let source = match body.other() {
-        Other::None => None,
-        Other::Unstorable => Some(Source::Unstorable),
-        Other::Id(other) => Some(Source::Id(id(other)?)),
+        LinkSource::None => None,
+        LinkSource::Unstorable => Some(Source::Unstorable),
+        LinkSource::Id(other) => Some(Source::Id(id(other)?)),
     };
     let speaks_for_t = device.as_ref().is_none_or(|device| {
         let known = reference.devices().get(device.as_str());
@@ -255,7 +262,7 @@ fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head
         (Body::Reset(_, fresh, _), Some(device)) => {
             Request::Reset { device, reset_device: fresh.is_some(), new_id: Some(id(head.id)?) }
         }
-        (Body::Split(_, Leavers { together, ids }, _), None) => {
+        (Body::Split(_, SplitOff { together, ids }, _), None) => {
             let mode = if *together { SplitMode::Together } else { SplitMode::Each };
             let ids = ids.iter().map(|number| id(*number)).collect::<Option<_>>()?;
             Request::Split { id: id(head.id)?, ids, mode }
@@ -265,7 +272,7 @@ fn request(book: &Book, reference: &Reference, step: Step<'_>, body: &Body, head
 }
 
 /// A record's property changes, and the event properties it kept.
-fn changes(book: &Book, step: Step<'_>) -> (Changes, Properties) {
+fn changes(book: &Reader, step: Step<'_>) -> (Changes, Properties) {
     let (mut changes, mut kept) = (Changes::default(), Properties::new());
     let values = book.values_in(step.record).map(|read| read.values).unwrap_or_default();
     let mut values = values.into_iter().map(|value| value.or(Some(erased_value())));
@@ -301,7 +308,7 @@ impl From<&Appended> for ReferenceOutcome {
 // -- the engine beside the reference model ---------------------------------------------------------------------------
 
 /// Everything in which a book is not as the reference model says, one sentence each: persons, redirects, devices, events.
-pub fn differences(book: &Book, reference: &Reference) -> Vec<String> {
+pub fn differences(book: &Reader, reference: &Reference) -> Vec<String> {
     let mut what = Vec::new();
     let mut differ = |about: String, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
         let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
@@ -317,7 +324,7 @@ pub fn differences(book: &Book, reference: &Reference) -> Vec<String> {
 
 type Differ<'d> = dyn FnMut(String, &dyn std::fmt::Debug, &dyn std::fmt::Debug) + 'd;
 
-fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+fn persons(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     let found: Result<Vec<_>, _> = book.persons().collect();
     let Ok(found) = found else {
         return differ("persons".to_owned(), &"unreadable", &"readable");
@@ -325,15 +332,15 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     let expected: Vec<_> = reference.persons().collect();
     differ("the number of persons".to_owned(), &found.len(), &expected.len());
     let told = told(book);
-    let person_id = |called: Called| match called {
-        Called::Founding(text) => PersonId::founded_by(book.tenant(), &text),
-        Called::Defined(text) => {
+    let person_id = |called: PersonIdBasis| match called {
+        PersonIdBasis::Founding(text) => PersonId::founded_by(book.tenant(), &text),
+        PersonIdBasis::Defined(text) => {
             let defined = book.id_no(&text).map_or(Seq(0), |id| book.state().defined_by(id));
             PersonId::founded_at(book.tenant(), &text, defined)
         }
-        Called::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
-        Called::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
-        Called::Erased(number, split) => {
+        PersonIdBasis::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
+        PersonIdBasis::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
+        PersonIdBasis::Erased(number, split) => {
             let split = split.map_or_else(String::new, |place| format!(":{}", told[place]));
             let name = format!("{}:{number}{split}", book.ledger_id());
             PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
@@ -367,7 +374,7 @@ fn persons(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
 }
 
 /// The records that the model was told, in order: it knows their places, not their numbers.
-fn told(book: &Book) -> Vec<Seq> {
+fn told(book: &Reader) -> Vec<Seq> {
     let mut told = Vec::new();
     let walked = book.replay(|step| {
         let of_model =
@@ -380,7 +387,7 @@ fn told(book: &Book) -> Vec<Seq> {
     told
 }
 
-fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+fn devices(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     differ("the number of devices".to_owned(), &book.state().devices().len(), &reference.devices().len());
     let found: BTreeMap<String, _> = (0..)
         .map(DeviceNo)
@@ -398,7 +405,7 @@ fn devices(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
     }
 }
 
-fn events(book: &Book, reference: &Reference, differ: &mut Differ<'_>) {
+fn events(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     let mut found = Vec::new();
     let walked = book.events(|event| {
         found.push((event.distinct_id, event.mode == crate::query::answer::EventMode::Full));

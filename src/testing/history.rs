@@ -11,8 +11,8 @@ use crate::ledger::error::AppendError;
 use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::operation::{
-    Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source, SplitMode,
-    Target, Who,
+    Actor, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
+    SplitMode, Target,
 };
 use crate::model::policy::{Policy, Preset, Survivor};
 use crate::model::time::Timestamp;
@@ -195,7 +195,8 @@ impl Bytes<'_> {
         let (what, who, changes, how, number) =
             (self.next(), self.next(), self.next(), self.next(), self.next());
         let device = DeviceId::new(of(&DEVICES, who)).expect("an id");
-        let speaker = if who & 0x40 == 0 { Who::Id(id(of(&IDS, who))) } else { Who::Device(device.clone()) };
+        let speaker =
+            if who & 0x40 == 0 { Actor::Id(id(of(&IDS, who))) } else { Actor::Device(device.clone()) };
         let other = of(&IDS, who >> 3);
         let source = match who >> 6 {
             3 if what & 0x80 != 0 => None,

@@ -6,19 +6,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::fold::{Called, DeviceEffect, Link, Outcome, PersonNo, Undone};
+use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonIdBasis, PersonNo};
 use crate::ledger::Appended;
 use crate::ledger::error::AppendError;
 use crate::log::body::DeviceNo;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::model::operation::{
-    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
+    Actor, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target,
 };
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 use crate::query::answer::{EventMode, PropertyAnswer};
 use crate::query::diff::{Diff, PersonDiff, PersonPart, PropertyDiff, RefusalHere};
-use crate::query::reader::{Book, Resolution};
+use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
 
 /// Words with a meaning of their own; an id of that text stands in quotes.
@@ -89,10 +89,10 @@ pub fn request(number: usize, operation: &Operation) -> String {
     line
 }
 
-fn who(who: &Who) -> String {
+fn who(who: &Actor) -> String {
     match who {
-        Who::Id(id) => text(id.as_str()),
-        Who::Device(device) => format!("on {}", text(device.as_str())),
+        Actor::Id(id) => text(id.as_str()),
+        Actor::Device(device) => format!("on {}", text(device.as_str())),
     }
 }
 
@@ -164,7 +164,12 @@ pub struct Teller {
 
 impl Teller {
     /// Tells what became of the `number`th request; call it for each, in their order, before the next is made.
-    pub fn answer(&mut self, book: &Book, number: usize, appended: &Result<Appended, AppendError>) -> String {
+    pub fn answer(
+        &mut self,
+        book: &Reader,
+        number: usize,
+        appended: &Result<Appended, AppendError>,
+    ) -> String {
         match appended {
             Ok(Appended::Recorded { seq, outcome }) => {
                 self.requests.insert(*seq, number);
@@ -178,7 +183,7 @@ impl Teller {
     }
 
     /// A record, by what a reader of the page knows it by.
-    fn record(&self, book: &Book, seq: Seq) -> String {
+    fn record(&self, book: &Reader, seq: Seq) -> String {
         if let Some(number) = self.requests.get(&seq) {
             return number.to_string();
         }
@@ -190,15 +195,15 @@ impl Teller {
     }
 
     /// A person, by the id it is called after, and by the record that is part of its public id, if one is (D11).
-    fn called(&self, book: &Book, called: Called) -> String {
+    fn called(&self, book: &Reader, called: PersonIdBasis) -> String {
         let id = text(&book.id_name(called.id()));
         match called {
-            Called::Founding(_) | Called::Erased(..) => id,
-            Called::At(_, seq) => format!("{id} ({})", self.record(book, seq)),
+            PersonIdBasis::Founding(_) | PersonIdBasis::Erased(..) => id,
+            PersonIdBasis::At(_, seq) => format!("{id} ({})", self.record(book, seq)),
         }
     }
 
-    fn outcome(&self, book: &Book, outcome: &Outcome) -> String {
+    fn outcome(&self, book: &Reader, outcome: &Outcome) -> String {
         let id = |id| text(book.id_text(id).unwrap_or("an erased id"));
         let name = |person: PersonNo| self.called(book, book.state().called(person));
         let device = |device: DeviceNo| text(book.device_text(device).unwrap_or("an erased device"));
@@ -231,9 +236,9 @@ impl Teller {
             DeviceEffect::Reset(number, now) => format!("{} is reset to {}", device(number), id(now)),
         }));
         parts.extend(outcome.undone.map(|undone| match undone {
-            Undone::Retracted { seq } => format!("{} counts as never asked", self.record(book, seq)),
-            Undone::Split { left: 1 } => "1 id leaves".to_owned(),
-            Undone::Split { left } => format!("{left} ids leave"),
+            Correction::Retracted { seq } => format!("{} counts as never asked", self.record(book, seq)),
+            Correction::Split { left: 1 } => "1 id leaves".to_owned(),
+            Correction::Split { left } => format!("{left} ids leave"),
         }));
         for notice in outcome.notices.names() {
             let about = outcome.notices.record_of(notice);
@@ -248,7 +253,7 @@ impl Teller {
     }
 
     /// In what one content of a book differs from another, such as what it would mean under another policy.
-    pub fn difference(&self, book: &Book, diff: &Diff) -> String {
+    pub fn difference(&self, book: &Reader, diff: &Diff) -> String {
         let (state, next) = (book.state(), Seq(book.checkpoint().records));
         let ids = || state.ids().filter_map(|id| book.id_text(id));
         let mut names: BTreeMap<PersonId, String> =
@@ -346,7 +351,7 @@ impl Teller {
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
-    pub fn ending(&self, book: &Book) -> Result<Vec<String>, Fault> {
+    pub fn ending(&self, book: &Reader) -> Result<Vec<String>, Fault> {
         let state = book.state();
         let persons = (0..state.persons_founded() as u32).map(PersonNo);
         let founding: BTreeMap<PersonId, String> =
@@ -403,7 +408,7 @@ impl Teller {
 
     fn person(
         &self,
-        book: &Book,
+        book: &Reader,
         profile: &crate::query::answer::Profile,
         name: &dyn Fn(PersonId) -> String,
     ) -> String {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
-use crate::model::operation::{Changes, Operation, Processing, Request, Source, SplitMode, Target, Who};
+use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode, Target};
 use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::testing::chance::{Chance, GAMMA, below, mixed};
@@ -234,7 +234,7 @@ impl Asked {
         Asked { request, changes: Changes::default(), processing: Processing::Unsaid }
     }
 
-    fn capture(event: &str, who: Who) -> Asked {
+    fn capture(event: &str, who: Actor) -> Asked {
         let event = Some(EventName::new(event).expect("the names are short"));
         Asked::new(Request::Capture { who, event, properties: Properties::new() })
     }
@@ -405,10 +405,10 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn who(self, who: &'a Who) -> Line<'a> {
+    fn who(self, who: &'a Actor) -> Line<'a> {
         match who {
-            Who::Id(id) => Line { distinct_id: Some(id), ..self },
-            Who::Device(device) => Line { device_id: Some(device), ..self },
+            Actor::Id(id) => Line { distinct_id: Some(id), ..self },
+            Actor::Device(device) => Line { device_id: Some(device), ..self },
         }
     }
 }

@@ -59,7 +59,7 @@ impl History {
     }
 
     /// How many batches a ledger has that contains just those; `None` if its content is of no prefix of the history.
-    pub(crate) fn prefix(&self, book: &Book) -> Option<usize> {
+    pub(crate) fn prefix(&self, book: &Reader) -> Option<usize> {
         self.after.get(&book.content_digest().ok()?).copied()
     }
 }

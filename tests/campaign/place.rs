@@ -181,7 +181,7 @@ fn relinked(home: &Path, chance: &mut Chance, done: &mut Places) -> Result<(), S
     } else {
         done.stopped += 1;
     }
-    drop(LedgerReader::open(&place));
+    drop(ReadOnlyLedger::open(&place));
     if files(&theirs) != before {
         return Err(format!("{} led to another user's file, which was written", part.display()));
     }

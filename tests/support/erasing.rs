@@ -46,7 +46,7 @@ trait OnDisk: Sized {
         adopting(self.on(&disk)).open_in(disk)
     }
 
-    fn read_on(self, disk: Arc<SimulatedDisk>) -> Result<LedgerReader, OpenError> {
+    fn read_on(self, disk: Arc<SimulatedDisk>) -> Result<ReadOnlyLedger, OpenError> {
         self.on(&disk).read_in(disk)
     }
 }
@@ -163,14 +163,14 @@ fn assert_gone<'s>(disk: &SimulatedDisk, secrets: impl IntoIterator<Item = &'s S
 }
 
 /// What can be asked about one person: for those who must not notice that others were erased.
-fn answers(book: &Book, person: &Someone) -> (Option<Resolution>, Option<Profile>, Vec<EventAnswer>) {
+fn answers(book: &Reader, person: &Someone) -> (Option<Resolution>, Option<Profile>, Vec<EventAnswer>) {
     let mut events = Vec::new();
     book.events(|event| events.extend(Some(event).filter(|event| event.distinct_id == person.user())))
         .unwrap();
     (book.resolve(&person.user()), book.profile(&person.user()).unwrap(), events)
 }
 
-fn state_digests(book: &Book) -> Vec<Digest> {
+fn state_digests(book: &Reader) -> Vec<Digest> {
     let mut digests = Vec::new();
     book.replay(|step| digests.push(step.state.digest())).unwrap();
     digests
@@ -333,7 +333,7 @@ fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
     ledger
         .append(Operation::new(
             at(10),
-            Request::Merge { who: Who::Id(id("somebody")), alias: Some(Source::new("third")) },
+            Request::Merge { who: Actor::Id(id("somebody")), alias: Some(Source::new("third")) },
         ))
         .unwrap();
     let survivor = ledger.resolve("somebody").unwrap().person_id;
@@ -862,7 +862,7 @@ impl Told {
             4 => (Operation::alias(at(number), id(&t), Source::new(&s)), t),
             5 => {
                 let alias = Some(Source::new(&s));
-                (Operation::new(at(number), Request::Merge { who: Who::Id(id(&t)), alias }), t)
+                (Operation::new(at(number), Request::Merge { who: Actor::Id(id(&t)), alias }), t)
             }
             6 => (Operation::new(at(number), Request::DeviceIdentify { device, user: id(&t) }), t),
             7 if current.is_some() => {

@@ -56,7 +56,7 @@ fn written_and_read(operation: &Operation) {
     let without = |operation: &Operation| Operation {
         derived_id: false,
         time_by_arrival: false,
-        bent: Bent::default(),
+        bent: ImportFixups::default(),
         sdk: Sdk::default(),
         ..operation.clone()
     };
@@ -386,7 +386,7 @@ pub(crate) fn tamper(bytes: &[u8]) {
     let opened = LedgerOptions::new().expect(checkpoint).read_in(Arc::new(Memory::clone(&disk)));
     if let Ok(opened) = opened {
         assert!(tail || !file.starts_with("log/"), "{file} was changed, and the ledger opened as if whole");
-        let content = |book: &Book| book.content_digest().expect("what was opened can be read");
+        let content = |book: &Reader| book.content_digest().expect("what was opened can be read");
         assert_eq!(opened.checkpoint(), checkpoint);
         assert_eq!((opened.ledger_id(), opened.tenant()), (ledger.ledger_id(), ledger.tenant()));
         assert_eq!(content(&opened), content(&ledger));
@@ -525,7 +525,7 @@ pub(crate) fn erase(history: &History) {
 pub(crate) fn answers(history: &History) {
     let (mut ledger, _) = new_ledger(history.policy.clone());
     history.append_to(&mut ledger).expect("memory does not fail");
-    let book: &Book = &ledger;
+    let book: &Reader = &ledger;
     let records = book.checkpoint().records;
     let ids: Vec<&str> = book.state().ids().filter_map(|id| book.id_text(id)).collect();
     for a in &ids {
@@ -559,7 +559,7 @@ pub(crate) fn answers(history: &History) {
 }
 
 /// What would be: every difference leads from what the log means to a content, and another policy's to what it would mean.
-fn supposed(book: &Book, ids: &[&str], history: &History) {
+fn supposed(book: &Reader, ids: &[&str], history: &History) {
     let content = Content::of(&book.view()).expect("memory does not fail");
     let what_if = book.what_if(&Policy::preset(Preset::OneUser)).expect("memory does not fail");
     let there = Content::of(what_if.view()).expect("memory does not fail");
@@ -583,7 +583,7 @@ fn supposed(book: &Book, ids: &[&str], history: &History) {
 }
 
 /// What can be asked of one id.
-fn asked_of(book: &Book, id: &str, history: &History) {
+fn asked_of(book: &Reader, id: &str, history: &History) {
     for subject in [Subject::Id(id), Subject::Person(id)] {
         let entries = all_pages(3, |ask| book.history(subject, ask).expect("memory does not fail"));
         assert!(entries.is_sorted_by(|a, b| a.seq < b.seq), "{subject:?}\n{history}");
@@ -607,13 +607,13 @@ fn asked_of(book: &Book, id: &str, history: &History) {
     }
 }
 
-fn all_pages<T>(items: usize, mut page: impl FnMut(Ask) -> Option<Page<T>>) -> Vec<T> {
-    let (mut ask, mut all) = (Ask::first(items), Vec::new());
+fn all_pages<T>(items: usize, mut page: impl FnMut(PageRequest) -> Option<Page<T>>) -> Vec<T> {
+    let (mut ask, mut all) = (PageRequest::first(items), Vec::new());
     loop {
         let page = page(ask).expect("it was written");
         all.extend(page.items);
         match page.next {
-            Some(next) => ask = Ask::next(next, items),
+            Some(next) => ask = PageRequest::next(next, items),
             None => return all,
         }
     }

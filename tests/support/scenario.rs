@@ -137,7 +137,7 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
             Request::Capture { who, event, properties }
         }
         "identify" => match scan.who()? {
-            Who::Device(device) if scan.eat("as ") => Request::DeviceIdentify { device, user: scan.id()? },
+            Actor::Device(device) if scan.eat("as ") => Request::DeviceIdentify { device, user: scan.id()? },
             who => Request::Identify { who, anonymous: scan.source()? },
         },
         "alias" => Request::Alias { who: scan.who()?, alias: scan.source()? },
@@ -275,8 +275,8 @@ impl Scan<'_> {
         DeviceId::new(self.word()?).map_err(Unread::Id)
     }
 
-    fn who(&mut self) -> Result<Who, Unread> {
-        Ok(if self.eat("on ") { Who::Device(self.device()?) } else { Who::Id(self.id()?) })
+    fn who(&mut self) -> Result<Actor, Unread> {
+        Ok(if self.eat("on ") { Actor::Device(self.device()?) } else { Actor::Id(self.id()?) })
     }
 
     fn source(&mut self) -> Result<Option<Source>, Unread> {

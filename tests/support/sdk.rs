@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use identity_ledger::{
-    Appended, Body, Changes, DeviceId, Dialect, DistinctId, EventName, Flags, Ledger, LedgerOptions, Memory,
-    Operation, OperationId, Other, PersonProfiles, Policy, PropertyKey, Request, Source, Storage, Timestamp,
-    Verb,
+    Appended, Body, Changes, DeviceId, Dialect, DistinctId, EventName, Flags, Ledger, LedgerOptions,
+    LinkSource, Memory, Operation, OperationId, PersonProfiles, Policy, PropertyKey, Request, Source,
+    Storage, Timestamp, Verb,
 };
 use serde_json::{Map, Value, json};
 
@@ -261,8 +261,8 @@ impl World {
         let processing = !head.flags.has(Flags::PROCESSING_OFF);
         let id = |id| ledger.id_text(id).expect("nothing is erased").to_owned();
         let other = match body.other() {
-            Other::Id(other) => id(other),
-            Other::None | Other::Unstorable => String::new(),
+            LinkSource::Id(other) => id(other),
+            LinkSource::None | LinkSource::Unstorable => String::new(),
         };
         let mut properties = written(ledger, &body, changes);
         let event = match &body {
@@ -278,7 +278,7 @@ impl World {
                 event?
             }
             _ if !processing => return None,
-            Body::Identify(_, Other::None, _) | Body::Set(..) => "$set".to_owned(),
+            Body::Identify(_, LinkSource::None, _) | Body::Set(..) => "$set".to_owned(),
             Body::Switch(..) if changes.is_empty() => return None,
             Body::Switch(..) => "$set".to_owned(),
             Body::Identify(..) => {

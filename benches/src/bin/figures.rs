@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
-use identity_ledger::{Durability, Ledger, LedgerOptions, LedgerReader, Policy, Tenant};
+use identity_ledger::{Durability, Ledger, LedgerOptions, ReadOnlyLedger, Policy, Tenant};
 use identity_ledger_benches::{BATCH, ByHand, Lean, build, workload};
 
 const HELP: &str = "\
@@ -248,9 +248,9 @@ impl Place {
         Ok(found([("seconds", seconds), ("bytes", made.bytes as f64)]))
     }
 
-    /// `Book::person` beside a bare hit in a `HashMap`: over a thousand ids again and again, and over all ids.
+    /// `Reader::person` beside a bare hit in a `HashMap`: over a thousand ids again and again, and over all ids.
     fn resolve(&self) -> Result<Found, Failure> {
-        let book = LedgerReader::open(self.ledger())?;
+        let book = ReadOnlyLedger::open(self.ledger())?;
         let mut map: HashMap<String, u32> = HashMap::new();
         for id in book.state().ids() {
             let text = book.id_text(id).ok_or("nothing was erased")?;

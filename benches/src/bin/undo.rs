@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use identity_ledger::{
-    Ask, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Subject, Target, Timestamp,
+    PageRequest, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Subject, Target, Timestamp,
 };
 use identity_ledger_benches::{build, people_asked_for};
 
@@ -77,7 +77,7 @@ fn main() -> Result<(), Failure> {
             result
         };
         let subject = Subject::Person(id.as_str());
-        time(0, &mut || Ok(drop(black_box(ledger.history(subject, Ask::first(1_000))?))))?;
+        time(0, &mut || Ok(drop(black_box(ledger.history(subject, PageRequest::first(1_000))?))))?;
         time(1, &mut || Ok(drop(black_box(ledger.profile_as_of(id.as_str(), Seq(merge.0 - 1))?))))?;
         let retract = |target| Operation::retract(at, Target::Record(target));
         let mut first = None;

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FILE", display_order = 899)]
     pub(crate) key_ring: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) manners: Manners,
+    pub(crate) manners: OutputArgs,
 }
 
 const TOUR: &str = "\
@@ -49,7 +49,7 @@ it on standard error, as one object.";
 /// How to answer.
 #[derive(Args)]
 #[command(next_display_order = 900)]
-pub(crate) struct Manners {
+pub(crate) struct OutputArgs {
     /// Print one JSON object a line; its keys are stable
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -594,7 +594,7 @@ pub(crate) struct InitArgs {
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
     #[command(flatten)]
-    pub(crate) choice: Choice,
+    pub(crate) choice: CreateArgs,
     /// Who may read the ledger's files
     #[arg(long, default_value = "owner", value_parser = named(&Access::ALL))]
     pub(crate) access: Access,
@@ -630,7 +630,7 @@ pub(crate) struct ImportArgs {
     #[arg(long)]
     pub(crate) strict: bool,
     #[command(flatten)]
-    pub(crate) choice: Choice,
+    pub(crate) choice: CreateArgs,
 }
 
 #[derive(Args)]
@@ -641,7 +641,7 @@ pub(crate) struct SourceArgs {
     #[command(flatten)]
     pub(crate) reading: Reading,
     #[command(flatten)]
-    pub(crate) choice: Choice,
+    pub(crate) choice: CreateArgs,
 }
 
 #[derive(Args)]
@@ -781,7 +781,7 @@ impl EventName {
 #[derive(Args)]
 pub(crate) struct RetractArgs {
     #[command(flatten)]
-    pub(crate) how: Afterthought,
+    pub(crate) how: CorrectionArgs,
     /// The record of the operation to retract
     #[arg(value_name = "SEQ", required_unless_present = "operation", conflicts_with = "operation", value_parser = record_number)]
     pub(crate) seq: Option<u64>,
@@ -793,7 +793,7 @@ pub(crate) struct RetractArgs {
 #[derive(Args)]
 pub(crate) struct SplitArgs {
     #[command(flatten)]
-    pub(crate) how: Afterthought,
+    pub(crate) how: CorrectionArgs,
     /// An id of the person, leaving or staying (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     pub(crate) id: DistinctId,
@@ -813,7 +813,7 @@ pub(crate) struct SplitArgs {
 
 /// What retract and split have in common.
 #[derive(Args)]
-pub(crate) struct Afterthought {
+pub(crate) struct CorrectionArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     pub(crate) ledger: PathBuf,
@@ -934,7 +934,7 @@ pub(crate) struct EraseArgs {
     #[command(flatten)]
     pub(crate) reading: Reading,
     #[command(flatten)]
-    pub(crate) whom: Whom,
+    pub(crate) whom: EraseSubjectArgs,
     /// Only the values of these property keys; the texts of ids stay
     #[arg(long, value_name = "KEY,KEY", value_delimiter = ',', conflicts_with = "reason_of")]
     pub(crate) keys: Vec<PropertyKey>,
@@ -946,7 +946,7 @@ pub(crate) struct EraseArgs {
 /// Whose texts and values.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Whom {
+pub(crate) struct EraseSubjectArgs {
     /// Everything of this person
     #[arg(long, value_name = "PERSON-ID")]
     pub(crate) person: Option<uuid::Uuid>,
@@ -1055,7 +1055,7 @@ pub(crate) struct GenerateArgs {
 /// What a new ledger is to be: one that is created, or one in memory.
 #[derive(Args)]
 #[command(next_help_heading = "A new ledger (or a file folded in memory)")]
-pub(crate) struct Choice {
+pub(crate) struct CreateArgs {
     /// Whose ledger it is; part of every person id [default: 1]
     #[arg(long, value_name = "T")]
     pub(crate) tenant: Option<Tenant>,
@@ -1067,7 +1067,7 @@ pub(crate) struct Choice {
     pub(crate) policy: Option<PathBuf>,
 }
 
-impl Choice {
+impl CreateArgs {
     /// The policy that was chosen, if one was.
     pub(crate) fn policy(&self) -> Result<Option<Policy>, Failure> {
         match (&self.policy, self.preset) {

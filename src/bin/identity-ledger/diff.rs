@@ -5,8 +5,8 @@ use std::path::Path;
 
 use identity_ledger::limits::MAX_PART_IDS;
 use identity_ledger::{
-    Book, ContentDevice, Counts, Diff, EventTally, EventsDiff, IdDiff, Name, PersonDiff, PersonId,
-    PersonPart, PropertyAnswer, PropertyDiff, RefusalDiff, RefusalHere, Resolution, Seq, View,
+    ContentDevice, Counts, Diff, EventTally, EventsDiff, IdDiff, Name, PersonDiff, PersonId, PersonPart,
+    PropertyAnswer, PropertyDiff, Reader, RefusalDiff, RefusalHere, Resolution, Seq, View,
 };
 
 use crate::Answer;
@@ -61,7 +61,7 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
 }
 
-fn view_at(book: &Book, at: Option<u64>) -> Result<View<'_>, Failure> {
+fn view_at(book: &Reader, at: Option<u64>) -> Result<View<'_>, Failure> {
     let last = book.checkpoint().records - 1; // there is always the genesis record
     match at {
         None => Ok(book.view()),

@@ -3,7 +3,7 @@
 use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq};
 
 use crate::Answer;
-use crate::args::{EraseArgs, Whom};
+use crate::args::{EraseArgs, EraseSubjectArgs};
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::folding::{AnsweredFrom, open_for_writing};
@@ -56,8 +56,8 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     Ok(Answer::Yes)
 }
 
-fn subject(whom: Whom) -> ErasureSubject {
-    let Whom { person, person_of, id, reason_of } = whom;
+fn subject(whom: EraseSubjectArgs) -> ErasureSubject {
+    let EraseSubjectArgs { person, person_of, id, reason_of } = whom;
     match (person, person_of, reason_of) {
         (Some(person), ..) => ErasureSubject::Person(PersonId(person)),
         (_, Some(id), _) => ErasureSubject::PersonOf(id),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use identity_ledger::{
-    Beaten, ExplainedStep, Explanation, LedgerReader, NamedId, PersonId, Seq, WhyProperty,
+    ExplainedStep, Explanation, NamedId, PersonId, ReadOnlyLedger, Seq, Superseded, WhyProperty,
 };
 use serde::Serialize;
 
@@ -71,7 +71,7 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
 }
 
 /// An explanation that does not hold is never shown.
-fn check(ledger: &LedgerReader, explanation: &Explanation) -> Result<(), Failure> {
+fn check(ledger: &ReadOnlyLedger, explanation: &Explanation) -> Result<(), Failure> {
     let mut fault = None;
     let checked = explanation.check(|seq| match ledger.claim(seq) {
         Ok(claim) => claim,
@@ -135,7 +135,7 @@ fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Res
 }
 
 fn show_none(
-    ledger: &LedgerReader,
+    ledger: &ReadOnlyLedger,
     place: &Path,
     ids: &[String],
     event: Option<EventName>,
@@ -164,7 +164,7 @@ struct Unsaid<'a> {
 
 /// Why a property has its value.
 fn explain_property(
-    ledger: &LedgerReader,
+    ledger: &ReadOnlyLedger,
     place: &Path,
     id: &str,
     key: &str,
@@ -218,8 +218,10 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
         let beaten = match write.beaten {
             None if write.verb == "unset" => Field::new("stands: no value"),
             None => Field::new("stands"),
-            Some(Beaten { rule, by }) if by == write.seq => Field::new(format!("{rule}, by itself")).quiet(),
-            Some(Beaten { rule, by }) => Field::new(format!("{rule}, record {by}")).quiet(),
+            Some(Superseded { rule, by }) if by == write.seq => {
+                Field::new(format!("{rule}, by itself")).quiet()
+            }
+            Some(Superseded { rule, by }) => Field::new(format!("{rule}, record {by}")).quiet(),
         };
         table.row(
             screen,

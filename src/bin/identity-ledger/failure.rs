@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use identity_ledger::import::RunError;
 use identity_ledger::{
-    AppendError, BackupError, CreateError, EraseError, ExplanationError, Fault, FaultKind, IdentityError,
-    KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError, WhatIfError, Witness,
+    AppendError, BackupError, CreateError, DurabilityEvidence, EraseError, ExplanationError, Fault,
+    FaultKind, IdentityError, KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError,
+    WhatIfError,
 };
 
 /// Why a command could not do its work.
@@ -172,8 +173,8 @@ impl Failure {
             Failure::Open(error) => {
                 let place = match &**error {
                     OpenError::OlderThanKeys { place, .. }
-                    | OpenError::RolledBack { place, by: Witness::KeyRing, .. }
-                    | OpenError::Forked { place, by: Witness::KeyRing, .. } => place,
+                    | OpenError::RolledBack { place, by: DurabilityEvidence::KeyRing, .. }
+                    | OpenError::Forked { place, by: DurabilityEvidence::KeyRing, .. } => place,
                     _ => return None,
                 };
                 format!(

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Tally, run};
 use identity_ledger::{
-    Book, Checkpoint, Durability, Ledger, LedgerOptions, LedgerReader, Memory, Policy, Recovery, Tenant,
+    Checkpoint, Durability, Ledger, LedgerOptions, Memory, Policy, ReadOnlyLedger, Reader, Recovery, Tenant,
 };
 use serde::{Serialize, Serializer};
 
 use crate::Answer;
-use crate::args::{Choice, Reading, SourceArgs};
+use crate::args::{CreateArgs, Reading, SourceArgs};
 use crate::complaints::Complaints;
 use crate::failure::Failure;
 use crate::keys;
@@ -25,15 +25,15 @@ use crate::text::counted;
 /// A book to answer from.
 pub(crate) enum Folded {
     /// Of a ledger on disk.
-    Ledger(Box<LedgerReader>),
+    Ledger(Box<ReadOnlyLedger>),
     /// Of a file; and what became of its operations.
     File(Box<Ledger>, Tally),
 }
 
 impl Deref for Folded {
-    type Target = Book;
+    type Target = Reader;
 
-    fn deref(&self) -> &Book {
+    fn deref(&self) -> &Reader {
         match self {
             Folded::Ledger(reader) => reader,
             Folded::File(ledger, _) => ledger,
@@ -55,7 +55,7 @@ fn as_text<S: Serializer>(checkpoint: &Checkpoint, serializer: S) -> Result<S::O
 }
 
 impl AnsweredFrom {
-    pub(crate) fn of(book: &Book, recovery: &Recovery) -> AnsweredFrom {
+    pub(crate) fn of(book: &Reader, recovery: &Recovery) -> AnsweredFrom {
         AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: book.checkpoint() }
     }
 
@@ -63,7 +63,7 @@ impl AnsweredFrom {
         AnsweredFrom { snapshot: None, checkpoint }
     }
 
-    pub(crate) fn reader(reader: &LedgerReader) -> AnsweredFrom {
+    pub(crate) fn reader(reader: &ReadOnlyLedger) -> AnsweredFrom {
         AnsweredFrom::of(reader, reader.recovery())
     }
 
@@ -103,7 +103,7 @@ impl Folded {
     fn open_with(
         args: &SourceArgs,
         progress: &mut Progress,
-        open: impl FnOnce(&Path, &mut Progress) -> Result<LedgerReader, Failure>,
+        open: impl FnOnce(&Path, &mut Progress) -> Result<ReadOnlyLedger, Failure>,
     ) -> Result<Folded, Failure> {
         let SourceArgs { source, reading, choice } = args;
         if source.is_dir() {
@@ -145,7 +145,7 @@ pub(crate) fn open_ledger(
     reading: Reading,
     progress: &mut Progress,
     screen: &Screen,
-) -> Result<LedgerReader, Failure> {
+) -> Result<ReadOnlyLedger, Failure> {
     let reader = read_ledger(place, reading, progress)?;
     if !screen.json {
         AnsweredFrom::reader(&reader).remark(reading);
@@ -153,7 +153,7 @@ pub(crate) fn open_ledger(
     Ok(reader)
 }
 
-fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<LedgerReader, Failure> {
+fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<ReadOnlyLedger, Failure> {
     expect_directory(place)?;
     progress.begin("Reading the log", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
@@ -206,7 +206,7 @@ pub(crate) fn open_to_append(
 }
 
 /// Says what is odd about a ledger that was opened.
-pub(crate) fn remark_on(book: &Book, recovery: &Recovery) {
+pub(crate) fn remark_on(book: &Reader, recovery: &Recovery) {
     if keys::given().is_some() && !book.is_sealed() {
         remark("note", "it is not sealed, so --key-ring means nothing for it: everything in it lies open");
     }
@@ -253,7 +253,7 @@ pub(crate) fn expect_directory(place: &Path) -> Result<(), Failure> {
 }
 
 /// A ledger that exists has made its choice: another one is a mistake.
-pub(crate) fn agree(choice: &Choice, place: &Path, book: &Book) -> Result<(), Failure> {
+pub(crate) fn agree(choice: &CreateArgs, place: &Path, book: &Reader) -> Result<(), Failure> {
     if let Some(tenant) = choice.tenant.as_ref().filter(|tenant| *tenant != book.tenant()) {
         return Err(Failure::OtherTenant {
             place: place.to_owned(),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
-use identity_ledger::{Durability, Ledger, LedgerReader};
+use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::{Choice, ImportArgs, Reading};
+use crate::args::{CreateArgs, ImportArgs, Reading};
 use crate::complaints::{Complaints, Kept};
 use crate::failure::Failure;
 use crate::folding::{Input, agree, open_to_append};
@@ -108,7 +108,7 @@ fn import_file(
 /// removed, and only if it is this ledger that lies there. Gives whether it is gone.
 fn discard(place: &Path, ledger: &Ledger) -> bool {
     const FILES: [&str; 4] = ["LEDGER", "HEAD", "log/00000000000000000000.seg", "LOCK"];
-    let is_it = |there: LedgerReader| {
+    let is_it = |there: ReadOnlyLedger| {
         there.ledger_id() == ledger.ledger_id() && there.checkpoint() == ledger.checkpoint()
     };
     let opened = keys::options().and_then(|options| Ok(options.open_read_only(place)?));
@@ -124,7 +124,11 @@ fn discard(place: &Path, ledger: &Ledger) -> bool {
 }
 
 /// The ledger, and whether it was created for this import.
-fn open_or_create(place: &Path, choice: &Choice, progress: &mut Progress) -> Result<(Ledger, bool), Failure> {
+fn open_or_create(
+    place: &Path,
+    choice: &CreateArgs,
+    progress: &mut Progress,
+) -> Result<(Ledger, bool), Failure> {
     if place.join("LEDGER").exists() || place.is_file() {
         let ledger = open_to_append(place, Reading::default(), progress)?;
         agree(choice, place, &ledger)?;

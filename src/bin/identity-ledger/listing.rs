@@ -2,8 +2,8 @@
 
 use identity_ledger::limits::MAX_PAGE_ITEMS;
 use identity_ledger::{
-    Ask, Book, Cursor, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Page, PageError, Profile,
-    PropertyAnswer, Seq, Subject, Value,
+    Cursor, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Page, PageError, PageRequest,
+    Profile, PropertyAnswer, Reader, Seq, Subject, Value,
 };
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ fn open(args: &SourceArgs, screen: &Screen) -> Result<Folded, Failure> {
 fn list<T: Listed>(
     args: &SourceArgs,
     screen: &mut Screen,
-    walk: impl FnOnce(&Book, &mut dyn FnMut(T)) -> Result<(), Fault>,
+    walk: impl FnOnce(&Reader, &mut dyn FnMut(T)) -> Result<(), Fault>,
 ) -> Result<Answer, Failure> {
     let book = open(args, screen)?;
     let mut table = Table::new(T::COLUMNS);
@@ -99,19 +99,19 @@ pub(crate) fn pages<T: Serialize>(
     Paging { limit, from }: Paging,
     columns: &'static [Column],
     screen: &mut Screen,
-    ask_for: impl Fn(Ask) -> Result<Option<Page<T>>, PageError>,
+    ask_for: impl Fn(PageRequest) -> Result<Option<Page<T>>, PageError>,
     row: impl Fn(&T, &mut Table, &mut Screen) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
     let items = limit.map_or(MAX_PAGE_ITEMS, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE_ITEMS));
     let mut table = Table::new(columns);
-    let mut ask = Ask { from, items };
+    let mut ask = PageRequest { from, items };
     loop {
         let Some(page) = ask_for(ask)? else { return Ok(false) };
         for item in &page.items {
             if screen.json { screen.object(item)? } else { row(item, &mut table, screen)? }
         }
         match page.next {
-            Some(next) if limit.is_none() && !screen.is_unread() => ask = Ask::next(next, items),
+            Some(next) if limit.is_none() && !screen.is_unread() => ask = PageRequest::next(next, items),
             next => {
                 if screen.json && limit.is_some() {
                     screen.object(&More { next })?;

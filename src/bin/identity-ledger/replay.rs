@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use identity_ledger::{Book, Checkpoint, Digest, KeysError, LedgerOptions, OpenError, State};
+use identity_ledger::{Checkpoint, Digest, KeysError, LedgerOptions, OpenError, Reader, State};
 use serde::Serialize;
 
 use crate::Answer;
@@ -51,7 +51,7 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 /// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.
-fn measure(book: &Book, progress: &mut Progress) -> Result<Replayed, Failure> {
+fn measure(book: &Reader, progress: &mut Progress) -> Result<Replayed, Failure> {
     let checkpoint = book.checkpoint();
     let mut replayed = None;
     progress.begin("Folding", None);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use identity_ledger::{Became, LedgerReader, PersonId, Profile, Seq};
+use identity_ledger::{PersonId, PersonStatus, Profile, ReadOnlyLedger, Seq};
 use serde::Serialize;
 
 use crate::Answer;
@@ -61,7 +61,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
 }
 
 fn show(
-    ledger: &LedgerReader,
+    ledger: &ReadOnlyLedger,
     place: &Path,
     resolved: &Resolved<'_>,
     screen: &mut Screen,
@@ -85,17 +85,17 @@ fn show(
 struct Redirected {
     asked: PersonId,
     #[serde(flatten)]
-    became: Became,
+    became: PersonStatus,
 }
 
 /// Answers for a person id: whom it stands for now.
 fn redirect(
-    ledger: &LedgerReader,
+    ledger: &ReadOnlyLedger,
     asked: PersonId,
-    became: Became,
+    became: PersonStatus,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let Became { person_id, retracted } = became;
+    let PersonStatus { person_id, retracted } = became;
     if screen.json {
         screen.answer(&Redirected { asked, became }, &AnsweredFrom::reader(ledger))?;
         return Ok(Answer::Yes);
@@ -116,7 +116,7 @@ fn redirect(
 }
 
 fn show_unknown(
-    ledger: &LedgerReader,
+    ledger: &ReadOnlyLedger,
     place: &Path,
     resolved: &Resolved<'_>,
     screen: &mut Screen,

@@ -7,7 +7,7 @@ use comfy_table::Table;
 use identity_ledger::visible;
 use serde::Serialize;
 
-use crate::args::Manners;
+use crate::args::OutputArgs;
 use crate::failure::Failure;
 
 /// Columns of a table where there is no terminal at all.
@@ -31,7 +31,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    pub(crate) fn new(manners: &Manners) -> Screen {
+    pub(crate) fn new(manners: &OutputArgs) -> Screen {
         let is_terminal = io::stdout().is_terminal();
         let named = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let beside = || Table::new().use_stderr().width(); // `| head` and `| less` end on the same terminal

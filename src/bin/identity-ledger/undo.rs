@@ -1,12 +1,13 @@
 //! `retract` and `split`: what was recorded counts as never asked, or ids leave their person. And what that would do.
 
 use identity_ledger::{
-    Appended, Book, Diff, DistinctId, Operation, Outcome, Preview, Seq, SplitMode, Target, Timestamp, Undone,
+    Appended, Correction, Diff, DistinctId, Operation, Outcome, Preview, Reader, Seq, SplitMode, Target,
+    Timestamp,
 };
 use serde::Serialize;
 
 use crate::Answer;
-use crate::args::{Afterthought, RetractArgs, SplitArgs};
+use crate::args::{CorrectionArgs, RetractArgs, SplitArgs};
 use crate::clock::now;
 use crate::diff::show_component;
 use crate::failure::Failure;
@@ -43,11 +44,11 @@ pub(crate) fn split(args: SplitArgs, screen: &mut Screen) -> Result<Answer, Fail
 }
 
 fn undo(
-    how: &Afterthought,
+    how: &CorrectionArgs,
     operation: impl FnOnce(Timestamp) -> Operation,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let Afterthought { ledger: place, reading, at, dry_run } = how;
+    let CorrectionArgs { ledger: place, reading, at, dry_run } = how;
     let operation = operation(at.unwrap_or_else(now));
     let mut progress = Progress::new();
     if *dry_run {
@@ -64,7 +65,7 @@ fn undo(
 }
 
 fn answer(
-    book: &Book,
+    book: &Reader,
     from: &AnsweredFrom,
     preview: &Preview,
     recorded: bool,
@@ -111,11 +112,11 @@ fn headline(said: &Said<'_>, outcome: &Outcome) -> String {
     }
     let by = if *recorded { format!(", by record {seq}") } else { String::new() };
     match outcome.undone {
-        Some(Undone::Retracted { seq: target }) => {
+        Some(Correction::Retracted { seq: target }) => {
             let verb = if *recorded { "counts" } else { "would count" };
             format!("Record {target} {verb} as never asked{by}")
         }
-        Some(Undone::Split { left }) => {
+        Some(Correction::Split { left }) => {
             let verb = if *recorded { "left" } else { "would leave" };
             format!("{} {verb} the person{by}", counted(left.into(), "id"))
         }

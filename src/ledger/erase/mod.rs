@@ -14,12 +14,13 @@ use std::vec::IntoIter;
 
 use serde::Serialize;
 
-use crate::ledger::draft::{Draft, Finished, Known};
+use crate::ledger::draft::{Draft, Finished, KnownIds};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
 use crate::ledger::error::{AppendError, EraseError};
 use crate::ledger::{Ledger, poison};
 use crate::log::body::{
-    Body, Change, DeviceNo, ErasedDevice, Erasure, IdNo, KeyNo, Removal, Removed, Restated, RewrittenSegment,
+    Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
+    RewrittenSegment,
 };
 use crate::log::digest::Digest;
 use crate::log::payload::KeysError;
@@ -30,7 +31,7 @@ use crate::model::limits::{
 };
 use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
-use crate::query::reader::{Book, Destroyed};
+use crate::query::reader::{Destroyed, Reader};
 use crate::store::layout::segment_name;
 use crate::store::segments::Fault;
 
@@ -194,7 +195,7 @@ impl Ledger {
     /// Erases for every answer, durably, and leaves the files for [`Ledger::finish_erasures`], the next snapshot or the next
     /// opening. Gives the erase records: at least one for each request, more if it covers very much.
     ///
-    /// A ledger that was opened from a snapshot is held against its log first, once ([`Book::prove_snapshot`]): what is erased
+    /// A ledger that was opened from a snapshot is held against its log first, once ([`Reader::prove_snapshot`]): what is erased
     /// is gone for good.
     ///
     /// # Errors
@@ -551,7 +552,7 @@ impl Ledger {
     ) -> Result<Vec<Seq>, AppendError> {
         let Ledger { book, writer, .. } = self;
         let ledger = book.ledger_id();
-        let Book { log, replay, dictionaries, .. } = book;
+        let Reader { log, replay, dictionaries, .. } = book;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let full = |draft: &Draft<'_>| {
             draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
@@ -562,7 +563,7 @@ impl Ledger {
             let text = draft.dictionaries().devices.text(device.0).map(str::to_owned);
             let Some(device) = text.and_then(|text| DeviceId::new(text).ok()) else { continue };
             let request = Request::Reset { device, reset_device: false, new_id: None };
-            draft.operation(&Operation::new(at, request), Known::default(), None, &BTreeMap::new());
+            draft.operation(&Operation::new(at, request), KnownIds::default(), None, &BTreeMap::new());
         }
         let mut begun = Vec::new();
         while !full(&draft)
@@ -621,8 +622,9 @@ fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
 /// What the last records say: each within its bounds, and only when nothing is left to list are erasures done.
 fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
     let Rewritten { segments, items, .. } = rewritten;
-    let removed = |erase: &u32| Removed { erase: *erase, items: items.get(erase).copied().unwrap_or(0) };
-    let removed: Vec<Removed> = pending.iter().map(removed).collect();
+    let removed =
+        |erase: &u32| ErasureCompletion { erase: *erase, items: items.get(erase).copied().unwrap_or(0) };
+    let removed: Vec<ErasureCompletion> = pending.iter().map(removed).collect();
     let mut segments = segments.chunks(MAX_DONE_ENTRIES).peekable();
     let mut removals = Vec::new();
     while segments.len() > 1
@@ -637,7 +639,7 @@ fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
     removals
 }
 
-impl Book {
+impl Reader {
     /// All erasures, in their order: what was asked, whether it is done, and what is left.
     ///
     /// # Errors
@@ -691,7 +693,7 @@ impl Book {
         while let Some(at) = next {
             let window = self.log.window(at, self.state().erasures())?;
             let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
-            for Removed { erase, items } in removal.erasures {
+            for ErasureCompletion { erase, items } in removal.erasures {
                 completion.items.entry(Seq(erase.into())).or_insert(items);
             }
             completion.segments.splice(0..0, removal.segments.iter().map(ReceiptSegment::from));

@@ -26,7 +26,7 @@ use crate::log::frame::{ABSENT, Frame, HEADER_BYTES};
 use crate::log::payload::KeysError;
 use crate::log::record::{Kind, Row};
 use crate::model::id::Seq;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::layout::{COPY_SUFFIX, LOG, QUARANTINE, is_copy, is_cut};
 use crate::store::segments::{Fault, FaultKind, FrameAt, Log, Mark, mark};
 use crate::store::storage::{Storage, remove_file};
@@ -70,11 +70,11 @@ impl From<Fault> for Stopped {
 
 /// Removes what the erasures of a book cover that are not done; if all are, what they cover. Everything in the log must be
 /// durable.
-pub(crate) fn run(book: &mut Book, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
+pub(crate) fn run(book: &mut Reader, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
     let storage = Arc::clone(book.log.storage());
     let mut done = Rewritten::default();
     sweep(&*storage, LOG, is_copy).map_err(Stopped::Io)?;
-    let Book { log, replay, seen, dictionaries, .. } = book;
+    let Reader { log, replay, seen, dictionaries, .. } = book;
     let state = replay.state();
     let erasures = state.erasures();
     let (mut unnamed, mut gone) = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use crate::ledger::snapshot::read::{Read, StoredTexts, malformed};
 use crate::log::digest::Digest;
 use crate::log::payload::Keys;
 use crate::model::id::LedgerId;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::dictionary::{Dictionaries, Dictionary};
 use crate::store::segments::Mark;
 use crate::store::segments::SnapshotFault;
@@ -71,7 +71,7 @@ impl Checks {
     /// nothing can be said about that snapshot.
     pub(crate) fn finish(
         self,
-        book: &Book,
+        book: &Reader,
         dictionaries: &Dictionaries,
         broken: bool,
     ) -> (Vec<IgnoredSnapshot>, Vec<u64>) {
@@ -101,7 +101,7 @@ impl Checks {
 }
 
 impl Check {
-    fn against(&mut self, book: &Book, dictionaries: &Dictionaries) -> Result<(), SnapshotFault> {
+    fn against(&mut self, book: &Reader, dictionaries: &Dictionaries) -> Result<(), SnapshotFault> {
         let header = &self.read.header;
         let end = book.log.end_of(header.end).ok().flatten();
         if end.map(|end| book.log.place(end)) != Some(header.tail) {

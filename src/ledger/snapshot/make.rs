@@ -12,7 +12,7 @@ use crate::log::chain::Defined;
 use crate::log::digest::{Hasher, Purpose};
 use crate::log::payload::Sealer;
 use crate::model::limits::KEPT_SNAPSHOTS;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::layout::snapshot_name;
 use crate::store::layout::{
     BUILDING, FORMAT_VERSION, SEGMENT_HEADER_BYTES, SNAPSHOTS, covered_by, is_half_snapshot,
@@ -22,7 +22,7 @@ use crate::store::storage::{Memory, Storage, read_all, remove_file};
 
 /// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
 /// one is durable; then all but the newest few are removed, the `ignored` ones first.
-pub(crate) fn make(book: &Book, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
+pub(crate) fn make(book: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
     let storage = Arc::clone(book.log.storage());
     let records = book.checkpoint().records;
     let file = snapshot_name(records);
@@ -79,7 +79,7 @@ fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()
 }
 
 /// Writes a snapshot as one sealed piece: it is all texts and numbers of one moment, and goes as a whole.
-fn write_sealed(book: &Book, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+fn write_sealed(book: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
     let open = Memory::new();
     open.create(file)?;
     write(book, &open, file)?;
@@ -94,8 +94,8 @@ fn write_sealed(book: &Book, sealer: &dyn Sealer, storage: &dyn Storage, file: &
 }
 
 /// Writes the bytes of a snapshot; gives how many they are.
-fn write(book: &Book, storage: &dyn Storage, file: &str) -> io::Result<u64> {
-    let Book { log, replay, dictionaries, seen, .. } = book;
+fn write(book: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let Reader { log, replay, dictionaries, seen, .. } = book;
     let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
     // Where the last frame ends. A crash right after a segment was begun leaves one behind it that has no frame yet.
     let with_frames = |segment: &Segment| segment.len > SEGMENT_HEADER_BYTES as u64;

@@ -7,7 +7,7 @@ use crate::ledger::snapshot::IgnoredSnapshot;
 use crate::ledger::snapshot::read::{Header, Read, Restored};
 use crate::log::chain::Checkpoint;
 use crate::query::proof::Proof;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
 use crate::store::segments::SnapshotFault;
 
@@ -15,7 +15,7 @@ use crate::store::segments::SnapshotFault;
 /// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller
 /// gave a checkpoint: then only the chain counts.
 pub(crate) fn resume(
-    book: &mut Book,
+    book: &mut Reader,
     found: &[u64],
     seen: &[Checkpoint],
     usable: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Resumed {
 
 /// Takes over what a snapshot holds, if the log has the frame it was made behind, and every place that was seen before it.
 fn enter(
-    book: &mut Book,
+    book: &mut Reader,
     header: &Header,
     restored: Restored,
     seen: &[Checkpoint],
@@ -83,7 +83,7 @@ fn enter(
         Some(_) => {
             let earlier = seen.iter().filter(|expected| expected.records <= header.end.records);
             let missed = earlier.copied().find(|expected| !matches!(book.log.end_of(*expected), Ok(Some(_))));
-            missed.map(|expected| SnapshotFault::Witness { expected })
+            missed.map(|expected| SnapshotFault::DurabilityEvidence { expected })
         }
     };
     if let (None, Some(tail)) = (&fault, tail) {

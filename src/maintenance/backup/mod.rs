@@ -31,13 +31,13 @@ use source::{Source, Walk};
 /// A backup: one run of it. Restoring is opening the copy.
 ///
 /// ```
-/// use identity_ledger::{Backup, Ledger, LedgerReader, Policy, Tenant};
+/// use identity_ledger::{Backup, Ledger, ReadOnlyLedger, Policy, Tenant};
 /// let dir = std::env::temp_dir().join(format!("identity-ledger-backup-{}", std::process::id()));
 /// std::fs::create_dir(&dir)?;
 /// let ledger = Ledger::create(dir.join("a"), Tenant::default(), Policy::default())?;
 /// let report = Backup::run(&dir.join("a"), &dir.join("copy"), &mut |_| {})?; // beside the open writer
 /// assert_eq!(report.checkpoint, ledger.checkpoint());
-/// assert_eq!(LedgerReader::open(dir.join("copy"))?.checkpoint(), report.checkpoint);
+/// assert_eq!(ReadOnlyLedger::open(dir.join("copy"))?.checkpoint(), report.checkpoint);
 /// # drop(ledger); std::fs::remove_dir_all(dir)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -110,7 +110,7 @@ impl Backup {
         let failed = |source| BackupError::Io { place: dest.describe(), source };
         match dest.look().map_err(failed)? {
             Occupant::Directory(_) => {}
-            Occupant::Other => {
+            Occupant::LinkSource => {
                 return Err(BackupError::NotEmpty { dest: dest.describe(), found: "a file".to_owned() });
             }
             Occupant::Nothing => dest.create().map_err(failed)?,

@@ -166,7 +166,7 @@ struct Guess {
 
 /// What is claimed about the hash after a number of records.
 #[derive(Clone, Copy)]
-struct Claim {
+struct PredecessorHash {
     hash: Digest,
     guess: Option<usize>,
 }
@@ -176,7 +176,7 @@ pub(super) struct Claims {
     /// Claims of segment headers, `HEAD`, a checkpoint and the prefix.
     outside: BTreeMap<u64, Vec<Digest>>,
     /// Claims that frames make.
-    inside: BTreeMap<u64, Vec<Claim>>,
+    inside: BTreeMap<u64, Vec<PredecessorHash>>,
     guesses: Vec<Guess>,
     last_segment: Option<u64>,
 }
@@ -227,7 +227,7 @@ impl Claims {
             match self.proof(&bytes, end, &near) {
                 Some((proof, guess)) => {
                     found[at].proof = Some(proof);
-                    self.claim(end, Claim { hash: proof.hash, guess: None });
+                    self.claim(end, PredecessorHash { hash: proof.hash, guess: None });
                     self.confirm(guess, &mut found);
                 }
                 None => self.guess(at, &bytes, end),
@@ -236,13 +236,13 @@ impl Claims {
         Ok(found)
     }
 
-    fn about(&self, records: u64) -> Vec<Claim> {
+    fn about(&self, records: u64) -> Vec<PredecessorHash> {
         let outside = self.outside.get(&records).into_iter().flatten();
-        let outside = outside.map(|hash| Claim { hash: *hash, guess: None });
+        let outside = outside.map(|hash| PredecessorHash { hash: *hash, guess: None });
         outside.chain(self.inside.get(&records).into_iter().flatten().copied()).collect()
     }
 
-    fn claim(&mut self, records: u64, claim: Claim) {
+    fn claim(&mut self, records: u64, claim: PredecessorHash) {
         let claims = self.inside.entry(records).or_default();
         if claims.len() < MAX_CLAIMS && claims.iter().all(|other| other.hash != claim.hash) {
             claims.push(claim);
@@ -254,9 +254,9 @@ impl Claims {
         let behind = self.outside.get(&end);
         let near = near
             .windows(32)
-            .map(|bytes| Claim { hash: Digest(bytes.try_into().expect("32 bytes")), guess: None });
+            .map(|bytes| PredecessorHash { hash: Digest(bytes.try_into().expect("32 bytes")), guess: None });
         self.about(frame.header.first_seq).into_iter().chain(near).find_map(
-            |Claim { hash: previous, guess }| {
+            |PredecessorHash { hash: previous, guess }| {
                 let hash = frame.hash_after(&previous);
                 let fits = hash == frame.hash || behind.is_some_and(|claims| claims.contains(&hash));
                 fits.then_some((Proof { previous, hash }, guess))
@@ -266,12 +266,12 @@ impl Claims {
 
     /// The frame is not proven yet: what it carries is a claim, and so is what it would carry.
     fn guess(&mut self, at: usize, frame: &Frame<'_>, end: u64) {
-        self.claim(end, Claim { hash: frame.hash, guess: None });
-        for Claim { hash: previous, guess: from } in self.about(frame.header.first_seq) {
+        self.claim(end, PredecessorHash { hash: frame.hash, guess: None });
+        for PredecessorHash { hash: previous, guess: from } in self.about(frame.header.first_seq) {
             let hash = frame.hash_after(&previous);
             let guess = Some(self.guesses.len());
             self.guesses.push(Guess { frame: at, previous, hash, from });
-            self.claim(end, Claim { hash, guess });
+            self.claim(end, PredecessorHash { hash, guess });
         }
     }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::fold::replay::Replay;
 use crate::fold::{Absences, Erasures};
 use crate::ledger::open::LedgerOptions;
-use crate::ledger::recovery::Witness;
+use crate::ledger::recovery::DurabilityEvidence;
 use crate::log::body::{Body, Erasure};
 use crate::log::chain::{Chain, ChainError, Checkpoint};
 use crate::log::frame::{self, Frame, Header};
@@ -85,7 +85,7 @@ pub struct Unerased {
 pub struct Testimony {
     /// How many records.
     pub records: u64,
-    /// Who says so, as [`Witness`] is shown.
+    /// Who says so, as [`DurabilityEvidence`] is shown.
     pub by: String,
 }
 
@@ -427,10 +427,10 @@ fn testimonies(
     let head = slots.iter().map(|slot| slot.records).max();
     let frames = found.iter().map(|frame| frame.header.durable).max();
     let all = [
-        (head, Witness::Head),
-        (expect.map(|checkpoint| checkpoint.records), Witness::Checkpoint),
-        (frames, Witness::LaterFrame),
-        (claims.last_segment(), Witness::LaterSegment),
+        (head, DurabilityEvidence::OperationHeader),
+        (expect.map(|checkpoint| checkpoint.records), DurabilityEvidence::Checkpoint),
+        (frames, DurabilityEvidence::LaterFrame),
+        (claims.last_segment(), DurabilityEvidence::LaterSegment),
     ];
     all.into_iter()
         .filter_map(|(records, by)| Some(Testimony { records: records?, by: by.to_string() }))

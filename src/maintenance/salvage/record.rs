@@ -7,7 +7,7 @@ use std::io;
 use serde::Serialize;
 
 use super::frames::Found;
-use crate::log::body::{Body, Erasure, Flags, Head, Other, Verb};
+use crate::log::body::{Body, Erasure, Flags, LinkSource, OperationHeader, Verb};
 use crate::log::chain::commit;
 use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
 use crate::log::payload::{Keys, Opened};
@@ -397,7 +397,7 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
     };
     let text = defined.and(item).and_then(|item| std::str::from_utf8(item).ok());
     let first = if let Body::DefineDevice(first, _) = record { Some(*first) } else { None };
-    let other = if let Other::Id(other) = record.other() { Some(id(other.0)) } else { None };
+    let other = if let LinkSource::Id(other) = record.other() { Some(id(other.0)) } else { None };
     let event = if let Body::Capture(_, name, _) = record { *name } else { None };
     let fresh = if let Body::Reset(_, fresh, _) = record { *fresh } else { None };
     SalvagedRecord {
@@ -412,7 +412,7 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
         device: head.and_then(|head| head.device).map(|number| device(number.0)),
         fresh_device: fresh.map(|number| device(number.0)),
         event: event.map(|name| named(&texts.names, name.0)),
-        time: head.map(Head::time),
+        time: head.map(OperationHeader::time),
         operation_id: head.and_then(|head| operation_id(head, item)),
         flags: head.map(|head| head.flags.0),
         changes: changes(record, item, texts),
@@ -424,7 +424,7 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
     }
 }
 
-fn operation_id(head: &Head, item: Option<&[u8]>) -> Option<OperationId> {
+fn operation_id(head: &OperationHeader, item: Option<&[u8]>) -> Option<OperationId> {
     let bytes = if head.flags.has(Flags::GIVEN_ID) {
         head.operation
     } else if head.flags.has(Flags::DERIVED_ID) {

@@ -18,7 +18,7 @@ use crate::query::diff::{
     Counts, DeviceDiff, Diff, EventRef, EventsDiff, IdDiff, MergedPerson, PersonDiff, PersonPart,
     PropertyDiff, RefusalDiff, RefusalHere, RenamedPerson, SplitPerson,
 };
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 impl Diff {
@@ -392,7 +392,7 @@ impl<'v> Finder<'v> {
             return Ok(gathered);
         }
         let mut refusals = [Refusals::default(), Refusals::default()];
-        let mut look = |sides: &[usize], book: &Book, step: Step<'_>| {
+        let mut look = |sides: &[usize], book: &Reader, step: Step<'_>| {
             let is_in = |at: &usize| sides.contains(at) && step.record.seq().0 < self.views[*at].records();
             for at in [0, 1].into_iter().filter(|at| known[*at].is_none() && is_in(at)) {
                 refusals[at].see(step);

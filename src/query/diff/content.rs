@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::fold::{Device, PersonView, State};
+use crate::fold::{DeviceState, PersonView, State};
 use crate::log::body::{DeviceNo, Flags, IdNo, KeyNo};
 use crate::log::digest::Digest;
 use crate::log::record::{Kind, Record};
@@ -14,7 +14,7 @@ use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::query::answer::EventMode;
 use crate::query::diff::view::{Name, View};
-use crate::query::reader::{Book, Resolution};
+use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
 
 /// What a log means, free of numbers (A2). Two contents are equal exactly when their content digests are.
@@ -155,7 +155,7 @@ impl PersonFacts {
 }
 
 impl ContentDevice {
-    pub(crate) fn of(view: &View<'_>, device: &Device) -> ContentDevice {
+    pub(crate) fn of(view: &View<'_>, device: &DeviceState) -> ContentDevice {
         ContentDevice {
             current_id: view.id_named(device.current),
             anonymous_id: view.id_named(device.anonymous),
@@ -165,7 +165,7 @@ impl ContentDevice {
     }
 }
 
-impl Book {
+impl Reader {
     pub(crate) fn id_named(&self, id: IdNo) -> Name {
         Name::of(self.id_text(id), id.0)
     }

@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::body::{IdNo, Other};
+use crate::log::body::{IdNo, LinkSource};
 use crate::log::record::{Kind, Row};
 use crate::model::policy::FirstMention;
 
 /// What was defined since the last record that defines nothing: that record is the one that needed it.
 #[derive(Debug, Default)]
-pub(crate) struct Unmentioned {
+pub(crate) struct PendingDefinitions {
     ids: Vec<IdNo>,
     /// The ids that new devices begin with.
     devices: BTreeSet<IdNo>,
 }
 
-impl Unmentioned {
+impl PendingDefinitions {
     /// Notes an id.
     pub(crate) fn id(&mut self, id: IdNo) {
         self.ids.push(id);
@@ -36,7 +36,7 @@ impl Unmentioned {
     pub(crate) fn first_mention(&self, id: IdNo, next: Option<&Row>) -> FirstMention {
         match next {
             _ if self.begins_device(id, next) => FirstMention::Device,
-            Some(row) if row.kind == Kind::Identify && row.other() == Other::Id(id) && row.id != id => {
+            Some(row) if row.kind == Kind::Identify && row.other() == LinkSource::Id(id) && row.id != id => {
                 FirstMention::IdentifySource
             }
             _ => FirstMention::Plain,

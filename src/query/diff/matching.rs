@@ -1,7 +1,7 @@
 //! Matching: which numbers of two views mean the same. Those of one log do by themselves; those of two logs have their texts to
 //! tell. It knows no differences, only who is compared with whom.
 
-use crate::fold::{Called, PersonNo};
+use crate::fold::{PersonIdBasis, PersonNo};
 use crate::log::body::IdNo;
 use crate::model::id::PersonId;
 use crate::query::diff::view::View;
@@ -79,7 +79,7 @@ impl Matching {
 
 /// What tells persons apart, the same in both views: in one book what their public ids are made of, in two these themselves.
 pub(crate) enum PersonKeys {
-    Called,
+    PersonIdBasis,
     /// By person number; those that live.
     PersonIds(Vec<PersonId>),
 }
@@ -87,14 +87,14 @@ pub(crate) enum PersonKeys {
 /// Tells one person from another, or from one that is only implied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PersonKey {
-    Called(Called),
+    PersonIdBasis(PersonIdBasis),
     PersonId(PersonId),
 }
 
 impl PersonKeys {
     pub(crate) fn new(view: &View<'_>, same_book: bool) -> PersonKeys {
         if same_book {
-            return PersonKeys::Called;
+            return PersonKeys::PersonIdBasis;
         }
         let mut keys = vec![PersonId(uuid::Uuid::nil()); view.state.persons_founded()];
         for person in view.state.persons() {
@@ -105,7 +105,7 @@ impl PersonKeys {
 
     pub(crate) fn of(&self, view: &View<'_>, person: PersonNo) -> PersonKey {
         match self {
-            PersonKeys::Called => PersonKey::Called(view.called(person)),
+            PersonKeys::PersonIdBasis => PersonKey::PersonIdBasis(view.called(person)),
             PersonKeys::PersonIds(keys) => PersonKey::PersonId(keys[person.0 as usize]),
         }
     }
@@ -113,7 +113,7 @@ impl PersonKeys {
     /// The key of the person that `id`, which has none, would found.
     pub(crate) fn implied(&self, view: &View<'_>, id: IdNo) -> PersonKey {
         match self {
-            PersonKeys::Called => PersonKey::Called(view.called_of(id).0),
+            PersonKeys::PersonIdBasis => PersonKey::PersonIdBasis(view.called_of(id).0),
             PersonKeys::PersonIds(_) => PersonKey::PersonId(view.whose(id).person_id),
         }
     }

@@ -242,7 +242,7 @@ pub struct Counts {
 /// A diff and a content that do not go together: the content is not what the diff was found from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the difference does not fit: {what} is {found}; expected {expected}")]
-pub struct Misfit {
+pub struct DiffMismatch {
     /// What does not fit.
     pub what: String,
     /// How the diff knows it.
@@ -282,8 +282,8 @@ impl Diff {
     /// The second content, made from the first.
     ///
     /// # Errors
-    /// [`Misfit`] when `before` is not what the diff was found from.
-    pub fn apply(&self, before: &Content) -> Result<Content, Misfit> {
+    /// [`DiffMismatch`] when `before` is not what the diff was found from.
+    pub fn apply(&self, before: &Content) -> Result<Content, DiffMismatch> {
         let mut content = before.clone();
         self.persons.iter().try_for_each(|person| begin_person(&mut content.persons, person))?;
         self.properties.iter().try_for_each(|property| set_property(&mut content.persons, property))?;
@@ -302,11 +302,15 @@ impl Diff {
 
 // -- applying --------------------------------------------------------------------------------------------------------
 
-fn expect<T: PartialEq + fmt::Debug>(what: impl Fn() -> String, found: T, expected: T) -> Result<(), Misfit> {
+fn expect<T: PartialEq + fmt::Debug>(
+    what: impl Fn() -> String,
+    found: T,
+    expected: T,
+) -> Result<(), DiffMismatch> {
     if found == expected {
         return Ok(());
     }
-    Err(Misfit { what: what(), expected: format!("{expected:?}"), found: format!("{found:?}") })
+    Err(DiffMismatch { what: what(), expected: format!("{expected:?}"), found: format!("{found:?}") })
 }
 
 fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
@@ -316,7 +320,10 @@ fn put<K: Ord + Clone, V>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) {
     };
 }
 
-fn begin_person(persons: &mut BTreeMap<PersonId, ContentPerson>, person: &PersonDiff) -> Result<(), Misfit> {
+fn begin_person(
+    persons: &mut BTreeMap<PersonId, ContentPerson>,
+    person: &PersonDiff,
+) -> Result<(), DiffMismatch> {
     let what = || format!("person {}", person.person_id);
     expect(what, persons.get(&person.person_id).map(|person| person.facts), person.before)?;
     if let Some(facts) = person.after {
@@ -329,7 +336,7 @@ fn begin_person(persons: &mut BTreeMap<PersonId, ContentPerson>, person: &Person
 fn set_property(
     persons: &mut BTreeMap<PersonId, ContentPerson>,
     property: &PropertyDiff,
-) -> Result<(), Misfit> {
+) -> Result<(), DiffMismatch> {
     let PropertyDiff { person_id, key, before, after } = property;
     let what = || format!("property `{key}` of person {person_id}");
     let Some(person) = persons.get_mut(person_id) else {
@@ -340,7 +347,10 @@ fn set_property(
     Ok(())
 }
 
-fn end_person(persons: &mut BTreeMap<PersonId, ContentPerson>, person: &PersonDiff) -> Result<(), Misfit> {
+fn end_person(
+    persons: &mut BTreeMap<PersonId, ContentPerson>,
+    person: &PersonDiff,
+) -> Result<(), DiffMismatch> {
     if person.after.is_some() {
         return Ok(());
     }
@@ -349,7 +359,7 @@ fn end_person(persons: &mut BTreeMap<PersonId, ContentPerson>, person: &PersonDi
     expect(what, left, 0)
 }
 
-fn begin_id(ids: &mut BTreeMap<Name, ContentId>, id: &IdDiff) -> Result<(), Misfit> {
+fn begin_id(ids: &mut BTreeMap<Name, ContentId>, id: &IdDiff) -> Result<(), DiffMismatch> {
     let what = || format!("id `{}`", id.distinct_id);
     expect(what, ids.get(&id.distinct_id).map(|id| id.whose), id.before)?;
     if let Some(whose) = id.after {
@@ -359,7 +369,7 @@ fn begin_id(ids: &mut BTreeMap<Name, ContentId>, id: &IdDiff) -> Result<(), Misf
     Ok(())
 }
 
-fn set_events(ids: &mut BTreeMap<Name, ContentId>, diff: &EventsDiff) -> Result<(), Misfit> {
+fn set_events(ids: &mut BTreeMap<Name, ContentId>, diff: &EventsDiff) -> Result<(), DiffMismatch> {
     let what = || format!("the events of id `{}`", diff.distinct_id);
     let Some(ContentId { events, .. }) = ids.get_mut(&diff.distinct_id) else {
         return expect(what, None, Some("an id's"));
@@ -379,7 +389,7 @@ fn set_events(ids: &mut BTreeMap<Name, ContentId>, diff: &EventsDiff) -> Result<
     Ok(())
 }
 
-fn end_id(ids: &mut BTreeMap<Name, ContentId>, id: &IdDiff) -> Result<(), Misfit> {
+fn end_id(ids: &mut BTreeMap<Name, ContentId>, id: &IdDiff) -> Result<(), DiffMismatch> {
     if id.after.is_some() {
         return Ok(());
     }

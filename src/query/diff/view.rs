@@ -8,20 +8,20 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::replay::Step;
-use crate::fold::{Called, Origin, Outcome, PersonNo, Refusal, State};
-use crate::log::body::{DeviceNo, Flags, IdNo, Other};
-use crate::log::component::{Excerpt, Node};
+use crate::fold::{Origin, Outcome, PersonIdBasis, PersonNo, Refusal, State};
+use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource};
+use crate::log::component::{ComponentRecords, Node};
 use crate::log::record::Record;
 use crate::model::id::{OperationId, PersonId, Seq};
-use crate::query::reader::{Book, Resolution};
+use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
 
 /// What a log meant: now, right after one of its records, or under another policy.
 ///
-/// Views come from [`Book::view`], [`Book::view_as_of`] and [`WhatIf::view`](crate::WhatIf::view).
+/// Views come from [`Reader::view`], [`Reader::view_as_of`] and [`WhatIf::view`](crate::WhatIf::view).
 #[derive(Clone, Debug)]
 pub struct View<'a> {
-    pub(crate) book: &'a Book,
+    pub(crate) book: &'a Reader,
     pub(crate) state: Cow<'a, State>,
     /// What the state's numbers are in the book, if it is that of one component alone.
     pub(crate) alone: Option<(&'a [IdNo], &'a [DeviceNo])>,
@@ -40,7 +40,7 @@ pub(crate) struct Refused {
     pub(crate) time: i64,
     pub(crate) refusal: Refusal,
     /// What the person is called that the refusal speaks of, if it was told alone and so has no number of the view's.
-    pub(crate) whom: Option<Called>,
+    pub(crate) whom: Option<PersonIdBasis>,
 }
 
 impl Refused {
@@ -49,8 +49,8 @@ impl Refused {
         let refusal = outcome.refusal?;
         let row = record.row;
         let other = match row.other() {
-            Other::Id(id) => Some(id),
-            Other::None | Other::Unstorable => None,
+            LinkSource::Id(id) => Some(id),
+            LinkSource::None | LinkSource::Unstorable => None,
         };
         let (op, operation_id, time) = (record.body().name(), record.operation_id(), record.time());
         Some(Refused { seq: row.seq, op, id: row.id, other, operation_id, time, refusal, whom: None })
@@ -85,7 +85,7 @@ impl Refusals {
     /// What is refused as things stand in `state`, at which the walk ended: without what was retracted.
     /// Components in which nothing was retracted or split are as they were recorded; the others are read and
     /// folded once more.
-    pub(crate) fn settle(mut self, book: &Book, state: &State) -> Result<Vec<Refused>, Fault> {
+    pub(crate) fn settle(mut self, book: &Reader, state: &State) -> Result<Vec<Refused>, Fault> {
         // Persons of former times are called as they are now.
         let names = if state.is_supposed() { state } else { book.state() };
         while let Some(id) = self.refolded.pop_first() {
@@ -130,7 +130,12 @@ impl RefusedAlone {
     }
 
     /// The same with what the persons are called in `names`, and the ids of the operations that `told` holds.
-    pub(crate) fn named(self, book: &Book, told: &Excerpt, names: &State) -> Result<Vec<Refused>, Fault> {
+    pub(crate) fn named(
+        self,
+        book: &Reader,
+        told: &ComponentRecords,
+        names: &State,
+    ) -> Result<Vec<Refused>, Fault> {
         let named = |(refused, whom): (Refused, Option<(IdNo, Origin)>)| {
             let operation_id = book.operation_id(told, refused.seq)?;
             let whom = whom.map(|(founding, origin)| names.called_alone(founding, origin));
@@ -140,9 +145,9 @@ impl RefusedAlone {
     }
 }
 
-impl Book {
+impl Reader {
     /// The id of an operation that an excerpt holds: a derived one stands in the payload, which no excerpt has.
-    fn operation_id(&self, told: &Excerpt, seq: u32) -> Result<Option<OperationId>, Fault> {
+    fn operation_id(&self, told: &ComponentRecords, seq: u32) -> Result<Option<OperationId>, Fault> {
         let record = told.record(seq).expect("what is told of is in the excerpt");
         if !record.row.flags.has(Flags::DERIVED_ID) {
             return Ok(record.operation_id());
@@ -156,7 +161,7 @@ impl Book {
         View { book: self, state: Cow::Borrowed(self.state()), alone: None, refused: None }
     }
 
-    /// What the log meant right after record `seq`; after the last one it is [`Book::view`]. Cost: a replay up to there.
+    /// What the log meant right after record `seq`; after the last one it is [`Reader::view`]. Cost: a replay up to there.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -220,7 +225,7 @@ impl View<'_> {
     // -- persons ---------------------------------------------------------------------------------------------------
 
     /// What a person is called. Persons of former times are called as they are now.
-    pub(crate) fn called(&self, person: PersonNo) -> Called {
+    pub(crate) fn called(&self, person: PersonNo) -> PersonIdBasis {
         match self.is_of_the_log() {
             true => self.book.called(person, &self.state),
             false => self.state.called(person),
@@ -228,7 +233,7 @@ impl View<'_> {
     }
 
     /// What the person of an id is called, and whether that person is there or only implied.
-    pub(crate) fn called_of(&self, id: IdNo) -> (Called, bool) {
+    pub(crate) fn called_of(&self, id: IdNo) -> (PersonIdBasis, bool) {
         match self.state.person(id) {
             Some(person) => (self.called(person), false),
             None if self.is_of_the_log() => (self.book.state().implied(id), true),
@@ -241,7 +246,7 @@ impl View<'_> {
         self.alone.is_none() && !self.state.is_supposed()
     }
 
-    fn id_called(&self, called: Called) -> PersonId {
+    fn id_called(&self, called: PersonIdBasis) -> PersonId {
         self.book.id_called(called.of(|id| self.id(id)))
     }
 

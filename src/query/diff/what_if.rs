@@ -9,10 +9,10 @@ use crate::log::body::IdNo;
 use crate::log::record::{Kind, Row};
 use crate::model::policy::{FirstMention, Policy, PolicyError};
 use crate::query::diff::Diff;
-use crate::query::diff::first_mention::Unmentioned;
+use crate::query::diff::first_mention::PendingDefinitions;
 use crate::query::diff::view::Name;
 use crate::query::diff::view::{Refusals, View};
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// What a log would mean under another policy, and in what that differs from what it means.
@@ -46,7 +46,7 @@ impl WhatIf<'_> {
     }
 }
 
-impl Book {
+impl Reader {
     /// What the log would mean if `policy` had held from its first record on, instead of the policies in it (H4).
     ///
     /// Each id gets the class that its text and first mention have under `policy` (B4); one whose text is erased keeps the class
@@ -75,7 +75,7 @@ impl Book {
     /// [`WhatIfError`]: the policy is out of its bounds, or the log cannot be read back.
     pub fn what_if(&self, policy: &Policy) -> Result<WhatIf<'_>, WhatIfError> {
         policy.check()?;
-        let mut supposed = Supposed::new(self, policy);
+        let mut supposed = UnderPolicy::new(self, policy);
         let mut refusals = [Refusals::default(), Refusals::default()];
         self.replay(|step| {
             refusals[0].see(step);
@@ -94,19 +94,19 @@ impl Book {
 }
 
 /// A fold under another policy.
-struct Supposed<'a> {
-    book: &'a Book,
+struct UnderPolicy<'a> {
+    book: &'a Reader,
     policy: &'a Policy,
     state: State,
-    unmentioned: Unmentioned,
+    unmentioned: PendingDefinitions,
     /// Ids whose text is erased.
     kept: Vec<Name>,
 }
 
-impl<'a> Supposed<'a> {
-    fn new(book: &'a Book, policy: &'a Policy) -> Supposed<'a> {
-        let state = State::supposing(policy.clone());
-        Supposed { book, policy, state, unmentioned: Unmentioned::default(), kept: Vec::new() }
+impl<'a> UnderPolicy<'a> {
+    fn new(book: &'a Reader, policy: &'a Policy) -> UnderPolicy<'a> {
+        let state = State::under_policy(policy.clone());
+        UnderPolicy { book, policy, state, unmentioned: PendingDefinitions::default(), kept: Vec::new() }
     }
 
     fn fold(&mut self, step: Step<'_>) -> Option<Outcome> {
@@ -123,7 +123,7 @@ impl<'a> Supposed<'a> {
 
     /// Decides again the classes of the ids that `next` mentions first.
     fn classify(&mut self, next: Option<&Row>) {
-        let Supposed { book, policy, state, unmentioned, kept } = self;
+        let UnderPolicy { book, policy, state, unmentioned, kept } = self;
         unmentioned.settle(next, |id, mention: FirstMention| match book.id_text(id) {
             Some(text) => state.reclassify(id, policy.classify(text, mention)),
             None => kept.push(book.id_named(id)),

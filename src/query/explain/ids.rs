@@ -5,12 +5,12 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::fold::Alone;
-use crate::log::body::{Body, Flags, IdNo, Other};
+use crate::fold::ComponentFold;
+use crate::log::body::{Body, Flags, IdNo, LinkSource};
 use crate::log::component::Node;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::model::time::Timestamp;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// An id as answers about records show it. Compared by number and text, for a living text may look like an erased one's.
@@ -89,7 +89,7 @@ pub struct ExplainedStep {
 
 /// What one operation's record says of ids: all that the check of an explanation asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct RecordedLink {
     /// What it asked.
     pub op: &'static str,
     /// When, by the sender's clock.
@@ -106,19 +106,19 @@ pub struct Claim {
     pub leavers: Option<(bool, Vec<NamedId>)>,
 }
 
-impl Claim {
+impl RecordedLink {
     /// What a record's body says, with the texts that `text` gives; `None` if it is not an operation. Whether
     /// it was retracted stands in another record.
-    pub fn of(body: &Body, retracted: bool, text: impl Fn(IdNo) -> String) -> Option<Claim> {
+    pub fn of(body: &Body, retracted: bool, text: impl Fn(IdNo) -> String) -> Option<RecordedLink> {
         let head = body.head()?;
         let named = |number| NamedId { number, text: text(number) };
-        Some(Claim {
+        Some(RecordedLink {
             op: body.name(),
             time: head.time(),
             id: named(head.id),
             other: match body.other() {
-                Other::Id(source) => Some(named(source)),
-                Other::None | Other::Unstorable => None,
+                LinkSource::Id(source) => Some(named(source)),
+                LinkSource::None | LinkSource::Unstorable => None,
             },
             processing: !head.flags.has(Flags::PROCESSING_OFF),
             retracted,
@@ -202,15 +202,15 @@ impl Explanation {
     /// Checks the explanation against the records alone: every cited record is there, was not retracted, asks
     /// for a link between exactly the two ends of its step, and the steps lead from `from` to `to`. A split
     /// may stand for a step if it leaves both ends together and they were one before it. `claim` gives what a
-    /// record says: [`Book::claim`] reads it back from the log, and who does not trust that either makes a
-    /// [`Claim`] of each [`Body`] of a replay.
+    /// record says: [`Reader::claim`] reads it back from the log, and who does not trust that either makes a
+    /// [`RecordedLink`] of each [`Body`] of a replay.
     ///
     /// What it cannot show: that no rule refused a cited record, and that no later split parted its ends. Both depend on records that
-    /// are not cited; [`Book::outcomes`] shows them.
+    /// are not cited; [`Reader::outcomes`] shows them.
     ///
     /// # Errors
     /// [`ExplanationError`], the first.
-    pub fn check(&self, mut claim: impl FnMut(Seq) -> Option<Claim>) -> Result<(), ExplanationError> {
+    pub fn check(&self, mut claim: impl FnMut(Seq) -> Option<RecordedLink>) -> Result<(), ExplanationError> {
         if let Some(seq) = self.event {
             let event = said(seq, &mut claim)?;
             if event.op != "capture" || event.id != self.from {
@@ -222,7 +222,10 @@ impl Explanation {
 }
 
 /// What a record says, if it is there and was not retracted.
-fn said(seq: Seq, claim: &mut dyn FnMut(Seq) -> Option<Claim>) -> Result<Claim, ExplanationError> {
+fn said(
+    seq: Seq,
+    claim: &mut dyn FnMut(Seq) -> Option<RecordedLink>,
+) -> Result<RecordedLink, ExplanationError> {
     let claim = claim(seq).ok_or(ExplanationError::Missing { seq })?;
     if claim.retracted { Err(ExplanationError::Retracted { seq }) } else { Ok(claim) }
 }
@@ -230,7 +233,7 @@ fn said(seq: Seq, claim: &mut dyn FnMut(Seq) -> Option<Claim>) -> Result<Claim, 
 fn check_way(
     steps: &[ExplainedStep],
     [from, to]: [&NamedId; 2],
-    claim: &mut dyn FnMut(Seq) -> Option<Claim>,
+    claim: &mut dyn FnMut(Seq) -> Option<RecordedLink>,
 ) -> Result<(), ExplanationError> {
     let broken = |expected: &NamedId, found: &NamedId| ExplanationError::Broken {
         expected: Box::new(expected.clone()),
@@ -257,12 +260,12 @@ fn check_way(
     if at == to { Ok(()) } else { Err(broken(at, to)) }
 }
 
-impl Book {
+impl Reader {
     /// Why two ids are one person; `None` if they are not, or one was never written.
     ///
     /// Cost: as many steps, and looks at the log, as the way is long, wherever in a person of whatever size it lies. A ledger that
     /// was opened from a snapshot first holds against the log what the answer rests on: at the first question all texts, by one
-    /// reading of the log, at each the component, by folding it. [`Book::prove_snapshot`] does that once for all.
+    /// reading of the log, at each the component, by folding it. [`Reader::prove_snapshot`] does that once for all.
     ///
     /// # Errors
     /// [`Fault`] when a cited record cannot be read back.
@@ -276,7 +279,7 @@ impl Book {
     /// person. `None` if there is no event of this id, or it was retracted.
     ///
     /// # Errors
-    /// As [`Book::explain`].
+    /// As [`Reader::explain`].
     pub fn explain_event(&self, event: OperationId) -> Result<Option<Explanation>, Fault> {
         match self.recorded(event)? {
             Some(seq) => self.explain_record(seq),
@@ -284,10 +287,10 @@ impl Book {
         }
     }
 
-    /// As [`Book::explain_event`], for the event of this record; `None` if it is not an event.
+    /// As [`Reader::explain_event`], for the event of this record; `None` if it is not an event.
     ///
     /// # Errors
-    /// As [`Book::explain`].
+    /// As [`Reader::explain`].
     pub fn explain_record(&self, seq: Seq) -> Result<Option<Explanation>, Fault> {
         let Some(Body::Capture(head, ..)) = self.body(seq)? else { return Ok(None) };
         self.prove_component(head.id)?;
@@ -327,7 +330,7 @@ impl Book {
         let mut steps: Vec<Option<ExplainedStep>> = vec![None; proof.len()];
         for at in order {
             let (from, to, seq) = proof[at];
-            let Some(Claim { op, time, leavers, .. }) = self.claim(seq)? else { return Ok(None) };
+            let Some(RecordedLink { op, time, leavers, .. }) = self.claim(seq)? else { return Ok(None) };
             let before = match leavers {
                 None => Some(Vec::new()),
                 Some(_) => self.way_before(seq, from, to)?,
@@ -344,7 +347,7 @@ impl Book {
         let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
         let retracted = whole.retracted();
         let before = whole.only(|seq| u64::from(seq) < split.0 && !retracted.contains(&seq));
-        let Alone { state, ids, .. } = self.state().alone(&before);
+        let ComponentFold { state, ids, .. } = self.state().alone(&before);
         let small = |id: IdNo| ids.binary_search(&id).ok().map(|place| IdNo(place as u32)); // as many as there are ids
         let (Some(a), Some(b)) = (small(from), small(to)) else { return Ok(None) };
         let Some(proof) = state.proof(a, b) else { return Ok(None) };
@@ -357,10 +360,10 @@ impl Book {
     ///
     /// # Errors
     /// [`Fault`] when it cannot be read back, or the log says something else than the snapshot.
-    pub fn claim(&self, seq: Seq) -> Result<Option<Claim>, Fault> {
+    pub fn claim(&self, seq: Seq) -> Result<Option<RecordedLink>, Fault> {
         self.prove_texts()?;
         let retracted = self.state().is_retracted(seq);
-        Ok(self.body(seq)?.and_then(|body| Claim::of(&body, retracted, |id| self.id_name(id))))
+        Ok(self.body(seq)?.and_then(|body| RecordedLink::of(&body, retracted, |id| self.id_name(id))))
     }
 
     /// What a record says, read back from the log and verified; `None` beyond the end.

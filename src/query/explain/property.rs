@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::fold::{Link, Outcome, PersonNo, Property, State};
 use crate::log::body::{Flags, IdNo, KeyNo, Verb};
-use crate::log::component::{Excerpt, Node};
+use crate::log::component::{ComponentRecords, Node};
 use crate::log::record::{Kind, Record};
 use crate::model::id::{PersonId, Seq};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::query::answer::PropertyAnswer;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// Why a person's property has its value, or has none any more.
@@ -47,12 +47,12 @@ pub struct PropertyWrite {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub erased_by: Option<Seq>,
     /// Why it does not stand; `None` if it does.
-    pub beaten: Option<Beaten>,
+    pub beaten: Option<Superseded>,
 }
 
 /// Why a write does not stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Beaten {
+pub struct Superseded {
     /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, H1
     /// retracted, H2 split; or the rule that refused the whole operation.
     pub rule: &'static str,
@@ -63,18 +63,18 @@ pub struct Beaten {
 /// What became of a key while a component is folded.
 struct Story<'a> {
     key: KeyNo,
-    told: &'a Excerpt,
+    told: &'a ComponentRecords,
     /// The ids that are told of, by their numbers in the component.
     ids: Vec<IdNo>,
     /// Whose word stands, by living person, in the component's numbers: of a value, or of its removal.
     standing: BTreeMap<PersonNo, u32>,
     /// Records that took the key away.
     removed: BTreeSet<u32>,
-    beaten: BTreeMap<u32, Beaten>,
+    beaten: BTreeMap<u32, Superseded>,
 }
 
 impl<'a> Story<'a> {
-    fn of(key: KeyNo, told: &'a Excerpt) -> Story<'a> {
+    fn of(key: KeyNo, told: &'a ComponentRecords) -> Story<'a> {
         let ((ids, _), standing, removed) = (told.named(), BTreeMap::new(), BTreeSet::new());
         Story { key, told, ids, standing, removed, beaten: BTreeMap::new() }
     }
@@ -86,7 +86,7 @@ impl<'a> Story<'a> {
 
     fn beat(&mut self, loser: Option<u32>, rule: &'static str, by: u32) {
         if let Some(loser) = loser.filter(|loser| *loser != by) {
-            self.beaten.insert(loser, Beaten { rule, by: Seq(by.into()) });
+            self.beaten.insert(loser, Superseded { rule, by: Seq(by.into()) });
         }
     }
 
@@ -138,14 +138,14 @@ impl<'a> Story<'a> {
     }
 
     /// Why an operation wrote nothing to the key, which `after` won.
-    fn why_nothing(&self, record: Record<'_>, outcome: &Outcome, after: Option<u32>) -> Beaten {
+    fn why_nothing(&self, record: Record<'_>, outcome: &Outcome, after: Option<u32>) -> Superseded {
         let about_others = record.row.flags.has(Flags::GROUP_IDENTIFY) || record.row.flags.has(Flags::QUIET);
         match outcome.refusal {
-            _ if about_others => Beaten { rule: "E3", by: record.seq() },
+            _ if about_others => Superseded { rule: "E3", by: record.seq() },
             Some(refusal) if outcome.written == Default::default() && after.is_none() => {
-                Beaten { rule: refusal.rule(), by: refusal.blocking() }
+                Superseded { rule: refusal.rule(), by: refusal.blocking() }
             }
-            _ => Beaten { rule: "E1", by: after.map_or(record.seq(), |after| Seq(after.into())) },
+            _ => Superseded { rule: "E1", by: after.map_or(record.seq(), |after| Seq(after.into())) },
         }
     }
 
@@ -184,7 +184,7 @@ fn entry(properties: &[Property], key: KeyNo) -> Option<Property> {
     Some(properties[place])
 }
 
-impl Book {
+impl Reader {
     /// Why the property `key` of the person of `distinct_id` has its value, or has none: the operation that won it, and those it
     /// beat, each with the rule and the record. `None` if the id has no person, or no operation for one of its ids says anything of
     /// the key.
@@ -220,7 +220,7 @@ impl Book {
         let taken_back = told.retracted_by().into_iter();
         story
             .beaten
-            .extend(taken_back.map(|(target, by)| (target, Beaten { rule: "H1", by: Seq(by.into()) })));
+            .extend(taken_back.map(|(target, by)| (target, Superseded { rule: "H1", by: Seq(by.into()) })));
         let won = entry(self.state().view(person).properties, key_no);
         let mut writes = Vec::new();
         let theirs = |record: &Record<'_>| self.state().person(record.row.id) == Some(person);
@@ -267,7 +267,7 @@ impl Book {
                 _ if stands => None,
                 _ => {
                     let by = won.filter(|_| verb == effective).map_or(record.seq(), |won| won.seq());
-                    Some(Beaten { rule: "E1", by })
+                    Some(Superseded { rule: "E1", by })
                 }
             };
             writes.push(PropertyWrite {

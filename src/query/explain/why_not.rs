@@ -11,7 +11,7 @@ use crate::model::id::{PersonId, Seq};
 use crate::model::time::Timestamp;
 use crate::query::explain::ids::NamedId;
 use crate::query::history::Told;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 /// Why two ids are not one person.
@@ -69,7 +69,7 @@ struct Path<'a> {
     is_open: bool,
 }
 
-impl Book {
+impl Reader {
     /// Why two ids are two persons; `None` if one of them was never written.
     ///
     /// The way has the fewest barriers there can be, and of those ways the fewest steps; of equals each id, from the last on, is

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 
 use crate::fold::Past;
-use crate::log::component::{Excerpt, Node, nodes_of};
+use crate::log::component::{ComponentRecords, Node, nodes_of};
 use crate::log::frame::Frame;
 use crate::log::record::{Record, Rows};
 use crate::model::id::Seq;
@@ -134,16 +134,21 @@ impl Log {
     }
 
     /// The records below `end` of the component that holds `seed`, and all policies before it.
-    pub(crate) fn component(&self, seed: Node, end: u64) -> Result<Excerpt, Fault> {
+    pub(crate) fn component(&self, seed: Node, end: u64) -> Result<ComponentRecords, Fault> {
         self.component_within([seed].into(), end, MAX_COMPONENT_BYTES)
     }
 
     /// The same for a retract or split that would be record `end`. A split may name ids of several components.
-    pub(crate) fn component_before(&self, record: Record<'_>, end: u64) -> Result<Excerpt, Fault> {
+    pub(crate) fn component_before(&self, record: Record<'_>, end: u64) -> Result<ComponentRecords, Fault> {
         self.component_within(nodes_of(record), end, MAX_COMPONENT_BYTES)
     }
 
-    fn component_within(&self, seeds: BTreeSet<Node>, end: u64, most: usize) -> Result<Excerpt, Fault> {
+    fn component_within(
+        &self,
+        seeds: BTreeSet<Node>,
+        end: u64,
+        most: usize,
+    ) -> Result<ComponentRecords, Fault> {
         let below = u32::try_from(end).expect("MAX_RECORDS bounds it");
         self.ask(end, |Index { postings, spots, .. }| {
             let found =

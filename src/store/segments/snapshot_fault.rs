@@ -75,7 +75,7 @@ pub enum SnapshotFault {
     },
     /// The log does not pass through a place that `HEAD` saw, as far as the snapshot tells where to look.
     #[error("from it the log cannot be shown to pass through {expected}, which was seen before")]
-    Witness {
+    DurabilityEvidence {
         /// What was seen.
         expected: Checkpoint,
     },

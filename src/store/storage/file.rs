@@ -63,12 +63,12 @@ struct Root {
 struct Held {
     file: File,
     stat: Stat,
-    written: Mutex<Written>,
+    written: Mutex<PropertyCounts>,
 }
 
 /// What was written to an open file.
 #[derive(Debug)]
-struct Written {
+struct PropertyCounts {
     /// Whether anything was, since the last sync.
     pending: bool,
     /// How long the file is, unless another program writes to it.
@@ -76,7 +76,7 @@ struct Written {
 }
 
 impl Held {
-    fn written(&self) -> MutexGuard<'_, Written> {
+    fn written(&self) -> MutexGuard<'_, PropertyCounts> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,7 +244,7 @@ impl Files {
             Ok(opened) => {
                 let stat = rustix::fs::fstat(&opened)?;
                 expect(file, &stat, FileType::RegularFile)?;
-                let written = Mutex::new(Written { pending: false, len: size(&stat) });
+                let written = Mutex::new(PropertyCounts { pending: false, len: size(&stat) });
                 Ok(Held { file: File::from(opened), stat, written })
             }
             Err(errno) => {

@@ -59,7 +59,7 @@ pub enum Occupant {
     /// A directory; the names in it.
     Directory(Vec<String>),
     /// Something else, such as a file or a link to nothing.
-    Other,
+    LinkSource,
 }
 
 /// Why nothing but a ledger may write to a path.
@@ -113,7 +113,7 @@ impl LedgerPlace for FilePlace {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 Files::read_only(&self.path).list("").map(Occupant::Directory)
             }
-            Ok(_) => Ok(Occupant::Other),
+            Ok(_) => Ok(Occupant::LinkSource),
             Err(Errno::NOENT) => Ok(Occupant::Nothing),
             Err(errno) => Err(errno.into()),
         }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::kit::*;
-use crate::fold::Undone;
+use crate::fold::Correction;
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::{Appended, Ledger};
-use crate::log::body::{Body, Other};
-use crate::model::operation::{Operation, Request, Source, Target, Who};
+use crate::log::body::{Body, LinkSource};
+use crate::model::operation::{Actor, Operation, Request, Source, Target};
 use crate::query::answer::EventMode;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 
@@ -45,7 +45,7 @@ pub fn components(history: &History) -> Result<(), String> {
 
 fn splits(folded: &Folded) -> bool {
     let mut outcomes = folded.appended.iter().flatten().filter_map(Appended::outcome);
-    outcomes.any(|outcome| matches!(outcome.undone, Some(Undone::Split { .. })))
+    outcomes.any(|outcome| matches!(outcome.undone, Some(Correction::Split { .. })))
 }
 
 /// For each operation the first that it is connected to, by place.
@@ -72,9 +72,9 @@ fn components_of(operations: &[Operation]) -> Vec<usize> {
 /// Everything an operation names. A device is an id too (F1).
 pub(super) fn names(operation: &Operation) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = operation.id.iter().map(|id| format!("operation {id}")).collect();
-    let of = |who: &Who| match who {
-        Who::Id(id) => id.to_string(),
-        Who::Device(device) => device.to_string(),
+    let of = |who: &Actor| match who {
+        Actor::Id(id) => id.to_string(),
+        Actor::Device(device) => device.to_string(),
     };
     let other = |source: &Option<Source>| match source {
         Some(Source::Id(id)) => Some(id.to_string()),
@@ -100,7 +100,7 @@ pub(super) fn names(operation: &Operation) -> BTreeSet<String> {
 
 /// All that a book answers, free of numbers: persons, devices, events; sorted. A person that a split founded has a record's number
 /// in its id (D11), and is called here as the content digest calls it.
-pub(super) fn facts(book: &Book) -> Result<Vec<String>, String> {
+pub(super) fn facts(book: &Reader) -> Result<Vec<String>, String> {
     let mut facts = Vec::new();
     let called = |id: &str| book.id_no(id).map(|id| book.content_id(book.state().called_of(id)));
     for person in book.persons() {
@@ -177,7 +177,7 @@ pub fn proofs(history: &History) -> Result<(), String> {
     let (mut named, mut parted) = (BTreeMap::new(), BTreeMap::new());
     each_step(&ledger, |_, step| {
         let body = step.record.body();
-        if let (Some(head), Other::Id(other)) = (body.head(), body.other()) {
+        if let (Some(head), LinkSource::Id(other)) = (body.head(), body.other()) {
             named.insert(step.record.seq(), vec![head.id, other]);
         }
         if let Body::Split(_, leavers, _) = body {

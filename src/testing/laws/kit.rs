@@ -10,7 +10,7 @@ use crate::ledger::open::LedgerOptions;
 use crate::ledger::{Appended, Ledger};
 use crate::model::operation::{Operation, OperationError};
 use crate::model::policy::Policy;
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::storage::Memory;
 use crate::testing::history::{self, History};
 use crate::{SeededEntropy, Tenant};
@@ -71,7 +71,7 @@ pub(super) fn holds(holds: bool, what: impl FnOnce() -> String) -> Result<(), St
 
 /// Walks through a log with the state before and after each record, and stops at the first wrong one.
 pub(super) fn each_step(
-    book: &Book,
+    book: &Reader,
     mut look: impl FnMut(&State, Step<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let (mut before, mut wrong) = (State::new(), Ok(()));

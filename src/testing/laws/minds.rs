@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::kit::*;
-use crate::fold::{Called, Refusal};
+use crate::fold::{PersonIdBasis, Refusal};
 use crate::ledger::erase::{ErasureRequest, ErasureSubject};
 use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
@@ -22,7 +22,7 @@ use crate::model::time::Timestamp;
 use crate::query::diff::content::Content;
 use crate::query::diff::view::{Refusals, View};
 use crate::query::diff::{Counts, Diff};
-use crate::query::reader::Book;
+use crate::query::reader::Reader;
 use crate::store::storage::Memory;
 use crate::testing::chance::Chance;
 use crate::testing::history::{History, IDS, KEYS};
@@ -174,7 +174,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
             holds(what.is_empty(), || format!("erased after operation {number}: {}", what.join("; ")))?;
         }
     }
-    let content = |book: &Book| book.content_digest().map_err(|fault| fault.to_string());
+    let content = |book: &Reader| book.content_digest().map_err(|fault| fault.to_string());
     let before = content(&ledger)?;
     ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     same("content, when the bytes are gone", &content(&ledger)?, &before)?;
@@ -311,9 +311,9 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
 }
 
 /// Whether a person id has a number of the log in it (D11).
-fn is_numbered(book: &Book) -> bool {
+fn is_numbered(book: &Reader) -> bool {
     let state = book.state();
-    state.ids().any(|id| !matches!(state.called_of(id), Called::Founding(_)))
+    state.ids().any(|id| !matches!(state.called_of(id), PersonIdBasis::Founding(_)))
 }
 
 /// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
@@ -533,7 +533,7 @@ fn all_and_erasures(history: &History) -> Result<(Ledger, Arc<Memory>, Chance), 
 }
 
 /// What is refused as things stand now: without what was retracted.
-fn refused(book: &Book) -> Result<BTreeMap<Seq, &'static str>, String> {
+fn refused(book: &Reader) -> Result<BTreeMap<Seq, &'static str>, String> {
     let mut refusals = Refusals::default();
     let refused = book.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(book, book.state()));
     let refused = refused.map_err(|fault| fault.to_string())?;

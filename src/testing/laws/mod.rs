@@ -114,7 +114,7 @@ mod tests {
 
     use super::kit::{Folded, all, holds};
     use super::*;
-    use crate::fold::{Link, Undone};
+    use crate::fold::{Correction, Link};
     use crate::ledger::Appended;
 
     #[test]
@@ -156,8 +156,8 @@ mod tests {
                         Link::Absorbed { .. } => "absorbed",
                     }));
                     seen.extend(outcome.undone.map(|undone| match undone {
-                        Undone::Retracted { .. } => "retracted",
-                        Undone::Split { .. } => "split",
+                        Correction::Retracted { .. } => "retracted",
+                        Correction::Split { .. } => "split",
                     }));
                 }
                 drop(ledger);

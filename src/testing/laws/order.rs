@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::kit::*;
 use crate::SeededEntropy;
 use crate::fold::replay::Step;
-use crate::fold::{Link, NotParted, PersonNo, Refusal, State, Undone};
+use crate::fold::{Correction, Link, NotParted, PersonNo, Refusal, State};
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::{Appended, Ledger};
-use crate::log::body::{Body, IdNo, Other, Verb};
+use crate::log::body::{Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
-use crate::model::operation::{Changes, Operation, Processing, Request, Who};
+use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -165,7 +165,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         let (arrived_before, retracted) = (arrived.clone(), any_retract);
         follow_arrivals(&mut arrived, &step);
         let undone = step.outcome.and_then(|outcome| outcome.undone);
-        any_retract |= matches!(undone, Some(Undone::Retracted { .. }));
+        any_retract |= matches!(undone, Some(Correction::Retracted { .. }));
         let brought = |id: IdNo, by: Seq| match arrived_before.get(&id) {
             Some((Some(_), arrived)) if !retracted => Some(*arrived),
             // Of a component that was folded again it may be an earlier record; one that counts, in any case.
@@ -186,8 +186,8 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         }
         let Some(refusal) = step.outcome.and_then(|outcome| outcome.refusal) else { return Ok(()) };
         let source = match body.other() {
-            Other::Id(source) => before.person(source),
-            Other::None | Other::Unstorable => None,
+            LinkSource::Id(source) => before.person(source),
+            LinkSource::None | LinkSource::Unstorable => None,
         };
         let expected = match refusal {
             Refusal::ProcessingOff { .. } | Refusal::Unmergeable { id: None, .. } => Some(seq),
@@ -392,7 +392,7 @@ pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
         let identified = |person: Option<PersonNo>| {
             person.is_some_and(|person| before.view(person).identified_by.is_some())
         };
-        let Other::Id(source) = body.other() else { return Ok(()) };
+        let LinkSource::Id(source) = body.other() else { return Ok(()) };
         let (to, from) = (before.person(head.id), before.person(source));
         match outcome.link {
             Some(Link::Absorbed { .. }) => {
@@ -422,7 +422,7 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     let at = crate::model::time::Timestamp::from_micros(1).map_err(|error| error.to_string())?;
     let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: Some(fresh.clone()) };
     let capture = Request::Capture {
-        who: Who::Device(device.clone()),
+        who: Actor::Device(device.clone()),
         event: None,
         properties: crate::model::value::Properties::new(),
     };
@@ -460,7 +460,7 @@ pub fn properties(history: &History) -> Result<(), String> {
         // E2: P(S)'s, under P(T)'s. D3 and D4 join an id that has no properties.
         let absorbed = matches!(outcome.link, Some(Link::Absorbed { .. }));
         let from = match body.other() {
-            Other::Id(source) if absorbed || before.person(head.id).is_none() => before.person(source),
+            LinkSource::Id(source) if absorbed || before.person(head.id).is_none() => before.person(source),
             _ => None,
         };
         let from = if outcome.refusal.is_some() { None } else { from };

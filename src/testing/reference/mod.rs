@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::OperationId;
 use crate::model::operation::{
-    Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target, Who,
+    Actor, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target,
 };
 use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::time::Timestamp;
-use said::{Asked, Classes, Other, Said, Verb, erased_name};
+use said::{Asked, Classes, LinkSource, Said, Verb, erased_name};
 pub use said::{
-    Called, Identity, ReferenceDevice, ReferenceEvent, ReferenceOutcome, ReferencePerson, erased_value,
+    Identity, PersonIdBasis, ReferenceDevice, ReferenceEvent, ReferenceOutcome, ReferencePerson, erased_value,
 };
 use seen::Seen;
 use world::World;
@@ -158,9 +158,9 @@ impl Reference {
                     in_place(id);
                     device.iter_mut().for_each(|device| *device = device_name(device));
                     match verb {
-                        Verb::Identify(Other::Id(other))
-                        | Verb::Alias(Other::Id(other))
-                        | Verb::Merge(Other::Id(other)) => in_place(other),
+                        Verb::Identify(LinkSource::Id(other))
+                        | Verb::Alias(LinkSource::Id(other))
+                        | Verb::Merge(LinkSource::Id(other)) => in_place(other),
                         Verb::Reset { also: Some(also) } => *also = device_name(also),
                         Verb::Split { ids, .. } => *ids = ids.iter().map(id_name).collect(),
                         _ => {}
@@ -248,22 +248,22 @@ impl Reference {
     }
 
     /// What a person's public id is made of.
-    pub fn called(&self, identity: &Identity) -> Called {
+    pub fn called(&self, identity: &Identity) -> PersonIdBasis {
         if let Some((id, seq)) = self.called_after.get(identity) {
-            return Called::After(id.clone(), *seq);
+            return PersonIdBasis::After(id.clone(), *seq);
         }
         let founding = identity.founding.clone();
         if self.erased.contains_key(&founding) {
             let place = self.classes.order.iter().position(|id| *id == founding).unwrap_or_default();
-            return Called::Erased(place as u32, identity.split);
+            return PersonIdBasis::Erased(place as u32, identity.split);
         }
         if let Some(place) = identity.split {
-            return Called::At(founding, place);
+            return PersonIdBasis::At(founding, place);
         }
         let number = self.classes.order.iter().position(|id| *id == founding);
         let is_late =
             self.ids_before_erasures.is_some_and(|first| number.is_some_and(|number| number >= first));
-        if is_late { Called::Defined(founding) } else { Called::Founding(founding) }
+        if is_late { PersonIdBasis::Defined(founding) } else { PersonIdBasis::Founding(founding) }
     }
 
     /// The live persons, in the order of their founding.
@@ -412,10 +412,10 @@ impl Reference {
     }
 
     /// Returns the id that the operation speaks for, and the device if one speaks (F2).
-    fn speaker(&mut self, who: &Who) -> (String, Option<String>) {
+    fn speaker(&mut self, who: &Actor) -> (String, Option<String>) {
         match who {
-            Who::Id(id) => (id.as_str().to_owned(), None),
-            Who::Device(device) => (self.device(device.as_str()).current, Some(device.as_str().to_owned())),
+            Actor::Id(id) => (id.as_str().to_owned(), None),
+            Actor::Device(device) => (self.device(device.as_str()).current, Some(device.as_str().to_owned())),
         }
     }
 
@@ -442,10 +442,10 @@ impl Reference {
                 (Verb::Capture(name.to_owned()), self.speaker(who))
             }
             Request::Identify { who, anonymous } => {
-                (Verb::Identify(Other::of(anonymous.as_ref())), self.speaker(who))
+                (Verb::Identify(LinkSource::of(anonymous.as_ref())), self.speaker(who))
             }
-            Request::Alias { who, alias } => (Verb::Alias(Other::of(alias.as_ref())), self.speaker(who)),
-            Request::Merge { who, alias } => (Verb::Merge(Other::of(alias.as_ref())), self.speaker(who)),
+            Request::Alias { who, alias } => (Verb::Alias(LinkSource::of(alias.as_ref())), self.speaker(who)),
+            Request::Merge { who, alias } => (Verb::Merge(LinkSource::of(alias.as_ref())), self.speaker(who)),
             Request::Set { who } => (Verb::Set, self.speaker(who)),
             Request::DeviceIdentify { device, user } => {
                 let (device, user) = (device.as_str(), user.as_str());
@@ -475,8 +475,8 @@ impl Reference {
         };
         self.mention(&id, FirstMention::Plain);
         match &verb {
-            Verb::Identify(Other::Id(other)) => self.mention(other, FirstMention::IdentifySource),
-            Verb::Alias(Other::Id(other)) | Verb::Merge(Other::Id(other)) => {
+            Verb::Identify(LinkSource::Id(other)) => self.mention(other, FirstMention::IdentifySource),
+            Verb::Alias(LinkSource::Id(other)) | Verb::Merge(LinkSource::Id(other)) => {
                 self.mention(other, FirstMention::Plain);
             }
             _ => {}
@@ -501,9 +501,9 @@ impl Reference {
         Some(match (known.identified, dialect) {
             (true, Dialect::Browser) => Verb::Switch,
             (true, Dialect::Core) if self.erased.contains_key(&known.anonymous) => Verb::Switch,
-            (true, Dialect::Core) => Verb::Identify(Other::of(Some(&Source::new(&known.anonymous)))),
-            (false, _) if known.current == user => Verb::Identify(Other::Nothing),
-            (false, _) => Verb::Identify(Other::of(Some(&Source::new(&known.current)))),
+            (true, Dialect::Core) => Verb::Identify(LinkSource::of(Some(&Source::new(&known.anonymous)))),
+            (false, _) if known.current == user => Verb::Identify(LinkSource::Nothing),
+            (false, _) => Verb::Identify(LinkSource::of(Some(&Source::new(&known.current)))),
         })
     }
 
@@ -548,9 +548,9 @@ impl Said {
                 let mut names = BTreeSet::from([id.clone()]);
                 names.extend(device.iter().map(named));
                 match verb {
-                    Verb::Identify(Other::Id(other))
-                    | Verb::Alias(Other::Id(other))
-                    | Verb::Merge(Other::Id(other)) => names.extend([other.clone()]),
+                    Verb::Identify(LinkSource::Id(other))
+                    | Verb::Alias(LinkSource::Id(other))
+                    | Verb::Merge(LinkSource::Id(other)) => names.extend([other.clone()]),
                     Verb::Reset { also: Some(also) } => names.extend([named(also)]),
                     Verb::Split { ids, .. } => names.extend(ids.iter().cloned()),
                     _ => {}

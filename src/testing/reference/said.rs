@@ -19,7 +19,7 @@ pub fn erased_value() -> Value {
 
 /// What a person's public id is made of (D10, D11).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Called {
+pub enum PersonIdBasis {
     /// D10: the text of the founding id.
     Founding(String),
     /// D11: the text of an id and the record that defined it.
@@ -116,9 +116,9 @@ pub(super) struct Asked {
 #[derive(Clone, Debug)]
 pub(super) enum Verb {
     Capture(String),
-    Identify(Other),
-    Alias(Other),
-    Merge(Other),
+    Identify(LinkSource),
+    Alias(LinkSource),
+    Merge(LinkSource),
     Set,
     Switch,
     Reset { also: Option<String> },
@@ -148,18 +148,18 @@ impl Classes {
 
 /// S as text, or a text that B1 bars.
 #[derive(Clone, Debug)]
-pub(super) enum Other {
+pub(super) enum LinkSource {
     Nothing,
     Unstorable,
     Id(String),
 }
 
-impl Other {
-    pub(super) fn of(source: Option<&Source>) -> Other {
+impl LinkSource {
+    pub(super) fn of(source: Option<&Source>) -> LinkSource {
         match source {
-            None => Other::Nothing,
-            Some(Source::Unstorable) => Other::Unstorable,
-            Some(Source::Id(id)) => Other::Id(id.as_str().to_owned()),
+            None => LinkSource::Nothing,
+            Some(Source::Unstorable) => LinkSource::Unstorable,
+            Some(Source::Id(id)) => LinkSource::Id(id.as_str().to_owned()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::operation::{Changes, Operation, Processing, Request, Source, Who};
+use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source};
 
 /// What was recorded under an operation id.
 #[derive(Clone, Debug)]
@@ -87,9 +87,9 @@ impl Seen {
 
 /// Whatever a request says in texts, each in its place, with a letter for what it is.
 fn texts_of(request: &Request) -> Vec<Option<String>> {
-    let who_of = |who: &Who| match who {
-        Who::Id(id) => Some(format!("i{id}")),
-        Who::Device(device) => Some(format!("d{device}")),
+    let who_of = |who: &Actor| match who {
+        Actor::Id(id) => Some(format!("i{id}")),
+        Actor::Device(device) => Some(format!("d{device}")),
     };
     let source = |source: &Option<Source>| match source {
         None => None,

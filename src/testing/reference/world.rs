@@ -122,7 +122,7 @@ impl World {
         &mut self,
         asked: &Asked,
         place: usize,
-        other: &Other,
+        other: &LinkSource,
         dangerous: bool,
         classes: &Classes,
     ) -> Option<&'static str> {
@@ -132,12 +132,12 @@ impl World {
         }
         let mut refused = None;
         match other {
-            Other::Nothing => {}
-            Other::Id(source) if source == target => {}
+            LinkSource::Nothing => {}
+            LinkSource::Id(source) if source == target => {}
             _ if !classes.of[target].mergeable => refused = Some("B2"),
-            Other::Unstorable => refused = Some("B2"),
-            Other::Id(source) if !classes.of[source].mergeable => refused = Some("B2"),
-            Other::Id(source) => {
+            LinkSource::Unstorable => refused = Some("B2"),
+            LinkSource::Id(source) if !classes.of[source].mergeable => refused = Some("B2"),
+            LinkSource::Id(source) => {
                 refused = self.refusal(target, source, dangerous, classes);
                 if refused == Some("D8") {
                     return refused;
@@ -301,9 +301,9 @@ impl World {
         let (mut earliest, mut named): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         let earlier = |known: Option<Timestamp>, time| Some(known.map_or(time, |known| known.min(time)));
         for (asked, refused) in &self.folded {
-            if let Verb::Identify(Other::Id(other))
-            | Verb::Alias(Other::Id(other))
-            | Verb::Merge(Other::Id(other)) = &asked.verb
+            if let Verb::Identify(LinkSource::Id(other))
+            | Verb::Alias(LinkSource::Id(other))
+            | Verb::Merge(LinkSource::Id(other)) = &asked.verb
                 && refused.is_none()
                 && group.ids.contains(other)
             {
@@ -319,9 +319,9 @@ impl World {
             }
             let known = earliest.is_some();
             earliest = earlier(earliest, asked.time);
-            if let Verb::Identify(Other::Id(other))
-            | Verb::Alias(Other::Id(other))
-            | Verb::Merge(Other::Id(other)) = &asked.verb
+            if let Verb::Identify(LinkSource::Id(other))
+            | Verb::Alias(LinkSource::Id(other))
+            | Verb::Merge(LinkSource::Id(other)) = &asked.verb
             {
                 // Of a link that was made, and whose ends a split parted, only the property changes count.
                 let parted = refused.is_none() && !group.ids.contains(other);

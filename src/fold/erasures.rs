@@ -296,12 +296,9 @@ impl State {
         self.erasures.called_after.insert((id.0, person));
     }
 
-    /// D11, where a component was folded again: its persons, each with its last generation, whose founding id is erased keep the name
+    /// D11, where a component was folded again: its persons whose founding id is erased, each with its last generation, keep the name
     /// that they had. A living one that had none is called after its lowest remaining id.
-    pub(super) fn call_anew(&mut self, persons: impl Iterator<Item = (PersonNo, Option<PersonNo>)>) {
-        if self.erasures.is_empty() {
-            return;
-        }
+    pub(super) fn call_anew(&mut self, persons: Vec<(PersonNo, Option<PersonNo>)>) {
         for (person, before) in persons {
             let Some(erase) = self.erasures.of_id(self.founding(person)) else { continue };
             let kept = before.and_then(|before| self.take_name(before));

@@ -4,6 +4,7 @@ mod apply;
 mod device;
 mod digest;
 mod erasures;
+mod fold_cache;
 mod generations;
 mod hypothetical;
 mod links;
@@ -32,6 +33,7 @@ use crate::log::body::{DeviceNo, IdNo};
 use crate::model::id::Seq;
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
+use fold_cache::FoldCache;
 use generations::Generations;
 use links::{Links, NONE};
 use profile::{Profile, Profiles};
@@ -58,6 +60,8 @@ pub struct State {
     keys: u32,
     /// What is to be forgotten (H3).
     erasures: Erasures,
+    /// The components that retracts and splits folded last. No digest covers it.
+    folds: FoldCache<State>,
 }
 
 /// What the fold knows of one person: 32 bytes, in this order. A list begins at a multiple of 16 bytes, so neither half lies
@@ -124,6 +128,7 @@ impl State {
             generations: Generations::default(),
             keys: 0,
             erasures: Erasures::default(),
+            folds: FoldCache::default(),
         }
     }
 

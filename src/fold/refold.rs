@@ -4,8 +4,10 @@
 //! never asked if its component is folded without it, and what comes out takes the place of what was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::fold::erasures::Erasures;
+use crate::fold::fold_cache::{Came, CachedFold, Present, PresentPersons, Stage};
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, NotParted, Outcome, Refusal};
@@ -22,21 +24,21 @@ pub struct Past {
     /// By the record that asks: in which of the excerpts they are.
     of: BTreeMap<u32, usize>,
     /// The records of a component; later ones too, where several records of one frame ask for it.
-    excerpts: Vec<ComponentRecords>,
+    excerpts: Vec<Arc<ComponentRecords>>,
 }
 
 impl Past {
     /// A place for an excerpt that [`Past::hold`] puts there; `before` stays in its own.
     pub(crate) fn next(&mut self, before: Option<(usize, ComponentRecords)>) -> usize {
         if let Some((place, excerpt)) = before {
-            self.hold(place, excerpt);
+            self.hold(place, Arc::new(excerpt));
         }
-        self.excerpts.push(ComponentRecords::default());
+        self.excerpts.push(Arc::default());
         self.excerpts.len() - 1
     }
 
     /// Puts an excerpt in its place.
-    pub(crate) fn hold(&mut self, place: usize, excerpt: ComponentRecords) {
+    pub(crate) fn hold(&mut self, place: usize, excerpt: Arc<ComponentRecords>) {
         self.excerpts[place] = excerpt;
     }
 
@@ -45,9 +47,11 @@ impl Past {
         self.of.insert(seq, place);
     }
 
-    fn of(&self, seq: u32) -> ComponentRecords {
+    /// The records of the component that `seq` asks for, and how many of them are before it.
+    fn of(&self, seq: u32) -> (&ComponentRecords, usize) {
         let place = self.of.get(&seq).expect("a record that refolds a component comes with its past");
-        self.excerpts[*place].before(seq)
+        let excerpt = &*self.excerpts[*place];
+        (excerpt, excerpt.count_before(seq))
     }
 }
 
@@ -74,10 +78,18 @@ struct Numbered {
     /// Its number there, and in the whole.
     small: PersonNo,
     number: PersonNo,
-    /// Its last generation: who had its public id in the whole, now or earlier.
-    before: Option<PersonNo>,
+    origin: Origin,
     /// Whether it is not absorbed.
     live: bool,
+    /// Whether the whole's generations have its origin.
+    is_noted: bool,
+}
+
+/// The persons of a component, numbered.
+struct Numbering {
+    persons: Vec<Numbered>,
+    /// Those whose founding id is erased, each with its last generation: who had its public id in the whole, now or earlier.
+    erased: Vec<(PersonNo, Option<PersonNo>)>,
 }
 
 /// Of which of its two folds [`State::foretell`] tells.
@@ -96,43 +108,43 @@ struct Leaving {
     others: Option<NotParted>,
 }
 
-/// What a split needs to know of an operation before it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
-    /// It was not folded, or refused before any effect.
-    ToNothing,
-    /// It was refused by D3, D6 or D9.
-    ToRefusal,
-    /// It was folded and not refused.
-    Through,
-}
-
 impl State {
     /// Folds a record of section H: a retract or a split.
     pub(super) fn refold(&mut self, record: Record<'_>, past: &Past) -> Outcome {
-        self.refold_telling(record, past.of(record.row.seq), |_, _, _| {})
+        let (told, before) = past.of(record.row.seq);
+        self.refold_behind(record, told, before)
     }
 
-    /// As [`State::refold`], where `before` are the records of the component before this one, and shows what each operation comes
-    /// to from here on, as [`State::alone_telling`] does.
-    fn refold_telling(
+    /// As [`State::refold`], where the first `before` of `told` are the records of the component before this one.
+    fn refold_behind(&mut self, record: Record<'_>, told: &ComponentRecords, before: usize) -> Outcome {
+        let kept = self.folds.take(record.row.id).and_then(|mut fold| fold.extend(told, before).then_some(fold));
+        let mut fold = kept.unwrap_or_else(|| CachedFold::new(told, before, |ids| self.only(ids)));
+        let outcome = self.correct(record, (told, before), &mut fold, None);
+        self.folds.put(fold, State::bytes_alone);
+        outcome
+    }
+
+    /// Folds a retract or split of a component that was folded up to it. With `each` all of the component is folded, and each operation
+    /// shown as [`State::alone_telling`] does.
+    fn correct(
         &mut self,
         record: Record<'_>,
-        before: ComponentRecords,
-        each: impl FnMut(u32, &Outcome, &State),
+        (told, before): (&ComponentRecords, usize),
+        fold: &mut CachedFold<State>,
+        each: Option<&mut dyn FnMut(u32, &Outcome, &State)>,
     ) -> Outcome {
         let row = record.row;
         let mut outcome = Outcome::default();
         match row.target() {
             Some(target) => {
-                outcome.refusal = refuse_retract(&before, row, target);
+                outcome.refusal = fold.refuse_retract(row);
                 outcome.undone = Some(Correction::Retracted { seq: Seq(target.into()) });
                 // One that is refused because there is another counts once that is retracted.
                 if let None | Some(Refusal::AlreadyRetracted { .. }) = outcome.refusal {
                     self.generations.retract(target, row.seq);
                 }
             }
-            None => match self.leaving(record, &before) {
+            None => match self.leaving(record, told) {
                 Ok(Leaving { ids, others, .. }) => {
                     outcome.notices.not_parted = others;
                     outcome.undone = Some(Correction::Split { left: ids.len() as u32 });
@@ -143,11 +155,16 @@ impl State {
         if outcome.refusal.is_some() {
             return Outcome::refused(outcome.refusal);
         }
-        let mut told = before;
-        told.push_anew(record);
-        let alone = self.alone_telling(&told, each);
-        self.generations.refolded += alone.state.generations.refolded;
-        self.adopt(alone, row.seq);
+        if !fold.push(record) {
+            let mut told = told.first(before);
+            told.push_anew(record);
+            *fold = CachedFold::new(&told, before + 1, |ids| self.only(ids));
+        }
+        self.generations.refolded += match each {
+            Some(each) => fold.tell(each),
+            None => fold.run(self),
+        };
+        self.adopt(fold, row.seq);
         outcome.person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
         outcome
     }
@@ -189,8 +206,10 @@ impl State {
                 after.generations.retractions.insert(record.row.seq, retracts.clone());
             }
         }
-        let mut outcome = after
-            .refold_telling(asked, before, |seq, outcome, small| each(Phase::After, seq, outcome, small));
+        let (told, count) = (&before, before.records().len());
+        let mut fold = CachedFold::new(told, count, |ids| after.only(ids));
+        let each = &mut |seq, outcome: &Outcome, small: &State| each(Phase::After, seq, outcome, small);
+        let mut outcome = after.correct(asked, (told, count), &mut fold, Some(each));
         after.records = asked.row.seq + 1;
         // A person that comes back has the name that it had.
         after.erasures.renamed.extend(self.renamed_among(&after, &ids));
@@ -298,28 +317,9 @@ impl State {
         told: &ComponentRecords,
         mut each: impl FnMut(u32, &Outcome, &State),
     ) -> ComponentFold {
-        let (ids, devices) = told.named();
-        let standing = told.without(&told.marked_retracted()).relabelled(&ids, &devices);
-        let mut state = self.only(&ids);
-        let (mut came, mut taken_back) = (Vec::new(), vec![NONE; told.records().len()]);
-        for record in standing.records() {
-            let row = record.row;
-            state.records = row.seq;
-            let outcome = match row.kind {
-                Kind::Retract => Some(Outcome::refused(told.refuse_again(row.seq, &mut taken_back))),
-                Kind::Split => Some(Outcome::refused(state.divide(record, &standing, &came))),
-                _ => {
-                    let outcome = state.apply(record, &Past::default());
-                    came.extend(outcome.map(|outcome| (row.seq, outcome.came())));
-                    state.generations.refolded += u64::from(outcome.is_some());
-                    outcome
-                }
-            };
-            state.records = row.seq + 1;
-            if let Some(outcome) = outcome {
-                each(row.seq, &outcome, &state);
-            }
-        }
+        let mut fold = CachedFold::new(told, told.records().len(), |ids| self.only(ids));
+        fold.tell(&mut each);
+        let CachedFold { ids, devices, end: Stage { state, .. }, .. } = fold;
         ComponentFold { state, ids, devices }
     }
 
@@ -334,11 +334,11 @@ impl State {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
         let mut state = self.only(&ids);
-        for record in told.records() {
+        for (place, record) in told.records().enumerate() {
             let seq = record.row.seq;
             let outcome = if record.row.refolds() {
                 state.records = seq + 1;
-                Some(state.refold_telling(record, told.before(seq), |_, _, _| {}))
+                Some(state.refold_behind(record, &told, place))
             } else {
                 state.records = seq;
                 state.apply(record, &Past::default())
@@ -365,48 +365,53 @@ impl State {
     /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on.
     ///
     /// A person with the same public id and founding record keeps number and links. What changes is kept as it was.
-    fn adopt(&mut self, alone: ComponentFold, seq: u32) {
-        let ComponentFold { state: small, ids, devices } = alone;
+    fn adopt(&mut self, fold: &mut CachedFold<State>, seq: u32) {
+        let Numbering { persons, erased } = self.number(fold, seq);
+        let CachedFold { ids, devices, end: Stage { state: small, .. }, .. } = &*fold;
         let id = |small: IdNo| ids[small.index()];
-        let before: Vec<Option<PersonNo>> = ids.iter().map(|id| self.links.person(*id)).collect();
-        let numbered = self.number(&small, &ids, seq);
-        let number: BTreeMap<PersonNo, PersonNo> =
-            numbered.iter().map(|Numbered { small, number, .. }| (*small, *number)).collect();
-        let mut stay: BTreeMap<PersonNo, u32> = BTreeMap::new();
-        for (place, whole) in ids.iter().enumerate() {
+        let none = |number: u32| if number == NONE { NONE } else { id(IdNo(number)).0 };
+        // By the component's own number of a person: its number in the whole, and how many ids stay with it.
+        let mut whole = vec![(NONE, 0_u32); small.persons.len()];
+        persons.iter().for_each(|person| whole[person.small.index()].0 = person.number.0);
+        for (place, number) in ids.iter().enumerate() {
             let (leaf, branch) = (small.links.leaves[place], small.links.branches[place]);
-            let old = *self.links.leaf(*whole);
-            let person = small.links.person(IdNo(place as u32)).map(|person| number[&person]); // MAX_RECORDS bounds it
-            let slot = match person {
-                Some(person) if before[place] == Some(person) => {
-                    *stay.entry(person).or_default() += 1;
-                    old.slot
+            let old = *self.links.leaf(*number);
+            let slot = match small.links.person(IdNo(place as u32)) {
+                Some(person) => {
+                    let (person, stay) = &mut whole[person.index()];
+                    if self.links.person(*number) == Some(PersonNo(*person)) {
+                        *stay += 1;
+                        old.slot
+                    } else {
+                        self.links.node(PersonNo(*person))
+                    }
                 }
-                Some(person) => self.links.node(person),
                 None => NONE,
             };
             if (slot, leaf.since()) != (old.slot, old.since()) {
                 let former = Former { until: seq, slot: old.slot, since: old.since() };
-                self.generations.former.entry(*whole).or_default().push(former);
+                self.generations.former.entry(*number).or_default().push(former);
             }
-            let of = |number: u32| if number == NONE { NONE } else { id(IdNo(number)).0 };
-            self.links.put(*whole, leaf.at(slot), of(branch.next), (of(branch.proof), branch.proof_seq));
+            self.links.put(*number, leaf.at(slot), none(branch.next), (none(branch.proof), branch.proof_seq));
         }
-        for Numbered { small: kept, number, live, .. } in &numbered {
-            let Person { founding, first_user, profile, .. } = small.persons[kept.index()];
-            let profile =
-                self.profiles.replaced(self.persons[number.index()].profile, small.profiles.entries(profile));
-            let first_user = if first_user == NONE { NONE } else { id(IdNo(first_user)).0 };
-            let founding = id(founding);
-            self.persons[number.index()] =
-                Person { founding, first_user, profile, ..small.persons[kept.index()] };
-            self.generations.origin(*number, founding, small.origin(*kept));
-            match small.generations.anchors.get(kept) {
-                Some(anchor) => drop(self.generations.anchors.insert(*number, id(*anchor))),
-                None => drop(self.generations.anchors.remove(number)),
+        let has_anchors = !(self.generations.anchors.is_empty() && small.generations.anchors.is_empty());
+        for Numbered { small: kept, number, origin, live, is_noted } in &persons {
+            let person = small.persons[kept.index()];
+            let (founding, first_user) = (id(person.founding), none(person.first_user));
+            let entries = small.profiles.entries(person.profile);
+            let profile = self.profiles.replaced(self.persons[number.index()].profile, entries);
+            self.persons[number.index()] = Person { founding, first_user, profile, ..person };
+            if !is_noted {
+                self.generations.origin(*number, founding, *origin);
+            }
+            if has_anchors {
+                match small.generations.anchors.get(kept) {
+                    Some(anchor) => drop(self.generations.anchors.insert(*number, id(*anchor))),
+                    None => drop(self.generations.anchors.remove(number)),
+                }
             }
             if *live {
-                let gone = self.links.size(*number) - stay.get(number).unwrap_or(&0);
+                let gone = self.links.size(*number) - whole[kept.index()].1;
                 self.links.resize(*number, small.links.size(*kept), gone);
             }
         }
@@ -419,65 +424,144 @@ impl State {
                 self.generations.due_resets.remove(number);
             }
         }
-        self.generations.devices = devices;
-        self.call_anew(numbered.iter().map(|Numbered { number, before, .. }| (*number, *before)));
+        self.generations.devices.clone_from(devices);
+        self.call_anew(erased);
+        let present = persons.iter().map(|person| Present {
+            founding: small.founding(person.small).0,
+            origin: person.origin,
+            person: person.number,
+            is_noted: true,
+        });
+        fold.present = Some((present.collect(), self.persons.len() as u32)); // slots bound it
+    }
+
+    /// The persons of a component that are not retired. `fold.present` has those of its last refold, if the whole refolded it.
+    fn present(&self, fold: &mut CachedFold<State>) -> PresentPersons {
+        let (mut list, known) = fold.present.take().unwrap_or_default();
+        let present = |founding, person, is_noted| Present {
+            founding,
+            origin: self.origin(person),
+            person,
+            is_noted,
+        };
+        for (founding, id) in (0..).zip(&fold.ids) {
+            if known == 0 {
+                list.extend(self.founded_by(*id).map(|person| present(founding, person, false)));
+            } else if let Some(person) = self.links.person_first(*id)
+                && person.0 >= known
+                && self.founding(person) == *id
+            {
+                list.push(present(founding, person, false));
+            }
+        }
+        PresentPersons::new(list, fold.ids.len())
     }
 
     /// Gives the persons of a component that was folded alone their numbers in the whole. One that was founded by the same record,
     /// and was live, or absorbed by the person it is absorbed by now, keeps its number; all others get the next. Whom the component
     /// has no more is retired.
-    fn number(&mut self, small: &State, ids: &[IdNo], seq: u32) -> Vec<Numbered> {
-        let mut present: BTreeMap<(IdNo, Option<u32>), PersonNo> = BTreeMap::new();
-        for id in ids {
-            present.extend(self.founded_by(*id).map(|person| ((*id, self.origin(person).key()), person)));
-        }
-        let key =
-            |kept: PersonNo| (ids[small.persons[kept.index()].founding.index()], small.origin(kept).key());
+    fn number(&mut self, fold: &mut CachedFold<State>, seq: u32) -> Numbering {
+        let present = self.present(fold);
+        let mut left = vec![true; present.list().len()];
+        let CachedFold { ids, end: Stage { state: small, .. }, .. } = &*fold;
+        let is_erased = |id: IdNo| self.erasures.of_id(ids[id.index()]).is_some();
+        let erased: Vec<bool> = if self.erasures.is_empty() {
+            Vec::new() // most ledgers
+        } else {
+            small.ids().map(is_erased).collect()
+        };
+        let is_erased = |id: IdNo| erased.get(id.index()).is_some_and(|erased| *erased);
+        let (survivors, origins) = (small.survivors(), small.origins());
         // Of two with one public id, a person and what a split let stay of it, the earlier one is retired.
-        let all = (0..small.persons.len() as u32).map(PersonNo).filter(|kept| !small.is_retired(*kept));
-        let (live, absorbed): (Vec<PersonNo>, Vec<PersonNo>) =
-            all.partition(|kept| small.survivor(*kept) == *kept);
-        let mut numbered = Vec::with_capacity(live.len() + absorbed.len());
-        let mut number = BTreeMap::new();
-        for (kept, live) in
-            live.iter().map(|kept| (*kept, true)).chain(absorbed.iter().map(|kept| (*kept, false)))
-        {
-            let survivor = (!live).then(|| number[&small.survivor(kept)]);
-            let (founding, split) = key(kept);
-            let before = self.last_of(founding, split);
-            let present = present.remove(&(founding, split));
+        let all = (0..).map(PersonNo).zip(survivors).filter_map(|(kept, survivor)| Some((kept, survivor?)));
+        let (live, absorbed): (Vec<_>, Vec<_>) = all.partition(|(kept, survivor)| kept == survivor);
+        let mut numbers = vec![PersonNo(NONE); small.persons.len()];
+        let mut numbering = Numbering { persons: Vec::with_capacity(origins.len()), erased: Vec::new() };
+        for (kept, survivor) in live.into_iter().chain(absorbed) {
+            let (live, founding, origin) = (kept == survivor, small.founding(kept), origins[kept.index()]);
+            let survivor = (!live).then(|| numbers[survivor.index()]);
+            let before = is_erased(founding).then(|| self.last_of(ids[founding.index()], origin.key()));
+            let found = present.find(founding.0, origin.key());
+            let found = found.filter(|place| std::mem::replace(&mut left[*place], false));
+            let found = found.map(|place| present.list()[place]);
             // Who had no id with a text, and has one now, gets a name (D11), and names are looked up by number.
-            let erased = self.erasures.of_id(founding).is_some();
-            let has_text = |id: &IdNo| self.erasures.of_id(ids[id.index()]).is_none();
-            let gets_name = |person: &PersonNo| {
+            let gets_name = |person: PersonNo| {
                 let had = self.erasures.renamed.contains_key(&person.0);
-                live && erased && !had && small.ids_of(kept).iter().any(has_text)
+                live && is_erased(founding) && !had && small.ids_of(kept).iter().any(|id| !is_erased(*id))
             };
             // Its founding record is what answers as of earlier records are sorted by.
-            let stays = |person: &PersonNo| {
-                self.origin(*person) == small.origin(kept)
-                    && self.links.survivor(*person) == survivor.unwrap_or(*person)
-                    && !gets_name(person)
+            let stays = |present: &Present| {
+                present.origin == origin
+                    && self.links.survivor(present.person) == survivor.unwrap_or(present.person)
+                    && !gets_name(present.person)
             };
-            let whole = present.filter(stays).unwrap_or_else(|| {
-                let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
-                self.persons.push(Person {
-                    founding,
-                    profile: Profile::default(),
-                    ..small.persons[kept.index()]
-                });
-                if let Some(present) = present {
-                    self.retire(present, Some(next));
+            let (number, is_noted) = match found.filter(stays) {
+                Some(Present { person, is_noted, .. }) => (person, is_noted),
+                None => {
+                    let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
+                    let (founding, profile) = (ids[founding.index()], Profile::default());
+                    self.persons.push(Person { founding, profile, ..small.persons[kept.index()] });
+                    if let Some(present) = found {
+                        self.retire(present.person, Some(next));
+                    }
+                    (next, false)
                 }
-                next
-            });
-            number.insert(kept, whole);
-            numbered.push(Numbered { small: kept, number: whole, before, live });
+            };
+            numbers[kept.index()] = number;
+            numbering.persons.push(Numbered { small: kept, number, origin, live, is_noted });
+            numbering.erased.extend(before.map(|before| (number, before)));
         }
-        for person in present.into_values() {
-            self.retire(person, None);
+        for (gone, _) in present.list().iter().zip(left).filter(|(_, left)| *left) {
+            self.retire(gone.person, None);
         }
-        numbered
+        numbering
+    }
+
+    /// By number, the person that each became, as [`State::survivor`]; `None` of one that a split divided. Cost: one look for each.
+    fn survivors(&self) -> Vec<Option<PersonNo>> {
+        let persons = (0..self.persons.len() as u32).map(PersonNo); // slots bound it
+        let mut next: Vec<PersonNo> = persons.map(|person| self.links.survivor(person)).collect();
+        for (person, successor) in &self.generations.retired {
+            next[person.index()] = successor.expect("what a split divides has one that stays");
+        }
+        // Whom a split divided may be followed by one that a later split divided, and so on: each of them is passed once.
+        let mut known = vec![false; next.len()];
+        let mut way = Vec::new();
+        for person in 0..next.len() {
+            let mut at = person;
+            while !known[at] && next[at].index() != at {
+                way.push(at);
+                at = next[at].index();
+            }
+            for passed in way.drain(..) {
+                (next[passed], known[passed]) = (next[at], true);
+            }
+        }
+        let mut survivors: Vec<Option<PersonNo>> = next.into_iter().map(Some).collect();
+        self.generations.retired.keys().for_each(|person| survivors[person.index()] = None);
+        survivors
+    }
+
+    /// By number, how each person came to be, as [`State::origin`].
+    fn origins(&self) -> Vec<Origin> {
+        let never = Origin { founded: NONE, split: false };
+        let mut origins = vec![never; self.persons.len()];
+        for (person, origin) in &self.generations.origins {
+            origins[person.index()] = *origin;
+        }
+        for (origin, person) in origins.iter_mut().zip(&self.persons) {
+            if *origin == never {
+                origin.founded =
+                    self.links.since(person.founding).expect("an id that founds a person belongs to it");
+            }
+        }
+        origins
+    }
+
+    /// Bytes of a component folded alone, near enough.
+    fn bytes_alone(&self) -> usize {
+        let persons = self.persons.capacity() * size_of::<Person>();
+        self.links.memory() + persons + self.profiles.memory()
     }
 
     /// Ends a person: it is `successor` now, or, if the component no longer has it, the owner of its founding id.
@@ -525,7 +609,7 @@ impl State {
         &mut self,
         record: Record<'_>,
         told: &ComponentRecords,
-        came: &[(u32, Came)],
+        came: &[Came],
     ) -> Option<Refusal> {
         let row = record.row;
         let Leaving { person, ids, .. } = match self.leaving(record, told) {
@@ -541,12 +625,11 @@ impl State {
         } else {
             groups.extend(ids.into_iter().map(|id| vec![id]));
         }
-        let group_of: BTreeMap<IdNo, usize> = groups
-            .iter()
-            .enumerate()
-            .flat_map(|(group, ids)| ids.iter().map(move |id| (*id, group)))
-            .collect();
-        let worlds = self.worlds(groups.len(), row.seq, told, came, &group_of);
+        let mut group_of = vec![None; self.ids().len()];
+        for (group, ids) in groups.iter().enumerate() {
+            ids.iter().for_each(|id| group_of[id.index()] = Some(group));
+        }
+        let worlds = self.worlds(groups.len(), told, came, &group_of);
 
         let (before, origin) = (self.persons[person.index()], self.origin(person));
         self.generations.origin(person, before.founding, origin);
@@ -579,37 +662,34 @@ impl State {
         None
     }
 
-    /// What each group of a person is by itself: the operations before `end` refolded to the group their T is in.
+    /// What each group of a person is by itself: the operations of which `came` tells refolded to the group their T is in.
     fn worlds(
         &self,
         groups: usize,
-        end: u32,
         told: &ComponentRecords,
-        came: &[(u32, Came)],
-        group_of: &BTreeMap<IdNo, usize>,
+        came: &[Came],
+        group_of: &[Option<usize>],
     ) -> Vec<World> {
         let mut worlds = vec![World::default(); groups];
-        for record in told.records().take_while(|record| record.row.seq < end) {
-            let row = record.row;
-            let found = came.binary_search_by_key(&row.seq, |(seq, _)| *seq);
-            let came = found.map_or(Came::ToNothing, |place| came[place].1);
-            if came == Came::ToNothing {
+        for (record, came) in told.records().zip(came) {
+            if *came == Came::ToNothing {
                 continue;
             }
-            let group = group_of.get(&row.id);
+            let row = record.row;
+            let group = group_of[row.id.index()];
             let mut asserts = false;
             if let LinkSource::Id(other) = row.other() {
-                let others = group_of.get(&other);
+                let others = group_of[other.index()];
                 // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
-                let parted = came == Came::Through && others != group;
+                let parted = *came == Came::Through && others != group;
                 asserts =
                     row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
                 if let (Came::Through, Some(others)) = (came, others) {
-                    worlds[*others].name(record.time());
+                    worlds[others].name(record.time());
                 }
             }
             if let Some(group) = group {
-                worlds[*group].fold(record, asserts);
+                worlds[group].fold(record, asserts);
             }
         }
         worlds
@@ -711,21 +791,8 @@ impl ComponentRecords {
         retracted
     }
 
-    /// H1: whether retract `seq` is refused, where `taken_back` holds the retracts before it that are not retracted themselves:
-    /// by the place of the record, the first that names it.
-    fn refuse_again(&self, seq: u32, taken_back: &mut [u32]) -> Option<Refusal> {
-        let Some(target) = self.record(seq).and_then(|record| self.retracts(record)) else {
-            return Some(Refusal::NotRetractable { by: Seq(seq.into()) });
-        };
-        if taken_back[target] == NONE {
-            taken_back[target] = seq;
-        }
-        let by = taken_back[target];
-        (by != seq).then_some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
-    }
-
     /// The place of the record that a retract names, if it can be retracted.
-    fn retracts(&self, record: Record<'_>) -> Option<usize> {
+    pub(super) fn retracts(&self, record: Record<'_>) -> Option<usize> {
         let place = self.place(record.row.target()?)?;
         let found = self.row(place);
         (found.is_operation() && found.id == record.row.id).then_some(place)
@@ -741,6 +808,87 @@ impl ComponentRecords {
         let retracted = self.marked_retracted();
         let mut standing = self.records().zip(retracted).filter(|(_, retracted)| !retracted);
         standing.find(|(record, _)| of(record)).map(|(record, _)| record.row.seq)
+    }
+}
+
+impl CachedFold<State> {
+    /// H1: whether a retract is refused now.
+    fn refuse_retract(&self, row: &Row) -> Option<Refusal> {
+        match self.fits(row) {
+            None => Some(Refusal::NotRetractable { by: Seq(row.seq.into()) }),
+            Some(place) => self.retracting(place).map(|by| Refusal::AlreadyRetracted { by: Seq(by.into()) }),
+        }
+    }
+
+    /// Folds what is not folded yet, beside the whole that the component belongs to. Gives how many operations that were.
+    fn run(&mut self, whole: &State) -> u64 {
+        let changed = self.rewind(|ids| whole.only(ids));
+        let (state, ids) = (&mut self.end.state, &self.ids);
+        for id in &ids[state.links.ids().len()..] {
+            state.links.define(whole.links.defined(*id), whole.links.class(*id));
+        }
+        let before = self.end.state.generations.refolded;
+        while self.end.records < self.told.records().len() {
+            if self.end.records <= changed {
+                self.keep_checkpoint();
+            }
+            self.step();
+        }
+        self.end.state.generations.refolded - before
+    }
+
+    /// Folds the component, of which nothing is folded yet, and shows what each operation came to; gives how many were folded. Of a
+    /// retract or split the outcome says only whether it is refused.
+    fn tell(&mut self, each: &mut dyn FnMut(u32, &Outcome, &State)) -> u64 {
+        // By place: the first retract of the record so far that is not retracted itself.
+        let mut retracting = vec![NONE; self.told.records().len()];
+        for place in 0..retracting.len() {
+            let seq = self.told.row(place).seq;
+            let retract = self.told.row(place).kind == Kind::Retract && !self.is_retracted(place);
+            let outcome = match (retract, self.target(place)) {
+                (false, _) => self.step(),
+                (true, target) => {
+                    self.step();
+                    let by = target.map_or(NONE, |target| match retracting[target] {
+                        NONE => std::mem::replace(&mut retracting[target], seq),
+                        by => by,
+                    });
+                    Some(Outcome::refused(match (target, by) {
+                        (None, _) => Some(Refusal::NotRetractable { by: Seq(seq.into()) }),
+                        (Some(_), NONE) => None,
+                        (Some(_), by) => Some(Refusal::AlreadyRetracted { by: Seq(by.into()) }),
+                    }))
+                }
+            };
+            if let Some(outcome) = outcome {
+                each(seq, &outcome, &self.end.state);
+            }
+        }
+        self.end.state.generations.refolded
+    }
+
+    /// Folds the next record, or passes it over if it was retracted. Gives the outcome of an operation, but for a retract.
+    fn step(&mut self) -> Option<Outcome> {
+        let place = self.end.records;
+        let record = self.told.at(place);
+        let row = record.row;
+        self.end.records += 1;
+        if self.is_retracted(place) {
+            self.came.push(Came::ToNothing);
+            return None;
+        }
+        let state = &mut self.end.state;
+        state.records = row.seq;
+        let outcome = match row.kind {
+            Kind::Retract => None,
+            Kind::Split => Some(Outcome::refused(state.divide(record, &self.told, &self.came))),
+            _ => state.apply(record, &Past::default()),
+        };
+        state.records = row.seq + 1;
+        let folded = outcome.filter(|_| !row.refolds());
+        state.generations.refolded += u64::from(folded.is_some());
+        self.came.push(folded.map_or(Came::ToNothing, |outcome| outcome.came()));
+        outcome
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::digest::{ERASURES, GENERATIONS};
 use crate::fold::erasures::{Erasures, Left};
+use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin};
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot};
 use crate::fold::profile::{Profiles, Property};
@@ -111,6 +112,7 @@ impl State {
             generations,
             keys,
             erasures: Erasures::default(),
+            folds: FoldCache::default(),
         };
         if part == Some(ERASURES) {
             state.erasures = state.read_erasures(&mut bytes)?;

@@ -68,8 +68,7 @@ impl ComponentRecords {
 
     /// The record of this number, if it is here.
     pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
-        let place = self.place(seq)?;
-        Some(Record::new(&self.rows.rows[place], &self.rows, &self.body, &[]))
+        Some(self.at(self.place(seq)?))
     }
 
     /// The records whose numbers `keeps` lets through.
@@ -86,9 +85,9 @@ impl ComponentRecords {
         first
     }
 
-    /// The records before record `seq`.
-    pub(crate) fn before(&self, seq: u32) -> ComponentRecords {
-        self.first(self.rows.rows.partition_point(|row| row.seq < seq))
+    /// How many records are before record `seq`.
+    pub(crate) fn count_before(&self, seq: u32) -> usize {
+        self.rows.rows.partition_point(|row| row.seq < seq)
     }
 
     /// The ids and the devices that the records name, each ascending.
@@ -111,12 +110,9 @@ impl ComponentRecords {
         &self.rows.rows[place]
     }
 
-    /// The records but for those that `left_out` marks by their places.
-    pub(crate) fn without(&self, left_out: &[bool]) -> ComponentRecords {
-        let mut kept = self.clone();
-        let mut left_out = left_out.iter();
-        kept.rows.rows.retain(|_| !left_out.next().expect("a mark for each record"));
-        kept
+    /// The record at a place.
+    pub(crate) fn at(&self, place: usize) -> Record<'_> {
+        Record::new(self.row(place), &self.rows, &self.body, &[])
     }
 
     /// The place of the record of this number, if it is here.
@@ -127,16 +123,11 @@ impl ComponentRecords {
     /// The same records with ids and devices renumbered: by their places in `ids` and `devices`, which hold
     /// all that are named, ascending.
     pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> ComponentRecords {
-        let id = |of: IdNo| IdNo(place(ids, &of));
-        let device = |of: DeviceNo| DeviceNo(place(devices, &of));
         let mut relabelled = self.clone();
         for (row, record) in relabelled.rows.rows.iter_mut().zip(self.records()) {
-            *row = row.relabelled(id, device);
+            *row = relabelled_row(row, ids, devices);
             // Of all others nothing is read from the bytes but the time.
-            if let Some(SplitOff { together, ids }) = leavers(record) {
-                let head = *record.body().head().expect("a split is an operation");
-                let leavers = SplitOff { together, ids: ids.into_iter().map(id).collect() };
-                let body = Body::Split(head, leavers, None);
+            if let Some(body) = relabelled_split(record, ids) {
                 let at = u32::try_from(relabelled.body.len()).expect("bounded by the excerpt's own bodies");
                 *row = row.moved(at, 0);
                 codec::encode(&body, &mut relabelled.body);
@@ -144,6 +135,26 @@ impl ComponentRecords {
         }
         relabelled
     }
+
+    /// Adds a record with its ids and devices renumbered, as [`ComponentRecords::relabelled`] does.
+    pub(crate) fn push_relabelled(&mut self, record: Record<'_>, ids: &[IdNo], devices: &[DeviceNo]) {
+        let body = relabelled_split(record, ids).unwrap_or_else(|| record.body());
+        let mut bytes = Vec::new();
+        codec::encode(&body, &mut bytes);
+        self.add(relabelled_row(record.row, ids, devices), &bytes, record.changes());
+    }
+}
+
+fn relabelled_row(row: &Row, ids: &[IdNo], devices: &[DeviceNo]) -> Row {
+    row.relabelled(|id| IdNo(place(ids, &id)), |device| DeviceNo(place(devices, &device)))
+}
+
+/// A split with its ids renumbered; `None` of any other record.
+fn relabelled_split(record: Record<'_>, all: &[IdNo]) -> Option<Body> {
+    let SplitOff { together, ids } = leavers(record)?;
+    let head = *record.body().head().expect("a split is an operation");
+    let ids = ids.into_iter().map(|id| IdNo(place(all, &id))).collect();
+    Some(Body::Split(head, SplitOff { together, ids }, None))
 }
 
 fn place<T: Ord>(all: &[T], of: &T) -> u32 {

@@ -2,6 +2,7 @@
 //! record. Refuses to know what records mean, and where they lie.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::log::component::{ComponentRecords, Node, each_named};
 use crate::log::record::{Kind, Record};
@@ -37,7 +38,7 @@ pub(crate) struct Component {
     /// Its ids and devices.
     nodes: BTreeSet<Node>,
     /// Its records below `end`; those that were added last stand behind the others until they are sorted.
-    pub(crate) excerpt: ComponentRecords,
+    pub(crate) excerpt: Arc<ComponentRecords>,
     pub(crate) end: u32,
 }
 
@@ -120,8 +121,9 @@ impl Postings {
     ) -> Result<Option<ComponentRecords>, E> {
         let mut component = Component::default();
         let found = self.extend(&mut component, seeds, end, most, read)?;
-        component.excerpt.sort();
-        Ok(found.then_some(component.excerpt))
+        let mut excerpt = Arc::unwrap_or_clone(component.excerpt);
+        excerpt.sort();
+        Ok(found.then_some(excerpt))
     }
 
     /// Adds to a component its records below `end` that it has not yet, those of `seeds` and of ids and devices that they connect
@@ -137,6 +139,7 @@ impl Postings {
         mut read: impl FnMut(u32, &mut dyn FnMut(Record<'_>)) -> Result<(), E>,
     ) -> Result<bool, E> {
         let Component { nodes, excerpt, end: from } = component;
+        let excerpt = Arc::make_mut(excerpt);
         let since = |from: u32| move |seq: &u32| *seq >= from;
         let mut due: BTreeSet<u32> =
             self.policies.iter().rev().copied().take_while(since(*from)).filter(|seq| *seq < end).collect();

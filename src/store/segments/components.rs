@@ -3,7 +3,7 @@
 
 use crate::store::segments::index::Index;
 use std::collections::BTreeSet;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use crate::fold::Past;
 use crate::log::component::{ComponentRecords, Node, nodes_of};
@@ -65,7 +65,7 @@ impl Log {
                     None => past.next(None),
                 };
                 past.expect(row.seq, place);
-                component.excerpt.sort();
+                Arc::make_mut(&mut component.excerpt).sort();
                 kept.push(component);
                 places.push(Some(place));
                 if kept.len() > KEPT_COMPONENTS {
@@ -81,7 +81,7 @@ impl Log {
         }
         for (component, place) in kept.iter().zip(places) {
             if let Some(place) = place {
-                past.hold(place, component.excerpt.clone());
+                past.hold(place, Arc::clone(&component.excerpt));
             }
         }
         kept.retain(|component| component.excerpt.bytes() <= KEPT_BYTES);
@@ -202,7 +202,6 @@ fn too_large(seq: u32) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use crate::{
         DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, Source, Target, Tenant, Timestamp,

@@ -118,6 +118,131 @@ fn a_correction_leaves_the_numbers_of_all_whom_it_does_not_change() {
     assert_eq!(ledger.state().persons_founded(), 42, "p40 is a person of its own again");
 }
 
+/// The newest merge is retracted first, so the component was the same up to near the end.
+#[test]
+fn a_correction_folds_only_what_stands_behind_the_last_checkpoint() {
+    let (mut ledger, disk) = ledger();
+    let merges = merged(&mut ledger, 400);
+    for seq in merges.iter().rev() {
+        ledger.append(retract(*seq)).unwrap();
+    }
+    // All operations once, and for each retract at most an eighth of the records.
+    let most = 801 + 400 * (801 + 400) / 8;
+    let state = ledger.state();
+    assert!(state.operations_refolded() <= most, "{}", state.operations_refolded());
+    let digest = state.digest();
+    ledger.flush().unwrap();
+    let opened = LedgerOptions::new().read_in(disk).unwrap();
+    assert!(opened.state().operations_refolded() <= most, "{}", opened.state().operations_refolded());
+    assert_eq!(opened.state().digest(), digest);
+}
+
+#[test]
+fn a_split_folds_nothing_again_but_what_it_parts() {
+    let (mut ledger, _) = ledger();
+    merged(&mut ledger, 100);
+    for n in 1..=100 {
+        let split = Operation::split(at(), id("p0"), [id(&format!("p{n}"))], SplitMode::Each);
+        ledger.append(split).unwrap();
+    }
+    assert_eq!(ledger.state().operations_refolded(), 201, "each operation once");
+}
+
+/// A retract, and a retract of that, of one operation among many.
+#[test]
+fn a_correction_that_is_undone_folds_nothing_again() {
+    let (mut ledger, _) = ledger();
+    let merges = merged(&mut ledger, 100);
+    let mut last = merges[50];
+    let persons: Vec<_> = (0..20)
+        .map(|_| {
+            last = ledger.append(retract(last)).unwrap().seq().unwrap();
+            ledger.id_no("p51").and_then(|id| ledger.state().person(id))
+        })
+        .collect();
+    assert_ne!(persons[0], persons[1]);
+    // Once with the merge and once without it.
+    assert!(ledger.state().operations_refolded() <= 2 * 201, "{}", ledger.state().operations_refolded());
+    // An operation of the component that comes between counts.
+    let other = Operation::properties(at(), id("p51")).set("n", "later").unwrap();
+    ledger.append(other).unwrap();
+    ledger.append(retract(last)).unwrap();
+    let profile = ledger.profile("p51").unwrap().unwrap();
+    assert_eq!(profile.properties["n"].value, Some("later".into()));
+}
+
+/// Numbers that are drawn from a seed.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
+    }
+}
+
+/// An operation on few ids: it sets, links, merges or splits, speaks for a device, or retracts one of `seqs`.
+fn drawn(draws: &mut Draws, seqs: &[Seq], n: usize) -> Operation {
+    let name = |draws: &mut Draws| format!("p{}", draws.below(9));
+    let (one, other) = (id(&name(draws)), name(draws));
+    let operation = match draws.below(12) {
+        0 | 1 => Operation::properties(at(), one),
+        2 => Operation::identify(at(), one, Some(Source::new(&other))),
+        3 | 4 => Operation::merge_dangerously(at(), one, Source::new(&other)),
+        5 => {
+            let device = DeviceId::new("tablet").unwrap();
+            match draws.below(3) {
+                0 => {
+                    let request = Request::Reset { device, reset_device: false, new_id: None };
+                    return Operation::new(at(), request);
+                }
+                1 => Operation::new(at(), Request::DeviceIdentify { device, user: one }),
+                _ => Operation::new(at(), Request::Set { who: Actor::Device(device) }),
+            }
+        }
+        6 | 7 if one.as_str() != other => return Operation::split(at(), one, [id(&other)], SplitMode::Each),
+        _ if seqs.is_empty() => Operation::properties(at(), one),
+        // Of the last few more often than of others: what is undone, and undone again.
+        8 | 9 => return retract(seqs[seqs.len() - 1 - draws.below(seqs.len().min(3))]),
+        _ => return retract(seqs[draws.below(seqs.len())]),
+    };
+    operation.set("n", n as i64).unwrap()
+}
+
+/// What a ledger keeps of the components that it folded last is not part of what it means: one that was opened from a snapshot
+/// between two operations has nothing of it.
+#[test]
+fn a_ledger_that_is_opened_again_between_corrections_comes_to_the_same_state() {
+    let mut corrections = 0;
+    for seed in 0..60 {
+        let disks = [(); 2].map(|()| Arc::new(Memory::new()));
+        // No number is drawn twice: the ids that resets give are new ones.
+        let options = |n: usize| {
+            let entropy = SeededEntropy::new(n as u64);
+            LedgerOptions::new().entropy(entropy).durability(Durability::Buffered)
+        };
+        let create =
+            |disk: &Arc<Memory>| options(99).create_in(disk.clone(), Tenant::default(), Policy::default());
+        let [mut running, mut opened] = disks.each_ref().map(|disk| create(disk).unwrap());
+        let (mut draws, mut seqs) = (Draws(seed), Vec::new());
+        for n in 0..60 {
+            let operation = drawn(&mut draws, &seqs, n);
+            let said = [&mut running, &mut opened].map(|ledger| ledger.append(operation.clone()));
+            let [Ok(said), Ok(again)] = said else { continue };
+            corrections += u32::from(said.outcome().is_some_and(|outcome| outcome.undone.is_some()));
+            assert_eq!(said.outcome(), again.outcome(), "seed {seed}, operation {n}");
+            seqs.extend(said.seq());
+            assert_eq!(running.state().digest(), opened.state().digest(), "seed {seed}, operation {n}");
+            if n % 2 == 1 {
+                opened.snapshot().unwrap();
+                drop(opened);
+                opened = options(n).open_in(disks[1].clone()).unwrap();
+            }
+        }
+    }
+    assert!(corrections > 400, "{corrections}");
+}
+
 /// The state does not depend on how corrections came, nor on when the ledger was opened.
 #[test]
 fn corrections_one_by_one_and_together_come_to_the_same_state() {

@@ -282,7 +282,10 @@ impl<S: Clone> CachedFold<S> {
             return first;
         }
         self.checkpoints.retain(|checkpoint| checkpoint.records <= first);
-        let undo = self.undo.take().filter(|undo| changed == [undo.operation] && self.only_retracts(undo.end.records));
+        let undo = self
+            .undo
+            .take()
+            .filter(|undo| changed == [undo.operation] && self.only_retracts(undo.end.records));
         let (end, came) = match undo {
             Some(Undo { end, came, .. }) => (end, came),
             None => {
@@ -327,4 +330,68 @@ fn know<T: Ord + Copy>(all: &mut Vec<T>, of: T) -> bool {
         all.push(of);
     }
     all.binary_search(&of).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fold(ids: &[u32]) -> CachedFold<usize> {
+        let mut fold = CachedFold::new(&ComponentRecords::default(), 0, |_| 1);
+        fold.ids.extend(ids.iter().copied().map(IdNo));
+        fold
+    }
+
+    fn kept(cache: &FoldCache<usize>) -> Vec<u32> {
+        cache.0.iter().map(|fold| fold.ids[0].0).collect()
+    }
+
+    #[test]
+    fn the_components_that_were_asked_for_last_are_kept() {
+        let mut cache = FoldCache::default();
+        (0..10).for_each(|id| cache.put(fold(&[id]), |_| 1));
+        assert_eq!(kept(&cache), [2, 3, 4, 5, 6, 7, 8, 9]);
+        let again = cache.take(IdNo(3)).unwrap();
+        assert!(cache.take(IdNo(3)).is_none());
+        cache.put(again, |_| 1);
+        assert_eq!(kept(&cache), [2, 4, 5, 6, 7, 8, 9, 3]);
+        assert_eq!(kept(&cache.clone()), [0; 0], "a copy begins empty");
+    }
+
+    #[test]
+    fn what_is_kept_has_room_up_to_the_limit() {
+        let mut cache = FoldCache::default();
+        (0..3).for_each(|id| cache.put(fold(&[id]), |_| KEPT_BYTES / 2 - 1_000));
+        assert_eq!(kept(&cache), [1, 2]);
+        cache.put(fold(&[3]), |_| KEPT_BYTES);
+        assert_eq!(kept(&cache), [0; 0], "one that is too large by itself is not kept");
+    }
+
+    /// Else the parts would stand for the whole.
+    #[test]
+    fn components_that_were_joined_are_kept_as_one() {
+        let mut cache = FoldCache::default();
+        [&[1, 4][..], &[2], &[3]].into_iter().for_each(|ids| cache.put(fold(ids), |_| 1));
+        cache.put(fold(&[1, 2, 4, 5]), |_| 1);
+        assert_eq!(kept(&cache), [3, 1]);
+        assert_eq!(cache.take(IdNo(2)).unwrap().ids.len(), 4);
+    }
+
+    #[test]
+    fn persons_are_found_by_founding_id_and_split() {
+        let person = |founding, split: Option<u32>, number| Present {
+            founding,
+            origin: Origin { founded: split.unwrap_or(9), split: split.is_some() },
+            person: PersonNo(number),
+            is_noted: true,
+        };
+        let all = [person(3, None, 0), person(1, Some(7), 1), person(1, None, 2), person(1, Some(5), 3)];
+        let persons = PresentPersons::new(all.to_vec(), 5);
+        for Present { founding, origin, person, .. } in all {
+            let place = persons.find(founding, origin.key()).unwrap();
+            assert_eq!(persons.list()[place].person, person);
+        }
+        let none = [(0, None), (1, Some(6)), (2, None), (3, Some(5)), (4, None)];
+        assert!(none.iter().all(|(founding, key)| persons.find(*founding, *key).is_none()));
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::fold::erasures::Erasures;
-use crate::fold::fold_cache::{Came, CachedFold, Present, PresentPersons, Stage};
+use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Stage};
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, NotParted, Outcome, Refusal};
@@ -117,7 +117,8 @@ impl State {
 
     /// As [`State::refold`], where the first `before` of `told` are the records of the component before this one.
     fn refold_behind(&mut self, record: Record<'_>, told: &ComponentRecords, before: usize) -> Outcome {
-        let kept = self.folds.take(record.row.id).and_then(|mut fold| fold.extend(told, before).then_some(fold));
+        let kept =
+            self.folds.take(record.row.id).and_then(|mut fold| fold.extend(told, before).then_some(fold));
         let mut fold = kept.unwrap_or_else(|| CachedFold::new(told, before, |ids| self.only(ids)));
         let outcome = self.correct(record, (told, before), &mut fold, None);
         self.folds.put(fold, State::bytes_alone);
@@ -438,12 +439,8 @@ impl State {
     /// The persons of a component that are not retired. `fold.present` has those of its last refold, if the whole refolded it.
     fn present(&self, fold: &mut CachedFold<State>) -> PresentPersons {
         let (mut list, known) = fold.present.take().unwrap_or_default();
-        let present = |founding, person, is_noted| Present {
-            founding,
-            origin: self.origin(person),
-            person,
-            is_noted,
-        };
+        let present =
+            |founding, person, is_noted| Present { founding, origin: self.origin(person), person, is_noted };
         for (founding, id) in (0..).zip(&fold.ids) {
             if known == 0 {
                 list.extend(self.founded_by(*id).map(|person| present(founding, person, false)));
@@ -605,12 +602,7 @@ impl State {
     // -- H2 --------------------------------------------------------------------------------------------------------
 
     /// Divides the person of T, or says why what the split asks is not possible here.
-    fn divide(
-        &mut self,
-        record: Record<'_>,
-        told: &ComponentRecords,
-        came: &[Came],
-    ) -> Option<Refusal> {
+    fn divide(&mut self, record: Record<'_>, told: &ComponentRecords, came: &[Came]) -> Option<Refusal> {
         let row = record.row;
         let Leaving { person, ids, .. } = match self.leaving(record, told) {
             Ok(leaving) => leaving,

@@ -37,6 +37,8 @@ pub(crate) struct Draft<'a> {
     first_seq: u64,
     pub(crate) records: u32,
     pub(crate) body: Vec<u8>,
+    /// Where in `body` each record begins.
+    begins: Vec<usize>,
     pub(crate) payload: Vec<u8>,
     /// Devices as they will be once the frame is folded.
     devices: BTreeMap<DeviceNo, DeviceState>,
@@ -214,6 +216,7 @@ impl<'a> Draft<'a> {
             first_seq,
             records: 0,
             body: Vec::new(),
+            begins: Vec::new(),
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
@@ -257,6 +260,7 @@ impl<'a> Draft<'a> {
     /// Adds a record that is not an operation and has no payload item.
     pub(crate) fn push(&mut self, body: &Body) -> Seq {
         let seq = self.next_seq();
+        self.begins.push(self.body.len());
         codec::encode(body, &mut self.body);
         self.records += 1;
         seq
@@ -317,11 +321,8 @@ impl<'a> Draft<'a> {
 
     /// The record at this place of the draft.
     fn drafted(&self, place: u64) -> Body {
-        let mut at = 0;
-        for _ in 0..place {
-            at += Body::read(&self.body[at..]).expect("a draft's own record").1;
-        }
-        Body::read(&self.body[at..]).expect("a draft's own record").0
+        let begin = self.begins[place as usize]; // as many as there are records
+        Body::read(&self.body[begin..]).expect("a draft's own record").0
     }
 
     /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open; `aim` what

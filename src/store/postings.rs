@@ -1,11 +1,14 @@
 //! Postings: for each id and each device the records that name it. They find a whole component without a look at any other
 //! record. Refuses to know what records mean, and where they lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::log::component::{ComponentRecords, Node, each_named};
 use crate::log::record::{Kind, Record};
+
+/// How many of the last entries are kept in one list: a run of corrections finds there what is new in its component.
+const NEWEST: usize = 4_096;
 
 /// Stands for "none" among places; limits.rs keeps every real number below it.
 const NONE: u32 = u32::MAX;
@@ -19,6 +22,10 @@ pub(crate) struct Postings {
     ids: Vec<u32>,
     devices: Vec<u32>,
     entries: Vec<Entry>,
+    /// The last entries, each with whom the record names, ascending by record.
+    newest: VecDeque<(u32, Node)>,
+    /// From which record on `newest` has every entry.
+    newest_from: u32,
     /// By device number: the record that defines it.
     devices_defined: Vec<u32>,
     /// Genesis and policies: they belong to every component.
@@ -87,6 +94,12 @@ impl Postings {
             return; // S equal to T: named twice, posted once
         }
         self.entries.push(Entry { seq, before: std::mem::replace(newest, entry) });
+        if self.newest.len() == NEWEST
+            && let Some((seq, _)) = self.newest.pop_front()
+        {
+            self.newest_from = seq + 1;
+        }
+        self.newest.push_back((seq, node));
     }
 
     /// The device that a record defines.
@@ -129,7 +142,8 @@ impl Postings {
     /// Adds to a component its records below `end` that it has not yet, those of `seeds` and of ids and devices that they connect
     /// with it included. `false` if all its records have more than `most` bytes.
     ///
-    /// Cost: the records that are added, and a look at each id and device of the component.
+    /// Cost: the records that are added, and a look at each id and device of the component or, if that is less, at each entry since the
+    /// component was extended last.
     pub(crate) fn extend<E>(
         &self,
         component: &mut Component,
@@ -143,8 +157,14 @@ impl Postings {
         let since = |from: u32| move |seq: &u32| *seq >= from;
         let mut due: BTreeSet<u32> =
             self.policies.iter().rev().copied().take_while(since(*from)).filter(|seq| *seq < end).collect();
-        for node in nodes.iter() {
-            due.extend(self.of(*node).take_while(since(*from)).filter(|seq| *seq < end));
+        let newest = self.newest.partition_point(|(seq, _)| seq < from);
+        if *from >= self.newest_from && self.newest.len() - newest < nodes.len() {
+            let named = self.newest.range(newest..).filter(|(seq, node)| *seq < end && nodes.contains(node));
+            due.extend(named.map(|(seq, _)| *seq));
+        } else {
+            for node in nodes.iter() {
+                due.extend(self.of(*node).take_while(since(*from)).filter(|seq| *seq < end));
+            }
         }
         for node in seeds {
             if nodes.insert(node) {
@@ -187,5 +207,6 @@ impl Postings {
             + self.policies.capacity())
             * size_of::<u32>()
             + self.entries.capacity() * size_of::<Entry>()
+            + self.newest.capacity() * size_of::<(u32, Node)>()
     }
 }

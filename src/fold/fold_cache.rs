@@ -12,7 +12,7 @@ use crate::log::record::{Kind, Record, Row};
 const KEPT_COMPONENTS: usize = 8;
 /// Most bytes that the kept components may hold together. A component that is larger by itself is not kept.
 const KEPT_BYTES: usize = 64 << 20;
-/// A checkpoint for each eighth of a component's records: to copy one costs about as much as to fold so many.
+/// A checkpoint for each eighth of a component's records: a copy of the state costs about as much as folding an eighth.
 const CHECKPOINTS: usize = 8;
 /// Fewest records between two checkpoints.
 const CHECKPOINT_RECORDS: usize = 64;

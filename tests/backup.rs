@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use failing::{Failing, NEVER};
+use identity_ledger::audit::Audit;
+use identity_ledger::backup::{Backup, BackupError, BackupReport};
+use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {

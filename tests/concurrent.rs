@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::storage::Storage;
+use identity_ledger::storage::{IdentityError, SeededEntropy};
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 

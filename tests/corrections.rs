@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::*;
 
 fn at() -> Timestamp {

@@ -13,7 +13,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use identity_ledger::import::Format;
-use identity_ledger::{IdNo, Ledger, Policy, Preset};
+use identity_ledger::log::IdNo;
+use identity_ledger::{Ledger, Policy, Preset};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{check, new_ledger};

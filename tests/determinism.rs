@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use identity_ledger::model::{Dialect, Survivor};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use uuid::Uuid;

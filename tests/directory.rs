@@ -7,6 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use identity_ledger::audit::AuditRemark;
+use identity_ledger::backup::Backup;
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use identity_ledger::storage::{Access, Displaced};
 use identity_ledger::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use identity_ledger::model::{Dialect, Survivor};
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::reference::{Reference, ReferenceOutcome};
 use identity_ledger::testing::{differences, notation};
 use identity_ledger::*;

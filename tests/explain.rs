@@ -7,6 +7,8 @@ mod short;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use identity_ledger::explain::{ExplanationError, NamedId, RecordedLink};
+use identity_ledger::log::{Body, IdNo};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use short::{at, id, new_ledger};

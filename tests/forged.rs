@@ -8,6 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use forge::{transplanted, with_state, without_operation_ids};
+use identity_ledger::answer::PageError;
+use identity_ledger::diff::{Preview, PreviewError};
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use identity_ledger::explain::Subject;
+use identity_ledger::log::Digest;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{Fault, FaultKind, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 const EVENT: OperationId = OperationId(uuid::Uuid::from_u128(77));

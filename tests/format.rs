@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use identity_ledger::log::Digest;
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");

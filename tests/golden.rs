@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::storage::{Files, Memory, SeededEntropy, Storage, StoredKeys};
 use identity_ledger::*;
 use serde_json::{Value as Json, json};
 

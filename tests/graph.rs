@@ -10,6 +10,7 @@ use std::process::Command;
 
 use identity_ledger::graph::{EdgeKind, Graph, NodeKind};
 use identity_ledger::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
+use identity_ledger::log::IdNo;
 use identity_ledger::*;
 use serde_json::Value;
 use short::{at, id, new_ledger};

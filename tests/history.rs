@@ -4,6 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use identity_ledger::answer::PageError;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::explain::Subject;
+use identity_ledger::log::{Body, IdNo, LinkSource};
 use identity_ledger::testing::history::{self, History};
 use identity_ledger::*;
 

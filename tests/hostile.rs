@@ -7,6 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use failing::{Failing, NEVER};
+use identity_ledger::audit::{Audit, AuditRemark};
+use identity_ledger::log::Digest;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {

@@ -10,6 +10,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
+use identity_ledger::backup::{Backup, BackupError};
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::log::KeysError;
+use identity_ledger::model::LedgerId;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{KeyProvider, Lock, SeededEntropy, Storage, StoredKeys};
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;

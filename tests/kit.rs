@@ -8,6 +8,7 @@ mod handler;
 use std::error::Error;
 
 use handler::{Message, What, day, handle};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::reference::Reference;
 use identity_ledger::testing::{check, differences, laws};

@@ -6,6 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::model::{Dialect, PersonProfiles, Sdk, Survivor};
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::history::{DEVICES, EVENTS, History, IDS, KEYS, append};
 use identity_ledger::testing::laws;
 use identity_ledger::*;

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::model::UuidIds;
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {

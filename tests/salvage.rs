@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::log::{LinkSource, OperationHeader};
+use identity_ledger::salvage::{BytePlace, Salvage, SalvageError, SalvageReport, SalvagedRecord};
+use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {

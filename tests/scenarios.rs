@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Parsed};
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::notation::{self, Teller};
 use identity_ledger::*;
 use scenario::{Asked, Page};

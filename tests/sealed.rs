@@ -8,6 +8,13 @@ mod markers;
 
 use std::sync::Arc;
 
+use identity_ledger::audit::{AuditReport, ErasureFault, Unchecked};
+use identity_ledger::backup::Backup;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::log::{ChainError, KeysError};
+use identity_ledger::model::LedgerId;
+use identity_ledger::salvage::{Salvage, SalvageError};
+use identity_ledger::storage::{FaultKind, KeyProvider, Memory, SeededEntropy, Storage, StoredKeys};
 use identity_ledger::*;
 
 const SEALED: bool = true;

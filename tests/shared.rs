@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::fold::Step;
+use identity_ledger::storage::{Lock, Memory, SeededEntropy, Storage};
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
 

@@ -11,6 +11,11 @@ use std::sync::atomic::Ordering;
 
 use failing::{Failing, NEVER};
 use forge::{resealed, state_begins};
+use identity_ledger::audit::{Audit, AuditReport};
+use identity_ledger::fold::Replay;
+use identity_ledger::log::Digest;
+use identity_ledger::snapshot::{DurabilityEvidence, SnapshotError, SnapshotFault};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u128) -> Operation {

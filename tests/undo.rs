@@ -10,7 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use failing::{Failing, NEVER};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::explain::Subject;
+use identity_ledger::fold::Correction;
 use identity_ledger::limits::MAX_SPLIT_IDS;
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 use short::{at, id, new_ledger};
 

@@ -5,6 +5,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use identity_ledger::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts};
+use identity_ledger::backup::Backup;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::salvage::{ItemLoss, Salvage, Unerased};
+use identity_ledger::storage::{Files, Lock, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {

@@ -10,6 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use identity_ledger::diff::{Content, Diff, Name};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::model::Survivor;
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::workload::{Shape, Workload};
 use identity_ledger::*;
 use serde_json::Value as Json;

@@ -5,6 +5,8 @@
 #[path = "support/short.rs"]
 mod short;
 
+use identity_ledger::explain::{PropertyWrite, Superseded};
+use identity_ledger::log::{Body, IdNo, Verb};
 use identity_ledger::testing::history::{History, KEYS};
 use identity_ledger::*;
 use short::{at, id, new_ledger};

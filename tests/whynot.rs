@@ -6,6 +6,7 @@ mod short;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use identity_ledger::log::Body;
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use short::{at, id, new_ledger};

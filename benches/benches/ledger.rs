@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
-use identity_ledger::{
-    Durability, Ledger, LedgerOptions, ReadOnlyLedger, Operation, Policy, SeededEntropy, Seq, Tenant,
-};
+use identity_ledger::{Durability, Ledger, LedgerOptions, ReadOnlyLedger, Operation, Policy, Seq, Tenant};
+use identity_ledger::storage::SeededEntropy;
 use identity_ledger_benches::{ByHand, Lean, SEED, build, workload};
 
 /// About 18 operations each.

@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use identity_ledger::testing::workload::{Shape, Workload};
-use identity_ledger::{
-    Durability, Ledger, LedgerOptions, Operation, Policy, Request, SeededEntropy, Source, Tenant, Actor,
-};
+use identity_ledger::{Durability, Ledger, LedgerOptions, Operation, Policy, Request, Source, Tenant, Actor};
+use identity_ledger::storage::SeededEntropy;
 use petgraph::unionfind::UnionFind;
 
 /// The seed of all workloads.

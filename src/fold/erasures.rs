@@ -367,8 +367,9 @@ impl Absences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erase::{ErasureRequest, ErasureSubject};
     use crate::log::record::Kind;
-    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
+    use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
     use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
 
     fn id(text: &str) -> DistinctId {

@@ -13,6 +13,8 @@ mod refold;
 pub(crate) mod replay;
 mod restore;
 
+pub use replay::{Replay, Step};
+
 pub(crate) use apply::FORESEEN;
 pub use device::DeviceState;
 pub(crate) use device::Said;

@@ -549,8 +549,9 @@ fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<DeviceState>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erase::{ErasureRequest, ErasureSubject};
     use crate::{Changes, OperationId, Processing, PropertyKey, Source, SplitMode, Target, Tenant};
-    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
+    use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000).unwrap()

@@ -874,7 +874,8 @@ fn same_changes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ErasureRequest, ErasureSubject, Ledger, Tenant, Timestamp};
+    use crate::erase::{ErasureRequest, ErasureSubject};
+    use crate::{Ledger, Tenant, Timestamp};
 
     fn time() -> Timestamp {
         Timestamp::from_micros(5).unwrap()

@@ -289,7 +289,8 @@ impl Ledger {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use identity_ledger::{Ledger, LedgerOptions, Memory, Policy, Tenant};
+    /// # use identity_ledger::{Ledger, LedgerOptions, Policy, Tenant};
+    /// # use identity_ledger::storage::Memory;
     /// let disk = Arc::new(Memory::new());
     /// let mut ledger = LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?;
     /// let made = ledger.snapshot()?;

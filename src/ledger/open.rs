@@ -185,7 +185,7 @@ impl<'p> LedgerOptions<'p> {
     /// retracts and splits then cost what their component of possible links costs, the first of them too.
     ///
     /// Without it the first such question reads the log once, without folding it, and keeps the index from there on. It takes
-    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::MemoryUse`].
+    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::answer::MemoryUse`].
     #[must_use]
     pub fn index_records(mut self) -> LedgerOptions<'p> {
         self.index_records = true;

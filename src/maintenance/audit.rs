@@ -170,7 +170,8 @@ impl AuditReport {
 /// An audit: a replay, watched.
 ///
 /// ```
-/// use identity_ledger::{Audit, Ledger, Policy, Tenant};
+/// use identity_ledger::{Ledger, Policy, Tenant};
+/// use identity_ledger::audit::Audit;
 /// let dir = std::env::temp_dir().join(format!("identity-ledger-audit-{}", std::process::id()));
 /// drop(Ledger::create(&dir, Tenant::default(), Policy::default())?);
 /// assert!(Audit::run(&dir, None, &mut |_| {})?.is_ok());
@@ -680,10 +681,10 @@ impl Audit {
 }
 
 impl LedgerOptions<'_> {
-    /// Audits a ledger; see [`crate::Audit`].
+    /// Audits a ledger; see [`crate::audit::Audit`].
     ///
     /// # Errors
-    /// As [`crate::Audit::run`].
+    /// As [`crate::audit::Audit::run`].
     pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
         self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
     }
@@ -691,7 +692,7 @@ impl LedgerOptions<'_> {
     /// Audits the ledger in a storage.
     ///
     /// # Errors
-    /// As [`crate::Audit::run`].
+    /// As [`crate::audit::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
         let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
             Err(KeysError::Sealed { .. }) => None, // the report says what was not checked

@@ -19,7 +19,7 @@ const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTim
 /// let t: Timestamp = "2026-01-01T00:00:00.123456789Z".parse()?;
 /// assert_eq!(t.to_string(), "2026-01-01T00:00:00.123456Z"); // further digits are cut, never rounded
 /// assert!("yesterday".parse::<Timestamp>().is_err());
-/// # Ok::<(), identity_ledger::TimestampError>(())
+/// # Ok::<(), identity_ledger::model::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

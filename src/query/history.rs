@@ -80,7 +80,8 @@ impl Reader {
     /// Cost: that of folding the component of possible links once more, for each page.
     ///
     /// ```
-    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    /// use identity_ledger::explain::Subject;
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
     /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;

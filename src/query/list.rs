@@ -74,7 +74,8 @@ impl Reader {
     /// Cost: the records that name these ids, of which only those of the page are read.
     ///
     /// ```
-    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Tenant, Timestamp};
+    /// use identity_ledger::explain::Subject;
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// for number in 1..=5 {
     ///     let event = OperationId(uuid::Uuid::from_u128(number));

@@ -148,10 +148,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{
-        DistinctId, ErasureRequest, ErasureSubject, LedgerOptions, Memory, Operation, Policy, Tenant,
-        Timestamp,
-    };
+    use crate::erase::{ErasureRequest, ErasureSubject};
+    use crate::storage::Memory;
+    use crate::{DistinctId, LedgerOptions, Operation, Policy, Tenant, Timestamp};
 
     /// Sums are held against what is there: every record, every file, and of the log's bytes no more than there are.
     #[test]

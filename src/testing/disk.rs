@@ -146,7 +146,7 @@ pub enum Call {
 /// What goes wrong with a call.
 ///
 /// [`io::ErrorKind::Interrupted`] is an error as any other: a storage repeats interrupted system calls itself, as
-/// [`Files`](crate::Files) does, so one that comes through is a failure, and a ledger does not repeat it.
+/// [`Files`](crate::storage::Files) does, so one that comes through is a failure, and a ledger does not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskFault {
     /// Any call fails, and does nothing.

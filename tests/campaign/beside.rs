@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::*;
 
 use crate::history::Chance;

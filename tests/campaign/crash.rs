@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use identity_ledger::storage::LedgerPlace;
+use identity_ledger::storage::Storage;
 use identity_ledger::testing::disk::{SimulatedDisk, SimulatedPlace, Subset};
 use identity_ledger::*;
 

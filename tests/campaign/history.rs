@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use identity_ledger::log::Digest;
 use identity_ledger::*;
 
 /// Batches of operations and what a ledger contains after each.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use identity_ledger::audit::Audit;
 use identity_ledger::*;
 
 use crate::history::Chance;

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::storage::{SeededEntropy, Storage};
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 

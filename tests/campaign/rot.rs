@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::log::Digest;
+use identity_ledger::storage::Storage;
 use identity_ledger::testing::disk::{SECTOR_BYTES, SimulatedDisk, Subset};
 use identity_ledger::*;
 

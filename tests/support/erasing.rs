@@ -5,6 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use identity_ledger::audit::{AuditRemark, AuditReport, ErasureFault};
+use identity_ledger::backup::{Backup, BackupError};
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use identity_ledger::log::Digest;
+use identity_ledger::salvage::ItemLoss;
+use identity_ledger::storage::{FaultKind, Files, SeededEntropy, Storage};
 use identity_ledger::testing::chance::Chance;
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};

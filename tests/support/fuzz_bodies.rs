@@ -15,7 +15,14 @@ mod support;
 use std::sync::Arc;
 
 use failing::{Failing, NEVER};
+use identity_ledger::audit::{Audit, AuditReport};
+use identity_ledger::diff::{Content, PreviewError};
+use identity_ledger::explain::{PropertyWrite, Subject};
+use identity_ledger::fold::Replay;
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
+use identity_ledger::log::IdNo;
+use identity_ledger::model::{ImportFixups, LedgerId, Sdk};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::testing::history::{History, KEYS, append};
 use identity_ledger::testing::workload::to_ops_line;
 use identity_ledger::testing::{self, Stored, laws};

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use identity_ledger::{Digest, Ledger, LedgerOptions, Memory, Policy, Storage, Tenant};
+use identity_ledger::log::Digest;
+use identity_ledger::storage::{Memory, Storage};
+use identity_ledger::{Ledger, LedgerOptions, Policy, Tenant};
 
 /// A ledger of tenant `1`, and the storage it can be opened from again.
 pub(crate) fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::log::{Body, Flags, LinkSource, Verb};
+use identity_ledger::model::{Dialect, PersonProfiles};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::{
-    Appended, Body, Changes, DeviceId, Dialect, DistinctId, EventName, Flags, Ledger, LedgerOptions,
-    LinkSource, Memory, Operation, OperationId, PersonProfiles, Policy, PropertyKey, Request, Source,
-    Storage, Timestamp, Verb,
+    Appended, Changes, DeviceId, DistinctId, EventName, Ledger, LedgerOptions, Operation, OperationId,
+    Policy, PropertyKey, Request, Source, Timestamp,
 };
 use serde_json::{Map, Value, json};
 

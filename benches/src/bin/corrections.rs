@@ -9,10 +9,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use identity_ledger::{
-    DistinctId, Durability, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Seq, Source,
-    SplitMode, Target, Tenant, Timestamp,
-};
+use identity_ledger::{DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant, Timestamp};
+use identity_ledger::storage::{Memory, SeededEntropy};
 
 const HELP: &str = "\
 Prints a table of the cost of N corrections in one component, for docs/performance.md.

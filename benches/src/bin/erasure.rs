@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use identity_ledger::{DistinctId, ErasureRequest, ErasureSubject, Receipt, Timestamp};
+use identity_ledger::{DistinctId, Timestamp};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
 use identity_ledger_benches::{build, people_asked_for};
 
 type Failure = Box<dyn std::error::Error>;

@@ -7,10 +7,9 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-use identity_ledger::{
-    DistinctId, Durability, IdNo, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Source,
-    Tenant, Timestamp,
-};
+use identity_ledger::{DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp};
+use identity_ledger::log::IdNo;
+use identity_ledger::storage::{Memory, SeededEntropy};
 
 const HELP: &str = "\
 Prints a table of one person's cost as it grows, for docs/performance.md.

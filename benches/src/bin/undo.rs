@@ -7,9 +7,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use identity_ledger::{
-    PageRequest, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Subject, Target, Timestamp,
-};
+use identity_ledger::{PageRequest, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Target, Timestamp};
+use identity_ledger::explain::Subject;
 use identity_ledger_benches::{build, people_asked_for};
 
 type Failure = Box<dyn std::error::Error>;

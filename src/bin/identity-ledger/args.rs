@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use identity_ledger::import::Format;
+use identity_ledger::storage::Access;
 use identity_ledger::testing::workload::Shape;
 use identity_ledger::{
-    Access, Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant, Timestamp,
+    Checkpoint, Cursor, DistinctId, OperationId, Policy, Preset, PropertyKey, Seq, Tenant, Timestamp,
 };
 
 use crate::failure::Failure;

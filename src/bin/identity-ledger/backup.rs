@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use identity_ledger::{AuditRemark, BackupReport, Seq};
+use identity_ledger::Seq;
+use identity_ledger::audit::AuditRemark;
+use identity_ledger::backup::BackupReport;
 use serde::Serialize;
 
 use crate::Answer;

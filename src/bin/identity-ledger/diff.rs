@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use identity_ledger::limits::MAX_PART_IDS;
-use identity_ledger::{
-    ContentDevice, Counts, Diff, EventTally, EventsDiff, IdDiff, Name, PersonDiff, PersonId, PersonPart,
-    PropertyAnswer, PropertyDiff, Reader, RefusalDiff, RefusalHere, Resolution, Seq, View,
+use identity_ledger::answer::PropertyAnswer;
+use identity_ledger::diff::{
+    ContentDevice, Counts, Diff, EventTally, EventsDiff, IdDiff, Name, PersonDiff, PersonPart, PropertyDiff,
+    RefusalDiff, RefusalHere, View,
 };
+use identity_ledger::limits::MAX_PART_IDS;
+use identity_ledger::{PersonId, Reader, Resolution, Seq};
 
 use crate::Answer;
 use crate::args::{DiffArgs, Reading};

@@ -1,6 +1,7 @@
 //! `erase`: forgets a person, ids or values, in every answer and in every file.
 
-use identity_ledger::{ErasureRequest, ErasureSubject, PersonId, Receipt, Seq};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::{PersonId, Seq};
 
 use crate::Answer;
 use crate::args::{EraseArgs, EraseSubjectArgs};

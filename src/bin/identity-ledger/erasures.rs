@@ -1,6 +1,6 @@
 //! `erasures`: everything that was erased, and what can be filed about it.
 
-use identity_ledger::Receipt;
+use identity_ledger::erase::Receipt;
 
 use crate::Answer;
 use crate::args::ErasuresArgs;

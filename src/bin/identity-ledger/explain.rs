@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use identity_ledger::{
-    ExplainedStep, Explanation, NamedId, PersonId, ReadOnlyLedger, Seq, Superseded, WhyProperty,
-};
+use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
+use identity_ledger::{Explanation, PersonId, ReadOnlyLedger, Seq};
 use serde::Serialize;
 
 use crate::Answer;

@@ -3,12 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use identity_ledger::answer::PageError;
+use identity_ledger::backup::BackupError;
+use identity_ledger::diff::{PreviewError, WhatIfError};
+use identity_ledger::erase::EraseError;
+use identity_ledger::explain::ExplanationError;
 use identity_ledger::import::RunError;
-use identity_ledger::{
-    AppendError, BackupError, CreateError, DurabilityEvidence, EraseError, ExplanationError, Fault,
-    FaultKind, IdentityError, KeysError, OpenError, OperationError, PageError, PreviewError, SalvageError,
-    WhatIfError,
-};
+use identity_ledger::log::KeysError;
+use identity_ledger::salvage::SalvageError;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{Fault, FaultKind, IdentityError};
+use identity_ledger::{AppendError, CreateError, OpenError, OperationError};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Tally, run};
+use identity_ledger::storage::Memory;
 use identity_ledger::{
-    Checkpoint, Durability, Ledger, LedgerOptions, Memory, Policy, ReadOnlyLedger, Reader, Recovery, Tenant,
+    Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Tenant,
 };
 use serde::{Serialize, Serializer};
 

@@ -1,6 +1,6 @@
 //! `history`: every record that touched an id or a person.
 
-use identity_ledger::{HistoryEntry, Subject};
+use identity_ledger::explain::{HistoryEntry, Subject};
 
 use crate::Answer;
 use crate::args::HistoryArgs;

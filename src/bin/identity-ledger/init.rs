@@ -1,6 +1,7 @@
 //! `init`: a new ledger.
 
-use identity_ledger::{LedgerId, Tenant};
+use identity_ledger::Tenant;
+use identity_ledger::model::LedgerId;
 use serde::Serialize;
 
 use crate::Answer;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use identity_ledger::{
-    Durability, KeyProvider, Ledger, LedgerId, LedgerOptions, OpenError, Reserved, StoredKeys,
-};
+use identity_ledger::model::LedgerId;
+use identity_ledger::storage::{KeyProvider, Reserved, StoredKeys};
+use identity_ledger::{Durability, Ledger, LedgerOptions, OpenError};
 use serde::Serialize;
 
 use crate::Answer;

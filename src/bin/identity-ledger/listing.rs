@@ -1,10 +1,10 @@
 //! `persons`, `events` and `outcomes`: what a log means, line by line.
 
+use identity_ledger::answer::{EffectAnswer, EventMode, PageError, PropertyAnswer};
+use identity_ledger::explain::Subject;
 use identity_ledger::limits::MAX_PAGE_ITEMS;
-use identity_ledger::{
-    Cursor, EffectAnswer, EventAnswer, EventMode, Fault, OutcomeAnswer, Page, PageError, PageRequest,
-    Profile, PropertyAnswer, Reader, Seq, Subject, Value,
-};
+use identity_ledger::storage::Fault;
+use identity_ledger::{Cursor, EventAnswer, OutcomeAnswer, Page, PageRequest, Profile, Reader, Seq, Value};
 use serde::Serialize;
 
 use crate::Answer;

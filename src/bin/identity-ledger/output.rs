@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use identity_ledger::Reserved;
+use identity_ledger::storage::Reserved;
 
 use crate::failure::Failure;
 use crate::keys;

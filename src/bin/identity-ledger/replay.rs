@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use identity_ledger::{Checkpoint, Digest, KeysError, LedgerOptions, OpenError, Reader, State};
+use identity_ledger::fold::State;
+use identity_ledger::log::{Digest, KeysError};
+use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Reader};
 use serde::Serialize;
 
 use crate::Answer;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use identity_ledger::{PersonId, PersonStatus, Profile, ReadOnlyLedger, Seq};
+use identity_ledger::answer::PersonStatus;
+use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Seq};
 use serde::Serialize;
 
 use crate::Answer;

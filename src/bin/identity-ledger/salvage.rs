@@ -6,9 +6,9 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use identity_ledger::{
-    BytePlace, Checkpoint, Files, ItemLoss, LedgerOptions, Salvage, SalvageReport, Unerased,
-};
+use identity_ledger::salvage::{BytePlace, ItemLoss, Salvage, SalvageReport, Unerased};
+use identity_ledger::storage::Files;
+use identity_ledger::{Checkpoint, LedgerOptions};
 use serde::Serialize;
 
 use crate::Answer;

@@ -1,6 +1,6 @@
 //! `stats`: what a ledger holds, and where the room goes.
 
-use identity_ledger::{FileSize, KindSize, Stats};
+use identity_ledger::answer::{FileSize, KindSize, Stats};
 
 use crate::Answer;
 use crate::args::StatsArgs;

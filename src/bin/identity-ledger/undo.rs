@@ -1,9 +1,8 @@
 //! `retract` and `split`: what was recorded counts as never asked, or ids leave their person. And what that would do.
 
-use identity_ledger::{
-    Appended, Correction, Diff, DistinctId, Operation, Outcome, Preview, Reader, Seq, SplitMode, Target,
-    Timestamp,
-};
+use identity_ledger::diff::{Diff, Preview};
+use identity_ledger::fold::Correction;
+use identity_ledger::{Appended, DistinctId, Operation, Outcome, Reader, Seq, SplitMode, Target, Timestamp};
 use serde::Serialize;
 
 use crate::Answer;

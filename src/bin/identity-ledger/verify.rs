@@ -1,9 +1,9 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
-use identity_ledger::{
-    AuditFault, AuditRemark, AuditReport, Checkpoint, Digest, IdentityError, LedgerOptions, OpenError,
-    RecordCounts, Seq, Unchecked,
-};
+use identity_ledger::audit::{AuditFault, AuditRemark, AuditReport, RecordCounts, Unchecked};
+use identity_ledger::log::Digest;
+use identity_ledger::storage::IdentityError;
+use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Seq};
 use serde::Serialize;
 
 use crate::Answer;

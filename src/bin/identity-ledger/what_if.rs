@@ -1,6 +1,6 @@
 //! `what-if`: what a ledger would mean under another policy.
 
-use identity_ledger::WhatIfError;
+use identity_ledger::diff::WhatIfError;
 
 use crate::Answer;
 use crate::args::WhatIfArgs;

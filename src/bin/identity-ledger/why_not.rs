@@ -1,6 +1,7 @@
 //! `why-not`: what keeps two ids apart.
 
-use identity_ledger::{Barrier, PersonId, Seq, WhyNot, WhyNotStep};
+use identity_ledger::explain::{Barrier, WhyNot, WhyNotStep};
+use identity_ledger::{PersonId, Seq};
 use serde::Serialize;
 
 use crate::Answer;

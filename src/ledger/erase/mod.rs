@@ -8,6 +8,7 @@ pub(crate) mod rewrite;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[cfg(feature = "encryption")]
 use std::io;
 use std::iter::Peekable;
 use std::vec::IntoIter;
@@ -23,6 +24,7 @@ use crate::log::body::{
     RewrittenSegment,
 };
 use crate::log::digest::Digest;
+#[cfg(feature = "encryption")]
 use crate::log::payload::KeysError;
 use crate::log::record::{Record, Row};
 use crate::model::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
@@ -51,7 +53,8 @@ pub enum ErasureSubject {
 /// A wish to be forgotten.
 ///
 /// ```
-/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, ErasureSubject, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
+/// use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;

@@ -31,7 +31,8 @@ use source::{Source, Walk};
 /// A backup: one run of it. Restoring is opening the copy.
 ///
 /// ```
-/// use identity_ledger::{Backup, Ledger, ReadOnlyLedger, Policy, Tenant};
+/// use identity_ledger::{Ledger, ReadOnlyLedger, Policy, Tenant};
+/// use identity_ledger::backup::Backup;
 /// let dir = std::env::temp_dir().join(format!("identity-ledger-backup-{}", std::process::id()));
 /// std::fs::create_dir(&dir)?;
 /// let ledger = Ledger::create(dir.join("a"), Tenant::default(), Policy::default())?;

@@ -175,7 +175,9 @@ pub enum SalvageError {
 ///
 /// ```
 /// use std::sync::{Arc};
-/// use identity_ledger::{LedgerOptions, Memory, Policy, Salvage, Storage, Tenant};
+/// use identity_ledger::{LedgerOptions, Policy, Tenant};
+/// use identity_ledger::salvage::Salvage;
+/// use identity_ledger::storage::{Memory, Storage};
 /// let disk = Arc::new(Memory::new());
 /// drop(LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?);
 /// let mut salvage = Salvage::look_in(disk, None, &mut |_| {})?;

@@ -1,4 +1,4 @@
-//! Content: what a log means, as plain ordered maps; what the content digest covers, and a [`Diff`](crate::Diff) applies to.
+//! Content: what a log means, as plain ordered maps; what the content digest covers, and a [`Diff`](crate::diff::Diff) applies to.
 //! It knows no record numbers. It is as large as the log, so it is for tests and for small ledgers; a diff needs none.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,8 @@ use crate::store::segments::Fault;
 /// and an erased text leaves its number behind.
 ///
 /// ```
-/// use identity_ledger::{Content, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+/// use identity_ledger::diff::Content;
 ///
 /// let at = Timestamp::from_micros(0)?;
 /// let [mut ann, mut bob] = [(); 2].map(|()| Ledger::in_memory(Tenant::default(), Policy::default()).unwrap());

@@ -28,7 +28,8 @@ use crate::query::reader::Resolution;
 /// they are about the operations themselves.
 ///
 /// ```
-/// use identity_ledger::{Content, Diff, DistinctId, Ledger, Operation, Policy, Seq, Source, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Seq, Source, Tenant, Timestamp};
+/// use identity_ledger::diff::{Content, Diff};
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;

@@ -1,4 +1,4 @@
-//! Views: what a log meant now, right after one of its records, or under another policy. A [`Diff`](crate::Diff) is found
+//! Views: what a log meant now, right after one of its records, or under another policy. A [`Diff`](crate::diff::Diff) is found
 //! between two of them. A view answers nothing by itself that a book cannot answer; it only holds still.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::store::segments::Fault;
 
 /// What a log meant: now, right after one of its records, or under another policy.
 ///
-/// Views come from [`Reader::view`], [`Reader::view_as_of`] and [`WhatIf::view`](crate::WhatIf::view).
+/// Views come from [`Reader::view`], [`Reader::view_as_of`] and [`WhatIf::view`](crate::diff::WhatIf::view).
 #[derive(Clone, Debug)]
 pub struct View<'a> {
     pub(crate) book: &'a Reader,
@@ -299,7 +299,8 @@ impl Serialize for Name {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Diff, DistinctId, Ledger, Operation, Policy, Source, Target, Tenant, Timestamp};
+    use crate::diff::Diff;
+    use crate::{DistinctId, Ledger, Operation, Policy, Source, Target, Tenant, Timestamp};
 
     /// A component that is folded alone numbers its persons for itself.
     #[test]

@@ -35,7 +35,8 @@ pub use stored::StoredKeys;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use identity_ledger::{DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, StoredKeys, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, LedgerOptions, Operation, Policy, Tenant, Timestamp};
+/// use identity_ledger::storage::{Memory, StoredKeys};
 ///
 /// let keys = Arc::new(StoredKeys::new(Arc::new(Memory::new()), "ledger.keys"));
 /// let disk = Arc::new(Memory::new());

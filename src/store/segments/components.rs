@@ -204,9 +204,8 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use crate::{
-        DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, Source, Target, Tenant, Timestamp,
-    };
+    use crate::storage::Memory;
+    use crate::{DistinctId, Ledger, LedgerOptions, Operation, Policy, Source, Target, Tenant, Timestamp};
 
     /// However many corrections ask for a component: one by one, on opening, and when the log is verified.
     #[test]

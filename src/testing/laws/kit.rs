@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::Tenant;
 use crate::fold::replay::Step;
 use crate::fold::{PersonNo, State};
 use crate::ledger::error::AppendError;
@@ -11,9 +12,9 @@ use crate::ledger::{Appended, Ledger};
 use crate::model::operation::{Operation, OperationError};
 use crate::model::policy::Policy;
 use crate::query::reader::Reader;
+use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::{self, History};
-use crate::{SeededEntropy, Tenant};
 
 /// A ledger after a history, with what became of each operation; `None` where it was an error.
 pub(super) struct Folded {

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::kit::*;
-use crate::SeededEntropy;
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Link, NotParted, PersonNo, Refusal, State};
 use crate::ledger::open::LedgerOptions;
@@ -13,6 +12,7 @@ use crate::log::body::{Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
+use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};

@@ -1,7 +1,7 @@
 //! The identity graph of a person, as data and as a picture: ids, devices, links with the records that made them, and the links
 //! that were refused.
 //!
-//! A projection of answers: it asks a book and decides nothing. The same ledger gives the same bytes on every machine. Ids are
+//! A projection of answers: it asks a reader and decides nothing. The same ledger gives the same bytes on every machine. Ids are
 //! anybody's words; every text is made visible and escaped before it is drawn.
 
 mod html;
@@ -146,30 +146,30 @@ impl Graph {
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
-    pub fn of(book: &Reader, distinct_id: &str) -> Result<Option<Graph>, Fault> {
-        book.prove_texts()?;
-        let Some(asked) = book.id_no(distinct_id) else { return Ok(None) };
-        book.prove_component(asked)?;
-        let told = book.told(asked)?;
+    pub fn of(reader: &Reader, distinct_id: &str) -> Result<Option<Graph>, Fault> {
+        reader.prove_texts()?;
+        let Some(asked) = reader.id_no(distinct_id) else { return Ok(None) };
+        reader.prove_component(asked)?;
+        let told = reader.told(asked)?;
         let mut lines: BTreeMap<Pair, Vec<EdgeRecord>> = BTreeMap::new();
         for record in &told {
-            let parted = parted_by(book, record, &told);
+            let parted = parted_by(reader, record, &told);
             for (pair, said) in pairs(record, parted) {
                 lines.entry(pair).or_default().push(EdgeRecord::of(record, said));
             }
         }
         let undoing = told.iter().filter(|told| matches!(told.body, Body::Retract(..) | Body::Split(..)));
         let undoing = undoing.map(|told| told.seq).take(MAX_GRAPH_RECORDS).collect();
-        Ok(Some(Graph::drawn(book, asked, lines, undoing)))
+        Ok(Some(Graph::drawn(reader, asked, lines, undoing)))
     }
 
     fn drawn(
-        book: &Reader,
+        reader: &Reader,
         asked: IdNo,
         mut lines: BTreeMap<Pair, Vec<EdgeRecord>>,
         mut moments: BTreeSet<Seq>,
     ) -> Graph {
-        let state = book.state();
+        let state = reader.state();
         let person = state.person(asked);
         let own = |id: IdNo| id == asked || person.is_some() && state.person(id) == person;
         let ids = person.map_or(vec![asked], |person| state.ids_of(person));
@@ -193,9 +193,9 @@ impl Graph {
             Thing::Device(_) => None,
         }));
         let moments: Vec<Seq> = moments.into_iter().collect();
-        let mut persons = Persons::of(book, asked);
+        let mut persons = Persons::of(reader, asked);
         let nodes =
-            order.iter().map(|(_, thing)| node(book, *thing, &moments, &mut persons, &lines)).collect();
+            order.iter().map(|(_, thing)| node(reader, *thing, &moments, &mut persons, &lines)).collect();
         let edge = |((a, b, kind), records)| Edge { ends: [shown[&a], shown[&b]], kind, records };
         let mut edges: Vec<Edge> = lines.into_iter().map(edge).collect();
         edges.sort_by_key(|edge| (edge.records[0].seq, edge.ends, edge.kind));
@@ -211,7 +211,7 @@ impl Graph {
             nodes,
             edges,
             moments,
-            last: Seq(book.checkpoint().records - 1),
+            last: Seq(reader.checkpoint().records - 1),
         }
     }
 }
@@ -230,12 +230,12 @@ impl EdgeRecord {
 }
 
 /// The split that parted the ends of a link that was made.
-fn parted_by(book: &Reader, record: &Told, all: &[Told]) -> Option<Seq> {
+fn parted_by(reader: &Reader, record: &Told, all: &[Told]) -> Option<Seq> {
     let [target, source] = record.ends()?;
     let made = record.now.is_some_and(|outcome| outcome.refusal.is_none());
-    let person = book.state().person(target);
-    let apart = person.is_none() || person != book.state().person(source);
-    if made && apart { book.parted_by(record, all) } else { None }
+    let person = reader.state().person(target);
+    let apart = person.is_none() || person != reader.state().person(source);
+    if made && apart { reader.parted_by(record, all) } else { None }
 }
 
 /// What a record draws, and in which words.
@@ -348,9 +348,9 @@ struct Persons {
 
 impl Persons {
     /// The person of an id stands first, though it may be none yet.
-    fn of(book: &Reader, asked: IdNo) -> Persons {
-        let places = book.state().person(asked).map(|person| (person, 0)).into_iter().collect();
-        Persons { ids: vec![book.resolution(asked, None).person_id], places }
+    fn of(reader: &Reader, asked: IdNo) -> Persons {
+        let places = reader.state().person(asked).map(|person| (person, 0)).into_iter().collect();
+        Persons { ids: vec![reader.resolution(asked, None).person_id], places }
     }
 
     /// A person has a number for each time its component was refolded, and one public id.
@@ -367,20 +367,20 @@ impl Persons {
 }
 
 fn node(
-    book: &Reader,
+    reader: &Reader,
     thing: Thing,
     moments: &[Seq],
     persons: &mut Persons,
     lines: &BTreeMap<Pair, Vec<EdgeRecord>>,
 ) -> Node {
-    let state = book.state();
+    let state = reader.state();
     match thing {
         Thing::Device(device) => {
             let spoke = lines.iter().filter(|((_, b, _), _)| *b == thing);
             let first = spoke.flat_map(|(_, records)| records).map(|record| record.seq).min();
             Node {
                 kind: NodeKind::Device,
-                text: book.device_name(device),
+                text: reader.device_name(device),
                 since: first.unwrap_or(Seq(0)),
                 owners: Vec::new(),
                 events: (0, 0),
@@ -392,7 +392,7 @@ fn node(
             for at in moments.iter().filter(|at| **at >= defined) {
                 let owner = state
                     .person_as_of(id, *at)
-                    .map(|person| persons.place(person, || book.resolution(id, Some(*at)).person_id));
+                    .map(|person| persons.place(person, || reader.resolution(id, Some(*at)).person_id));
                 if owners.last().map(|(_, last)| *last) != Some(owner) {
                     owners.push((*at, owner));
                 }
@@ -405,7 +405,7 @@ fn node(
                     (true, true) => NodeKind::User,
                     (true, false) => NodeKind::Anonymous,
                 },
-                text: book.id_name(id),
+                text: reader.id_name(id),
                 since: defined,
                 owners,
                 events: (counts.events, counts.identified),

@@ -57,7 +57,7 @@ use crate::store::segments::{Fault, FaultKind, Log};
 /// ```
 #[derive(Debug)]
 pub struct Ledger {
-    pub(crate) book: Reader,
+    pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     pub(crate) recovery: Recovery,
     pub(crate) snapshots: Cadence,
@@ -159,9 +159,9 @@ impl Ledger {
         if operations.iter().any(Operation::refolds) {
             self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
         }
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
-        let Reader { log, replay, dictionaries, seen, .. } = book;
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let Reader { log, replay, dictionaries, seen, .. } = reader;
         let foreseen = prefetch(operations, dictionaries, seen);
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let mut answers = Vec::with_capacity(operations.len());
@@ -248,11 +248,11 @@ impl Ledger {
     /// [`AppendError`].
     pub fn new_device(&mut self, at: Timestamp) -> Result<DeviceId, AppendError> {
         self.check_health()?;
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
         let fresh = fresh_id(at, &mut *writer.entropy);
         let device = DeviceId::new(fresh.into_string()).expect("a distinct id's bounds are a device id's");
-        let Reader { log, replay, dictionaries, .. } = book;
+        let Reader { log, replay, dictionaries, .. } = reader;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         draft.device_no(&device);
         let lengths = draft.lengths();
@@ -276,10 +276,10 @@ impl Ledger {
     /// [`AppendError::Indeterminate`], and from then on `Poisoned`.
     pub fn flush(&mut self) -> Result<Checkpoint, AppendError> {
         self.check_health()?;
-        let Ledger { book, writer, .. } = self;
+        let Ledger { reader, writer, .. } = self;
         let seq = writer.disk.durable();
-        match writer.flush(book) {
-            Ok(()) => Ok(book.checkpoint()),
+        match writer.flush(reader) {
+            Ok(()) => Ok(reader.checkpoint()),
             Err(source) => Err(poison(writer, seq, source)),
         }
     }
@@ -311,7 +311,7 @@ impl Ledger {
     pub(crate) fn make_snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.flush()?;
         self.snapshots.last = self.checkpoint().records;
-        snapshot::make(&self.book, &self.recovery.snapshots_ignored)
+        snapshot::make(&self.reader, &self.recovery.snapshots_ignored)
     }
 
     /// Why the last snapshot that [`LedgerOptions::snapshot_every`] asked for was not made; `None` if it was, or none was due.
@@ -336,7 +336,7 @@ impl Ledger {
         let seq = Seq(self.state().records());
         let mut bytes = Vec::new();
         crate::log::codec::encode(body, &mut bytes);
-        let lengths = self.book.dictionaries.lengths();
+        let lengths = self.reader.dictionaries.lengths();
         let (last_calls, payload) = (BTreeMap::new(), Vec::new());
         self.commit(Finished { records: 1, body: bytes, payload, last_calls }, lengths)?;
         Ok(seq)
@@ -353,10 +353,10 @@ impl Ledger {
         if records == 0 {
             return Ok(Vec::new());
         }
-        let Ledger { book, writer, .. } = self;
-        let first_seq = book.checkpoint().records;
+        let Ledger { reader, writer, .. } = self;
+        let first_seq = reader.checkpoint().records;
         if first_seq + u64::from(records) > MAX_RECORDS {
-            book.dictionaries.truncate(lengths);
+            reader.dictionaries.truncate(lengths);
             return Err(AppendError::Full);
         }
         let header = Header {
@@ -367,42 +367,42 @@ impl Ledger {
             durable: writer.disk.durable(),
         };
         let mut bytes = Vec::with_capacity(header.frame_len());
-        let ledger = book.ledger_id();
-        frame::write(header, &body, &payload, ledger, book.replay.chain().head(), &mut bytes);
+        let ledger = reader.ledger_id();
+        frame::write(header, &body, &payload, ledger, reader.replay.chain().head(), &mut bytes);
         let frame = Frame::parse(&bytes, ledger).expect("what frame::write writes, Frame::parse reads");
-        let (before, mut rows) = (book.replay.chain().clone(), Rows::default());
+        let (before, mut rows) = (reader.replay.chain().clone(), Rows::default());
         let mut after = before.clone();
         after.accept(&frame, &mut rows).expect("a draft fits its chain");
         let mut plain = Vec::new();
-        let frame = payload::open(book.log.keys(), frame, &mut rows, &mut plain)
+        let frame = payload::open(reader.log.keys(), frame, &mut rows, &mut plain)
             .expect("what was sealed just now opens");
         // What the fold needs of earlier records is read before anything is written: a disk that fails now changes nothing.
-        let past = match book.log.past(&frame, &rows) {
+        let past = match reader.log.past(&frame, &rows) {
             Ok(past) => past,
             Err(fault) => {
-                book.log.forget_index();
-                book.dictionaries.truncate(lengths);
+                reader.log.forget_index();
+                reader.dictionaries.truncate(lengths);
                 return Err(AppendError::Unreadable(Box::new(fault)));
             }
         };
-        let (segment, offset) = match writer.write(book, &bytes) {
+        let (segment, offset) = match writer.write(reader, &bytes) {
             Ok(place) => place,
             Err(source) => {
-                book.log.forget_index();
-                book.dictionaries.truncate(lengths);
+                reader.log.forget_index();
+                reader.dictionaries.truncate(lengths);
                 return Err(poison(writer, first_seq, source));
             }
         };
-        book.log.mark(&before, segment, offset);
-        book.log.note(&frame, &rows, (segment, offset));
-        book.replay.advance(after);
+        reader.log.mark(&before, segment, offset);
+        reader.log.note(&frame, &rows, (segment, offset));
+        reader.replay.advance(after);
         let acknowledged = match writer.durability {
             Durability::Buffered => Ok(()),
-            _ => writer.acknowledge(book),
+            _ => writer.acknowledge(reader),
         };
         // Acknowledged or not, the records are written and may well be durable: reads agree with the chain.
         let mut outcomes = Vec::with_capacity(records as usize);
-        fold(book, &frame, &mut rows, &past, &mut outcomes);
+        fold(reader, &frame, &mut rows, &past, &mut outcomes);
         acknowledged.map_err(|source| poison(writer, first_seq, source))?;
         writer.last_calls.extend(last_calls);
         self.snapshot_if_due();
@@ -411,13 +411,14 @@ impl Ledger {
 
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
     pub(crate) fn settled(
-        book: Reader,
+        reader: Reader,
         writer: Writer,
         recovery: Recovery,
         snapshot_every: Option<u64>,
     ) -> io::Result<Ledger> {
         let last = recovery.from_snapshot.unwrap_or(0);
-        let mut ledger = Ledger { book, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
+        let mut ledger =
+            Ledger { reader, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
         ledger.settle()?;
         ledger.snapshots.every = snapshot_every;
         Ok(ledger)
@@ -440,24 +441,24 @@ impl Ledger {
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        let Ledger { book, writer, recovery, .. } = self;
+        let Ledger { reader, writer, recovery, .. } = self;
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
-        book.log.storage().sync_dir(LOG)?;
-        book.log.storage().sync_dir("")?;
-        book.log.storage().sync_name()?;
-        let records = book.checkpoint().records;
+        reader.log.storage().sync_dir(LOG)?;
+        reader.log.storage().sync_dir("")?;
+        reader.log.storage().sync_name()?;
+        let records = reader.checkpoint().records;
         if writer.disk.durable() < records || recovery.head_missing || recovery.torn.is_some() {
-            if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {
-                book.log.storage().create(HEAD)?;
-                book.log.storage().sync_dir("")?;
+            if recovery.head_missing && reader.log.storage().len(HEAD)?.is_none() {
+                reader.log.storage().create(HEAD)?;
+                reader.log.storage().sync_dir("")?;
             }
-            writer.flush(book)?;
+            writer.flush(reader)?;
         }
         if let Some(TornTail { bytes, digest, .. }) = &recovery.torn {
             let body = Body::Recovered(CutOff { bytes: *bytes, digest: digest.0 });
             self.append_record(&body).map_err(io::Error::other)?;
-            let Ledger { book, writer, .. } = self;
-            writer.flush(book)?;
+            let Ledger { reader, writer, .. } = self;
+            writer.flush(reader)?;
         }
         Ok(())
     }
@@ -465,13 +466,13 @@ impl Ledger {
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
 fn fold(
-    book: &mut Reader,
+    reader: &mut Reader,
     frame: &Frame<'_>,
     rows: &mut Rows,
     past: &Past,
     outcomes: &mut Vec<(Seq, Outcome)>,
 ) {
-    let Reader { replay, seen, .. } = book;
+    let Reader { replay, seen, .. } = reader;
     let mut erasures = Vec::new();
     replay.fold(frame, rows, past, |step| {
         if step.record.row.is_erasure() {
@@ -484,7 +485,7 @@ fn fold(
             }
         }
     });
-    erasures.iter().for_each(|body| book.forget(body));
+    erasures.iter().for_each(|body| reader.forget(body));
 }
 
 /// Stops writing after a write that failed: whether it was done is unknown.
@@ -575,6 +576,6 @@ impl Drop for Ledger {
 impl Deref for Ledger {
     type Target = Reader;
     fn deref(&self) -> &Reader {
-        &self.book
+        &self.reader
     }
 }

@@ -432,22 +432,26 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
-    fn uses_snapshots(&self, book: &Reader) -> bool {
-        !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
+    fn uses_snapshots(&self, reader: &Reader) -> bool {
+        !self.ignore_snapshots && reader.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
     }
 
     /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
-    fn settle_keys(&self, book: &Reader, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
-        let Some(sealer) = book.log.keys() else { return Ok(()) };
+    fn settle_keys(&self, reader: &Reader, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+        let Some(sealer) = reader.log.keys() else { return Ok(()) };
         if self.adopt_keys {
             sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
-            let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
-            let written = copy.write(&**storage, book.ledger_id());
+            let (storage, copy) = (reader.log.storage(), CopyId(entropy.array()));
+            let written = copy.write(&**storage, reader.ledger_id());
             written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
             return Ok(sealer.adopt(copy)?);
         }
-        let done =
-            book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
+        let done = reader
+            .state()
+            .erasures()
+            .list()
+            .filter(|(_, done)| done.is_some())
+            .map(|(seq, _)| u64::from(seq));
         match done.max().filter(|seq| *seq >= sealer.forgotten()) {
             Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
             None => Ok(()),
@@ -492,22 +496,22 @@ impl<'p> LedgerOptions<'p> {
         let Some(lock) = storage.lock().map_err(failed)? else {
             return Err(OpenError::Locked { place });
         };
-        let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
-        book.log.set_keys(self.unlock_to_write(&*storage, &book.identity)?);
-        if let Some(sealer) = book.log.keys().as_ref().filter(|_| !self.adopt_keys) {
+        let (mut reader, mut witnesses) = begin(&storage, true, self.expect)?;
+        reader.log.set_keys(self.unlock_to_write(&*storage, &reader.identity)?);
+        if let Some(sealer) = reader.log.keys().as_ref().filter(|_| !self.adopt_keys) {
             witnesses.hold_to_ring(sealer.reached());
         }
-        self.prepare(&mut book.log);
-        let uses_snapshots = self.uses_snapshots(&book) && !self.adopt_keys;
+        self.prepare(&mut reader.log);
+        let uses_snapshots = self.uses_snapshots(&reader) && !self.adopt_keys;
         let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
-        book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
-        let resumed = if uses_snapshots { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        reader.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
+        let resumed = if uses_snapshots { resume(&mut reader, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
         let progress = self.progress.take().unwrap_or(&mut silent);
-        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
-        self.settle_keys(&book, &mut *entropy)?;
-        let records = book.checkpoint().records;
+        let Judged { torn, destroyed } = fold_and_judge(&mut reader, &witnesses, None, progress)?;
+        self.settle_keys(&reader, &mut *entropy)?;
+        let records = reader.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
             torn: None,
@@ -515,25 +519,25 @@ impl<'p> LedgerOptions<'p> {
             head_missing: newest.is_none(),
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&book),
+            erasures_pending: pending(&reader),
             erased_since: destroyed.len(),
             keys_not_stored: None,
         };
         recovery.torn = match torn {
-            Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
-            None => unrecorded_cut(&book).map_err(failed)?,
+            Some(fault) => Some(keep_torn(&mut reader, &fault).map_err(failed)?),
+            None => unrecorded_cut(&reader).map_err(failed)?,
         };
         if recovery.is_unclean_end()
-            && let Some(last) = book.log.segments().last()
+            && let Some(last) = reader.log.segments().last()
         {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
-        if let Some(sealer) = book.log.keys() {
+        if let Some(sealer) = reader.log.keys() {
             sealer.go_on_from(records, entropy.array())?;
         }
-        let locks = (book.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
+        let locks = (reader.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
         let writer = Writer::new(entropy, self.durability, newest, locks);
-        let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
+        let mut ledger = Ledger::settled(reader, writer, recovery, self.snapshot_every).map_err(failed)?;
         let erased =
             ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
         match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {
@@ -624,12 +628,15 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<ReadOnlyLedger, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
+        let (mut reader, mut witnesses) = begin(storage, false, self.expect)?;
         *head = witnesses.head();
-        book.log.set_keys(self.unlock(&**storage, &book.identity)?);
-        self.prepare(&mut book.log);
-        let resumed =
-            if self.uses_snapshots(&book) { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        reader.log.set_keys(self.unlock(&**storage, &reader.identity)?);
+        self.prepare(&mut reader.log);
+        let resumed = if self.uses_snapshots(&reader) {
+            resume(&mut reader, &mut witnesses)
+        } else {
+            Resumed::default()
+        };
         let mut silent = |_| {};
         let progress: &mut dyn FnMut(u64) = match &mut self.progress {
             Some(progress) => &mut **progress,
@@ -637,7 +644,7 @@ impl<'p> LedgerOptions<'p> {
         };
         let head_missing = witnesses.slots.is_empty();
         let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
-        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        let Judged { torn, destroyed } = fold_and_judge(&mut reader, &witnesses, upto, progress)?;
         if let Some(gone) = destroyed.first() {
             return Err(OpenError::OlderThanKeys { place, seq: gone.row.seq.into() });
         }
@@ -645,19 +652,19 @@ impl<'p> LedgerOptions<'p> {
             head_missing,
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&book),
+            erasures_pending: pending(&reader),
             ..Recovery::default()
         };
         if let Some(fault) = torn {
-            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
+            recovery.torn = Some(inspect_torn(&reader, &fault).map_err(failed)?);
         }
-        Ok(ReadOnlyLedger::new(book, recovery))
+        Ok(ReadOnlyLedger::new(reader, recovery))
     }
 }
 
 /// How many erasures are begun and not finished.
-fn pending(book: &Reader) -> usize {
-    book.state().erasures().list().filter(|(_, done)| done.is_none()).count()
+fn pending(reader: &Reader) -> usize {
+    reader.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
 /// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
@@ -725,13 +732,13 @@ impl Ledger {
 /// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
 #[derive(Debug)]
 pub struct ReadOnlyLedger {
-    book: Reader,
+    reader: Reader,
     recovery: Recovery,
 }
 
 impl ReadOnlyLedger {
-    pub(crate) fn new(book: Reader, recovery: Recovery) -> ReadOnlyLedger {
-        ReadOnlyLedger { book, recovery }
+    pub(crate) fn new(reader: Reader, recovery: Recovery) -> ReadOnlyLedger {
+        ReadOnlyLedger { reader, recovery }
     }
 
     /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].
@@ -751,6 +758,6 @@ impl ReadOnlyLedger {
 impl Deref for ReadOnlyLedger {
     type Target = Reader;
     fn deref(&self) -> &Reader {
-        &self.book
+        &self.reader
     }
 }

@@ -179,6 +179,6 @@ impl Reader {
         alone: (&'a [IdNo], &'a [DeviceNo]),
         refused: Vec<Refused>,
     ) -> View<'a> {
-        View { book: self, state: Cow::Borrowed(state), alone: Some(alone), refused: Some(refused) }
+        View { reader: self, state: Cow::Borrowed(state), alone: Some(alone), refused: Some(refused) }
     }
 }

@@ -50,7 +50,7 @@ use crate::store::storage::Storage;
 ///         });
 ///     }
 /// });
-/// assert_eq!(ledger.read(|book| book.persons().count()), 3);
+/// assert_eq!(ledger.read(|reader| reader.persons().count()), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl SharedLedger {
 
     /// Asks the ledger something, beside other readers. Writers wait meanwhile, so be brief.
     ///
-    /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
+    /// What `ask` calls on the reader is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
@@ -214,12 +214,12 @@ impl SharedLedger {
 
     /// Returns whose id this is, as [`Reader::resolve`] does.
     pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
-        self.read(|book| book.resolve(distinct_id))
+        self.read(|reader| reader.resolve(distinct_id))
     }
 
     /// Returns whose id this was right after a record, as [`Reader::person_as_of`] does.
     pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
-        self.read(|book| book.person_as_of(distinct_id, seq))
+        self.read(|reader| reader.person_as_of(distinct_id, seq))
     }
 
     /// As [`Reader::profile`].
@@ -227,7 +227,7 @@ impl SharedLedger {
     /// # Errors
     /// As there.
     pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
-        self.read(|book| book.profile(distinct_id))
+        self.read(|reader| reader.profile(distinct_id))
     }
 
     fn syncs(&self) -> MutexGuard<'_, Syncs> {

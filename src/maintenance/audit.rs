@@ -279,9 +279,9 @@ impl Audit {
         // finds is wrong if nothing was written meanwhile, or if the next look finds it again.
         let mut last: Option<Look> = None;
         for _ in 0..MAX_LOOKS {
-            let (book, witnesses) = begin(&storage, false, expect)?;
-            let listing = Listing::of(&book, &witnesses);
-            let look = match Audit::look(book, &witnesses, keys, progress) {
+            let (reader, witnesses) = begin(&storage, false, expect)?;
+            let listing = Listing::of(&reader, &witnesses);
+            let look = match Audit::look(reader, &witnesses, keys, progress) {
                 Err(OpenError::Io { .. }) if !listing.is_current(&storage)? => continue,
                 look => look?,
             };
@@ -308,25 +308,25 @@ impl Audit {
 
     /// Walks once through the log and judges all that it finds.
     fn look(
-        mut book: Reader,
+        mut reader: Reader,
         witnesses: &Witnesses,
         keys: &Keys,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Look, OpenError> {
-        let storage = Arc::clone(book.log.storage());
+        let storage = Arc::clone(reader.log.storage());
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        book.log.set_keys(keys.clone());
+        reader.log.set_keys(keys.clone());
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
         let mut broken_at = None;
-        let is_unopened = book.is_sealed() && keys.is_none();
+        let is_unopened = reader.is_sealed() && keys.is_none();
         let snapshots = if is_unopened { &[][..] } else { &witnesses.snapshots };
-        let mut checks = Checks::begin(&*storage, book.ledger_id(), keys, snapshots);
+        let mut checks = Checks::begin(&*storage, reader.ledger_id(), keys, snapshots);
         let mut unopened = 0;
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
-        let Reader { log, replay, .. } = &mut book;
+        let Reader { log, replay, .. } = &mut reader;
         let each = |step: Step<'_>| {
             checks.step(step);
             audit.step(step);
@@ -336,7 +336,7 @@ impl Audit {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {
-                let (known, sealed) = known_durable(&book, witnesses, &fault).map_err(failed)?;
+                let (known, sealed) = known_durable(&reader, witnesses, &fault).map_err(failed)?;
                 let begun = fault.records > 0;
                 let all_there = fault.records >= known.records;
                 let verdict = judge(Finding { met: Met::from(&fault.kind), begun, all_there, sealed });
@@ -356,10 +356,10 @@ impl Audit {
                 }
             }
         }
-        audit.confirm_doubles(&book);
-        audit.confirm_restated(&book);
-        audit.judge_erasures(&book, broken_at.is_some(), &witnesses.snapshots);
-        let Checkpoint { records, head } = book.checkpoint();
+        audit.confirm_doubles(&reader);
+        audit.confirm_restated(&reader);
+        audit.judge_erasures(&reader, broken_at.is_some(), &witnesses.snapshots);
+        let Checkpoint { records, head } = reader.checkpoint();
         let durable = witnesses.durable().records;
         if durable > records && broken_at.is_none() {
             let what = format!(
@@ -372,18 +372,18 @@ impl Audit {
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
         audit.dictionaries.compact();
-        let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken_at.is_some());
+        let (bad, snapshots) = checks.finish(&reader, &audit.dictionaries, broken_at.is_some());
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());
         }
-        let (digest, faults) = (book.state().digest(), audit.faults);
+        let (digest, faults) = (reader.state().digest(), audit.faults);
         let mut remarks = Vec::new();
         let behind = witnesses.head().map_or(0, |head| records.saturating_sub(head));
         remarks.extend((behind > 0).then_some(AuditRemark::BehindHead(behind)));
-        let pending = book.state().erasures().list().filter(|(_, done)| done.is_none());
+        let pending = reader.state().erasures().list().filter(|(_, done)| done.is_none());
         let pending: Vec<Seq> = pending.map(|(seq, _)| Seq(seq.into())).collect();
         remarks.extend((!pending.is_empty()).then_some(AuditRemark::PendingErasures(pending)));
-        let is_torn = || HeadSlot::is_torn(&*storage, book.ledger_id()).map_err(failed);
+        let is_torn = || HeadSlot::is_torn(&*storage, reader.ledger_id()).map_err(failed);
         // Twice: a writer may be at work on a slot.
         let torn = !witnesses.slots.is_empty() && is_torn()? && is_torn()?;
         remarks.extend(torn.then_some(AuditRemark::HeadSlot));
@@ -603,11 +603,11 @@ impl Audit {
     }
 
     /// What is left of a record speaks for the same id, and has the values that are not erased.
-    fn confirm_restated(&mut self, book: &Reader) {
-        let erasures = book.state().erasures();
+    fn confirm_restated(&mut self, reader: &Reader) {
+        let erasures = reader.state().erasures();
         for (seq, restated, item) in std::mem::take(&mut self.restated) {
             let record = Seq(restated.record.into());
-            let Ok(window) = book.log.window(record, erasures) else { continue }; // the walk has listed what is unreadable
+            let Ok(window) = reader.log.window(record, erasures) else { continue }; // the walk has listed what is unreadable
             let Some(record) = window.record(record) else { continue };
             let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
             let places = restated.erased.iter().all(|place| usize::from(*place) < count);
@@ -631,8 +631,8 @@ impl Audit {
 
     /// The rule: an item is absent if and only if an erasure covers it. Of a log that is broken before its end it cannot be
     /// said what a later record erases.
-    fn judge_erasures(&mut self, book: &Reader, broken: bool, snapshots: &[u64]) {
-        let erasures = book.state().erasures();
+    fn judge_erasures(&mut self, reader: &Reader, broken: bool, snapshots: &[u64]) {
+        let erasures = reader.state().erasures();
         if !broken && let Some(seq) = self.absences.unlicensed(erasures) {
             let what = FaultKind::PayloadMissing { seq }.to_string();
             self.erasure_fault(LOG, Seq(seq), what, ErasureFault::PayloadMissing);
@@ -669,9 +669,9 @@ impl Audit {
     }
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
-    fn confirm_doubles(&mut self, book: &Reader) {
+    fn confirm_doubles(&mut self, reader: &Reader) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
-            let Ok(window) = book.log.window(earlier, book.state().erasures()) else { continue }; // the walk has listed what is unreadable
+            let Ok(window) = reader.log.window(earlier, reader.state().erasures()) else { continue }; // the walk has listed what is unreadable
             let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
             if same {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));

@@ -1,4 +1,4 @@
-//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] are one.
+//! The reader: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] have one.
 
 use std::sync::{Arc, Mutex};
 
@@ -258,7 +258,7 @@ impl Reader {
         self.own_person_id(survivor, state)
     }
 
-    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this book's does
+    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this reader's does
     /// too, unless it is behind that.
     pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
         self.id_called(self.called(person, state))
@@ -364,7 +364,7 @@ impl Reader {
 
     /// All persons, in the order of their founding; each is read when it is asked for.
     pub fn persons(&self) -> Persons<'_> {
-        Persons { book: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
+        Persons { reader: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
     }
 
     pub(crate) fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
@@ -790,7 +790,7 @@ pub struct PersonStatus {
 
 /// Persons, one after the other; values are read for many of them at a time.
 pub struct Persons<'a> {
-    book: &'a Reader,
+    reader: &'a Reader,
     views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
     ready: std::vec::IntoIter<Profile>,
 }
@@ -815,7 +815,7 @@ impl Iterator for Persons<'_> {
         if views.is_empty() {
             return None;
         }
-        match self.book.profiles(views) {
+        match self.reader.profiles(views) {
             Ok(profiles) => {
                 self.ready = profiles.into_iter();
                 self.ready.next().map(Ok)

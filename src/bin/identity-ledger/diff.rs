@@ -63,12 +63,12 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
 }
 
-fn view_at(book: &Reader, at: Option<u64>) -> Result<View<'_>, Failure> {
-    let last = book.checkpoint().records - 1; // there is always the genesis record
+fn view_at(reader: &Reader, at: Option<u64>) -> Result<View<'_>, Failure> {
+    let last = reader.checkpoint().records - 1; // there is always the genesis record
     match at {
-        None => Ok(book.view()),
+        None => Ok(reader.view()),
         Some(asked) if asked > last => Err(Failure::NoSuchRecord { asked, last }),
-        Some(at) => Ok(book.view_as_of(Seq(at))?),
+        Some(at) => Ok(reader.view_as_of(Seq(at))?),
     }
 }
 

@@ -28,11 +28,11 @@ pub(crate) trait Listed: Serialize {
 
 /// Opens what is listed, and says what it is answered from.
 fn open(args: &SourceArgs, screen: &Screen) -> Result<Folded, Failure> {
-    let book = Folded::open(args, &mut Progress::beside(screen), screen)?;
-    if let Some(from) = book.answered_from().filter(|_| screen.json) {
+    let reader = Folded::open(args, &mut Progress::beside(screen), screen)?;
+    if let Some(from) = reader.answered_from().filter(|_| screen.json) {
         remark_source(&from);
     }
-    Ok(book)
+    Ok(reader)
 }
 
 /// Shows all that `walk` finds.
@@ -41,10 +41,10 @@ fn list<T: Listed>(
     screen: &mut Screen,
     walk: impl FnOnce(&Reader, &mut dyn FnMut(T)) -> Result<(), Fault>,
 ) -> Result<Answer, Failure> {
-    let book = open(args, screen)?;
+    let reader = open(args, screen)?;
     let mut table = Table::new(T::COLUMNS);
     let mut shown = Ok(());
-    walk(&book, &mut |item: T| {
+    walk(&reader, &mut |item: T| {
         if shown.is_ok() {
             shown = if screen.json { screen.object(&item) } else { item.row(&mut table, screen) };
         }
@@ -56,24 +56,24 @@ fn list<T: Listed>(
     if !screen.json && table.finish(screen)? == 0 {
         remark("note", &format!("there are no {}", T::NOUN));
     }
-    Ok(book.answer())
+    Ok(reader.answer())
 }
 
 pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let PersonsArgs { source, at, paging } = args;
     if at.is_none() && paging.is_whole() {
-        return list::<Profile>(&source, screen, |book, each| {
-            book.persons().try_for_each(|profile| profile.map(&mut *each))
+        return list::<Profile>(&source, screen, |reader, each| {
+            reader.persons().try_for_each(|profile| profile.map(&mut *each))
         });
     }
-    let book = open(&source, screen)?;
-    let last = book.checkpoint().records - 1; // there is always the genesis record
+    let reader = open(&source, screen)?;
+    let last = reader.checkpoint().records - 1; // there is always the genesis record
     if let Some(asked) = at.filter(|at| *at > last) {
         return Err(Failure::NoSuchRecord { asked, last });
     }
     let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
-    let ask = |ask| book.persons_page(ask).map(Some);
-    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| book.answer())
+    let ask = |ask| reader.persons_page(ask).map(Some);
+    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| reader.answer())
 }
 
 pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -82,10 +82,10 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
         if !paging.is_whole() {
             return Err(Failure::PagesOfWhom);
         }
-        return list::<EventAnswer>(&source, screen, |book, each| book.events(each));
+        return list::<EventAnswer>(&source, screen, |reader, each| reader.events(each));
     };
-    let book = open(&source, screen)?;
-    let ask = |ask| book.events_of(Subject::Person(&id), ask);
+    let reader = open(&source, screen)?;
+    let ask = |ask| reader.events_of(Subject::Person(&id), ask);
     let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
     if !known {
         never_written(&id, &source.source).iter().for_each(|line| remark("note", line));
@@ -135,7 +135,7 @@ struct More {
 }
 
 pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    list::<OutcomeAnswer>(&args, screen, |book, each| book.outcomes(each))
+    list::<OutcomeAnswer>(&args, screen, |reader, each| reader.outcomes(each))
 }
 
 impl Listed for Profile {

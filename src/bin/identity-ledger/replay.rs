@@ -38,8 +38,8 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
             (measure_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)
         }
         opened => {
-            let book = opened?;
-            (measure(&book, &mut progress)?, book.answer())
+            let reader = opened?;
+            (measure(&reader, &mut progress)?, reader.answer())
         }
     };
     if screen.json {
@@ -53,20 +53,20 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 /// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.
-fn measure(book: &Reader, progress: &mut Progress) -> Result<Replayed, Failure> {
-    let checkpoint = book.checkpoint();
+fn measure(reader: &Reader, progress: &mut Progress) -> Result<Replayed, Failure> {
+    let checkpoint = reader.checkpoint();
     let mut replayed = None;
     progress.begin("Folding", None);
     progress.wait();
     let began = Instant::now();
-    book.replay(|step| {
+    reader.replay(|step| {
         if step.record.seq().0 + 1 == checkpoint.records {
             replayed = Some(Replayed::of(step.state, checkpoint, began.elapsed()));
         }
     })?;
     progress.begin("Content digest", None);
     progress.wait();
-    let content_digest = Some(book.content_digest()?);
+    let content_digest = Some(reader.content_digest()?);
     progress.clear();
     Ok(Replayed { content_digest, ..replayed.expect("a log has at least its genesis record") })
 }

@@ -64,7 +64,7 @@ fn undo(
 }
 
 fn answer(
-    book: &Reader,
+    reader: &Reader,
     from: &AnsweredFrom,
     preview: &Preview,
     recorded: bool,
@@ -74,7 +74,7 @@ fn answer(
     let Appended::Recorded { seq, outcome } = *appended else {
         unreachable!("an operation without an id is never a duplicate");
     };
-    let reason = outcome.refusal.map(|refusal| book.reason(&refusal, book.state()));
+    let reason = outcome.refusal.map(|refusal| reader.reason(&refusal, reader.state()));
     let said = Said {
         seq,
         recorded,

@@ -367,7 +367,7 @@ impl Ledger {
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
         self.prove_snapshot()?; // it says what is to be removed
-        match rewrite::run(&mut self.book, progress) {
+        match rewrite::run(&mut self.reader, progress) {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
                 let seq = self.checkpoint().records;
@@ -553,9 +553,9 @@ impl Ledger {
         pieces: &mut VecDeque<Piece>,
         requests: &[ErasureRequest],
     ) -> Result<Vec<Seq>, AppendError> {
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
-        let Reader { log, replay, dictionaries, .. } = book;
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let Reader { log, replay, dictionaries, .. } = reader;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let full = |draft: &Draft<'_>| {
             draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS

@@ -111,11 +111,11 @@ impl Content {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn of(view: &View<'_>) -> Result<Content, Fault> {
-        let (book, state) = (view.book, view.state());
+        let (reader, state) = (view.reader, view.state());
         let mut content = Content::default();
         for person in state.persons() {
-            let values = book.values(person.properties)?.into_iter().map(|answer| answer.value);
-            let keys = person.properties.iter().map(|property| book.key_named(property.key));
+            let values = reader.values(person.properties)?.into_iter().map(|answer| answer.value);
+            let keys = person.properties.iter().map(|property| reader.key_named(property.key));
             let facts = PersonFacts::of(&person);
             let properties = keys.zip(values).collect();
             content.persons.insert(view.person_id(person.number), ContentPerson { facts, properties });
@@ -129,11 +129,11 @@ impl Content {
         for (number, device) in (0..).map(DeviceNo).zip(state.devices()) {
             content.devices.insert(view.device_named(number), ContentDevice::of(view, device));
         }
-        book.replay_first(view.records(), |step| {
+        reader.replay_first(view.records(), |step| {
             if view.has(step.record.seq())
-                && let Some((digest, mode)) = book.event_here(step.record)
+                && let Some((digest, mode)) = reader.event_here(step.record)
             {
-                let id = content.ids.get_mut(&book.id_named(step.record.row.id));
+                let id = content.ids.get_mut(&reader.id_named(step.record.row.id));
                 let events = &mut id.expect("an id with events is content").events;
                 events.digests.push(digest);
                 *events.count(mode) += 1;

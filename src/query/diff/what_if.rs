@@ -95,7 +95,7 @@ impl Reader {
 
 /// A fold under another policy.
 struct UnderPolicy<'a> {
-    book: &'a Reader,
+    reader: &'a Reader,
     policy: &'a Policy,
     state: State,
     unmentioned: PendingDefinitions,
@@ -104,9 +104,9 @@ struct UnderPolicy<'a> {
 }
 
 impl<'a> UnderPolicy<'a> {
-    fn new(book: &'a Reader, policy: &'a Policy) -> UnderPolicy<'a> {
+    fn new(reader: &'a Reader, policy: &'a Policy) -> UnderPolicy<'a> {
         let state = State::under_policy(policy.clone());
-        UnderPolicy { book, policy, state, unmentioned: PendingDefinitions::default(), kept: Vec::new() }
+        UnderPolicy { reader, policy, state, unmentioned: PendingDefinitions::default(), kept: Vec::new() }
     }
 
     fn fold(&mut self, step: Step<'_>) -> Option<Outcome> {
@@ -123,10 +123,10 @@ impl<'a> UnderPolicy<'a> {
 
     /// Decides again the classes of the ids that `next` mentions first.
     fn classify(&mut self, next: Option<&Row>) {
-        let UnderPolicy { book, policy, state, unmentioned, kept } = self;
-        unmentioned.settle(next, |id, mention: FirstMention| match book.id_text(id) {
+        let UnderPolicy { reader, policy, state, unmentioned, kept } = self;
+        unmentioned.settle(next, |id, mention: FirstMention| match reader.id_text(id) {
             Some(text) => state.reclassify(id, policy.classify(text, mention)),
-            None => kept.push(book.id_named(id)),
+            None => kept.push(reader.id_named(id)),
         });
     }
 

@@ -98,12 +98,12 @@ pub(super) fn names(operation: &Operation) -> BTreeSet<String> {
     names
 }
 
-/// All that a book answers, free of numbers: persons, devices, events; sorted. A person that a split founded has a record's number
+/// All that a reader answers, free of numbers: persons, devices, events; sorted. A person that a split founded has a record's number
 /// in its id (D11), and is called here as the content digest calls it.
-pub(super) fn facts(book: &Reader) -> Result<Vec<String>, String> {
+pub(super) fn facts(reader: &Reader) -> Result<Vec<String>, String> {
     let mut facts = Vec::new();
-    let called = |id: &str| book.id_no(id).map(|id| book.content_id(book.state().called_of(id)));
-    for person in book.persons() {
+    let called = |id: &str| reader.id_no(id).map(|id| reader.content_id(reader.state().called_of(id)));
+    for person in reader.persons() {
         let person = person.map_err(|fault| fault.to_string())?;
         let id = called(&person.distinct_ids[0]);
         let ids: BTreeSet<&String> = person.distinct_ids.iter().collect();
@@ -111,21 +111,22 @@ pub(super) fn facts(book: &Reader) -> Result<Vec<String>, String> {
         let (flag, created) = (person.is_identified, person.created_at);
         facts.push(format!("person {id:?} {ids:?} {flag} {created} {values:?}"));
     }
-    for (number, device) in (0..).map(crate::log::body::DeviceNo).zip(book.state().devices()) {
-        let (name, id) = (book.device_text(number), |id| book.id_text(id));
+    for (number, device) in (0..).map(crate::log::body::DeviceNo).zip(reader.state().devices()) {
+        let (name, id) = (reader.device_text(number), |id| reader.id_text(id));
         let (current, anonymous) = (id(device.current), id(device.anonymous));
         facts.push(format!(
             "device {name:?} {current:?} {anonymous:?} {} {}",
             device.identified, device.profiled
         ));
     }
-    book.events(|event| {
-        let full = event.mode == EventMode::Full;
-        let (id, name, time) = (event.event_id, event.event, event.time);
-        let (of, now) = (&event.distinct_id, called(&event.distinct_id));
-        facts.push(format!("event {id:?} {name:?} {time} of {of}: {now:?} {full}"));
-    })
-    .map_err(|fault| fault.to_string())?;
+    reader
+        .events(|event| {
+            let full = event.mode == EventMode::Full;
+            let (id, name, time) = (event.event_id, event.event, event.time);
+            let (of, now) = (&event.distinct_id, called(&event.distinct_id));
+            facts.push(format!("event {id:?} {name:?} {time} of {of}: {now:?} {full}"));
+        })
+        .map_err(|fault| fault.to_string())?;
     facts.sort_unstable();
     Ok(facts)
 }

@@ -72,11 +72,11 @@ pub(super) fn holds(holds: bool, what: impl FnOnce() -> String) -> Result<(), St
 
 /// Walks through a log with the state before and after each record, and stops at the first wrong one.
 pub(super) fn each_step(
-    book: &Reader,
+    reader: &Reader,
     mut look: impl FnMut(&State, Step<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let (mut before, mut wrong) = (State::new(), Ok(()));
-    let walked = book.replay(|step| {
+    let walked = reader.replay(|step| {
         if wrong.is_ok() {
             wrong = look(&before, step).map_err(|what| format!("record {}: {what}", step.record.seq()));
         }

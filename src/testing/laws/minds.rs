@@ -174,7 +174,7 @@ pub fn erasing(history: &History) -> Result<(), String> {
             holds(what.is_empty(), || format!("erased after operation {number}: {}", what.join("; ")))?;
         }
     }
-    let content = |book: &Reader| book.content_digest().map_err(|fault| fault.to_string());
+    let content = |reader: &Reader| reader.content_digest().map_err(|fault| fault.to_string());
     let before = content(&ledger)?;
     ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
     same("content, when the bytes are gone", &content(&ledger)?, &before)?;
@@ -311,8 +311,8 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
 }
 
 /// Whether a person id has a number of the log in it (D11).
-fn is_numbered(book: &Reader) -> bool {
-    let state = book.state();
+fn is_numbered(reader: &Reader) -> bool {
+    let state = reader.state();
     state.ids().any(|id| !matches!(state.called_of(id), PersonIdBasis::Founding(_)))
 }
 
@@ -533,9 +533,10 @@ fn all_and_erasures(history: &History) -> Result<(Ledger, Arc<Memory>, Chance), 
 }
 
 /// What is refused as things stand now: without what was retracted.
-fn refused(book: &Reader) -> Result<BTreeMap<Seq, &'static str>, String> {
+fn refused(reader: &Reader) -> Result<BTreeMap<Seq, &'static str>, String> {
     let mut refusals = Refusals::default();
-    let refused = book.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(book, book.state()));
+    let refused =
+        reader.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(reader, reader.state()));
     let refused = refused.map_err(|fault| fault.to_string())?;
     Ok(refused.iter().map(|refused| (Seq(refused.seq.into()), refused.refusal.name())).collect())
 }

@@ -79,7 +79,7 @@ fn assert_same(source: &Memory, dest: &Memory) {
     let open = |disk: &Memory| LedgerOptions::new().read_in(Arc::new(disk.clone())).unwrap();
     let (ours, theirs) = (open(dest), open(source));
     assert_eq!(ours.checkpoint(), theirs.checkpoint());
-    assert_eq!(ours.content_digest().unwrap(), theirs.content_digest().unwrap());
+    assert_eq!(ours.reader().content_digest().unwrap(), theirs.reader().content_digest().unwrap());
     assert!(ours.recovery().is_clean());
 }
 

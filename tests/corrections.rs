@@ -39,7 +39,7 @@ fn retract(seq: Seq) -> Operation {
 
 /// What a ledger of one component holds in memory for links, persons and what was before.
 fn held(ledger: &Ledger) -> usize {
-    let (links, persons) = ledger.state().memory();
+    let (links, persons) = ledger.reader().state().memory();
     links + persons
 }
 
@@ -65,8 +65,8 @@ fn retracts_of_many_merges_of_one_person_keep_only_what_each_changed() {
     grows_with_what_is_recorded(|size| all_merges_retracted(size, 1).0);
     let (ledger, _) = all_merges_retracted(100, 1);
     // 101 were founded, and each retract gave one of them its own links again.
-    assert_eq!(ledger.state().persons_founded(), 201);
-    assert_eq!(ledger.state().persons().count(), 101);
+    assert_eq!(ledger.reader().state().persons_founded(), 201);
+    assert_eq!(ledger.reader().state().persons().count(), 101);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn splits_of_one_person_keep_only_what_each_changed() {
             let split = Operation::split(at(), id("p0"), [id(&format!("p{n}"))], SplitMode::Each);
             assert!(ledger.append(split).unwrap().outcome().unwrap().refusal.is_none());
         }
-        assert_eq!(ledger.state().persons_founded(), 2 * size + 1);
+        assert_eq!(ledger.reader().state().persons_founded(), 2 * size + 1);
         ledger
     });
 }
@@ -97,7 +97,7 @@ fn a_chain_of_retracts_of_retracts_is_kept_and_folded_link_by_link() {
     grows_with_what_is_recorded(|size| chain(size).0);
     for size in [99, 100] {
         let (ledger, _) = chain(size);
-        let state = ledger.state();
+        let state = ledger.reader().state();
         // The merge is there again after an even number of retracts; each fold is of three operations at most.
         assert_eq!(state.persons().count(), if size % 2 == 0 { 1 } else { 2 });
         assert!(state.operations_refolded() <= 3 * size as u64, "{}", state.operations_refolded());
@@ -110,13 +110,13 @@ fn a_correction_leaves_the_numbers_of_all_whom_it_does_not_change() {
     let (mut ledger, _) = ledger();
     let merges = merged(&mut ledger, 40);
     let numbers = |ledger: &Ledger| {
-        let ids = (0..40).map(|n| ledger.id_no(&format!("p{n}")).unwrap());
-        ids.map(|id| ledger.state().person(id)).collect::<Vec<_>>()
+        let ids = (0..40).map(|n| ledger.reader().id_no(&format!("p{n}")).unwrap());
+        ids.map(|id| ledger.reader().state().person(id)).collect::<Vec<_>>()
     };
     let before = numbers(&ledger);
     ledger.append(retract(merges[39])).unwrap();
     assert_eq!(numbers(&ledger), before);
-    assert_eq!(ledger.state().persons_founded(), 42, "p40 is a person of its own again");
+    assert_eq!(ledger.reader().state().persons_founded(), 42, "p40 is a person of its own again");
 }
 
 /// The state does not depend on how corrections came, nor on when the ledger was opened.
@@ -126,8 +126,8 @@ fn corrections_one_by_one_and_together_come_to_the_same_state() {
         let (mut ledger, disk) = all_merges_retracted(60, batch);
         ledger.flush().unwrap();
         let opened = LedgerOptions::new().read_in(Arc::new(Memory::clone(&disk))).unwrap();
-        assert_eq!(opened.state().digest(), ledger.state().digest());
-        ledger.state().digest()
+        assert_eq!(opened.reader().state().digest(), ledger.reader().state().digest());
+        ledger.reader().state().digest()
     });
     assert_eq!([digests[1], digests[2]], [digests[0]; 2]);
 }
@@ -151,8 +151,8 @@ fn persons_that_are_joined_and_parted_in_turn_stay_quick_to_find() {
     }
     assert_eq!(ledger.resolve("p3"), ledger.resolve("p0"));
     ledger.snapshot().unwrap();
-    let digest = ledger.state().digest();
+    let digest = ledger.reader().state().digest();
     drop(ledger);
     let opened = LedgerOptions::new().read_in(disk).unwrap();
-    assert_eq!(opened.state().digest(), digest);
+    assert_eq!(opened.reader().state().digest(), digest);
 }

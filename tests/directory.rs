@@ -287,7 +287,7 @@ fn what_is_not_the_ledgers_is_left_alone_and_remarked() {
     }
     assert_eq!(theirs(), 16);
     assert!(!place.join("quarantine/00000000000000000003-96-0.cut").exists(), "what recovery kept is gone");
-    ReadOnlyLedger::open(&place).unwrap().stats().unwrap();
+    ReadOnlyLedger::open(&place).unwrap().reader().stats().unwrap();
 }
 
 fn modes(dir: &Path) -> BTreeMap<u32, Vec<PathBuf>> {

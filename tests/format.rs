@@ -114,7 +114,7 @@ fn frame(
 }
 
 fn dump(bytes: &[u8], ledger: &Ledger) -> String {
-    let id = ledger.ledger_id().0.into_bytes();
+    let id = ledger.reader().ledger_id().0.into_bytes();
     let mut dump = Dump::new(bytes);
     dump.title("segment header");
     dump.field(8, "magic");

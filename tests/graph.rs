@@ -16,7 +16,7 @@ use serde_json::Value;
 use short::{at, id, new_ledger};
 
 fn graph(ledger: &Ledger, id: &str) -> Graph {
-    Graph::of(ledger, id).unwrap().unwrap()
+    Graph::of(ledger.reader(), id).unwrap().unwrap()
 }
 
 fn append(ledger: &mut Ledger, operation: Operation) -> Seq {
@@ -133,7 +133,7 @@ fn ids_devices_links_and_refused_links_are_drawn_with_their_records() {
         svg.contains("class=\"e refused\"")
             && svg.contains(".refused .line{stroke:#c22f0c;stroke-width:1.8;stroke-dasharray")
     );
-    assert!(Graph::of(&ledger, "nobody").unwrap().is_none());
+    assert!(Graph::of(ledger.reader(), "nobody").unwrap().is_none());
 }
 
 #[cfg(feature = "testing")]
@@ -146,13 +146,14 @@ fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_
         let mut ledger = new_ledger();
         history.append_to(&mut ledger).unwrap();
         let mut links = Vec::new();
-        ledger.outcomes(|outcome| links.push(outcome)).unwrap();
+        ledger.reader().outcomes(|outcome| links.push(outcome)).unwrap();
         let undone = links.iter().any(|link| ["retract", "split"].contains(&link.op));
-        let ids: Vec<IdNo> = ledger.state().ids().collect();
-        for asked in ids.iter().filter_map(|id| ledger.id_text(*id)) {
+        let ids: Vec<IdNo> = ledger.reader().state().ids().collect();
+        for asked in ids.iter().filter_map(|id| ledger.reader().id_text(*id)) {
             let graph = graph(&ledger, asked);
-            let person = ledger.person(asked);
-            let own = |text: &str| text == asked || person.is_some() && ledger.person(text) == person;
+            let person = ledger.reader().person(asked);
+            let own =
+                |text: &str| text == asked || person.is_some() && ledger.reader().person(text) == person;
             let mut found: Vec<(Seq, Option<&str>)> = Vec::new();
             for edge in graph.edges.iter().filter(|edge| edge.kind != EdgeKind::Spoke) {
                 found.extend(
@@ -176,7 +177,7 @@ fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_
                 for moment in graph.moments.iter().filter(|moment| **moment >= node.since) {
                     let owner = node.owners.iter().take_while(|(since, _)| since <= moment).last();
                     let owner = owner.and_then(|(_, owner)| owner.map(|place| graph.persons[place]));
-                    let then = ledger.person_as_of(&node.text, *moment).filter(|then| !then.implied);
+                    let then = ledger.reader().person_as_of(&node.text, *moment).filter(|then| !then.implied);
                     assert_eq!(owner, then.map(|then| then.person_id), "{} as of {moment}", node.text);
                 }
             }
@@ -188,7 +189,7 @@ fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_
 #[test]
 fn the_same_ledger_gives_the_same_bytes() {
     let (first, second) = (story(), story());
-    assert_ne!(first.ledger_id(), second.ledger_id());
+    assert_ne!(first.reader().ledger_id(), second.reader().ledger_id());
     let both = [&first, &second].map(|ledger| graph(ledger, "ann@example.com"));
     assert_eq!(both[0].html(), both[1].html());
     assert_eq!(both[0].svg(), both[1].svg());

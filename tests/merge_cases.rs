@@ -183,7 +183,7 @@ fn fold(case: &Case) -> Facts {
 
     let when = case.given.len();
     let mut by_seq = BTreeMap::new();
-    ledger.events(|event| drop(by_seq.insert(event.seq, event))).expect("the log is readable");
+    ledger.reader().events(|event| drop(by_seq.insert(event.seq, event))).expect("the log is readable");
     let events = (appended.iter().zip(seen).skip(when).enumerate())
         .filter_map(|(index, (appended, seen))| Some((index, (by_seq.get(&appended.seq()?)?.clone(), seen))));
     let outcomes = appended.iter().skip(when).filter_map(Appended::outcome);
@@ -265,7 +265,7 @@ fn differences(case: &Case, facts: &Facts) -> Vec<String> {
         found.push(format!("warnings: expected {warnings:?}, found {:?}", facts.warnings));
     }
     let same = |[a, b]: &[String; 2]| {
-        let (a, b) = (facts.ledger.person(a), facts.ledger.person(b));
+        let (a, b) = (facts.ledger.reader().person(a), facts.ledger.reader().person(b));
         a.is_some() && a == b
     };
     let apart = same_person.iter().filter(|pair| !same(pair));

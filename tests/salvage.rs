@@ -80,20 +80,23 @@ impl Whole {
         let disk = ledger(operations);
         let book = LedgerOptions::new().read_in(disk.clone()).unwrap();
         let mut originals = Vec::new();
-        book.replay(|step| {
-            let body = step.record.body();
-            let other = if let LinkSource::Id(id) = body.other() { Some(id.0) } else { None };
-            originals.push(Original {
-                op: body.name(),
-                id: body.head().map(|head| (head.id.0, book.id_text(head.id).map(str::to_owned))),
-                other,
-                time: body.head().map(OperationHeader::time),
-                operation_id: step.record.operation_id(),
-                keys: body.changes().iter().map(|change| change.key.0).collect(),
-                item: step.record.item().map(<[u8]>::to_vec),
-            });
-        })
-        .unwrap();
+        book.reader()
+            .replay(|step| {
+                let body = step.record.body();
+                let other = if let LinkSource::Id(id) = body.other() { Some(id.0) } else { None };
+                originals.push(Original {
+                    op: body.name(),
+                    id: body
+                        .head()
+                        .map(|head| (head.id.0, book.reader().id_text(head.id).map(str::to_owned))),
+                    other,
+                    time: body.head().map(OperationHeader::time),
+                    operation_id: step.record.operation_id(),
+                    keys: body.changes().iter().map(|change| change.key.0).collect(),
+                    item: step.record.item().map(<[u8]>::to_vec),
+                });
+            })
+            .unwrap();
         let names = disk.list("log").unwrap().into_iter().map(|name| format!("log/{name}"));
         let files: BTreeMap<String, Vec<u8>> = names.map(|name| (name.clone(), read(&disk, &name))).collect();
         let frames = files.iter().flat_map(|(name, bytes)| frames(name, bytes)).collect();

@@ -68,8 +68,8 @@ fn what_threads_write_is_one_log_that_replays_to_the_same_state() {
     let ledger = ledger.into_inner().expect("the threads' clones are gone");
     assert_eq!(ledger.durable_records(), ledger.checkpoint().records);
     let mut digest = None;
-    ledger.replay(|step| digest = Some(step.state.digest())).unwrap();
-    assert_eq!(digest, Some(ledger.state().digest()));
+    ledger.reader().replay(|step| digest = Some(step.state.digest())).unwrap();
+    assert_eq!(digest, Some(ledger.reader().state().digest()));
 }
 
 /// While threads write, the power is cut again and again, in every way: what anybody was told is durable by then is there.
@@ -101,10 +101,13 @@ fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
                 let mut found = BTreeMap::new();
                 let note = |step: Step<'_>| {
                     if let Some(head) = step.record.body().head() {
-                        found.insert(step.record.seq().0, reopened.id_text(head.id).unwrap().to_owned());
+                        found.insert(
+                            step.record.seq().0,
+                            reopened.reader().id_text(head.id).unwrap().to_owned(),
+                        );
                     }
                 };
-                reopened.replay(note).unwrap();
+                reopened.reader().replay(note).unwrap();
                 for (seq, who) in &told {
                     assert_eq!(found.get(seq).map(String::as_str), Some(who.as_str()), "record {seq}");
                 }
@@ -335,7 +338,7 @@ fn a_panic_while_writing_stops_writing_and_nothing_else() {
     let panicked = std::thread::spawn(move || {
         other.write(|ledger| {
             ledger.append(Operation::properties(at(0), id("bob")))?;
-            if ledger.resolve("bob").is_some() {
+            if ledger.reader().resolve("bob").is_some() {
                 panic!("on purpose");
             }
             Ok::<(), AppendError>(())

@@ -51,9 +51,9 @@ fn in_one_batch_what_was_just_said_is_taken_back_too() {
     ];
     let appended = ledger.append_batch(&batch).unwrap();
     assert!(appended.iter().all(|appended| appended.outcome().is_some()));
-    assert_eq!((ledger.person("phone"), ledger.person("ann").is_some()), (None, true));
-    assert_eq!(ledger.person("ann"), ledger.person("tablet"));
-    assert_eq!(ledger.person("bob"), ledger.person("laptop"));
+    assert_eq!((ledger.reader().person("phone"), ledger.reader().person("ann").is_some()), (None, true));
+    assert_eq!(ledger.reader().person("ann"), ledger.reader().person("tablet"));
+    assert_eq!(ledger.reader().person("bob"), ledger.reader().person("laptop"));
 }
 
 #[test]
@@ -111,9 +111,10 @@ fn a_split_names_from_one_id_to_the_limit() {
     let split = Operation::split(at(2), id("ann"), ids(MAX_SPLIT_IDS), SplitMode::Together);
     let outcome = *ledger.append(split).unwrap().outcome().unwrap();
     assert_eq!(outcome.undone, Some(Correction::Split { left: MAX_SPLIT_IDS as u32 }));
-    let (first, last) = (ledger.person("id-0").unwrap(), ledger.person(&names[MAX_SPLIT_IDS]).unwrap());
-    assert_eq!(ledger.state().ids_of(first).len(), MAX_SPLIT_IDS);
-    assert_eq!(ledger.state().ids_of(last).len(), 2, "ann, and the one that was not named");
+    let (first, last) =
+        (ledger.reader().person("id-0").unwrap(), ledger.reader().person(&names[MAX_SPLIT_IDS]).unwrap());
+    assert_eq!(ledger.reader().state().ids_of(first).len(), MAX_SPLIT_IDS);
+    assert_eq!(ledger.reader().state().ids_of(last).len(), 2, "ann, and the one that was not named");
 }
 
 /// The bytes that were verified when the ledger was opened may have changed since. Whatever bit of the log is flipped, a retract is
@@ -123,7 +124,7 @@ fn a_log_that_rots_while_it_is_open_takes_nothing_back_wrongly() {
     let sound = {
         let (mut ledger, links) = people(Arc::new(Memory::new()));
         ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
-        ledger.state().digest()
+        ledger.reader().state().digest()
     };
     let file = segment();
     let len = {
@@ -135,20 +136,20 @@ fn a_log_that_rots_while_it_is_open_takes_nothing_back_wrongly() {
     for offset in 0..len {
         let storage = Arc::new(Memory::new());
         let (mut ledger, links) = people(storage.clone());
-        let before = ledger.state().digest();
+        let before = ledger.reader().state().digest();
         let mut byte = [0];
         storage.read_at(&file, offset, &mut byte).unwrap();
         storage.write_at(&file, offset, &[byte[0] ^ 0x10]).unwrap();
         match ledger.append(Operation::retract(at(9), Target::Record(links[1]))) {
             Ok(_) => {
-                assert_eq!(ledger.state().digest(), sound, "byte {offset}");
+                assert_eq!(ledger.reader().state().digest(), sound, "byte {offset}");
                 unharmed += 1;
             }
             Err(AppendError::Unreadable(_)) => {
-                assert_eq!(ledger.state().digest(), before, "byte {offset}");
+                assert_eq!(ledger.reader().state().digest(), before, "byte {offset}");
                 storage.write_at(&file, offset, &byte).unwrap();
                 ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
-                assert_eq!(ledger.state().digest(), sound, "byte {offset}, put right again");
+                assert_eq!(ledger.reader().state().digest(), sound, "byte {offset}, put right again");
                 told += 1;
             }
             Err(error) => panic!("byte {offset}: {error}"),
@@ -164,7 +165,7 @@ fn a_disk_that_fails_takes_nothing_back_by_halves() {
     for (call, for_ever) in (0..).flat_map(|call| [(call, false), (call, true)]) {
         let disk = Arc::new(Failing::at(Memory::new(), NEVER).reads().for_ever(for_ever));
         let (mut ledger, links) = people(disk.clone());
-        let before = ledger.state().digest();
+        let before = ledger.reader().state().digest();
         disk.calls_left.store(call, Ordering::SeqCst);
         let retract = Operation::retract(at(9), Target::Record(links[1])).with_id(numbered(9));
         let result = ledger.append(retract.clone());
@@ -173,7 +174,7 @@ fn a_disk_that_fails_takes_nothing_back_by_halves() {
             Ok(_) if !reached => break,
             Ok(_) => {} // a read that failed, and was made in another way
             Err(AppendError::Unreadable(_)) => {
-                assert_eq!(ledger.state().digest(), before);
+                assert_eq!(ledger.reader().state().digest(), before);
                 ledger.append(retract.clone()).unwrap();
                 unreadable += 1;
             }
@@ -183,8 +184,12 @@ fn a_disk_that_fails_takes_nothing_back_by_halves() {
         drop(ledger);
         let mut again = LedgerOptions::new().open_in(Arc::new(Memory::clone(&disk.inner))).unwrap();
         again.append(retract).unwrap(); // or a duplicate of it
-        assert_eq!((again.person("phone of bob"), again.person("bob")), (None, None), "call {call}");
-        assert_eq!(again.person("ann"), again.person("phone of ann"));
+        assert_eq!(
+            (again.reader().person("phone of bob"), again.reader().person("bob")),
+            (None, None),
+            "call {call}"
+        );
+        assert_eq!(again.reader().person("ann"), again.reader().person("phone of ann"));
     }
     assert!(unreadable > 0 && indeterminate > 2, "{unreadable} unreadable, {indeterminate} indeterminate");
 }
@@ -209,7 +214,7 @@ fn an_index_and_a_snapshot_change_nothing() {
     for operation in &next {
         ledger.append(operation.clone()).unwrap();
     }
-    let expected = (ledger.state().digest(), ledger.content_digest().unwrap());
+    let expected = (ledger.reader().state().digest(), ledger.reader().content_digest().unwrap());
     ledger.flush().unwrap();
     drop(ledger);
     let options: [fn() -> LedgerOptions<'static>; 4] = [
@@ -221,11 +226,11 @@ fn an_index_and_a_snapshot_change_nothing() {
     for options in options {
         let copy = Arc::new(Memory::clone(&storage));
         let mut opened = options().open_in(copy).unwrap();
-        assert_eq!((opened.state().digest(), opened.content_digest().unwrap()), expected);
+        assert_eq!((opened.reader().state().digest(), opened.reader().content_digest().unwrap()), expected);
         let one_more = Operation::retract(at(11), Target::Record(links[1]));
         let outcome = *opened.append(one_more).unwrap().outcome().unwrap();
         assert_eq!(outcome.undone, Some(Correction::Retracted { seq: links[1] }));
-        assert!(opened.memory().postings > 0);
+        assert!(opened.reader().memory().postings > 0);
     }
 }
 
@@ -234,9 +239,9 @@ fn records_are_indexed_once_somebody_asks() {
     let storage = Arc::new(Memory::new());
     drop(people(storage.clone()));
     let reader = LedgerOptions::new().read_in(storage).unwrap();
-    assert_eq!(reader.memory().postings, 0, "nobody asked");
-    assert!(reader.history(Subject::Id("ann"), PageRequest::first(10)).unwrap().is_some());
-    assert!(reader.memory().postings > 0);
+    assert_eq!(reader.reader().memory().postings, 0, "nobody asked");
+    assert!(reader.reader().history(Subject::Id("ann"), PageRequest::first(10)).unwrap().is_some());
+    assert!(reader.reader().memory().postings > 0);
 }
 
 /// What is erased of a split are texts: sent again under its id it is still the same operation.
@@ -277,7 +282,8 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     writer.flush().unwrap();
     let reader = options().read_in(disk.clone()).unwrap();
     let asked = |user: &str| {
-        let page = reader.history(Subject::Person(user), PageRequest::first(1_000)).unwrap().unwrap();
+        let page =
+            reader.reader().history(Subject::Person(user), PageRequest::first(1_000)).unwrap().unwrap();
         (page.items, reader.why_not(user, "user-0").unwrap(), reader.explain(user, "phone-3").unwrap())
     };
     let users: Vec<String> = (0..7).map(|number| format!("user-{number}")).collect();
@@ -286,11 +292,11 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     let after: Vec<_> = users.iter().map(|user| asked(user)).collect();
     assert_eq!(after, before);
 
-    let history = writer.history(Subject::Id("user-2"), PageRequest::first(3)).unwrap().unwrap();
+    let history = writer.reader().history(Subject::Id("user-2"), PageRequest::first(3)).unwrap().unwrap();
     let first = history.items.iter().find(|entry| entry.op == "identify").unwrap().seq;
     writer.append(Operation::retract(at(1), Target::Record(first))).unwrap();
-    assert_eq!(writer.person("phone-2"), None);
+    assert_eq!(writer.reader().person("phone-2"), None);
     writer.flush().unwrap();
     let anew = LedgerOptions::new().without_snapshots().read_in(disk).unwrap();
-    assert_eq!(anew.state().digest(), writer.state().digest());
+    assert_eq!(anew.reader().state().digest(), writer.reader().state().digest());
 }

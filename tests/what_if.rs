@@ -305,27 +305,31 @@ fn ledger(policy: Policy, people: u64) -> Ledger {
 fn a_difference_of_made_up_traffic_leads_from_one_to_the_other() {
     let policy = Policy::preset(Preset::Posthog);
     let recorded = ledger(policy.clone(), 60);
-    let now = Content::of(&recorded.view()).unwrap();
+    let now = Content::of(&recorded.reader().view()).unwrap();
     let policies = [
         Policy::preset(Preset::Strict),
         Policy::preset(Preset::OneUser),
         Policy { survivor: Survivor::Elder, max_ids_per_person: Some(3), ..policy },
     ];
     for policy in policies {
-        let what_if = recorded.what_if(&policy).unwrap();
+        let what_if = recorded.reader().what_if(&policy).unwrap();
         let there = what_if.diff().apply(&now).unwrap();
         assert_eq!(there, Content::of(what_if.view()).unwrap());
-        let back = Diff::between(what_if.view(), &recorded.view()).unwrap();
+        let back = Diff::between(what_if.view(), &recorded.reader().view()).unwrap();
         assert_eq!(back.apply(&there).unwrap(), now);
         let other = ledger(policy, 60);
-        assert_eq!(there, Content::of(&other.view()).unwrap(), "recorded under that policy it is the same");
+        assert_eq!(
+            there,
+            Content::of(&other.reader().view()).unwrap(),
+            "recorded under that policy it is the same"
+        );
     }
 }
 
 #[test]
 fn a_difference_does_not_apply_to_another_content() {
     let recorded = ledger(Policy::default(), 9);
-    let (then, now) = (recorded.view_as_of(Seq(9)).unwrap(), recorded.view());
+    let (then, now) = (recorded.reader().view_as_of(Seq(9)).unwrap(), recorded.reader().view());
     let diff = Diff::between(&then, &now).unwrap();
     let misfit = diff.apply(&Content::of(&now).unwrap()).unwrap_err();
     assert!(misfit.to_string().starts_with("the difference does not fit: person "), "{misfit}");
@@ -336,7 +340,8 @@ fn a_difference_does_not_apply_to_another_content() {
 #[test]
 fn a_policy_out_of_its_bounds_is_an_error() {
     let recorded = ledger(Policy::default(), 1);
-    let error = recorded.what_if(&Policy { max_user_ids: Some(0), ..Policy::default() }).unwrap_err();
+    let error =
+        recorded.reader().what_if(&Policy { max_user_ids: Some(0), ..Policy::default() }).unwrap_err();
     assert_eq!(error.to_string(), "policy `max_user_ids` is 0; expected at least 1, or null for no limit");
 }
 
@@ -350,15 +355,15 @@ fn ids_whose_text_is_erased_keep_their_class_and_are_named() {
         assert!(ledger.append(identify).is_ok());
     }
     let blocking = Policy { blocked_ids: ["bob".to_owned()].into(), ..Policy::default() };
-    let split = ledger.what_if(&blocking).unwrap().diff().split.len();
+    let split = ledger.reader().what_if(&blocking).unwrap().diff().split.len();
     assert_eq!(split, 1, "bob is unmergeable under this policy");
 
     let subject = ErasureSubject::Ids([id("bob")].into());
     assert!(ledger.erase(&[ErasureRequest::new(at, subject, "asked")]).is_ok());
-    let what_if = ledger.what_if(&blocking).unwrap();
+    let what_if = ledger.reader().what_if(&blocking).unwrap();
     assert_eq!(what_if.diff().split, [], "nobody knows any more that it was bob");
     assert_eq!(what_if.diff().classes_kept, [Name::Erased(2)]);
-    let one_user = ledger.what_if(&Policy::preset(Preset::OneUser)).unwrap();
+    let one_user = ledger.reader().what_if(&Policy::preset(Preset::OneUser)).unwrap();
     assert_eq!(one_user.diff().split.len(), 1, "the class that was recorded is a user's");
     let moved: Vec<String> = one_user.diff().moved_ids().map(|id| id.distinct_id.to_string()).collect();
     assert_eq!(moved, ["$erased:2"]);
@@ -376,7 +381,7 @@ fn a_part_of_a_person_names_ten_ids() {
         }
         let identify = Operation::identify(at, id("bob".to_owned()), Some(Source::new("anonymous-1")));
         assert!(ledger.append(identify).is_ok());
-        let what_if = ledger.what_if(&Policy::preset(Preset::OneUser)).unwrap();
+        let what_if = ledger.reader().what_if(&Policy::preset(Preset::OneUser)).unwrap();
         let part = &what_if.diff().split[0].into[0];
         assert_eq!((part.ids, part.distinct_ids.len()), (ids as u64, limits::MAX_PART_IDS));
     }
@@ -414,10 +419,10 @@ fn what_the_questions_cost() {
         println!("{what}: least {:.6} s, median {:.6} s; {said}", times[0], times[2]);
         times[2]
     };
-    println!("{} records, {} ids", last + 1, ledger.state().ids().len());
+    println!("{} records, {} ids", last + 1, ledger.reader().state().ids().len());
     let replay = timed("replay", &mut || {
         let mut operations = 0_u64;
-        ledger.replay(|step| operations += u64::from(step.outcome.is_some())).unwrap();
+        ledger.reader().replay(|step| operations += u64::from(step.outcome.is_some())).unwrap();
         format!("{operations} operations")
     });
     let described = |diff: &Diff| {
@@ -431,13 +436,13 @@ fn what_the_questions_cost() {
         ("posthog", Policy::default()),
         ("two ids a person", small),
     ] {
-        let asked = timed(what, &mut || described(ledger.what_if(&policy).unwrap().diff()));
+        let asked = timed(what, &mut || described(ledger.reader().what_if(&policy).unwrap().diff()));
         println!("  what-if / replay: {:.2}", asked / replay);
     }
     for at in [last / 2, last - 1_000] {
         let asked = timed("two points", &mut || {
-            let then = ledger.view_as_of(Seq(at)).unwrap();
-            described(&Diff::between(&then, &ledger.view()).unwrap())
+            let then = ledger.reader().view_as_of(Seq(at)).unwrap();
+            described(&Diff::between(&then, &ledger.reader().view()).unwrap())
         });
         println!("  diff / replay: {:.2}", asked / replay);
     }
@@ -445,9 +450,10 @@ fn what_the_questions_cost() {
     let ids = ledger.profile("user-7").unwrap().unwrap().distinct_ids;
     let leaves = ids.iter().filter(|id| **id != "user-7").map(|id| DistinctId::new(id.clone()).unwrap());
     let split = Operation::split(at, user, leaves, SplitMode::Each);
-    timed("a preview", &mut || described(&ledger.preview(&split).unwrap().diff));
+    timed("a preview", &mut || described(&ledger.reader().preview(&split).unwrap().diff));
     let other = ReadOnlyLedger::open(place.path("web")).unwrap();
-    let asked =
-        timed("two ledgers", &mut || described(&Diff::between(&ledger.view(), &other.view()).unwrap()));
+    let asked = timed("two ledgers", &mut || {
+        described(&Diff::between(&ledger.reader().view(), &other.reader().view()).unwrap())
+    });
     println!("  diff / replay: {:.2}", asked / replay);
 }

@@ -16,6 +16,7 @@ fn said(ledger: &Ledger, key: &str) -> Vec<(Seq, IdNo, &'static str)> {
     let mut keys = Vec::new();
     let mut said = Vec::new();
     ledger
+        .reader()
         .replay(|step| {
             let body = step.record.body();
             if let Body::DefineKey(_) = body {
@@ -44,12 +45,12 @@ fn one_write_stands_and_it_is_the_profiles() {
         let history = History::seeded(&Policy::preset(preset), seed);
         let mut ledger = Ledger::in_memory(Tenant::default(), history.policy.clone()).unwrap();
         history.append_to(&mut ledger).unwrap();
-        let ids: Vec<IdNo> = ledger.state().ids().collect();
+        let ids: Vec<IdNo> = ledger.reader().state().ids().collect();
         for key in KEYS {
             let said = said(&ledger, key);
-            for asked in ids.iter().filter_map(|id| ledger.id_text(*id)) {
-                let person = ledger.person(asked);
-                let theirs = |id: IdNo| person.is_some() && ledger.state().person(id) == person;
+            for asked in ids.iter().filter_map(|id| ledger.reader().id_text(*id)) {
+                let person = ledger.reader().person(asked);
+                let theirs = |id: IdNo| person.is_some() && ledger.reader().state().person(id) == person;
                 let expected: Vec<(Seq, &str)> = said
                     .iter()
                     .filter(|(_, id, _)| theirs(*id))
@@ -86,7 +87,7 @@ fn one_write_stands_and_it_is_the_profiles() {
                     assert!(by.by.0 < ledger.checkpoint().records);
                     assert_eq!(
                         by.rule == "H1",
-                        ledger.state().is_retracted(write.seq),
+                        ledger.reader().state().is_retracted(write.seq),
                         "seed {seed}\n{history}"
                     );
                     beaten += 1;

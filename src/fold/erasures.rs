@@ -403,11 +403,11 @@ mod tests {
         let number = OperationId(uuid::Uuid::from_u128(ledger.checkpoint().records.into()));
         let capture = Operation::capture(time(), id(text), number);
         ledger.append(capture.with_processing(Processing::Off)).unwrap();
-        ledger.id_no(text).unwrap()
+        ledger.reader().id_no(text).unwrap()
     }
 
     fn called(ledger: &Ledger, text: &str) -> PersonIdBasis {
-        ledger.state().called_of(ledger.id_no(text).unwrap())
+        ledger.reader().state().called_of(ledger.reader().id_no(text).unwrap())
     }
 
     /// D11: who an id would found tells an id that came after an erasure from an erased one of the same text.
@@ -416,13 +416,13 @@ mod tests {
         let mut ledger = ledger();
         let [early, gone] = ["early", "gone"].map(|text| seen(&mut ledger, text));
         assert_eq!(
-            [early, gone].map(|id| ledger.state().implied(id)),
+            [early, gone].map(|id| ledger.reader().state().implied(id)),
             [early, gone].map(PersonIdBasis::Founding)
         );
         erase(&mut ledger, ErasureSubject::PersonOf(id("gone")));
         let again = seen(&mut ledger, "gone");
         assert_ne!(gone, again, "nothing says that they were one");
-        let state = ledger.state();
+        let state = ledger.reader().state();
         assert_eq!(state.implied(early), PersonIdBasis::Founding(early));
         assert_eq!(state.implied(gone), PersonIdBasis::Erased(gone, None));
         assert_eq!(state.implied(again), PersonIdBasis::At(again, state.defined_by(again)));
@@ -433,14 +433,17 @@ mod tests {
         let mut ledger = ledger();
         link(&mut ledger, "ann", "phone");
         link(&mut ledger, "bob", "laptop");
-        let [ann, bob] = ["ann", "bob"].map(|text| ledger.id_no(text).unwrap());
+        let [ann, bob] = ["ann", "bob"].map(|text| ledger.reader().id_no(text).unwrap());
         erase(&mut ledger, ErasureSubject::PersonOf(id("ann")));
         link(&mut ledger, "ann", "tablet"); // another ann: nothing says that they were one
-        let person = ledger.state().person(ann).unwrap();
-        assert_eq!(ledger.state().called(person), PersonIdBasis::Erased(ann, None));
+        let person = ledger.reader().state().person(ann).unwrap();
+        assert_eq!(ledger.reader().state().called(person), PersonIdBasis::Erased(ann, None));
         assert_eq!(called(&ledger, "bob"), PersonIdBasis::Founding(bob));
-        let again = ledger.id_no("ann").unwrap();
-        assert_eq!(called(&ledger, "ann"), PersonIdBasis::At(again, ledger.state().defined_by(again)));
+        let again = ledger.reader().id_no("ann").unwrap();
+        assert_eq!(
+            called(&ledger, "ann"),
+            PersonIdBasis::At(again, ledger.reader().state().defined_by(again))
+        );
     }
 
     /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.
@@ -450,7 +453,7 @@ mod tests {
         link(&mut ledger, "zoe", "z1"); // is called after another id too
         let elsewhere = erase_id(&mut ledger, "zoe");
         let links = ["i1", "i2", "i3"].map(|phone| link(&mut ledger, "ivy", phone));
-        let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.id_no(text).unwrap());
+        let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.reader().id_no(text).unwrap());
         let (first, second) = (erase_id(&mut ledger, "ivy"), erase_id(&mut ledger, "i1"));
         assert_eq!(
             called(&ledger, "i2"),
@@ -460,10 +463,10 @@ mod tests {
         let mut retract = |seq| ledger.append(Operation::retract(time(), Target::Record(seq))).unwrap();
         retract(links[2]);
         assert_eq!(called(&ledger, "i2"), PersonIdBasis::At(i2, second), "as before");
-        assert_eq!(ledger.state().person(i3), None);
+        assert_eq!(ledger.reader().state().person(i3), None);
         ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
         ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
-        assert_eq!(ledger.state().person(i2), None);
+        assert_eq!(ledger.reader().state().person(i2), None);
         assert_eq!(called(&ledger, "i3"), PersonIdBasis::At(i2, second), "as before");
         assert!(elsewhere < first && first < second);
         assert!(matches!(called(&ledger, "z1"), PersonIdBasis::At(_, by) if by == elsewhere));
@@ -480,12 +483,12 @@ mod tests {
         for phone in ["g1", "g2"] {
             link(&mut ledger, "gus", phone);
         }
-        let [gus, g1, g2] = ["gus", "g1", "g2"].map(|text| ledger.id_no(text).unwrap());
-        let founded = ledger.state().origin(ledger.state().person(gus).unwrap());
+        let [gus, g1, g2] = ["gus", "g1", "g2"].map(|text| ledger.reader().id_no(text).unwrap());
+        let founded = ledger.reader().state().origin(ledger.reader().state().person(gus).unwrap());
         let split = Operation::split(time(), id("gus"), [id("g2")], SplitMode::Together);
         let split = ledger.append(split).unwrap().seq().unwrap();
         let by = erase_id(&mut ledger, "gus");
-        let state = ledger.state();
+        let state = ledger.reader().state();
         assert_eq!(state.called_alone(gus, founded), PersonIdBasis::At(g1, by));
         assert_eq!(state.called_alone(gus, founded), state.called_of(gus));
         let parted = Origin { founded: split.0 as u32, split: true };
@@ -506,7 +509,8 @@ mod tests {
             device.identify(time(), id(user), Default::default()).unwrap();
         }
         let by = erase(&mut ledger, ErasureSubject::PersonOf(id("bob")));
-        let erased = [DeviceNo(0), DeviceNo(1)].map(|device| ledger.state().device_erased_by(device));
+        let erased =
+            [DeviceNo(0), DeviceNo(1)].map(|device| ledger.reader().state().device_erased_by(device));
         assert_eq!(erased, [None, Some(by)]);
     }
 

@@ -28,7 +28,7 @@ pub struct Step<'a> {
 /// let at = Timestamp::from_micros(0)?;
 /// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 /// let mut operations = 0;
-/// ledger.replay(|step| operations += usize::from(step.outcome.is_some()))?;
+/// ledger.reader().replay(|step| operations += usize::from(step.outcome.is_some()))?;
 /// assert_eq!(operations, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

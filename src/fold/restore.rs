@@ -596,7 +596,7 @@ mod tests {
         let joe = ErasureRequest::new(at(8), ErasureSubject::PersonOf(id("joe")), "");
         let joe = joe.with_keys([PropertyKey::new("plan").unwrap()]);
         ledger.erase(&[ErasureRequest::new(at(8), ivy, ""), joe]).unwrap();
-        ledger.state().clone()
+        ledger.reader().state().clone()
     }
 
     fn bytes(state: &State) -> Vec<u8> {
@@ -611,7 +611,7 @@ mod tests {
         let capture = Operation::capture(at(1), id("nobody"), OperationId(uuid::Uuid::from_u128(1)));
         let capture = nobody.append(capture.with_processing(Processing::Off)).unwrap().seq().unwrap();
         nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
-        for state in [merged().state().clone(), full(), nobody.state().clone()] {
+        for state in [merged().reader().state().clone(), full(), nobody.reader().state().clone()] {
             let read = State::from_canonical(&bytes(&state)).unwrap();
             assert_eq!(read.digest(), state.digest());
             assert_eq!(read.devices, state.devices);
@@ -710,7 +710,7 @@ mod tests {
         let found = State::from_canonical(&forged).unwrap_err().0;
         assert_eq!(found, "a group belongs to another person than was noted");
         let row_of = |persons: u32| {
-            let mut state = merged().state().clone();
+            let mut state = merged().reader().state().clone();
             (state.links, state.persons) = (Links::default(), Vec::new());
             state.links.carried.clear();
             state.devices.clear();
@@ -816,7 +816,7 @@ mod tests {
         );
         // Without retracts and splits, more is known.
         hold(
-            merged().state(),
+            merged().reader().state(),
             &[
                 ("persons are founded out of order", |state| came(state, 1, state.links.leaves[3].since())),
                 (first_user, |state| state.persons[0].first_user = 12),

@@ -31,11 +31,11 @@ use crate::store::segments::Fault;
 /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
 /// ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("null")))?;
 ///
-/// let graph = Graph::of(&ledger, "phone")?.ok_or("never written")?;
+/// let graph = Graph::of(ledger.reader(), "phone")?.ok_or("never written")?;
 /// assert_eq!((graph.nodes.len(), graph.edges.len()), (3, 2)); // `null` is drawn too: its link was refused
 /// assert!(graph.svg().starts_with("<svg "));
 /// assert!(graph.html().starts_with("<!doctype html>"));
-/// assert!(Graph::of(&ledger, "nobody")?.is_none());
+/// assert!(Graph::of(ledger.reader(), "nobody")?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]

@@ -72,13 +72,13 @@ impl Device<'_> {
 
     /// Whether a user was identified on it since the last reset.
     pub fn is_identified(&self) -> bool {
-        let number = self.ledger.device_no(self.id.as_str());
-        number.is_some_and(|number| self.ledger.state().device(number).identified)
+        let number = self.ledger.reader().device_no(self.id.as_str());
+        number.is_some_and(|number| self.ledger.reader().state().device(number).identified)
     }
 
     fn known(&self, of: impl Fn(&crate::fold::DeviceState) -> crate::log::body::IdNo) -> Option<DistinctId> {
-        let number = self.ledger.device_no(self.id.as_str())?;
-        let text = self.ledger.id_text(of(self.ledger.state().device(number)))?;
+        let number = self.ledger.reader().device_no(self.id.as_str())?;
+        let text = self.ledger.reader().id_text(of(self.ledger.reader().state().device(number)))?;
         Some(DistinctId::new(text).expect("the ledger stores valid ids only"))
     }
 

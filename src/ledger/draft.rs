@@ -891,6 +891,7 @@ mod tests {
         ledger.erase(&[ErasureRequest::new(time(), ErasureSubject::Ids([ann].into()), "")]).unwrap();
         let mut reset = None;
         ledger
+            .reader()
             .replay(|step| {
                 if let Body::Reset(head, ..) = step.record.body() {
                     reset = Some((step.record.seq(), head));
@@ -900,8 +901,9 @@ mod tests {
         let (reset, head) = reset.expect("the erasure reset the tablet");
         let retract = OperationHeader { device: None, flags: Flags::default(), operation: [0; 16], ..head };
         ledger.append_record(&Body::Retract(retract, reset.0, None)).unwrap();
-        let erased =
-            |ledger: &Ledger| ledger.state().id_erased_by(ledger.state().device(DeviceNo(0)).current);
+        let erased = |ledger: &Ledger| {
+            ledger.reader().state().id_erased_by(ledger.reader().state().device(DeviceNo(0)).current)
+        };
         assert!(erased(&ledger).is_some(), "nothing reset it");
 
         let changes = Operation::new(time(), Request::Set { who: Actor::Device(tablet()) });
@@ -910,8 +912,8 @@ mod tests {
         assert_eq!(erased(&ledger), None);
         let founded: Vec<bool> = said.iter().map(|said| said.outcome().unwrap().founded).collect();
         assert_eq!(founded, [true, false], "each has its own outcome, not that of the reset");
-        let current = ledger.state().device(DeviceNo(0)).current;
-        let profile = ledger.profile(ledger.id_text(current).unwrap()).unwrap().unwrap();
+        let current = ledger.reader().state().device(DeviceNo(0)).current;
+        let profile = ledger.profile(ledger.reader().id_text(current).unwrap()).unwrap().unwrap();
         assert_eq!(profile.properties["city"].value, Some("Ulm".into()));
     }
 }

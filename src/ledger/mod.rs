@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod key_budget;
 pub(crate) mod open;
 pub(crate) mod preview;
+pub(crate) mod questions;
 pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
@@ -14,12 +15,12 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Deref;
 
 use crate::fold::{Erasures, Outcome, Past};
 use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id, is_same_operation};
 use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::key_budget::KeyBudget;
+use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{Recovery, TornTail};
 use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Durability, Writer};
@@ -157,7 +158,7 @@ impl Ledger {
             operation.check().map_err(|source| AppendError::Operation { index, source })?;
         }
         if operations.iter().any(Operation::refolds) {
-            self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
+            self.reader.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
         }
         let Ledger { reader, writer, .. } = self;
         let ledger = reader.ledger_id();
@@ -321,7 +322,7 @@ impl Ledger {
 
     fn snapshot_if_due(&mut self) {
         let due = |every| self.checkpoint().records >= self.snapshots.last + every;
-        if self.snapshots.every.is_some_and(due) && !self.state().erasures().is_pending() {
+        if self.snapshots.every.is_some_and(due) && !self.reader.state().erasures().is_pending() {
             self.snapshots.error = self.make_snapshot().err();
         }
     }
@@ -333,7 +334,7 @@ impl Ledger {
     /// Adds one record that is not an operation.
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_health()?;
-        let seq = Seq(self.state().records());
+        let seq = Seq(self.reader.state().records());
         let mut bytes = Vec::new();
         crate::log::codec::encode(body, &mut bytes);
         let lengths = self.reader.dictionaries.lengths();
@@ -427,14 +428,14 @@ impl Ledger {
     /// Stores in the key ring of a sealed ledger how far the log is durable, so that a copy with another history is told from this one.
     /// Everything must be durable. Gives whether something had to be stored.
     pub(crate) fn settle_keys(&self) -> Result<bool, KeysError> {
-        let Some(sealer) = self.log.keys() else { return Ok(false) };
+        let Some(sealer) = self.reader.log.keys() else { return Ok(false) };
         sealer.reach(self.checkpoint());
         sealer.settle()
     }
 
     /// As [`Ledger::settle_keys`], and if nothing had to be stored, tries whether it could be.
     pub(crate) fn try_keys(&self) -> Result<(), KeysError> {
-        match self.log.keys() {
+        match self.reader.log.keys() {
             Some(sealer) if !self.settle_keys()? => sealer.probe(),
             _ => Ok(()),
         }
@@ -573,9 +574,4 @@ impl Drop for Ledger {
     }
 }
 
-impl Deref for Ledger {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        &self.reader
-    }
-}
+pass_questions_on!(Ledger);

@@ -1,13 +1,13 @@
 //! Options: how a ledger is created, opened, read, or replayed from its bytes alone.
 
 use std::io;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::fold::replay::{Replay, Step};
 use crate::ledger::Ledger;
 use crate::ledger::error::EraseError;
+use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{
     DurableUpTo, Judged, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn,
     refuse, resume, unrecorded_cut, write_anew,
@@ -755,9 +755,4 @@ impl ReadOnlyLedger {
     }
 }
 
-impl Deref for ReadOnlyLedger {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        &self.reader
-    }
-}
+pass_questions_on!(ReadOnlyLedger);

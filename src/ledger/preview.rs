@@ -64,14 +64,14 @@ impl Reader {
     /// let seq = ledger.append(bob)?.seq().ok_or("not recorded")?;
     ///
     /// let retract = Operation::retract(at, Target::Record(seq));
-    /// let preview = ledger.preview(&retract)?;
+    /// let preview = ledger.reader().preview(&retract)?;
     /// assert!(preview.diff.ids.iter().any(|id| id.distinct_id.to_string() == "bob" && id.after.is_none()));
     /// assert_eq!(ledger.resolve("bob"), ledger.resolve("ann"), "nothing has happened yet");
     /// assert_eq!(ledger.append(retract)?, preview.appended);
     ///
     /// // What could not be recorded has no preview either.
     /// let never = Target::Record(identity_ledger::Seq(seq.0 + 9));
-    /// assert!(ledger.preview(&Operation::retract(at, never)).is_err());
+    /// assert!(ledger.reader().preview(&Operation::retract(at, never)).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

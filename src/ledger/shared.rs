@@ -1,7 +1,6 @@
 //! A ledger that many threads share: they write in turn, wait for the disk together, and read beside each other.
 
 use std::io;
-use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::ledger::device::Device;
@@ -96,8 +95,8 @@ impl SharedLedger {
         };
         let shared = Shared {
             durability,
-            id: ledger.ledger_id(),
-            storage: Arc::clone(ledger.log.storage()),
+            id: ledger.reader().ledger_id(),
+            storage: Arc::clone(ledger.reader.log.storage()),
             disk: ledger.writer.disk.clone(),
             ledger: RwLock::new(ledger),
             syncs: Mutex::new(syncs),
@@ -121,7 +120,7 @@ impl SharedLedger {
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
-        ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
+        ask(self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner).reader())
     }
 
     /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
@@ -156,10 +155,10 @@ impl SharedLedger {
             let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
             ledger.check_health()?;
             let mut ledger = LedgerGuard { ledger: &mut ledger, is_done: false };
-            let before = ledger.checkpoint().records;
+            let before = ledger.reader().checkpoint().records;
             let done = work(&mut ledger);
             ledger.is_done = true;
-            let records = ledger.checkpoint().records;
+            let records = ledger.reader().checkpoint().records;
             if records > before {
                 self.syncs().written = end_of(ledger.ledger);
             }
@@ -403,12 +402,11 @@ impl LedgerGuard<'_> {
     pub fn recovery(&self) -> &Recovery {
         self.ledger.recovery()
     }
-}
 
-impl Deref for LedgerGuard<'_> {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        self.ledger
+    /// The reader of the ledger: every question that can be asked of it.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        self.ledger.reader()
     }
 }
 
@@ -423,6 +421,6 @@ impl Drop for LedgerGuard<'_> {
 
 /// The end of the log, and the segment that holds it.
 fn end_of(ledger: &Ledger) -> (Checkpoint, String) {
-    let segment = ledger.log.segments().last().expect("a ledger has its genesis record");
+    let segment = ledger.reader.log.segments().last().expect("a ledger has its genesis record");
     (ledger.checkpoint(), segment.name.clone())
 }

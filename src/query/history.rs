@@ -87,7 +87,7 @@ impl Reader {
     /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
     /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
     ///
-    /// let page = ledger.history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
+    /// let page = ledger.reader().history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
     /// let ops: Vec<&str> = page.items.iter().map(|entry| entry.op).collect();
     /// assert_eq!(ops, ["define_id", "set", "identify"]);
     /// assert!(page.next.is_none());

@@ -27,9 +27,9 @@ impl Reader {
     /// };
     /// add(&mut ledger, "ann")?;
     /// add(&mut ledger, "bob")?;
-    /// let first = ledger.persons_page(PageRequest::first(1))?;
+    /// let first = ledger.reader().persons_page(PageRequest::first(1))?;
     /// add(&mut ledger, "carl")?; // in no page of this answer
-    /// let second = ledger.persons_page(PageRequest::next(first.next.ok_or("there is more")?, 1))?;
+    /// let second = ledger.reader().persons_page(PageRequest::next(first.next.ok_or("there is more")?, 1))?;
     /// assert_eq!(second.items[0].distinct_ids, ["bob"]);
     /// assert_eq!(second.next, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -83,7 +83,7 @@ impl Reader {
     /// }
     /// let (mut ask, mut all) = (PageRequest::first(2), Vec::new());
     /// loop {
-    ///     let page = ledger.events_of(Subject::Person("ann"), ask)?.ok_or("never written")?;
+    ///     let page = ledger.reader().events_of(Subject::Person("ann"), ask)?.ok_or("never written")?;
     ///     all.extend(page.items);
     ///     match page.next {
     ///         Some(next) => ask = PageRequest::next(next, 2),

@@ -35,7 +35,7 @@ impl Reader {
     /// ledger.snapshot()?;
     /// drop(ledger);
     /// let ledger = LedgerOptions::new().open_in(disk)?;
-    /// ledger.prove_snapshot()?;
+    /// ledger.reader().prove_snapshot()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

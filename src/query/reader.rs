@@ -627,8 +627,9 @@ impl Reader {
     }
 
     /// A refusal in a sentence, with the record that blocks.
-    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        self.reason_told(refusal, &|person| self.own_person_id(person, state), state.is_supposed())
+    #[must_use]
+    pub fn reason(&self, refusal: &Refusal) -> String {
+        self.reason_told(refusal, &|person| self.person_id(person), false)
     }
 
     pub(crate) fn reason_told(

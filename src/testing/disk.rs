@@ -18,12 +18,12 @@
 //! // Power fails. Whatever the disk kept of the append, the ledger opens: with the append or without.
 //! for subset in Subset::all_or_some(disk.pending(), 12, 1_000, 1) {
 //!     let after = LedgerOptions::new().open_in(Arc::new(disk.crashed(&subset)))?;
-//!     assert!([None, Some("ann")].contains(&after.id_no("ann").map(|_| "ann")));
+//!     assert!([None, Some("ann")].contains(&after.reader().id_no("ann").map(|_| "ann")));
 //! }
 //!
 //! ledger.flush()?;
 //! let after = LedgerOptions::new().open_in(Arc::new(disk.crashed(&Subset::none())))?;
-//! assert!(after.id_no("ann").is_some(), "what was flushed is there");
+//! assert!(after.reader().id_no("ann").is_some(), "what was flushed is there");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

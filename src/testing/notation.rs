@@ -462,11 +462,11 @@ pub fn page(policy: &crate::Policy, history: &[Operation]) -> Result<String, Box
     }
     for (number, operation) in (1..).zip(history) {
         let appended = ledger.append(operation.clone());
-        let told = teller.answer(&ledger, number, &appended);
+        let told = teller.answer(ledger.reader(), number, &appended);
         writeln!(page, "{number}. {}\n   => {told}", request(number, operation))?;
     }
     writeln!(page, "finally")?;
-    for line in teller.ending(&ledger)? {
+    for line in teller.ending(ledger.reader())? {
         writeln!(page, "   {line}")?;
     }
     Ok(page)

@@ -26,7 +26,7 @@ fn capture(number: u64) -> Operation {
 /// The operations in the ledger: how many, if they are 0, 1, 2 and so on.
 fn count(ledger: &Ledger) -> Result<u64, String> {
     let (mut count, mut wrong) = (0, None);
-    let walked = ledger.replay(|step| {
+    let walked = ledger.reader().replay(|step| {
         if let Some(id) = step.record.operation_id() {
             if id.0.as_u128() != u128::from(count) {
                 wrong = Some(format!("operation {} stands in place {count}", id.0.as_u128()));

@@ -9,8 +9,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use identity_ledger::{DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant, Timestamp};
 use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::{
+    DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant,
+    Timestamp,
+};
 
 const HELP: &str = "\
 Prints a table of the cost of N corrections in one component, for docs/performance.md.
@@ -120,9 +123,9 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
         }
     }
     let recorded = begun.elapsed().as_secs_f64();
-    let (links, persons) = ledger.state().memory();
+    let (links, persons) = ledger.reader().state().memory();
     let memory = (links + persons) as f64 / ledger.checkpoint().records as f64;
-    let refolded = ledger.state().operations_refolded() as f64 / size as f64;
+    let refolded = ledger.reader().state().operations_refolded() as f64 / size as f64;
     drop(ledger);
     let begun = Instant::now();
     black_box(options().read_in(disk.clone())?);

@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-use identity_ledger::{DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp};
 use identity_ledger::log::IdNo;
 use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::{
+    DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp,
+};
 
 const HELP: &str = "\
 Prints a table of one person's cost as it grows, for docs/performance.md.
@@ -150,9 +152,9 @@ fn grow(shape: &str, most: usize) -> Result<Vec<Found>, Failure> {
 
 fn ask(ledger: &mut Ledger, ids: usize, link: f64) -> Result<Found, Failure> {
     let texts: Vec<String> = (0..QUESTIONS).map(|n| id(mixed(n as u64) as usize % ids)).collect();
-    let numbers: Vec<IdNo> = texts.iter().filter_map(|text| ledger.id_no(text)).collect();
+    let numbers: Vec<IdNo> = texts.iter().filter_map(|text| ledger.reader().id_no(text)).collect();
     assert_eq!(numbers.len(), QUESTIONS, "every id was written");
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let one = state.person(numbers[0]);
     assert!(numbers.iter().all(|id| state.person(*id) == one), "they are one person");
     let person = median(&numbers, |id| u64::from(state.person(*id).is_some()));

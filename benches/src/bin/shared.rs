@@ -78,11 +78,12 @@ fn reads(operations: &[Operation]) -> Result<(), Failure> {
         ledger.append_batch(batch)?;
     }
     let ids: Vec<String> = ledger
+        .reader()
         .state()
         .ids()
         .step_by(97)
         .take(HOT)
-        .map(|id| ledger.id_text(id).expect("it was not erased").to_owned())
+        .map(|id| ledger.reader().id_text(id).expect("it was not erased").to_owned())
         .collect();
     let map: HashMap<String, u32> = ids.iter().cloned().zip(0..).collect();
     let ledger = SharedLedger::new(ledger);

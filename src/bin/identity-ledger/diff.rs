@@ -43,7 +43,10 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     };
     progress.begin("Comparing", None);
     progress.wait();
-    let views = [view_at(&before, first_at)?, view_at(after.as_ref().unwrap_or(&before), second_at)?];
+    let views = [
+        view_at(before.reader(), first_at)?,
+        view_at(after.as_ref().unwrap_or(&before).reader(), second_at)?,
+    ];
     let diff = Diff::between(&views[0], &views[1])?;
     progress.clear();
     if screen.json {

@@ -17,11 +17,11 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     let mut progress = Progress::new();
     let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
     if screen.json {
-        remark_source(&AnsweredFrom::of(&ledger, ledger.recovery()));
+        remark_source(&AnsweredFrom::of(ledger.reader(), ledger.recovery()));
     }
     progress.begin("Reading the log", None);
     progress.wait();
-    ledger.prove_snapshot()?;
+    ledger.reader().prove_snapshot()?;
     progress.clear();
     let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys.iter().cloned());
     let begun = ledger.begin_erasures(&[request])?;
@@ -47,7 +47,7 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
         show(&receipts, screen)?;
         let checkpoint = ledger.checkpoint();
         screen.line("")?;
-        screen.line(if ledger.is_sealed() {
+        screen.line(if ledger.reader().is_sealed() {
             "Backups made before hold it under keys that are destroyed now. The new checkpoint:"
         } else {
             "Backups made before still hold it: run `backup` again for each copy. The new checkpoint:"

@@ -27,7 +27,7 @@ pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer
     if screen.json {
         remark_source(&AnsweredFrom::reader(&ledger));
     }
-    let receipts = ledger.erasures()?;
+    let receipts = ledger.reader().erasures()?;
     let mut table = Table::new(&COLUMNS);
     for receipt in &receipts {
         if screen.json { screen.object(receipt)? } else { row(receipt, &mut table, screen)? }

@@ -37,8 +37,8 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
         return explain_property(&ledger, &place, id, key, screen);
     }
     let explanation = match (event, &ids[..]) {
-        (Some(EventName::Id(id)), _) => ledger.explain_event(id)?,
-        (Some(EventName::Record(seq)), _) => ledger.explain_record(seq)?,
+        (Some(EventName::Id(id)), _) => ledger.reader().explain_event(id)?,
+        (Some(EventName::Record(seq)), _) => ledger.reader().explain_record(seq)?,
         (None, [a, b]) => ledger.explain(a, b)?,
         _ => None, // clap lets nothing else through
     };
@@ -72,7 +72,7 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
 /// An explanation that does not hold is never shown.
 fn check(ledger: &ReadOnlyLedger, explanation: &Explanation) -> Result<(), Failure> {
     let mut fault = None;
-    let checked = explanation.check(|seq| match ledger.claim(seq) {
+    let checked = explanation.check(|seq| match ledger.reader().claim(seq) {
         Ok(claim) => claim,
         Err(found) => {
             fault = Some(found);
@@ -145,7 +145,7 @@ fn show_none(
         Some(EventName::Record(seq)) => return screen.line(&format!("Record {seq} is not an event")),
         None => {}
     }
-    if let Some(unknown) = ids.iter().find(|id| ledger.id_no(id).is_none()) {
+    if let Some(unknown) = ids.iter().find(|id| ledger.reader().id_no(id).is_none()) {
         return never_written(unknown, place).iter().try_for_each(|line| screen.line(line));
     }
     screen.headline(&format!("`{}` and `{}` are not one person", ids[0], ids[1]))?;
@@ -181,7 +181,7 @@ fn explain_property(
     } else {
         match &why {
             Some(why) => show_property(why, screen)?,
-            None if ledger.id_no(id).is_none() => {
+            None if ledger.reader().id_no(id).is_none() => {
                 never_written(id, place).iter().try_for_each(|line| screen.line(line))?;
             }
             None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,

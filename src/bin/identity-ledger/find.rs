@@ -21,7 +21,7 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     progress.begin("Reading values", None);
     progress.wait();
     let json: Option<Value> = serde_json::from_str(&wanted).ok(); // however it is spelled
-    let found = ledger.find(&key, |value| match value {
+    let found = ledger.reader().find(&key, |value| match value {
         Value::Text(text) => *text == wanted,
         value => json.as_ref() == Some(value) || value.to_string() == wanted,
     });

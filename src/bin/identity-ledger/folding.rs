@@ -36,8 +36,8 @@ impl Deref for Folded {
 
     fn deref(&self) -> &Reader {
         match self {
-            Folded::Ledger(reader) => reader,
-            Folded::File(ledger, _) => ledger,
+            Folded::Ledger(reader) => reader.reader(),
+            Folded::File(ledger, _) => ledger.reader(),
         }
     }
 }
@@ -65,7 +65,7 @@ impl AnsweredFrom {
     }
 
     pub(crate) fn reader(reader: &ReadOnlyLedger) -> AnsweredFrom {
-        AnsweredFrom::of(reader, reader.recovery())
+        AnsweredFrom::of(reader.reader(), reader.recovery())
     }
 
     /// Says it to people, where they asked or a snapshot was believed.
@@ -109,7 +109,7 @@ impl Folded {
         let SourceArgs { source, reading, choice } = args;
         if source.is_dir() {
             let reader = open(source, progress)?;
-            agree(choice, source, &reader)?;
+            agree(choice, source, reader.reader())?;
             return Ok(Folded::Ledger(Box::new(reader)));
         }
         if !is_stdin(source) && !source.exists() {
@@ -160,7 +160,7 @@ fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Resul
     let mut watch = |bytes| progress.at(bytes);
     let reader = reading.asked_of(keys::options()?.progress(&mut watch)).open_read_only(place)?;
     progress.clear();
-    remark_on(&reader, reader.recovery());
+    remark_on(reader.reader(), reader.recovery());
     Ok(reader)
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn open_for_writing(
 ) -> Result<Ledger, Failure> {
     let ledger = open_to_append(place, reading, progress)?;
     if !screen.json {
-        AnsweredFrom::of(&ledger, ledger.recovery()).remark(reading);
+        AnsweredFrom::of(ledger.reader(), ledger.recovery()).remark(reading);
     }
     Ok(ledger)
 }
@@ -202,7 +202,7 @@ pub(crate) fn open_to_append(
     let options = keys::options()?.durability(Durability::Buffered).progress(&mut watch);
     let ledger = reading.asked_of(options).open(place)?;
     progress.clear();
-    remark_on(&ledger, ledger.recovery());
+    remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
         expect_free(&output)?;
     }
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let Some(graph) = Graph::of(&ledger, &id)? else {
+    let Some(graph) = Graph::of(ledger.reader(), &id)? else {
         for line in never_written(&id, &place) {
             remark("note", &line);
         }

@@ -29,7 +29,7 @@ pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, 
         remark_source(&AnsweredFrom::reader(&ledger));
     }
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
-    if pages(paging, &COLUMNS, screen, |ask| ledger.history(subject, ask), row)? {
+    if pages(paging, &COLUMNS, screen, |ask| ledger.reader().history(subject, ask), row)? {
         return Ok(Answer::Yes);
     }
     never_written(&id, &place).iter().for_each(|line| remark("note", line));

@@ -109,12 +109,12 @@ fn import_file(
 fn discard(place: &Path, ledger: &Ledger) -> bool {
     const FILES: [&str; 4] = ["LEDGER", "HEAD", "log/00000000000000000000.seg", "LOCK"];
     let is_it = |there: ReadOnlyLedger| {
-        there.ledger_id() == ledger.ledger_id() && there.checkpoint() == ledger.checkpoint()
+        there.reader().ledger_id() == ledger.reader().ledger_id() && there.checkpoint() == ledger.checkpoint()
     };
     let opened = keys::options().and_then(|options| Ok(options.open_read_only(place)?));
     let remove = || {
         FILES.iter().try_for_each(|file| fs::remove_file(place.join(file)))?;
-        if ledger.is_sealed() {
+        if ledger.reader().is_sealed() {
             fs::remove_file(place.join("COPY"))?;
             keys::remove()?;
         }
@@ -131,7 +131,7 @@ fn open_or_create(
 ) -> Result<(Ledger, bool), Failure> {
     if place.join("LEDGER").exists() || place.is_file() {
         let ledger = open_to_append(place, Reading::default(), progress)?;
-        agree(choice, place, &ledger)?;
+        agree(choice, place, ledger.reader())?;
         return Ok((ledger, false));
     }
     let policy = choice.policy()?.unwrap_or_default();
@@ -194,7 +194,7 @@ fn show(
 }
 
 fn show_ledger(place: &Path, ledger: &Ledger, screen: &mut Screen) -> Result<(), Failure> {
-    let persons = u64::try_from(ledger.state().persons().count()).unwrap_or(u64::MAX);
+    let persons = u64::try_from(ledger.reader().state().persons().count()).unwrap_or(u64::MAX);
     screen.line(&format!(
         "{} now has {} and {}",
         place.display(),

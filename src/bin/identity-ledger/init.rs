@@ -26,13 +26,13 @@ pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failur
         ledger.refuse_erased_ids(true)?;
     }
     if screen.json {
-        screen.object(&Created { ledger_id: ledger.ledger_id(), tenant: ledger.tenant() })?;
+        screen.object(&Created { ledger_id: ledger.reader().ledger_id(), tenant: ledger.tenant() })?;
         return Ok(Answer::Yes);
     }
     let shown = place.display().to_string();
     screen.headline(&format!("Created {shown}"))?;
     let mut facts = vec![
-        ("ledger id", ledger.ledger_id().to_string()),
+        ("ledger id", ledger.reader().ledger_id().to_string()),
         ("tenant", ledger.tenant().as_str().to_owned()),
         ("policy", name_of(ledger.policy()).to_owned()),
     ];

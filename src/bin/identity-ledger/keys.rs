@@ -116,7 +116,7 @@ fn open(
     let opened = change(options()?.durability(Durability::Buffered).progress(&mut watch));
     progress.clear();
     let ledger = opened?;
-    remark_on(&ledger, ledger.recovery());
+    remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
 }
 
@@ -127,7 +127,7 @@ fn show(
     [what, next]: &[&str; 2],
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let (ledger_id, records) = (ledger.ledger_id(), ledger.checkpoint().records);
+    let (ledger_id, records) = (ledger.reader().ledger_id(), ledger.checkpoint().records);
     let erased_since = ledger.recovery().erased_since;
     if screen.json {
         screen.object(&Changed { ledger_id, records, erased_since, key_ring })?;

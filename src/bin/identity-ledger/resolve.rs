@@ -34,17 +34,17 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     }
     let resolution = match at {
         None => ledger.resolve(&id),
-        Some(at) => ledger.person_as_of(&id, Seq(at)),
+        Some(at) => ledger.reader().person_as_of(&id, Seq(at)),
     };
     if resolution.is_none()
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
-        && let Some(became) = ledger.became(asked).filter(|_| at.is_none())
+        && let Some(became) = ledger.reader().became(asked).filter(|_| at.is_none())
     {
         return redirect(&ledger, asked, became, screen);
     }
     let profile = match at {
         None => ledger.profile(&id)?,
-        Some(at) => ledger.profile_as_of(&id, Seq(at))?,
+        Some(at) => ledger.reader().profile_as_of(&id, Seq(at))?,
     };
     let resolved = Resolved {
         distinct_id: &id,
@@ -123,8 +123,8 @@ fn show_unknown(
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let id = resolved.distinct_id;
-    if let (Some(at), Some(number)) = (resolved.at, ledger.id_no(resolved.distinct_id)) {
-        let first = ledger.state().defined_by(number);
+    if let (Some(at), Some(number)) = (resolved.at, ledger.reader().id_no(resolved.distinct_id)) {
+        let first = ledger.reader().state().defined_by(number);
         return screen.line(&format!(
             "`{id}` was not yet written right after record {at}; record {first} is the first that knows it"
         ));

@@ -26,7 +26,7 @@ pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Fail
     let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
     progress.begin("Counting", None);
     progress.wait();
-    let stats = ledger.stats()?;
+    let stats = ledger.reader().stats()?;
     progress.clear();
     if screen.json {
         screen.answer(&stats, &AnsweredFrom::reader(&ledger))?;

@@ -52,15 +52,15 @@ fn undo(
     let mut progress = Progress::new();
     if *dry_run {
         let ledger = open_ledger(place, *reading, &mut progress, screen)?;
-        let preview = ledger.preview(&operation)?;
-        return answer(&ledger, &AnsweredFrom::reader(&ledger), &preview, false, screen);
+        let preview = ledger.reader().preview(&operation)?;
+        return answer(ledger.reader(), &AnsweredFrom::reader(&ledger), &preview, false, screen);
     }
     let mut ledger = open_for_writing(place, *reading, &mut progress, screen)?;
-    let from = AnsweredFrom::of(&ledger, ledger.recovery());
-    let preview = ledger.preview(&operation)?;
+    let from = AnsweredFrom::of(ledger.reader(), ledger.recovery());
+    let preview = ledger.reader().preview(&operation)?;
     let appended = ledger.append(operation)?;
     ledger.flush()?;
-    answer(&ledger, &from, &Preview { appended, ..preview }, true, screen)
+    answer(ledger.reader(), &from, &Preview { appended, ..preview }, true, screen)
 }
 
 fn answer(
@@ -74,7 +74,7 @@ fn answer(
     let Appended::Recorded { seq, outcome } = *appended else {
         unreachable!("an operation without an id is never a duplicate");
     };
-    let reason = outcome.refusal.map(|refusal| reader.reason(&refusal, reader.state()));
+    let reason = outcome.refusal.map(|refusal| reader.reason(&refusal));
     let said = Said {
         seq,
         recorded,

@@ -17,7 +17,7 @@ pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, F
     let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
     progress.begin("Folding twice", None);
     progress.wait();
-    let what_if = ledger.what_if(&policy).map_err(|error| match error {
+    let what_if = ledger.reader().what_if(&policy).map_err(|error| match error {
         WhatIfError::Fault(fault) => Failure::from(fault),
         error => Failure::WhatIf(Box::new(error)),
     })?;

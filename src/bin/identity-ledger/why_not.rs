@@ -53,7 +53,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
         match &found {
             Some(found) => show(&a, &b, found, screen)?,
             None => {
-                let unknown = if ledger.id_no(&a).is_none() { &a } else { &b };
+                let unknown = if ledger.reader().id_no(&a).is_none() { &a } else { &b };
                 never_written(unknown, &place).iter().try_for_each(|line| screen.line(line))?;
             }
         }

@@ -205,7 +205,7 @@ impl Ledger {
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_health()?;
-        self.prove_snapshot()?;
+        self.reader.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
         let said = self.said(&wanted)?;
@@ -243,10 +243,10 @@ impl Ledger {
     /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
     /// forgotten here. One that is remembered and, should this fail, not erased, is known, and is not refused.
     fn prepare_keys(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
-        let Some(sealer) = self.log.keys() else { return Ok(()) };
+        let Some(sealer) = self.reader.log.keys() else { return Ok(()) };
         sealer.probe().map_err(EraseError::Keys)?;
         let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
-        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
+        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.reader.id_text(*id));
         sealer.remember(&mut texts).map_err(EraseError::Keys)
     }
 
@@ -260,8 +260,8 @@ impl Ledger {
     /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
     #[cfg(feature = "encryption")]
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
-        let place = self.log.storage().describe();
-        let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        let place = self.reader.log.storage().describe();
+        let Some(sealer) = self.reader.log.keys() else { return Err(KeysError::NotSealed { place }) };
         if let Err(poisoned) = self.check_health() {
             return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
         }
@@ -317,7 +317,7 @@ impl Ledger {
     /// # Errors
     /// [`EraseError`]; it can be tried again, unless the ledger is poisoned. Opening tries too.
     pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
-        let state = self.state().erasures();
+        let state = self.reader.state().erasures();
         let pending: Vec<u32> = state.list().filter(|(_, done)| done.is_none()).map(|(seq, _)| seq).collect();
         if pending.is_empty() {
             return Ok(Vec::new());
@@ -332,7 +332,7 @@ impl Ledger {
         if had_snapshot {
             self.snapshots.error = self.make_snapshot().err();
         }
-        Ok(self.receipts(|erase| pending.binary_search(&erase).is_ok())?)
+        Ok(self.reader.receipts(|erase| pending.binary_search(&erase).is_ok())?)
     }
 
     /// Records as erased what was erased, as its destroyed keys say, after this copy of the ledger was made.
@@ -341,7 +341,7 @@ impl Ledger {
         else {
             return Ok(());
         };
-        self.prove_snapshot()?;
+        self.reader.prove_snapshot()?;
         let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
         let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
         for Destroyed { row, id, device, .. } in destroyed {
@@ -366,7 +366,7 @@ impl Ledger {
     }
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
-        self.prove_snapshot()?; // it says what is to be removed
+        self.reader.prove_snapshot()?; // it says what is to be removed
         match rewrite::run(&mut self.reader, progress) {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
@@ -380,14 +380,14 @@ impl Ledger {
     /// Continues what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
     /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
     pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
-        let Some(last) = self.state().erasures().last() else { return Ok(()) };
-        if self.state().erasures().is_pending() {
+        let Some(last) = self.reader.state().erasures().last() else { return Ok(()) };
+        if self.reader.state().erasures().is_pending() {
             return self.finish_erasures(&mut |_| {}).map(drop);
         }
         if again || self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
             return self.remove(&mut |_| {}).map(drop);
         }
-        let purged = crate::ledger::snapshot::purge(&**self.log.storage(), last.into());
+        let purged = crate::ledger::snapshot::purge(&**self.reader.log.storage(), last.into());
         purged.map(drop).map_err(|source| EraseError::Removal { source })
     }
 
@@ -398,24 +398,31 @@ impl Ledger {
         }
         let id_no = |id: &DistinctId| {
             let unknown = || EraseError::UnknownId { index, id: id.to_string() };
-            self.id_no(id.as_str()).ok_or_else(unknown)
+            self.reader.id_no(id.as_str()).ok_or_else(unknown)
         };
         let mut records = Vec::new();
         let mut ids = match &request.subject {
             ErasureSubject::Person(id) => {
-                let person = self.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
-                self.state().ids_of(self.state().survivor(person))
+                let person =
+                    self.reader.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
+                self.reader.state().ids_of(self.reader.state().survivor(person))
             }
             ErasureSubject::PersonOf(id) => {
                 let id = id_no(id)?;
-                self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
+                self.reader
+                    .state()
+                    .person(id)
+                    .map_or_else(|| vec![id], |person| self.reader.state().ids_of(person))
             }
             ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
             ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
             ErasureSubject::ReasonOf(seq) => {
                 let none = EraseError::NoReason { index, seq: *seq };
-                let read =
-                    self.receipts(|erase| u64::from(erase) == seq.0).ok().and_then(|mut one| one.pop());
+                let read = self
+                    .reader
+                    .receipts(|erase| u64::from(erase) == seq.0)
+                    .ok()
+                    .and_then(|mut one| one.pop());
                 if read.is_none_or(|receipt| receipt.reason.is_none()) {
                     return Err(none);
                 }
@@ -424,7 +431,7 @@ impl Ledger {
             }
         };
         ids.sort_unstable();
-        let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
+        let keys = request.keys.iter().filter_map(|key| self.reader.dictionaries.keys.find(key.as_str()));
         let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
         if keys.is_empty() && !request.keys.is_empty() {
             return Err(EraseError::NoValues { index });
@@ -440,8 +447,10 @@ impl Ledger {
         for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
             wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
         }
-        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
-        let log = &self.log;
+        let Some(first) = by_id.keys().map(|id| self.reader.state().defined_by(*id)).min() else {
+            return Ok(said);
+        };
+        let log = &self.reader.log;
         let segments = log.mark_before(first).segment..log.segments().len() as u32;
         for begin in segments.filter_map(|segment| log.mark_of_segment(segment)) {
             log.frames(&begin, |at| {
@@ -464,10 +473,10 @@ impl Ledger {
 
     /// What of a record's values goes and what stays; `None` if nothing is left to go.
     fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
-        let erasures = self.state().erasures();
-        let window = self.log.window(seq, erasures)?;
+        let erasures = self.reader.state().erasures();
+        let window = self.reader.log.window(seq, erasures)?;
         let record: Record<'_> = window.checked(seq)?;
-        let values = self.values_in(record)?.values;
+        let values = self.reader.values_in(record)?.values;
         let valued = record.changes().iter().filter(|change| change.verb.has_value());
         let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
         for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
@@ -490,9 +499,9 @@ impl Ledger {
     fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
         let mut devices = Vec::new();
         if !wanted.is_scoped() {
-            for text in wanted.ids.iter().filter_map(|id| self.id_text(*id)) {
-                if let Some(device) = self.device_no(text) {
-                    devices.push(ErasedDevice { device, defined: definition_of(&self.log, device)? });
+            for text in wanted.ids.iter().filter_map(|id| self.reader.id_text(*id)) {
+                if let Some(device) = self.reader.device_no(text) {
+                    devices.push(ErasedDevice { device, defined: definition_of(&self.reader.log, device)? });
                 }
             }
         }
@@ -514,7 +523,7 @@ impl Ledger {
         if ids.is_empty() {
             return Vec::new();
         }
-        let devices = (0..).map(DeviceNo).zip(self.state().devices());
+        let devices = (0..).map(DeviceNo).zip(self.reader.state().devices());
         devices
             .filter(|(number, _)| !erased.contains(number))
             .filter_map(|(number, device)| Some((*ids.get(&device.current)?, number)))
@@ -524,7 +533,7 @@ impl Ledger {
     /// H3: resets the devices that a retract or split made speak for an erased id. It is recorded already, whatever comes of this. A
     /// device whose reset cannot be written now is reset before it speaks again (`Draft`), so no error is lost.
     pub(crate) fn reset_devices(&mut self, at: Timestamp) {
-        let devices: Vec<_> = self.state().due_resets().map(|device| (at, device)).collect();
+        let devices: Vec<_> = self.reader.state().due_resets().map(|device| (at, device)).collect();
         let mut resets = devices.into_iter().peekable();
         while resets.peek().is_some() {
             if self.write_frame(&mut resets, &mut VecDeque::new(), &[]).is_err() {
@@ -588,7 +597,7 @@ impl Ledger {
 
 /// The tutorial's program runs as an example.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/erasure.md")]
+#[doc = include_str!("../../../docs/erasure.md")]
 struct Tutorial;
 
 /// One erase record in the making, and what goes with it.

@@ -30,9 +30,9 @@ use crate::store::segments::Fault;
 /// for ledger in [&mut ann, &mut bob] {
 ///     ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 /// }
-/// assert_eq!(Content::of(&ann.view())?, Content::of(&bob.view())?);
+/// assert_eq!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
 /// bob.append(Operation::properties(at, DistinctId::new("bob")?))?;
-/// assert_ne!(Content::of(&ann.view())?, Content::of(&bob.view())?);
+/// assert_ne!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -38,7 +38,7 @@ use crate::query::reader::Resolution;
 /// let before = ledger.checkpoint().records - 1;
 /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 ///
-/// let (then, now) = (ledger.view_as_of(Seq(before))?, ledger.view());
+/// let (then, now) = (ledger.reader().view_as_of(Seq(before))?, ledger.reader().view());
 /// let diff = Diff::between(&then, &now)?;
 /// assert_eq!(diff.merged.len(), 1);
 /// assert_eq!(diff.moved_ids().next().unwrap().distinct_id.to_string(), "visitor");

@@ -317,7 +317,8 @@ mod tests {
         ask(set("ann"));
         ask(Operation::alias(time, id("ann"), Source::new("bob"))); // D6
         ask(Operation::retract(time, Target::Record(wrong)));
-        let diff = Diff::between(&ledger.view_as_of(before).unwrap(), &ledger.view()).unwrap();
+        let diff =
+            Diff::between(&ledger.reader().view_as_of(before).unwrap(), &ledger.reader().view()).unwrap();
         let [refusal] = &diff.refusals[..] else { panic!("{diff:?}") };
         let bob = ledger.resolve("bob").unwrap().person_id;
         let reason = &refusal.after.as_ref().unwrap().reason;

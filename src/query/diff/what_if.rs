@@ -64,7 +64,7 @@ impl Reader {
     /// for user in ["ann", "bob"] {
     ///     ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new("browser"))))?;
     /// }
-    /// let what_if = ledger.what_if(&Policy::preset(Preset::OneUser))?;
+    /// let what_if = ledger.reader().what_if(&Policy::preset(Preset::OneUser))?;
     /// let split = &what_if.diff().split[0];
     /// assert_eq!(split.into.len(), 2);
     /// assert_eq!(what_if.diff().refusals[0].after.as_ref().unwrap().rule, "D9");

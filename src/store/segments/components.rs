@@ -228,13 +228,17 @@ mod tests {
         ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap();
         // The policy, 50 links, and each retract for those behind it.
         let most = 1 + 50 + 50;
-        assert!(ledger.log.read_for_components() <= most, "{}", ledger.log.read_for_components());
+        assert!(
+            ledger.reader.log.read_for_components() <= most,
+            "{}",
+            ledger.reader.log.read_for_components()
+        );
         ledger.flush().unwrap();
         let opened = LedgerOptions::new().read_in(storage).unwrap();
         assert!(
-            (1..=most).contains(&opened.log.read_for_components()),
+            (1..=most).contains(&opened.reader().log.read_for_components()),
             "{}",
-            opened.log.read_for_components()
+            opened.reader().log.read_for_components()
         );
     }
 
@@ -255,7 +259,7 @@ mod tests {
             for operations in run.chunks(batch) {
                 ledger.append_batch(operations).unwrap();
             }
-            ledger.state().digest()
+            ledger.reader().state().digest()
         });
         assert_eq!(digests[0], digests[1]);
     }
@@ -268,7 +272,7 @@ mod tests {
             let ann = DistinctId::new("ann").unwrap();
             ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
         }
-        let (log, seed) = (&ledger.log, Node::Id(ledger.id_no("b").unwrap()));
+        let (log, seed) = (&ledger.reader.log, Node::Id(ledger.reader().id_no("b").unwrap()));
         let end = ledger.checkpoint().records;
         let whole = log.component(seed, end).unwrap();
         assert_eq!(whole.records().len(), 4, "the policy and three links");

@@ -94,7 +94,7 @@ pub(super) fn links(state: &State) -> Vec<Option<PersonNo>> {
 /// Every person leads in one step to a live one, or to the one that its founding id would found. Its public
 /// id leads to the same.
 pub(super) fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
         let survivor = state.survivor(person);
@@ -104,8 +104,8 @@ pub(super) fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
             format!("{person:?} became {survivor:?}, which is not live")
         })?;
         same("the survivor of a survivor", &state.survivor(survivor), &survivor)?;
-        let old = ledger.own_person_id(person, state);
-        same("its public id", &ledger.survivor_of(old), &Some(ledger.person_id(survivor)))?;
+        let old = ledger.reader().own_person_id(person, state);
+        same("its public id", &ledger.reader().survivor_of(old), &Some(ledger.reader().person_id(survivor)))?;
     }
     Ok(())
 }

@@ -11,7 +11,6 @@
 //! | `query/` | what can be asked; reads, never writes |
 //! | `ledger/` | who writes: appends, recovery, snapshots, erasing |
 //! | `maintenance/` | audit, backup, salvage; never repairs a ledger where it lies |
-//! | `graph/` | pictures of how a person came to be |
 //! | `import/` | what SDKs send, as operations |
 //! | `testing/` | the reference model, the laws, disks that fail |
 //!
@@ -25,8 +24,6 @@ pub mod model;
 mod query;
 mod store;
 
-#[cfg(feature = "graph")]
-pub mod graph;
 #[cfg(feature = "import")]
 pub mod import;
 #[cfg(feature = "testing")]
@@ -86,6 +83,11 @@ pub mod explain {
     pub use crate::query::explain::property::{PropertyWrite, Superseded, WhyProperty};
     pub use crate::query::explain::why_not::{Barrier, WhyNot, WhyNotStep};
     pub use crate::query::history::{HistoryEntry, Subject};
+}
+
+/// The identity graph of a person: ids, devices, and the records that link them.
+pub mod graph {
+    pub use crate::query::graph::{Edge, EdgeKind, EdgeRecord, Graph, Node, NodeKind};
 }
 
 /// Erasing: requests, receipts, errors (rule H3).

@@ -1,4 +1,4 @@
-//! The questions that a ledger passes on: those that a server asks all day. All others are methods of [`crate::Reader`].
+//! The questions that a ledger passes on: those that a server asks all day. All others are methods of [`Reader`](crate::query::reader::Reader).
 
 /// Gives a type with a field `reader` the method `reader()`, and the questions that are asked most.
 macro_rules! pass_questions_on {
@@ -43,7 +43,7 @@ macro_rules! pass_questions_on {
             $(
                 $(#[$doc])*
                 #[doc = ""]
-                #[doc = concat!("The same as [`Reader::", stringify!($name), "`](crate::Reader::", stringify!($name), "), which tells more.")]
+                #[doc = concat!("The same as [`Reader::", stringify!($name), "`](crate::query::reader::Reader::", stringify!($name), "), which tells more.")]
                 #[must_use]
                 pub fn $name(&self $(, $arg: $type)*) -> $answer {
                     self.reader.$name($($arg),*)

@@ -49,7 +49,6 @@ pub(crate) struct Told {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
     /// The device it defines.
-    #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is not an operation.
     pub(crate) then: Option<OutcomeAnswer>,

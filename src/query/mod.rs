@@ -5,6 +5,7 @@ pub(crate) mod as_of;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod find;
+pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod page;

@@ -1,13 +1,13 @@
 //! Pictures of persons: everything is drawn, nothing escapes, and a real browser shows it.
-#![cfg(feature = "graph")]
 
-#[path = "support/short.rs"]
+#[path = "../../../tests/support/short.rs"]
 mod short;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{document, page};
 use identity_ledger::graph::{EdgeKind, Graph, NodeKind};
 use identity_ledger::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
 use identity_ledger::log::IdNo;
@@ -125,7 +125,7 @@ fn ids_devices_links_and_refused_links_are_drawn_with_their_records() {
             "Spoke kio-kio",
         ]
     );
-    let svg = graph.svg();
+    let svg = document(&graph);
     for edge in &graph.edges {
         assert!(svg.contains(&format!(">#{}", edge.records[0].seq)), "{edge:?}");
     }
@@ -136,7 +136,6 @@ fn ids_devices_links_and_refused_links_are_drawn_with_their_records() {
     assert!(Graph::of(ledger.reader(), "nobody").unwrap().is_none());
 }
 
-#[cfg(feature = "testing")]
 #[test]
 fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_time() {
     use identity_ledger::testing::history::History;
@@ -191,8 +190,8 @@ fn the_same_ledger_gives_the_same_bytes() {
     let (first, second) = (story(), story());
     assert_ne!(first.reader().ledger_id(), second.reader().ledger_id());
     let both = [&first, &second].map(|ledger| graph(ledger, "ann@example.com"));
-    assert_eq!(both[0].html(), both[1].html());
-    assert_eq!(both[0].svg(), both[1].svg());
+    assert_eq!(page(&both[0]), page(&both[1]));
+    assert_eq!(document(&both[0]), document(&both[1]));
 }
 
 #[test]
@@ -203,13 +202,13 @@ fn of_a_crowd_the_nearest_are_drawn_and_the_rest_is_counted() {
     ledger.append_batch(&batch).unwrap();
     let whole = graph(&ledger, "id-7");
     assert_eq!((whole.nodes.len(), whole.hidden_nodes, whole.hidden_records), (MAX_GRAPH_NODES, 0, 0));
-    assert!(!whole.svg().contains("not drawn"));
+    assert!(!document(&whole).contains("not drawn"));
 
     append(&mut ledger, link("merge", 1, "id-7", "near"));
     let cut = graph(&ledger, "id-7");
     assert_eq!((cut.nodes.len(), cut.hidden_nodes, cut.hidden_records), (MAX_GRAPH_NODES, 1, 1));
     assert!(cut.nodes.iter().any(|node| node.text == "near"));
-    for picture in [cut.svg(), cut.html()] {
+    for picture in [document(&cut), page(&cut)] {
         assert!(picture.contains("1 node more not drawn (limit 400)"), "the headline says so");
     }
 
@@ -228,7 +227,7 @@ fn of_a_crowd_the_nearest_are_drawn_and_the_rest_is_counted() {
     append(&mut ledger, link("merge", 2, "hub", "id-1"));
     let cut = graph(&ledger, "hub");
     assert_eq!((cut.edges.len(), drawn(&cut), cut.hidden_records), (lines + 2, MAX_GRAPH_RECORDS, 1));
-    assert!(cut.svg().contains("1 record not drawn"));
+    assert!(document(&cut).contains("1 record not drawn"));
 }
 
 // -- what cannot happen ------------------------------------------------------------------------------------------------
@@ -268,7 +267,7 @@ fn hostile_ids_stay_texts() {
     let ledger = hostile();
     let graph = graph(&ledger, HOSTILE[0]);
     assert_eq!(graph.nodes.len(), HOSTILE.len() + 4, "two long ones, the device, and its id");
-    let (svg, html) = (graph.svg(), graph.html());
+    let (svg, html) = (document(&graph), page(&graph));
     is_well_formed(&svg, &[]);
     is_well_formed(&html, &["meta", "input", "link"]);
     assert_eq!((svg.matches("<script").count(), html.matches("<script").count()), (0, 2));
@@ -292,7 +291,7 @@ fn hostile_ids_stay_texts() {
 
 #[test]
 fn a_page_loads_nothing_and_lets_no_other_script_run() {
-    let html = graph(&story(), "ann@example.com").html();
+    let html = page(&graph(&story(), "ann@example.com"));
     let policy =
         html.split_once("Content-Security-Policy\" content=\"").unwrap().1.split_once('"').unwrap().0;
     assert!(
@@ -399,7 +398,7 @@ fn measured(page: &str, width: u32, fragment: &str) -> Option<Value> {
 #[test]
 fn a_browser_shows_the_page_at_every_width() {
     let graph = graph(&story(), "ann@example.com");
-    let html = graph.html();
+    let html = page(&graph);
     for width in [360, 800, 1_400] {
         let Some(seen) = measured(&html, width, "") else { return };
         assert_eq!((&seen["ready"], &seen["scripts"]), (&"yes".into(), &3.into()), "{seen}");
@@ -420,7 +419,7 @@ fn a_browser_shows_the_page_at_every_width() {
 fn the_slider_goes_back_in_the_log_and_the_search_finds() {
     let ledger = story();
     let graph = graph(&ledger, "ann@example.com");
-    let html = graph.html();
+    let html = page(&graph);
     let second = graph.moments[1];
     let Some(seen) = measured(&html, 1_400, &format!("#at={second}&search=crm")) else { return };
     let later = graph.nodes.iter().filter(|node| node.since > second).count();
@@ -441,7 +440,7 @@ fn the_slider_goes_back_in_the_log_and_the_search_finds() {
 fn a_browser_runs_nothing_that_an_id_says() {
     let graph = graph(&hostile(), HOSTILE[0]);
     for width in [360, 1_400] {
-        let Some(seen) = measured(&graph.html(), width, "#node=0") else { return };
+        let Some(seen) = measured(&page(&graph), width, "#node=0") else { return };
         assert_eq!((&seen["ready"], &seen["scripts"]), (&"yes".into(), &3.into()), "{seen}");
         assert_eq!((&seen["nodes"], &seen["touching"]), (&graph.nodes.len().into(), &0.into()));
         assert!(seen["about"].as_str().unwrap().contains("</script><script>alert(1)</script>"));
@@ -455,7 +454,7 @@ fn a_browser_draws_hundreds_of_nodes_apart() {
     ledger.append_batch(&star).unwrap();
     let graph = graph(&ledger, "visitor-200");
     for width in [360, 1_400] {
-        let Some(seen) = measured(&graph.html(), width, "") else { return };
+        let Some(seen) = measured(&page(&graph), width, "") else { return };
         assert_eq!((&seen["nodes"], &seen["touching"]), (&301.into(), &0.into()), "{seen}");
         assert!(seen["scrolls"].as_u64() <= seen["width"].as_u64(), "{seen}");
     }
@@ -466,7 +465,7 @@ fn a_screenshot_is_a_picture() {
     let Some(chromium) = chromium() else { return };
     let graph = graph(&story(), "ann@example.com");
     let dir = tempfile::tempdir().unwrap();
-    for (name, content) in [("a.svg", graph.svg()), ("a.html", graph.html())] {
+    for (name, content) in [("a.svg", document(&graph)), ("a.html", page(&graph))] {
         let (file, shot) = (dir.path().join(name), dir.path().join(format!("{name}.png")));
         std::fs::write(&file, content).unwrap();
         let arguments = [

@@ -8,6 +8,7 @@ mod backup;
 mod clock;
 mod complaints;
 mod diff;
+mod drawing;
 mod erase;
 mod erasures;
 mod explain;

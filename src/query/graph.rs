@@ -4,11 +4,6 @@
 //! A projection of answers: it asks a reader and decides nothing. The same ledger gives the same bytes on every machine. Ids are
 //! anybody's words; every text is made visible and escaped before it is drawn.
 
-mod html;
-mod layout;
-mod svg;
-mod text;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::fold::{DeviceEffect, Link, PersonNo};

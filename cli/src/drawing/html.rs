@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::layout::Kind;
 use super::svg::{self, class_of};
 use super::text::escaped;
-use super::{Edge, Graph, NodeKind};
-use crate::model::visible::visible;
+use identity_ledger::graph::{Edge, Graph, Node, NodeKind};
+use identity_ledger::visible;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -73,7 +73,7 @@ impl Data {
                 })
                 .collect(),
         };
-        let node = |node: &super::Node| NodeData {
+        let node = |node: &Node| NodeData {
             text: visible(&node.text).into_owned(),
             kind: match node.kind {
                 NodeKind::User => "user id",
@@ -103,12 +103,12 @@ impl Data {
     }
 }
 
-pub(super) fn page(graph: &Graph) -> String {
+pub(crate) fn page(graph: &Graph) -> String {
     let data = Data::of(graph).json();
     // The author of an id cannot know the digest of a page that holds it.
     let nonce = &blake3::hash(data.as_bytes()).to_hex()[..32];
-    let headline = escaped(&graph.headline());
-    let remarks = escaped(&graph.remarks());
+    let headline = escaped(&svg::headline(graph));
+    let remarks = escaped(&svg::remarks(graph));
     let (wide, narrow) = (svg::part(graph, Kind::Tidy, "wide"), svg::part(graph, Kind::Outline, "narrow"));
     let (key, rows) = (key(graph), rows(graph));
     let picture_style = svg::STYLE;
@@ -200,11 +200,4 @@ fn rows(graph: &Graph) -> String {
         .expect(TAKES);
     }
     out
-}
-
-impl Graph {
-    /// The person's picture as a page that needs nothing else: search, a slider through the log, all records in a table.
-    pub fn html(&self) -> String {
-        page(self)
-    }
 }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use super::layout::{ARCS, Branch, Kind, Layout, MARGIN, NODE, Place, Tie, layout};
 use super::text::{counted, escaped, short};
-use super::{Edge, EdgeKind, Graph, Node, NodeKind};
-use crate::model::visible::visible;
+use identity_ledger::graph::{Edge, EdgeKind, Graph, Node, NodeKind};
+use identity_ledger::visible;
 
 /// The rules of all that is drawn.
 pub(super) const STYLE: &str = include_str!("picture.css");
@@ -17,12 +17,12 @@ const NAME: usize = 22;
 const TAKES: &str = "a text takes everything";
 
 /// A document of its own, with a headline and a key.
-pub(super) fn document(graph: &Graph) -> String {
+pub(crate) fn document(graph: &Graph) -> String {
     const HEAD: i32 = 58;
-    let layout = graph.layout(Kind::Tidy);
+    let layout = laid(graph, Kind::Tidy);
     let (drawn, right) = drawing(graph, &layout, "clip");
-    let headline = graph.headline();
-    let remarks = graph.remarks();
+    let headline = headline(graph);
+    let remarks = remarks(graph);
     let key = key(graph);
     let wide = [&headline, &remarks].map(|text| i32::try_from(text.chars().count()).unwrap_or(0) * 8 + 40);
     let width = right.max(360).max(wide.into_iter().max().unwrap_or(0).min(900));
@@ -47,7 +47,7 @@ pub(super) fn document(graph: &Graph) -> String {
 
 /// What a page holds: nodes and edges, which carry their places in the graph.
 pub(super) fn part(graph: &Graph, kind: Kind, class: &str) -> String {
-    let layout = graph.layout(kind);
+    let layout = laid(graph, kind);
     let (drawn, width) = drawing(graph, &layout, class);
     let height = layout.height;
     format!(
@@ -56,49 +56,47 @@ pub(super) fn part(graph: &Graph, kind: Kind, class: &str) -> String {
     )
 }
 
-impl Graph {
-    fn layout(&self, kind: Kind) -> Layout {
-        let tie = |edge: &Edge| Tie {
-            ends: edge.ends,
-            rank: match edge.kind {
-                EdgeKind::Made => 0,
-                EdgeKind::Again => 1,
-                EdgeKind::Spoke => 2,
-                EdgeKind::Refused => 3,
-                EdgeKind::Correction => 4,
-            },
-            seq: edge.records[0].seq.0,
-        };
-        let ties: Vec<Tie> = self.edges.iter().map(tie).collect();
-        layout(self.nodes.len(), &ties, self.root, kind)
-    }
+fn laid(graph: &Graph, kind: Kind) -> Layout {
+    let tie = |edge: &Edge| Tie {
+        ends: edge.ends,
+        rank: match edge.kind {
+            EdgeKind::Made => 0,
+            EdgeKind::Again => 1,
+            EdgeKind::Spoke => 2,
+            EdgeKind::Refused => 3,
+            EdgeKind::Correction => 4,
+        },
+        seq: edge.records[0].seq.0,
+    };
+    let ties: Vec<Tie> = graph.edges.iter().map(tie).collect();
+    layout(graph.nodes.len(), &ties, graph.root, kind)
+}
 
-    /// What is shown, in a line.
-    pub(super) fn headline(&self) -> String {
-        let id = short(&self.nodes[self.asked].text, 40);
-        format!("`{id}` is person {}", self.persons[0])
-    }
+/// What is shown, in a line.
+pub(super) fn headline(graph: &Graph) -> String {
+    let id = short(&graph.nodes[graph.asked].text, 40);
+    format!("`{id}` is person {}", graph.persons[0])
+}
 
-    /// How much there is, and what is left out.
-    pub(super) fn remarks(&self) -> String {
-        let devices = self.nodes.iter().filter(|node| node.kind == NodeKind::Device).count();
-        let of = |kind| self.edges.iter().filter(|edge| edge.kind == kind).count();
-        let mut parts = vec![
-            counted(self.ids, "id"),
-            counted(devices, "device"),
-            counted(of(EdgeKind::Made), "link"),
-            format!("{} refused", of(EdgeKind::Refused)),
-        ];
-        if self.hidden_nodes > 0 {
-            let limit = crate::model::limits::MAX_GRAPH_NODES;
-            parts.push(format!("{} more not drawn (limit {limit})", counted(self.hidden_nodes, "node")));
-        }
-        if self.hidden_records > 0 {
-            parts.push(format!("{} not drawn", counted(self.hidden_records, "record")));
-        }
-        parts.push(format!("as of record {}", self.last));
-        parts.join(" · ")
+/// How much there is, and what is left out.
+pub(super) fn remarks(graph: &Graph) -> String {
+    let devices = graph.nodes.iter().filter(|node| node.kind == NodeKind::Device).count();
+    let of = |kind| graph.edges.iter().filter(|edge| edge.kind == kind).count();
+    let mut parts = vec![
+        counted(graph.ids, "id"),
+        counted(devices, "device"),
+        counted(of(EdgeKind::Made), "link"),
+        format!("{} refused", of(EdgeKind::Refused)),
+    ];
+    if graph.hidden_nodes > 0 {
+        let limit = identity_ledger::limits::MAX_GRAPH_NODES;
+        parts.push(format!("{} more not drawn (limit {limit})", counted(graph.hidden_nodes, "node")));
     }
+    if graph.hidden_records > 0 {
+        parts.push(format!("{} not drawn", counted(graph.hidden_records, "record")));
+    }
+    parts.push(format!("as of record {}", graph.last));
+    parts.join(" · ")
 }
 
 /// Nodes and edges: lines first, then their numbers, so that nothing lies over a number or a name. And how wide it is.
@@ -461,11 +459,4 @@ fn laid_out(key: &[(String, &'static str)], width: i32) -> (String, i32) {
         x += room;
     }
     (out, y + 24)
-}
-
-impl Graph {
-    /// The person's picture.
-    pub fn svg(&self) -> String {
-        document(self)
-    }
 }

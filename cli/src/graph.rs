@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Answer;
 use crate::args::GraphArgs;
+use crate::drawing;
 use crate::failure::Failure;
 use crate::folding::{AnsweredFrom, is_stdin, open_ledger};
 use crate::output::expect_free;
@@ -38,7 +39,7 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
         return Ok(Answer::No);
     };
     let is_svg = svg || !html && output.extension().is_some_and(|extension| extension == "svg");
-    let picture = if is_svg { graph.svg() } else { graph.html() };
+    let picture = if is_svg { drawing::document(&graph) } else { drawing::page(&graph) };
     if is_stdin(&output) {
         screen.bytes(picture.as_bytes())?;
         return Ok(Answer::Yes);

@@ -1,6 +1,6 @@
 //! Texts in a picture: whatever an id holds, it is seen as it is, moves nothing, and ends nothing.
 
-use crate::model::visible::visible;
+use identity_ledger::visible;
 
 /// How much room a character takes, in those of the Latin alphabet. An estimate from above for all but decorations.
 fn room(c: char) -> usize {

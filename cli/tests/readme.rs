@@ -17,11 +17,11 @@ fn print(line: fmt::Arguments<'_>) {
     PRINTED.with_borrow_mut(|printed| *printed += &format!("{line}\n"));
 }
 
-#[path = "../examples/why.rs"]
+#[path = "../../examples/why.rs"]
 mod why;
 
 fn read(file: &str) -> String {
-    std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    std::fs::read_to_string(format!("{}/../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 fn block<'a>(text: &'a str, fence: &str) -> &'a str {
@@ -47,31 +47,30 @@ fn the_example_prints_what_the_readme_shows() {
 }
 
 #[test]
-fn cargo_commands_of_the_readme_name_features_that_exist_and_build_what_is_locked() {
-    let (readme, manifest) = (read("README.md"), read("Cargo.toml"));
+fn cargo_commands_of_the_readme_name_packages_that_exist_and_build_what_is_locked() {
+    let (readme, manifest) = (read("README.md"), read("cli/Cargo.toml"));
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("$ cargo ")).collect();
     assert_eq!(commands.len(), 3, "{commands:?}");
     assert!(commands.contains(&"test --all-features"), "the command that runs every test: {commands:?}");
     for command in commands {
-        if let Some((_, rest)) = command.split_once("--features ") {
-            let feature = rest.split(' ').next().unwrap();
-            assert!(manifest.contains(&format!("\n{feature} = [")), "{command}");
+        if let Some((_, package)) = command.split_once("-p ") {
+            let package = package.split(' ').next().unwrap();
+            assert!(manifest.contains(&format!("name = \"{package}\"")), "{command}");
         }
         assert!(!command.starts_with("install") || command.contains("--locked"), "{command}");
     }
 }
 
-#[cfg(feature = "cli")]
 #[test]
 fn the_first_command_of_the_readme_shows_one_person() {
     let readme = read("README.md");
     let command = readme.lines().find_map(|line| line.strip_prefix("$ cargo run ")).unwrap();
-    let arguments = command.strip_prefix("--release --features cli -- ").unwrap();
+    let arguments = command.strip_prefix("--release -p identity-ledger-cli -- ").unwrap();
     let run = |more: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
             .args(arguments.split(' '))
             .args(more)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

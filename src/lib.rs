@@ -30,9 +30,10 @@ pub mod import;
 pub mod testing;
 
 pub use crate::fold::{Notices, Outcome, Refusal};
+pub use crate::ledger::create::CreateError;
 pub use crate::ledger::device::Device;
 pub use crate::ledger::error::AppendError;
-pub use crate::ledger::open::{CreateError, LedgerOptions, ReadOnlyLedger};
+pub use crate::ledger::open::{LedgerOptions, ReadOnlyLedger};
 pub use crate::ledger::recovery::{OpenError, Recovery};
 pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
 pub use crate::ledger::snapshot::Snapshot;
@@ -92,7 +93,9 @@ pub mod graph {
 
 /// Erasing: requests, receipts, errors (rule H3).
 pub mod erase {
-    pub use crate::ledger::erase::{ErasureRequest, ErasureSubject, Receipt, ReceiptSegment};
+    pub use crate::ledger::erase::receipt::Receipt;
+    pub use crate::ledger::erase::receipt::ReceiptSegment;
+    pub use crate::ledger::erase::{ErasureRequest, ErasureSubject};
     pub use crate::ledger::error::EraseError;
 }
 
@@ -129,9 +132,11 @@ pub mod backup {
 
 /// What of a damaged ledger can be proven.
 pub mod salvage {
+    pub use crate::maintenance::salvage::report::{
+        BytePlace, Lost, SalvageReport, SeqRange, Testimony, Unerased,
+    };
     pub use crate::maintenance::salvage::{
-        BytePlace, ItemLoss, Lost, LostItem, Named, Salvage, SalvageError, SalvageReport, SalvagedChange,
-        SalvagedRecord, SeqRange, Testimony, Unerased,
+        ItemLoss, LostItem, Named, Salvage, SalvageError, SalvagedChange, SalvagedRecord,
     };
 }
 

@@ -372,7 +372,7 @@ mod tests {
     use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
     use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
 
-    fn id(text: &str) -> DistinctId {
+    pub(super) fn id(text: &str) -> DistinctId {
         DistinctId::new(text).unwrap()
     }
 

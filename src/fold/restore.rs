@@ -557,7 +557,7 @@ mod tests {
         Timestamp::from_micros(second * 1_000_000).unwrap()
     }
 
-    fn id(text: &str) -> DistinctId {
+    pub(super) fn id(text: &str) -> DistinctId {
         DistinctId::new(text).unwrap()
     }
 

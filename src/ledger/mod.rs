@@ -1,6 +1,9 @@
 //! The ledger: the one that writes. It numbers, frames, makes durable, and only then folds and answers.
 
+pub(crate) mod create;
+pub(crate) mod dedupe;
 pub(crate) mod device;
+pub(crate) mod devices;
 pub(crate) mod draft;
 pub(crate) mod erase;
 pub(crate) mod error;
@@ -17,7 +20,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::fold::{Erasures, Outcome, Past};
-use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id, is_same_operation};
+use crate::ledger::dedupe::is_same_operation;
+use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id};
 use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::key_budget::KeyBudget;
 use crate::ledger::questions::pass_questions_on;

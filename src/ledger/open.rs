@@ -14,23 +14,17 @@ use crate::ledger::recovery::{
 };
 use crate::ledger::snapshot::Resumed;
 use crate::ledger::writer::{Durability, Writer};
-use crate::log::body::{Body, StoredPolicy};
 use crate::log::chain::Checkpoint;
-use crate::log::frame::{self, Header};
 use crate::log::payload::{Keys, KeysError};
-use crate::model::id::{CopyId, LedgerId, Tenant};
-use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-use crate::model::policy::{Policy, PolicyError};
+use crate::model::id::CopyId;
 use crate::query::reader::Reader;
 use crate::store::dictionary::{FingerprintKey, Seen};
 use crate::store::entropy::{Entropy, OsEntropy};
 #[cfg(feature = "encryption")]
 use crate::store::keys::{self, KeyProvider, KeysAtHand};
-use crate::store::layout::{
-    HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
-};
+use crate::store::layout::Identity;
 use crate::store::segments::{FaultKind, Log, Walk};
-use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Memory, Occupant, Reserved, Storage};
+use crate::store::storage::{Access, Files, Storage};
 
 /// How to create or open a ledger.
 ///
@@ -49,17 +43,17 @@ use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Memory, Occup
 #[derive(Default)]
 pub struct LedgerOptions<'p> {
     durability: Durability,
-    segment_bytes: Option<u64>,
-    entropy: Option<Box<dyn Entropy>>,
+    pub(super) segment_bytes: Option<u64>,
+    pub(super) entropy: Option<Box<dyn Entropy>>,
     pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
     pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
-    access: Access,
+    pub(super) access: Access,
     #[cfg(feature = "encryption")]
-    keys: Option<Arc<dyn KeyProvider>>,
+    pub(super) keys: Option<Arc<dyn KeyProvider>>,
     adopt_keys: bool,
 }
 
@@ -67,55 +61,6 @@ impl std::fmt::Debug for LedgerOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LedgerOptions").field("durability", &self.durability).finish_non_exhaustive()
     }
-}
-
-/// Why a ledger cannot be created. Nothing was left behind.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// There is a ledger already.
-    #[error("{place} is a ledger already; open it, or choose another directory")]
-    Exists {
-        /// The directory, as its storage describes itself.
-        place: String,
-    },
-    /// The directory holds something else.
-    #[error("{place} is not empty and does not contain a ledger; choose an empty or new directory")]
-    NotEmpty {
-        /// The directory, as its storage describes itself.
-        place: String,
-    },
-    /// The directory lies in another ledger.
-    #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
-    Inside {
-        /// The directory, as its storage describes itself.
-        place: String,
-        /// The ledger that it lies in.
-        ledger: String,
-    },
-    /// The policy is out of its bounds.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The segment size is out of its bounds.
-    #[error("segments of {found} bytes are too small; expected at least {MIN_SEGMENT_BYTES}")]
-    SegmentTooSmall {
-        /// What was asked.
-        found: u64,
-    },
-    /// The keys of a sealed ledger cannot be made.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The new ledger cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The disk failed.
-    #[error("{place} cannot be created: {source}")]
-    Io {
-        /// The directory, as its storage describes itself.
-        place: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
 }
 
 impl<'p> LedgerOptions<'p> {
@@ -271,92 +216,6 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
-    ///
-    /// # Errors
-    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
-    pub fn create(
-        self,
-        dir: impl AsRef<Path>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let dir = dir.as_ref();
-        let failed = |source| CreateError::Io { place: dir.display().to_string(), source };
-        if let Some(Reserved::Inside(ledger)) = Reserved::of(dir).map_err(failed)? {
-            let (place, ledger) = (dir.display().to_string(), ledger.display().to_string());
-            return Err(CreateError::Inside { place, ledger });
-        }
-        let place = FilePlace::new(dir, self.access).map_err(failed)?;
-        self.create_at(&place, tenant, policy)
-    }
-
-    /// Creates a ledger at a place, as [`LedgerOptions::create`] does: it is built beside the place and renamed.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn create_at(
-        mut self,
-        place: &dyn LedgerPlace,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let failed = |source| CreateError::Io { place: place.describe(), source };
-        match place.look().map_err(failed)? {
-            Occupant::Directory(names) if names.iter().any(|name| name == LEDGER) => {
-                return Err(CreateError::Exists { place: place.describe() });
-            }
-            Occupant::Directory(names) if !names.is_empty() => {
-                return Err(CreateError::NotEmpty { place: place.describe() });
-            }
-            Occupant::LinkSource => return Err(CreateError::NotEmpty { place: place.describe() }),
-            Occupant::Directory(_) | Occupant::Nothing => {}
-        }
-        let identity = self.identity(tenant, &policy)?;
-        let tag = identity.ledger.0.simple().to_string();
-        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
-        if let Err(source) = built.and_then(|()| place.put(&tag)) {
-            place.discard(&tag).ok(); // the cause is what the caller needs to know
-            return Err(self.give_up(&identity, false, failed(source)));
-        }
-        place.sync().map_err(failed)?;
-        Ok(self.open_in(place.storage())?)
-    }
-
-    /// Creates a ledger in a storage that has no files yet.
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create_in(
-        mut self,
-        storage: Arc<dyn Storage>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let place = storage.describe();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        if storage.len(LEDGER).map_err(failed)?.is_some() {
-            return Err(CreateError::Exists { place });
-        }
-        let identity = self.identity(tenant, &policy)?;
-        build(&*storage, &identity, &policy).map_err(|source| {
-            let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
-            self.give_up(&identity, made, failed(source))
-        })?;
-        Ok(self.open_in(storage)?)
-    }
-
-    /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
-    fn give_up(&self, identity: &Identity, made: bool, error: CreateError) -> CreateError {
-        #[cfg(feature = "encryption")]
-        if let Some(provider) = self.keys.as_ref().filter(|_| !made) {
-            keys::discard(&**provider, identity.ledger).ok(); // the cause is what the caller needs to know
-        }
-        #[cfg(not(feature = "encryption"))]
-        let (_, _) = (identity, made);
-        error
-    }
-
     fn prepare(&self, log: &mut Log) {
         if let Some(threads) = self.threads {
             log.set_ahead(threads > 1);
@@ -367,7 +226,7 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Whether keys were given.
-    fn seals(&self) -> bool {
+    pub(super) fn seals(&self) -> bool {
         #[cfg(feature = "encryption")]
         return self.keys.is_some();
         #[cfg(not(feature = "encryption"))]
@@ -456,22 +315,6 @@ impl<'p> LedgerOptions<'p> {
             Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
             None => Ok(()),
         }
-    }
-
-    fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
-        policy.check()?;
-        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
-        if segment_bytes < MIN_SEGMENT_BYTES {
-            return Err(CreateError::SegmentTooSmall { found: segment_bytes });
-        }
-        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
-        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
-        #[cfg(feature = "encryption")]
-        if let Some(provider) = &self.keys {
-            KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
-        }
-        let sealed = self.seals();
-        Ok(Identity { ledger, tenant, segment_bytes, sealed })
     }
 
     /// Opens a ledger for writing: takes the lock, continues from the newest good snapshot, replays and
@@ -667,65 +510,13 @@ fn pending(reader: &Reader) -> usize {
     reader.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
-/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
-fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
-    let mut replay = identity.replay();
-    let mut body = Vec::new();
-    crate::log::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
-    let segment = segment_name(0);
-    let previous = *replay.chain().head();
-    let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
-    let mut bytes = header.to_bytes().to_vec();
-    let body_len = u32::try_from(body.len()).expect("a policy fits a record");
-    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
-    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
-    replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
-    let Checkpoint { records, head } = replay.chain().checkpoint();
-
-    // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
-    let building = format!("{LEDGER}.new");
-    #[cfg(feature = "encryption")]
-    if identity.sealed {
-        CopyId::first(identity.ledger).write(storage, identity.ledger)?;
-    }
-    let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
-    for (file, content) in files {
-        storage.create(file)?;
-        storage.write_at(file, 0, content)?;
-        if file == HEAD {
-            HeadSlot { ledger: identity.ledger, turn: 1, records, head }.write(storage)?;
-        }
-        storage.sync(file)?;
-    }
-    storage.sync_dir(LOG)?;
-    storage.sync_dir("")?;
-    storage.rename(&building, LEDGER)?;
-    storage.sync_dir("")
-}
-
 impl Ledger {
-    /// Creates a ledger in `dir`; see [`LedgerOptions::create`].
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create(dir: impl AsRef<Path>, tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create(dir, tenant, policy)
-    }
-
     /// Opens a ledger for writing; see [`LedgerOptions::open`].
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
         LedgerOptions::new().open(dir)
-    }
-
-    /// A ledger in memory, for tests and for folding without keeping.
-    ///
-    /// # Errors
-    /// [`CreateError`] when the policy is out of its bounds.
-    pub fn in_memory(tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create_in(Arc::new(Memory::new()), tenant, policy)
     }
 }
 

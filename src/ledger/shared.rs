@@ -4,7 +4,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::ledger::device::Device;
-use crate::ledger::erase::{ErasureRequest, Receipt};
+use crate::ledger::erase::ErasureRequest;
+use crate::ledger::erase::receipt::Receipt;
 use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
 use crate::ledger::error::SnapshotError;

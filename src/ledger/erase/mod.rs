@@ -4,16 +4,15 @@
 //! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
 
+pub(crate) mod receipt;
 pub(crate) mod rewrite;
 
-use std::collections::btree_map::Entry;
+use crate::ledger::erase::receipt::Receipt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[cfg(feature = "encryption")]
 use std::io;
 use std::iter::Peekable;
 use std::vec::IntoIter;
-
-use serde::Serialize;
 
 use crate::ledger::draft::{Draft, Finished, KnownIds};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
@@ -21,9 +20,7 @@ use crate::ledger::error::{AppendError, EraseError};
 use crate::ledger::{Ledger, poison};
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
-    RewrittenSegment,
 };
-use crate::log::digest::Digest;
 #[cfg(feature = "encryption")]
 use crate::log::payload::KeysError;
 use crate::log::record::{Record, Row};
@@ -34,8 +31,6 @@ use crate::model::limits::{
 use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
 use crate::query::reader::{Destroyed, Reader};
-use crate::store::layout::segment_name;
-use crate::store::segments::Fault;
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,56 +97,6 @@ impl From<Stopped> for EraseError {
     }
 }
 
-/// What can be filed about an erasure. It names no person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    /// The erasure's record.
-    pub seq: Seq,
-    /// When it was asked for.
-    pub time: Timestamp,
-    /// Why; `None` if no reason was given, or it was erased.
-    pub reason: Option<String>,
-    /// The numbers of the ids whose texts and values it erased. They stay, as do links, events and counts.
-    pub ids: Vec<u32>,
-    /// The numbers of the devices whose texts it erased.
-    pub devices: Vec<u32>,
-    /// The records it names one by one: those that were rectified, or whose reason was erased.
-    pub records: Vec<u32>,
-    /// The keys it was limited to; none if it covered everything.
-    pub keys: Vec<String>,
-    /// How many events were captured under its ids. They still are.
-    pub events: u64,
-    /// The record that says that nothing it covers is left in any file; `None` before that.
-    pub done_seq: Option<Seq>,
-    /// How many payload items it covers that no earlier one did; known when it is done.
-    pub items: Option<u64>,
-    /// The segments that were rewritten, for it and for those that were finished with it.
-    pub segments: Vec<ReceiptSegment>,
-}
-
-/// A segment that was rewritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReceiptSegment {
-    /// The file, as the ledger names it.
-    pub file: String,
-    /// How long it was.
-    pub bytes_before: u64,
-    /// How long it was afterwards.
-    pub bytes_after: u64,
-    /// The digest of the file before.
-    pub before: Digest,
-    /// And afterwards; a later erasure changes it again.
-    pub after: Digest,
-}
-
-impl From<&RewrittenSegment> for ReceiptSegment {
-    fn from(segment: &RewrittenSegment) -> ReceiptSegment {
-        let RewrittenSegment { first_seq, bytes_before, bytes_after, before, after } = *segment;
-        let (before, after) = (Digest(before), Digest(after));
-        ReceiptSegment { file: segment_name(first_seq), bytes_before, bytes_after, before, after }
-    }
-}
-
 /// What a request comes to.
 struct Wanted {
     index: usize,
@@ -178,6 +123,7 @@ struct Touched {
 
 /// Room that a frame of erasures may take: far below the bound, so that one record more always fits.
 const FRAME_BYTES: usize = MAX_FRAME_BYTES / 2;
+
 /// The same for records.
 const FRAME_RECORDS: u32 = MAX_FRAME_RECORDS / 2;
 
@@ -649,76 +595,4 @@ fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
         removals.push(Removal { erasures: erasures.to_vec(), segments: std::mem::take(&mut last).to_vec() });
     }
     removals
-}
-
-impl Reader {
-    /// All erasures, in their order: what was asked, whether it is done, and what is left.
-    ///
-    /// # Errors
-    /// [`Fault`] when they cannot be read back from the log.
-    pub fn erasures(&self) -> Result<Vec<Receipt>, Fault> {
-        self.receipts(|_| true)
-    }
-
-    /// Those of some erase records. First what was asked is read, then what completed it: each frame of either once.
-    fn receipts(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Vec<Receipt>, Fault> {
-        let list = self.state().erasures().list().filter(|(erase, _)| is_wanted(*erase));
-        let receipts = list.map(|(erase, done)| self.receipt(Seq(erase.into()), done));
-        let mut receipts = receipts.collect::<Result<Vec<Receipt>, Fault>>()?;
-        let mut completions: BTreeMap<Seq, Completion> = BTreeMap::new();
-        for receipt in &mut receipts {
-            let Some(done) = receipt.done_seq else { continue };
-            let completion = match completions.entry(done) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(self.completion(done)?),
-            };
-            receipt.items = completion.items.get(&receipt.seq).copied();
-            receipt.segments.clone_from(&completion.segments);
-        }
-        Ok(receipts)
-    }
-
-    /// What was asked, as its record says.
-    fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
-        let window = self.log.window(seq, self.state().erasures())?;
-        let record = window.checked(seq)?;
-        let Body::Erase(erasure) = record.body() else { return Err(self.differs("erasures")) }; // the fold lists erase records only
-        let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
-        Ok(Receipt {
-            seq,
-            time: erasure.time(),
-            reason,
-            ids: erasure.ids.iter().map(|id| id.0).collect(),
-            devices: erasure.devices.iter().map(|device| device.device.0).collect(),
-            events: erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum(),
-            keys: erasure.keys.iter().map(|key| self.key_name(*key)).collect(),
-            records: erasure.records,
-            done_seq: done.map(|done| Seq(done.into())),
-            items: None,
-            segments: Vec::new(),
-        })
-    }
-
-    /// What the record says that completed erasures, and those right before it: together they tell of one removal.
-    fn completion(&self, done: Seq) -> Result<Completion, Fault> {
-        let (mut completion, mut next) = (Completion::default(), Some(done));
-        while let Some(at) = next {
-            let window = self.log.window(at, self.state().erasures())?;
-            let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
-            for ErasureCompletion { erase, items } in removal.erasures {
-                completion.items.entry(Seq(erase.into())).or_insert(items);
-            }
-            completion.segments.splice(0..0, removal.segments.iter().map(ReceiptSegment::from));
-            next = at.0.checked_sub(1).map(Seq);
-        }
-        Ok(completion)
-    }
-}
-
-/// What one removal did.
-#[derive(Default)]
-struct Completion {
-    /// How many items, by erase record.
-    items: BTreeMap<Seq, u64>,
-    segments: Vec<ReceiptSegment>,
 }

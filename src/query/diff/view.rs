@@ -202,7 +202,7 @@ impl View<'_> {
     // -- numbers ---------------------------------------------------------------------------------------------------
 
     /// The reader's number of an id.
-    fn id(&self, id: IdNo) -> IdNo {
+    pub(super) fn id(&self, id: IdNo) -> IdNo {
         self.alone.map_or(id, |(ids, _)| ids[id.index()])
     }
 

@@ -585,7 +585,7 @@ impl Ledger {
 
 /// The tutorial's program runs as an example.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/erasure.md")]
+#[doc = include_str!("../../../docs/erasure.md")]
 struct Tutorial;
 
 /// One erase record in the making, and what goes with it.

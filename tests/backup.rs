@@ -120,7 +120,10 @@ fn assert_can_be_completed(source: &Arc<Memory>, left: &Memory, earlier: Option<
             LedgerOptions::new().expect(reader.checkpoint()).read_in(source.clone()).unwrap();
         }
         Err(error) => {
-            let no_ledger = matches!(error, OpenError::Identity(IdentityError::Missing { .. }));
+            let no_ledger = matches!(
+                error,
+                OpenError::Identity(IdentityError::Missing { .. } | IdentityError::Unfinished { .. })
+            );
             assert!(no_ledger && earlier.is_none(), "{error}");
         }
     }
@@ -160,6 +163,58 @@ fn whichever_call_fails_the_next_run_completes_the_copy() {
             }
         }
     }
+}
+
+/// An update that forgets rewrites segments. Cut off there, the copy once lacked items without the record that erased them, which is
+/// damage.
+#[cfg(feature = "testing")]
+#[test]
+fn a_copy_whose_update_was_cut_off_while_it_forgot_is_unfinished_and_not_damaged() {
+    use identity_ledger::testing::disk::{SimulatedDisk, Subset};
+    let source = ledger(1, 30);
+    let dest = Arc::new(SimulatedDisk::new());
+    let earlier = Backup::run_in(source.clone(), dest.clone(), &mut |_| {}).unwrap().checkpoint;
+    let mut writer = small_segments(9).open_in(source.clone()).unwrap();
+    for name in ["id-1", "id-3"] {
+        let ids = ErasureSubject::Ids([DistinctId::new(name).unwrap()].into());
+        writer.erase(&[ErasureRequest::new(Timestamp::from_micros(9).unwrap(), ids, "")]).unwrap();
+        writer.append(operation(32)).unwrap();
+    }
+    drop(writer);
+    dest.keep_moments();
+    let last = Backup::run_in(source.clone(), dest.clone(), &mut |_| {}).unwrap().checkpoint;
+    let (mut earlier_ones, mut unfinished, mut done) = (0, 0, 0);
+    for (call, moment) in dest.moments() {
+        for subset in Subset::all_or_some(moment.pending(), 4, 12, 1) {
+            let place = format!("call {call} {subset}");
+            let left = Arc::new(moment.crashed(&subset));
+            match Audit::run_in(left.clone(), None, &mut |_| {}) {
+                Ok(audit) => {
+                    assert!(audit.is_ok(), "{place}: {:?}", audit.faults);
+                    earlier_ones += usize::from(audit.records == earlier.records);
+                    done += usize::from(audit.records == last.records);
+                    LedgerOptions::new().read_in(left.clone()).unwrap();
+                }
+                Err(OpenError::Identity(IdentityError::Unfinished { .. })) => {
+                    unfinished += 1;
+                    let salvage = Salvage::look_in(left.clone(), Some(earlier), &mut |_| {}).unwrap();
+                    let held = salvage.report().prefix.records;
+                    assert!(held >= earlier.records, "{place}: {held}");
+                    let opened = LedgerOptions::new().read_in(left.clone()).unwrap_err();
+                    assert!(matches!(opened, OpenError::Identity(IdentityError::Unfinished { .. })));
+                }
+                Err(error) => panic!("{place}: {error}"),
+            }
+            assert_eq!(
+                Backup::run_in(source.clone(), left.clone(), &mut |_| {}).unwrap().checkpoint,
+                last,
+                "{place}"
+            );
+            let audit = Audit::run_in(left, Some(last), &mut |_| {}).unwrap();
+            assert!(audit.is_ok(), "{place}: {:?}", audit.faults);
+        }
+    }
+    assert!(earlier_ones > 0 && unfinished > 10 && done > 0, "{earlier_ones} {unfinished} {done}");
 }
 
 #[test]

@@ -60,6 +60,20 @@ pub(crate) struct Erasures {
     /// The ids they are called after since then, each with the person: an absorbed one and its survivor may share one. No digest
     /// covers it.
     pub(super) called_after: BTreeSet<(u32, u32)>,
+    /// By person, its ids as they were last looked through: kept so that N erasures of N ids of a person do not look through N ids
+    /// each. No digest covers it, and a state that is read back has none.
+    pub(super) remaining: BTreeMap<u32, Remaining>,
+    /// How many ids were looked through to find what persons are called after.
+    pub(super) looked_through: u64,
+}
+
+/// The ids of a person that are not erased.
+#[derive(Clone, Debug)]
+pub(super) struct Remaining {
+    /// How many ids the person had. A living person gains ids, and loses them only where its component is refolded.
+    size: u32,
+    /// Those that were not erased, from the highest on.
+    ids: Vec<IdNo>,
 }
 
 /// What is left of a record's values.
@@ -96,9 +110,14 @@ impl Erasures {
         self.list.values().any(|done| *done == NONE)
     }
 
+    /// The record that says that this erase record's items are gone.
+    pub(crate) fn done_by(&self, erase: u32) -> Option<u32> {
+        self.list.get(&erase).copied().filter(|done| *done != NONE)
+    }
+
     /// Whether this erase record's items are said to be gone.
     pub(crate) fn is_done(&self, erase: u32) -> bool {
-        self.list.get(&erase).is_some_and(|done| *done != NONE)
+        self.done_by(erase).is_some()
     }
 
     /// The record that took the text of an id.
@@ -277,7 +296,7 @@ impl State {
             self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
         for person in founded.into_iter().chain(called) {
             self.erasures.called_after.remove(&(id.0, person));
-            match self.lowest_remaining(PersonNo(person)) {
+            match self.next_remaining(PersonNo(person)) {
                 Some(next) => self.call_after(person, next, seq),
                 None => drop(self.erasures.renamed.remove(&person)),
             }
@@ -286,9 +305,41 @@ impl State {
 
     /// The lowest id of a living person that is not erased.
     fn lowest_remaining(&self, person: PersonNo) -> Option<IdNo> {
-        let lives = self.survivor(person) == person && !self.is_retired(person);
         let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
-        if lives { self.links.ring(self.anchor(person)).filter(remaining).min() } else { None }
+        if self.lives(person) { self.links.ring(self.anchor(person)).filter(remaining).min() } else { None }
+    }
+
+    /// The same, where the id that was the lowest so far was erased: what was looked through for that one is not looked through again.
+    fn next_remaining(&mut self, person: PersonNo) -> Option<IdNo> {
+        let known = self.erasures.remaining.remove(&person.0);
+        if !self.lives(person) {
+            return None;
+        }
+        let size = self.links.size(person);
+        let mut remaining = match known.filter(|known| known.size == size) {
+            Some(known) => known,
+            None => self.look_through(person, size),
+        };
+        let is_erased = |id: &mut IdNo| self.erasures.of_id(*id).is_some();
+        while remaining.ids.pop_if(is_erased).is_some() {}
+        let lowest = remaining.ids.last().copied();
+        debug_assert_eq!(lowest, self.lowest_remaining(person), "a person loses ids by a refold only");
+        if lowest.is_some() {
+            self.erasures.remaining.insert(person.0, remaining);
+        }
+        lowest
+    }
+
+    fn look_through(&mut self, person: PersonNo, size: u32) -> Remaining {
+        self.erasures.looked_through += u64::from(size);
+        let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
+        let mut ids: Vec<IdNo> = self.links.ring(self.anchor(person)).filter(remaining).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        Remaining { size, ids }
+    }
+
+    fn lives(&self, person: PersonNo) -> bool {
+        self.survivor(person) == person && !self.is_retired(person)
     }
 
     fn call_after(&mut self, person: u32, id: IdNo, erase: u32) {
@@ -303,6 +354,9 @@ impl State {
             return;
         }
         for (person, before) in persons {
+            for changed in [Some(person), before].into_iter().flatten() {
+                self.erasures.remaining.remove(&changed.0);
+            }
             let Some(erase) = self.erasures.of_id(self.founding(person)) else { continue };
             let kept = before.and_then(|before| self.take_name(before));
             if let Some((id, by)) = kept.or_else(|| self.name_as_ever(person, erase)) {
@@ -444,6 +498,22 @@ mod tests {
             called(&ledger, "ann"),
             PersonIdBasis::At(again, ledger.reader().state().defined_by(again))
         );
+    }
+
+    /// A person whose ids are erased one by one was looked through from the beginning for each.
+    #[test]
+    fn who_loses_one_id_after_the_other_is_looked_through_once() {
+        const IDS: usize = 60;
+        let mut ledger = ledger();
+        let ids: Vec<String> = (0..IDS).map(|number| format!("i{number:02}")).collect();
+        for other in &ids[1..] {
+            link(&mut ledger, &ids[0], other);
+        }
+        for (erased, next) in ids.iter().zip(&ids[1..]) {
+            let by = erase_id(&mut ledger, erased);
+            assert_eq!(called(&ledger, next), PersonIdBasis::At(ledger.id_no(next).unwrap(), by));
+        }
+        assert_eq!(ledger.state().erasures().looked_through, IDS as u64);
     }
 
     /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.

@@ -392,7 +392,7 @@ impl State {
         let (ids, devices, records) =
             (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
         let called_after = Erasures::called_after(&renamed);
-        Ok(Erasures { list, ids, devices, records, restated, renamed, called_after })
+        Ok(Erasures { list, ids, devices, records, restated, renamed, called_after, ..Erasures::default() })
     }
 }
 

@@ -34,4 +34,4 @@ pub use self::importer::{Importer, Parsed};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, Options};
 pub use self::rejection::{ImportError, Rejection};
-pub use self::run::{Complaint, Reason, RunError, Tally, Watch, run};
+pub use self::run::{AppendBatch, Complaint, Reason, RunError, Tally, Watch, run};

@@ -586,9 +586,8 @@ impl Audit {
             }
             Body::EraseDone(removal) => {
                 let list = step.state.erasures();
-                let done = |removed: &ErasureCompletion| {
-                    list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
-                };
+                let done =
+                    |removed: &ErasureCompletion| list.done_by(removed.erase) == Some(step.record.row.seq);
                 if !removal.erasures.iter().all(done) {
                     self.wrong(
                         seq,

@@ -76,7 +76,8 @@ impl Reader {
     ///
     /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
     ///
-    /// Cost: that of folding the component of possible links once more, for each page.
+    /// Cost: that of folding the component of possible links once more, for each page. So N pages cost N folds: a caller that wants
+    /// all of a long history asks for large pages, up to [`MAX_PAGE_ITEMS`](crate::limits::MAX_PAGE_ITEMS).
     ///
     /// ```
     /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};

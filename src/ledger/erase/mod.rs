@@ -128,7 +128,8 @@ const FRAME_BYTES: usize = MAX_FRAME_BYTES / 2;
 const FRAME_RECORDS: u32 = MAX_FRAME_RECORDS / 2;
 
 impl Ledger {
-    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once.
+    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once, and those
+    /// for keys read the log once.
     ///
     /// What stays is structure: numbers, links, events and their persons, counts, times, property keys, and the hashes and
     /// digests of everything so far. Devices that spoke for an erased id are reset (F4).

@@ -154,6 +154,9 @@ impl Salvage {
             Err(IdentityError::Missing { place }) if !storage.list(LOG).map_err(failed)?.is_empty() => {
                 return Err(SalvageError::NoIdentity { place });
             }
+            Err(unfinished @ IdentityError::Unfinished { .. }) => {
+                Identity::read_unfinished(&*storage).map_err(failed)?.ok_or(unfinished)?
+            }
             read => read?,
         };
         let keys = unlock(&*storage, &identity)?;
@@ -282,7 +285,11 @@ impl Salvage {
         dest.create(HEAD)?;
         HeadSlot { ledger: self.identity.ledger, turn: 1, records, head }.write(dest)?;
         dest.sync(HEAD)?;
-        let bytes = read_all(&**self.log.storage(), LEDGER, LEDGER_BYTES)?.unwrap_or_default();
+        let read = |file| read_all(&**self.log.storage(), file, LEDGER_BYTES);
+        let bytes = match read(LEDGER)? {
+            Some(bytes) => bytes,
+            None => read(PARTIAL)?.unwrap_or_default(), // of an unfinished copy
+        };
         dest.create(PARTIAL)?;
         dest.write_at(PARTIAL, 0, &bytes)?;
         dest.sync(PARTIAL)?;

@@ -511,9 +511,9 @@ mod tests {
         }
         for (erased, next) in ids.iter().zip(&ids[1..]) {
             let by = erase_id(&mut ledger, erased);
-            assert_eq!(called(&ledger, next), PersonIdBasis::At(ledger.id_no(next).unwrap(), by));
+            assert_eq!(called(&ledger, next), PersonIdBasis::At(ledger.reader().id_no(next).unwrap(), by));
         }
-        assert_eq!(ledger.state().erasures().looked_through, IDS as u64);
+        assert_eq!(ledger.reader().state().erasures().looked_through, IDS as u64);
     }
 
     /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.

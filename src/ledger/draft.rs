@@ -566,6 +566,7 @@ pub(crate) fn fresh_id(time: crate::model::time::Timestamp, entropy: &mut dyn En
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Actor;
     use crate::erase::{ErasureRequest, ErasureSubject};
     use crate::{Ledger, Tenant, Timestamp};
 

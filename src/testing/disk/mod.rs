@@ -406,6 +406,7 @@ impl Storage for SimulatedDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{LedgerPlace, Occupant};
 
     const EIO: DiskFault = DiskFault::Fails(io::ErrorKind::Other);
 

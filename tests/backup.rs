@@ -10,8 +10,9 @@ use std::sync::mpsc::sync_channel;
 use failing::{Failing, NEVER};
 use identity_ledger::audit::Audit;
 use identity_ledger::backup::{Backup, BackupError, BackupReport};
-use identity_ledger::erase::ErasureRequest;
-use identity_ledger::erase::ErasureSubject;
+#[cfg(feature = "testing")]
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+#[cfg(feature = "testing")]
 use identity_ledger::salvage::Salvage;
 use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
 use identity_ledger::*;

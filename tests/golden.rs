@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
-use identity_ledger::storage::{Files, Memory, SeededEntropy, Storage, StoredKeys};
+#[cfg(feature = "encryption")]
+use identity_ledger::storage::StoredKeys;
+use identity_ledger::storage::{Files, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 use serde_json::{Value as Json, json};
 

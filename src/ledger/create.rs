@@ -7,7 +7,9 @@ use crate::log::body::{Body, StoredPolicy};
 use crate::log::chain::Checkpoint;
 use crate::log::frame::{self, Header};
 use crate::log::payload::KeysError;
-use crate::model::id::{CopyId, LedgerId, Tenant};
+#[cfg(feature = "encryption")]
+use crate::model::id::CopyId;
+use crate::model::id::{LedgerId, Tenant};
 use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::model::policy::{Policy, PolicyError};
 use crate::store::entropy::OsEntropy;

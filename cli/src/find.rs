@@ -1,15 +1,50 @@
 //! `find`: which persons have a property value. Where a request to be forgotten begins.
 
-use identity_ledger::{Profile, Value};
+use std::path::PathBuf;
 
-use crate::Answer;
-use crate::args::FindArgs;
+use clap::Args;
+use identity_ledger::{Profile, PropertyKey, Value};
+
+use crate::answer::Answer;
+use crate::args::Reading;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
 use crate::listing::Listed;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark_source};
+use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::Table;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+List the persons whose property has a value now, in the order in which they were founded. Exit status 1 if there are none.
+
+  identity-ledger find shop.ledger --property email=ann@example.com
+
+The value is compared with texts as they are; a number, true, false, null, list or object in JSON also with values of that kind. \
+Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person had once \
+and has no longer are not looked at.
+
+What is shown is what `persons` shows; with --json the person id is there in full, as `erase --person` takes it.
+
+--json keys: those of `persons`.";
+
+#[derive(Args)]
+pub(crate) struct FindArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+    /// The property and its value
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    property: (PropertyKey, String),
+}
+
+fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as email=ann@example.com")?;
+    let key = PropertyKey::new(key).map_err(|error| error.to_string())?;
+    Ok((key, value.to_owned()))
+}
 
 pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let FindArgs { ledger: place, reading, property: (key, wanted) } = args;

@@ -1,15 +1,44 @@
 //! `stats`: what a ledger holds, and where the room goes.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use identity_ledger::answer::{FileSize, KindSize, Stats};
 
-use crate::Answer;
-use crate::args::StatsArgs;
+use crate::answer::Answer;
+use crate::args::Reading;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Table};
 use crate::text::count;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Count what a ledger holds: who there is, the log's records by kind, the files on the disk, and what it takes in memory once it is open.
+
+  identity-ledger stats shop.ledger
+  identity-ledger stats shop.ledger --json | jq .files.log.bytes
+
+What is shown:
+  RECORD       a kind of record: an operation, a definition of a text, a policy, or what an erasure or a recovery left
+  BYTES        of the log: bodies and payload items; headers, hashes and padding come on top. On disk: lengths of files
+  ON DISK      `snapshots` are caches; `quarantine` keeps what recovery cut off
+  IN MEMORY    index by index, of the ledger as it was opened here; `postings` are there once history, why-not, retract or split asked
+
+--json keys: ledger_id, records, kinds (by name: records, bytes), erased_items, events, persons, distinct_ids, devices, property_keys, \
+event_names, files (log, snapshots, quarantine, other: files, bytes), memory (links, persons, id_texts, id_index, other_texts, \
+operation_ids, places, postings; bytes).";
+
+#[derive(Args)]
+pub(crate) struct StatsArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    #[command(flatten)]
+    reading: Reading,
+}
 
 const KINDS: [Column; 4] = [
     Column::whole("RECORD"),

@@ -7,3 +7,9 @@ pub(crate) enum Answer {
     /// The answer is no, or damage was found.
     No,
 }
+
+impl Answer {
+    pub(crate) fn yes_if(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+}

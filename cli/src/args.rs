@@ -20,6 +20,16 @@ pub(crate) struct SourceArgs {
     pub(crate) choice: CreateArgs,
 }
 
+/// The ledger that a command asks or changes.
+#[derive(Args)]
+pub(crate) struct LedgerArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) place: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
 /// What answers are taken from.
 #[derive(Args, Clone, Copy, Default)]
 #[command(next_help_heading = "What answers are taken from")]

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::key_ring;
-use crate::progress::{Progress, log_bytes};
+use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::expect_directory;
+use crate::source::on_log;
 use crate::text::{count, counted};
 
 /// The long help.
@@ -64,13 +63,7 @@ struct Copied {
 
 pub(crate) fn backup(args: BackupArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let BackupArgs { ledger, dest } = args;
-    expect_directory(&ledger)?;
-    let mut progress = Progress::new();
-    progress.begin("Copying", log_bytes(&ledger));
-    let mut watch = |bytes| progress.at(bytes);
-    let done = key_ring::options()?.progress(&mut watch).backup(&ledger, &dest);
-    progress.clear();
-    let report = done?;
+    let report = on_log(&ledger, "Copying", &mut Progress::new(), |options| options.backup(&ledger, &dest))?;
     if screen.json {
         let BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items, pending_erasures } = report;
         let (records, checkpoint) = (checkpoint.records, checkpoint.to_string());

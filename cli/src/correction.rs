@@ -1,7 +1,5 @@
 //! What `retract` and `split` have in common: the question, the record, and what it changes.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::diff::{Diff, Preview};
 use identity_ledger::fold::Correction;
@@ -9,7 +7,7 @@ use identity_ledger::{Appended, Operation, Outcome, Reader, Seq, Timestamp};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::clock::now;
 use crate::difference::show_component;
 use crate::failure::Failure;
@@ -21,11 +19,8 @@ use crate::text::counted;
 /// What retract and split have in common.
 #[derive(Args)]
 pub(crate) struct CorrectionArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -51,7 +46,7 @@ pub(crate) fn undo(
     operation: impl FnOnce(Timestamp) -> Operation,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let CorrectionArgs { ledger: place, reading, at, dry_run } = how;
+    let CorrectionArgs { ledger: LedgerArgs { place, reading }, at, dry_run } = how;
     let operation = operation(at.unwrap_or_else(now));
     let mut progress = Progress::new();
     if *dry_run {
@@ -88,7 +83,7 @@ fn answer(
         reason: reason.as_deref(),
         diff,
     };
-    let answer = if outcome.refusal.is_some() { Answer::No } else { Answer::Yes };
+    let answer = Answer::yes_if(outcome.refusal.is_none());
     if screen.json {
         screen.answer(&said, from)?;
         return Ok(answer);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use identity_ledger::diff::{Diff, View};
-use identity_ledger::{Checkpoint, Reader, Seq};
+use identity_ledger::{Checkpoint, Reader};
 
 use crate::answer::Answer;
 use crate::args::Reading;
@@ -12,7 +12,7 @@ use crate::difference::show;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::source::{AnsweredFrom, expect_record, open_ledger};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -96,15 +96,13 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         screen.headline(&format!("{before} and {after} {verdict}"))?;
         show(&diff, screen)?;
     }
-    Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(diff.is_empty()))
 }
 
 fn view_at(reader: &Reader, at: Option<u64>) -> Result<View<'_>, Failure> {
-    let last = reader.checkpoint().records - 1; // there is always the genesis record
     match at {
         None => Ok(reader.view()),
-        Some(asked) if asked > last => Err(Failure::NoSuchRecord { asked, last }),
-        Some(at) => Ok(reader.view_as_of(Seq(at))?),
+        Some(at) => Ok(reader.view_as_of(expect_record(reader, at)?)?),
     }
 }
 

@@ -1,13 +1,11 @@
 //! `erase`: forgets a person, ids or values, in every answer and in every file.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
 use identity_ledger::{DistinctId, PersonId, PropertyKey, Seq};
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::clock::now;
 use crate::failure::Failure;
 use crate::progress::{Progress, log_bytes};
@@ -41,11 +39,8 @@ Exit status: 0 erased, 2 it could not be done; if only the files are not done ye
 
 #[derive(Args)]
 pub(crate) struct EraseArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     #[command(flatten)]
     whom: EraseSubjectArgs,
     /// Only the values of these property keys; the texts of ids stay
@@ -75,7 +70,7 @@ struct EraseSubjectArgs {
 }
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let EraseArgs { ledger: place, reading, whom, keys, reason } = args;
+    let EraseArgs { ledger: LedgerArgs { place, reading }, whom, keys, reason } = args;
     let mut progress = Progress::new();
     let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
     if screen.json {

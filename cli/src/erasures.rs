@@ -1,16 +1,14 @@
 //! `erasures`: everything that was erased, and what can be filed about it.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::erase::Receipt;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark, remark_source};
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::screen::{Screen, remark};
+use crate::source::open_for_list;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_time};
 
@@ -37,11 +35,8 @@ bytes_before, bytes_after, and the digests before and after).";
 
 #[derive(Args)]
 pub(crate) struct ErasuresArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
 }
 
 const COLUMNS: [Column; 8] = [
@@ -56,10 +51,7 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ledger = open_ledger(&args.ledger, args.reading, &mut Progress::new(), screen)?;
-    if screen.json {
-        remark_source(&AnsweredFrom::reader(&ledger));
-    }
+    let ledger = open_for_list(&args.ledger.place, args.ledger.reading, &mut Progress::new(), screen)?;
     let receipts = ledger.reader().erasures()?;
     let mut table = Table::new(&COLUMNS);
     for receipt in &receipts {

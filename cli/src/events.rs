@@ -57,7 +57,7 @@ pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Fa
     if !known {
         never_written(&id, &source.source).iter().for_each(|line| remark("note", line));
     }
-    Ok(if known { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(known))
 }
 
 impl Listed for EventAnswer {

@@ -1,6 +1,6 @@
 //! `explain`: why two ids, or an event and a person, are one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
@@ -8,7 +8,7 @@ use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
@@ -38,11 +38,8 @@ record each other one was beaten. Exit status 1 if nothing was ever said of it.
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// Two distinct ids, exactly as they were sent
     #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     ids: Vec<String>,
@@ -82,7 +79,7 @@ struct Explained<'a> {
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: place, reading, ids, event, property } = args;
+    let ExplainArgs { ledger: LedgerArgs { place, reading }, ids, event, property } = args;
     if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
         return Err(Failure::TwoIds { found: ids.len() });
     }
@@ -120,7 +117,7 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
             None => show_none(&ledger, &place, &ids, event, screen)?,
         }
     }
-    Ok(if same { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(same))
 }
 
 /// An explanation that does not hold is never shown.
@@ -241,7 +238,7 @@ fn explain_property(
             None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,
         }
     }
-    Ok(if why.is_some() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(why.is_some()))
 }
 
 fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> {

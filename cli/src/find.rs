@@ -1,17 +1,15 @@
 //! `find`: which persons have a property value. Where a request to be forgotten begins.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::{Profile, PropertyKey, Value};
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::listing::Listed;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark_source};
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::screen::Screen;
+use crate::source::open_for_list;
 use crate::table::Table;
 
 /// The long help.
@@ -30,11 +28,8 @@ What is shown is what `persons` shows; with --json the person id is there in ful
 
 #[derive(Args)]
 pub(crate) struct FindArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// The property and its value
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     property: (PropertyKey, String),
@@ -47,12 +42,9 @@ fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
 }
 
 pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let FindArgs { ledger: place, reading, property: (key, wanted) } = args;
+    let FindArgs { ledger: LedgerArgs { place, reading }, property: (key, wanted) } = args;
     let mut progress = Progress::new();
-    let ledger = open_ledger(&place, reading, &mut progress, screen)?;
-    if screen.json {
-        remark_source(&AnsweredFrom::reader(&ledger));
-    }
+    let ledger = open_for_list(&place, reading, &mut progress, screen)?;
     progress.begin("Reading values", None);
     progress.wait();
     let json: Option<Value> = serde_json::from_str(&wanted).ok(); // however it is spelled
@@ -71,5 +63,5 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
         if screen.json { screen.object(profile)? } else { profile.row(&mut table, screen)? }
     }
     table.finish(screen)?;
-    Ok(if found.is_empty() { Answer::No } else { Answer::Yes })
+    Ok(Answer::yes_if(!found.is_empty()))
 }

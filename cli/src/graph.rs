@@ -8,7 +8,7 @@ use identity_ledger::graph::Graph;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::drawing;
 use crate::failure::Failure;
 use crate::input::is_stdin;
@@ -40,11 +40,8 @@ What is shown:
 
 #[derive(Args)]
 pub(crate) struct GraphArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
@@ -70,7 +67,7 @@ struct Drawn {
 }
 
 pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let GraphArgs { ledger: place, reading, id, output, html, svg } = args;
+    let GraphArgs { ledger: LedgerArgs { place, reading }, id, output, html, svg } = args;
     if !is_stdin(&output) {
         expect_free(&output)?;
     }

@@ -1,18 +1,16 @@
 //! `history`: every record that touched an id or a person.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::explain::{HistoryEntry, Subject};
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::listing::{Paging, pages};
 use crate::outcomes::sentence;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark, remark_source};
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::screen::{Screen, remark};
+use crate::source::open_for_list;
 use crate::table::{Column, Field, Table};
 use crate::text::{never_written, short_id, short_time};
 
@@ -42,11 +40,8 @@ What is shown:
 
 #[derive(Args)]
 pub(crate) struct HistoryArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
@@ -67,11 +62,8 @@ const COLUMNS: [Column; 6] = [
 ];
 
 pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let HistoryArgs { ledger: place, reading, id, person, paging } = args;
-    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    if screen.json {
-        remark_source(&AnsweredFrom::reader(&ledger));
-    }
+    let HistoryArgs { ledger: LedgerArgs { place, reading }, id, person, paging } = args;
+    let ledger = open_for_list(&place, reading, &mut Progress::new(), screen)?;
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
     if pages(paging, &COLUMNS, screen, |ask| ledger.reader().history(subject, ask), row)? {
         return Ok(Answer::Yes);

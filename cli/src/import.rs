@@ -134,7 +134,7 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
         unread.iter().for_each(|(_, failure)| report(failure));
         return Err(last);
     }
-    Ok(if recorded_nothing || strict && tally.rejected > 0 { Answer::No } else { Answer::Yes })
+    Ok(Answer::yes_if(!(recorded_nothing || strict && tally.rejected > 0)))
 }
 
 fn import_file(

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::key_ring::{expect_outside, given, options, stored};
-use crate::progress::{Progress, log_bytes};
+use crate::key_ring::{expect_outside, given, stored};
+use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{expect_directory, remark_on};
+use crate::source::{on_log, remark_on};
 use crate::text::count;
 
 /// The long help.
@@ -88,13 +88,9 @@ fn open(
     place: &Path,
     change: impl FnOnce(LedgerOptions<'_>) -> Result<Ledger, OpenError>,
 ) -> Result<Ledger, Failure> {
-    expect_directory(place)?;
-    let mut progress = Progress::new();
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let opened = change(options()?.durability(Durability::Buffered).progress(&mut watch));
-    progress.clear();
-    let ledger = opened?;
+    let ledger = on_log(place, "Reading the log", &mut Progress::new(), |options| {
+        change(options.durability(Durability::Buffered))
+    })?;
     remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
 }

@@ -1,13 +1,14 @@
 //! `persons`: who there is.
 
 use clap::Args;
-use identity_ledger::{Cursor, Profile, Seq, Value};
+use identity_ledger::{Cursor, Profile, Value};
 
 use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::listing::{Listed, Paging, list, open, pages};
 use crate::screen::Screen;
+use crate::source::expect_record;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, short_id, short_person, short_time, value, yes};
 
@@ -50,11 +51,10 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
         });
     }
     let reader = open(&source, screen)?;
-    let last = reader.checkpoint().records - 1; // there is always the genesis record
-    if let Some(asked) = at.filter(|at| *at > last) {
-        return Err(Failure::NoSuchRecord { asked, last });
-    }
-    let from = at.map_or(paging.from, |at| Some(Cursor::beginning(Seq(at))));
+    let from = match at {
+        Some(at) => Some(Cursor::beginning(expect_record(&reader, at)?)),
+        None => paging.from,
+    };
     let ask = |ask| reader.persons_page(ask).map(Some);
     pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| reader.answer())
 }

@@ -8,12 +8,12 @@ use identity_ledger::{Policy, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::policy_file;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark_source};
-use crate::source::{AnsweredFrom, open_for_writing, open_ledger};
+use crate::screen::Screen;
+use crate::source::{open_for_list, open_for_writing};
 use crate::table::{Column, Table};
 use crate::text::yes;
 
@@ -32,24 +32,18 @@ may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved
 
 #[derive(Args)]
 pub(crate) struct PolicyArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// Record this policy, a JSON file (`-` for standard input)
     #[arg(long, value_name = "FILE")]
     set: Option<PathBuf>,
 }
 
 pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let PolicyArgs { ledger: place, reading, set } = args;
+    let PolicyArgs { ledger: LedgerArgs { place, reading }, set } = args;
     let mut progress = Progress::new();
     let Some(file) = set else {
-        let reader = open_ledger(&place, reading, &mut progress, screen)?;
-        if screen.json {
-            remark_source(&AnsweredFrom::reader(&reader)); // the object is a policy file
-        }
+        let reader = open_for_list(&place, reading, &mut progress, screen)?; // its one object is a policy file
         return show(reader.policy(), &format!("The policy of {}", place.display()), screen);
     };
     let policy = policy_file::read(&file)?;

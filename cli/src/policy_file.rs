@@ -19,8 +19,12 @@ pub(crate) fn read(file: &Path) -> Result<Policy, Failure> {
     serde_json::from_slice(&text).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
 }
 
-/// The preset that a policy is, or that it is none.
+/// The name of the preset that a policy is, if it is one.
+pub(crate) fn preset_of(policy: &Policy) -> Option<&'static str> {
+    Preset::ALL.iter().find(|(_, preset)| Policy::preset(*preset) == *policy).map(|(name, _)| *name)
+}
+
+/// What a policy is called.
 pub(crate) fn name_of(policy: &Policy) -> &'static str {
-    let preset = Preset::ALL.iter().find(|(_, preset)| Policy::preset(*preset) == *policy);
-    preset.map_or("its own (see `policy`)", |(name, _)| name)
+    preset_of(policy).unwrap_or("its own (see `policy`)")
 }

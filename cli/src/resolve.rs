@@ -1,18 +1,18 @@
 //! `resolve`: who an id is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use identity_ledger::answer::PersonStatus;
-use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Seq};
+use identity_ledger::{PersonId, Profile, ReadOnlyLedger};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::source::{AnsweredFrom, expect_record, open_ledger};
 use crate::table::{Column, Field, Table};
 use crate::text::{count, never_written, value};
 
@@ -33,11 +33,8 @@ asked, person_id, retracted.";
 
 #[derive(Args)]
 pub(crate) struct ResolveArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
@@ -56,15 +53,12 @@ struct Resolved<'a> {
 }
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ResolveArgs { ledger: place, reading, id, at } = args;
+    let ResolveArgs { ledger: LedgerArgs { place, reading }, id, at } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let last = ledger.checkpoint().records - 1; // there is always the genesis record
-    if let Some(asked) = at.filter(|at| *at > last) {
-        return Err(Failure::NoSuchRecord { asked, last });
-    }
-    let resolution = match at {
+    let seq = at.map(|at| expect_record(ledger.reader(), at)).transpose()?;
+    let resolution = match seq {
         None => ledger.resolve(&id),
-        Some(at) => ledger.reader().person_as_of(&id, Seq(at)),
+        Some(seq) => ledger.reader().person_as_of(&id, seq),
     };
     if resolution.is_none()
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
@@ -72,9 +66,9 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     {
         return redirect(&ledger, asked, became, screen);
     }
-    let profile = match at {
+    let profile = match seq {
         None => ledger.profile(&id)?,
-        Some(at) => ledger.reader().profile_as_of(&id, Seq(at))?,
+        Some(seq) => ledger.reader().profile_as_of(&id, seq)?,
     };
     let resolved = Resolved {
         distinct_id: &id,
@@ -88,7 +82,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     } else {
         show(&ledger, &place, &resolved, screen)?;
     }
-    Ok(if resolution.is_some() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(resolution.is_some()))
 }
 
 fn show(

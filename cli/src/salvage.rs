@@ -14,11 +14,10 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::key_ring;
 use crate::output::expect_free;
-use crate::progress::{Progress, log_bytes};
+use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::expect_directory;
+use crate::source::{expect_directory, on_log};
 use crate::table::{Column, Table};
 use crate::text::{count, counted};
 
@@ -85,12 +84,9 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     expect_directory(&ledger)?;
     refuse_what_is_there(&ledger, &dest)?;
     let mut progress = Progress::new();
-    progress.begin("Looking through the log", log_bytes(&ledger));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = key_ring::options()?.progress(&mut watch);
-    let looked = expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger);
-    progress.clear();
-    let mut salvage = looked?;
+    let mut salvage = on_log(&ledger, "Looking through the log", &mut progress, |options| {
+        expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger)
+    })?;
     progress.begin("Taking out what is proven", None);
     progress.wait();
     let written = write(&mut salvage, &dest);
@@ -103,7 +99,7 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     } else {
         show(&ledger, &dest, &salvaged, screen)?;
     }
-    Ok(if report.is_whole() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(report.is_whole()))
 }
 
 fn summary(report: &SalvageReport, beyond: u64) -> Salvaged<'_> {

@@ -9,7 +9,7 @@ use std::{fs, io};
 use identity_ledger::import::{Importer, Options, Tally, run};
 use identity_ledger::storage::Memory;
 use identity_ledger::{
-    Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Tenant,
+    Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Seq, Tenant,
 };
 use serde::{Serialize, Serializer};
 
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::input::{Input, is_stdin};
 use crate::key_ring;
 use crate::progress::{Progress, log_bytes};
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::text::counted;
 
 /// What a question is answered from.
@@ -154,12 +154,24 @@ pub(crate) fn open_ledger(
     Ok(reader)
 }
 
+/// As [`open_ledger`], for a command that prints an object for each item: it says what they are answered from on standard error.
+pub(crate) fn open_for_list(
+    place: &Path,
+    reading: Reading,
+    progress: &mut Progress,
+    screen: &Screen,
+) -> Result<ReadOnlyLedger, Failure> {
+    let reader = open_ledger(place, reading, progress, screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&reader));
+    }
+    Ok(reader)
+}
+
 fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<ReadOnlyLedger, Failure> {
-    expect_directory(place)?;
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let reader = reading.asked_of(key_ring::options()?.progress(&mut watch)).open_read_only(place)?;
-    progress.clear();
+    let reader = on_log(place, "Reading the log", progress, |options| {
+        reading.asked_of(options).open_read_only(place)
+    })?;
     remark_on(reader.reader(), reader.recovery());
     Ok(reader)
 }
@@ -184,14 +196,29 @@ pub(crate) fn open_to_append(
     reading: Reading,
     progress: &mut Progress,
 ) -> Result<Ledger, Failure> {
-    expect_directory(place)?;
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = key_ring::options()?.durability(Durability::Buffered).progress(&mut watch);
-    let ledger = reading.asked_of(options).open(place)?;
-    progress.clear();
+    let ledger = on_log(place, "Reading the log", progress, |options| {
+        reading.asked_of(options.durability(Durability::Buffered)).open(place)
+    })?;
     remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
+}
+
+/// Does work that goes through the log of a ledger, and shows how far it is.
+pub(crate) fn on_log<T, E>(
+    place: &Path,
+    what: &str,
+    progress: &mut Progress,
+    work: impl FnOnce(LedgerOptions<'_>) -> Result<T, E>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    expect_directory(place)?;
+    progress.begin(what, log_bytes(place));
+    let mut watch = |bytes| progress.at(bytes);
+    let done = work(key_ring::options()?.progress(&mut watch));
+    progress.clear();
+    Ok(done?)
 }
 
 /// Says what is odd about a ledger that was opened.
@@ -239,6 +266,12 @@ pub(crate) fn expect_directory(place: &Path) -> Result<(), Failure> {
         }
         Err(error) => Err(Failure::read(place)(error)),
     }
+}
+
+/// The record of this number, if there is one.
+pub(crate) fn expect_record(reader: &Reader, asked: u64) -> Result<Seq, Failure> {
+    let last = reader.checkpoint().records - 1; // there is always the genesis record
+    if asked > last { Err(Failure::NoSuchRecord { asked, last }) } else { Ok(Seq(asked)) }
 }
 
 /// A ledger that exists has made its choice: another one is a mistake.

@@ -1,12 +1,10 @@
 //! `stats`: what a ledger holds, and where the room goes.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::answer::{FileSize, KindSize, Stats};
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
@@ -33,11 +31,8 @@ operation_ids, places, postings; bytes).";
 
 #[derive(Args)]
 pub(crate) struct StatsArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
 }
 
 const KINDS: [Column; 4] = [
@@ -52,7 +47,7 @@ const MEMORY: [Column; 3] =
 
 pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
+    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
     progress.begin("Counting", None);
     progress.wait();
     let stats = ledger.reader().stats()?;
@@ -61,7 +56,7 @@ pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Fail
         screen.answer(&stats, &AnsweredFrom::reader(&ledger))?;
         return Ok(Answer::Yes);
     }
-    let place = args.ledger.display().to_string();
+    let place = args.ledger.place.display().to_string();
     screen.headline(&format!("{place}: {} records", count(stats.records)))?;
     screen.facts(&[
         ("persons", count(stats.persons)),

@@ -11,10 +11,9 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::key_ring;
-use crate::progress::{Progress, log_bytes};
+use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::expect_directory;
+use crate::source::on_log;
 use crate::text::{count, counted};
 
 /// The long help.
@@ -68,13 +67,9 @@ struct Verdict<'a> {
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let VerifyArgs { ledger: place, expect } = args;
-    expect_directory(&place)?;
-    let mut progress = Progress::new();
-    progress.begin("Verifying", log_bytes(&place));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = key_ring::options()?.progress(&mut watch);
-    let audited = expect.into_iter().fold(options, LedgerOptions::expect).audit(&place);
-    progress.clear();
+    let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
+        Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
+    })?;
     let shown = place.display().to_string();
     let verdict = match &audited {
         Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
@@ -136,7 +131,7 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
     } else {
         show(verdict, place, screen)?;
     }
-    Ok(if verdict.ok { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(verdict.ok))
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {

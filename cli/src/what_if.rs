@@ -7,10 +7,10 @@ use identity_ledger::diff::WhatIfError;
 use identity_ledger::{Policy, Preset};
 
 use crate::answer::Answer;
-use crate::args::{Reading, named};
+use crate::args::{LedgerArgs, named};
 use crate::difference::show;
 use crate::failure::Failure;
-use crate::policy_file::{name_of, read};
+use crate::policy_file::{preset_of, read};
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::source::{AnsweredFrom, open_ledger};
@@ -36,11 +36,8 @@ Exit status 0, whatever differs. --json keys: those of `diff`.";
 
 #[derive(Args)]
 pub(crate) struct WhatIfArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     #[command(flatten)]
     asked: AskedPolicy,
 }
@@ -69,7 +66,7 @@ impl AskedPolicy {
 pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let policy = args.asked.policy()?;
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
+    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
     progress.begin("Folding twice", None);
     progress.wait();
     let what_if = ledger.reader().what_if(&policy).map_err(|error| match error {
@@ -82,12 +79,9 @@ pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, F
         screen.answer(diff, &AnsweredFrom::reader(&ledger))?;
         return Ok(Answer::Yes);
     }
-    let (place, under) = (args.ledger.display().to_string(), name_of(&policy));
+    let (place, under) = (args.ledger.place.display().to_string(), preset_of(&policy));
     let same = if diff.is_empty() { "the same" } else { "something else" };
-    let under = match under {
-        "posthog" | "strict" | "one-user" => format!("preset {under}"),
-        _ => "this policy".to_owned(),
-    };
+    let under = under.map_or("this policy".to_owned(), |preset| format!("preset {preset}"));
     screen.headline(&format!("Under {under}, {place} would mean {same}"))?;
     show(diff, screen)?;
     Ok(Answer::Yes)

@@ -1,14 +1,12 @@
 //! `why-not`: what keeps two ids apart.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use identity_ledger::explain::{Barrier, WhyNot, WhyNotStep};
 use identity_ledger::{PersonId, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::Reading;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
@@ -32,11 +30,8 @@ What is shown:
 
 #[derive(Args)]
 pub(crate) struct WhyNotArgs {
-    /// The ledger's directory
-    #[arg(value_name = "LEDGER")]
-    ledger: PathBuf,
     #[command(flatten)]
-    reading: Reading,
+    ledger: LedgerArgs,
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     a: String,
@@ -63,7 +58,7 @@ struct RefusedStep<'a> {
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let WhyNotArgs { ledger: place, reading, a, b } = args;
+    let WhyNotArgs { ledger: LedgerArgs { place, reading }, a, b } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let found = ledger.why_not(&a, &b)?;
     if screen.json {
@@ -90,7 +85,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
             }
         }
     }
-    Ok(if found.is_some_and(|found| !found.same) { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(found.is_some_and(|found| !found.same)))
 }
 
 fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ pub(crate) struct LedgerArgs {
 #[derive(Args, Clone, Copy, Default)]
 #[command(next_help_heading = "What answers are taken from")]
 pub(crate) struct Reading {
-    /// Fold the whole log, and look at no snapshot
+    /// Fold the whole log, and use no snapshot
     #[arg(long)]
     pub(crate) from_log: bool,
     /// Answer only if the log passes through this checkpoint, kept elsewhere; folds the whole log

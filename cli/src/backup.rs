@@ -25,8 +25,8 @@ commitment is checked on the way, and the ledger itself is only read.
   identity-ledger verify /mnt/backup/shop.ledger --expect 4711:9f86d0...0a08
 
 DEST must be new, empty, or an earlier copy of the same ledger. A backup that was cut off continues when it is run again; until \
-its first run is complete DEST does not open. Restoring is opening the copy, or copying it back. Do not write to a copy that is \
-to be updated later: the two histories part, and the next backup says so and stops.
+its first run is complete DEST does not open. To restore, open the copy or copy it back. Do not write to a copy that is \
+to be updated later: the two histories would differ, and the next backup would say so and stop.
 
 What is shown:
   bytes copied         of log, now
@@ -45,7 +45,7 @@ pub(crate) struct BackupArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     ledger: PathBuf,
-    /// Where the copy is, or is to be
+    /// The directory of the copy; created if it does not exist
     #[arg(value_name = "DEST")]
     dest: PathBuf,
 }

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// The keys of a sealed ledger, in a file apart from it; a ledger that is created with it is sealed
+    /// The key ring of a sealed ledger, a file outside of it; a ledger that is created with it is sealed
     #[arg(long, global = true, value_name = "FILE", display_order = 899)]
     pub(crate) key_ring: Option<PathBuf>,
     #[command(flatten)]
@@ -39,11 +39,11 @@ Without a ledger, to look at what an SDK sent:
   identity-ledger persons requests.jsonl
   zcat events.jsonl.gz | identity-ledger events -
 
-Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be taken; 2 wrong usage or I/O error.
+Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be recorded; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.
 
 Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log
-folds the whole log, --expect RECORDS:HEAD also holds it against a checkpoint that you kept. Each command says what it answered
+folds the whole log, --expect RECORDS:HEAD also checks it against a checkpoint that you kept. Each command says what it answered
 from: a note, or with --json the key answered_from (snapshot, a number of records or null; checkpoint). A list with --json says
 it on standard error, as one object.";
 
@@ -109,7 +109,7 @@ pub(crate) enum Command {
     /// List what was erased, and what can be filed about it
     #[command(long_about = erasures::HELP)]
     Erasures(erasures::ErasuresArgs),
-    /// Copy a ledger, verified, also while a writer is at work
+    /// Make a verified copy of a ledger, also while a writer is at work
     #[command(long_about = backup::HELP)]
     Backup(backup::BackupArgs),
     /// Say which copy of a sealed ledger a key ring belongs to

@@ -39,16 +39,16 @@ pub(crate) struct DiffArgs {
     /// A ledger's directory
     #[arg(value_name = "A")]
     first: PathBuf,
-    /// Another's; without it, A again
+    /// The directory of another ledger; without it, A again
     #[arg(value_name = "B")]
     second: Option<PathBuf>,
-    /// A right after this record; given twice, the second time it is B's
+    /// Take A right after this record; a second --at is for B
     #[arg(long, value_name = "SEQ")]
     at: Vec<u64>,
-    /// Fold both logs whole, and look at no snapshot
+    /// Fold both logs whole, and use no snapshot
     #[arg(long)]
     from_log: bool,
-    /// Answer only if A's log passes through this checkpoint, kept elsewhere; given twice, the second time it is B's. Folds both logs whole
+    /// Answer only if A's log passes through this checkpoint, kept elsewhere; a second --expect is for B. Folds both logs whole
     #[arg(long, value_name = "RECORDS:HEAD")]
     expect: Vec<Checkpoint>,
 }

@@ -15,7 +15,8 @@ use crate::text::{count, counted};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Forget a person, ids, or the values of some keys. First every answer says so, durably; then the texts and values are taken out of \
+Forget a person, ids, or the values of some keys. First the erasure is recorded, and from then on no answer contains what \
+is erased. Then the texts and values are removed from \
 every file: the segments that hold them are rewritten, snapshots and what recovery kept are removed. A command that was cut off \
 is finished by the next one that opens the ledger for writing.
 
@@ -30,7 +31,7 @@ source are yours to clean; run `backup` again for each copy.
 What is shown:
   items                texts and values that are gone
   segments             files of the log that were rewritten
-  events               captured under the erased ids; they stay, without whose they were
+  events               captured under the erased ids; they stay, without the text of their id
   record, done by      the records that say what was erased, and that it is done
 
 Exit status: 0 erased, 2 it could not be done; if only the files are not done yet, the message says so.

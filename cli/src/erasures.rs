@@ -28,7 +28,7 @@ What is shown:
   ITEMS     texts and values that are gone
   SEGMENTS  files of the log that were rewritten, also for others erased together with it
   DONE      the record that says so, or `pending`
-  REASON    what was given; `erased` can not be told from none
+  REASON    what was given; `none` if no reason was given, or if it is erased
 
 --json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
 bytes_before, bytes_after, and the digests before and after).";

@@ -19,8 +19,8 @@ List the persons whose property has a value now, in the order in which they were
   identity-ledger find shop.ledger --property email=ann@example.com
 
 The value is compared with texts as they are; a number, true, false, null, list or object in JSON also with values of that kind. \
-Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person had once \
-and has no longer are not looked at.
+Every value of that key is read: there is no index, so nothing of an erased value is left in one. Values that a person \
+no longer has are not compared.
 
 What is shown is what `persons` shows; with --json the person id is there in full, as `erase --person` takes it.
 

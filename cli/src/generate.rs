@@ -27,7 +27,7 @@ pub(crate) struct GenerateArgs {
     /// How many people (for a hairball: how many ids)
     #[arg(long, value_name = "N")]
     people: u64,
-    /// What chance begins with
+    /// The seed of the random choices
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
     /// What the people do

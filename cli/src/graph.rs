@@ -27,9 +27,9 @@ dashed the links that were refused. Exit status 1 if the id was never written.
   identity-ledger graph shop.ledger ann@example.com -o ann.svg
   identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
 
-The page works without a network: search an id or a record, move the slider to see who was whom right after any record, choose \
+The page works without a network: search an id or a record, move the slider to see which ids were one person right after any record, choose \
 an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
-first; the headline says how many are not. A file inside a ledger, or a key ring, is never written over.
+first; the headline says how many are not. A file inside a ledger, or a key ring, is never overwritten.
 
 What is shown:
   box           an id, with the colour of its person; squarer: a device

@@ -45,7 +45,7 @@ pub(crate) struct HistoryArgs {
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
-    /// Of all ids of its person
+    /// List the records of all ids of its person
     #[arg(long)]
     person: bool,
     #[command(flatten)]

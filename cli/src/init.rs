@@ -17,18 +17,19 @@ use crate::screen::Screen;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Create an empty ledger: a directory. `import` does that by itself; `init` is for choosing first.
+Create an empty ledger: a directory. `import` does that by itself; use `init` to choose tenant, policy, access or keys first.
 
   identity-ledger init shop.ledger --tenant 42 --preset one-user
   identity-ledger init shop.ledger --key-ring /secrets/shop.ring
 
-Its files are for their owner alone, unless --access lets the group or everyone read them; what is written later is as LEDGER is.
+Its files are for their owner alone, unless --access lets the group or everyone read them. Files that are written later \
+get the permissions of the file LEDGER.
 
 The tenant is part of every person id, so it stays. The policy can be changed later: that is a record of its own.
 
 With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
-but for `backup`, and `replay`, which then shows what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
-from the ledger and its backups, and no old version of it. One writer has it at a time, by a lock in FILE.lock. With --refuse-erased ids that were erased are rejected when they come again.
+except `backup`, `verify` and `replay`: without it, the last two check and show what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
+from the ledger and its backups, and keep no old version of it. One writer has it at a time, by a lock in FILE.lock. With --refuse-erased ids that were erased are rejected when they come again.
 
 --json keys: ledger_id, tenant.";
 

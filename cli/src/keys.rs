@@ -18,12 +18,12 @@ use crate::text::count;
 /// The long help.
 pub(crate) const HELP: &str = "\
 Say which copy of a sealed ledger a key ring belongs to. One copy is written with a ring at a time: the one that was created with it. \
-Every other copy, such as a restored backup, can be read with it, and is refused for writing until one of these was run.
+Every other copy, such as a restored backup, can be read with it, but not written until one of these was run.
 
   identity-ledger keys adopt tape --key-ring /secrets/shop.ring                      # tape replaces the ledger that was lost
   identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both stay in use
 
-With `adopt` the copy takes the ring over, and the ledger that had it before can not be written with it any more. With `fork` the copy \
+With `adopt` the copy takes the ring over, and the ledger that had it before cannot be written with it any more. With `fork` the copy \
 gets a new ring that opens what RING opens now, and RING stays as it is. From then on a request to be forgotten has to be made in both \
 copies, and the new ring opens old backups, no matter what is erased with the other: destroy it with the copy. Both record in the copy what was \
 erased since it was made.

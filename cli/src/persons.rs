@@ -19,8 +19,8 @@ List the persons, in the order in which they were founded.
   identity-ledger persons shop.ledger
   identity-ledger persons shop.ledger --json | jq 'select(.is_identified | not)'
 
-With --limit a page is shown, and where the next one begins; all pages together are the persons as of the first one. With --at those \
-of right after a record.
+With --limit a page is shown, and where the next one begins; all pages together are the persons as of the first one. With --at \
+the persons right after a record are shown.
 
 What is shown:
   PERSON        the first digits of the person id

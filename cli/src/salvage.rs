@@ -61,7 +61,7 @@ pub(crate) struct SalvageArgs {
     /// Where to put what is proven
     #[arg(value_name = "DEST")]
     dest: PathBuf,
-    /// A checkpoint that was kept elsewhere: a witness more
+    /// A checkpoint that was kept elsewhere: it proves how many records existed
     #[arg(long, value_name = "CHECKPOINT")]
     expect: Option<Checkpoint>,
 }

@@ -33,7 +33,7 @@ pub(crate) struct SplitArgs {
     /// Distinct ids that leave the person, separated by commas
     #[arg(long, value_name = "ID,ID", value_delimiter = ',', required_unless_present = "each_id")]
     ids: Vec<DistinctId>,
-    /// One who leaves, commas and all; may be given several times
+    /// An id that leaves and may contain commas; may be given several times
     #[arg(long = "id", value_name = "ID")]
     each_id: Vec<DistinctId>,
     /// Each becomes a person of its own [default]

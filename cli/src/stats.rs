@@ -14,7 +14,7 @@ use crate::text::count;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Count what a ledger holds: who there is, the log's records by kind, the files on the disk, and what it takes in memory once it is open.
+Count what a ledger holds: persons and ids, the log's records by kind, the files on the disk, and what it takes in memory once it is open.
 
   identity-ledger stats shop.ledger
   identity-ledger stats shop.ledger --json | jq .files.log.bytes

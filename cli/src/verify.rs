@@ -18,7 +18,7 @@ use crate::text::{count, counted};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Check everything a stranger can check: every hash of the chain, every commitment, every class and limit, and that every \
+Check everything that the files alone can prove: every hash of the chain, every commitment, every class and limit, and that every \
 snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
 snapshot may be removed: nothing is lost with it.
 

@@ -23,7 +23,7 @@ folded once more, each id in the class that its text has under that policy.
   identity-ledger what-if shop.ledger --preset one-user
   identity-ledger what-if shop.ledger --policy policy.json --json | jq '.moved_ids | length'
 
-What records hold is not asked again: for whom a device spoke (dialect, person_profiles), and what an import lifted or kept.
+What records already hold stays as it is: for whom a device spoke (dialect, person_profiles), and what an import lifted or kept.
 
 What is shown, as far as it differs:
   counts           persons, ids, and events, full or propertyless

@@ -1,15 +1,43 @@
 //! `erasures`: everything that was erased, and what can be filed about it.
 
+use clap::Args;
 use identity_ledger::erase::Receipt;
 
-use crate::Answer;
-use crate::args::ErasuresArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
-use crate::screen::{Screen, remark, remark_source};
+use crate::screen::{Screen, remark};
+use crate::source::open_for_list;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_time};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+List every erasure: when, why, what it covers, whether it is done, and what can be filed about it. It names no person.
+
+  identity-ledger erasures shop.ledger
+  identity-ledger erasures shop.ledger --json > receipts.jsonl
+  identity-ledger erase shop.ledger --reason-of 4711        # a reason may name a person
+
+What is shown:
+  RECORD    the record that erased
+  TIME      when it was asked for, by the asker's clock
+  WHAT      how many ids and devices; or the keys, and how many records were rectified
+  EVENTS    captured under its ids; they stay
+  ITEMS     texts and values that are gone
+  SEGMENTS  files of the log that were rewritten, also for others erased together with it
+  DONE      the record that says so, or `pending`
+  REASON    what was given; `none` if no reason was given, or if it is erased
+
+--json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
+bytes_before, bytes_after, and the digests before and after).";
+
+#[derive(Args)]
+pub(crate) struct ErasuresArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+}
 
 const COLUMNS: [Column; 8] = [
     Column::number("RECORD"),
@@ -23,10 +51,7 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ledger = open_ledger(&args.ledger, args.reading, &mut Progress::new(), screen)?;
-    if screen.json {
-        remark_source(&AnsweredFrom::reader(&ledger));
-    }
+    let ledger = open_for_list(&args.ledger.place, args.ledger.reading, &mut Progress::new(), screen)?;
     let receipts = ledger.reader().erasures()?;
     let mut table = Table::new(&COLUMNS);
     for receipt in &receipts {

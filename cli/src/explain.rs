@@ -2,20 +2,71 @@
 
 use std::path::Path;
 
+use clap::Args;
 use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
-use identity_ledger::{Explanation, PersonId, ReadOnlyLedger, Seq};
+use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Seq};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::{EventName, ExplainArgs};
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
-use crate::listing::value;
 use crate::progress::Progress;
-use crate::resolve::never_written;
 use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Field, Table};
-use crate::text::{counted, short_id, short_time};
+use crate::text::{counted, never_written, short_id, short_time, value};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
+event is its person's: its own record first, then the way from its id to the one that founded the person. Exit status 1 if they \
+are not one; then `why-not` says what is between them.
+
+  identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
+  identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
+  identity-ledger explain shop.ledger --event 4711        # the event of this record
+  identity-ledger explain shop.ledger ann@example.com --property plan
+
+The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
+alone before they are shown; leave one out, and the way is broken.
+
+With --property: every operation for the person's ids that said something of the key, the one that won it, and by which rule and \
+record each other one was beaten. Exit status 1 if nothing was ever said of it.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to. With \
+--property: person_id, key, now (the value, or null), writes (seq, op, time, distinct_id, verb, value, beaten: rule and by).";
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Two distinct ids, exactly as they were sent
+    #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
+    ids: Vec<String>,
+    /// Why a property of the person of one ID has its value
+    #[arg(long, value_name = "KEY", conflicts_with = "event")]
+    property: Option<String>,
+    /// An event: its id, or the number of its record
+    #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
+    event: Option<EventName>,
+}
+
+/// What an event is called on the command line.
+#[derive(Clone, Copy)]
+enum EventName {
+    Id(OperationId),
+    Record(Seq),
+}
+
+impl EventName {
+    fn parse(text: &str) -> Result<EventName, String> {
+        match (text.parse(), uuid::Uuid::try_parse(text)) {
+            (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
+            (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),
+            _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Explained<'a> {
@@ -28,7 +79,7 @@ struct Explained<'a> {
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: place, reading, ids, event, property } = args;
+    let ExplainArgs { ledger: LedgerArgs { place, reading }, ids, event, property } = args;
     if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
         return Err(Failure::TwoIds { found: ids.len() });
     }
@@ -66,7 +117,7 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
             None => show_none(&ledger, &place, &ids, event, screen)?,
         }
     }
-    Ok(if same { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(same))
 }
 
 /// An explanation that does not hold is never shown.
@@ -187,7 +238,7 @@ fn explain_property(
             None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,
         }
     }
-    Ok(if why.is_some() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(why.is_some()))
 }
 
 fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> {

@@ -1,12 +1,39 @@
 //! `generate`: made-up workloads.
 
-use identity_ledger::testing::workload::{Workload, write_ops_line};
+use clap::Args;
+use identity_ledger::testing::workload::{Shape, Workload, write_ops_line};
 
-use crate::Answer;
-use crate::args::GenerateArgs;
+use crate::answer::Answer;
+use crate::args::named;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Make up a workload and print it in the `ops` format, one operation a line. The same people, seed and shape give the same bytes \
+on every machine.
+
+  identity-ledger generate --people 1000 --seed 1 > events.jsonl
+  identity-ledger generate --people 9 --shape hairball | identity-ledger persons -
+
+Shapes:
+  web             visitors who sign in on one to three browsers; 18 lines a person
+  shared-devices  three people to a device, resets in between; 9 lines a person
+  hairball        one person who has all the ids; 2 lines an id";
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    /// How many people (for a hairball: how many ids)
+    #[arg(long, value_name = "N")]
+    people: u64,
+    /// The seed of the random choices
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// What the people do
+    #[arg(long, default_value = "web", value_parser = named(&Shape::ALL))]
+    shape: Shape,
+}
 
 /// Bytes that are made before they are written and the bar moves.
 const BLOCK: usize = 64 * 1_024;

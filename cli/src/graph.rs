@@ -1,20 +1,60 @@
 //! `graph`: the picture of a person.
 
 use std::fs;
+use std::path::PathBuf;
 
+use clap::Args;
 use identity_ledger::graph::Graph;
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::GraphArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::drawing;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, is_stdin, open_ledger};
+use crate::input::is_stdin;
 use crate::output::expect_free;
 use crate::progress::Progress;
-use crate::resolve::never_written;
 use crate::screen::{Screen, remark};
-use crate::text::counted;
+use crate::source::{AnsweredFrom, open_ledger};
+use crate::text::{counted, never_written};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
+dashed the links that were refused. Exit status 1 if the id was never written.
+
+  identity-ledger graph shop.ledger ann@example.com -o ann.html
+  identity-ledger graph shop.ledger ann@example.com -o ann.svg
+  identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
+
+The page works without a network: search an id or a record, move the slider to see which ids were one person right after any record, choose \
+an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
+first; the headline says how many are not. A file inside a ledger, or a key ring, is never overwritten.
+
+What is shown:
+  box           an id, with the colour of its person; squarer: a device
+  line          a link: #17 is the record that made it, #17 +2 has two more that ask for the same
+  thin line     asked for when the two were one person already
+  dashed line   refused; the rule and the record that blocks are in the table
+  dotted line   a device spoke for the id";
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Where to write the picture; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// A page with search and slider [default, unless FILE ends in .svg]
+    #[arg(long, conflicts_with = "svg")]
+    html: bool,
+    /// The picture alone
+    #[arg(long)]
+    svg: bool,
+}
 
 #[derive(Serialize)]
 struct Drawn {
@@ -27,7 +67,7 @@ struct Drawn {
 }
 
 pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let GraphArgs { ledger: place, reading, id, output, html, svg } = args;
+    let GraphArgs { ledger: LedgerArgs { place, reading }, id, output, html, svg } = args;
     if !is_stdin(&output) {
         expect_free(&output)?;
     }

@@ -5,19 +5,66 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::Args;
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::{CreateArgs, ImportArgs, Reading};
+use crate::answer::Answer;
+use crate::args::{CreateArgs, Reading};
 use crate::complaints::{Complaints, Kept};
 use crate::failure::Failure;
-use crate::folding::{Input, agree, open_to_append};
-use crate::keys;
+use crate::input::Input;
+use crate::key_ring;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, report};
+use crate::source::{agree, open_to_append};
 use crate::text::{count, counted};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Record what SDKs sent. The ledger is created if there is none.
+
+  identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
+  tail -n +1 events.jsonl | identity-ledger import shop.ledger -
+
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. What was recorded is not recorded again \
+when a file is imported twice; what was rejected is tried again. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
+made, so that the ledger opens quickly.
+
+What is counted:
+  lines        lines read, blank ones included
+  operations   appended + duplicates + conflicts + rejected
+  appended     recorded
+  refused      of those: recorded, but their link broke a rule; see `outcomes`
+  duplicates   recorded before, word for word
+  ignored      of those: a device repeated what it had just said
+  conflicts    another operation has the same id; not recorded
+  rejected     unreadable or out of bounds; not recorded
+
+Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
+anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
+
+--json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+and `unread` (files that could not be read to their end, with file and reason).";
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The ledger's directory; created if there is none
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// What to import; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// What the files are written in: auto, ops or posthog
+    #[arg(long, default_value = "auto")]
+    format: Format,
+    /// Exit with 1 if anything was rejected
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    choice: CreateArgs,
+}
 
 #[derive(Serialize)]
 struct Summary<'a> {
@@ -87,7 +134,7 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
         unread.iter().for_each(|(_, failure)| report(failure));
         return Err(last);
     }
-    Ok(if recorded_nothing || strict && tally.rejected > 0 { Answer::No } else { Answer::Yes })
+    Ok(Answer::yes_if(!(recorded_nothing || strict && tally.rejected > 0)))
 }
 
 fn import_file(
@@ -111,12 +158,12 @@ fn discard(place: &Path, ledger: &Ledger) -> bool {
     let is_it = |there: ReadOnlyLedger| {
         there.reader().ledger_id() == ledger.reader().ledger_id() && there.checkpoint() == ledger.checkpoint()
     };
-    let opened = keys::options().and_then(|options| Ok(options.open_read_only(place)?));
+    let opened = key_ring::options().and_then(|options| Ok(options.open_read_only(place)?));
     let remove = || {
         FILES.iter().try_for_each(|file| fs::remove_file(place.join(file)))?;
         if ledger.reader().is_sealed() {
             fs::remove_file(place.join("COPY"))?;
-            keys::remove()?;
+            key_ring::remove()?;
         }
         fs::remove_dir(place.join("log")).and_then(|()| fs::remove_dir(place))
     };
@@ -135,7 +182,7 @@ fn open_or_create(
         return Ok((ledger, false));
     }
     let policy = choice.policy()?.unwrap_or_default();
-    let options = keys::options_to_create(place)?.durability(Durability::Buffered);
+    let options = key_ring::options_to_create(place)?.durability(Durability::Buffered);
     Ok((options.create(place, choice.tenant_or_default(), policy)?, true))
 }
 

@@ -1,15 +1,52 @@
 //! `init`: a new ledger.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use identity_ledger::Tenant;
 use identity_ledger::model::LedgerId;
+use identity_ledger::storage::Access;
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::InitArgs;
+use crate::answer::Answer;
+use crate::args::{CreateArgs, named};
 use crate::failure::Failure;
-use crate::keys;
-use crate::policy::name_of;
+use crate::key_ring;
+use crate::policy_file::name_of;
 use crate::screen::Screen;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Create an empty ledger: a directory. `import` does that by itself; use `init` to choose tenant, policy, access or keys first.
+
+  identity-ledger init shop.ledger --tenant 42 --preset one-user
+  identity-ledger init shop.ledger --key-ring /secrets/shop.ring
+
+Its files are for their owner alone, unless --access lets the group or everyone read them. Files that are written later \
+get the permissions of the file LEDGER.
+
+The tenant is part of every person id, so it stays. The policy can be changed later: that is a record of its own.
+
+With --key-ring the ledger is sealed: texts and values are written encrypted, and FILE gets the keys. Every later command needs it, \
+except `backup`, `verify` and `replay`: without it, the last two check and show what needs no text. Erasing destroys the keys of what it erases, so keep FILE apart \
+from the ledger and its backups, and keep no old version of it. One writer has it at a time, by a lock in FILE.lock. With --refuse-erased ids that were erased are rejected when they come again.
+
+--json keys: ledger_id, tenant.";
+
+#[derive(Args)]
+pub(crate) struct InitArgs {
+    /// The directory to create
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    #[command(flatten)]
+    choice: CreateArgs,
+    /// Who may read the ledger's files
+    #[arg(long, default_value = "owner", value_parser = named(&Access::ALL))]
+    access: Access,
+    /// Refuse ids that were erased when they are sent again; with --key-ring
+    #[arg(long, requires = "key_ring")]
+    refuse_erased: bool,
+}
 
 #[derive(Serialize)]
 struct Created<'a> {
@@ -20,7 +57,7 @@ struct Created<'a> {
 pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let InitArgs { ledger: place, choice, access, refuse_erased } = args;
     let policy = choice.policy()?.unwrap_or_default();
-    let options = keys::options_to_create(&place)?.access(access);
+    let options = key_ring::options_to_create(&place)?.access(access);
     let mut ledger = options.create(&place, choice.tenant_or_default(), policy)?;
     if refuse_erased {
         ledger.refuse_erased_ids(true)?;
@@ -36,7 +73,7 @@ pub(crate) fn init(args: InitArgs, screen: &mut Screen) -> Result<Answer, Failur
         ("tenant", ledger.tenant().as_str().to_owned()),
         ("policy", name_of(ledger.policy()).to_owned()),
     ];
-    let sealed = keys::given().map(|file| file.display().to_string());
+    let sealed = key_ring::given().map(|file| file.display().to_string());
     if let Some(keys) = &sealed {
         facts.push(("sealed", format!("its keys are in {keys}: keep that apart, it opens everything")));
     }

@@ -1,80 +1,59 @@
-//! The keys of a sealed ledger, as `--key-ring` gives them: every way to a ledger begins here. And `keys`: which copy of a ledger a ring
-//! belongs to.
+//! `keys`: which copy of a sealed ledger a key ring belongs to.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 
+use clap::{Args, Subcommand};
 use identity_ledger::model::LedgerId;
-use identity_ledger::storage::{KeyProvider, Reserved, StoredKeys};
 use identity_ledger::{Durability, Ledger, LedgerOptions, OpenError};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::{KeysArgs, KeysChange};
+use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::folding::{expect_directory, remark_on};
-use crate::progress::{Progress, log_bytes};
+use crate::key_ring::{expect_outside, given, stored};
+use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{on_log, remark_on};
 use crate::text::count;
 
-/// The file that `--key-ring` names: one for the whole run, whatever is opened in it.
-static KEYS: OnceLock<PathBuf> = OnceLock::new();
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say which copy of a sealed ledger a key ring belongs to. One copy is written with a ring at a time: the one that was created with it. \
+Every other copy, such as a restored backup, can be read with it, but not written until one of these was run.
 
-pub(crate) fn remember(file: PathBuf) {
-    KEYS.get_or_init(|| file);
+  identity-ledger keys adopt tape --key-ring /secrets/shop.ring                      # tape replaces the ledger that was lost
+  identity-ledger keys fork tape /secrets/drill.ring --key-ring /secrets/shop.ring   # both stay in use
+
+With `adopt` the copy takes the ring over, and the ledger that had it before cannot be written with it any more. With `fork` the copy \
+gets a new ring that opens what RING opens now, and RING stays as it is. From then on a request to be forgotten has to be made in both \
+copies, and the new ring opens old backups, no matter what is erased with the other: destroy it with the copy. Both record in the copy what was \
+erased since it was made.
+
+--json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring.";
+
+#[derive(Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    change: KeysChange,
 }
 
-/// Whether keys were given.
-pub(crate) fn given() -> Option<&'static Path> {
-    KEYS.get().map(PathBuf::as_path)
-}
-
-/// Options that create a ledger, sealed if keys were given; a copy of the ledger must not hold them.
-pub(crate) fn options_to_create<'p>(place: &Path) -> Result<LedgerOptions<'p>, Failure> {
-    given().map_or(Ok(()), |file| expect_outside(place, file))?;
-    options()
-}
-
-fn expect_outside(place: &Path, file: &Path) -> Result<(), Failure> {
-    let inside = |ledger| Err(Failure::InsideLedger { place: file.to_owned(), ledger });
-    if real(file)?.starts_with(real(place)?) {
-        return inside(place.to_owned()); // which is a ledger, or about to become one
-    }
-    match Reserved::of(file) {
-        Ok(Some(Reserved::Inside(ledger))) => inside(ledger),
-        _ => Ok(()), // a place that cannot be looked at is named when the ring is
-    }
-}
-
-/// A path without links, as far as it exists.
-fn real(path: &Path) -> Result<PathBuf, Failure> {
-    let whole = std::path::absolute(path).map_err(Failure::read(path))?;
-    let there = whole.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
-    Ok(there.map_or(whole.clone(), |(there, real)| match whole.strip_prefix(there) {
-        Ok(rest) if rest.as_os_str().is_empty() => real,
-        Ok(rest) => real.join(rest),
-        Err(_) => whole.clone(),
-    }))
-}
-
-fn stored(file: &Path) -> Result<Arc<dyn KeyProvider>, Failure> {
-    Ok(Arc::new(StoredKeys::file(file).map_err(Failure::read(file))?))
-}
-
-/// Options that open what the keys open.
-pub(crate) fn options<'p>() -> Result<LedgerOptions<'p>, Failure> {
-    given().map_or(Ok(LedgerOptions::new()), |file| Ok(LedgerOptions::new().keys(stored(file)?)))
-}
-
-/// Removes the ring and its lock, of a ledger that is removed too. A link to the ring stays.
-pub(crate) fn remove() -> io::Result<()> {
-    let Some(file) = given() else { return Ok(()) };
-    let ring = file.canonicalize()?;
-    let mut lock = ring.clone().into_os_string();
-    lock.push(".lock");
-    std::fs::remove_file(ring)?;
-    std::fs::remove_file(lock)
+/// What a key ring is to belong to.
+#[derive(Subcommand)]
+enum KeysChange {
+    /// Let this copy take over the ring of --key-ring
+    Adopt {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+    },
+    /// Give this copy a ring of its own, made from that of --key-ring
+    Fork {
+        /// The copy's directory
+        #[arg(value_name = "LEDGER")]
+        ledger: PathBuf,
+        /// The file to make
+        #[arg(value_name = "NEW_RING")]
+        ring: PathBuf,
+    },
 }
 
 #[derive(Serialize)]
@@ -109,13 +88,9 @@ fn open(
     place: &Path,
     change: impl FnOnce(LedgerOptions<'_>) -> Result<Ledger, OpenError>,
 ) -> Result<Ledger, Failure> {
-    expect_directory(place)?;
-    let mut progress = Progress::new();
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let opened = change(options()?.durability(Durability::Buffered).progress(&mut watch));
-    progress.clear();
-    let ledger = opened?;
+    let ledger = on_log(place, "Reading the log", &mut Progress::new(), |options| {
+        change(options.durability(Durability::Buffered))
+    })?;
     remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use identity_ledger::storage::Reserved;
 
 use crate::failure::Failure;
-use crate::keys;
+use crate::key_ring;
 
 /// Refuses an output that would change a ledger or a key ring, wherever links lead.
 pub(crate) fn expect_free(output: &Path) -> Result<(), Failure> {
@@ -17,7 +17,7 @@ pub(crate) fn expect_free(output: &Path) -> Result<(), Failure> {
     }
     // A damaged ring does not look like one.
     let is_ring = |ring: &Path| Some(ring.canonicalize().ok()? == output.canonicalize().ok()?);
-    if keys::given().and_then(is_ring) == Some(true) {
+    if key_ring::given().and_then(is_ring) == Some(true) {
         return Err(Failure::Reserved { place: place(), found: "the key ring" });
     }
     Ok(())

@@ -1,35 +1,52 @@
-//! `policy`: the choices of a ledger's owner, shown and changed; and policy files.
+//! `policy`: the choices of a ledger's owner, shown and changed.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::path::Path;
+use std::path::PathBuf;
 
-use identity_ledger::{Policy, Preset, Seq};
+use clap::Args;
+use identity_ledger::{Policy, Seq};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::PolicyArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, Input, open_for_writing, open_ledger};
+use crate::policy_file;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark_source};
+use crate::screen::Screen;
+use crate::source::{open_for_list, open_for_writing};
 use crate::table::{Column, Table};
 use crate::text::yes;
 
-/// Longest policy file, in bytes; the largest policy is a quarter of it.
-const MAX_POLICY_BYTES: u64 = 1_024 * 1_024;
+/// The long help.
+pub(crate) const HELP: &str = "\
+Show the policy in force, or change it from here on.
+
+  identity-ledger policy shop.ledger --json > policy.json
+  $EDITOR policy.json
+  identity-ledger policy shop.ledger --set policy.json
+
+A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. A policy file \
+may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved_ids\":100}.
+
+--json keys: the policy's own.";
+
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Record this policy, a JSON file (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    set: Option<PathBuf>,
+}
 
 pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let PolicyArgs { ledger: place, reading, set } = args;
+    let PolicyArgs { ledger: LedgerArgs { place, reading }, set } = args;
     let mut progress = Progress::new();
     let Some(file) = set else {
-        let reader = open_ledger(&place, reading, &mut progress, screen)?;
-        if screen.json {
-            remark_source(&AnsweredFrom::reader(&reader)); // the object is a policy file
-        }
+        let reader = open_for_list(&place, reading, &mut progress, screen)?; // its one object is a policy file
         return show(reader.policy(), &format!("The policy of {}", place.display()), screen);
     };
-    let policy = read(&file)?;
+    let policy = policy_file::read(&file)?;
     let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
     let headline = if *ledger.policy() == policy {
         format!("The policy of {} is this one already; nothing was recorded", place.display())
@@ -41,20 +58,6 @@ pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Fa
     show(&policy, &headline, screen)
 }
 
-/// Reads a policy file.
-pub(crate) fn read(file: &Path) -> Result<Policy, Failure> {
-    let mut text = Vec::new();
-    let Input { reader, .. } = Input::open(file)?;
-    reader.take(MAX_POLICY_BYTES).read_to_end(&mut text).map_err(Failure::read(file))?;
-    serde_json::from_slice(&text).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
-}
-
-/// The preset that a policy is, or that it is none.
-pub(crate) fn name_of(policy: &Policy) -> &'static str {
-    let preset = Preset::ALL.iter().find(|(_, preset)| Policy::preset(*preset) == *policy);
-    preset.map_or("its own (see `policy`)", |(name, _)| name)
-}
-
 fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, Failure> {
     if screen.json {
         screen.object(policy)?;
@@ -63,7 +66,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     const COLUMNS: [Column; 3] =
         [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
     screen.headline(headline)?;
-    screen.line(&format!("Preset: {}", name_of(policy)))?;
+    screen.line(&format!("Preset: {}", policy_file::name_of(policy)))?;
     screen.line("")?;
     let mut table = Table::new(&COLUMNS);
     for (field, value, meaning) in fields(policy) {

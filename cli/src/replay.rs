@@ -9,13 +9,32 @@ use identity_ledger::log::{Digest, KeysError};
 use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Reader};
 use serde::Serialize;
 
-use crate::Answer;
+use crate::answer::Answer;
 use crate::args::{Reading, SourceArgs};
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, Folded};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::{Screen, remark};
+use crate::source::{AnsweredFrom, Source};
 use crate::text::count;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Fold the whole log again from its first byte, checking every hash and every commitment on the way.
+
+  identity-ledger replay shop.ledger
+  identity-ledger replay events.jsonl.gz --preset strict
+
+What is shown:
+  records         everything in the log: operations, definitions, policies
+  events          captures
+  persons         living persons; a merged one no longer counts
+  distinct_ids    ids ever written, with a person or without
+  digest          of the state in numbers: equal logs, equal digests
+  content_digest  of what it means: equal for logs that mean the same
+  head            the hash that ends the log; see `verify --expect`
+  seconds         reading, checking, decoding and folding, nothing else
+
+--json keys: those.";
 
 #[derive(Serialize)]
 struct Replayed {
@@ -32,7 +51,7 @@ struct Replayed {
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let (replayed, answer) = match Folded::open_whole(&args, &mut progress) {
+    let (replayed, answer) = match Source::open_whole(&args, &mut progress) {
         Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
             remark("note", "it is sealed: folded without texts and values, which are not looked at");
             (measure_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)

@@ -2,19 +2,46 @@
 
 use std::path::Path;
 
+use clap::Args;
 use identity_ledger::answer::PersonStatus;
-use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Seq};
+use identity_ledger::{PersonId, Profile, ReadOnlyLedger};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::ResolveArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
-use crate::listing::value;
 use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{AnsweredFrom, expect_record, open_ledger};
 use crate::table::{Column, Field, Table};
-use crate::text::count;
+use crate::text::{count, never_written, value};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say who an id is: its person, and everything known of it, each property with the record that won it. Exit status 1 if the id \
+was never written.
+
+  identity-ledger resolve shop.ledger ann@example.com
+  identity-ledger resolve shop.ledger ann@example.com --at 120
+
+Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
+one it would found is shown as implied. With --at: who it was right after that record, and what was known then. An ID that was \
+never written and is the id of a person, now or once, is answered with the person it stands for now.
+
+--json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at. For a person id: \
+asked, person_id, retracted.";
+
+#[derive(Args)]
+pub(crate) struct ResolveArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Right after this record instead of now
+    #[arg(long, value_name = "SEQ")]
+    at: Option<u64>,
+}
 
 #[derive(Serialize)]
 struct Resolved<'a> {
@@ -26,15 +53,12 @@ struct Resolved<'a> {
 }
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ResolveArgs { ledger: place, reading, id, at } = args;
+    let ResolveArgs { ledger: LedgerArgs { place, reading }, id, at } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let last = ledger.checkpoint().records - 1; // there is always the genesis record
-    if let Some(asked) = at.filter(|at| *at > last) {
-        return Err(Failure::NoSuchRecord { asked, last });
-    }
-    let resolution = match at {
+    let seq = at.map(|at| expect_record(ledger.reader(), at)).transpose()?;
+    let resolution = match seq {
         None => ledger.resolve(&id),
-        Some(at) => ledger.reader().person_as_of(&id, Seq(at)),
+        Some(seq) => ledger.reader().person_as_of(&id, seq),
     };
     if resolution.is_none()
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
@@ -42,9 +66,9 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     {
         return redirect(&ledger, asked, became, screen);
     }
-    let profile = match at {
+    let profile = match seq {
         None => ledger.profile(&id)?,
-        Some(at) => ledger.reader().profile_as_of(&id, Seq(at))?,
+        Some(seq) => ledger.reader().profile_as_of(&id, seq)?,
     };
     let resolved = Resolved {
         distinct_id: &id,
@@ -58,7 +82,7 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     } else {
         show(&ledger, &place, &resolved, screen)?;
     }
-    Ok(if resolution.is_some() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(resolution.is_some()))
 }
 
 fn show(
@@ -130,15 +154,6 @@ fn show_unknown(
         ));
     }
     never_written(resolved.distinct_id, place).iter().try_for_each(|line| screen.line(line))
-}
-
-/// Says that an id was never written, and why that may be.
-pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
-    [
-        format!("`{id}` was never written in {}", place.display()),
-        "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
-            .to_owned(),
-    ]
 }
 
 fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {

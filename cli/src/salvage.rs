@@ -4,23 +4,67 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use identity_ledger::salvage::{BytePlace, ItemLoss, Salvage, SalvageReport, Unerased};
 use identity_ledger::storage::Files;
 use identity_ledger::{Checkpoint, LedgerOptions};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::SalvageArgs;
+use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::folding::expect_directory;
-use crate::keys;
 use crate::output::expect_free;
-use crate::progress::{Progress, log_bytes};
+use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{expect_directory, on_log};
 use crate::table::{Column, Table};
 use crate::text::{count, counted};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Take out of a damaged ledger what can be proven, and name what is lost. A backup is better: salvage is for what no backup has. \
+The ledger is only read, so a read-only mount will do.
+
+  identity-ledger verify shop.ledger                            # what is wrong
+  identity-ledger salvage shop.ledger rescued                   # what can be saved
+  identity-ledger verify rescued/ledger                         # a ledger again, up to the first fault
+  jq -c 'select(.op == \"identify\")' rescued/beyond.jsonl        # what is proven behind it
+
+DEST must be new or empty. It gets:
+  ledger/       everything before the first fault, as a ledger that opens; on purpose it ends there
+  beyond.jsonl  every proven record behind the first fault, one a line: by number, and by text where the definition survives
+  report.json   what --json prints
+
+Proven means: header and body of the frame give its hash, or the one that others say it had. The file LEDGER must be whole; \
+restore it from any copy if it is not.
+
+What is shown:
+  records known         how many existed, as HEAD, later frames, later segments or --expect say
+  intact                proven
+  lost                  known, and not proven; each range with its place
+  texts or values lost  of records that are intact themselves
+  erased, still there   texts or values whose erasure is said to be done: a file from before it lies in the log
+  unacknowledged bytes  behind all that, of a write that was cut off; not lost
+
+Exit status: 0 nothing is lost, 1 something is, 2 it could not be done.
+
+--json keys: records, intact and lost (ranges, from and to included), items_lost, unerased, unacknowledged, first_fault, \
+contradicting_frames, witnesses, prefix, checkpoint (RECORDS:HEAD, where the salvaged ledger ends; null if there is none), \
+beyond.";
+
+#[derive(Args)]
+pub(crate) struct SalvageArgs {
+    /// The damaged ledger's directory
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// Where to put what is proven
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    /// A checkpoint that was kept elsewhere: it proves how many records existed
+    #[arg(long, value_name = "CHECKPOINT")]
+    expect: Option<Checkpoint>,
+}
 
 /// Items that a table lists; `report.json` has them all.
 const ITEMS_SHOWN: usize = 20;
@@ -40,12 +84,9 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     expect_directory(&ledger)?;
     refuse_what_is_there(&ledger, &dest)?;
     let mut progress = Progress::new();
-    progress.begin("Looking through the log", log_bytes(&ledger));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = keys::options()?.progress(&mut watch);
-    let looked = expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger);
-    progress.clear();
-    let mut salvage = looked?;
+    let mut salvage = on_log(&ledger, "Looking through the log", &mut progress, |options| {
+        expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger)
+    })?;
     progress.begin("Taking out what is proven", None);
     progress.wait();
     let written = write(&mut salvage, &dest);
@@ -58,7 +99,7 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     } else {
         show(&ledger, &dest, &salvaged, screen)?;
     }
-    Ok(if report.is_whole() { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(report.is_whole()))
 }
 
 fn summary(report: &SalvageReport, beyond: u64) -> Salvaged<'_> {

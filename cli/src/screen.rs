@@ -3,12 +3,24 @@
 use std::error::Error;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
+use clap::Args;
 use comfy_table::Table;
 use identity_ledger::visible;
 use serde::Serialize;
 
-use crate::args::OutputArgs;
 use crate::failure::Failure;
+
+/// How to answer.
+#[derive(Args)]
+#[command(next_display_order = 900)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON object a line; its keys are stable
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Cut nothing in tables: whole ids, every property
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
+}
 
 /// Columns of a table where there is no terminal at all.
 const WIDTH_WITHOUT_TERMINAL: u16 = 120;

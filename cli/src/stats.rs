@@ -1,15 +1,39 @@
 //! `stats`: what a ledger holds, and where the room goes.
 
+use clap::Args;
 use identity_ledger::answer::{FileSize, KindSize, Stats};
 
-use crate::Answer;
-use crate::args::StatsArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Table};
 use crate::text::count;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Count what a ledger holds: persons and ids, the log's records by kind, the files on the disk, and what it takes in memory once it is open.
+
+  identity-ledger stats shop.ledger
+  identity-ledger stats shop.ledger --json | jq .files.log.bytes
+
+What is shown:
+  RECORD       a kind of record: an operation, a definition of a text, a policy, or what an erasure or a recovery left
+  BYTES        of the log: bodies and payload items; headers, hashes and padding come on top. On disk: lengths of files
+  ON DISK      `snapshots` are caches; `quarantine` keeps what recovery cut off
+  IN MEMORY    index by index, of the ledger as it was opened here; `postings` are there once history, why-not, retract or split asked
+
+--json keys: ledger_id, records, kinds (by name: records, bytes), erased_items, events, persons, distinct_ids, devices, property_keys, \
+event_names, files (log, snapshots, quarantine, other: files, bytes), memory (links, persons, id_texts, id_index, other_texts, \
+operation_ids, places, postings; bytes).";
+
+#[derive(Args)]
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+}
 
 const KINDS: [Column; 4] = [
     Column::whole("RECORD"),
@@ -23,7 +47,7 @@ const MEMORY: [Column; 3] =
 
 pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger, args.reading, &mut progress, screen)?;
+    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
     progress.begin("Counting", None);
     progress.wait();
     let stats = ledger.reader().stats()?;
@@ -32,7 +56,7 @@ pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Fail
         screen.answer(&stats, &AnsweredFrom::reader(&ledger))?;
         return Ok(Answer::Yes);
     }
-    let place = args.ledger.display().to_string();
+    let place = args.ledger.place.display().to_string();
     screen.headline(&format!("{place}: {} records", count(stats.records)))?;
     screen.facts(&[
         ("persons", count(stats.persons)),

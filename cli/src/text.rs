@@ -1,7 +1,9 @@
 //! Texts for people: short enough to read. That they are safe to show is the business of `screen.rs` and `table.rs`.
 
 use std::borrow::Cow;
+use std::path::Path;
 
+use identity_ledger::answer::PropertyAnswer;
 use identity_ledger::{PersonId, Timestamp};
 
 /// Characters of an id that a table shows; few people have longer names.
@@ -57,6 +59,23 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
 /// Yes or no.
 pub(crate) fn yes(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
+}
+
+/// A property's value as JSON.
+pub(crate) fn value(property: &PropertyAnswer) -> String {
+    match &property.value {
+        Some(value) => value.to_string(),
+        None => "erased".to_owned(),
+    }
+}
+
+/// Says that an id was never written, and why that may be.
+pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
+    [
+        format!("`{id}` was never written in {}", place.display()),
+        "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
+            .to_owned(),
+    ]
 }
 
 #[cfg(test)]

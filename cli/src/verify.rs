@@ -1,19 +1,48 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use identity_ledger::audit::{AuditFault, AuditRemark, AuditReport, RecordCounts, Unchecked};
 use identity_ledger::log::Digest;
 use identity_ledger::storage::IdentityError;
 use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Seq};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::VerifyArgs;
+use crate::answer::Answer;
 use crate::failure::Failure;
-use crate::folding::expect_directory;
-use crate::keys;
-use crate::progress::{Progress, log_bytes};
+use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::on_log;
 use crate::text::{count, counted};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Check everything that the files alone can prove: every hash of the chain, every commitment, every class and limit, and that every \
+snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
+snapshot may be removed: nothing is lost with it.
+
+  identity-ledger verify shop.ledger
+  identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
+
+A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
+not even by someone who computed all the hashes again.
+
+A sealed ledger is checked without its --key-ring as far as the hash chain goes, and what was not checked is said.
+
+--json keys: ok, records (before the first fault), head, digest, first_fault (null, or file, offset, seq, what), faults, tail, \
+snapshots, remarks (no faults: behind_head, pending_erasures, head_slot, lock_missing, foreign), intact, damaged, unreadable \
+(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots).";
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// A checkpoint seen earlier: the log must pass through it
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    expect: Option<Checkpoint>,
+}
 
 #[derive(Serialize)]
 struct Verdict<'a> {
@@ -38,13 +67,9 @@ struct Verdict<'a> {
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let VerifyArgs { ledger: place, expect } = args;
-    expect_directory(&place)?;
-    let mut progress = Progress::new();
-    progress.begin("Verifying", log_bytes(&place));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = keys::options()?.progress(&mut watch);
-    let audited = expect.into_iter().fold(options, LedgerOptions::expect).audit(&place);
-    progress.clear();
+    let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
+        Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
+    })?;
     let shown = place.display().to_string();
     let verdict = match &audited {
         Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
@@ -106,7 +131,7 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
     } else {
         show(verdict, place, screen)?;
     }
-    Ok(if verdict.ok { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(verdict.ok))
 }
 
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {

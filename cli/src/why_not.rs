@@ -1,17 +1,44 @@
 //! `why-not`: what keeps two ids apart.
 
+use clap::Args;
 use identity_ledger::explain::{Barrier, WhyNot, WhyNotStep};
 use identity_ledger::{PersonId, Seq};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::WhyNotArgs;
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_ledger};
 use crate::progress::Progress;
-use crate::resolve::never_written;
 use crate::screen::Screen;
-use crate::text::counted;
+use crate::source::{AnsweredFrom, open_ledger};
+use crate::text::{counted, never_written};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
+was refused or undone on it, with rule and record. Of all ways it is the one with the fewest barriers. Exit status 1 if they are \
+one person after all, or an id was never written.
+
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com --json | jq .refusals
+
+What is shown:
+  │ record 17   a record that names the ids above and below it; they are one person
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+
+--json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+
+#[derive(Args)]
+pub(crate) struct WhyNotArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// A distinct id, exactly as it was sent
+    #[arg(value_name = "A")]
+    a: String,
+    /// Another distinct id
+    #[arg(value_name = "B")]
+    b: String,
+}
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -31,7 +58,7 @@ struct RefusedStep<'a> {
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let WhyNotArgs { ledger: place, reading, a, b } = args;
+    let WhyNotArgs { ledger: LedgerArgs { place, reading }, a, b } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let found = ledger.why_not(&a, &b)?;
     if screen.json {
@@ -58,7 +85,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
             }
         }
     }
-    Ok(if found.is_some_and(|found| !found.same) { Answer::Yes } else { Answer::No })
+    Ok(Answer::yes_if(found.is_some_and(|found| !found.same)))
 }
 
 fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {

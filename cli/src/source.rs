@@ -1,43 +1,43 @@
-//! Where answers come from: a ledger's directory, or a file of events folded in memory. And how inputs are opened.
-#![expect(clippy::disallowed_types, reason = "the shell: inputs are files")]
+//! Where answers come from: a ledger's directory, or a file of events folded in memory.
+#![expect(clippy::disallowed_types, reason = "the shell: a ledger is a directory")]
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
 use identity_ledger::import::{Importer, Options, Tally, run};
 use identity_ledger::storage::Memory;
 use identity_ledger::{
-    Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Tenant,
+    Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Seq, Tenant,
 };
 use serde::{Serialize, Serializer};
 
-use crate::Answer;
+use crate::answer::Answer;
 use crate::args::{CreateArgs, Reading, SourceArgs};
 use crate::complaints::Complaints;
 use crate::failure::Failure;
-use crate::keys;
+use crate::input::{Input, is_stdin};
+use crate::key_ring;
 use crate::progress::{Progress, log_bytes};
-use crate::screen::{Screen, remark};
+use crate::screen::{Screen, remark, remark_source};
 use crate::text::counted;
 
-/// A book to answer from.
-pub(crate) enum Folded {
+/// What a question is answered from.
+pub(crate) enum Source {
     /// Of a ledger on disk.
     Ledger(Box<ReadOnlyLedger>),
     /// Of a file; and what became of its operations.
     File(Box<Ledger>, Tally),
 }
 
-impl Deref for Folded {
+impl Deref for Source {
     type Target = Reader;
 
     fn deref(&self) -> &Reader {
         match self {
-            Folded::Ledger(reader) => reader.reader(),
-            Folded::File(ledger, _) => ledger.reader(),
+            Source::Ledger(reader) => reader.reader(),
+            Source::File(ledger, _) => ledger.reader(),
         }
     }
 }
@@ -56,8 +56,8 @@ fn as_text<S: Serializer>(checkpoint: &Checkpoint, serializer: S) -> Result<S::O
 }
 
 impl AnsweredFrom {
-    pub(crate) fn of(book: &Reader, recovery: &Recovery) -> AnsweredFrom {
-        AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: book.checkpoint() }
+    pub(crate) fn of(reader: &Reader, recovery: &Recovery) -> AnsweredFrom {
+        AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: reader.checkpoint() }
     }
 
     pub(crate) fn log(checkpoint: Checkpoint) -> AnsweredFrom {
@@ -83,34 +83,34 @@ impl AnsweredFrom {
     }
 }
 
-impl Folded {
+impl Source {
     /// A directory is a ledger; everything else is an input.
     pub(crate) fn open(
         args: &SourceArgs,
         progress: &mut Progress,
         screen: &Screen,
-    ) -> Result<Folded, Failure> {
-        Folded::open_with(args, progress, |place, progress| {
+    ) -> Result<Source, Failure> {
+        Source::open_with(args, progress, |place, progress| {
             open_ledger(place, args.reading, progress, screen)
         })
     }
 
-    /// As [`Folded::open`], and of a ledger the whole log is read, whether or not that was asked.
-    pub(crate) fn open_whole(args: &SourceArgs, progress: &mut Progress) -> Result<Folded, Failure> {
+    /// As [`Source::open`], and of a ledger the whole log is read, whether or not that was asked.
+    pub(crate) fn open_whole(args: &SourceArgs, progress: &mut Progress) -> Result<Source, Failure> {
         let reading = Reading { from_log: true, ..args.reading };
-        Folded::open_with(args, progress, |place, progress| read_ledger(place, reading, progress))
+        Source::open_with(args, progress, |place, progress| read_ledger(place, reading, progress))
     }
 
     fn open_with(
         args: &SourceArgs,
         progress: &mut Progress,
         open: impl FnOnce(&Path, &mut Progress) -> Result<ReadOnlyLedger, Failure>,
-    ) -> Result<Folded, Failure> {
+    ) -> Result<Source, Failure> {
         let SourceArgs { source, reading, choice } = args;
         if source.is_dir() {
             let reader = open(source, progress)?;
             agree(choice, source, reader.reader())?;
-            return Ok(Folded::Ledger(Box::new(reader)));
+            return Ok(Source::Ledger(Box::new(reader)));
         }
         if !is_stdin(source) && !source.exists() {
             return Err(Failure::NoSuchPlace { place: source.clone() });
@@ -120,13 +120,13 @@ impl Folded {
         }
         let policy = choice.policy()?.unwrap_or_default();
         let (ledger, tally) = fold_file(source, choice.tenant_or_default(), policy, progress)?;
-        Ok(Folded::File(Box::new(ledger), tally))
+        Ok(Source::File(Box::new(ledger), tally))
     }
 
     /// What the exit status says of the source: no, if it is a file of which not one operation could be taken.
     pub(crate) fn answer(&self) -> Answer {
         match self {
-            Folded::File(_, tally) if tally.operations > 0 && tally.appended == 0 => Answer::No,
+            Source::File(_, tally) if tally.operations > 0 && tally.appended == 0 => Answer::No,
             _ => Answer::Yes,
         }
     }
@@ -134,8 +134,8 @@ impl Folded {
     /// What it was answered from, if it is a ledger on disk.
     pub(crate) fn answered_from(&self) -> Option<AnsweredFrom> {
         match self {
-            Folded::Ledger(reader) => Some(AnsweredFrom::reader(reader)),
-            Folded::File(..) => None,
+            Source::Ledger(reader) => Some(AnsweredFrom::reader(reader)),
+            Source::File(..) => None,
         }
     }
 }
@@ -154,26 +154,26 @@ pub(crate) fn open_ledger(
     Ok(reader)
 }
 
-fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<ReadOnlyLedger, Failure> {
-    expect_directory(place)?;
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let reader = reading.asked_of(keys::options()?.progress(&mut watch)).open_read_only(place)?;
-    progress.clear();
-    remark_on(reader.reader(), reader.recovery());
+/// As [`open_ledger`], for a command that prints an object for each item: it says what they are answered from on standard error.
+pub(crate) fn open_for_list(
+    place: &Path,
+    reading: Reading,
+    progress: &mut Progress,
+    screen: &Screen,
+) -> Result<ReadOnlyLedger, Failure> {
+    let reader = open_ledger(place, reading, progress, screen)?;
+    if screen.json {
+        remark_source(&AnsweredFrom::reader(&reader));
+    }
     Ok(reader)
 }
 
-impl Reading {
-    /// The options with what was asked.
-    pub(crate) fn asked_of(self, options: LedgerOptions<'_>) -> LedgerOptions<'_> {
-        let Reading { from_log, expect } = self;
-        let options = if from_log { options.without_snapshots() } else { options };
-        match expect {
-            Some(checkpoint) => options.expect(checkpoint),
-            None => options,
-        }
-    }
+fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<ReadOnlyLedger, Failure> {
+    let reader = on_log(place, "Reading the log", progress, |options| {
+        reading.asked_of(options).open_read_only(place)
+    })?;
+    remark_on(reader.reader(), reader.recovery());
+    Ok(reader)
 }
 
 /// Opens a ledger for writing, says what had to be done for that, and to people what it is answered from.
@@ -196,19 +196,34 @@ pub(crate) fn open_to_append(
     reading: Reading,
     progress: &mut Progress,
 ) -> Result<Ledger, Failure> {
-    expect_directory(place)?;
-    progress.begin("Reading the log", log_bytes(place));
-    let mut watch = |bytes| progress.at(bytes);
-    let options = keys::options()?.durability(Durability::Buffered).progress(&mut watch);
-    let ledger = reading.asked_of(options).open(place)?;
-    progress.clear();
+    let ledger = on_log(place, "Reading the log", progress, |options| {
+        reading.asked_of(options.durability(Durability::Buffered)).open(place)
+    })?;
     remark_on(ledger.reader(), ledger.recovery());
     Ok(ledger)
 }
 
+/// Does work that goes through the log of a ledger, and shows how far it is.
+pub(crate) fn on_log<T, E>(
+    place: &Path,
+    what: &str,
+    progress: &mut Progress,
+    work: impl FnOnce(LedgerOptions<'_>) -> Result<T, E>,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    expect_directory(place)?;
+    progress.begin(what, log_bytes(place));
+    let mut watch = |bytes| progress.at(bytes);
+    let done = work(key_ring::options()?.progress(&mut watch));
+    progress.clear();
+    Ok(done?)
+}
+
 /// Says what is odd about a ledger that was opened.
-pub(crate) fn remark_on(book: &Reader, recovery: &Recovery) {
-    if keys::given().is_some() && !book.is_sealed() {
+pub(crate) fn remark_on(reader: &Reader, recovery: &Recovery) {
+    if key_ring::given().is_some() && !reader.is_sealed() {
         remark("note", "it is not sealed, so --key-ring means nothing for it: everything in it lies open");
     }
     if let Some(torn) = &recovery.torn {
@@ -253,16 +268,22 @@ pub(crate) fn expect_directory(place: &Path) -> Result<(), Failure> {
     }
 }
 
+/// The record of this number, if there is one.
+pub(crate) fn expect_record(reader: &Reader, asked: u64) -> Result<Seq, Failure> {
+    let last = reader.checkpoint().records - 1; // there is always the genesis record
+    if asked > last { Err(Failure::NoSuchRecord { asked, last }) } else { Ok(Seq(asked)) }
+}
+
 /// A ledger that exists has made its choice: another one is a mistake.
-pub(crate) fn agree(choice: &CreateArgs, place: &Path, book: &Reader) -> Result<(), Failure> {
-    if let Some(tenant) = choice.tenant.as_ref().filter(|tenant| *tenant != book.tenant()) {
+pub(crate) fn agree(choice: &CreateArgs, place: &Path, reader: &Reader) -> Result<(), Failure> {
+    if let Some(tenant) = choice.tenant.as_ref().filter(|tenant| *tenant != reader.tenant()) {
         return Err(Failure::OtherTenant {
             place: place.to_owned(),
-            found: book.tenant().to_string(),
+            found: reader.tenant().to_string(),
             expected: tenant.to_string(),
         });
     }
-    if choice.policy()?.is_some_and(|policy| policy != *book.policy()) {
+    if choice.policy()?.is_some_and(|policy| policy != *reader.policy()) {
         return Err(Failure::OtherPolicy { place: place.to_owned() });
     }
     Ok(())
@@ -286,40 +307,4 @@ fn fold_file(
     complaints.finish();
     done.map_err(|source| Failure::Fold { file: file.to_owned(), source: Box::new(source) })?;
     Ok((ledger, tally))
-}
-
-/// An input, open.
-pub(crate) struct Input {
-    pub(crate) reader: Box<dyn Read>,
-    /// Its size, if it has one.
-    pub(crate) bytes: Option<u64>,
-}
-
-impl Input {
-    /// Opens a file, or standard input for `-`.
-    pub(crate) fn open(file: &Path) -> Result<Input, Failure> {
-        if is_stdin(file) {
-            return Ok(Input { reader: Box::new(io::stdin().lock()), bytes: None });
-        }
-        let opened = File::open(file).map_err(Failure::read(file))?;
-        let metadata = opened.metadata().map_err(Failure::read(file))?;
-        if metadata.is_dir() {
-            return Err(Failure::IsDirectory { file: file.to_owned() });
-        }
-        let bytes = metadata.is_file().then_some(metadata.len());
-        Ok(Input { reader: Box::new(opened), bytes })
-    }
-
-    /// Whether [`Input::open`] would work. A pipe is left alone: once opened, it has to be read.
-    pub(crate) fn check(file: &Path) -> Result<(), Failure> {
-        if is_stdin(file) {
-            return Ok(());
-        }
-        let metadata = fs::metadata(file).map_err(Failure::read(file))?;
-        if metadata.is_file() || metadata.is_dir() { Input::open(file).map(drop) } else { Ok(()) }
-    }
-}
-
-pub(crate) fn is_stdin(file: &Path) -> bool {
-    file.as_os_str() == "-"
 }

@@ -1,19 +1,33 @@
-//! `retract` and `split`: what was recorded counts as never asked, or ids leave their person. And what that would do.
+//! What `retract` and `split` have in common: the question, the record, and what it changes.
 
+use clap::Args;
 use identity_ledger::diff::{Diff, Preview};
 use identity_ledger::fold::Correction;
-use identity_ledger::{Appended, DistinctId, Operation, Outcome, Reader, Seq, SplitMode, Target, Timestamp};
+use identity_ledger::{Appended, Operation, Outcome, Reader, Seq, Timestamp};
 use serde::Serialize;
 
-use crate::Answer;
-use crate::args::{CorrectionArgs, RetractArgs, SplitArgs};
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
 use crate::clock::now;
-use crate::diff::show_component;
+use crate::difference::show_component;
 use crate::failure::Failure;
-use crate::folding::{AnsweredFrom, open_for_writing, open_ledger};
 use crate::progress::Progress;
 use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_for_writing, open_ledger};
 use crate::text::counted;
+
+/// What retract and split have in common.
+#[derive(Args)]
+pub(crate) struct CorrectionArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// Only say what it would do; the ledger is opened read-only
+    #[arg(long)]
+    dry_run: bool,
+}
 
 #[derive(Serialize)]
 struct Said<'a> {
@@ -26,28 +40,13 @@ struct Said<'a> {
     diff: &'a Diff,
 }
 
-pub(crate) fn retract(args: RetractArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let RetractArgs { how, seq, operation } = args;
-    let target = match operation {
-        Some(id) => Target::Operation(id),
-        None => Target::Record(Seq(seq.unwrap_or_default())), // clap lets neither through without the other
-    };
-    undo(&how, |at| Operation::retract(at, target), screen)
-}
-
-pub(crate) fn split(args: SplitArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let SplitArgs { how, id, ids, each_id, each: _, together } = args;
-    let mode = if together { SplitMode::Together } else { SplitMode::Each };
-    let ids: Vec<DistinctId> = ids.into_iter().chain(each_id).collect();
-    undo(&how, |at| Operation::split(at, id, ids, mode), screen)
-}
-
-fn undo(
+/// Records a retract or split, or says what it would do.
+pub(crate) fn undo(
     how: &CorrectionArgs,
     operation: impl FnOnce(Timestamp) -> Operation,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let CorrectionArgs { ledger: place, reading, at, dry_run } = how;
+    let CorrectionArgs { ledger: LedgerArgs { place, reading }, at, dry_run } = how;
     let operation = operation(at.unwrap_or_else(now));
     let mut progress = Progress::new();
     if *dry_run {
@@ -84,7 +83,7 @@ fn answer(
         reason: reason.as_deref(),
         diff,
     };
-    let answer = if outcome.refusal.is_some() { Answer::No } else { Answer::Yes };
+    let answer = Answer::yes_if(outcome.refusal.is_none());
     if screen.json {
         screen.answer(&said, from)?;
         return Ok(answer);

@@ -43,6 +43,9 @@ pub use crate::log::chain::Checkpoint;
 pub use crate::model::id::{
     DeviceId, DistinctId, EventName, IdError, OperationId, PersonId, PropertyKey, Seq, Tenant,
 };
+/// The crate of [`OperationId`]'s UUID, in the version that this crate uses.
+pub use uuid;
+
 pub use crate::model::limits;
 pub use crate::model::operation::{
     Actor, Changes, Operation, OperationError, Processing, Request, Source, SplitMode, Target,

@@ -1,6 +1,6 @@
 //! Importers: what SDKs send, read as operations.
 //!
-//! [`Importer`] takes any [`Read`], plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
+//! [`Importer`] takes any [`Read`](std::io::Read), plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
 //! order of the input. It knows the formats; it knows nothing of ledgers, persons or files.
 //!
 //! # Shapes

@@ -319,7 +319,7 @@ impl Ledger {
         snapshot::make(&self.reader, &self.recovery.snapshots_ignored)
     }
 
-    /// Why the last snapshot that [`LedgerOptions::snapshot_every`] asked for was not made; `None` if it was, or none was due.
+    /// Why the last snapshot that [`LedgerOptions::snapshot_every`](crate::LedgerOptions::snapshot_every) asked for was not made; `None` if it was, or none was due.
     pub fn snapshot_error(&self) -> Option<&SnapshotError> {
         self.snapshots.error.as_ref()
     }

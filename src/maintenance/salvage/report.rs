@@ -53,7 +53,7 @@ pub struct Unerased {
 pub struct Testimony {
     /// How many records.
     pub records: u64,
-    /// Who says so, as [`DurabilityEvidence`] is shown.
+    /// Who says so, as [`DurabilityEvidence`](crate::snapshot::DurabilityEvidence) is shown.
     pub by: String,
 }
 

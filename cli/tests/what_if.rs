@@ -200,7 +200,7 @@ fn people_get_no_orders_from_ids_and_not_all_of_a_thousand() {
     let line = |id: &str| {
         format!("{{\"op\":\"set\",\"ts\":\"2026-02-01T00:00:00Z\",\"distinct_id\":{}}}\n", Json::from(id))
     };
-    place.write("few.jsonl", &line("ann"));
+    place.write("few.jsonl", line("ann"));
     let many: String = (0..1_000).map(|number| line(&format!("\u{1b}[2J{number}"))).collect();
     place.write("many.jsonl", &many);
     place.run("import few few.jsonl").with_code(0);

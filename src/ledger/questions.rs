@@ -13,10 +13,12 @@ macro_rules! pass_questions_on {
 
         $crate::ledger::questions::pass_questions_on! { $ledger:
             /// The person that an id belongs to now.
+            #[must_use]
             resolve(distinct_id: &str) -> Option<crate::query::reader::Resolution>;
             /// The profile of the person that an id belongs to now.
             profile(distinct_id: &str) -> Result<Option<crate::query::answer::Profile>, crate::store::segments::Fault>;
             /// All persons, in the order of their founding.
+            #[must_use]
             persons() -> crate::query::reader::Persons<'_>;
             /// An event, and the person that it belongs to now.
             event(event_id: crate::model::id::OperationId)
@@ -31,10 +33,13 @@ macro_rules! pass_questions_on {
             why_not(a: &str, b: &str)
                 -> Result<Option<crate::query::explain::why_not::WhyNot>, crate::store::segments::Fault>;
             /// The number of records, and the hash of the last.
+            #[must_use]
             checkpoint() -> crate::log::chain::Checkpoint;
             /// Whose ledger this is.
+            #[must_use]
             tenant() -> &crate::model::id::Tenant;
             /// The policy that holds for the next operation.
+            #[must_use]
             policy() -> &crate::model::policy::Policy;
         }
     };
@@ -44,7 +49,6 @@ macro_rules! pass_questions_on {
                 $(#[$doc])*
                 #[doc = ""]
                 #[doc = concat!("The same as [`Reader::", stringify!($name), "`](crate::query::reader::Reader::", stringify!($name), "), which tells more.")]
-                #[must_use]
                 pub fn $name(&self $(, $arg: $type)*) -> $answer {
                     self.reader.$name($($arg),*)
                 }

@@ -41,7 +41,7 @@ fn ledger(seed: u64, operations: u64) -> Arc<Memory> {
     let mut ledger =
         small_segments(seed).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     disk
 }
@@ -49,7 +49,7 @@ fn ledger(seed: u64, operations: u64) -> Arc<Memory> {
 fn append(disk: &Arc<Memory>, numbers: std::ops::Range<u64>) {
     let mut ledger = small_segments(9).open_in(disk.clone()).unwrap();
     for number in numbers {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
 }
 
@@ -109,7 +109,7 @@ fn a_copy_is_the_ledger_and_an_update_copies_only_what_is_new() {
     // Restoring is opening the copy, also for writing.
     let mut restored = LedgerOptions::new().open_in(dest.clone()).unwrap();
     assert!(restored.recovery().is_clean());
-    restored.append(operation(1_000)).unwrap();
+    let _ = restored.append(operation(1_000)).unwrap();
 }
 
 /// What a cut-off backup leaves is no ledger yet, or one that ends at a checkpoint of the source; a second run completes it.
@@ -233,7 +233,7 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
         let writer = &mut writer;
         scope.spawn(move || {
             for number in turns.into_iter().flatten() {
-                writer.append(operation(number)).unwrap();
+                let _ = writer.append(operation(number)).unwrap();
             }
         });
         let (mut last, mut written) = (0, 0);

@@ -114,7 +114,7 @@ fn a_correction_leaves_the_numbers_of_all_whom_it_does_not_change() {
         ids.map(|id| ledger.reader().state().person(id)).collect::<Vec<_>>()
     };
     let before = numbers(&ledger);
-    ledger.append(retract(merges[39])).unwrap();
+    let _ = ledger.append(retract(merges[39])).unwrap();
     assert_eq!(numbers(&ledger), before);
     assert_eq!(ledger.reader().state().persons_founded(), 42, "p40 is a person of its own again");
 }
@@ -142,10 +142,10 @@ fn persons_that_are_joined_and_parted_in_turn_stay_quick_to_find() {
         let names: Vec<String> = (0..6).map(|n| format!("r{round}-{n}")).collect();
         for pair in names.windows(2) {
             let merge = Operation::merge_dangerously(at(), id(&pair[0]), Source::new(&pair[1]));
-            ledger.append(merge).unwrap();
+            let _ = ledger.append(merge).unwrap();
         }
         let merge = Operation::merge_dangerously(at(), id("p0"), Source::new(&names[0]));
-        ledger.append(merge).unwrap();
+        let _ = ledger.append(merge).unwrap();
         let split = Operation::split(at(), id("p0"), names.iter().map(|name| id(name)), SplitMode::Each);
         assert!(ledger.append(split).unwrap().outcome().unwrap().refusal.is_none());
     }

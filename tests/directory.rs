@@ -23,7 +23,7 @@ fn operation(number: u64) -> Operation {
 
 fn append(ledger: &mut Ledger, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
 }
 
@@ -186,7 +186,7 @@ fn ask_all(dir: &Path, part: &Path) {
     check("backup", Backup::run(dir, &copy, &mut |_| {}).map(drop).map_err(|error| wrong(&error)));
     fs::remove_dir_all(copy).ok();
     let write = |mut ledger: Ledger| {
-        ledger.append(operation(900)).map_err(|error| wrong(&error))?;
+        let _ = ledger.append(operation(900)).map_err(|error| wrong(&error))?;
         erase(&mut ledger, "id-1").map_err(|error| wrong(&error))?;
         ledger.snapshot().map(drop).map_err(|error| wrong(&error))
     };

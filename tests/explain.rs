@@ -150,10 +150,10 @@ fn an_event_is_explained_from_its_own_record_to_the_founder_of_its_person() {
     let quiet = OperationId(uuid::Uuid::from_u128(8));
     let visit = Operation::capture(at(0), id("phone"), event);
     let visit = ledger.append(visit.with_processing(Processing::Off)).unwrap().seq().unwrap();
-    ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("laptop")))).unwrap();
+    let _ = ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("laptop")))).unwrap();
     let link = ledger.append(Operation::identify(at(2), id("ann"), Some(Source::new("phone")))).unwrap();
     let lonely = Operation::capture(at(3), id("nobody"), quiet);
-    ledger.append(lonely.with_processing(Processing::Off)).unwrap();
+    let _ = ledger.append(lonely.with_processing(Processing::Off)).unwrap();
 
     let why = ledger.reader().explain_event(event).unwrap().unwrap();
     assert_eq!((why.event, &why.from.text[..], &why.to.text[..]), (Some(visit), "phone", "ann"));
@@ -182,7 +182,7 @@ fn a_long_chain_is_explained_link_by_link() {
     let mut ledger = new_ledger();
     for number in 1..=500 {
         let (this, before) = (id(&format!("id-{number}")), Source::new(&format!("id-{}", number - 1)));
-        ledger.append(Operation::merge_dangerously(at(number), this, before)).unwrap();
+        let _ = ledger.append(Operation::merge_dangerously(at(number), this, before)).unwrap();
     }
     let why = ledger.explain("id-0", "id-500").unwrap().unwrap();
     assert_eq!(why.steps.len(), 500);

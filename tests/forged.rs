@@ -83,7 +83,7 @@ fn filled(fill: impl FnOnce(&mut Ledger)) -> (Memory, String) {
 
 fn append_all(ledger: &mut Ledger, operations: Vec<Operation>) {
     for operation in operations {
-        ledger.append(operation).unwrap();
+        let _ = ledger.append(operation).unwrap();
     }
 }
 

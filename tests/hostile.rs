@@ -346,7 +346,7 @@ fn a_later_segment_proves_that_the_one_before_it_was_whole() {
     let mut ledger = small_segments().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     let mut seen = ledger.checkpoint();
     for number in 0.. {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
         if segments(&disk).len() == 2 {
             break;
         }

@@ -34,8 +34,8 @@ fn tell(ledger: &mut Ledger, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let user = id(&marker(number * 10));
         let identify = Operation::identify(at(1), user.clone(), Some(Source::new(&marker(number * 10 + 1))));
-        ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
-        ledger
+        let _ = ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
+        let _ = ledger
             .append(Operation::properties(at(2), user).set("plan", marker(number * 10 + 3)).unwrap())
             .unwrap();
     }

@@ -171,14 +171,14 @@ fn classes_hold_across_policy_changes_and_new_devices_b4() {
             ..Policy::preset(Preset::OneUser)
         })
         .unwrap();
-    ledger.device(phone.clone()).identify(at(2), id("ann"), Changes::default()).unwrap();
-    ledger.append(Operation::alias(at(3), id("ann"), Source::new("bob"))).unwrap();
+    let _ = ledger.device(phone.clone()).identify(at(2), id("ann"), Changes::default()).unwrap();
+    let _ = ledger.append(Operation::alias(at(3), id("ann"), Source::new("bob"))).unwrap();
     ledger.set_policy(&Policy::default()).unwrap();
-    ledger.device(tablet).reset(at(4), true).unwrap();
-    ledger.append(Operation::identify(at(5), id("x"), Some(Source::new("bob")))).unwrap();
+    let _ = ledger.device(tablet).reset(at(4), true).unwrap();
+    let _ = ledger.append(Operation::identify(at(5), id("x"), Some(Source::new("bob")))).unwrap();
     let mut again = ledger.device(phone);
-    again.reset(at(6), false).unwrap();
-    again.alias(at(7), Some(Source::new("ann"))).unwrap();
+    let _ = again.reset(at(6), false).unwrap();
+    let _ = again.alias(at(7), Some(Source::new("ann"))).unwrap();
     let report =
         Audit::run_in(std::sync::Arc::new(Memory::clone(&disk)), Some(ledger.checkpoint()), &mut |_| {})
             .unwrap();
@@ -212,7 +212,7 @@ fn an_empty_batch_and_one_of_duplicates_write_nothing() {
     let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
     assert!(ledger.append_batch(&[]).unwrap().is_empty());
     let o = Operation::capture(at(1), id("a"), OperationId(uuid::Uuid::nil()));
-    ledger.append(o.clone()).unwrap();
+    let _ = ledger.append(o.clone()).unwrap();
     let c = ledger.checkpoint();
     let r = ledger.append_batch(&[o.clone(), o.clone()]).unwrap();
     assert!(r.iter().all(|a| matches!(a, Appended::Duplicate { .. })));

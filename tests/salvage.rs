@@ -32,7 +32,7 @@ fn ledger(operations: u64) -> Arc<Memory> {
     let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(SEGMENT);
     let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     disk
 }
@@ -179,7 +179,7 @@ impl Whole {
         assert!(audit.is_ok() && audit.tail.is_none() && audit.records == prefix.records, "{audit:?}");
         let mut ledger = LedgerOptions::new().open_in(dest.clone()).unwrap();
         assert!(ledger.recovery().is_clean());
-        ledger.append(operation(1_000)).unwrap();
+        let _ = ledger.append(operation(1_000)).unwrap();
         assert!(matches!(salvage.write_ledger(&*dest), Err(SalvageError::NotEmpty { .. })));
     }
 }
@@ -337,7 +337,7 @@ fn a_segment_of_another_history_is_left_aside() {
     let options = LedgerOptions::new().entropy(SeededEntropy::new(2)).segment_bytes(SEGMENT);
     let mut fork = options.open_in(other.clone()).unwrap();
     for number in 100..110 {
-        fork.append(operation(number)).unwrap();
+        let _ = fork.append(operation(number)).unwrap();
     }
     drop(fork);
     assert_ne!(read(&other, second), whole.files[second]);

@@ -89,8 +89,8 @@ fn tell(ledger: &mut Ledger, number: u64) {
     let (user, visitor) = (id(&marker(number * 10)), marker(number * 10 + 1));
     let n = i64::try_from(number).unwrap() * 100;
     let identify = Operation::identify(at(n), user.clone(), Some(Source::new(&visitor)));
-    ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
-    ledger
+    let _ = ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
+    let _ = ledger
         .append(Operation::properties(at(n + 1), user).set("plan", marker(number * 10 + 3)).unwrap())
         .unwrap();
 }
@@ -176,7 +176,7 @@ fn no_text_and_no_value_stands_in_any_file() {
     for number in 1..20 {
         tell(&mut ledger, number);
     }
-    ledger.append(Operation::capture(at(1), id("a"), OperationId(uuid::Uuid::from_u128(9)))).unwrap();
+    let _ = ledger.append(Operation::capture(at(1), id("a"), OperationId(uuid::Uuid::from_u128(9)))).unwrap();
     ledger.snapshot().unwrap();
     let everybody: Vec<String> = (1..20).flat_map(secrets).chain(["email@key".to_owned()]).collect();
     for disk in [&place.disk, &place.keys] {
@@ -262,7 +262,7 @@ fn a_copy_from_before_an_erasure_has_them_no_more() {
     ledger.snapshot().unwrap();
     let (old, stolen) = (place.copied(), place.copied_with_keys());
     erase(&mut ledger, 3);
-    ledger.append(Operation::properties(at(1), id("later"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(1), id("later"))).unwrap();
     drop(ledger);
 
     // Who has the keys from before as well reads everything: that is what must not be kept.
@@ -379,7 +379,7 @@ fn an_item_moved_to_another_record_does_not_open() {
     let ids: Vec<Operation> =
         ["aaaa", "bbbb"].iter().map(|text| Operation::properties(at(1), id(text))).collect();
     for operation in ids {
-        ledger.append(operation).unwrap();
+        let _ = ledger.append(operation).unwrap();
     }
     drop(ledger);
     let segment = "log/00000000000000000000.seg";
@@ -471,7 +471,7 @@ fn who_is_remembered_and_was_not_erased_after_all_speaks_on() {
     ledger.erase(&[ErasureRequest::new(at(9), subject, "")]).unwrap_err();
     drop(ledger);
     let mut ledger = place.copied().open();
-    ledger.append(Operation::properties(at(2), id(&marker(10)))).unwrap();
+    let _ = ledger.append(Operation::properties(at(2), id(&marker(10)))).unwrap();
     assert_eq!(email(ledger.reader(), 1), Some(Value::from(marker(12))));
 }
 

@@ -299,7 +299,7 @@ fn a_failing_sync_is_everybodys_and_the_last() {
     for durability in [Durability::Immediate, Durability::Witnessed] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), durability);
-        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        let _ = ledger.append(Operation::properties(at(0), id("before"))).unwrap();
         let durable = ledger.durable_records();
         let syncs = disk.calls();
         disk.fail_from(syncs.len() as u64 + 1, DiskFault::CleanPages);
@@ -333,11 +333,11 @@ fn a_failing_sync_is_everybodys_and_the_last() {
 #[test]
 fn a_panic_while_writing_stops_writing_and_nothing_else() {
     let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
-    ledger.append(Operation::properties(at(0), id("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(0), id("ann"))).unwrap();
     let other = ledger.clone();
     let panicked = std::thread::spawn(move || {
         other.write(|ledger| {
-            ledger.append(Operation::properties(at(0), id("bob")))?;
+            let _ = ledger.append(Operation::properties(at(0), id("bob")))?;
             if ledger.reader().resolve("bob").is_some() {
                 panic!("on purpose");
             }
@@ -380,7 +380,7 @@ fn a_shared_ledger_that_stopped_is_opened_again_beside_its_clones_and_stays_stop
     for sync_fails in [false, true] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), Durability::Immediate);
-        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        let _ = ledger.append(Operation::properties(at(0), id("before"))).unwrap();
         if sync_fails {
             disk.fail_once(disk.call_count() + 1, DiskFault::CleanPages); // after the write
             ledger.append(Operation::properties(at(0), id("in doubt"))).unwrap_err();
@@ -390,13 +390,13 @@ fn a_shared_ledger_that_stopped_is_opened_again_beside_its_clones_and_stays_stop
         }
         let clone = ledger.clone();
         let mut again = options().open_in(disk.clone()).expect("nothing holds the lock");
-        again.append(Operation::properties(at(1), id("again"))).unwrap();
+        let _ = again.append(Operation::properties(at(1), id("again"))).unwrap();
         for stopped in [&ledger, &clone] {
             let late = stopped.append(Operation::properties(at(2), id("late"))).unwrap_err();
             assert!(matches!(late, AppendError::Poisoned { .. }), "{late}");
             assert!(stopped.flush().is_err() && stopped.resolve("before").is_some());
         }
-        again.append(Operation::properties(at(3), id("and again"))).unwrap();
+        let _ = again.append(Operation::properties(at(3), id("and again"))).unwrap();
         drop(clone);
         let mut alone = ledger.into_inner().expect("this one was the last");
         let late = alone.append(Operation::properties(at(4), id("late"))).unwrap_err();
@@ -438,7 +438,7 @@ fn a_ledger_that_stops_keeps_its_lock_until_its_last_write_is_done() {
     });
     disk.is_broken.store(false, Ordering::SeqCst);
     let mut again = options().open_in(disk).expect("nothing holds the lock");
-    again.append(Operation::properties(at(1), id("again"))).unwrap();
+    let _ = again.append(Operation::properties(at(1), id("again"))).unwrap();
     assert!(ledger.append(Operation::properties(at(2), id("late"))).is_err());
 }
 
@@ -448,7 +448,8 @@ fn everything_else_goes_through_read_and_write() {
     let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
     ledger.append_batch(&[said(0, 0), said(0, 1)]).unwrap();
     let phone = DeviceId::new("phone").unwrap();
-    ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
+    let _ =
+        ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
     let policy = Policy::preset(Preset::OneUser);
     let seq = ledger.set_policy(&policy).unwrap();
     assert_eq!(ledger.read(|book| book.policy().clone()), policy);
@@ -463,7 +464,7 @@ fn everything_else_goes_through_read_and_write() {
     let second = ledger.clone();
     assert!(second.into_inner().is_none(), "another clone is left");
     let mut alone = ledger.into_inner().expect("this one was the last");
-    alone.append(said(0, 4)).unwrap();
+    let _ = alone.append(said(0, 4)).unwrap();
     assert_eq!(alone.durable_records(), alone.checkpoint().records, "as durable as before it was shared");
 }
 

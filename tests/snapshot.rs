@@ -53,7 +53,7 @@ fn filled(operations: u128, snapshots: &[u128]) -> Memory {
     let disk = Arc::new(Memory::new());
     let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
         if snapshots.contains(&(number + 1)) {
             ledger.snapshot().unwrap();
         }
@@ -150,7 +150,7 @@ fn the_cadence_is_the_callers() {
     let mut ledger = options().snapshot_every(10).open_in(disk.clone()).unwrap();
     let mut last = 0;
     for number in 0..40 {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
         let records = ledger.checkpoint().records;
         if records >= last + 10 {
             last = records;

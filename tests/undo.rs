@@ -61,7 +61,7 @@ fn a_device_cannot_speak_behind_a_retract_of_its_batch() {
     let mut ledger = new_ledger();
     let device = || Actor::Device(DeviceId::new("d1").unwrap());
     let speaks = |second| Operation::new(at(second), Request::Set { who: device() });
-    ledger.append(link(1, "ann", "phone").with_id(numbered(1))).unwrap();
+    let _ = ledger.append(link(1, "ann", "phone").with_id(numbered(1))).unwrap();
     let before = ledger.checkpoint();
     let back = Operation::retract(at(2), Target::Operation(numbered(1)));
     let error = ledger.append_batch(&[back.clone(), speaks(3)]).unwrap_err();
@@ -70,13 +70,13 @@ fn a_device_cannot_speak_behind_a_retract_of_its_batch() {
     };
     assert_eq!(ledger.checkpoint(), before, "all or nothing");
     ledger.append_batch(&[speaks(2), back]).unwrap();
-    ledger.append(speaks(4)).unwrap();
+    let _ = ledger.append(speaks(4)).unwrap();
 }
 
 #[test]
 fn what_was_never_recorded_or_is_no_operation_cannot_be_taken_back() {
     let mut ledger = new_ledger();
-    ledger.append(link(1, "ann", "phone")).unwrap();
+    let _ = ledger.append(link(1, "ann", "phone")).unwrap();
     let before = ledger.checkpoint();
     let records = before.records;
     let mut refused = |target| match ledger.append(Operation::retract(at(2), target)) {
@@ -123,7 +123,7 @@ fn a_split_names_from_one_id_to_the_limit() {
 fn a_log_that_rots_while_it_is_open_takes_nothing_back_wrongly() {
     let sound = {
         let (mut ledger, links) = people(Arc::new(Memory::new()));
-        ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
+        let _ = ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
         ledger.reader().state().digest()
     };
     let file = segment();
@@ -148,7 +148,7 @@ fn a_log_that_rots_while_it_is_open_takes_nothing_back_wrongly() {
             Err(AppendError::Unreadable(_)) => {
                 assert_eq!(ledger.reader().state().digest(), before, "byte {offset}");
                 storage.write_at(&file, offset, &byte).unwrap();
-                ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
+                let _ = ledger.append(Operation::retract(at(9), Target::Record(links[1]))).unwrap();
                 assert_eq!(ledger.reader().state().digest(), sound, "byte {offset}, put right again");
                 told += 1;
             }
@@ -175,7 +175,7 @@ fn a_disk_that_fails_takes_nothing_back_by_halves() {
             Ok(_) => {} // a read that failed, and was made in another way
             Err(AppendError::Unreadable(_)) => {
                 assert_eq!(ledger.reader().state().digest(), before);
-                ledger.append(retract.clone()).unwrap();
+                let _ = ledger.append(retract.clone()).unwrap();
                 unreadable += 1;
             }
             Err(AppendError::Indeterminate { .. }) => indeterminate += 1,
@@ -183,7 +183,7 @@ fn a_disk_that_fails_takes_nothing_back_by_halves() {
         }
         drop(ledger);
         let mut again = LedgerOptions::new().open_in(Arc::new(Memory::clone(&disk.inner))).unwrap();
-        again.append(retract).unwrap(); // or a duplicate of it
+        let _ = again.append(retract).unwrap(); // or a duplicate of it
         assert_eq!(
             (again.reader().person("phone of bob"), again.reader().person("bob")),
             (None, None),
@@ -203,8 +203,8 @@ fn segment() -> String {
 fn an_index_and_a_snapshot_change_nothing() {
     let storage = Arc::new(Memory::new());
     let (mut ledger, links) = people(storage.clone());
-    ledger.append(Operation::retract(at(9), Target::Record(links[0]))).unwrap();
-    ledger.append(Operation::split(at(9), id("bob"), [id("phone of bob")], SplitMode::Each)).unwrap();
+    let _ = ledger.append(Operation::retract(at(9), Target::Record(links[0]))).unwrap();
+    let _ = ledger.append(Operation::split(at(9), id("bob"), [id("phone of bob")], SplitMode::Each)).unwrap();
     ledger.snapshot().unwrap();
     let next = [
         Operation::retract(at(9), Target::Record(links[2])),
@@ -212,7 +212,7 @@ fn an_index_and_a_snapshot_change_nothing() {
         link(10, "ann", "phone of bob"),
     ];
     for operation in &next {
-        ledger.append(operation.clone()).unwrap();
+        let _ = ledger.append(operation.clone()).unwrap();
     }
     let expected = (ledger.reader().state().digest(), ledger.reader().content_digest().unwrap());
     ledger.flush().unwrap();
@@ -253,7 +253,7 @@ fn a_split_sent_again_after_its_ids_were_erased_is_a_duplicate() {
     let recorded = ledger.append(split("phone of ann")).unwrap().seq().unwrap();
     let erased = ErasureSubject::Ids([id("phone of ann")].into());
     ledger.erase(&[ErasureRequest::new(at(6), erased, "")]).unwrap();
-    ledger.append(Operation::properties(at(7), id("phone of ann"))).unwrap(); // the text is another id now
+    let _ = ledger.append(Operation::properties(at(7), id("phone of ann"))).unwrap(); // the text is another id now
     assert_eq!(ledger.append(split("phone of ann")).unwrap(), Appended::Duplicate { seq: recorded });
     let two = Operation {
         id: Some(numbered(5)),
@@ -277,7 +277,7 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     for number in 0..200 {
         let user = format!("user-{}", number % 7);
         let said = link(number, &user, &format!("phone-{number}")).set("number", number).unwrap();
-        writer.append(said).unwrap();
+        let _ = writer.append(said).unwrap();
     }
     writer.flush().unwrap();
     let reader = options().read_in(disk.clone()).unwrap();
@@ -294,7 +294,7 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
 
     let history = writer.reader().history(Subject::Id("user-2"), PageRequest::first(3)).unwrap().unwrap();
     let first = history.items.iter().find(|entry| entry.op == "identify").unwrap().seq;
-    writer.append(Operation::retract(at(1), Target::Record(first))).unwrap();
+    let _ = writer.append(Operation::retract(at(1), Target::Record(first))).unwrap();
     assert_eq!(writer.reader().person("phone-2"), None);
     writer.flush().unwrap();
     let anew = LedgerOptions::new().without_snapshots().read_in(disk).unwrap();

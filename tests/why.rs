@@ -105,11 +105,11 @@ fn one_write_stands_and_it_is_the_profiles() {
 fn what_was_refused_before_any_effect_does_not_stand() {
     let policy = Policy { max_ids_per_person: Some(1), ..Policy::default() };
     let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
-    ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
     let refused =
         Operation::identify(at(2), id("bob"), Some(Source::new("ann"))).set("plan", "free").unwrap();
     let refused = ledger.append(refused).unwrap();
-    ledger.append(Operation::properties(at(3), id("bob"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(3), id("bob"))).unwrap();
     let why = ledger.why_property("bob", "plan").unwrap().unwrap();
     assert_eq!((why.now, why.writes[0].seq), (None, refused.seq().unwrap()));
     assert_eq!(why.writes[0].beaten, Some(Superseded { rule: "D8", by: Seq(0) }));

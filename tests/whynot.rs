@@ -144,7 +144,7 @@ fn the_answer_names_rule_and_record_and_goes_round_what_more_barriers_stand_in()
     let from_ann = ledger.why_not("ann", "laptop").unwrap().unwrap();
     assert_eq!(from_ann.way.iter().map(|step| step.seq).collect::<Vec<_>>(), [ann, direct]);
 
-    ledger.append(Operation::properties(at(9), id("cat"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(9), id("cat"))).unwrap();
     let nothing = ledger.why_not("ann", "cat").unwrap().unwrap();
     assert!(!nothing.same && nothing.way.is_empty(), "nothing ever linked them");
     assert_eq!(ledger.why_not("ann", "nobody").unwrap(), None);

@@ -1,5 +1,4 @@
 //! Where answers come from: a ledger's directory, or a file of events folded in memory.
-#![expect(clippy::disallowed_types, reason = "the shell: a ledger is a directory")]
 
 use std::ops::Deref;
 use std::path::Path;

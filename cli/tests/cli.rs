@@ -64,7 +64,7 @@ fn a_policy_is_changed_by_a_record() {
     let records = || place.run("replay a.ledger --json").object("records")["records"].as_u64().unwrap();
     assert_eq!(records(), before + 1);
     place.run("policy a.ledger --set policy.json").with_code(0);
-    assert_eq!(records(), before + 1, "the same policy again is no change");
+    assert_eq!(records(), before + 1, "the same policy again changes nothing");
 
     place.write("bad.json", r#"{"max_user_id":1}"#);
     let said = place.run("policy a.ledger --set bad.json").with_code(2);
@@ -216,7 +216,7 @@ fn a_damaged_gzip_costs_no_other_file_and_no_summary() {
     assert!(!place.path("new.ledger").exists(), "nothing of it was recorded");
 }
 
-/// A script that imports the wrong file must not go on with an empty answer.
+/// A script that imports the wrong file must not continue with an empty answer.
 #[test]
 fn an_input_of_which_nothing_can_be_taken_exits_1_and_leaves_no_new_ledger() {
     let place = Place::new();
@@ -250,7 +250,7 @@ fn an_input_of_which_nothing_can_be_taken_exits_1_and_leaves_no_new_ledger() {
     place.run("import a.ledger text small.jsonl").with_code(0);
 }
 
-/// What a line says is recorded by itself at last, so its place in some batch tells nobody anything.
+/// What a line says is recorded by itself at last, so its place in some batch tells a reader nothing.
 #[test]
 fn a_line_that_the_ledger_does_not_take_is_named_by_file_and_line_alone() {
     let place = Place::small();
@@ -476,7 +476,7 @@ fn each_reading_command_says_what_it_answered_from() {
     // The one that folds the whole log anyway says so without being asked, in its answer alone.
     let replayed = place.run("replay a.ledger --json").with_code(0);
     assert_eq!((&replayed.object("")["answered_from"], &replayed.err[..]), (&log, ""));
-    // A file of events is no ledger.
+    // A file of events is not a ledger.
     let folded = place.run("replay small.jsonl --json").with_code(0).object("answered_from");
     assert_eq!(folded["answered_from"], Value::Null);
     assert_eq!(place.run("persons small.jsonl --json --from-log").with_code(0).err, "");
@@ -593,7 +593,7 @@ fn persons_and_events_come_in_pages_too() {
         ("persons a.ledger --limit 0", 2),
         ("persons a.ledger --from x", 2),
         ("events a.ledger --limit 3", 2),
-        ("events a.ledger --of nobody", 1),
+        ("events a.ledger --of unknown", 1),
     ] {
         place.run(arguments).with_code(code);
     }
@@ -1091,7 +1091,7 @@ fn a_reader_that_has_enough_ends_a_command_quietly() {
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
 
-/// What a command says on standard error, and its exit status, when nobody reads its standard output.
+/// What a command says on standard error, and its exit status, when its standard output is not read.
 fn unread(place: &Place, arguments: &str) -> (i32, String) {
     let piped =
         place.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -1118,13 +1118,13 @@ fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
         "salvage damaged.ledger taken-out",
         "diff a.ledger b.ledger",
         "find a.ledger --property email=nobody@example.com",
-        "resolve a.ledger nobody",
+        "resolve a.ledger unknown",
         "explain a.ledger ann bob",
         "explain a.ledger ann --property phone",
         "why-not a.ledger ann visitor",
-        "history a.ledger nobody",
-        "events a.ledger --of nobody",
-        "graph a.ledger nobody -o g.svg",
+        "history a.ledger unknown",
+        "events a.ledger --of unknown",
+        "graph a.ledger unknown -o g.svg",
         "split a.ledger ann --ids bob --dry-run",
     ];
     for (at, command) in no.into_iter().enumerate() {
@@ -1407,7 +1407,7 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
         unknown.contains("knows no distinct id `ann`") && unknown.contains("`find` lists persons"),
         "{unknown}"
     );
-    assert!(place.run("erase a.ledger --reason nobody").with_code(2).err.contains("--person"));
+    assert!(place.run("erase a.ledger --reason request").with_code(2).err.contains("--person"));
     let reason = format!("erase a.ledger --reason-of {} --reason tidy --json", receipts[1]["seq"]);
     place.run(&reason).with_code(0).object(receipt_keys);
     let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
@@ -1479,7 +1479,7 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
     let adopted = place.run("keys adopt copy --key-ring copy.ring").with_code(0).out;
     assert!(adopted.contains("copy continues with copy.ring"), "{adopted}");
 
-    // Whoever was erased is refused, everybody else is not.
+    // Only the id that was erased is refused.
     let again = place.run("import a.ledger small.jsonl --key-ring a.ring --json").with_code(0);
     assert_eq!(again.object(TALLY)["rejected"], 0, "all of them have ids that are recorded: {again:?}");
     place.write("new.jsonl", "{\"op\":\"set\",\"distinct_id\":\"ann\",\"ts\":\"2026-01-02T00:00:00Z\",\"set\":{}}\n{\"op\":\"set\",\"distinct_id\":\"cat\",\"ts\":\"2026-01-02T00:00:00Z\",\"set\":{}}\n");

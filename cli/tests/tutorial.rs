@@ -36,7 +36,7 @@ fn run(command: &str, place: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
         .args(arguments)
         .current_dir(place)
-        .env_remove("COLUMNS") // as wide as where nobody says how wide
+        .env_remove("COLUMNS") // as wide as without a terminal
         .output()
         .expect("the binary is there")
 }

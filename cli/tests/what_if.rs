@@ -150,7 +150,7 @@ fn diff_has_the_exit_status_of_diff() {
     }
 }
 
-/// Damage is no difference: nothing is printed as one.
+/// Damage is not a difference, and is not printed as one.
 #[test]
 fn a_damaged_ledger_is_not_compared() {
     let place = shop();

@@ -456,7 +456,7 @@ mod tests {
     fn seen(ledger: &mut Ledger, text: &str) -> IdNo {
         let number = OperationId(uuid::Uuid::from_u128(ledger.checkpoint().records.into()));
         let capture = Operation::capture(time(), id(text), number);
-        ledger.append(capture.with_processing(Processing::Off)).unwrap();
+        let _ = ledger.append(capture.with_processing(Processing::Off)).unwrap();
         ledger.reader().id_no(text).unwrap()
     }
 
@@ -531,11 +531,11 @@ mod tests {
             "after the lowest that is left, {i1:?} is gone"
         );
         let mut retract = |seq| ledger.append(Operation::retract(time(), Target::Record(seq))).unwrap();
-        retract(links[2]);
+        let _ = retract(links[2]);
         assert_eq!(called(&ledger, "i2"), PersonIdBasis::At(i2, second), "as before");
         assert_eq!(ledger.reader().state().person(i3), None);
-        ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
-        ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
+        let _ = ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
+        let _ = ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
         assert_eq!(ledger.reader().state().person(i2), None);
         assert_eq!(called(&ledger, "i3"), PersonIdBasis::At(i2, second), "as before");
         assert!(elsewhere < first && first < second);
@@ -576,7 +576,7 @@ mod tests {
         let mut ledger = ledger();
         for (text, user) in [("d1", "ann"), ("d2", "bob")] {
             let mut device = ledger.device(DeviceId::new(text).unwrap());
-            device.identify(time(), id(user), Default::default()).unwrap();
+            let _ = device.identify(time(), id(user), Default::default()).unwrap();
         }
         let by = erase(&mut ledger, ErasureSubject::PersonOf(id("bob")));
         let erased =

@@ -821,7 +821,7 @@ mod tests {
     #[test]
     fn only_an_operation_of_t_can_be_taken_back_h1() {
         let (mut ledger, first) = ledger();
-        ledger.device(crate::DeviceId::new("d").unwrap()).set(time(), Default::default()).unwrap();
+        let _ = ledger.device(crate::DeviceId::new("d").unwrap()).set(time(), Default::default()).unwrap();
         link(&mut ledger, "ann", "d");
         let told = component(&ledger, "ann");
         let next = ledger.checkpoint().records as u32;

@@ -568,7 +568,9 @@ mod tests {
     /// Three persons become one in two steps, the smaller group surviving the first: dora's edge leads to ann's, ann's to bob's.
     fn merged() -> Ledger {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
-        let mut ask = |operation| ledger.append(operation).unwrap();
+        let mut ask = |operation| {
+            let _ = ledger.append(operation).unwrap();
+        };
         ask(Operation::properties(at(1), id("dora")).set("plan", "pro").unwrap());
         ask(link("ann", "web").set("email", "a@example.com").unwrap());
         for phone in ["b1", "b2", "b3", "b4"] {
@@ -579,7 +581,10 @@ mod tests {
         ask(Operation::alias(at(3), id("cat"), Source::new("web 2")).set("plan", "free").unwrap());
         let capture = Operation::capture(at(4), id("nobody"), OperationId(uuid::Uuid::from_u128(4)));
         ask(capture.with_processing(Processing::Off));
-        ledger.device(DeviceId::new("d").unwrap()).identify(at(5), id("eve"), Changes::default()).unwrap();
+        let _ = ledger
+            .device(DeviceId::new("d").unwrap())
+            .identify(at(5), id("eve"), Changes::default())
+            .unwrap();
         ledger
     }
 
@@ -587,10 +592,10 @@ mod tests {
     fn full() -> State {
         let mut ledger = merged();
         let wrong = ledger.append(link("fay", "phone")).unwrap().seq().unwrap();
-        ledger.append(link("tablet", "fay")).unwrap();
-        ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
+        let _ = ledger.append(link("tablet", "fay")).unwrap();
+        let _ = ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
         ledger.append_batch(&[link("gus", "g1"), link("gus", "g2")]).unwrap();
-        ledger.append(Operation::split(at(7), id("g1"), [id("gus")], SplitMode::Together)).unwrap();
+        let _ = ledger.append(Operation::split(at(7), id("g1"), [id("gus")], SplitMode::Together)).unwrap();
         ledger.append_batch(&[link("ivy", "i1"), link("joe", "j1").set("plan", "pro").unwrap()]).unwrap();
         let ivy = ErasureSubject::Ids([id("ivy")].into());
         let joe = ErasureRequest::new(at(8), ErasureSubject::PersonOf(id("joe")), "");
@@ -610,7 +615,7 @@ mod tests {
         let mut nobody = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         let capture = Operation::capture(at(1), id("nobody"), OperationId(uuid::Uuid::from_u128(1)));
         let capture = nobody.append(capture.with_processing(Processing::Off)).unwrap().seq().unwrap();
-        nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
+        let _ = nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
         for state in [merged().reader().state().clone(), full(), nobody.reader().state().clone()] {
             let read = State::from_canonical(&bytes(&state)).unwrap();
             assert_eq!(read.digest(), state.digest());

@@ -15,11 +15,12 @@ use crate::model::value::Properties;
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let mut phone = ledger.device(DeviceId::new("phone-1")?);
-/// phone.identify(at, DistinctId::new("ann")?, Changes::default())?;
+/// let appended = phone.identify(at, DistinctId::new("ann")?, Changes::default())?;
+/// assert!(appended.outcome().unwrap().refusal.is_none());
 /// assert_eq!(phone.distinct_id().as_str(), "ann");
 ///
-/// phone.reset(at, false)?; // Ann logs out, Bob logs in: two persons (F5)
-/// phone.identify(at, DistinctId::new("bob")?, Changes::default())?;
+/// let _ = phone.reset(at, false)?; // Ann logs out, Bob logs in: two persons (F5)
+/// let _ = phone.identify(at, DistinctId::new("bob")?, Changes::default())?;
 /// assert_ne!(ledger.resolve("ann"), ledger.resolve("bob"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

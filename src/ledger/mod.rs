@@ -52,7 +52,8 @@ use crate::store::segments::{Fault, FaultKind, Log};
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let visitor = Source::new("visitor-7");
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(visitor)))?;
+/// let appended = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(visitor)))?;
+/// assert!(appended.outcome().unwrap().refusal.is_none());
 /// assert_eq!(ledger.resolve("visitor-7"), ledger.resolve("ann"));
 ///
 /// // A refusal is an answer, not an error: it is recorded, with its rule.
@@ -80,6 +81,7 @@ pub(crate) struct Cadence {
 }
 
 /// What became of an operation.
+#[must_use = "an operation can be refused, or not be recorded at all, without an error: look at the outcome"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// It is recorded, and this is what it did or was refused.

@@ -59,7 +59,7 @@ impl Reader {
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
     /// // One browser, and two people who sign in on it.
-    /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("browser"))))?;
+    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("browser"))))?;
     /// let bob = Operation::identify(at, DistinctId::new("bob")?, Some(Source::new("browser")));
     /// let seq = ledger.append(bob)?.seq().ok_or("not recorded")?;
     ///

@@ -46,7 +46,8 @@ use crate::store::storage::Storage;
 ///         scope.spawn(move || {
 ///             let id = DistinctId::new(name).expect("it is short");
 ///             let at = Timestamp::from_micros(0).expect("1970 is in range");
-///             ledger.append(Operation::properties(at, id)).expect("the disk is fine");
+///             let appended = ledger.append(Operation::properties(at, id)).expect("the disk is fine");
+///             assert!(appended.outcome().is_some());
 ///         });
 ///     }
 /// });
@@ -132,7 +133,8 @@ impl SharedLedger {
     /// # use identity_ledger::{Changes, DeviceId, DistinctId, Ledger, Policy, SharedLedger, Tenant, Timestamp};
     /// # let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
     /// let (at, phone, ann) = (Timestamp::from_micros(0)?, DeviceId::new("phone-1")?, DistinctId::new("ann")?);
-    /// ledger.write(|ledger| ledger.device(phone).identify(at, ann, Changes::default()))?;
+    /// let appended = ledger.write(|ledger| ledger.device(phone).identify(at, ann, Changes::default()))?;
+    /// assert!(appended.outcome().is_some());
     /// assert!(ledger.resolve("ann").is_some());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

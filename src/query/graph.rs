@@ -23,13 +23,11 @@ use crate::store::segments::Fault;
 /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
-/// ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("null")))?;
+/// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
+/// let _ = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("null")))?;
 ///
 /// let graph = Graph::of(ledger.reader(), "phone")?.ok_or("never written")?;
 /// assert_eq!((graph.nodes.len(), graph.edges.len()), (3, 2)); // `null` is drawn too: its link was refused
-/// assert!(graph.svg().starts_with("<svg "));
-/// assert!(graph.html().starts_with("<!doctype html>"));
 /// assert!(Graph::of(ledger.reader(), "nobody")?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

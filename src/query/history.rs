@@ -84,8 +84,8 @@ impl Reader {
     /// use identity_ledger::explain::Subject;
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
-    /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
-    /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
+    /// let _ = ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
+    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
     ///
     /// let page = ledger.reader().history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
     /// let ops: Vec<&str> = page.items.iter().map(|entry| entry.op).collect();

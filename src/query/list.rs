@@ -22,7 +22,7 @@ impl Reader {
     /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let mut add = |ledger: &mut Ledger, id: &str| {
-    ///     ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new(id)?))?;
+    ///     let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new(id)?))?;
     ///     Ok::<(), Box<dyn std::error::Error>>(())
     /// };
     /// add(&mut ledger, "ann")?;
@@ -79,7 +79,7 @@ impl Reader {
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// for number in 1..=5 {
     ///     let event = OperationId(uuid::Uuid::from_u128(number));
-    ///     ledger.append(Operation::capture(Timestamp::from_micros(0)?, DistinctId::new("ann")?, event))?;
+    ///     let _ = ledger.append(Operation::capture(Timestamp::from_micros(0)?, DistinctId::new("ann")?, event))?;
     /// }
     /// let (mut ask, mut all) = (PageRequest::first(2), Vec::new());
     /// loop {

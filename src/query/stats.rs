@@ -80,7 +80,7 @@ impl Reader {
     /// ```
     /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
-    /// ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+    /// let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
     /// let stats = ledger.reader().stats()?;
     /// assert_eq!((stats.persons, stats.kinds["set"].records), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -161,7 +161,7 @@ mod tests {
             LedgerOptions::new().create_in(storage.clone(), Tenant::default(), Policy::default()).unwrap();
         for number in 0..100 {
             let id = DistinctId::new(format!("id-{number}")).unwrap();
-            ledger.append(Operation::properties(at, id).set("plan", "pro").unwrap()).unwrap();
+            let _ = ledger.append(Operation::properties(at, id).set("plan", "pro").unwrap()).unwrap();
         }
         let before = ledger.reader().stats().unwrap();
         ledger.snapshot().unwrap();

@@ -51,7 +51,7 @@ pub struct Unsound {
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("null"))))?;
+/// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("null"))))?;
 /// let checked = testing::check(ledger.reader())?;
 /// assert_eq!((checked.operations, checked.refused), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -322,8 +322,8 @@ fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
     let mut ledger = new_ledger(&disk);
     let person = Someone { number: 3 };
     ledger.append_batch(&person.operations()).unwrap();
-    ledger.append(Operation::alias(at(5), id(&person.user()), Source::new("third"))).unwrap();
-    ledger.append(Operation::properties(at(6), id("somebody"))).unwrap();
+    let _ = ledger.append(Operation::alias(at(5), id(&person.user()), Source::new("third"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(6), id("somebody"))).unwrap();
     let old = ledger.resolve(&person.user()).unwrap().person_id;
     assert_eq!(old, PersonId::founded_by(ledger.tenant(), &person.visitor()));
     let erase = |ledger: &mut Ledger, ids: &[String]| {
@@ -343,7 +343,7 @@ fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
     );
     assert_eq!(ledger.profile("third").unwrap().unwrap().properties["page"].value, None);
     // Absorbed, it is still known by that name.
-    ledger
+    let _ = ledger
         .append(Operation::new(
             at(10),
             Request::Merge { who: Actor::Id(id("somebody")), alias: Some(Source::new("third")) },
@@ -390,7 +390,9 @@ fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
     assert_eq!(profile.properties["name"].value, Some(Value::from(person.value(2))));
 
     // The right value is an ordinary one, and nothing of the wrong one is left to erase.
-    ledger.append(Operation::properties(at(20), id(&person.user())).set("email", "right").unwrap()).unwrap();
+    let _ = ledger
+        .append(Operation::properties(at(20), id(&person.user())).set("email", "right").unwrap())
+        .unwrap();
     assert_eq!(
         ledger.profile(&person.user()).unwrap().unwrap().properties["email"].value,
         Some(Value::from("right"))
@@ -442,11 +444,11 @@ fn a_device_called_like_an_erased_id_is_a_new_device_and_one_that_spoke_for_it_i
         let device = DeviceId::new(device).unwrap();
         Operation::new(at(1), Request::DeviceIdentify { device, user: id(user) })
     };
-    ledger.append(said(&phone, &ann)).unwrap();
+    let _ = ledger.append(said(&phone, &ann)).unwrap();
     // The tablet's own id belongs to Bob; then it is Ann's.
-    ledger.append(said(&tablet, "bob")).unwrap();
-    ledger.device(DeviceId::new(&tablet[..]).unwrap()).reset(at(2), false).unwrap();
-    ledger.append(said(&tablet, &ann)).unwrap();
+    let _ = ledger.append(said(&tablet, "bob")).unwrap();
+    let _ = ledger.device(DeviceId::new(&tablet[..]).unwrap()).reset(at(2), false).unwrap();
+    let _ = ledger.append(said(&tablet, &ann)).unwrap();
     let number = ledger.reader().device_no(&phone).unwrap();
     let receipt = ledger
         .erase(&[ErasureRequest::new(at(3), ErasureSubject::PersonOf(id(&ann)), "")])
@@ -457,7 +459,7 @@ fn a_device_called_like_an_erased_id_is_a_new_device_and_one_that_spoke_for_it_i
     assert_eq!((ledger.reader().device_no(&phone), ledger.reader().device_text(number)), (None, None));
     let current = ledger.device(DeviceId::new(&tablet[..]).unwrap()).distinct_id();
     assert_eq!(ledger.reader().person(current.as_str()), None, "the tablet speaks for nobody (F4)");
-    ledger.append(said(&phone, "carl")).unwrap();
+    let _ = ledger.append(said(&phone, "carl")).unwrap();
     assert_ne!(ledger.reader().device_no(&phone), Some(number));
     assert!(ledger.resolve("bob") != ledger.resolve("carl"));
     check(ledger.reader()).unwrap_or_else(|unsound| panic!("{unsound}"));
@@ -469,7 +471,7 @@ fn a_device_called_like_an_erased_id_is_a_new_device_and_one_that_spoke_for_it_i
 fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
-    ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
     let checkpoint = ledger.checkpoint();
     let good = ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("ann")), "");
     let unknown = ErasureRequest::new(at(9), ErasureSubject::Ids(BTreeSet::from([id("ann"), id("bob")])), "");
@@ -506,7 +508,7 @@ fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
 fn one_person_asked_for_three_times_is_erased_once() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
-    ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("phone")))).unwrap();
+    let _ = ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("phone")))).unwrap();
     let person = ledger.resolve("ann").unwrap().person_id;
     let request = |subject| ErasureRequest::new(at(9), subject, "");
     let receipts = ledger
@@ -1061,7 +1063,7 @@ fn a_crash_right_after_a_segment_was_begun_leaves_an_erasure_that_can_be_finishe
         let mut ledger = small().create_on(disk.clone());
         for who in ["ann", "bob", "eve"] {
             let operation = Operation::properties(at(1), id(who)).set("plan", "x".repeat(pad)).unwrap();
-            ledger.append(operation).unwrap();
+            let _ = ledger.append(operation).unwrap();
         }
         disk.keep_moments();
         let wish = ErasureRequest::new(at(2), ErasureSubject::PersonOf(ann.clone()), "");

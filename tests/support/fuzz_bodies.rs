@@ -438,7 +438,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let (mut ledger, storage) = new_ledger(Policy::default());
     for operation in good_operations() {
-        ledger.append(operation).expect("memory does not fail");
+        let _ = ledger.append(operation).expect("memory does not fail");
     }
     let made = ledger.snapshot().expect("memory does not fail");
     let disk = Memory::clone(&storage);

@@ -131,7 +131,7 @@ fn grow(shape: &str, most: usize) -> Result<Vec<Found>, Failure> {
     let mut ledger = options.create_in(memory, Tenant::default(), Policy::default())?;
     // Somebody else who is identified: no alias brings the two together (D6).
     let at = Timestamp::from_micros(0)?;
-    ledger.append(Operation::identify(at, DistinctId::new("other")?, Some(Source::new("others"))))?;
+    let _ = ledger.append(Operation::identify(at, DistinctId::new("other")?, Some(Source::new("others"))))?;
     let (mut before, mut size, mut all) = (0, 1_000, Vec::new());
     while size <= most {
         let links = links(shape, before, size);

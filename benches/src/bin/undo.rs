@@ -88,7 +88,7 @@ fn main() -> Result<(), Failure> {
             Ok(())
         })?;
         time(3, &mut || {
-            ledger.append(retract(first.ok_or("recorded")?))?;
+            let _ = ledger.append(retract(first.ok_or("recorded")?))?;
             Ok(())
         })?;
         let person = ledger.reader().person(id.as_str()).ok_or("it has a person")?;
@@ -97,7 +97,7 @@ fn main() -> Result<(), Failure> {
             ledger.reader().id_text(*ids.last().ok_or("it has ids")?).ok_or("it has a text")?.to_owned();
         let leaver = DistinctId::new(leaver)?;
         time(4, &mut || {
-            ledger.append(Operation::split(at, id.clone(), [leaver.clone()], SplitMode::Each))?;
+            let _ = ledger.append(Operation::split(at, id.clone(), [leaver.clone()], SplitMode::Each))?;
             Ok(())
         })?;
         time(5, &mut || Ok(drop(black_box(ledger.why_not(id.as_str(), leaver.as_str())?))))?;

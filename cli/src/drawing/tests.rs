@@ -38,13 +38,13 @@ fn story() -> Ledger {
     let mut ledger = new_ledger();
     append(&mut ledger, link("identify", 1, "ann@example.com", "01a208e3-7690-7334-88e3-9756348b65c8"));
     let mut kiosk = ledger.device(DeviceId::new("kiosk-7").unwrap());
-    kiosk.identify(at(2), id("ann@example.com"), Changes::default()).unwrap();
+    let _ = kiosk.identify(at(2), id("ann@example.com"), Changes::default()).unwrap();
     let fresh = Some(id("01a208fa-c605-7008-8d6e-36525068c2e7"));
     let reset =
         Request::Reset { device: DeviceId::new("kiosk-7").unwrap(), reset_device: false, new_id: fresh };
     append(&mut ledger, Operation::new(at(3), reset));
     let mut kiosk = ledger.device(DeviceId::new("kiosk-7").unwrap());
-    kiosk.identify(at(4), id("bob@example.com"), Changes::default()).unwrap();
+    let _ = kiosk.identify(at(4), id("bob@example.com"), Changes::default()).unwrap();
     append(&mut ledger, link("alias", 5, "ann@example.com", "bob@example.com"));
     append(&mut ledger, link("alias", 6, "ann@example.com", "null"));
     append(&mut ledger, Operation::properties(at(7), id("crm-4711")));
@@ -79,7 +79,7 @@ fn hostile() -> Ledger {
     append(&mut ledger, link("merge", 20, HOSTILE[0], &"\u{6f22}".repeat(400)));
     append(&mut ledger, link("merge", 21, HOSTILE[0], &"\u{202e}".repeat(400)));
     let mut device = ledger.device(DeviceId::new("<svg onload=alert(1)>").unwrap());
-    device.identify(at(30), id(HOSTILE[0]), Changes::default()).unwrap();
+    let _ = device.identify(at(30), id(HOSTILE[0]), Changes::default()).unwrap();
     ledger
 }
 

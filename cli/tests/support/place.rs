@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// Ann signs in on one browser, an unmergeable id is refused, and Bob stays somebody else.
+/// Ann signs in on one browser, an unmergeable id is refused, and Bob stays another person.
 pub(crate) const SMALL: &str = r#"{"op":"capture","ts":"2026-01-01T00:00:00Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8001","event":"$pageview","distinct_id":"visitor"}
 {"op":"identify","ts":"2026-01-01T00:00:01Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8002","distinct_id":"ann","anon_distinct_id":"visitor","set":{"email":"ann@example.com"}}
 {"op":"alias","ts":"2026-01-01T00:00:02Z","event_id":"01890a5d-ac96-774b-bcce-b302099a8003","distinct_id":"ann","alias":"null"}

@@ -53,7 +53,7 @@ pub enum ErasureSubject {
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 ///
 /// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
 /// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;

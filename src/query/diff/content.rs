@@ -28,10 +28,10 @@ use crate::store::segments::Fault;
 /// let at = Timestamp::from_micros(0)?;
 /// let [mut ann, mut bob] = [(); 2].map(|()| Ledger::in_memory(Tenant::default(), Policy::default()).unwrap());
 /// for ledger in [&mut ann, &mut bob] {
-///     ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
+///     let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 /// }
 /// assert_eq!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
-/// bob.append(Operation::properties(at, DistinctId::new("bob")?))?;
+/// let _ = bob.append(Operation::properties(at, DistinctId::new("bob")?))?;
 /// assert_ne!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -33,10 +33,10 @@ use crate::query::reader::Resolution;
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::properties(at, DistinctId::new("visitor")?))?;
-/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("visitor")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 /// let before = ledger.checkpoint().records - 1;
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
+/// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 ///
 /// let (then, now) = (ledger.reader().view_as_of(Seq(before))?, ledger.reader().view());
 /// let diff = Diff::between(&then, &now)?;

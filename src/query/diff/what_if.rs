@@ -62,7 +62,7 @@ impl Reader {
     /// let at = Timestamp::from_micros(0)?;
     /// // One browser, and two people who sign in on it.
     /// for user in ["ann", "bob"] {
-    ///     ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new("browser"))))?;
+    ///     let _ = ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new("browser"))))?;
     /// }
     /// let what_if = ledger.reader().what_if(&Policy::preset(Preset::OneUser))?;
     /// let split = &what_if.diff().split[0];

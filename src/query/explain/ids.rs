@@ -41,8 +41,8 @@ impl std::fmt::Display for NamedId {
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let ann = || DistinctId::new("ann");
-/// ledger.append(Operation::identify(at, ann()?, Some(Source::new("phone"))))?;
-/// ledger.append(Operation::identify(at, ann()?, Some(Source::new("laptop"))))?;
+/// let _ = ledger.append(Operation::identify(at, ann()?, Some(Source::new("phone"))))?;
+/// let _ = ledger.append(Operation::identify(at, ann()?, Some(Source::new("laptop"))))?;
 ///
 /// let why = ledger.explain("phone", "laptop")?.ok_or("they are two")?;
 /// assert_eq!(why.steps.len(), 2);

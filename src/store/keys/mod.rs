@@ -42,7 +42,7 @@ pub use stored::StoredKeys;
 /// let disk = Arc::new(Memory::new());
 /// let options = LedgerOptions::new().keys(keys.clone());
 /// let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default())?;
-/// ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
 /// drop(ledger);
 ///
 /// assert!(LedgerOptions::new().open_in(disk.clone()).is_err()); // sealed

@@ -223,7 +223,7 @@ mod tests {
             ledger.append_batch(&links).unwrap().iter().map(|appended| appended.seq().unwrap()).collect();
         let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));
         for seq in &links[..30] {
-            ledger.append(retract(seq)).unwrap();
+            let _ = ledger.append(retract(seq)).unwrap();
         }
         ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap();
         // The policy, 50 links, and each retract for those behind it.
@@ -270,7 +270,7 @@ mod tests {
         let at = Timestamp::from_micros(0).unwrap();
         for phone in ["a", "b", "c"] {
             let ann = DistinctId::new("ann").unwrap();
-            ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
+            let _ = ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
         }
         let (log, seed) = (&ledger.reader.log, Node::Id(ledger.reader().id_no("b").unwrap()));
         let end = ledger.checkpoint().records;

@@ -12,7 +12,7 @@
 //! let disk = Arc::new(SimulatedDisk::new());
 //! let options = || LedgerOptions::new().durability(Durability::Buffered);
 //! let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default())?;
-//! ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+//! let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
 //! assert!(disk.pending() > 0, "written, but not synced");
 //!
 //! // Power fails. Whatever the disk kept of the append, the ledger opens: with the append or without.

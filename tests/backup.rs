@@ -182,7 +182,7 @@ fn a_copy_whose_update_was_cut_off_while_it_forgot_is_unfinished_and_not_damaged
     for name in ["id-1", "id-3"] {
         let ids = ErasureSubject::Ids([DistinctId::new(name).unwrap()].into());
         writer.erase(&[ErasureRequest::new(Timestamp::from_micros(9).unwrap(), ids, "")]).unwrap();
-        writer.append(operation(32)).unwrap();
+        let _ = writer.append(operation(32)).unwrap();
     }
     drop(writer);
     dest.keep_moments();

@@ -344,7 +344,7 @@ impl Watch for Beside {
 
     fn progress(&mut self, _: u64, tally: &Tally) {
         let id = DistinctId::new(format!("beside-{}", tally.appended)).unwrap();
-        self.0.append(Operation::properties(Timestamp::from_micros(0).unwrap(), id)).unwrap();
+        let _ = self.0.append(Operation::properties(Timestamp::from_micros(0).unwrap(), id)).unwrap();
     }
 }
 

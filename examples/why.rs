@@ -15,7 +15,7 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A sender claims that Bob is Ann. The ledger records the claim, and why it was refused.
     let appended = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("bob")))?;
     if let Some(refusal) = appended.outcome().and_then(|outcome| outcome.refusal) {
-        println!("refused by rule {}: {}", refusal.rule(), ledger.reason(&refusal, ledger.state()));
+        println!("refused by rule {}: {}", refusal.rule(), ledger.reader().reason(&refusal));
     }
     Ok(())
 }

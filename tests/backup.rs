@@ -8,6 +8,13 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use failing::{Failing, NEVER};
+use identity_ledger::audit::Audit;
+use identity_ledger::backup::{Backup, BackupError, BackupReport};
+#[cfg(feature = "testing")]
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+#[cfg(feature = "testing")]
+use identity_ledger::salvage::Salvage;
+use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {
@@ -34,7 +41,7 @@ fn ledger(seed: u64, operations: u64) -> Arc<Memory> {
     let mut ledger =
         small_segments(seed).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     disk
 }
@@ -42,7 +49,7 @@ fn ledger(seed: u64, operations: u64) -> Arc<Memory> {
 fn append(disk: &Arc<Memory>, numbers: std::ops::Range<u64>) {
     let mut ledger = small_segments(9).open_in(disk.clone()).unwrap();
     for number in numbers {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
 }
 
@@ -76,7 +83,7 @@ fn assert_same(source: &Memory, dest: &Memory) {
     let open = |disk: &Memory| LedgerOptions::new().read_in(Arc::new(disk.clone())).unwrap();
     let (ours, theirs) = (open(dest), open(source));
     assert_eq!(ours.checkpoint(), theirs.checkpoint());
-    assert_eq!(ours.content_digest().unwrap(), theirs.content_digest().unwrap());
+    assert_eq!(ours.reader().content_digest().unwrap(), theirs.reader().content_digest().unwrap());
     assert!(ours.recovery().is_clean());
 }
 
@@ -102,7 +109,7 @@ fn a_copy_is_the_ledger_and_an_update_copies_only_what_is_new() {
     // Restoring is opening the copy, also for writing.
     let mut restored = LedgerOptions::new().open_in(dest.clone()).unwrap();
     assert!(restored.recovery().is_clean());
-    restored.append(operation(1_000)).unwrap();
+    let _ = restored.append(operation(1_000)).unwrap();
 }
 
 /// What a cut-off backup leaves is no ledger yet, or one that ends at a checkpoint of the source; a second run completes it.
@@ -117,7 +124,10 @@ fn assert_can_be_completed(source: &Arc<Memory>, left: &Memory, earlier: Option<
             LedgerOptions::new().expect(reader.checkpoint()).read_in(source.clone()).unwrap();
         }
         Err(error) => {
-            let no_ledger = matches!(error, OpenError::Identity(IdentityError::Missing { .. }));
+            let no_ledger = matches!(
+                error,
+                OpenError::Identity(IdentityError::Missing { .. } | IdentityError::Unfinished { .. })
+            );
             assert!(no_ledger && earlier.is_none(), "{error}");
         }
     }
@@ -159,6 +169,58 @@ fn whichever_call_fails_the_next_run_completes_the_copy() {
     }
 }
 
+/// An update that forgets rewrites segments. Cut off there, the copy once lacked items without the record that erased them, which is
+/// damage.
+#[cfg(feature = "testing")]
+#[test]
+fn a_copy_whose_update_was_cut_off_while_it_forgot_is_unfinished_and_not_damaged() {
+    use identity_ledger::testing::disk::{SimulatedDisk, Subset};
+    let source = ledger(1, 30);
+    let dest = Arc::new(SimulatedDisk::new());
+    let earlier = Backup::run_in(source.clone(), dest.clone(), &mut |_| {}).unwrap().checkpoint;
+    let mut writer = small_segments(9).open_in(source.clone()).unwrap();
+    for name in ["id-1", "id-3"] {
+        let ids = ErasureSubject::Ids([DistinctId::new(name).unwrap()].into());
+        writer.erase(&[ErasureRequest::new(Timestamp::from_micros(9).unwrap(), ids, "")]).unwrap();
+        let _ = writer.append(operation(32)).unwrap();
+    }
+    drop(writer);
+    dest.keep_moments();
+    let last = Backup::run_in(source.clone(), dest.clone(), &mut |_| {}).unwrap().checkpoint;
+    let (mut earlier_ones, mut unfinished, mut done) = (0, 0, 0);
+    for (call, moment) in dest.moments() {
+        for subset in Subset::all_or_some(moment.pending(), 4, 12, 1) {
+            let place = format!("call {call} {subset}");
+            let left = Arc::new(moment.crashed(&subset));
+            match Audit::run_in(left.clone(), None, &mut |_| {}) {
+                Ok(audit) => {
+                    assert!(audit.is_ok(), "{place}: {:?}", audit.faults);
+                    earlier_ones += usize::from(audit.records == earlier.records);
+                    done += usize::from(audit.records == last.records);
+                    LedgerOptions::new().read_in(left.clone()).unwrap();
+                }
+                Err(OpenError::Identity(IdentityError::Unfinished { .. })) => {
+                    unfinished += 1;
+                    let salvage = Salvage::look_in(left.clone(), Some(earlier), &mut |_| {}).unwrap();
+                    let held = salvage.report().prefix.records;
+                    assert!(held >= earlier.records, "{place}: {held}");
+                    let opened = LedgerOptions::new().read_in(left.clone()).unwrap_err();
+                    assert!(matches!(opened, OpenError::Identity(IdentityError::Unfinished { .. })));
+                }
+                Err(error) => panic!("{place}: {error}"),
+            }
+            assert_eq!(
+                Backup::run_in(source.clone(), left.clone(), &mut |_| {}).unwrap().checkpoint,
+                last,
+                "{place}"
+            );
+            let audit = Audit::run_in(left, Some(last), &mut |_| {}).unwrap();
+            assert!(audit.is_ok(), "{place}: {:?}", audit.faults);
+        }
+    }
+    assert!(earlier_ones > 0 && unfinished > 10 && done > 0, "{earlier_ones} {unfinished} {done}");
+}
+
 #[test]
 fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,7 +233,7 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
         let writer = &mut writer;
         scope.spawn(move || {
             for number in turns.into_iter().flatten() {
-                writer.append(operation(number)).unwrap();
+                let _ = writer.append(operation(number)).unwrap();
             }
         });
         let (mut last, mut written) = (0, 0);

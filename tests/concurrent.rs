@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::storage::Storage;
+use identity_ledger::storage::{IdentityError, SeededEntropy};
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -93,7 +96,7 @@ fn between_any_two_storage_calls_a_reader_shows_all_that_is_acknowledged_and_onl
         disk.keep_moments();
         let mut acknowledged = vec![(0, 1)];
         for number in 0..25 {
-            ledger.append(operation(number)).unwrap();
+            let _ = ledger.append(operation(number)).unwrap();
             if durability != Durability::Buffered || number % 6 == 5 {
                 ledger.flush().unwrap();
                 acknowledged.push((disk.call_count(), ledger.checkpoint().records));
@@ -123,7 +126,7 @@ fn a_reader_that_opens_again_and_again_beside_a_writer_never_sees_what_is_not_du
         scope.spawn(move || {
             let mut ledger = options().open_in(writer).unwrap();
             for number in turns.into_iter().flatten() {
-                ledger.append(operation(number)).unwrap();
+                let _ = ledger.append(operation(number)).unwrap();
             }
         });
         for look in 0..LOOKS {
@@ -149,7 +152,7 @@ fn names_left_by_a_killed_writer_are_durable_before_the_next_one_acknowledges() 
     disk.keep_moments();
     let mut ledger = options().open_in(disk.clone()).unwrap();
     for number in 0..12 {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     let mut pending_names = 0;
     for (calls, moment) in disk.moments() {
@@ -157,7 +160,7 @@ fn names_left_by_a_killed_writer_are_durable_before_the_next_one_acknowledges() 
         // The process is killed here; the next one finds the names, appends under them, and then power fails.
         let left = Arc::new(moment);
         let mut next = options().open_in(left.clone()).unwrap();
-        next.append(operation(1_000)).unwrap();
+        let _ = next.append(operation(1_000)).unwrap();
         let acknowledged = next.checkpoint();
         let after = options().open_in(Arc::new(left.crashed(&Subset::none())));
         assert_eq!(after.unwrap().checkpoint(), acknowledged, "killed after call {calls}");
@@ -189,7 +192,7 @@ fn a_snapshot_made_behind_a_segment_that_has_no_frame_yet_is_whole_and_used() {
         assert_eq!(report.snapshots, [made.records]);
         let mut ledger = options().open_in(left.clone()).unwrap();
         assert_eq!(ledger.recovery().from_snapshot, Some(made.records), "call {call}");
-        ledger.append(operation(100)).unwrap();
+        let _ = ledger.append(operation(100)).unwrap();
         let checkpoint = ledger.checkpoint();
         drop(ledger);
         assert_eq!(options().open_in(left.clone()).unwrap().checkpoint(), checkpoint);

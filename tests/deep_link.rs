@@ -13,7 +13,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use identity_ledger::import::Format;
-use identity_ledger::{IdNo, Ledger, Policy, Preset};
+use identity_ledger::log::IdNo;
+use identity_ledger::{Ledger, Policy, Preset};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{check, new_ledger};
@@ -69,7 +70,7 @@ fn the_landing_page_is_the_users_except_under_strict() {
     let landed_as_user = |scenario: char, preset: Preset| {
         let ledger = fold(scenario, preset);
         let mut events = Vec::new();
-        ledger.events(|event| events.push(event)).expect("the log is readable");
+        ledger.reader().events(|event| events.push(event)).expect("the log is readable");
         let first = &events[0];
         assert_eq!(first.event.as_deref(), Some("$pageview"));
         first.person_id == ledger.resolve("user-1").expect("user-1 signs in").person_id
@@ -141,7 +142,7 @@ fn answer(ledger: &Ledger) -> String {
     });
     let mut parts = vec![persons.collect::<Vec<_>>().join(" ")];
     let (mut notices, mut refused) = (Vec::new(), Vec::new());
-    let outcomes = ledger.outcomes(|outcome| {
+    let outcomes = ledger.reader().outcomes(|outcome| {
         notices.extend(outcome.notices.iter().map(|notice| notice.notice));
         refused.extend(outcome.rule);
     });
@@ -157,8 +158,8 @@ fn answer(ledger: &Ledger) -> String {
 /// The first generated id is the web page's, W; those after it are the app's: D, D2. Other ids are their own name.
 fn names(ledger: &Ledger) -> BTreeMap<String, String> {
     let mut generated = ["W", "D", "D2"].into_iter();
-    let count = u32::try_from(ledger.state().ids().len()).expect("a scenario has few ids");
-    let ids = (0..count).filter_map(|number| ledger.id_text(IdNo(number)));
+    let count = u32::try_from(ledger.reader().state().ids().len()).expect("a scenario has few ids");
+    let ids = (0..count).filter_map(|number| ledger.reader().id_text(IdNo(number)));
     let name = |id: &str| match uuid::Uuid::try_parse(id) {
         Ok(_) => generated.next().expect("no scenario has more generated ids").to_owned(),
         Err(_) => id.to_owned(),

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use identity_ledger::model::{Dialect, Survivor};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use uuid::Uuid;
@@ -68,10 +70,10 @@ fn come_to(storage: &Memory, threads: usize) -> String {
     let Checkpoint { records, head } = book.checkpoint();
     format!(
         "{records} records, {} persons\n  bytes   {}\n  head    {head}\n  state   {}\n  content {}\n",
-        book.state().persons().count(),
+        book.reader().state().persons().count(),
         Uuid::new_v5(&Uuid::nil(), &bytes(storage)),
-        book.state().digest(),
-        book.content_digest().expect("memory does not fail"),
+        book.reader().state().digest(),
+        book.reader().content_digest().expect("memory does not fail"),
     )
 }
 

@@ -8,7 +8,8 @@ mod markers;
 
 use std::sync::Arc;
 
-use identity_ledger::{LedgerOptions, Storage};
+use identity_ledger::LedgerOptions;
+use identity_ledger::storage::Storage;
 
 const SEALED: bool = false;
 

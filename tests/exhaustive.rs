@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use identity_ledger::model::{Dialect, Survivor};
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::reference::{Reference, ReferenceOutcome};
 use identity_ledger::testing::{differences, notation};
 use identity_ledger::*;
@@ -105,7 +107,7 @@ fn compare(policy: &Policy, world: &[Operation]) {
     let mut reference = Reference::new(policy.clone());
     let told: Vec<_> = world.iter().map(|operation| reference.apply(operation)).collect();
     let said: Vec<ReferenceOutcome> = appended.iter().map(ReferenceOutcome::from).collect();
-    let mut what = differences(&ledger, &reference);
+    let mut what = differences(ledger.reader(), &reference);
     if said != told {
         what.push(format!("outcomes: the engine says {said:?}, the reference model {told:?}"));
     }
@@ -115,7 +117,7 @@ fn compare(policy: &Policy, world: &[Operation]) {
 
 /// The laws that cost next to nothing: persons partition their ids, redirects end, and two ids of a person have a proof.
 fn unlawful(ledger: &Ledger, appended: &[Appended]) -> Vec<String> {
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let mut what = Vec::new();
     let mut seen = BTreeSet::new();
     for person in state.persons() {

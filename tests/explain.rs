@@ -7,6 +7,8 @@ mod short;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use identity_ledger::explain::{ExplanationError, NamedId, RecordedLink};
+use identity_ledger::log::{Body, IdNo};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use short::{at, id, new_ledger};
@@ -16,6 +18,7 @@ fn claims(ledger: &Ledger) -> BTreeMap<Seq, RecordedLink> {
     let mut texts = BTreeMap::new();
     let mut bodies = Vec::new();
     ledger
+        .reader()
         .replay(|step| {
             let body = step.record.body();
             if let Body::DefineId(..) = body {
@@ -51,8 +54,13 @@ fn fold(history: &History) -> Ledger {
 
 /// Every ordered pair of ids that were written.
 fn pairs(ledger: &Ledger) -> Vec<[String; 2]> {
-    let ids: Vec<String> =
-        ledger.state().ids().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect();
+    let ids: Vec<String> = ledger
+        .reader()
+        .state()
+        .ids()
+        .filter_map(|id| ledger.reader().id_text(id))
+        .map(str::to_owned)
+        .collect();
     ids.iter().flat_map(|a| ids.iter().map(move |b| [a.clone(), b.clone()])).collect()
 }
 
@@ -63,7 +71,9 @@ fn two_ids_have_an_explanation_exactly_when_they_are_one_person() {
         let ledger = fold(&History::seeded(&Policy::default(), seed));
         let claims = claims(&ledger);
         for [a, b] in pairs(&ledger) {
-            let one = a == b || ledger.person(&a).is_some() && ledger.person(&a) == ledger.person(&b);
+            let one = a == b
+                || ledger.reader().person(&a).is_some()
+                    && ledger.reader().person(&a) == ledger.reader().person(&b);
             let Some(why) = ledger.explain(&a, &b).unwrap() else {
                 assert!(!one, "seed {seed}: {a} and {b} are one person, unexplained");
                 continue;
@@ -72,7 +82,7 @@ fn two_ids_have_an_explanation_exactly_when_they_are_one_person() {
             assert_eq!((&why.from.text, &why.to.text), (&a, &b));
             assert_eq!(Some(why.person_id), ledger.resolve(&a).map(|found| found.person_id));
             why.check(|seq| claims.get(&seq).cloned()).unwrap();
-            why.check(|seq| ledger.claim(seq).unwrap()).unwrap();
+            why.check(|seq| ledger.reader().claim(seq).unwrap()).unwrap();
             steps += why.steps.len();
         }
     }
@@ -140,12 +150,12 @@ fn an_event_is_explained_from_its_own_record_to_the_founder_of_its_person() {
     let quiet = OperationId(uuid::Uuid::from_u128(8));
     let visit = Operation::capture(at(0), id("phone"), event);
     let visit = ledger.append(visit.with_processing(Processing::Off)).unwrap().seq().unwrap();
-    ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("laptop")))).unwrap();
+    let _ = ledger.append(Operation::identify(at(1), id("ann"), Some(Source::new("laptop")))).unwrap();
     let link = ledger.append(Operation::identify(at(2), id("ann"), Some(Source::new("phone")))).unwrap();
     let lonely = Operation::capture(at(3), id("nobody"), quiet);
-    ledger.append(lonely.with_processing(Processing::Off)).unwrap();
+    let _ = ledger.append(lonely.with_processing(Processing::Off)).unwrap();
 
-    let why = ledger.explain_event(event).unwrap().unwrap();
+    let why = ledger.reader().explain_event(event).unwrap().unwrap();
     assert_eq!((why.event, &why.from.text[..], &why.to.text[..]), (Some(visit), "phone", "ann"));
     assert_eq!(why.steps.iter().map(|step| step.seq).collect::<Vec<_>>(), [link.seq().unwrap()]);
     assert_eq!(Some(why.person_id), ledger.resolve("ann").map(|found| found.person_id));
@@ -159,11 +169,11 @@ fn an_event_is_explained_from_its_own_record_to_the_founder_of_its_person() {
         Err(ExplanationError::NotThisEvent { .. })
     ));
 
-    let why = ledger.explain_event(quiet).unwrap().unwrap();
+    let why = ledger.reader().explain_event(quiet).unwrap().unwrap();
     assert!(why.implied && why.steps.is_empty() && why.from == why.to);
-    assert_eq!(ledger.explain_event(OperationId(uuid::Uuid::from_u128(9))).unwrap(), None);
-    assert_eq!(ledger.explain_record(link.seq().unwrap()).unwrap(), None, "no event");
-    assert_eq!(ledger.explain_record(Seq(1_000_000)).unwrap(), None, "beyond the end");
+    assert_eq!(ledger.reader().explain_event(OperationId(uuid::Uuid::from_u128(9))).unwrap(), None);
+    assert_eq!(ledger.reader().explain_record(link.seq().unwrap()).unwrap(), None, "no event");
+    assert_eq!(ledger.reader().explain_record(Seq(1_000_000)).unwrap(), None, "beyond the end");
 }
 
 /// The way through a chain of links is long, and it is the way that is paid for: neighbours far from the root are near.
@@ -172,12 +182,12 @@ fn a_long_chain_is_explained_link_by_link() {
     let mut ledger = new_ledger();
     for number in 1..=500 {
         let (this, before) = (id(&format!("id-{number}")), Source::new(&format!("id-{}", number - 1)));
-        ledger.append(Operation::merge_dangerously(at(number), this, before)).unwrap();
+        let _ = ledger.append(Operation::merge_dangerously(at(number), this, before)).unwrap();
     }
     let why = ledger.explain("id-0", "id-500").unwrap().unwrap();
     assert_eq!(why.steps.len(), 500);
     assert!(why.steps.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    why.check(|seq| ledger.claim(seq).unwrap()).unwrap();
+    why.check(|seq| ledger.reader().claim(seq).unwrap()).unwrap();
     assert_eq!(ledger.explain("id-499", "id-500").unwrap().unwrap().steps.len(), 1);
     assert_eq!(ledger.explain("id-7", "id-7").unwrap().unwrap().steps.len(), 0);
     assert_eq!(ledger.explain("id-7", "id-501").unwrap(), None);

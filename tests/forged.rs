@@ -8,6 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use forge::{transplanted, with_state, without_operation_ids};
+use identity_ledger::answer::PageError;
+use identity_ledger::diff::{Preview, PreviewError};
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use identity_ledger::explain::Subject;
+use identity_ledger::log::Digest;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{Fault, FaultKind, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 const EVENT: OperationId = OperationId(uuid::Uuid::from_u128(77));
@@ -76,7 +83,7 @@ fn filled(fill: impl FnOnce(&mut Ledger)) -> (Memory, String) {
 
 fn append_all(ledger: &mut Ledger, operations: Vec<Operation>) {
     for operation in operations {
-        ledger.append(operation).unwrap();
+        let _ = ledger.append(operation).unwrap();
     }
 }
 
@@ -235,7 +242,7 @@ fn uncited(book: &Reader) -> Answers {
 fn truth() -> (ReadOnlyLedger, Answers, Answers) {
     let (disk, _) = filled(|ledger| append_all(ledger, shop()));
     let reader = options().without_snapshots().read_in(Arc::new(disk)).unwrap();
-    let answers = (cited(&reader), uncited(&reader));
+    let answers = (cited(reader.reader()), uncited(reader.reader()));
     (reader, answers.0, answers.1)
 }
 
@@ -253,17 +260,20 @@ fn an_answer_from_a_forged_snapshot_that_cites_records_is_true_or_an_error() {
         let reader = options().read_in(Arc::new(disk)).unwrap();
         assert!(reader.recovery().from_snapshot.is_some(), "{what}: {:?}", reader.recovery());
         let mut errors = 0;
-        for (answer, expected) in cited(&reader).iter().zip(&truth) {
+        for (answer, expected) in cited(reader.reader()).iter().zip(&truth) {
             if answer.1 == Err(true) {
                 errors += 1;
             } else {
                 assert_eq!(answer, expected, "{what}");
             }
         }
-        let believed =
-            uncited(&reader).iter().zip(&uncited_truth).filter(|(found, truth)| found != truth).count();
+        let believed = uncited(reader.reader())
+            .iter()
+            .zip(&uncited_truth)
+            .filter(|(found, truth)| found != truth)
+            .count();
         assert!(errors > 0 || believed > 0, "{what}: it is no forgery");
-        let fault = reader.prove_snapshot().unwrap_err();
+        let fault = reader.reader().prove_snapshot().unwrap_err();
         assert!(matches!(fault.kind, FaultKind::Unproven { .. }), "{what}: {fault}");
         assert!(fault.file.starts_with("snap/"), "{what}: {fault}");
     }
@@ -276,8 +286,8 @@ fn with_a_checkpoint_nothing_is_answered_from_a_forged_snapshot() {
     for (what, disk) in forgeries() {
         let reader = options().expect(checkpoint).read_in(Arc::new(disk.clone())).unwrap();
         assert_eq!(reader.recovery().from_snapshot, None, "{what}");
-        assert_eq!(cited(&reader), cited_truth, "{what}");
-        assert_eq!(uncited(&reader), uncited_truth, "{what}");
+        assert_eq!(cited(reader.reader()), cited_truth, "{what}");
+        assert_eq!(uncited(reader.reader()), uncited_truth, "{what}");
         let other = Checkpoint { head: Digest([7; 32]), ..checkpoint };
         let forked = options().expect(other).read_in(Arc::new(disk.clone()));
         assert!(
@@ -292,7 +302,7 @@ fn with_a_checkpoint_nothing_is_answered_from_a_forged_snapshot() {
         );
         let ledger = options().expect(checkpoint).open_in(Arc::new(disk)).unwrap();
         assert_eq!(ledger.recovery().from_snapshot, None, "{what}");
-        assert_eq!(uncited(&ledger), uncited_truth, "{what}");
+        assert_eq!(uncited(ledger.reader()), uncited_truth, "{what}");
     }
 }
 
@@ -312,7 +322,7 @@ fn a_forged_snapshot_erases_nothing_and_redirects_no_erasure() {
     let email = || [PropertyKey::new("email").unwrap()];
     for (what, disk) in forgeries() {
         let before = log(&disk);
-        for subject in subjects(&reader) {
+        for subject in subjects(reader.reader()) {
             let whole = ErasureRequest::new(at(30), subject, "asked");
             for request in [whole.clone(), whole.with_keys(email())] {
                 let disk = Arc::new(disk.clone());
@@ -335,7 +345,7 @@ fn a_forged_snapshot_erases_nothing_and_redirects_no_erasure() {
     }
     // From the log, and with a checkpoint, the same requests are about whom they name.
     for (what, disk) in forgeries() {
-        for subject in subjects(&reader) {
+        for subject in subjects(reader.reader()) {
             let request = [ErasureRequest::new(at(30), subject, "asked")];
             let erased = |options: LedgerOptions<'_>| {
                 let mut ledger = options.open_in(Arc::new(disk.clone())).unwrap();
@@ -380,8 +390,8 @@ fn what_a_snapshot_says_of_places_is_not_used_once_its_texts_are_proven() {
     let reader = options().read_in(Arc::new(disk)).unwrap();
     assert!(reader.recovery().from_snapshot.is_some(), "{:?}", reader.recovery());
     let (_, truth, _) = truth();
-    assert_eq!(cited(&reader), truth);
-    reader.prove_snapshot().unwrap();
+    assert_eq!(cited(reader.reader()), truth);
+    reader.reader().prove_snapshot().unwrap();
 }
 
 /// Whatever is retracted, split or erased before a snapshot and behind it: nothing that a writer makes is taken for forged.
@@ -426,11 +436,11 @@ fn every_snapshot_of_a_writer_passes_every_proof() {
                 tried += 1;
             }
         }
-        resumed.prove_snapshot().unwrap();
+        resumed.reader().prove_snapshot().unwrap();
         // Appended to, it passes too; and opening for writing finishes what is under way.
         let mut resumed = options().open_in(copy()).unwrap();
         History::seeded(&history.policy, seed + 2_000).append_to(&mut resumed).unwrap();
-        resumed.prove_snapshot().unwrap();
+        resumed.reader().prove_snapshot().unwrap();
     }
     assert!(tried > 10_000, "{tried}");
 }

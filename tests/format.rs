@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use identity_ledger::log::Digest;
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
@@ -112,7 +114,7 @@ fn frame(
 }
 
 fn dump(bytes: &[u8], ledger: &Ledger) -> String {
-    let id = ledger.ledger_id().0.into_bytes();
+    let id = ledger.reader().ledger_id().0.into_bytes();
     let mut dump = Dump::new(bytes);
     dump.title("segment header");
     dump.field(8, "magic");

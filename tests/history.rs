@@ -4,6 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use identity_ledger::answer::PageError;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::explain::Subject;
+use identity_ledger::log::{Body, IdNo, LinkSource};
 use identity_ledger::testing::history::{self, History};
 use identity_ledger::*;
 
@@ -24,7 +28,7 @@ fn policy(seed: u64) -> Policy {
 }
 
 fn ids(ledger: &Ledger) -> Vec<String> {
-    ledger.state().ids().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect()
+    ledger.reader().state().ids().filter_map(|id| ledger.reader().id_text(id)).map(str::to_owned).collect()
 }
 
 /// For each id the records that touched it, told by a walk through the whole log: they name it, or whose it is has changed.
@@ -32,9 +36,10 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
     let mut touched: BTreeMap<IdNo, BTreeSet<Seq>> = BTreeMap::new();
     let mut defined = 0;
     let whose = |id: &str, seq: u64| {
-        ledger.person_as_of(id, Seq(seq)).filter(|found| !found.implied).map(|found| found.person_id)
+        ledger.reader().person_as_of(id, Seq(seq)).filter(|found| !found.implied).map(|found| found.person_id)
     };
     ledger
+        .reader()
         .replay(|step| {
             let (seq, body) = (step.record.seq(), step.record.body());
             let mut named: Vec<IdNo> = body.head().map(|head| head.id).into_iter().collect();
@@ -51,7 +56,7 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
                 named.extend(&leavers.ids);
             }
             for id in step.state.ids() {
-                let text = ledger.id_text(id).unwrap();
+                let text = ledger.reader().id_text(id).unwrap();
                 let moved = seq.0 > 0 && whose(text, seq.0 - 1) != whose(text, seq.0);
                 if moved || named.contains(&id) {
                     touched.entry(id).or_default().insert(seq);
@@ -59,7 +64,7 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
             }
         })
         .unwrap();
-    touched.into_iter().map(|(id, seqs)| (ledger.id_text(id).unwrap().to_owned(), seqs)).collect()
+    touched.into_iter().map(|(id, seqs)| (ledger.reader().id_text(id).unwrap().to_owned(), seqs)).collect()
 }
 
 /// All pages of a long answer, and how many there were.
@@ -87,10 +92,10 @@ fn a_history_is_a_filter_of_the_whole_log() {
         let history = History::seeded(&policy(seed), seed);
         let ledger = fold(&history.policy, &history.operations);
         let mut outcomes = BTreeMap::new();
-        ledger.outcomes(|outcome| drop(outcomes.insert(outcome.seq, outcome))).unwrap();
+        ledger.reader().outcomes(|outcome| drop(outcomes.insert(outcome.seq, outcome))).unwrap();
         let touched = touched(&ledger);
         for id in ids(&ledger) {
-            let found = all(|ask| ledger.history(Subject::Id(&id), ask).unwrap().unwrap(), 7);
+            let found = all(|ask| ledger.reader().history(Subject::Id(&id), ask).unwrap().unwrap(), 7);
             let seqs: Vec<Seq> = found.iter().map(|entry| entry.seq).collect();
             assert_eq!(
                 seqs,
@@ -99,7 +104,11 @@ fn a_history_is_a_filter_of_the_whole_log() {
             );
             for entry in &found {
                 assert_eq!(entry.outcome.as_ref(), outcomes.get(&entry.seq), "seed {seed}\n{history}");
-                assert_eq!(entry.retracted_by.is_some(), ledger.state().is_retracted(entry.seq), "{history}");
+                assert_eq!(
+                    entry.retracted_by.is_some(),
+                    ledger.reader().state().is_retracted(entry.seq),
+                    "{history}"
+                );
                 undone += usize::from(entry.retracted_by.is_some());
                 let named = entry.outcome.as_ref().is_none_or(|outcome| {
                     outcome.distinct_id == id || outcome.other_id.as_deref() == Some(&id)
@@ -108,14 +117,19 @@ fn a_history_is_a_filter_of_the_whole_log() {
             }
             entries += found.len();
 
-            let person = ledger.person(&id);
-            let of_person = all(|ask| ledger.history(Subject::Person(&id), ask).unwrap().unwrap(), 1_000);
-            let mine = |other: &&String| **other == id || person.is_some() && ledger.person(other) == person;
+            let person = ledger.reader().person(&id);
+            let of_person =
+                all(|ask| ledger.reader().history(Subject::Person(&id), ask).unwrap().unwrap(), 1_000);
+            let mine = |other: &&String| {
+                **other == id || person.is_some() && ledger.reader().person(other) == person
+            };
             let expected: BTreeSet<Seq> =
                 ids(&ledger).iter().filter(mine).flat_map(|other| touched[other].clone()).collect();
             assert_eq!(of_person.iter().map(|entry| entry.seq).collect::<BTreeSet<_>>(), expected);
         }
-        assert!(ledger.history(Subject::Id("never written"), PageRequest::first(1)).unwrap().is_none());
+        assert!(
+            ledger.reader().history(Subject::Id("never written"), PageRequest::first(1)).unwrap().is_none()
+        );
     }
     assert!(entries > 3_000 && moved > 10 && undone > 20, "{entries} {moved} {undone}");
 }
@@ -127,15 +141,16 @@ fn events_of_a_person_are_a_filter_of_all_events() {
         let history = History::seeded(&policy(seed), seed);
         let ledger = fold(&history.policy, &history.operations);
         let mut events = Vec::new();
-        ledger.events(|event| events.push(event)).unwrap();
+        ledger.reader().events(|event| events.push(event)).unwrap();
         for id in ids(&ledger) {
-            let person = ledger.person(&id);
-            let own = |other: &str| other == id || person.is_some() && ledger.person(other) == person;
+            let person = ledger.reader().person(&id);
+            let own =
+                |other: &str| other == id || person.is_some() && ledger.reader().person(other) == person;
             let expected: Vec<&EventAnswer> = events.iter().filter(|event| own(&event.distinct_id)).collect();
-            let found = all(|ask| ledger.events_of(Subject::Person(&id), ask).unwrap().unwrap(), 3);
+            let found = all(|ask| ledger.reader().events_of(Subject::Person(&id), ask).unwrap().unwrap(), 3);
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "seed {seed}\n{history}");
             let expected: Vec<&EventAnswer> = events.iter().filter(|event| event.distinct_id == id).collect();
-            let found = all(|ask| ledger.events_of(Subject::Id(&id), ask).unwrap().unwrap(), 2);
+            let found = all(|ask| ledger.reader().events_of(Subject::Id(&id), ask).unwrap().unwrap(), 2);
             assert_eq!(found.iter().collect::<Vec<_>>(), expected);
             found_in_all += found.len();
         }
@@ -159,15 +174,17 @@ fn pages_together_are_the_whole_whatever_is_appended_between_them() {
                 append(ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
             };
             for subject in [Subject::Id(&id), Subject::Person(&id)] {
-                let whole = before.history(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
+                let whole =
+                    before.reader().history(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
                 let ask = PageRequest { from: before_cursor(&before), items: 2 };
-                let page = |ledger: &Ledger, ask| ledger.history(subject, ask).unwrap().unwrap();
+                let page = |ledger: &Ledger, ask| ledger.reader().history(subject, ask).unwrap().unwrap();
                 let joined = turning(&mut ledger, ask, page, &mut appended);
                 assert_eq!(joined, whole, "seed {seed}, {subject:?}\n{history}");
 
-                let whole = before.events_of(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
+                let whole =
+                    before.reader().events_of(subject, PageRequest::first(10_000)).unwrap().unwrap().items;
                 let ask = PageRequest { from: before_cursor(&before), items: 1 };
-                let page = |ledger: &Ledger, ask| ledger.events_of(subject, ask).unwrap().unwrap();
+                let page = |ledger: &Ledger, ask| ledger.reader().events_of(subject, ask).unwrap().unwrap();
                 let joined = turning(&mut ledger, ask, page, &mut appended);
                 assert_eq!(joined, whole, "seed {seed}, events of {subject:?}\n{history}");
             }
@@ -191,7 +208,7 @@ fn pages_of_persons_are_those_of_when_the_first_was_asked_for() {
                 paged += 1;
                 append(ledger, rest.next().map(std::slice::from_ref).unwrap_or_default());
             };
-            let page = |ledger: &Ledger, ask| ledger.persons_page(ask).unwrap();
+            let page = |ledger: &Ledger, ask| ledger.reader().persons_page(ask).unwrap();
             let joined = turning(&mut ledger, PageRequest::first(items), page, &mut appended);
             assert_eq!(joined, whole, "seed {seed}, pages of {items}\n{history}");
         }
@@ -229,16 +246,16 @@ fn a_cursor_of_a_longer_log_is_refused() {
     let ledger = fold(&Policy::default(), &[Operation::properties(at, ann)]);
     let last = ledger.checkpoint().records - 1;
     let ask = |as_of: u64| PageRequest::next(format!("{as_of}.0").parse().unwrap(), 1);
-    assert!(ledger.history(Subject::Id("ann"), ask(last)).is_ok());
+    assert!(ledger.reader().history(Subject::Id("ann"), ask(last)).is_ok());
     for refused in [
-        ledger.history(Subject::Id("ann"), ask(last + 1)).map(drop),
-        ledger.events_of(Subject::Person("ann"), ask(last + 1)).map(drop),
-        ledger.persons_page(ask(last + 1)).map(Some).map(drop),
+        ledger.reader().history(Subject::Id("ann"), ask(last + 1)).map(drop),
+        ledger.reader().events_of(Subject::Person("ann"), ask(last + 1)).map(drop),
+        ledger.reader().persons_page(ask(last + 1)).map(Some).map(drop),
     ] {
         assert!(matches!(refused, Err(PageError::Beyond { .. })), "{refused:?}");
     }
     // As of a record before the id was written there is nothing to say.
-    assert!(ledger.history(Subject::Id("ann"), ask(0)).unwrap().is_none());
+    assert!(ledger.reader().history(Subject::Id("ann"), ask(0)).unwrap().is_none());
 }
 
 /// An erasure touches those it names, and what is left of a rectified record touches whom that speaks for.
@@ -263,7 +280,7 @@ fn an_erasure_is_part_of_the_history_of_whom_it_touches() {
     ledger.erase(&[ErasureRequest::new(at, ids(&["ann"]), "").with_keys([email])]).unwrap();
     ledger.erase(&[ErasureRequest::new(at, ids(&["phone"]), "")]).unwrap();
     let ops = |of| -> Vec<&str> {
-        let page = ledger.history(of, PageRequest::first(100)).unwrap().unwrap();
+        let page = ledger.reader().history(of, PageRequest::first(100)).unwrap().unwrap();
         assert!(page.items.iter().all(|entry| entry.outcome.is_some() == entry.time.is_some()));
         page.items.iter().map(|entry| entry.op).collect()
     };
@@ -272,7 +289,7 @@ fn an_erasure_is_part_of_the_history_of_whom_it_touches() {
     assert_eq!(person, ["define_id", "define_id", "identify", "set", "restate", "erase"]);
     assert_eq!(ops(Subject::Person("bob")), ["define_id", "define_id", "identify"], "it touches nobody else");
     assert_eq!(
-        ledger.history(Subject::Id("phone"), PageRequest::first(1)).unwrap(),
+        ledger.reader().history(Subject::Id("phone"), PageRequest::first(1)).unwrap(),
         None,
         "it has no text to be asked by"
     );

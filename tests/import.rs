@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use identity_ledger::import::{Format, Importer, Options, Parsed, Rejection};
-use identity_ledger::{Actor, Operation, Policy, Processing, Request, Source, Value};
+use identity_ledger::import::{Complaint, Format, Importer, Options, Parsed, Rejection, Tally, Watch, run};
+use identity_ledger::{
+    Actor, DistinctId, Ledger, Operation, Policy, Processing, Request, SharedLedger, Source, Tenant,
+    Timestamp, Value,
+};
 
 fn recorded(file: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -329,4 +332,38 @@ fn every_operation_of_the_merge_cases_is_read() {
         read += asked;
     }
     assert_eq!(read, 221);
+}
+
+/// Appends an operation through another clone whenever a batch is recorded.
+struct Beside(SharedLedger);
+
+impl Watch for Beside {
+    fn complaint(&mut self, complaint: Complaint) {
+        panic!("line {}: {}", complaint.line, complaint.reason);
+    }
+
+    fn progress(&mut self, _: u64, tally: &Tally) {
+        let id = DistinctId::new(format!("beside-{}", tally.appended)).unwrap();
+        let _ = self.0.append(Operation::properties(Timestamp::from_micros(0).unwrap(), id)).unwrap();
+    }
+}
+
+/// `run` took a `&mut Ledger` only, which a shared ledger does not give. The documentation of `run` imports in `write`.
+#[test]
+fn an_import_into_a_shared_ledger_lets_others_write_between_its_batches() {
+    let line = |number| {
+        format!("{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"u-{number}\"}}\n")
+    };
+    let input: String = (0..5_000).map(line).collect();
+    let shared = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default()).unwrap());
+    let importer = Importer::new(input.as_bytes(), Options::from(&Policy::default()));
+    let mut tally = Tally::default();
+    run(&mut shared.clone(), importer, &mut tally, &mut Beside(shared.clone())).unwrap();
+    assert_eq!((tally.appended, tally.rejected), (5_000, 0));
+    let ids: Vec<String> = shared.read(|ledger| {
+        ledger.persons().flat_map(|person| person.unwrap().distinct_ids).collect() // in the order of founding
+    });
+    let first = ids.iter().position(|id| id.starts_with("beside-")).unwrap();
+    let last = ids.iter().rposition(|id| id.starts_with("u-")).unwrap();
+    assert!(first < last, "another thread's person was founded before the last of the import");
 }

@@ -10,6 +10,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
+use identity_ledger::backup::{Backup, BackupError};
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::log::KeysError;
+use identity_ledger::model::LedgerId;
+use identity_ledger::snapshot::DurabilityEvidence;
+use identity_ledger::storage::{KeyProvider, Lock, SeededEntropy, Storage, StoredKeys};
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
@@ -28,8 +34,8 @@ fn tell(ledger: &mut Ledger, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let user = id(&marker(number * 10));
         let identify = Operation::identify(at(1), user.clone(), Some(Source::new(&marker(number * 10 + 1))));
-        ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
-        ledger
+        let _ = ledger.append(identify.set("email", marker(number * 10 + 2)).unwrap()).unwrap();
+        let _ = ledger
             .append(Operation::properties(at(2), user).set("plan", marker(number * 10 + 3)).unwrap())
             .unwrap();
     }
@@ -185,8 +191,8 @@ fn two_writers_of_one_ring_lose_neither_the_ring_nor_a_text() {
         assert!(one != two, "round {round}: of two copies, one went on: {wrote:?}");
         let (winner, loser) = if one { ("one", "two") } else { ("two", "one") };
         let ledger = home.open(winner).unwrap();
-        assert_told(&ledger, [1, 3, 4, 5, 6, 7].into_iter());
-        assert_eq!(email(&ledger, 2), None);
+        assert_told(ledger.reader(), [1, 3, 4, 5, 6, 7].into_iter());
+        assert_eq!(email(ledger.reader(), 2), None);
         drop(ledger);
         assert!(is_another_history(&home.open(loser)), "round {round}");
     }
@@ -201,7 +207,7 @@ fn a_second_writer_is_told_which_ring_is_in_use_and_what_to_do() {
     assert!(matches!(error, KeysError::Locked { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(&home.ring().display().to_string()) && text.contains("keys fork"), "{text}");
-    assert_told(&home.read("copy").unwrap(), 1..6); // a reader takes no lock
+    assert_told(home.read("copy").unwrap().reader(), 1..6); // a reader takes no lock
     drop(first);
     home.open("copy").unwrap();
 }
@@ -222,7 +228,7 @@ fn a_writer_whose_lock_was_removed_stores_nothing_any_more() {
     erase(&mut second, 2).unwrap();
     tell(&mut ledger, 6..7);
     drop((ledger, second));
-    assert_told(&home.open("copy").unwrap(), [1, 3, 4, 5].into_iter());
+    assert_told(home.open("copy").unwrap().reader(), [1, 3, 4, 5].into_iter());
 }
 
 #[test]
@@ -241,13 +247,13 @@ fn a_ring_that_was_replaced_or_removed_under_a_writer_is_not_stored_over() {
         let error = erase(&mut ledger, 2).unwrap_err();
         assert!(matches!(error, EraseError::Keys(KeysError::Changed { .. })), "{error}");
         assert_eq!(fs::read(home.ring()).ok(), there);
-        assert!(email(&ledger, 2).is_some(), "nothing was erased");
+        assert!(email(ledger.reader(), 2).is_some(), "nothing was erased");
         tell(&mut ledger, 7..8); // and records are appended as ever
     }
     fs::write(home.ring(), now).unwrap();
     erase(&mut ledger, 2).unwrap();
     drop(ledger);
-    assert_told(&home.open("ledger").unwrap(), 3..8);
+    assert_told(home.open("ledger").unwrap().reader(), 3..8);
 }
 
 // -- copies ------------------------------------------------------------------------------------------------------------
@@ -261,7 +267,7 @@ fn a_backup_is_read_with_the_ring_of_its_ledger_and_not_written() {
     assert!(matches!(error, KeysError::OtherCopy { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("keys adopt") && text.contains("keys fork"), "{text}");
-    assert_told(&home.read("tape").unwrap(), 1..6);
+    assert_told(home.read("tape").unwrap().reader(), 1..6);
     assert!(home.options().audit(home.path("tape")).unwrap().is_ok());
     assert_eq!(fs::read(home.ring()).unwrap(), ring);
     erase(&mut home.open("ledger").unwrap(), 1).unwrap();
@@ -285,14 +291,19 @@ fn two_copies_that_go_on_with_rings_of_their_own_take_nothing_from_each_other() 
     drop((ledger, copied));
     let (ledger, copied) =
         (home.open("ledger").unwrap(), options_with(&own).open(home.path("tape")).unwrap());
-    assert_told(&ledger, [1, 3, 4, 5, 11, 13].into_iter());
-    assert_told(&copied, [2, 3, 4, 5, 6, 8].into_iter());
+    assert_told(ledger.reader(), [1, 3, 4, 5, 11, 13].into_iter());
+    assert_told(copied.reader(), [2, 3, 4, 5, 6, 8].into_iter());
     assert_eq!(
-        (email(&ledger, 2), email(&ledger, 12), email(&copied, 1), email(&copied, 7)),
+        (
+            email(ledger.reader(), 2),
+            email(ledger.reader(), 12),
+            email(copied.reader(), 1),
+            email(copied.reader(), 7)
+        ),
         (None, None, None, None)
     );
     assert!(ledger.recovery().is_clean() && copied.recovery().is_clean());
-    for book in [&*ledger, &*copied] {
+    for book in [ledger.reader(), copied.reader()] {
         check(book).unwrap_or_else(|unsound| panic!("{unsound}"));
     }
     drop((ledger, copied));
@@ -323,13 +334,13 @@ fn a_ledger_that_takes_its_ring_back_learns_what_was_erased_with_it() {
 
     let ledger = adopt("ledger");
     assert!(ledger.recovery().erased_since >= 4, "{:?}", ledger.recovery());
-    assert_eq!((ledger.resolve(&marker(30)), email(&ledger, 3)), (None, None));
-    check(&ledger).unwrap_or_else(|unsound| panic!("{unsound}"));
+    assert_eq!((ledger.resolve(&marker(30)), email(ledger.reader(), 3)), (None, None));
+    check(ledger.reader()).unwrap_or_else(|unsound| panic!("{unsound}"));
     drop(ledger);
     let ledger = home.open("ledger").unwrap();
     assert!(ledger.recovery().is_clean(), "{:?}", ledger.recovery());
-    assert_eq!(email(&ledger, 3), None);
-    assert_told(&ledger, 10..30);
+    assert_eq!(email(ledger.reader(), 3), None);
+    assert_told(ledger.reader(), 10..30);
     drop(ledger);
     assert!(matches!(keys_error(home.open("tape")), KeysError::OtherCopy { .. }));
 }
@@ -341,9 +352,9 @@ fn a_ledger_that_was_rolled_back_is_not_written_with_the_ring_that_saw_more() {
     copy(&home.path("ledger"), &home.path("then"));
     tell(&mut home.open("ledger").unwrap(), 6..8); // and closed: no erasure stored the ring
     assert!(is_another_history(&home.open("then")));
-    assert_told(&home.read("then").unwrap(), 1..6);
+    assert_told(home.read("then").unwrap().reader(), 1..6);
     drop(home.options().adopt_keys().open(home.path("then")).unwrap());
-    assert_told(&home.open("then").unwrap(), 1..6);
+    assert_told(home.open("then").unwrap().reader(), 1..6);
     assert!(matches!(keys_error(home.open("ledger")), KeysError::OtherCopy { .. }));
 }
 
@@ -380,8 +391,8 @@ fn an_adoption_that_was_cut_off_is_made_again_and_nothing_is_lost() {
                 Err(error) => panic!("call {call}: {error}"),
             }
             let ledger = options(&left).adopt_keys().open_in(left.clone()).unwrap();
-            assert_told(&ledger, [1, 3].into_iter());
-            assert_eq!(email(&ledger, 2), None);
+            assert_told(ledger.reader(), [1, 3].into_iter());
+            assert_eq!(email(ledger.reader(), 2), None);
         }
     }
 }
@@ -415,10 +426,10 @@ fn a_fork_that_failed_leaves_no_ring_or_one_that_opens_the_copy() {
             options(&own).adopt_keys().open_in(left)
         };
         let ledger = ledger.unwrap_or_else(|error| panic!("call {call}: {error}"));
-        assert_told(&ledger, [1, 3].into_iter());
-        assert_eq!(email(&ledger, 2), None);
+        assert_told(ledger.reader(), [1, 3].into_iter());
+        assert_eq!(email(ledger.reader(), 2), None);
         assert!(
-            ledger.erasures().unwrap()[0].reason.is_some(),
+            ledger.reader().erasures().unwrap()[0].reason.is_some(),
             "call {call}: it is sealed with a ring that is there"
         );
         if forked.is_ok() {
@@ -444,16 +455,19 @@ fn a_ring_from_before_an_erasure_reads_and_does_not_write() {
     assert!(matches!(error, KeysError::Stale { .. }) && error.to_string().contains("newest ring"), "{error}");
     assert_eq!(fs::read(home.ring()).unwrap(), old);
     let reader = home.read("ledger").unwrap();
-    assert_told(&reader, [1, 3, 4, 5, 6].into_iter());
-    assert_eq!(email(&reader, 2), None);
-    assert!(email(&home.read("stolen").unwrap(), 2).is_some(), "the old ring opens what it always did");
+    assert_told(reader.reader(), [1, 3, 4, 5, 6].into_iter());
+    assert_eq!(email(reader.reader(), 2), None);
+    assert!(
+        email(home.read("stolen").unwrap().reader(), 2).is_some(),
+        "the old ring opens what it always did"
+    );
 
     // The newest ring is lost: this one is made to forget.
     drop(home.options().adopt_keys().open(home.path("ledger")).unwrap());
     assert!(matches!(home.read("stolen"), Err(OpenError::OlderThanKeys { .. })));
     let ledger = home.open("ledger").unwrap();
     assert!(ledger.recovery().is_clean(), "{:?}", ledger.recovery());
-    assert_told(&ledger, [1, 3, 4, 5, 6].into_iter());
+    assert_told(ledger.reader(), [1, 3, 4, 5, 6].into_iter());
 }
 
 /// A ring that was stored after the record of an erasure, and before its keys were destroyed.
@@ -482,7 +496,7 @@ fn a_ring_from_before_some_appends_writes() {
     tell(&mut home.open("ledger").unwrap(), 6..8);
     fs::write(home.ring(), old).unwrap();
     erase(&mut home.open("ledger").unwrap(), 6).unwrap();
-    assert_told(&home.open("ledger").unwrap(), [1, 3, 4, 5, 7].into_iter());
+    assert_told(home.open("ledger").unwrap().reader(), [1, 3, 4, 5, 7].into_iter());
 }
 
 // -- the file ----------------------------------------------------------------------------------------------------------
@@ -507,7 +521,7 @@ fn a_ring_behind_links_is_stored_where_they_lead_with_mode_and_owner() {
     for link in [home.ring(), home.path("secrets/near")] {
         assert!(fs::symlink_metadata(link).unwrap().is_symlink());
     }
-    assert_told(&home.open("ledger").unwrap(), [1, 3, 4, 5].into_iter());
+    assert_told(home.open("ledger").unwrap().reader(), [1, 3, 4, 5].into_iter());
     // Two ways to one ring lead to one lock.
     let first = home.open("ledger").unwrap();
     copy(&home.path("ledger"), &home.path("copy"));
@@ -578,14 +592,17 @@ fn a_ring_on_a_read_only_place_keeps_nothing_from_being_recorded() {
     tell(&mut ledger, 6..8);
     let error = erase(&mut ledger, 1).unwrap_err();
     assert!(matches!(error, EraseError::Keys(KeysError::NotStored { .. })), "{error}");
-    assert!(error.to_string().contains("nothing was erased") && email(&ledger, 1).is_some(), "{error}");
+    assert!(
+        error.to_string().contains("nothing was erased") && email(ledger.reader(), 1).is_some(),
+        "{error}"
+    );
     drop(ledger);
     // Nor is the ledger given a name that its ring cannot be told.
     assert!(matches!(
         keys_error(options().adopt_keys().open(home.path("ledger"))),
         KeysError::NotStored { .. }
     ));
-    assert_told(&options().open(home.path("ledger")).unwrap(), 1..8);
+    assert_told(options().open(home.path("ledger")).unwrap().reader(), 1..8);
     erase(&mut home.open("ledger").unwrap(), 1).unwrap();
 }
 
@@ -606,18 +623,18 @@ fn an_erasure_whose_keys_cannot_be_destroyed_waits_and_appends_do_not() {
     assert!(matches!(error, EraseError::KeysLeft(KeysError::NotStored { .. })), "{error}");
     tell(&mut ledger, 4..5);
     let refused = erase(&mut ledger, 1).unwrap_err();
-    assert!(matches!(refused, EraseError::Keys(_)) && email(&ledger, 1).is_some(), "{refused}");
+    assert!(matches!(refused, EraseError::Keys(_)) && email(ledger.reader(), 1).is_some(), "{refused}");
     drop(ledger);
 
     let mut ledger = options(&keys).open_in(disk.clone()).unwrap();
-    assert!(ledger.recovery().keys_not_stored.is_some() && is_pending(&ledger));
-    assert_eq!(email(&ledger, 2), None);
+    assert!(ledger.recovery().keys_not_stored.is_some() && is_pending(ledger.reader()));
+    assert_eq!(email(ledger.reader(), 2), None);
     tell(&mut ledger, 5..6);
     drop(ledger);
     keys.set_room(u64::MAX);
     let ledger = options(&keys).open_in(disk.clone()).unwrap();
-    assert!(ledger.recovery().keys_not_stored.is_none() && !is_pending(&ledger));
-    assert_told(&ledger, [1, 3, 4, 5].into_iter());
+    assert!(ledger.recovery().keys_not_stored.is_none() && !is_pending(ledger.reader()));
+    assert_told(ledger.reader(), [1, 3, 4, 5].into_iter());
     let search = Search::new(&[marker(20), marker(22)]);
     assert!(disk.files().values().all(|bytes| search.found_in(bytes).is_none()));
 }

@@ -8,6 +8,7 @@ mod handler;
 use std::error::Error;
 
 use handler::{Message, What, day, handle};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::reference::Reference;
 use identity_ledger::testing::{check, differences, laws};
@@ -63,7 +64,7 @@ fn the_reference_model_notices_an_operation_left_out() {
                 recorded.push((operation, outcome));
             }
         }
-        assert!(check(&ledger).is_ok());
+        assert!(check(ledger.reader()).is_ok());
         let with_effect = recorded.iter().filter(|(_, outcome)| outcome.link.is_some() || outcome.founded);
         for left_out in with_effect.clone().map(|(operation, _)| *operation) {
             let mut reference = Reference::new(policy.clone());
@@ -81,7 +82,7 @@ fn the_reference_model_notices_an_operation_left_out() {
                 }
             }
             tried += 1;
-            noticed += usize::from(!differences(&ledger, &reference).is_empty());
+            noticed += usize::from(!differences(ledger.reader(), &reference).is_empty());
         }
     }
     // A founding or a link that a later operation would have made too can be left out, and often enough is not missed.
@@ -97,8 +98,8 @@ fn a_changed_byte_fails_the_check() {
         .unwrap();
     let at = Timestamp::from_micros(0).unwrap();
     let ann = Operation::identify(at, DistinctId::new("ann").unwrap(), Some(Source::new("visitor-7")));
-    assert!(ledger.append(ann).is_ok() && check(&ledger).is_ok());
+    assert!(ledger.append(ann).is_ok() && check(ledger.reader()).is_ok());
     storage.write_at("log/00000000000000000000.seg", 250, &[0xff]).unwrap();
-    let unsound = check(&ledger).unwrap_err();
+    let unsound = check(ledger.reader()).unwrap_err();
     assert!(unsound.what.iter().any(|what| what.starts_with("audit: record 1")), "{unsound}");
 }

@@ -13,10 +13,12 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use identity_ledger::answer::EventMode;
 use identity_ledger::import::Format;
+use identity_ledger::storage::Memory;
 use identity_ledger::{
-    Actor, Appended, EventAnswer, EventMode, Ledger, Memory, Operation, Outcome, PersonId, Policy, Preset,
-    Profile, Request, Tenant, Timestamp, Value,
+    Actor, Appended, EventAnswer, Ledger, Operation, Outcome, PersonId, Policy, Preset, Profile, Request,
+    Tenant, Timestamp, Value,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -181,7 +183,7 @@ fn fold(case: &Case) -> Facts {
 
     let when = case.given.len();
     let mut by_seq = BTreeMap::new();
-    ledger.events(|event| drop(by_seq.insert(event.seq, event))).expect("the log is readable");
+    ledger.reader().events(|event| drop(by_seq.insert(event.seq, event))).expect("the log is readable");
     let events = (appended.iter().zip(seen).skip(when).enumerate())
         .filter_map(|(index, (appended, seen))| Some((index, (by_seq.get(&appended.seq()?)?.clone(), seen))));
     let outcomes = appended.iter().skip(when).filter_map(Appended::outcome);
@@ -196,7 +198,7 @@ fn fold(case: &Case) -> Facts {
 fn in_one_batch(
     operations: &[Operation],
     policy: Policy,
-) -> (identity_ledger::Digest, identity_ledger::Digest) {
+) -> (identity_ledger::log::Digest, identity_ledger::log::Digest) {
     let (mut ledger, storage) = new_ledger(policy);
     let appended = ledger.append_batch(operations).expect("the cases keep all bounds");
     assert_eq!(appended.len(), operations.len());
@@ -229,8 +231,9 @@ fn properties_of(ledger: &Ledger, operation: &Operation) -> BTreeMap<String, Val
 }
 
 fn values(profile: &Profile) -> BTreeMap<String, Value> {
-    let value =
-        |property: &identity_ledger::PropertyAnswer| property.value.clone().expect("nothing is erased");
+    let value = |property: &identity_ledger::answer::PropertyAnswer| {
+        property.value.clone().expect("nothing is erased")
+    };
     profile.properties.iter().map(|(key, property)| (key.clone(), value(property))).collect()
 }
 
@@ -262,7 +265,7 @@ fn differences(case: &Case, facts: &Facts) -> Vec<String> {
         found.push(format!("warnings: expected {warnings:?}, found {:?}", facts.warnings));
     }
     let same = |[a, b]: &[String; 2]| {
-        let (a, b) = (facts.ledger.person(a), facts.ledger.person(b));
+        let (a, b) = (facts.ledger.reader().person(a), facts.ledger.reader().person(b));
         a.is_some() && a == b
     };
     let apart = same_person.iter().filter(|pair| !same(pair));

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::*;
 
 /// What is true when the link is asked for.

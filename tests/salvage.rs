@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::log::{LinkSource, OperationHeader};
+use identity_ledger::salvage::{BytePlace, Salvage, SalvageError, SalvageReport, SalvagedRecord};
+use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {
@@ -28,7 +32,7 @@ fn ledger(operations: u64) -> Arc<Memory> {
     let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(SEGMENT);
     let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     disk
 }
@@ -76,20 +80,23 @@ impl Whole {
         let disk = ledger(operations);
         let book = LedgerOptions::new().read_in(disk.clone()).unwrap();
         let mut originals = Vec::new();
-        book.replay(|step| {
-            let body = step.record.body();
-            let other = if let LinkSource::Id(id) = body.other() { Some(id.0) } else { None };
-            originals.push(Original {
-                op: body.name(),
-                id: body.head().map(|head| (head.id.0, book.id_text(head.id).map(str::to_owned))),
-                other,
-                time: body.head().map(OperationHeader::time),
-                operation_id: step.record.operation_id(),
-                keys: body.changes().iter().map(|change| change.key.0).collect(),
-                item: step.record.item().map(<[u8]>::to_vec),
-            });
-        })
-        .unwrap();
+        book.reader()
+            .replay(|step| {
+                let body = step.record.body();
+                let other = if let LinkSource::Id(id) = body.other() { Some(id.0) } else { None };
+                originals.push(Original {
+                    op: body.name(),
+                    id: body
+                        .head()
+                        .map(|head| (head.id.0, book.reader().id_text(head.id).map(str::to_owned))),
+                    other,
+                    time: body.head().map(OperationHeader::time),
+                    operation_id: step.record.operation_id(),
+                    keys: body.changes().iter().map(|change| change.key.0).collect(),
+                    item: step.record.item().map(<[u8]>::to_vec),
+                });
+            })
+            .unwrap();
         let names = disk.list("log").unwrap().into_iter().map(|name| format!("log/{name}"));
         let files: BTreeMap<String, Vec<u8>> = names.map(|name| (name.clone(), read(&disk, &name))).collect();
         let frames = files.iter().flat_map(|(name, bytes)| frames(name, bytes)).collect();
@@ -172,7 +179,7 @@ impl Whole {
         assert!(audit.is_ok() && audit.tail.is_none() && audit.records == prefix.records, "{audit:?}");
         let mut ledger = LedgerOptions::new().open_in(dest.clone()).unwrap();
         assert!(ledger.recovery().is_clean());
-        ledger.append(operation(1_000)).unwrap();
+        let _ = ledger.append(operation(1_000)).unwrap();
         assert!(matches!(salvage.write_ledger(&*dest), Err(SalvageError::NotEmpty { .. })));
     }
 }
@@ -330,7 +337,7 @@ fn a_segment_of_another_history_is_left_aside() {
     let options = LedgerOptions::new().entropy(SeededEntropy::new(2)).segment_bytes(SEGMENT);
     let mut fork = options.open_in(other.clone()).unwrap();
     for number in 100..110 {
-        fork.append(operation(number)).unwrap();
+        let _ = fork.append(operation(number)).unwrap();
     }
     drop(fork);
     assert_ne!(read(&other, second), whole.files[second]);

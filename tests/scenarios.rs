@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Parsed};
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::testing::notation::{self, Teller};
 use identity_ledger::*;
 use scenario::{Asked, Page};
@@ -71,7 +72,7 @@ fn tell(page: &Page) -> String {
         let told = match &line.request {
             Asked::Operation(operation) => {
                 let appended = open.append((**operation).clone());
-                teller.answer(open, number, &appended)
+                teller.answer(open.reader(), number, &appended)
             }
             Asked::Barred(error) => format!("error: {error}"),
             Asked::WhoIs(id) => match open.resolve(id) {
@@ -94,17 +95,22 @@ fn tell(page: &Page) -> String {
                 }
                 Err(error) => format!("error: {error}"),
             },
-            Asked::WhatIf(policy) => teller.difference(open, open.what_if(policy).unwrap().diff()),
-            Asked::Preview(operation) => match open.preview(operation) {
-                Ok(preview) => teller.difference(open, &preview.diff),
+            Asked::WhatIf(policy) => {
+                teller.difference(open.reader(), open.reader().what_if(policy).unwrap().diff())
+            }
+            Asked::Preview(operation) => match open.reader().preview(operation) {
+                Ok(preview) => teller.difference(open.reader(), &preview.diff),
                 Err(error) => format!("error: {error}"),
             },
             Asked::Reopen => {
-                let digests = (open.state().digest(), open.content_digest().unwrap());
+                let digests = (open.reader().state().digest(), open.reader().content_digest().unwrap());
                 drop(ledger.take());
                 storage = Arc::new(Memory::clone(&storage));
                 let again = seeded().open_in(storage.clone()).unwrap();
-                assert_eq!((again.state().digest(), again.content_digest().unwrap()), digests);
+                assert_eq!(
+                    (again.reader().state().digest(), again.reader().content_digest().unwrap()),
+                    digests
+                );
                 ledger = Some(again);
                 "the same".to_owned()
             }
@@ -118,7 +124,7 @@ fn tell(page: &Page) -> String {
                         let appended = open.append(operation.clone());
                         let bare = Operation { id: None, time: at(number), ..operation.clone() };
                         let read = notation::request(number, &bare);
-                        format!("read as {read}\n   => {}", teller.answer(open, number, &appended))
+                        format!("read as {read}\n   => {}", teller.answer(open.reader(), number, &appended))
                     }
                 }
             }
@@ -126,7 +132,7 @@ fn tell(page: &Page) -> String {
         writeln!(out, "{number}. {}\n   => {told}", line.text).unwrap();
     }
     writeln!(out, "finally").unwrap();
-    for line in teller.ending(ledger.as_ref().unwrap()).unwrap() {
+    for line in teller.ending(ledger.as_ref().unwrap().reader()).unwrap() {
         writeln!(out, "   {line}").unwrap();
     }
     out

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::fold::Step;
+use identity_ledger::storage::{Lock, Memory, SeededEntropy, Storage};
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -65,8 +68,8 @@ fn what_threads_write_is_one_log_that_replays_to_the_same_state() {
     let ledger = ledger.into_inner().expect("the threads' clones are gone");
     assert_eq!(ledger.durable_records(), ledger.checkpoint().records);
     let mut digest = None;
-    ledger.replay(|step| digest = Some(step.state.digest())).unwrap();
-    assert_eq!(digest, Some(ledger.state().digest()));
+    ledger.reader().replay(|step| digest = Some(step.state.digest())).unwrap();
+    assert_eq!(digest, Some(ledger.reader().state().digest()));
 }
 
 /// While threads write, the power is cut again and again, in every way: what anybody was told is durable by then is there.
@@ -98,10 +101,13 @@ fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
                 let mut found = BTreeMap::new();
                 let note = |step: Step<'_>| {
                     if let Some(head) = step.record.body().head() {
-                        found.insert(step.record.seq().0, reopened.id_text(head.id).unwrap().to_owned());
+                        found.insert(
+                            step.record.seq().0,
+                            reopened.reader().id_text(head.id).unwrap().to_owned(),
+                        );
                     }
                 };
-                reopened.replay(note).unwrap();
+                reopened.reader().replay(note).unwrap();
                 for (seq, who) in &told {
                     assert_eq!(found.get(seq).map(String::as_str), Some(who.as_str()), "record {seq}");
                 }
@@ -293,7 +299,7 @@ fn a_failing_sync_is_everybodys_and_the_last() {
     for durability in [Durability::Immediate, Durability::Witnessed] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), durability);
-        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        let _ = ledger.append(Operation::properties(at(0), id("before"))).unwrap();
         let durable = ledger.durable_records();
         let syncs = disk.calls();
         disk.fail_from(syncs.len() as u64 + 1, DiskFault::CleanPages);
@@ -327,12 +333,12 @@ fn a_failing_sync_is_everybodys_and_the_last() {
 #[test]
 fn a_panic_while_writing_stops_writing_and_nothing_else() {
     let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
-    ledger.append(Operation::properties(at(0), id("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(0), id("ann"))).unwrap();
     let other = ledger.clone();
     let panicked = std::thread::spawn(move || {
         other.write(|ledger| {
-            ledger.append(Operation::properties(at(0), id("bob")))?;
-            if ledger.resolve("bob").is_some() {
+            let _ = ledger.append(Operation::properties(at(0), id("bob")))?;
+            if ledger.reader().resolve("bob").is_some() {
                 panic!("on purpose");
             }
             Ok::<(), AppendError>(())
@@ -374,7 +380,7 @@ fn a_shared_ledger_that_stopped_is_opened_again_beside_its_clones_and_stays_stop
     for sync_fails in [false, true] {
         let disk = Arc::new(SimulatedDisk::new());
         let ledger = shared_on(disk.clone(), Durability::Immediate);
-        ledger.append(Operation::properties(at(0), id("before"))).unwrap();
+        let _ = ledger.append(Operation::properties(at(0), id("before"))).unwrap();
         if sync_fails {
             disk.fail_once(disk.call_count() + 1, DiskFault::CleanPages); // after the write
             ledger.append(Operation::properties(at(0), id("in doubt"))).unwrap_err();
@@ -384,13 +390,13 @@ fn a_shared_ledger_that_stopped_is_opened_again_beside_its_clones_and_stays_stop
         }
         let clone = ledger.clone();
         let mut again = options().open_in(disk.clone()).expect("nothing holds the lock");
-        again.append(Operation::properties(at(1), id("again"))).unwrap();
+        let _ = again.append(Operation::properties(at(1), id("again"))).unwrap();
         for stopped in [&ledger, &clone] {
             let late = stopped.append(Operation::properties(at(2), id("late"))).unwrap_err();
             assert!(matches!(late, AppendError::Poisoned { .. }), "{late}");
             assert!(stopped.flush().is_err() && stopped.resolve("before").is_some());
         }
-        again.append(Operation::properties(at(3), id("and again"))).unwrap();
+        let _ = again.append(Operation::properties(at(3), id("and again"))).unwrap();
         drop(clone);
         let mut alone = ledger.into_inner().expect("this one was the last");
         let late = alone.append(Operation::properties(at(4), id("late"))).unwrap_err();
@@ -432,7 +438,7 @@ fn a_ledger_that_stops_keeps_its_lock_until_its_last_write_is_done() {
     });
     disk.is_broken.store(false, Ordering::SeqCst);
     let mut again = options().open_in(disk).expect("nothing holds the lock");
-    again.append(Operation::properties(at(1), id("again"))).unwrap();
+    let _ = again.append(Operation::properties(at(1), id("again"))).unwrap();
     assert!(ledger.append(Operation::properties(at(2), id("late"))).is_err());
 }
 
@@ -442,7 +448,8 @@ fn everything_else_goes_through_read_and_write() {
     let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
     ledger.append_batch(&[said(0, 0), said(0, 1)]).unwrap();
     let phone = DeviceId::new("phone").unwrap();
-    ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
+    let _ =
+        ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
     let policy = Policy::preset(Preset::OneUser);
     let seq = ledger.set_policy(&policy).unwrap();
     assert_eq!(ledger.read(|book| book.policy().clone()), policy);
@@ -457,7 +464,7 @@ fn everything_else_goes_through_read_and_write() {
     let second = ledger.clone();
     assert!(second.into_inner().is_none(), "another clone is left");
     let mut alone = ledger.into_inner().expect("this one was the last");
-    alone.append(said(0, 4)).unwrap();
+    let _ = alone.append(said(0, 4)).unwrap();
     assert_eq!(alone.durable_records(), alone.checkpoint().records, "as durable as before it was shared");
 }
 

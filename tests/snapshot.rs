@@ -11,6 +11,11 @@ use std::sync::atomic::Ordering;
 
 use failing::{Failing, NEVER};
 use forge::{resealed, state_begins};
+use identity_ledger::audit::{Audit, AuditReport};
+use identity_ledger::fold::Replay;
+use identity_ledger::log::Digest;
+use identity_ledger::snapshot::{DurabilityEvidence, SnapshotError, SnapshotFault};
+use identity_ledger::storage::{Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn operation(number: u128) -> Operation {
@@ -48,7 +53,7 @@ fn filled(operations: u128, snapshots: &[u128]) -> Memory {
     let disk = Arc::new(Memory::new());
     let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
         if snapshots.contains(&(number + 1)) {
             ledger.snapshot().unwrap();
         }
@@ -90,7 +95,7 @@ fn ignored(disk: &Memory, digest: Digest) -> SnapshotFault {
         panic!("it was used: {:?}", ledger.recovery())
     };
     assert!(!ledger.recovery().is_clean());
-    assert_eq!(ledger.state().digest(), digest);
+    assert_eq!(ledger.reader().state().digest(), digest);
     assert!(ledger.append(operation(1_000)).unwrap().outcome().is_some());
     assert_eq!(snapshots_ignored.len(), 1, "{snapshots_ignored:?}");
     snapshots_ignored[0].why.clone()
@@ -107,10 +112,10 @@ fn two_are_kept_and_the_newest_is_used() {
     let covered = ledger.recovery().from_snapshot.unwrap();
     assert_eq!(names[1], format!("snap/{covered:020}.snap"));
     assert!(ledger.recovery().is_clean() && covered < ledger.checkpoint().records);
-    assert_eq!(ledger.state().digest(), whole.state().digest());
+    assert_eq!(ledger.reader().state().digest(), whole.reader().state().digest());
     let reader = LedgerOptions::new().read_in(Arc::new(disk.clone())).unwrap();
     assert_eq!(reader.recovery().from_snapshot, Some(covered));
-    assert_eq!(reader.content_digest().unwrap(), whole.content_digest().unwrap());
+    assert_eq!(reader.reader().content_digest().unwrap(), whole.reader().content_digest().unwrap());
     assert_eq!(audit(&disk).snapshots.len(), 2);
 
     // The newest is damaged: the other one is used.
@@ -120,7 +125,7 @@ fn two_are_kept_and_the_newest_is_used() {
     let mut ledger = open(&disk).unwrap();
     assert_eq!(names[0], format!("snap/{:020}.snap", ledger.recovery().from_snapshot.unwrap()));
     assert_eq!(ledger.recovery().snapshots_ignored[0].file, names[1]);
-    assert_eq!(ledger.state().digest(), whole.state().digest());
+    assert_eq!(ledger.reader().state().digest(), whole.reader().state().digest());
     // The next one takes the place of the damaged one, not of the good one.
     let made = ledger.snapshot().unwrap();
     let kept = Memory::clone(&disk);
@@ -145,7 +150,7 @@ fn the_cadence_is_the_callers() {
     let mut ledger = options().snapshot_every(10).open_in(disk.clone()).unwrap();
     let mut last = 0;
     for number in 0..40 {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
         let records = ledger.checkpoint().records;
         if records >= last + 10 {
             last = records;
@@ -168,7 +173,7 @@ fn the_cadence_is_the_callers() {
 #[test]
 fn every_flip_and_every_cut_is_noticed() {
     let disk = filled(4, &[4]);
-    let digest = open(&disk).unwrap().state().digest();
+    let digest = open(&disk).unwrap().reader().state().digest();
     let [name] = &snapshots(&disk)[..] else { panic!("one was made") };
     let bytes = read(&disk, name);
     for bit in 0..bytes.len() * 8 {
@@ -192,7 +197,7 @@ fn every_flip_and_every_cut_is_noticed() {
 #[test]
 fn a_forged_snapshot_is_used_only_where_nothing_but_the_log_can_tell_and_the_audit_does() {
     let disk = filled(6, &[6]);
-    let digest = open(&disk).unwrap().state().digest();
+    let digest = open(&disk).unwrap().reader().state().digest();
     let [name] = &snapshots(&disk)[..] else { panic!("one was made") };
     let bytes = read(&disk, name);
     let mut used = 0;
@@ -204,10 +209,14 @@ fn a_forged_snapshot_is_used_only_where_nothing_but_the_log_can_tell_and_the_aud
         // Another head or number of records is a witness against the log, if it is sealed: refusing to open is right too.
         if let Ok(mut ledger) = open(&disk) {
             used += u32::from(ledger.recovery().from_snapshot.is_some());
-            assert_eq!(ledger.state().digest(), digest, "bit {bit}: another state would need another digest");
+            assert_eq!(
+                ledger.reader().state().digest(),
+                digest,
+                "bit {bit}: another state would need another digest"
+            );
             ledger.append(operation(2)).ok();
             ledger.append(operation(1_000)).ok();
-            ledger.content_digest().ok();
+            ledger.reader().content_digest().ok();
             ledger.persons().for_each(drop);
         }
         let report = audit(&disk);
@@ -251,9 +260,9 @@ fn a_state_that_is_none_is_refused_whatever_its_digests_say() {
                 ledger.append(operation(2_000 + number)).ok();
             }
             ledger.persons().for_each(drop);
-            ledger.content_digest().ok();
-            let ids: Vec<_> = ledger.state().ids().collect();
-            ids.iter().for_each(|id| drop(ledger.state().proof(ids[0], *id)));
+            ledger.reader().content_digest().ok();
+            let ids: Vec<_> = ledger.reader().state().ids().collect();
+            ids.iter().for_each(|id| drop(ledger.reader().state().proof(ids[0], *id)));
             assert_eq!(audit(&disk).faults.len(), 1, "byte {at}");
         }
     }
@@ -263,7 +272,7 @@ fn a_state_that_is_none_is_refused_whatever_its_digests_say() {
 #[test]
 fn a_snapshot_of_another_version_or_ledger_is_ignored() {
     let disk = filled(6, &[6]);
-    let digest = open(&disk).unwrap().state().digest();
+    let digest = open(&disk).unwrap().reader().state().digest();
     let [name] = &snapshots(&disk)[..] else { panic!("one was made") };
     let bytes = read(&disk, name);
 
@@ -328,7 +337,7 @@ fn a_checkpoint_is_looked_for_in_the_log_itself_and_no_snapshot_is_used() {
     let disk = filled(12, &[4, 8]);
     let reader = LedgerOptions::new().read_in(Arc::new(disk.clone())).unwrap();
     let mut heads = Vec::new();
-    let mut replay = Replay::new(reader.ledger_id(), reader.tenant());
+    let mut replay = Replay::new(reader.reader().ledger_id(), reader.tenant());
     let mut names = disk.list("log").unwrap();
     names.sort();
     for name in names {
@@ -376,7 +385,7 @@ fn damage_at_the_snapshots_place_or_a_missing_segment_before_it_leads_to_a_full_
     write(&disk, &first, &bytes);
     let ledger = open(&disk).unwrap();
     assert!(ledger.recovery().from_snapshot.is_some());
-    assert!(ledger.content_digest().is_err());
+    assert!(ledger.reader().content_digest().is_err());
     assert!(!audit(&disk).is_ok());
     assert!(options().without_snapshots().open_in(Arc::new(disk.clone())).is_err());
 }
@@ -386,7 +395,7 @@ fn damage_at_the_snapshots_place_or_a_missing_segment_before_it_leads_to_a_full_
 #[test]
 fn whichever_call_of_making_one_fails_nothing_is_lost() {
     let before = filled(12, &[4, 8]);
-    let digest = open(&before).unwrap().state().digest();
+    let digest = open(&before).unwrap().reader().state().digest();
     let old = snapshots(&before);
     for for_ever in [false, true] {
         let mut calls = 0;
@@ -400,7 +409,7 @@ fn whichever_call_of_making_one_fails_nothing_is_lost() {
 
             let crashed = Memory::clone(&disk.inner); // the process ends here
             let reopened = open(&crashed).unwrap();
-            assert_eq!(reopened.state().digest(), digest, "call {calls}");
+            assert_eq!(reopened.reader().state().digest(), digest, "call {calls}");
             assert!(reopened.recovery().from_snapshot.is_some(), "call {calls}: at least what was there");
             assert!(reopened.recovery().snapshots_ignored.is_empty(), "call {calls}: none is half made");
             assert!(audit(&crashed).is_ok());

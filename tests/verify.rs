@@ -5,6 +5,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use identity_ledger::audit::{Audit, AuditFault, AuditRemark, AuditReport, ErasureFault, RecordCounts};
+use identity_ledger::backup::Backup;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::salvage::{ItemLoss, Salvage, Unerased};
+use identity_ledger::storage::{Files, Lock, Memory, SeededEntropy, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -30,7 +35,7 @@ fn filled(persons: usize) -> (Arc<Memory>, Ledger) {
     let disk = Arc::new(Memory::new());
     let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..persons {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     (disk, ledger)
 }
@@ -165,7 +170,7 @@ fn a_log_that_is_broken_in_another_place_each_time_is_busy_and_not_damaged() {
             if let Some((name, good)) = bad.take() {
                 write(&inner, &name, &good);
             }
-            ledger.append(operation(100 + listings)).unwrap();
+            let _ = ledger.append(operation(100 + listings)).unwrap();
             let name = &names[1 + listings % 7];
             bad = Some((name.clone(), bytes(&inner, name)));
             inner.write_at(name, 200, &[0xff; 9]).unwrap();
@@ -203,7 +208,7 @@ fn audit_beside(persons: usize, steps: Vec<Step>) -> u64 {
 
 fn begins(ledger: &mut Ledger) {
     ledger.begin_erasures(&erasure_of(ledger.checkpoint().records as usize % 3)).ok();
-    ledger.append(operation(1_000 + ledger.checkpoint().records as usize)).unwrap();
+    let _ = ledger.append(operation(1_000 + ledger.checkpoint().records as usize)).unwrap();
 }
 
 fn finishes(ledger: &mut Ledger) {
@@ -212,7 +217,7 @@ fn finishes(ledger: &mut Ledger) {
 
 fn erases_two(ledger: &mut Ledger) {
     ledger.erase(&erasure_of(0)).unwrap();
-    ledger.append(operation(2_000)).unwrap();
+    let _ = ledger.append(operation(2_000)).unwrap();
     ledger.erase(&erasure_of(5)).unwrap();
 }
 
@@ -252,7 +257,7 @@ fn damage_is_found_beside_a_writer_that_erases_all_the_time() {
     let mut appended = 0;
     let beside = Beside::new(&disk, move |_, name| {
         if name == "log" {
-            ledger.append(operation(100 + appended)).unwrap();
+            let _ = ledger.append(operation(100 + appended)).unwrap();
             appended += 1;
         }
     });
@@ -268,7 +273,7 @@ fn files_that_a_reader_kept_open_are_those_that_an_erasure_put_there_when_it_loo
     let dir = home.path().join("ledger");
     let mut ledger = options().create(&dir, Tenant::default(), Policy::default()).unwrap();
     for number in 0..8 {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     let files: Arc<dyn Storage> = Arc::new(Files::read_only(&dir));
     assert!(Audit::run_in(files.clone(), None, &mut |_| {}).unwrap().is_ok());
@@ -333,7 +338,7 @@ fn a_slot_of_head_that_is_cut_or_zeroed_is_remarked() {
     // A slot gone back to what it was some turns ago is as good as gone.
     let (older, mut ledger) = (head[..88].to_vec(), options().open_in(disk.clone()).unwrap());
     for number in 100..104 {
-        ledger.append(operation(number)).unwrap();
+        let _ = ledger.append(operation(number)).unwrap();
     }
     drop(ledger);
     let mut mixed = bytes(&disk, "HEAD");

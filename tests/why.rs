@@ -5,6 +5,8 @@
 #[path = "support/short.rs"]
 mod short;
 
+use identity_ledger::explain::{PropertyWrite, Superseded};
+use identity_ledger::log::{Body, IdNo, Verb};
 use identity_ledger::testing::history::{History, KEYS};
 use identity_ledger::*;
 use short::{at, id, new_ledger};
@@ -14,6 +16,7 @@ fn said(ledger: &Ledger, key: &str) -> Vec<(Seq, IdNo, &'static str)> {
     let mut keys = Vec::new();
     let mut said = Vec::new();
     ledger
+        .reader()
         .replay(|step| {
             let body = step.record.body();
             if let Body::DefineKey(_) = body {
@@ -42,12 +45,12 @@ fn one_write_stands_and_it_is_the_profiles() {
         let history = History::seeded(&Policy::preset(preset), seed);
         let mut ledger = Ledger::in_memory(Tenant::default(), history.policy.clone()).unwrap();
         history.append_to(&mut ledger).unwrap();
-        let ids: Vec<IdNo> = ledger.state().ids().collect();
+        let ids: Vec<IdNo> = ledger.reader().state().ids().collect();
         for key in KEYS {
             let said = said(&ledger, key);
-            for asked in ids.iter().filter_map(|id| ledger.id_text(*id)) {
-                let person = ledger.person(asked);
-                let theirs = |id: IdNo| person.is_some() && ledger.state().person(id) == person;
+            for asked in ids.iter().filter_map(|id| ledger.reader().id_text(*id)) {
+                let person = ledger.reader().person(asked);
+                let theirs = |id: IdNo| person.is_some() && ledger.reader().state().person(id) == person;
                 let expected: Vec<(Seq, &str)> = said
                     .iter()
                     .filter(|(_, id, _)| theirs(*id))
@@ -84,7 +87,7 @@ fn one_write_stands_and_it_is_the_profiles() {
                     assert!(by.by.0 < ledger.checkpoint().records);
                     assert_eq!(
                         by.rule == "H1",
-                        ledger.state().is_retracted(write.seq),
+                        ledger.reader().state().is_retracted(write.seq),
                         "seed {seed}\n{history}"
                     );
                     beaten += 1;
@@ -102,11 +105,11 @@ fn one_write_stands_and_it_is_the_profiles() {
 fn what_was_refused_before_any_effect_does_not_stand() {
     let policy = Policy { max_ids_per_person: Some(1), ..Policy::default() };
     let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
-    ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(1), id("ann"))).unwrap();
     let refused =
         Operation::identify(at(2), id("bob"), Some(Source::new("ann"))).set("plan", "free").unwrap();
     let refused = ledger.append(refused).unwrap();
-    ledger.append(Operation::properties(at(3), id("bob"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(3), id("bob"))).unwrap();
     let why = ledger.why_property("bob", "plan").unwrap().unwrap();
     assert_eq!((why.now, why.writes[0].seq), (None, refused.seq().unwrap()));
     assert_eq!(why.writes[0].beaten, Some(Superseded { rule: "D8", by: Seq(0) }));

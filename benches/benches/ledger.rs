@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
+use identity_ledger::storage::SeededEntropy;
 use identity_ledger::testing::workload::write_ops_line;
-use identity_ledger::{
-    Durability, Ledger, LedgerOptions, ReadOnlyLedger, Operation, Policy, SeededEntropy, Seq, Tenant,
-};
+use identity_ledger::{Durability, Ledger, LedgerOptions, Operation, Policy, ReadOnlyLedger, Seq, Tenant};
 use identity_ledger_benches::{ByHand, Lean, SEED, build, workload};
 
 /// About 18 operations each.
@@ -105,8 +104,13 @@ fn import(c: &mut Criterion) {
 fn questions(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a place for files");
     let ledger = build(&dir.path().join("ledger"), PEOPLE);
-    let ids: Vec<String> =
-        ledger.state().ids().filter_map(|id| ledger.id_text(id)).map(str::to_owned).collect();
+    let ids: Vec<String> = ledger
+        .reader()
+        .state()
+        .ids()
+        .filter_map(|id| ledger.reader().id_text(id))
+        .map(str::to_owned)
+        .collect();
     let map: HashMap<String, u32> = ids.iter().cloned().zip(0..).collect();
     let hot = &ids[..1_000];
     let half = Seq(ledger.checkpoint().records / 2);
@@ -120,7 +124,10 @@ fn questions(c: &mut Criterion) {
     });
     group.bench_function("person", |b| {
         b.iter(|| {
-            hot.iter().filter_map(|id| ledger.person(black_box(id))).map(|p| u64::from(p.0)).sum::<u64>()
+            hot.iter()
+                .filter_map(|id| ledger.reader().person(black_box(id)))
+                .map(|p| u64::from(p.0))
+                .sum::<u64>()
         });
     });
     group.bench_function("resolve: person, and its public id", |b| {
@@ -130,7 +137,7 @@ fn questions(c: &mut Criterion) {
     });
     group.bench_function("person as of half the log", |b| {
         b.iter(|| {
-            let then = hot.iter().filter_map(|id| ledger.person_as_of(black_box(id), half));
+            let then = hot.iter().filter_map(|id| ledger.reader().person_as_of(black_box(id), half));
             then.filter(|found| found.implied).count()
         });
     });
@@ -143,8 +150,10 @@ fn questions(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("digests");
     group.sample_size(10);
-    group.bench_function("of the state", |b| b.iter(|| ledger.state().digest()));
-    group.bench_function("of the content", |b| b.iter(|| ledger.content_digest().expect("the log is there")));
+    group.bench_function("of the state", |b| b.iter(|| ledger.reader().state().digest()));
+    group.bench_function("of the content", |b| {
+        b.iter(|| ledger.reader().content_digest().expect("the log is there"))
+    });
     group.finish();
 }
 

@@ -6,10 +6,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use identity_ledger::storage::SeededEntropy;
 use identity_ledger::testing::workload::{Shape, Workload};
-use identity_ledger::{
-    Durability, Ledger, LedgerOptions, Operation, Policy, Request, SeededEntropy, Source, Tenant, Actor,
-};
+use identity_ledger::{Actor, Durability, Ledger, LedgerOptions, Operation, Policy, Request, Source, Tenant};
 use petgraph::unionfind::UnionFind;
 
 /// The seed of all workloads.

@@ -518,16 +518,16 @@ mod tests {
         let (mut asked, mut grown, mut refused) = (0, 0, 0);
         let mut ask = |policy: &Policy, operation: Operation, nothing: bool, target: &str| {
             let mut ledger = ledger(policy.clone());
-            let before = ledger.state().clone();
+            let before = ledger.reader().state().clone();
             let appended = ledger.append(operation).unwrap();
             let mut last = None;
-            ledger.replay(|step| last = Some(step.record.body())).unwrap();
+            ledger.reader().replay(|step| last = Some(step.record.body())).unwrap();
             let found = before.keys_after(&last.unwrap());
             let refusal = appended.outcome().and_then(|outcome| outcome.refusal);
-            let target = ledger.id_no(target).unwrap();
+            let target = ledger.reader().id_no(target).unwrap();
             let unfit = matches!(refusal, Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }));
-            let expected = if nothing || unfit { 0 } else { ledger.state().keys_of(target) };
-            let is_new = before.ids().len() < ledger.state().ids().len();
+            let expected = if nothing || unfit { 0 } else { ledger.reader().state().keys_of(target) };
+            let is_new = before.ids().len() < ledger.reader().state().ids().len();
             let taken_to_join = is_new && refusal.is_some() && found > expected;
             assert!(found == expected || taken_to_join, "{found}, not {expected}: {appended:?}");
             let had = if target.index() < before.ids().len() { before.keys_of(target) } else { 0 };

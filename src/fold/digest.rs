@@ -127,7 +127,17 @@ pub(super) const ERASURES: u32 = 2;
 
 impl State {
     fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {
-        let Erasures { list, ids, devices, records, restated, renamed, called_after: _ } = &self.erasures;
+        let Erasures {
+            list,
+            ids,
+            devices,
+            records,
+            restated,
+            renamed,
+            called_after: _,
+            remaining: _,
+            looked_through: _,
+        } = &self.erasures;
         out.u32(ERASURES);
         out.pairs(list.len(), list.iter().map(|(seq, done)| (*seq, *done)));
         out.pairs(ids.len(), ids.iter().copied());

@@ -60,6 +60,20 @@ pub(crate) struct Erasures {
     /// The ids they are called after since then, each with the person: an absorbed one and its survivor may share one. No digest
     /// covers it.
     pub(super) called_after: BTreeSet<(u32, u32)>,
+    /// By person, its ids as they were last looked through: kept so that N erasures of N ids of a person do not look through N ids
+    /// each. No digest covers it, and a state that is read back has none.
+    pub(super) remaining: BTreeMap<u32, Remaining>,
+    /// How many ids were looked through to find what persons are called after.
+    pub(super) looked_through: u64,
+}
+
+/// The ids of a person that are not erased.
+#[derive(Clone, Debug)]
+pub(super) struct Remaining {
+    /// How many ids the person had. A living person gains ids, and loses them only where its component is refolded.
+    size: u32,
+    /// Those that were not erased, from the highest on.
+    ids: Vec<IdNo>,
 }
 
 /// What is left of a record's values.
@@ -96,9 +110,14 @@ impl Erasures {
         self.list.values().any(|done| *done == NONE)
     }
 
+    /// The record that says that this erase record's items are gone.
+    pub(crate) fn done_by(&self, erase: u32) -> Option<u32> {
+        self.list.get(&erase).copied().filter(|done| *done != NONE)
+    }
+
     /// Whether this erase record's items are said to be gone.
     pub(crate) fn is_done(&self, erase: u32) -> bool {
-        self.list.get(&erase).is_some_and(|done| *done != NONE)
+        self.done_by(erase).is_some()
     }
 
     /// The record that took the text of an id.
@@ -277,7 +296,7 @@ impl State {
             self.erasures.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| *person).collect();
         for person in founded.into_iter().chain(called) {
             self.erasures.called_after.remove(&(id.0, person));
-            match self.lowest_remaining(PersonNo(person)) {
+            match self.next_remaining(PersonNo(person)) {
                 Some(next) => self.call_after(person, next, seq),
                 None => drop(self.erasures.renamed.remove(&person)),
             }
@@ -286,9 +305,41 @@ impl State {
 
     /// The lowest id of a living person that is not erased.
     fn lowest_remaining(&self, person: PersonNo) -> Option<IdNo> {
-        let lives = self.survivor(person) == person && !self.is_retired(person);
         let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
-        if lives { self.links.ring(self.anchor(person)).filter(remaining).min() } else { None }
+        if self.lives(person) { self.links.ring(self.anchor(person)).filter(remaining).min() } else { None }
+    }
+
+    /// The same, where the id that was the lowest so far was erased: what was looked through for that one is not looked through again.
+    fn next_remaining(&mut self, person: PersonNo) -> Option<IdNo> {
+        let known = self.erasures.remaining.remove(&person.0);
+        if !self.lives(person) {
+            return None;
+        }
+        let size = self.links.size(person);
+        let mut remaining = match known.filter(|known| known.size == size) {
+            Some(known) => known,
+            None => self.look_through(person, size),
+        };
+        let is_erased = |id: &mut IdNo| self.erasures.of_id(*id).is_some();
+        while remaining.ids.pop_if(is_erased).is_some() {}
+        let lowest = remaining.ids.last().copied();
+        debug_assert_eq!(lowest, self.lowest_remaining(person), "a person loses ids by a refold only");
+        if lowest.is_some() {
+            self.erasures.remaining.insert(person.0, remaining);
+        }
+        lowest
+    }
+
+    fn look_through(&mut self, person: PersonNo, size: u32) -> Remaining {
+        self.erasures.looked_through += u64::from(size);
+        let remaining = |id: &IdNo| self.erasures.of_id(*id).is_none();
+        let mut ids: Vec<IdNo> = self.links.ring(self.anchor(person)).filter(remaining).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        Remaining { size, ids }
+    }
+
+    fn lives(&self, person: PersonNo) -> bool {
+        self.survivor(person) == person && !self.is_retired(person)
     }
 
     fn call_after(&mut self, person: u32, id: IdNo, erase: u32) {
@@ -300,6 +351,9 @@ impl State {
     /// that they had. A living one that had none is called after its lowest remaining id.
     pub(super) fn call_anew(&mut self, persons: Vec<(PersonNo, Option<PersonNo>)>) {
         for (person, before) in persons {
+            for changed in [Some(person), before].into_iter().flatten() {
+                self.erasures.remaining.remove(&changed.0);
+            }
             let Some(erase) = self.erasures.of_id(self.founding(person)) else { continue };
             let kept = before.and_then(|before| self.take_name(before));
             if let Some((id, by)) = kept.or_else(|| self.name_as_ever(person, erase)) {
@@ -364,11 +418,12 @@ impl Absences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::erase::{ErasureRequest, ErasureSubject};
     use crate::log::record::Kind;
-    use crate::{DeviceId, DistinctId, ErasureRequest, ErasureSubject, Ledger, Operation, Policy};
+    use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
     use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
 
-    fn id(text: &str) -> DistinctId {
+    pub(super) fn id(text: &str) -> DistinctId {
         DistinctId::new(text).unwrap()
     }
 
@@ -398,12 +453,12 @@ mod tests {
     fn seen(ledger: &mut Ledger, text: &str) -> IdNo {
         let number = OperationId(uuid::Uuid::from_u128(ledger.checkpoint().records.into()));
         let capture = Operation::capture(time(), id(text), number);
-        ledger.append(capture.with_processing(Processing::Off)).unwrap();
-        ledger.id_no(text).unwrap()
+        let _ = ledger.append(capture.with_processing(Processing::Off)).unwrap();
+        ledger.reader().id_no(text).unwrap()
     }
 
     fn called(ledger: &Ledger, text: &str) -> PersonIdBasis {
-        ledger.state().called_of(ledger.id_no(text).unwrap())
+        ledger.reader().state().called_of(ledger.reader().id_no(text).unwrap())
     }
 
     /// D11: who an id would found tells an id that came after an erasure from an erased one of the same text.
@@ -412,13 +467,13 @@ mod tests {
         let mut ledger = ledger();
         let [early, gone] = ["early", "gone"].map(|text| seen(&mut ledger, text));
         assert_eq!(
-            [early, gone].map(|id| ledger.state().implied(id)),
+            [early, gone].map(|id| ledger.reader().state().implied(id)),
             [early, gone].map(PersonIdBasis::Founding)
         );
         erase(&mut ledger, ErasureSubject::PersonOf(id("gone")));
         let again = seen(&mut ledger, "gone");
         assert_ne!(gone, again, "nothing says that they were one");
-        let state = ledger.state();
+        let state = ledger.reader().state();
         assert_eq!(state.implied(early), PersonIdBasis::Founding(early));
         assert_eq!(state.implied(gone), PersonIdBasis::Erased(gone, None));
         assert_eq!(state.implied(again), PersonIdBasis::At(again, state.defined_by(again)));
@@ -429,14 +484,33 @@ mod tests {
         let mut ledger = ledger();
         link(&mut ledger, "ann", "phone");
         link(&mut ledger, "bob", "laptop");
-        let [ann, bob] = ["ann", "bob"].map(|text| ledger.id_no(text).unwrap());
+        let [ann, bob] = ["ann", "bob"].map(|text| ledger.reader().id_no(text).unwrap());
         erase(&mut ledger, ErasureSubject::PersonOf(id("ann")));
         link(&mut ledger, "ann", "tablet"); // another ann: nothing says that they were one
-        let person = ledger.state().person(ann).unwrap();
-        assert_eq!(ledger.state().called(person), PersonIdBasis::Erased(ann, None));
+        let person = ledger.reader().state().person(ann).unwrap();
+        assert_eq!(ledger.reader().state().called(person), PersonIdBasis::Erased(ann, None));
         assert_eq!(called(&ledger, "bob"), PersonIdBasis::Founding(bob));
-        let again = ledger.id_no("ann").unwrap();
-        assert_eq!(called(&ledger, "ann"), PersonIdBasis::At(again, ledger.state().defined_by(again)));
+        let again = ledger.reader().id_no("ann").unwrap();
+        assert_eq!(
+            called(&ledger, "ann"),
+            PersonIdBasis::At(again, ledger.reader().state().defined_by(again))
+        );
+    }
+
+    /// A person whose ids are erased one by one was looked through from the beginning for each.
+    #[test]
+    fn who_loses_one_id_after_the_other_is_looked_through_once() {
+        const IDS: usize = 60;
+        let mut ledger = ledger();
+        let ids: Vec<String> = (0..IDS).map(|number| format!("i{number:02}")).collect();
+        for other in &ids[1..] {
+            link(&mut ledger, &ids[0], other);
+        }
+        for (erased, next) in ids.iter().zip(&ids[1..]) {
+            let by = erase_id(&mut ledger, erased);
+            assert_eq!(called(&ledger, next), PersonIdBasis::At(ledger.reader().id_no(next).unwrap(), by));
+        }
+        assert_eq!(ledger.reader().state().erasures().looked_through, IDS as u64);
     }
 
     /// D11 where a component was folded again: a name stays, whatever becomes of the id that it is made of.
@@ -446,7 +520,7 @@ mod tests {
         link(&mut ledger, "zoe", "z1"); // is called after another id too
         let elsewhere = erase_id(&mut ledger, "zoe");
         let links = ["i1", "i2", "i3"].map(|phone| link(&mut ledger, "ivy", phone));
-        let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.id_no(text).unwrap());
+        let [i1, i2, i3] = ["i1", "i2", "i3"].map(|text| ledger.reader().id_no(text).unwrap());
         let (first, second) = (erase_id(&mut ledger, "ivy"), erase_id(&mut ledger, "i1"));
         assert_eq!(
             called(&ledger, "i2"),
@@ -454,12 +528,12 @@ mod tests {
             "after the lowest that is left, {i1:?} is gone"
         );
         let mut retract = |seq| ledger.append(Operation::retract(time(), Target::Record(seq))).unwrap();
-        retract(links[2]);
+        let _ = retract(links[2]);
         assert_eq!(called(&ledger, "i2"), PersonIdBasis::At(i2, second), "as before");
-        assert_eq!(ledger.state().person(i3), None);
-        ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
-        ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
-        assert_eq!(ledger.state().person(i2), None);
+        assert_eq!(ledger.reader().state().person(i3), None);
+        let _ = ledger.append(Operation::retract(time(), Target::Record(ledger_last(&ledger)))).unwrap(); // i3 is back
+        let _ = ledger.append(Operation::retract(time(), Target::Record(links[1]))).unwrap();
+        assert_eq!(ledger.reader().state().person(i2), None);
         assert_eq!(called(&ledger, "i3"), PersonIdBasis::At(i2, second), "as before");
         assert!(elsewhere < first && first < second);
         assert!(matches!(called(&ledger, "z1"), PersonIdBasis::At(_, by) if by == elsewhere));
@@ -476,12 +550,12 @@ mod tests {
         for phone in ["g1", "g2"] {
             link(&mut ledger, "gus", phone);
         }
-        let [gus, g1, g2] = ["gus", "g1", "g2"].map(|text| ledger.id_no(text).unwrap());
-        let founded = ledger.state().origin(ledger.state().person(gus).unwrap());
+        let [gus, g1, g2] = ["gus", "g1", "g2"].map(|text| ledger.reader().id_no(text).unwrap());
+        let founded = ledger.reader().state().origin(ledger.reader().state().person(gus).unwrap());
         let split = Operation::split(time(), id("gus"), [id("g2")], SplitMode::Together);
         let split = ledger.append(split).unwrap().seq().unwrap();
         let by = erase_id(&mut ledger, "gus");
-        let state = ledger.state();
+        let state = ledger.reader().state();
         assert_eq!(state.called_alone(gus, founded), PersonIdBasis::At(g1, by));
         assert_eq!(state.called_alone(gus, founded), state.called_of(gus));
         let parted = Origin { founded: split.0 as u32, split: true };
@@ -499,10 +573,11 @@ mod tests {
         let mut ledger = ledger();
         for (text, user) in [("d1", "ann"), ("d2", "bob")] {
             let mut device = ledger.device(DeviceId::new(text).unwrap());
-            device.identify(time(), id(user), Default::default()).unwrap();
+            let _ = device.identify(time(), id(user), Default::default()).unwrap();
         }
         let by = erase(&mut ledger, ErasureSubject::PersonOf(id("bob")));
-        let erased = [DeviceNo(0), DeviceNo(1)].map(|device| ledger.state().device_erased_by(device));
+        let erased =
+            [DeviceNo(0), DeviceNo(1)].map(|device| ledger.reader().state().device_erased_by(device));
         assert_eq!(erased, [None, Some(by)]);
     }
 

@@ -14,6 +14,8 @@ mod refold;
 pub(crate) mod replay;
 mod restore;
 
+pub use replay::{Replay, Step};
+
 pub(crate) use apply::FORESEEN;
 pub use device::DeviceState;
 pub(crate) use device::Said;
@@ -432,7 +434,7 @@ mod tests {
             .map(|operation| operation.set("plan", "pro").unwrap())
             .collect();
         ledger.append_batch(&batch).unwrap();
-        let (per_id, per_person) = ledger.state().memory();
+        let (per_id, per_person) = ledger.reader().state().memory();
         let (id, person) = (size_of::<links::Leaf>() + size_of::<links::Branch>(), size_of::<Person>());
         // What is held, and as much again at most in room to grow; slots count with the ids, profiles with the persons.
         assert!((4_096 * (id + size_of::<links::Slot>())..=4 * 4_096 * id).contains(&per_id), "{per_id}");

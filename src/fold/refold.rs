@@ -917,8 +917,8 @@ mod tests {
     }
 
     fn component(ledger: &Ledger, of: &str) -> ComponentRecords {
-        let seed = Node::Id(ledger.id_no(of).unwrap());
-        ComponentRecords::clone(&ledger.log.component(seed, ledger.checkpoint().records).unwrap())
+        let seed = Node::Id(ledger.reader().id_no(of).unwrap());
+        ComponentRecords::clone(&ledger.reader.log.component(seed, ledger.checkpoint().records).unwrap())
     }
 
     #[test]
@@ -928,10 +928,11 @@ mod tests {
         let again = ask(&mut ledger, Operation::retract(time(), Target::Record(first)));
         let parted = ask(&mut ledger, Operation::split(time(), id("ann"), [id("tablet")], SplitMode::Each));
         let mut shown = Vec::new();
-        let alone = ledger.state().alone_telling(&component(&ledger, "ann"), |seq, outcome, state| {
-            assert_eq!(state.records(), u64::from(seq) + 1);
-            shown.push((Seq(seq.into()), outcome.refusal));
-        });
+        let alone =
+            ledger.reader().state().alone_telling(&component(&ledger, "ann"), |seq, outcome, state| {
+                assert_eq!(state.records(), u64::from(seq) + 1);
+                shown.push((Seq(seq.into()), outcome.refusal));
+            });
         assert_eq!(alone.state.records(), ledger.checkpoint().records);
         let refused = Some(Refusal::AlreadyRetracted { by: taken_back });
         assert_eq!(shown[1..], [(taken_back, None), (again, refused), (parted, None)]);
@@ -943,7 +944,7 @@ mod tests {
         let (ledger, first) = ledger();
         let next = ledger.checkpoint().records;
         let head = OperationHeader {
-            id: ledger.id_no("ann").unwrap(),
+            id: ledger.reader().id_no("ann").unwrap(),
             device: None,
             time: 5,
             operation: [0; 16],
@@ -952,7 +953,7 @@ mod tests {
         let mut asked = ComponentRecords::default();
         asked.push_supposed(next as u32, &Body::Retract(head, first.0, None));
         let record = asked.records().next().unwrap();
-        let foretold = ledger.state().foretell(record, &component(&ledger, "ann"), |_, _, _, _| {});
+        let foretold = ledger.reader().state().foretell(record, &component(&ledger, "ann"), |_, _, _, _| {});
         assert_eq!([foretold.before.records(), foretold.after.records()], [next, next + 1]);
     }
 
@@ -960,12 +961,12 @@ mod tests {
     #[test]
     fn only_an_operation_of_t_can_be_taken_back_h1() {
         let (mut ledger, first) = ledger();
-        ledger.device(crate::DeviceId::new("d").unwrap()).set(time(), Default::default()).unwrap();
+        let _ = ledger.device(crate::DeviceId::new("d").unwrap()).set(time(), Default::default()).unwrap();
         link(&mut ledger, "ann", "d");
         let told = component(&ledger, "ann");
         let next = ledger.checkpoint().records as u32;
         let definition = told.records().find(|record| record.row.kind == Kind::DefineDevice).unwrap().row;
-        let [ann, phone] = ["ann", "phone"].map(|text| ledger.id_no(text).unwrap());
+        let [ann, phone] = ["ann", "phone"].map(|text| ledger.reader().id_no(text).unwrap());
         for (of, target, expected) in [
             (ann, first.0 as u32, None),
             (phone, first.0 as u32, Some(Refusal::NotRetractable { by: Seq(next.into()) })),
@@ -982,7 +983,7 @@ mod tests {
             let mut told = told.clone();
             told.push_supposed(next, &Body::Retract(head, target.into(), None));
             let record = told.records().last().unwrap();
-            assert_eq!(ledger.state().refuse_refold(record, &told.only(|seq| seq < next)), expected);
+            assert_eq!(ledger.reader().state().refuse_refold(record, &told.only(|seq| seq < next)), expected);
             assert_eq!(told.retracted().contains(&target), expected.is_none(), "{of:?} {target}");
         }
     }

@@ -26,9 +26,9 @@ pub struct Step<'a> {
 /// use identity_ledger::{Ledger, Operation, OperationId, DistinctId, Policy, Tenant, Timestamp};
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 /// let mut operations = 0;
-/// ledger.replay(|step| operations += usize::from(step.outcome.is_some()))?;
+/// ledger.reader().replay(|step| operations += usize::from(step.outcome.is_some()))?;
 /// assert_eq!(operations, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -1,6 +1,6 @@
 //! Importers: what SDKs send, read as operations.
 //!
-//! [`Importer`] takes any [`Read`], plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
+//! [`Importer`] takes any [`Read`](std::io::Read), plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
 //! order of the input. It knows the formats; it knows nothing of ledgers, persons or files.
 //!
 //! # Shapes
@@ -34,4 +34,4 @@ pub use self::importer::{Importer, Parsed};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, Options};
 pub use self::rejection::{ImportError, Rejection};
-pub use self::run::{Complaint, Reason, RunError, Tally, Watch, run};
+pub use self::run::{AppendBatch, Complaint, Reason, RunError, Tally, Watch, run};

@@ -278,7 +278,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn device(&self) -> Result<DeviceId, Rejection> {
+    pub(super) fn device(&self) -> Result<DeviceId, Rejection> {
         name("device_id", self.device_id.ok_or(Rejection::Missing { key: "device_id" })?, DeviceId::new)
     }
 

@@ -1,13 +1,14 @@
 //! Imports: an input's operations into a ledger, in batches. Counts what becomes of each, and lets one bad operation spoil
 //! nothing but itself.
 //!
-//! Knows nothing of files and formats: an [`Importer`] reads, a [`Ledger`] records.
+//! Knows nothing of files and formats: an [`Importer`] reads, a [`Ledger`] records, or what else can [`AppendBatch`].
 
 use std::io::Read;
 
 use super::importer::{Importer, Parsed};
 use super::rejection::{ImportError, Rejection};
 use crate::ledger::error::AppendError;
+use crate::ledger::shared::{LedgerGuard, SharedLedger};
 use crate::ledger::{Appended, Ledger};
 use crate::model::id::Seq;
 use crate::model::limits::MAX_PERSON_KEYS;
@@ -86,7 +87,36 @@ pub enum RunError {
     Input(#[from] ImportError),
     /// The ledger records nothing any more.
     #[error(transparent)]
-    Ledger(AppendError),
+    Ledger(#[from] AppendError),
+}
+
+/// What an import records operations in.
+pub trait AppendBatch {
+    /// As [`Ledger::append_batch`].
+    ///
+    /// # Errors
+    /// As there.
+    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError>;
+}
+
+impl AppendBatch for Ledger {
+    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        Ledger::append_batch(self, operations)
+    }
+}
+
+/// No record of another thread comes between the batches, and readers wait until the import ends.
+impl AppendBatch for LedgerGuard<'_> {
+    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        LedgerGuard::append_batch(self, operations)
+    }
+}
+
+/// Other threads read and write between the batches.
+impl AppendBatch for SharedLedger {
+    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        SharedLedger::append_batch(self, operations)
+    }
 }
 
 /// Observes an import while it runs.
@@ -125,11 +155,30 @@ impl Watch for () {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// A [`SharedLedger`] imports too. Other threads read and write between the batches; in [`SharedLedger::write`] they wait until
+/// the import ends:
+///
+/// ```
+/// use identity_ledger::import::{Importer, Options, RunError, Tally, run};
+/// use identity_ledger::{Ledger, Policy, SharedLedger, Tenant};
+///
+/// let input = r#"{"op":"identify","ts":"2026-01-01T00:00:00Z","distinct_id":"ann","anon_distinct_id":"a1"}"#;
+/// let mut ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
+/// let options = ledger.read(|ledger| Options::from(ledger.policy()));
+/// let mut tally = Tally::default();
+/// run(&mut ledger, Importer::new(input.as_bytes(), options.clone()), &mut tally, &mut ())?;
+/// ledger.write(|ledger| -> Result<(), RunError> {
+///     run(ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut ())
+/// })?;
+/// assert_eq!((tally.appended, tally.duplicates), (1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the
 /// ledger cannot continue: a failing disk, a full ledger.
 pub fn run<R: Read>(
-    ledger: &mut Ledger,
+    ledger: &mut dyn AppendBatch,
     mut importer: Importer<R>,
     tally: &mut Tally,
     watch: &mut dyn Watch,
@@ -206,7 +255,7 @@ fn value_bytes(operation: &Operation) -> usize {
 }
 
 struct Run<'a> {
-    ledger: &'a mut Ledger,
+    ledger: &'a mut dyn AppendBatch,
     tally: &'a mut Tally,
     watch: &'a mut dyn Watch,
 }

@@ -15,11 +15,12 @@ use crate::model::value::Properties;
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let mut phone = ledger.device(DeviceId::new("phone-1")?);
-/// phone.identify(at, DistinctId::new("ann")?, Changes::default())?;
+/// let appended = phone.identify(at, DistinctId::new("ann")?, Changes::default())?;
+/// assert!(appended.outcome().unwrap().refusal.is_none());
 /// assert_eq!(phone.distinct_id().as_str(), "ann");
 ///
-/// phone.reset(at, false)?; // Ann logs out, Bob logs in: two persons (F5)
-/// phone.identify(at, DistinctId::new("bob")?, Changes::default())?;
+/// let _ = phone.reset(at, false)?; // Ann logs out, Bob logs in: two persons (F5)
+/// let _ = phone.identify(at, DistinctId::new("bob")?, Changes::default())?;
 /// assert_ne!(ledger.resolve("ann"), ledger.resolve("bob"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -72,13 +73,13 @@ impl Device<'_> {
 
     /// Whether a user was identified on it since the last reset.
     pub fn is_identified(&self) -> bool {
-        let number = self.ledger.device_no(self.id.as_str());
-        number.is_some_and(|number| self.ledger.state().device(number).identified)
+        let number = self.ledger.reader().device_no(self.id.as_str());
+        number.is_some_and(|number| self.ledger.reader().state().device(number).identified)
     }
 
     fn known(&self, of: impl Fn(&crate::fold::DeviceState) -> crate::log::body::IdNo) -> Option<DistinctId> {
-        let number = self.ledger.device_no(self.id.as_str())?;
-        let text = self.ledger.id_text(of(self.ledger.state().device(number)))?;
+        let number = self.ledger.reader().device_no(self.id.as_str())?;
+        let text = self.ledger.reader().id_text(of(self.ledger.reader().state().device(number)))?;
         Some(DistinctId::new(text).expect("the ledger stores valid ids only"))
     }
 

@@ -1,7 +1,7 @@
 //! Drafts: operations on their way into a frame. Texts become numbers, devices become the ids they speak for (F2, F3),
 //! and what was said before is told apart from what is new (G4). Nothing here is final before it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::fold::{DeviceState, Said, State};
 use crate::log::body::{
@@ -10,26 +10,25 @@ use crate::log::body::{
 };
 use crate::log::chain::{commit, write_item};
 use crate::log::codec;
-use crate::log::digest::{Digest, Hasher, Purpose};
+use crate::log::digest::Digest;
 use crate::log::payload::{self, Keys};
 use crate::model::id::LedgerId;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
 use crate::model::operation::{
-    Actor, Changes, Dialect, ImportFixups, Operation, OperationError, PersonProfiles, Processing, Request,
-    Source, SplitMode, Target,
+    Changes, ImportFixups, Operation, OperationError, Processing, Request, SplitMode, Target,
 };
 use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::value::{Properties, Value};
-use crate::store::dictionary::{Dictionaries, Dictionary, Seen};
+use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::entropy::Entropy;
 
 /// The records of one frame in the making.
 pub(crate) struct Draft<'a> {
     ledger: LedgerId,
-    policy: &'a Policy,
-    state: &'a State,
-    dictionaries: &'a mut Dictionaries,
-    entropy: &'a mut dyn Entropy,
+    pub(super) policy: &'a Policy,
+    pub(super) state: &'a State,
+    pub(super) dictionaries: &'a mut Dictionaries,
+    pub(super) entropy: &'a mut dyn Entropy,
     /// What seals payload items.
     keys: &'a Keys,
     /// Where to go back to.
@@ -43,7 +42,7 @@ pub(crate) struct Draft<'a> {
     /// Devices as they will be once the frame is folded.
     devices: BTreeMap<DeviceNo, DeviceState>,
     /// What devices last said with an identify or set, as far as this draft changes it (F3).
-    last_calls: BTreeMap<DeviceNo, Digest>,
+    pub(super) last_calls: BTreeMap<DeviceNo, Digest>,
     /// A text that was erased and is not to be recorded again.
     refused: Option<String>,
     /// Whether this draft contains a retract. After one, a device's current id is unknown until the frame is
@@ -79,7 +78,7 @@ pub(crate) enum Drafted {
 }
 
 /// What a device said last that is to be forgotten: no call has this digest.
-const FORGOTTEN: Digest = Digest([0; 32]);
+pub(super) const FORGOTTEN: Digest = Digest([0; 32]);
 
 /// A draft's finished frame parts, and what to remember once they are written.
 pub(crate) struct Finished {
@@ -90,17 +89,17 @@ pub(crate) struct Finished {
 }
 
 /// What a request comes to, once its device is resolved.
-struct Plan<'o> {
-    verb: PlanVerb,
-    id: IdNo,
-    device: Option<DeviceNo>,
-    other: LinkSource,
-    processing_off: bool,
-    changes: Option<&'o Changes>,
-    kept: Option<&'o Properties>,
+pub(super) struct Plan<'o> {
+    pub(super) verb: PlanVerb,
+    pub(super) id: IdNo,
+    pub(super) device: Option<DeviceNo>,
+    pub(super) other: LinkSource,
+    pub(super) processing_off: bool,
+    pub(super) changes: Option<&'o Changes>,
+    pub(super) kept: Option<&'o Properties>,
 }
 
-enum PlanVerb {
+pub(super) enum PlanVerb {
     Capture(Option<NameNo>, Flags),
     Identify,
     Alias,
@@ -123,7 +122,11 @@ pub(crate) struct Aim {
 
 impl Plan<'_> {
     /// Section H: T's component is refolded, and no device speaks. `None` for any other request.
-    fn refold(operation: &Operation, aim: Option<Aim>, dictionaries: &Dictionaries) -> Option<Self> {
+    pub(super) fn refold(
+        operation: &Operation,
+        aim: Option<Aim>,
+        dictionaries: &Dictionaries,
+    ) -> Option<Self> {
         let number = |id: &DistinctId| dictionaries.ids.find(id.as_str()).map(IdNo);
         let known = |id: &DistinctId| number(id).expect("`aim` found every id of a split");
         let (verb, id) = match &operation.request {
@@ -406,7 +409,7 @@ impl<'a> Draft<'a> {
 
     // -- numbers ---------------------------------------------------------------------------------------------------
 
-    fn id(&mut self, id: &DistinctId, mention: FirstMention) -> IdNo {
+    pub(super) fn id(&mut self, id: &DistinctId, mention: FirstMention) -> IdNo {
         if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
             return IdNo(number);
         }
@@ -427,7 +430,7 @@ impl<'a> Draft<'a> {
         KeyNo(self.dictionaries.keys.push(Some(key.as_str())))
     }
 
-    fn name(&mut self, name: &str) -> NameNo {
+    pub(super) fn name(&mut self, name: &str) -> NameNo {
         if let Some(number) = self.dictionaries.names.find(name) {
             return NameNo(number);
         }
@@ -436,7 +439,7 @@ impl<'a> Draft<'a> {
         NameNo(self.dictionaries.names.push(Some(name)))
     }
 
-    fn new_device(&mut self, text: &str, id: IdNo) -> DeviceNo {
+    pub(super) fn new_device(&mut self, text: &str, id: IdNo) -> DeviceNo {
         self.refuse_erased(text);
         let commitment = self.item(self.next_seq(), text.as_bytes());
         self.push(&Body::DefineDevice(id, commitment));
@@ -454,187 +457,8 @@ impl<'a> Draft<'a> {
         self.new_device(device.as_str(), id)
     }
 
-    fn device(&self, number: DeviceNo) -> DeviceState {
+    pub(super) fn device(&self, number: DeviceNo) -> DeviceState {
         self.devices.get(&number).copied().unwrap_or_else(|| *self.state.device(number))
-    }
-
-    // -- devices ---------------------------------------------------------------------------------------------------
-
-    /// A device that is about to speak. If it would speak for an erased id, this draft resets it first (H3).
-    fn speaking(&mut self, device: &DeviceId, operation: &Operation) -> DeviceNo {
-        let number = self.device_no(device);
-        if self.is_erased(self.device(number).current) {
-            let reset = Request::Reset { device: device.clone(), reset_device: false, new_id: None };
-            self.operation(
-                &Operation::new(operation.time, reset),
-                KnownIds::default(),
-                None,
-                &BTreeMap::new(),
-            );
-        }
-        number
-    }
-
-    fn is_erased(&self, id: IdNo) -> bool {
-        self.state.id_erased_by(id).is_some()
-    }
-
-    /// Resolves what was asked (F2, F3, F7, F8); `None` when the device said just that before.
-    fn plan<'o>(
-        &mut self,
-        operation: &'o Operation,
-        KnownIds([known, known_other]): KnownIds,
-        aim: Option<Aim>,
-        last_calls: &BTreeMap<DeviceNo, Digest>,
-    ) -> Option<Plan<'o>> {
-        let (verb, who, other) = match &operation.request {
-            Request::Capture { who, event, .. } => {
-                let flags = event.as_ref().map_or(Flags::default(), |name| Flags::of_event(name.as_str()));
-                let name = event.as_ref().map(|name| self.name(name.as_str()));
-                (PlanVerb::Capture(name, flags), who, None)
-            }
-            Request::Identify { who, anonymous } => (PlanVerb::Identify, who, anonymous.as_ref()),
-            Request::Alias { who, alias } => (PlanVerb::Alias, who, alias.as_ref()),
-            Request::Merge { who, alias } => (PlanVerb::Merge, who, alias.as_ref()),
-            Request::Set { who } => (PlanVerb::Set, who, None),
-            Request::DeviceIdentify { device, user } => {
-                return self.plan_device_identify(operation, device, user, known, last_calls);
-            }
-            Request::Reset { device, reset_device, new_id } => {
-                return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
-            }
-            Request::Retract { .. } | Request::Split { .. } => {
-                return Plan::refold(operation, aim, self.dictionaries);
-            }
-        };
-        let (id, device) = match who {
-            Actor::Id(id) => (known.unwrap_or_else(|| self.id(id, FirstMention::Plain)), None),
-            Actor::Device(device) => {
-                let number = self.speaking(device, operation);
-                (self.device(number).current, Some(number))
-            }
-        };
-        let mention = if matches!(verb, PlanVerb::Identify) {
-            FirstMention::IdentifySource
-        } else {
-            FirstMention::Plain
-        };
-        let other = match other {
-            None => LinkSource::None,
-            Some(Source::Unstorable) => LinkSource::Unstorable,
-            Some(Source::Id(id)) => LinkSource::Id(known_other.unwrap_or_else(|| self.id(id, mention))),
-        };
-        let asks_profile = !matches!(verb, PlanVerb::Capture(..));
-        let processing_off = self.processing_off(operation, device, asks_profile);
-        let kept = match &operation.request {
-            Request::Capture { properties, .. } => Some(properties),
-            _ => None,
-        };
-        Some(Plan { verb, id, device, other, processing_off, changes: Some(&operation.changes), kept })
-    }
-
-    /// F8: whether processing is off, where the operation does not say and a device speaks.
-    fn processing_off(&self, operation: &Operation, device: Option<DeviceNo>, asks_profile: bool) -> bool {
-        match (operation.processing, device) {
-            (Processing::Off, _) => true,
-            (Processing::On | Processing::Invalid, _) | (Processing::Unsaid, None) => false,
-            (Processing::Unsaid, Some(device)) => {
-                match operation.sdk.person_profiles.unwrap_or(self.policy.person_profiles) {
-                    PersonProfiles::Always => false,
-                    PersonProfiles::Never => true,
-                    PersonProfiles::IdentifiedOnly => !asks_profile && !self.device(device).profiled,
-                }
-            }
-        }
-    }
-
-    /// Plans what a device's identify is recorded as, by the dialect and the device's state (F3); `None` if
-    /// it is ignored.
-    fn plan_device_identify<'o>(
-        &mut self,
-        operation: &'o Operation,
-        device: &DeviceId,
-        user: &DistinctId,
-        user_no: Option<IdNo>,
-        last_calls: &BTreeMap<DeviceNo, Digest>,
-    ) -> Option<Plan<'o>> {
-        let number = self.speaking(device, operation);
-        let user_no = user_no.or_else(|| self.dictionaries.ids.find(user.as_str()).map(IdNo));
-        let known = self.device(number);
-        let processing_off = self.processing_off(operation, Some(number), true);
-        let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
-        let same = user_no == Some(known.current);
-        let (verb, other) = match (known.identified, same, dialect) {
-            (false, true, _) => (PlanVerb::Identify, LinkSource::None),
-            (false, false, _) => (PlanVerb::Identify, LinkSource::Id(known.current)),
-            (true, true, _) => {
-                let call = call_digest(user.as_str(), &operation.changes);
-                let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
-                // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
-                // again, and by then the device may speak for another id (G4).
-                let repeats = operation.changes.is_empty() || last == Some(&call);
-                if repeats && !processing_off && operation.id.is_none() {
-                    return None;
-                }
-                (PlanVerb::Set, LinkSource::None)
-            }
-            (true, false, Dialect::Browser) => (PlanVerb::Switch, LinkSource::None),
-            // An erased id takes part in no link (H3).
-            (true, false, Dialect::Core) if self.is_erased(known.anonymous) => {
-                (PlanVerb::Switch, LinkSource::None)
-            }
-            (true, false, Dialect::Core) => (PlanVerb::Identify, LinkSource::Id(known.anonymous)),
-        };
-        let id = user_no.unwrap_or_else(|| self.id(user, FirstMention::Plain));
-        let changes = Some(&operation.changes);
-        Some(Plan { verb, id, device: Some(number), other, processing_off, changes, kept: None })
-    }
-
-    /// F4. The fresh id is given, or made from the operation's id, or from the shell's randomness and the sender's clock.
-    fn plan_reset<'o>(
-        &mut self,
-        operation: &'o Operation,
-        device: &DeviceId,
-        reset_device: bool,
-        new_id: Option<&DistinctId>,
-    ) -> Plan<'o> {
-        let number = self.device_no(device);
-        let fresh = match (new_id, operation.id) {
-            (Some(id), _) => id.clone(),
-            (None, Some(id)) => id_from_operation(id),
-            (None, None) => fresh_id(operation.time, self.entropy),
-        };
-        let id = self.id(&fresh, FirstMention::Device);
-        let fresh_device = reset_device.then(|| match self.dictionaries.devices.find(fresh.as_str()) {
-            Some(number) => DeviceNo(number),
-            None => self.new_device(fresh.as_str(), id),
-        });
-        Plan {
-            verb: PlanVerb::Reset(fresh_device),
-            id,
-            device: Some(number),
-            other: LinkSource::None,
-            processing_off: false,
-            changes: None,
-            kept: None,
-        }
-    }
-
-    /// What the device will compare its next identify with (F3). A reset forgets it.
-    fn remember_call(&mut self, device: DeviceNo, said: Said, body: &Body, operation: &Operation) {
-        match body {
-            Body::Reset(..) => {
-                self.last_calls.extend(said.devices().map(|device| (device, FORGOTTEN)));
-            }
-            Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _)
-                if !head.flags.has(Flags::PROCESSING_OFF) =>
-            {
-                if let Some(text) = self.dictionaries.ids.text(head.id.0) {
-                    self.last_calls.insert(device, call_digest(text, &operation.changes));
-                }
-            }
-            _ => {}
-        }
     }
 
     // -- bodies ----------------------------------------------------------------------------------------------------
@@ -675,7 +499,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn head(
+pub(super) fn head(
     operation: &Operation,
     id: IdNo,
     device: Option<DeviceNo>,
@@ -701,7 +525,7 @@ fn head(
 }
 
 /// Changes in their stored order, and the bytes of the payload item that goes with them.
-fn item_of(
+pub(super) fn item_of(
     derived: Option<OperationId>,
     mut numbered: Vec<(KeyNo, Verb, Option<&Value>)>,
 ) -> (Vec<Change>, Vec<u8>) {
@@ -732,22 +556,6 @@ fn detail_mut(body: &mut Body) -> Option<&mut PropertyChanges> {
     }
 }
 
-/// What a device remembers of an identify or set: for whom, and with which properties (F3).
-fn call_digest(id: &str, changes: &Changes) -> Digest {
-    let mut hasher = Hasher::new(Purpose::OperationId);
-    hasher.field(id.as_bytes());
-    for properties in [&changes.set, &changes.set_once] {
-        hasher.update(&(properties.len() as u64).to_le_bytes());
-        for (key, value) in properties {
-            hasher.field(key.as_str().as_bytes()).field(&value.to_canonical_bytes());
-        }
-    }
-    for key in &changes.unset {
-        hasher.field(key.as_str().as_bytes());
-    }
-    hasher.finish()
-}
-
 /// A fresh UUIDv7 from the sender's clock and the shell's randomness (F1).
 pub(crate) fn fresh_id(time: crate::model::time::Timestamp, entropy: &mut dyn Entropy) -> DistinctId {
     let random: [u8; 10] = entropy.array();
@@ -756,126 +564,12 @@ pub(crate) fn fresh_id(time: crate::model::time::Timestamp, entropy: &mut dyn En
     DistinctId::new(uuid.to_string()).expect("a UUID is an id")
 }
 
-/// The fresh id of a reset that names none: the same from any import of the same operation.
-fn id_from_operation(id: OperationId) -> DistinctId {
-    /// Our own namespace, made once by chance. Set in stone.
-    const RESET_NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0x7c1b5c0e_8f0f_4f6d_9a36_52d6a1f0c3e4);
-    DistinctId::new(uuid::Uuid::new_v5(&RESET_NAMESPACE, id.0.as_bytes()).to_string())
-        .expect("a UUID is an id")
-}
-
-/// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
-/// erased: then only what is left is compared. An id whose text is erased may have been any. `aim` is what a retract is about.
-pub(crate) fn is_same_operation(
-    operation: &Operation,
-    aim: Option<Aim>,
-    body: &Body,
-    item: Option<&[u8]>,
-    dictionaries: &Dictionaries,
-) -> bool {
-    let Some(recorded) = body.head() else { return false };
-    let find = |dictionary: &Dictionary, text: &str| dictionary.find(text);
-    let is = |dictionary: &Dictionary, text: &str, number: u32| {
-        find(dictionary, text) == Some(number) || dictionary.is_erased(number)
-    };
-    let id_is = |id: &DistinctId, number: IdNo| is(&dictionaries.ids, id.as_str(), number.0);
-    let device_is = |device: &DeviceId, number: Option<DeviceNo>| {
-        number.is_some_and(|number| is(&dictionaries.devices, device.as_str(), number.0))
-    };
-    let who_is = |who: &Actor| match who {
-        Actor::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
-        Actor::Device(device) => device_is(device, recorded.device),
-    };
-    let other_is = |source: &Option<Source>| match (source, body.other()) {
-        (None, LinkSource::None) | (Some(Source::Unstorable), LinkSource::Unstorable) => true,
-        (Some(Source::Id(id)), LinkSource::Id(number)) => id_is(id, number),
-        _ => false,
-    };
-    let mut event_flags = Flags::default();
-    let request = match (&operation.request, body) {
-        (Request::Capture { who, event, .. }, Body::Capture(_, name, _)) => {
-            event_flags = event.as_ref().map_or(event_flags, |event| Flags::of_event(event.as_str()));
-            let found = event.as_ref().map(|event| find(&dictionaries.names, event.as_str()));
-            who_is(who) && found == name.map(|name| Some(name.0))
-        }
-        (Request::Identify { who, anonymous }, Body::Identify(..)) => who_is(who) && other_is(anonymous),
-        (Request::Alias { who, alias }, Body::Alias(..))
-        | (Request::Merge { who, alias }, Body::Merge(..)) => who_is(who) && other_is(alias),
-        (Request::Set { who }, Body::Set(..)) => who_is(who),
-        (Request::DeviceIdentify { device, user }, Body::Identify(..) | Body::Set(..) | Body::Switch(..)) => {
-            device_is(device, recorded.device) && id_is(user, recorded.id)
-        }
-        (Request::Reset { device, reset_device, new_id }, Body::Reset(_, fresh, _)) => {
-            device_is(device, recorded.device)
-                && *reset_device == fresh.is_some()
-                && new_id.as_ref().is_none_or(|id| id_is(id, recorded.id))
-        }
-        (Request::Retract { .. }, Body::Retract(_, target, _)) => aim.is_some_and(|aim| aim.seq.0 == *target),
-        (Request::Split { id, ids, mode }, Body::Split(_, leavers, _)) => {
-            let named: BTreeSet<u32> =
-                ids.iter().filter_map(|id| find(&dictionaries.ids, id.as_str())).collect();
-            id_is(id, recorded.id)
-                && leavers.together == (*mode == SplitMode::Together)
-                && ids.len() == leavers.ids.len()
-                && leavers.ids.iter().all(|id| named.contains(&id.0) || dictionaries.ids.is_erased(id.0))
-        }
-        _ => false,
-    };
-    let off = recorded.flags.has(Flags::PROCESSING_OFF);
-    // F8 decided when it was recorded; a reset, retract or split does not ask for processing.
-    let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
-        || matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..));
-    if !request || !resolved && off != (operation.processing == Processing::Off) {
-        return false;
-    }
-    let mut said = head(operation, recorded.id, recorded.device, off, event_flags);
-    if operation.time_by_arrival {
-        said.time = recorded.time;
-    }
-    if said != *recorded {
-        return false;
-    }
-    same_changes(operation, body, off, item, dictionaries)
-}
-
-fn same_changes(
-    operation: &Operation,
-    body: &Body,
-    off: bool,
-    item: Option<&[u8]>,
-    dictionaries: &Dictionaries,
-) -> bool {
-    let empty = Changes::default();
-    let Changes { set, set_once, unset } =
-        if off || matches!(body, Body::Reset(..)) { &empty } else { &operation.changes };
-    let kept = match &operation.request {
-        // Whether they were kept was the policy's choice then; if not, they cannot be compared.
-        Request::Capture { properties, .. }
-            if body.changes().iter().any(|change| change.verb == Verb::KEPT) =>
-        {
-            Some(properties)
-        }
-        _ => None,
-    };
-    let listed = set
-        .iter()
-        .map(|(key, value)| (key, Verb::SET, Some(value)))
-        .chain(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))))
-        .chain(unset.iter().map(|key| (key, Verb::UNSET, None)))
-        .chain(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
-    let numbered: Option<Vec<_>> = listed
-        .map(|(key, verb, value)| Some((KeyNo(dictionaries.keys.find(key.as_str())?), verb, value)))
-        .collect();
-    let Some(numbered) = numbered else { return false };
-    let (changes, bytes) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
-    let erased = item.is_none() && body.commitment().is_some();
-    changes == body.changes() && (erased || bytes == item.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ErasureRequest, ErasureSubject, Ledger, Tenant, Timestamp};
+    use crate::Actor;
+    use crate::erase::{ErasureRequest, ErasureSubject};
+    use crate::{Ledger, Tenant, Timestamp};
 
     fn time() -> Timestamp {
         Timestamp::from_micros(5).unwrap()
@@ -891,6 +585,7 @@ mod tests {
         ledger.erase(&[ErasureRequest::new(time(), ErasureSubject::Ids([ann].into()), "")]).unwrap();
         let mut reset = None;
         ledger
+            .reader()
             .replay(|step| {
                 if let Body::Reset(head, ..) = step.record.body() {
                     reset = Some((step.record.seq(), head));
@@ -900,8 +595,9 @@ mod tests {
         let (reset, head) = reset.expect("the erasure reset the tablet");
         let retract = OperationHeader { device: None, flags: Flags::default(), operation: [0; 16], ..head };
         ledger.append_record(&Body::Retract(retract, reset.0, None)).unwrap();
-        let erased =
-            |ledger: &Ledger| ledger.state().id_erased_by(ledger.state().device(DeviceNo(0)).current);
+        let erased = |ledger: &Ledger| {
+            ledger.reader().state().id_erased_by(ledger.reader().state().device(DeviceNo(0)).current)
+        };
         assert!(erased(&ledger).is_some(), "nothing reset it");
 
         let changes = Operation::new(time(), Request::Set { who: Actor::Device(tablet()) });
@@ -910,8 +606,8 @@ mod tests {
         assert_eq!(erased(&ledger), None);
         let founded: Vec<bool> = said.iter().map(|said| said.outcome().unwrap().founded).collect();
         assert_eq!(founded, [true, false], "each has its own outcome, not that of the reset");
-        let current = ledger.state().device(DeviceNo(0)).current;
-        let profile = ledger.profile(ledger.id_text(current).unwrap()).unwrap().unwrap();
+        let current = ledger.reader().state().device(DeviceNo(0)).current;
+        let profile = ledger.profile(ledger.reader().id_text(current).unwrap()).unwrap().unwrap();
         assert_eq!(profile.properties["city"].value, Some("Ulm".into()));
     }
 }

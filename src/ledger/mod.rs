@@ -1,12 +1,16 @@
 //! The ledger: the one that writes. It numbers, frames, makes durable, and only then folds and answers.
 
+pub(crate) mod create;
+pub(crate) mod dedupe;
 pub(crate) mod device;
+pub(crate) mod devices;
 pub(crate) mod draft;
 pub(crate) mod erase;
 pub(crate) mod error;
 pub(crate) mod key_budget;
 pub(crate) mod open;
 pub(crate) mod preview;
+pub(crate) mod questions;
 pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
@@ -14,12 +18,13 @@ pub(crate) mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Deref;
 
 use crate::fold::{Erasures, Outcome, Past};
-use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id, is_same_operation};
+use crate::ledger::dedupe::is_same_operation;
+use crate::ledger::draft::{Aim, Draft, Drafted, Finished, KnownIds, Named, fresh_id};
 use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::key_budget::KeyBudget;
+use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{Recovery, TornTail};
 use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Durability, Writer};
@@ -47,7 +52,8 @@ use crate::store::segments::{Fault, FaultKind, Log};
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let visitor = Source::new("visitor-7");
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(visitor)))?;
+/// let appended = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(visitor)))?;
+/// assert!(appended.outcome().unwrap().refusal.is_none());
 /// assert_eq!(ledger.resolve("visitor-7"), ledger.resolve("ann"));
 ///
 /// // A refusal is an answer, not an error: it is recorded, with its rule.
@@ -57,7 +63,7 @@ use crate::store::segments::{Fault, FaultKind, Log};
 /// ```
 #[derive(Debug)]
 pub struct Ledger {
-    pub(crate) book: Reader,
+    pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     pub(crate) recovery: Recovery,
     pub(crate) snapshots: Cadence,
@@ -75,6 +81,7 @@ pub(crate) struct Cadence {
 }
 
 /// What became of an operation.
+#[must_use = "an operation can be refused, or not be recorded at all, without an error: look at the outcome"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// It is recorded, and this is what it did or was refused.
@@ -157,11 +164,11 @@ impl Ledger {
             operation.check().map_err(|source| AppendError::Operation { index, source })?;
         }
         if operations.iter().any(Operation::refolds) {
-            self.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
+            self.reader.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
         }
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
-        let Reader { log, replay, dictionaries, seen, .. } = book;
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let Reader { log, replay, dictionaries, seen, .. } = reader;
         let foreseen = prefetch(operations, dictionaries, seen);
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let mut answers = Vec::with_capacity(operations.len());
@@ -248,11 +255,11 @@ impl Ledger {
     /// [`AppendError`].
     pub fn new_device(&mut self, at: Timestamp) -> Result<DeviceId, AppendError> {
         self.check_health()?;
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
         let fresh = fresh_id(at, &mut *writer.entropy);
         let device = DeviceId::new(fresh.into_string()).expect("a distinct id's bounds are a device id's");
-        let Reader { log, replay, dictionaries, .. } = book;
+        let Reader { log, replay, dictionaries, .. } = reader;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         draft.device_no(&device);
         let lengths = draft.lengths();
@@ -276,10 +283,10 @@ impl Ledger {
     /// [`AppendError::Indeterminate`], and from then on `Poisoned`.
     pub fn flush(&mut self) -> Result<Checkpoint, AppendError> {
         self.check_health()?;
-        let Ledger { book, writer, .. } = self;
+        let Ledger { reader, writer, .. } = self;
         let seq = writer.disk.durable();
-        match writer.flush(book) {
-            Ok(()) => Ok(book.checkpoint()),
+        match writer.flush(reader) {
+            Ok(()) => Ok(reader.checkpoint()),
             Err(source) => Err(poison(writer, seq, source)),
         }
     }
@@ -289,7 +296,8 @@ impl Ledger {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use identity_ledger::{Ledger, LedgerOptions, Memory, Policy, Tenant};
+    /// # use identity_ledger::{Ledger, LedgerOptions, Policy, Tenant};
+    /// # use identity_ledger::storage::Memory;
     /// let disk = Arc::new(Memory::new());
     /// let mut ledger = LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?;
     /// let made = ledger.snapshot()?;
@@ -310,17 +318,17 @@ impl Ledger {
     pub(crate) fn make_snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.flush()?;
         self.snapshots.last = self.checkpoint().records;
-        snapshot::make(&self.book, &self.recovery.snapshots_ignored)
+        snapshot::make(&self.reader, &self.recovery.snapshots_ignored)
     }
 
-    /// Why the last snapshot that [`LedgerOptions::snapshot_every`] asked for was not made; `None` if it was, or none was due.
+    /// Why the last snapshot that [`LedgerOptions::snapshot_every`](crate::LedgerOptions::snapshot_every) asked for was not made; `None` if it was, or none was due.
     pub fn snapshot_error(&self) -> Option<&SnapshotError> {
         self.snapshots.error.as_ref()
     }
 
     fn snapshot_if_due(&mut self) {
         let due = |every| self.checkpoint().records >= self.snapshots.last + every;
-        if self.snapshots.every.is_some_and(due) && !self.state().erasures().is_pending() {
+        if self.snapshots.every.is_some_and(due) && !self.reader.state().erasures().is_pending() {
             self.snapshots.error = self.make_snapshot().err();
         }
     }
@@ -332,10 +340,10 @@ impl Ledger {
     /// Adds one record that is not an operation.
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_health()?;
-        let seq = Seq(self.state().records());
+        let seq = Seq(self.reader.state().records());
         let mut bytes = Vec::new();
         crate::log::codec::encode(body, &mut bytes);
-        let lengths = self.book.dictionaries.lengths();
+        let lengths = self.reader.dictionaries.lengths();
         let (last_calls, payload) = (BTreeMap::new(), Vec::new());
         self.commit(Finished { records: 1, body: bytes, payload, last_calls }, lengths)?;
         Ok(seq)
@@ -352,10 +360,10 @@ impl Ledger {
         if records == 0 {
             return Ok(Vec::new());
         }
-        let Ledger { book, writer, .. } = self;
-        let first_seq = book.checkpoint().records;
+        let Ledger { reader, writer, .. } = self;
+        let first_seq = reader.checkpoint().records;
         if first_seq + u64::from(records) > MAX_RECORDS {
-            book.dictionaries.truncate(lengths);
+            reader.dictionaries.truncate(lengths);
             return Err(AppendError::Full);
         }
         let header = Header {
@@ -366,42 +374,42 @@ impl Ledger {
             durable: writer.disk.durable(),
         };
         let mut bytes = Vec::with_capacity(header.frame_len());
-        let ledger = book.ledger_id();
-        frame::write(header, &body, &payload, ledger, book.replay.chain().head(), &mut bytes);
+        let ledger = reader.ledger_id();
+        frame::write(header, &body, &payload, ledger, reader.replay.chain().head(), &mut bytes);
         let frame = Frame::parse(&bytes, ledger).expect("what frame::write writes, Frame::parse reads");
-        let (before, mut rows) = (book.replay.chain().clone(), Rows::default());
+        let (before, mut rows) = (reader.replay.chain().clone(), Rows::default());
         let mut after = before.clone();
         after.accept(&frame, &mut rows).expect("a draft fits its chain");
         let mut plain = Vec::new();
-        let frame = payload::open(book.log.keys(), frame, &mut rows, &mut plain)
+        let frame = payload::open(reader.log.keys(), frame, &mut rows, &mut plain)
             .expect("what was sealed just now opens");
         // What the fold needs of earlier records is read before anything is written: a disk that fails now changes nothing.
-        let past = match book.log.past(&frame, &rows) {
+        let past = match reader.log.past(&frame, &rows) {
             Ok(past) => past,
             Err(fault) => {
-                book.log.forget_index();
-                book.dictionaries.truncate(lengths);
+                reader.log.forget_index();
+                reader.dictionaries.truncate(lengths);
                 return Err(AppendError::Unreadable(Box::new(fault)));
             }
         };
-        let (segment, offset) = match writer.write(book, &bytes) {
+        let (segment, offset) = match writer.write(reader, &bytes) {
             Ok(place) => place,
             Err(source) => {
-                book.log.forget_index();
-                book.dictionaries.truncate(lengths);
+                reader.log.forget_index();
+                reader.dictionaries.truncate(lengths);
                 return Err(poison(writer, first_seq, source));
             }
         };
-        book.log.mark(&before, segment, offset);
-        book.log.note(&frame, &rows, (segment, offset));
-        book.replay.advance(after);
+        reader.log.mark(&before, segment, offset);
+        reader.log.note(&frame, &rows, (segment, offset));
+        reader.replay.advance(after);
         let acknowledged = match writer.durability {
             Durability::Buffered => Ok(()),
-            _ => writer.acknowledge(book),
+            _ => writer.acknowledge(reader),
         };
         // Acknowledged or not, the records are written and may well be durable: reads agree with the chain.
         let mut outcomes = Vec::with_capacity(records as usize);
-        fold(book, &frame, &mut rows, &past, &mut outcomes);
+        fold(reader, &frame, &mut rows, &past, &mut outcomes);
         acknowledged.map_err(|source| poison(writer, first_seq, source))?;
         writer.last_calls.extend(last_calls);
         self.snapshot_if_due();
@@ -410,13 +418,14 @@ impl Ledger {
 
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
     pub(crate) fn settled(
-        book: Reader,
+        reader: Reader,
         writer: Writer,
         recovery: Recovery,
         snapshot_every: Option<u64>,
     ) -> io::Result<Ledger> {
         let last = recovery.from_snapshot.unwrap_or(0);
-        let mut ledger = Ledger { book, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
+        let mut ledger =
+            Ledger { reader, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
         ledger.settle()?;
         ledger.snapshots.every = snapshot_every;
         Ok(ledger)
@@ -425,38 +434,38 @@ impl Ledger {
     /// Stores in the key ring of a sealed ledger how far the log is durable, so that a copy with another history is told from this one.
     /// Everything must be durable. Gives whether something had to be stored.
     pub(crate) fn settle_keys(&self) -> Result<bool, KeysError> {
-        let Some(sealer) = self.log.keys() else { return Ok(false) };
+        let Some(sealer) = self.reader.log.keys() else { return Ok(false) };
         sealer.reach(self.checkpoint());
         sealer.settle()
     }
 
     /// As [`Ledger::settle_keys`], and if nothing had to be stored, tries whether it could be.
     pub(crate) fn try_keys(&self) -> Result<(), KeysError> {
-        match self.log.keys() {
+        match self.reader.log.keys() {
             Some(sealer) if !self.settle_keys()? => sealer.probe(),
             _ => Ok(()),
         }
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        let Ledger { book, writer, recovery, .. } = self;
+        let Ledger { reader, writer, recovery, .. } = self;
         // A writer that was killed may have made files and not lived to make their names durable. What follows relies on them.
-        book.log.storage().sync_dir(LOG)?;
-        book.log.storage().sync_dir("")?;
-        book.log.storage().sync_name()?;
-        let records = book.checkpoint().records;
+        reader.log.storage().sync_dir(LOG)?;
+        reader.log.storage().sync_dir("")?;
+        reader.log.storage().sync_name()?;
+        let records = reader.checkpoint().records;
         if writer.disk.durable() < records || recovery.head_missing || recovery.torn.is_some() {
-            if recovery.head_missing && book.log.storage().len(HEAD)?.is_none() {
-                book.log.storage().create(HEAD)?;
-                book.log.storage().sync_dir("")?;
+            if recovery.head_missing && reader.log.storage().len(HEAD)?.is_none() {
+                reader.log.storage().create(HEAD)?;
+                reader.log.storage().sync_dir("")?;
             }
-            writer.flush(book)?;
+            writer.flush(reader)?;
         }
         if let Some(TornTail { bytes, digest, .. }) = &recovery.torn {
             let body = Body::Recovered(CutOff { bytes: *bytes, digest: digest.0 });
             self.append_record(&body).map_err(io::Error::other)?;
-            let Ledger { book, writer, .. } = self;
-            writer.flush(book)?;
+            let Ledger { reader, writer, .. } = self;
+            writer.flush(reader)?;
         }
         Ok(())
     }
@@ -464,13 +473,13 @@ impl Ledger {
 
 /// Folds the accepted frame into the state; the dictionaries have its texts already.
 fn fold(
-    book: &mut Reader,
+    reader: &mut Reader,
     frame: &Frame<'_>,
     rows: &mut Rows,
     past: &Past,
     outcomes: &mut Vec<(Seq, Outcome)>,
 ) {
-    let Reader { replay, seen, .. } = book;
+    let Reader { replay, seen, .. } = reader;
     let mut erasures = Vec::new();
     replay.fold(frame, rows, past, |step| {
         if step.record.row.is_erasure() {
@@ -483,7 +492,7 @@ fn fold(
             }
         }
     });
-    erasures.iter().for_each(|body| book.forget(body));
+    erasures.iter().for_each(|body| reader.forget(body));
 }
 
 /// Stops writing after a write that failed: whether it was done is unknown.
@@ -571,9 +580,4 @@ impl Drop for Ledger {
     }
 }
 
-impl Deref for Ledger {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        &self.book
-    }
-}
+pass_questions_on!(Ledger);

@@ -1,36 +1,30 @@
 //! Options: how a ledger is created, opened, read, or replayed from its bytes alone.
 
 use std::io;
-use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::fold::replay::{Replay, Step};
 use crate::ledger::Ledger;
 use crate::ledger::error::EraseError;
+use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{
     DurableUpTo, Judged, MAX_LOOKS, OpenError, Recovery, begin, fold_and_judge, inspect_torn, keep_torn,
     refuse, resume, unrecorded_cut, write_anew,
 };
 use crate::ledger::snapshot::Resumed;
 use crate::ledger::writer::{Durability, Writer};
-use crate::log::body::{Body, StoredPolicy};
 use crate::log::chain::Checkpoint;
-use crate::log::frame::{self, Header};
 use crate::log::payload::{Keys, KeysError};
-use crate::model::id::{CopyId, LedgerId, Tenant};
-use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-use crate::model::policy::{Policy, PolicyError};
+use crate::model::id::CopyId;
 use crate::query::reader::Reader;
 use crate::store::dictionary::{FingerprintKey, Seen};
 use crate::store::entropy::{Entropy, OsEntropy};
 #[cfg(feature = "encryption")]
 use crate::store::keys::{self, KeyProvider, KeysAtHand};
-use crate::store::layout::{
-    HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
-};
+use crate::store::layout::Identity;
 use crate::store::segments::{FaultKind, Log, Walk};
-use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Memory, Occupant, Reserved, Storage};
+use crate::store::storage::{Access, Files, Storage};
 
 /// How to create or open a ledger.
 ///
@@ -49,17 +43,17 @@ use crate::store::storage::{Access, FilePlace, Files, LedgerPlace, Memory, Occup
 #[derive(Default)]
 pub struct LedgerOptions<'p> {
     durability: Durability,
-    segment_bytes: Option<u64>,
-    entropy: Option<Box<dyn Entropy>>,
+    pub(super) segment_bytes: Option<u64>,
+    pub(super) entropy: Option<Box<dyn Entropy>>,
     pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
     pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
-    access: Access,
+    pub(super) access: Access,
     #[cfg(feature = "encryption")]
-    keys: Option<Arc<dyn KeyProvider>>,
+    pub(super) keys: Option<Arc<dyn KeyProvider>>,
     adopt_keys: bool,
 }
 
@@ -67,55 +61,6 @@ impl std::fmt::Debug for LedgerOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LedgerOptions").field("durability", &self.durability).finish_non_exhaustive()
     }
-}
-
-/// Why a ledger cannot be created. Nothing was left behind.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// There is a ledger already.
-    #[error("{place} is a ledger already; open it, or choose another directory")]
-    Exists {
-        /// The directory, as its storage describes itself.
-        place: String,
-    },
-    /// The directory holds something else.
-    #[error("{place} is not empty and does not contain a ledger; choose an empty or new directory")]
-    NotEmpty {
-        /// The directory, as its storage describes itself.
-        place: String,
-    },
-    /// The directory lies in another ledger.
-    #[error("{place} lies in the ledger {ledger}; choose a place outside it")]
-    Inside {
-        /// The directory, as its storage describes itself.
-        place: String,
-        /// The ledger that it lies in.
-        ledger: String,
-    },
-    /// The policy is out of its bounds.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The segment size is out of its bounds.
-    #[error("segments of {found} bytes are too small; expected at least {MIN_SEGMENT_BYTES}")]
-    SegmentTooSmall {
-        /// What was asked.
-        found: u64,
-    },
-    /// The keys of a sealed ledger cannot be made.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The new ledger cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The disk failed.
-    #[error("{place} cannot be created: {source}")]
-    Io {
-        /// The directory, as its storage describes itself.
-        place: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
 }
 
 impl<'p> LedgerOptions<'p> {
@@ -185,7 +130,7 @@ impl<'p> LedgerOptions<'p> {
     /// retracts and splits then cost what their component of possible links costs, the first of them too.
     ///
     /// Without it the first such question reads the log once, without folding it, and keeps the index from there on. It takes
-    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::MemoryUse`].
+    /// 8 bytes for each id that a record names, and 4 for each id: see [`crate::answer::MemoryUse`].
     #[must_use]
     pub fn index_records(mut self) -> LedgerOptions<'p> {
         self.index_records = true;
@@ -271,92 +216,6 @@ impl<'p> LedgerOptions<'p> {
         self
     }
 
-    /// Creates a ledger in `dir`, which must be empty or not exist yet. It appears whole or not at all.
-    ///
-    /// # Errors
-    /// [`CreateError`]; then nothing is left behind, unless syncing the parent directory was what failed.
-    pub fn create(
-        self,
-        dir: impl AsRef<Path>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let dir = dir.as_ref();
-        let failed = |source| CreateError::Io { place: dir.display().to_string(), source };
-        if let Some(Reserved::Inside(ledger)) = Reserved::of(dir).map_err(failed)? {
-            let (place, ledger) = (dir.display().to_string(), ledger.display().to_string());
-            return Err(CreateError::Inside { place, ledger });
-        }
-        let place = FilePlace::new(dir, self.access).map_err(failed)?;
-        self.create_at(&place, tenant, policy)
-    }
-
-    /// Creates a ledger at a place, as [`LedgerOptions::create`] does: it is built beside the place and renamed.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn create_at(
-        mut self,
-        place: &dyn LedgerPlace,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let failed = |source| CreateError::Io { place: place.describe(), source };
-        match place.look().map_err(failed)? {
-            Occupant::Directory(names) if names.iter().any(|name| name == LEDGER) => {
-                return Err(CreateError::Exists { place: place.describe() });
-            }
-            Occupant::Directory(names) if !names.is_empty() => {
-                return Err(CreateError::NotEmpty { place: place.describe() });
-            }
-            Occupant::LinkSource => return Err(CreateError::NotEmpty { place: place.describe() }),
-            Occupant::Directory(_) | Occupant::Nothing => {}
-        }
-        let identity = self.identity(tenant, &policy)?;
-        let tag = identity.ledger.0.simple().to_string();
-        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
-        if let Err(source) = built.and_then(|()| place.put(&tag)) {
-            place.discard(&tag).ok(); // the cause is what the caller needs to know
-            return Err(self.give_up(&identity, false, failed(source)));
-        }
-        place.sync().map_err(failed)?;
-        Ok(self.open_in(place.storage())?)
-    }
-
-    /// Creates a ledger in a storage that has no files yet.
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create_in(
-        mut self,
-        storage: Arc<dyn Storage>,
-        tenant: Tenant,
-        policy: Policy,
-    ) -> Result<Ledger, CreateError> {
-        let place = storage.describe();
-        let failed = |source| CreateError::Io { place: place.clone(), source };
-        if storage.len(LEDGER).map_err(failed)?.is_some() {
-            return Err(CreateError::Exists { place });
-        }
-        let identity = self.identity(tenant, &policy)?;
-        build(&*storage, &identity, &policy).map_err(|source| {
-            let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
-            self.give_up(&identity, made, failed(source))
-        })?;
-        Ok(self.open_in(storage)?)
-    }
-
-    /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
-    fn give_up(&self, identity: &Identity, made: bool, error: CreateError) -> CreateError {
-        #[cfg(feature = "encryption")]
-        if let Some(provider) = self.keys.as_ref().filter(|_| !made) {
-            keys::discard(&**provider, identity.ledger).ok(); // the cause is what the caller needs to know
-        }
-        #[cfg(not(feature = "encryption"))]
-        let (_, _) = (identity, made);
-        error
-    }
-
     fn prepare(&self, log: &mut Log) {
         if let Some(threads) = self.threads {
             log.set_ahead(threads > 1);
@@ -367,7 +226,7 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Whether keys were given.
-    fn seals(&self) -> bool {
+    pub(super) fn seals(&self) -> bool {
         #[cfg(feature = "encryption")]
         return self.keys.is_some();
         #[cfg(not(feature = "encryption"))]
@@ -432,42 +291,30 @@ impl<'p> LedgerOptions<'p> {
     }
 
     /// Whether opening looks at snapshots. Those of a copy that the ring does not belong to may show what was erased elsewhere.
-    fn uses_snapshots(&self, book: &Reader) -> bool {
-        !self.ignore_snapshots && book.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
+    fn uses_snapshots(&self, reader: &Reader) -> bool {
+        !self.ignore_snapshots && reader.log.keys().as_ref().is_none_or(|sealer| sealer.is_home())
     }
 
     /// Holds a key ring against the log that was folded: makes it this copy's if that was asked for, and refuses one that is older than an erasure.
-    fn settle_keys(&self, book: &Reader, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
-        let Some(sealer) = book.log.keys() else { return Ok(()) };
+    fn settle_keys(&self, reader: &Reader, entropy: &mut dyn Entropy) -> Result<(), OpenError> {
+        let Some(sealer) = reader.log.keys() else { return Ok(()) };
         if self.adopt_keys {
             sealer.probe()?; // once this copy has another name, its own ring is another's until it is stored
-            let (storage, copy) = (book.log.storage(), CopyId(entropy.array()));
-            let written = copy.write(&**storage, book.ledger_id());
+            let (storage, copy) = (reader.log.storage(), CopyId(entropy.array()));
+            let written = copy.write(&**storage, reader.ledger_id());
             written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
             return Ok(sealer.adopt(copy)?);
         }
-        let done =
-            book.state().erasures().list().filter(|(_, done)| done.is_some()).map(|(seq, _)| u64::from(seq));
+        let done = reader
+            .state()
+            .erasures()
+            .list()
+            .filter(|(_, done)| done.is_some())
+            .map(|(seq, _)| u64::from(seq));
         match done.max().filter(|seq| *seq >= sealer.forgotten()) {
             Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
             None => Ok(()),
         }
-    }
-
-    fn identity(&mut self, tenant: Tenant, policy: &Policy) -> Result<Identity, CreateError> {
-        policy.check()?;
-        let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
-        if segment_bytes < MIN_SEGMENT_BYTES {
-            return Err(CreateError::SegmentTooSmall { found: segment_bytes });
-        }
-        let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
-        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
-        #[cfg(feature = "encryption")]
-        if let Some(provider) = &self.keys {
-            KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
-        }
-        let sealed = self.seals();
-        Ok(Identity { ledger, tenant, segment_bytes, sealed })
     }
 
     /// Opens a ledger for writing: takes the lock, continues from the newest good snapshot, replays and
@@ -492,22 +339,22 @@ impl<'p> LedgerOptions<'p> {
         let Some(lock) = storage.lock().map_err(failed)? else {
             return Err(OpenError::Locked { place });
         };
-        let (mut book, mut witnesses) = begin(&storage, true, self.expect)?;
-        book.log.set_keys(self.unlock_to_write(&*storage, &book.identity)?);
-        if let Some(sealer) = book.log.keys().as_ref().filter(|_| !self.adopt_keys) {
+        let (mut reader, mut witnesses) = begin(&storage, true, self.expect)?;
+        reader.log.set_keys(self.unlock_to_write(&*storage, &reader.identity)?);
+        if let Some(sealer) = reader.log.keys().as_ref().filter(|_| !self.adopt_keys) {
             witnesses.hold_to_ring(sealer.reached());
         }
-        self.prepare(&mut book.log);
-        let uses_snapshots = self.uses_snapshots(&book) && !self.adopt_keys;
+        self.prepare(&mut reader.log);
+        let uses_snapshots = self.uses_snapshots(&reader) && !self.adopt_keys;
         let mut entropy = self.entropy.take().unwrap_or_else(|| Box::new(OsEntropy::default()));
         // Drawn even if a snapshot brings its own key: what is drawn later, the salts, must not depend on snapshots.
-        book.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
-        let resumed = if uses_snapshots { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        reader.seen = Seen::new(FingerprintKey::from_bytes(&entropy.array()));
+        let resumed = if uses_snapshots { resume(&mut reader, &mut witnesses) } else { Resumed::default() };
         let mut silent = |_| {};
         let progress = self.progress.take().unwrap_or(&mut silent);
-        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, None, progress)?;
-        self.settle_keys(&book, &mut *entropy)?;
-        let records = book.checkpoint().records;
+        let Judged { torn, destroyed } = fold_and_judge(&mut reader, &witnesses, None, progress)?;
+        self.settle_keys(&reader, &mut *entropy)?;
+        let records = reader.checkpoint().records;
         let newest = witnesses.slots.first();
         let mut recovery = Recovery {
             torn: None,
@@ -515,25 +362,25 @@ impl<'p> LedgerOptions<'p> {
             head_missing: newest.is_none(),
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&book),
+            erasures_pending: pending(&reader),
             erased_since: destroyed.len(),
             keys_not_stored: None,
         };
         recovery.torn = match torn {
-            Some(fault) => Some(keep_torn(&mut book, &fault).map_err(failed)?),
-            None => unrecorded_cut(&book).map_err(failed)?,
+            Some(fault) => Some(keep_torn(&mut reader, &fault).map_err(failed)?),
+            None => unrecorded_cut(&reader).map_err(failed)?,
         };
         if recovery.is_unclean_end()
-            && let Some(last) = book.log.segments().last()
+            && let Some(last) = reader.log.segments().last()
         {
             write_anew(&*storage, &last.name, last.len).map_err(failed)?;
         }
-        if let Some(sealer) = book.log.keys() {
+        if let Some(sealer) = reader.log.keys() {
             sealer.go_on_from(records, entropy.array())?;
         }
-        let locks = (book.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
+        let locks = (reader.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
         let writer = Writer::new(entropy, self.durability, newest, locks);
-        let mut ledger = Ledger::settled(book, writer, recovery, self.snapshot_every).map_err(failed)?;
+        let mut ledger = Ledger::settled(reader, writer, recovery, self.snapshot_every).map_err(failed)?;
         let erased =
             ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
         match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {
@@ -624,12 +471,15 @@ impl<'p> LedgerOptions<'p> {
     ) -> Result<ReadOnlyLedger, OpenError> {
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        let (mut book, mut witnesses) = begin(storage, false, self.expect)?;
+        let (mut reader, mut witnesses) = begin(storage, false, self.expect)?;
         *head = witnesses.head();
-        book.log.set_keys(self.unlock(&**storage, &book.identity)?);
-        self.prepare(&mut book.log);
-        let resumed =
-            if self.uses_snapshots(&book) { resume(&mut book, &mut witnesses) } else { Resumed::default() };
+        reader.log.set_keys(self.unlock(&**storage, &reader.identity)?);
+        self.prepare(&mut reader.log);
+        let resumed = if self.uses_snapshots(&reader) {
+            resume(&mut reader, &mut witnesses)
+        } else {
+            Resumed::default()
+        };
         let mut silent = |_| {};
         let progress: &mut dyn FnMut(u64) = match &mut self.progress {
             Some(progress) => &mut **progress,
@@ -637,7 +487,7 @@ impl<'p> LedgerOptions<'p> {
         };
         let head_missing = witnesses.slots.is_empty();
         let upto = witnesses.head().map(|head| head.max(witnesses.durable().records)); // without HEAD the frames alone say
-        let Judged { torn, destroyed } = fold_and_judge(&mut book, &witnesses, upto, progress)?;
+        let Judged { torn, destroyed } = fold_and_judge(&mut reader, &witnesses, upto, progress)?;
         if let Some(gone) = destroyed.first() {
             return Err(OpenError::OlderThanKeys { place, seq: gone.row.seq.into() });
         }
@@ -645,66 +495,22 @@ impl<'p> LedgerOptions<'p> {
             head_missing,
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&book),
+            erasures_pending: pending(&reader),
             ..Recovery::default()
         };
         if let Some(fault) = torn {
-            recovery.torn = Some(inspect_torn(&book, &fault).map_err(failed)?);
+            recovery.torn = Some(inspect_torn(&reader, &fault).map_err(failed)?);
         }
-        Ok(ReadOnlyLedger::new(book, recovery))
+        Ok(ReadOnlyLedger::new(reader, recovery))
     }
 }
 
 /// How many erasures are begun and not finished.
-fn pending(book: &Reader) -> usize {
-    book.state().erasures().list().filter(|(_, done)| done.is_none()).count()
-}
-
-/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
-fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
-    let mut replay = identity.replay();
-    let mut body = Vec::new();
-    crate::log::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
-    let segment = segment_name(0);
-    let previous = *replay.chain().head();
-    let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
-    let mut bytes = header.to_bytes().to_vec();
-    let body_len = u32::try_from(body.len()).expect("a policy fits a record");
-    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
-    frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
-    replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
-    let Checkpoint { records, head } = replay.chain().checkpoint();
-
-    // `LEDGER` comes last and all at once, so that wherever a crash falls there is a whole ledger or none.
-    let building = format!("{LEDGER}.new");
-    #[cfg(feature = "encryption")]
-    if identity.sealed {
-        CopyId::first(identity.ledger).write(storage, identity.ledger)?;
-    }
-    let files = [(&segment[..], &bytes[..]), (HEAD, &[]), (&building, &identity.to_bytes())];
-    for (file, content) in files {
-        storage.create(file)?;
-        storage.write_at(file, 0, content)?;
-        if file == HEAD {
-            HeadSlot { ledger: identity.ledger, turn: 1, records, head }.write(storage)?;
-        }
-        storage.sync(file)?;
-    }
-    storage.sync_dir(LOG)?;
-    storage.sync_dir("")?;
-    storage.rename(&building, LEDGER)?;
-    storage.sync_dir("")
+fn pending(reader: &Reader) -> usize {
+    reader.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
 impl Ledger {
-    /// Creates a ledger in `dir`; see [`LedgerOptions::create`].
-    ///
-    /// # Errors
-    /// [`CreateError`].
-    pub fn create(dir: impl AsRef<Path>, tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create(dir, tenant, policy)
-    }
-
     /// Opens a ledger for writing; see [`LedgerOptions::open`].
     ///
     /// # Errors
@@ -712,26 +518,18 @@ impl Ledger {
     pub fn open(dir: impl AsRef<Path>) -> Result<Ledger, OpenError> {
         LedgerOptions::new().open(dir)
     }
-
-    /// A ledger in memory, for tests and for folding without keeping.
-    ///
-    /// # Errors
-    /// [`CreateError`] when the policy is out of its bounds.
-    pub fn in_memory(tenant: Tenant, policy: Policy) -> Result<Ledger, CreateError> {
-        LedgerOptions::new().create_in(Arc::new(Memory::new()), tenant, policy)
-    }
 }
 
 /// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
 #[derive(Debug)]
 pub struct ReadOnlyLedger {
-    book: Reader,
+    reader: Reader,
     recovery: Recovery,
 }
 
 impl ReadOnlyLedger {
-    pub(crate) fn new(book: Reader, recovery: Recovery) -> ReadOnlyLedger {
-        ReadOnlyLedger { book, recovery }
+    pub(crate) fn new(reader: Reader, recovery: Recovery) -> ReadOnlyLedger {
+        ReadOnlyLedger { reader, recovery }
     }
 
     /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].
@@ -748,9 +546,4 @@ impl ReadOnlyLedger {
     }
 }
 
-impl Deref for ReadOnlyLedger {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        &self.book
-    }
-}
+pass_questions_on!(ReadOnlyLedger);

@@ -59,19 +59,19 @@ impl Reader {
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
     /// // One browser, and two people who sign in on it.
-    /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("browser"))))?;
+    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("browser"))))?;
     /// let bob = Operation::identify(at, DistinctId::new("bob")?, Some(Source::new("browser")));
     /// let seq = ledger.append(bob)?.seq().ok_or("not recorded")?;
     ///
     /// let retract = Operation::retract(at, Target::Record(seq));
-    /// let preview = ledger.preview(&retract)?;
+    /// let preview = ledger.reader().preview(&retract)?;
     /// assert!(preview.diff.ids.iter().any(|id| id.distinct_id.to_string() == "bob" && id.after.is_none()));
     /// assert_eq!(ledger.resolve("bob"), ledger.resolve("ann"), "nothing has happened yet");
     /// assert_eq!(ledger.append(retract)?, preview.appended);
     ///
     /// // What could not be recorded has no preview either.
     /// let never = Target::Record(identity_ledger::Seq(seq.0 + 9));
-    /// assert!(ledger.preview(&Operation::retract(at, never)).is_err());
+    /// assert!(ledger.reader().preview(&Operation::retract(at, never)).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -179,6 +179,6 @@ impl Reader {
         alone: (&'a [IdNo], &'a [DeviceNo]),
         refused: Vec<Refused>,
     ) -> View<'a> {
-        View { book: self, state: Cow::Borrowed(state), alone: Some(alone), refused: Some(refused) }
+        View { reader: self, state: Cow::Borrowed(state), alone: Some(alone), refused: Some(refused) }
     }
 }

@@ -306,16 +306,16 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// What [`begin`] has seen.
-    pub(crate) fn of(book: &Reader, witnesses: &Witnesses) -> Listing {
+    pub(crate) fn of(reader: &Reader, witnesses: &Witnesses) -> Listing {
         let Witnesses { slots, snapshots, .. } = witnesses;
-        let segments = book.log.segments().to_vec();
+        let segments = reader.log.segments().to_vec();
         Listing { slots: slots.clone(), snapshots: snapshots.clone(), segments }
     }
 
     /// Whether it is still as listed.
     pub(crate) fn is_current(&self, storage: &Arc<dyn Storage>) -> Result<bool, OpenError> {
-        let (book, witnesses) = begin(storage, false, None)?;
-        Ok(*self == Listing::of(&book, &witnesses))
+        let (reader, witnesses) = begin(storage, false, None)?;
+        Ok(*self == Listing::of(&reader, &witnesses))
     }
 }
 
@@ -333,12 +333,12 @@ impl DurableUpTo {
     }
 }
 
-/// Lets the book continue from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
+/// Lets the reader continue from a snapshot, if there is a good one and no checkpoint is expected; each whole one is a witness, for it
 /// was made of durable records only.
-pub(crate) fn resume(book: &mut Reader, witnesses: &mut Witnesses) -> Resumed {
+pub(crate) fn resume(reader: &mut Reader, witnesses: &mut Witnesses) -> Resumed {
     let Witnesses { checkpoints, expect, snapshots, saved, .. } = witnesses;
     let seen = checkpoints.clone();
-    snapshot::resume(book, snapshots, &seen, expect.is_none(), |covered| {
+    snapshot::resume(reader, snapshots, &seen, expect.is_none(), |covered| {
         checkpoints.push(covered);
         *saved = [Some(covered), *saved].into_iter().flatten().max_by_key(|covered| covered.records);
     })
@@ -354,8 +354,8 @@ pub(crate) fn begin(
     let identity = Identity::read(&**storage, writing)?;
     let failed = |source| OpenError::Io { place: storage.describe(), source };
     let witnesses = Witnesses::of(&**storage, identity.ledger, expect).map_err(failed)?;
-    let book = Reader::begin(Arc::clone(storage), identity).map_err(failed)?;
-    Ok((book, witnesses))
+    let reader = Reader::begin(Arc::clone(storage), identity).map_err(failed)?;
+    Ok((reader, witnesses))
 }
 
 /// A log that can be opened.
@@ -366,20 +366,20 @@ pub(crate) struct Judged {
     pub(crate) destroyed: Vec<Destroyed>,
 }
 
-/// Folds the book from its log and has what was found judged.
+/// Folds the reader from its log and has what was found judged.
 pub(crate) fn fold_and_judge(
-    book: &mut Reader,
+    reader: &mut Reader,
     witnesses: &Witnesses,
     upto: Option<u64>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Judged, OpenError> {
-    let place = book.log.storage().describe();
+    let place = reader.log.storage().describe();
     let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, hide: None, progress };
-    let Folded { walked, missing, destroyed } = book.fold(walk);
+    let Folded { walked, missing, destroyed } = reader.fold(walk);
     let fault = walked.err();
-    let found = book.checkpoint().records;
+    let found = reader.checkpoint().records;
     let (known, sealed) = match &fault {
-        Some(fault) => known_durable(book, witnesses, fault)
+        Some(fault) => known_durable(reader, witnesses, fault)
             .map_err(|source| OpenError::Io { place: place.clone(), source })?,
         None => (witnesses.durable(), false),
     };
@@ -427,12 +427,12 @@ pub(crate) fn refuse(place: String, witnesses: &Witnesses, fault: Box<Fault>) ->
 
 /// How many records are known to have been durable, given a fault; and whether a segment follows the faulty one.
 pub(crate) fn known_durable(
-    book: &Reader,
+    reader: &Reader,
     witnesses: &Witnesses,
     fault: &Fault,
 ) -> io::Result<(DurableUpTo, bool)> {
-    let beyond = book.log.durable_beyond(book.ledger_id(), &fault.file, fault.offset)?;
-    let starts = book.log.segments().iter().filter(|segment| segment.name >= fault.file);
+    let beyond = reader.log.durable_beyond(reader.ledger_id(), &fault.file, fault.offset)?;
+    let starts = reader.log.segments().iter().filter(|segment| segment.name >= fault.file);
     let starts: Vec<u64> =
         starts.filter_map(|segment| first_seq_of(segment.name.rsplit('/').next()?)).collect();
     // The start of the faulty segment is a witness too: it was begun when everything before it was synced.
@@ -471,9 +471,9 @@ fn pieces(
 }
 
 /// Measures a torn tail without touching it.
-pub(crate) fn inspect_torn(book: &Reader, fault: &Fault) -> io::Result<TornTail> {
+pub(crate) fn inspect_torn(reader: &Reader, fault: &Fault) -> io::Result<TornTail> {
     let (file, offset) = (fault.file.clone(), fault.offset);
-    let (bytes, digest) = measure(&**book.log.storage(), &file, offset)?;
+    let (bytes, digest) = measure(&**reader.log.storage(), &file, offset)?;
     Ok(TornTail { file, offset, bytes, digest, why: fault.kind.to_string(), kept: String::new() })
 }
 
@@ -488,9 +488,9 @@ fn measure(storage: &dyn Storage, file: &str, offset: u64) -> io::Result<(u64, D
 }
 
 /// A cut that a former recovery made and did not live to record: kept bytes that were cut where the log ends now.
-pub(crate) fn unrecorded_cut(book: &Reader) -> io::Result<Option<TornTail>> {
-    let storage = book.log.storage();
-    let prefix = format!("{:020}-", book.checkpoint().records);
+pub(crate) fn unrecorded_cut(reader: &Reader) -> io::Result<Option<TornTail>> {
+    let storage = reader.log.storage();
+    let prefix = format!("{:020}-", reader.checkpoint().records);
     let mut names = storage.list(QUARANTINE)?;
     names.sort_unstable();
     let Some(name) = names.into_iter().rfind(|name| name.starts_with(&prefix) && is_cut(name)) else {
@@ -498,18 +498,18 @@ pub(crate) fn unrecorded_cut(book: &Reader) -> io::Result<Option<TornTail>> {
     };
     let kept = format!("{QUARANTINE}/{name}");
     let (bytes, digest) = measure(&**storage, &kept, 0)?;
-    let file = book.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
-    let offset = book.log.segments().last().map_or(0, |segment| segment.len);
+    let file = reader.log.segments().last().map_or(String::new(), |segment| segment.name.clone());
+    let offset = reader.log.segments().last().map_or(0, |segment| segment.len);
     let why = "a former recovery cut it off and was cut off itself".to_owned();
     Ok(Some(TornTail { file, offset, bytes, digest, why, kept }))
 }
 
 /// Keeps a torn tail aside, so that the segment can be rewritten without it.
-pub(crate) fn keep_torn(book: &mut Reader, fault: &Fault) -> io::Result<TornTail> {
-    let mut torn = inspect_torn(book, fault)?;
-    let storage = Arc::clone(book.log.storage());
+pub(crate) fn keep_torn(reader: &mut Reader, fault: &Fault) -> io::Result<TornTail> {
+    let mut torn = inspect_torn(reader, fault)?;
+    let storage = Arc::clone(reader.log.storage());
     torn.kept = keep(&*storage, fault)?;
-    let segments = book.log.segments_mut();
+    let segments = reader.log.segments_mut();
     if fault.offset == 0 {
         storage.remove(&fault.file)?; // a segment that never got its header: nothing was acknowledged in it
         storage.sync_dir(LOG)?;

@@ -1,11 +1,11 @@
 //! A ledger that many threads share: they write in turn, wait for the disk together, and read beside each other.
 
 use std::io;
-use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::ledger::device::Device;
-use crate::ledger::erase::{ErasureRequest, Receipt};
+use crate::ledger::erase::ErasureRequest;
+use crate::ledger::erase::receipt::Receipt;
 use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
 use crate::ledger::error::SnapshotError;
@@ -46,11 +46,12 @@ use crate::store::storage::Storage;
 ///         scope.spawn(move || {
 ///             let id = DistinctId::new(name).expect("it is short");
 ///             let at = Timestamp::from_micros(0).expect("1970 is in range");
-///             ledger.append(Operation::properties(at, id)).expect("the disk is fine");
+///             let appended = ledger.append(Operation::properties(at, id)).expect("the disk is fine");
+///             assert!(appended.outcome().is_some());
 ///         });
 ///     }
 /// });
-/// assert_eq!(ledger.read(|book| book.persons().count()), 3);
+/// assert_eq!(ledger.read(|reader| reader.persons().count()), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -96,8 +97,8 @@ impl SharedLedger {
         };
         let shared = Shared {
             durability,
-            id: ledger.ledger_id(),
-            storage: Arc::clone(ledger.log.storage()),
+            id: ledger.reader().ledger_id(),
+            storage: Arc::clone(ledger.reader.log.storage()),
             disk: ledger.writer.disk.clone(),
             ledger: RwLock::new(ledger),
             syncs: Mutex::new(syncs),
@@ -117,11 +118,11 @@ impl SharedLedger {
 
     /// Asks the ledger something, beside other readers. Writers wait meanwhile, so be brief.
     ///
-    /// What `ask` calls on the book is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
+    /// What `ask` calls on the reader is of one moment: no record comes in between. It must not call this ledger: a thread that waits for
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
-        ask(&self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner))
+        ask(self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner).reader())
     }
 
     /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
@@ -132,7 +133,8 @@ impl SharedLedger {
     /// # use identity_ledger::{Changes, DeviceId, DistinctId, Ledger, Policy, SharedLedger, Tenant, Timestamp};
     /// # let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
     /// let (at, phone, ann) = (Timestamp::from_micros(0)?, DeviceId::new("phone-1")?, DistinctId::new("ann")?);
-    /// ledger.write(|ledger| ledger.device(phone).identify(at, ann, Changes::default()))?;
+    /// let appended = ledger.write(|ledger| ledger.device(phone).identify(at, ann, Changes::default()))?;
+    /// assert!(appended.outcome().is_some());
     /// assert!(ledger.resolve("ann").is_some());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -156,10 +158,10 @@ impl SharedLedger {
             let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
             ledger.check_health()?;
             let mut ledger = LedgerGuard { ledger: &mut ledger, is_done: false };
-            let before = ledger.checkpoint().records;
+            let before = ledger.reader().checkpoint().records;
             let done = work(&mut ledger);
             ledger.is_done = true;
-            let records = ledger.checkpoint().records;
+            let records = ledger.reader().checkpoint().records;
             if records > before {
                 self.syncs().written = end_of(ledger.ledger);
             }
@@ -214,12 +216,12 @@ impl SharedLedger {
 
     /// Returns whose id this is, as [`Reader::resolve`] does.
     pub fn resolve(&self, distinct_id: &str) -> Option<Resolution> {
-        self.read(|book| book.resolve(distinct_id))
+        self.read(|reader| reader.resolve(distinct_id))
     }
 
     /// Returns whose id this was right after a record, as [`Reader::person_as_of`] does.
     pub fn person_as_of(&self, distinct_id: &str, seq: Seq) -> Option<Resolution> {
-        self.read(|book| book.person_as_of(distinct_id, seq))
+        self.read(|reader| reader.person_as_of(distinct_id, seq))
     }
 
     /// As [`Reader::profile`].
@@ -227,7 +229,7 @@ impl SharedLedger {
     /// # Errors
     /// As there.
     pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
-        self.read(|book| book.profile(distinct_id))
+        self.read(|reader| reader.profile(distinct_id))
     }
 
     fn syncs(&self) -> MutexGuard<'_, Syncs> {
@@ -403,12 +405,11 @@ impl LedgerGuard<'_> {
     pub fn recovery(&self) -> &Recovery {
         self.ledger.recovery()
     }
-}
 
-impl Deref for LedgerGuard<'_> {
-    type Target = Reader;
-    fn deref(&self) -> &Reader {
-        self.ledger
+    /// The reader of the ledger: every question that can be asked of it.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        self.ledger.reader()
     }
 }
 
@@ -423,6 +424,6 @@ impl Drop for LedgerGuard<'_> {
 
 /// The end of the log, and the segment that holds it.
 fn end_of(ledger: &Ledger) -> (Checkpoint, String) {
-    let segment = ledger.log.segments().last().expect("a ledger has its genesis record");
+    let segment = ledger.reader.log.segments().last().expect("a ledger has its genesis record");
     (ledger.checkpoint(), segment.name.clone())
 }

@@ -69,27 +69,27 @@ impl Writer {
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.
-    pub(crate) fn write(&mut self, book: &mut Reader, bytes: &[u8]) -> io::Result<(usize, u64)> {
-        let storage = Arc::clone(book.log.storage());
+    pub(crate) fn write(&mut self, reader: &mut Reader, bytes: &[u8]) -> io::Result<(usize, u64)> {
+        let storage = Arc::clone(reader.log.storage());
         let full = |segment: &Segment| {
             let used = segment.len > SEGMENT_HEADER_BYTES as u64;
-            used && segment.len + bytes.len() as u64 > book.identity.segment_bytes
+            used && segment.len + bytes.len() as u64 > reader.identity.segment_bytes
         };
-        if book.log.segments().last().is_none_or(full) {
-            if !book.log.segments().is_empty() {
-                self.flush(book)?; // a segment begins only after the last is durable
+        if reader.log.segments().last().is_none_or(full) {
+            if !reader.log.segments().is_empty() {
+                self.flush(reader)?; // a segment begins only after the last is durable
             }
-            let Checkpoint { records, head } = book.checkpoint();
+            let Checkpoint { records, head } = reader.checkpoint();
             let name = segment_name(records);
-            let header = SegmentHeader { ledger: book.ledger_id(), first_seq: records, previous: head };
+            let header = SegmentHeader { ledger: reader.ledger_id(), first_seq: records, previous: head };
             storage.create(&name)?;
             storage.write_at(&name, 0, &header.to_bytes())?;
             storage.sync(&name)?;
             storage.sync_dir(LOG)?;
-            book.log.segments_mut().push(Segment { name, len: SEGMENT_HEADER_BYTES as u64 });
+            reader.log.segments_mut().push(Segment { name, len: SEGMENT_HEADER_BYTES as u64 });
         }
-        let index = book.log.segments().len() - 1;
-        let segment = &mut book.log.segments_mut()[index];
+        let index = reader.log.segments().len() - 1;
+        let segment = &mut reader.log.segments_mut()[index];
         let offset = segment.len;
         storage.write_at(&segment.name, offset, bytes)?;
         segment.len += bytes.len() as u64;
@@ -97,16 +97,16 @@ impl Writer {
     }
 
     /// Makes the log durable and notes it in `HEAD`.
-    pub(crate) fn acknowledge(&mut self, book: &Reader) -> io::Result<()> {
-        let segment = book.log.segments().last().expect("a log has its first segment");
-        let written = (book.checkpoint(), &segment.name[..]);
-        self.disk.sync(&**book.log.storage(), book.ledger_id(), written, self.durability)
+    pub(crate) fn acknowledge(&mut self, reader: &Reader) -> io::Result<()> {
+        let segment = reader.log.segments().last().expect("a log has its first segment");
+        let written = (reader.checkpoint(), &segment.name[..]);
+        self.disk.sync(&**reader.log.storage(), reader.ledger_id(), written, self.durability)
     }
 
     /// Makes the log and `HEAD` durable.
-    pub(crate) fn flush(&mut self, book: &Reader) -> io::Result<()> {
-        self.acknowledge(book)?;
-        book.log.storage().sync(HEAD)
+    pub(crate) fn flush(&mut self, reader: &Reader) -> io::Result<()> {
+        self.acknowledge(reader)?;
+        reader.log.storage().sync(HEAD)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Records: what stands in the log, in numbers. Texts and values are elsewhere, in the payload.
 //!
-//! A [`Body`] is only a claim. The chain turns it into a [`crate::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
+//! A [`Body`] is only a claim. The chain turns it into a [`crate::log::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
 use crate::log::codec::{self, CodecError, Decode, Encode};
 use crate::model::limits::{MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_OPERATION_KEYS};

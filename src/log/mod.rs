@@ -8,3 +8,13 @@ pub(crate) mod digest;
 pub(crate) mod frame;
 pub(crate) mod payload;
 pub(crate) mod record;
+
+pub use body::{
+    Body, Change, Commitment, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Flags, IdNo, KeyNo,
+    LinkSource, NameNo, OperationHeader, PropertyChanges, Removal, Restated, RewrittenSegment, SplitOff,
+    StoredClass, StoredPolicy, Verb,
+};
+pub use chain::{Chain, ChainError, CheckpointError};
+pub use digest::{Digest, DigestError};
+pub use payload::KeysError;
+pub use record::Record;

@@ -276,7 +276,7 @@ impl Rows {
 
 const MEASURED: &str = "Chain::accept measured the item";
 
-/// A record whose place in the chain is checked. Only [`crate::Chain`] makes one.
+/// A record whose place in the chain is checked. Only [`crate::log::Chain`] makes one.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     pub(crate) row: &'a Row,

@@ -22,13 +22,15 @@ use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
 use crate::log::payload::{Keys, KeysError};
 use crate::log::record::Row;
-use crate::maintenance::salvage::{Salvage, SalvageReport};
+use crate::maintenance::salvage::Salvage;
+use crate::maintenance::salvage::report::SalvageReport;
 use crate::model::id::{OperationId, Seq};
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS, MAX_REASON_BYTES};
 use crate::model::policy::FirstMention;
 use crate::model::value::Value;
 use crate::query::diff::first_mention::PendingDefinitions;
-use crate::query::reader::{Reader, index_texts, values_of};
+use crate::query::reader::{Reader, index_texts};
+use crate::query::values::values_of;
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{self, HEAD, HeadSlot, Identity, LOG};
 use crate::store::segments::{Fault, FaultKind, Walk};
@@ -170,7 +172,8 @@ impl AuditReport {
 /// An audit: a replay, watched.
 ///
 /// ```
-/// use identity_ledger::{Audit, Ledger, Policy, Tenant};
+/// use identity_ledger::{Ledger, Policy, Tenant};
+/// use identity_ledger::audit::Audit;
 /// let dir = std::env::temp_dir().join(format!("identity-ledger-audit-{}", std::process::id()));
 /// drop(Ledger::create(&dir, Tenant::default(), Policy::default())?);
 /// assert!(Audit::run(&dir, None, &mut |_| {})?.is_ok());
@@ -278,9 +281,9 @@ impl Audit {
         // finds is wrong if nothing was written meanwhile, or if the next look finds it again.
         let mut last: Option<Look> = None;
         for _ in 0..MAX_LOOKS {
-            let (book, witnesses) = begin(&storage, false, expect)?;
-            let listing = Listing::of(&book, &witnesses);
-            let look = match Audit::look(book, &witnesses, keys, progress) {
+            let (reader, witnesses) = begin(&storage, false, expect)?;
+            let listing = Listing::of(&reader, &witnesses);
+            let look = match Audit::look(reader, &witnesses, keys, progress) {
                 Err(OpenError::Io { .. }) if !listing.is_current(&storage)? => continue,
                 look => look?,
             };
@@ -307,25 +310,25 @@ impl Audit {
 
     /// Walks once through the log and judges all that it finds.
     fn look(
-        mut book: Reader,
+        mut reader: Reader,
         witnesses: &Witnesses,
         keys: &Keys,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Look, OpenError> {
-        let storage = Arc::clone(book.log.storage());
+        let storage = Arc::clone(reader.log.storage());
         let place = storage.describe();
         let failed = |source| OpenError::Io { place: place.clone(), source };
-        book.log.set_keys(keys.clone());
+        reader.log.set_keys(keys.clone());
         let checkpoints = &witnesses.checkpoints;
         let mut audit = Audit::default();
         let mut tail = None;
         let mut broken_at = None;
-        let is_unopened = book.is_sealed() && keys.is_none();
+        let is_unopened = reader.is_sealed() && keys.is_none();
         let snapshots = if is_unopened { &[][..] } else { &witnesses.snapshots };
-        let mut checks = Checks::begin(&*storage, book.ledger_id(), keys, snapshots);
+        let mut checks = Checks::begin(&*storage, reader.ledger_id(), keys, snapshots);
         let mut unopened = 0;
         let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
-        let Reader { log, replay, .. } = &mut book;
+        let Reader { log, replay, .. } = &mut reader;
         let each = |step: Step<'_>| {
             checks.step(step);
             audit.step(step);
@@ -335,7 +338,7 @@ impl Audit {
             Ok(()) => audit.settle(None),
             Err(Fault { kind: FaultKind::Io(source), .. }) => return Err(failed(source)),
             Err(fault) => {
-                let (known, sealed) = known_durable(&book, witnesses, &fault).map_err(failed)?;
+                let (known, sealed) = known_durable(&reader, witnesses, &fault).map_err(failed)?;
                 let begun = fault.records > 0;
                 let all_there = fault.records >= known.records;
                 let verdict = judge(Finding { met: Met::from(&fault.kind), begun, all_there, sealed });
@@ -355,10 +358,10 @@ impl Audit {
                 }
             }
         }
-        audit.confirm_doubles(&book);
-        audit.confirm_restated(&book);
-        audit.judge_erasures(&book, broken_at.is_some(), &witnesses.snapshots);
-        let Checkpoint { records, head } = book.checkpoint();
+        audit.confirm_doubles(&reader);
+        audit.confirm_restated(&reader);
+        audit.judge_erasures(&reader, broken_at.is_some(), &witnesses.snapshots);
+        let Checkpoint { records, head } = reader.checkpoint();
         let durable = witnesses.durable().records;
         if durable > records && broken_at.is_none() {
             let what = format!(
@@ -371,18 +374,18 @@ impl Audit {
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
         audit.dictionaries.compact();
-        let (bad, snapshots) = checks.finish(&book, &audit.dictionaries, broken_at.is_some());
+        let (bad, snapshots) = checks.finish(&reader, &audit.dictionaries, broken_at.is_some());
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());
         }
-        let (digest, faults) = (book.state().digest(), audit.faults);
+        let (digest, faults) = (reader.state().digest(), audit.faults);
         let mut remarks = Vec::new();
         let behind = witnesses.head().map_or(0, |head| records.saturating_sub(head));
         remarks.extend((behind > 0).then_some(AuditRemark::BehindHead(behind)));
-        let pending = book.state().erasures().list().filter(|(_, done)| done.is_none());
+        let pending = reader.state().erasures().list().filter(|(_, done)| done.is_none());
         let pending: Vec<Seq> = pending.map(|(seq, _)| Seq(seq.into())).collect();
         remarks.extend((!pending.is_empty()).then_some(AuditRemark::PendingErasures(pending)));
-        let is_torn = || HeadSlot::is_torn(&*storage, book.ledger_id()).map_err(failed);
+        let is_torn = || HeadSlot::is_torn(&*storage, reader.ledger_id()).map_err(failed);
         // Twice: a writer may be at work on a slot.
         let torn = !witnesses.slots.is_empty() && is_torn()? && is_torn()?;
         remarks.extend(torn.then_some(AuditRemark::HeadSlot));
@@ -583,9 +586,8 @@ impl Audit {
             }
             Body::EraseDone(removal) => {
                 let list = step.state.erasures();
-                let done = |removed: &ErasureCompletion| {
-                    list.list().any(|it| it == (removed.erase, Some(step.record.row.seq)))
-                };
+                let done =
+                    |removed: &ErasureCompletion| list.done_by(removed.erase) == Some(step.record.row.seq);
                 if !removal.erasures.iter().all(done) {
                     self.wrong(
                         seq,
@@ -602,11 +604,11 @@ impl Audit {
     }
 
     /// What is left of a record speaks for the same id, and has the values that are not erased.
-    fn confirm_restated(&mut self, book: &Reader) {
-        let erasures = book.state().erasures();
+    fn confirm_restated(&mut self, reader: &Reader) {
+        let erasures = reader.state().erasures();
         for (seq, restated, item) in std::mem::take(&mut self.restated) {
             let record = Seq(restated.record.into());
-            let Ok(window) = book.log.window(record, erasures) else { continue }; // the walk has listed what is unreadable
+            let Ok(window) = reader.log.window(record, erasures) else { continue }; // the walk has listed what is unreadable
             let Some(record) = window.record(record) else { continue };
             let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
             let places = restated.erased.iter().all(|place| usize::from(*place) < count);
@@ -630,8 +632,8 @@ impl Audit {
 
     /// The rule: an item is absent if and only if an erasure covers it. Of a log that is broken before its end it cannot be
     /// said what a later record erases.
-    fn judge_erasures(&mut self, book: &Reader, broken: bool, snapshots: &[u64]) {
-        let erasures = book.state().erasures();
+    fn judge_erasures(&mut self, reader: &Reader, broken: bool, snapshots: &[u64]) {
+        let erasures = reader.state().erasures();
         if !broken && let Some(seq) = self.absences.unlicensed(erasures) {
             let what = FaultKind::PayloadMissing { seq }.to_string();
             self.erasure_fault(LOG, Seq(seq), what, ErasureFault::PayloadMissing);
@@ -668,9 +670,9 @@ impl Audit {
     }
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
-    fn confirm_doubles(&mut self, book: &Reader) {
+    fn confirm_doubles(&mut self, reader: &Reader) {
         for (id, earlier, later) in std::mem::take(&mut self.doubles) {
-            let Ok(window) = book.log.window(earlier, book.state().erasures()) else { continue }; // the walk has listed what is unreadable
+            let Ok(window) = reader.log.window(earlier, reader.state().erasures()) else { continue }; // the walk has listed what is unreadable
             let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
             if same {
                 self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
@@ -680,10 +682,10 @@ impl Audit {
 }
 
 impl LedgerOptions<'_> {
-    /// Audits a ledger; see [`crate::Audit`].
+    /// Audits a ledger; see [`crate::audit::Audit`].
     ///
     /// # Errors
-    /// As [`crate::Audit::run`].
+    /// As [`crate::audit::Audit::run`].
     pub fn audit(self, dir: impl AsRef<Path>) -> Result<AuditReport, OpenError> {
         self.audit_in(Arc::new(Files::read_only(dir.as_ref())))
     }
@@ -691,7 +693,7 @@ impl LedgerOptions<'_> {
     /// Audits the ledger in a storage.
     ///
     /// # Errors
-    /// As [`crate::Audit::run`].
+    /// As [`crate::audit::Audit::run`].
     pub fn audit_in(self, storage: Arc<dyn Storage>) -> Result<AuditReport, OpenError> {
         let keys = match self.unlock(&*storage, &Identity::read(&*storage, false)?) {
             Err(KeysError::Sealed { .. }) => None, // the report says what was not checked

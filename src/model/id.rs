@@ -127,6 +127,12 @@ macro_rules! text_newtype {
             }
         }
 
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl TryFrom<&str> for $name {
             type Error = IdError;
             fn try_from(text: &str) -> Result<Self, IdError> {
@@ -250,6 +256,27 @@ pub struct OperationId(pub Uuid);
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl From<Uuid> for OperationId {
+    fn from(uuid: Uuid) -> OperationId {
+        OperationId(uuid)
+    }
+}
+
+impl From<OperationId> for Uuid {
+    fn from(id: OperationId) -> Uuid {
+        id.0
+    }
+}
+
+impl std::str::FromStr for OperationId {
+    type Err = uuid::Error;
+
+    /// Reads a UUID, in any form that the crate `uuid` reads.
+    fn from_str(text: &str) -> Result<OperationId, uuid::Error> {
+        text.parse().map(OperationId)
     }
 }
 

@@ -9,3 +9,9 @@ pub(crate) mod policy;
 pub(crate) mod time;
 pub(crate) mod value;
 pub(crate) mod visible;
+
+pub use id::LedgerId;
+pub use operation::{Dialect, ImportFixups, PersonProfiles, Sdk};
+pub use policy::{FirstMention, IdClass, Survivor, UuidIds};
+pub use time::TimestampError;
+pub use value::ValueError;

@@ -19,7 +19,7 @@ const PARSER: jiff::fmt::temporal::DateTimeParser = jiff::fmt::temporal::DateTim
 /// let t: Timestamp = "2026-01-01T00:00:00.123456789Z".parse()?;
 /// assert_eq!(t.to_string(), "2026-01-01T00:00:00.123456Z"); // further digits are cut, never rounded
 /// assert!("yesterday".parse::<Timestamp>().is_err());
-/// # Ok::<(), identity_ledger::TimestampError>(())
+/// # Ok::<(), identity_ledger::model::TimestampError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -50,6 +50,22 @@ impl Timestamp {
     /// This time moved by `micros`; `None` when it leaves the range.
     pub fn checked_add_micros(self, micros: i64) -> Option<Timestamp> {
         Timestamp::from_micros(self.0.checked_add(micros)?).ok()
+    }
+}
+
+/// A clock's time. The ledger reads no clock: a program that has one passes its time in.
+#[expect(clippy::disallowed_types, reason = "a time that the caller read")]
+impl TryFrom<std::time::SystemTime> for Timestamp {
+    type Error = TimestampError;
+
+    /// Cuts what is finer than a microsecond, towards the earlier one.
+    fn try_from(time: std::time::SystemTime) -> Result<Timestamp, TimestampError> {
+        let nanos = match time.duration_since(std::time::SystemTime::UNIX_EPOCH) {
+            Ok(since) => since.as_nanos() as i128, // a Duration is below 2^95 nanoseconds
+            Err(before) => -(before.duration().as_nanos() as i128),
+        };
+        let out_of_range = TimestampError::OutOfRange { micros: if nanos < 0 { i64::MIN } else { i64::MAX } };
+        Timestamp::from_micros(i64::try_from(nanos.div_euclid(1_000)).map_err(|_| out_of_range)?)
     }
 }
 
@@ -157,6 +173,19 @@ pub enum TimestampError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_types, reason = "times are made, no clock is read")]
+    fn a_time_of_a_clock_is_cut_to_the_microsecond_before_it() {
+        use std::time::{Duration, SystemTime};
+        let micros = |time: SystemTime| Timestamp::try_from(time).map(Timestamp::as_micros);
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(micros(epoch + Duration::from_nanos(1_999)), Ok(1));
+        assert_eq!(micros(epoch - Duration::from_nanos(1)), Ok(-1));
+        let late = epoch + Duration::from_micros(Timestamp::MAX.as_micros() as u64);
+        assert_eq!(micros(late), Ok(Timestamp::MAX.as_micros()));
+        assert!(micros(late + Duration::from_micros(1)).is_err());
+    }
 
     #[test]
     fn every_bound_prints_and_reads_back() {

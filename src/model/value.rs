@@ -25,7 +25,7 @@ pub type Properties = BTreeMap<PropertyKey, Value>;
 /// assert_ne!(Value::from(1), Value::float(1.0)?);
 /// assert_ne!(Value::float(0.0)?, Value::float(-0.0)?);
 /// assert!(Value::float(f64::NAN).is_err());
-/// # Ok::<(), identity_ledger::ValueError>(())
+/// # Ok::<(), identity_ledger::model::ValueError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub enum Value {

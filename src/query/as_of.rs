@@ -21,9 +21,9 @@ impl Reader {
     /// let at = Timestamp::from_micros(0)?;
     /// let ann = || DistinctId::new("ann");
     /// let before = ledger.append(Operation::properties(at, ann()?).set("plan", "free")?)?.seq().ok_or("recorded")?;
-    /// ledger.append(Operation::properties(at, ann()?).set("plan", "team")?)?;
+    /// let _ = ledger.append(Operation::properties(at, ann()?).set("plan", "team")?)?;
     ///
-    /// let then = ledger.profile_as_of("ann", before)?.ok_or("it had a person")?;
+    /// let then = ledger.reader().profile_as_of("ann", before)?.ok_or("it had a person")?;
     /// assert_eq!(then.properties["plan"].value, Some("free".into()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -19,8 +19,8 @@ impl Reader {
     /// let (at, email) = (Timestamp::from_micros(0)?, PropertyKey::new("email")?);
     /// let mut operation = Operation::properties(at, DistinctId::new("u-1")?);
     /// operation.changes.set.insert(email.clone(), Value::from("ann@example.com"));
-    /// ledger.append(operation)?;
-    /// let found = ledger.find(&email, |value| *value == Value::from("ann@example.com"))?;
+    /// let _ = ledger.append(operation)?;
+    /// let found = ledger.reader().find(&email, |value| *value == Value::from("ann@example.com"))?;
     /// assert_eq!(found[0].distinct_ids, ["u-1"]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -49,7 +49,6 @@ pub(crate) struct Told {
     pub(crate) seq: Seq,
     pub(crate) body: Body,
     /// The device it defines.
-    #[cfg_attr(not(feature = "graph"), expect(dead_code, reason = "only pictures draw devices"))]
     pub(crate) defines: Option<DeviceNo>,
     /// What it did when it was recorded; `None` if it is not an operation.
     pub(crate) then: Option<OutcomeAnswer>,
@@ -77,16 +76,18 @@ impl Reader {
     ///
     /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
     ///
-    /// Cost: that of folding the component of possible links once more, for each page.
+    /// Cost: that of folding the component of possible links once more, for each page. So N pages cost N folds: a caller that wants
+    /// all of a long history asks for large pages, up to [`MAX_PAGE_ITEMS`](crate::limits::MAX_PAGE_ITEMS).
     ///
     /// ```
-    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    /// use identity_ledger::explain::Subject;
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
-    /// ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
-    /// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
+    /// let _ = ledger.append(Operation::properties(at, DistinctId::new("phone")?))?;
+    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
     ///
-    /// let page = ledger.history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
+    /// let page = ledger.reader().history(Subject::Id("phone"), PageRequest::first(100))?.ok_or("never written")?;
     /// let ops: Vec<&str> = page.items.iter().map(|entry| entry.op).collect();
     /// assert_eq!(ops, ["define_id", "set", "identify"]);
     /// assert!(page.next.is_none());

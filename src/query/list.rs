@@ -22,14 +22,14 @@ impl Reader {
     /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let mut add = |ledger: &mut Ledger, id: &str| {
-    ///     ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new(id)?))?;
+    ///     let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new(id)?))?;
     ///     Ok::<(), Box<dyn std::error::Error>>(())
     /// };
     /// add(&mut ledger, "ann")?;
     /// add(&mut ledger, "bob")?;
-    /// let first = ledger.persons_page(PageRequest::first(1))?;
+    /// let first = ledger.reader().persons_page(PageRequest::first(1))?;
     /// add(&mut ledger, "carl")?; // in no page of this answer
-    /// let second = ledger.persons_page(PageRequest::next(first.next.ok_or("there is more")?, 1))?;
+    /// let second = ledger.reader().persons_page(PageRequest::next(first.next.ok_or("there is more")?, 1))?;
     /// assert_eq!(second.items[0].distinct_ids, ["bob"]);
     /// assert_eq!(second.next, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -74,15 +74,16 @@ impl Reader {
     /// Cost: the records that name these ids, of which only those of the page are read.
     ///
     /// ```
-    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Subject, Tenant, Timestamp};
+    /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Tenant, Timestamp};
+    /// use identity_ledger::explain::Subject;
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// for number in 1..=5 {
     ///     let event = OperationId(uuid::Uuid::from_u128(number));
-    ///     ledger.append(Operation::capture(Timestamp::from_micros(0)?, DistinctId::new("ann")?, event))?;
+    ///     let _ = ledger.append(Operation::capture(Timestamp::from_micros(0)?, DistinctId::new("ann")?, event))?;
     /// }
     /// let (mut ask, mut all) = (PageRequest::first(2), Vec::new());
     /// loop {
-    ///     let page = ledger.events_of(Subject::Person("ann"), ask)?.ok_or("never written")?;
+    ///     let page = ledger.reader().events_of(Subject::Person("ann"), ask)?.ok_or("never written")?;
     ///     all.extend(page.items);
     ///     match page.next {
     ///         Some(next) => ask = PageRequest::next(next, 2),

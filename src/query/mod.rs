@@ -2,13 +2,17 @@
 
 pub(crate) mod answer;
 pub(crate) mod as_of;
+pub(crate) mod content_digest;
 pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod find;
+pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod outcomes;
 pub(crate) mod page;
 pub(crate) mod proof;
 pub(crate) mod prove;
 pub(crate) mod reader;
 pub(crate) mod stats;
+pub(crate) mod values;

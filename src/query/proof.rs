@@ -14,10 +14,10 @@ pub(super) enum Held {
     Everything,
 }
 
-/// The snapshot that a book continued from, and how much of it is proven.
+/// The snapshot that a reader continued from, and how much of it is proven.
 #[derive(Debug, Default)]
 pub(crate) struct Proof {
-    /// How many records it covers; `None` if the book was folded from its log.
+    /// How many records it covers; `None` if the reader was folded from its log.
     pub(super) snapshot: Option<u64>,
     held: Mutex<Held>,
 }

@@ -1,8 +1,8 @@
-//! Proving: the snapshot that a book continued from, held against its log. The digest of a snapshot is unkeyed, so opening believes
+//! Proving: the snapshot that a reader continued from, held against its log. The digest of a snapshot is unkeyed, so opening believes
 //! anyone who can write to the directory. What is cited, and above all what is erased, must not rest on that.
 //!
 //! The texts are proven by one reading of the log without a fold, a component by folding it alone, everything by folding the
-//! whole log. A book that was folded from its log has nothing to prove.
+//! whole log. A reader that was folded from its log has nothing to prove.
 
 use crate::query::proof::Held;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,13 +28,14 @@ impl Reader {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use identity_ledger::{Ledger, LedgerOptions, Memory, Policy, Tenant};
+    /// # use identity_ledger::{Ledger, LedgerOptions, Policy, Tenant};
+    /// # use identity_ledger::storage::Memory;
     /// let disk = Arc::new(Memory::new());
     /// let mut ledger = LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?;
     /// ledger.snapshot()?;
     /// drop(ledger);
     /// let ledger = LedgerOptions::new().open_in(disk)?;
-    /// ledger.prove_snapshot()?;
+    /// ledger.reader().prove_snapshot()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -121,7 +122,7 @@ impl Reader {
         const DEVICES: usize = 1;
         let (state, dictionaries) = (self.state(), self.dictionaries.all());
         let mut defined = [0; 4];
-        // Texts that the log has and the book has not: they must be erased.
+        // Texts that the log has and the reader has not: they must be erased.
         let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
         let (mut retracts, mut erasures) = (Vec::new(), Vec::new());
         let marks =

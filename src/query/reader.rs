@@ -1,23 +1,16 @@
-//! The book: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] are one.
+//! The reader: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] have one.
 
 use std::sync::{Arc, Mutex};
 
 use crate::fold::replay::{Replay, Step};
-use crate::fold::{
-    Absences, Correction, DeviceEffect, Erasures, EventCounts, Link, Notices, Outcome, PersonIdBasis,
-    PersonNo, PersonView, Property, Refusal, State,
-};
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, NameNo, Verb};
-use crate::log::chain::{ChainError, Checkpoint};
-use crate::log::digest::{Digest, Hasher, Purpose};
-use crate::log::record::{Kind, Record, Row};
+use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, PersonView, Property, State};
+use crate::log::body::{Body, DeviceNo, IdNo, KeyNo, NameNo};
+use crate::log::chain::Checkpoint;
+use crate::log::record::{Kind, Row};
 use crate::model::id::LedgerId;
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
 use crate::model::policy::Policy;
-use crate::model::value::Value;
-use crate::query::answer::{
-    EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer, Profile, PropertyAnswer,
-};
+use crate::query::answer::{Profile, PropertyAnswer};
 use crate::query::proof::Proof;
 use crate::store::dictionary::{Dictionaries, PersonIds, Seen};
 use crate::store::layout::Identity;
@@ -258,7 +251,7 @@ impl Reader {
         self.own_person_id(survivor, state)
     }
 
-    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this book's does
+    /// The public id under which a person is known now, whatever became of it. `state` knows the person; this reader's does
     /// too, unless it is behind that.
     pub(crate) fn own_person_id(&self, person: PersonNo, state: &State) -> PersonId {
         self.id_called(self.called(person, state))
@@ -364,7 +357,7 @@ impl Reader {
 
     /// All persons, in the order of their founding; each is read when it is asked for.
     pub fn persons(&self) -> Persons<'_> {
-        Persons { book: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
+        Persons { reader: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }
     }
 
     pub(crate) fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
@@ -405,376 +398,9 @@ impl Reader {
         }
     }
 
-    /// The values of properties, in the same order. Each frame that holds some is read once.
-    pub(crate) fn values(&self, properties: &[Property]) -> Result<Vec<PropertyAnswer>, Fault> {
-        let mut order: Vec<usize> = (0..properties.len()).collect();
-        order.sort_unstable_by_key(|at| (properties[*at].seq, properties[*at].place));
-        let mut answers: Vec<PropertyAnswer> = properties
-            .iter()
-            .map(|property| PropertyAnswer { value: None, seq: property.seq(), erased_by: None })
-            .collect();
-        let mut all: Option<(u32, Vec<KeyNo>, RecordValues)> = None;
-        for at in order {
-            let Property { seq, place, key } = properties[at];
-            if all.as_ref().is_none_or(|(read, ..)| *read != seq) {
-                let window = self.log.window(Seq(seq.into()), self.state().erasures())?;
-                let record = window.checked(Seq(seq.into()))?;
-                let valued = record.changes().iter().filter(|change| change.verb.has_value());
-                all = Some((seq, valued.map(|change| change.key).collect(), self.values_in(record)?));
-            }
-            let (_, keys, read) = all.as_ref().expect("read just now");
-            match (keys.get(usize::from(place)), read.values.get(usize::from(place))) {
-                (Some(found), Some(value)) if *found == key => answers[at].value.clone_from(value),
-                // No fold says so: a record wins a key with a value of that key.
-                _ => return Err(self.differs("properties")),
-            }
-            answers[at].erased_by = read.erased_by.filter(|_| answers[at].value.is_none());
-        }
-        Ok(answers)
-    }
-
-    /// All values of a record, as far as they are not erased.
-    pub(crate) fn values_in(&self, record: Record<'_>) -> Result<RecordValues, Fault> {
-        let seq = record.seq();
-        if let Some(item) = record.item() {
-            let values = values_of(record, item).ok_or_else(|| bad_values(seq.0))?;
-            let values = values.into_iter().map(Some).collect();
-            return Ok(RecordValues { values, erased_by: None });
-        }
-        let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
-        let erasures = self.state().erasures();
-        let erased_by = erasures.of(record.row).map(|by| Seq(by.into()));
-        let mut values = vec![None; count];
-        if let Some(left) = erasures.left_of(record.row.seq) {
-            let by = Seq(left.by.into());
-            let window = self.log.window(by, erasures)?;
-            if let Some(item) = window.checked(by)?.item() {
-                let mut at = 0;
-                for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place))
-                {
-                    values[place] = Some(Value::decode(item, &mut at).map_err(|_| bad_values(by.0))?);
-                }
-            }
-        }
-        Ok(RecordValues { values, erased_by })
-    }
-
     /// The record of an operation, by its id.
     pub(crate) fn recorded(&self, id: OperationId) -> Result<Option<Seq>, Fault> {
         recorded(&self.log, self.state().erasures(), &self.seen, id)
-    }
-
-    // -- events and outcomes ---------------------------------------------------------------------------------------
-
-    /// Walks through the whole log again and folds it record by record. What is erased by now is not shown.
-    ///
-    /// # Errors
-    /// [`Fault`], the first.
-    pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        self.replay_first(self.checkpoint().records, each)
-    }
-
-    /// As [`Reader::replay`], and shows the first `records` only. Cost: a replay up to there.
-    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        let mut replay = self.identity.replay();
-        let (upto, hide) = (Some(records), Some(self.state().erasures()));
-        let walk =
-            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
-        self.log.walk(&mut replay, walk, |step| {
-            if step.record.seq().0 < records {
-                each(step); // the walk ends with a frame
-            }
-        })
-    }
-
-    /// Shows every event, in the order of the log.
-    ///
-    /// # Errors
-    /// [`Fault`], the first.
-    pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
-        self.replay(|step| {
-            if let Some(event) = self.event_in(step) {
-                each(event);
-            }
-        })
-    }
-
-    /// The event of a step of a replay; `None` if it is none.
-    fn event_in(&self, step: Step<'_>) -> Option<EventAnswer> {
-        let Body::Capture(head, name, _) = step.record.body() else { return None };
-        if self.state().is_retracted(step.record.seq()) {
-            return None; // H1
-        }
-        let then = step.state.person(head.id);
-        let off = head.flags.has(Flags::PROCESSING_OFF);
-        Some(EventAnswer {
-            seq: step.record.seq(),
-            event_id: step.record.operation_id(),
-            event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
-            time: head.time(),
-            distinct_id: self.id_name(head.id),
-            person_id: self.resolution(head.id, None).person_id,
-            person_id_then: match then {
-                Some(person) => self.own_person_id(person, step.state),
-                None => self.id_called(self.state().implied(head.id)),
-            },
-            mode: if off { EventMode::Propertyless } else { EventMode::Full },
-        })
-    }
-
-    /// Shows what every recorded operation did, in the order of the log.
-    ///
-    /// # Errors
-    /// [`Fault`], the first.
-    pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
-        self.replay(|step| {
-            if let Some(outcome) = step.outcome {
-                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
-            }
-        })
-    }
-
-    /// What an operation did, in texts and public ids.
-    pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
-        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
-    }
-
-    pub(crate) fn outcome_in(
-        &self,
-        seq: Seq,
-        body: &Body,
-        outcome: &Outcome,
-        state: &State,
-    ) -> OutcomeAnswer {
-        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
-    }
-
-    /// What an operation did; `id_of` gives the public ids of its persons.
-    pub(crate) fn outcome_told(
-        &self,
-        seq: Seq,
-        body: &Body,
-        outcome: &Outcome,
-        id_of: &dyn Fn(PersonNo) -> PersonId,
-    ) -> OutcomeAnswer {
-        let head = body.head().expect("only operations have outcomes");
-        let mut effects = Vec::new();
-        if let Some(person) = outcome.person {
-            let person_id = id_of(person);
-            if outcome.founded {
-                effects.push(EffectAnswer::Founded { person_id });
-            }
-            match outcome.link {
-                Some(Link::Joined(id)) => {
-                    effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
-                }
-                Some(Link::Absorbed { person, moved_ids }) => {
-                    let absorbed = id_of(person);
-                    effects.push(EffectAnswer::Merged { survivor: person_id, absorbed, moved_ids });
-                }
-                None => {}
-            }
-            if outcome.identified {
-                effects.push(EffectAnswer::Identified { person_id });
-            }
-            if outcome.written != Default::default() {
-                effects.push(EffectAnswer::Properties { person_id, written: outcome.written });
-            }
-        }
-        match outcome.device {
-            Some(DeviceEffect::SpeaksFor(device, id)) => effects.push(EffectAnswer::DeviceSpeaksFor {
-                device_id: self.device_name(device),
-                distinct_id: self.id_name(id),
-            }),
-            Some(DeviceEffect::Reset(device, id)) => effects.push(EffectAnswer::DeviceReset {
-                device_id: self.device_name(device),
-                distinct_id: self.id_name(id),
-            }),
-            None => {}
-        }
-        match outcome.undone {
-            Some(Correction::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
-            Some(Correction::Split { left }) => {
-                let person = outcome.person.expect("a split that parts a person has one");
-                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
-            }
-            None => {}
-        }
-        let notices = outcome.notices.names().map(|notice| {
-            let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
-            NoticeAnswer {
-                notice,
-                seq: outcome.notices.record_of(notice),
-                distinct_id: ids.map(|ids| self.id_name(ids.id)),
-                ids: ids.map(|ids| ids.ids),
-            }
-        });
-        OutcomeAnswer {
-            seq,
-            op: body.name(),
-            distinct_id: self.id_name(head.id),
-            other_id: match body.other() {
-                LinkSource::Id(id) => Some(self.id_name(id)),
-                LinkSource::None | LinkSource::Unstorable => None,
-            },
-            effects,
-            notices: notices.collect(),
-            refusal: outcome.refusal.map(|refusal| refusal.name()),
-            rule: outcome.refusal.map(|refusal| refusal.rule()),
-            blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
-        }
-    }
-
-    /// A refusal in a sentence, with the record that blocks.
-    pub fn reason(&self, refusal: &Refusal, state: &State) -> String {
-        self.reason_told(refusal, &|person| self.own_person_id(person, state), state.is_supposed())
-    }
-
-    pub(crate) fn reason_told(
-        &self,
-        refusal: &Refusal,
-        id_of: &dyn Fn(PersonNo) -> PersonId,
-        supposed: bool,
-    ) -> String {
-        let policy = |by: &Seq| match supposed {
-            true => "the policy asked about".to_owned(), // H4: it stands in no record
-            false => format!("the policy of record {by}"),
-        };
-        match refusal {
-            Refusal::ProcessingOff { .. } => {
-                "the operation itself has person processing switched off".to_owned()
-            }
-            Refusal::Unmergeable { id: Some(id), by } => {
-                format!("id `{}` may not take part in merges (record {by})", self.id_name(*id))
-            }
-            Refusal::Unmergeable { id: None, .. } => {
-                "the other id is empty, longer than 400 scalar values, or holds U+0000".to_owned()
-            }
-            Refusal::JoinsIdentified { person, by } => {
-                format!(
-                    "person {} is identified already (record {by}), and this policy lets no id join one",
-                    id_of(*person)
-                )
-            }
-            Refusal::SourceIdentified { person, by } => {
-                format!("person {} is identified already (record {by})", id_of(*person))
-            }
-            Refusal::TooManyMovedIds { found, limit, by } => {
-                format!("{found} ids would move, {} allows {limit}", policy(by))
-            }
-            Refusal::TooManyIds { found, limit, by } => {
-                format!("the person would have {found} ids, {} allows {limit}", policy(by))
-            }
-            Refusal::TooManyUserIds { held, limit, by } => format!(
-                "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
-                self.id_name(*held)
-            ),
-            Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
-            Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
-            Refusal::NoPerson { by } => {
-                format!("the id has no person that could be split (record {by} defined it)")
-            }
-            Refusal::OtherPerson { id, by } => {
-                format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
-            }
-            Refusal::WholePerson { .. } => {
-                "all ids of the person are named; at least one has to stay".to_owned()
-            }
-        }
-    }
-
-    // -- digests ---------------------------------------------------------------------------------------------------
-
-    /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2). Erased texts and
-    /// values count as empty, and a person that D11 names counts by the text alone.
-    ///
-    /// # Errors
-    /// [`Fault`] when the log cannot be read back.
-    pub fn content_digest(&self) -> Result<Digest, Fault> {
-        let mut out = Hasher::new(Purpose::Content);
-        let mut persons = Vec::new();
-        let id_text = |id: IdNo| self.id_text(id).unwrap_or_default(); // no text is empty: empty says "erased"
-        for (profile, view) in self.persons().zip(self.state().persons()) {
-            let profile = profile?;
-            let mut ids: Vec<&str> = self.state().ids_of(view.number).into_iter().map(id_text).collect();
-            ids.sort_unstable();
-            let mut person = Hasher::new(Purpose::Event);
-            person.update(self.content_id(self.state().called(view.number)).0.as_bytes());
-            person.update(&(ids.len() as u64).to_le_bytes());
-            for id in &ids {
-                person.field(id.as_bytes());
-            }
-            person.update(&[u8::from(profile.is_identified)]);
-            person.update(&profile.created_at.as_micros().to_le_bytes());
-            for (key, property) in &profile.properties {
-                person.field(key.as_bytes());
-                let value = property.value.as_ref().map(Value::to_canonical_bytes);
-                person.field(&value.unwrap_or_default()); // no value has empty bytes: they say "erased"
-            }
-            persons.push(person.finish());
-        }
-        let mut devices: Vec<Digest> = Vec::new();
-        for (number, device) in (0..).map(DeviceNo).zip(self.state().devices()) {
-            let mut out = Hasher::new(Purpose::Event);
-            out.field(self.device_text(number).unwrap_or_default().as_bytes());
-            out.field(id_text(device.current).as_bytes()).field(id_text(device.anonymous).as_bytes());
-            devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
-        }
-        let state = self.state();
-        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(state.called_of(id))).collect();
-        let mut events = Vec::new();
-        self.replay(|step| {
-            if step.record.row.kind == Kind::Capture && !state.is_retracted(step.record.seq()) {
-                let person = person_ids[step.record.row.id.index()];
-                events.extend(self.event_digest(step.record, Some(person)));
-            }
-        })?;
-        for mut list in [persons, devices, events] {
-            list.sort_unstable();
-            out.update(&(list.len() as u64).to_le_bytes());
-            for digest in list {
-                out.update(&digest.0);
-            }
-        }
-        Ok(out.finish())
-    }
-
-    /// A person's id without numbers and seqs.
-    pub(crate) fn content_id(&self, origin: PersonIdBasis) -> PersonId {
-        let text = match origin {
-            PersonIdBasis::Founding(id) | PersonIdBasis::At(id, _) => self.id_text(id),
-            PersonIdBasis::Erased(..) => None,
-        };
-        text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
-    }
-
-    /// The digest of one event and whose it is, or of the event alone; `None` for other records.
-    pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
-        let Body::Capture(head, name, _) = record.body() else { return None };
-        let mut out = Hasher::new(Purpose::Event);
-        let id = record.operation_id();
-        out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
-        out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
-        out.update(&head.time().as_micros().to_le_bytes());
-        out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
-        if let Some(person) = person {
-            out.update(person.0.as_bytes());
-        }
-        out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
-        let changes = record.changes().iter().filter(|change| change.verb.has_value());
-        let values = self.values_in(record).map(|read| read.values).unwrap_or_default();
-        let bytes = |value: &Option<Value>| value.as_ref().map(Value::to_canonical_bytes).unwrap_or_default();
-        let mut kept: Vec<(String, Vec<u8>)> = changes
-            .zip(&values)
-            .filter(|(change, _)| change.verb == Verb::KEPT)
-            .map(|(change, value)| (self.key_name(change.key), bytes(value)))
-            .collect();
-        kept.sort_unstable();
-        for (key, value) in kept {
-            out.field(key.as_bytes()).field(&value);
-        }
-        Some(out.finish())
     }
 }
 
@@ -790,7 +416,7 @@ pub struct PersonStatus {
 
 /// Persons, one after the other; values are read for many of them at a time.
 pub struct Persons<'a> {
-    book: &'a Reader,
+    reader: &'a Reader,
     views: Box<dyn Iterator<Item = PersonView<'a>> + 'a>,
     ready: std::vec::IntoIter<Profile>,
 }
@@ -815,7 +441,7 @@ impl Iterator for Persons<'_> {
         if views.is_empty() {
             return None;
         }
-        match self.book.profiles(views) {
+        match self.reader.profiles(views) {
             Ok(profiles) => {
                 self.ready = profiles.into_iter();
                 self.ready.next().map(Ok)
@@ -839,15 +465,6 @@ pub(crate) fn recorded(
         }
     }
     Ok(None)
-}
-
-/// The values of one record, in the order of its changes.
-#[derive(Debug)]
-pub(crate) struct RecordValues {
-    /// `None` where one is erased.
-    pub(crate) values: Vec<Option<Value>>,
-    /// The erasure, if some are.
-    pub(crate) erased_by: Option<Seq>,
 }
 
 /// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
@@ -877,21 +494,4 @@ pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step
     };
     dictionary.push(text.ok().flatten().filter(|_| good));
     good
-}
-
-/// The values in a record's payload item; `None` if they are not what its changes announce.
-pub(crate) fn values_of(record: Record<'_>, item: &[u8]) -> Option<Vec<Value>> {
-    let derived = record.row.flags.has(Flags::DERIVED_ID);
-    let mut at = if derived { 16 } else { 0 };
-    let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        values.push(Value::decode(item, &mut at).ok()?);
-    }
-    (at == item.len()).then_some(values)
-}
-
-fn bad_values(seq: u64) -> Fault {
-    let kind = ChainError::Malformed { seq, what: "its values are not what its changes announce" }.into();
-    Fault { file: crate::store::layout::LOG.to_owned(), offset: 0, records: seq, kind }
 }

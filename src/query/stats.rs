@@ -80,8 +80,8 @@ impl Reader {
     /// ```
     /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
-    /// ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
-    /// let stats = ledger.stats()?;
+    /// let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+    /// let stats = ledger.reader().stats()?;
     /// assert_eq!((stats.persons, stats.kinds["set"].records), (1, 1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -148,10 +148,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{
-        DistinctId, ErasureRequest, ErasureSubject, LedgerOptions, Memory, Operation, Policy, Tenant,
-        Timestamp,
-    };
+    use crate::erase::{ErasureRequest, ErasureSubject};
+    use crate::storage::Memory;
+    use crate::{DistinctId, LedgerOptions, Operation, Policy, Tenant, Timestamp};
 
     /// Sums are held against what is there: every record, every file, and of the log's bytes no more than there are.
     #[test]
@@ -162,14 +161,14 @@ mod tests {
             LedgerOptions::new().create_in(storage.clone(), Tenant::default(), Policy::default()).unwrap();
         for number in 0..100 {
             let id = DistinctId::new(format!("id-{number}")).unwrap();
-            ledger.append(Operation::properties(at, id).set("plan", "pro").unwrap()).unwrap();
+            let _ = ledger.append(Operation::properties(at, id).set("plan", "pro").unwrap()).unwrap();
         }
-        let before = ledger.stats().unwrap();
+        let before = ledger.reader().stats().unwrap();
         ledger.snapshot().unwrap();
         let subject = ErasureSubject::Ids([DistinctId::new("id-5").unwrap()].into());
         ledger.begin_erasures(&[ErasureRequest::new(at, subject, "asked")]).unwrap();
         ledger.finish_erasures(&mut |_| {}).unwrap();
-        let stats = ledger.stats().unwrap();
+        let stats = ledger.reader().stats().unwrap();
         assert_eq!(stats.kinds.values().map(|kind| kind.records).sum::<u64>(), stats.records);
         assert_eq!(
             (before.persons, stats.persons, stats.distinct_ids, stats.property_keys),
@@ -181,6 +180,6 @@ mod tests {
         assert!(bytes(&stats) < stats.files.log.bytes, "{stats:?}");
         assert!(bytes(&stats) > stats.files.log.bytes / 3, "{stats:?}");
         assert_eq!((before.files.snapshots.files, stats.files.quarantine.files), (0, 0));
-        assert_eq!(stats.files.log.bytes, ledger.log_bytes());
+        assert_eq!(stats.files.log.bytes, ledger.reader().log_bytes());
     }
 }

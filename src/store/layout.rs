@@ -87,6 +87,15 @@ pub enum IdentityError {
         /// The directory, as its storage describes itself.
         place: String,
     },
+    /// The file is called `LEDGER.partial` here: this is a copy that a backup has begun and not completed.
+    #[error(
+        "{place} is an unfinished copy of a ledger: a backup was cut off; run `backup` again, it completes the copy, \
+         or, if the ledger is lost, `salvage` what the copy holds"
+    )]
+    Unfinished {
+        /// The directory, as its storage describes itself.
+        place: String,
+    },
     /// The file is damaged.
     #[error(
         "{place}/LEDGER is damaged ({what}); restore this one file from a copy, it never changes after creation"
@@ -154,12 +163,20 @@ impl Identity {
     /// Reads `LEDGER`; `writing` also refuses features that only readers may ignore.
     pub(crate) fn read(storage: &dyn Storage, writing: bool) -> Result<Identity, IdentityError> {
         let place = storage.describe();
-        let bytes = match read_all(storage, LEDGER, 4_096) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(IdentityError::Missing { place }),
-            Err(source) => return Err(IdentityError::Io { place, source }),
-        };
-        Identity::parse(&bytes, &place, writing)
+        let failed = |source| IdentityError::Io { place: place.clone(), source };
+        match read_all(storage, LEDGER, 4_096).map_err(failed)? {
+            Some(bytes) => Identity::parse(&bytes, &place, writing),
+            None if storage.len(PARTIAL).map_err(failed)?.is_some() => {
+                Err(IdentityError::Unfinished { place })
+            }
+            None => Err(IdentityError::Missing { place }),
+        }
+    }
+
+    /// Reads `LEDGER.partial` of a copy that is not complete; `None` if the backup was cut off before that was written.
+    pub(crate) fn read_unfinished(storage: &dyn Storage) -> io::Result<Option<Identity>> {
+        let bytes = read_all(storage, PARTIAL, 4_096)?.unwrap_or_default();
+        Ok(Identity::parse(&bytes, &storage.describe(), false).ok())
     }
 
     fn parse(bytes: &[u8], place: &str, writing: bool) -> Result<Identity, IdentityError> {

@@ -51,27 +51,27 @@ pub struct Unsound {
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("null"))))?;
-/// let checked = testing::check(&ledger)?;
+/// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("null"))))?;
+/// let checked = testing::check(ledger.reader())?;
 /// assert_eq!((checked.operations, checked.refused), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 /// [`Unsound`], with all that was found.
-pub fn check(book: &Reader) -> Result<Checked, Unsound> {
+pub fn check(reader: &Reader) -> Result<Checked, Unsound> {
     let mut what = Vec::new();
-    let state = book.state().digest();
-    audit(book, state, &mut what);
+    let state = reader.state().digest();
+    audit(reader, state, &mut what);
     let mut teller = Teller::default();
     let (mut operations, mut refused, mut replayed) = (0, 0, None);
-    let walked = book.replay(|step| {
+    let walked = reader.replay(|step| {
         operations += usize::from(step.record.is_operation());
         refused += usize::from(step.outcome.is_some_and(|outcome| outcome.refusal.is_some()));
-        if step.record.seq().0 + 1 == book.checkpoint().records {
+        if step.record.seq().0 + 1 == reader.checkpoint().records {
             replayed = Some(step.state.digest());
         }
-        teller.tell(book, step);
+        teller.tell(reader, step);
     });
     let readable = walked.is_ok();
     what.extend(walked.err().map(|fault| format!("the log cannot be read back: {fault}")));
@@ -80,12 +80,12 @@ pub fn check(book: &Reader) -> Result<Checked, Unsound> {
     }
     what.append(&mut teller.wrong);
     if let Some(reference) = teller.reference.as_ref().filter(|_| readable) {
-        what.extend(differences(book, reference));
+        what.extend(differences(reader, reference));
     }
     if readable {
-        what.extend(explanations(book));
+        what.extend(explanations(reader));
     }
-    match book.content_digest() {
+    match reader.content_digest() {
         Ok(content) if what.is_empty() => Ok(Checked { operations, refused, state, content }),
         Ok(_) => Err(Unsound { what }),
         Err(fault) => {
@@ -96,15 +96,15 @@ pub fn check(book: &Reader) -> Result<Checked, Unsound> {
 }
 
 /// What is wrong with why each id is of its person.
-fn explanations(book: &Reader) -> Vec<String> {
-    let state = book.state();
+fn explanations(reader: &Reader) -> Vec<String> {
+    let state = reader.state();
     let mut wrong = Vec::new();
     for person in state.persons().map(|person| person.number) {
         let ids = state.ids_of(person);
         for (first, id) in ids.iter().map(|id| (ids[0], *id)) {
-            let held = match book.explained(None, first, id) {
+            let held = match reader.explained(None, first, id) {
                 Ok(Some(why)) => {
-                    why.check(|seq| book.claim(seq).ok().flatten()).map_err(|error| error.to_string())
+                    why.check(|seq| reader.claim(seq).ok().flatten()).map_err(|error| error.to_string())
                 }
                 Ok(None) => Err("there is no explanation".to_owned()),
                 Err(fault) => Err(fault.to_string()),
@@ -112,8 +112,8 @@ fn explanations(book: &Reader) -> Vec<String> {
             if let Err(what) = held {
                 wrong.push(format!(
                     "why `{}` and `{}` are one person: {what}",
-                    book.id_name(first),
-                    book.id_name(id)
+                    reader.id_name(first),
+                    reader.id_name(id)
                 ));
             }
         }
@@ -121,17 +121,17 @@ fn explanations(book: &Reader) -> Vec<String> {
     wrong
 }
 
-fn audit(book: &Reader, state: Digest, what: &mut Vec<String>) {
-    match Audit::run_with(Arc::clone(book.log.storage()), None, book.log.keys(), &mut |_| {}) {
+fn audit(reader: &Reader, state: Digest, what: &mut Vec<String>) {
+    match Audit::run_with(Arc::clone(reader.log.storage()), None, reader.log.keys(), &mut |_| {}) {
         Err(error) => what.push(format!("the audit cannot begin: {error}")),
         Ok(report) => {
             what.extend(report.faults.iter().map(|fault| format!("audit: {fault}")));
-            if report.is_ok() && (report.records, report.digest) != (book.checkpoint().records, state) {
+            if report.is_ok() && (report.records, report.digest) != (reader.checkpoint().records, state) {
                 what.push(format!(
                     "the bytes hold {} records that fold to {}; in memory are {} that fold to {state}",
                     report.records,
                     report.digest,
-                    book.checkpoint().records
+                    reader.checkpoint().records
                 ));
             }
         }
@@ -151,7 +151,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell(&mut self, book: &Reader, step: Step<'_>) {
+    fn tell(&mut self, reader: &Reader, step: Step<'_>) {
         let body = step.record.body();
         let Some(reference) = &mut self.reference else {
             if let Body::Genesis(policy) = body {
@@ -167,16 +167,16 @@ impl Teller {
             }
             Body::DefineId(class, _) => {
                 let id = IdNo(step.state.ids().len() as u32 - 1); // the one defined just now
-                let class = book.state().id_erased_by(id).map(|_| IdClass::from(*class));
-                reference.meet_id(&book.id_name(id), class);
+                let class = reader.state().id_erased_by(id).map(|_| IdClass::from(*class));
+                reference.meet_id(&reader.id_name(id), class);
             }
             Body::DefineDevice(id, _) => {
                 let device = DeviceNo(step.state.devices().len() as u32 - 1);
-                reference.meet_device(&book.device_name(device), &book.id_name(*id));
+                reference.meet_device(&reader.device_name(device), &reader.id_name(*id));
             }
             Body::Erase(erasure) => {
                 reference.at(step.record.seq().0);
-                let ids: BTreeSet<String> = erasure.ids.iter().map(|id| book.id_name(*id)).collect();
+                let ids: BTreeSet<String> = erasure.ids.iter().map(|id| reader.id_name(*id)).collect();
                 if erasure.ids.is_empty() {
                     // The values are told as erased already; the first erasure counts, whatever it covers (D11).
                     reference.erase(&BTreeSet::new(), &BTreeSet::from([String::new()]));
@@ -189,7 +189,7 @@ impl Teller {
                 let told = if let Body::Retract(head, target, _) = &body {
                     reference.retract(head.time(), self.places[target])
                 } else {
-                    let Some(operation) = operation(book, reference, step, &body) else { return };
+                    let Some(operation) = operation(reader, reference, step, &body) else { return };
                     reference.apply(&operation)
                 };
                 let rule = step.outcome.and_then(|outcome| outcome.refusal).map(|refusal| refusal.rule());
@@ -206,9 +206,9 @@ impl Teller {
 }
 
 /// The operation that leaves this record, as the reference model would have to be asked; `None` for other records.
-fn operation(book: &Reader, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
+fn operation(reader: &Reader, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
     let head = body.head()?;
-    let request = request(book, reference, step, body, head)?;
+    let request = request(reader, reference, step, body, head)?;
     let bare = matches!(request, Request::Reset { .. } | Request::Split { .. });
     let processing = match () {
         () if head.flags.has(Flags::PROCESSING_OFF) => Processing::Off,
@@ -217,7 +217,7 @@ fn operation(book: &Reader, reference: &Reference, step: Step<'_>, body: &Body) 
     };
     let mut operation = Operation::new(head.time(), request).with_processing(processing);
     if !bare {
-        operation.changes = changes(book, step).0;
+        operation.changes = changes(reader, step).0;
     }
     // A second link of an identified device stands in the log only where the dialect was `core`; a switch stands for itself.
     let switched = matches!(body, Body::Switch(..));
@@ -226,14 +226,14 @@ fn operation(book: &Reader, reference: &Reference, step: Step<'_>, body: &Body) 
 }
 
 fn request(
-    book: &Reader,
+    reader: &Reader,
     reference: &Reference,
     step: Step<'_>,
     body: &Body,
     head: &OperationHeader,
 ) -> Option<Request> {
-    let id = |id: IdNo| DistinctId::new(book.id_name(id)).ok();
-    let device = head.device.and_then(|device| DeviceId::new(book.device_name(device)).ok());
+    let id = |id: IdNo| DistinctId::new(reader.id_name(id)).ok();
+    let device = head.device.and_then(|device| DeviceId::new(reader.device_name(device)).ok());
     let who =
         device.clone().map_or_else(|| id(head.id).map(Actor::Id), |device| Some(Actor::Device(device)))?;
     let source = match body.other() {
@@ -243,13 +243,13 @@ fn request(
     };
     let speaks_for_t = device.as_ref().is_none_or(|device| {
         let known = reference.devices().get(device.as_str());
-        known.is_some_and(|device| device.current == book.id_name(head.id))
+        known.is_some_and(|device| device.current == reader.id_name(head.id))
     });
     Some(match (body, device) {
         (Body::Capture(_, name, _), _) => {
-            let name = name.and_then(|name| book.dictionaries.names.text(name.0));
+            let name = name.and_then(|name| reader.dictionaries.names.text(name.0));
             let event = name.and_then(|name| EventName::new(name).ok());
-            Request::Capture { who, event, properties: changes(book, step).1 }
+            Request::Capture { who, event, properties: changes(reader, step).1 }
         }
         (Body::Identify(..), Some(device)) if !speaks_for_t => {
             Request::DeviceIdentify { device, user: id(head.id)? }
@@ -272,12 +272,12 @@ fn request(
 }
 
 /// A record's property changes, and the event properties it kept.
-fn changes(book: &Reader, step: Step<'_>) -> (Changes, Properties) {
+fn changes(reader: &Reader, step: Step<'_>) -> (Changes, Properties) {
     let (mut changes, mut kept) = (Changes::default(), Properties::new());
-    let values = book.values_in(step.record).map(|read| read.values).unwrap_or_default();
+    let values = reader.values_in(step.record).map(|read| read.values).unwrap_or_default();
     let mut values = values.into_iter().map(|value| value.or(Some(erased_value())));
     for change in step.record.changes() {
-        let key = book.key_text(change.key).and_then(|key| PropertyKey::new(key).ok());
+        let key = reader.key_text(change.key).and_then(|key| PropertyKey::new(key).ok());
         let Some(key) = key else { continue };
         match change.verb {
             Verb::SET => drop(changes.set.insert(key, values.next().flatten().unwrap_or(Value::Null))),
@@ -307,8 +307,8 @@ impl From<&Appended> for ReferenceOutcome {
 
 // -- the engine beside the reference model ---------------------------------------------------------------------------
 
-/// Everything in which a book is not as the reference model says, one sentence each: persons, redirects, devices, events.
-pub fn differences(book: &Reader, reference: &Reference) -> Vec<String> {
+/// Everything in which a reader is not as the reference model says, one sentence each: persons, redirects, devices, events.
+pub fn differences(reader: &Reader, reference: &Reference) -> Vec<String> {
     let mut what = Vec::new();
     let mut differ = |about: String, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
         let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
@@ -316,33 +316,33 @@ pub fn differences(book: &Reader, reference: &Reference) -> Vec<String> {
             what.push(format!("{about}: the engine says {found}, the reference model {expected}"));
         }
     };
-    persons(book, reference, &mut differ);
-    devices(book, reference, &mut differ);
-    events(book, reference, &mut differ);
+    persons(reader, reference, &mut differ);
+    devices(reader, reference, &mut differ);
+    events(reader, reference, &mut differ);
     what
 }
 
 type Differ<'d> = dyn FnMut(String, &dyn std::fmt::Debug, &dyn std::fmt::Debug) + 'd;
 
-fn persons(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
-    let found: Result<Vec<_>, _> = book.persons().collect();
+fn persons(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
+    let found: Result<Vec<_>, _> = reader.persons().collect();
     let Ok(found) = found else {
         return differ("persons".to_owned(), &"unreadable", &"readable");
     };
     let expected: Vec<_> = reference.persons().collect();
     differ("the number of persons".to_owned(), &found.len(), &expected.len());
-    let told = told(book);
+    let told = told(reader);
     let person_id = |called: PersonIdBasis| match called {
-        PersonIdBasis::Founding(text) => PersonId::founded_by(book.tenant(), &text),
+        PersonIdBasis::Founding(text) => PersonId::founded_by(reader.tenant(), &text),
         PersonIdBasis::Defined(text) => {
-            let defined = book.id_no(&text).map_or(Seq(0), |id| book.state().defined_by(id));
-            PersonId::founded_at(book.tenant(), &text, defined)
+            let defined = reader.id_no(&text).map_or(Seq(0), |id| reader.state().defined_by(id));
+            PersonId::founded_at(reader.tenant(), &text, defined)
         }
-        PersonIdBasis::After(text, seq) => PersonId::founded_at(book.tenant(), &text, Seq(seq)),
-        PersonIdBasis::At(text, place) => PersonId::founded_at(book.tenant(), &text, told[place]),
+        PersonIdBasis::After(text, seq) => PersonId::founded_at(reader.tenant(), &text, Seq(seq)),
+        PersonIdBasis::At(text, place) => PersonId::founded_at(reader.tenant(), &text, told[place]),
         PersonIdBasis::Erased(number, split) => {
             let split = split.map_or_else(String::new, |place| format!(":{}", told[place]));
-            let name = format!("{}:{number}{split}", book.ledger_id());
+            let name = format!("{}:{number}{split}", reader.ledger_id());
             PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
         }
     };
@@ -368,15 +368,15 @@ fn persons(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     }
     for identity in reference.identities() {
         let expected = Some(person_id(reference.called(&reference.became(identity))));
-        let found = book.survivor_of(person_id(reference.called(identity)));
+        let found = reader.survivor_of(person_id(reference.called(identity)));
         differ(format!("who {identity:?} became"), &found, &expected);
     }
 }
 
 /// The records that the model was told, in order: it knows their places, not their numbers.
-fn told(book: &Reader) -> Vec<Seq> {
+fn told(reader: &Reader) -> Vec<Seq> {
     let mut told = Vec::new();
-    let walked = book.replay(|step| {
+    let walked = reader.replay(|step| {
         let of_model =
             matches!(step.record.body(), Body::Genesis(_) | Body::SetPolicy(_) | Body::DefineDevice(..));
         if of_model || step.record.is_operation() {
@@ -387,14 +387,14 @@ fn told(book: &Reader) -> Vec<Seq> {
     told
 }
 
-fn devices(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
-    differ("the number of devices".to_owned(), &book.state().devices().len(), &reference.devices().len());
+fn devices(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
+    differ("the number of devices".to_owned(), &reader.state().devices().len(), &reference.devices().len());
     let found: BTreeMap<String, _> = (0..)
         .map(DeviceNo)
-        .zip(book.state().devices())
+        .zip(reader.state().devices())
         .map(|(number, device)| {
-            let (current, anonymous) = (book.id_name(device.current), book.id_name(device.anonymous));
-            (book.device_name(number), (current, anonymous, device.identified, device.profiled))
+            let (current, anonymous) = (reader.id_name(device.current), reader.id_name(device.anonymous));
+            (reader.device_name(number), (current, anonymous, device.identified, device.profiled))
         })
         .collect();
     for (id, expected) in reference.devices() {
@@ -405,9 +405,9 @@ fn devices(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     }
 }
 
-fn events(book: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
+fn events(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     let mut found = Vec::new();
-    let walked = book.events(|event| {
+    let walked = reader.events(|event| {
         found.push((event.distinct_id, event.mode == crate::query::answer::EventMode::Full));
     });
     differ("the events".to_owned(), &walked.is_ok(), &true);

@@ -166,47 +166,47 @@ impl Teller {
     /// Tells what became of the `number`th request; call it for each, in their order, before the next is made.
     pub fn answer(
         &mut self,
-        book: &Reader,
+        reader: &Reader,
         number: usize,
         appended: &Result<Appended, AppendError>,
     ) -> String {
         match appended {
             Ok(Appended::Recorded { seq, outcome }) => {
                 self.requests.insert(*seq, number);
-                self.outcome(book, outcome)
+                self.outcome(reader, outcome)
             }
-            Ok(Appended::Duplicate { seq }) => format!("duplicate of {}", self.record(book, *seq)),
-            Ok(Appended::Conflict { seq }) => format!("conflict with {}", self.record(book, *seq)),
+            Ok(Appended::Duplicate { seq }) => format!("duplicate of {}", self.record(reader, *seq)),
+            Ok(Appended::Conflict { seq }) => format!("conflict with {}", self.record(reader, *seq)),
             Ok(Appended::Ignored) => "ignored".to_owned(),
             Err(error) => format!("error: {error}"),
         }
     }
 
     /// A record, by what a reader of the page knows it by.
-    fn record(&self, book: &Reader, seq: Seq) -> String {
+    fn record(&self, reader: &Reader, seq: Seq) -> String {
         if let Some(number) = self.requests.get(&seq) {
             return number.to_string();
         }
-        match book.state().ids().find(|id| book.state().defined_by(*id) == seq) {
-            Some(id) => format!("first mention of {}", text(book.id_text(id).unwrap_or("an erased id"))),
-            None if seq.0 >= book.checkpoint().records => "it".to_owned(),
+        match reader.state().ids().find(|id| reader.state().defined_by(*id) == seq) {
+            Some(id) => format!("first mention of {}", text(reader.id_text(id).unwrap_or("an erased id"))),
+            None if seq.0 >= reader.checkpoint().records => "it".to_owned(),
             None => "the policy".to_owned(),
         }
     }
 
     /// A person, by the id it is called after, and by the record that is part of its public id, if one is (D11).
-    fn called(&self, book: &Reader, called: PersonIdBasis) -> String {
-        let id = text(&book.id_name(called.id()));
+    fn called(&self, reader: &Reader, called: PersonIdBasis) -> String {
+        let id = text(&reader.id_name(called.id()));
         match called {
             PersonIdBasis::Founding(_) | PersonIdBasis::Erased(..) => id,
-            PersonIdBasis::At(_, seq) => format!("{id} ({})", self.record(book, seq)),
+            PersonIdBasis::At(_, seq) => format!("{id} ({})", self.record(reader, seq)),
         }
     }
 
-    fn outcome(&self, book: &Reader, outcome: &Outcome) -> String {
-        let id = |id| text(book.id_text(id).unwrap_or("an erased id"));
-        let name = |person: PersonNo| self.called(book, book.state().called(person));
-        let device = |device: DeviceNo| text(book.device_text(device).unwrap_or("an erased device"));
+    fn outcome(&self, reader: &Reader, outcome: &Outcome) -> String {
+        let id = |id| text(reader.id_text(id).unwrap_or("an erased id"));
+        let name = |person: PersonNo| self.called(reader, reader.state().called(person));
+        let device = |device: DeviceNo| text(reader.device_text(device).unwrap_or("an erased device"));
         let mut parts = Vec::new();
         if let Some(person) = outcome.person {
             let person = name(person);
@@ -236,36 +236,37 @@ impl Teller {
             DeviceEffect::Reset(number, now) => format!("{} is reset to {}", device(number), id(now)),
         }));
         parts.extend(outcome.undone.map(|undone| match undone {
-            Correction::Retracted { seq } => format!("{} counts as never asked", self.record(book, seq)),
+            Correction::Retracted { seq } => format!("{} counts as never asked", self.record(reader, seq)),
             Correction::Split { left: 1 } => "1 id leaves".to_owned(),
             Correction::Split { left } => format!("{left} ids leave"),
         }));
         for notice in outcome.notices.names() {
             let about = outcome.notices.record_of(notice);
-            let about = about.map_or_else(String::new, |seq| format!(" ({})", self.record(book, seq)));
+            let about = about.map_or_else(String::new, |seq| format!(" ({})", self.record(reader, seq)));
             parts.push(format!("notice {notice}{about}"));
         }
         parts.extend(outcome.refusal.map(|refusal| {
-            let by = self.record(book, refusal.blocking());
+            let by = self.record(reader, refusal.blocking());
             format!("refused {} {} ({by})", refusal.rule(), refusal.name())
         }));
         if parts.is_empty() { "nothing changes".to_owned() } else { parts.join("; ") }
     }
 
-    /// In what one content of a book differs from another, such as what it would mean under another policy.
-    pub fn difference(&self, book: &Reader, diff: &Diff) -> String {
-        let (state, next) = (book.state(), Seq(book.checkpoint().records));
-        let ids = || state.ids().filter_map(|id| book.id_text(id));
+    /// In what one content of a reader differs from another, such as what it would mean under another policy.
+    pub fn difference(&self, reader: &Reader, diff: &Diff) -> String {
+        let (state, next) = (reader.state(), Seq(reader.checkpoint().records));
+        let ids = || state.ids().filter_map(|id| reader.id_text(id));
         let mut names: BTreeMap<PersonId, String> =
-            ids().map(|id| (PersonId::founded_by(book.tenant(), id), text(id))).collect();
+            ids().map(|id| (PersonId::founded_by(reader.tenant(), id), text(id))).collect();
         // Whom a split would found that is only asked about (D11).
         names.extend(
-            ids().map(|id| (PersonId::founded_at(book.tenant(), id, next), format!("{} (it)", text(id)))),
+            ids().map(|id| (PersonId::founded_at(reader.tenant(), id, next), format!("{} (it)", text(id)))),
         );
         let persons = (0..state.persons_founded() as u32).map(PersonNo);
         names.extend(
-            persons
-                .map(|person| (book.own_person_id(person, state), self.called(book, state.called(person)))),
+            persons.map(|person| {
+                (reader.own_person_id(person, state), self.called(reader, state.called(person)))
+            }),
         );
         let name = |person: &PersonId| names.get(person).cloned().unwrap_or_else(|| person.to_string());
         let parts_of = |parts: &[PersonPart]| {
@@ -325,7 +326,7 @@ impl Teller {
                 None => "absent".to_owned(),
                 Some(PropertyAnswer { value: None, .. }) => "erased".to_owned(),
                 Some(PropertyAnswer { value: Some(value), seq, .. }) => {
-                    format!("{value} ({})", self.record(book, *seq))
+                    format!("{value} ({})", self.record(reader, *seq))
                 }
             };
             let key = text(&key.to_string());
@@ -335,10 +336,10 @@ impl Teller {
             let here = |side: &Option<RefusalHere>| side.as_ref().map(|here| (here.rule, here.seq));
             said.push(match (here(&refusal.before), here(&refusal.after)) {
                 (Some((was, _)), Some((rule, seq))) => {
-                    format!("{} is refused {rule}, was {was}", self.record(book, seq))
+                    format!("{} is refused {rule}, was {was}", self.record(reader, seq))
                 }
-                (None, Some((rule, seq))) => format!("{} is refused {rule}", self.record(book, seq)),
-                (Some((was, seq)), None) => format!("{} is not refused, was {was}", self.record(book, seq)),
+                (None, Some((rule, seq))) => format!("{} is refused {rule}", self.record(reader, seq)),
+                (Some((was, seq)), None) => format!("{} is not refused, was {was}", self.record(reader, seq)),
                 (None, None) => unreachable!("a refusal that differs is one on one side"),
             });
         }
@@ -351,31 +352,30 @@ impl Teller {
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
-    pub fn ending(&self, book: &Reader) -> Result<Vec<String>, Fault> {
-        let state = book.state();
+    pub fn ending(&self, reader: &Reader) -> Result<Vec<String>, Fault> {
+        let state = reader.state();
         let persons = (0..state.persons_founded() as u32).map(PersonNo);
-        let founding: BTreeMap<PersonId, String> =
-            state
-                .ids()
-                .filter(|id| state.person(*id).is_none())
-                .filter_map(|id| book.id_text(id))
-                .filter_map(|id| Some((book.resolve(id)?.person_id, text(id))))
-                .chain(persons.map(|person| {
-                    (book.own_person_id(person, state), self.called(book, state.called(person)))
-                }))
-                .collect();
+        let founding: BTreeMap<PersonId, String> = state
+            .ids()
+            .filter(|id| state.person(*id).is_none())
+            .filter_map(|id| reader.id_text(id))
+            .filter_map(|id| Some((reader.resolve(id)?.person_id, text(id))))
+            .chain(persons.map(|person| {
+                (reader.own_person_id(person, state), self.called(reader, state.called(person)))
+            }))
+            .collect();
         let name = |person: PersonId| founding.get(&person).cloned().unwrap_or_else(|| person.to_string());
         let mut lines = Vec::new();
-        for profile in book.persons() {
-            lines.push(self.person(book, &profile?, &name));
+        for profile in reader.persons() {
+            lines.push(self.person(reader, &profile?, &name));
         }
         for id in state.ids().filter(|id| state.person(*id).is_none()) {
-            lines.push(format!("no person {}", text(book.id_text(id).unwrap_or("an erased id"))));
+            lines.push(format!("no person {}", text(reader.id_text(id).unwrap_or("an erased id"))));
         }
         let mut became = Vec::new();
         for number in (0..state.persons_founded() as u32).map(PersonNo) {
             let [before, now] =
-                [number, state.survivor(number)].map(|person| self.called(book, state.called(person)));
+                [number, state.survivor(number)].map(|person| self.called(reader, state.called(person)));
             // Of one public id there may have been several generations.
             if before != now && !became.contains(&before) {
                 lines.push(format!("{before} became {now}"));
@@ -383,10 +383,10 @@ impl Teller {
             }
         }
         for (number, device) in (0..).map(DeviceNo).zip(state.devices()) {
-            let id = |id| text(book.id_text(id).unwrap_or("an erased id"));
+            let id = |id| text(reader.id_text(id).unwrap_or("an erased id"));
             let mut line = format!(
                 "device {} speaks for {}, anonymous id {}",
-                text(book.device_text(number).unwrap_or("an erased device")),
+                text(reader.device_text(number).unwrap_or("an erased device")),
                 id(device.current),
                 id(device.anonymous)
             );
@@ -394,10 +394,10 @@ impl Teller {
             line.push_str(if device.profiled { ", profiled" } else { "" });
             lines.push(line);
         }
-        book.events(|event| {
+        reader.events(|event| {
             let (then, now) = (name(event.person_id_then), name(event.person_id));
             let mode = if event.mode == EventMode::Full { "full" } else { "propertyless" };
-            let number = self.record(book, event.seq);
+            let number = self.record(reader, event.seq);
             lines.push(format!(
                 "event {number} of {}: {mode}, then {then}, now {now}",
                 text(&event.distinct_id)
@@ -408,7 +408,7 @@ impl Teller {
 
     fn person(
         &self,
-        book: &Reader,
+        reader: &Reader,
         profile: &crate::query::answer::Profile,
         name: &dyn Fn(PersonId) -> String,
     ) -> String {
@@ -417,12 +417,12 @@ impl Teller {
         write!(line, " = {}", ids.join(", ")).expect("a text takes everything");
         write!(line, "; created {}", time(profile.created_at)).expect("a text takes everything");
         if let Some(by) = profile.identified_by {
-            write!(line, "; identified ({})", self.record(book, by)).expect("a text takes everything");
+            write!(line, "; identified ({})", self.record(reader, by)).expect("a text takes everything");
         }
         if !profile.properties.is_empty() {
             let pairs = profile.properties.iter().map(|(key, property)| {
                 let value = property.value.as_ref().map_or("erased".to_owned(), ToString::to_string);
-                format!("{}: {value} ({})", text(key), self.record(book, property.seq))
+                format!("{}: {value} ({})", text(key), self.record(reader, property.seq))
             });
             write!(line, "; {{{}}}", pairs.collect::<Vec<_>>().join(", ")).expect("a text takes everything");
         }
@@ -462,11 +462,11 @@ pub fn page(policy: &crate::Policy, history: &[Operation]) -> Result<String, Box
     }
     for (number, operation) in (1..).zip(history) {
         let appended = ledger.append(operation.clone());
-        let told = teller.answer(&ledger, number, &appended);
+        let told = teller.answer(ledger.reader(), number, &appended);
         writeln!(page, "{number}. {}\n   => {told}", request(number, operation))?;
     }
     writeln!(page, "finally")?;
-    for line in teller.ending(&ledger)? {
+    for line in teller.ending(ledger.reader())? {
         writeln!(page, "   {line}")?;
     }
     Ok(page)

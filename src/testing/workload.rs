@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn shared_devices_keep_their_people_apart_unless_a_reset_was_forgotten() {
         let ledger = ledger(Shape::SharedDevices, 31, 1);
-        let with_user = |number: u64| ledger.person(&format!("user-{number}")).unwrap();
+        let with_user = |number: u64| ledger.reader().person(&format!("user-{number}")).unwrap();
         let persons: BTreeSet<_> = (0..31).map(with_user).collect();
         assert_eq!(persons.len(), 31);
     }
@@ -469,7 +469,7 @@ mod tests {
     fn a_hairball_is_one_person() {
         let ledger = ledger(Shape::Hairball, 500, 1);
         assert_eq!(ledger.persons().count(), 1);
-        assert_eq!(ledger.state().ids().len(), 500);
+        assert_eq!(ledger.reader().state().ids().len(), 500);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::*;
 
 use crate::history::Chance;
@@ -34,7 +36,7 @@ fn arrive(ledger: &mut Ledger, person: u64) {
     let at = Timestamp::from_micros(i64::try_from(person).expect("few persons")).expect("a time");
     let value = "x".repeat(usize::try_from(person * 37 % 300).expect("less than 300"));
     let operation = Operation::properties(at, id(person)).set("text", value).expect("a value");
-    ledger.append(operation).expect("the disk is well");
+    let _ = ledger.append(operation).expect("the disk is well");
 }
 
 /// One turn of the writer: somebody arrives, somebody is erased, and now and then there is a snapshot.

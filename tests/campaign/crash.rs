@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use identity_ledger::storage::LedgerPlace;
+use identity_ledger::storage::Storage;
 use identity_ledger::testing::disk::{SimulatedDisk, SimulatedPlace, Subset};
 use identity_ledger::*;
 
@@ -186,7 +188,7 @@ impl Scenario {
                 drop(ledger);
                 let options = self.options();
                 ledger = match options.open_in(self.home().storage(disk)) {
-                    Ok(ledger) if history.prefix(&ledger) == Some(number + 1) => ledger,
+                    Ok(ledger) if history.prefix(ledger.reader()) == Some(number + 1) => ledger,
                     Ok(_) | Err(_) => return journal,
                 };
                 journal.promised.push((disk.call_count(), number + 1)); // it was seen in a ledger just opened
@@ -221,7 +223,7 @@ impl Scenario {
             ..Journal::default()
         };
         let mut ledger = self.options().open_in(self.home().storage(disk))?;
-        let Some(found) = history.prefix(&ledger) else {
+        let Some(found) = history.prefix(ledger.reader()) else {
             journal.wrong = Some("what a reopened ledger shows is no prefix of what was asked".to_owned());
             return Ok(journal);
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use identity_ledger::log::Digest;
 use identity_ledger::*;
 
 /// Batches of operations and what a ledger contains after each.
@@ -49,10 +50,10 @@ impl History {
             .map(|batch| (0..operations).map(|n| draw(batch * operations + n)).collect())
             .collect();
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
-        let mut after = BTreeMap::from([(ledger.content_digest().unwrap(), 0)]);
+        let mut after = BTreeMap::from([(ledger.reader().content_digest().unwrap(), 0)]);
         for (number, batch) in batches.iter().enumerate() {
             ledger.append_batch(batch).unwrap();
-            let elder = after.insert(ledger.content_digest().unwrap(), number + 1);
+            let elder = after.insert(ledger.reader().content_digest().unwrap(), number + 1);
             assert!(elder.is_none(), "each batch changes the content");
         }
         History { batches, after }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use identity_ledger::audit::Audit;
 use identity_ledger::*;
 
 use crate::history::Chance;
@@ -25,7 +26,7 @@ fn capture(number: u64) -> Operation {
 /// The operations in the ledger: how many, if they are 0, 1, 2 and so on.
 fn count(ledger: &Ledger) -> Result<u64, String> {
     let (mut count, mut wrong) = (0, None);
-    let walked = ledger.replay(|step| {
+    let walked = ledger.reader().replay(|step| {
         if let Some(id) = step.record.operation_id() {
             if id.0.as_u128() != u128::from(count) {
                 wrong = Some(format!("operation {} stands in place {count}", id.0.as_u128()));
@@ -42,7 +43,7 @@ pub(crate) fn child(dir: &Path) {
     let mut ledger = Ledger::open(dir).expect("the parent made a ledger");
     let mut out = std::io::stdout().lock();
     for number in (count(&ledger).expect("the parent looked")..).take(APPENDS) {
-        ledger.append(capture(number)).expect("the disk is well");
+        let _ = ledger.append(capture(number)).expect("the disk is well");
         // A parent that is gone ends the child.
         if writeln!(out, "{number}").and_then(|()| out.flush()).is_err() {
             return;

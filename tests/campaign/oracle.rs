@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::storage::{SeededEntropy, Storage};
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -141,12 +143,14 @@ impl Oracle {
                 return Ok(Shown::Refused(class(&error), error.to_string()));
             }
         };
-        let recovered =
-            self.history.prefix(&ledger).ok_or("what was recovered is no prefix of what was asked")?;
+        let recovered = self
+            .history
+            .prefix(ledger.reader())
+            .ok_or("what was recovered is no prefix of what was asked")?;
         let read = match &reader {
-            Ok(reader) => {
-                Some(self.history.prefix(reader).ok_or("a reader shows no prefix of what was asked")?)
-            }
+            Ok(reader) => Some(
+                self.history.prefix(reader.reader()).ok_or("a reader shows no prefix of what was asked")?,
+            ),
             Err(_) => None,
         };
         let (checkpoint, dirty) = (ledger.checkpoint(), !ledger.recovery().is_clean());
@@ -179,12 +183,12 @@ impl Oracle {
         if added.outcome().is_none() {
             return Err(format!("the next append was not recorded: {added:?}"));
         }
-        let (checkpoint, content) = (ledger.checkpoint(), ledger.content_digest().ok());
+        let (checkpoint, content) = (ledger.checkpoint(), ledger.reader().content_digest().ok());
         let third = Arc::new(second.crashed(&Subset::none())); // power fails before the ledger is closed
         drop(ledger);
         let again =
             options().open_in(self.at(&third)).map_err(|error| broken("after the next append", &error))?;
-        if again.checkpoint() != checkpoint || again.content_digest().ok() != content {
+        if again.checkpoint() != checkpoint || again.reader().content_digest().ok() != content {
             return Err("the next append did not outlive a crash".to_owned());
         }
         drop(again);

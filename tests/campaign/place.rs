@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use identity_ledger::audit::Audit;
+use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
 use identity_ledger::*;
 
 use crate::history::{Chance, operation};

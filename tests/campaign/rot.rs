@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::audit::Audit;
+use identity_ledger::log::Digest;
+use identity_ledger::storage::Storage;
 use identity_ledger::testing::disk::{SECTOR_BYTES, SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -42,7 +45,7 @@ impl Rot {
         for batch in History::new(seed, 9, 1, 200).batches {
             ledger.append_batch(&batch).unwrap();
         }
-        let (content, checkpoint) = (ledger.content_digest().unwrap(), ledger.checkpoint());
+        let (content, checkpoint) = (ledger.reader().content_digest().unwrap(), ledger.checkpoint());
         drop(ledger);
         let whole = disk.crashed(&Subset::all());
         assert!(whole.list("log").unwrap().len() >= 3, "several segments");
@@ -88,7 +91,7 @@ impl Rot {
         let changed = disk.files() != self.whole.files();
         let mut wrong = Vec::new();
         if let Ok(reader) = options().read_in(disk.clone())
-            && reader.content_digest().ok() != Some(self.content)
+            && reader.reader().content_digest().ok() != Some(self.content)
         {
             wrong.push("a reader shows something else");
         }
@@ -99,7 +102,7 @@ impl Rot {
         let verdict = match options().open_in(disk) {
             Err(error) => class(&error),
             Ok(ledger) => {
-                if ledger.content_digest().ok() != Some(self.content)
+                if ledger.reader().content_digest().ok() != Some(self.content)
                     || ledger.checkpoint() != self.checkpoint
                 {
                     wrong.push("it opens as something else");

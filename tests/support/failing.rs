@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use identity_ledger::{Lock, Memory, Storage};
+use identity_ledger::storage::{Lock, Memory, Storage};
 
 /// Never, as a countdown.
 pub(crate) const NEVER: i64 = i64::MAX;

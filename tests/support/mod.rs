@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use identity_ledger::{Digest, Ledger, LedgerOptions, Memory, Policy, Storage, Tenant};
+use identity_ledger::log::Digest;
+use identity_ledger::storage::{Memory, Storage};
+use identity_ledger::{Ledger, LedgerOptions, Policy, Tenant};
 
 /// A ledger of tenant `1`, and the storage it can be opened from again.
 pub(crate) fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
@@ -19,13 +21,14 @@ pub(crate) fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
 ///
 /// `recorded` is how often an append was answered with `Recorded`.
 pub(crate) fn check(ledger: &Ledger, storage: &Arc<Memory>, recorded: usize) -> (Digest, Digest) {
-    let live = ledger.state().digest();
+    let live = ledger.reader().state().digest();
     #[cfg(feature = "testing")]
-    if let Err(unsound) = identity_ledger::testing::check(ledger) {
+    if let Err(unsound) = identity_ledger::testing::check(ledger.reader()) {
         panic!("{unsound}");
     }
     let (mut operations, mut outcomes, mut replayed) = (0, 0, None);
     ledger
+        .reader()
         .replay(|step| {
             operations += usize::from(step.record.body().head().is_some());
             outcomes += usize::from(step.outcome.is_some());
@@ -41,8 +44,8 @@ pub(crate) fn check(ledger: &Ledger, storage: &Arc<Memory>, recorded: usize) -> 
     let reopened = LedgerOptions::new().open_in(copy).expect("what was acknowledged can be opened");
     assert!(reopened.recovery().is_clean(), "nothing was torn");
     assert_eq!(reopened.checkpoint(), ledger.checkpoint());
-    assert_eq!(reopened.state().digest(), live);
-    let content = ledger.content_digest().expect("a log that was just written can be read");
-    assert_eq!(reopened.content_digest().expect("so can its second opening"), content);
+    assert_eq!(reopened.reader().state().digest(), live);
+    let content = ledger.reader().content_digest().expect("a log that was just written can be read");
+    assert_eq!(reopened.reader().content_digest().expect("so can its second opening"), content);
     (live, content)
 }

@@ -3,7 +3,9 @@
 /// Asserts that the part of `page` between the markers `name` is `text`. With `UPDATE=1` in the environment it is
 /// written there instead.
 pub(crate) fn assert_part(page: &str, name: &str, text: &str) {
-    let path = format!("{}/{page}", env!("CARGO_MANIFEST_DIR"));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = if root.ends_with("cli") { root.parent().unwrap() } else { root };
+    let path = root.join(page);
     let before = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
     let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
     let marked = |marker: &str| before.find(marker).unwrap_or_else(|| panic!("{page} lacks {marker}"));

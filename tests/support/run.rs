@@ -2,7 +2,8 @@
 //!
 //! Cases come in three kinds: recordings of calls, deep links from a web page into an app, and tests told anew.
 
-use identity_ledger::{Dialect, Policy};
+use identity_ledger::Policy;
+use identity_ledger::model::Dialect;
 use serde_json::{Value, json};
 
 use crate::Case;

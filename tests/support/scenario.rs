@@ -4,6 +4,8 @@
 //! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `what if {..}` asks about another, `preview ..` about a retract or split, `reopen` closes the ledger and opens it again, `who is ..`
 //! asks for a person's id, and `import ..` is a line that an SDK sent.
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::model::{Dialect, TimestampError};
 use identity_ledger::*;
 
 /// A page, as far as it is read; what should become of the requests is compared as text.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use identity_ledger::log::{Body, Flags, LinkSource, Verb};
+use identity_ledger::model::{Dialect, PersonProfiles};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::{
-    Appended, Body, Changes, DeviceId, Dialect, DistinctId, EventName, Flags, Ledger, LedgerOptions,
-    LinkSource, Memory, Operation, OperationId, PersonProfiles, Policy, PropertyKey, Request, Source,
-    Storage, Timestamp, Verb,
+    Appended, Changes, DeviceId, DistinctId, EventName, Ledger, LedgerOptions, Operation, OperationId,
+    Policy, PropertyKey, Request, Source, Timestamp,
 };
 use serde_json::{Map, Value, json};
 
@@ -117,8 +119,8 @@ impl World {
         let (distinct_id, anonymous_id) =
             (device.distinct_id().into_string(), device.anonymous_id().into_string());
         let (device_id, identified) = (device.id().to_string(), device.is_identified());
-        let number = self.ledger().device_no(&device_id);
-        let profiled = number.is_some_and(|number| self.ledger().state().device(number).profiled);
+        let number = self.ledger().reader().device_no(&device_id);
+        let profiled = number.is_some_and(|number| self.ledger().reader().state().device(number).profiled);
         Standing { distinct_id, device_id, anonymous_id, identified, profiled }
     }
 
@@ -250,7 +252,7 @@ impl World {
         let Appended::Recorded { seq, .. } = *appended else { return None };
         let ledger = self.ledger();
         let mut recorded = None;
-        let found = ledger.replay(|step| {
+        let found = ledger.reader().replay(|step| {
             if step.record.seq() == seq {
                 recorded = Some(step.record.body());
             }
@@ -259,7 +261,7 @@ impl World {
         let body = recorded.expect("what was recorded is in the log");
         let head = body.head().expect("operations have a head");
         let processing = !head.flags.has(Flags::PROCESSING_OFF);
-        let id = |id| ledger.id_text(id).expect("nothing is erased").to_owned();
+        let id = |id| ledger.reader().id_text(id).expect("nothing is erased").to_owned();
         let other = match body.other() {
             LinkSource::Id(other) => id(other),
             LinkSource::None | LinkSource::Unstorable => String::new(),
@@ -268,7 +270,7 @@ impl World {
         let event = match &body {
             Body::Capture(_, name, _) => {
                 let mut event = None;
-                let events = ledger.events(|answer| {
+                let events = ledger.reader().events(|answer| {
                     if answer.seq == seq {
                         event = answer.event;
                     }
@@ -325,8 +327,8 @@ impl World {
 fn written(ledger: &Ledger, body: &Body, changes: &Changes) -> Map<String, Value> {
     let (mut set, mut set_once, mut unset) = (Map::new(), Map::new(), Vec::new());
     for change in body.changes() {
-        let key =
-            PropertyKey::new(ledger.key_text(change.key).expect("nothing is erased")).expect("a stored key");
+        let key = PropertyKey::new(ledger.reader().key_text(change.key).expect("nothing is erased"))
+            .expect("a stored key");
         let value = |properties: &identity_ledger::Properties| json!(properties.get(&key));
         match change.verb {
             Verb::SET => drop(set.insert(key.to_string(), value(&changes.set))),

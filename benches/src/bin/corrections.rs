@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::{
-    DistinctId, Durability, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Seq, Source,
-    SplitMode, Target, Tenant, Timestamp,
+    DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant,
+    Timestamp,
 };
 
 const HELP: &str = "\
@@ -142,9 +143,9 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
         }
     }
     let recorded = processor_seconds() - begun;
-    let (links, persons) = ledger.state().memory();
+    let (links, persons) = ledger.reader().state().memory();
     let memory = (links + persons) as f64 / ledger.checkpoint().records as f64;
-    let refolded = ledger.state().operations_refolded() as f64 / size as f64;
+    let refolded = ledger.reader().state().operations_refolded() as f64 / size as f64;
     drop(ledger);
     let begun = processor_seconds();
     black_box(options().read_in(disk.clone())?);

@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use identity_ledger::{DistinctId, ErasureRequest, ErasureSubject, Receipt, Timestamp};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::{DistinctId, Timestamp};
 use identity_ledger_benches::{build, people_asked_for};
 
 type Failure = Box<dyn std::error::Error>;
@@ -20,7 +21,7 @@ fn main() -> Result<(), Failure> {
     let place = dir.path().join("ledger");
     let mut ledger = build(&place, people);
     ledger.flush()?;
-    println!("{} records, {} bytes of log", ledger.checkpoint().records, ledger.log_bytes());
+    println!("{} records, {} bytes of log", ledger.checkpoint().records, ledger.reader().log_bytes());
     println!("| what | begin, s | finish, s | segments | bytes written | copying them, s | finish / copy |");
     println!("|---|---|---|---|---|---|---|");
     for (what, count) in [("one person, early", 1), ("one person, late", 1), ("1,000 persons", 1_000)] {

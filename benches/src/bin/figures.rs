@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
-use identity_ledger::{Durability, Ledger, LedgerOptions, ReadOnlyLedger, Policy, Tenant};
+use identity_ledger::{Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Tenant};
 use identity_ledger_benches::{BATCH, ByHand, Lean, build, workload};
 
 const HELP: &str = "\
@@ -206,7 +206,7 @@ impl Place {
         let options = LedgerOptions::new().threads(threads).without_snapshots();
         let seconds = timed(|| opened = Some(options.open_read_only(self.ledger())));
         let book = opened.expect("it was timed")?;
-        let memory = book.memory();
+        let memory = book.reader().memory();
         Ok(found([
             ("seconds", seconds),
             ("resident", resident()? - before),
@@ -220,7 +220,12 @@ impl Place {
             ("beyond", memory.beyond_id_texts() as f64),
             (
                 "text_bytes",
-                book.state().ids().filter_map(|id| book.id_text(id)).map(str::len).sum::<usize>() as f64,
+                book.reader()
+                    .state()
+                    .ids()
+                    .filter_map(|id| book.reader().id_text(id))
+                    .map(str::len)
+                    .sum::<usize>() as f64,
             ),
         ]))
     }
@@ -233,7 +238,7 @@ impl Place {
         let covered = ledger.recovery().from_snapshot.unwrap_or(0);
         Ok(found([
             ("seconds", seconds),
-            ("ids", ledger.state().ids().len() as f64),
+            ("ids", ledger.reader().state().ids().len() as f64),
             ("records", ledger.checkpoint().records as f64),
             ("covered", covered as f64),
         ]))
@@ -252,8 +257,8 @@ impl Place {
     fn resolve(&self) -> Result<Found, Failure> {
         let book = ReadOnlyLedger::open(self.ledger())?;
         let mut map: HashMap<String, u32> = HashMap::new();
-        for id in book.state().ids() {
-            let text = book.id_text(id).ok_or("nothing was erased")?;
+        for id in book.reader().state().ids() {
+            let text = book.reader().id_text(id).ok_or("nothing was erased")?;
             map.insert(text.to_owned(), id.0);
         }
         // The order of a hash map with its own seed is chance enough.
@@ -267,7 +272,7 @@ impl Place {
             for _ in 0..5 {
                 bare.push(per_question(timed(|| each(some, times, |id| map.get(id).copied()))));
                 person.push(per_question(timed(|| {
-                    each(some, times, |id| book.person(id).map(|person| person.0))
+                    each(some, times, |id| book.reader().person(id).map(|person| person.0))
                 })));
                 resolve.push(per_question(timed(|| {
                     each(some, times, |id| book.resolve(id).map(|found| u32::from(found.implied)))

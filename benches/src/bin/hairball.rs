@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
+use identity_ledger::log::IdNo;
+use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::{
-    DistinctId, Durability, IdNo, Ledger, LedgerOptions, Memory, Operation, Policy, SeededEntropy, Source,
-    Tenant, Timestamp,
+    DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp,
 };
 
 const HELP: &str = "\
@@ -130,7 +131,7 @@ fn grow(shape: &str, most: usize) -> Result<Vec<Found>, Failure> {
     let mut ledger = options.create_in(memory, Tenant::default(), Policy::default())?;
     // Somebody else who is identified: no alias brings the two together (D6).
     let at = Timestamp::from_micros(0)?;
-    ledger.append(Operation::identify(at, DistinctId::new("other")?, Some(Source::new("others"))))?;
+    let _ = ledger.append(Operation::identify(at, DistinctId::new("other")?, Some(Source::new("others"))))?;
     let (mut before, mut size, mut all) = (0, 1_000, Vec::new());
     while size <= most {
         let links = links(shape, before, size);
@@ -151,9 +152,9 @@ fn grow(shape: &str, most: usize) -> Result<Vec<Found>, Failure> {
 
 fn ask(ledger: &mut Ledger, ids: usize, link: f64) -> Result<Found, Failure> {
     let texts: Vec<String> = (0..QUESTIONS).map(|n| id(mixed(n as u64) as usize % ids)).collect();
-    let numbers: Vec<IdNo> = texts.iter().filter_map(|text| ledger.id_no(text)).collect();
+    let numbers: Vec<IdNo> = texts.iter().filter_map(|text| ledger.reader().id_no(text)).collect();
     assert_eq!(numbers.len(), QUESTIONS, "every id was written");
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let one = state.person(numbers[0]);
     assert!(numbers.iter().all(|id| state.person(*id) == one), "they are one person");
     let person = median(&numbers, |id| u64::from(state.person(*id).is_some()));

@@ -38,7 +38,7 @@ fn appends(operations: &[Operation]) -> Result<(), Failure> {
         let mut ledger = created(dir.path(), Durability::Immediate)?;
         let (began, mut count) = (Instant::now(), 0);
         while began.elapsed() < SPAN {
-            ledger.append(operations[count].clone())?;
+            let _ = ledger.append(operations[count].clone())?;
             count += 1;
         }
         alone.push(count as f64 / began.elapsed().as_secs_f64());
@@ -51,7 +51,7 @@ fn appends(operations: &[Operation]) -> Result<(), Failure> {
                 scope.spawn(|| {
                     while began.elapsed() < SPAN {
                         let at = next.fetch_add(1, Ordering::Relaxed) as usize % operations.len();
-                        ledger.append(operations[at].clone()).expect("the disk is fine");
+                        let _ = ledger.append(operations[at].clone()).expect("the disk is fine");
                     }
                 });
             }
@@ -78,11 +78,12 @@ fn reads(operations: &[Operation]) -> Result<(), Failure> {
         ledger.append_batch(batch)?;
     }
     let ids: Vec<String> = ledger
+        .reader()
         .state()
         .ids()
         .step_by(97)
         .take(HOT)
-        .map(|id| ledger.id_text(id).expect("it was not erased").to_owned())
+        .map(|id| ledger.reader().id_text(id).expect("it was not erased").to_owned())
         .collect();
     let map: HashMap<String, u32> = ids.iter().cloned().zip(0..).collect();
     let ledger = SharedLedger::new(ledger);
@@ -110,7 +111,7 @@ fn reads(operations: &[Operation]) -> Result<(), Failure> {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    ledger.append(operation.clone()).expect("the disk is fine");
+                    let _ = ledger.append(operation.clone()).expect("the disk is fine");
                 }
             });
             for (row, found) in beside.iter_mut().zip([hit(), person(), resolve()]) {

@@ -7,8 +7,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use identity_ledger::explain::Subject;
 use identity_ledger::{
-    PageRequest, DistinctId, Durability, LedgerOptions, Operation, Seq, Source, SplitMode, Subject, Target, Timestamp,
+    DistinctId, Durability, LedgerOptions, Operation, PageRequest, Seq, Source, SplitMode, Target, Timestamp,
 };
 use identity_ledger_benches::{build, people_asked_for};
 
@@ -30,8 +31,9 @@ fn main() -> Result<(), Failure> {
         let first = component * (people / COMPONENTS) + 1;
         let (mut last, mut next) = (None, first + 1);
         while ledger
+            .reader()
             .person(user(first)?.as_str())
-            .is_some_and(|person| ledger.state().ids_of(person).len() < 10)
+            .is_some_and(|person| ledger.reader().state().ids_of(person).len() < 10)
         {
             let source = Source::new(user(next)?.as_str());
             last = ledger.append(Operation::merge_dangerously(at, user(first)?, source))?.seq();
@@ -41,7 +43,7 @@ fn main() -> Result<(), Failure> {
     }
     ledger.flush()?;
     let records = ledger.checkpoint().records;
-    let (bytes, before) = (ledger.log_bytes(), ledger.memory());
+    let (bytes, before) = (ledger.reader().log_bytes(), ledger.reader().memory());
     drop(ledger);
 
     let replay = least(3, || {
@@ -57,7 +59,7 @@ fn main() -> Result<(), Failure> {
     let begun = Instant::now();
     let mut ledger = options().index_records().open(&place)?;
     let indexed = begun.elapsed().as_secs_f64();
-    let postings = ledger.memory().postings;
+    let postings = ledger.reader().memory().postings;
     println!("{records} records, {bytes} bytes of log; verified replay, one core: {replay:.3} s");
     println!("opening {plain:.2} s, with records indexed {indexed:.2} s; the index has {postings} bytes");
     println!("beside {} for everything but texts", before.beyond_id_texts());
@@ -77,8 +79,8 @@ fn main() -> Result<(), Failure> {
             result
         };
         let subject = Subject::Person(id.as_str());
-        time(0, &mut || Ok(drop(black_box(ledger.history(subject, PageRequest::first(1_000))?))))?;
-        time(1, &mut || Ok(drop(black_box(ledger.profile_as_of(id.as_str(), Seq(merge.0 - 1))?))))?;
+        time(0, &mut || Ok(drop(black_box(ledger.reader().history(subject, PageRequest::first(1_000))?))))?;
+        time(1, &mut || Ok(drop(black_box(ledger.reader().profile_as_of(id.as_str(), Seq(merge.0 - 1))?))))?;
         let retract = |target| Operation::retract(at, Target::Record(target));
         let mut first = None;
         time(2, &mut || {
@@ -86,15 +88,16 @@ fn main() -> Result<(), Failure> {
             Ok(())
         })?;
         time(3, &mut || {
-            ledger.append(retract(first.ok_or("recorded")?))?;
+            let _ = ledger.append(retract(first.ok_or("recorded")?))?;
             Ok(())
         })?;
-        let person = ledger.person(id.as_str()).ok_or("it has a person")?;
-        let ids = ledger.state().ids_of(person);
-        let leaver = ledger.id_text(*ids.last().ok_or("it has ids")?).ok_or("it has a text")?.to_owned();
+        let person = ledger.reader().person(id.as_str()).ok_or("it has a person")?;
+        let ids = ledger.reader().state().ids_of(person);
+        let leaver =
+            ledger.reader().id_text(*ids.last().ok_or("it has ids")?).ok_or("it has a text")?.to_owned();
         let leaver = DistinctId::new(leaver)?;
         time(4, &mut || {
-            ledger.append(Operation::split(at, id.clone(), [leaver.clone()], SplitMode::Each))?;
+            let _ = ledger.append(Operation::split(at, id.clone(), [leaver.clone()], SplitMode::Each))?;
             Ok(())
         })?;
         time(5, &mut || Ok(drop(black_box(ledger.why_not(id.as_str(), leaver.as_str())?))))?;

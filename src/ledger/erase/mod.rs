@@ -4,15 +4,15 @@
 //! `Ledger::begin_erasures` makes it durable that something is erased: from there on every answer says so.
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
 
+pub(crate) mod receipt;
 pub(crate) mod rewrite;
 
-use std::collections::btree_map::Entry;
+use crate::ledger::erase::receipt::Receipt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[cfg(feature = "encryption")]
 use std::io;
 use std::iter::Peekable;
 use std::vec::IntoIter;
-
-use serde::Serialize;
 
 use crate::ledger::draft::{Draft, Finished, KnownIds};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
@@ -20,9 +20,8 @@ use crate::ledger::error::{AppendError, EraseError};
 use crate::ledger::{Ledger, poison};
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
-    RewrittenSegment,
 };
-use crate::log::digest::Digest;
+#[cfg(feature = "encryption")]
 use crate::log::payload::KeysError;
 use crate::log::record::{Record, Row};
 use crate::model::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
@@ -32,8 +31,6 @@ use crate::model::limits::{
 use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
 use crate::query::reader::{Destroyed, Reader};
-use crate::store::layout::segment_name;
-use crate::store::segments::Fault;
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +48,12 @@ pub enum ErasureSubject {
 /// A wish to be forgotten.
 ///
 /// ```
-/// use identity_ledger::{ErasureRequest, DistinctId, Ledger, Operation, Policy, ErasureSubject, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
+/// use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 ///
 /// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
 /// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;
@@ -99,56 +97,6 @@ impl From<Stopped> for EraseError {
     }
 }
 
-/// What can be filed about an erasure. It names no person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Receipt {
-    /// The erasure's record.
-    pub seq: Seq,
-    /// When it was asked for.
-    pub time: Timestamp,
-    /// Why; `None` if no reason was given, or it was erased.
-    pub reason: Option<String>,
-    /// The numbers of the ids whose texts and values it erased. They stay, as do links, events and counts.
-    pub ids: Vec<u32>,
-    /// The numbers of the devices whose texts it erased.
-    pub devices: Vec<u32>,
-    /// The records it names one by one: those that were rectified, or whose reason was erased.
-    pub records: Vec<u32>,
-    /// The keys it was limited to; none if it covered everything.
-    pub keys: Vec<String>,
-    /// How many events were captured under its ids. They still are.
-    pub events: u64,
-    /// The record that says that nothing it covers is left in any file; `None` before that.
-    pub done_seq: Option<Seq>,
-    /// How many payload items it covers that no earlier one did; known when it is done.
-    pub items: Option<u64>,
-    /// The segments that were rewritten, for it and for those that were finished with it.
-    pub segments: Vec<ReceiptSegment>,
-}
-
-/// A segment that was rewritten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReceiptSegment {
-    /// The file, as the ledger names it.
-    pub file: String,
-    /// How long it was.
-    pub bytes_before: u64,
-    /// How long it was afterwards.
-    pub bytes_after: u64,
-    /// The digest of the file before.
-    pub before: Digest,
-    /// And afterwards; a later erasure changes it again.
-    pub after: Digest,
-}
-
-impl From<&RewrittenSegment> for ReceiptSegment {
-    fn from(segment: &RewrittenSegment) -> ReceiptSegment {
-        let RewrittenSegment { first_seq, bytes_before, bytes_after, before, after } = *segment;
-        let (before, after) = (Digest(before), Digest(after));
-        ReceiptSegment { file: segment_name(first_seq), bytes_before, bytes_after, before, after }
-    }
-}
-
 /// What a request comes to.
 struct Wanted {
     index: usize,
@@ -175,11 +123,13 @@ struct Touched {
 
 /// Room that a frame of erasures may take: far below the bound, so that one record more always fits.
 const FRAME_BYTES: usize = MAX_FRAME_BYTES / 2;
+
 /// The same for records.
 const FRAME_RECORDS: u32 = MAX_FRAME_RECORDS / 2;
 
 impl Ledger {
-    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once.
+    /// Erases: first for every answer, durably, then in every file. Several requests together rewrite each segment once, and those
+    /// for keys read the log once.
     ///
     /// What stays is structure: numbers, links, events and their persons, counts, times, property keys, and the hashes and
     /// digests of everything so far. Devices that spoke for an erased id are reset (F4).
@@ -202,7 +152,7 @@ impl Ledger {
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_health()?;
-        self.prove_snapshot()?;
+        self.reader.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
         let said = self.said(&wanted)?;
@@ -240,10 +190,10 @@ impl Ledger {
     /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
     /// forgotten here. One that is remembered and, should this fail, not erased, is known, and is not refused.
     fn prepare_keys(&self, wanted: &[Wanted]) -> Result<(), EraseError> {
-        let Some(sealer) = self.log.keys() else { return Ok(()) };
+        let Some(sealer) = self.reader.log.keys() else { return Ok(()) };
         sealer.probe().map_err(EraseError::Keys)?;
         let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
-        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.id_text(*id));
+        let mut texts = whole.flat_map(|wanted| &wanted.ids).filter_map(|id| self.reader.id_text(*id));
         sealer.remember(&mut texts).map_err(EraseError::Keys)
     }
 
@@ -257,8 +207,8 @@ impl Ledger {
     /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
     #[cfg(feature = "encryption")]
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
-        let place = self.log.storage().describe();
-        let Some(sealer) = self.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        let place = self.reader.log.storage().describe();
+        let Some(sealer) = self.reader.log.keys() else { return Err(KeysError::NotSealed { place }) };
         if let Err(poisoned) = self.check_health() {
             return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
         }
@@ -314,7 +264,7 @@ impl Ledger {
     /// # Errors
     /// [`EraseError`]; it can be tried again, unless the ledger is poisoned. Opening tries too.
     pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
-        let state = self.state().erasures();
+        let state = self.reader.state().erasures();
         let pending: Vec<u32> = state.list().filter(|(_, done)| done.is_none()).map(|(seq, _)| seq).collect();
         if pending.is_empty() {
             return Ok(Vec::new());
@@ -329,7 +279,7 @@ impl Ledger {
         if had_snapshot {
             self.snapshots.error = self.make_snapshot().err();
         }
-        Ok(self.receipts(|erase| pending.binary_search(&erase).is_ok())?)
+        Ok(self.reader.receipts(|erase| pending.binary_search(&erase).is_ok())?)
     }
 
     /// Records as erased what was erased, as its destroyed keys say, after this copy of the ledger was made.
@@ -338,7 +288,7 @@ impl Ledger {
         else {
             return Ok(());
         };
-        self.prove_snapshot()?;
+        self.reader.prove_snapshot()?;
         let at = Timestamp::from_micros(last).expect("Chain::accept checked the range");
         let (mut ids, mut devices, mut records) = (Vec::new(), Vec::new(), Vec::new());
         for Destroyed { row, id, device, .. } in destroyed {
@@ -363,8 +313,8 @@ impl Ledger {
     }
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
-        self.prove_snapshot()?; // it says what is to be removed
-        match rewrite::run(&mut self.book, progress) {
+        self.reader.prove_snapshot()?; // it says what is to be removed
+        match rewrite::run(&mut self.reader, progress) {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
                 let seq = self.checkpoint().records;
@@ -377,14 +327,14 @@ impl Ledger {
     /// Continues what a former writer began. A snapshot from before an erasure that is done does not come from a writer:
     /// what it brought back goes again. With `again`, so does everything that was erased: the key ring is another.
     pub(crate) fn roll_erasures_forward(&mut self, again: bool) -> Result<(), EraseError> {
-        let Some(last) = self.state().erasures().last() else { return Ok(()) };
-        if self.state().erasures().is_pending() {
+        let Some(last) = self.reader.state().erasures().last() else { return Ok(()) };
+        if self.reader.state().erasures().is_pending() {
             return self.finish_erasures(&mut |_| {}).map(drop);
         }
         if again || self.recovery.from_snapshot.is_some_and(|at| at <= last.into()) {
             return self.remove(&mut |_| {}).map(drop);
         }
-        let purged = crate::ledger::snapshot::purge(&**self.log.storage(), last.into());
+        let purged = crate::ledger::snapshot::purge(&**self.reader.log.storage(), last.into());
         purged.map(drop).map_err(|source| EraseError::Removal { source })
     }
 
@@ -395,24 +345,31 @@ impl Ledger {
         }
         let id_no = |id: &DistinctId| {
             let unknown = || EraseError::UnknownId { index, id: id.to_string() };
-            self.id_no(id.as_str()).ok_or_else(unknown)
+            self.reader.id_no(id.as_str()).ok_or_else(unknown)
         };
         let mut records = Vec::new();
         let mut ids = match &request.subject {
             ErasureSubject::Person(id) => {
-                let person = self.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
-                self.state().ids_of(self.state().survivor(person))
+                let person =
+                    self.reader.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
+                self.reader.state().ids_of(self.reader.state().survivor(person))
             }
             ErasureSubject::PersonOf(id) => {
                 let id = id_no(id)?;
-                self.state().person(id).map_or_else(|| vec![id], |person| self.state().ids_of(person))
+                self.reader
+                    .state()
+                    .person(id)
+                    .map_or_else(|| vec![id], |person| self.reader.state().ids_of(person))
             }
             ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
             ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
             ErasureSubject::ReasonOf(seq) => {
                 let none = EraseError::NoReason { index, seq: *seq };
-                let read =
-                    self.receipts(|erase| u64::from(erase) == seq.0).ok().and_then(|mut one| one.pop());
+                let read = self
+                    .reader
+                    .receipts(|erase| u64::from(erase) == seq.0)
+                    .ok()
+                    .and_then(|mut one| one.pop());
                 if read.is_none_or(|receipt| receipt.reason.is_none()) {
                     return Err(none);
                 }
@@ -421,7 +378,7 @@ impl Ledger {
             }
         };
         ids.sort_unstable();
-        let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
+        let keys = request.keys.iter().filter_map(|key| self.reader.dictionaries.keys.find(key.as_str()));
         let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
         if keys.is_empty() && !request.keys.is_empty() {
             return Err(EraseError::NoValues { index });
@@ -437,8 +394,10 @@ impl Ledger {
         for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
             wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
         }
-        let Some(first) = by_id.keys().map(|id| self.state().defined_by(*id)).min() else { return Ok(said) };
-        let log = &self.log;
+        let Some(first) = by_id.keys().map(|id| self.reader.state().defined_by(*id)).min() else {
+            return Ok(said);
+        };
+        let log = &self.reader.log;
         let segments = log.mark_before(first).segment..log.segments().len() as u32;
         for begin in segments.filter_map(|segment| log.mark_of_segment(segment)) {
             log.frames(&begin, |at| {
@@ -461,10 +420,10 @@ impl Ledger {
 
     /// What of a record's values goes and what stays; `None` if nothing is left to go.
     fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
-        let erasures = self.state().erasures();
-        let window = self.log.window(seq, erasures)?;
+        let erasures = self.reader.state().erasures();
+        let window = self.reader.log.window(seq, erasures)?;
         let record: Record<'_> = window.checked(seq)?;
-        let values = self.values_in(record)?.values;
+        let values = self.reader.values_in(record)?.values;
         let valued = record.changes().iter().filter(|change| change.verb.has_value());
         let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
         for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
@@ -487,9 +446,9 @@ impl Ledger {
     fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
         let mut devices = Vec::new();
         if !wanted.is_scoped() {
-            for text in wanted.ids.iter().filter_map(|id| self.id_text(*id)) {
-                if let Some(device) = self.device_no(text) {
-                    devices.push(ErasedDevice { device, defined: definition_of(&self.log, device)? });
+            for text in wanted.ids.iter().filter_map(|id| self.reader.id_text(*id)) {
+                if let Some(device) = self.reader.device_no(text) {
+                    devices.push(ErasedDevice { device, defined: definition_of(&self.reader.log, device)? });
                 }
             }
         }
@@ -511,7 +470,7 @@ impl Ledger {
         if ids.is_empty() {
             return Vec::new();
         }
-        let devices = (0..).map(DeviceNo).zip(self.state().devices());
+        let devices = (0..).map(DeviceNo).zip(self.reader.state().devices());
         devices
             .filter(|(number, _)| !erased.contains(number))
             .filter_map(|(number, device)| Some((*ids.get(&device.current)?, number)))
@@ -521,7 +480,7 @@ impl Ledger {
     /// H3: resets the devices that a retract or split made speak for an erased id. It is recorded already, whatever comes of this. A
     /// device whose reset cannot be written now is reset before it speaks again (`Draft`), so no error is lost.
     pub(crate) fn reset_devices(&mut self, at: Timestamp) {
-        let devices: Vec<_> = self.state().due_resets().map(|device| (at, device)).collect();
+        let devices: Vec<_> = self.reader.state().due_resets().map(|device| (at, device)).collect();
         let mut resets = devices.into_iter().peekable();
         while resets.peek().is_some() {
             if self.write_frame(&mut resets, &mut VecDeque::new(), &[]).is_err() {
@@ -550,9 +509,9 @@ impl Ledger {
         pieces: &mut VecDeque<Piece>,
         requests: &[ErasureRequest],
     ) -> Result<Vec<Seq>, AppendError> {
-        let Ledger { book, writer, .. } = self;
-        let ledger = book.ledger_id();
-        let Reader { log, replay, dictionaries, .. } = book;
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let Reader { log, replay, dictionaries, .. } = reader;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let full = |draft: &Draft<'_>| {
             draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
@@ -585,7 +544,7 @@ impl Ledger {
 
 /// The tutorial's program runs as an example.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/erasure.md")]
+#[doc = include_str!("../../../docs/erasure.md")]
 struct Tutorial;
 
 /// One erase record in the making, and what goes with it.
@@ -637,76 +596,4 @@ fn removals(pending: &[u32], rewritten: Rewritten) -> Vec<Removal> {
         removals.push(Removal { erasures: erasures.to_vec(), segments: std::mem::take(&mut last).to_vec() });
     }
     removals
-}
-
-impl Reader {
-    /// All erasures, in their order: what was asked, whether it is done, and what is left.
-    ///
-    /// # Errors
-    /// [`Fault`] when they cannot be read back from the log.
-    pub fn erasures(&self) -> Result<Vec<Receipt>, Fault> {
-        self.receipts(|_| true)
-    }
-
-    /// Those of some erase records. First what was asked is read, then what completed it: each frame of either once.
-    fn receipts(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Vec<Receipt>, Fault> {
-        let list = self.state().erasures().list().filter(|(erase, _)| is_wanted(*erase));
-        let receipts = list.map(|(erase, done)| self.receipt(Seq(erase.into()), done));
-        let mut receipts = receipts.collect::<Result<Vec<Receipt>, Fault>>()?;
-        let mut completions: BTreeMap<Seq, Completion> = BTreeMap::new();
-        for receipt in &mut receipts {
-            let Some(done) = receipt.done_seq else { continue };
-            let completion = match completions.entry(done) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert(self.completion(done)?),
-            };
-            receipt.items = completion.items.get(&receipt.seq).copied();
-            receipt.segments.clone_from(&completion.segments);
-        }
-        Ok(receipts)
-    }
-
-    /// What was asked, as its record says.
-    fn receipt(&self, seq: Seq, done: Option<u32>) -> Result<Receipt, Fault> {
-        let window = self.log.window(seq, self.state().erasures())?;
-        let record = window.checked(seq)?;
-        let Body::Erase(erasure) = record.body() else { return Err(self.differs("erasures")) }; // the fold lists erase records only
-        let reason = record.item().and_then(|item| std::str::from_utf8(item).ok()).map(str::to_owned);
-        Ok(Receipt {
-            seq,
-            time: erasure.time(),
-            reason,
-            ids: erasure.ids.iter().map(|id| id.0).collect(),
-            devices: erasure.devices.iter().map(|device| device.device.0).collect(),
-            events: erasure.ids.iter().map(|id| self.state().events_of_id(*id).events).sum(),
-            keys: erasure.keys.iter().map(|key| self.key_name(*key)).collect(),
-            records: erasure.records,
-            done_seq: done.map(|done| Seq(done.into())),
-            items: None,
-            segments: Vec::new(),
-        })
-    }
-
-    /// What the record says that completed erasures, and those right before it: together they tell of one removal.
-    fn completion(&self, done: Seq) -> Result<Completion, Fault> {
-        let (mut completion, mut next) = (Completion::default(), Some(done));
-        while let Some(at) = next {
-            let window = self.log.window(at, self.state().erasures())?;
-            let Body::EraseDone(removal) = window.checked(at)?.body() else { break };
-            for ErasureCompletion { erase, items } in removal.erasures {
-                completion.items.entry(Seq(erase.into())).or_insert(items);
-            }
-            completion.segments.splice(0..0, removal.segments.iter().map(ReceiptSegment::from));
-            next = at.0.checked_sub(1).map(Seq);
-        }
-        Ok(completion)
-    }
-}
-
-/// What one removal did.
-#[derive(Default)]
-struct Completion {
-    /// How many items, by erase record.
-    items: BTreeMap<Seq, u64>,
-    segments: Vec<ReceiptSegment>,
 }

@@ -68,13 +68,13 @@ impl From<Fault> for Stopped {
     }
 }
 
-/// Removes what the erasures of a book cover that are not done; if all are, what they cover. Everything in the log must be
+/// Removes what the erasures of a reader cover that are not done; if all are, what they cover. Everything in the log must be
 /// durable.
-pub(crate) fn run(book: &mut Reader, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
-    let storage = Arc::clone(book.log.storage());
+pub(crate) fn run(reader: &mut Reader, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
+    let storage = Arc::clone(reader.log.storage());
     let mut done = Rewritten::default();
     sweep(&*storage, LOG, is_copy).map_err(Stopped::Io)?;
-    let Reader { log, replay, seen, dictionaries, .. } = book;
+    let Reader { log, replay, seen, dictionaries, .. } = reader;
     let state = replay.state();
     let erasures = state.erasures();
     let (mut unnamed, mut gone) = (Vec::new(), Vec::new());

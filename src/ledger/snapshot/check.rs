@@ -71,21 +71,21 @@ impl Checks {
     /// nothing can be said about that snapshot.
     pub(crate) fn finish(
         self,
-        book: &Reader,
+        reader: &Reader,
         dictionaries: &Dictionaries,
         broken: bool,
     ) -> (Vec<IgnoredSnapshot>, Vec<u64>) {
         let Checks { checks, mut faults } = self;
         let mut good = Vec::new();
-        let found = book.checkpoint().records;
-        let last_erasure = book.state().erasures().last().map(u64::from);
+        let found = reader.checkpoint().records;
+        let last_erasure = reader.state().erasures().last().map(u64::from);
         for mut check in checks {
             let expected = check.read.header.end.records;
             if Some(expected) <= last_erasure {
                 continue; // the next writer removes it, unread; if one should have done so already, the audit says it
             }
             let why = if expected <= found {
-                check.against(book, dictionaries).err()
+                check.against(reader, dictionaries).err()
             } else if broken {
                 continue;
             } else {
@@ -101,10 +101,10 @@ impl Checks {
 }
 
 impl Check {
-    fn against(&mut self, book: &Reader, dictionaries: &Dictionaries) -> Result<(), SnapshotFault> {
+    fn against(&mut self, reader: &Reader, dictionaries: &Dictionaries) -> Result<(), SnapshotFault> {
         let header = &self.read.header;
-        let end = book.log.end_of(header.end).ok().flatten();
-        if end.map(|end| book.log.place(end)) != Some(header.tail) {
+        let end = reader.log.end_of(header.end).ok().flatten();
+        if end.map(|end| reader.log.place(end)) != Some(header.tail) {
             return Err(SnapshotFault::Elsewhere { expected: header.end });
         }
         let expected = self.state.ok_or(malformed("it was made inside a frame"))?;
@@ -122,7 +122,7 @@ impl Check {
             return differs("operation ids");
         }
         let before = |mark: &&Mark| mark.before.next_seq() < header.end.records;
-        if !book.log.marks().iter().take_while(before).eq(&self.marks) {
+        if !reader.log.marks().iter().take_while(before).eq(&self.marks) {
             return differs("places");
         }
         Ok(())

@@ -20,20 +20,20 @@ use crate::store::layout::{
 use crate::store::segments::{Mark, Segment};
 use crate::store::storage::{Memory, Storage, read_all, remove_file};
 
-/// Makes a snapshot of a book whose records are all durable. At every moment all that was there before is there, until the new
+/// Makes a snapshot of a reader whose records are all durable. At every moment all that was there before is there, until the new
 /// one is durable; then all but the newest few are removed, the `ignored` ones first.
-pub(crate) fn make(book: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
-    let storage = Arc::clone(book.log.storage());
-    let records = book.checkpoint().records;
+pub(crate) fn make(reader: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
+    let storage = Arc::clone(reader.log.storage());
+    let records = reader.checkpoint().records;
     let file = snapshot_name(records);
     let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
     let failed = |source| SnapshotError::Io { file: file.clone(), source };
     let written = (|| {
         remove_all(&*storage, is_half_snapshot)?; // what a crash left behind
         storage.create(&building)?;
-        let bytes = match book.log.keys() {
-            None => write(book, &*storage, &building)?,
-            Some(sealer) => write_sealed(book, &**sealer, &*storage, &building)?,
+        let bytes = match reader.log.keys() {
+            None => write(reader, &*storage, &building)?,
+            Some(sealer) => write_sealed(reader, &**sealer, &*storage, &building)?,
         };
         storage.sync(&building)?;
         storage.rename(&building, &file)?;
@@ -79,12 +79,12 @@ fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()
 }
 
 /// Writes a snapshot as one sealed piece: it is all texts and numbers of one moment, and goes as a whole.
-fn write_sealed(book: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+fn write_sealed(reader: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
     let open = Memory::new();
     open.create(file)?;
-    write(book, &open, file)?;
+    write(reader, &open, file)?;
     let plain = read_all(&open, file, u64::MAX)?.unwrap_or_default();
-    let sealed = sealer.seal_snapshot(book.checkpoint().records, &plain);
+    let sealed = sealer.seal_snapshot(reader.checkpoint().records, &plain);
     let mut at = 0;
     for piece in sealed.chunks(PIECE_BYTES) {
         storage.write_at(file, at, piece)?;
@@ -94,8 +94,8 @@ fn write_sealed(book: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, file:
 }
 
 /// Writes the bytes of a snapshot; gives how many they are.
-fn write(book: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> {
-    let Reader { log, replay, dictionaries, seen, .. } = book;
+fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+    let Reader { log, replay, dictionaries, seen, .. } = reader;
     let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
     // Where the last frame ends. A crash right after a segment was begun leaves one behind it that has no frame yet.
     let with_frames = |segment: &Segment| segment.len > SEGMENT_HEADER_BYTES as u64;
@@ -105,7 +105,7 @@ fn write(book: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> {
     let header = Header {
         version: FORMAT_VERSION,
         fold: FOLD_VERSION,
-        ledger: book.ledger_id(),
+        ledger: reader.ledger_id(),
         end: replay.chain().checkpoint(),
         defined: replay.chain().defined(),
         tail: log.place((last, log.segments()[last].len)),

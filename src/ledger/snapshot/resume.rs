@@ -11,20 +11,20 @@ use crate::query::reader::Reader;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
 use crate::store::segments::SnapshotFault;
 
-/// Lets the book continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
+/// Lets the reader continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
 /// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller
 /// gave a checkpoint: then only the chain counts.
 pub(crate) fn resume(
-    book: &mut Reader,
+    reader: &mut Reader,
     found: &[u64],
     seen: &[Checkpoint],
     usable: bool,
     mut witness: impl FnMut(Checkpoint),
 ) -> Resumed {
     let mut resumed = Resumed::default();
-    let storage = Arc::clone(book.log.storage());
+    let storage = Arc::clone(reader.log.storage());
     for records in found {
-        let read = match Read::open(&*storage, *records, book.ledger_id(), book.log.keys()) {
+        let read = match Read::open(&*storage, *records, reader.ledger_id(), reader.log.keys()) {
             None => continue,
             Some(Ok(read)) => read,
             Some(Err(ignored)) => {
@@ -36,7 +36,7 @@ pub(crate) fn resume(
         if !usable {
             continue;
         }
-        match read.restore().and_then(|restored| enter(book, &read.header, restored, seen)) {
+        match read.restore().and_then(|restored| enter(reader, &read.header, restored, seen)) {
             Ok(()) => {
                 resumed.from = Some(*records);
                 break;
@@ -56,7 +56,7 @@ pub(crate) struct Resumed {
 
 /// Takes over what a snapshot holds, if the log has the frame it was made behind, and every place that was seen before it.
 fn enter(
-    book: &mut Reader,
+    reader: &mut Reader,
     header: &Header,
     restored: Restored,
     seen: &[Checkpoint],
@@ -64,34 +64,35 @@ fn enter(
     let Restored { replay, dictionaries, seen: ids, marks } = restored;
     let elsewhere = SnapshotFault::Elsewhere { expected: header.end };
     let last = marks.last().map_or(0, |mark| mark.segment as usize);
-    let named = book.log.segments().len() > last && {
+    let named = reader.log.segments().len() > last && {
         // Every segment before the tail is there and begins where the snapshot knows a place: none is missing, none is more.
         let begun = marks.chunk_by(|a, b| a.segment == b.segment).map(|marks| &marks[0]);
         begun.enumerate().all(|(index, mark)| {
             let begins = mark.segment as usize == index && mark.offset == SEGMENT_HEADER_BYTES as u64;
-            begins && book.log.place((index, 0)).0 == mark.before.next_seq()
+            begins && reader.log.place((index, 0)).0 == mark.before.next_seq()
         })
     };
     if !named {
         return Err(elsewhere);
     }
-    book.log.remember(marks);
-    let end = book.log.end_of(header.end).ok().flatten();
-    let tail = end.filter(|end| book.log.place(*end) == header.tail);
+    reader.log.remember(marks);
+    let end = reader.log.end_of(header.end).ok().flatten();
+    let tail = end.filter(|end| reader.log.place(*end) == header.tail);
     let fault = match tail {
         None => Some(elsewhere),
         Some(_) => {
             let earlier = seen.iter().filter(|expected| expected.records <= header.end.records);
-            let missed = earlier.copied().find(|expected| !matches!(book.log.end_of(*expected), Ok(Some(_))));
+            let missed =
+                earlier.copied().find(|expected| !matches!(reader.log.end_of(*expected), Ok(Some(_))));
             missed.map(|expected| SnapshotFault::DurabilityEvidence { expected })
         }
     };
     if let (None, Some(tail)) = (&fault, tail) {
-        book.log.go_on_from(tail);
-        (book.replay, book.dictionaries, book.seen) = (replay, dictionaries, ids);
-        book.proof = Proof::due(header.end.records);
+        reader.log.go_on_from(tail);
+        (reader.replay, reader.dictionaries, reader.seen) = (replay, dictionaries, ids);
+        reader.proof = Proof::due(header.end.records);
         return Ok(());
     }
-    book.log.remember(Vec::new());
+    reader.log.remember(Vec::new());
     Err(fault.expect("without a tail there is a fault"))
 }

@@ -163,9 +163,7 @@ impl Copy {
                     });
                 }
             }
-            if let Some(stale) = self.stale.last_mut().filter(|stale| stale.name == walk.segment()) {
-                stale.upto = walk.chain.next_seq();
-            }
+            self.extend_stale(walk);
             self.end = self.end.take().map(|(segment, at)| (segment, at + len));
             kept += walk.bytes.len() as u64;
             progress(kept);
@@ -175,6 +173,13 @@ impl Copy {
         }
         self.check_beyond(walk)?;
         Ok(kept)
+    }
+
+    /// Notes that the stale segment at hand, if it is one, ends behind the frame at hand or later.
+    fn extend_stale(&mut self, walk: &Walk<'_>) {
+        if let Some(stale) = self.stale.last_mut().filter(|stale| stale.name == walk.segment()) {
+            stale.upto = walk.chain.next_seq();
+        }
     }
 
     /// The length of the copy's frame at this place, if it is the one at hand with payload that was erased since.
@@ -270,8 +275,8 @@ impl Copy {
     }
 
     /// Rewrites segments that hold what the source has erased. Caches and what recovery kept may hold it too:
-    /// they are removed.
-    pub(super) fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
+    /// they are removed. The records of the erasures must be in the copy: what is missing without one is damage.
+    fn refresh(&mut self, source: &Source) -> Result<(), BackupError> {
         let failed = self.failed();
         let stale = std::mem::take(&mut self.stale);
         // Caches first: once no segment is stale, they are not looked at again.
@@ -317,11 +322,6 @@ impl Copy {
             self.storage.rename(&copy, name).map_err(&failed)?;
             self.storage.sync_dir(LOG).map_err(&failed)?;
             self.written += at;
-            if let Some((last, end)) = &mut self.current
-                && last == name
-            {
-                *end = at;
-            }
         }
         Ok(())
     }
@@ -343,7 +343,12 @@ impl Copy {
         if segments(&*self.storage).map_err(&failed)? != self.segments {
             return Err(BackupError::Locked { dest: self.dest() }); // it was in use a moment ago
         }
-        if !self.complete {
+        if !self.stale.is_empty() && self.complete {
+            // Until the last stale segment is rewritten, the log says that something is erased which is still there.
+            self.storage.rename(LEDGER, PARTIAL).map_err(&failed)?;
+            self.storage.sync_dir("").map_err(&failed)?;
+            self.complete = false;
+        } else if !self.complete {
             if !self.begun {
                 self.storage.create(PARTIAL).map_err(&failed)?;
             }
@@ -390,6 +395,7 @@ impl Copy {
             self.current = Some((walk.segment().to_owned(), 0));
         }
         self.pending.extend_from_slice(&walk.bytes);
+        self.extend_stale(walk);
         if self.pending.len() >= WRITE_BYTES { self.write().map_err(failed) } else { Ok(()) }
     }
 
@@ -430,9 +436,10 @@ impl Copy {
         Ok(())
     }
 
-    /// The copy is whole: makes it a ledger.
-    pub(super) fn finish(&mut self, here: Checkpoint) -> Result<(), BackupError> {
+    /// The copy has all frames: makes it forget what the source has erased, and makes it a ledger.
+    pub(super) fn finish(&mut self, source: &Source, here: Checkpoint) -> Result<(), BackupError> {
         self.seal(here)?;
+        self.refresh(source)?;
         if !self.complete {
             self.storage.rename(PARTIAL, LEDGER).map_err(self.failed())?;
             self.storage.sync_dir("").map_err(self.failed())?;

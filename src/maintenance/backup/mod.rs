@@ -8,6 +8,10 @@
 //!    run may continue;
 //! 3. `LEDGER`, by a rename, when everything else is there. From then on the copy opens, and updates only add to it.
 //!
+//! An update of a copy that holds what the source has erased since does the same again: first `LEDGER` becomes `LEDGER.partial`,
+//! then the new frames are added, then the segments that hold what is erased are rewritten. In this order the copy never lacks
+//! a payload item without the record that erased it. So `salvage` finds all of its records, wherever the update is cut off.
+//!
 //! Bytes behind the copy's `HEAD` are copied again: readable does not mean durable. Caches and what recovery
 //! cut off stay behind.
 
@@ -31,7 +35,8 @@ use source::{Source, Walk};
 /// A backup: one run of it. Restoring is opening the copy.
 ///
 /// ```
-/// use identity_ledger::{Backup, Ledger, ReadOnlyLedger, Policy, Tenant};
+/// use identity_ledger::{Ledger, ReadOnlyLedger, Policy, Tenant};
+/// use identity_ledger::backup::Backup;
 /// let dir = std::env::temp_dir().join(format!("identity-ledger-backup-{}", std::process::id()));
 /// std::fs::create_dir(&dir)?;
 /// let ledger = Ledger::create(dir.join("a"), Tenant::default(), Policy::default())?;
@@ -170,28 +175,43 @@ impl Backup {
         if copy.complete && copy.stale.is_empty() && !is_new {
             return Ok(walk.report(copy.head, kept, 0));
         }
+        if !copy.stale.is_empty() {
+            // The copy does not open while it is made to forget: a source that cannot complete it must not begin.
+            follow(&mut Walk::new(source), upto, &mut |_| Ok(()))?;
+        }
         copy.begin(source)?;
-        copy.refresh(source)?;
-        let done = kept;
-        while upto.is_none_or(|upto| walk.chain.next_seq() < upto) {
-            match walk.next() {
-                Ok(true) => copy.append(&walk)?,
-                Ok(false) => break,
-                Err(fault) => {
-                    source.judge(fault)?;
-                    break;
-                }
-            }
-            progress(done + copy.written);
-        }
-        let (found, expected) = (walk.chain.next_seq(), upto.unwrap_or(0));
-        if found < expected {
-            return Err(BackupError::RolledBack { place: source.place(), found, expected });
-        }
+        follow(&mut walk, upto, &mut |walk| {
+            copy.append(walk)?;
+            progress(kept + copy.written);
+            Ok(())
+        })?;
         let checkpoint = walk.chain.checkpoint();
-        copy.finish(checkpoint)?;
+        copy.finish(source, checkpoint)?;
         Ok(walk.report(checkpoint, kept, copy.written))
     }
+}
+
+/// Walks on to the end of what is durable in the source, and shows each frame.
+fn follow(
+    walk: &mut Walk<'_>,
+    upto: Option<u64>,
+    each: &mut dyn FnMut(&Walk<'_>) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    while upto.is_none_or(|upto| walk.chain.next_seq() < upto) {
+        match walk.next() {
+            Ok(true) => each(walk)?,
+            Ok(false) => break,
+            Err(fault) => {
+                walk.source.judge(fault)?;
+                break;
+            }
+        }
+    }
+    let (found, expected) = (walk.chain.next_seq(), upto.unwrap_or(0));
+    if found < expected {
+        return Err(BackupError::RolledBack { place: walk.source.place(), found, expected });
+    }
+    Ok(())
 }
 
 impl LedgerOptions<'_> {

@@ -36,7 +36,8 @@ pub struct BackupReport {
     pub pending_erasures: Vec<Seq>,
 }
 
-/// Why there is no backup. Unless it is `Io`, the copy was not touched.
+/// Why there is no backup. The copy was not touched, or ends at a checkpoint of the ledger; after `Io` or `Busy` it may be
+/// [unfinished](IdentityError::Unfinished).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {

@@ -4,14 +4,18 @@
 //! judged on its own, by hashes that others say stand before or after it (`frames.rs`). What is proven is read record by
 //! record (`record.rs`). What is known to have existed and is not proven is listed as lost, with its place.
 
+mod account;
 mod frames;
 mod record;
+pub(crate) mod report;
 
+use crate::maintenance::salvage::account::Account;
+use crate::maintenance::salvage::report::SalvageReport;
+use crate::maintenance::salvage::report::Testimony;
+use crate::maintenance::salvage::report::Unerased;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use crate::fold::replay::Replay;
 use crate::fold::{Absences, Erasures};
@@ -25,9 +29,7 @@ use crate::log::record::{Kind, Record, Row, Rows};
 use crate::maintenance::finding::AuditFault;
 use crate::model::id::Seq;
 use crate::store::dictionary::Dictionaries;
-use crate::store::layout::{
-    HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SEGMENT_HEADER_BYTES, SegmentHeader,
-};
+use crate::store::layout::{HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SegmentHeader};
 use crate::store::segments::{Fault, FaultKind, Log, SegmentReader};
 use crate::store::storage::{Files, Storage, read_all};
 
@@ -37,96 +39,6 @@ pub use record::{ItemLoss, LostItem, Named, SalvagedChange, SalvagedRecord};
 
 /// Longest `LEDGER`; a tenant has at most 255 bytes.
 const LEDGER_BYTES: u64 = 4_096;
-
-/// Records by number, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct SeqRange {
-    /// The first record of the range.
-    pub from: Seq,
-    /// The last record of the range.
-    pub to: Seq,
-}
-
-/// Records that are known to have existed and cannot be proven.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Lost {
-    /// The first lost record.
-    pub from: Seq,
-    /// The last lost record.
-    pub to: Seq,
-    /// Where they should be; `None` where no file is left that could hold them.
-    pub place: Option<BytePlace>,
-    /// Why they are lost.
-    pub why: &'static str,
-}
-
-/// Bytes of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BytePlace {
-    /// The file, as the ledger names it.
-    pub file: String,
-    /// Where they begin.
-    pub offset: u64,
-    /// How many bytes there are.
-    pub bytes: u64,
-}
-
-/// A text, or the values, of a record, that is there although it was erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Unerased {
-    /// The record that wrote it.
-    pub seq: Seq,
-    /// The record that erased it.
-    pub erase: Seq,
-}
-
-/// A witness that says how many records existed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Testimony {
-    /// How many records.
-    pub records: u64,
-    /// Who says so, as [`DurabilityEvidence`] is shown.
-    pub by: String,
-}
-
-/// What a salvage found. `intact` and `lost` together are records 0 to `records` - 1, each once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SalvageReport {
-    /// How many records are known to have existed.
-    pub records: u64,
-    /// Where the part before the first fault ends: what the salvaged ledger is rolled back to, on purpose.
-    pub prefix: Checkpoint,
-    /// The first fault of the log.
-    pub first_fault: Option<AuditFault>,
-    /// Records that are proven, in the prefix or behind it.
-    pub intact: Vec<SeqRange>,
-    /// Records that are not.
-    pub lost: Vec<Lost>,
-    /// Texts and values of intact records that are not what was written.
-    pub items_lost: Vec<LostItem>,
-    /// Texts and values before the first fault that are there although their erasure is said to be done: a file from before the
-    /// erasure lies in the log. The salvaged ledger holds them too.
-    pub unerased: Vec<Unerased>,
-    /// Bytes at the end that no witness calls durable and that prove nothing: a write that was cut off. Not
-    /// lost.
-    pub unacknowledged: Vec<BytePlace>,
-    /// Frames that prove themselves but stand where another proven frame does: of another history, and left aside.
-    pub contradicting_frames: u64,
-    /// Who says that how many records existed.
-    pub witnesses: Vec<Testimony>,
-    /// Erasures proven behind the first fault: the salvaged ledger gets them again behind the prefix, without
-    /// their reasons and without what key-scoped ones left of a value.
-    pub carried_erasures: u64,
-    /// Where the salvaged ledger ends: with the prefix, or behind the erasures that were carried.
-    pub ledger: Checkpoint,
-}
-
-impl SalvageReport {
-    /// Whether every record known is intact, with its texts and values, and without those that were erased.
-    pub fn is_whole(&self) -> bool {
-        self.lost.is_empty() && self.items_lost.is_empty() && self.unerased.is_empty()
-    }
-}
 
 /// Why nothing can be salvaged.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +87,9 @@ pub enum SalvageError {
 ///
 /// ```
 /// use std::sync::{Arc};
-/// use identity_ledger::{LedgerOptions, Memory, Policy, Salvage, Storage, Tenant};
+/// use identity_ledger::{LedgerOptions, Policy, Tenant};
+/// use identity_ledger::salvage::Salvage;
+/// use identity_ledger::storage::{Memory, Storage};
 /// let disk = Arc::new(Memory::new());
 /// drop(LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?);
 /// let mut salvage = Salvage::look_in(disk, None, &mut |_| {})?;
@@ -239,6 +153,9 @@ impl Salvage {
         let identity = match Identity::read(&*storage, false) {
             Err(IdentityError::Missing { place }) if !storage.list(LOG).map_err(failed)?.is_empty() => {
                 return Err(SalvageError::NoIdentity { place });
+            }
+            Err(unfinished @ IdentityError::Unfinished { .. }) => {
+                Identity::read_unfinished(&*storage).map_err(failed)?.ok_or(unfinished)?
             }
             read => read?,
         };
@@ -368,7 +285,11 @@ impl Salvage {
         dest.create(HEAD)?;
         HeadSlot { ledger: self.identity.ledger, turn: 1, records, head }.write(dest)?;
         dest.sync(HEAD)?;
-        let bytes = read_all(&**self.log.storage(), LEDGER, LEDGER_BYTES)?.unwrap_or_default();
+        let read = |file| read_all(&**self.log.storage(), file, LEDGER_BYTES);
+        let bytes = match read(LEDGER)? {
+            Some(bytes) => bytes,
+            None => read(PARTIAL)?.unwrap_or_default(), // of an unfinished copy
+        };
         dest.create(PARTIAL)?;
         dest.write_at(PARTIAL, 0, &bytes)?;
         dest.sync(PARTIAL)?;
@@ -692,95 +613,6 @@ impl Out<'_> {
 
     fn sync(&self) -> io::Result<()> {
         self.segment.as_deref().map_or(Ok(()), |segment| self.dest.sync(segment))
-    }
-}
-
-/// The sum: which records known are intact and which are lost, and what is left over.
-struct Account<'a> {
-    log: &'a Log,
-    /// Where the prefix ends.
-    at: Place,
-    prefix: u64,
-    records: u64,
-    /// All frames behind it, in the order of their records.
-    found: &'a [Found],
-}
-
-impl Account<'_> {
-    fn intact(&self) -> Vec<SeqRange> {
-        let chosen = self.found.iter().filter(|frame| frame.is_chosen());
-        let spans = chosen.map(|frame| (frame.header.first_seq, frame.end()));
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for (from, end) in std::iter::once((0, self.prefix)).chain(spans).filter(|(from, end)| from < end) {
-            match ranges.last_mut() {
-                Some(last) if last.1 == from => last.1 = end,
-                _ => ranges.push((from, end)),
-            }
-        }
-        ranges.into_iter().map(|(from, end)| SeqRange { from: Seq(from), to: Seq(end - 1) }).collect()
-    }
-
-    /// Everything between what is intact: frame by frame where a header is left, else as one hole.
-    fn lost(&self) -> Vec<Lost> {
-        let mut lost = Vec::new();
-        let (mut next, mut at) = (self.prefix, self.at);
-        let is_there = |frame: &&Found| frame.end() <= self.records;
-        for frame in self.found.iter().filter(|frame| frame.counts()).filter(is_there) {
-            let first = frame.header.first_seq;
-            if first < next {
-                continue;
-            }
-            if next < first {
-                lost.push(self.hole(next, first, at, Some(frame.place)));
-            }
-            if let Some(why) = frame.why_lost() {
-                let place = Some(BytePlace {
-                    file: self.log.segments()[frame.place.segment].name.clone(),
-                    offset: frame.place.offset,
-                    bytes: frame.header.frame_len() as u64,
-                });
-                lost.push(Lost { from: Seq(first), to: Seq(frame.end() - 1), place, why });
-            }
-            next = frame.end();
-            at = frame.place_behind();
-        }
-        if next < self.records {
-            lost.push(self.hole(next, self.records, at, None));
-        }
-        lost
-    }
-
-    fn hole(&self, from: u64, end: u64, after: Place, before: Option<Place>) -> Lost {
-        let place = self.bytes_between(after, before).next();
-        let why = match (&place, before) {
-            (Some(_), _) => "no whole frame header is left there",
-            (None, Some(_)) => "a segment is missing",
-            (None, None) => "the log ends before them",
-        };
-        Lost { from: Seq(from), to: Seq(end - 1), place, why }
-    }
-
-    /// Bytes behind a place, segment by segment, up to another one or to the end; segment headers are not counted.
-    fn bytes_between(&self, after: Place, before: Option<Place>) -> impl Iterator<Item = BytePlace> {
-        let segments = self.log.segments().iter().enumerate().skip(after.segment);
-        segments.filter_map(move |(index, segment)| {
-            let start = if index == after.segment { after.offset } else { 0 };
-            let start = start.max(SEGMENT_HEADER_BYTES as u64);
-            let end = match before {
-                Some(before) if before.segment < index => 0,
-                Some(before) if before.segment == index => before.offset,
-                _ => segment.len,
-            };
-            let bytes = end.checked_sub(start).filter(|bytes| *bytes > 0)?;
-            Some(BytePlace { file: segment.name.clone(), offset: start, bytes })
-        })
-    }
-
-    /// What stands behind the last record known, if that one is intact.
-    fn unacknowledged(&self) -> Vec<BytePlace> {
-        let last = self.found.iter().rfind(|frame| frame.is_chosen());
-        let (end, at) = last.map_or((self.prefix, self.at), |last| (last.end(), last.place_behind()));
-        if end < self.records { Vec::new() } else { self.bytes_between(at, None).collect() }
     }
 }
 

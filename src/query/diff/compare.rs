@@ -24,7 +24,7 @@ use crate::store::segments::Fault;
 impl Diff {
     /// In what `after` differs from `before`.
     ///
-    /// Views of one book are matched by number. Two books are matched by text, ids by distinct id, persons by public person id,
+    /// Views of one reader are matched by number. Two books are matched by text, ids by distinct id, persons by public person id,
     /// devices by device id, events by everything they hold, and refused operations by what was asked, under which id and when.
     ///
     /// Cost: one look at each id, person and device, and a replay of each log for what was refused and for events that only one
@@ -90,9 +90,9 @@ type Edge = (PersonNo, PersonNo);
 
 impl<'v> Finder<'v> {
     fn new(before: &'v View<'v>, after: &'v View<'v>) -> Finder<'v> {
-        let same_book = std::ptr::eq(before.book, after.book);
+        let same_book = std::ptr::eq(before.reader, after.reader);
         let views = [before, after];
-        let texts = views.map(|view| &view.book.dictionaries);
+        let texts = views.map(|view| &view.reader.dictionaries);
         let keys = texts.map(|texts| &texts.keys);
         let lengths = |len: fn(&View<'_>) -> usize| views.map(|view| len(view) as u32); // MAX_RECORDS bounds them
         Finder {
@@ -337,7 +337,7 @@ impl<'v> Finder<'v> {
         let mut values = Vec::new();
         for at in 0..2 {
             let places: Vec<Property> = wanted.iter().filter_map(|(_, _, pair)| pair[at]).collect();
-            values.push(self.views[at].book.values(&places)?.into_iter());
+            values.push(self.views[at].reader.values(&places)?.into_iter());
         }
         for (person_id, key, pair) in wanted.drain(..) {
             let mut value = |at: usize| {
@@ -355,8 +355,8 @@ impl<'v> Finder<'v> {
 
     fn key_name(&self, shared: u32) -> Name {
         match self.keys.pair(shared) {
-            [Some(key), _] => self.views[0].book.key_named(KeyNo(key)),
-            [None, Some(key)] => self.views[1].book.key_named(KeyNo(key)),
+            [Some(key), _] => self.views[0].reader.key_named(KeyNo(key)),
+            [None, Some(key)] => self.views[1].reader.key_named(KeyNo(key)),
             [None, None] => unreachable!("a shared number is one of the two"),
         }
     }
@@ -392,32 +392,32 @@ impl<'v> Finder<'v> {
             return Ok(gathered);
         }
         let mut refusals = [Refusals::default(), Refusals::default()];
-        let mut look = |sides: &[usize], book: &Reader, step: Step<'_>| {
+        let mut look = |sides: &[usize], reader: &Reader, step: Step<'_>| {
             let is_in = |at: &usize| sides.contains(at) && step.record.seq().0 < self.views[*at].records();
             for at in [0, 1].into_iter().filter(|at| known[*at].is_none() && is_in(at)) {
                 refusals[at].see(step);
             }
             let has = |at: usize| sides.contains(&at) && self.views[at].has(step.record.seq());
             if has(0) != has(1)
-                && let Some((digest, mode)) = book.event_here(step.record)
+                && let Some((digest, mode)) = reader.event_here(step.record)
             {
                 let event = EventRef { seq: step.record.seq(), mode, digest };
                 gathered.events[usize::from(has(1))].push((step.record.row.id, event));
             }
         };
         if self.same_book {
-            let book = self.views[0].book;
-            book.replay_first(before.max(after), |step| look(&[0, 1], book, step))?;
+            let reader = self.views[0].reader;
+            reader.replay_first(before.max(after), |step| look(&[0, 1], reader, step))?;
         } else {
             for (at, view) in self.views.iter().enumerate() {
-                view.book.replay_first(view.records(), |step| look(&[at], view.book, step))?;
+                view.reader.replay_first(view.records(), |step| look(&[at], view.reader, step))?;
             }
         }
         for (at, refusals) in refusals.into_iter().enumerate() {
-            let View { book, state, .. } = self.views[at];
+            let View { reader, state, .. } = self.views[at];
             gathered.refused[at] = match known[at] {
                 Some(known) => Cow::Borrowed(known),
-                None => Cow::Owned(refusals.settle(book, state)?),
+                None => Cow::Owned(refusals.settle(reader, state)?),
             };
         }
         Ok(gathered)
@@ -426,9 +426,9 @@ impl<'v> Finder<'v> {
     /// The event of a capture, and under which id.
     fn event(&self, seq: Seq) -> Result<(IdNo, EventRef), Fault> {
         let view = self.views[0];
-        let window = view.book.log.window(seq, view.book.state().erasures())?;
+        let window = view.reader.log.window(seq, view.reader.state().erasures())?;
         let record = window.checked(seq)?;
-        let (digest, mode) = view.book.event_here(record).expect("a capture is an event");
+        let (digest, mode) = view.reader.event_here(record).expect("a capture is an event");
         Ok((view.id_here(record.row.id), EventRef { seq, mode, digest }))
     }
 

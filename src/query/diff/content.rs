@@ -1,4 +1,4 @@
-//! Content: what a log means, as plain ordered maps; what the content digest covers, and a [`Diff`](crate::Diff) applies to.
+//! Content: what a log means, as plain ordered maps; what the content digest covers, and a [`Diff`](crate::diff::Diff) applies to.
 //! It knows no record numbers. It is as large as the log, so it is for tests and for small ledgers; a diff needs none.
 
 use std::collections::BTreeMap;
@@ -22,16 +22,17 @@ use crate::store::segments::Fault;
 /// and an erased text leaves its number behind.
 ///
 /// ```
-/// use identity_ledger::{Content, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+/// use identity_ledger::diff::Content;
 ///
 /// let at = Timestamp::from_micros(0)?;
 /// let [mut ann, mut bob] = [(); 2].map(|()| Ledger::in_memory(Tenant::default(), Policy::default()).unwrap());
 /// for ledger in [&mut ann, &mut bob] {
-///     ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
+///     let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 /// }
-/// assert_eq!(Content::of(&ann.view())?, Content::of(&bob.view())?);
-/// bob.append(Operation::properties(at, DistinctId::new("bob")?))?;
-/// assert_ne!(Content::of(&ann.view())?, Content::of(&bob.view())?);
+/// assert_eq!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
+/// let _ = bob.append(Operation::properties(at, DistinctId::new("bob")?))?;
+/// assert_ne!(Content::of(&ann.reader().view())?, Content::of(&bob.reader().view())?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,11 +111,11 @@ impl Content {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn of(view: &View<'_>) -> Result<Content, Fault> {
-        let (book, state) = (view.book, view.state());
+        let (reader, state) = (view.reader, view.state());
         let mut content = Content::default();
         for person in state.persons() {
-            let values = book.values(person.properties)?.into_iter().map(|answer| answer.value);
-            let keys = person.properties.iter().map(|property| book.key_named(property.key));
+            let values = reader.values(person.properties)?.into_iter().map(|answer| answer.value);
+            let keys = person.properties.iter().map(|property| reader.key_named(property.key));
             let facts = PersonFacts::of(&person);
             let properties = keys.zip(values).collect();
             content.persons.insert(view.person_id(person.number), ContentPerson { facts, properties });
@@ -128,11 +129,11 @@ impl Content {
         for (number, device) in (0..).map(DeviceNo).zip(state.devices()) {
             content.devices.insert(view.device_named(number), ContentDevice::of(view, device));
         }
-        book.replay_first(view.records(), |step| {
+        reader.replay_first(view.records(), |step| {
             if view.has(step.record.seq())
-                && let Some((digest, mode)) = book.event_here(step.record)
+                && let Some((digest, mode)) = reader.event_here(step.record)
             {
-                let id = content.ids.get_mut(&book.id_named(step.record.row.id));
+                let id = content.ids.get_mut(&reader.id_named(step.record.row.id));
                 let events = &mut id.expect("an id with events is content").events;
                 events.digests.push(digest);
                 *events.count(mode) += 1;

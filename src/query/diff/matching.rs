@@ -9,7 +9,7 @@ use crate::store::dictionary::Dictionary;
 
 /// Numbers of the second view as numbers that both share: those of the first, and behind them those that only the second has.
 pub(crate) enum Matching {
-    /// Of one book.
+    /// Of one reader.
     Same { first: u32, second: u32 },
     /// Two logs: numbers match if their texts are equal.
     Texts {
@@ -77,7 +77,7 @@ impl Matching {
     }
 }
 
-/// What tells persons apart, the same in both views: in one book what their public ids are made of, in two these themselves.
+/// What tells persons apart, the same in both views: in one reader what their public ids are made of, in two these themselves.
 pub(crate) enum PersonKeys {
     PersonIdBasis,
     /// By person number; those that live.

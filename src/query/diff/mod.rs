@@ -28,16 +28,17 @@ use crate::query::reader::Resolution;
 /// they are about the operations themselves.
 ///
 /// ```
-/// use identity_ledger::{Content, Diff, DistinctId, Ledger, Operation, Policy, Seq, Source, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Seq, Source, Tenant, Timestamp};
+/// use identity_ledger::diff::{Content, Diff};
 ///
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
-/// ledger.append(Operation::properties(at, DistinctId::new("visitor")?))?;
-/// ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("visitor")?))?;
+/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
 /// let before = ledger.checkpoint().records - 1;
-/// ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
+/// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor"))))?;
 ///
-/// let (then, now) = (ledger.view_as_of(Seq(before))?, ledger.view());
+/// let (then, now) = (ledger.reader().view_as_of(Seq(before))?, ledger.reader().view());
 /// let diff = Diff::between(&then, &now)?;
 /// assert_eq!(diff.merged.len(), 1);
 /// assert_eq!(diff.moved_ids().next().unwrap().distinct_id.to_string(), "visitor");

@@ -1,5 +1,5 @@
-//! Views: what a log meant now, right after one of its records, or under another policy. A [`Diff`](crate::Diff) is found
-//! between two of them. A view answers nothing by itself that a book cannot answer; it only holds still.
+//! Views: what a log meant now, right after one of its records, or under another policy. A [`Diff`](crate::diff::Diff) is found
+//! between two of them. A view answers nothing by itself that a reader cannot answer; it only holds still.
 
 use std::fmt;
 
@@ -18,12 +18,12 @@ use crate::store::segments::Fault;
 
 /// What a log meant: now, right after one of its records, or under another policy.
 ///
-/// Views come from [`Reader::view`], [`Reader::view_as_of`] and [`WhatIf::view`](crate::WhatIf::view).
+/// Views come from [`Reader::view`], [`Reader::view_as_of`] and [`WhatIf::view`](crate::diff::WhatIf::view).
 #[derive(Clone, Debug)]
 pub struct View<'a> {
-    pub(crate) book: &'a Reader,
+    pub(crate) reader: &'a Reader,
     pub(crate) state: Cow<'a, State>,
-    /// What the state's numbers are in the book, if it is that of one component alone.
+    /// What the state's numbers are in the reader, if it is that of one component alone.
     pub(crate) alone: Option<(&'a [IdNo], &'a [DeviceNo])>,
     /// What is refused here, by record; `None` if it was not collected when the view was made.
     pub(crate) refused: Option<Vec<Refused>>,
@@ -85,11 +85,11 @@ impl Refusals {
     /// What is refused as things stand in `state`, at which the walk ended: without what was retracted.
     /// Components in which nothing was retracted or split are as they were recorded; the others are read and
     /// folded once more.
-    pub(crate) fn settle(mut self, book: &Reader, state: &State) -> Result<Vec<Refused>, Fault> {
+    pub(crate) fn settle(mut self, reader: &Reader, state: &State) -> Result<Vec<Refused>, Fault> {
         // Persons of former times are called as they are now.
-        let names = if state.is_supposed() { state } else { book.state() };
+        let names = if state.is_supposed() { state } else { reader.state() };
         while let Some(id) = self.refolded.pop_first() {
-            let told = book.log.component(Node::Id(id), state.records())?;
+            let told = reader.log.component(Node::Id(id), state.records())?;
             let (ids, devices) = told.named();
             let mut found = RefusedAlone::default();
             for record in told.records() {
@@ -104,7 +104,7 @@ impl Refusals {
                     ids[founding.index()]
                 });
             });
-            let found = found.named(book, &told, names)?;
+            let found = found.named(reader, &told, names)?;
             self.refused.extend(found.into_iter().map(|refused| (refused.seq, refused)));
         }
         Ok(self.refused.into_values().collect())
@@ -132,12 +132,12 @@ impl RefusedAlone {
     /// The same with what the persons are called in `names`, and the ids of the operations that `told` holds.
     pub(crate) fn named(
         self,
-        book: &Reader,
+        reader: &Reader,
         told: &ComponentRecords,
         names: &State,
     ) -> Result<Vec<Refused>, Fault> {
         let named = |(refused, whom): (Refused, Option<(IdNo, Origin)>)| {
-            let operation_id = book.operation_id(told, refused.seq)?;
+            let operation_id = reader.operation_id(told, refused.seq)?;
             let whom = whom.map(|(founding, origin)| names.called_alone(founding, origin));
             Ok(Refused { operation_id, whom, ..refused })
         };
@@ -158,7 +158,7 @@ impl Reader {
 
     /// What the log means now.
     pub fn view(&self) -> View<'_> {
-        View { book: self, state: Cow::Borrowed(self.state()), alone: None, refused: None }
+        View { reader: self, state: Cow::Borrowed(self.state()), alone: None, refused: None }
     }
 
     /// What the log meant right after record `seq`; after the last one it is [`Reader::view`]. Cost: a replay up to there.
@@ -201,12 +201,12 @@ impl View<'_> {
 
     // -- numbers ---------------------------------------------------------------------------------------------------
 
-    /// The book's number of an id.
-    fn id(&self, id: IdNo) -> IdNo {
+    /// The reader's number of an id.
+    pub(super) fn id(&self, id: IdNo) -> IdNo {
         self.alone.map_or(id, |(ids, _)| ids[id.index()])
     }
 
-    /// The number here of an id of the book, which this view knows.
+    /// The number here of an id of the reader, which this view knows.
     pub(crate) fn id_here(&self, id: IdNo) -> IdNo {
         let place = |ids: &[IdNo]| ids.binary_search(&id).expect("an id of this component");
         self.alone.map_or(id, |(ids, _)| IdNo(place(ids) as u32)) // MAX_RECORDS bounds it
@@ -214,12 +214,12 @@ impl View<'_> {
 
     /// The text of an id.
     pub(crate) fn id_named(&self, id: IdNo) -> Name {
-        self.book.id_named(self.id(id))
+        self.reader.id_named(self.id(id))
     }
 
     /// The text of a device.
     pub(crate) fn device_named(&self, device: DeviceNo) -> Name {
-        self.book.device_named(self.alone.map_or(device, |(_, devices)| devices[device.index()]))
+        self.reader.device_named(self.alone.map_or(device, |(_, devices)| devices[device.index()]))
     }
 
     // -- persons ---------------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ impl View<'_> {
     /// What a person is called. Persons of former times are called as they are now.
     pub(crate) fn called(&self, person: PersonNo) -> PersonIdBasis {
         match self.is_of_the_log() {
-            true => self.book.called(person, &self.state),
+            true => self.reader.called(person, &self.state),
             false => self.state.called(person),
         }
     }
@@ -236,18 +236,18 @@ impl View<'_> {
     pub(crate) fn called_of(&self, id: IdNo) -> (PersonIdBasis, bool) {
         match self.state.person(id) {
             Some(person) => (self.called(person), false),
-            None if self.is_of_the_log() => (self.book.state().implied(id), true),
+            None if self.is_of_the_log() => (self.reader.state().implied(id), true),
             None => (self.state.implied(id), true),
         }
     }
 
-    /// Whether its numbers mean what they mean in the book's own state.
+    /// Whether its numbers mean what they mean in the reader's own state.
     fn is_of_the_log(&self) -> bool {
         self.alone.is_none() && !self.state.is_supposed()
     }
 
     fn id_called(&self, called: PersonIdBasis) -> PersonId {
-        self.book.id_called(called.of(|id| self.id(id)))
+        self.reader.id_called(called.of(|id| self.id(id)))
     }
 
     pub(crate) fn person_id(&self, person: PersonNo) -> PersonId {
@@ -263,7 +263,7 @@ impl View<'_> {
     /// Why an operation is refused here, in a sentence.
     pub(crate) fn reason(&self, Refused { refusal, whom, .. }: &Refused) -> String {
         let id_of = |person: PersonNo| self.id_called(whom.unwrap_or_else(|| self.called(person)));
-        self.book.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
+        self.reader.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
     }
 }
 
@@ -299,7 +299,8 @@ impl Serialize for Name {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Diff, DistinctId, Ledger, Operation, Policy, Source, Target, Tenant, Timestamp};
+    use crate::diff::Diff;
+    use crate::{DistinctId, Ledger, Operation, Policy, Source, Target, Tenant, Timestamp};
 
     /// A component that is folded alone numbers its persons for itself.
     #[test]
@@ -316,7 +317,8 @@ mod tests {
         ask(set("ann"));
         ask(Operation::alias(time, id("ann"), Source::new("bob"))); // D6
         ask(Operation::retract(time, Target::Record(wrong)));
-        let diff = Diff::between(&ledger.view_as_of(before).unwrap(), &ledger.view()).unwrap();
+        let diff =
+            Diff::between(&ledger.reader().view_as_of(before).unwrap(), &ledger.reader().view()).unwrap();
         let [refusal] = &diff.refusals[..] else { panic!("{diff:?}") };
         let bob = ledger.resolve("bob").unwrap().person_id;
         let reason = &refusal.after.as_ref().unwrap().reason;

@@ -62,9 +62,9 @@ impl Reader {
     /// let at = Timestamp::from_micros(0)?;
     /// // One browser, and two people who sign in on it.
     /// for user in ["ann", "bob"] {
-    ///     ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new("browser"))))?;
+    ///     let _ = ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new("browser"))))?;
     /// }
-    /// let what_if = ledger.what_if(&Policy::preset(Preset::OneUser))?;
+    /// let what_if = ledger.reader().what_if(&Policy::preset(Preset::OneUser))?;
     /// let split = &what_if.diff().split[0];
     /// assert_eq!(split.into.len(), 2);
     /// assert_eq!(what_if.diff().refusals[0].after.as_ref().unwrap().rule, "D9");
@@ -95,7 +95,7 @@ impl Reader {
 
 /// A fold under another policy.
 struct UnderPolicy<'a> {
-    book: &'a Reader,
+    reader: &'a Reader,
     policy: &'a Policy,
     state: State,
     unmentioned: PendingDefinitions,
@@ -104,9 +104,9 @@ struct UnderPolicy<'a> {
 }
 
 impl<'a> UnderPolicy<'a> {
-    fn new(book: &'a Reader, policy: &'a Policy) -> UnderPolicy<'a> {
+    fn new(reader: &'a Reader, policy: &'a Policy) -> UnderPolicy<'a> {
         let state = State::under_policy(policy.clone());
-        UnderPolicy { book, policy, state, unmentioned: PendingDefinitions::default(), kept: Vec::new() }
+        UnderPolicy { reader, policy, state, unmentioned: PendingDefinitions::default(), kept: Vec::new() }
     }
 
     fn fold(&mut self, step: Step<'_>) -> Option<Outcome> {
@@ -123,10 +123,10 @@ impl<'a> UnderPolicy<'a> {
 
     /// Decides again the classes of the ids that `next` mentions first.
     fn classify(&mut self, next: Option<&Row>) {
-        let UnderPolicy { book, policy, state, unmentioned, kept } = self;
-        unmentioned.settle(next, |id, mention: FirstMention| match book.id_text(id) {
+        let UnderPolicy { reader, policy, state, unmentioned, kept } = self;
+        unmentioned.settle(next, |id, mention: FirstMention| match reader.id_text(id) {
             Some(text) => state.reclassify(id, policy.classify(text, mention)),
-            None => kept.push(book.id_named(id)),
+            None => kept.push(reader.id_named(id)),
         });
     }
 

@@ -41,17 +41,17 @@ impl std::fmt::Display for NamedId {
 /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
 /// let at = Timestamp::from_micros(0)?;
 /// let ann = || DistinctId::new("ann");
-/// ledger.append(Operation::identify(at, ann()?, Some(Source::new("phone"))))?;
-/// ledger.append(Operation::identify(at, ann()?, Some(Source::new("laptop"))))?;
+/// let _ = ledger.append(Operation::identify(at, ann()?, Some(Source::new("phone"))))?;
+/// let _ = ledger.append(Operation::identify(at, ann()?, Some(Source::new("laptop"))))?;
 ///
 /// let why = ledger.explain("phone", "laptop")?.ok_or("they are two")?;
 /// assert_eq!(why.steps.len(), 2);
-/// why.check(|seq| ledger.claim(seq).ok().flatten())?;
+/// why.check(|seq| ledger.reader().claim(seq).ok().flatten())?;
 ///
 /// // A step left out leads nowhere.
 /// let mut short = why.clone();
 /// short.steps.pop();
-/// assert!(short.check(|seq| ledger.claim(seq).ok().flatten()).is_err());
+/// assert!(short.check(|seq| ledger.reader().claim(seq).ok().flatten()).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

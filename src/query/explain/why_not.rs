@@ -80,7 +80,7 @@ impl Reader {
     /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let at = Timestamp::from_micros(0)?;
     /// for (user, browser) in [("ann", "phone"), ("bob", "laptop")] {
-    ///     ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new(browser))))?;
+    ///     let _ = ledger.append(Operation::identify(at, DistinctId::new(user)?, Some(Source::new(browser))))?;
     /// }
     /// let refused = ledger.append(Operation::alias(at, DistinctId::new("ann")?, Source::new("bob")))?;
     ///

@@ -35,13 +35,14 @@ pub use stored::StoredKeys;
 ///
 /// ```
 /// use std::sync::Arc;
-/// use identity_ledger::{DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, StoredKeys, Tenant, Timestamp};
+/// use identity_ledger::{DistinctId, Ledger, LedgerOptions, Operation, Policy, Tenant, Timestamp};
+/// use identity_ledger::storage::{Memory, StoredKeys};
 ///
 /// let keys = Arc::new(StoredKeys::new(Arc::new(Memory::new()), "ledger.keys"));
 /// let disk = Arc::new(Memory::new());
 /// let options = LedgerOptions::new().keys(keys.clone());
 /// let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default())?;
-/// ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+/// let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
 /// drop(ledger);
 ///
 /// assert!(LedgerOptions::new().open_in(disk.clone()).is_err()); // sealed

@@ -203,9 +203,8 @@ fn too_large(seq: u32) -> Fault {
 mod tests {
     use super::*;
 
-    use crate::{
-        DistinctId, Ledger, LedgerOptions, Memory, Operation, Policy, Source, Target, Tenant, Timestamp,
-    };
+    use crate::storage::Memory;
+    use crate::{DistinctId, Ledger, LedgerOptions, Operation, Policy, Source, Target, Tenant, Timestamp};
 
     /// However many corrections ask for a component: one by one, on opening, and when the log is verified.
     #[test]
@@ -223,18 +222,22 @@ mod tests {
             ledger.append_batch(&links).unwrap().iter().map(|appended| appended.seq().unwrap()).collect();
         let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));
         for seq in &links[..30] {
-            ledger.append(retract(seq)).unwrap();
+            let _ = ledger.append(retract(seq)).unwrap();
         }
         ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap();
         // The policy, 50 links, and each retract for those behind it.
         let most = 1 + 50 + 50;
-        assert!(ledger.log.read_for_components() <= most, "{}", ledger.log.read_for_components());
+        assert!(
+            ledger.reader.log.read_for_components() <= most,
+            "{}",
+            ledger.reader.log.read_for_components()
+        );
         ledger.flush().unwrap();
         let opened = LedgerOptions::new().read_in(storage).unwrap();
         assert!(
-            (1..=most).contains(&opened.log.read_for_components()),
+            (1..=most).contains(&opened.reader().log.read_for_components()),
             "{}",
-            opened.log.read_for_components()
+            opened.reader().log.read_for_components()
         );
     }
 
@@ -255,7 +258,7 @@ mod tests {
             for operations in run.chunks(batch) {
                 ledger.append_batch(operations).unwrap();
             }
-            ledger.state().digest()
+            ledger.reader().state().digest()
         });
         assert_eq!(digests[0], digests[1]);
     }
@@ -266,9 +269,9 @@ mod tests {
         let at = Timestamp::from_micros(0).unwrap();
         for phone in ["a", "b", "c"] {
             let ann = DistinctId::new("ann").unwrap();
-            ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
+            let _ = ledger.append(Operation::identify(at, ann, Some(Source::new(phone)))).unwrap();
         }
-        let (log, seed) = (&ledger.log, Node::Id(ledger.id_no("b").unwrap()));
+        let (log, seed) = (&ledger.reader.log, Node::Id(ledger.reader().id_no("b").unwrap()));
         let end = ledger.checkpoint().records;
         let whole = log.component(seed, end).unwrap();
         assert_eq!(whole.records().len(), 4, "the policy and three links");

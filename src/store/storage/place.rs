@@ -156,7 +156,8 @@ impl Reserved {
     /// Why no output may be written to a path: where links lead counts, not how the path is spelled. `None` if it may.
     ///
     /// ```
-    /// use identity_ledger::{Ledger, Policy, Reserved, Tenant};
+    /// use identity_ledger::{Ledger, Policy, Tenant};
+    /// use identity_ledger::storage::Reserved;
     /// let dir = std::env::temp_dir().join(format!("identity-ledger-reserved-{}", std::process::id()));
     /// drop(Ledger::create(&dir, Tenant::default(), Policy::default())?);
     /// assert!(matches!(Reserved::of(&dir.join("picture.svg"))?, Some(Reserved::Inside(_))));

@@ -28,7 +28,8 @@ pub fn components(history: &History) -> Result<(), String> {
     }
     // One component after the other instead of all mixed.
     let sorted: Vec<Operation> = all.iter().flat_map(|component| of(*component)).collect();
-    let content = |folded: &Folded| folded.ledger.content_digest().map_err(|fault| fault.to_string());
+    let content =
+        |folded: &Folded| folded.ledger.reader().content_digest().map_err(|fault| fault.to_string());
     same(
         "content, one component after the other",
         &content(&fold(&history.policy, &sorted)?)?,
@@ -37,10 +38,10 @@ pub fn components(history: &History) -> Result<(), String> {
     // Each alone, together.
     let mut alone = Vec::new();
     for component in all {
-        alone.extend(facts(&fold(&history.policy, &of(component))?.ledger)?);
+        alone.extend(facts(fold(&history.policy, &of(component))?.ledger.reader())?);
     }
     alone.sort_unstable();
-    same("the components folded alone", &alone, &facts(&whole.ledger)?)
+    same("the components folded alone", &alone, &facts(whole.ledger.reader())?)
 }
 
 fn splits(folded: &Folded) -> bool {
@@ -98,12 +99,12 @@ pub(super) fn names(operation: &Operation) -> BTreeSet<String> {
     names
 }
 
-/// All that a book answers, free of numbers: persons, devices, events; sorted. A person that a split founded has a record's number
+/// All that a reader answers, free of numbers: persons, devices, events; sorted. A person that a split founded has a record's number
 /// in its id (D11), and is called here as the content digest calls it.
-pub(super) fn facts(book: &Reader) -> Result<Vec<String>, String> {
+pub(super) fn facts(reader: &Reader) -> Result<Vec<String>, String> {
     let mut facts = Vec::new();
-    let called = |id: &str| book.id_no(id).map(|id| book.content_id(book.state().called_of(id)));
-    for person in book.persons() {
+    let called = |id: &str| reader.id_no(id).map(|id| reader.content_id(reader.state().called_of(id)));
+    for person in reader.persons() {
         let person = person.map_err(|fault| fault.to_string())?;
         let id = called(&person.distinct_ids[0]);
         let ids: BTreeSet<&String> = person.distinct_ids.iter().collect();
@@ -111,21 +112,22 @@ pub(super) fn facts(book: &Reader) -> Result<Vec<String>, String> {
         let (flag, created) = (person.is_identified, person.created_at);
         facts.push(format!("person {id:?} {ids:?} {flag} {created} {values:?}"));
     }
-    for (number, device) in (0..).map(crate::log::body::DeviceNo).zip(book.state().devices()) {
-        let (name, id) = (book.device_text(number), |id| book.id_text(id));
+    for (number, device) in (0..).map(crate::log::body::DeviceNo).zip(reader.state().devices()) {
+        let (name, id) = (reader.device_text(number), |id| reader.id_text(id));
         let (current, anonymous) = (id(device.current), id(device.anonymous));
         facts.push(format!(
             "device {name:?} {current:?} {anonymous:?} {} {}",
             device.identified, device.profiled
         ));
     }
-    book.events(|event| {
-        let full = event.mode == EventMode::Full;
-        let (id, name, time) = (event.event_id, event.event, event.time);
-        let (of, now) = (&event.distinct_id, called(&event.distinct_id));
-        facts.push(format!("event {id:?} {name:?} {time} of {of}: {now:?} {full}"));
-    })
-    .map_err(|fault| fault.to_string())?;
+    reader
+        .events(|event| {
+            let full = event.mode == EventMode::Full;
+            let (id, name, time) = (event.event_id, event.event, event.time);
+            let (of, now) = (&event.distinct_id, called(&event.distinct_id));
+            facts.push(format!("event {id:?} {name:?} {time} of {of}: {now:?} {full}"));
+        })
+        .map_err(|fault| fault.to_string())?;
     facts.sort_unstable();
     Ok(facts)
 }
@@ -136,11 +138,11 @@ pub fn attribution(history: &History) -> Result<(), String> {
     let mut wrong = Ok(());
     let look = |event: crate::query::answer::EventAnswer| {
         let now = ledger.resolve(&event.distinct_id).map(|who| who.person_id);
-        let then = ledger.person_as_of(&event.distinct_id, event.seq).map(|who| who.person_id);
+        let then = ledger.reader().person_as_of(&event.distinct_id, event.seq).map(|who| who.person_id);
         same("the person now", &Some(event.person_id), &now)?;
         same("the person then", &Some(event.person_id_then), &then)
     };
-    let walked = ledger.events(|event| {
+    let walked = ledger.reader().events(|event| {
         if wrong.is_ok() {
             wrong = look(event);
         }
@@ -153,8 +155,8 @@ pub fn attribution(history: &History) -> Result<(), String> {
 /// operation left out.
 pub fn digests(history: &History) -> Result<(), String> {
     let whole = all(history)?;
-    let of = |ledger: &Ledger| ledger.content_digest().map_err(|fault| fault.to_string());
-    let (digest, answers) = (of(&whole.ledger)?, facts(&whole.ledger)?);
+    let of = |ledger: &Ledger| ledger.reader().content_digest().map_err(|fault| fault.to_string());
+    let (digest, answers) = (of(&whole.ledger)?, facts(whole.ledger.reader())?);
     for without in 0..history.operations.len() {
         let mut operations = history.operations.clone();
         operations.remove(without);
@@ -163,19 +165,23 @@ pub fn digests(history: &History) -> Result<(), String> {
         same(
             &format!("digests equal without operation {}", without + 1),
             &equal,
-            &(facts(&less.ledger)? == answers),
+            &(facts(less.ledger.reader())? == answers),
         )?;
     }
     let copy: Arc<Memory> = Arc::new(Memory::clone(&whole.storage));
     let again = LedgerOptions::new().read_in(copy).map_err(|error| error.to_string())?;
-    same("the digest of a copy", &again.content_digest().map_err(|fault| fault.to_string())?, &digest)
+    same(
+        "the digest of a copy",
+        &again.reader().content_digest().map_err(|fault| fault.to_string())?,
+        &digest,
+    )
 }
 
 /// Two ids of one person are connected by records that name both ends of each step (D).
 pub fn proofs(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
     let (mut named, mut parted) = (BTreeMap::new(), BTreeMap::new());
-    each_step(&ledger, |_, step| {
+    each_step(ledger.reader(), |_, step| {
         let body = step.record.body();
         if let (Some(head), LinkSource::Id(other)) = (body.head(), body.other()) {
             named.insert(step.record.seq(), vec![head.id, other]);
@@ -185,7 +191,7 @@ pub fn proofs(history: &History) -> Result<(), String> {
         }
         Ok(())
     })?;
-    let state = ledger.state();
+    let state = ledger.reader().state();
     for (a, b) in state.ids().flat_map(|a| state.ids().map(move |b| (a, b))) {
         let one = a == b || state.person(a).is_some() && state.person(a) == state.person(b);
         let Some(proof) = state.proof(a, b) else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::Tenant;
 use crate::fold::replay::Step;
 use crate::fold::{PersonNo, State};
 use crate::ledger::error::AppendError;
@@ -11,9 +12,9 @@ use crate::ledger::{Appended, Ledger};
 use crate::model::operation::{Operation, OperationError};
 use crate::model::policy::Policy;
 use crate::query::reader::Reader;
+use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::{self, History};
-use crate::{SeededEntropy, Tenant};
 
 /// A ledger after a history, with what became of each operation; `None` where it was an error.
 pub(super) struct Folded {
@@ -71,11 +72,11 @@ pub(super) fn holds(holds: bool, what: impl FnOnce() -> String) -> Result<(), St
 
 /// Walks through a log with the state before and after each record, and stops at the first wrong one.
 pub(super) fn each_step(
-    book: &Reader,
+    reader: &Reader,
     mut look: impl FnMut(&State, Step<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     let (mut before, mut wrong) = (State::new(), Ok(()));
-    let walked = book.replay(|step| {
+    let walked = reader.replay(|step| {
         if wrong.is_ok() {
             wrong = look(&before, step).map_err(|what| format!("record {}: {what}", step.record.seq()));
         }
@@ -93,7 +94,7 @@ pub(super) fn links(state: &State) -> Vec<Option<PersonNo>> {
 /// Every person leads in one step to a live one, or to the one that its founding id would found. Its public
 /// id leads to the same.
 pub(super) fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let live: BTreeSet<PersonNo> = state.persons().map(|person| person.number).collect();
     for person in (0..state.persons_founded() as u32).map(PersonNo) {
         let survivor = state.survivor(person);
@@ -103,8 +104,8 @@ pub(super) fn all_lead_somewhere(ledger: &Ledger) -> Result<(), String> {
             format!("{person:?} became {survivor:?}, which is not live")
         })?;
         same("the survivor of a survivor", &state.survivor(survivor), &survivor)?;
-        let old = ledger.own_person_id(person, state);
-        same("its public id", &ledger.survivor_of(old), &Some(ledger.person_id(survivor)))?;
+        let old = ledger.reader().own_person_id(person, state);
+        same("its public id", &ledger.reader().survivor_of(old), &Some(ledger.reader().person_id(survivor)))?;
     }
     Ok(())
 }

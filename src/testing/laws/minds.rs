@@ -56,7 +56,7 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
     for (number, operation) in operations.iter().enumerate() {
         let Some(Appended::Recorded { outcome, .. }) = &whole.appended[number] else { continue };
         let seq = whole.appended[number].as_ref().and_then(Appended::seq).ok_or("no record")?;
-        if whole.ledger.state().is_retracted(seq)
+        if whole.ledger.reader().state().is_retracted(seq)
             || outcome.refusal.is_some_and(|refusal| refusal.rule() == "H1")
         {
             continue;
@@ -68,14 +68,14 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
         without.retain(
             |other| !matches!(other.request, Request::Retract { target } if target == Target::Operation(of)),
         );
-        let expected = facts(&fold(&policy, &without)?.ledger)?;
+        let expected = facts(fold(&policy, &without)?.ledger.reader())?;
         let mut ledger = fold(&policy, &operations)?.ledger;
-        let before = facts(&ledger)?;
+        let before = facts(ledger.reader())?;
         let taken = append(&mut ledger, &retract(of)?.with_id(OperationId(uuid::Uuid::from_u128(1 << 65))))?;
         holds(taken.is_some(), || format!("operation {} cannot be retracted", number + 1))?;
-        same(&format!("content without operation {}", number + 1), &facts(&ledger)?, &expected)?;
+        same(&format!("content without operation {}", number + 1), &facts(ledger.reader())?, &expected)?;
         append(&mut ledger, &retract(OperationId(uuid::Uuid::from_u128(1 << 65)))?)?;
-        same(&format!("content with operation {} again", number + 1), &facts(&ledger)?, &before)?;
+        same(&format!("content with operation {} again", number + 1), &facts(ledger.reader())?, &before)?;
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
 pub fn splits_commute(history: &History) -> Result<(), String> {
     let mut chance = chance_of(history);
     let Folded { ledger, .. } = all(history)?;
-    let state = ledger.state();
+    let state = ledger.reader().state();
     for person in state.persons() {
         let mut ids: Vec<IdNo> = state.ids_of(person.number);
         if ids.len() < 3 {
@@ -95,12 +95,18 @@ pub fn splits_commute(history: &History) -> Result<(), String> {
         // At least one id leaves by each split. Others leave by either of them or stay, as T does.
         let mut parts = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
         for (at, id) in ids.into_iter().enumerate() {
-            let id =
-                ledger.id_text(id).and_then(|text| DistinctId::new(text).ok()).ok_or("an id without text")?;
+            let id = ledger
+                .reader()
+                .id_text(id)
+                .and_then(|text| DistinctId::new(text).ok())
+                .ok_or("an id without text")?;
             parts[if at < 2 { at } else { chance.below(3) }].insert(id);
         }
-        let target =
-            ledger.id_text(stays).and_then(|text| DistinctId::new(text).ok()).ok_or("an id without text")?;
+        let target = ledger
+            .reader()
+            .id_text(stays)
+            .and_then(|text| DistinctId::new(text).ok())
+            .ok_or("an id without text")?;
         let at = Timestamp::from_micros(0).map_err(|error| error.to_string())?;
         let [first, second, _] = parts.map(|ids| {
             let mode = if chance.one_in(2) { SplitMode::Each } else { SplitMode::Together };
@@ -122,8 +128,8 @@ fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String
         same("the refusal of a split", &outcome.refusal, &None)?;
         same("the notice of a split", &outcome.notices.not_parted, &None)?;
     }
-    let mut found = facts(&ledger)?;
-    let state = ledger.state();
+    let mut found = facts(ledger.reader())?;
+    let state = ledger.reader().state();
     let ids: Vec<IdNo> = state.ids().collect();
     for id in &ids {
         let Some(view) = state.person(*id).map(|person| state.view(person)) else { continue };
@@ -134,7 +140,7 @@ fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String
     let policy = Policy { max_user_ids: Some(1), ..Policy::default() };
     ledger.set_policy(&policy).map_err(|error| error.to_string())?;
     for (number, id) in ids.into_iter().enumerate() {
-        let Some(text) = ledger.id_text(id).map(str::to_owned) else { continue };
+        let Some(text) = ledger.reader().id_text(id).map(str::to_owned) else { continue };
         let at = Timestamp::from_micros(0).map_err(|error| error.to_string())?;
         let user = DistinctId::new(format!("user {number}")).map_err(|error| error.to_string())?;
         let appended = append(&mut ledger, &Operation::alias(at, user, Source::new(&text)))?;
@@ -164,25 +170,25 @@ pub fn erasing(history: &History) -> Result<(), String> {
         if let Appended::Recorded { seq, .. } = appended {
             tell_resets(&ledger, &mut reference, seq.0 + 1)?;
         }
-        let what = differences(&ledger, &reference);
+        let what = differences(ledger.reader(), &reference);
         holds(what.is_empty(), || format!("after operation {number}: {}", what.join("; ")))?;
-        digests.insert(ledger.checkpoint().records, ledger.state().digest());
+        digests.insert(ledger.checkpoint().records, ledger.reader().state().digest());
         if chance.one_in(6) {
             erase_somebody(&mut ledger, &mut reference, &mut chance)?;
-            digests.insert(ledger.checkpoint().records, ledger.state().digest());
-            let what = differences(&ledger, &reference);
+            digests.insert(ledger.checkpoint().records, ledger.reader().state().digest());
+            let what = differences(ledger.reader(), &reference);
             holds(what.is_empty(), || format!("erased after operation {number}: {}", what.join("; ")))?;
         }
     }
-    let content = |book: &Reader| book.content_digest().map_err(|fault| fault.to_string());
-    let before = content(&ledger)?;
+    let content = |reader: &Reader| reader.content_digest().map_err(|fault| fault.to_string());
+    let before = content(ledger.reader())?;
     ledger.finish_erasures(&mut |_| {}).map_err(|error| error.to_string())?;
-    same("content, when the bytes are gone", &content(&ledger)?, &before)?;
-    let what = differences(&ledger, &reference);
+    same("content, when the bytes are gone", &content(ledger.reader())?, &before)?;
+    let what = differences(ledger.reader(), &reference);
     holds(what.is_empty(), || format!("at the end: {}", what.join("; ")))?;
     all_lead_somewhere(&ledger)?;
     let (mut changed, mut named) = (None, None);
-    let walked = ledger.replay(|step| {
+    let walked = ledger.reader().replay(|step| {
         if step.record.is_operation() && step.record.row.kind != Kind::Retract {
             each_named(step.record, |node| match node {
                 Node::Id(id) if step.state.id_erased_by(id).is_some() => {
@@ -200,11 +206,11 @@ pub fn erasing(history: &History) -> Result<(), String> {
     walked.map_err(|fault| fault.to_string())?;
     same("a record after which the state is not what it was", &changed, &None)?;
     same("an operation that names an erased id", &named, &None)?;
-    check(&ledger).map_err(|unsound| unsound.to_string())?;
+    check(ledger.reader()).map_err(|unsound| unsound.to_string())?;
     let again = LedgerOptions::new().without_snapshots().read_in(Arc::new(Memory::clone(&storage)));
     let again = again.map_err(|error| error.to_string())?;
-    same("state, read again", &again.state().digest(), &ledger.state().digest())?;
-    same("content, read again", &content(&again)?, &before)
+    same("state, read again", &again.reader().state().digest(), &ledger.reader().state().digest())?;
+    same("content, read again", &content(again.reader())?, &before)
 }
 
 /// Chances that the same history always has.
@@ -254,17 +260,19 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
 /// Tells the reference model of the resets that the ledger made by itself, from a record on (H3).
 fn tell_resets(ledger: &Ledger, reference: &mut Reference, first: u64) -> Result<(), String> {
     let mut resets = Vec::new();
-    let walked = ledger.replay(|step| {
+    let walked = ledger.reader().replay(|step| {
         if let (true, Body::Reset(head, ..)) = (step.record.seq().0 >= first, step.record.body()) {
             resets.push((step.record.seq(), head));
         }
     });
     walked.map_err(|fault| fault.to_string())?;
     for (seq, head) in resets {
-        let device =
-            head.device.and_then(|device| ledger.device_text(device)).ok_or("an erased device is reset")?;
+        let device = head
+            .device
+            .and_then(|device| ledger.reader().device_text(device))
+            .ok_or("an erased device is reset")?;
         let device = DeviceId::new(device).map_err(|error| error.to_string())?;
-        let new_id = ledger.id_text(head.id).and_then(|id| DistinctId::new(id).ok());
+        let new_id = ledger.reader().id_text(head.id).and_then(|id| DistinctId::new(id).ok());
         reference.at(seq.0);
         reference.apply(&Operation::new(head.time(), Request::Reset { device, reset_device: false, new_id }));
     }
@@ -279,30 +287,31 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
     let (ledger, ..) = all_and_erasures(history)?;
     let fault = |fault: crate::store::segments::Fault| fault.to_string();
     let last = ledger.checkpoint().records - 1;
-    let mut views = [0, last / 3, last / 2].map(|seq| ledger.view_as_of(Seq(seq)).map_err(fault)).to_vec();
-    views.push(Ok(ledger.view()));
+    let mut views =
+        [0, last / 3, last / 2].map(|seq| ledger.reader().view_as_of(Seq(seq)).map_err(fault)).to_vec();
+    views.push(Ok(ledger.reader().view()));
     let views = views.into_iter().collect::<Result<Vec<_>, _>>()?;
     for (before, after) in views.iter().flat_map(|before| views.iter().map(move |after| (before, after))) {
         leads(&Diff::between(before, after).map_err(fault)?, before, after)?;
     }
-    let same_policy = ledger.what_if(&history.policy).map_err(|error| error.to_string())?;
+    let same_policy = ledger.reader().what_if(&history.policy).map_err(|error| error.to_string())?;
     holds(same_policy.diff().is_empty(), || format!("its own policy differs: {:?}", same_policy.diff()))?;
     let mut others = Vec::new();
     for policy in other_policies(&history.policy) {
-        let what_if = ledger.what_if(&policy).map_err(|error| error.to_string())?;
-        leads(what_if.diff(), &ledger.view(), what_if.view())?;
+        let what_if = ledger.reader().what_if(&policy).map_err(|error| error.to_string())?;
+        leads(what_if.diff(), &ledger.reader().view(), what_if.view())?;
         others.push(fold(&policy, &history.operations)?.ledger);
     }
     let mut backwards = history.operations.clone();
     backwards.reverse();
     others.push(fold(&history.policy, &backwards)?.ledger);
-    let digest = |ledger: &Ledger| ledger.content_digest().map_err(fault);
+    let digest = |ledger: &Ledger| ledger.reader().content_digest().map_err(fault);
     for other in others {
-        let (before, after) = (ledger.view(), other.view());
+        let (before, after) = (ledger.reader().view(), other.reader().view());
         let diff = Diff::between(&before, &after).map_err(fault)?;
         leads(&diff, &before, &after)?;
         let equal = digest(&ledger)? == digest(&other)?;
-        if !(is_numbered(&ledger) || is_numbered(&other)) {
+        if !(is_numbered(ledger.reader()) || is_numbered(other.reader())) {
             same("equal digests", &equal, &diff.is_same_content())?;
         }
         holds(equal || !diff.is_same_content(), || "the same content, and other digests".to_owned())?;
@@ -311,8 +320,8 @@ pub fn differences_lead(history: &History) -> Result<(), String> {
 }
 
 /// Whether a person id has a number of the log in it (D11).
-fn is_numbered(book: &Reader) -> bool {
-    let state = book.state();
+fn is_numbered(reader: &Reader) -> bool {
+    let state = reader.state();
     state.ids().any(|id| !matches!(state.called_of(id), PersonIdBasis::Founding(_)))
 }
 
@@ -413,23 +422,24 @@ impl Shape {
 pub fn what_if_is_the_fold(history: &History) -> Result<(), String> {
     let recorded = all(history)?;
     for policy in other_policies(&history.policy) {
-        let what_if = recorded.ledger.what_if(&policy).map_err(|error| error.to_string())?;
+        let what_if = recorded.ledger.reader().what_if(&policy).map_err(|error| error.to_string())?;
         let other = fold(&policy, &history.operations)?;
         // Where a fresh id is fresh under one policy and a user's under the other, not the same is recorded (F4).
         let errors = |folded: &Folded| folded.appended.iter().map(Option::is_none).collect::<Vec<_>>();
         if errors(&recorded) != errors(&other) {
             continue;
         }
-        same("the state", &what_if.view().state().digest(), &other.ledger.state().digest())?;
-        let mut expected = refused(&recorded.ledger)?;
+        same("the state", &what_if.view().state().digest(), &other.ledger.reader().state().digest())?;
+        let mut expected = refused(recorded.ledger.reader())?;
         for refusal in &what_if.diff().refusals {
             if let Some(before) = &refusal.before {
                 same("the refusal there was", &expected.remove(&before.seq), &Some(before.refusal))?;
             }
             expected.extend(refusal.after.as_ref().map(|after| (after.seq, after.refusal)));
         }
-        same("what is refused", &expected, &refused(&other.ledger)?)?;
-        let diff = Diff::between(what_if.view(), &other.ledger.view()).map_err(|fault| fault.to_string())?;
+        same("what is refused", &expected, &refused(other.ledger.reader())?)?;
+        let diff = Diff::between(what_if.view(), &other.ledger.reader().view())
+            .map_err(|fault| fault.to_string())?;
         holds(diff.is_same_content(), || format!("the recorded one differs: {diff:?}"))?;
     }
     Ok(())
@@ -440,14 +450,14 @@ pub fn what_if_is_the_fold(history: &History) -> Result<(), String> {
 pub fn previews_come_true(history: &History) -> Result<(), String> {
     let (ledger, storage, mut chance) = all_and_erasures(history)?;
     let fault = |fault: crate::store::segments::Fault| fault.to_string();
-    let before = Content::of(&ledger.view()).map_err(fault)?;
-    let (last, digest) = (ledger.checkpoint().records - 1, ledger.state().digest());
+    let before = Content::of(&ledger.reader().view()).map_err(fault)?;
+    let (last, digest) = (ledger.checkpoint().records - 1, ledger.reader().state().digest());
     for _ in 0..4 {
         let operation = second_thought(last, &mut chance)?;
-        let preview = ledger.preview(&operation);
-        let again = ledger.preview(&operation);
+        let preview = ledger.reader().preview(&operation);
+        let again = ledger.reader().preview(&operation);
         same("asked again", &format!("{again:?}"), &format!("{preview:?}"))?;
-        same("a state that was only asked", &ledger.state().digest(), &digest)?;
+        same("a state that was only asked", &ledger.reader().state().digest(), &digest)?;
         let copy = Arc::new(Memory::clone(&storage));
         let mut copy = LedgerOptions::new().open_in(copy).map_err(|error| error.to_string())?;
         let asked = || notation::request(0, &operation);
@@ -463,14 +473,14 @@ pub fn previews_come_true(history: &History) -> Result<(), String> {
             (appended, preview) => return Err(format!("`{}`: {preview:?}, and then {appended:?}", asked())),
         };
         // Resets may stand behind it (H3): the preview speaks of the record itself.
-        let now = copy.view_as_of(appended.seq().unwrap_or(Seq(last))).map_err(fault)?;
+        let now = copy.reader().view_as_of(appended.seq().unwrap_or(Seq(last))).map_err(fault)?;
         let after = Content::of(&now).map_err(fault)?;
         let led = diff.apply(&before).map_err(|misfit| format!("`{}`: {misfit}", asked()))?;
         same(&format!("where `{}` leads", asked()), &led, &after)?;
         if appended.outcome().is_none() {
             continue;
         }
-        let then = copy.view_as_of(Seq(last)).map_err(fault)?;
+        let then = copy.reader().view_as_of(Seq(last)).map_err(fault)?;
         let mut whole = Diff::between(&then, &now).map_err(fault)?;
         // A person with an opaque id may have a name afterwards, and has it then in all answers (D11). A preview names it as it was
         // named when the preview was asked for, so the two differences begin at different names, and both must lead to what is now.
@@ -533,9 +543,10 @@ fn all_and_erasures(history: &History) -> Result<(Ledger, Arc<Memory>, Chance), 
 }
 
 /// What is refused as things stand now: without what was retracted.
-fn refused(book: &Reader) -> Result<BTreeMap<Seq, &'static str>, String> {
+fn refused(reader: &Reader) -> Result<BTreeMap<Seq, &'static str>, String> {
     let mut refusals = Refusals::default();
-    let refused = book.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(book, book.state()));
+    let refused =
+        reader.replay(|step| refusals.see(step)).and_then(|()| refusals.settle(reader, reader.state()));
     let refused = refused.map_err(|fault| fault.to_string())?;
     Ok(refused.iter().map(|refused| (Seq(refused.seq.into()), refused.refusal.name())).collect())
 }
@@ -564,14 +575,14 @@ mod tests {
             let erased = ledger.begin_erasures(&[ErasureRequest::new(at, subject, "")]).unwrap();
             reference.at(erased[0].0);
             reference.erase(&BTreeSet::from([text.to_owned()]), &BTreeSet::new());
-            assert_eq!(differences(ledger, reference), [""; 0]);
+            assert_eq!(differences(ledger.reader(), reference), [""; 0]);
         };
         ask(&mut ledger, &mut reference, Operation::alias(at, id("ann"), Source::new("phone")));
         ask(&mut ledger, &mut reference, Operation::split(at, id("phone"), [id("ann")], SplitMode::Each));
         erase(&mut ledger, &mut reference, "ann");
         ask(&mut ledger, &mut reference, Operation::alias(at, id("phone"), Source::new("web")));
         erase(&mut ledger, &mut reference, "phone");
-        let named = ledger.state().called(ledger.person("web").unwrap());
-        assert_eq!(named.id(), ledger.id_no("web").unwrap());
+        let named = ledger.reader().state().called(ledger.reader().person("web").unwrap());
+        assert_eq!(named.id(), ledger.reader().id_no("web").unwrap());
     }
 }

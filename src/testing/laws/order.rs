@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::kit::*;
-use crate::SeededEntropy;
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Link, NotParted, PersonNo, Refusal, State};
 use crate::ledger::open::LedgerOptions;
@@ -13,6 +12,7 @@ use crate::log::body::{Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
+use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -26,7 +26,7 @@ pub fn engine_is_reference(history: &History) -> Result<(), String> {
         let Some(appended) = append(&mut ledger, operation)? else { continue };
         let said = ReferenceOutcome::from(&appended);
         same(&format!("operation {number}"), &said, &reference.apply(operation))?;
-        let what = differences(&ledger, &reference);
+        let what = differences(ledger.reader(), &reference);
         holds(what.is_empty(), || format!("after operation {number}: {}", what.join("; ")))?;
     }
     Ok(())
@@ -36,17 +36,17 @@ pub fn engine_is_reference(history: &History) -> Result<(), String> {
 pub fn log_tells_all(history: &History) -> Result<(), String> {
     let Folded { ledger, appended, .. } = all(history)?;
     let recorded = appended.iter().flatten().filter(|appended| appended.outcome().is_some()).count();
-    let checked = check(&ledger).map_err(|unsound| unsound.to_string())?;
+    let checked = check(ledger.reader()).map_err(|unsound| unsound.to_string())?;
     same("operations", &checked.operations, &recorded)?;
     let mut outcomes = 0;
-    ledger.outcomes(|_| outcomes += 1).map_err(|fault| fault.to_string())?;
+    ledger.reader().outcomes(|_| outcomes += 1).map_err(|fault| fault.to_string())?;
     same("outcomes", &outcomes, &recorded)
 }
 
 /// Every id that has a person is listed by exactly that one; ids seen only propertyless are listed by none.
 pub fn persons_partition(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let listed: Vec<_> = state
         .persons()
         .flat_map(|person| state.ids_of(person.number).into_iter().map(move |id| (id, person.number)))
@@ -63,7 +63,7 @@ pub fn any_batching(history: &History) -> Result<(), String> {
     let accepted = history.operations.iter().zip(&appended).filter(|(_, appended)| appended.is_some());
     let accepted: Vec<Operation> = accepted.map(|(operation, _)| operation.clone()).collect();
     let expected: Vec<Appended> = appended.into_iter().flatten().collect();
-    let content = |ledger: &Ledger| ledger.content_digest().map_err(|fault| fault.to_string());
+    let content = |ledger: &Ledger| ledger.reader().content_digest().map_err(|fault| fault.to_string());
     for size in [2, 3, 7, accepted.len().max(1)] {
         let (mut batched, _) = new_ledger(&history.policy)?;
         let mut found = Vec::new();
@@ -71,7 +71,7 @@ pub fn any_batching(history: &History) -> Result<(), String> {
             found.extend(append_all(&mut batched, batch)?);
         }
         same(&format!("outcomes in batches of {size}"), &found, &expected)?;
-        same("state digest", &batched.state().digest(), &ledger.state().digest())?;
+        same("state digest", &batched.reader().state().digest(), &ledger.reader().state().digest())?;
         same("content digest", &content(&batched)?, &content(&ledger)?)?;
     }
     Ok(())
@@ -99,7 +99,7 @@ pub fn any_reopening(history: &History) -> Result<(), String> {
                 holds(ledger.recovery().is_clean(), || "something was torn".to_owned())?;
             }
         }
-        same("state digest", &ledger.state().digest(), &straight.ledger.state().digest())?;
+        same("state digest", &ledger.reader().state().digest(), &straight.ledger.reader().state().digest())?;
         for (operation, before) in named.iter().zip(&straight.appended).filter(|(_, a)| a.is_some()) {
             let again = append(&mut ledger, operation)?;
             holds(again.is_some_and(|again| again.outcome().is_none()), || {
@@ -115,26 +115,27 @@ pub fn any_reopening(history: &History) -> Result<(), String> {
 pub fn prefixes(history: &History) -> Result<(), String> {
     let Folded { ledger: full, appended, .. } = all(history)?;
     let mut digests = BTreeMap::new();
-    full.replay(|step| digests.extend([(step.record.seq(), step.state.digest())]))
+    full.reader()
+        .replay(|step| digests.extend([(step.record.seq(), step.state.digest())]))
         .map_err(|fault| fault.to_string())?;
     let (mut prefix, _) = new_ledger(&history.policy)?;
     for (operation, appended) in history.operations.iter().zip(appended) {
         append(&mut prefix, operation)?;
         let Some(Appended::Recorded { seq, .. }) = appended else { continue };
-        same(&format!("the state after record {seq}"), &prefix.state().digest(), &digests[&seq])?;
-        for id in full.state().ids().filter_map(|id| full.id_text(id)) {
-            same(&format!("`{id}` as of {seq}"), &full.person_as_of(id, seq), &prefix.resolve(id))?;
-            let then = full.profile_as_of(id, seq).map_err(|fault| fault.to_string())?;
+        same(&format!("the state after record {seq}"), &prefix.reader().state().digest(), &digests[&seq])?;
+        for id in full.reader().state().ids().filter_map(|id| full.reader().id_text(id)) {
+            same(&format!("`{id}` as of {seq}"), &full.reader().person_as_of(id, seq), &prefix.resolve(id))?;
+            let then = full.reader().profile_as_of(id, seq).map_err(|fault| fault.to_string())?;
             let expected = prefix.profile(id).map_err(|fault| fault.to_string())?;
             same(&format!("profile of `{id}` as of {seq}"), &then, &expected)?;
         }
-        for person in (0..full.state().persons_founded() as u32).map(PersonNo) {
-            let id = full.own_person_id(person, full.state());
-            let then = full.survivor_as_of(id, seq).map_err(|fault| fault.to_string())?;
-            same(&format!("{id} as of {seq}"), &then, &prefix.survivor_of(id))?;
+        for person in (0..full.reader().state().persons_founded() as u32).map(PersonNo) {
+            let id = full.reader().own_person_id(person, full.reader().state());
+            let then = full.reader().survivor_as_of(id, seq).map_err(|fault| fault.to_string())?;
+            same(&format!("{id} as of {seq}"), &then, &prefix.reader().survivor_of(id))?;
         }
         for event in history.operations.iter().filter_map(|operation| operation.id) {
-            let then = full.event_as_of(event, seq).map_err(|fault| fault.to_string())?;
+            let then = full.reader().event_as_of(event, seq).map_err(|fault| fault.to_string())?;
             let expected = prefix.event(event).map_err(|fault| fault.to_string())?;
             same(&format!("event {event} as of {seq}"), &then, &expected)?;
         }
@@ -144,7 +145,7 @@ pub fn prefixes(history: &History) -> Result<(), String> {
 
 /// An operation that was refused moves no id; at most T founds its own person.
 pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
-    each_step(&all(history)?.ledger, |before, step| {
+    each_step(all(history)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.refusal.is_some()) else { return Ok(()) };
         let mut expected = links(before);
         if outcome.founded {
@@ -161,7 +162,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
     let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
     let (mut arrived, mut any_retract) = (BTreeMap::new(), false);
     let Folded { ledger, .. } = all(history)?;
-    each_step(&ledger, |before, step| {
+    each_step(ledger.reader(), |before, step| {
         let (arrived_before, retracted) = (arrived.clone(), any_retract);
         follow_arrivals(&mut arrived, &step);
         let undone = step.outcome.and_then(|outcome| outcome.undone);
@@ -267,7 +268,7 @@ fn follow_first_users(
     let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return Ok(()) };
     let user = |id: IdNo| before.class(id).user;
     if outcome.undone.is_some() {
-        let told = ledger.log.component(Node::Id(head.id), step.record.seq().0 + 1);
+        let told = ledger.reader.log.component(Node::Id(head.id), step.record.seq().0 + 1);
         let (ids, _) = told.map_err(|fault| fault.to_string())?.named();
         firsts.extend(ids.into_iter().filter_map(|id| Some((step.state.person(id)?, None))));
         let anew = before.persons_founded()..step.state.persons_founded();
@@ -301,13 +302,13 @@ pub fn repeats_change_nothing(history: &History) -> Result<(), String> {
         if outcome.link.is_none() || matches!(operation.request, Request::DeviceIdentify { .. }) {
             continue;
         }
-        let before = ledger.content_digest().map_err(|fault| fault.to_string())?;
+        let before = ledger.reader().content_digest().map_err(|fault| fault.to_string())?;
         let again = Operation { id: None, changes: Changes::default(), ..operation.clone() };
         let repeated = append(&mut ledger, &again)?;
         let repeated = repeated.as_ref().and_then(Appended::outcome).ok_or("the repeat was not recorded")?;
         same("the link of the repeat", &repeated.link, &None)?;
         same("the refusal of the repeat", &repeated.refusal, &None)?;
-        let after = ledger.content_digest().map_err(|fault| fault.to_string())?;
+        let after = ledger.reader().content_digest().map_err(|fault| fault.to_string())?;
         same("content", &after, &before)?;
     }
     Ok(())
@@ -321,7 +322,7 @@ fn undoes(step: Step<'_>) -> bool {
 /// Once a person is identified, so is the person that it becomes. The record that first identified it stays,
 /// P(T)'s if two persons become one (D1).
 pub fn identified_grows(history: &History) -> Result<(), String> {
-    each_step(&all(history)?.ledger, |before, step| {
+    each_step(all(history)?.ledger.reader(), |before, step| {
         if undoes(step) {
             return Ok(());
         }
@@ -348,7 +349,7 @@ pub fn redirects(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
     all_lead_somewhere(&ledger)?;
     // Once led together, two persons stay together.
-    each_step(&ledger, |before, step| {
+    each_step(ledger.reader(), |before, step| {
         if undoes(step) {
             return Ok(());
         }
@@ -366,12 +367,12 @@ pub fn created_at(history: &History) -> Result<(), String> {
         return Ok(()); // the reference model says when a refolded person was created
     }
     let mut founded = Vec::new();
-    each_step(&ledger, |_, step| {
+    each_step(ledger.reader(), |_, step| {
         let founder = step.outcome.filter(|outcome| outcome.founded);
         founded.extend(founder.and_then(|_| Some(step.record.body().head()?.time())));
         Ok(())
     })?;
-    let state = ledger.state();
+    let state = ledger.reader().state();
     let persons: Vec<PersonNo> = (0..state.persons_founded() as u32).map(PersonNo).collect();
     same("foundings", &founded.len(), &persons.len())?;
     for person in state.persons() {
@@ -385,7 +386,7 @@ pub fn created_at(history: &History) -> Result<(), String> {
 /// Two identified persons become one by merge only (D6); an id that joins an identified person leaves a notice, and joins
 /// by merge only where the policy refuses it (D3).
 pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
-    each_step(&all(history)?.ledger, |before, step| {
+    each_step(all(history)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome else { return Ok(()) };
         let body = step.record.body();
         let (merge, Some(head)) = (matches!(body, Body::Merge(..)), body.head()) else { return Ok(()) };
@@ -435,6 +436,7 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
     }
     let mut crossed = None;
     ledger
+        .reader()
         .events(|event| {
             let own = event.person_id == PersonId::founded_by(ledger.tenant(), fresh.as_str());
             if own != (event.distinct_id == fresh.as_str()) {
@@ -448,7 +450,7 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
 /// What a record leaves of each key is what the table of E1 says, against the properties after E2; all other keys stay.
 /// In particular a `set_once` never overwrites.
 pub fn properties(history: &History) -> Result<(), String> {
-    each_step(&all(history)?.ledger, |before, step| {
+    each_step(all(history)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.undone.is_none()) else { return Ok(()) };
         let Some(person) = outcome.person else { return Ok(()) };
         let body = step.record.body();

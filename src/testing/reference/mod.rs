@@ -398,7 +398,7 @@ impl Reference {
     // -- what is recorded of an operation, sections B, C, F -------------------------------------------------------------
 
     /// F1: a device that was never mentioned begins with its own id.
-    fn device(&mut self, device: &str) -> ReferenceDevice {
+    pub(super) fn device(&mut self, device: &str) -> ReferenceDevice {
         self.meet_device(device, device);
         self.world.devices[device].clone()
     }

@@ -1,0 +1,96 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use identity_ledger::{Checkpoint, LedgerOptions, Policy, Preset, Tenant};
+
+use crate::failure::Failure;
+use crate::policy_file;
+
+#[derive(Args)]
+pub(crate) struct SourceArgs {
+    /// A ledger's directory, or a file to fold in memory (`-` is standard input)
+    #[arg(value_name = "LEDGER|FILE")]
+    pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    #[command(flatten)]
+    pub(crate) choice: CreateArgs,
+}
+
+/// The ledger that a command asks or changes.
+#[derive(Args)]
+pub(crate) struct LedgerArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    pub(crate) place: PathBuf,
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+}
+
+/// What answers are taken from.
+#[derive(Args, Clone, Copy, Default)]
+#[command(next_help_heading = "What answers are taken from")]
+pub(crate) struct Reading {
+    /// Fold the whole log, and use no snapshot
+    #[arg(long)]
+    pub(crate) from_log: bool,
+    /// Answer only if the log passes through this checkpoint, kept elsewhere; folds the whole log
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    pub(crate) expect: Option<Checkpoint>,
+}
+
+impl Reading {
+    /// The options with what was asked.
+    pub(crate) fn asked_of(self, options: LedgerOptions<'_>) -> LedgerOptions<'_> {
+        let Reading { from_log, expect } = self;
+        let options = if from_log { options.without_snapshots() } else { options };
+        match expect {
+            Some(checkpoint) => options.expect(checkpoint),
+            None => options,
+        }
+    }
+}
+
+/// What a new ledger is to be: one that is created, or one in memory.
+#[derive(Args)]
+#[command(next_help_heading = "A new ledger (or a file folded in memory)")]
+pub(crate) struct CreateArgs {
+    /// Whose ledger it is; part of every person id [default: 1]
+    #[arg(long, value_name = "T")]
+    pub(crate) tenant: Option<Tenant>,
+    /// Which links are made: as PostHog does, more strictly, or with one user a person [default: posthog]
+    #[arg(long, value_parser = named(&Preset::ALL), conflicts_with = "policy")]
+    pub(crate) preset: Option<Preset>,
+    /// A policy of your own, a JSON file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+impl CreateArgs {
+    /// The policy that was chosen, if one was.
+    pub(crate) fn policy(&self) -> Result<Option<Policy>, Failure> {
+        match (&self.policy, self.preset) {
+            (Some(file), _) => policy_file::read(file).map(Some),
+            (None, Some(preset)) => Ok(Some(Policy::preset(preset))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The tenant, chosen or not.
+    pub(crate) fn tenant_or_default(&self) -> Tenant {
+        self.tenant.clone().unwrap_or_default()
+    }
+}
+
+/// Takes one of some names.
+pub(crate) fn named<T: Copy + Send + Sync + 'static>(
+    all: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|(name, _)| *name)).map(move |chosen| {
+        let found = all.iter().find(|(name, _)| *name == chosen);
+        found.map(|(_, value)| *value).expect("clap lets no other value through")
+    })
+}

@@ -1,0 +1,292 @@
+//! `explain`: why two ids, or an event and a person, are one.
+
+use std::path::Path;
+
+use clap::Args;
+use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
+use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Seq};
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_ledger};
+use crate::table::{Column, Field, Table};
+use crate::text::{counted, never_written, short_id, short_time, value};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say why two ids are one person: the records that lead from the one to the other, each naming both ends of its step. Or why an \
+event is its person's: its own record first, then the way from its id to the one that founded the person. Exit status 1 if they \
+are not one; then `why-not` says what is between them.
+
+  identity-ledger explain shop.ledger ann@example.com 01a208e3-7690-7334-88e3-9756348b65c8
+  identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
+  identity-ledger explain shop.ledger --event 4711        # the event of this record
+  identity-ledger explain shop.ledger ann@example.com --property plan
+
+The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
+alone before they are shown; leave one out, and the way is broken.
+
+With --property: every operation for the person's ids that said something of the key, the one that won it, and by which rule and \
+record each other one was beaten. Exit status 1 if nothing was ever said of it.
+
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to. With \
+--property: person_id, key, now (the value, or null), writes (seq, op, time, distinct_id, verb, value, beaten: rule and by).";
+
+#[derive(Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Two distinct ids, exactly as they were sent
+    #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
+    ids: Vec<String>,
+    /// Why a property of the person of one ID has its value
+    #[arg(long, value_name = "KEY", conflicts_with = "event")]
+    property: Option<String>,
+    /// An event: its id, or the number of its record
+    #[arg(long, value_name = "ID|SEQ", value_parser = EventName::parse)]
+    event: Option<EventName>,
+}
+
+/// What an event is called on the command line.
+#[derive(Clone, Copy)]
+enum EventName {
+    Id(OperationId),
+    Record(Seq),
+}
+
+impl EventName {
+    fn parse(text: &str) -> Result<EventName, String> {
+        match (text.parse(), uuid::Uuid::try_parse(text)) {
+            (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
+            (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),
+            _ => Err("expected the id of an event (a UUID), or the number of its record".to_owned()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    same: bool,
+    event: Option<Seq>,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    person_id: Option<PersonId>,
+    steps: &'a [ExplainedStep],
+}
+
+pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let ExplainArgs { ledger: LedgerArgs { place, reading }, ids, event, property } = args;
+    if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
+        return Err(Failure::TwoIds { found: ids.len() });
+    }
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
+    if let ([id], Some(key)) = (&ids[..], &property) {
+        return explain_property(&ledger, &place, id, key, screen);
+    }
+    let explanation = match (event, &ids[..]) {
+        (Some(EventName::Id(id)), _) => ledger.reader().explain_event(id)?,
+        (Some(EventName::Record(seq)), _) => ledger.reader().explain_record(seq)?,
+        (None, [a, b]) => ledger.explain(a, b)?,
+        _ => None, // clap lets nothing else through
+    };
+    if let Some(explanation) = &explanation {
+        check(&ledger, explanation)?;
+    }
+    let same = explanation.as_ref().is_some_and(|explanation| !explanation.implied);
+    if screen.json {
+        let name = |named: fn(&Explanation) -> &NamedId, given: usize| match &explanation {
+            Some(explanation) => Some(named(explanation).text.as_str()),
+            None => ids.get(given).map(String::as_str),
+        };
+        let explained = Explained {
+            same,
+            event: explanation.as_ref().and_then(|explanation| explanation.event),
+            from: name(|explanation| &explanation.from, 0),
+            to: name(|explanation| &explanation.to, 1),
+            person_id: explanation.as_ref().filter(|_| same).map(|explanation| explanation.person_id),
+            steps: explanation.as_ref().map_or(&[][..], |explanation| &explanation.steps),
+        };
+        screen.answer(&explained, &AnsweredFrom::reader(&ledger))?;
+    } else {
+        match &explanation {
+            Some(explanation) => show(explanation, screen)?,
+            None => show_none(&ledger, &place, &ids, event, screen)?,
+        }
+    }
+    Ok(Answer::yes_if(same))
+}
+
+/// An explanation that does not hold is never shown.
+fn check(ledger: &ReadOnlyLedger, explanation: &Explanation) -> Result<(), Failure> {
+    let mut fault = None;
+    let checked = explanation.check(|seq| match ledger.reader().claim(seq) {
+        Ok(claim) => claim,
+        Err(found) => {
+            fault = Some(found);
+            None
+        }
+    });
+    match fault {
+        Some(fault) => Err(fault.into()),
+        None => Ok(checked?),
+    }
+}
+
+fn show(explanation: &Explanation, screen: &mut Screen) -> Result<(), Failure> {
+    let Explanation { event, from, to, person_id, implied, steps } = explanation;
+    match event {
+        Some(seq) if *implied => {
+            screen.headline(&format!("The event of record {seq} has no person"))?;
+            screen.line(&format!("Its id `{}` was seen only with processing off.", from.text))?;
+            return Ok(());
+        }
+        Some(seq) => screen.headline(&format!("The event of record {seq} is of person {person_id}"))?,
+        None if *implied => {
+            screen.headline(&format!("`{}` is one id, and has no person", from.text))?;
+            return Ok(());
+        }
+        None => screen.headline(&format!("`{}` and `{}` are one person, {person_id}", from.text, to.text))?,
+    }
+    screen.line("")?;
+    if let Some(seq) = event {
+        screen.line(&format!("  record {seq}, the event"))?;
+        screen.line("  │  was captured under")?;
+    }
+    screen.line(&format!("  {}", from.text))?;
+    let cited = show_steps(steps, "  ", screen)? + u64::from(event.is_some());
+    screen.line("")?;
+    match cited {
+        0 => screen.line("Both are one id; no record is needed."),
+        1 => screen.line("Checked against that record alone."),
+        cited => screen.line(&format!("Checked against these {} alone.", counted(cited, "record"))),
+    }
+}
+
+/// Shows steps, and what had made two ids one before a split that left them together. Gives how many records are cited.
+fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Result<u64, Failure> {
+    let mut cited = 0;
+    for step in steps {
+        let op = step.op.replace('_', " ");
+        screen.line(&format!("{margin}│  record {}, {op}, {}", step.seq, step.time))?;
+        if let Some(first) = step.before.first() {
+            screen.line(&format!("{margin}│  left the two together, who had become one before it:"))?;
+            let deeper = format!("{margin}│    ");
+            screen.line(&format!("{deeper}{}", first.ids[0].text))?;
+            cited += show_steps(&step.before, &deeper, screen)?;
+        }
+        screen.line(&format!("{margin}{}", step.ids[1].text))?;
+        cited += 1;
+    }
+    Ok(cited)
+}
+
+fn show_none(
+    ledger: &ReadOnlyLedger,
+    place: &Path,
+    ids: &[String],
+    event: Option<EventName>,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    match event {
+        Some(EventName::Id(id)) => return screen.line(&format!("There is no event {}", id.0)),
+        Some(EventName::Record(seq)) => return screen.line(&format!("Record {seq} is not an event")),
+        None => {}
+    }
+    if let Some(unknown) = ids.iter().find(|id| ledger.reader().id_no(id).is_none()) {
+        return never_written(unknown, place).iter().try_for_each(|line| screen.line(line));
+    }
+    screen.headline(&format!("`{}` and `{}` are not one person", ids[0], ids[1]))?;
+    screen.line("`identity-ledger why-not` says what is between them.")
+}
+
+/// The answer about a key of which nothing was ever said; keys as in [`WhyProperty`].
+#[derive(Serialize)]
+struct Unsaid<'a> {
+    person_id: Option<PersonId>,
+    key: &'a str,
+    now: (),
+    writes: [(); 0],
+}
+
+/// Why a property has its value.
+fn explain_property(
+    ledger: &ReadOnlyLedger,
+    place: &Path,
+    id: &str,
+    key: &str,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
+    let why = ledger.why_property(id, key)?;
+    if screen.json {
+        let from = AnsweredFrom::reader(ledger);
+        let nothing =
+            || Unsaid { person_id: ledger.resolve(id).map(|who| who.person_id), key, now: (), writes: [] };
+        match &why {
+            Some(why) => screen.answer(why, &from)?,
+            None => screen.answer(&nothing(), &from)?,
+        }
+    } else {
+        match &why {
+            Some(why) => show_property(why, screen)?,
+            None if ledger.reader().id_no(id).is_none() => {
+                never_written(id, place).iter().try_for_each(|line| screen.line(line))?;
+            }
+            None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,
+        }
+    }
+    Ok(Answer::yes_if(why.is_some()))
+}
+
+fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> {
+    const COLUMNS: [Column; 7] = [
+        Column::number("SEQ"),
+        Column::spare("TIME"),
+        Column::elastic("OP"),
+        Column::elastic("ID"),
+        Column::whole("SAYS"),
+        Column::elastic("VALUE"),
+        Column::elastic("BEATEN"),
+    ];
+    let (key, person) = (&why.key, why.person_id);
+    screen.headline(&match &why.now {
+        Some(now) => format!("`{key}` of person {person} is {}, by record {}", value(now), now.seq),
+        None => format!("Person {person} has no `{key}`"),
+    })?;
+    screen.line("")?;
+    let wide = screen.wide;
+    let mut table = Table::new(&COLUMNS);
+    for write in &why.writes {
+        let shown = match (&write.value, write.erased_by) {
+            (Some(value), _) => Field::new(value.to_string()),
+            (None, Some(by)) => Field::new(format!("erased ({by})")).quiet(),
+            (None, None) => Field::new(""),
+        };
+        let beaten = match write.beaten {
+            None if write.verb == "unset" => Field::new("stands: no value"),
+            None => Field::new("stands"),
+            Some(Superseded { rule, by }) if by == write.seq => {
+                Field::new(format!("{rule}, by itself")).quiet()
+            }
+            Some(Superseded { rule, by }) => Field::new(format!("{rule}, record {by}")).quiet(),
+        };
+        table.row(
+            screen,
+            [
+                write.seq.to_string().into(),
+                short_time(write.time, wide).into(),
+                write.op.replace('_', " ").into(),
+                short_id(&write.distinct_id, wide).into_owned().into(),
+                write.verb.into(),
+                shown,
+                beaten,
+            ],
+        )?;
+    }
+    table.finish(screen)?;
+    screen.line("")?;
+    screen.line("E1 another operation, E2 a merge, E3 an event about something else, H1 retracted, H2 split.")
+}

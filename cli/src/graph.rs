@@ -1,0 +1,107 @@
+//! `graph`: the picture of a person.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use identity_ledger::graph::Graph;
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
+use crate::drawing;
+use crate::failure::Failure;
+use crate::input::is_stdin;
+use crate::output::expect_free;
+use crate::progress::Progress;
+use crate::screen::{Screen, remark};
+use crate::source::{AnsweredFrom, open_ledger};
+use crate::text::{counted, never_written};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Draw the identity graph of the person an id belongs to: its ids and devices, the links with the numbers of their records, and \
+dashed the links that were refused. Exit status 1 if the id was never written.
+
+  identity-ledger graph shop.ledger ann@example.com -o ann.html
+  identity-ledger graph shop.ledger ann@example.com -o ann.svg
+  identity-ledger graph shop.ledger ann@example.com --svg -o - | rsvg-convert -o ann.png
+
+The page works without a network: search an id or a record, move the slider to see which ids were one person right after any record, choose \
+an id or a line to read its records. The same ledger gives the same bytes. At most 400 ids and devices are drawn, the nearest \
+first; the headline says how many are not. A file inside a ledger, or a key ring, is never overwritten.
+
+What is shown:
+  box           an id, with the colour of its person; squarer: a device
+  line          a link: #17 is the record that made it, #17 +2 has two more that ask for the same
+  thin line     asked for when the two were one person already
+  dashed line   refused; the rule and the record that blocks are in the table
+  dotted line   a device spoke for the id";
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Where to write the picture; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// A page with search and slider [default, unless FILE ends in .svg]
+    #[arg(long, conflicts_with = "svg")]
+    html: bool,
+    /// The picture alone
+    #[arg(long)]
+    svg: bool,
+}
+
+#[derive(Serialize)]
+struct Drawn {
+    output: String,
+    person_id: String,
+    nodes: usize,
+    edges: usize,
+    hidden_nodes: usize,
+    hidden_records: usize,
+}
+
+pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let GraphArgs { ledger: LedgerArgs { place, reading }, id, output, html, svg } = args;
+    if !is_stdin(&output) {
+        expect_free(&output)?;
+    }
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
+    let Some(graph) = Graph::of(ledger.reader(), &id)? else {
+        for line in never_written(&id, &place) {
+            remark("note", &line);
+        }
+        return Ok(Answer::No);
+    };
+    let is_svg = svg || !html && output.extension().is_some_and(|extension| extension == "svg");
+    let picture = if is_svg { drawing::document(&graph) } else { drawing::page(&graph) };
+    if is_stdin(&output) {
+        screen.bytes(picture.as_bytes())?;
+        return Ok(Answer::Yes);
+    }
+    fs::write(&output, picture).map_err(Failure::write(&output))?;
+    let drawn = Drawn {
+        output: output.display().to_string(),
+        person_id: graph.persons[0].to_string(),
+        nodes: graph.nodes.len(),
+        edges: graph.edges.len(),
+        hidden_nodes: graph.hidden_nodes,
+        hidden_records: graph.hidden_records,
+    };
+    if screen.json {
+        return screen.answer(&drawn, &AnsweredFrom::reader(&ledger)).map(|()| Answer::Yes);
+    }
+    let (nodes, edges) = (counted(drawn.nodes as u64, "node"), counted(drawn.edges as u64, "line"));
+    screen.line(&format!("{}: {nodes} and {edges} of person {}", drawn.output, drawn.person_id))?;
+    if drawn.hidden_nodes > 0 {
+        let hidden = counted(drawn.hidden_nodes as u64, "node");
+        screen
+            .line(&format!("{hidden} further away are not drawn: a picture has at most {}", drawn.nodes))?;
+    }
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,251 @@
+//! `import`: what SDKs sent, into a ledger.
+#![expect(clippy::disallowed_types, reason = "the shell: how long it took")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use identity_ledger::import::{Format, Importer, Options, Tally, run};
+use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::args::{CreateArgs, Reading};
+use crate::complaints::{Complaints, Kept};
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::key_ring;
+use crate::progress::Progress;
+use crate::screen::{Screen, remark, report};
+use crate::source::{agree, open_to_append};
+use crate::text::{count, counted};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Record what SDKs sent. The ledger is created if there is none.
+
+  identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
+  tail -n +1 events.jsonl | identity-ledger import shop.ledger -
+
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. What was recorded is not recorded again \
+when a file is imported twice; what was rejected is tried again. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
+made, so that the ledger opens quickly.
+
+What is counted:
+  lines        lines read, blank ones included
+  operations   appended + duplicates + conflicts + rejected
+  appended     recorded
+  refused      of those: recorded, but their link broke a rule; see `outcomes`
+  duplicates   recorded before, word for word
+  ignored      of those: a device repeated what it had just said
+  conflicts    another operation has the same id; not recorded
+  rejected     unreadable or out of bounds; not recorded
+
+Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
+anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
+
+--json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+and `unread` (files that could not be read to their end, with file and reason).";
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The ledger's directory; created if there is none
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// What to import; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// What the files are written in: auto, ops or posthog
+    #[arg(long, default_value = "auto")]
+    format: Format,
+    /// Exit with 1 if anything was rejected
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    choice: CreateArgs,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    #[serde(flatten)]
+    tally: Tally,
+    /// How many records the ledger's newest snapshot covers, if there is one.
+    snapshot: Option<u64>,
+    rejections: &'a [Kept],
+    conflicting: &'a [Kept],
+    /// Files that could not be read to their end.
+    unread: Vec<Unread>,
+}
+
+#[derive(Serialize)]
+struct Unread {
+    file: String,
+    reason: String,
+}
+
+pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let ImportArgs { ledger: place, files, format, strict, choice } = args;
+    files.iter().try_for_each(|file| Input::check(file))?; // before anything is created
+    let mut progress = Progress::new();
+    let (mut ledger, created) = open_or_create(&place, &choice, &mut progress)?;
+    let began = Instant::now();
+    let mut tally = Tally::default();
+    let mut complaints = Complaints::new(&mut progress);
+    let mut unread = Vec::new();
+    for file in &files {
+        // A file that ends too early costs no other file anything.
+        match import_file(file, &mut ledger, format, &mut tally, &mut complaints) {
+            Ok(()) => {}
+            Err(stopped) if stopped.is_of_input() => unread.push((file, stopped)),
+            Err(failed) => {
+                complaints.finish();
+                return Err(failed);
+            }
+        }
+    }
+    complaints.finish();
+    ledger.flush()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let is_empty = tally.operations == 0 && unread.is_empty();
+    let recorded_nothing = tally.appended == 0 && tally.duplicates == 0 && !is_empty;
+    let discarded = created && recorded_nothing && discard(&place, &ledger);
+    let snapshot = if discarded { None } else { snapshot(&mut ledger) };
+    if screen.json {
+        let Complaints { rejections, conflicting, .. } = &complaints;
+        let unread = unread
+            .iter()
+            .map(|(file, failure)| Unread { file: file.display().to_string(), reason: failure.to_string() });
+        let unread = unread.collect();
+        screen.object(&Summary { tally, snapshot, rejections, conflicting, unread })?;
+    } else {
+        show(&place, &files, created && !discarded, &tally, seconds, screen)?;
+        if discarded {
+            screen.line(&format!("nothing was recorded, so {} was not created", place.display()))?;
+        } else {
+            show_ledger(&place, &ledger, screen)?;
+        }
+        if let Some(records) = snapshot {
+            screen.line(&format!("a snapshot of {} makes opening it quick", counted(records, "record")))?;
+        }
+    }
+    if let Some((_, last)) = unread.pop() {
+        screen.finish()?;
+        unread.iter().for_each(|(_, failure)| report(failure));
+        return Err(last);
+    }
+    Ok(Answer::yes_if(!(recorded_nothing || strict && tally.rejected > 0)))
+}
+
+fn import_file(
+    file: &Path,
+    ledger: &mut Ledger,
+    format: Format,
+    tally: &mut Tally,
+    complaints: &mut Complaints<'_>,
+) -> Result<(), Failure> {
+    let Input { reader, bytes } = Input::open(file)?;
+    complaints.begin(file, bytes);
+    let options = Options { format, ..Options::from(ledger.policy()) };
+    run(ledger, Importer::new(reader, options), tally, complaints)
+        .map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })
+}
+
+/// Removes a ledger that was created for this import and holds nothing of it, with its new key ring. Only what creating makes is
+/// removed, and only if it is this ledger that lies there. Gives whether it is gone.
+fn discard(place: &Path, ledger: &Ledger) -> bool {
+    const FILES: [&str; 4] = ["LEDGER", "HEAD", "log/00000000000000000000.seg", "LOCK"];
+    let is_it = |there: ReadOnlyLedger| {
+        there.reader().ledger_id() == ledger.reader().ledger_id() && there.checkpoint() == ledger.checkpoint()
+    };
+    let opened = key_ring::options().and_then(|options| Ok(options.open_read_only(place)?));
+    let remove = || {
+        FILES.iter().try_for_each(|file| fs::remove_file(place.join(file)))?;
+        if ledger.reader().is_sealed() {
+            fs::remove_file(place.join("COPY"))?;
+            key_ring::remove()?;
+        }
+        fs::remove_dir(place.join("log")).and_then(|()| fs::remove_dir(place))
+    };
+    opened.is_ok_and(is_it) && remove().is_ok()
+}
+
+/// The ledger, and whether it was created for this import.
+fn open_or_create(
+    place: &Path,
+    choice: &CreateArgs,
+    progress: &mut Progress,
+) -> Result<(Ledger, bool), Failure> {
+    if place.join("LEDGER").exists() || place.is_file() {
+        let ledger = open_to_append(place, Reading::default(), progress)?;
+        agree(choice, place, ledger.reader())?;
+        return Ok((ledger, false));
+    }
+    let policy = choice.policy()?.unwrap_or_default();
+    let options = key_ring::options_to_create(place)?.durability(Durability::Buffered);
+    Ok((options.create(place, choice.tenant_or_default(), policy)?, true))
+}
+
+/// Makes a snapshot, unless there is one already; gives how many records it covers. The import is whole without it, so a
+/// failure is a note.
+fn snapshot(ledger: &mut Ledger) -> Option<u64> {
+    let covered = ledger.recovery().from_snapshot;
+    if covered == Some(ledger.checkpoint().records) {
+        return covered;
+    }
+    match ledger.snapshot() {
+        Ok(made) => Some(made.records),
+        Err(error) => {
+            remark("note", &format!("{error}; the import itself is complete"));
+            covered
+        }
+    }
+}
+
+fn show(
+    place: &Path,
+    files: &[PathBuf],
+    created: bool,
+    tally: &Tally,
+    seconds: f64,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
+    let what = match files {
+        [file] => file.display().to_string(),
+        files => format!("{} files", files.len()),
+    };
+    let place = place.display().to_string();
+    let fresh = if created { " (a new ledger)" } else { "" };
+    screen.headline(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s"))?;
+    let of_those = |number: u64, what: &str| match number {
+        0 => String::new(),
+        number => format!("   of those {} {what}", count(number)),
+    };
+    let widest = count(tally.lines.max(tally.operations)).len();
+    let number = |number: u64| format!("{:>widest$}", count(number));
+    screen.facts(&[
+        ("lines", number(tally.lines)),
+        ("operations", number(tally.operations)),
+        (
+            "  appended",
+            number(tally.appended) + &of_those(tally.refused, "refused by a rule: see `outcomes`"),
+        ),
+        (
+            "  duplicates",
+            number(tally.duplicates) + &of_those(tally.ignored, "a device's repetition of its last word"),
+        ),
+        ("  conflicts", number(tally.conflicts)),
+        ("  rejected", number(tally.rejected)),
+    ])?;
+    screen.line("")
+}
+
+fn show_ledger(place: &Path, ledger: &Ledger, screen: &mut Screen) -> Result<(), Failure> {
+    let persons = u64::try_from(ledger.reader().state().persons().count()).unwrap_or(u64::MAX);
+    screen.line(&format!(
+        "{} now has {} and {}",
+        place.display(),
+        counted(ledger.checkpoint().records, "record"),
+        counted(persons, "person"),
+    ))
+}

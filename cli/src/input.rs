@@ -1,0 +1,44 @@
+//! Inputs: files of events or policies, and standard input.
+#![expect(clippy::disallowed_types, reason = "the shell: inputs are files")]
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::failure::Failure;
+
+/// An input, open.
+pub(crate) struct Input {
+    pub(crate) reader: Box<dyn Read>,
+    /// Its size, if it has one.
+    pub(crate) bytes: Option<u64>,
+}
+
+impl Input {
+    /// Opens a file, or standard input for `-`.
+    pub(crate) fn open(file: &Path) -> Result<Input, Failure> {
+        if is_stdin(file) {
+            return Ok(Input { reader: Box::new(io::stdin().lock()), bytes: None });
+        }
+        let opened = File::open(file).map_err(Failure::read(file))?;
+        let metadata = opened.metadata().map_err(Failure::read(file))?;
+        if metadata.is_dir() {
+            return Err(Failure::IsDirectory { file: file.to_owned() });
+        }
+        let bytes = metadata.is_file().then_some(metadata.len());
+        Ok(Input { reader: Box::new(opened), bytes })
+    }
+
+    /// Whether [`Input::open`] would work. A pipe is left alone: once opened, it has to be read.
+    pub(crate) fn check(file: &Path) -> Result<(), Failure> {
+        if is_stdin(file) {
+            return Ok(());
+        }
+        let metadata = fs::metadata(file).map_err(Failure::read(file))?;
+        if metadata.is_file() || metadata.is_dir() { Input::open(file).map(drop) } else { Ok(()) }
+    }
+}
+
+pub(crate) fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}

@@ -1,0 +1,114 @@
+//! `outcomes`: what every operation did.
+
+use identity_ledger::OutcomeAnswer;
+use identity_ledger::answer::EffectAnswer;
+
+use crate::answer::Answer;
+use crate::args::SourceArgs;
+use crate::failure::Failure;
+use crate::listing::{Listed, list};
+use crate::screen::Screen;
+use crate::table::{Column, Field, Table};
+use crate::text::{short_id, short_person};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+List what every recorded operation did, in the order of the log. Nothing is a silent no-op: what was refused names its rule \
+and the record that blocks it.
+
+  identity-ledger outcomes shop.ledger
+  identity-ledger outcomes shop.ledger --json | jq 'select(.refusal)'
+
+What is shown:
+  SEQ      the operation's record
+  OP       what was asked
+  ID       whom it speaks for
+  OTHER    the id to be linked with it
+  OUTCOME  what was refused, what happened, what is worth knowing
+
+--json keys: seq, op, effects, notices, refusal, rule, blocking_seq, distinct_id, other_id, reason.";
+
+pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    list::<OutcomeAnswer>(&args, screen, |reader, each| reader.outcomes(each))
+}
+
+impl Listed for OutcomeAnswer {
+    const COLUMNS: &'static [Column] = &[
+        Column::number("SEQ"),
+        Column::elastic("OP"),
+        Column::elastic("ID"),
+        Column::elastic("OTHER"),
+        Column::elastic("OUTCOME"),
+    ];
+    const NOUN: &'static str = "operations";
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+        let wide = screen.wide;
+        let other = self.other_id.as_deref().unwrap_or_default();
+        let happened = Field::new(sentence(self, wide));
+        table.row(
+            screen,
+            [
+                self.seq.to_string().into(),
+                self.op.into(),
+                short_id(&self.distinct_id, wide).into_owned().into(),
+                short_id(other, wide).into_owned().into(),
+                if self.refusal.is_some() { happened.alarming() } else { happened },
+            ],
+        )
+    }
+}
+
+/// What an operation did: the refusal first, for that is what one looks for.
+pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
+    let mut parts = Vec::new();
+    if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
+        let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
+        let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
+        parts.push(format!("refused by {rule}{blocking}: {reason}"));
+    }
+    parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
+    for notice in &outcome.notices {
+        let which = match (&notice.distinct_id, notice.ids) {
+            (Some(id), Some(1)) => format!(" {}", short_id(id, wide)),
+            (Some(id), Some(ids)) => format!(" {} and {} more", short_id(id, wide), ids - 1),
+            _ => String::new(),
+        };
+        let name = format!("{}{which}", notice.notice.replace('_', " "));
+        parts.push(match notice.seq {
+            Some(seq) => format!("{name} (record {seq})"),
+            None => name,
+        });
+    }
+    if parts.is_empty() { "nothing changed".to_owned() } else { parts.join("; ") }
+}
+
+/// One effect; the ids are in columns of their own.
+fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
+    match effect {
+        EffectAnswer::Founded { person_id } => format!("founded {}", short_person(*person_id, wide)),
+        EffectAnswer::Joined { distinct_id, person_id } => {
+            let which = if distinct_id == id { "id" } else { "other" };
+            format!("{which} joined {}", short_person(*person_id, wide))
+        }
+        EffectAnswer::Merged { survivor, absorbed, moved_ids } => {
+            let (survivor, absorbed) = (short_person(*survivor, wide), short_person(*absorbed, wide));
+            format!("{survivor} absorbed {absorbed} ({moved_ids} moved)")
+        }
+        EffectAnswer::Identified { .. } => "identified".to_owned(),
+        EffectAnswer::Properties { written, .. } => match (written.set, written.removed) {
+            (set, 0) => format!("{set} set"),
+            (0, removed) => format!("{removed} removed"),
+            (set, removed) => format!("{set} set, {removed} removed"),
+        },
+        EffectAnswer::Retracted { seq } => format!("record {seq} counts as never asked"),
+        EffectAnswer::Split { left: 1, .. } => "1 id left its person".to_owned(),
+        EffectAnswer::Split { left, .. } => format!("{left} ids left their person"),
+        EffectAnswer::DeviceSpeaksFor { device_id, distinct_id } => {
+            format!("{} speaks for {}", short_id(device_id, wide), short_id(distinct_id, wide))
+        }
+        EffectAnswer::DeviceReset { device_id, distinct_id } => {
+            format!("{} starts over as {}", short_id(device_id, wide), short_id(distinct_id, wide))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `policy`: the choices of a ledger's owner, shown and changed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use identity_ledger::{Policy, Seq};
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
+use crate::failure::Failure;
+use crate::policy_file;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::source::{open_for_list, open_for_writing};
+use crate::table::{Column, Table};
+use crate::text::yes;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Show the policy in force, or change it from here on.
+
+  identity-ledger policy shop.ledger --json > policy.json
+  $EDITOR policy.json
+  identity-ledger policy shop.ledger --set policy.json
+
+A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. A policy file \
+may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved_ids\":100}.
+
+--json keys: the policy's own.";
+
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Record this policy, a JSON file (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    set: Option<PathBuf>,
+}
+
+pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let PolicyArgs { ledger: LedgerArgs { place, reading }, set } = args;
+    let mut progress = Progress::new();
+    let Some(file) = set else {
+        let reader = open_for_list(&place, reading, &mut progress, screen)?; // its one object is a policy file
+        return show(reader.policy(), &format!("The policy of {}", place.display()), screen);
+    };
+    let policy = policy_file::read(&file)?;
+    let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
+    let headline = if *ledger.policy() == policy {
+        format!("The policy of {} is this one already; nothing was recorded", place.display())
+    } else {
+        let Seq(seq) = ledger.set_policy(&policy)?;
+        ledger.flush()?;
+        format!("The policy of {} from record {seq} on", place.display())
+    };
+    show(&policy, &headline, screen)
+}
+
+fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    if screen.json {
+        screen.object(policy)?;
+        return Ok(Answer::Yes);
+    }
+    const COLUMNS: [Column; 3] =
+        [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
+    screen.headline(headline)?;
+    screen.line(&format!("Preset: {}", policy_file::name_of(policy)))?;
+    screen.line("")?;
+    let mut table = Table::new(&COLUMNS);
+    for (field, value, meaning) in fields(policy) {
+        table.row(screen, [field.into(), value.into(), meaning.into()])?;
+    }
+    table.finish(screen)?;
+    Ok(Answer::Yes)
+}
+
+fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 13] {
+    let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
+    let list = |texts: &BTreeSet<String>| match texts.is_empty() {
+        true => "none".to_owned(),
+        false => texts.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    };
+    [
+        (
+            "refuse_joining_identified",
+            yes(policy.refuse_joining_identified).to_owned(),
+            "whether a new id may not join an identified person (D3)",
+        ),
+        ("survivor", word(&policy.survivor), "whose person id a merge keeps (D7)"),
+        ("max_moved_ids", limit(policy.max_moved_ids), "ids an absorbed person may bring (D8)"),
+        ("max_ids_per_person", limit(policy.max_ids_per_person), "ids of one person (D8)"),
+        ("max_user_ids", limit(policy.max_user_ids), "user ids of one person (D9)"),
+        ("uuid_ids", word(&policy.uuid_ids), "which UUIDs count as anonymous ids (D9)"),
+        ("anonymous_prefixes", list(&policy.anonymous_prefixes), "ids that begin so are anonymous (D9)"),
+        ("blocked_ids", list(&policy.blocked_ids), "ids that never merge, beside the known ones (B2)"),
+        ("blocked_prefixes", list(&policy.blocked_prefixes), "ids that begin so never merge (B2)"),
+        ("dialect", word(&policy.dialect), "what a second identify on a device means (F3)"),
+        ("person_profiles", word(&policy.person_profiles), "when devices ask for a profile (F8)"),
+        ("lift", yes(policy.lift).to_owned(), "whether imports lift event properties (E7)"),
+        (
+            "keep_event_properties",
+            yes(policy.keep_event_properties).to_owned(),
+            "whether captures keep their own properties (E7)",
+        ),
+    ]
+}
+
+/// The word that a policy file has for a choice.
+fn word(choice: &impl Serialize) -> String {
+    match serde_json::to_value(choice) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => unreachable!("the choices of a policy are words in JSON"),
+    }
+}

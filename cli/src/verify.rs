@@ -1,0 +1,198 @@
+//! `verify`: whether anything in a ledger was changed, lost or forged.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use identity_ledger::audit::{AuditFault, AuditRemark, AuditReport, RecordCounts, Unchecked};
+use identity_ledger::log::Digest;
+use identity_ledger::storage::IdentityError;
+use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Seq};
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::source::on_log;
+use crate::text::{count, counted};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Check everything that the files alone can prove: every hash of the chain, every commitment, every class and limit, and that every \
+snapshot holds what the log says. Only reads. Exit status 1 if anything is wrong; then file, byte and record are named. A bad \
+snapshot may be removed: nothing is lost with it.
+
+  identity-ledger verify shop.ledger
+  identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
+
+A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
+not even by someone who computed all the hashes again.
+
+A sealed ledger is checked without its --key-ring as far as the hash chain goes, and what was not checked is said.
+
+--json keys: ok, records (before the first fault), head, digest, first_fault (null, or file, offset, seq, what), faults, tail, \
+snapshots, remarks (no faults: behind_head, pending_erasures, head_slot, lock_missing, foreign), intact, damaged, unreadable \
+(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots).";
+
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    /// The ledger's directory
+    #[arg(value_name = "LEDGER")]
+    ledger: PathBuf,
+    /// A checkpoint seen earlier: the log must pass through it
+    #[arg(long, value_name = "RECORDS:HEAD")]
+    expect: Option<Checkpoint>,
+}
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    ok: bool,
+    records: u64,
+    head: Option<Digest>,
+    digest: Option<Digest>,
+    first_fault: Option<&'a AuditFault>,
+    faults: &'a [AuditFault],
+    /// Bytes of a write that was never acknowledged: no fault.
+    tail: Option<&'a AuditFault>,
+    /// How many records each good snapshot covers.
+    snapshots: &'a [u64],
+    /// What is not a fault, but good to know.
+    remarks: &'a [AuditRemark],
+    /// How many records can be read, before and behind a fault; `null` without a `LEDGER`.
+    #[serde(flatten)]
+    known: Option<RecordCounts>,
+    /// What a sealed ledger holds that needs its key ring to be checked; `null` if all was.
+    unchecked: Option<Unchecked>,
+}
+
+pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let VerifyArgs { ledger: place, expect } = args;
+    let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
+        Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
+    })?;
+    let shown = place.display().to_string();
+    let verdict = match &audited {
+        Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
+            Verdict {
+                ok: faults.is_empty(),
+                records: *records,
+                head: Some(*head),
+                digest: Some(*digest),
+                first_fault: faults.first(),
+                faults,
+                tail: tail.as_ref(),
+                snapshots,
+                remarks,
+                known: Some(*known),
+                unchecked: *unchecked,
+            }
+        }
+        Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
+            return nameless(what, &shown, screen);
+        }
+        Err(_) => return audited.map(|_| Answer::No).map_err(Failure::from),
+    };
+    say(&verdict, &shown, screen)
+}
+
+/// Without the file that says who it is, nothing else of a ledger can be judged.
+fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    let fault = AuditFault {
+        file: "LEDGER".to_owned(),
+        offset: None,
+        seq: Seq(0),
+        what: what.to_owned(),
+        erasure: None,
+    };
+    let first_fault = Some(&fault);
+    let faults = std::slice::from_ref(&fault);
+    let (head, digest, tail) = (None, None, None);
+    let (snapshots, remarks) = (&[][..], &[][..]);
+    let (known, unchecked) = (None, None);
+    let verdict = Verdict {
+        ok: false,
+        records: 0,
+        head,
+        digest,
+        first_fault,
+        faults,
+        tail,
+        snapshots,
+        remarks,
+        known,
+        unchecked,
+    };
+    say(&verdict, place, screen)
+}
+
+fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    if screen.json {
+        screen.object(verdict)?;
+    } else {
+        show(verdict, place, screen)?;
+    }
+    Ok(Answer::yes_if(verdict.ok))
+}
+
+fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
+    let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
+    let found = match faults.len() {
+        0 => format!("{place} is whole: {}", counted(records, "record")),
+        faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
+    };
+    screen.headline(&match known {
+        Some(known) if !faults.is_empty() => format!("{found}; {}", shares(known)),
+        _ => found,
+    })?;
+    let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
+    let checkpoint = Checkpoint { records, head };
+    let good = if faults.is_empty() { "records" } else { "records before the first fault" };
+    let mut facts = vec![(good, count(records)), ("head", head.to_string()), ("digest", digest.to_string())];
+    if !snapshots.is_empty() {
+        let covered: Vec<String> = snapshots.iter().map(|records| count(*records)).collect();
+        facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
+    }
+    screen.facts(&facts)?;
+    if let Some(unchecked) = unchecked {
+        screen.line("")?;
+        screen.line(&format!("Not all was checked: {unchecked}."))?;
+    }
+    for remark in remarks {
+        screen.line("")?;
+        screen.line(&format!("Note: {remark}."))?;
+    }
+    if !faults.is_empty() {
+        return show_faults(faults, screen);
+    }
+    if let Some(AuditFault { file, offset, .. }) = tail {
+        let byte = offset.unwrap_or_default();
+        screen.line("")?;
+        screen
+            .line(&format!("{} continues at byte {byte} with a write that was never acknowledged;", file))?;
+        screen.line("a writer is at work, or the next one will keep those bytes aside and cut them off.")?;
+    }
+    screen.line("")?;
+    screen.line(
+        "Keep this checkpoint elsewhere; `verify --expect` proves with it that the past stays as it is:",
+    )?;
+    screen.line(&checkpoint.to_string())
+}
+
+/// How much of a damaged ledger can be read.
+fn shares(known: RecordCounts) -> String {
+    let RecordCounts { intact, damaged, unreadable } = known;
+    let [intact, damaged, unreadable] = [intact, damaged, unreadable].map(count);
+    let all = counted(known.sum(), "record");
+    format!("of {all} {intact} intact, {damaged} damaged, {unreadable} unreadable")
+}
+
+/// File, byte, record, and what is wrong there.
+fn show_faults(faults: &[AuditFault], screen: &mut Screen) -> Result<(), Failure> {
+    for AuditFault { file, offset, seq, what, .. } in faults {
+        let byte = offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
+        screen.line("")?;
+        screen.headline(&format!("{}{byte}, record {seq}", file))?;
+        screen.line(&format!("  {}", what))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `why-not`: what keeps two ids apart.
+
+use clap::Args;
+use identity_ledger::explain::{Barrier, WhyNot, WhyNotStep};
+use identity_ledger::{PersonId, Seq};
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::args::LedgerArgs;
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::screen::Screen;
+use crate::source::{AnsweredFrom, open_ledger};
+use crate::text::{counted, never_written};
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Say why two ids are two persons: a way from the one to the other through everything that was ever said of ids together, and what \
+was refused or undone on it, with rule and record. Of all ways it is the one with the fewest barriers. Exit status 1 if they are \
+one person after all, or an id was never written.
+
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com
+  identity-ledger why-not shop.ledger ann@example.com bob@example.com --json | jq .refusals
+
+What is shown:
+  │ record 17   a record that names the ids above and below it; they are one person
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+
+--json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+
+#[derive(Args)]
+pub(crate) struct WhyNotArgs {
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// A distinct id, exactly as it was sent
+    #[arg(value_name = "A")]
+    a: String,
+    /// Another distinct id
+    #[arg(value_name = "B")]
+    b: String,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    same: bool,
+    refusals: Vec<RefusedStep<'a>>,
+    way: &'a [WhyNotStep],
+    person_a: Option<PersonId>,
+    person_b: Option<PersonId>,
+}
+
+#[derive(Serialize)]
+struct RefusedStep<'a> {
+    seq: Seq,
+    rule: &'a str,
+    blocking_seq: Seq,
+    reason: &'a str,
+}
+
+pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let WhyNotArgs { ledger: LedgerArgs { place, reading }, a, b } = args;
+    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
+    let found = ledger.why_not(&a, &b)?;
+    if screen.json {
+        let barriers = found.iter().flat_map(WhyNot::barriers);
+        let refused = |(step, barrier)| {
+            let (WhyNotStep { seq, .. }, Barrier { rule, blocking_seq, reason }): (&WhyNotStep, &Barrier) =
+                (step, barrier);
+            RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason }
+        };
+        let said = Said {
+            same: found.as_ref().is_some_and(|found| found.same),
+            refusals: barriers.map(refused).collect(),
+            way: found.as_ref().map_or(&[][..], |found| &found.way),
+            person_a: found.as_ref().map(|found| found.person_a),
+            person_b: found.as_ref().map(|found| found.person_b),
+        };
+        screen.answer(&said, &AnsweredFrom::reader(&ledger))?;
+    } else {
+        match &found {
+            Some(found) => show(&a, &b, found, screen)?,
+            None => {
+                let unknown = if ledger.reader().id_no(&a).is_none() { &a } else { &b };
+                never_written(unknown, &place).iter().try_for_each(|line| screen.line(line))?;
+            }
+        }
+    }
+    Ok(Answer::yes_if(found.is_some_and(|found| !found.same)))
+}
+
+fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {
+    let (a, b) = (a, b);
+    if found.same {
+        screen.headline(&format!("`{a}` and `{b}` are one person, {}", found.person_a))?;
+        return screen.line("`identity-ledger explain` says why.");
+    }
+    screen.headline(&format!("`{a}` and `{b}` are not one person"))?;
+    if found.way.is_empty() {
+        return screen.line("Nothing ever linked them, and nothing that was ever linked to either.");
+    }
+    screen.line("")?;
+    screen.line(&format!("  {a}"))?;
+    for step in &found.way {
+        let what = format!("record {}, {}, {}", step.seq, step.op.replace('_', " "), step.time);
+        match &step.barrier {
+            None => screen.line(&format!("  │  {what}"))?,
+            Some(barrier) => {
+                screen.line(&format!("  ╳  {what}"))?;
+                let (rule, by) = (barrier.rule, barrier.blocking_seq);
+                let reason = &barrier.reason;
+                let by = if by == step.seq || reason.contains(&format!("record {by}")) {
+                    String::new()
+                } else {
+                    format!(" (record {by})")
+                };
+                screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
+            }
+        }
+        screen.line(&format!("  {}", step.ids[1].text))?;
+    }
+    screen.line("")?;
+    let barriers = found.barriers().count() as u64;
+    screen.line(&format!("{} between them; no way has fewer.", counted(barriers, "barrier")))
+}

@@ -1,0 +1,113 @@
+//! The tutorials are true: every command of docs/undo.md, and of docs/erasure.md section 5, is run, in order, and says what the page shows.
+//! `UPDATE=1` writes what they say into docs/undo.md; read the difference before you believe it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const UNDO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/undo.md");
+const ERASURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/erasure.md");
+
+/// The page with what its commands say. A command with nothing below it must succeed, and what it says is not compared.
+fn told(page: &str, said: impl Fn(&str) -> (String, bool)) -> String {
+    let mut out = String::new();
+    let mut lines = page.lines().peekable();
+    let mut within = false;
+    while let Some(line) = lines.next() {
+        out.push_str(line);
+        out.push('\n');
+        within = if within { line != "```" } else { line == "```console" };
+        let Some(command) = line.strip_prefix("$ ").filter(|_| within) else { continue };
+        let mut shown = false;
+        while lines.next_if(|line| !line.starts_with("$ ") && *line != "```").is_some() {
+            shown = true;
+        }
+        let (said, success) = said(command);
+        assert!(shown || success, "{command}: {said}");
+        if shown || std::env::var_os("UPDATE").is_some() && !command.contains(" import ") {
+            out.push_str(&said);
+        }
+    }
+    out
+}
+
+fn run(command: &str, place: &Path) -> Output {
+    let arguments = command.strip_prefix("identity-ledger ").expect("the page runs nothing else").split(' ');
+    Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
+        .args(arguments)
+        .current_dir(place)
+        .env_remove("COLUMNS") // as wide as without a terminal
+        .output()
+        .expect("the binary is there")
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("texts are UTF-8")
+}
+
+/// What was said on standard error, but for the note that says which snapshot an answer is from: the import made one.
+fn errors(stderr: Vec<u8>) -> String {
+    let said = text(stderr);
+    said.split_inclusive('\n')
+        .filter(|line| !line.starts_with("note: answered from the snapshot of "))
+        .collect()
+}
+
+/// Whether a line is what the page shows, where `...` stands for anything.
+fn is_shown(found: &str, expected: &str) -> bool {
+    match expected.split_once("...") {
+        Some((begins, ends)) => found.strip_prefix(begins).is_some_and(|rest| rest.ends_with(ends)),
+        None => found == expected,
+    }
+}
+
+fn compare(name: &str, told: &str, page: &str, is_shown: impl Fn(&str, &str) -> bool) {
+    let (mut found, mut expected) = (told.lines(), page.lines());
+    for number in 1.. {
+        let (found, expected) = (found.next(), expected.next());
+        let same = match (found, expected) {
+            (Some(found), Some(expected)) => is_shown(found, expected),
+            (found, expected) => found == expected,
+        };
+        assert!(same, "{name}, line {number}: expected {expected:?}, found {found:?}");
+        if found.is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn every_command_of_the_tutorial_says_what_the_page_shows() {
+    let place = tempfile::tempdir().unwrap();
+    let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wrong-merge.jsonl");
+    fs::copy(log, place.path().join("wrong-merge.jsonl")).unwrap();
+    let page = fs::read_to_string(UNDO).unwrap();
+    let told = told(&page, |command| {
+        let Output { stdout, stderr, .. } = run(command, place.path());
+        assert_eq!(errors(stderr), "", "{command}");
+        (text(stdout), true)
+    });
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(UNDO, told).unwrap();
+        return;
+    }
+    compare("docs/undo.md (UPDATE=1 writes it)", &told, &page, |found, expected| found == expected);
+}
+
+/// What a restored backup of a sealed ledger needs, from the first command to the last. Errors and notes are part of the page.
+#[test]
+fn every_command_about_sealed_backups_says_what_the_page_shows() {
+    let place = tempfile::tempdir().unwrap();
+    fs::create_dir(place.path().join("secrets")).unwrap();
+    let made = run("identity-ledger generate --people 20", place.path()).stdout;
+    fs::write(place.path().join("events.jsonl"), made).unwrap();
+    let page = fs::read_to_string(ERASURE).unwrap();
+    let begin = page.find("## 5. ").expect("the page has five sections and more");
+    let end = page.find("## 6. ").expect("the page has six sections");
+    let section = &page[begin..end];
+    let told = told(section, |command| {
+        let Output { stdout, stderr, status } = run(command, place.path());
+        (errors(stderr) + &text(stdout), status.success())
+    });
+    compare("docs/erasure.md from section 5 on", &told, section, is_shown);
+}

@@ -1,0 +1,118 @@
+//! Whether an operation was recorded before (G4).
+
+use crate::ledger::draft::Aim;
+use crate::ledger::draft::head;
+use crate::ledger::draft::item_of;
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
+use crate::model::id::{DeviceId, DistinctId};
+use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode};
+use crate::store::dictionary::{Dictionaries, Dictionary};
+use std::collections::BTreeSet;
+
+/// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
+/// erased: then only what is left is compared. An id whose text is erased may have been any. `aim` is what a retract is about.
+pub(crate) fn is_same_operation(
+    operation: &Operation,
+    aim: Option<Aim>,
+    body: &Body,
+    item: Option<&[u8]>,
+    dictionaries: &Dictionaries,
+) -> bool {
+    let Some(recorded) = body.head() else { return false };
+    let find = |dictionary: &Dictionary, text: &str| dictionary.find(text);
+    let is = |dictionary: &Dictionary, text: &str, number: u32| {
+        find(dictionary, text) == Some(number) || dictionary.is_erased(number)
+    };
+    let id_is = |id: &DistinctId, number: IdNo| is(&dictionaries.ids, id.as_str(), number.0);
+    let device_is = |device: &DeviceId, number: Option<DeviceNo>| {
+        number.is_some_and(|number| is(&dictionaries.devices, device.as_str(), number.0))
+    };
+    let who_is = |who: &Actor| match who {
+        Actor::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
+        Actor::Device(device) => device_is(device, recorded.device),
+    };
+    let other_is = |source: &Option<Source>| match (source, body.other()) {
+        (None, LinkSource::None) | (Some(Source::Unstorable), LinkSource::Unstorable) => true,
+        (Some(Source::Id(id)), LinkSource::Id(number)) => id_is(id, number),
+        _ => false,
+    };
+    let mut event_flags = Flags::default();
+    let request = match (&operation.request, body) {
+        (Request::Capture { who, event, .. }, Body::Capture(_, name, _)) => {
+            event_flags = event.as_ref().map_or(event_flags, |event| Flags::of_event(event.as_str()));
+            let found = event.as_ref().map(|event| find(&dictionaries.names, event.as_str()));
+            who_is(who) && found == name.map(|name| Some(name.0))
+        }
+        (Request::Identify { who, anonymous }, Body::Identify(..)) => who_is(who) && other_is(anonymous),
+        (Request::Alias { who, alias }, Body::Alias(..))
+        | (Request::Merge { who, alias }, Body::Merge(..)) => who_is(who) && other_is(alias),
+        (Request::Set { who }, Body::Set(..)) => who_is(who),
+        (Request::DeviceIdentify { device, user }, Body::Identify(..) | Body::Set(..) | Body::Switch(..)) => {
+            device_is(device, recorded.device) && id_is(user, recorded.id)
+        }
+        (Request::Reset { device, reset_device, new_id }, Body::Reset(_, fresh, _)) => {
+            device_is(device, recorded.device)
+                && *reset_device == fresh.is_some()
+                && new_id.as_ref().is_none_or(|id| id_is(id, recorded.id))
+        }
+        (Request::Retract { .. }, Body::Retract(_, target, _)) => aim.is_some_and(|aim| aim.seq.0 == *target),
+        (Request::Split { id, ids, mode }, Body::Split(_, leavers, _)) => {
+            let named: BTreeSet<u32> =
+                ids.iter().filter_map(|id| find(&dictionaries.ids, id.as_str())).collect();
+            id_is(id, recorded.id)
+                && leavers.together == (*mode == SplitMode::Together)
+                && ids.len() == leavers.ids.len()
+                && leavers.ids.iter().all(|id| named.contains(&id.0) || dictionaries.ids.is_erased(id.0))
+        }
+        _ => false,
+    };
+    let off = recorded.flags.has(Flags::PROCESSING_OFF);
+    // F8 decided when it was recorded; a reset, retract or split does not ask for processing.
+    let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
+        || matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..));
+    if !request || !resolved && off != (operation.processing == Processing::Off) {
+        return false;
+    }
+    let mut said = head(operation, recorded.id, recorded.device, off, event_flags);
+    if operation.time_by_arrival {
+        said.time = recorded.time;
+    }
+    if said != *recorded {
+        return false;
+    }
+    same_changes(operation, body, off, item, dictionaries)
+}
+
+pub(crate) fn same_changes(
+    operation: &Operation,
+    body: &Body,
+    off: bool,
+    item: Option<&[u8]>,
+    dictionaries: &Dictionaries,
+) -> bool {
+    let empty = Changes::default();
+    let Changes { set, set_once, unset } =
+        if off || matches!(body, Body::Reset(..)) { &empty } else { &operation.changes };
+    let kept = match &operation.request {
+        // Whether they were kept was the policy's choice then; if not, they cannot be compared.
+        Request::Capture { properties, .. }
+            if body.changes().iter().any(|change| change.verb == Verb::KEPT) =>
+        {
+            Some(properties)
+        }
+        _ => None,
+    };
+    let listed = set
+        .iter()
+        .map(|(key, value)| (key, Verb::SET, Some(value)))
+        .chain(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))))
+        .chain(unset.iter().map(|key| (key, Verb::UNSET, None)))
+        .chain(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
+    let numbered: Option<Vec<_>> = listed
+        .map(|(key, verb, value)| Some((KeyNo(dictionaries.keys.find(key.as_str())?), verb, value)))
+        .collect();
+    let Some(numbered) = numbered else { return false };
+    let (changes, bytes) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
+    let erased = item.is_none() && body.commitment().is_some();
+    changes == body.changes() && (erased || bytes == item.unwrap_or_default())
+}

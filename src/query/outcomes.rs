@@ -1,0 +1,233 @@
+//! Walking through a log again: its steps, its events, and outcomes in words.
+
+use crate::fold::replay::Step;
+use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, State};
+use crate::log::body::{Body, Flags, LinkSource};
+use crate::log::record::Record;
+use crate::model::id::{PersonId, Seq};
+use crate::query::answer::{EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer};
+use crate::query::reader::Reader;
+use crate::store::segments::{Fault, Walk};
+
+impl Reader {
+    // -- events and outcomes ---------------------------------------------------------------------------------------
+
+    /// Walks through the whole log again and folds it record by record. What is erased by now is not shown.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        self.replay_first(self.checkpoint().records, each)
+    }
+
+    /// As [`Reader::replay`], and shows the first `records` only. Cost: a replay up to there.
+    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        let mut replay = self.identity.replay();
+        let (upto, hide) = (Some(records), Some(self.state().erasures()));
+        let walk =
+            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
+        self.log.walk(&mut replay, walk, |step| {
+            if step.record.seq().0 < records {
+                each(step); // the walk ends with a frame
+            }
+        })
+    }
+
+    /// Shows every event, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn events(&self, mut each: impl FnMut(EventAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(event) = self.event_in(step) {
+                each(event);
+            }
+        })
+    }
+
+    /// The event of a step of a replay; `None` if it is none.
+    pub(crate) fn event_in(&self, step: Step<'_>) -> Option<EventAnswer> {
+        let Body::Capture(head, name, _) = step.record.body() else { return None };
+        if self.state().is_retracted(step.record.seq()) {
+            return None; // H1
+        }
+        let then = step.state.person(head.id);
+        let off = head.flags.has(Flags::PROCESSING_OFF);
+        Some(EventAnswer {
+            seq: step.record.seq(),
+            event_id: step.record.operation_id(),
+            event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
+            time: head.time(),
+            distinct_id: self.id_name(head.id),
+            person_id: self.resolution(head.id, None).person_id,
+            person_id_then: match then {
+                Some(person) => self.own_person_id(person, step.state),
+                None => self.id_called(self.state().implied(head.id)),
+            },
+            mode: if off { EventMode::Propertyless } else { EventMode::Full },
+        })
+    }
+
+    /// Shows what every recorded operation did, in the order of the log.
+    ///
+    /// # Errors
+    /// [`Fault`], the first.
+    pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
+        self.replay(|step| {
+            if let Some(outcome) = step.outcome {
+                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
+            }
+        })
+    }
+
+    /// What an operation did, in texts and public ids.
+    pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
+        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
+    }
+
+    pub(crate) fn outcome_in(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        state: &State,
+    ) -> OutcomeAnswer {
+        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
+    }
+
+    /// What an operation did; `id_of` gives the public ids of its persons.
+    pub(crate) fn outcome_told(
+        &self,
+        seq: Seq,
+        body: &Body,
+        outcome: &Outcome,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+    ) -> OutcomeAnswer {
+        let head = body.head().expect("only operations have outcomes");
+        let mut effects = Vec::new();
+        if let Some(person) = outcome.person {
+            let person_id = id_of(person);
+            if outcome.founded {
+                effects.push(EffectAnswer::Founded { person_id });
+            }
+            match outcome.link {
+                Some(Link::Joined(id)) => {
+                    effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
+                }
+                Some(Link::Absorbed { person, moved_ids }) => {
+                    let absorbed = id_of(person);
+                    effects.push(EffectAnswer::Merged { survivor: person_id, absorbed, moved_ids });
+                }
+                None => {}
+            }
+            if outcome.identified {
+                effects.push(EffectAnswer::Identified { person_id });
+            }
+            if outcome.written != Default::default() {
+                effects.push(EffectAnswer::Properties { person_id, written: outcome.written });
+            }
+        }
+        match outcome.device {
+            Some(DeviceEffect::SpeaksFor(device, id)) => effects.push(EffectAnswer::DeviceSpeaksFor {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            Some(DeviceEffect::Reset(device, id)) => effects.push(EffectAnswer::DeviceReset {
+                device_id: self.device_name(device),
+                distinct_id: self.id_name(id),
+            }),
+            None => {}
+        }
+        match outcome.undone {
+            Some(Correction::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
+            Some(Correction::Split { left }) => {
+                let person = outcome.person.expect("a split that parts a person has one");
+                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
+            }
+            None => {}
+        }
+        let notices = outcome.notices.names().map(|notice| {
+            let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
+            NoticeAnswer {
+                notice,
+                seq: outcome.notices.record_of(notice),
+                distinct_id: ids.map(|ids| self.id_name(ids.id)),
+                ids: ids.map(|ids| ids.ids),
+            }
+        });
+        OutcomeAnswer {
+            seq,
+            op: body.name(),
+            distinct_id: self.id_name(head.id),
+            other_id: match body.other() {
+                LinkSource::Id(id) => Some(self.id_name(id)),
+                LinkSource::None | LinkSource::Unstorable => None,
+            },
+            effects,
+            notices: notices.collect(),
+            refusal: outcome.refusal.map(|refusal| refusal.name()),
+            rule: outcome.refusal.map(|refusal| refusal.rule()),
+            blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
+        }
+    }
+
+    /// A refusal in a sentence, with the record that blocks.
+    #[must_use]
+    pub fn reason(&self, refusal: &Refusal) -> String {
+        self.reason_told(refusal, &|person| self.person_id(person), false)
+    }
+
+    pub(crate) fn reason_told(
+        &self,
+        refusal: &Refusal,
+        id_of: &dyn Fn(PersonNo) -> PersonId,
+        supposed: bool,
+    ) -> String {
+        let policy = |by: &Seq| match supposed {
+            true => "the policy asked about".to_owned(), // H4: it stands in no record
+            false => format!("the policy of record {by}"),
+        };
+        match refusal {
+            Refusal::ProcessingOff { .. } => {
+                "the operation itself has person processing switched off".to_owned()
+            }
+            Refusal::Unmergeable { id: Some(id), by } => {
+                format!("id `{}` may not take part in merges (record {by})", self.id_name(*id))
+            }
+            Refusal::Unmergeable { id: None, .. } => {
+                "the other id is empty, longer than 400 scalar values, or holds U+0000".to_owned()
+            }
+            Refusal::JoinsIdentified { person, by } => {
+                format!(
+                    "person {} is identified already (record {by}), and this policy lets no id join one",
+                    id_of(*person)
+                )
+            }
+            Refusal::SourceIdentified { person, by } => {
+                format!("person {} is identified already (record {by})", id_of(*person))
+            }
+            Refusal::TooManyMovedIds { found, limit, by } => {
+                format!("{found} ids would move, {} allows {limit}", policy(by))
+            }
+            Refusal::TooManyIds { found, limit, by } => {
+                format!("the person would have {found} ids, {} allows {limit}", policy(by))
+            }
+            Refusal::TooManyUserIds { held, limit, by } => format!(
+                "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
+                self.id_name(*held)
+            ),
+            Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
+            Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
+            Refusal::NoPerson { by } => {
+                format!("the id has no person that could be split (record {by} defined it)")
+            }
+            Refusal::OtherPerson { id, by } => {
+                format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
+            }
+            Refusal::WholePerson { .. } => {
+                "all ids of the person are named; at least one has to stay".to_owned()
+            }
+        }
+    }
+}

@@ -125,7 +125,7 @@ fn a_correction_folds_only_what_stands_behind_the_last_checkpoint() {
     let (mut ledger, disk) = ledger();
     let merges = merged(&mut ledger, 400);
     for seq in merges.iter().rev() {
-        ledger.append(retract(*seq)).unwrap();
+        let _ = ledger.append(retract(*seq)).unwrap();
     }
     // All operations once, and for each retract at most an eighth of the records.
     let most = 801 + 400 * (801 + 400) / 8;
@@ -148,7 +148,7 @@ fn a_split_folds_nothing_again_but_what_it_parts() {
     merged(&mut ledger, 100);
     for n in 1..=100 {
         let split = Operation::split(at(), id("p0"), [id(&format!("p{n}"))], SplitMode::Each);
-        ledger.append(split).unwrap();
+        let _ = ledger.append(split).unwrap();
     }
     assert_eq!(ledger.reader().state().operations_refolded(), 201, "each operation once");
 }
@@ -174,8 +174,8 @@ fn a_correction_that_is_undone_folds_nothing_again() {
     );
     // An operation of the component that comes between counts.
     let other = Operation::properties(at(), id("p51")).set("n", "later").unwrap();
-    ledger.append(other).unwrap();
-    ledger.append(retract(last)).unwrap();
+    let _ = ledger.append(other).unwrap();
+    let _ = ledger.append(retract(last)).unwrap();
     let profile = ledger.profile("p51").unwrap().unwrap();
     assert_eq!(profile.properties["n"].value, Some("later".into()));
 }

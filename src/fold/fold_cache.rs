@@ -158,8 +158,19 @@ pub(super) struct CachedFold<S> {
     /// The operations that were retracted or restored since `end` was folded.
     changed: Vec<usize>,
     undo: Option<Undo<S>>,
-    /// The component's persons in the whole as of the last refold, and how many persons the whole had then.
-    pub(super) present: Option<(Vec<Present>, u32)>,
+    /// What the whole had after the last refold, if it refolded this component.
+    pub(super) refolded: Option<Refolded>,
+}
+
+/// What the whole had after a refold.
+#[derive(Debug, Default)]
+pub(super) struct Refolded {
+    /// The component's persons.
+    pub(super) present: Vec<Present>,
+    /// How many ids the component had.
+    pub(super) ids: usize,
+    /// How many persons the whole had.
+    pub(super) persons: u32,
 }
 
 impl<S: Clone> CachedFold<S> {
@@ -193,7 +204,7 @@ impl<S: Clone> CachedFold<S> {
             checkpoints: Vec::new(),
             changed: Vec::new(),
             undo: None,
-            present: None,
+            refolded: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::fold::erasures::Erasures;
-use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Stage};
+use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Refolded, Stage};
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, NotParted, Outcome, Refusal};
@@ -433,19 +433,22 @@ impl State {
             person: person.number,
             is_noted: true,
         });
-        fold.present = Some((present.collect(), self.persons.len() as u32)); // slots bound it
+        let present = present.collect();
+        let persons = self.persons.len() as u32; // slots bound it
+        fold.refolded = Some(Refolded { present, ids: fold.ids.len(), persons });
     }
 
-    /// The persons of a component that are not retired. `fold.present` has those of its last refold, if the whole refolded it.
+    /// The persons of a component that are not retired. `fold.refolded` has those of its last refold, if the whole refolded it.
     fn present(&self, fold: &mut CachedFold<State>) -> PresentPersons {
-        let (mut list, known) = fold.present.take().unwrap_or_default();
+        let Refolded { present: mut list, ids: known, persons } = fold.refolded.take().unwrap_or_default();
         let present =
             |founding, person, is_noted| Present { founding, origin: self.origin(person), person, is_noted };
         for (founding, id) in (0..).zip(&fold.ids) {
-            if known == 0 {
+            // An id that came since brings the persons of its own component, and that may have been refolded.
+            if founding as usize >= known {
                 list.extend(self.founded_by(*id).map(|person| present(founding, person, false)));
             } else if let Some(person) = self.links.person_first(*id)
-                && person.0 >= known
+                && person.0 >= persons
                 && self.founding(person) == *id
             {
                 list.push(present(founding, person, false));

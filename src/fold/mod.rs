@@ -13,6 +13,8 @@ mod profile;
 mod refold;
 pub(crate) mod replay;
 mod restore;
+mod retract;
+mod split;
 
 pub use replay::{Replay, Step};
 

@@ -3,6 +3,8 @@
 //! Components of possible links are independent: folding one by itself gives what it is in the whole. So a record counts as
 //! never asked if its component is folded without it, and what comes out takes the place of what was.
 
+use crate::fold::retract::refuse_retract;
+use crate::fold::split::Leaving;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,13 +12,16 @@ use crate::fold::erasures::Erasures;
 use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Refolded, Stage};
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
-use crate::fold::outcome::{Correction, NotParted, Outcome, Refusal};
+use crate::fold::outcome::{Correction, Outcome, Refusal};
 use crate::fold::profile::Profile;
 use crate::fold::{Person, State};
-use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource, SplitOff};
-use crate::log::component::{ComponentRecords, leavers};
+use crate::log::body::{DeviceNo, IdNo};
+use crate::log::component::ComponentRecords;
 use crate::log::record::{Kind, Record, Row};
 use crate::model::id::Seq;
+
+/// Is shown what each operation came to: its seq, its outcome and the state right after it.
+type Each<'e> = dyn FnMut(u32, &Outcome, &State) + 'e;
 
 /// For records that refold a component: that component's records before them.
 #[derive(Debug, Default)]
@@ -99,15 +104,6 @@ pub(crate) enum Phase {
     After,
 }
 
-/// What leaves a person in a split.
-struct Leaving {
-    person: PersonNo,
-    /// The ids, ascending.
-    ids: Vec<IdNo>,
-    /// The named ids that are not the person's.
-    others: Option<NotParted>,
-}
-
 impl State {
     /// Folds a record of section H: a retract or a split.
     pub(super) fn refold(&mut self, record: Record<'_>, past: &Past) -> Outcome {
@@ -132,7 +128,7 @@ impl State {
         record: Record<'_>,
         (told, before): (&ComponentRecords, usize),
         fold: &mut CachedFold<State>,
-        each: Option<&mut dyn FnMut(u32, &Outcome, &State)>,
+        each: Option<&mut Each<'_>>,
     ) -> Outcome {
         let row = record.row;
         let mut outcome = Outcome::default();
@@ -263,47 +259,6 @@ impl State {
             Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
         });
         named.collect()
-    }
-
-    /// H2: those of the ids that a split names that leave the person of T here, or why none can. `told` holds the component's records
-    /// before the split.
-    fn leaving(&self, record: Record<'_>, told: &ComponentRecords) -> Result<Leaving, Refusal> {
-        let row = record.row;
-        let Some(person) = self.links.person(row.id) else {
-            return Err(Refusal::NoPerson { by: self.defined_by(row.id) });
-        };
-        let named = leavers(record).expect("a split").ids;
-        let (ids, others): (Vec<IdNo>, Vec<IdNo>) =
-            named.into_iter().partition(|id| self.links.person(*id) == Some(person));
-        let others = others.first().map(|id| NotParted {
-            id: *id,
-            by: self.came_by(*id, told),
-            ids: others.len() as u32, // MAX_RECORDS bounds it
-        });
-        match others {
-            Some(NotParted { id, by, .. }) if ids.is_empty() => Err(Refusal::OtherPerson { id, by }),
-            _ if ids.len() as u64 == u64::from(self.links.size(person)) => {
-                Err(Refusal::WholePerson { by: Seq(row.seq.into()) })
-            }
-            others => Ok(Leaving { person, ids, others }),
-        }
-    }
-
-    /// The record by which an id is with its person: the link, merge or split that brought it there. Of an id without a person, the
-    /// record that defined it.
-    fn came_by(&self, id: IdNo, told: &ComponentRecords) -> Seq {
-        let (Some(person), Some(since)) = (self.links.person(id), self.links.since(id)) else {
-            return self.defined_by(id);
-        };
-        let stands = |seq: &Seq| {
-            let record = told.record(seq.0 as u32); // MAX_RECORDS bounds it
-            let is_retract = record.is_some_and(|record| record.row.kind == Kind::Retract);
-            !is_retract && !self.is_retracted(*seq)
-        };
-        let moved = self.moves(id).into_iter().rev().find(stands);
-        let Origin { founded, split } = self.origin(person);
-        let parted = if split { Seq(founded.into()) } else { Seq(0) };
-        Seq(since.into()).max(moved.unwrap_or(parted)).max(parted)
     }
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.
@@ -577,7 +532,7 @@ impl State {
     }
 
     /// Leaves of a person what its id is made of: it has no ids any more.
-    fn empty(&mut self, person: PersonNo) {
+    pub(super) fn empty(&mut self, person: PersonNo) {
         let profile = std::mem::take(&mut self.persons[person.index()].profile);
         self.profiles.drop(profile);
         let person = &mut self.persons[person.index()];
@@ -601,130 +556,6 @@ impl State {
         let made = self.generations.latest.range((id, None)..=(id, Some(NONE)));
         first.into_iter().chain(made.map(|(_, person)| *person)).collect()
     }
-
-    // -- H2 --------------------------------------------------------------------------------------------------------
-
-    /// Divides the person of T, or says why what the split asks is not possible here.
-    fn divide(&mut self, record: Record<'_>, told: &ComponentRecords, came: &[Came]) -> Option<Refusal> {
-        let row = record.row;
-        let Leaving { person, ids, .. } = match self.leaving(record, told) {
-            Ok(leaving) => leaving,
-            Err(refusal) => return Some(refusal),
-        };
-        let SplitOff { together, .. } = leavers(record).expect("a split");
-        let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
-        let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
-        let mut groups: Vec<Vec<IdNo>> = vec![stay];
-        if together {
-            groups.push(ids);
-        } else {
-            groups.extend(ids.into_iter().map(|id| vec![id]));
-        }
-        let mut group_of = vec![None; self.ids().len()];
-        for (group, ids) in groups.iter().enumerate() {
-            ids.iter().for_each(|id| group_of[id.index()] = Some(group));
-        }
-        let worlds = self.worlds(groups.len(), told, came, &group_of);
-
-        let (before, origin) = (self.persons[person.index()], self.origin(person));
-        self.generations.origin(person, before.founding, origin);
-        self.empty(person);
-        self.links.part(&groups, row.seq);
-        for (number, (ids, world)) in groups.iter().zip(worlds).enumerate() {
-            let new = PersonNo(self.persons.len() as u32);
-            let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.class(*id).user).collect();
-            let profile = self.profiles.add(&world.profile);
-            let (founding, origin) = match number {
-                0 => (before.founding, origin), // what stays keeps its id
-                _ => (ids[0], Origin { founded: row.seq, split: true }),
-            };
-            self.persons.push(Person {
-                founding,
-                created_at: world.earliest.or(world.named).unwrap_or(before.created_at),
-                identified_by: world.identified_by.unwrap_or(NONE),
-                users: users.len() as u32, // MAX_RECORDS bounds it
-                first_user: users.first().map_or(NONE, |id| id.0),
-                profile,
-            });
-            self.generations.origin(new, founding, origin);
-            if !ids.contains(&founding) {
-                self.generations.anchors.insert(new, ids[0]);
-            }
-            if number == 0 {
-                self.generations.retired.insert(person, Some(new));
-            }
-        }
-        None
-    }
-
-    /// What each group of a person is by itself: the operations of which `came` tells refolded to the group their T is in.
-    fn worlds(
-        &self,
-        groups: usize,
-        told: &ComponentRecords,
-        came: &[Came],
-        group_of: &[Option<usize>],
-    ) -> Vec<World> {
-        let mut worlds = vec![World::default(); groups];
-        for (record, came) in told.records().zip(came) {
-            if *came == Came::ToNothing {
-                continue;
-            }
-            let row = record.row;
-            let group = group_of[row.id.index()];
-            let mut asserts = false;
-            if let LinkSource::Id(other) = row.other() {
-                let others = group_of[other.index()];
-                // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
-                let parted = *came == Came::Through && others != group;
-                asserts =
-                    row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
-                if let (Came::Through, Some(others)) = (came, others) {
-                    worlds[others].name(record.time());
-                }
-            }
-            if let Some(group) = group {
-                worlds[group].fold(record, asserts);
-            }
-        }
-        worlds
-    }
-}
-
-/// A group of ids as if it had been one person from the beginning.
-#[derive(Clone, Default)]
-struct World {
-    profile: Vec<super::Property>,
-    /// The earliest time of an operation that touched it.
-    earliest: Option<i64>,
-    /// The earliest time of a link that was made and named one of its ids as S.
-    named: Option<i64>,
-    identified_by: Option<u32>,
-}
-
-impl World {
-    fn name(&mut self, time: i64) {
-        self.named = Some(self.named.map_or(time, |named| named.min(time)));
-    }
-
-    /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows.
-    fn fold(&mut self, record: Record<'_>, asserts: bool) {
-        let row = record.row;
-        let bare = matches!(row.kind, Kind::Switch) && !row.has_changes();
-        if row.flags.has(Flags::PROCESSING_OFF) || bare || row.kind == Kind::Reset || row.refolds() {
-            return;
-        }
-        let quiet =
-            row.flags.has(Flags::GROUP_IDENTIFY) || row.flags.has(Flags::QUIET) && self.earliest.is_some(); // E3
-        let time = record.time();
-        self.earliest = Some(self.earliest.map_or(time, |earliest| earliest.min(time)));
-        if asserts {
-            self.identified_by.get_or_insert(row.seq);
-        }
-        if !quiet {
-            super::profile::change(&mut self.profile, record.changes(), row.seq);
-        }
-    }
 }
 
 impl Outcome {
@@ -747,62 +578,6 @@ impl Origin {
     /// What tells two persons of one founding id apart: whether, and by which record, a split founded them.
     pub(crate) fn key(self) -> Option<u32> {
         self.split.then_some(self.founded)
-    }
-}
-
-/// H1: whether a record may be retracted now.
-fn refuse_retract(before: &ComponentRecords, row: &Row, target: u32) -> Option<Refusal> {
-    let fitting =
-        before.record(target).is_some_and(|record| record.row.is_operation() && record.row.id == row.id);
-    if !fitting {
-        return Some(Refusal::NotRetractable { by: Seq(row.seq.into()) });
-    }
-    let by = before.retracting(target)?;
-    Some(Refusal::AlreadyRetracted { by: Seq(by.into()) })
-}
-
-impl ComponentRecords {
-    /// The records that count as never asked (H1). A retract that is itself retracted retracts nothing.
-    pub(crate) fn retracted(&self) -> BTreeSet<u32> {
-        let marked = self.marked_retracted();
-        self.records()
-            .zip(marked)
-            .filter_map(|(record, retracted)| retracted.then_some(record.row.seq))
-            .collect()
-    }
-
-    /// The same, as a mark for each record.
-    fn marked_retracted(&self) -> Vec<bool> {
-        let mut retracted = vec![false; self.records().len()];
-        // From the end: what retracts a record stands behind it.
-        for (place, record) in self.records().enumerate().rev() {
-            if record.row.kind == Kind::Retract
-                && !retracted[place]
-                && let Some(target) = self.retracts(record)
-            {
-                retracted[target] = true;
-            }
-        }
-        retracted
-    }
-
-    /// The place of the record that a retract names, if it can be retracted.
-    pub(super) fn retracts(&self, record: Record<'_>) -> Option<usize> {
-        let place = self.place(record.row.target()?)?;
-        let found = self.row(place);
-        (found.is_operation() && found.id == record.row.id).then_some(place)
-    }
-
-    /// The record by which `target` is retracted.
-    fn retracting(&self, target: u32) -> Option<u32> {
-        let of =
-            |record: &Record<'_>| record.row.target() == Some(target) && self.retracts(*record).is_some();
-        if !self.records().any(|record| of(&record)) {
-            return None; // most: nothing was retracted twice
-        }
-        let retracted = self.marked_retracted();
-        let mut standing = self.records().zip(retracted).filter(|(_, retracted)| !retracted);
-        standing.find(|(record, _)| of(record)).map(|(record, _)| record.row.seq)
     }
 }
 
@@ -890,7 +665,7 @@ impl CachedFold<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::body::{Body, OperationHeader};
+    use crate::log::body::{Body, Flags, OperationHeader};
     use crate::log::component::Node;
     use crate::{DistinctId, Ledger, Operation, Policy, Source, SplitMode, Target, Tenant, Timestamp};
 

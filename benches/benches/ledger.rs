@@ -177,7 +177,7 @@ fn append(c: &mut Criterion) {
                     let (ledger, _) = place.as_mut().expect("it was just made");
                     let operation = next.next().expect("some are left").clone();
                     let begin = Instant::now();
-                    black_box(ledger.append(operation).expect("the disk works"));
+                    let _ = black_box(ledger.append(operation).expect("the disk works"));
                     spent += begin.elapsed();
                 }
                 spent

@@ -30,6 +30,8 @@ pub mod import;
 pub mod testing;
 
 pub use crate::fold::{Notices, Outcome, Refusal};
+pub use crate::ledger::Ledger;
+pub use crate::ledger::appended::Appended;
 pub use crate::ledger::create::CreateError;
 pub use crate::ledger::device::Device;
 pub use crate::ledger::error::AppendError;
@@ -38,7 +40,6 @@ pub use crate::ledger::recovery::{OpenError, Recovery};
 pub use crate::ledger::shared::{LedgerGuard, SharedLedger};
 pub use crate::ledger::snapshot::Snapshot;
 pub use crate::ledger::writer::Durability;
-pub use crate::ledger::{Appended, Ledger};
 pub use crate::log::chain::Checkpoint;
 pub use crate::model::id::{
     DeviceId, DistinctId, EventName, IdError, OperationId, PersonId, PropertyKey, Seq, Tenant,

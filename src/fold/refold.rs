@@ -3,10 +3,11 @@
 //! Components of possible links are independent: folding one by itself gives what it is in the whole. So a record counts as
 //! never asked if its component is folded without it, and what comes out takes the place of what was.
 
-use crate::fold::retract::refuse_retract;
-use crate::fold::split::Leaving;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use crate::fold::retract::refuse_retract;
+use crate::fold::split::Leaving;
 
 use crate::fold::erasures::Erasures;
 use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Refolded, Stage};

@@ -1,10 +1,11 @@
 //! A retract (H1): which records count as never asked.
 
+use std::collections::BTreeSet;
+
 use crate::fold::outcome::Refusal;
 use crate::log::component::ComponentRecords;
 use crate::log::record::{Kind, Record, Row};
 use crate::model::id::Seq;
-use std::collections::BTreeSet;
 
 /// H1: whether a record may be retracted now.
 pub(super) fn refuse_retract(before: &ComponentRecords, row: &Row, target: u32) -> Option<Refusal> {

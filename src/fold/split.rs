@@ -1,5 +1,7 @@
 //! A split (H2): what leaves a person, and what each group is by itself.
 
+use std::collections::BTreeSet;
+
 use crate::fold::fold_cache::Came;
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
@@ -9,7 +11,6 @@ use crate::log::body::{Flags, IdNo, LinkSource, SplitOff};
 use crate::log::component::{ComponentRecords, leavers};
 use crate::log::record::{Kind, Record};
 use crate::model::id::Seq;
-use std::collections::BTreeSet;
 
 /// What leaves a person in a split.
 pub(super) struct Leaving {

@@ -7,9 +7,10 @@ use std::io::Read;
 
 use super::importer::{Importer, Parsed};
 use super::rejection::{ImportError, Rejection};
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
 use crate::ledger::shared::{LedgerGuard, SharedLedger};
-use crate::ledger::{Appended, Ledger};
 use crate::model::id::Seq;
 use crate::model::limits::MAX_PERSON_KEYS;
 use crate::model::operation::{Operation, Request};

@@ -1,5 +1,9 @@
 //! Creating a ledger: built beside its place, then renamed into it.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::ledger::Ledger;
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::OpenError;
@@ -19,9 +23,6 @@ use crate::store::layout::{
     HEAD, HeadSlot, Identity, LEDGER, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name,
 };
 use crate::store::storage::{FilePlace, LedgerPlace, Memory, Occupant, Reserved, Storage};
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 /// Why a ledger cannot be created. Nothing was left behind.
 #[derive(Debug, thiserror::Error)]

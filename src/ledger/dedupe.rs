@@ -1,13 +1,55 @@
 //! Whether an operation was recorded before (G4).
 
+use std::collections::BTreeSet;
+
+use crate::fold::Erasures;
+use crate::ledger::appended::Appended;
 use crate::ledger::draft::Aim;
+use crate::ledger::draft::Draft;
+use crate::ledger::draft::Named;
 use crate::ledger::draft::head;
 use crate::ledger::draft::item_of;
 use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
+use crate::model::id::OperationId;
+use crate::model::id::Seq;
 use crate::model::id::{DeviceId, DistinctId};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode};
 use crate::store::dictionary::{Dictionaries, Dictionary};
-use std::collections::BTreeSet;
+use crate::store::segments::Fault;
+use crate::store::segments::Log;
+
+/// G4: what was said under this id before, in the log, where `recorded` looks, or earlier in the batch.
+pub(crate) fn before(
+    draft: &Draft<'_>,
+    log: &Log,
+    erasures: &Erasures,
+    recorded: impl FnOnce() -> Result<Option<Seq>, Fault>,
+    id: OperationId,
+    operation: &Operation,
+    aim: Option<Aim>,
+) -> Result<Option<Appended>, Fault> {
+    if let Some(Named { seq, body, item, .. }) = draft.named(id) {
+        let same = is_same_operation(operation, aim, body, Some(item), draft.dictionaries());
+        return Ok(Some(Appended::again(*seq, same)));
+    }
+    let Some(seq) = recorded()? else { return Ok(None) };
+    again(log, erasures, draft.dictionaries(), seq, operation, aim).map(Some)
+}
+
+/// G4: what an operation is that has the id of the one recorded as `seq`.
+pub(crate) fn again(
+    log: &Log,
+    erasures: &Erasures,
+    dictionaries: &Dictionaries,
+    seq: Seq,
+    operation: &Operation,
+    aim: Option<Aim>,
+) -> Result<Appended, Fault> {
+    let window = log.window(seq, erasures)?;
+    let record = window.checked(seq)?;
+    let same = is_same_operation(operation, aim, &record.body(), record.item(), dictionaries);
+    Ok(Appended::again(seq, same))
+}
 
 /// Whether `operation` says what a record of the same id says (G4). `item` is the record's payload item, `None` when it was
 /// erased: then only what is left is compared. An id whose text is erased may have been any. `aim` is what a retract is about.

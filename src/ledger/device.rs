@@ -1,7 +1,8 @@
 //! Devices as an SDK sees them: one handle per device, which speaks for the current user (section F).
 
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
-use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId};
 use crate::model::operation::{Actor, Changes, Dialect, Operation, PersonProfiles, Request, Sdk, Source};
 use crate::model::time::Timestamp;

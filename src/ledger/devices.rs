@@ -1,5 +1,7 @@
 //! What an operation on a device means (section F): for whom the device speaks, and what it asks.
 
+use std::collections::BTreeMap;
+
 use crate::fold::Said;
 use crate::ledger::draft::Aim;
 use crate::ledger::draft::Draft;
@@ -15,7 +17,6 @@ use crate::model::operation::{
     Actor, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source,
 };
 use crate::model::policy::FirstMention;
-use std::collections::BTreeMap;
 
 impl<'a> Draft<'a> {
     // -- devices ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 //! and what was said before is told apart from what is new (G4). Nothing here is final before it is written.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use crate::fold::{DeviceState, Said, State};
 use crate::log::body::{
@@ -31,8 +32,9 @@ pub(crate) struct Draft<'a> {
     pub(super) entropy: &'a mut dyn Entropy,
     /// What seals payload items.
     keys: &'a Keys,
-    /// Where to go back to.
+    /// How long the dictionaries were before this draft.
     lengths: [u32; 4],
+    is_finished: bool,
     first_seq: u64,
     pub(crate) records: u32,
     pub(crate) body: Vec<u8>,
@@ -86,6 +88,8 @@ pub(crate) struct Finished {
     pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
+    /// How long the dictionaries were before the draft.
+    pub(crate) lengths: [u32; 4],
 }
 
 /// What a request comes to, once its device is resolved.
@@ -199,6 +203,15 @@ pub(crate) fn refold_body(
     }
 }
 
+/// A draft that is not finished gives all its numbers back.
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.dictionaries.truncate(self.lengths);
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
     pub(crate) fn new(
         ledger: LedgerId,
@@ -216,6 +229,7 @@ impl<'a> Draft<'a> {
             entropy,
             keys,
             lengths,
+            is_finished: false,
             first_seq,
             records: 0,
             body: Vec::new(),
@@ -245,19 +259,16 @@ impl<'a> Draft<'a> {
         Seq(self.first_seq + u64::from(self.records))
     }
 
-    /// How long the dictionaries were before this draft.
-    pub(crate) fn lengths(&self) -> [u32; 4] {
-        self.lengths
-    }
-
-    /// Gives every number of this draft back.
-    pub(crate) fn discard(self) {
-        self.dictionaries.truncate(self.lengths);
-    }
-
-    pub(crate) fn finish(self) -> Finished {
-        let Draft { records, body, payload, last_calls, .. } = self;
-        Finished { records, body, payload, last_calls }
+    /// The frame's parts. From here on the dictionaries keep the texts of this draft, until they are truncated to `lengths`.
+    pub(crate) fn finish(mut self) -> Finished {
+        self.is_finished = true;
+        Finished {
+            records: self.records,
+            body: mem::take(&mut self.body),
+            payload: mem::take(&mut self.payload),
+            last_calls: mem::take(&mut self.last_calls),
+            lengths: self.lengths,
+        }
     }
 
     /// Adds a record that is not an operation and has no payload item.

@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 
+use crate::ledger::append::read;
+use crate::ledger::dedupe::again;
+
 use crate::fold::{ComponentFold, Outcome, Phase, Refusal, Simulation, State};
+use crate::ledger::appended::Appended;
 use crate::ledger::draft;
-use crate::ledger::{self, Appended};
 use crate::log::body::{Body, DeviceNo, IdNo};
 use crate::log::component::ComponentRecords;
 use crate::log::record::{Kind, Record};
@@ -88,12 +91,12 @@ impl Reader {
             dictionaries,
             next,
             |id| self.recorded(id),
-            |seq| ledger::read(log, erasures, seq),
+            |seq| read(log, erasures, seq),
         )?;
         let known = operation.id.map_or(Ok(None), |id| self.recorded(id))?;
         if let Some(seq) = known {
             let aim = aim.as_ref().ok().copied().flatten();
-            let appended = ledger::again(log, erasures, dictionaries, seq, operation, aim)?;
+            let appended = again(log, erasures, dictionaries, seq, operation, aim)?;
             return Ok(Preview { appended, diff: Diff::default() });
         }
         let body = draft::refold_body(operation, aim?, dictionaries).ok_or(PreviewError::NoRefold)?;

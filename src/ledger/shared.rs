@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::device::Device;
 use crate::ledger::erase::ErasureRequest;
 use crate::ledger::erase::receipt::Receipt;
@@ -12,7 +14,6 @@ use crate::ledger::error::SnapshotError;
 use crate::ledger::recovery::Recovery;
 use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::{Disk, Durability};
-use crate::ledger::{Appended, Ledger};
 use crate::log::chain::Checkpoint;
 use crate::model::id::{DeviceId, LedgerId, Seq};
 use crate::model::operation::Operation;

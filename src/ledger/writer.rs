@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::ledger::error::AppendError;
+
 use crate::log::body::DeviceNo;
 use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
@@ -66,6 +68,12 @@ impl Writer {
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
         self.locks = None;
+    }
+
+    /// Stops writing after a write that failed: whether it was done is unknown.
+    pub(crate) fn poison(&mut self, seq: u64, source: io::Error) -> AppendError {
+        self.stop(source.to_string());
+        AppendError::Indeterminate { seq, source }
     }
 
     /// Writes a frame at the end of the log, in a new segment if the last is full; gives where.

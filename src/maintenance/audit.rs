@@ -3,10 +3,11 @@
 //! Beyond what opening checks (hashes, order, spelling, commitments) it recomputes from the texts and values still present
 //! what the writer recorded: classes of ids (B4), kinds of events (E3), the ids devices spoke for (F2), and all bounds.
 
-use crate::maintenance::finding::{AuditFault, ErasureFault};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+use crate::maintenance::finding::{AuditFault, ErasureFault};
 
 use serde::Serialize;
 

@@ -4,9 +4,10 @@
 //! The texts are proven by one reading of the log without a fold, a component by folding it alone, everything by folding the
 //! whole log. A reader that was folded from its log has nothing to prove.
 
-use crate::query::proof::Held;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use crate::query::proof::Held;
 
 use crate::fold::ComponentFold;
 use crate::log::body::{Body, IdNo, StoredClass};

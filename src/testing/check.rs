@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::fold::replay::Step;
-use crate::ledger::Appended;
+use crate::ledger::appended::Appended;
 use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource, OperationHeader, SplitOff, Verb};
 use crate::log::digest::Digest;
 use crate::maintenance::audit::Audit;

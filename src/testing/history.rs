@@ -7,8 +7,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
-use crate::ledger::{Appended, Ledger};
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::operation::{
     Actor, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,

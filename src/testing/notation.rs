@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonIdBasis, PersonNo};
-use crate::ledger::Appended;
+use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
 use crate::log::body::DeviceNo;
 use crate::model::id::{OperationId, PersonId, Seq};

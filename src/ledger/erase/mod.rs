@@ -7,17 +7,18 @@
 pub(crate) mod receipt;
 pub(crate) mod rewrite;
 
-use crate::ledger::erase::receipt::Receipt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-#[cfg(feature = "encryption")]
-use std::io;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
-use crate::ledger::draft::{Draft, Finished, KnownIds};
+use crate::ledger::erase::receipt::Receipt;
+#[cfg(feature = "encryption")]
+use std::io;
+
+use crate::ledger::Ledger;
+use crate::ledger::draft::{Draft, KnownIds};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
 use crate::ledger::error::{AppendError, EraseError};
-use crate::ledger::{Ledger, poison};
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
 };
@@ -318,7 +319,7 @@ impl Ledger {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
                 let seq = self.checkpoint().records;
-                Err(poison(&mut self.writer, seq, source).into())
+                Err(self.writer.poison(seq, source).into())
             }
             Err(stopped) => Err(stopped.into()),
         }
@@ -535,9 +536,8 @@ impl Ledger {
                 draft.restate(restated, &values);
             }
         }
-        let lengths = draft.lengths();
-        let finished: Finished = draft.finish();
-        self.commit(finished, lengths)?;
+        let finished = draft.finish();
+        self.commit(finished)?;
         Ok(begun)
     }
 }

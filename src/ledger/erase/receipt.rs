@@ -1,5 +1,8 @@
 //! Receipts: what can be filed about an erasure.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use crate::log::body::{Body, ErasureCompletion, RewrittenSegment};
 use crate::log::digest::Digest;
 use crate::model::id::Seq;
@@ -8,8 +11,6 @@ use crate::query::reader::Reader;
 use crate::store::layout::segment_name;
 use crate::store::segments::Fault;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// What can be filed about an erasure. It names no person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -9,13 +9,14 @@ mod frames;
 mod record;
 pub(crate) mod report;
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::maintenance::salvage::account::Account;
 use crate::maintenance::salvage::report::SalvageReport;
 use crate::maintenance::salvage::report::Testimony;
 use crate::maintenance::salvage::report::Unerased;
-use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use crate::fold::replay::Replay;
 use crate::fold::{Absences, Erasures};

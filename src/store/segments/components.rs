@@ -1,9 +1,10 @@
 //! Components: which records name an id or a device, and those records read one by one, to refold a component
 //! or to answer a question about it.
 
-use crate::store::segments::index::Index;
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard};
+
+use crate::store::segments::index::Index;
 
 use crate::fold::Past;
 use crate::log::component::{ComponentRecords, Node, nodes_of};

@@ -1,9 +1,10 @@
 //! What a disk holds: names and bytes that are durable, and facts that may get lost.
 
-use crate::testing::disk::subset::Subset;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+
+use crate::testing::disk::subset::Subset;
 
 /// What a disk writes whole or not at all, in bytes.
 pub const SECTOR_BYTES: usize = 512;

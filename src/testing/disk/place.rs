@@ -1,11 +1,12 @@
 //! A directory of a simulated disk, as the place of a ledger.
 
+use std::io;
+use std::sync::Arc;
+
 use crate::store::storage::{LedgerPlace, Lock, Occupant, Storage};
 use crate::testing::disk::Call;
 use crate::testing::disk::SimulatedDisk;
 use crate::testing::disk::contents::moved;
-use std::io;
-use std::sync::Arc;
 
 /// A place for a ledger on a simulated disk: a directory in the disk's own. An empty directory is not kept.
 #[derive(Clone, Debug)]

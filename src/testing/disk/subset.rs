@@ -1,8 +1,9 @@
 //! Which facts a crash leaves.
 
-use crate::testing::chance::Chance;
 use std::fmt;
 use std::str::FromStr;
+
+use crate::testing::chance::Chance;
 
 /// Which of the pending facts survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::kit::*;
 use crate::fold::Correction;
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::open::LedgerOptions;
-use crate::ledger::{Appended, Ledger};
 use crate::log::body::{Body, LinkSource};
 use crate::model::operation::{Actor, Operation, Request, Source, Target};
 use crate::query::answer::EventMode;

@@ -1,17 +1,19 @@
 //! Laws of section H: retracts, splits, erasures, what-ifs and differences.
 
-use super::content::{facts, names};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::content::{facts, names};
+
 use super::kit::*;
 use crate::fold::{PersonIdBasis, Refusal};
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
 use crate::ledger::erase::{ErasureRequest, ErasureSubject};
 use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::preview::{Preview, PreviewError};
-use crate::ledger::{Appended, Ledger};
 use crate::log::body::{Body, IdNo};
 use crate::log::component::{Node, each_named};
 use crate::log::record::Kind;

@@ -115,7 +115,7 @@ mod tests {
     use super::kit::{Folded, all, holds};
     use super::*;
     use crate::fold::{Correction, Link};
-    use crate::ledger::Appended;
+    use crate::ledger::appended::Appended;
 
     #[test]
     fn a_broken_law_is_shown_with_no_more_operations_than_it_needs() {

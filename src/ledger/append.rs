@@ -1,0 +1,204 @@
+//! Appending: a batch is drafted, what was recorded before is left out, and the rest is committed as one frame.
+
+use std::collections::BTreeMap;
+
+use crate::fold::{Erasures, Outcome};
+use crate::ledger::Ledger;
+use crate::ledger::appended::Appended;
+use crate::ledger::dedupe::before;
+use crate::ledger::draft::{Draft, Drafted, Finished, KnownIds, fresh_id};
+use crate::ledger::error::AppendError;
+use crate::ledger::key_budget::KeyBudget;
+use crate::log::body::{Body, IdNo, StoredPolicy};
+use crate::model::id::{DeviceId, DistinctId, Seq};
+use crate::model::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS};
+use crate::model::operation::Operation;
+use crate::model::policy::Policy;
+use crate::model::time::Timestamp;
+use crate::query::reader::{Reader, recorded};
+use crate::store::dictionary::{Dictionaries, Seen};
+use crate::store::segments::{Fault, FaultKind, Log};
+
+impl Ledger {
+    /// Records one operation and gives what it did.
+    ///
+    /// # Errors
+    /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
+    pub fn append(&mut self, operation: Operation) -> Result<Appended, AppendError> {
+        let mut appended = self.append_batch(std::slice::from_ref(&operation))?;
+        Ok(appended.pop().expect("one operation in, one answer out"))
+    }
+
+    /// Records operations as one: all of them or none. Refusals and duplicates are answers; they stop
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
+    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+        self.check_health()?;
+        self.check_batch(operations)?;
+        let (answers, finished) = self.draft(operations)?;
+        let outcomes = self.commit(finished)?;
+        let refolded = outcomes.iter().any(|(_, outcome)| outcome.undone.is_some());
+        if let (true, Some(last)) = (refolded, operations.last()) {
+            self.reset_devices(last.time);
+        }
+        Ok(answer(answers, outcomes))
+    }
+
+    /// Checks what needs no look at the log: sizes, bounds, and that texts which are named are those of the log.
+    fn check_batch(&self, operations: &[Operation]) -> Result<(), AppendError> {
+        if operations.len() > MAX_BATCH_OPERATIONS {
+            return Err(AppendError::BatchTooLarge { operations: operations.len(), records: 0, bytes: 0 });
+        }
+        for (index, operation) in operations.iter().enumerate() {
+            operation.check().map_err(|source| AppendError::Operation { index, source })?;
+        }
+        if operations.iter().any(Operation::refolds) {
+            self.reader.prove_texts().map_err(unproven)?; // it names ids and records that must be those that were meant
+        }
+        Ok(())
+    }
+
+    /// Drafts the frame of a batch, and says what becomes of each operation.
+    fn draft(&mut self, operations: &[Operation]) -> Result<(Vec<Answer>, Finished), AppendError> {
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let Reader { log, replay, dictionaries, seen, .. } = reader;
+        let erasures = replay.state().erasures();
+        let foreseen = prefetch(operations, dictionaries, seen);
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
+        let mut answers = Vec::with_capacity(operations.len());
+        let mut keys = KeyBudget::new(operations.len() == 1);
+        for (index, (operation, Foreseen { ids, in_log })) in operations.iter().zip(foreseen).enumerate() {
+            let unreadable = |fault| AppendError::Unreadable(Box::new(fault));
+            let refused = |source| AppendError::Operation { index, source };
+            let aim = draft
+                .aim(operation, |id| recorded(log, erasures, seen, id), |seq| read(log, erasures, seq))
+                .map_err(unreadable)?;
+            if let Some(id) = operation.id {
+                let in_log = || if in_log { recorded(log, erasures, seen, id) } else { Ok(None) };
+                let aim = aim.as_ref().ok().copied().flatten();
+                let known = before(&draft, log, erasures, in_log, id, operation, aim).map_err(unreadable)?;
+                if let Some(known) = known {
+                    answers.push(Answer::Known(known));
+                    continue;
+                }
+            }
+            let aim = aim.map_err(refused)?;
+            draft.check_fresh(operation).map_err(refused)?;
+            let drafted = draft.operation(operation, ids, aim, &writer.last_calls);
+            if let Some(source) = draft.refused() {
+                return Err(refused(source));
+            }
+            answers.push(match drafted {
+                Drafted::Ignored => Answer::Known(Appended::Ignored),
+                Drafted::Record(seq, body) => {
+                    keys.spend(replay.state(), &body)
+                        .map_err(|found| AppendError::TooManyPersonKeys { index, found })?;
+                    Answer::Recorded(seq)
+                }
+            });
+        }
+        let frame_bytes = draft.body.len() + draft.payload.len();
+        if frame_bytes > MAX_FRAME_BYTES - 128 || draft.records > MAX_FRAME_RECORDS {
+            let (records, bytes) = (draft.records.into(), frame_bytes as u64);
+            return Err(AppendError::BatchTooLarge { operations: operations.len(), records, bytes });
+        }
+        Ok((answers, draft.finish()))
+    }
+
+    /// Makes a new device, with a fresh UUIDv7 that is its device id, anonymous id and current id (F1), and records it.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn new_device(&mut self, at: Timestamp) -> Result<DeviceId, AppendError> {
+        self.check_health()?;
+        let Ledger { reader, writer, .. } = self;
+        let ledger = reader.ledger_id();
+        let fresh = fresh_id(at, &mut *writer.entropy);
+        let device = DeviceId::new(fresh.into_string()).expect("a distinct id's bounds are a device id's");
+        let Reader { log, replay, dictionaries, .. } = reader;
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
+        draft.device_no(&device);
+        let finished = draft.finish();
+        self.commit(finished)?;
+        Ok(device)
+    }
+
+    /// Changes the policy from here on (A3); classes and sizes that exist stay as they are.
+    ///
+    /// # Errors
+    /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
+    pub fn set_policy(&mut self, policy: &Policy) -> Result<Seq, AppendError> {
+        policy.check()?;
+        self.append_record(&Body::SetPolicy(Box::new(StoredPolicy::from(policy))))
+    }
+
+    /// Adds one record that is not an operation.
+    pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
+        self.check_health()?;
+        let seq = Seq(self.reader.state().records());
+        let mut bytes = Vec::new();
+        crate::log::codec::encode(body, &mut bytes);
+        let lengths = self.reader.dictionaries.lengths();
+        let (last_calls, payload) = (BTreeMap::new(), Vec::new());
+        self.commit(Finished { records: 1, body: bytes, payload, last_calls, lengths })?;
+        Ok(seq)
+    }
+}
+
+/// The answers to a batch, in its order. `outcomes` are those of its records, ascending.
+fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Vec<Appended> {
+    let mut outcomes = outcomes.into_iter();
+    let answer = |answer| match answer {
+        Answer::Known(known) => known,
+        Answer::Recorded(seq) => {
+            let (_, outcome) = outcomes
+                .find(|(of, _)| *of == seq) // a reset that the draft added stands between (H3)
+                .expect("each recorded operation has one outcome");
+            Appended::Recorded { seq, outcome }
+        }
+    };
+    answers.into_iter().map(answer).collect()
+}
+
+pub(crate) fn unproven(fault: Fault) -> AppendError {
+    match fault.kind {
+        FaultKind::Unproven { .. } => AppendError::Unproven(Box::new(fault)),
+        _ => AppendError::Unreadable(Box::new(fault)),
+    }
+}
+
+/// What becomes of an operation of a batch, as far as its draft says.
+enum Answer {
+    /// It is not recorded.
+    Known(Appended),
+    /// It will be this record.
+    Recorded(Seq),
+}
+
+/// What the log knows of one operation of a batch.
+pub(crate) struct Foreseen {
+    pub(crate) ids: KnownIds,
+    /// Whether a record may have its id: a fingerprint says so.
+    pub(crate) in_log: bool,
+}
+
+/// Looks up what a batch names, all of it before any is drafted: memory that one look waits for is waited for by many together.
+pub(crate) fn prefetch(operations: &[Operation], dictionaries: &Dictionaries, seen: &Seen) -> Vec<Foreseen> {
+    let texts = operations.iter().flat_map(|operation| operation.ids().into_iter().flatten());
+    let texts: Vec<&str> = texts.map(DistinctId::as_str).collect();
+    let mut numbers = dictionaries.ids.find_all(&texts).into_iter();
+    let mut number =
+        |id: Option<&DistinctId>| id.and_then(|_| numbers.next().expect("each text was looked up")).map(IdNo);
+    let of = |operation: &Operation| {
+        let ids = KnownIds(operation.ids().map(&mut number));
+        Foreseen { ids, in_log: operation.id.is_some_and(|id| seen.may_have(id)) }
+    };
+    operations.iter().map(of).collect()
+}
+
+pub(crate) fn read(log: &Log, erasures: &Erasures, seq: Seq) -> Result<Body, Fault> {
+    Ok(log.window(seq, erasures)?.checked(seq)?.body())
+}

@@ -125,7 +125,8 @@ pub mod storage {
 
 /// The check that believes nothing: everything that can be recomputed, recomputed.
 pub mod audit {
-    pub use crate::maintenance::audit::{Audit, AuditRemark, AuditReport, RecordCounts, Unchecked};
+    pub use crate::maintenance::audit::Audit;
+    pub use crate::maintenance::audit::report::{AuditRemark, AuditReport, RecordCounts, Unchecked};
     pub use crate::maintenance::finding::{AuditFault, ErasureFault};
 }
 

@@ -4,8 +4,7 @@ use crate::fold::{FORESEEN, Outcome, Past, State};
 use crate::log::chain::{Chain, ChainError};
 use crate::log::frame::Frame;
 use crate::log::record::{Record, Rows};
-use crate::model::id::LedgerId;
-use crate::model::id::Tenant;
+use crate::model::id::{LedgerId, Tenant};
 
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]

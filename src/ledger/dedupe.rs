@@ -4,19 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::fold::Erasures;
 use crate::ledger::appended::Appended;
-use crate::ledger::draft::Aim;
-use crate::ledger::draft::Draft;
-use crate::ledger::draft::Named;
-use crate::ledger::draft::head;
-use crate::ledger::draft::item_of;
+use crate::ledger::draft::{Aim, Draft, Named, head, item_of};
 use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
-use crate::model::id::OperationId;
-use crate::model::id::Seq;
-use crate::model::id::{DeviceId, DistinctId};
+use crate::model::id::{DeviceId, DistinctId, OperationId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode};
 use crate::store::dictionary::{Dictionaries, Dictionary};
-use crate::store::segments::Fault;
-use crate::store::segments::Log;
+use crate::store::segments::{Fault, Log};
 
 /// G4: what was said under this id before, in the log, where `recorded` looks, or earlier in the batch.
 pub(crate) fn before(

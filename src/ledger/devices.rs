@@ -3,13 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fold::Said;
-use crate::ledger::draft::Aim;
-use crate::ledger::draft::Draft;
-use crate::ledger::draft::FORGOTTEN;
-use crate::ledger::draft::KnownIds;
-use crate::ledger::draft::Plan;
-use crate::ledger::draft::PlanVerb;
-use crate::ledger::draft::fresh_id;
+use crate::ledger::draft::{Aim, Draft, FORGOTTEN, KnownIds, Plan, PlanVerb, fresh_id};
 use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::model::id::{DeviceId, DistinctId, OperationId};

@@ -13,8 +13,7 @@ use crate::log::chain::{commit, write_item};
 use crate::log::codec;
 use crate::log::digest::Digest;
 use crate::log::payload::{self, Keys};
-use crate::model::id::LedgerId;
-use crate::model::id::{DeviceId, DistinctId, OperationId, PropertyKey, Seq};
+use crate::model::id::{DeviceId, DistinctId, LedgerId, OperationId, PropertyKey, Seq};
 use crate::model::operation::{
     Changes, ImportFixups, Operation, OperationError, Processing, Request, SplitMode, Target,
 };

@@ -16,10 +16,8 @@ use crate::log::component::{ComponentRecords, Node};
 use crate::log::record::{Kind, Record};
 use crate::model::id::Seq;
 use crate::query::reader::{Folded, Reader};
-use crate::store::layout::LOG;
-use crate::store::layout::snapshot_name;
-use crate::store::segments::SnapshotFault;
-use crate::store::segments::{Fault, FaultKind, Walk};
+use crate::store::layout::{LOG, snapshot_name};
+use crate::store::segments::{Fault, FaultKind, SnapshotFault, Walk};
 
 impl Reader {
     /// Holds the snapshot that this ledger was opened from against the log, by folding the log once more. Every later answer is

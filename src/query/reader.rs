@@ -7,8 +7,9 @@ use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, Pers
 use crate::log::body::{Body, DeviceNo, IdNo, KeyNo, NameNo};
 use crate::log::chain::Checkpoint;
 use crate::log::record::{Kind, Row};
-use crate::model::id::LedgerId;
-use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PersonId, PropertyKey, Seq, Tenant};
+use crate::model::id::{
+    DeviceId, DistinctId, EventName, LedgerId, OperationId, PersonId, PropertyKey, Seq, Tenant,
+};
 use crate::model::policy::Policy;
 use crate::query::answer::{Profile, PropertyAnswer};
 use crate::query::proof::Proof;

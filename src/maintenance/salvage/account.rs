@@ -1,9 +1,7 @@
 //! The account of a damaged log: which records are intact, which are lost, and which bytes belong to none.
 
 use crate::maintenance::salvage::frames::{Found, Place};
-use crate::maintenance::salvage::report::BytePlace;
-use crate::maintenance::salvage::report::Lost;
-use crate::maintenance::salvage::report::SeqRange;
+use crate::maintenance::salvage::report::{BytePlace, Lost, SeqRange};
 use crate::model::id::Seq;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
 use crate::store::segments::Log;

@@ -14,9 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::maintenance::salvage::account::Account;
-use crate::maintenance::salvage::report::SalvageReport;
-use crate::maintenance::salvage::report::Testimony;
-use crate::maintenance::salvage::report::Unerased;
+use crate::maintenance::salvage::report::{SalvageReport, Testimony, Unerased};
 
 use crate::fold::replay::Replay;
 use crate::fold::{Absences, Erasures};

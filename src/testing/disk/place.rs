@@ -4,9 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use crate::store::storage::{LedgerPlace, Lock, Occupant, Storage};
-use crate::testing::disk::Call;
-use crate::testing::disk::SimulatedDisk;
 use crate::testing::disk::contents::moved;
+use crate::testing::disk::{Call, SimulatedDisk};
 
 /// A place for a ledger on a simulated disk: a directory in the disk's own. An empty directory is not kept.
 #[derive(Clone, Debug)]

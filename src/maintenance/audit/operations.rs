@@ -1,0 +1,70 @@
+//! Operations: each is spelled as a writer spells it, and none is there twice.
+
+use crate::fold::replay::Step;
+use crate::fold::{Correction, Outcome, Said};
+use crate::log::body::{Body, Flags};
+use crate::maintenance::audit::Audit;
+use crate::model::id::{OperationId, Seq};
+use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+use crate::query::reader::Reader;
+use crate::query::values::values_of;
+
+impl Audit {
+    pub(super) fn operation(&mut self, seq: Seq, step: Step<'_>) {
+        let body = step.record.body();
+        let Some(head) = body.head() else { return self.erasure(seq, step, &body) };
+        let said = Said::of(step.record.row);
+        if let Some(device) = head.device
+            && !self.devices[device.index()].could_say(said)
+        {
+            self.wrong(seq, "its device did not speak for this id then (F2)");
+        }
+        for device in said.devices() {
+            self.devices[device.index()].follow(said);
+        }
+        if matches!(step.outcome, Some(Outcome { undone: Some(Correction::Retracted { .. }), .. })) {
+            // What devices of its component said may have been retracted (H1).
+            for device in step.state.devices_refolded() {
+                self.devices[device.index()] = *step.state.device(*device);
+            }
+        }
+        if let Body::Capture(_, name, _) = &body {
+            let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));
+            let named = name.map_or(Some(Flags::default()), |name| self.kinds[name.index()]);
+            if named.is_some_and(|named| kind(named) != kind(head.flags)) {
+                self.wrong(seq, "its kind of event is not what the event's name says (E3)");
+            }
+        }
+        if body.changes().len() > MAX_OPERATION_KEYS {
+            self.wrong(seq, "it names more property keys than the limit (E4)");
+        }
+        if let Some(item) = step.record.item() {
+            match values_of(step.record, item) {
+                None => {
+                    self.wrong(seq, "its values are not canonical, or not those its changes announce (E4)")
+                }
+                Some(values) => {
+                    let large = item.len() > MAX_OPERATION_BYTES + size_of::<OperationId>();
+                    if large || values.iter().any(|value| value.check().is_err()) {
+                        self.wrong(seq, "its values exceed a limit (E4)");
+                    }
+                }
+            }
+        }
+        let person = step.outcome.and_then(|outcome| outcome.person);
+        if person.is_some_and(|person| step.state.view(person).properties.len() > MAX_PERSON_KEYS) {
+            self.wrong(seq, "its person has more property keys than the limit (E4)");
+        }
+    }
+
+    /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
+    pub(super) fn confirm_doubles(&mut self, reader: &Reader) {
+        for (id, earlier, later) in std::mem::take(&mut self.doubles) {
+            let Ok(window) = reader.log.window(earlier, reader.state().erasures()) else { continue }; // the walk has listed what is unreadable
+            let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
+            if same {
+                self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
+            }
+        }
+    }
+}

@@ -1,5 +1,35 @@
 #![doc = include_str!("../README.md")]
 //!
+//! # From a program
+//!
+//! `cargo add identity-ledger`. It needs Rust 1.89 and a Unix.
+//!
+//! | feature | gives |
+//! |---|---|
+//! | none | the ledger: appends, questions, audit, backup, salvage, erasing |
+//! | `import` | readers of what SDKs send: `ops` lines and PostHog's formats |
+//! | `encryption` | sealed ledgers, and key rings that erasing makes forget |
+//! | `testing` | the reference model, laws under your policy, disks that fail |
+//! | `arbitrary` | histories and operations as arguments of a fuzz target |
+//!
+//! | I want to | call |
+//! |---|---|
+//! | create, open, read a ledger | [`Ledger::create`], [`Ledger::open`], [`ReadOnlyLedger::open`], and [`LedgerOptions`] for more |
+//! | record what was asked | [`Ledger::append`], [`Ledger::append_batch`]; look at each [`Appended`] |
+//! | record what a device's SDK said | [`Ledger::device`] |
+//! | share a ledger between threads | [`SharedLedger`] |
+//! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
+//! | know why | [`Ledger::explain`], [`Ledger::why_property`], [`Ledger::why_not`], [`Reader::history`] |
+//! | undo | [`Operation::retract`], [`Operation::split`]; first [`Reader::preview`] |
+//! | ask what another policy would have done | [`Reader::what_if`] |
+//! | forget a person | [`Ledger::erase`] |
+//! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
+//! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
+//!
+//! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a
+//! [`SharedLedger`] is cloned into each task. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
+//! `[profile.dev.package."*"] opt-level = 2`.
+//!
 //! # The layers
 //!
 //! | folder | what it is for |

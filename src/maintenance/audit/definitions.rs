@@ -2,7 +2,7 @@
 
 use crate::fold::DeviceState;
 use crate::fold::replay::Step;
-use crate::log::body::{Body, Flags, IdNo, KeyNo, LinkSource, NameNo, };
+use crate::log::body::{Body, Flags, IdNo, KeyNo, LinkSource, NameNo};
 use crate::log::record::Row;
 use crate::maintenance::audit::{Audit, Definition};
 use crate::model::policy::FirstMention;

@@ -34,7 +34,7 @@ pub struct AuditReport {
     pub unchecked: Option<Unchecked>,
 }
 
-/// The records that are known to have existed, each counted once, as [`Salvage`] counts them.
+/// The records that are known to have existed, each counted once, as [`Salvage`](crate::salvage::Salvage) counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordCounts {
     /// Proven to be what was written, with text or values, or without what was erased of them.

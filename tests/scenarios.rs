@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Parsed};
 use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::testing::history::History;
+use identity_ledger::testing::laws;
 use identity_ledger::testing::notation::{self, Teller};
 use identity_ledger::*;
 use scenario::{Asked, Page};
@@ -57,6 +59,33 @@ fn first_difference(name: &str, text: &str, told: &str) -> String {
         }
     }
     unreachable!("one of the pages ends")
+}
+
+/// What a page shows is not the engine's word alone.
+#[test]
+fn the_reference_model_agrees_with_every_page_of_operations() {
+    for (name, path) in files() {
+        let page = scenario::page(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut ledger = LedgerOptions::new()
+            .entropy(SeededEntropy::new(1))
+            .create_in(Arc::new(Memory::new()), Tenant::default(), page.policy.clone())
+            .unwrap();
+        let recorded = page.requests.into_iter().filter_map(|line| match line.request {
+            // The model knows no record numbers.
+            Asked::Operation(operation)
+                if !matches!(operation.request, Request::Retract { target: Target::Record(_) }) =>
+            {
+                ledger.append((*operation).clone()).is_ok().then_some(*operation)
+            }
+            _ => None,
+        });
+        let history = History { operations: recorded.collect(), policy: page.policy };
+        for law in [laws::engine_is_reference, laws::log_tells_all] {
+            if let Err(what) = law(&history) {
+                panic!("tests/scenarios/{name}: {what}");
+            }
+        }
+    }
 }
 
 /// The page with what the engine makes of its requests.

@@ -54,8 +54,8 @@ pub struct ReferencePerson {
     pub is_identified: bool,
     /// When the person was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
-    /// The place of the operation that founded it.
-    pub(super) founded: usize,
+    /// The place of the operation that founded it, and which it was of those that one split founded.
+    pub(super) founded: (usize, usize),
 }
 
 /// A device as the reference model knows it.

@@ -199,8 +199,12 @@ impl World {
 
     /// Returns the survivor and the absorbed person of a merge (D7).
     pub(super) fn survivor_and_absorbed(&self, to: usize, from: usize) -> (usize, usize) {
-        let age = |person: usize| (self.persons[person].founded, person);
-        if self.policy.survivor == Survivor::Elder && age(from) < age(to) { (from, to) } else { (to, from) }
+        let founded = |person: usize| self.persons[person].founded;
+        if self.policy.survivor == Survivor::Elder && founded(from) < founded(to) {
+            (from, to)
+        } else {
+            (to, from)
+        }
     }
 
     /// D2, D3, D4, D5, D7.
@@ -244,7 +248,7 @@ impl World {
                 properties: BTreeMap::new(),
                 is_identified: false,
                 created_at: asked.time,
-                founded: place,
+                founded: (place, 0),
             });
             self.persons.len() - 1
         })
@@ -277,7 +281,7 @@ impl World {
             let first = classes.ordered(ids).swap_remove(0);
             let (identity, founded) = match number {
                 0 => (before.identity.clone(), before.founded),
-                _ => (Identity { founding: first, split: Some(place) }, place),
+                _ => (Identity { founding: first, split: Some(place) }, (place, number)),
             };
             let mut group = ReferencePerson {
                 identity,

@@ -166,6 +166,12 @@ impl Erasures {
         records.chain(ids).min()
     }
 
+    /// The person, present or not, that is called after this id since this erasure.
+    pub(super) fn who_is_called(&self, (id, by): (IdNo, u32)) -> Option<PersonNo> {
+        let called = self.called_after.range((id.0, 0)..=(id.0, NONE)).map(|(_, person)| person);
+        called.copied().find(|person| self.renamed.get(person) == Some(&(id.0, by))).map(PersonNo)
+    }
+
     /// What no digest covers of them: who is called after which id.
     pub(super) fn called_after(renamed: &BTreeMap<u32, (u32, u32)>) -> BTreeSet<(u32, u32)> {
         renamed.iter().map(|(person, (id, _))| (*id, *person)).collect()
@@ -370,12 +376,13 @@ impl State {
     }
 
     /// The name that a living person would have, had it always had its present ids: after the lowest that is left, with the last
-    /// erasure that took a name from it, of its founding id (`erase`) or of one below.
+    /// erasure that took a name from it, of its founding id (`erase`) or of one below. None if another person has that name.
     fn name_as_ever(&self, person: PersonNo, erase: u32) -> Option<(IdNo, u32)> {
         let next = self.lowest_remaining(person)?;
         let below = self.links.ring(self.anchor(person)).filter(|id| *id < next);
         let erased = below.filter_map(|id| self.erasures.of_id(id)).max();
-        Some((next, erased.unwrap_or(erase).max(erase)))
+        let name = (next, erased.unwrap_or(erase).max(erase));
+        self.erasures.who_is_called(name).is_none().then_some(name)
     }
 }
 

@@ -209,8 +209,8 @@ impl State {
         let each = &mut |seq, outcome: &Outcome, small: &State| each(Phase::After, seq, outcome, small);
         let mut outcome = after.correct(asked, (told, count), &mut fold, Some(each));
         after.records = asked.row.seq + 1;
-        // A person that comes back has the name that it had.
-        after.erasures.renamed.extend(self.renamed_among(&after, &ids));
+        let names = std::mem::take(&mut after.erasures.renamed);
+        after.erasures.renamed = self.names_beside(names, &after, &ids);
         after.erasures.called_after = Erasures::called_after(&after.erasures.renamed);
         // In the whole a person that is new would be numbered behind all that there are.
         let founded = |state: &State| state.persons.len() as u32;
@@ -260,6 +260,24 @@ impl State {
             Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
         });
         named.collect()
+    }
+
+    /// The names of erasures that the persons of a component alone would have in the whole, where more persons have names: one
+    /// that comes back has the name that it had, and a name that another person has goes to no one else (D11).
+    fn names_beside(
+        &self,
+        names: BTreeMap<u32, (u32, u32)>,
+        small: &State,
+        ids: &[IdNo],
+    ) -> BTreeMap<u32, (u32, u32)> {
+        let is_free = |(person, (id, by)): &(u32, (u32, u32))| {
+            let person = PersonNo(*person);
+            let (founding, key) = (ids[small.founding(person).index()], small.origin(person).key());
+            let called = self.erasures.who_is_called((ids[*id as usize], *by));
+            called.is_none_or(|other| self.founding(other) == founding && self.origin(other).key() == key)
+        };
+        let free = names.into_iter().filter(is_free);
+        free.chain(self.renamed_among(small, ids)).collect()
     }
 
     /// Folds the component that `told` tells of, but for what is retracted in it, beside this state.

@@ -203,13 +203,14 @@ impl Reference {
     }
 
     /// D11, where the component of an id was folded again: a name stays. A living person that has none, and whose founding id is
-    /// erased, is called after the lowest id that is left.
+    /// erased, is called after the lowest id that is left, unless another person has that name.
     fn call_anew(&mut self, id: &str) {
         let component = self.component(id);
         for person in self.world.persons.iter().filter(|person| !person.ids.is_disjoint(&component)) {
             let is_erased = self.erased.contains_key(&person.identity.founding);
             if is_erased && !self.called_after.contains_key(&person.identity) {
-                let name = self.next_name(person);
+                let is_free = |name: &(String, u64)| !self.called_after.values().any(|other| other == name);
+                let name = self.next_name(person).filter(is_free);
                 self.called_after.extend(name.map(|name| (person.identity.clone(), name)));
             }
         }

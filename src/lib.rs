@@ -20,6 +20,7 @@
 //! | share a ledger between threads | [`SharedLedger`] |
 //! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
 //! | know why | [`Ledger::explain`], [`Ledger::why_property`], [`Ledger::why_not`], [`Reader::history`] |
+//! | fold a log record by record | [`Reader::replay`], [`LedgerOptions::replay`] |
 //! | undo | [`Operation::retract`], [`Operation::split`]; first [`Reader::preview`] |
 //! | ask what another policy would have done | [`Reader::what_if`] |
 //! | forget a person | [`Ledger::erase`] |

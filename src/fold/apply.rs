@@ -61,7 +61,7 @@ impl State {
     /// # Panics
     /// When the record is not the next one, or `past` lacks what it needs. Records come from a walk, which gives them in order and
     /// with their past.
-    pub fn apply(&mut self, record: Record<'_>, past: &Past) -> Option<Outcome> {
+    pub(crate) fn apply(&mut self, record: Record<'_>, past: &Past) -> Option<Outcome> {
         let mut outcome = Outcome::NOTHING;
         self.apply_to(record, past, &mut outcome).then_some(outcome)
     }

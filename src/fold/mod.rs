@@ -27,7 +27,7 @@ pub(crate) use generations::Origin;
 pub use links::PersonNo;
 pub use outcome::{Correction, DeviceEffect, Link, NotParted, Notices, Outcome, Refusal};
 pub use profile::{Property, PropertyCounts};
-pub use refold::Past;
+pub(crate) use refold::Past;
 pub(crate) use refold::{ComponentFold, Phase, Simulation};
 pub(crate) use restore::{FOLD_VERSION, Unsound};
 

@@ -26,7 +26,7 @@ type Each<'e> = dyn FnMut(u32, &Outcome, &State) + 'e;
 
 /// For records that refold a component: that component's records before them.
 #[derive(Debug, Default)]
-pub struct Past {
+pub(crate) struct Past {
     /// By the record that asks: in which of the excerpts they are.
     of: BTreeMap<u32, usize>,
     /// The records of a component; later ones too, where several records of one frame ask for it.

@@ -8,7 +8,7 @@ use identity_ledger::backup::BackupError;
 use identity_ledger::diff::{PreviewError, WhatIfError};
 use identity_ledger::erase::EraseError;
 use identity_ledger::explain::ExplanationError;
-use identity_ledger::import::RunError;
+use identity_ledger::import::{ImportError, RunError};
 use identity_ledger::log::KeysError;
 use identity_ledger::salvage::SalvageError;
 use identity_ledger::snapshot::DurabilityEvidence;
@@ -191,6 +191,10 @@ impl Failure {
             }
             Failure::OtherTenant { .. } => {
                 "leave the option out, or import into another ledger: a tenant stays".to_owned()
+            }
+            // The error itself says what to do.
+            Failure::Import { source, .. } if matches!(**source, RunError::Input(ImportError::Encoding { .. })) => {
+                return None;
             }
             Failure::Import { source, .. } if matches!(**source, RunError::Input(_)) => {
                 "everything before that place is recorded; importing the whole file again records only the rest"

@@ -41,6 +41,10 @@ What is counted:
   ignored      of those: a device repeated what it had just said
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
+  exported     rows of a PostHog export; their columns about persons (person_id, person_properties) are not used
+
+An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name, not misread. --format posthog reads everything as PostHog's. A file in \
+another encoding (UTF-16, zstd, zip, Parquet, CSV) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
@@ -237,6 +241,12 @@ fn show(
         ("  conflicts", number(tally.conflicts)),
         ("  rejected", number(tally.rejected)),
     ])?;
+    if tally.exported > 0 {
+        let rows = counted(tally.exported, "row");
+        screen.line(&format!(
+            "{rows} of a PostHog export: `person_id`, `person_properties` and the like are not used"
+        ))?;
+    }
     screen.line("")
 }
 

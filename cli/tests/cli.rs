@@ -16,7 +16,8 @@ use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
-const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused rejections";
+const TALLY: &str =
+    "lines operations appended duplicates ignored conflicts rejected refused exported rejections";
 
 fn tally(said: &Said) -> [u64; 6] {
     let tally = said.object(TALLY);
@@ -139,6 +140,34 @@ fn bad_lines_are_named_and_the_rest_is_imported() {
     place.run("import a.ledger good.jsonl --strict").with_code(0);
     let folded = place.run("persons bad.jsonl --json").with_code(0);
     assert_eq!(folded.err, said.err, "folding a file reports as import does");
+}
+
+#[test]
+fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
+    let place = Place::new();
+    let segment = r#"{"type":"track","event":"Bought","userId":"ann","properties":{"distinct_id":"mp-77"}}"#;
+    let mixpanel = r#"{"path":"/track","received_ms":1767225630000,"body":[{"event":"x","properties":{"time":1602611311,"$device_id":"a","$user_id":"ann"}}]}"#;
+    for (content, code, named) in [
+        (segment.as_bytes(), 1, "in:1: this is a call of Segment or RudderStack, by its `userId`;"),
+        (mixpanel.as_bytes(), 1, "in:1:0: this is an event of Mixpanel, by its `properties.time`;"),
+        (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
+        (b"uuid,event,distinct_id\n", 2, "error: in: the input is CSV;"),
+    ] {
+        place.write("in", content);
+        let said = place.run("import a.ledger in").with_code(code);
+        assert!(said.err.starts_with(named) && said.err.lines().count() == 1, "{}", said.err);
+        assert!(said.out.contains("nothing was recorded, so a.ledger was not created"), "{}", said.out);
+    }
+}
+
+#[test]
+fn rows_of_an_export_are_counted() {
+    let place = Place::new();
+    let row = r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","properties":{},"person_id":"p"}"#;
+    place.write("rows", format!("{row}\n{row}"));
+    let said = place.run("import a.ledger rows").with_code(0);
+    assert!(said.out.contains("2 rows of a PostHog export: "), "{}", said.out);
+    assert_eq!(place.run("import a.ledger rows --json").with_code(0).object(TALLY)["exported"], 2);
 }
 
 #[test]

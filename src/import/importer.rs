@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use super::derive::Occurrences;
+use super::encoding::Encoding;
 use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines};
 use super::options::{Format, Options};
@@ -61,7 +62,7 @@ impl<R: Read> Importer<R> {
         Importer {
             lines: Lines::new(input),
             line: 0,
-            reader: Reader { options, occurrences: Occurrences::default() },
+            reader: Reader { options, occurrences: Occurrences::default(), exported: 0 },
             batch: None,
             decoded: String::new(),
             over: false,
@@ -76,6 +77,12 @@ impl<R: Read> Importer<R> {
     /// Bytes taken from the input so far: compressed ones, when it is gzip.
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
+    }
+
+    /// Events so far that are rows of a PostHog export. Its person columns (`person_id`, `person_properties`) are not used: the ledger
+    /// finds out by itself whose an event is.
+    pub fn exported(&self) -> u64 {
+        self.reader.exported
     }
 
     /// What a line yields at once; a batch is left in `self.batch`.
@@ -163,6 +170,9 @@ impl<R: Read> Importer<R> {
     fn error(&self, source: io::Error) -> ImportError {
         use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let (line, byte) = (self.line, self.bytes());
+        if let Some(Encoding { found, remedy }) = self.lines.encoding() {
+            return ImportError::Encoding { found, remedy };
+        }
         if self.lines.is_gzip() && matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) {
             ImportError::Gzip { line, byte, source }
         } else {
@@ -258,6 +268,7 @@ enum Content {
 struct Reader {
     options: Options,
     occurrences: Occurrences,
+    exported: u64,
 }
 
 impl Reader {
@@ -310,7 +321,18 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
-        let operation = posthog::operation(json, envelope, &self.options)?;
+        let read = self.event(json, envelope);
+        if let Err(Rejection::WrongType { key: "properties", .. }) = read
+            && let Some(rewritten) = posthog::with_properties(json)
+        {
+            return self.event(Json::read(&rewritten)?, envelope);
+        }
+        read
+    }
+
+    fn event(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
+        let posthog::Asked { operation, is_exported } = posthog::operation(json, envelope, &self.options)?;
+        self.exported += u64::from(is_exported);
         self.finish(operation, json, "posthog")
     }
 
@@ -368,7 +390,7 @@ pub(in crate::import) mod tests {
     use super::*;
     use crate::model::operation::{Actor, Processing, Request, Source, Target};
 
-    pub(super) const AUTO: Options =
+    pub(in crate::import) const AUTO: Options =
         Options { format: Format::Auto, lift: false, keep_event_properties: false };
 
     /// What an input holds, a line each: where, and what is asked or why it is refused.
@@ -527,7 +549,7 @@ pub(in crate::import) mod tests {
         }
     }
 
-    fn gzip(text: &[u8]) -> Vec<u8> {
+    pub(in crate::import) fn gzip(text: &[u8]) -> Vec<u8> {
         use std::io::Write;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(text).unwrap();

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use flate2::read::MultiGzDecoder;
 
+use super::encoding::{Encoding, encoding};
+
 /// Largest line, and largest document over several lines, in bytes. Bounds the memory of an import to a small multiple.
 ///
 /// PostHog takes requests of at most 20 MiB; an array of a million events belongs on a million lines.
@@ -25,6 +27,8 @@ pub(super) struct Lines<R> {
     /// What stands behind the last byte of `buffer`, once known.
     behind: Option<Behind>,
     at_start: bool,
+    /// What the input is, if it cannot be read.
+    encoding: Option<Encoding>,
 }
 
 enum Input<R> {
@@ -66,7 +70,7 @@ pub(super) enum Joined {
 impl<R: Read> Lines<R> {
     pub(super) fn new(input: R) -> Lines<R> {
         let input = Input::Unopened(Counted { inner: input, count: 0 });
-        Lines { input, buffer: Vec::new(), at: 0, behind: None, at_start: true }
+        Lines { input, buffer: Vec::new(), at: 0, behind: None, at_start: true, encoding: None }
     }
 
     /// Bytes taken from the input.
@@ -81,6 +85,11 @@ impl<R: Read> Lines<R> {
 
     pub(super) fn is_gzip(&self) -> bool {
         matches!(self.input, Input::Gzip(_))
+    }
+
+    /// What the input is, where reading failed because of that.
+    pub(super) fn encoding(&self) -> Option<Encoding> {
+        self.encoding
     }
 
     /// The bytes of a place that a line or document was given as; valid until the next line is asked for.
@@ -184,11 +193,15 @@ impl<R: Read> Lines<R> {
             reader.skip_until(b'\n')?;
             return Ok(false);
         }
-        if self.at_start {
-            self.at_start = false;
-            if line.starts_with(BYTE_ORDER_MARK) {
-                self.buffer.drain(start..start + BYTE_ORDER_MARK.len());
-            }
+        if line.starts_with(BYTE_ORDER_MARK) {
+            self.buffer.drain(start..start + BYTE_ORDER_MARK.len()); // files that were joined have one each
+        }
+        if std::mem::take(&mut self.at_start)
+            && let Some(encoding) = encoding(&self.buffer[start..])
+        {
+            self.encoding = Some(encoding);
+            self.buffer.truncate(start);
+            return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(true)
     }
@@ -389,7 +402,7 @@ mod tests {
         assert_eq!(lines(b""), [""; 0]);
         assert_eq!(lines(b"a\n\nb"), ["a", "", "b"]);
         assert_eq!(lines(b"a\r\n"), ["a\r"]);
-        assert_eq!(lines(b"\xEF\xBB\xBFa\n\xEF\xBB\xBFb"), ["a", "\u{FEFF}b"]);
+        assert_eq!(lines(b"\xEF\xBB\xBFa\n\xEF\xBB\xBFb"), ["a", "b"]);
         assert_eq!(lines(b"\xEF\xBB\xBF"), [""; 0]);
         assert_eq!(lines(b"\x1F"), ["\x1F"]);
     }

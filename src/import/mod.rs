@@ -6,7 +6,12 @@
 //! # Shapes
 //! JSON Lines; one JSON document over several lines; an array; `{"batch":[..]}`; one object. PostHog's wire formats also
 //! as forms (`data=<base64>`) and as recorded requests (`{"path":..,"received_ms":..,"body":..}`). Blank lines are passed
-//! over, a byte order mark at the start is tolerated, lines end with LF or CRLF.
+//! over, a byte order mark at the start of a line is tolerated, lines end with LF or CRLF. PostHog's exports: rows with `properties` as an
+//! object or as text, and pages of its events API (`{"results":[..]}`).
+//!
+//! # Other vendors
+//! An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name ([`Rejection::Foreign`]), unless the format is
+//! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet, CSV) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Documents over several lines
 //! A line that is one whole JSON document is one, always. A line that begins an array or an object and does not end it
@@ -20,6 +25,8 @@
 
 mod body;
 mod derive;
+mod encoding;
+mod foreign;
 mod importer;
 mod json;
 mod lift;

@@ -5,13 +5,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use super::json::{Json, Object, insert_property, property_key};
+use super::foreign;
+use super::json::{self, Json, Object, insert_property, property_key};
 use super::lift;
 use super::ops::{processing, string, time, uuid, wrong};
-use super::options::Options;
+use super::options::{Format, Options};
 use super::rejection::Rejection;
-use crate::model::id::{DistinctId, EventName, PropertyKey};
+use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
 use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
 use crate::model::time::Timestamp;
@@ -37,7 +39,7 @@ pub(super) enum Found<'a> {
 }
 
 /// What is looked at around events. Another key that stands twice is its sender's own affair.
-const ENVELOPE: [&str; 6] = ["path", "body", "received_ms", "batch", "sent_at", "created_at"];
+const ENVELOPE: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
 
 /// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
 pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
@@ -72,7 +74,9 @@ fn open_object<'a>(
     envelope: &mut Envelope,
 ) -> Result<Found<'a>, Rejection> {
     let sent = members.some("sent_at").map(|json| ("sent_at", json));
-    let Some(batch) = members.get("batch") else {
+    // A page of the events API is `{"next":..,"results":[..]}`.
+    let page = members.get("results").filter(|results| results.is_array() && members.get("event").is_none());
+    let Some(batch) = members.get("batch").or(page) else {
         if let Some((key, sent)) = sent {
             envelope.sent = Some(time(key, sent));
         }
@@ -151,17 +155,14 @@ const CHANGES: [&str; 3] = ["$set", "$set_once", "$unset"];
 const OPTIONS: [&str; 2] = ["disable_skew_correction", "process_person_profile"];
 
 /// The operation that an event asks for; without an id when the event has none.
-pub(super) fn operation(
-    event: Json<'_>,
-    envelope: &Envelope,
-    options: &Options,
-) -> Result<Operation, Rejection> {
-    let event = Event::read(event)?;
+pub(super) fn operation(event: Json<'_>, envelope: &Envelope, options: &Options) -> Result<Asked, Rejection> {
+    let event = Event::read(event, options.format)?;
+    let is_exported = foreign::is_export(&event.members);
     let (id, bent) = event.distinct_id()?;
     let mut operation = Operation::new(event.time(envelope)?, event.request(Actor::Id(id))?);
     operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
     operation.bent = bent;
-    operation.id = event.members.some("uuid").map(|json| uuid("uuid", json)).transpose()?;
+    operation.id = event.uuid(is_exported)?;
     operation.processing = event.processing();
     let changes = event.changes()?;
     if operation.processing != Processing::Off {
@@ -176,27 +177,51 @@ pub(super) fn operation(
         *properties = event.kept()?;
     }
     operation.bent.replaced_nul |= event.replaces_text(operation.processing, options);
-    Ok(operation)
+    Ok(Asked { operation, is_exported })
+}
+
+/// What an event asks for.
+pub(super) struct Asked {
+    pub(super) operation: Operation,
+    /// Whether it is a row of an export, with columns about its person.
+    pub(super) is_exported: bool,
+}
+
+/// An event whose `properties` are a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
+pub(super) fn with_properties(event: Json<'_>) -> Option<String> {
+    let (_, properties) = event.members()?.find(|(key, _)| key == "properties")?;
+    let object = properties.as_text().filter(|text| text.trim_start().starts_with('{'))?;
+    let Range { start, end } = json::place(event.text(), properties);
+    Some([&event.text()[..start], &object, &event.text()[end..]].concat())
 }
 
 impl<'a> Event<'a> {
-    fn read(json: Json<'a>) -> Result<Event<'a>, Rejection> {
+    fn read(json: Json<'a>, format: Format) -> Result<Event<'a>, Rejection> {
         let members = json.object(&EVENT).ok_or(Rejection::NotAnEvent { found: json.kind() })??;
         json.check_depth()?; // bounds every recursion into it
-        let name = match members.some("event") {
-            Some(name) => string("event", name)?,
-            None if is_people_update(&members) => Cow::Borrowed("$set"),
-            None => return Err(Rejection::UnknownShape),
-        };
         let properties = match members.get("properties") {
             Some(json) if !is_nothing(json) => {
                 Some(json.object(&PROPERTIES).ok_or_else(|| wrong("properties", json, "an object"))??)
             }
             _ => None,
         };
+        if let (Format::Auto, Some(foreign)) = (format, foreign::rejection(&members, properties.as_ref())) {
+            return Err(foreign);
+        }
+        let name = match members.some("event") {
+            Some(name) => string("event", name)?,
+            None if is_people_update(&members) => Cow::Borrowed("$set"),
+            None => return Err(Rejection::UnknownShape),
+        };
         // `options` is an envelope of capture v1 only; elsewhere it is anybody's key.
         let options = members.some("options").and_then(|json| json.object(&OPTIONS)).transpose()?;
         Ok(Event { name, members, properties, options })
+    }
+
+    /// Its `uuid`; the events API calls it `id`, which in other events is anybody's key.
+    fn uuid(&self, is_exported: bool) -> Result<Option<OperationId>, Rejection> {
+        let id = || self.members.some("id").filter(|_| is_exported);
+        self.members.some("uuid").or_else(id).map(|json| uuid("uuid", json)).transpose()
     }
 
     fn property(&self, key: &str) -> Option<Json<'a>> {
@@ -254,7 +279,10 @@ impl<'a> Event<'a> {
             let moved = before.checked_neg().and_then(|micros| received.checked_add_micros(micros));
             return moved.ok_or(Rejection::TimeOutOfRange);
         };
-        let timestamp = time("timestamp", timestamp)?;
+        let timestamp = match timestamp.as_text().as_deref().and_then(|text| text.strip_suffix(" UTC")) {
+            Some(utc) => utc.parse().map_err(|source| Rejection::Time { key: "timestamp", source })?, // BigQuery
+            None => time("timestamp", timestamp)?,
+        };
         match (envelope.received, &envelope.sent) {
             (Some(received), Some(sent)) if !self.keeps_its_clock() => {
                 let sent = sent.clone()?;
@@ -368,7 +396,7 @@ fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only, shown};
-    use super::super::{Format, Options};
+    use super::super::{Format, Importer, Options};
 
     const POSTHOG: Options = Options { format: Format::Posthog, lift: false, keep_event_properties: false };
 
@@ -398,6 +426,40 @@ mod tests {
         for (event, expected) in table {
             assert_eq!(asked(event), expected, "{event}");
         }
+    }
+
+    #[test]
+    fn exports_of_posthog_are_read_in_each_of_their_forms() {
+        let uuid = "01900000-0000-7000-8000-000000000001";
+        let page = format!(
+            r#"{{"next":null,"results":[{{"id":"{uuid}","event":"x","distinct_id":"u","properties":{{}},"timestamp":"2026-01-01T00:00:00Z","person":{{"is_identified":true}},"elements":[]}}]}}"#
+        );
+        let bigquery = format!(
+            r#"{{"uuid":"{uuid}","event":"$identify","distinct_id":"u","properties":"{{\"$anon_distinct_id\":\"a\",\"$set\":{{\"plan\":\"pro\"}}}}","set":"{{}}","timestamp":"2026-01-01 00:00:00 UTC"}}"#
+        );
+        let s3 = format!(
+            r#"{{"uuid":"{uuid}","event":"x","distinct_id":"u","person_id":"{uuid}","person_properties":{{}},"properties":{{}},"timestamp":"2026-01-01 00:00:00.000000"}}"#
+        );
+        for (input, asked, exported) in [
+            (page, "capture `x` u", 1),
+            (bigquery, r#"identify u <- a set{"plan":"pro"}"#, 0),
+            (s3, "capture `x` u", 1),
+        ] {
+            let mut importer = Importer::new(input.as_bytes(), POSTHOG);
+            let operation = importer.next().unwrap().unwrap().operation;
+            assert_eq!((shown(&operation), importer.exported()), (asked.to_owned(), exported), "{input}");
+            let operation = operation.unwrap();
+            assert_eq!(
+                operation.id.unwrap().to_string(),
+                uuid,
+                "the id of the event, not one that is derived"
+            );
+            assert_eq!(operation.time.to_string(), "2026-01-01T00:00:00Z");
+        }
+        let theirs = asked(r#""event":"x","distinct_id":"a","id":"no UUID""#);
+        assert_eq!(theirs, "capture `x` a", "elsewhere `id` is the sender's own key");
+        let text = asked(r#""event":"x","distinct_id":"a","properties":"{]""#);
+        assert_eq!(text, "not JSON at column 46: key must be a string; expected one JSON document");
     }
 
     #[test]

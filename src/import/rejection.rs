@@ -46,6 +46,16 @@ pub enum Rejection {
         "the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"
     )]
     UnknownShape,
+    /// An event that another vendor's sender wrote, in a shape that would be misread as PostHog's.
+    #[error(
+        "this is {vendor}, by its `{mark}`; expected an operation or an event of PostHog (`--format posthog` reads it as one)"
+    )]
+    Foreign {
+        /// Whose it is.
+        vendor: &'static str,
+        /// The key that shows it.
+        mark: &'static str,
+    },
     /// An `op` that does not exist.
     #[error(
         "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"
@@ -181,6 +191,14 @@ pub enum ImportError {
         line: u64,
         /// The error of the input.
         source: io::Error,
+    },
+    /// The input is not text in UTF-8, or not JSON at all.
+    #[error("the input is {found}; expected JSON in UTF-8, plain or gzip; {remedy}")]
+    Encoding {
+        /// What it is.
+        found: &'static str,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// The input is gzip and damaged, or cut off.
     #[error("damaged gzip after line {line}, near byte {byte} of the input: {source}")]

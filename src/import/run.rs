@@ -41,6 +41,8 @@ pub struct Tally {
     pub rejected: u64,
     /// Those of the appended whose link was refused: recorded, with the rule.
     pub refused: u64,
+    /// Those of the operations that are rows of a PostHog export, whose columns about persons are not used.
+    pub exported: u64,
 }
 
 /// Something in an input that was not recorded and was not recorded before.
@@ -184,7 +186,7 @@ pub fn run<R: Read>(
     tally: &mut Tally,
     watch: &mut dyn Watch,
 ) -> Result<(), RunError> {
-    let lines_before = tally.lines;
+    let (lines_before, exported_before) = (tally.lines, tally.exported);
     let mut batch = Batch { operations: Vec::with_capacity(BATCH_OPERATIONS), ..Batch::default() };
     let mut run = Run { ledger, tally, watch };
     let stopped = loop {
@@ -208,6 +210,7 @@ pub fn run<R: Read>(
     };
     run.record(&batch.operations, &batch.places)?;
     run.tally.lines = lines_before + importer.lines();
+    run.tally.exported = exported_before + importer.exported();
     run.watch.progress(importer.bytes(), run.tally);
     stopped.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -1,0 +1,123 @@
+//! What other senders wrote, known by its shape: no event is read as something that it is not.
+
+use super::json::Object;
+use super::rejection::Rejection;
+
+/// Keys that calls of Segment and RudderStack have, and no event of PostHog.
+const CALL: [&str; 3] = ["anonymousId", "userId", "previousId"];
+
+/// Columns that Segment and RudderStack add to the rows of a warehouse.
+const WAREHOUSE: [&str; 5] = ["received_at", "original_timestamp", "uuid_ts", "sent_at", "event_text"];
+
+/// Mixpanel's profile operations that PostHog never took.
+const PROFILE: [&str; 6] = ["$add", "$append", "$union", "$remove", "$delete", "$ignore_time"];
+
+/// Properties that Mixpanel's libraries and its raw export write.
+const MIXPANEL: [&str; 4] = ["mp_lib", "mp_processing_time_ms", "mp_sent_by_lib_version", "$mp_api_endpoint"];
+
+/// Columns of PostHog's event exports: what its own fold says of the event's person.
+const EXPORT: [&str; 4] = ["person_id", "person_properties", "person", "_inserted_at"];
+
+/// The rejection of an object that another vendor wrote; `properties` are the members of the object's own `properties`.
+pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -> Option<Rejection> {
+    let foreign = |vendor, mark| Some(Rejection::Foreign { vendor, mark });
+    let has = |key: &&'static str| members.some(key).is_some();
+    let first = |keys: &'static [&'static str]| keys.iter().copied().find(has);
+    let (event, id) = (has(&"event"), has(&"distinct_id"));
+    if let Some(mark) = first(&CALL)
+        && (!id || has(&"type") || has(&"messageId"))
+    {
+        return foreign("a call of Segment or RudderStack", mark);
+    }
+    if id {
+        return None;
+    }
+    if let (Some(_), Some(mark)) = (first(&["anonymous_id", "user_id"]), first(&WAREHOUSE)) {
+        return foreign("a warehouse row of Segment or RudderStack", mark);
+    }
+    if !event && has(&"event_type") {
+        return foreign("an event of Amplitude", "event_type");
+    }
+    if let (false, true, Some(mark)) = (event, has(&"$distinct_id"), first(&PROFILE)) {
+        return foreign("a profile update of Mixpanel", mark);
+    }
+    // posthog-js has an id or a time beside its properties, Mixpanel neither.
+    if !event || has(&"uuid") || has(&"timestamp") || has(&"offset") {
+        return None;
+    }
+    let properties = properties?;
+    let said = |key: &&str| properties.some(key).is_some();
+    if let Some(mark) = MIXPANEL.iter().copied().find(said) {
+        return foreign("an event of Mixpanel", mark);
+    }
+    let is_time =
+        |text: &str| text.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let time = || properties.some("time").filter(|time| is_time(time.text())).map(|_| "properties.time");
+    // Every library of PostHog that sends a token in the properties names itself beside it.
+    let token = || properties.some("token").filter(|_| !said(&"$lib")).map(|_| "properties.token");
+    time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark))
+}
+
+/// Whether an event is a row of a PostHog export, which says whose event it is. The ledger finds that out by itself.
+pub(super) fn is_export(members: &Object<'_>) -> bool {
+    EXPORT.iter().any(|key| members.some(key).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::importer::tests::{AUTO, import};
+    use super::super::{Format, Options};
+
+    /// Each with who wrote it; `""` for what PostHog's senders write.
+    #[rustfmt::skip]
+    const SHAPES: [(&str, &str); 24] = [
+        // Segment's spec, its S3 archive, RudderStack's event JSON.
+        (r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","messageId":"m1","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `anonymousId`"),
+        (r#"{"type":"identify","userId":"ann","traits":{},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
+        (r#"{"type":"alias","previousId":"a1","userId":null}"#, "a call of Segment or RudderStack, by its `previousId`"),
+        (r#"{"event":"x","userId":"ann","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
+        (r#"{"event":"x","type":"track","userId":"ann","distinct_id":"b","timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
+        // Their warehouse tables.
+        (r#"{"id":"m1","anonymous_id":"a1","user_id":"ann","received_at":"2026-01-01 00:00:01"}"#, "a warehouse row of Segment or RudderStack, by its `received_at`"),
+        (r#"{"id":"m1","user_id":"ann","event":"buy","event_text":"Buy"}"#, "a warehouse row of Segment or RudderStack, by its `event_text`"),
+        // Mixpanel: /track, the raw export, its libraries, /engage.
+        (r#"{"event":"x","properties":{"time":1602611311,"$insert_id":"A","distinct_id":"$device:a1","token":"t"}}"#, "an event of Mixpanel, by its `properties.time`"),
+        (r#"{"event":"x","properties":{"time":"1602611311.25","distinct_id":"a"}}"#, "an event of Mixpanel, by its `properties.time`"),
+        (r#"{"event":"x","properties":{"$device_id":"dev-1","token":"t"}}"#, "an event of Mixpanel, by its `properties.token`"),
+        (r#"{"event":"$identify","properties":{"$identified_id":"ann","$anon_id":"a1","mp_lib":"web"}}"#, "an event of Mixpanel, by its `mp_lib`"),
+        (r#"{"$token":"t","$distinct_id":"ann","$add":{"n":1}}"#, "a profile update of Mixpanel, by its `$add`"),
+        (r#"{"$token":"t","$distinct_id":"ann","$set":{"n":1},"$ignore_time":true}"#, "a profile update of Mixpanel, by its `$ignore_time`"),
+        // Amplitude's export.
+        (r#"{"event_type":"x","user_id":"ann","device_id":"d","event_time":"2026-01-01 00:00:00"}"#, "an event of Amplitude, by its `event_type`"),
+        // PostHog's own senders.
+        (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":"theirs"}"#, ""),
+        (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","type":"capture","messageId":"m","library":"posthog-python"}"#, ""),
+        (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","user_id":"u","received_at":"now"}"#, ""),
+        (r#"{"event":"x","timestamp":"2026-01-01T00:00:00Z","properties":{"distinct_id":"a","time":5}}"#, ""),
+        (r#"{"event":"x","uuid":"01900000-0000-7000-8000-000000000001","timestamp":"2026-01-01T00:00:00Z","properties":{"distinct_id":"a","time":5,"mp_lib":"x"}}"#, ""),
+        (r#"{"event":"x","timestamp":"2026-01-01T00:00:00Z","properties":{"distinct_id":"a","token":"t"}}"#, ""),
+        (r#"{"event":"x","timestamp":"2026-01-01T00:00:00Z","properties":{"distinct_id":"a","userId":"u","anonymousId":"b"}}"#, ""),
+        (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":null,"anonymousId":null,"type":"x"}"#, ""),
+        (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","event_type":"x"}"#, ""),
+        (r#"{"op":"set","distinct_id":"a","ts":"2026-01-01T00:00:00Z"}"#, ""),
+    ];
+
+    #[test]
+    fn events_of_other_vendors_are_rejected_by_name() {
+        for (event, expected) in SHAPES {
+            let batch = format!(r#"{{"batch":[{event}]}}"#);
+            for input in [event, &batch] {
+                let found = import(input.as_bytes(), &AUTO);
+                match expected {
+                    "" => assert!(!found[0].contains("expected"), "{input}: {}", found[0]),
+                    _ => {
+                        assert!(found[0].contains(&format!(" this is {expected};")), "{input}: {}", found[0])
+                    }
+                }
+            }
+        }
+        let insisted = Options { format: Format::Posthog, ..AUTO };
+        let event = r#"{"event":"x","userId":"u","properties":{"distinct_id":"a"},"timestamp":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(import(event.as_bytes(), &insisted), ["1 capture `x` a"]);
+    }
+}

@@ -44,7 +44,7 @@ What is counted:
   exported     rows of a PostHog export; their columns about persons (person_id, person_properties) are not used
 
 An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name, not misread. --format posthog reads everything as PostHog's. A file in \
-another encoding (UTF-16, zstd, zip, Parquet, CSV) is not read, and the error says how to convert it.
+another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.

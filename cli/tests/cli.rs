@@ -151,7 +151,7 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
         (segment.as_bytes(), 1, "in:1: this is a call of Segment or RudderStack, by its `userId`;"),
         (mixpanel.as_bytes(), 1, "in:1:0: this is an event of Mixpanel, by its `properties.time`;"),
         (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
-        (b"uuid,event,distinct_id\n", 2, "error: in: the input is CSV;"),
+        (b"uuid,event,distinct_id\n", 1, "in:1: the input looks like CSV;"),
     ] {
         place.write("in", content);
         let said = place.run("import a.ledger in").with_code(code);

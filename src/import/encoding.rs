@@ -1,4 +1,4 @@
-//! Inputs that are no JSON in UTF-8, named by their first bytes.
+//! Inputs that are not JSON in UTF-8, named by their first bytes.
 
 /// What an input is that cannot be read as JSON, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +28,14 @@ pub(super) fn encoding(line: &[u8]) -> Option<Encoding> {
         (b"\0[", "UTF-16", UTF_16),
         (b"[\0", "UTF-16", UTF_16),
     ];
-    if let Some((_, found, remedy)) = MAGIC.iter().find(|(magic, ..)| line.starts_with(magic)) {
-        return Some(Encoding { found, remedy });
-    }
-    is_header(line).then_some(Encoding { found: "CSV", remedy: "write its rows as JSON Lines first" })
+    let (_, found, remedy) = MAGIC.iter().find(|(magic, ..)| line.starts_with(magic))?;
+    Some(Encoding { found, remedy })
 }
 
-/// Whether a line names columns: two words at least, and one of them such as tables of events have.
-fn is_header(line: &[u8]) -> bool {
+/// Whether a line names the columns of a CSV file: two words at least, and one of them such as tables of events have.
+pub(super) fn is_header(line: &str) -> bool {
     const COLUMNS: [&str; 8] =
         ["event", "distinct_id", "timestamp", "uuid", "user_id", "anonymous_id", "properties", "event_type"];
-    let Ok(line) = std::str::from_utf8(line) else { return false };
     let columns = || line.trim().split([',', ';', '\t']).map(|column| column.trim().trim_matches('"'));
     let is_word = |column: &str| {
         !column.is_empty() && column.chars().all(|char| char.is_alphanumeric() || "_$. ".contains(char))
@@ -57,22 +54,39 @@ mod tests {
         let big: Vec<u8> = event.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let plain = format!("{event}\n").into_bytes();
         #[rustfmt::skip]
-        let table: [(Vec<u8>, &str); 10] = [
+        let table: [(Vec<u8>, &str); 7] = [
             (little.clone(), "UTF-16"), ([&b"\xFF\xFE"[..], &little].concat(), "UTF-16"),
             (big.clone(), "UTF-16"), ([&b"\xFE\xFF"[..], &big].concat(), "UTF-16"),
             (b"\x28\xB5\x2F\xFD\x04\x58\n\n".to_vec(), "compressed with zstd"),
             (gzip(&gzip(&plain)), "gzip inside gzip"),
             (b"PAR1\x15\x04".to_vec(), "a Parquet file"),
-            (b"uuid,event,distinct_id\n1,x,a\n".to_vec(), "CSV"),
-            (b"\xEF\xBB\xBF\"event\";\"distinct_id\"\r\nx;a\r\n".to_vec(), "CSV"),
-            (b"anonymous_id\tuser_id\n".to_vec(), "CSV"),
         ];
         for (input, found) in table {
             let said = import(&input, &AUTO);
             assert_eq!(said.len(), 1, "{found}: {said:?}");
             assert!(said[0].starts_with(&format!("the input is {found}; expected JSON")), "{}", said[0]);
         }
-        assert_eq!(import(b"a,b\n", &AUTO).len(), 1, "words that name no column are a bad line");
+    }
+
+    #[test]
+    fn a_header_of_csv_is_named_and_costs_no_other_line() {
+        let event = r#"{"op":"set","distinct_id":"a","ts":"2026-01-01T00:00:00Z"}"#;
+        for header in [
+            "uuid,event,distinct_id",
+            "\u{FEFF}\"event\";\"distinct_id\"\r",
+            "anonymous_id\tuser_id",
+            "\"event\",\"x\"",
+        ] {
+            let found = import(format!("{header}\n{event}").as_bytes(), &AUTO);
+            let said = "1 the input looks like CSV; expected JSON: write its rows as JSON Lines first";
+            assert_eq!(found, [said, "2 set a"]);
+        }
+        for line in ["a,b", "event", "event,{"] {
+            assert!(
+                import(line.as_bytes(), &AUTO)[0].starts_with("1 not JSON"),
+                "{line} names no columns of events"
+            );
+        }
     }
 
     #[test]

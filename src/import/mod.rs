@@ -11,7 +11,7 @@
 //!
 //! # Other vendors
 //! An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name ([`Rejection::Foreign`]), unless the format is
-//! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet, CSV) is not read at all ([`ImportError::Encoding`]).
+//! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Documents over several lines
 //! A line that is one whole JSON document is one, always. A line that begins an array or an object and does not end it

@@ -26,6 +26,9 @@ pub enum Rejection {
         /// Where it says so: a column of the text's last line looked at, 1-based.
         column: usize,
     },
+    /// The first line names columns, as that of a CSV file does.
+    #[error("the input looks like CSV; expected JSON: write its rows as JSON Lines first")]
+    Csv,
     /// A line, or a document over several lines, is too large.
     #[error("the document has more than {MAX_DOCUMENT_BYTES} bytes; expected smaller documents, one a line")]
     TooLarge,

@@ -117,7 +117,7 @@ pub mod diff {
 pub mod explain {
     pub use crate::query::explain::ids::{ExplainedStep, ExplanationError, NamedId, RecordedLink};
     pub use crate::query::explain::property::{PropertyWrite, Superseded, WhyProperty};
-    pub use crate::query::explain::why_not::{Barrier, WhyNot, WhyNotStep};
+    pub use crate::query::explain::why_not::{Barrier, Remedy, WhyNot, WhyNotStep};
     pub use crate::query::history::{HistoryEntry, Subject};
 }
 

@@ -52,6 +52,70 @@ fn least(ledger: &Ledger, links: &[OutcomeAnswer], a: &str) -> BTreeMap<String, 
     }
 }
 
+/// A ledger with the same history.
+fn copy(policy: &Policy, history: &History) -> Ledger {
+    let mut ledger = Ledger::in_memory(Tenant::default(), policy.clone()).unwrap();
+    for operation in &history.operations {
+        drop(ledger.append(operation.clone()));
+    }
+    ledger
+}
+
+#[test]
+fn a_link_that_a_remedy_names_joins_the_two() {
+    let (mut tried, mut turned) = (0, 0);
+    for seed in 0..120 {
+        let policy = Policy::preset([Preset::Posthog, Preset::Strict, Preset::OneUser][seed as usize % 3]);
+        let history = History::seeded(&policy, seed);
+        let ledger = copy(&policy, &history);
+        let mut remedies = BTreeMap::new();
+        for link in links(&ledger) {
+            let why_not =
+                ledger.why_not(&link.distinct_id, link.other_id.as_ref().unwrap()).unwrap().unwrap();
+            let found = why_not.way.into_iter().filter_map(|step| step.barrier?.remedy);
+            remedies.extend(found.map(|remedy| (format!("{remedy:?}"), remedy)));
+        }
+        for remedy in remedies.into_values() {
+            let mut ledger = copy(&policy, &history);
+            let (t, s, operation) = match &remedy {
+                explain::Remedy::Alias { retract, distinct_id: t, alias: s } => {
+                    let _ = ledger.append(Operation::retract(at(9), Target::Record(*retract))).unwrap();
+                    (t, s, Operation::alias(at(9), id(&t.text), Source::new(&s.text)))
+                }
+                explain::Remedy::MergeDangerously { distinct_id: t, alias: s } => {
+                    (t, s, Operation::merge_dangerously(at(9), id(&t.text), Source::new(&s.text)))
+                }
+                _ => continue,
+            };
+            tried += 1;
+            turned += u32::from(matches!(remedy, explain::Remedy::Alias { .. }));
+            assert!(!is_one(&ledger, &t.text, &s.text), "seed {seed}: {remedy}");
+            let _ = ledger.append(operation).unwrap();
+            assert!(is_one(&ledger, &t.text, &s.text), "seed {seed}: {remedy} does not join them");
+        }
+    }
+    assert!(tried > 50 && turned > 0, "{tried} {turned}");
+}
+
+#[test]
+fn an_alias_the_wrong_way_round_is_told_the_right_way() {
+    let mut ledger = new_ledger();
+    identify(&mut ledger, "user", "browser");
+    let set = Operation::new(at(1), Request::Set { who: Actor::Id(id("device")) });
+    let _ = ledger.append(set).unwrap(); // founds its person, and identifies nobody
+    let refused = alias(&mut ledger, "device", "user");
+    let why_not = ledger.why_not("device", "browser").unwrap().unwrap();
+    let (step, barrier) = why_not.barriers().next().unwrap();
+    let remedy = barrier.remedy.as_ref().unwrap().to_string();
+    assert_eq!((step.seq, barrier.rule), (refused, "D6"));
+    let expected =
+        format!("a `retract` of record {refused}, then the other direction: `alias` of `user` with `device`");
+    assert_eq!(remedy, expected);
+    let _ = ledger.append(Operation::retract(at(3), Target::Record(refused))).unwrap();
+    alias(&mut ledger, "user", "device");
+    assert!(is_one(&ledger, "device", "browser"));
+}
+
 #[test]
 fn the_way_has_the_fewest_barriers_and_then_the_fewest_steps() {
     let (mut apart, mut none, mut rules) = (0, 0, BTreeSet::new());

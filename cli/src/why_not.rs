@@ -1,7 +1,7 @@
 //! `why-not`: what keeps two ids apart.
 
 use clap::Args;
-use identity_ledger::explain::{Barrier, WhyNot, WhyNotStep};
+use identity_ledger::explain::{Barrier, Remedy, WhyNot, WhyNotStep};
 use identity_ledger::{PersonId, Seq};
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ one person after all, or an id was never written.
 
 What is shown:
   │ record 17   a record that names the ids above and below it; they are one person
-  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, and why
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, why, and what would join them
 
---json keys: same, refusals (seq, rule, blocking_seq, reason), way (seq, op, ids, time, barrier), person_a, person_b.";
+--json keys: same, refusals (seq, rule, blocking_seq, reason, remedy), way (seq, op, ids, time, barrier), person_a, person_b.";
 
 #[derive(Args)]
 pub(crate) struct WhyNotArgs {
@@ -55,6 +55,7 @@ struct RefusedStep<'a> {
     rule: &'a str,
     blocking_seq: Seq,
     reason: &'a str,
+    remedy: Option<&'a Remedy>,
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -64,9 +65,11 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
     if screen.json {
         let barriers = found.iter().flat_map(WhyNot::barriers);
         let refused = |(step, barrier)| {
-            let (WhyNotStep { seq, .. }, Barrier { rule, blocking_seq, reason }): (&WhyNotStep, &Barrier) =
-                (step, barrier);
-            RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason }
+            let (WhyNotStep { seq, .. }, Barrier { rule, blocking_seq, reason, remedy }): (
+                &WhyNotStep,
+                &Barrier,
+            ) = (step, barrier);
+            RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason, remedy: remedy.as_ref() }
         };
         let said = Said {
             same: found.as_ref().is_some_and(|found| found.same),
@@ -114,6 +117,9 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
                     format!(" (record {by})")
                 };
                 screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
+                if let Some(remedy) = &barrier.remedy {
+                    screen.line(&format!("  ╳  what would join them: {remedy}"))?;
+                }
             }
         }
         screen.line(&format!("  {}", step.ids[1].text))?;

@@ -3,9 +3,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::fmt;
 
 use serde::Serialize;
 
+use crate::fold::Refusal;
 use crate::log::body::{Body, IdNo};
 use crate::model::id::{PersonId, Seq};
 use crate::model::time::Timestamp;
@@ -51,6 +53,67 @@ pub struct Barrier {
     pub blocking_seq: Seq,
     /// The same in a sentence.
     pub reason: String,
+    /// What would join the two, as things stand; `None` if nothing is known to.
+    pub remedy: Option<Remedy>,
+}
+
+/// What would join two ids that a [`Barrier`] keeps apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "remedy", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Remedy {
+    /// A `retract` of the link, which identified the person that it speaks for although it was refused (D1), and then an `alias` the
+    /// other way round: D6 looks at the person of the alias only.
+    Alias {
+        /// The record of the refused link.
+        retract: Seq,
+        /// Whose operation it is.
+        distinct_id: NamedId,
+        /// The id that joins.
+        alias: NamedId,
+    },
+    /// A `merge_dangerously`, which D3, D6 and D9 do not bind.
+    MergeDangerously {
+        /// Whose operation it is.
+        distinct_id: NamedId,
+        /// The id that joins.
+        alias: NamedId,
+    },
+    /// Another value of a policy field, for operations from then on; the operation has to be sent again.
+    Policy {
+        /// The field.
+        field: &'static str,
+    },
+    /// The operation once more, with person processing on.
+    Processing,
+    /// A `retract` of the record that took the link back.
+    Retract {
+        /// That record.
+        seq: Seq,
+    },
+}
+
+/// The end of a sentence that begins with "what would join them:".
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remedy::Alias { retract, distinct_id, alias } => {
+                let (id, other) = (&distinct_id.text, &alias.text);
+                write!(
+                    f,
+                    "a `retract` of record {retract}, then the other direction: `alias` of `{id}` with `{other}`"
+                )
+            }
+            Remedy::MergeDangerously { distinct_id, alias } => {
+                write!(f, "`merge_dangerously` of `{}` with `{}`", distinct_id.text, alias.text)
+            }
+            Remedy::Policy { field } => {
+                write!(f, "another `{field}` in the policy, and the operation once more")
+            }
+            Remedy::Processing => f.write_str("the operation once more, with person processing on"),
+            Remedy::Retract { seq } => write!(f, "a `retract` of record {seq}"),
+        }
+    }
 }
 
 impl WhyNot {
@@ -173,18 +236,67 @@ impl Reader {
     fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
         if let Some(by) = told.retracted_by {
             let reason = format!("it was retracted (record {by})");
-            return Barrier { rule: "H1", blocking_seq: by, reason };
+            return Barrier {
+                rule: "H1",
+                blocking_seq: by,
+                reason,
+                remedy: Some(Remedy::Retract { seq: by }),
+            };
         }
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
             let reason = told.reason.clone().unwrap_or_default();
-            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason };
+            let remedy = self.remedy(told, &refusal, all);
+            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason, remedy };
         }
         let by = self.parted_by(told, all).unwrap_or(told.seq);
         Barrier {
             rule: "H2",
             blocking_seq: by,
             reason: format!("they were one person and were parted (record {by})"),
+            remedy: self.merge_of(told),
         }
+    }
+
+    /// What would join the ends of a link that is refused.
+    fn remedy(&self, told: &Told, refusal: &Refusal, all: &[Told]) -> Option<Remedy> {
+        match refusal {
+            Refusal::ProcessingOff { .. } => Some(Remedy::Processing),
+            Refusal::TooManyMovedIds { .. } => Some(Remedy::Policy { field: "max_moved_ids" }),
+            Refusal::TooManyIds { .. } => Some(Remedy::Policy { field: "max_ids_per_person" }),
+            Refusal::SourceIdentified { .. } if self.identifies_alone(told, all) => {
+                let Remedy::MergeDangerously { distinct_id, alias } = self.merge_of(told)? else {
+                    return None;
+                };
+                Some(Remedy::Alias { retract: told.seq, distinct_id: alias, alias: distinct_id })
+            }
+            Refusal::SourceIdentified { .. }
+            | Refusal::JoinsIdentified { .. }
+            | Refusal::TooManyUserIds { .. } => self.merge_of(told),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing but this link identifies the person that it speaks for, and the policy would let that person be absorbed.
+    fn identifies_alone(&self, told: &Told, all: &[Told]) -> bool {
+        let policy = self.policy();
+        let whose = |told: &Told| self.state().person(told.body.head()?.id);
+        let is_other = |other: &&Told| other.seq != told.seq && other.retracted_by.is_none();
+        let mut others = all.iter().filter(is_other).filter(|other| other.ends().is_some());
+        !policy.refuse_joining_identified
+            && policy.max_user_ids.is_none()
+            && others.all(|other| whose(other) != whose(told))
+    }
+
+    /// A merge of the ends of a link. None where limits of D8 might refuse it, or where a text is erased.
+    fn merge_of(&self, told: &Told) -> Option<Remedy> {
+        let limits = [self.policy().max_moved_ids, self.policy().max_ids_per_person];
+        let ends = told.ends()?;
+        let is_erased = |id| self.state().id_erased_by(id).is_some();
+        if limits.iter().any(Option::is_some) || ends.into_iter().any(is_erased) {
+            return None;
+        }
+        let [distinct_id, alias] = ends.map(|id| self.named(id));
+        Some(Remedy::MergeDangerously { distinct_id, alias })
     }
 
     /// The split by which the ends of a link came to be two persons.

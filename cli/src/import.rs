@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use identity_ledger::import::{Format, Importer, Options, Tally, run};
+use identity_ledger::import::{Format, Importer, Options, ReadAs, Tally, run};
 use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
 use serde::Serialize;
 
@@ -37,11 +37,14 @@ What is counted:
   operations   appended + duplicates + conflicts + rejected
   appended     recorded
   refused      of those: recorded, but their link broke a rule; see `outcomes`
+  noticed      of those: recorded, with something worth a look; see `outcomes`
   duplicates   recorded before, word for word
   ignored      of those: a device repeated what it had just said
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
-  exported     rows of a PostHog export; their columns about persons (person_id, person_properties) are not used
+  ops          read as the ledger's own operations
+  posthog      read as events of PostHog
+  exported     of those: rows of an export; their columns about persons (person_id, person_properties) are not used
 
 An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name, not misread. --format posthog reads everything as PostHog's. A file in \
 another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
@@ -221,28 +224,31 @@ fn show(
     let place = place.display().to_string();
     let fresh = if created { " (a new ledger)" } else { "" };
     screen.headline(&format!("Imported {what} into {place}{fresh}, in {seconds:.2} s"))?;
-    let of_those = |number: u64, what: &str| match number {
-        0 => String::new(),
-        number => format!("   of those {} {what}", count(number)),
+    let of_those = |parts: &[(u64, &str)]| {
+        let parts = parts.iter().filter(|(number, _)| *number > 0);
+        let parts: Vec<_> = parts.map(|(number, what)| format!("{} {what}", count(*number))).collect();
+        if parts.is_empty() { String::new() } else { format!("   of those {}", parts.join(", ")) }
     };
     let widest = count(tally.lines.max(tally.operations)).len();
     let number = |number: u64| format!("{:>widest$}", count(number));
+    let ReadAs { ops, posthog, exported, .. } = tally.read_as;
+    let read_as = [(ops, "read as ops"), (posthog, "read as events of PostHog")];
+    let worth_a_look = [(tally.refused, "refused by a rule"), (tally.noticed, "with a notice")];
+    let see = if tally.refused + tally.noticed > 0 { ": see `outcomes`" } else { "" };
     screen.facts(&[
         ("lines", number(tally.lines)),
-        ("operations", number(tally.operations)),
-        (
-            "  appended",
-            number(tally.appended) + &of_those(tally.refused, "refused by a rule: see `outcomes`"),
-        ),
+        ("operations", number(tally.operations) + &of_those(&read_as)),
+        ("  appended", number(tally.appended) + &of_those(&worth_a_look) + see),
         (
             "  duplicates",
-            number(tally.duplicates) + &of_those(tally.ignored, "a device's repetition of its last word"),
+            number(tally.duplicates)
+                + &of_those(&[(tally.ignored, "a device's repetition of its last word")]),
         ),
         ("  conflicts", number(tally.conflicts)),
         ("  rejected", number(tally.rejected)),
     ])?;
-    if tally.exported > 0 {
-        let rows = counted(tally.exported, "row");
+    if exported > 0 {
+        let rows = counted(exported, "row");
         screen.line(&format!(
             "{rows} of a PostHog export: `person_id`, `person_properties` and the like are not used"
         ))?;

@@ -30,7 +30,8 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
         return foreign("a call of Segment or RudderStack", mark);
     }
     if id {
-        return None;
+        let row = first(&["person_id", "person_version"]).filter(|_| !event);
+        return row.and_then(|mark| foreign("a row of PostHog's persons export", mark));
     }
     if let (Some(_), Some(mark)) = (first(&["anonymous_id", "user_id"]), first(&WAREHOUSE)) {
         return foreign("a warehouse row of Segment or RudderStack", mark);
@@ -70,7 +71,7 @@ mod tests {
 
     /// Each with who wrote it; `""` for what PostHog's senders write.
     #[rustfmt::skip]
-    const SHAPES: [(&str, &str); 24] = [
+    const SHAPES: [(&str, &str); 25] = [
         // Segment's spec, its S3 archive, RudderStack's event JSON.
         (r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","messageId":"m1","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `anonymousId`"),
         (r#"{"type":"identify","userId":"ann","traits":{},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
@@ -89,6 +90,8 @@ mod tests {
         (r#"{"$token":"t","$distinct_id":"ann","$set":{"n":1},"$ignore_time":true}"#, "a profile update of Mixpanel, by its `$ignore_time`"),
         // Amplitude's export.
         (r#"{"event_type":"x","user_id":"ann","device_id":"d","event_time":"2026-01-01 00:00:00"}"#, "an event of Amplitude, by its `event_type`"),
+        // PostHog's persons model.
+        (r#"{"team_id":1,"distinct_id":"a","person_id":"0190aaaa-0000-0000-0000-000000000001","properties":{},"person_version":2}"#, "a row of PostHog's persons export, by its `person_id`"),
         // PostHog's own senders.
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":"theirs"}"#, ""),
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","type":"capture","messageId":"m","library":"posthog-python"}"#, ""),

@@ -24,6 +24,27 @@ pub struct Parsed {
     pub operation: Result<Operation, Rejection>,
 }
 
+/// What the operations of an input were taken for, by their shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct ReadAs {
+    /// Operations in the ledger's own format.
+    pub ops: u64,
+    /// Events of PostHog.
+    pub posthog: u64,
+    /// Those of the events that are rows of an export. The columns about their persons (`person_id`, `person_properties`) are not used:
+    /// the ledger finds out by itself whose an event is.
+    pub exported: u64,
+}
+
+impl std::ops::AddAssign for ReadAs {
+    fn add_assign(&mut self, more: ReadAs) {
+        self.ops += more.ops;
+        self.posthog += more.posthog;
+        self.exported += more.exported;
+    }
+}
+
 /// Reads an input and yields its operations, in order.
 ///
 /// What is wrong with one event is told in its [`Parsed`]; the rest is imported. Only an input that cannot be read any
@@ -62,7 +83,7 @@ impl<R: Read> Importer<R> {
         Importer {
             lines: Lines::new(input),
             line: 0,
-            reader: Reader { options, occurrences: Occurrences::default(), exported: 0 },
+            reader: Reader { options, occurrences: Occurrences::default(), read_as: ReadAs::default() },
             batch: None,
             decoded: String::new(),
             over: false,
@@ -79,10 +100,9 @@ impl<R: Read> Importer<R> {
         self.lines.bytes()
     }
 
-    /// Events so far that are rows of a PostHog export. Its person columns (`person_id`, `person_properties`) are not used: the ledger
-    /// finds out by itself whose an event is.
-    pub fn exported(&self) -> u64 {
-        self.reader.exported
+    /// What the operations so far were read as; rejected ones count nowhere.
+    pub fn read_as(&self) -> ReadAs {
+        self.reader.read_as
     }
 
     /// What a line yields at once; a batch is left in `self.batch`.
@@ -269,7 +289,7 @@ enum Content {
 struct Reader {
     options: Options,
     occurrences: Occurrences,
-    exported: u64,
+    read_as: ReadAs,
 }
 
 impl Reader {
@@ -333,8 +353,10 @@ impl Reader {
 
     fn event(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         let posthog::Asked { operation, is_exported } = posthog::operation(json, envelope, &self.options)?;
-        self.exported += u64::from(is_exported);
-        self.finish(operation, json, "posthog")
+        let operation = self.finish(operation, json, "posthog")?;
+        self.read_as.posthog += 1;
+        self.read_as.exported += u64::from(is_exported);
+        Ok(operation)
     }
 
     /// The operation, if the object is one of the `ops` format.
@@ -358,7 +380,9 @@ impl Reader {
     /// The operation that a line of the `ops` format asks for.
     fn asked(&mut self, line: &ops::Line<'_>, json: Json<'_>) -> Result<Operation, Rejection> {
         let operation = line.operation(&self.options)?;
-        self.finish(operation, json, "ops")
+        let operation = self.finish(operation, json, "ops")?;
+        self.read_as.ops += 1;
+        Ok(operation)
     }
 
     /// Checks the bounds and derives an id where none was given (G4).

@@ -37,7 +37,7 @@ mod posthog;
 mod rejection;
 mod run;
 
-pub use self::importer::{Importer, Parsed};
+pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, Options};
 pub use self::rejection::{ImportError, Rejection};

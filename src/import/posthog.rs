@@ -447,7 +447,11 @@ mod tests {
         ] {
             let mut importer = Importer::new(input.as_bytes(), POSTHOG);
             let operation = importer.next().unwrap().unwrap().operation;
-            assert_eq!((shown(&operation), importer.exported()), (asked.to_owned(), exported), "{input}");
+            assert_eq!(
+                (shown(&operation), importer.read_as().exported),
+                (asked.to_owned(), exported),
+                "{input}"
+            );
             let operation = operation.unwrap();
             assert_eq!(
                 operation.id.unwrap().to_string(),

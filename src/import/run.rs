@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::importer::{Importer, Parsed};
+use super::importer::{Importer, Parsed, ReadAs};
 use super::rejection::{ImportError, Rejection};
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
@@ -41,8 +41,11 @@ pub struct Tally {
     pub rejected: u64,
     /// Those of the appended whose link was refused: recorded, with the rule.
     pub refused: u64,
-    /// Those of the operations that are rows of a PostHog export, whose columns about persons are not used.
-    pub exported: u64,
+    /// Those of the appended that have a notice.
+    pub noticed: u64,
+    /// What the operations were taken for.
+    #[serde(flatten)]
+    pub read_as: ReadAs,
 }
 
 /// Something in an input that was not recorded and was not recorded before.
@@ -186,7 +189,7 @@ pub fn run<R: Read>(
     tally: &mut Tally,
     watch: &mut dyn Watch,
 ) -> Result<(), RunError> {
-    let (lines_before, exported_before) = (tally.lines, tally.exported);
+    let lines_before = tally.lines;
     let mut batch = Batch { operations: Vec::with_capacity(BATCH_OPERATIONS), ..Batch::default() };
     let mut run = Run { ledger, tally, watch };
     let stopped = loop {
@@ -210,7 +213,7 @@ pub fn run<R: Read>(
     };
     run.record(&batch.operations, &batch.places)?;
     run.tally.lines = lines_before + importer.lines();
-    run.tally.exported = exported_before + importer.exported();
+    run.tally.read_as += importer.read_as();
     run.watch.progress(importer.bytes(), run.tally);
     stopped.map_or(Ok(()), |error| Err(error.into()))
 }
@@ -295,6 +298,7 @@ impl Run<'_> {
             Appended::Recorded { outcome, .. } => {
                 self.tally.appended += 1;
                 self.tally.refused += u64::from(outcome.refusal.is_some());
+                self.tally.noticed += u64::from(outcome.notices.names().next().is_some());
             }
             Appended::Duplicate { .. } => self.tally.duplicates += 1,
             Appended::Ignored => {

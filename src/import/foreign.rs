@@ -51,8 +51,7 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     if let Some(mark) = MIXPANEL.iter().copied().find(said) {
         return foreign("an event of Mixpanel", mark);
     }
-    let is_time =
-        |text: &str| text.trim_matches('"').bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_time = |text: &str| text.trim_matches('"').parse::<f64>().is_ok();
     let time = || properties.some("time").filter(|time| is_time(time.text())).map(|_| "properties.time");
     // Every library of PostHog that sends a token in the properties names itself beside it.
     let token = || properties.some("token").filter(|_| !said(&"$lib")).map(|_| "properties.token");

@@ -190,7 +190,8 @@ pub(super) struct Asked {
 /// An event whose `properties` are a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
 pub(super) fn with_properties(event: Json<'_>) -> Option<String> {
     let (_, properties) = event.members()?.find(|(key, _)| key == "properties")?;
-    let object = properties.as_text().filter(|text| text.trim_start().starts_with('{'))?;
+    // One whole object: a text that closes it early must not add keys to the event.
+    let object = properties.as_text().filter(|text| Json::read(text).is_ok_and(Json::is_object))?;
     let Range { start, end } = json::place(event.text(), properties);
     Some([&event.text()[..start], &object, &event.text()[end..]].concat())
 }
@@ -218,10 +219,12 @@ impl<'a> Event<'a> {
         Ok(Event { name, members, properties, options })
     }
 
-    /// Its `uuid`; the events API calls it `id`, which in other events is anybody's key.
+    /// Its `uuid`; the events API calls it `id`, which in other events is the sender's own key.
     fn uuid(&self, is_exported: bool) -> Result<Option<OperationId>, Rejection> {
-        let id = || self.members.some("id").filter(|_| is_exported);
-        self.members.some("uuid").or_else(id).map(|json| uuid("uuid", json)).transpose()
+        match self.members.some("uuid") {
+            Some(json) => uuid("uuid", json).map(Some),
+            None => Ok(self.members.some("id").filter(|_| is_exported).and_then(|id| uuid("id", id).ok())),
+        }
     }
 
     fn property(&self, key: &str) -> Option<Json<'a>> {
@@ -280,7 +283,10 @@ impl<'a> Event<'a> {
             return moved.ok_or(Rejection::TimeOutOfRange);
         };
         let timestamp = match timestamp.as_text().as_deref().and_then(|text| text.strip_suffix(" UTC")) {
-            Some(utc) => utc.parse().map_err(|source| Rejection::Time { key: "timestamp", source })?, // BigQuery
+            // BigQuery; an offset beside it is an error.
+            Some(utc) => {
+                format!("{utc}Z").parse().map_err(|source| Rejection::Time { key: "timestamp", source })?
+            }
             None => time("timestamp", timestamp)?,
         };
         match (envelope.received, &envelope.sent) {
@@ -462,8 +468,24 @@ mod tests {
         }
         let theirs = asked(r#""event":"x","distinct_id":"a","id":"no UUID""#);
         assert_eq!(theirs, "capture `x` a", "elsewhere `id` is the sender's own key");
-        let text = asked(r#""event":"x","distinct_id":"a","properties":"{]""#);
-        assert_eq!(text, "not JSON at column 46: key must be a string; expected one JSON document");
+        let theirs = asked(r#""event":"x","distinct_id":"a","id":"user-7","person":"theirs""#);
+        assert_eq!(theirs, "capture `x` a", "and where a key is called as one of an export");
+        let late = r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01 00:00:00+02:00 UTC"}"#;
+        assert!(shown(&only(late, &POSTHOG)).contains("unreadable"), "two zones");
+    }
+
+    #[test]
+    fn properties_as_text_are_one_object_and_add_no_key_to_the_event() {
+        for text in [
+            r#"{\"a\":1},\"distinct_id\":\"evil\",\"q\":{\"a\":1}"#,
+            r#"{\"a\":1},\"$set\":{\"plan\":\"pro\"}"#,
+            r#"{]"#,
+            r#"[{}]"#,
+            "",
+        ] {
+            let asked = asked(&format!(r#""event":"x","distinct_id":"a","properties":"{text}""#));
+            assert_eq!(asked, "`properties` is a string; expected an object", "{text}");
+        }
     }
 
     #[test]

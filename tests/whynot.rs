@@ -102,7 +102,7 @@ fn an_alias_the_wrong_way_round_is_told_the_right_way() {
     let mut ledger = new_ledger();
     identify(&mut ledger, "user", "browser");
     let set = Operation::new(at(1), Request::Set { who: Actor::Id(id("device")) });
-    let _ = ledger.append(set).unwrap(); // founds its person, and identifies nobody
+    let _ = ledger.append(set).unwrap(); // a person that is not identified
     let refused = alias(&mut ledger, "device", "user");
     let why_not = ledger.why_not("device", "browser").unwrap().unwrap();
     let (step, barrier) = why_not.barriers().next().unwrap();

@@ -24,7 +24,7 @@ one person after all, or an id was never written.
 
 What is shown:
   │ record 17   a record that names the ids above and below it; they are one person
-  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, why, and what would join them
+  ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, why, and what to try
 
 --json keys: same, refusals (seq, rule, blocking_seq, reason, remedy), way (seq, op, ids, time, barrier), person_a, person_b.";
 
@@ -118,7 +118,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
                 };
                 screen.line(&format!("  ╳  {rule}: {reason}{by}"))?;
                 if let Some(remedy) = &barrier.remedy {
-                    screen.line(&format!("  ╳  what would join them: {remedy}"))?;
+                    screen.line(&format!("  ╳  try: {remedy}"))?;
                 }
             }
         }

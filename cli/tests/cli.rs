@@ -756,7 +756,7 @@ fn why_not_names_rule_and_record() {
     assert_eq!(refusals[0]["remedy"]["remedy"], "merge_dangerously");
     assert_eq!(why_not["way"].as_array().unwrap().len(), 3);
     let shown = place.run("why-not a.ledger phone tablet").with_code(0).out;
-    assert!(shown.contains("╳  what would join them: `merge_dangerously` of "), "{shown}");
+    assert!(shown.contains("╳  try: `merge_dangerously` of "), "{shown}");
     assert!(shown.contains("╳  D6: person ") && shown.contains("1 barrier between them"), "{shown}");
     assert!(place.run("why-not a.ledger ann cat").with_code(0).out.contains("Nothing ever linked them"));
     let same = place.run("why-not a.ledger phone laptop --json").with_code(1).object("same refusals");

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::fold::Refusal;
+use crate::fold::{PersonNo, Refusal};
 use crate::log::body::{Body, IdNo};
 use crate::model::id::{PersonId, Seq};
 use crate::model::time::Timestamp;
@@ -53,11 +53,12 @@ pub struct Barrier {
     pub blocking_seq: Seq,
     /// The same in a sentence.
     pub reason: String,
-    /// What would join the two, as things stand; `None` if nothing is known to.
+    /// What to try, to join the two as things stand; `None` if nothing is known.
     pub remedy: Option<Remedy>,
 }
 
-/// What would join two ids that a [`Barrier`] keeps apart.
+/// What to try, to join two ids that a [`Barrier`] keeps apart. An alias and a merge join them; of the others a rule may still
+/// refuse what follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "remedy", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -86,14 +87,15 @@ pub enum Remedy {
     },
     /// The operation once more, with person processing on.
     Processing,
-    /// A `retract` of the record that took the link back.
+    /// A `retract` of the record that took the link back. The link counts again, unless another retract names it too or a rule
+    /// refuses it.
     Retract {
         /// That record.
         seq: Seq,
     },
 }
 
-/// The end of a sentence that begins with "what would join them:".
+/// What to do, without a full stop.
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -211,29 +213,39 @@ impl Reader {
                 }
             }
         }
+        let mut links: BTreeMap<PersonNo, u32> = BTreeMap::new();
+        for told in all.iter().filter(|told| told.retracted_by.is_none() && told.ends().is_some()) {
+            self.spoken_for(told).into_iter().for_each(|person| *links.entry(person).or_default() += 1);
+        }
         let mut way = Vec::new();
         let mut at = b;
         while let Some((from, path)) = by.get(&at) {
-            way.push(self.why_not_step(*from, *path, &all));
+            way.push(self.why_not_step(*from, *path, &all, &links));
             at = *from;
         }
         way.reverse();
         Ok(way)
     }
 
-    fn why_not_step(&self, from: IdNo, Path { told, to, is_open }: Path<'_>, all: &[Told]) -> WhyNotStep {
+    fn why_not_step(
+        &self,
+        from: IdNo,
+        Path { told, to, is_open }: Path<'_>,
+        all: &[Told],
+        links: &BTreeMap<PersonNo, u32>,
+    ) -> WhyNotStep {
         let head = told.body.head().expect("only operations name two ids");
         WhyNotStep {
             seq: told.seq,
             op: told.body.name(),
             time: head.time(),
             ids: [self.named(from), self.named(to)],
-            barrier: (!is_open).then(|| self.barrier(told, all)),
+            barrier: (!is_open).then(|| self.barrier(told, all, links)),
         }
     }
 
-    /// What keeps the ends of a record apart.
-    fn barrier(&self, told: &Told, all: &[Told]) -> Barrier {
+    /// What keeps the ends of a record apart; `links` counts, by person, the links that speak for it.
+    fn barrier(&self, told: &Told, all: &[Told], links: &BTreeMap<PersonNo, u32>) -> Barrier {
         if let Some(by) = told.retracted_by {
             let reason = format!("it was retracted (record {by})");
             return Barrier {
@@ -245,7 +257,7 @@ impl Reader {
         }
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
             let reason = told.reason.clone().unwrap_or_default();
-            let remedy = self.remedy(told, &refusal, all);
+            let remedy = self.remedy(told, &refusal, links);
             return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason, remedy };
         }
         let by = self.parted_by(told, all).unwrap_or(told.seq);
@@ -258,12 +270,12 @@ impl Reader {
     }
 
     /// What would join the ends of a link that is refused.
-    fn remedy(&self, told: &Told, refusal: &Refusal, all: &[Told]) -> Option<Remedy> {
+    fn remedy(&self, told: &Told, refusal: &Refusal, links: &BTreeMap<PersonNo, u32>) -> Option<Remedy> {
         match refusal {
             Refusal::ProcessingOff { .. } => Some(Remedy::Processing),
             Refusal::TooManyMovedIds { .. } => Some(Remedy::Policy { field: "max_moved_ids" }),
             Refusal::TooManyIds { .. } => Some(Remedy::Policy { field: "max_ids_per_person" }),
-            Refusal::SourceIdentified { .. } if self.identifies_alone(told, all) => {
+            Refusal::SourceIdentified { .. } if self.identifies_alone(told, links) => {
                 let Remedy::MergeDangerously { distinct_id, alias } = self.merge_of(told)? else {
                     return None;
                 };
@@ -277,14 +289,16 @@ impl Reader {
     }
 
     /// Whether nothing but this link identifies the person that it speaks for, and the policy would let that person be absorbed.
-    fn identifies_alone(&self, told: &Told, all: &[Told]) -> bool {
+    fn identifies_alone(&self, told: &Told, links: &BTreeMap<PersonNo, u32>) -> bool {
         let policy = self.policy();
-        let whose = |told: &Told| self.state().person(told.body.head()?.id);
-        let is_other = |other: &&Told| other.seq != told.seq && other.retracted_by.is_none();
-        let mut others = all.iter().filter(is_other).filter(|other| other.ends().is_some());
         !policy.refuse_joining_identified
             && policy.max_user_ids.is_none()
-            && others.all(|other| whose(other) != whose(told))
+            && self.spoken_for(told).is_some_and(|person| links.get(&person) == Some(&1))
+    }
+
+    /// The person that an operation speaks for, as things stand.
+    fn spoken_for(&self, told: &Told) -> Option<PersonNo> {
+        self.state().person(told.body.head()?.id)
     }
 
     /// A merge of the ends of a link. None where limits of D8 might refuse it, or where a text is erased.

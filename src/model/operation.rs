@@ -316,9 +316,7 @@ pub enum OperationError {
         found: &'static str,
     },
     /// The fresh id of a reset is in use (F4).
-    #[error(
-        "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
-    )]
+    #[error("the fresh id `{id}` of the reset is {whose}; expected an id that is new, or an anonymous one")]
     NotFresh {
         /// The id that was given as the fresh one.
         id: DistinctId,

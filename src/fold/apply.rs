@@ -193,10 +193,11 @@ impl State {
 
     /// C1, E3. A quiet event's changes apply if it is what founds the person.
     fn capture(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
+        outcome.notices.changes_dropped = unchanging && asked.row.has_changes() && asked.processing();
         if self.count(asked.row) {
             return;
         }
-        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
         self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked }, outcome);
     }
 

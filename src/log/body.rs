@@ -239,7 +239,7 @@ impl Flags {
     pub const DERIVED_ID: Flags = Flags(1 << 2);
     /// Notice: the processing flag was no boolean.
     pub const INVALID_PROCESSING: Flags = Flags(1 << 3);
-    /// Notice: T was shortened at import.
+    /// Notice: T or S was shortened at import.
     pub const SHORTENED_ID: Flags = Flags(1 << 4);
     /// Notice: U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub const REPLACED_NUL: Flags = Flags(1 << 5);

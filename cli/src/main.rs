@@ -35,6 +35,7 @@ mod policy;
 mod policy_file;
 mod progress;
 mod replay;
+mod report;
 mod resolve;
 mod retract;
 mod salvage;

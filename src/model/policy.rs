@@ -337,7 +337,7 @@ fn is_javascript_white_space(c: char) -> bool {
 }
 
 /// A UUID in its usual form of 36 characters; other forms are ordinary texts.
-fn hyphenated_uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn hyphenated_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
 }
 

@@ -143,8 +143,9 @@ pub mod snapshot {
     pub use crate::store::segments::SnapshotFault;
 }
 
-/// Where the bytes of a ledger live: the storage trait, its implementations, chance, key rings, and faults by place.
+/// Where the bytes of a ledger live: the storage trait, its implementations, chance, clocks, key rings, and faults by place.
 pub mod storage {
+    pub use crate::store::clock::{Clock, SystemClock};
     pub use crate::store::entropy::{Entropy, OsEntropy, SeededEntropy};
     #[cfg(feature = "encryption")]
     pub use crate::store::keys::{KeyProvider, StoredKeys};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::*;
 
 /// What is true when the link is asked for.
@@ -118,7 +118,7 @@ fn id(text: &str) -> DistinctId {
 /// Brings a ledger to where the case holds, under a policy that lets everything through; then the policy is changed (A3).
 fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     let at = Timestamp::from_micros(0).unwrap();
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+    let options = LedgerOptions::new().seeded(1);
     let mut ledger =
         options.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default()).unwrap();
     let mut said = Vec::new();

@@ -28,6 +28,7 @@ mod input;
 mod key_ring;
 mod keys;
 mod listing;
+mod moment;
 mod outcomes;
 mod output;
 mod persons;

@@ -482,7 +482,9 @@ fn each_reading_command_says_what_it_answered_from() {
     let log = serde_json::json!({ "snapshot": null, "checkpoint": checkpoint });
     let expect = format!("--expect {checkpoint}");
     for (asked, from) in [("", &snapshot), ("--from-log", &log), (&expect, &log)] {
-        let whole = |of_two: bool| if of_two { serde_json::json!([from]) } else { from.clone() };
+        let mut at_1 = from.clone();
+        at_1["at"] = 1.into(); // the first of its two sides
+        let whole = |of_two: bool| if of_two { serde_json::json!([at_1]) } else { from.clone() };
         for command in objects {
             let said = place.run(&format!("{command} {asked} --json"));
             let found = said.object("answered_from")["answered_from"].clone();

@@ -13,7 +13,6 @@ use crate::log::body::{Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
-use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -95,7 +94,7 @@ pub fn any_reopening(history: &History) -> Result<(), String> {
             if number % often == 0 {
                 drop(ledger);
                 storage = Arc::new(Memory::clone(&storage));
-                let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+                let options = LedgerOptions::new().seeded(1);
                 ledger = options.open_in(storage.clone()).map_err(|error| error.to_string())?;
                 holds(ledger.recovery().is_clean(), || "something was torn".to_owned())?;
             }

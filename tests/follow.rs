@@ -1,6 +1,9 @@
 //! Followers of a log: equal heads at equal positions, whatever crashed, was opened again, delivered twice, late or out of bounds.
 #![cfg(feature = "testing")]
 
+#[path = "support/forge.rs"]
+mod forge;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -371,6 +374,30 @@ fn a_delivery_out_of_bounds_moves_the_position_and_records_nothing_else() {
     );
     assert!(ledger.append_at(&delivery(u64::MAX), &[ann()]).is_ok());
     assert_eq!(position(&ledger), u64::MAX);
+}
+
+/// Where a follower continues rests on its log, and not on a snapshot, whatever digests that has.
+#[test]
+fn a_forged_snapshot_moves_no_position() {
+    let log = Log::made_up(2);
+    let disk = Arc::new(Memory::new());
+    let mut ledger = log.create(LedgerOptions::new(), disk.clone()).unwrap();
+    log.catch_up(&mut ledger);
+    let (made, genuine) = (ledger.snapshot().unwrap(), position(&ledger));
+    drop(ledger);
+    let mut bytes = vec![0; usize::try_from(made.bytes).unwrap()];
+    disk.read_at(&made.file, 0, &mut bytes).unwrap();
+    for claimed in [0, genuine - 1, genuine, genuine + 1, u64::MAX] {
+        let forged = forge::with_state(&bytes, |state| {
+            let at = state.len() - 8;
+            state[at..].copy_from_slice(&claimed.to_le_bytes());
+        });
+        let disk = Arc::new(Memory::clone(&disk));
+        disk.write_at(&made.file, 0, &forged).unwrap();
+        let ledger = LedgerOptions::new().open_in(disk).unwrap();
+        assert_eq!(position(&ledger), genuine);
+        assert_eq!(ledger.recovery().from_snapshot.is_some(), claimed == genuine, "{:?}", ledger.recovery());
+    }
 }
 
 /// The last frame of a follower with other bytes at the end of its body, and a hash that holds: as someone makes it who can write the

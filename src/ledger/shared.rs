@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
+use crate::ledger::delivery::{Delivered, Delivery, FollowError};
 use crate::ledger::device::Device;
 use crate::ledger::erase::ErasureRequest;
 use crate::ledger::erase::receipt::Receipt;
@@ -192,6 +193,18 @@ impl SharedLedger {
         self.write(|ledger| ledger.append_batch(operations))
     }
 
+    /// As [`Ledger::append_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_at(
+        &self,
+        delivery: &Delivery<'_>,
+        operations: &[Operation],
+    ) -> Result<Delivered, FollowError> {
+        self.write(|ledger| ledger.append_at(delivery, operations))
+    }
+
     /// As [`Ledger::set_policy`].
     ///
     /// # Errors
@@ -323,6 +336,30 @@ impl LedgerGuard<'_> {
     /// As there.
     pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
         self.ledger.append_batch(operations)
+    }
+
+    /// As [`Ledger::append_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        operations: &[Operation],
+    ) -> Result<Delivered, FollowError> {
+        self.ledger.append_at(delivery, operations)
+    }
+
+    /// As [`Ledger::set_policy_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_policy_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        policy: &Policy,
+    ) -> Result<Delivered, FollowError> {
+        self.ledger.set_policy_at(delivery, policy)
     }
 
     /// Returns a device that speaks, as [`Ledger::device`] does.

@@ -24,6 +24,7 @@
 //! | undo | [`Operation::retract`], [`Operation::split`]; first [`Reader::preview`] |
 //! | ask what another policy would have done | [`Reader::what_if`] |
 //! | forget a person | [`Ledger::erase`] |
+//! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`] |
 //! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
@@ -40,6 +41,7 @@
 //! | `fold/` | what the log means; pure, knows nothing of storage |
 //! | `store/` | the files of a ledger; the only folder that touches disks, clocks and chance |
 //! | `query/` | what can be asked; reads, never writes |
+//! | `export/` | what a log means as tables of rows, for a data warehouse |
 //! | `ledger/` | who writes: appends, recovery, snapshots, erasing |
 //! | `maintenance/` | audit, backup, salvage; never repairs a ledger where it lies |
 //! | `import/` | what SDKs send, as operations |
@@ -47,6 +49,7 @@
 //!
 //! A folder imports those above it in this list, never those below; `tests/layering.rs` checks it. `docs/architecture.md` says why.
 
+pub mod export;
 pub mod fold;
 mod ledger;
 pub mod log;

@@ -1,0 +1,24 @@
+//! Exports: what a log means as tables of plain rows, for a data warehouse. It knows no file format; the feature `export` adds those.
+//!
+//! Everything is streamed: beside the reader's own state an export holds some numbers for each person and each id, and one batch of
+//! rows. What is erased is in no row: a text or value is null, and so is the preimage of a change that erased it.
+
+mod cell;
+#[cfg(feature = "export")]
+mod ops;
+mod people;
+mod records;
+mod row;
+mod tables;
+
+pub use cell::{Cell, Column, Json, Kind};
+#[cfg(feature = "export")]
+pub use ops::{Losses, OpsError};
+pub use row::{
+    DistinctIdRow, ErasureRow, EventRow, HistoryRow, OutcomeRow, PersonRow, PolicyRow, PropertyWriteRow,
+    RedirectRow, Row, RowKey, Table,
+};
+pub use tables::Export;
+
+/// The version of the tables. It rises when a column changes its meaning, its type or its name, or goes; a new column does not raise it.
+pub const SCHEMA_VERSION: u32 = 1;

@@ -9,6 +9,7 @@
 //! | none | the ledger: appends, questions, audit, backup, salvage, erasing |
 //! | `import` | readers of what SDKs send: `ops` lines and PostHog's formats |
 //! | `encryption` | sealed ledgers, and key rings that erasing makes forget |
+//! | `export` | tables as Parquet, Arrow, CSV and JSON Lines, and a log as `ops` lines |
 //! | `testing` | the reference model, laws under your policy, disks that fail |
 //! | `arbitrary` | histories and operations as arguments of a fuzz target |
 //!

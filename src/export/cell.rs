@@ -99,6 +99,23 @@ impl Serialize for Json<'_> {
     }
 }
 
+/// As JSON: times are RFC 3339, UUIDs are text.
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Cell::Null => serializer.serialize_unit(),
+            Cell::Bool(on) => serializer.serialize_bool(*on),
+            Cell::Int(number) => serializer.serialize_i64(*number),
+            Cell::Text(text) => serializer.serialize_str(text),
+            Cell::Uuid(uuid) => uuid.serialize(serializer),
+            Cell::Time(time) => time.serialize(serializer),
+            Cell::Json(json) => json.serialize(serializer),
+            Cell::Ints(numbers) => numbers.serialize(serializer),
+            Cell::Texts(texts) => texts.serialize(serializer),
+        }
+    }
+}
+
 /// A type that a field of a row may have.
 pub(super) trait Field {
     const KIND: Kind;

@@ -25,7 +25,7 @@
 //! | undo | [`Operation::retract`], [`Operation::split`]; first [`Reader::preview`] |
 //! | ask what another policy would have done | [`Reader::what_if`] |
 //! | forget a person | [`Ledger::erase`] |
-//! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`] |
+//! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`], [`Reader::changes`] |
 //! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!

@@ -2,7 +2,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
-use identity_ledger::export::{Cell, Export, Kind, Losses, PersonRow, Row, Table};
+use identity_ledger::export::{
+    Cell, ChangeType, Export, Kind, Losses, PersonRow, Row, RowChange, Table, TableChanges,
+};
 use identity_ledger::import::{Importer, Options};
 use identity_ledger::testing::history::{History, IDS, append};
 use identity_ledger::*;
@@ -252,6 +254,83 @@ fn what_is_erased_is_in_no_row() {
     let erasures: Vec<_> = of!(&ledger.reader().export(), Erasures).collect();
     assert_eq!((&erasures[0].id_nos[..], &erasures[0].person_nos[..]), (&[0, 1][..], &[0][..]));
     assert!(erasures[0].done_seq.is_some());
+}
+
+// -- changes -------------------------------------------------------------------------------------------------------
+
+/// Rows by table and key.
+type Tables = BTreeMap<(Table, (u64, u64)), Row>;
+
+fn tables(export: &Export<'_>) -> Tables {
+    all(export).into_iter().map(|row| ((row.table(), row.key()), row)).collect()
+}
+
+/// What the documentation says: put or remove rows by their keys, then let events and property writes follow their ids.
+fn apply(tables: &mut Tables, changes: &TableChanges<'_>) {
+    changes
+        .rows(Table::ALL, |RowChange { change, row }| {
+            let key = (row.table(), row.key());
+            match change {
+                ChangeType::Insert => {
+                    assert!(tables.insert(key, row).is_none(), "what is inserted was not there")
+                }
+                ChangeType::UpdatePreimage => assert!(tables.contains_key(&key), "what is updated was there"),
+                ChangeType::UpdatePostimage => assert!(tables.insert(key, row).is_some()),
+                ChangeType::Delete => assert!(tables.remove(&key).is_some(), "what is deleted was there"),
+            }
+        })
+        .unwrap();
+    let whose: BTreeMap<_, _> = tables
+        .values()
+        .filter_map(|row| match row {
+            Row::PersonDistinctIds(id) => Some((id.id_no, (id.person_no, id.person_id, id.is_implied))),
+            _ => None,
+        })
+        .collect();
+    for row in tables.values_mut() {
+        match row {
+            Row::Events(event) => (event.person_no, event.person_id, event.is_implied) = whose[&event.id_no],
+            Row::PropertyWrites(write) => write.person_no = whose.get(&write.id_no).and_then(|whose| whose.0),
+            _ => {}
+        }
+    }
+}
+
+/// The law of the feed. The earlier export is the one that was made then: it holds texts that were erased later.
+#[test]
+fn an_export_with_the_changes_applied_is_the_later_export() {
+    for seed in 0..SEEDS {
+        let mut then = Vec::new();
+        let ledger = ledger(seed, seed % 4 != 0, |ledger| {
+            let export = ledger.reader().export();
+            then.push((export.as_of(), tables(&export)));
+        });
+        let now = tables(&ledger.reader().export());
+        let middle = then.len() / 2;
+        for (place, (since, before)) in then.iter().enumerate().step_by(3) {
+            let mut tables = before.clone();
+            apply(&mut tables, &ledger.reader().changes(*since, None).unwrap());
+            assert_eq!(tables, now, "seed {seed}, since {since}");
+            if place == 0 && middle > 0 {
+                let until = then[middle].0;
+                let mut tables = before.clone();
+                apply(&mut tables, &ledger.reader().changes(*since, Some(until)).unwrap());
+                assert_eq!(
+                    tables,
+                    self::tables(&ledger.reader().export_as_of(until).unwrap()),
+                    "seed {seed}"
+                );
+                apply(&mut tables, &ledger.reader().changes(until, None).unwrap());
+                assert_eq!(tables, now, "seed {seed}, continued at {until}");
+            }
+        }
+        ledger
+            .reader()
+            .changes(ledger.reader().export().as_of(), None)
+            .unwrap()
+            .rows(Table::ALL, |change| panic!("{change:?}"))
+            .unwrap();
+    }
 }
 
 // -- ops -----------------------------------------------------------------------------------------------------------

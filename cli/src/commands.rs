@@ -9,8 +9,8 @@ use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::screen::{OutputArgs, Screen};
 use crate::{
-    backup, diff, erase, erasures, events, explain, export, find, generate, graph, history, import, init,
-    keys, outcomes, persons, policy, replay, resolve, retract, salvage, split, stats, verify, what_if,
+    backup, changes, diff, erase, erasures, events, explain, export, find, generate, graph, history, import,
+    init, keys, outcomes, persons, policy, replay, resolve, retract, salvage, split, stats, verify, what_if,
     why_not,
 };
 
@@ -116,6 +116,9 @@ pub(crate) enum Command {
     /// Write what a ledger means as tables, for a data warehouse: Parquet, Arrow, CSV, JSON lines
     #[command(long_about = export::HELP)]
     Export(export::ExportArgs),
+    /// Say what changed in those tables since a record, row by row
+    #[command(long_about = changes::HELP)]
+    Changes(changes::ChangesArgs),
     /// Say which copy of a sealed ledger a key ring belongs to
     #[command(long_about = keys::HELP)]
     Keys(keys::KeysArgs),
@@ -155,6 +158,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
         Command::Export(args) => export::export(args, screen),
+        Command::Changes(args) => changes::changes(args, screen),
         Command::Keys(args) => keys::keys(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Stats(args) => stats::stats(args, screen),

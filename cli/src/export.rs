@@ -95,7 +95,8 @@ enum Format {
     Ops,
 }
 
-fn tables() -> impl TypedValueParser<Value = Exported> {
+/// Takes the name of a table.
+pub(crate) fn tables() -> impl TypedValueParser<Value = Exported> {
     let names = Exported::ALL.iter().map(|table| table.name());
     PossibleValuesParser::new(names)
         .map(|name| Exported::named(&name).expect("clap lets no other value through"))

@@ -94,6 +94,8 @@ pub(crate) enum Failure {
         "parquet and arrow are not for a terminal; write to a directory or a pipe, or choose csv or jsonl"
     )]
     Binary,
+    #[error("--until is {until}; expected record {since} or a later one, as --since says")]
+    UntilBeforeSince { since: u64, until: u64 },
     #[error("no key ring was given; name it with --key-ring FILE")]
     NoKeyRing,
     #[error("standard output cannot be written: {0}")]

@@ -6,6 +6,7 @@
 mod answer;
 mod args;
 mod backup;
+mod changes;
 mod clock;
 mod commands;
 mod complaints;

@@ -1,12 +1,18 @@
-//! The command `export`; what the rows hold is in `tests/export.rs`.
+//! The commands `export` and `changes`; what the rows hold, and the law of the changes, are in `tests/export.rs`.
 
 #[path = "support/place.rs"]
 mod place;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use place::Place;
 use serde_json::Value as Json;
+
+/// The rows of a table by key, from JSON lines.
+type Rows = BTreeMap<(String, u64, u64), Json>;
 
 const TABLES: [&str; 9] = [
     "persons",
@@ -124,4 +130,89 @@ fn one_table_goes_to_standard_output_as_of_a_record_and_since_one() {
     for wrong in ["", "--tables events,persons", "--tables events --at 999999", "--format ops --since 3"] {
         place.run(&format!("export shop - {wrong}")).with_code(2);
     }
+}
+
+/// The key of a row, as docs/export.md has it.
+fn key(table: &str, row: &Json) -> (String, u64, u64) {
+    let number = |column: &str| row[column].as_u64().unwrap_or(u64::MAX);
+    let (first, second) = match table {
+        "persons" => (number("person_no"), number("founding_id_no")),
+        "person_redirects" => (number("old_person_no"), number("old_founding_id_no")),
+        "person_distinct_ids" => (number("id_no"), 0),
+        "person_distinct_ids_history" => (number("id_no"), number("from_seq")),
+        "property_writes" => (number("seq"), number("change_no")),
+        _ => (number("seq"), 0),
+    };
+    (table.to_owned(), first, second)
+}
+
+#[test]
+fn changes_lead_from_one_export_to_the_next_and_say_where_to_continue() {
+    let place = shop();
+    let out = place.run("outcomes shop --json").with_code(0).out;
+    let middle = json(out.lines().nth(out.lines().count() / 2).unwrap())["seq"].as_u64().unwrap();
+    let table = "person_distinct_ids";
+    let rows = |at: &str| -> Rows {
+        let said = place.run(&format!("export shop - --tables {table} --format jsonl {at}")).with_code(0);
+        said.out.lines().map(json).map(|row| (key(table, &row), row)).collect()
+    };
+    let mut tables = rows(&format!("--at {middle}"));
+    let said = place.run(&format!("changes shop --since {middle} --tables {table} --json")).with_code(0);
+    let mut lines: Vec<Json> = said.out.lines().map(json).collect();
+    let complete = lines.pop().unwrap();
+    assert_eq!((&complete["table"], &complete["_change_type"]), (&Json::Null, &"complete".into()));
+    assert!(complete["checkpoint"].as_str().unwrap().contains(':'));
+    for mut line in lines {
+        let change = line["_change_type"].as_str().unwrap().to_owned();
+        assert_eq!(line["_commit_version"], complete["_commit_version"]);
+        let fields = line.as_object_mut().unwrap();
+        fields.retain(|name, _| name != "table" && !name.starts_with('_'));
+        match change.as_str() {
+            "insert" | "update_postimage" => drop(tables.insert(key(table, &line), line)),
+            "delete" => drop(tables.remove(&key(table, &line))),
+            other => assert_eq!(other, "update_preimage"),
+        }
+    }
+    assert_eq!(tables, rows(""));
+    let last = complete["_commit_version"].as_u64().unwrap();
+    let none = place.run(&format!("changes shop --since {last} --json")).with_code(0);
+    assert_eq!(none.out.lines().count(), 1, "nothing but the end of the round");
+    let shown = place.run(&format!("changes shop --since {middle} --until {last}")).with_code(0).out;
+    assert!(shown.contains("INSERTED") && shown.contains(table), "{shown}");
+    place.run(&format!("changes shop --since {last} --until {middle}")).with_code(2);
+    place.run("changes shop --since 999999").with_code(2);
+}
+
+/// A follower sees what is recorded while it waits, and ends when its reader goes away.
+#[test]
+fn a_follower_continues_with_what_is_recorded_meanwhile() {
+    let place = shop();
+    let mut command = place.command("changes shop --since 0 --tables events --json --follow");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut round = || {
+        let lines = lines.by_ref().map(|line| json(&line.unwrap()));
+        let mut round: Vec<Json> = Vec::new();
+        for line in lines {
+            let complete = line["_change_type"] == "complete";
+            round.push(line);
+            if complete {
+                break;
+            }
+        }
+        round
+    };
+    let first = round();
+    assert!(first.len() > 2);
+    place.write("more.jsonl", place::SMALL);
+    place.run("import shop more.jsonl").with_code(0);
+    let second = round();
+    let events: Vec<&Json> = second.iter().filter(|line| line["_change_type"] == "insert").collect();
+    assert_eq!(events.len(), 2, "the two captures: {second:?}");
+    assert!(
+        second.last().unwrap()["_commit_version"].as_u64()
+            > first.last().unwrap()["_commit_version"].as_u64()
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

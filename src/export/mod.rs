@@ -6,6 +6,7 @@
 #[cfg(feature = "export")]
 mod arrow;
 mod cell;
+mod changes;
 #[cfg(feature = "export")]
 mod ops;
 mod people;
@@ -18,6 +19,7 @@ mod writer;
 #[cfg(feature = "export")]
 pub use arrow::{BATCH_BYTES, BATCH_ROWS, Batch, CellTooLarge, MAX_CELL_BYTES, arrow_schema};
 pub use cell::{Cell, Column, Json, Kind};
+pub use changes::{ChangeType, RowChange, TableChanges};
 #[cfg(feature = "export")]
 pub use ops::{Losses, OpsError};
 pub use row::{

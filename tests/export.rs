@@ -1,9 +1,10 @@
 //! Exports: the tables say what the answers say, as of every record, and hold nothing that was erased.
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::export::{
-    Cell, ChangeType, Export, Kind, Losses, PersonRow, Row, RowChange, Table, TableChanges,
+    Cell, ChangeType, Column, Export, Kind, Losses, PersonRow, Row, RowChange, Table, TableChanges,
 };
 use identity_ledger::import::{Importer, Options};
 use identity_ledger::testing::history::{History, IDS, append};
@@ -254,6 +255,31 @@ fn what_is_erased_is_in_no_row() {
     let erasures: Vec<_> = of!(&ledger.reader().export(), Erasures).collect();
     assert_eq!((&erasures[0].id_nos[..], &erasures[0].person_nos[..]), (&[0, 1][..], &[0][..]));
     assert!(erasures[0].done_seq.is_some());
+}
+
+/// The tables of docs/export.md are those of the code. `UPDATE=1` rewrites them.
+#[test]
+fn the_page_shows_every_column() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/export.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut shown = String::new();
+    for table in Table::ALL {
+        let _ = writeln!(shown, "### {}\n\n{}\n", table.name(), table.meaning());
+        shown.push_str("| column | type | null | meaning |\n|---|---|---|---|\n");
+        for Column { name, kind, nullable, meaning } in table.columns() {
+            let null = if *nullable { "yes" } else { "" };
+            let _ = writeln!(shown, "| `{name}` | {} | {null} | {meaning} |", kind.name());
+        }
+        shown.push('\n');
+    }
+    let (before, rest) = page.split_once(", from the code -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end of tables -->").unwrap();
+    let now = format!("{before}, from the code -->\n\n{shown}<!-- end of tables -->{after}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, now).unwrap();
+    } else {
+        assert!(page == now, "docs/export.md differs from the code; UPDATE=1 rewrites its tables");
+    }
 }
 
 // -- changes -------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use identity_ledger::export::{Cell, ChangeType, RowChange, Table as Exported};
-use identity_ledger::{ReadOnlyLedger, Seq};
+use identity_ledger::export::{ChangeType, RowChange, Table as Exported};
+use identity_ledger::{ReadOnlyLedger, Seq, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -70,6 +70,7 @@ pub(crate) struct ChangesArgs {
 struct Line<'a> {
     change: &'a RowChange,
     version: Seq,
+    recorded_at: Option<Timestamp>,
 }
 
 impl Serialize for Line<'_> {
@@ -79,7 +80,7 @@ impl Serialize for Line<'_> {
         line.serialize_entry("table", row.table().name())?;
         line.serialize_entry("_change_type", change)?;
         line.serialize_entry("_commit_version", &self.version)?;
-        line.serialize_entry("_commit_timestamp", &Cell::Null)?; // format 2 will say when a record was recorded
+        line.serialize_entry("_commit_timestamp", &self.recorded_at)?;
         let (mut columns, mut written) = (row.table().columns().iter(), Ok(()));
         row.cells(|cell| {
             let column = columns.next().expect("a column for each cell");
@@ -156,9 +157,9 @@ fn round(
         return Err(Failure::UntilBeforeSince { since: since.0, until: until.0 });
     }
     let changes = ledger.reader().changes(since, until)?;
-    let version = changes.until();
+    let (version, recorded_at) = (changes.until(), changes.recorded_at());
     if screen.json {
-        changes.try_rows(tables, |change| screen.object(&Line { change: &change, version }))?;
+        changes.try_rows(tables, |change| screen.object(&Line { change: &change, version, recorded_at }))?;
         let checkpoint = ledger.reader().checkpoint();
         let is_last = version.0 + 1 == checkpoint.records;
         screen.object(&Complete {

@@ -225,11 +225,12 @@ fn write(
     since: Option<Seq>,
     directory: &mut Directory,
 ) -> Result<Vec<File>, Failure> {
+    let metadata = export.metadata();
     let mut writers: BTreeMap<Exported, (String, TableWriter<Unfinished>)> = BTreeMap::new();
     for table in tables {
         let name = format!("{}.{format}", table.name());
         let file = directory.begin(&name)?;
-        let writer = TableWriter::new(format, *table, export.metadata(), file);
+        let writer = TableWriter::new(format, *table, metadata.clone(), file);
         writers.insert(*table, (name, writer.map_err(|error| directory.failed(error.into()))?));
     }
     export.try_rows(tables, since, |row: Row| {

@@ -12,6 +12,7 @@ use crate::fold::{Property, State};
 use crate::log::body::IdNo;
 use crate::log::record::Record;
 use crate::model::id::Seq;
+use crate::model::time::Timestamp;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
@@ -97,6 +98,11 @@ impl TableChanges<'_> {
     /// The last record that they cover.
     pub fn until(&self) -> Seq {
         self.after.as_of()
+    }
+
+    /// When the last record that they cover was recorded; `None` where the log does not say.
+    pub fn recorded_at(&self) -> Option<Timestamp> {
+        self.after.recorded_at(self.until())
     }
 
     /// Shows the changes of `tables`: first of those of persons and ids, table by table, each ascending by [`Row::key`]; then of those of

@@ -7,6 +7,7 @@
 mod arrow;
 mod cell;
 mod changes;
+mod names;
 #[cfg(feature = "export")]
 mod ops;
 mod people;

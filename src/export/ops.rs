@@ -105,11 +105,11 @@ impl Writer<'_> {
 
     /// Notes what the devices are after a record.
     fn follow(&mut self, step: Step<'_>) {
-        let now = step.state.devices();
-        if step.record.row.refolds() || self.devices.len() != now.len() {
-            self.devices = now.to_vec();
-        }
-        for device in [step.record.row.device(), step.record.row.fresh_device()].into_iter().flatten() {
+        let (row, now) = (step.record.row, step.state.devices());
+        self.devices.extend_from_slice(&now[self.devices.len()..]);
+        let refolded = if row.refolds() { step.state.devices_refolded() } else { &[] };
+        let spoke = [row.device(), row.fresh_device()];
+        for device in spoke.iter().flatten().chain(refolded) {
             self.devices[device.index()] = now[device.index()];
         }
     }

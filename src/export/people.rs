@@ -241,11 +241,12 @@ impl Export<'_> {
         })))
     }
 
-    /// The redirect of the person that an id implied while records named it, if the id then came to another person.
+    /// The redirect of the person that an id implied while it had events, if the id then came to another person. Only events with
+    /// processing off leave an id without a person (C1).
     fn implied_redirect(&self, id: IdNo) -> Result<Option<Row>, Fault> {
-        let Some(person) = self.state.person(id).filter(|_| !self.state.has_founded(id)) else {
-            return Ok(None);
-        };
+        let counts = self.state.events_of_id(id);
+        let implied = counts.events > counts.identified && !self.state.has_founded(id);
+        let Some(person) = self.state.person(id).filter(|_| implied) else { return Ok(None) };
         let periods = self.periods(id);
         let last = periods.iter().rfind(|period| period.person.is_none());
         let Some(to) = last.and_then(|period| period.to) else { return Ok(None) };

@@ -6,7 +6,7 @@ use crate::export::row::{ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWr
 use crate::export::tables::{ERASED_SINCE, Export, source};
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal};
-use crate::log::body::{Body, Erasure, Flags, NameNo, StoredPolicy, Verb};
+use crate::log::body::{Body, Erasure, Flags, NameNo, Verb};
 use crate::log::record::{Kind, Record};
 use crate::model::id::{OperationId, Seq};
 use crate::model::time::Timestamp;
@@ -26,9 +26,8 @@ impl Export<'_> {
         let mut rows = Vec::new();
         self.reader.replay_first(self.state.records(), |step| {
             if done.is_ok() && since.is_none_or(|since| step.record.seq() > since) {
-                done = self.rows_of(step, tables, &mut rows).map_err(E::from);
-                done = std::mem::replace(&mut done, Ok(()))
-                    .and_then(|()| rows.drain(..).try_for_each(&mut *each));
+                let found = self.rows_of(step, tables, &mut rows).map_err(E::from);
+                done = found.and_then(|()| rows.drain(..).try_for_each(&mut *each));
             }
         })?;
         done
@@ -41,10 +40,10 @@ impl Export<'_> {
         if let Some(outcome) = step.outcome {
             let retracted_by = self.state.retracted_by_as_of(record.seq(), self.as_of());
             let counts = retracted_by.is_none();
-            let captured = record.row.kind == Kind::Capture;
-            let events = has(Table::Events) && counts && captured;
+            let events = has(Table::Events) && counts && record.row.kind == Kind::Capture;
             let writes = has(Table::PropertyWrites) && counts && record.row.has_changes();
-            let values = if record.row.has_changes() && (events || writes) {
+            let keeps = |record: Record<'_>| record.changes().iter().any(|change| change.verb == Verb::KEPT);
+            let values = if writes || events && keeps(record) {
                 self.values_of(record)?
             } else {
                 RecordValues { values: Vec::new(), erased_by: None }
@@ -60,14 +59,11 @@ impl Export<'_> {
             }
             return Ok(());
         }
-        let policy = |stored: &StoredPolicy| {
-            let policy = stored.policy().expect("Chain::accept checked the policy");
-            Row::Policies(PolicyRow { seq: record.seq(), policy })
-        };
         match record.row.kind {
             Kind::Genesis | Kind::SetPolicy if has(Table::Policies) => {
                 if let Body::Genesis(stored) | Body::SetPolicy(stored) = record.body() {
-                    into.push(policy(&stored));
+                    let policy = stored.policy().expect("Chain::accept checked the policy");
+                    into.push(Row::Policies(PolicyRow { seq: record.seq(), policy }));
                 }
             }
             Kind::Erase if has(Table::Erasures) => {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::export::names::Names;
 use crate::export::row::{Row, Table};
 use crate::fold::{PersonIdBasis, PersonNo, State};
 use crate::log::body::{IdNo, LinkSource};
@@ -38,6 +39,7 @@ pub struct Export<'a> {
     pub(super) state: Cow<'a, State>,
     /// Whether what was erased after these records is marked instead of absent, so that rows tell the erasure; see [`ERASED_SINCE`].
     pub(super) marks: bool,
+    pub(super) names: Names,
 }
 
 /// Instead of a text that was erased since. No text of a ledger holds U+0000 (B1, E4).
@@ -46,7 +48,7 @@ pub(super) const ERASED_SINCE: &str = "\0";
 impl Reader {
     /// What the log means now, as tables.
     pub fn export(&self) -> Export<'_> {
-        Export { reader: self, state: Cow::Borrowed(self.state()), marks: false }
+        Export { reader: self, state: Cow::Borrowed(self.state()), marks: false, names: Names::default() }
     }
 
     /// What the log meant right after record `seq`, as tables; after the last one it is [`Reader::export`].
@@ -66,7 +68,7 @@ impl Reader {
             }
         })?;
         let state = state.expect("a walk through the first records meets the last of them");
-        Ok(Export { reader: self, state: Cow::Owned(state), marks: false })
+        Ok(Export { reader: self, state: Cow::Owned(state), marks: false, names: Names::default() })
     }
 }
 
@@ -143,7 +145,7 @@ impl Export<'_> {
     fn named(&self, then: PersonIdBasis, now: PersonIdBasis) -> PersonId {
         match self.marks && then != now {
             true => PersonId(uuid::Uuid::nil()),
-            false => self.reader.id_called(now),
+            false => self.names.get(now, || self.reader.id_called(now)),
         }
     }
 

@@ -118,6 +118,7 @@ impl Export<'_> {
             person_no,
             person_id,
             person_id_then: match step.state.person(row.id) {
+                then if then == person_no => person_id, // most events
                 Some(person) => self.person_id(person),
                 None => self.implied_id(row.id),
             },

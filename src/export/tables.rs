@@ -134,16 +134,17 @@ impl Export<'_> {
 
     /// The public id of a person, by its present name.
     pub(super) fn person_id(&self, person: PersonNo) -> PersonId {
-        self.named(self.state.called(person), self.reader.called(person, &self.state))
+        self.named(self.reader.called(person, &self.state), || self.state.called(person))
     }
 
     /// The public id of the person that an id would found.
     pub(super) fn implied_id(&self, id: IdNo) -> PersonId {
-        self.named(self.state.implied(id), self.reader.state().implied(id))
+        self.named(self.reader.state().implied(id), || self.state.implied(id))
     }
 
-    fn named(&self, then: PersonIdBasis, now: PersonIdBasis) -> PersonId {
-        match self.marks && then != now {
+    /// A public id, marked if it was made of something else then.
+    fn named(&self, now: PersonIdBasis, then: impl Fn() -> PersonIdBasis) -> PersonId {
+        match self.marks && then() != now {
             true => PersonId(uuid::Uuid::nil()),
             false => self.names.get(now, || self.reader.id_called(now)),
         }

@@ -5,21 +5,29 @@ use std::sync::{Mutex, PoisonError};
 use crate::fold::PersonIdBasis;
 use crate::model::id::PersonId;
 
-/// How many are kept: 2 MB. Each has one place, by the id that it is made of.
-const PLACES: usize = 1 << 16;
+/// How many are kept at most: 2 MB. Each has one place, by the id that it is made of.
+const MOST_PLACES: usize = 1 << 16;
 
 /// The public ids, each with what it is made of.
-#[derive(Debug, Default)]
-pub(super) struct Names(Mutex<Vec<Option<(PersonIdBasis, PersonId)>>>);
+#[derive(Debug)]
+pub(super) struct Names {
+    places: Mutex<Vec<Option<(PersonIdBasis, PersonId)>>>,
+    size: usize,
+}
 
 impl Names {
+    /// Room for names that are made of `ids` ids.
+    pub(super) fn of(ids: usize) -> Names {
+        Names { places: Mutex::default(), size: ids.clamp(1, MOST_PLACES) }
+    }
+
     /// The public id that is made of `basis`, as `compute` gives it.
     pub(super) fn get(&self, basis: PersonIdBasis, compute: impl FnOnce() -> PersonId) -> PersonId {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.is_empty() {
-            places.resize(PLACES, None);
+            places.resize(self.size, None);
         }
-        let place = &mut places[basis.id().index() % PLACES];
+        let place = &mut places[basis.id().index() % self.size];
         match place {
             Some((known, person_id)) if *known == basis => *person_id,
             _ => place.insert((basis, compute())).1,
@@ -30,6 +38,6 @@ impl Names {
 /// A copy begins with nothing.
 impl Clone for Names {
     fn clone(&self) -> Names {
-        Names::default()
+        Names::of(self.size)
     }
 }

@@ -48,7 +48,7 @@ pub(super) const ERASED_SINCE: &str = "\0";
 impl Reader {
     /// What the log means now, as tables.
     pub fn export(&self) -> Export<'_> {
-        Export { reader: self, state: Cow::Borrowed(self.state()), marks: false, names: Names::default() }
+        Export::of(self, Cow::Borrowed(self.state()))
     }
 
     /// What the log meant right after record `seq`, as tables; after the last one it is [`Reader::export`].
@@ -68,7 +68,14 @@ impl Reader {
             }
         })?;
         let state = state.expect("a walk through the first records meets the last of them");
-        Ok(Export { reader: self, state: Cow::Owned(state), marks: false, names: Names::default() })
+        Ok(Export::of(self, Cow::Owned(state)))
+    }
+}
+
+impl<'a> Export<'a> {
+    fn of(reader: &'a Reader, state: Cow<'a, State>) -> Export<'a> {
+        let names = Names::of(state.ids().len());
+        Export { reader, state, marks: false, names }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | none | the ledger: appends, questions, audit, backup, salvage, erasing |
 //! | `import` | readers of what SDKs send: `ops` lines and PostHog's formats |
 //! | `encryption` | sealed ledgers, and key rings that erasing makes forget |
+//! | `export` | tables as Parquet, Arrow, CSV and JSON Lines, and a log as `ops` lines |
 //! | `testing` | the reference model, laws under your policy, disks that fail |
 //! | `arbitrary` | histories and operations as arguments of a fuzz target |
 //!
@@ -25,6 +26,7 @@
 //! | undo | [`Operation::retract`], [`Operation::split`]; first [`Reader::preview`] |
 //! | ask what another policy would have done | [`Reader::what_if`] |
 //! | forget a person | [`Ledger::erase`] |
+//! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`], [`Reader::changes`] |
 //! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
@@ -41,6 +43,7 @@
 //! | `fold/` | what the log means; pure, knows nothing of storage |
 //! | `store/` | the files of a ledger; the only folder that touches disks, clocks and chance |
 //! | `query/` | what can be asked; reads, never writes |
+//! | `export/` | what a log means as tables of rows, for a data warehouse |
 //! | `ledger/` | who writes: appends, recovery, snapshots, erasing |
 //! | `maintenance/` | audit, backup, salvage; never repairs a ledger where it lies |
 //! | `import/` | what SDKs send, as operations |
@@ -48,6 +51,7 @@
 //!
 //! A folder imports those above it in this list, never those below; `tests/layering.rs` checks it. `docs/architecture.md` says why.
 
+pub mod export;
 pub mod fold;
 mod ledger;
 pub mod log;

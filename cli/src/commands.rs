@@ -9,9 +9,9 @@ use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::screen::{OutputArgs, Screen};
 use crate::{
-    backup, diff, erase, erasures, events, explain, find, generate, graph, history, import, init, keys,
-    outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify, what_if,
-    why_not,
+    backup, changes, diff, erase, erasures, events, explain, export, find, generate, graph, history, import,
+    init, keys, outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify,
+    what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -113,6 +113,12 @@ pub(crate) enum Command {
     /// Make a verified copy of a ledger, also while a writer is at work
     #[command(long_about = backup::HELP)]
     Backup(backup::BackupArgs),
+    /// Write what a ledger means as tables, for a data warehouse: Parquet, Arrow, CSV, JSON lines
+    #[command(long_about = export::HELP)]
+    Export(export::ExportArgs),
+    /// Say what changed in those tables since a record, row by row
+    #[command(long_about = changes::HELP)]
+    Changes(changes::ChangesArgs),
     /// Say which copy of a sealed ledger a key ring belongs to
     #[command(long_about = keys::HELP)]
     Keys(keys::KeysArgs),
@@ -154,6 +160,8 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Erase(args) => erase::erase(args, screen),
         Command::Erasures(args) => erasures::erasures(args, screen),
         Command::Backup(args) => backup::backup(args, screen),
+        Command::Export(args) => export::export(args, screen),
+        Command::Changes(args) => changes::changes(args, screen),
         Command::Keys(args) => keys::keys(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Report(args) => report::report(args, screen),

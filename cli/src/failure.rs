@@ -8,6 +8,7 @@ use identity_ledger::backup::BackupError;
 use identity_ledger::diff::{PreviewError, WhatIfError};
 use identity_ledger::erase::EraseError;
 use identity_ledger::explain::ExplanationError;
+use identity_ledger::export::{OpsError, WriteError};
 use identity_ledger::import::{ImportError, RunError};
 use identity_ledger::log::KeysError;
 use identity_ledger::salvage::SalvageError;
@@ -89,6 +90,16 @@ pub(crate) enum Failure {
     TooManyPlaces { found: usize },
     #[error("--expect is given {found} times; expected at most one for each ledger")]
     TooManyCheckpoints { found: usize },
+    #[error("{found} tables do not fit on standard output; expected one, as --tables names it")]
+    OneTable { found: usize },
+    #[error("--since is for tables of records; an export of operations is of all of them")]
+    OpsSince,
+    #[error(
+        "parquet and arrow are not for a terminal; write to a directory or a pipe, or choose csv or jsonl"
+    )]
+    Binary,
+    #[error("--until is {until}; expected record {since} or a later one, as --since says")]
+    UntilBeforeSince { since: u64, until: u64 },
     #[error("no key ring was given; name it with --key-ring FILE")]
     NoKeyRing,
     #[error("standard output cannot be written: {0}")]
@@ -247,6 +258,22 @@ macro_rules! from {
 }
 
 from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview);
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        Failure::Output(error.into())
+    }
+}
+
+impl From<OpsError> for Failure {
+    fn from(error: OpsError) -> Failure {
+        match error {
+            OpsError::Fault(fault) => fault.into(),
+            OpsError::Output(error) => Failure::Output(error),
+            other => Failure::Output(io::Error::other(other)),
+        }
+    }
+}
 
 /// Whether records are gone, changed or forged.
 fn is_damage(error: &OpenError) -> bool {

@@ -99,6 +99,12 @@ impl Generations {
         retracted.contains(&target)
     }
 
+    /// The first retract of `target` up to record `seq` that is not retracted itself right after `seq`.
+    pub(super) fn retracted_by(&self, target: u32, seq: u32) -> Option<u32> {
+        let retracts = self.retractions.get(&target).map_or(&[][..], Vec::as_slice);
+        retracts.iter().copied().find(|by| *by <= seq && !self.retracted(*by, seq))
+    }
+
     /// All records that are retracted now. A retract stands behind what it retracts, so the last are decided first.
     pub(super) fn all_retracted(&self) -> BTreeSet<u32> {
         let mut retracted = BTreeSet::new();

@@ -251,6 +251,30 @@ impl State {
         self.generations.retracted(number(seq), number(as_of))
     }
 
+    /// The retract by which record `seq` counts as never asked right after record `as_of`; `None` if it counts.
+    pub(crate) fn retracted_by_as_of(&self, seq: Seq, as_of: Seq) -> Option<Seq> {
+        let number = |seq: Seq| u32::try_from(seq.0).unwrap_or(NONE);
+        self.generations.retracted_by(number(seq), number(as_of)).map(|by| Seq(by.into()))
+    }
+
+    /// Whether record `seq` moved `id` by refolding its component (section H).
+    pub(crate) fn is_refold_of(&self, id: IdNo, seq: Seq) -> bool {
+        self.generations.formers(id).iter().any(|former| Seq(former.until.into()) == seq)
+    }
+
+    /// The last generation of a person: the number that speaks for its public id.
+    pub(crate) fn last_generation(&self, person: PersonNo) -> PersonNo {
+        if self.generations.is_empty() {
+            return person;
+        }
+        self.last_of(self.founding(person), self.origin(person).key()).unwrap_or(person)
+    }
+
+    /// Whether an id ever founded the person that it implied before: the two have one public id (D11).
+    pub(crate) fn has_founded(&self, id: IdNo) -> bool {
+        self.last_of(id, None).is_some()
+    }
+
     /// What is known of a live person.
     pub fn view(&self, number: PersonNo) -> PersonView<'_> {
         let person = &self.persons[number.index()];
@@ -306,6 +330,11 @@ impl State {
         let mut ids: Vec<IdNo> = self.links.ring(self.anchor(person)).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// How many ids a live person has.
+    pub(crate) fn id_count(&self, person: PersonNo) -> u32 {
+        self.links.size(person)
     }
 
     /// One id of a live person: its founding id, unless that left it.

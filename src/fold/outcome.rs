@@ -272,6 +272,16 @@ impl Refusal {
         }
     }
 
+    /// The id it speaks of.
+    pub(crate) fn id(&self) -> Option<IdNo> {
+        match self {
+            Refusal::Unmergeable { id, .. } => *id,
+            Refusal::TooManyUserIds { held, .. } => Some(*held),
+            Refusal::OtherPerson { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
     /// The person it speaks of.
     pub(crate) fn person(&self) -> Option<PersonNo> {
         match self {

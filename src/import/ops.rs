@@ -15,7 +15,9 @@ use super::lift;
 use super::options::{Format, Options};
 use super::rejection::{Rejection, excerpt};
 use crate::model::id::{DeviceId, DistinctId, EventName, IdError, OperationId, PropertyKey};
-use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode, Target};
+use crate::model::operation::{
+    Actor, Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Target,
+};
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
@@ -42,6 +44,7 @@ pub(super) struct Line<'a> {
     of: Option<Json<'a>>,
     ids: Option<Json<'a>>,
     mode: Option<Json<'a>>,
+    dialect: Option<Json<'a>>,
     /// The first key that is none of these.
     unknown: Option<Cow<'a, str>>,
     /// The first of these keys that stands twice.
@@ -106,7 +109,7 @@ macro_rules! slots {
 impl<'a> Line<'a> {
     slots! {
         op ts event_id event distinct_id device_id anon_distinct_id alias properties set set_once top_level_set top_level_set_once
-        unset process_person_profile reset_device new_id of ids mode
+        unset process_person_profile reset_device new_id of ids mode dialect
     }
 
     /// Reads a text that is one operation's object, spelled as most are: known keys, each once, none with an escape. In one pass, where
@@ -151,6 +154,7 @@ impl<'a> Line<'a> {
         let mut operation = Operation::new(time, self.request(verb)?);
         operation.id = self.event_id.map(|json| uuid("event_id", json)).transpose()?;
         operation.processing = self.process_person_profile.map_or(Processing::Unsaid, processing);
+        operation.sdk.dialect = self.dialect.map(dialect).transpose()?;
         operation.changes = self.changes()?;
         if let Some(json) = self.properties {
             let properties = properties("properties", json)?;
@@ -210,6 +214,7 @@ impl<'a> Line<'a> {
             (self.of, "of", verb == Verb::Retract),
             (self.ids, "ids", verb == Verb::Split),
             (self.mode, "mode", verb == Verb::Split),
+            (self.dialect, "dialect", verb == Verb::Identify && self.device_id.is_some()),
         ] {
             if slot.is_some() && !allowed {
                 return Err(foreign(key));
@@ -357,6 +362,15 @@ fn mode(json: Json<'_>) -> Result<SplitMode, Rejection> {
         "each" => Ok(SplitMode::Each),
         "together" => Ok(SplitMode::Together),
         found => Err(Rejection::Mode { found: excerpt(found) }),
+    }
+}
+
+/// How the device's SDK treats the identify of another user (F3).
+fn dialect(json: Json<'_>) -> Result<Dialect, Rejection> {
+    match &*string("dialect", json)? {
+        "browser" => Ok(Dialect::Browser),
+        "core" => Ok(Dialect::Core),
+        found => Err(Rejection::Dialect { found: excerpt(found) }),
     }
 }
 

@@ -73,6 +73,12 @@ pub enum Rejection {
         /// The `mode` found, at most 64 characters of it.
         found: String,
     },
+    /// A dialect that there is not.
+    #[error("unknown dialect `{found}`; expected browser or core")]
+    Dialect {
+        /// The `dialect` found, at most 64 characters of it.
+        found: String,
+    },
     /// A key that the operation does not have.
     #[error("unknown key `{key}` in `{op}`")]
     UnknownKey {

@@ -1,0 +1,287 @@
+//! A log as `ops` lines, which `import` reads back: one line for each operation, in the order of the log.
+//!
+//! The lines say what was asked, and nothing that the ledger made of it. So a ledger with the same tenant and the same first policy
+//! makes the same of them: its content digest is equal. What lines cannot say is counted in [`Losses`].
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+use crate::export::tables::Export;
+use crate::fold::DeviceState;
+use crate::fold::replay::Step;
+use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource, NameNo, Verb};
+use crate::log::record::{Kind, Record};
+use crate::model::id::{OperationId, Seq};
+use crate::model::policy::IdClass;
+use crate::store::segments::Fault;
+
+/// What an export of `ops` lines could not say as the log does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Losses {
+    /// Records that set another policy: lines have none. All lines are read under one policy.
+    pub policies: u64,
+    /// Events without an id. They get one that is made of ledger id and record.
+    pub events_without_id: u64,
+    /// Ids and devices whose texts were erased. They get a text that is made of their number.
+    pub erased_names: u64,
+    /// Values that were erased. They are null.
+    pub erased_values: u64,
+    /// Retracts that name no operation of the log. Only another writer records those; they are left out.
+    pub retracts_of_nothing: u64,
+}
+
+/// Why an export stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpsError {
+    /// The log cannot be read back.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The output takes no more.
+    #[error("the lines cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Export<'_> {
+    /// Writes the operations of these records as `ops` lines, and what they could not say.
+    ///
+    /// Every line has an `event_id`, so that reading the lines twice records nothing twice. Lines of a device name the device, so that it
+    /// speaks for the same ids again.
+    ///
+    /// # Errors
+    /// [`OpsError`].
+    pub fn write_ops(&self, out: &mut dyn Write) -> Result<Losses, OpsError> {
+        let mut writer = Writer {
+            export: self,
+            devices: Vec::new(),
+            begins: Vec::new(),
+            losses: Losses::default(),
+            line: Vec::new(),
+        };
+        let mut done = Ok(());
+        self.reader.replay_first(self.state.records(), |step| {
+            if done.is_ok() {
+                done = writer.step(step, out);
+            }
+        })?;
+        done.map(|()| writer.losses)
+    }
+}
+
+struct Writer<'a> {
+    export: &'a Export<'a>,
+    /// What each device was before the record that is written: what it said depends on that (F3).
+    devices: Vec<DeviceState>,
+    /// The id that each device began with (F1).
+    begins: Vec<IdNo>,
+    losses: Losses,
+    line: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn step(&mut self, step: Step<'_>, out: &mut dyn Write) -> Result<(), OpsError> {
+        let record = step.record;
+        if record.row.kind == Kind::DefineDevice {
+            self.begins.push(record.row.id);
+        }
+        match record.row.kind {
+            Kind::SetPolicy => self.losses.policies += 1,
+            Kind::DefineId | Kind::DefineDevice if record.item().is_none() => self.losses.erased_names += 1,
+            _ => {}
+        }
+        if record.is_operation()
+            && let Some(line) = self.line(record)?
+        {
+            self.line.clear();
+            serde_json::to_writer(&mut self.line, &line).map_err(io::Error::from)?;
+            self.line.push(b'\n');
+            out.write_all(&self.line)?;
+        }
+        self.follow(step);
+        Ok(())
+    }
+
+    /// Notes what the devices are after a record.
+    fn follow(&mut self, step: Step<'_>) {
+        let (row, now) = (step.record.row, step.state.devices());
+        self.devices.extend_from_slice(&now[self.devices.len()..]);
+        let refolded = if row.refolds() { step.state.devices_refolded() } else { &[] };
+        let spoke = [row.device(), row.fresh_device()];
+        for device in spoke.iter().flatten().chain(refolded) {
+            self.devices[device.index()] = now[device.index()];
+        }
+    }
+
+    fn line(&mut self, record: Record<'_>) -> Result<Option<Map<String, Json>>, OpsError> {
+        let body = record.body();
+        let head = *body.head().expect("an operation has a head");
+        let mut line = Map::new();
+        let op = match &body {
+            Body::Switch(..) => "identify",
+            other => other.name(),
+        };
+        let mut put = |key: &str, value: Json| drop(line.insert(key.to_owned(), value));
+        put("op", op.into());
+        put("ts", head.time().to_string().into());
+        put("event_id", self.operation_id(record).to_string().into());
+        match &body {
+            Body::Reset(_, fresh, _) => {
+                let device = head.device.expect("a reset is of a device");
+                put("device_id", self.device(device).into());
+                put("new_id", self.id(head.id).into());
+                put("reset_device", fresh.is_some().into());
+            }
+            Body::Retract(_, target, _) => {
+                let Some(target) = self.target(Seq(*target))? else {
+                    self.losses.retracts_of_nothing += 1;
+                    return Ok(None);
+                };
+                put("of", target.to_string().into());
+            }
+            Body::Split(_, leaving, _) => {
+                put("distinct_id", self.id(head.id).into());
+                put("ids", leaving.ids.iter().map(|id| self.id(*id)).collect::<Vec<_>>().into());
+                put("mode", if leaving.together { "together" } else { "each" }.into());
+            }
+            _ => self.who(&body, record, &mut put),
+        }
+        if !matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..)) {
+            let processing = match () {
+                () if head.flags.has(Flags::INVALID_PROCESSING) => Json::Null, // no boolean: noticed again
+                () => (!head.flags.has(Flags::PROCESSING_OFF)).into(),
+            };
+            put("process_person_profile", processing);
+            self.changes(record, &mut put)?;
+        }
+        if let Body::Capture(_, Some(name), _) = body
+            && let Some(name) = self.export.reader.event_name(NameNo(name.0))
+        {
+            put("event", name.into());
+        }
+        Ok(Some(line))
+    }
+
+    /// T and S, or the device that spoke.
+    fn who(&self, body: &Body, record: Record<'_>, put: &mut impl FnMut(&str, Json)) {
+        let id = record.row.id;
+        let source = match body.other() {
+            LinkSource::Id(source) => Some(self.id(source)),
+            LinkSource::Unstorable => Some("\0".to_owned()), // what cannot be stored (B1)
+            LinkSource::None => None,
+        };
+        let Some(device) = record.row.device() else {
+            put("distinct_id", self.id(id).into());
+            return self.source(body, source, put);
+        };
+        put("device_id", self.device(device).into());
+        let before = self.devices[device.index()];
+        let names_user = match body {
+            Body::Switch(..) => true,
+            // The device is another's now. With S and an id that stays, it merely stood for T.
+            Body::Identify(..) => before.current != id,
+            _ => false,
+        };
+        if !names_user {
+            return self.source(body, source, put);
+        }
+        put("distinct_id", self.id(id).into());
+        if before.identified {
+            // Which of the two it was depends on the SDK (F3); a sender may have said so for itself.
+            put("dialect", if matches!(body, Body::Switch(..)) { "browser" } else { "core" }.into());
+        }
+    }
+
+    fn source(&self, body: &Body, source: Option<String>, put: &mut impl FnMut(&str, Json)) {
+        match (body, source) {
+            (Body::Identify(..), Some(source)) => put("anon_distinct_id", source.into()),
+            (Body::Alias(..) | Body::Merge(..), source) => put("alias", source.unwrap_or_default().into()),
+            _ => {}
+        }
+    }
+
+    /// Property changes, and an event's own properties.
+    fn changes(&mut self, record: Record<'_>, put: &mut impl FnMut(&str, Json)) -> Result<(), OpsError> {
+        if record.changes().is_empty() {
+            return Ok(());
+        }
+        let read = self.export.reader.values_in(record)?;
+        let mut values = read.values.into_iter();
+        let [mut set, mut set_once, mut kept] = [(); 3].map(|()| Map::new());
+        let mut unset = Vec::new();
+        for change in record.changes() {
+            let key = self.export.reader.key_name(change.key);
+            if !change.verb.has_value() {
+                unset.push(key);
+                continue;
+            }
+            let value = values.next().expect("a value for each change that has one");
+            self.losses.erased_values += u64::from(value.is_none());
+            let value = serde_json::to_value(&value).map_err(io::Error::from)?;
+            let into = match change.verb {
+                Verb::SET => &mut set,
+                Verb::SET_ONCE => &mut set_once,
+                _ => &mut kept,
+            };
+            into.insert(key, value);
+        }
+        for (name, object) in [("set", set), ("set_once", set_once), ("properties", kept)] {
+            if !object.is_empty() {
+                put(name, object.into());
+            }
+        }
+        if !unset.is_empty() {
+            put("unset", unset.into());
+        }
+        Ok(())
+    }
+
+    /// The id of an operation, or one that is made of ledger id and record.
+    fn operation_id(&mut self, record: Record<'_>) -> OperationId {
+        let capture = record.row.kind == Kind::Capture;
+        record.operation_id().unwrap_or_else(|| {
+            self.losses.events_without_id += u64::from(capture);
+            self.made_id(record.seq())
+        })
+    }
+
+    fn made_id(&self, seq: Seq) -> OperationId {
+        let name = format!("{}:{seq}", self.export.reader.ledger_id());
+        OperationId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+    }
+
+    /// The id that the line of an earlier record has; `None` if that record is not an operation.
+    fn target(&self, seq: Seq) -> Result<Option<OperationId>, Fault> {
+        let reader = self.export.reader;
+        let window = reader.log.window(seq, reader.state().erasures())?;
+        let record = window.checked(seq)?;
+        Ok(record.is_operation().then(|| record.operation_id().unwrap_or_else(|| self.made_id(seq))))
+    }
+
+    // -- texts -----------------------------------------------------------------------------------------------------
+
+    /// The text of an id. An erased one gets a text of the same class (B2, D9) that no other id has.
+    fn id(&self, id: IdNo) -> String {
+        let reader = self.export.reader;
+        let stand_in = || {
+            let (mut text, more) = match self.export.state.class(id) {
+                IdClass::Named => (format!("$erased:{}", id.0), '_'),
+                IdClass::Anonymous => (format!("$device:erased:{}", id.0), '_'),
+                // What is blank may not merge: the number's bits as white space.
+                IdClass::Unmergeable => (format!("{:032b}", id.0).replace('0', " ").replace('1', "\t"), ' '),
+            };
+            while reader.id_no(&text).is_some() {
+                text.push(more);
+            }
+            text
+        };
+        reader.id_text(id).map_or_else(stand_in, str::to_owned)
+    }
+
+    /// The text of a device. An erased one has that of the id that it began with, as it had before.
+    fn device(&self, device: DeviceNo) -> String {
+        let begins = || self.id(self.begins[device.index()]);
+        self.export.reader.device_text(device).map_or_else(begins, str::to_owned)
+    }
+}

@@ -1,0 +1,247 @@
+//! The tables of records: events, outcomes, property writes, policies and erasures, seen on one walk through the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::export::row::{ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWriteRow, Row, Table};
+use crate::export::tables::{ERASED_SINCE, Export, source};
+use crate::fold::replay::Step;
+use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal};
+use crate::log::body::{Body, Erasure, Flags, NameNo, Verb};
+use crate::log::record::{Kind, Record};
+use crate::model::id::{OperationId, Seq};
+use crate::model::time::Timestamp;
+use crate::model::value::Value;
+use crate::query::values::RecordValues;
+use crate::store::segments::Fault;
+
+impl Export<'_> {
+    /// Shows the rows of records behind `since`.
+    pub(super) fn record_rows<E: From<Fault>>(
+        &self,
+        tables: &[Table],
+        since: Option<Seq>,
+        each: &mut impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut done = Ok(());
+        let mut rows = Vec::new();
+        self.reader.replay_first(self.state.records(), |step| {
+            if done.is_ok() && since.is_none_or(|since| step.record.seq() > since) {
+                let found = self.rows_of(step, tables, &mut rows).map_err(E::from);
+                done = found.and_then(|()| rows.drain(..).try_for_each(&mut *each));
+            }
+        })?;
+        done
+    }
+
+    /// The rows of one record; `step` comes from a replay of the whole log.
+    pub(super) fn rows_of(&self, step: Step<'_>, tables: &[Table], into: &mut Vec<Row>) -> Result<(), Fault> {
+        let has = |table: Table| tables.contains(&table);
+        let record = step.record;
+        if let Some(outcome) = step.outcome {
+            let retracted_by = self.state.retracted_by_as_of(record.seq(), self.as_of());
+            let counts = retracted_by.is_none();
+            let events = has(Table::Events) && counts && record.row.kind == Kind::Capture;
+            let writes = has(Table::PropertyWrites) && counts && record.row.has_changes();
+            let keeps = |record: Record<'_>| record.changes().iter().any(|change| change.verb == Verb::KEPT);
+            let values = if writes || events && keeps(record) {
+                self.values_of(record)?
+            } else {
+                RecordValues { values: Vec::new(), erased_by: None }
+            };
+            if events {
+                into.push(Row::Events(self.event(record, step, &values)?));
+            }
+            if has(Table::Outcomes) {
+                into.push(Row::Outcomes(self.outcome(step, outcome, retracted_by)?));
+            }
+            if writes {
+                self.property_writes(record, &values, into);
+            }
+            return Ok(());
+        }
+        match record.row.kind {
+            Kind::Genesis | Kind::SetPolicy if has(Table::Policies) => {
+                if let Body::Genesis(stored) | Body::SetPolicy(stored) = record.body() {
+                    let policy = stored.policy().expect("Chain::accept checked the policy");
+                    into.push(Row::Policies(PolicyRow { seq: record.seq(), policy }));
+                }
+            }
+            Kind::Erase if has(Table::Erasures) => {
+                if let Body::Erase(erasure) = record.body() {
+                    into.push(Row::Erasures(self.erasure(step, &erasure)?));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The values of a record, marked where they were erased since.
+    fn values_of(&self, record: Record<'_>) -> Result<RecordValues, Fault> {
+        let mut read = self.reader.values_in(record)?;
+        if self.marks && read.erased_by.is_some() && self.lost_since(record.row)? {
+            for value in read.values.iter_mut().filter(|value| value.is_none()) {
+                *value = Some(Value::Text(ERASED_SINCE.to_owned()));
+            }
+        }
+        Ok(read)
+    }
+
+    /// The id of an operation, marked if it was erased since: a derived one goes with the values.
+    fn operation_id(&self, record: Record<'_>) -> Result<Option<OperationId>, Fault> {
+        match record.operation_id() {
+            None if self.marks
+                && record.row.flags.has(Flags::DERIVED_ID)
+                && self.lost_since(record.row)? =>
+            {
+                Ok(Some(OperationId(uuid::Uuid::nil())))
+            }
+            id => Ok(id),
+        }
+    }
+
+    fn event(&self, record: Record<'_>, step: Step<'_>, values: &RecordValues) -> Result<EventRow, Fault> {
+        let row = record.row;
+        let (person_no, person_id) = self.whose(row.id);
+        let off = row.flags.has(Flags::PROCESSING_OFF);
+        let valued = record.changes().iter().filter(|change| change.verb.has_value()).zip(&values.values);
+        let kept: BTreeMap<String, Option<Value>> = valued
+            .filter(|(change, _)| change.verb == Verb::KEPT)
+            .map(|(change, value)| (self.reader.key_name(change.key), value.clone()))
+            .collect();
+        Ok(EventRow {
+            seq: record.seq(),
+            event_id: self.operation_id(record)?,
+            event: row.name().and_then(|name| self.reader.event_name(NameNo(name))).map(str::to_owned),
+            distinct_id: self.id_text(row.id),
+            id_no: row.id,
+            person_no,
+            person_id,
+            person_id_then: match step.state.person(row.id) {
+                then if then == person_no => person_id, // most events
+                Some(person) => self.person_id(person),
+                None => self.implied_id(row.id),
+            },
+            is_implied: person_no.is_none(),
+            timestamp: time(record),
+            recorded_at: step.recorded_at,
+            mode: if off { "propertyless" } else { "full" },
+            properties: (!kept.is_empty()).then_some(kept),
+        })
+    }
+
+    fn outcome(
+        &self,
+        Step { record, recorded_at, .. }: Step<'_>,
+        outcome: &Outcome,
+        retracted_by_seq: Option<Seq>,
+    ) -> Result<OutcomeRow, Fault> {
+        let (id, other) = (record.row.id, source(record));
+        let refusal = outcome.refusal;
+        let reason = |refusal: &Refusal| {
+            let id_lost = refusal.id().is_some_and(|id| self.id_text(id).as_deref() == Some(ERASED_SINCE));
+            match id_lost {
+                true => ERASED_SINCE.to_owned(),
+                false => self.reader.reason_told(refusal, &|person| self.person_id(person), false),
+            }
+        };
+        Ok(OutcomeRow {
+            seq: record.seq(),
+            op: record.body().name(),
+            operation_id: self.operation_id(record)?,
+            distinct_id: self.id_text(id),
+            id_no: id,
+            other_id: other.and_then(|other| self.id_text(other)),
+            other_id_no: other,
+            person_no: outcome.person,
+            effects: effects(outcome),
+            notices: outcome.notices.names().map(str::to_owned).collect(),
+            rule: refusal.map(|refusal| refusal.rule()),
+            refusal: refusal.map(|refusal| refusal.name()),
+            blocking_seq: refusal.map(|refusal| refusal.blocking()),
+            reason: refusal.as_ref().map(reason),
+            timestamp: time(record),
+            recorded_at,
+            retracted_by_seq,
+        })
+    }
+
+    fn property_writes(&self, record: Record<'_>, read: &RecordValues, into: &mut Vec<Row>) {
+        let id_no = record.row.id;
+        let person_no = self.state.person(id_no);
+        let held = person_no.map_or(&[][..], |person| self.state.view(person).properties);
+        let mut place = 0;
+        for (change_no, change) in (0..).zip(record.changes()) {
+            let value = if change.verb.has_value() { Some(&read.values[place]) } else { None };
+            let here = place;
+            place += usize::from(change.verb.has_value());
+            let verb = match change.verb {
+                Verb::SET => "set",
+                Verb::SET_ONCE => "set_once",
+                Verb::UNSET => "unset",
+                _ => continue, // an event's own property
+            };
+            let current =
+                held.binary_search_by_key(&change.key, |property| property.key).ok().map(|at| held[at]);
+            let erased = matches!(value, Some(None));
+            into.push(Row::PropertyWrites(PropertyWriteRow {
+                seq: record.seq(),
+                change_no,
+                id_no,
+                person_no,
+                key: self.reader.key_name(change.key),
+                verb,
+                value: value.cloned().flatten(),
+                erased_seq: read.erased_by.filter(|_| erased),
+                is_current: value.is_some()
+                    && current.is_some_and(|current| {
+                        current.seq() == record.seq() && usize::from(current.place) == here
+                    }),
+                current_seq: current.map(|current| current.seq()),
+                timestamp: time(record),
+            }));
+        }
+    }
+
+    fn erasure(&self, step: Step<'_>, erasure: &Erasure) -> Result<ErasureRow, Fault> {
+        let seq = step.record.row.seq;
+        let mut ids: Vec<_> = erasure.ids.clone();
+        for record in &erasure.records {
+            let row = self.fixed(Seq((*record).into()))?;
+            if row.speaks_for_id() {
+                ids.push(row.id);
+            }
+        }
+        let persons: BTreeSet<PersonNo> = ids.into_iter().filter_map(|id| step.state.person(id)).collect();
+        Ok(ErasureRow {
+            seq: step.record.seq(),
+            done_seq: self.state.erasures().done_by(seq).map(|done| Seq(done.into())),
+            timestamp: erasure.time(),
+            id_nos: erasure.ids.iter().map(|id| id.0).collect(),
+            person_nos: persons.into_iter().map(|person| person.0).collect(),
+            device_nos: erasure.devices.iter().map(|device| device.device.0).collect(),
+            records: erasure.records.clone(),
+            keys: erasure.keys.iter().map(|key| self.reader.key_name(*key)).collect(),
+        })
+    }
+}
+
+fn time(record: Record<'_>) -> Timestamp {
+    Timestamp::from_micros(record.time()).expect("Chain::accept checked the range")
+}
+
+/// What an operation did, by the names of A4.
+fn effects(outcome: &Outcome) -> Vec<String> {
+    let effects = [
+        (outcome.founded, "founded"),
+        (matches!(outcome.link, Some(Link::Joined(_))), "joined"),
+        (matches!(outcome.link, Some(Link::Absorbed { .. })), "merged"),
+        (outcome.identified, "identified"),
+        (outcome.written != Default::default(), "properties"),
+        (matches!(outcome.device, Some(DeviceEffect::SpeaksFor(..))), "device_speaks_for"),
+        (matches!(outcome.device, Some(DeviceEffect::Reset(..))), "device_reset"),
+        (matches!(outcome.undone, Some(Correction::Retracted { .. })), "retracted"),
+        (matches!(outcome.undone, Some(Correction::Split { .. })), "split"),
+    ];
+    effects.into_iter().filter_map(|(there, name)| there.then_some(name.to_owned())).collect()
+}

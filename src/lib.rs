@@ -62,7 +62,7 @@ pub mod testing;
 
 pub use crate::fold::{Notices, Outcome, Refusal};
 pub use crate::ledger::Ledger;
-pub use crate::ledger::appended::Appended;
+pub use crate::ledger::appended::{Answers, Appended};
 pub use crate::ledger::create::CreateError;
 pub use crate::ledger::device::Device;
 pub use crate::ledger::error::AppendError;
@@ -132,6 +132,12 @@ pub mod erase {
     pub use crate::ledger::erase::receipt::ReceiptSegment;
     pub use crate::ledger::erase::{ErasureRequest, ErasureSubject};
     pub use crate::ledger::error::EraseError;
+}
+
+/// Waiting for the disk: tickets of a shared ledger, and how it keeps up.
+pub mod sharing {
+    pub use crate::ledger::group::SyncCounts;
+    pub use crate::ledger::ticket::Ticket;
 }
 
 /// Snapshots, and what opening found at the end of a log.

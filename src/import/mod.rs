@@ -41,4 +41,4 @@ pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, Options};
 pub use self::rejection::{ImportError, Rejection};
-pub use self::run::{AppendBatch, Complaint, Reason, RunError, Tally, Watch, run};
+pub use self::run::{AppendEach, Complaint, Reason, RunError, Tally, Watch, run};

@@ -8,6 +8,8 @@ use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::screen::{OutputArgs, Screen};
+#[cfg(feature = "serve")]
+use crate::serve;
 use crate::{
     backup, diff, erase, erasures, events, explain, find, generate, graph, history, import, init, keys,
     outcomes, persons, policy, replay, resolve, retract, salvage, split, stats, verify, what_if, why_not,
@@ -121,6 +123,10 @@ pub(crate) enum Command {
     /// Count what a ledger holds: records by kind, files, memory
     #[command(long_about = stats::HELP)]
     Stats(stats::StatsArgs),
+    /// Take events from PostHog's SDKs over HTTP
+    #[cfg(feature = "serve")]
+    #[command(long_about = serve::HELP)]
+    Serve(serve::ServeArgs),
     /// Make up a workload, the same from the same seed
     #[command(long_about = generate::HELP)]
     Generate(generate::GenerateArgs),
@@ -153,6 +159,8 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Keys(args) => keys::keys(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Stats(args) => stats::stats(args, screen),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
     }
 }

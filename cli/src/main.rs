@@ -39,6 +39,8 @@ mod resolve;
 mod retract;
 mod salvage;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod source;
 mod split;
 mod stats;

@@ -88,7 +88,7 @@ pub struct SyncCounts {
     pub waiting_records: u64,
     /// Tickets that are awaited and not durable yet.
     pub waiting_tickets: u64,
-    /// Whether a sync failed: nothing more is written.
+    /// Whether the ledger stopped writing after a failure. It has released its lock and can be opened again.
     pub failed: bool,
 }
 
@@ -150,7 +150,7 @@ impl Group {
         SyncCounts {
             waiting_records: if is_buffered { 0 } else { written.saturating_sub(syncs.durable) },
             waiting_tickets: syncs.tickets.len() as u64,
-            failed: syncs.failed.is_some(),
+            failed: self.disk.poisoned().is_some(),
             ..syncs.counts
         }
     }

@@ -317,3 +317,87 @@ fn wrong_usage_says_what_to_write() {
             .contains("the token `t` is given for `shop` and for `other`")
     );
 }
+
+/// `/api/` gives the objects that the commands print, and only to those who may look.
+#[test]
+fn the_api_answers_as_the_commands_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &SHOP);
+    let identify = |anonymous: &str, user: &str| {
+        json!({"event": "$identify", "distinct_id": user, "timestamp": "2026-01-01T00:00:00Z",
+               "properties": {"$anon_distinct_id": anonymous}, "$set": {"plan": "<b>pro</b>"}})
+    };
+    let events = [identify("a", "ann"), identify("b", "bob"), identify("bob", "ann")];
+    assert_eq!(post(server.address, "/e/", &batch("phc_shop", &events)).status, 200);
+    let bearer = format!("Bearer {}", server.admin);
+    let api = |target: &str| send(server.address, "GET", target, &[("Authorization", &bearer)], &[]);
+    assert_eq!(api("/api/tenants").json(), json!({"tenants": ["shop"]}));
+    let ledger = dir.path().join("shop.ledger");
+    for (target, args) in [
+        ("resolve?id=a", &["resolve", "a"][..]),
+        ("resolve?id=ann&at=3", &["resolve", "ann", "--at", "3"]),
+        ("explain?id=a&other=ann", &["explain", "a", "ann"]),
+        ("why-not?id=a&other=b", &["why-not", "a", "b"]),
+        ("property?id=a&key=plan", &["explain", "a", "--property", "plan"]),
+    ] {
+        assert_eq!(api(&format!("/api/shop/{target}")).json(), ask(args, &ledger)[0], "{target}");
+    }
+    for (target, args) in [
+        ("persons?limit=10", &["persons"][..]),
+        ("find?property=plan=%3Cb%3Epro%3C/b%3E", &["find", "--property", "plan=<b>pro</b>"]),
+        ("history?id=ann&person=true", &["history", "ann", "--person"]),
+    ] {
+        assert_eq!(
+            api(&format!("/api/shop/{target}")).json()["items"],
+            json!(ask(args, &ledger)),
+            "{target}"
+        );
+    }
+    let notable = api("/api/shop/notable").json();
+    assert_eq!((&notable["found"], &notable["items"][0]["rule"]), (&json!(1), &json!("D6")));
+    let next =
+        api("/api/shop/history?id=ann&person=true&limit=1").json()["next"].as_str().unwrap().to_owned();
+    assert_eq!(api(&format!("/api/shop/history?id=ann&person=true&from={next}")).status, 200);
+    let graph = api("/api/shop/graph?id=ann");
+    assert_eq!(graph.header("content-type"), Some("image/svg+xml"));
+
+    for (target, status) in [
+        ("/api/other/resolve?id=a", 404),
+        ("/api/..%2Fshop/resolve?id=a", 404),
+        ("/api/shop/nothing", 404),
+        ("/api/shop/resolve", 400),
+        ("/api/shop/resolve?id=a&at=1000", 400),
+        ("/api/shop/resolve?id=a&unknown=1", 400),
+        ("/api/shop/history?id=a&from=x", 400),
+    ] {
+        let answer = api(target);
+        assert_eq!(answer.status, status, "{target}: {answer:?}");
+        assert!(answer.json()["error"].is_string());
+        assert_eq!(get(server.address, target).status, 401, "{target}");
+    }
+    assert_eq!(get(server.address, "/api/tenants").status, 401);
+}
+
+/// The pages load nothing from elsewhere, run no script in them, and are shown in no frame.
+#[test]
+fn the_demo_has_people_and_pages_with_a_strict_policy() {
+    let server = Server::start_args(&["--demo"]);
+    let persons = get(server.address, "/api/demo/persons").json();
+    assert!(persons["items"].as_array().unwrap().len() >= 7);
+    for target in ["/", "/demo", "/page/style.css", "/page/persons.js", "/page/demo.js", "/page/icon.svg"] {
+        let page = get(server.address, target);
+        assert_eq!(page.status, 200, "{target}");
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"));
+        for bad in
+            ["innerHTML", "outerHTML", "document.write", "eval(", "style=", "onclick=", "http://", "https://"]
+        {
+            let found = page.body.replace("http://www.w3.org/2000/svg", "");
+            assert!(!found.contains(bad), "{target} has {bad}");
+        }
+    }
+    let host = [("Host", "evil.example")];
+    let rebound = send(server.address, "GET", "/api/tenants", &host, &[]);
+    assert_eq!(rebound.status, 401, "the name of another site leads here");
+    assert!(server.terminate().success());
+}

@@ -1,8 +1,11 @@
 //! `serve`: ledgers behind HTTP, for PostHog's SDKs and for people.
 
 mod admin;
+mod api;
+mod demo;
 mod ingest;
 mod metrics;
+mod page;
 mod stubs;
 mod tenants;
 mod tokens;
@@ -28,6 +31,7 @@ use crate::args::CreateArgs;
 use crate::failure::Failure;
 use crate::screen::{Screen, remark};
 use crate::serve::admin::Admin;
+use crate::serve::demo::DemoDir;
 use crate::serve::metrics::Metrics;
 use crate::serve::tenants::Tenants;
 use crate::serve::tokens::Tokens;
@@ -37,6 +41,7 @@ pub(crate) const HELP: &str = "\
 Take events from PostHog's SDKs over HTTP, into one ledger for each tenant. An answer of 200 says that the events are durable: neither \
 kill -9 nor a power cut loses them. A request that is sent again adds nothing, as its events have uuids.
 
+  identity-ledger serve --demo                                  # people to look at, and a page that sends events
   identity-ledger serve ledgers --token phc_shop=shop           # tenant `shop`: ledgers/shop.ledger
   identity-ledger serve ledgers --tokens tokens.txt --listen 0.0.0.0:8377
 
@@ -49,16 +54,20 @@ Senders: set `api_host` of posthog-js (`host` elsewhere) to this server's addres
 of Segment, RudderStack, Mixpanel and Amplitude are rejected by name. `$merge_dangerously` is taken only with --allow-merge-dangerously.
 
 Statuses: 200 durable (`rejected` lists events that are not recorded); 400 cannot be read; 401 unknown token; 413 too large; 429 and 503 \
-try again later. /healthz says whether it serves. /metrics is for Prometheus, and wants the admin token that is printed at the start \
-(`Authorization: Bearer`), or --open.
+try again later. /healthz says whether it serves. The page / shows persons, and why they are what they are; /api/TENANT/QUESTION answers what the \
+commands answer with --json; /metrics is for Prometheus. All three want the admin token that is printed at the start \
+(`Authorization: Bearer`), or --open. They change nothing.
 
 Ctrl-C or SIGTERM: no request is accepted any more, those under way are answered, every ledger is flushed and closed. TLS is a proxy's.";
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     /// The directory of the tenants' ledgers; created if it does not exist
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "demo")]
+    dir: Option<PathBuf>,
+    /// Serve made-up people from a temporary directory, openly, with a page that sends events
+    #[arg(long, conflicts_with_all = ["dir", "token", "tokens"])]
+    demo: bool,
     /// Where to listen; port 0 lets the system choose one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8377")]
     listen: SocketAddr,
@@ -102,15 +111,26 @@ pub(crate) struct App {
     /// Requests that are under way.
     slots: Semaphore,
     max_bytes: usize,
+    is_demo: bool,
     /// Whether the server is about to stop.
     stopping: watch::Receiver<bool>,
 }
 
 pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let admin = Admin::new(args.open, args.listen)?;
-    let tokens = Tokens::read(args.token, args.tokens.as_deref(), args.max_events)?;
+    let admin = Admin::new(args.open || args.demo, args.listen)?;
+    let demo = args.demo.then(DemoDir::new).transpose()?;
+    let given = if args.demo {
+        vec![tokens::pair(demo::TOKEN).expect("the token of the demo is one")]
+    } else {
+        args.token
+    };
+    let tokens = Tokens::read(given, args.tokens.as_deref(), args.max_events)?;
     let policy = args.choice.policy()?.unwrap_or_default();
-    let tenants = Tenants::new(args.dir, policy, args.allow_merge_dangerously, args.max_bytes)?;
+    let dir = demo.as_ref().map_or(args.dir.unwrap_or_default(), |demo| demo.path().to_owned());
+    let tenants = Tenants::new(dir, policy, args.allow_merge_dangerously, args.max_bytes)?;
+    if demo.is_some() {
+        demo::fill(&tenants)?;
+    }
     let (stop, stopping) = watch::channel(false);
     let app = App {
         tokens,
@@ -119,6 +139,7 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
         admin,
         slots: Semaphore::new(args.max_requests),
         max_bytes: args.max_bytes,
+        is_demo: demo.is_some(),
         stopping,
     };
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Serve)?;
@@ -175,8 +196,15 @@ fn announce(app: &App, address: SocketAddr, screen: &mut Screen) -> Result<(), F
     facts.extend(
         app.tokens.iter().map(|(token, tenant)| ("token", format!("{token} brings events of {tenant}"))),
     );
-    if let Some(token) = app.admin.token() {
-        facts.push(("admin token", token.to_owned()));
+    match app.admin.token() {
+        Some(token) => {
+            facts.push(("admin token", token.to_owned()));
+            facts.push(("persons", format!("http://{address}/#token={token}")));
+        }
+        None => facts.push(("persons", format!("http://{address}/"))),
+    }
+    if app.is_demo {
+        facts.push(("a shop", format!("http://{address}/demo")));
     }
     screen.facts(&facts)?;
     screen.finish()
@@ -191,6 +219,8 @@ fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/healthz", routing::get(health))
         .route("/metrics", routing::get(metrics::metrics))
+        .merge(api::router())
+        .merge(page::router(app.is_demo))
         .fallback_service(sdk)
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,

@@ -42,6 +42,8 @@ struct Place {
 pub(crate) struct Tenant {
     pub(crate) ledger: SharedLedger,
     pub(crate) options: RequestOptions,
+    /// How many records the snapshot covers that it was opened from.
+    pub(crate) from_snapshot: Option<u64>,
     /// When something was asked of it last.
     used: Mutex<Duration>,
 }
@@ -101,7 +103,14 @@ impl Tenants {
         Ok(tenant)
     }
 
-    fn place(&self, name: &TenantName) -> PathBuf {
+    /// A tenant, unless it has no ledger yet. Blocks.
+    pub(crate) fn existing(&self, name: &TenantName) -> Result<Option<Arc<Tenant>>, Failure> {
+        let place = self.place(name);
+        let exists = fs::exists(&place).map_err(Failure::read(&place))?;
+        if exists { self.tenant(name).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn place(&self, name: &TenantName) -> PathBuf {
         self.dir.join(format!("{name}.ledger"))
     }
 
@@ -112,7 +121,8 @@ impl Tenants {
             false => Ledger::create(&place, name.tenant(), self.policy.clone())?,
         };
         let options = self.options_by(ledger.policy());
-        Ok(Tenant { ledger: SharedLedger::new(ledger), options, used: Mutex::default() })
+        let from_snapshot = ledger.recovery().from_snapshot;
+        Ok(Tenant { ledger: SharedLedger::new(ledger), options, from_snapshot, used: Mutex::default() })
     }
 
     fn options_by(&self, policy: &Policy) -> RequestOptions {

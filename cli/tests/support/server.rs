@@ -16,10 +16,13 @@ pub(crate) struct Server {
 impl Server {
     /// `serve DIR` with these arguments, listening on a port of its own.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Server {
+        Server::start_args(&[&[dir.to_str().expect("a temporary directory")], args].concat())
+    }
+
+    /// `serve` with these arguments alone.
+    pub(crate) fn start_args(args: &[&str]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
-            .args(["--json", "serve"])
-            .arg(dir)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--json", "serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

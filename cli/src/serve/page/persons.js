@@ -18,7 +18,7 @@ function el(name, attributes = {}, ...children) {
     if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else made.setAttribute(key, value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
@@ -34,14 +34,23 @@ function shown(value) {
   return el("bdi", { class: "clip", title: visible(text) }, visible(text));
 }
 
+/** A table; on a narrow screen its rows are blocks, so it says by itself what is a row and what a cell. */
 function table(caption, heads, rows) {
-  const head = ([text, kind]) => el("th", { scope: "col", class: kind ?? "" }, text);
+  const head = ([text, kind]) => el("th", { scope: "col", role: "columnheader", class: kind ?? "" }, text);
   return el("div", { class: "rows", tabindex: 0, role: "region", "aria-label": caption },
-    el("table", {}, el("thead", {}, el("tr", {}, heads.map(head))), el("tbody", {}, rows)));
+    el("table", { role: "table" },
+      el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads.map(head))),
+      el("tbody", { role: "rowgroup" }, labelled(rows, heads))));
+}
+
+/** Rows whose cells have the names of their columns, for screens that have no room for a head. */
+function labelled(rows, heads) {
+  for (const { cells } of rows) [...cells].forEach((cell, column) => { cell.dataset.head = cells.length > 1 ? heads[column][0] : ""; });
+  return rows;
 }
 
 const row = (kind, ...cells) =>
-  el("tr", { class: kind }, cells.map(([content, cell]) => el("td", { class: cell ?? "" }, content)));
+  el("tr", { role: "row", class: kind }, cells.map(([content, cell]) => el("td", { role: "cell", class: cell ?? "" }, content === "" ? null : el("div", {}, content))));
 
 function say(text) {
   $("status").textContent = text;
@@ -88,7 +97,7 @@ function paged(caption, heads, question, parts, makeRow, none) {
     try {
       const page = await ask(question, from ? { ...parts, from } : parts);
       count += page.items.length;
-      body.querySelector("tbody").append(...page.items.map(makeRow));
+      body.querySelector("tbody").append(...labelled(page.items.map(makeRow), heads));
       from = page.next;
       more.hidden = !from;
       if (!count) holder.replaceChildren(el("p", { class: "quiet" }, none));
@@ -142,7 +151,7 @@ function outcomeRow(outcome) {
   );
 }
 
-const OUTCOME_HEADS = [["Record", "number"], ["Asked"], ["Id"], ["Other id"], ["What became of it"]];
+const OUTCOME_HEADS = [["Record", "number"], ["Asked"], ["Id"], ["Other id"], ["Outcome"]];
 
 async function showAll() {
   document.title = "identity-ledger: persons";
@@ -200,8 +209,8 @@ function idList(ids) {
 
 function propertyTable(text, properties) {
   const rows = Object.entries(properties).flatMap(([key, { value, seq, erased_by: by }]) => {
-    const why = el("td", { colspan: 4 });
-    const below = el("tr", { hidden: "" }, why);
+    const why = el("td", { colspan: 4, role: "cell" });
+    const below = el("tr", { hidden: "", role: "row" }, why);
     const button = el("button", { class: "small", "aria-expanded": "false", "aria-label": `Why ${visible(key)}` }, "Why");
     button.addEventListener("click", async () => {
       below.hidden = !below.hidden;
@@ -334,7 +343,7 @@ async function showPerson(text, other) {
   );
 }
 
-const timeline = (text) => paged("Timeline", [["Record", "number"], ["Time"], ["Asked"], ["Id"], ["Other id"], ["What became of it"]],
+const timeline = (text) => paged("Timeline", [["Record", "number"], ["Time"], ["Asked"], ["Id"], ["Other id"], ["Outcome"]],
   "history", { id: text, person: true, limit: 100 }, historyRow, "No record.");
 
 // -- the page -----------------------------------------------------------------------------------------------------

@@ -111,13 +111,18 @@ fn a_request_that_is_sent_again_adds_nothing() {
         "{rejected}"
     );
 
+    let nameless = json!({"event": "x", "timestamp": "2026-01-01T00:00:00Z"});
+    let answer = post(server.address, "/batch/", &batch("phc_shop", &[nameless, event(3, "c")]));
+    assert_eq!(answer.json()["rejected"][0]["index"], json!(0));
+
     let bearer = format!("Bearer {}", server.admin);
     let metrics = send(server.address, "GET", "/metrics", &[("Authorization", &bearer)], &[]);
     for line in [
         r#"identity_ledger_events_total{tenant="shop",result="recorded"} 3"#,
-        r#"identity_ledger_events_total{tenant="shop",result="duplicate"} 4"#,
+        r#"identity_ledger_events_total{tenant="shop",result="duplicate"} 5"#,
         r#"identity_ledger_events_total{tenant="shop",result="conflict"} 1"#,
-        r#"identity_ledger_requests_total{status="200"} 4"#,
+        r#"identity_ledger_events_total{tenant="shop",result="rejected"} 1"#,
+        r#"identity_ledger_requests_total{status="200"} 5"#,
         r#"identity_ledger_waiting_records{tenant="shop"} 0"#,
         "identity_ledger_open_ledgers 1",
     ] {
@@ -400,4 +405,68 @@ fn the_demo_has_people_and_pages_with_a_strict_policy() {
     let rebound = send(server.address, "GET", "/api/tenants", &host, &[]);
     assert_eq!(rebound.status, 401, "the name of another site leads here");
     assert!(server.terminate().success());
+}
+
+/// What a Chromium makes of a page, as HTML; `None` if there is none on this machine.
+fn in_a_browser(server: &Server, fragment: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let said = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", dir.path().display()))
+        .arg(format!("http://{}/#{fragment}", server.address))
+        .output();
+    match said {
+        Ok(said) if said.status.success() => Some(String::from_utf8(said.stdout).unwrap()),
+        _ => {
+            eprintln!(
+                "SKIPPED: no Chromium runs here, so no browser has looked at the pages (apt-get install chromium)"
+            );
+            None
+        }
+    }
+}
+
+/// A sender that writes markup, or turns the text around: it is read, and does nothing.
+#[test]
+fn a_browser_shows_a_person_and_runs_nothing_that_a_sender_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &["--token", "phc_shop=shop", "--open"]);
+    let hostile = "<script>document.title='owned'</script>";
+    let identify = |user: &str, anonymous: &str| {
+        json!({"event": "$identify", "distinct_id": user, "properties": {"$anon_distinct_id": anonymous},
+               "$set": {"<b onclick=x>": "<img src=x onerror=document.title='owned'>", "turned": "\u{202e}txt.exe"}})
+    };
+    let events = [identify(hostile, "a1"), identify("bob", "b1"), identify("bob", hostile)];
+    assert_eq!(post(server.address, "/e/", &batch("phc_shop", &events)).status, 200);
+    let Some(dom) = in_a_browser(&server, "tenant=shop&id=a1&other=b1") else { return };
+    for shown in [
+        "&lt;script&gt;document.title='owned'&lt;/script&gt;",
+        "&lt;b onclick=x&gt;",
+        "&lt;img src=x onerror=document.title='owned'&gt;",
+        "\\u{202e}txt.exe",
+        "They are not one person: 1 barrier between them",
+        "refused by D6",
+    ] {
+        assert!(dom.contains(shown), "{shown} is missing in {dom}");
+    }
+    assert_eq!(dom.matches("<script").count(), 1, "its own");
+    assert!(
+        !dom.contains("<img") && !dom.contains("<b ") && dom.contains("<title>identity-ledger: a1</title>")
+    );
+    let found = in_a_browser(&server, "find=turned%3D%E2%80%AEtxt.exe").unwrap();
+    assert!(found.contains("2 persons with "), "{found}");
+
+    let locked = Server::start(&dir.path().join("other"), &["--token", "phc_other=other"]);
+    let asked = in_a_browser(&locked, "tenant=other&id=a1").unwrap();
+    assert!(
+        asked.contains("<form id=\"admission\">") && !asked.contains("class=\"facts\""),
+        "the token is asked for"
+    );
 }

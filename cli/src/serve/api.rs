@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::find::{find_value, key_and_value};
 use crate::resolve::Resolved;
 use crate::screen::remark;
-use crate::serve::App;
+use crate::serve::app::App;
 use crate::serve::tenants::Tenant;
 use crate::source::AnsweredFrom;
 use crate::why_not::Said;

@@ -14,11 +14,10 @@ use identity_ledger::storage::OsEntropy;
 use identity_ledger::{Answers, AppendError, Appended, OperationId, visible};
 use serde_json::{Map, Value, json};
 
-use crate::clock::now;
+use crate::clock::{Clock, now};
 use crate::failure::Failure;
 use crate::screen::remark;
-use crate::serve::App;
-use crate::serve::metrics::Clock;
+use crate::serve::app::App;
 use crate::serve::tokens::TenantName;
 
 /// A request that is not recorded, as the sender hears of it.
@@ -176,6 +175,7 @@ fn answer(
     events: Events,
     answers: Answers<Result<Appended, AppendError>>,
 ) -> Response {
+    app.metrics.count_events(tenant, "rejected", events.rejected.len());
     let mut rejected: Vec<(usize, Option<OperationId>, String)> = events
         .rejected
         .into_iter()
@@ -206,7 +206,6 @@ fn answer(
         }
     }
     rejected.sort_by_key(|(index, ..)| *index);
-    app.metrics.count_events(tenant, "rejected", rejected.len());
     if endpoint == Endpoint::EventsV1 {
         let drop = |(_, uuid, error): (usize, Option<OperationId>, String)| {
             uuid.map(|uuid| (uuid.to_string(), json!({ "result": "drop", "details": error })))

@@ -1,31 +1,14 @@
-//! Metrics in Prometheus' text format, and the clock that measures.
-#![expect(clippy::disallowed_types, reason = "the shell: a server measures how long its answers take")]
+//! Metrics in Prometheus' text format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use identity_ledger::sharing::SyncCounts;
 
-use crate::serve::App;
 use crate::serve::tokens::TenantName;
-
-/// Time since something began.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn new() -> Clock {
-        Clock(Instant::now())
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
 
 /// What a server counts beside what its ledgers count.
 #[derive(Default)]
@@ -65,7 +48,8 @@ impl Metrics {
         counted.waits.1 += took;
     }
 
-    fn text(&self, app: &App) -> String {
+    /// All of it as text; `counts` are those of the ledgers that are open.
+    pub(crate) fn text(&self, counts: &[(TenantName, SyncCounts)]) -> String {
         let mut out = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
             writeln!(out, "# HELP identity_ledger_{name} {help}\n# TYPE identity_ledger_{name} {kind}").ok();
@@ -112,16 +96,14 @@ impl Metrics {
             "Time that they waited, all together.",
             &[(String::new(), waits.1.as_secs_f64())],
         );
-        let counts = app.tenants.counts();
         metric("open_ledgers", "gauge", "Ledgers that are open.", &[(String::new(), counts.len() as f64)]);
-        let mut each =
-            |name: &str, kind: &str, help: &str, value: fn(&identity_ledger::sharing::SyncCounts) -> f64| {
-                let values: Vec<_> = counts
-                    .iter()
-                    .map(|(tenant, counts)| (format!("{{tenant=\"{tenant}\"}}"), value(counts)))
-                    .collect();
-                metric(name, kind, help, &values);
-            };
+        let mut each = |name: &str, kind: &str, help: &str, value: fn(&SyncCounts) -> f64| {
+            let values: Vec<_> = counts
+                .iter()
+                .map(|(tenant, counts)| (format!("{{tenant=\"{tenant}\"}}"), value(counts)))
+                .collect();
+            metric(name, kind, help, &values);
+        };
         each("syncs_total", "counter", "Syncs of a ledger since it was opened.", |counts| {
             counts.syncs as f64
         });
@@ -136,12 +118,4 @@ impl Metrics {
         });
         out
     }
-}
-
-/// `GET /metrics`.
-pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if !app.admin.admits(&headers) {
-        return (StatusCode::UNAUTHORIZED, "the admin token is missing\n").into_response();
-    }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.text(&app)).into_response()
 }

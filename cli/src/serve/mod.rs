@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod app;
 mod demo;
 mod ingest;
 mod metrics;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use clap::Args;
 use identity_ledger::import::MAX_REQUEST_BYTES;
@@ -31,6 +33,7 @@ use crate::args::CreateArgs;
 use crate::failure::Failure;
 use crate::screen::{Screen, remark};
 use crate::serve::admin::Admin;
+use crate::serve::app::App;
 use crate::serve::demo::DemoDir;
 use crate::serve::metrics::Metrics;
 use crate::serve::tenants::Tenants;
@@ -102,20 +105,6 @@ pub(crate) struct ServeArgs {
 /// How long a request may take, its body included.
 const REQUEST_SECONDS: u64 = 30;
 
-/// Everything that handlers share.
-pub(crate) struct App {
-    tokens: Tokens,
-    tenants: Tenants,
-    metrics: Metrics,
-    admin: Admin,
-    /// Requests that are under way.
-    slots: Semaphore,
-    max_bytes: usize,
-    is_demo: bool,
-    /// Whether the server is about to stop.
-    stopping: watch::Receiver<bool>,
-}
-
 pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let admin = Admin::new(args.open || args.demo, args.listen)?;
     let demo = args.demo.then(DemoDir::new).transpose()?;
@@ -158,7 +147,7 @@ async fn run(
         .map_err(|source| Failure::Listen { address: address.to_string(), source })?;
     let address = listener.local_addr().map_err(Failure::Serve)?;
     announce(&app, address, screen)?;
-    let closer = tokio::spawn(tenants::close_idle(Arc::clone(&app), idle));
+    let closer = tokio::spawn(close_idle(Arc::clone(&app), idle));
     tokio::spawn(async move {
         stop_signal().await;
         remark("note", "stopping: requests under way are answered, ledgers are closed");
@@ -218,7 +207,7 @@ fn router(app: Arc<App>) -> Router {
         .with_state(Arc::clone(&app));
     Router::new()
         .route("/healthz", routing::get(health))
-        .route("/metrics", routing::get(metrics::metrics))
+        .route("/metrics", routing::get(metrics_text))
         .merge(api::router())
         .merge(page::router(app.is_demo))
         .fallback_service(sdk)
@@ -241,7 +230,7 @@ async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     }
 }
 
-/// Returns when somebody asks the server to stop.
+/// Returns when a signal asks the server to stop.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
@@ -250,5 +239,24 @@ async fn stop_signal() {
             _ = tokio::signal::ctrl_c() => {}
         },
         Err(_) => tokio::signal::ctrl_c().await.unwrap_or_default(),
+    }
+}
+
+/// `GET /metrics`.
+async fn metrics_text(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if !app.admin.admits(&headers) {
+        return (StatusCode::UNAUTHORIZED, "the admin token is missing\n").into_response();
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.text(&app.tenants.counts()))
+        .into_response()
+}
+
+/// Closes idle ledgers again and again.
+async fn close_idle(app: Arc<App>, idle: Duration) {
+    let mut ticks = tokio::time::interval((idle / 4).max(Duration::from_millis(100)));
+    loop {
+        ticks.tick().await;
+        let app = Arc::clone(&app);
+        tokio::task::spawn_blocking(move || app.tenants.close_idle(idle)).await.ok(); // a panic was reported where it was
     }
 }

@@ -6,7 +6,7 @@ use axum::routing::{any, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::serve::App;
+use crate::serve::app::App;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()

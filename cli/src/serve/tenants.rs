@@ -10,10 +10,9 @@ use identity_ledger::import::RequestOptions;
 use identity_ledger::sharing::SyncCounts;
 use identity_ledger::{AppendError, Ledger, Policy, SharedLedger};
 
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::key_ring;
-use crate::serve::App;
-use crate::serve::metrics::Clock;
 use crate::serve::tokens::TenantName;
 
 /// The ledgers of all tenants.
@@ -142,14 +141,14 @@ impl Tenants {
     pub(crate) fn counts(&self) -> Vec<(TenantName, SyncCounts)> {
         let slots: Vec<_> =
             self.slots().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
-        // A slot that is locked is being opened, which may take long: nobody waits for it here.
+        // A slot that is locked is being opened, which may take long: it is left out.
         let open =
             |slot: &Slot| slot.0.try_lock().ok()?.open.as_ref().map(|tenant| tenant.ledger.sync_counts());
         slots.into_iter().filter_map(|(name, slot)| Some((name, open(&slot)?))).collect()
     }
 
     /// Closes the ledgers that nothing was asked of for a while. Blocks.
-    fn close_idle(&self, idle: Duration) {
+    pub(crate) fn close_idle(&self, idle: Duration) {
         let now = self.clock.elapsed();
         let slots: Vec<_> = self.slots().values().cloned().collect();
         for slot in slots {
@@ -170,15 +169,5 @@ impl Tenants {
         let slots = std::mem::take(&mut *self.slots());
         let close = |slot: &Slot| slot.lock().open.take().and_then(|tenant| tenant.ledger.flush().err());
         slots.into_iter().filter_map(|(name, slot)| Some((name, close(&slot)?))).collect()
-    }
-}
-
-/// Closes idle ledgers again and again.
-pub(crate) async fn close_idle(app: Arc<App>, idle: Duration) {
-    let mut ticks = tokio::time::interval((idle / 4).max(Duration::from_millis(100)));
-    loop {
-        ticks.tick().await;
-        let app = Arc::clone(&app);
-        tokio::task::spawn_blocking(move || app.tenants.close_idle(idle)).await.ok(); // a panic was reported where it was
     }
 }

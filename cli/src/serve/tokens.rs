@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use identity_ledger::Tenant;
 
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::policy_file;
-use crate::serve::metrics::Clock;
 
 /// Seconds over which a token's events are counted.
 const WINDOW_SECONDS: u32 = 10;

@@ -257,24 +257,40 @@ function historyRow(entry) {
   );
 }
 
+/** What to try, to join two ids. */
+function remedy(tried) {
+  switch (tried.remedy) {
+    case "alias": return `a retract of record ${tried.retract}, then an alias of \`${tried.distinct_id}\` with \`${tried.alias}\``;
+    case "merge_dangerously": return `a merge_dangerously of \`${tried.distinct_id}\` with \`${tried.alias}\``;
+    case "policy": return `another value of \`${tried.field}\` in the policy, then the operation once more`;
+    case "processing": return "the operation once more, with person processing on";
+    case "retract": return `a retract of record ${tried.seq}`;
+    default: return tried.remedy;
+  }
+}
+
+/** The steps of an explanation; under a split that left two ids together, what had made them one before it. */
+const steps = (all) => all.map(({ seq, op, time: at, ids, before }) => [
+  el("li", { class: "step" }, `record ${seq}, ${op.replaceAll("_", " ")}, ${time(at)}`,
+    before?.length ? ["; it left together what had become one before it:", el("ol", { class: "way" }, el("li", {}, link(before[0].ids[0])), steps(before))] : null),
+  el("li", {}, link(ids[1])),
+]);
+
 /** Why one, or why not: the way between two ids, record by record. */
 async function way(a, b) {
   const one = await ask("explain", { id: a, other: b });
   if (one.same) {
     if (!one.steps.length) return el("p", {}, "Both are one id.");
-    const step = ({ seq, op, time: at, ids }) => [
-      el("li", { class: "step" }, `record ${seq}, ${op.replaceAll("_", " ")}, ${time(at)}`),
-      el("li", {}, link(ids[1].text ?? ids[1])),
-    ];
-    return el("div", {}, el("p", {}, "They are one person, by these records:"), el("ol", { class: "way" }, el("li", {}, link(a)), one.steps.map(step)));
+    return el("div", {}, el("p", {}, "They are one person, by these records:"), el("ol", { class: "way" }, el("li", {}, link(a)), steps(one.steps)));
   }
   const two = await ask("why-not", { id: a, other: b });
   if (two.person_a === null) return el("p", {}, "One of them was never written. Letter case and blanks count.");
   if (!two.way.length) return el("p", {}, "They are not one person. Nothing ever linked them, nor anything that was linked to either.");
   const step = ({ seq, op, time: at, ids, barrier }) => [
     el("li", { class: barrier ? "barrier" : "step" }, `record ${seq}, ${op.replaceAll("_", " ")}, ${time(at)}`,
-      barrier ? el("div", {}, `${barrier.rule}: `, el("bdi", {}, visible(barrier.reason))) : null),
-    el("li", {}, link(ids[1].text ?? ids[1])),
+      barrier ? el("div", {}, `${barrier.rule}: `, el("bdi", {}, visible(barrier.reason)),
+        barrier.remedy ? el("div", {}, "try: ", el("bdi", {}, visible(remedy(barrier.remedy)))) : null) : null),
+    el("li", {}, link(ids[1])),
   ];
   return el("div", {}, el("p", {}, `They are not one person: ${counted(two.refusals.length, "barrier")} between them; no way has fewer.`),
     el("ol", { class: "way" }, el("li", {}, link(a)), two.way.map(step)));

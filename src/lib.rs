@@ -17,7 +17,8 @@
 //! | create, open, read a ledger | [`Ledger::create`], [`Ledger::open`], [`ReadOnlyLedger::open`], and [`LedgerOptions`] for more |
 //! | record what was asked | [`Ledger::append`], [`Ledger::append_batch`]; look at each [`Appended`] |
 //! | record what a device's SDK said | [`Ledger::device`] |
-//! | share a ledger between threads | [`SharedLedger`] |
+//! | share a ledger between threads | [`SharedLedger`]; [`SharedLedger::submit`] returns before the disk does |
+//! | take events of SDKs over HTTP | [`import::Request`](crate::import), [`Ledger::append_each`]; `docs/embedding.md` |
 //! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
 //! | know why | [`Ledger::explain`], [`Ledger::why_property`], [`Ledger::why_not`], [`Reader::history`] |
 //! | fold a log record by record | [`Reader::replay`], [`LedgerOptions::replay`] |
@@ -28,7 +29,7 @@
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
 //! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a
-//! [`SharedLedger`] is cloned into each task. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
+//! [`SharedLedger`] is cloned into each task. What [`SharedLedger::submit`] returns is a future, and blocks no thread. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
 //! `[profile.dev.package."*"] opt-level = 2`.
 //!
 //! # The layers

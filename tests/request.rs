@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use identity_ledger::import::*;
 use identity_ledger::storage::SeededEntropy;
-use identity_ledger::{Operation, OperationId, Policy, Timestamp, limits};
+use identity_ledger::{Ledger, Operation, OperationId, Policy, Preset, Tenant, Timestamp, limits};
 use serde_json::{Value, json};
 
 fn now() -> Timestamp {
@@ -247,4 +247,30 @@ fn what_cannot_be_read_says_why_and_with_which_status() {
         json!({"batch": [{"type": "identify", "userId": "ann", "anonymousId": "a"}], "writeKey": "k"});
     let rejected = read("/v1/batch", segment.to_string()).unwrap().rejected;
     assert!(rejected[0].rejection.to_string().starts_with("this is a call of Segment or RudderStack"));
+}
+
+/// The table of docs/embedding.md: what an anonymous id that two people use comes to under each preset.
+#[test]
+fn a_shared_anonymous_id_under_each_preset() {
+    let anonymous = "01a208e2-7599-7299-a663-12b591096f77";
+    let identify = |user: &str| json!({"event": "$identify", "distinct_id": user, "properties": {"$anon_distinct_id": anonymous}});
+    for (name, new) in [("posthog", None), ("strict", Some("D3")), ("one-user", Some("D9"))] {
+        let (_, preset) = Preset::ALL.into_iter().find(|(found, _)| *found == name).unwrap();
+        let rule_of_last = |events: Value| {
+            let mut ledger = Ledger::in_memory(Tenant::default(), Policy::preset(preset)).unwrap();
+            let received = read("/e/", events.to_string()).unwrap();
+            let answers = ledger.append_batch(&received.operations).unwrap();
+            let refusal = answers[answers.len() - 1].outcome().unwrap().refusal;
+            let is_one = ledger.resolve("ann").unwrap().person_id == ledger.resolve("bob").unwrap().person_id;
+            assert_eq!(is_one, refusal.is_none(), "{name}");
+            refusal.map(|refusal| refusal.rule())
+        };
+        assert_eq!(rule_of_last(json!([identify("ann"), identify("bob")])), new, "{name}, bob is new");
+        let bob = json!({"event": "$set", "distinct_id": "bob", "properties": {"$set": {"n": 1}}});
+        assert_eq!(
+            rule_of_last(json!([bob, identify("ann"), identify("bob")])),
+            Some("D6"),
+            "{name}, bob is known"
+        );
+    }
 }

@@ -97,6 +97,7 @@ pub mod answer {
     pub use crate::query::answer::{EffectAnswer, EventMode, NoticeAnswer, PropertyAnswer};
     pub use crate::query::page::{CursorError, PageError};
     pub use crate::query::reader::{MemoryUse, PersonStatus, Persons};
+    pub use crate::query::report::{LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};
     pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
 }
 
@@ -149,8 +150,9 @@ pub mod snapshot {
     pub use crate::store::segments::SnapshotFault;
 }
 
-/// Where the bytes of a ledger live: the storage trait, its implementations, chance, key rings, and faults by place.
+/// Where the bytes of a ledger live: the storage trait, its implementations, chance, clocks, key rings, and faults by place.
 pub mod storage {
+    pub use crate::store::clock::{Clock, SystemClock};
     pub use crate::store::entropy::{Entropy, OsEntropy, SeededEntropy};
     #[cfg(feature = "encryption")]
     pub use crate::store::keys::{KeyProvider, StoredKeys};

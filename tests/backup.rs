@@ -14,7 +14,7 @@ use identity_ledger::backup::{Backup, BackupError, BackupReport};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 #[cfg(feature = "testing")]
 use identity_ledger::salvage::Salvage;
-use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{IdentityError, Memory, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {
@@ -32,7 +32,7 @@ fn operation(number: u64) -> Operation {
 }
 
 fn small_segments(seed: u64) -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(seed)).segment_bytes(1_024)
+    LedgerOptions::new().seeded(seed).segment_bytes(1_024)
 }
 
 /// A closed ledger of several segments.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use identity_ledger::audit::Audit;
+use identity_ledger::storage::IdentityError;
 use identity_ledger::storage::Storage;
-use identity_ledger::storage::{IdentityError, SeededEntropy};
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -19,7 +19,7 @@ fn operation(number: usize) -> Operation {
 
 /// Segments so small that each holds few records.
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(limits::MIN_SEGMENT_BYTES)
+    LedgerOptions::new().seeded(1).segment_bytes(limits::MIN_SEGMENT_BYTES)
 }
 
 /// A disk with a new ledger, closed.

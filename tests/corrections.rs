@@ -15,7 +15,7 @@ fn id(text: &str) -> DistinctId {
 
 fn ledger() -> (Ledger, Arc<Memory>) {
     let disk = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).durability(Durability::Buffered);
+    let options = LedgerOptions::new().seeded(1).durability(Durability::Buffered);
     (options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap(), disk)
 }
 

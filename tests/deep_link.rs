@@ -29,7 +29,7 @@ const PINNED: [(char, [&str; 3]); 7] = [
         [
             "{W, D, user-1}; notices: joins_identified_person",
             "{W, D} {user-1}; refused: D3, D6",
-            "{W, D, user-1}; notices: joins_identified_person",
+            "{W, D, user-1}",
         ],
     ),
     ('B', ["{W, user-1, D}", "{W, user-1, D}", "{W, user-1, D}"]),
@@ -49,7 +49,7 @@ const PINNED: [(char, [&str; 3]); 7] = [
         [
             "{W, D, user-1, D2, user-2}; notices: joins_identified_person, joins_identified_person",
             "{W, D, D2} {user-1} {user-2}; refused: D3, D3",
-            "{W, D, user-1, D2} {user-2}; notices: joins_identified_person; refused: D9",
+            "{W, D, user-1, D2} {user-2}; refused: D9",
         ],
     ),
 ];

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use identity_ledger::model::{Dialect, Survivor};
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ fn histories(seed: u64) -> [(&'static str, History); 3] {
 /// Writes a history, in segments so short that there are several.
 fn written(history: &History) -> Arc<Memory> {
     let storage = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024);
+    let options = LedgerOptions::new().seeded(1).segment_bytes(1_024);
     let mut ledger =
         options.create_in(storage.clone(), Tenant::default(), history.policy.clone()).expect("it is valid");
     history.append_to(&mut ledger).expect("memory does not fail");

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use identity_ledger::model::{Dialect, Survivor};
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::testing::reference::{Reference, ReferenceOutcome};
 use identity_ledger::testing::{differences, notation};
 use identity_ledger::*;
@@ -101,7 +101,7 @@ fn worlds_of_links(length: usize, canonical: bool, visit: &mut dyn FnMut(&[Opera
 
 /// Folds a world in one batch and compares everything; the batch is one frame, so that a world costs one hash.
 fn compare(policy: &Policy, world: &[Operation]) {
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+    let options = LedgerOptions::new().seeded(1);
     let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), policy.clone()).unwrap();
     let appended: Vec<Appended> = ledger.append_batch(world).unwrap().into_iter().collect();
     let mut reference = Reference::new(policy.clone());

@@ -14,7 +14,7 @@ use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
 use identity_ledger::explain::Subject;
 use identity_ledger::log::Digest;
 use identity_ledger::snapshot::DurabilityEvidence;
-use identity_ledger::storage::{Fault, FaultKind, Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Fault, FaultKind, Memory, Storage};
 use identity_ledger::*;
 
 const EVENT: OperationId = OperationId(uuid::Uuid::from_u128(77));
@@ -56,7 +56,7 @@ fn shop() -> Vec<Operation> {
 const LINK: u64 = 10;
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024)
+    LedgerOptions::new().seeded(1).segment_bytes(1_024)
 }
 
 fn read(disk: &Memory, file: &str) -> Vec<u8> {
@@ -381,10 +381,10 @@ fn what_a_snapshot_says_of_places_is_not_used_once_its_texts_are_proven() {
     let (disk, file) = filled(|ledger| append_all(ledger, shop()));
     let genuine = read(&disk, &file);
     let mut forged = genuine.clone();
-    let places = usize::from(forged[184]);
+    let places = usize::from(forged[forge::PLACES]);
     assert!(places > 2);
     // The number of ids that are defined before the second place: too many by one, and one device less.
-    let ids = 224 + 68 + 8 + 32;
+    let ids = forge::HEADER + forge::PLACE + forge::RECORDED_BEFORE.end;
     forged[ids] += 1;
     write(&disk, &file, &forge::resealed(&forged));
     let reader = options().read_in(Arc::new(disk)).unwrap();

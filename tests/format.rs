@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use identity_ledger::log::Digest;
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md");
@@ -15,7 +15,7 @@ const SEGMENT: &str = "log/00000000000000000000.seg";
 fn example() -> (Arc<Memory>, Ledger) {
     let storage = Arc::new(Memory::new());
     let mut ledger = LedgerOptions::new()
-        .entropy(SeededEntropy::new(7))
+        .seeded(7)
         .create_in(storage.clone(), Tenant::default(), Policy::default())
         .unwrap();
     let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -88,10 +88,9 @@ fn frame(
     let body_len = dump.number(4, "body length");
     dump.number(4, "payload length");
     let first = dump.number(8, "first record");
-    let records = dump.number(4, "records");
-    dump.field(4, "zeros");
+    let recorded_at = dump.number(8, "recorded at");
     dump.number(8, "durable records");
-    dump.field(4, "zeros");
+    let records = dump.number(4, "records");
     dump.number(4, "CRC-32C");
     dump.title("body");
     let body_at = dump.at;
@@ -100,13 +99,14 @@ fn frame(
     let mut history = previous.to_vec();
     history.extend_from_slice(&dump.bytes[start..start + 2]);
     history.extend_from_slice(&first.to_le_bytes());
+    history.extend_from_slice(&recorded_at.to_le_bytes());
     history.extend_from_slice(&u32::try_from(records).unwrap().to_le_bytes());
     history.extend_from_slice(&u32::try_from(body_len).unwrap().to_le_bytes());
     history.extend_from_slice(&dump.bytes[body_at..dump.at]);
     dump.title("payload");
     payload(dump);
     dump.title("end of the frame");
-    let hash = blake3::derive_key("identity-ledger 2026-11-23 v1 frame", &history);
+    let hash = blake3::derive_key("identity-ledger 2026-11-29 v2 frame", &history);
     assert_eq!(dump.field(32, "frame hash"), hash);
     let padding = dump.at.next_multiple_of(8) - dump.at;
     dump.field(padding, "padding");

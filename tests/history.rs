@@ -3,16 +3,19 @@
 #![cfg(feature = "testing")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use identity_ledger::answer::PageError;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::explain::Subject;
 use identity_ledger::log::{Body, IdNo, LinkSource};
+use identity_ledger::storage::Memory;
 use identity_ledger::testing::history::{self, History};
 use identity_ledger::*;
 
 fn fold(policy: &Policy, operations: &[Operation]) -> Ledger {
-    let mut ledger = Ledger::in_memory(Tenant::default(), policy.clone()).unwrap();
+    let options = LedgerOptions::new().seeded(1);
+    let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), policy.clone()).unwrap();
     append(&mut ledger, operations);
     ledger
 }

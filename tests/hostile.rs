@@ -10,7 +10,7 @@ use failing::{Failing, NEVER};
 use identity_ledger::audit::{Audit, AuditRemark};
 use identity_ledger::log::Digest;
 use identity_ledger::snapshot::DurabilityEvidence;
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -34,7 +34,7 @@ fn operation(number: u128) -> Operation {
 
 /// Segments so small that the sample fills several.
 fn small_segments() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024)
+    LedgerOptions::new().seeded(1).segment_bytes(1_024)
 }
 
 fn digests(operations: u128) -> Vec<Digest> {
@@ -200,7 +200,7 @@ fn a_missing_swapped_or_doubled_segment_is_named() {
 
     let other = {
         let disk = Arc::new(Memory::new());
-        let options = small_segments().entropy(SeededEntropy::new(2));
+        let options = small_segments().seeded(2);
         drop(options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap());
         read(&disk, "log/00000000000000000000.seg")
     };
@@ -215,7 +215,7 @@ fn a_segment_of_another_ledger_or_place_is_refused_and_left_alone() {
     let (records, names) = (opening(&whole).unwrap().checkpoint().records, segments(&whole));
     let foreign = {
         let disk = Arc::new(Memory::new());
-        let options = small_segments().entropy(SeededEntropy::new(2));
+        let options = small_segments().seeded(2);
         drop(options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap());
         read(&disk, "log/00000000000000000000.seg")
     };

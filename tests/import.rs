@@ -245,14 +245,14 @@ fn recorded_times_are_corrected_by_the_time_of_receipt() {
 }
 
 #[test]
-fn a_long_id_is_shortened_with_a_notice_but_only_as_t() {
+fn a_long_id_is_shortened_with_a_notice_as_t_and_as_s() {
     let long = &line("posthog-node-5.70.0.jsonl", 23)[0];
     assert_eq!((link(long).len(), long.bent.shortened_id), (200, true));
     let source = "s".repeat(250);
     let identify = event(&format!(
         r#""event":"$identify","distinct_id":"u","properties":{{"$anon_distinct_id":"{source}"}}"#
     ));
-    assert_eq!((link(&identify), identify.bent.shortened_id), (format!("u <- {source}"), false));
+    assert_eq!((link(&identify), identify.bent.shortened_id), (format!("u <- {}", &source[..200]), true));
 }
 
 /// posthog-js 1.57: no uuid, a form, `/engage/`; 1.100 to 1.298: arrays with `offset`, the time of sending in the query.

@@ -15,7 +15,7 @@ use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject, Receipt
 use identity_ledger::log::KeysError;
 use identity_ledger::model::LedgerId;
 use identity_ledger::snapshot::DurabilityEvidence;
-use identity_ledger::storage::{KeyProvider, Lock, SeededEntropy, Storage, StoredKeys};
+use identity_ledger::storage::{KeyProvider, Lock, Storage, StoredKeys};
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
@@ -363,7 +363,7 @@ fn a_ledger_that_was_rolled_back_is_not_written_with_the_ring_that_saw_more() {
 fn an_adoption_that_was_cut_off_is_made_again_and_nothing_is_lost() {
     let options = |disk: &Arc<SimulatedDisk>| {
         let keys = Arc::new(StoredKeys::new(disk.clone(), "ring"));
-        LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048).keys(keys)
+        LedgerOptions::new().seeded(7).segment_bytes(2_048).keys(keys)
     };
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = options(&disk).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
@@ -401,9 +401,8 @@ fn an_adoption_that_was_cut_off_is_made_again_and_nothing_is_lost() {
 #[test]
 fn a_fork_that_failed_leaves_no_ring_or_one_that_opens_the_copy() {
     let keys = |disk: &Arc<SimulatedDisk>| Arc::new(StoredKeys::new(disk.clone(), "ring"));
-    let options = |ring: &Arc<SimulatedDisk>| {
-        LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048).keys(keys(ring))
-    };
+    let options =
+        |ring: &Arc<SimulatedDisk>| LedgerOptions::new().seeded(7).segment_bytes(2_048).keys(keys(ring));
     let (disk, ring, tape) =
         (Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()));
     let mut ledger = options(&ring).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
@@ -612,7 +611,7 @@ fn an_erasure_whose_keys_cannot_be_destroyed_waits_and_appends_do_not() {
     let (disk, keys) = (Arc::new(SimulatedDisk::new()), Arc::new(SimulatedDisk::new()));
     let options = |keys: &Arc<SimulatedDisk>| {
         let keys = Arc::new(StoredKeys::new(keys.clone(), "ring"));
-        LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048).keys(keys)
+        LedgerOptions::new().seeded(7).segment_bytes(2_048).keys(keys)
     };
     let mut ledger = options(&keys).create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     tell(&mut ledger, 1..4);

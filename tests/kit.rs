@@ -8,7 +8,7 @@ mod handler;
 use std::error::Error;
 
 use handler::{Message, What, day, handle};
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::reference::Reference;
 use identity_ledger::testing::{check, differences, laws};
@@ -93,7 +93,7 @@ fn the_reference_model_notices_an_operation_left_out() {
 fn a_changed_byte_fails_the_check() {
     let storage = std::sync::Arc::new(Memory::new());
     let mut ledger = LedgerOptions::new()
-        .entropy(SeededEntropy::new(1))
+        .seeded(1)
         .create_in(storage.clone(), Tenant::default(), Policy::default())
         .unwrap();
     let at = Timestamp::from_micros(0).unwrap();

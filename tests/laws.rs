@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use identity_ledger::audit::Audit;
 use identity_ledger::model::{Dialect, PersonProfiles, Sdk, Survivor};
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::testing::history::{DEVICES, EVENTS, History, IDS, KEYS, append};
 use identity_ledger::testing::laws;
 use identity_ledger::*;
@@ -200,7 +200,7 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 fn fold(policy: &Policy, operations: &[Operation]) -> Ledger {
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(3));
+    let options = LedgerOptions::new().seeded(3);
     let storage = Arc::new(Memory::new());
     let mut ledger = options.create_in(storage, Tenant::default(), policy.clone()).unwrap();
     for operation in operations {
@@ -276,7 +276,7 @@ proptest! {
     #[test]
     fn snapshot_and_tail_are_a_replay_at_every_point(policy in policy(), history in operations(), every in 1usize..8) {
         let storage = Arc::new(Memory::new());
-        let options = || LedgerOptions::new().entropy(SeededEntropy::new(9)).segment_bytes(2_048);
+        let options = || LedgerOptions::new().seeded(9).segment_bytes(2_048);
         let mut live = options().create_in(storage.clone(), Tenant::default(), policy).unwrap();
         let mut covered = None;
         for (count, operation) in history.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use identity_ledger::audit::Audit;
 use identity_ledger::model::UuidIds;
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -222,7 +222,7 @@ fn an_empty_batch_and_one_of_duplicates_write_nothing() {
 /// More than a mebibyte, so that a second thread is worth starting: large frames and small ones, in many segments.
 fn large() -> Memory {
     let disk = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(100_000);
+    let options = LedgerOptions::new().seeded(1).segment_bytes(100_000);
     let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     let operation = |number: i64| {
         let at = Timestamp::from_micros(number).unwrap();

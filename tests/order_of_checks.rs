@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::*;
 
 /// What is true when the link is asked for.
@@ -21,7 +21,7 @@ struct Case {
     moved_bounded: bool,
     /// `max_ids_per_person` is 1.
     size_bounded: bool,
-    /// `max_user_ids` is 1, and T and S are users.
+    /// `max_user_ids` is 1. S is a user, and T becomes one.
     users_bounded: bool,
 }
 
@@ -118,7 +118,7 @@ fn id(text: &str) -> DistinctId {
 /// Brings a ledger to where the case holds, under a policy that lets everything through; then the policy is changed (A3).
 fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     let at = Timestamp::from_micros(0).unwrap();
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+    let options = LedgerOptions::new().seeded(1);
     let mut ledger =
         options.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default()).unwrap();
     let mut said = Vec::new();
@@ -131,8 +131,13 @@ fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     if case.s == S::LinkSource {
         known(s, case.from, "s's other");
     }
-    // An id that has not been written is a user only if it is not first mentioned as S of an identify (D9).
-    said.push(Operation::capture(at, id(s), OperationId(uuid::Uuid::nil())).with_processing(Processing::Off));
+    // Somebody signed in as S, who has no person by that: a device switched to it (D9, F3).
+    let device = DeviceId::new("device").unwrap();
+    said.extend(
+        ["warm-up", s].map(|user| {
+            Operation::new(at, Request::DeviceIdentify { device: device.clone(), user: id(user) })
+        }),
+    );
     assert!(ledger.append_batch(&said).is_ok());
     let preset = if case.strict { Preset::Strict } else { Preset::Posthog };
     let limit = |on: bool| on.then_some(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use identity_ledger::audit::Audit;
 use identity_ledger::log::{LinkSource, OperationHeader};
 use identity_ledger::salvage::{BytePlace, Salvage, SalvageError, SalvageReport, SalvagedRecord};
-use identity_ledger::storage::{IdentityError, Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{IdentityError, Memory, Storage};
 use identity_ledger::*;
 
 fn operation(number: u64) -> Operation {
@@ -29,7 +29,7 @@ const SEGMENT: u64 = 1_024;
 /// A closed ledger of several segments, one operation a frame.
 fn ledger(operations: u64) -> Arc<Memory> {
     let disk = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(SEGMENT);
+    let options = LedgerOptions::new().seeded(1).segment_bytes(SEGMENT);
     let mut ledger = options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..operations {
         let _ = ledger.append(operation(number)).unwrap();
@@ -198,7 +198,7 @@ fn frames(name: &str, bytes: &[u8]) -> Vec<Frame> {
         let end = (hash + 32).next_multiple_of(8);
         frames.push(Frame {
             file: name.to_owned(),
-            records: first..first + number(at + 24) as u64,
+            records: first..first + number(at + 40) as u64,
             header: at..body,
             body: body..payload,
             payload: payload..hash,
@@ -334,7 +334,7 @@ fn a_segment_of_another_history_is_left_aside() {
         other.write_at(name, 0, &read(&whole.disk, name)).unwrap();
     }
     let other = Arc::new(other);
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(2)).segment_bytes(SEGMENT);
+    let options = LedgerOptions::new().seeded(2).segment_bytes(SEGMENT);
     let mut fork = options.open_in(other.clone()).unwrap();
     for number in 100..110 {
         let _ = fork.append(operation(number)).unwrap();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use identity_ledger::import::{Importer, Options, Parsed};
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::laws;
 use identity_ledger::testing::notation::{self, Teller};
@@ -67,7 +67,7 @@ fn the_reference_model_agrees_with_every_page_of_operations() {
     for (name, path) in files() {
         let page = scenario::page(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let mut ledger = LedgerOptions::new()
-            .entropy(SeededEntropy::new(1))
+            .seeded(1)
             .create_in(Arc::new(Memory::new()), Tenant::default(), page.policy.clone())
             .unwrap();
         let recorded = page.requests.into_iter().filter_map(|line| match line.request {
@@ -91,7 +91,7 @@ fn the_reference_model_agrees_with_every_page_of_operations() {
 /// The page with what the engine makes of its requests.
 fn tell(page: &Page) -> String {
     let storage = Arc::new(Memory::new());
-    let seeded = || LedgerOptions::new().entropy(SeededEntropy::new(1));
+    let seeded = || LedgerOptions::new().seeded(1);
     let ledger = seeded().create_in(storage.clone(), Tenant::default(), page.policy.clone()).unwrap();
     let (mut ledger, mut storage) = (Some(ledger), storage);
     let mut teller = Teller::default();

@@ -14,7 +14,7 @@ use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
 use identity_ledger::log::{ChainError, KeysError};
 use identity_ledger::model::LedgerId;
 use identity_ledger::salvage::{Salvage, SalvageError};
-use identity_ledger::storage::{FaultKind, KeyProvider, Memory, SeededEntropy, Storage, StoredKeys};
+use identity_ledger::storage::{FaultKind, KeyProvider, Memory, Storage, StoredKeys};
 use identity_ledger::*;
 
 const SEALED: bool = true;
@@ -41,7 +41,7 @@ fn id(text: &str) -> DistinctId {
 }
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048)
+    LedgerOptions::new().seeded(7).segment_bytes(2_048)
 }
 
 /// A sealed ledger's disk, and the disk of its keys.
@@ -229,7 +229,7 @@ fn whoever_has_no_keys_can_prove_the_chain_and_fold_it_and_read_nothing() {
 fn keys_of_another_ledger_and_keys_that_are_gone_are_named() {
     let (one, other) = (Place::new(), Place::new());
     drop(one.create());
-    drop(keyed(options().entropy(SeededEntropy::new(8)), other.keys.clone(), "ring").create_in(
+    drop(keyed(options().seeded(8), other.keys.clone(), "ring").create_in(
         other.disk.clone(),
         Tenant::default(),
         Policy::default(),

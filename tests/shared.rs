@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::fold::Step;
 use identity_ledger::sharing::Ticket;
-use identity_ledger::storage::{Lock, Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Lock, Memory, Storage};
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -40,7 +40,7 @@ fn said(thread: usize, number: usize) -> Operation {
 }
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(limits::MIN_SEGMENT_BYTES * 4)
+    LedgerOptions::new().seeded(1).segment_bytes(limits::MIN_SEGMENT_BYTES * 4)
 }
 
 fn shared_on(disk: Arc<dyn Storage>, durability: Durability) -> SharedLedger {

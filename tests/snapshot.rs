@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use failing::{Failing, NEVER};
-use forge::{resealed, state_begins};
+use forge::{STATE_DIGEST, resealed, state_begins};
 use identity_ledger::audit::{Audit, AuditReport};
 use identity_ledger::fold::Replay;
 use identity_ledger::log::Digest;
 use identity_ledger::snapshot::{DurabilityEvidence, SnapshotError, SnapshotFault};
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
 
 fn operation(number: u128) -> Operation {
@@ -35,7 +35,7 @@ fn operation(number: u128) -> Operation {
 }
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024)
+    LedgerOptions::new().seeded(1).segment_bytes(1_024)
 }
 
 fn open(disk: &Memory) -> Result<Ledger, OpenError> {
@@ -223,7 +223,7 @@ fn a_forged_snapshot_is_used_only_where_nothing_but_the_log_can_tell_and_the_aud
         match bit / 8 {
             8..10 | 12..16 => assert!(report.is_ok(), "bit {bit}: other versions are not judged"),
             // A key that gives each id the fingerprint it had is as good as the one before.
-            136..176 if report.is_ok() => {}
+            144..184 if report.is_ok() => {}
             _ => assert!(report.faults.iter().any(|fault| &fault.file == name), "bit {bit}: {report:?}"),
         }
     }
@@ -249,7 +249,7 @@ fn a_state_that_is_none_is_refused_whatever_its_digests_say() {
                 "identity-ledger 2026-11-23 v1 state digest",
                 &forged[state_at..bytes.len() - 32],
             );
-            forged[104..136].copy_from_slice(&digest);
+            forged[STATE_DIGEST].copy_from_slice(&digest);
             let disk = disk.clone();
             write(&disk, name, &resealed(&forged));
             let mut ledger = open(&disk).unwrap();
@@ -277,14 +277,14 @@ fn a_snapshot_of_another_version_or_ledger_is_ignored() {
     let bytes = read(&disk, name);
 
     let mut other = bytes.clone();
-    other[12] = 3;
+    other[12] = 4;
     write(&disk, name, &resealed(&other));
     let why = ignored(&disk, digest);
-    assert_eq!(why, SnapshotFault::Version { what: "fold version", found: 3, expected: 2 });
+    assert_eq!(why, SnapshotFault::Version { what: "fold version", found: 4, expected: 3 });
     assert!(audit(&disk).is_ok(), "it is no fault: it is of use to that version");
 
     let foreign = Arc::new(Memory::new());
-    let options = options().entropy(SeededEntropy::new(2));
+    let options = options().seeded(2);
     let mut ledger = options.create_in(foreign.clone(), Tenant::default(), Policy::default()).unwrap();
     append(&mut ledger, 0..6);
     assert_eq!(&ledger.snapshot().unwrap().file, name);

@@ -14,7 +14,7 @@ use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::explain::Subject;
 use identity_ledger::fold::Correction;
 use identity_ledger::limits::MAX_SPLIT_IDS;
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
 use short::{at, id, new_ledger};
 
@@ -28,7 +28,7 @@ fn numbered(number: u128) -> OperationId {
 
 /// Four people on the disk, each with a phone; and what made them one with it.
 fn people(storage: Arc<dyn Storage>) -> (Ledger, Vec<Seq>) {
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).index_records();
+    let options = LedgerOptions::new().seeded(1).index_records();
     let mut ledger = options.create_in(storage, Tenant::default(), Policy::default()).unwrap();
     let mut links = Vec::new();
     for (second, who) in (1..).zip(["ann", "bob", "cat", "dora"]) {
@@ -267,12 +267,7 @@ fn a_split_sent_again_after_its_ids_were_erased_is_a_duplicate() {
 #[test]
 fn an_index_from_before_an_erasure_leads_nobody_astray() {
     let disk = Arc::new(Memory::new());
-    let options = || {
-        LedgerOptions::new()
-            .entropy(SeededEntropy::new(1))
-            .segment_bytes(limits::MIN_SEGMENT_BYTES)
-            .index_records()
-    };
+    let options = || LedgerOptions::new().seeded(1).segment_bytes(limits::MIN_SEGMENT_BYTES).index_records();
     let mut writer = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..200 {
         let user = format!("user-{}", number % 7);

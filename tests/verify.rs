@@ -9,7 +9,7 @@ use identity_ledger::audit::{Audit, AuditFault, AuditRemark, AuditReport, Erasur
 use identity_ledger::backup::Backup;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::salvage::{ItemLoss, Salvage, Unerased};
-use identity_ledger::storage::{Files, Lock, Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Files, Lock, Memory, Storage};
 use identity_ledger::*;
 
 fn at(micros: i64) -> Timestamp {
@@ -22,7 +22,7 @@ fn operation(number: usize) -> Operation {
 }
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(limits::MIN_SEGMENT_BYTES)
+    LedgerOptions::new().seeded(1).segment_bytes(limits::MIN_SEGMENT_BYTES)
 }
 
 fn erasure_of(number: usize) -> [ErasureRequest; 1] {

@@ -5,13 +5,13 @@
 use identity_ledger::diff::{Content, Diff, Name};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::model::Survivor;
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::Memory;
 use identity_ledger::testing::workload::{Shape, Workload};
 use identity_ledger::*;
 
 fn ledger(policy: Policy, people: u64) -> Ledger {
     let mut ledger = LedgerOptions::new()
-        .entropy(SeededEntropy::new(1))
+        .seeded(1)
         .create_in(std::sync::Arc::new(Memory::new()), Tenant::default(), policy)
         .unwrap();
     let operations: Vec<Operation> = Workload::new(Shape::SharedDevices, people, 1).collect();

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
-use identity_ledger::storage::SeededEntropy;
 use identity_ledger::testing::workload::write_ops_line;
 use identity_ledger::{Durability, Ledger, LedgerOptions, Operation, Policy, ReadOnlyLedger, Seq, Tenant};
 use identity_ledger_benches::{ByHand, Lean, SEED, build, workload};
@@ -30,7 +29,7 @@ fn lines() -> Vec<u8> {
 }
 
 fn create(dir: &Path, durability: Durability) -> Ledger {
-    let options = LedgerOptions::new().durability(durability).entropy(SeededEntropy::new(SEED));
+    let options = LedgerOptions::new().durability(durability).seeded(SEED);
     options.create(dir, Tenant::default(), Policy::default()).expect("the place is free")
 }
 

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use identity_ledger::storage::SeededEntropy;
 use identity_ledger::testing::workload::{Shape, Workload};
 use identity_ledger::{Actor, Durability, Ledger, LedgerOptions, Operation, Policy, Request, Source, Tenant};
 use petgraph::unionfind::UnionFind;
@@ -40,7 +39,7 @@ pub fn people_asked_for() -> Result<u64, Box<dyn std::error::Error>> {
 
 /// A ledger on the disk with the operations of so many people.
 pub fn build(dir: &std::path::Path, people: u64) -> Ledger {
-    let options = LedgerOptions::new().durability(Durability::Buffered).entropy(SeededEntropy::new(SEED));
+    let options = LedgerOptions::new().durability(Durability::Buffered).seeded(SEED);
     let mut ledger = options.create(dir, Tenant::default(), Policy::default()).expect("the place is free");
     append_all(&mut ledger, workload(people));
     ledger

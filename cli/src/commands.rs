@@ -12,7 +12,8 @@ use crate::screen::{OutputArgs, Screen};
 use crate::serve;
 use crate::{
     backup, diff, erase, erasures, events, explain, find, generate, graph, history, import, init, keys,
-    outcomes, persons, policy, replay, resolve, retract, salvage, split, stats, verify, what_if, why_not,
+    outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify, what_if,
+    why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -120,6 +121,9 @@ pub(crate) enum Command {
     /// Take out of a damaged ledger what can be proven
     #[command(long_about = salvage::HELP)]
     Salvage(salvage::SalvageArgs),
+    /// Show what deserves a look: stitching, refusals, shared ids, ids that look wrong
+    #[command(long_about = report::HELP)]
+    Report(report::ReportArgs),
     /// Count what a ledger holds: records by kind, files, memory
     #[command(long_about = stats::HELP)]
     Stats(stats::StatsArgs),
@@ -158,6 +162,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Backup(args) => backup::backup(args, screen),
         Command::Keys(args) => keys::keys(args, screen),
         Command::Salvage(args) => salvage::salvage(args, screen),
+        Command::Report(args) => report::report(args, screen),
         Command::Stats(args) => stats::stats(args, screen),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(args, screen),

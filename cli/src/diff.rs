@@ -4,23 +4,26 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use identity_ledger::diff::{Diff, View};
-use identity_ledger::{Checkpoint, Reader};
+use identity_ledger::storage::Fault;
+use identity_ledger::{Checkpoint, Reader, Seq};
 
 use crate::answer::Answer;
 use crate::args::Reading;
 use crate::difference::show;
 use crate::failure::Failure;
+use crate::moment::{MOMENT, Moment};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, expect_record, open_ledger};
+use crate::source::{AnsweredFrom, open_ledger};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Say in what the meaning of two ledgers differs, or of one ledger right after two of its records.
+Say in what the meaning of two ledgers differs, or of one ledger right after two of its records or at two times.
 
   identity-ledger diff shop.ledger restored.ledger          # two ledgers, by their texts
   identity-ledger diff shop.ledger --at 1000                # then and now
   identity-ledger diff shop.ledger --at 1000 --at 2000      # then and later
+  identity-ledger diff shop.ledger --at 2026-03-03 --at 2026-03-10   # what a week changed, by when it was recorded
   identity-ledger diff shop.ledger copy.ledger --at 1000    # the first then, the second now
 
 Persons are matched by person id, ids and devices by their texts, events by all they hold. Two points of one ledger are matched \
@@ -42,9 +45,9 @@ pub(crate) struct DiffArgs {
     /// The directory of another ledger; without it, A again
     #[arg(value_name = "B")]
     second: Option<PathBuf>,
-    /// Take A right after this record; a second --at is for B
-    #[arg(long, value_name = "SEQ")]
-    at: Vec<u64>,
+    /// Take A right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC); a second --at is for B
+    #[arg(long, value_name = MOMENT)]
+    at: Vec<Moment>,
     /// Fold both logs whole, and use no snapshot
     #[arg(long)]
     from_log: bool,
@@ -76,22 +79,25 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     };
     progress.begin("Comparing", None);
     progress.wait();
-    let views = [
-        view_at(before.reader(), first_at)?,
-        view_at(after.as_ref().unwrap_or(&before).reader(), second_at)?,
-    ];
+    let readers = [before.reader(), after.as_ref().unwrap_or(&before).reader()];
+    let record = |side: usize, at: Option<Moment>| at.map(|at| at.record(readers[side], screen)).transpose();
+    let ats = [record(0, first_at)?, record(1, second_at)?];
+    let views = [view_at(readers[0], ats[0])?, view_at(readers[1], ats[1])?];
     let diff = Diff::between(&views[0], &views[1])?;
     progress.clear();
     if screen.json {
-        let from: Vec<AnsweredFrom> = [&before].into_iter().chain(&after).map(AnsweredFrom::reader).collect();
+        let sides = [Some(&before), after.as_ref().or(ats[1].map(|_| &before))];
+        let from = sides.into_iter().zip(ats);
+        let from: Vec<AnsweredFrom> =
+            from.filter_map(|(side, at)| Some(AnsweredFrom::reader(side?).at(at))).collect();
         screen.answer(&diff, &from)?;
     } else {
-        let named = |place: &Path, at: Option<u64>| match at {
+        let named = |place: &Path, at: Option<Seq>| match at {
             Some(at) => format!("{} right after record {at}", place.display()),
             None => place.display().to_string(),
         };
         let second = other.as_deref().unwrap_or(&first);
-        let (before, after) = (named(&first, first_at), named(second, second_at));
+        let (before, after) = (named(&first, ats[0]), named(second, ats[1]));
         let verdict = if diff.is_empty() { "mean the same" } else { "differ" };
         screen.headline(&format!("{before} and {after} {verdict}"))?;
         show(&diff, screen)?;
@@ -99,10 +105,10 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
     Ok(Answer::yes_if(diff.is_empty()))
 }
 
-fn view_at(reader: &Reader, at: Option<u64>) -> Result<View<'_>, Failure> {
+fn view_at(reader: &Reader, at: Option<Seq>) -> Result<View<'_>, Fault> {
     match at {
         None => Ok(reader.view()),
-        Some(at) => Ok(reader.view_as_of(expect_record(reader, at)?)?),
+        Some(at) => reader.view_as_of(at),
     }
 }
 

@@ -30,7 +30,8 @@ What is shown:
   THEN         who we thought it was right after its record
   MODE         full, or propertyless: processing was off
 
---json keys: seq, event_id, distinct_id, person_id, person_id_then, mode, event, time.";
+--json keys: seq, event_id, distinct_id, person_id, person_id_then, mode, event, time, recorded_at \
+(by the clock of the ledger; 1970-01-01T00:00:00Z for a file).";
 
 #[derive(Args)]
 pub(crate) struct EventsArgs {

@@ -13,7 +13,7 @@ use identity_ledger::log::KeysError;
 use identity_ledger::salvage::SalvageError;
 use identity_ledger::snapshot::DurabilityEvidence;
 use identity_ledger::storage::{Fault, FaultKind, IdentityError};
-use identity_ledger::{AppendError, CreateError, OpenError, OperationError};
+use identity_ledger::{AppendError, CreateError, OpenError, OperationError, Timestamp};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,10 @@ pub(crate) enum Failure {
     PagesOfWhom,
     #[error("there is no record {asked}: the last one is {last}")]
     NoSuchRecord { asked: u64, last: u64 },
+    #[error("nothing was recorded by {asked}: the ledger was created at {first}")]
+    BeforeItsCreation { asked: Timestamp, first: Timestamp },
+    #[error("{} is a file of events, and nothing in it says when it was recorded; give --at a record's number", .file.display())]
+    NoTimes { file: PathBuf },
     #[error("there is nothing to compare: one ledger, and no --at")]
     NothingToCompare,
     #[error("--at is given {found} times; expected at most two, one for each side")]
@@ -210,7 +214,7 @@ impl Failure {
                 )
             }
             Failure::NothingToCompare => {
-                "`diff A B` compares two ledgers, `diff A --at SEQ` then and now".to_owned()
+                "`diff A B` compares two ledgers, `diff A --at SEQ|TIME` then and now".to_owned()
             }
             Failure::OtherTenant { .. } => {
                 "leave the option out, or import into another ledger: a tenant stays".to_owned()

@@ -35,7 +35,7 @@ What is shown:
   OTHER    the id to be linked with it
   OUTCOME  what it did when it was recorded
 
---json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time. With \
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, recorded_at (by the clock of the ledger). With \
 --limit a last line has `next`, a cursor or null.";
 
 #[derive(Args)]

@@ -4,12 +4,13 @@ use clap::Args;
 use identity_ledger::answer::PageError;
 use identity_ledger::limits::MAX_PAGE_ITEMS;
 use identity_ledger::storage::Fault;
-use identity_ledger::{Cursor, Page, PageRequest, Reader};
+use identity_ledger::{Cursor, Page, PageRequest, Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
+use crate::moment::Moment;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, remark_source};
 use crate::source::Source;
@@ -44,11 +45,21 @@ pub(crate) trait Listed: Serialize {
 
 /// Opens what is listed, and says what it is answered from.
 pub(crate) fn open(args: &SourceArgs, screen: &Screen) -> Result<Source, Failure> {
+    open_at(args, None, screen).map(|(reader, _)| reader)
+}
+
+/// The same, and finds the record of a moment.
+pub(crate) fn open_at(
+    args: &SourceArgs,
+    at: Option<Moment>,
+    screen: &Screen,
+) -> Result<(Source, Option<Seq>), Failure> {
     let reader = Source::open(args, &mut Progress::beside(screen), screen)?;
+    let at = at.map(|at| at.record_of(&reader, args, screen)).transpose()?;
     if let Some(from) = reader.answered_from().filter(|_| screen.json) {
-        remark_source(&from);
+        remark_source(&from.at(at));
     }
-    Ok(reader)
+    Ok((reader, at))
 }
 
 /// Shows all that `walk` finds.

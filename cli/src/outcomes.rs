@@ -26,7 +26,7 @@ What is shown:
   OTHER    the id to be linked with it
   OUTCOME  what was refused, what happened, what is worth knowing
 
---json keys: seq, op, effects, notices, refusal, rule, blocking_seq, distinct_id, other_id, reason.";
+--json keys: seq, recorded_at (1970-01-01T00:00:00Z for a file), op, effects, notices, refusal, rule, blocking_seq, distinct_id, other_id, reason.";
 
 pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     list::<OutcomeAnswer>(&args, screen, |reader, each| reader.outcomes(each))

@@ -6,9 +6,9 @@ use identity_ledger::{Cursor, Profile, Value};
 use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
-use crate::listing::{Listed, Paging, list, open, pages};
+use crate::listing::{Listed, Paging, list, open_at, pages};
+use crate::moment::{MOMENT, Moment};
 use crate::screen::Screen;
-use crate::source::expect_record;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, short_id, short_person, short_time, value, yes};
 
@@ -18,9 +18,10 @@ List the persons, in the order in which they were founded.
 
   identity-ledger persons shop.ledger
   identity-ledger persons shop.ledger --json | jq 'select(.is_identified | not)'
+  identity-ledger persons shop.ledger --at 2026-03-03
 
 With --limit a page is shown, and where the next one begins; all pages together are the persons as of the first one. With --at \
-the persons right after a record are shown.
+the persons right after a record are shown, or at a time: everything that was recorded at or before it counts.
 
 What is shown:
   PERSON        the first digits of the person id
@@ -36,9 +37,9 @@ What is shown:
 pub(crate) struct PersonsArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// As they were right after this record
-    #[arg(long, value_name = "SEQ", conflicts_with = "from")]
-    at: Option<u64>,
+    /// As they were right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC)
+    #[arg(long, value_name = MOMENT, conflicts_with = "from")]
+    at: Option<Moment>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -50,11 +51,8 @@ pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, 
             reader.persons().try_for_each(|profile| profile.map(&mut *each))
         });
     }
-    let reader = open(&source, screen)?;
-    let from = match at {
-        Some(at) => Some(Cursor::beginning(expect_record(&reader, at)?)),
-        None => paging.from,
-    };
+    let (reader, at) = open_at(&source, at, screen)?;
+    let from = at.map(Cursor::beginning).or(paging.from);
     let ask = |ask| reader.persons_page(ask).map(Some);
     pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| reader.answer())
 }

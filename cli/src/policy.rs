@@ -76,7 +76,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 13] {
+fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 14] {
     let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     let list = |texts: &BTreeSet<String>| match texts.is_empty() {
         true => "none".to_owned(),
@@ -96,6 +96,11 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 13] {
         ("anonymous_prefixes", list(&policy.anonymous_prefixes), "ids that begin so are anonymous (D9)"),
         ("blocked_ids", list(&policy.blocked_ids), "ids that never merge, beside the known ones (B2)"),
         ("blocked_prefixes", list(&policy.blocked_prefixes), "ids that begin so never merge (B2)"),
+        (
+            "block_placeholders",
+            yes(policy.block_placeholders).to_owned(),
+            "whether `N/A`, `(null)`, zeros and the like never merge (B2)",
+        ),
         ("dialect", word(&policy.dialect), "what a second identify on a device means (F3)"),
         ("person_profiles", word(&policy.person_profiles), "when devices ask for a profile (F8)"),
         ("lift", yes(policy.lift).to_owned(), "whether imports lift event properties (E7)"),

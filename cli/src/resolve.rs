@@ -11,9 +11,10 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::args::LedgerArgs;
 use crate::failure::Failure;
+use crate::moment::{MOMENT, Moment};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, expect_record, open_ledger};
+use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Field, Table};
 use crate::text::{count, never_written, value};
 
@@ -24,12 +25,14 @@ was never written.
 
   identity-ledger resolve shop.ledger ann@example.com
   identity-ledger resolve shop.ledger ann@example.com --at 120
+  identity-ledger resolve shop.ledger ann@example.com --at 2026-03-03   # what did we know then?
 
 Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
-one it would found is shown as implied. With --at: who it was right after that record, and what was known then. An ID that was \
+one it would found is shown as implied. With --at: who it was right after that record, and what was known then; of a time, everything counts that was recorded at or \
+before it, by the clock of the ledger. An ID that was \
 never written and is the id of a person, now or once, is answered with the person it stands for now.
 
---json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at. For a person id: \
+--json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at (the record that was used, or null). For a person id: \
 asked, person_id, retracted.";
 
 #[derive(Args)]
@@ -39,15 +42,15 @@ pub(crate) struct ResolveArgs {
     /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
-    /// Right after this record instead of now
-    #[arg(long, value_name = "SEQ")]
-    at: Option<u64>,
+    /// Right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC), instead of now
+    #[arg(long, value_name = MOMENT)]
+    at: Option<Moment>,
 }
 
 #[derive(Serialize)]
 pub(crate) struct Resolved<'a> {
     distinct_id: &'a str,
-    at: Option<u64>,
+    at: Option<Seq>,
     person_id: Option<PersonId>,
     implied: bool,
     profile: Option<Profile>,
@@ -56,8 +59,8 @@ pub(crate) struct Resolved<'a> {
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let ResolveArgs { ledger: LedgerArgs { place, reading }, id, at } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let seq = at.map(|at| expect_record(ledger.reader(), at)).transpose()?;
-    let resolved = Resolved::of(ledger.reader(), &id, seq)?;
+    let at = at.map(|at| at.record(ledger.reader(), screen)).transpose()?;
+    let resolved = Resolved::of(ledger.reader(), &id, at)?;
     if resolved.person_id.is_none()
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
         && let Some(became) = ledger.reader().became(asked).filter(|_| at.is_none())
@@ -81,7 +84,7 @@ impl<'a> Resolved<'a> {
         };
         Ok(Resolved {
             distinct_id: id,
-            at: at.map(|seq| seq.0),
+            at,
             person_id: resolution.map(|resolution| resolution.person_id),
             implied: resolution.is_some_and(|resolution| resolution.implied),
             profile,

@@ -9,6 +9,7 @@ use identity_ledger::import::{Importer, Options, Tally, run};
 use identity_ledger::storage::Memory;
 use identity_ledger::{
     Checkpoint, Durability, Ledger, LedgerOptions, Policy, ReadOnlyLedger, Reader, Recovery, Seq, Tenant,
+    Timestamp,
 };
 use serde::{Serialize, Serializer};
 
@@ -48,6 +49,9 @@ pub(crate) struct AnsweredFrom {
     snapshot: Option<u64>,
     #[serde(serialize_with = "as_text")]
     checkpoint: Checkpoint,
+    /// The last record that counts, if an earlier moment was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Seq>,
 }
 
 fn as_text<S: Serializer>(checkpoint: &Checkpoint, serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,26 +60,31 @@ fn as_text<S: Serializer>(checkpoint: &Checkpoint, serializer: S) -> Result<S::O
 
 impl AnsweredFrom {
     pub(crate) fn of(reader: &Reader, recovery: &Recovery) -> AnsweredFrom {
-        AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: reader.checkpoint() }
+        AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: reader.checkpoint(), at: None }
     }
 
     /// Of a ledger that is open, since it was opened from a snapshot of this many records or from the whole log.
     #[cfg(feature = "serve")]
     pub(crate) fn open_ledger(snapshot: Option<u64>, checkpoint: Checkpoint) -> AnsweredFrom {
-        AnsweredFrom { snapshot, checkpoint }
+        AnsweredFrom { snapshot, checkpoint, at: None }
     }
 
     pub(crate) fn log(checkpoint: Checkpoint) -> AnsweredFrom {
-        AnsweredFrom { snapshot: None, checkpoint }
+        AnsweredFrom { snapshot: None, checkpoint, at: None }
     }
 
     pub(crate) fn reader(reader: &ReadOnlyLedger) -> AnsweredFrom {
         AnsweredFrom::of(reader.reader(), reader.recovery())
     }
 
+    /// The same as of a record.
+    pub(crate) fn at(self, at: Option<Seq>) -> AnsweredFrom {
+        AnsweredFrom { at, ..self }
+    }
+
     /// Says it to people, where they asked or a snapshot was believed.
     fn remark(&self, reading: Reading) {
-        let AnsweredFrom { snapshot, checkpoint } = self;
+        let AnsweredFrom { snapshot, checkpoint, .. } = self;
         match snapshot {
             Some(records) => {
                 remark("note", &format!("answered from the snapshot of {records} records, at {checkpoint}"))
@@ -303,8 +312,10 @@ fn fold_file(
     let options = Options::from(&policy);
     let Input { reader, bytes } = Input::open(file)?;
     let memory = Arc::new(Memory::new());
-    let mut ledger =
-        LedgerOptions::new().durability(Durability::Buffered).create_in(memory, tenant, policy)?;
+    // Nothing of it is recorded, and the same file gives the same answer.
+    let epoch = Timestamp::from_micros(0).expect("1970 is in range");
+    let unrecorded = LedgerOptions::new().durability(Durability::Buffered).clock(move || epoch);
+    let mut ledger = unrecorded.create_in(memory, tenant, policy)?;
     let mut complaints = Complaints::new(progress);
     complaints.begin(file, bytes);
     let mut tally = Tally::default();

@@ -20,12 +20,13 @@ Count what a ledger holds: persons and ids, the log's records by kind, the files
   identity-ledger stats shop.ledger --json | jq .files.log.bytes
 
 What is shown:
+  created, last record   when the first and the last record were recorded, by the clock of the ledger
   RECORD       a kind of record: an operation, a definition of a text, a policy, or what an erasure or a recovery left
   BYTES        of the log: bodies and payload items; headers, hashes and padding come on top. On disk: lengths of files
   ON DISK      `snapshots` are caches; `quarantine` keeps what recovery cut off
   IN MEMORY    index by index, of the ledger as it was opened here; `postings` are there once history, why-not, retract or split asked
 
---json keys: ledger_id, records, kinds (by name: records, bytes), erased_items, events, persons, distinct_ids, devices, property_keys, \
+--json keys: ledger_id, records, first_recorded_at, last_recorded_at, kinds (by name: records, bytes), erased_items, events, persons, distinct_ids, devices, property_keys, \
 event_names, files (log, snapshots, quarantine, other: files, bytes), memory (links, persons, id_texts, id_index, other_texts, \
 operation_ids, places, postings; bytes).";
 
@@ -66,6 +67,8 @@ pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Fail
         ("property keys", count(stats.property_keys)),
         ("event names", count(stats.event_names)),
         ("erased items", count(stats.erased_items)),
+        ("created", stats.first_recorded_at.to_string()),
+        ("last record", stats.last_recorded_at.to_string()),
     ])?;
     kinds(&stats, screen)?;
     files(&stats, screen)?;

@@ -462,6 +462,7 @@ fn each_reading_command_says_what_it_answered_from() {
         "explain a.ledger ann visitor",
         "explain a.ledger ann --property email",
         "why-not a.ledger ann bob",
+        "report a.ledger",
         "stats a.ledger",
         "what-if a.ledger --preset strict",
         "diff a.ledger --at 1",
@@ -481,7 +482,9 @@ fn each_reading_command_says_what_it_answered_from() {
     let log = serde_json::json!({ "snapshot": null, "checkpoint": checkpoint });
     let expect = format!("--expect {checkpoint}");
     for (asked, from) in [("", &snapshot), ("--from-log", &log), (&expect, &log)] {
-        let whole = |of_two: bool| if of_two { serde_json::json!([from]) } else { from.clone() };
+        let mut at_1 = from.clone();
+        at_1["at"] = 1.into(); // the first of its two sides
+        let whole = |of_two: bool| if of_two { serde_json::json!([at_1]) } else { from.clone() };
         for command in objects {
             let said = place.run(&format!("{command} {asked} --json"));
             let found = said.object("answered_from")["answered_from"].clone();
@@ -1532,6 +1535,29 @@ fn a_sealed_ledger_opens_with_its_ring_and_old_backups_forget() {
 }
 
 /// What is counted is what other commands list, and what lies on the disk.
+#[test]
+fn a_report_says_what_deserves_a_look() {
+    let place = Place::new();
+    let identify = |user: &str| {
+        format!(
+            "{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"{user}\",\"anon_distinct_id\":\"kiosk\"}}\n"
+        )
+    };
+    place.write("two.jsonl", ["ann", "bob"].map(identify).concat());
+    place.run("import a.ledger two.jsonl").with_code(0);
+    let keys = "persons identified_persons stitched refusals notices shared_ids shared_devices largest_persons persons_near_limit generated_users placeholders";
+    let report = place.run("report a.ledger --json").with_code(0).object(keys);
+    assert_eq!(report["shared_ids"]["worst"][0]["id"], "kiosk");
+    assert_eq!(report["notices"][0]["name"], "joins_identified_person");
+    let shown = place.run("report a.ledger").with_code(0).out;
+    for part in ["a.ledger: 1 person, 1 identified", "STITCHED", "SHARED ID  USERS", "kiosk          2"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("REFUSED"), "{shown}");
+    let cut = place.run("report a.ledger --most 0").with_code(0).out;
+    assert!(!cut.contains("SHARED"), "{cut}");
+}
+
 #[test]
 fn stats_count_what_is_there() {
     let place = Place::new();

@@ -8,7 +8,7 @@ use crate::fold::{Past, Person, State};
 use crate::log::body::{Body, Change, DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::record::{Kind, Record, Row};
 use crate::model::id::Seq;
-use crate::model::policy::Survivor;
+use crate::model::policy::{IdClass, Survivor};
 
 /// Who asks to link two ids; each rule of section D looks at it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -193,10 +193,11 @@ impl State {
 
     /// C1, E3. A quiet event's changes apply if it is what founds the person.
     fn capture(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
+        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
+        outcome.notices.changes_dropped = unchanging && asked.row.has_changes() && asked.processing();
         if self.count(asked.row) {
             return;
         }
-        let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
         self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked }, outcome);
     }
 
@@ -214,8 +215,23 @@ impl State {
     fn switch(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         if !asked.processing() {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
-        } else if !asked.changes.is_empty() {
+            return;
+        }
+        self.sign_in(asked.row.id, self.links.person(asked.row.id));
+        if !asked.changes.is_empty() {
             self.write(asked, outcome);
+        }
+    }
+
+    /// D9: a sign-in as T, which from here on is a user if it is a named id.
+    fn sign_in(&mut self, target: IdNo, to: Option<PersonNo>) {
+        let leaf = self.links.leaf_mut(target);
+        if leaf.is_user() || leaf.class() != IdClass::Named.into() {
+            return;
+        }
+        leaf.sign_in();
+        if let Some(to) = to {
+            self.persons[to.index()].count_user(target);
         }
     }
 
@@ -240,15 +256,18 @@ impl State {
         let id = asked.row.id;
         let person = self.links.found(id, asked.row.seq);
         assert!(person.index() == self.persons.len(), "persons are numbered in the order of their founding");
-        let user = self.class(id).user;
-        self.persons.push(Person {
+        let mut founded = Person {
             founding: id,
             created_at: asked.record.time(),
             identified_by: NONE,
-            users: u32::from(user),
-            first_user: if user { id.0 } else { NONE },
+            users: 0,
+            first_user: NONE,
             profile: Profile::default(),
-        });
+        };
+        if self.is_user(id) {
+            founded.count_user(id);
+        }
+        self.persons.push(founded);
         person
     }
 
@@ -259,7 +278,7 @@ impl State {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
             return;
         }
-        let mergeable = |id: IdNo| self.class(id).mergeable;
+        let mergeable = |id: IdNo| self.class(id).is_mergeable();
         let unmergeable = match other {
             LinkSource::None => return self.write(asked, outcome), // C2, C3
             LinkSource::Id(source) if source == target => return self.write(asked, outcome), // C8
@@ -286,6 +305,9 @@ impl State {
                 return; // D8: before any effect
             }
         }
+        if asker == Asker::Ordinary {
+            self.sign_in(target, to);
+        }
         let person = match (to, from) {
             (None, Some(from)) if refusal.is_none() => {
                 outcome.notices.joins_identified = self.identified_by(from); // D3
@@ -308,12 +330,23 @@ impl State {
                 person
             }
         };
-        if self.persons[person.index()].identified_by == NONE {
+        if self.persons[person.index()].identified_by == NONE && self.identifies(asked.row) {
             self.persons[person.index()].identified_by = asked.row.seq; // D1
             outcome.identified = true;
         }
         outcome.written = self.change(person, asked);
         outcome.person = Some(person);
+    }
+
+    /// D1: whether a link asserts identity, and by that identifies P(T). Where users are counted (D9), an identify or alias of two
+    /// anonymous ids does not.
+    pub(super) fn identifies(&self, row: &Row) -> bool {
+        let LinkSource::Id(source) = row.other() else { return false };
+        let classes = [self.class(row.id), self.class(source)];
+        let names_no_user = row.kind != Kind::Merge
+            && self.policy.max_user_ids.is_some()
+            && classes == [IdClass::Anonymous; 2];
+        row.id != source && classes.iter().all(|class| class.is_mergeable()) && !names_no_user
     }
 
     /// How many property keys P(T) would have after this record (E4's bound on them); 0 if nothing is written. An id that is new is
@@ -336,7 +369,7 @@ impl State {
         {
             let from = person(source);
             let mergeable =
-                self.class(source).mergeable && (!known(head.id) || self.class(head.id).mergeable);
+                self.class(source).is_mergeable() && (!known(head.id) || self.class(head.id).is_mergeable());
             let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
             let refusal = (mergeable && known(head.id))
                 .then(|| self.refusal(head.id, source, to, from, asker))
@@ -391,13 +424,15 @@ impl State {
             }
         }
         if let (Some(limit), Asker::Ordinary) = (self.policy.max_user_ids, asker) {
-            let (ours, theirs) = (self.users(target, to), self.users(source, from));
-            // Both sides must bring one: an anonymous id may always join, whatever a merge has piled up.
-            if let ((ours, Some(_)), (theirs, Some(held))) = (ours, theirs)
+            let signs_in = self.class(target) == IdClass::Named && !self.is_user(target);
+            let ((ours, first), (theirs, held)) = (self.users(target, to), self.users(source, from));
+            let ours = ours + u32::from(signs_in);
+            // Both sides must bring one: a side without a user may always join, whatever a merge has piled up.
+            if let (1.., Some(held)) = (ours, held)
                 && ours + theirs > limit
             {
                 // The user id that stays where it is: P(S)'s if S has a person, else T's own side.
-                let held = if from.is_some() { held } else { self.users(target, to).1.unwrap_or(held) };
+                let held = if from.is_some() { held } else { first.unwrap_or(target) };
                 let since = self.links.since(held).unwrap_or(self.links.defined(held));
                 return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
             }
@@ -412,7 +447,7 @@ impl State {
                 let person = &self.persons[person.index()];
                 (person.users, (person.first_user != NONE).then_some(IdNo(person.first_user)))
             }
-            None if self.class(id).user => (1, Some(id)),
+            None if self.is_user(id) => (1, Some(id)),
             None => (0, None),
         }
     }
@@ -420,12 +455,8 @@ impl State {
     /// `id`, which has no person, joins `person` through `with`.
     fn join(&mut self, id: IdNo, with: IdNo, person: PersonNo, seq: u32) {
         self.links.join(id, with, seq);
-        if self.class(id).user {
-            let person = &mut self.persons[person.index()];
-            person.users += 1;
-            if person.first_user == NONE {
-                person.first_user = id.0;
-            }
+        if self.is_user(id) {
+            self.persons[person.index()].count_user(id);
         }
     }
 
@@ -472,6 +503,16 @@ impl State {
     fn identified_by(&self, person: PersonNo) -> Option<Seq> {
         let by = self.persons[person.index()].identified_by;
         (by != NONE).then_some(Seq(by.into()))
+    }
+}
+
+impl Person {
+    /// One of its ids is a user now (D9).
+    fn count_user(&mut self, id: IdNo) {
+        self.users += 1;
+        if self.first_user == NONE {
+            self.first_user = id.0;
+        }
     }
 }
 

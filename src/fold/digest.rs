@@ -36,7 +36,7 @@ impl State {
             let (first, since) = self.links.first(id);
             let (proof, proof_seq) =
                 self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
-            out.byte(self.links.class(id).0);
+            out.byte(leaf.class_or_user());
             [self.links.defined(id), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
                 .into_iter()
                 .for_each(|field| out.u32(field));

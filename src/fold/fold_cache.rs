@@ -60,8 +60,16 @@ impl<S: Clone> FoldCache<S> {
 }
 
 /// What a split needs to know of an operation before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    pub(super) to: CameTo,
+    /// Whether it said that its ends are one user (D1), by the policy of the time.
+    pub(super) identifies: bool,
+}
+
+/// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum CameTo {
     /// It was not folded, or refused before any effect.
     ToNothing,
     /// It was refused by D3, D6 or D9.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::log::body::{IdNo, StoredClass};
 use crate::model::limits::MAX_RECORDS;
+use crate::model::policy::IdClass;
 
 /// The number of a person: its place in the order of foundings. Numbers never change hands (D11, later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +29,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) struct Leaf {
     /// The person the id first belonged to, or NONE.
     pub(super) slot: u32,
-    /// The record by which it did, or NEVER, times 4, plus the class of the id (MAX_RECORDS leaves the room).
+    /// The record by which it did, or NEVER, times 4, plus the class of the id or [`USER`] (MAX_RECORDS leaves the room).
     since_and_class: u32,
     /// Events captured under this id, ever (G2: they move with it).
     pub(super) events: u32,
@@ -49,6 +50,8 @@ pub(super) struct Branch {
     pub(super) defined: u32,
 }
 
+/// Stands where the class of an id stands: a named id with a sign-in (D9).
+pub(super) const USER: u8 = 3;
 /// Stands for "none" where a record's number shares its word with a class.
 const NEVER: u32 = MAX_RECORDS as u32;
 const _: () = assert!(NEVER <= u32::MAX >> 2);
@@ -75,8 +78,26 @@ impl Leaf {
         if since == NEVER { NONE } else { since }
     }
 
+    /// The class of the id, or [`USER`].
+    pub(super) fn class_or_user(&self) -> u8 {
+        (self.since_and_class & 3) as u8
+    }
+
     pub(super) fn class(&self) -> StoredClass {
-        StoredClass((self.since_and_class & 3) as u8)
+        match self.class_or_user() {
+            USER => IdClass::Named.into(),
+            class => StoredClass(class),
+        }
+    }
+
+    pub(super) fn is_user(&self) -> bool {
+        self.class_or_user() == USER
+    }
+
+    /// A sign-in as this id, which is a named one (D9).
+    pub(super) fn sign_in(&mut self) {
+        debug_assert!(self.class() == IdClass::Named.into(), "no other id has a sign-in");
+        self.since_and_class |= u32::from(USER);
     }
 
     pub(super) fn set_class(&mut self, class: StoredClass) {

@@ -79,7 +79,7 @@ struct Person {
     /// The id that founded it, which has belonged to it since the record that did.
     founding: IdNo,
     created_at: i64,
-    /// How many ids of class user it has (D9).
+    /// How many user ids it has (D9).
     users: u32,
     /// The first of them, or NONE.
     first_user: u32,
@@ -319,6 +319,11 @@ impl State {
     /// The class of an id (B4).
     pub fn class(&self, id: IdNo) -> IdClass {
         self.links.class(id).into()
+    }
+
+    /// Whether an id counts as a user (D9): a named id after its first sign-in.
+    pub fn is_user(&self, id: IdNo) -> bool {
+        self.links.leaf(id).is_user()
     }
 
     /// The events captured under one id.

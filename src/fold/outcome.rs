@@ -46,6 +46,7 @@ impl Outcome {
             invalid_processing: false,
             shortened_id: false,
             replaced_nul: false,
+            changes_dropped: false,
             not_parted: None,
         },
         refusal: None,
@@ -97,10 +98,12 @@ pub struct Notices {
     pub joins_identified: Option<Seq>,
     /// The processing flag was no boolean and counted as true.
     pub invalid_processing: bool,
-    /// T was cut to 200 scalar values at import.
+    /// T or S was cut to 200 scalar values at import.
     pub shortened_id: bool,
-    /// U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
+    /// U+0000 in T or S, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub replaced_nul: bool,
+    /// E3: the event is about a group, and its property changes were not applied.
+    pub changes_dropped: bool,
     /// H2: a split named ids that are not the person's. They stay where they are.
     pub not_parted: Option<NotParted>,
 }
@@ -138,6 +141,7 @@ impl Notices {
             (self.invalid_processing, "invalid_process_person_profile"),
             (self.shortened_id, "distinct_id_shortened"),
             (self.replaced_nul, "nul_replaced"),
+            (self.changes_dropped, "property_changes_dropped"),
             (self.not_parted.is_some(), Self::NOT_PARTED),
         ]
         .into_iter()

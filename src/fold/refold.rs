@@ -10,7 +10,7 @@ use crate::fold::retract::refuse_retract;
 use crate::fold::split::Leaving;
 
 use crate::fold::erasures::Erasures;
-use crate::fold::fold_cache::{CachedFold, Came, Present, PresentPersons, Refolded, Stage};
+use crate::fold::fold_cache::{CachedFold, Came, CameTo, Present, PresentPersons, Refolded, Stage};
 use crate::fold::generations::{Former, Origin};
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, Outcome, Refusal};
@@ -582,13 +582,13 @@ impl Outcome {
         Outcome { refusal, ..Outcome::default() }
     }
 
-    fn came(&self) -> Came {
+    fn came(&self) -> CameTo {
         match self.refusal {
             Some(
                 Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. } | Refusal::ProcessingOff { .. },
-            ) => Came::ToNothing,
-            Some(_) => Came::ToRefusal,
-            None => Came::Through,
+            ) => CameTo::ToNothing,
+            Some(_) => CameTo::ToRefusal,
+            None => CameTo::Through,
         }
     }
 }
@@ -663,7 +663,7 @@ impl CachedFold<State> {
         let row = record.row;
         self.end.records += 1;
         if self.is_retracted(place) {
-            self.came.push(Came::ToNothing);
+            self.came.push(Came { to: CameTo::ToNothing, identifies: false });
             return None;
         }
         let state = &mut self.end.state;
@@ -676,7 +676,8 @@ impl CachedFold<State> {
         state.records = row.seq + 1;
         let folded = outcome.filter(|_| !row.refolds());
         state.generations.refolded += u64::from(folded.is_some());
-        self.came.push(folded.map_or(Came::ToNothing, |outcome| outcome.came()));
+        let to = folded.map_or(CameTo::ToNothing, |outcome| outcome.came());
+        self.came.push(Came { to, identifies: state.identifies(row) });
         outcome
     }
 }

@@ -5,12 +5,15 @@ use crate::log::chain::{Chain, ChainError};
 use crate::log::frame::Frame;
 use crate::log::record::{Record, Rows};
 use crate::model::id::{LedgerId, Tenant};
+use crate::model::time::Timestamp;
 
 /// One record on its way through a replay.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     /// The record that was folded.
     pub record: Record<'a>,
+    /// When it was recorded, by the writer's clock. No rule reads it (A1).
+    pub recorded_at: Timestamp,
     /// What it did; `None` for records that are not operations.
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
@@ -119,6 +122,7 @@ impl Replay {
     /// Folds what was accepted of this frame.
     fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;
+        let recorded_at = frame.header.recorded_at;
         let (mut folded, mut far) = (0, rows.far.chunks(FORESEEN));
         while folded < rows.rows.len() {
             let few = far.next().unwrap_or_default();
@@ -127,11 +131,12 @@ impl Replay {
             for row in &rows.rows[folded..end] {
                 let record = Record::new(row, rows, frame.body, frame.payload);
                 if state.count_alone(row) {
-                    each(Step { record, outcome: Some(&Outcome::NOTHING), state, past });
+                    each(Step { record, recorded_at, outcome: Some(&Outcome::NOTHING), state, past });
                 } else {
                     let mut outcome = Outcome::NOTHING;
                     let operation = state.apply_to(record, past, &mut outcome);
-                    each(Step { record, outcome: operation.then_some(&outcome), state, past });
+                    let outcome = operation.then_some(&outcome);
+                    each(Step { record, recorded_at, outcome, state, past });
                 }
             }
             folded = end;

@@ -10,17 +10,18 @@ use crate::fold::digest::{ERASURES, GENERATIONS};
 use crate::fold::erasures::{Erasures, Left};
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin};
-use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot};
+use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::{DeviceState, Person, State};
 use crate::log::body::{IdNo, KeyNo, StoredClass, StoredPolicy};
 use crate::log::codec;
 use crate::model::limits::MAX_RECORDS;
+use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
 
 /// The version of the rules that make a state of records. A snapshot of another version does not lead
 /// to this version's state.
-pub(crate) const FOLD_VERSION: u32 = 2;
+pub(crate) const FOLD_VERSION: u32 = 3;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
 const MAX_CLIMB: usize = 30;
@@ -194,7 +195,7 @@ impl State {
             let root =
                 *roots.get(leaf.slot as usize).ok_or(Unsound("an id belongs to no known group"))? as usize;
             slots[root].grow(1);
-            users[root] += u32::from(crate::model::policy::IdClass::from(leaf.class()).user);
+            users[root] += u32::from(leaf.is_user());
             let before = std::mem::replace(&mut last[root], number as u32);
             if before != NONE {
                 branches[number].next = branches[before as usize].next;
@@ -323,7 +324,7 @@ impl State {
             if let Some(first) = (person.first_user != NONE).then_some(IdNo(person.first_user)) {
                 let leaf =
                     leaves.get(first.index()).ok_or(Unsound("a person's first user does not exist"))?;
-                let theirs = roots.get(leaf.slot as usize) == Some(&root) && self.class(first).user;
+                let theirs = roots.get(leaf.slot as usize) == Some(&root) && self.is_user(first);
                 ensure(theirs || !counted, "a person's first user is none of its ids")?;
             }
             let all = users[root as usize];
@@ -416,9 +417,13 @@ fn read_ids(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
     for number in 0..count as u32 {
         let [class, rest @ ..] = bytes.take::<29>()?;
         let [defined, slot, since, proof, proof_seq, events, identified_events] = numbers(rest);
-        ensure(*class <= 3, "an unknown class of id")?;
+        let recorded = if *class == USER { IdClass::Named.into() } else { StoredClass(*class) };
+        ensure(recorded.is_known(), "an unknown class of id")?;
         ensure(u64::from(defined) < MAX_RECORDS, "an id is defined in no record")?;
-        let mut leaf = Leaf::new(StoredClass(*class));
+        let mut leaf = Leaf::new(recorded);
+        if *class == USER {
+            leaf.sign_in();
+        }
         (leaf.events, leaf.identified_events) = (events, identified_events);
         ensure((slot == NONE) == (since == NONE), "an id joined a person in no record")?;
         if slot != NONE {
@@ -806,7 +811,7 @@ mod tests {
                 (first_user, |state| state.persons[3].first_user = 12),
                 (first_user, |state| state.persons[2].first_user = 4),
                 ("", |state| state.persons[0].first_user = 12), // a split may have taken it
-                ("wrong count of users", |state| state.persons[3].users = 1),
+                ("wrong count of users", |state| state.persons[3].users = 2),
                 ("wrong count of users", |state| state.persons[3].users = 3),
                 ("", |state| state.persons[0].users = 9), // likewise
                 ("an absorbed person has properties", |state| {

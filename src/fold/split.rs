@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::fold::fold_cache::Came;
+use crate::fold::fold_cache::{Came, CameTo};
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{NotParted, Refusal};
@@ -98,7 +98,7 @@ impl State {
         self.links.part(&groups, row.seq);
         for (number, (ids, world)) in groups.iter().zip(worlds).enumerate() {
             let new = PersonNo(self.persons.len() as u32);
-            let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.class(*id).user).collect();
+            let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.is_user(*id)).collect();
             let profile = self.profiles.add(&world.profile);
             let (founding, origin) = match number {
                 0 => (before.founding, origin), // what stays keeps its id
@@ -133,7 +133,7 @@ impl State {
     ) -> Vec<World> {
         let mut worlds = vec![World::default(); groups];
         for (record, came) in told.records().zip(came) {
-            if *came == Came::ToNothing {
+            if came.to == CameTo::ToNothing {
                 continue;
             }
             let row = record.row;
@@ -142,10 +142,9 @@ impl State {
             if let LinkSource::Id(other) = row.other() {
                 let others = group_of[other.index()];
                 // A link that was made, and whose ends are apart now: this split or an earlier one parted them.
-                let parted = *came == Came::Through && others != group;
-                asserts =
-                    row.id != other && self.class(row.id).mergeable && self.class(other).mergeable && !parted;
-                if let (Came::Through, Some(others)) = (came, others) {
+                let parted = came.to == CameTo::Through && others != group;
+                asserts = came.identifies && !parted;
+                if let (CameTo::Through, Some(others)) = (came.to, others) {
                     worlds[others].name(record.time());
                 }
             }

@@ -9,16 +9,16 @@ use crate::model::value::{Properties, Value};
 /// Fills `$set` and `$initial_*` in `$set_once` from an event's properties, where the sender did not set them
 /// explicitly.
 pub(super) fn lift(event: &str, properties: &Properties, changes: &mut Changes) {
-    if is_recording(event) {
+    if !lifts(event) {
         return;
     }
     let lifted = properties.iter().filter(|(key, _)| is_lifted(key.as_str()));
     lift_all(lifted.map(|(key, value)| (key.clone(), value.clone())), is_server(properties), changes);
 }
 
-/// Recordings of the screen say nothing new about the person.
-pub(super) fn is_recording(event: &str) -> bool {
-    matches!(event, "$snapshot" | "$performance_event")
+/// Recordings of the screen say nothing new about the person, and an event about a group changes none (E3).
+pub(super) fn lifts(event: &str) -> bool {
+    !matches!(event, "$snapshot" | "$performance_event" | "$groupidentify")
 }
 
 fn is_server(properties: &Properties) -> bool {
@@ -163,6 +163,7 @@ mod tests {
             ("x", r#"{"$is_server":false,"$os":"Linux"}"#, "{}", "{}", r#"{"$os":"Linux"}"#, r#"{"$initial_os":"Linux"}"#),
             ("$snapshot", r#"{"$os":"Linux"}"#, "{}", "{}", "{}", "{}"),
             ("$performance_event", r#"{"$os":"Linux"}"#, r#"{"a":1}"#, "{}", r#"{"a":1}"#, "{}"),
+            ("$groupidentify", r#"{"$os":"Linux"}"#, r#"{"a":1}"#, "{}", r#"{"a":1}"#, "{}"),
         ];
         for (event, from, set, set_once, expected_set, expected_once) in table {
             let expected = (expected_set.to_owned(), expected_once.to_owned());

@@ -170,9 +170,10 @@ pub(super) fn operation(event: Json<'_>, envelope: &Envelope, options: &Options)
     let event = Event::read(event, options.format)?;
     let is_exported = foreign::is_export(&event.members);
     let (id, bent) = event.distinct_id()?;
-    let mut operation = Operation::new(event.time(envelope)?, event.request(Actor::Id(id))?);
+    let (request, bent_source) = event.request(Actor::Id(id))?;
+    let mut operation = Operation::new(event.time(envelope)?, request);
     operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
-    operation.bent = bent;
+    operation.bent = bent.and(bent_source);
     operation.id = event.uuid(is_exported)?;
     operation.processing = event.processing();
     let changes = event.changes()?;
@@ -251,40 +252,34 @@ impl<'a> Event<'a> {
         let json = (self.members.some(KEY).or_else(|| self.members.some("$distinct_id")))
             .or_else(|| self.property(KEY).filter(|json| !json.is_null()))
             .ok_or(Rejection::Missing { key: KEY })?;
-        let mut text = if json.is_string() { string(KEY, json)? } else { json.compact() };
-        let mut bent = ImportFixups::default();
-        if let Some((cut, _)) = text.char_indices().nth(CAPTURE_ID_SCALARS) {
-            bent.shortened_id = true;
-            text = Cow::Owned(text[..cut].to_owned());
-        }
-        if text.contains('\0') {
-            bent.replaced_nul = true;
-            text = Cow::Owned(text.replace('\0', "\u{FFFD}"));
-        }
+        let text = if json.is_string() { string(KEY, json)? } else { json.compact() };
+        let (text, bent) = fit(text);
         let id = DistinctId::new(text).map_err(|source| Rejection::Id { key: KEY, source })?;
         Ok((id, bent))
     }
 
-    /// What the event's name asks for.
-    fn request(&self, who: Actor) -> Result<Request, Rejection> {
-        Ok(match self.name.as_ref() {
+    /// What the event's name asks for, and what of S had to be bent.
+    fn request(&self, who: Actor) -> Result<(Request, ImportFixups), Rejection> {
+        let name = self.name.as_ref();
+        let json = match name {
             // The key counts, not its value: a null is the text `null`, which is then refused (B2).
-            "$identify" => {
-                Request::Identify { who, anonymous: self.property("$anon_distinct_id").map(source) }
-            }
-            "$create_alias" => Request::Alias { who, alias: self.alias() },
-            "$merge_dangerously" => Request::Merge { who, alias: self.alias() },
+            "$identify" => self.property("$anon_distinct_id"),
+            // What JavaScript takes for false is none (C3).
+            "$create_alias" | "$merge_dangerously" => self.property("alias").filter(|json| json.js_truthy()),
+            _ => None,
+        };
+        let (other, bent) = json.map(source).unzip();
+        let request = match name {
+            "$identify" => Request::Identify { who, anonymous: other },
+            "$create_alias" => Request::Alias { who, alias: other },
+            "$merge_dangerously" => Request::Merge { who, alias: other },
             "$set" | "$set_once" | "$unset" => Request::Set { who },
             name => {
                 let event = EventName::new(name).map_err(|source| Rejection::Id { key: "event", source })?;
                 Request::Capture { who, event: Some(event), properties: Properties::new() }
             }
-        })
-    }
-
-    /// S of an alias; what JavaScript takes for false is none (C3).
-    fn alias(&self) -> Option<Source> {
-        self.property("alias").filter(|json| json.js_truthy()).map(source)
+        };
+        Ok((request, bent.unwrap_or_default()))
     }
 
     /// The sender's time, its clock corrected by what the server's said when the request arrived.
@@ -345,7 +340,7 @@ impl<'a> Event<'a> {
 
     fn lift(&self, changes: &mut Changes) -> Result<(), Rejection> {
         let Some(properties) = &self.properties else { return Ok(()) };
-        if lift::is_recording(&self.name) {
+        if !lift::lifts(&self.name) {
             return Ok(());
         }
         let is_server = properties.get("$is_server").and_then(Json::as_bool) == Some(true);
@@ -395,9 +390,26 @@ fn is_nothing(json: Json<'_>) -> bool {
     json.is_null() || json.elements().is_some_and(|mut elements| elements.next().is_none())
 }
 
-/// S: any JSON, as text; neither shortened nor cleaned, because PostHog does neither. Half of a surrogate pair cannot be stored (B2).
-fn source(json: Json<'_>) -> Source {
-    json.js_string().map_or(Source::Unstorable, |text| Source::new(&text))
+/// S: any JSON, as text, bent as T is, so that one id stays one. Half of a surrogate pair cannot be stored (B2).
+fn source(json: Json<'_>) -> (Source, ImportFixups) {
+    match json.js_string().map(fit) {
+        Ok((text, bent)) => (Source::new(&text), bent),
+        Err(_) => (Source::Unstorable, ImportFixups::default()),
+    }
+}
+
+/// The text of an id, shortened and cleaned as PostHog's capture does with T (B1).
+fn fit(mut text: Cow<'_, str>) -> (Cow<'_, str>, ImportFixups) {
+    let mut bent = ImportFixups::default();
+    if let Some((cut, _)) = text.char_indices().nth(CAPTURE_ID_SCALARS) {
+        bent.shortened_id = true;
+        text = Cow::Owned(text[..cut].to_owned());
+    }
+    if text.contains('\0') {
+        bent.replaced_nul = true;
+        text = Cow::Owned(text.replace('\0', "\u{FFFD}"));
+    }
+    (text, bent)
 }
 
 /// The strings of an array, other elements being skipped; or the keys of an object.
@@ -535,7 +547,7 @@ mod tests {
             ("0", "0", ""), ("-0.0", "-0.0", ""), ("678", "678", "678"), ("12345678901234567890", "12345678901234567890", "12345678901234567890"),
             ("{}", "[object Object]", "[object Object]"), ("[]", "UNSTORABLE", "UNSTORABLE"),
             (r#"["a",null,[1,"b"],{}]"#, "a,,1,b,[object Object]", "a,,1,b,[object Object]"),
-            (r#""   ""#, "   ", "   "), (r#""a\u0000""#, "UNSTORABLE", "UNSTORABLE"),
+            (r#""   ""#, "   ", "   "), (r#""a\u0000""#, "a\u{fffd} TEXT-REPLACED", "a\u{fffd} TEXT-REPLACED"),
         ];
         let arrow = |id: &str| if id.is_empty() { String::new() } else { format!(" <- {id}") };
         for (value, anonymous, alias) in table {
@@ -551,7 +563,7 @@ mod tests {
         let long = "x".repeat(250);
         let event =
             format!(r#""event":"$identify","distinct_id":"u","properties":{{"$anon_distinct_id":"{long}"}}"#);
-        assert_eq!(asked(&event), format!("identify u <- {long}"));
+        assert_eq!(asked(&event), format!("identify u <- {} SHORTENED", &long[..200]));
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Ledger {
             body_len: u32::try_from(body.len()).expect("a frame is at most 16 MiB"),
             payload_len: u32::try_from(payload.len()).expect("a frame is at most 16 MiB"),
             first_seq,
+            recorded_at: writer.clock.now().max(reader.replay.chain().recorded_at()),
             records: *records,
             durable: writer.disk.durable(),
         };

@@ -16,6 +16,8 @@ use crate::model::id::CopyId;
 use crate::model::id::{LedgerId, Tenant};
 use crate::model::limits::{DEFAULT_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::model::policy::{Policy, PolicyError};
+use crate::model::time::Timestamp;
+use crate::store::clock::SystemClock;
 use crate::store::entropy::OsEntropy;
 #[cfg(feature = "encryption")]
 use crate::store::keys::{self, KeysAtHand};
@@ -117,7 +119,8 @@ impl<'p> LedgerOptions<'p> {
         }
         let identity = self.identity(tenant, &policy)?;
         let tag = identity.ledger.0.simple().to_string();
-        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy));
+        let now = self.now();
+        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy, now));
         if let Err(source) = built.and_then(|()| place.put(&tag)) {
             place.discard(&tag).ok(); // the cause is what the caller needs to know
             return Err(self.give_up(&identity, false, failed(source)));
@@ -142,11 +145,17 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::Exists { place });
         }
         let identity = self.identity(tenant, &policy)?;
-        build(&*storage, &identity, &policy).map_err(|source| {
+        let now = self.now();
+        build(&*storage, &identity, &policy, now).map_err(|source| {
             let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
             self.give_up(&identity, made, failed(source))
         })?;
         Ok(self.open_in(storage)?)
+    }
+
+    /// When the ledger is created.
+    pub(crate) fn now(&mut self) -> Timestamp {
+        self.clock.get_or_insert_with(|| Box::new(SystemClock)).now()
     }
 
     /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
@@ -178,7 +187,12 @@ impl<'p> LedgerOptions<'p> {
 }
 
 /// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
-pub(crate) fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy) -> io::Result<()> {
+pub(crate) fn build(
+    storage: &dyn Storage,
+    identity: &Identity,
+    policy: &Policy,
+    recorded_at: Timestamp,
+) -> io::Result<()> {
     let mut replay = identity.replay();
     let mut body = Vec::new();
     crate::log::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
@@ -187,7 +201,7 @@ pub(crate) fn build(storage: &dyn Storage, identity: &Identity, policy: &Policy)
     let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
     let mut bytes = header.to_bytes().to_vec();
     let body_len = u32::try_from(body.len()).expect("a policy fits a record");
-    let header = Header { body_len, payload_len: 0, first_seq: 0, records: 1, durable: 0 };
+    let header = Header { body_len, payload_len: 0, first_seq: 0, recorded_at, records: 1, durable: 0 };
     frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
     replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
     let Checkpoint { records, head } = replay.chain().checkpoint();

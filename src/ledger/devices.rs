@@ -69,15 +69,12 @@ impl<'a> Draft<'a> {
                 (self.device(number).current, Some(number))
             }
         };
-        let mention = if matches!(verb, PlanVerb::Identify) {
-            FirstMention::IdentifySource
-        } else {
-            FirstMention::Plain
-        };
         let other = match other {
             None => LinkSource::None,
             Some(Source::Unstorable) => LinkSource::Unstorable,
-            Some(Source::Id(id)) => LinkSource::Id(known_other.unwrap_or_else(|| self.id(id, mention))),
+            Some(Source::Id(id)) => {
+                LinkSource::Id(known_other.unwrap_or_else(|| self.id(id, FirstMention::Plain)))
+            }
         };
         let asks_profile = !matches!(verb, PlanVerb::Capture(..));
         let processing_off = self.processing_off(operation, device, asks_profile);

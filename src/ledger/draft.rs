@@ -298,8 +298,8 @@ impl<'a> Draft<'a> {
                 None => self.state.class(IdNo(number)),
                 Some(place) => self.classes[place],
             };
-            if class.user {
-                return not_fresh("a user's");
+            if class != IdClass::Anonymous {
+                return not_fresh("known, and not anonymous");
             }
             let speaking =
                 self.dictionaries.devices.find(device.as_str()).map(|device| self.device(DeviceNo(device)));

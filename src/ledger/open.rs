@@ -18,8 +18,9 @@ use crate::log::chain::Checkpoint;
 use crate::log::payload::{Keys, KeysError};
 use crate::model::id::CopyId;
 use crate::query::reader::Reader;
+use crate::store::clock::{self, Clock, SystemClock};
 use crate::store::dictionary::{FingerprintKey, Seen};
-use crate::store::entropy::{Entropy, OsEntropy};
+use crate::store::entropy::{Entropy, OsEntropy, SeededEntropy};
 #[cfg(feature = "encryption")]
 use crate::store::keys::{self, KeyProvider, KeysAtHand};
 use crate::store::layout::Identity;
@@ -45,6 +46,7 @@ pub struct LedgerOptions<'p> {
     durability: Durability,
     pub(super) segment_bytes: Option<u64>,
     pub(super) entropy: Option<Box<dyn Entropy>>,
+    pub(super) clock: Option<Box<dyn Clock>>,
     pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
     pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
@@ -64,7 +66,7 @@ impl std::fmt::Debug for LedgerOptions<'_> {
 }
 
 impl<'p> LedgerOptions<'p> {
-    /// Immediate durability, the system's randomness, segments of 64 MiB.
+    /// Immediate durability, the system's randomness and clock, segments of 64 MiB.
     pub fn new() -> LedgerOptions<'p> {
         LedgerOptions::default()
     }
@@ -88,6 +90,21 @@ impl<'p> LedgerOptions<'p> {
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> LedgerOptions<'p> {
         self.entropy = Some(Box::new(entropy));
         self
+    }
+
+    /// What says when a frame is recorded. Unless chosen, the system's clock. A frame's time is the later of what it says and the
+    /// time of the frame before: a clock that goes back does no harm.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> LedgerOptions<'p> {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Makes a ledger come out the same twice, for tests and examples: chance follows from the seed ([`SeededEntropy`]), and the clock
+    /// counts the microseconds of 2026 from when the ledger was created or opened. Anyone who knows the seed can guess the salts.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> LedgerOptions<'p> {
+        self.entropy(SeededEntropy::new(seed)).clock(clock::counting())
     }
 
     /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first
@@ -379,7 +396,8 @@ impl<'p> LedgerOptions<'p> {
             sealer.go_on_from(records, entropy.array())?;
         }
         let locks = (reader.log.keys().as_ref().and_then(|sealer| sealer.take_lock()), lock);
-        let writer = Writer::new(entropy, self.durability, newest, locks);
+        let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock));
+        let writer = Writer::new(entropy, clock, self.durability, newest, locks);
         let mut ledger = Ledger::settled(reader, writer, recovery, self.snapshot_every).map_err(failed)?;
         let erased =
             ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));

@@ -11,6 +11,7 @@ use crate::log::chain::Checkpoint;
 use crate::log::digest::Digest;
 use crate::model::id::LedgerId;
 use crate::query::reader::Reader;
+use crate::store::clock::Clock;
 use crate::store::entropy::Entropy;
 use crate::store::layout::{HEAD, HeadSlot, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::store::segments::Segment;
@@ -34,6 +35,7 @@ type Locks = (Option<Arc<dyn Send + Sync>>, Lock);
 /// The writing half of a ledger.
 pub(crate) struct Writer {
     pub(crate) entropy: Box<dyn Entropy>,
+    pub(crate) clock: Box<dyn Clock>,
     pub(crate) durability: Durability,
     pub(crate) disk: Disk,
     /// What devices last said with an identify or set (F3).
@@ -55,12 +57,13 @@ impl Writer {
     /// A writer that continues behind the newest slot of `HEAD`.
     pub(crate) fn new(
         entropy: Box<dyn Entropy>,
+        clock: Box<dyn Clock>,
         durability: Durability,
         newest: Option<&HeadSlot>,
         locks: Locks,
     ) -> Writer {
         let (disk, locks) = (Disk::new(newest), Some(locks));
-        Writer { entropy, durability, disk, last_calls: BTreeMap::new(), locks }
+        Writer { entropy, clock, durability, disk, last_calls: BTreeMap::new(), locks }
     }
 
     /// Stops writing for good and releases the locks, so that the ledger can be opened again. The order matters: nothing is written here

@@ -239,7 +239,7 @@ impl Flags {
     pub const DERIVED_ID: Flags = Flags(1 << 2);
     /// Notice: the processing flag was no boolean.
     pub const INVALID_PROCESSING: Flags = Flags(1 << 3);
-    /// Notice: T was shortened at import.
+    /// Notice: T or S was shortened at import.
     pub const SHORTENED_ID: Flags = Flags(1 << 4);
     /// Notice: U+0000 in T, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub const REPLACED_NUL: Flags = Flags(1 << 5);
@@ -341,42 +341,39 @@ pub struct CutOff {
     pub digest: [u8; 32],
 }
 
-/// The class of an id, one stored byte (B4).
+/// The class of an id, one stored byte (B4): 0 named, 1 unmergeable, 2 anonymous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct StoredClass(pub(crate) u8);
 
 impl StoredClass {
-    const UNMERGEABLE: u8 = 1;
-    const ANONYMOUS: u8 = 2;
+    const ALL: [IdClass; 3] = [IdClass::Named, IdClass::Unmergeable, IdClass::Anonymous];
 
-    /// Whether nothing but the two bits is set.
+    /// Whether it stands for a class.
     pub(crate) fn is_known(self) -> bool {
-        self.0 <= StoredClass::UNMERGEABLE | StoredClass::ANONYMOUS
+        usize::from(self.0) < StoredClass::ALL.len()
     }
 }
 
 impl From<IdClass> for StoredClass {
     fn from(class: IdClass) -> StoredClass {
-        StoredClass(
-            if class.mergeable { 0 } else { StoredClass::UNMERGEABLE }
-                | if class.user { 0 } else { StoredClass::ANONYMOUS },
-        )
+        StoredClass(match class {
+            IdClass::Named => 0,
+            IdClass::Unmergeable => 1,
+            IdClass::Anonymous => 2,
+        })
     }
 }
 
 impl From<StoredClass> for IdClass {
     fn from(class: StoredClass) -> IdClass {
-        IdClass {
-            mergeable: class.0 & StoredClass::UNMERGEABLE == 0,
-            user: class.0 & StoredClass::ANONYMOUS == 0,
-        }
+        StoredClass::ALL[usize::from(class.0)] // Chain::accept checked it
     }
 }
 
 /// A [`Policy`] as it stands in the log: no maps, every choice a number.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct StoredPolicy {
-    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties.
+    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties, 5 block_placeholders.
     switches: u8,
     /// 0 v7-only, 1 anonymous, 2 user.
     uuid_ids: u8,
@@ -398,6 +395,7 @@ impl From<&Policy> for StoredPolicy {
             policy.dialect == Dialect::Core,
             policy.lift,
             policy.keep_event_properties,
+            policy.block_placeholders,
         ];
         StoredPolicy {
             switches: switches.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum(),
@@ -431,6 +429,7 @@ impl StoredPolicy {
             dialect: if switch(2) { Dialect::Core } else { Dialect::Browser },
             lift: switch(3),
             keep_event_properties: switch(4),
+            block_placeholders: switch(5),
             uuid_ids: match self.uuid_ids {
                 0 => UuidIds::V7Only,
                 1 => UuidIds::Anonymous,

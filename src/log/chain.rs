@@ -64,12 +64,23 @@ impl Defined {
     }
 }
 
+/// A place between two frames, as it is stored: what a chain knows there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChainPlace {
+    pub(crate) checkpoint: Checkpoint,
+    /// When the frame before it was recorded.
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) defined: Defined,
+}
+
 /// The end of a chain of frames, ready for the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     ledger: LedgerId,
     head: Digest,
     next: u64,
+    /// When the last frame was recorded; before the first the earliest time there is.
+    recorded_at: Timestamp,
     defined: Defined,
     /// Whether payload items are sealed: as `LEDGER` says.
     sealed: bool,
@@ -101,6 +112,18 @@ pub enum ChainError {
         expected: Digest,
         /// What the frame carries.
         found: Digest,
+    },
+    /// The frame was recorded before the frame in front of it.
+    #[error(
+        "the frame of record {seq} says that it was recorded at {found}; expected {before}, the time of the frame before it, or later"
+    )]
+    TimeGoesBack {
+        /// The frame's first record.
+        seq: u64,
+        /// The time of the frame before it.
+        before: Timestamp,
+        /// What the frame says.
+        found: Timestamp,
     },
     /// A record's bytes do not decode.
     #[error("record {seq} is unreadable: {source}")]
@@ -176,7 +199,14 @@ impl Chain {
             .field(ledger.0.as_bytes())
             .field(tenant.as_str().as_bytes())
             .finish();
-        Chain { ledger, head, next: 0, defined: Defined::default(), sealed: false }
+        Chain {
+            ledger,
+            head,
+            next: 0,
+            recorded_at: Timestamp::MIN,
+            defined: Defined::default(),
+            sealed: false,
+        }
     }
 
     /// The chain of a ledger whose payload items are sealed, or not.
@@ -184,9 +214,15 @@ impl Chain {
         Chain { sealed, ..self }
     }
 
-    /// A chain that continues behind a checkpoint that is not proven. What follows proves it right or wrong.
-    pub(crate) fn resumed(ledger: LedgerId, checkpoint: Checkpoint, defined: Defined, sealed: bool) -> Chain {
-        Chain { ledger, head: checkpoint.head, next: checkpoint.records, defined, sealed }
+    /// A chain that continues behind a place that is not proven. What follows proves it right or wrong.
+    pub(crate) fn resumed(ledger: LedgerId, place: ChainPlace, sealed: bool) -> Chain {
+        let ChainPlace { checkpoint: Checkpoint { records, head }, recorded_at, defined } = place;
+        Chain { ledger, head, next: records, recorded_at, defined, sealed }
+    }
+
+    /// What [`Chain::resumed`] needs to know.
+    pub(crate) fn place(&self) -> ChainPlace {
+        ChainPlace { checkpoint: self.checkpoint(), recorded_at: self.recorded_at, defined: self.defined }
     }
 
     /// How many records there are, and the hash of the last frame.
@@ -197,6 +233,11 @@ impl Chain {
     /// Whose chain this is.
     pub fn ledger_id(&self) -> LedgerId {
         self.ledger
+    }
+
+    /// When the last frame was recorded; [`Timestamp::MIN`] before the first.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
     }
 
     pub(crate) fn head(&self) -> &Digest {
@@ -236,6 +277,10 @@ impl Chain {
         let expected = frame.hash_after(&self.head);
         if frame.hash != expected {
             return Err(ChainError::WrongHash { seq: self.next, expected, found: frame.hash });
+        }
+        let (before, found) = (self.recorded_at, header.recorded_at);
+        if found < before {
+            return Err(ChainError::TimeGoesBack { seq: self.next, before, found });
         }
         let mut defined = self.defined;
         let mut at = 0;
@@ -297,6 +342,7 @@ impl Chain {
         self.defined = defined;
         self.head = frame.hash;
         self.next = u64::from(end);
+        self.recorded_at = found;
         Ok(())
     }
 
@@ -575,6 +621,7 @@ mod tests {
             body_len: body.len() as u32,
             payload_len: payload.len() as u32,
             first_seq: chain.next,
+            recorded_at: chain.recorded_at,
             records,
             durable: 0,
         };
@@ -807,8 +854,8 @@ mod tests {
 
     #[test]
     fn definitions_are_checked_too() {
-        assert_eq!(wrong(&Body::DefineId(StoredClass(3), item(5)), true), "");
-        assert!(wrong(&Body::DefineId(StoredClass(4), item(5)), true).contains("an unknown class of id"));
+        assert_eq!(wrong(&Body::DefineId(StoredClass(2), item(5)), true), "");
+        assert!(wrong(&Body::DefineId(StoredClass(3), item(5)), true).contains("an unknown class of id"));
         assert_eq!(wrong(&Body::DefineDevice(IdNo(0), item(5)), true), "");
         assert!(wrong(&Body::DefineDevice(IdNo(1), item(5)), true).contains("names distinct id 1"));
         assert_eq!(wrong(&Body::Recovered(CutOff { bytes: 1, digest: [0; 32] }), false), "");

@@ -98,7 +98,7 @@ impl Purpose {
     const fn context(self) -> &'static str {
         match self {
             Purpose::Genesis => "identity-ledger 2026-11-23 v1 genesis",
-            Purpose::Frame => "identity-ledger 2026-11-23 v1 frame",
+            Purpose::Frame => "identity-ledger 2026-11-29 v2 frame",
             Purpose::Commitment => "identity-ledger 2026-11-23 v1 payload commitment",
             Purpose::State => "identity-ledger 2026-11-23 v1 state digest",
             Purpose::Content => "identity-ledger 2026-11-23 v1 content digest",
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_digest_is_blake3_derive_key_of_its_context() {
         let ours = Hasher::new(Purpose::Frame).update(b"abc").finish();
-        assert_eq!(ours.0, blake3::derive_key("identity-ledger 2026-11-23 v1 frame", b"abc"));
+        assert_eq!(ours.0, blake3::derive_key("identity-ledger 2026-11-29 v2 frame", b"abc"));
         assert_eq!(ours.to_string().parse(), Ok(ours));
         assert!("zz".repeat(32).parse::<Digest>().is_err());
     }

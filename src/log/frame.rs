@@ -9,11 +9,12 @@ use crate::log::codec::CODEC_ID;
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::model::id::LedgerId;
 use crate::model::limits::{MAX_FRAME_BYTES, MAX_FRAME_RECORDS};
+use crate::model::time::Timestamp;
 
 /// Begins every frame; not a byte sequence that text or zeros produce.
 pub(crate) const MARKER: [u8; 4] = [0xF5, b'i', b'l', 0x1A];
 /// The version of the frame layout.
-pub(crate) const FRAME_VERSION: u8 = 1;
+pub(crate) const FRAME_VERSION: u8 = 2;
 /// Bytes of a frame header.
 pub(crate) const HEADER_BYTES: usize = 48;
 /// Bytes of a salt: 128 bits make a commitment hide even a guessable text.
@@ -44,6 +45,8 @@ pub(crate) struct Header {
     pub(crate) body_len: u32,
     pub(crate) payload_len: u32,
     pub(crate) first_seq: u64,
+    /// When it was recorded, by the writer's clock, and never before the frame in front of it. History: under the hash.
+    pub(crate) recorded_at: Timestamp,
     pub(crate) records: u32,
     /// How many records of the ledger were known to be durable when the frame was built. Outside the hash: the head must
     /// not depend on timing.
@@ -86,6 +89,14 @@ pub enum FrameError {
         /// What may stand there.
         expected: &'static str,
     },
+    /// The time of recording is not in the years 0001 to 9999.
+    #[error(
+        "the frame header says that it was recorded at {found} microseconds since 1970; expected a time in the years 0001 to 9999"
+    )]
+    RecordedAt {
+        /// What stands there.
+        found: i64,
+    },
     /// A padding byte is not zero.
     #[error("the padding after the frame is not zero")]
     Padding,
@@ -105,8 +116,9 @@ impl Header {
         out[8..12].copy_from_slice(&self.body_len.to_le_bytes());
         out[12..16].copy_from_slice(&self.payload_len.to_le_bytes());
         out[16..24].copy_from_slice(&self.first_seq.to_le_bytes());
-        out[24..28].copy_from_slice(&self.records.to_le_bytes());
+        out[24..32].copy_from_slice(&self.recorded_at.as_micros().to_le_bytes());
         out[32..40].copy_from_slice(&self.durable.to_le_bytes());
+        out[40..44].copy_from_slice(&self.records.to_le_bytes());
         let crc = header_crc(&out[..44], ledger);
         out[44..48].copy_from_slice(&crc.to_le_bytes());
         out
@@ -128,19 +140,23 @@ impl Header {
         }
         let field = |field, found: u64, expected| Err(FrameError::Field { field, found, expected });
         if bytes[4] != FRAME_VERSION {
-            return field("version", bytes[4].into(), "1");
+            return field("version", bytes[4].into(), "2");
         }
         if bytes[5] != CODEC_ID {
             return field("codec", bytes[5].into(), "1 (bincode 2, legacy)");
         }
-        if bytes[6..8] != [0; 2] || bytes[28..32] != [0; 4] || bytes[40..44] != [0; 4] {
+        if bytes[6..8] != [0; 2] {
             return field("reserved", 1, "0");
         }
+        let micros = i64::from_le_bytes(bytes[24..32].try_into().expect("8 bytes"));
+        let recorded_at =
+            Timestamp::from_micros(micros).map_err(|_| FrameError::RecordedAt { found: micros })?;
         let header = Header {
             body_len: u32_at(8),
             payload_len: u32_at(12),
             first_seq: u64_at(16),
-            records: u32_at(24),
+            recorded_at,
+            records: u32_at(40),
             durable: u64_at(32),
         };
         if header.records == 0 || header.records > MAX_FRAME_RECORDS {
@@ -204,16 +220,17 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// previous hash, version, codec, first seq, record count, body length, body: all that is history, all of fixed width but
+/// previous hash, version, codec, first seq, time, record count, body length, body: all that is history, all of fixed width but
 /// the last, so no two histories give the same bytes.
 fn hash(previous: &Digest, header: &Header, body: &[u8]) -> Digest {
-    let mut prefix = [0; 50];
+    let mut prefix = [0; 58];
     prefix[..32].copy_from_slice(&previous.0);
     prefix[32] = FRAME_VERSION;
     prefix[33] = CODEC_ID;
     prefix[34..42].copy_from_slice(&header.first_seq.to_le_bytes());
-    prefix[42..46].copy_from_slice(&header.records.to_le_bytes());
-    prefix[46..50].copy_from_slice(&header.body_len.to_le_bytes());
+    prefix[42..50].copy_from_slice(&header.recorded_at.as_micros().to_le_bytes());
+    prefix[50..54].copy_from_slice(&header.records.to_le_bytes());
+    prefix[54..58].copy_from_slice(&header.body_len.to_le_bytes());
     let mut hasher = Hasher::new(Purpose::Frame);
     // BLAKE3 takes many pieces of 1 KiB at once, but only from a place that is a multiple of as many: fed the
     // prefix alone, it would continue in ones, twos, fours and eights first.
@@ -255,9 +272,14 @@ mod tests {
     use super::*;
 
     const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
+    const RECORDED_AT: Timestamp = Timestamp::MAX;
+
+    fn header(body_len: u32, payload_len: u32, records: u32) -> Header {
+        Header { body_len, payload_len, first_seq: 7, recorded_at: RECORDED_AT, records, durable: 6 }
+    }
 
     fn sample() -> Vec<u8> {
-        let header = Header { body_len: 3, payload_len: 2, first_seq: 7, records: 1, durable: 6 };
+        let header = header(3, 2, 1);
         let mut out = Vec::new();
         write(header, b"abc", b"xy", LEDGER, &Digest([9; 32]), &mut out);
         out
@@ -274,13 +296,14 @@ mod tests {
 
     #[test]
     fn how_a_body_is_fed_to_the_hash_does_not_change_it() {
-        for len in [0, 1, 1_000, TOGETHER - 51, TOGETHER - 50, TOGETHER - 49, TOGETHER, 5 * TOGETHER + 7] {
+        for len in [0, 1, 1_000, TOGETHER - 59, TOGETHER - 58, TOGETHER - 57, TOGETHER, 5 * TOGETHER + 7] {
             let body: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
             let body_len = u32::try_from(len).unwrap();
-            let header = Header { body_len, payload_len: 0, first_seq: 7, records: 3, durable: 6 };
+            let header = header(body_len, 0, 3);
             let mut all = vec![9; 32];
             all.extend([FRAME_VERSION, CODEC_ID]);
             all.extend(7_u64.to_le_bytes());
+            all.extend(RECORDED_AT.as_micros().to_le_bytes());
             all.extend(3_u32.to_le_bytes());
             all.extend(body_len.to_le_bytes());
             all.extend(&body);
@@ -313,14 +336,37 @@ mod tests {
     /// With a right checksum, as a writer of another version might have made it.
     #[test]
     fn every_reserved_byte_must_be_zero() {
-        for at in [6, 7, 28, 31, 40, 43] {
-            let mut bytes = sample();
-            bytes[at] = 1;
-            let crc = header_crc(&bytes[..44], LEDGER);
-            bytes[44..48].copy_from_slice(&crc.to_le_bytes());
-            let error = Header::parse(&bytes, LEDGER).unwrap_err();
+        for at in [6, 7] {
+            let error = with_bytes(at, &[1]).unwrap_err();
             assert!(matches!(error, FrameError::Field { field: "reserved", .. }), "byte {at}: {error}");
         }
+    }
+
+    #[test]
+    fn a_header_of_another_version_says_which() {
+        for version in [1, 3] {
+            let expected = format!("frame header field `version` is {version}; this version knows 2");
+            assert_eq!(with_bytes(4, &[version]).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_lies_in_the_years_0001_to_9999() {
+        let with = |micros: i64| with_bytes(24, &micros.to_le_bytes());
+        for (edge, beyond) in [(Timestamp::MIN, -1), (Timestamp::MAX, 1)] {
+            assert_eq!(with(edge.as_micros()).unwrap().recorded_at, edge);
+            let found = edge.as_micros() + beyond;
+            assert_eq!(with(found), Err(FrameError::RecordedAt { found }));
+        }
+    }
+
+    /// The header of the sample with other bytes at a place, under a checksum that holds.
+    fn with_bytes(at: usize, other: &[u8]) -> Result<Header, FrameError> {
+        let mut bytes = sample();
+        bytes[at..at + other.len()].copy_from_slice(other);
+        let crc = header_crc(&bytes[..44], LEDGER);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+        Header::parse(&bytes, LEDGER)
     }
 
     #[test]
@@ -335,8 +381,7 @@ mod tests {
     fn lengths_are_bounded_before_anything_is_read() {
         let fits = (MAX_FRAME_BYTES - HEADER_BYTES - HASH_BYTES - 8) as u32;
         let with = |body_len, payload_len, records| {
-            let header = Header { body_len, payload_len, first_seq: 0, records, durable: 0 };
-            Header::parse(&header.to_bytes(LEDGER), LEDGER)
+            Header::parse(&header(body_len, payload_len, records).to_bytes(LEDGER), LEDGER)
         };
         assert!(with(fits, 0, 1).is_ok());
         assert!(with(fits, 1, 1).is_err());

@@ -870,7 +870,7 @@ mod tests {
             let careful = |row: &mut Row, changes: &mut Vec<Change>| careful(&bytes, row, changes);
             let (row, read, _) = said(careful).unwrap();
             assert_eq!((read.taken, read.has_commitment), (DEFINED_ID_BYTES, true));
-            assert_eq!(defined_id(&bytes, 3, 11), (class < 4).then_some(row));
+            assert_eq!(defined_id(&bytes, 3, 11), (class < 3).then_some(row));
             bytes[3] += 1; // another kind
             assert_eq!(defined_id(&bytes, 3, 11), None);
         }

@@ -7,7 +7,7 @@
 /// PostHog's columns are `varchar(400)`; a longer text could never be one of its ids.
 pub const MAX_ID_SCALARS: usize = 400;
 
-/// Length to which an importer of PostHog traffic shortens the id an event speaks for, in Unicode scalar values.
+/// Length to which an importer of PostHog traffic shortens an id, in Unicode scalar values.
 ///
 /// PostHog's capture keeps the first 200 and drops the rest; so do we, with a notice.
 pub const CAPTURE_ID_SCALARS: usize = 200;

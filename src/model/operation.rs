@@ -210,10 +210,21 @@ pub enum Processing {
 /// What an importer bent to make an operation fit; each is a notice in the outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportFixups {
-    /// T was cut to the first 200 scalar values.
+    /// T or S was cut to the first 200 scalar values.
     pub shortened_id: bool,
-    /// U+0000 in T, or half of a surrogate pair in a stored value or key, became U+FFFD.
+    /// U+0000 in T or S, or half of a surrogate pair in a stored value or key, became U+FFFD.
     pub replaced_nul: bool,
+}
+
+impl ImportFixups {
+    /// What either of two bent.
+    #[must_use]
+    pub fn and(self, other: ImportFixups) -> ImportFixups {
+        ImportFixups {
+            shortened_id: self.shortened_id || other.shortened_id,
+            replaced_nul: self.replaced_nul || other.replaced_nul,
+        }
+    }
 }
 
 /// The set-up of a device's SDK; what is `None` is as the policy says.
@@ -316,9 +327,7 @@ pub enum OperationError {
         found: &'static str,
     },
     /// The fresh id of a reset is in use (F4).
-    #[error(
-        "the fresh id `{id}` of the reset is {whose} already; expected an id that is new, or one of class anonymous"
-    )]
+    #[error("the fresh id `{id}` of the reset is {whose}; expected an id that is new, or an anonymous one")]
     NotFresh {
         /// The id that was given as the fresh one.
         id: DistinctId,

@@ -32,7 +32,7 @@ pub struct Policy {
     pub max_moved_ids: Option<u32>,
     /// D8: most ids of one person.
     pub max_ids_per_person: Option<u32>,
-    /// D9: most ids of class *user* of one person, by identify or alias.
+    /// D9: most user ids of one person, by identify or alias.
     pub max_user_ids: Option<u32>,
     /// D9: how UUIDs count.
     pub uuid_ids: UuidIds,
@@ -42,6 +42,8 @@ pub struct Policy {
     pub blocked_ids: BTreeSet<String>,
     /// B2: ids with these prefixes are unmergeable.
     pub blocked_prefixes: BTreeSet<String>,
+    /// B2: placeholders that programs send where they know no user, such as `N/A` or the UUID of zeros, are unmergeable.
+    pub block_placeholders: bool,
     /// F3: how devices that do not say treat a second identify.
     pub dialect: Dialect,
     /// F8: when devices that do not say ask for a profile.
@@ -86,31 +88,38 @@ pub enum Survivor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UuidIds {
-    /// Version 7 is anonymous (SDKs generate it), the others are users.
+    /// Version 7 is anonymous (SDKs generate it), the others are named ids.
     #[default]
     V7Only,
     /// Every UUID is anonymous.
     Anonymous,
-    /// Every UUID is a user.
+    /// No UUID is anonymous.
     User,
 }
 
 /// What an id may do, decided when it is first written (B4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdClass {
-    /// Whether it may take part in a merge (B2).
-    pub mergeable: bool,
-    /// Whether it counts as a user (D9); otherwise it is anonymous.
-    pub user: bool,
+pub enum IdClass {
+    /// A user may sign in as it. From the first sign-in on it counts as a user (D9).
+    Named,
+    /// It was made for a device or a visitor, and is never a user (D9).
+    Anonymous,
+    /// It may not take part in a merge (B2).
+    Unmergeable,
+}
+
+impl IdClass {
+    /// Whether the id may take part in a merge (B2).
+    pub fn is_mergeable(self) -> bool {
+        self != IdClass::Unmergeable
+    }
 }
 
 /// How an id first came into the log; part of its class (D9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstMention {
-    /// As T, or as S of an alias or merge.
+    /// As T or S.
     Plain,
-    /// As S of an identify.
-    IdentifySource,
     /// As an id made for a device.
     Device,
 }
@@ -172,6 +181,7 @@ impl Policy {
             anonymous_prefixes: BTreeSet::new(),
             blocked_ids: BTreeSet::new(),
             blocked_prefixes: BTreeSet::new(),
+            block_placeholders: preset == Preset::OneUser,
             dialect: Dialect::Browser,
             person_profiles: PersonProfiles::IdentifiedOnly,
             lift: true,
@@ -213,11 +223,18 @@ impl Policy {
 
     /// The class of an id that is first written now (B2, D9).
     pub fn classify(&self, text: &str, mention: FirstMention) -> IdClass {
-        IdClass { mergeable: !self.blocks(text), user: !self.is_anonymous(text, mention) }
+        if self.blocks(text) {
+            IdClass::Unmergeable
+        } else if self.is_anonymous(text, mention) {
+            IdClass::Anonymous
+        } else {
+            IdClass::Named
+        }
     }
 
     fn blocks(&self, text: &str) -> bool {
         is_unmergeable(text)
+            || self.block_placeholders && is_placeholder(text)
             || self.blocked_ids.contains(text)
             || self.blocked_prefixes.iter().any(|prefix| text.starts_with(prefix))
     }
@@ -274,6 +291,34 @@ fn is_unmergeable(text: &str) -> bool {
         || unquoted.is_some_and(listed)
 }
 
+/// What programs send where they know no user, beside PostHog's list, in any letter case.
+const PLACEHOLDERS: [&str; 14] = [
+    "(none)",
+    "(not set)",
+    "(null)",
+    "<nil>",
+    "<none>",
+    "<null>",
+    "n/a",
+    "nan",
+    "nil",
+    "none",
+    "not set",
+    "null",
+    "unknown",
+    "void",
+];
+
+/// Whether a text stands for no particular person (B2): a listed word, one of nothing but zeros, punctuation and white
+/// space, or a template whose hole was never filled. No text of these forms is an id that a program gave to one user.
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    let listed = PLACEHOLDERS.iter().any(|word| lowercase_equals(text, word));
+    let says_nothing = |c: char| c == '0' || c.is_ascii_punctuation() || c.is_whitespace();
+    let template = [("{{", "}}"), ("${", "}"), ("<%", "%>"), ("{%", "%}")];
+    let unfilled = template.iter().any(|(begin, end)| text.starts_with(begin) && text.ends_with(end));
+    listed || text == "-1" || text.chars().all(says_nothing) || unfilled
+}
+
 /// Compares as `text.toLowerCase() === word` does; `word` is lower-case ASCII.
 ///
 /// Two letters outside ASCII lower to ASCII: U+212A KELVIN SIGN to k (in no listed word) and U+0130 to i followed by a
@@ -292,7 +337,7 @@ fn is_javascript_white_space(c: char) -> bool {
 }
 
 /// A UUID in its usual form of 36 characters; other forms are ordinary texts.
-fn hyphenated_uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn hyphenated_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
 }
 
@@ -322,6 +367,7 @@ struct PolicyFields {
     anonymous_prefixes: Field<BTreeSet<String>>,
     blocked_ids: Field<BTreeSet<String>>,
     blocked_prefixes: Field<BTreeSet<String>>,
+    block_placeholders: Field<bool>,
     dialect: Field<Dialect>,
     person_profiles: Field<PersonProfiles>,
     lift: Field<bool>,
@@ -382,6 +428,9 @@ impl TryFrom<PolicyFields> for Policy {
                 .or(base.anonymous_prefixes, "anonymous_prefixes")?,
             blocked_ids: fields.blocked_ids.or(base.blocked_ids, "blocked_ids")?,
             blocked_prefixes: fields.blocked_prefixes.or(base.blocked_prefixes, "blocked_prefixes")?,
+            block_placeholders: fields
+                .block_placeholders
+                .or(base.block_placeholders, "block_placeholders")?,
             dialect: fields.dialect.or(base.dialect, "dialect")?,
             person_profiles: fields.person_profiles.or(base.person_profiles, "person_profiles")?,
             lift: fields.lift.or(base.lift, "lift")?,
@@ -399,11 +448,11 @@ mod tests {
     use super::*;
 
     fn mergeable(text: &str) -> bool {
-        Policy::default().classify(text, FirstMention::Plain).mergeable
+        Policy::default().classify(text, FirstMention::Plain).is_mergeable()
     }
 
-    fn user(text: &str) -> bool {
-        Policy::default().classify(text, FirstMention::Plain).user
+    fn named(text: &str) -> bool {
+        Policy::default().classify(text, FirstMention::Plain) == IdClass::Named
     }
 
     #[test]
@@ -454,34 +503,69 @@ mod tests {
             blocked_prefixes: ["bot-".to_owned()].into(),
             ..Policy::default()
         };
-        assert!(!policy.classify("root", FirstMention::Plain).mergeable);
-        assert!(!policy.classify("bot-7", FirstMention::Plain).mergeable);
-        assert!(policy.classify("roots", FirstMention::Plain).mergeable);
+        assert_eq!(policy.classify("root", FirstMention::Plain), IdClass::Unmergeable);
+        assert_eq!(policy.classify("bot-7", FirstMention::Plain), IdClass::Unmergeable);
+        assert_eq!(policy.classify("roots", FirstMention::Plain), IdClass::Named);
     }
 
     #[test]
-    fn d9_tells_users_from_anonymous_ids() {
-        assert!(!user("01a208fa-c605-7008-8d6e-36525068c2e7")); // v7
-        assert!(user("5b6c8b1e-2c1f-4d0e-9d47-0f6f5d8f6f10")); // v4
-        assert!(!user("17d5b2a1c3f2b0-0a1b2c3d4e5f6a-1f3a5b7c-1ea000-17d5b2a1c402cd"));
-        assert!(!user("$device:17d5b2a1"));
-        assert!(user("ann@example.com"));
-        assert!(user("01a208fac60570088d6e36525068c2e7"), "a UUID without hyphens is an ordinary text");
-        let anonymous = |mention| !Policy::default().classify("ann", mention).user;
-        assert!(anonymous(FirstMention::IdentifySource));
-        assert!(anonymous(FirstMention::Device));
+    fn placeholders_are_barred_where_the_policy_says_so() {
+        let one_user = Policy::preset(Preset::OneUser);
+        let placeholders = [
+            "N/A",
+            "n/a",
+            "(null)",
+            "<NULL>",
+            "NULL",
+            "None",
+            "nil",
+            "-1",
+            "unknown",
+            "UNKNOWN",
+            "-",
+            "???",
+            "0000",
+            "00000000-0000-0000-0000-000000000000",
+            "00000000000000000000000000000000",
+            "{{ user.id }}",
+            "${userId}",
+            "(not set)",
+        ];
+        for text in placeholders {
+            assert!(is_placeholder(text), "{text}");
+            assert_eq!(one_user.classify(text, FirstMention::Plain), IdClass::Unmergeable, "{text}");
+        }
+        for text in
+            ["1", "-10", "0x1", "unknown soldier", "nil@example.com", "0000-1", "é", "用户", "🦀", "{1}", "a"]
+        {
+            assert!(!is_placeholder(text), "{text}");
+            assert!(one_user.classify(text, FirstMention::Plain).is_mergeable(), "{text}");
+        }
+        assert!(mergeable("N/A") && mergeable("-1"), "PostHog merges them");
+    }
+
+    #[test]
+    fn d9_tells_named_ids_from_anonymous_ones() {
+        assert!(!named("01a208fa-c605-7008-8d6e-36525068c2e7")); // v7
+        assert!(named("5b6c8b1e-2c1f-4d0e-9d47-0f6f5d8f6f10")); // v4
+        assert!(!named("17d5b2a1c3f2b0-0a1b2c3d4e5f6a-1f3a5b7c-1ea000-17d5b2a1c402cd"));
+        assert!(!named("$device:17d5b2a1"));
+        assert!(named("ann@example.com"));
+        assert!(named("01a208fac60570088d6e36525068c2e7"), "a UUID without hyphens is an ordinary text");
+        assert_eq!(Policy::default().classify("ann", FirstMention::Device), IdClass::Anonymous);
     }
 
     #[test]
     fn uuid_ids_decides_other_versions() {
         let v4 = "5b6c8b1e-2c1f-4d0e-9d47-0f6f5d8f6f10";
         let v7 = "01a208fa-c605-7008-8d6e-36525068c2e7";
-        let user = |uuid_ids, text| {
-            Policy { uuid_ids, ..Policy::default() }.classify(text, FirstMention::Plain).user
+        let named = |uuid_ids, text| {
+            let policy = Policy { uuid_ids, ..Policy::default() };
+            policy.classify(text, FirstMention::Plain) == IdClass::Named
         };
-        assert_eq!((user(UuidIds::V7Only, v4), user(UuidIds::V7Only, v7)), (true, false));
-        assert_eq!((user(UuidIds::Anonymous, v4), user(UuidIds::Anonymous, v7)), (false, false));
-        assert_eq!((user(UuidIds::User, v4), user(UuidIds::User, v7)), (true, true));
+        assert_eq!((named(UuidIds::V7Only, v4), named(UuidIds::V7Only, v7)), (true, false));
+        assert_eq!((named(UuidIds::Anonymous, v4), named(UuidIds::Anonymous, v7)), (false, false));
+        assert_eq!((named(UuidIds::User, v4), named(UuidIds::User, v7)), (true, true));
     }
 
     #[test]

@@ -68,6 +68,8 @@ pub struct EventAnswer {
     pub event: Option<String>,
     /// When it happened, by the sender's clock.
     pub time: Timestamp,
+    /// When it was recorded, by the writer's clock (A1).
+    pub recorded_at: Timestamp,
     /// The id it was captured under; never rewritten (G2).
     pub distinct_id: String,
     /// Who we now know was behind it (G1).
@@ -93,6 +95,10 @@ pub enum EventMode {
 pub struct OutcomeAnswer {
     /// The operation's record.
     pub seq: Seq,
+    /// When it was recorded, by the writer's clock (A1); `None` in an answer that [`Reader::outcome`](crate::Reader::outcome) made of a
+    /// record alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
     /// What was asked.
     pub op: &'static str,
     /// T: the id that the operation speaks for; `$erased:N` if its text was erased.

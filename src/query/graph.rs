@@ -11,6 +11,7 @@ use crate::log::body::{Body, IdNo};
 use crate::log::component::Node as Thing;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
+use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
 use crate::query::history::Told;
 use crate::query::reader::Reader;
@@ -75,8 +76,10 @@ pub struct Node {
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// An id of class *user* (D9).
+    /// A named id after its first sign-in (D9).
     User,
+    /// A named id without a sign-in.
+    Named,
     /// An id of class *anonymous*.
     Anonymous,
     /// An id that may not take part in merges (B2).
@@ -390,13 +393,13 @@ fn node(
                     owners.push((*at, owner));
                 }
             }
-            let class = state.class(id);
             let counts = state.events_of_id(id);
             Node {
-                kind: match (class.mergeable, class.user) {
-                    (false, _) => NodeKind::Unmergeable,
-                    (true, true) => NodeKind::User,
-                    (true, false) => NodeKind::Anonymous,
+                kind: match state.class(id) {
+                    IdClass::Named if state.is_user(id) => NodeKind::User,
+                    IdClass::Named => NodeKind::Named,
+                    IdClass::Anonymous => NodeKind::Anonymous,
+                    IdClass::Unmergeable => NodeKind::Unmergeable,
                 },
                 text: reader.id_name(id),
                 since: defined,

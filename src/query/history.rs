@@ -36,6 +36,8 @@ pub struct HistoryEntry {
     pub op: &'static str,
     /// When, by the sender's clock; only operations have a time.
     pub time: Option<Timestamp>,
+    /// When it was recorded, by the writer's clock (A1).
+    pub recorded_at: Timestamp,
     /// What it did when it was recorded; `None` if it is not an operation.
     pub outcome: Option<OutcomeAnswer>,
     /// The record that retracted it (H1).
@@ -117,8 +119,9 @@ impl Reader {
         let Some(last) = seqs.last().copied() else { return Ok(Some(Page::empty())) };
         let mut told: BTreeMap<Seq, Told> =
             self.told_as_of(id, as_of)?.into_iter().map(|told| (told.seq, told)).collect();
+        let times = self.log.times(&seqs)?;
         let mut items = Vec::with_capacity(seqs.len());
-        for seq in seqs {
+        for (seq, recorded_at) in seqs.into_iter().zip(times) {
             let told = told.remove(&seq);
             let op = match &told {
                 Some(told) => told.body.name(),
@@ -130,8 +133,11 @@ impl Reader {
                 seq,
                 op,
                 time: head.map(|head| head.time()),
+                recorded_at,
                 retracted_by: told.as_ref().and_then(|told| told.retracted_by),
-                outcome: told.and_then(|told| told.then),
+                outcome: told
+                    .and_then(|told| told.then)
+                    .map(|then| OutcomeAnswer { recorded_at: Some(recorded_at), ..then }),
             });
         }
         Ok(Some(Page { items, next: more.then_some(Cursor { as_of, after: last.0 }) }))

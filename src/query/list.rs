@@ -136,6 +136,7 @@ impl Reader {
             event_id: record.operation_id(),
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
+            recorded_at: window.recorded_at(),
             distinct_id: self.id_name(head.id),
             person_id: self.resolution(head.id, Some(as_of)).person_id,
             person_id_then: self.resolution(head.id, Some(seq)).person_id,

@@ -14,5 +14,7 @@ pub(crate) mod page;
 pub(crate) mod proof;
 pub(crate) mod prove;
 pub(crate) mod reader;
+pub(crate) mod recorded_at;
+pub(crate) mod report;
 pub(crate) mod stats;
 pub(crate) mod values;

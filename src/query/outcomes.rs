@@ -58,6 +58,7 @@ impl Reader {
             event_id: step.record.operation_id(),
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
+            recorded_at: step.recorded_at,
             distinct_id: self.id_name(head.id),
             person_id: self.resolution(head.id, None).person_id,
             person_id_then: match then {
@@ -75,7 +76,8 @@ impl Reader {
     pub fn outcomes(&self, mut each: impl FnMut(OutcomeAnswer)) -> Result<(), Fault> {
         self.replay(|step| {
             if let Some(outcome) = step.outcome {
-                each(self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state));
+                let answer = self.outcome_in(step.record.seq(), &step.record.body(), outcome, step.state);
+                each(OutcomeAnswer { recorded_at: Some(step.recorded_at), ..answer });
             }
         })
     }
@@ -157,6 +159,7 @@ impl Reader {
         });
         OutcomeAnswer {
             seq,
+            recorded_at: None,
             op: body.name(),
             distinct_id: self.id_name(head.id),
             other_id: match body.other() {

@@ -165,7 +165,7 @@ impl Reader {
                     Body::DefineId(class, _) => {
                         let id = IdNo(number);
                         let known = state.ids().len() > id.index();
-                        let same = |class| {
+                        let same = |class: StoredClass| {
                             state.defined_by(id) == record.seq()
                                 && StoredClass::from(state.class(id)) == class
                         };

@@ -6,6 +6,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::model::id::LedgerId;
+use crate::model::time::Timestamp;
 use crate::query::reader::{MemoryUse, Reader};
 use crate::store::layout::{LOG, QUARANTINE, SNAPSHOTS};
 use crate::store::segments::{Fault, FaultKind};
@@ -19,6 +20,10 @@ pub struct Stats {
     pub ledger_id: LedgerId,
     /// How many records there are.
     pub records: u64,
+    /// When the first of them was recorded, by the writer's clock (A1): when the ledger was created.
+    pub first_recorded_at: Timestamp,
+    /// When the last of them was.
+    pub last_recorded_at: Timestamp,
     /// The same by kind of record, as the first column of `docs/format.md`, section 6, names them; kinds of which there is none
     /// are left out.
     pub kinds: BTreeMap<&'static str, KindSize>,
@@ -91,7 +96,9 @@ impl Reader {
     pub fn stats(&self) -> Result<Stats, Fault> {
         let mut kinds: BTreeMap<&'static str, KindSize> = BTreeMap::new();
         let mut erased_items = 0;
+        let mut first_recorded_at = None;
         self.replay(|step| {
+            first_recorded_at.get_or_insert(step.recorded_at);
             let record = step.record;
             let kind = kinds.entry(record.body().name()).or_default();
             kind.records += 1;
@@ -102,6 +109,8 @@ impl Reader {
         Ok(Stats {
             ledger_id: self.ledger_id(),
             records: self.checkpoint().records,
+            first_recorded_at: first_recorded_at.expect("there is always the genesis record"),
+            last_recorded_at: self.replay.chain().recorded_at(),
             erased_items,
             events: self.state().events(),
             persons: self.state().persons().count() as u64,

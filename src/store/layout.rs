@@ -42,7 +42,7 @@ const SEGMENT_MAGIC: [u8; 8] = *b"\x89ILS\r\n\x1a\n";
 const HEAD_MAGIC: [u8; 8] = *b"\x89ILH\r\n\x1a\n";
 
 /// The format's version. A reader refuses any other.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Bytes of a segment header.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 96;
@@ -64,7 +64,7 @@ pub(crate) struct Identity {
 }
 
 /// `LEDGER` as stored. The feature words follow ext4: a reader may ignore unknown `compat` bits, must not write past unknown
-/// `ro_compat` bits, and must not read past unknown `incompat` bits. Version 1 knows one `incompat` bit.
+/// `ro_compat` bits, and must not read past unknown `incompat` bits. Version 2 knows one `incompat` bit.
 #[derive(Encode, Decode)]
 struct StoredIdentity {
     version: u16,
@@ -105,6 +105,17 @@ pub enum IdentityError {
         place: String,
         /// What is wrong with the file's bytes.
         what: &'static str,
+    },
+    /// The ledger was written by an older version, which this one does not read.
+    #[error(
+        "{place} has format version {found}; this version reads {FORMAT_VERSION} only. Export its operations with the program that \
+         wrote it, and import them into a new ledger"
+    )]
+    Older {
+        /// The directory, as its storage describes itself.
+        place: String,
+        /// The format version that stands there.
+        found: u16,
     },
     /// The ledger was written by a newer version.
     #[error("{place} needs a newer reader: {feature} {found}; this version knows {known}")]
@@ -196,8 +207,13 @@ impl Identity {
             Err(IdentityError::Newer { place: place(), feature, found, known })
         };
         let version = content.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
-        if let Some(version) = version.filter(|version| *version != FORMAT_VERSION) {
-            return newer("format version", version.to_string(), "1"); // the rest may be laid out otherwise
+        // Of another version the rest may be laid out otherwise.
+        match version {
+            Some(found) if found < FORMAT_VERSION => {
+                return Err(IdentityError::Older { place: place(), found });
+            }
+            Some(found) if found > FORMAT_VERSION => return newer("format version", found.to_string(), "2"),
+            _ => {}
         }
         let (stored, taken) = match codec::decode::<StoredIdentity>(content) {
             Ok(decoded) => decoded,
@@ -375,6 +391,15 @@ impl SegmentHeader {
         out
     }
 
+    /// The format version of a whole header of another version.
+    pub(crate) fn other_version(bytes: &[u8]) -> Option<u16> {
+        let bytes = bytes.first_chunk::<SEGMENT_HEADER_BYTES>()?;
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let crc = u32::from_le_bytes(bytes[92..].try_into().expect("4 bytes"));
+        let is_whole = bytes.starts_with(&SEGMENT_MAGIC) && crc == crc32c(&bytes[..92]);
+        (is_whole && version != FORMAT_VERSION).then_some(version)
+    }
+
     /// Reads a header; `None` if these bytes are none.
     pub(crate) fn parse(bytes: &[u8]) -> Option<SegmentHeader> {
         let bytes = bytes.first_chunk::<SEGMENT_HEADER_BYTES>()?;
@@ -527,7 +552,12 @@ mod tests {
             message,
             "here needs a newer reader: incompat feature bits 0x4; this version knows 0x1 (sealed payload)"
         );
-        assert!(read(with(|stored| stored.version = 2), false).unwrap_err().contains("format version 2"));
+        assert!(read(with(|stored| stored.version = 3), false).unwrap_err().contains("format version 3"));
+        let message = read(with(|stored| stored.version = 1), false).unwrap_err();
+        assert!(
+            message.starts_with("here has format version 1; this version reads 2 only. Export"),
+            "{message}"
+        );
         assert!(read(with(|stored| stored.ro_compat = 1), true).is_err());
         assert!(read(with(|stored| stored.ro_compat = 1), false).is_ok());
         assert!(read(with(|stored| stored.compat = 1), true).is_ok());

@@ -3,6 +3,7 @@
 //! Files, clocks and chance are used in this folder and nowhere below it.
 
 pub(crate) mod block_index;
+pub(crate) mod clock;
 pub(crate) mod dictionary;
 pub(crate) mod entropy;
 #[cfg(feature = "encryption")]

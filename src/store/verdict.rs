@@ -10,7 +10,7 @@
 //! | anything else | no | | | damaged: a ledger is created whole |
 //! | anything else | yes | no | | damaged |
 //! | anything else | yes | yes | yes | damaged: a segment begins only after the one before it was synced |
-//! | a whole header of another place or ledger | yes | yes | no | foreign: no crash writes that |
+//! | a whole header of another place, ledger or version | yes | yes | no | foreign: no crash writes that |
 //! | bytes that are not a frame | yes | yes | no | torn: never acknowledged |
 
 use crate::log::chain::ChainError;
@@ -23,7 +23,7 @@ pub(crate) enum Met {
     End,
     /// Bytes that are not a frame, or not the frame that belongs there.
     Broken,
-    /// A segment's header, whole, that belongs elsewhere.
+    /// A segment's header, whole, that belongs elsewhere or is of another version.
     Foreign,
     /// Whole frames that say what no writer writes.
     Contradiction,
@@ -44,9 +44,10 @@ impl From<&FaultKind> for Met {
             | FaultKind::ErasureIncomplete { .. }
             | FaultKind::Unproven { .. }
             | FaultKind::Chain(ChainError::LaterKeys { .. }) => Met::Contradiction,
-            FaultKind::ForeignSegment { .. } | FaultKind::WrongSegment { .. } | FaultKind::Spliced => {
-                Met::Foreign
-            }
+            FaultKind::ForeignSegment { .. }
+            | FaultKind::SegmentVersion { .. }
+            | FaultKind::WrongSegment { .. }
+            | FaultKind::Spliced => Met::Foreign,
             FaultKind::Chain(_) | FaultKind::SegmentHeader | FaultKind::NoSegment => Met::Broken,
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use identity_ledger::audit::Audit;
-use identity_ledger::storage::{SeededEntropy, Storage};
+use identity_ledger::storage::Storage;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
@@ -54,7 +54,7 @@ pub(crate) struct Oracle {
 }
 
 pub(crate) fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(1))
+    LedgerOptions::new().seeded(1)
 }
 
 /// The kind of a refusal, as the tables name it.
@@ -137,7 +137,7 @@ impl Oracle {
             Err(error) => {
                 // Where a creation was cut off, another one succeeds.
                 if self.home == Home::Directory && class(&error) == "identity" {
-                    let other = self.home.create(&first, options().entropy(SeededEntropy::new(2)));
+                    let other = self.home.create(&first, options().seeded(2));
                     drop(other.map_err(|error| broken("creating it again", &error))?);
                 }
                 return Ok(Shown::Refused(class(&error), error.to_string()));

@@ -10,7 +10,7 @@ use identity_ledger::backup::{Backup, BackupError};
 use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
 use identity_ledger::log::Digest;
 use identity_ledger::salvage::ItemLoss;
-use identity_ledger::storage::{FaultKind, Files, SeededEntropy, Storage};
+use identity_ledger::storage::{FaultKind, Files, Storage};
 use identity_ledger::testing::chance::Chance;
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
@@ -32,7 +32,7 @@ fn key(text: &str) -> PropertyKey {
 }
 
 fn options() -> LedgerOptions<'static> {
-    LedgerOptions::new().entropy(SeededEntropy::new(7)).segment_bytes(2_048)
+    LedgerOptions::new().seeded(7).segment_bytes(2_048)
 }
 
 /// With the keys that lie on the disk, if ledgers are sealed.
@@ -1038,7 +1038,7 @@ fn a_rectification_of_more_records_than_one_names_takes_two() {
 #[test]
 fn two_hundred_receipts_read_each_frame_once() {
     let disk = Arc::new(SimulatedDisk::new());
-    let mut ledger = LedgerOptions::new().entropy(SeededEntropy::new(7)).create_on(disk.clone());
+    let mut ledger = LedgerOptions::new().seeded(7).create_on(disk.clone());
     let people: Vec<Someone> = (1..=200).map(|number| Someone { number }).collect();
     let operations: Vec<Operation> = people.iter().flat_map(Someone::operations).collect();
     drop(ledger.append_batch(&operations).unwrap());

@@ -22,7 +22,7 @@ use identity_ledger::fold::Replay;
 use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
 use identity_ledger::log::IdNo;
 use identity_ledger::model::{ImportFixups, LedgerId, Sdk};
-use identity_ledger::storage::{Memory, SeededEntropy, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::history::{History, KEYS, append};
 use identity_ledger::testing::workload::to_ops_line;
 use identity_ledger::testing::{self, Stored, laws};
@@ -91,7 +91,7 @@ fn recorded_once(bytes: &[u8], options: &Options, unreadable: u64) {
 /// As [`support::new_ledger`], but the same every time.
 fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
     let storage = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+    let options = LedgerOptions::new().seeded(1);
     let ledger = options.create_in(storage.clone(), Tenant::default(), policy).expect("the policy is valid");
     (ledger, storage)
 }
@@ -139,7 +139,7 @@ fn judged(disk: &Memory) {
         assert!(reader.is_ok(), "what the audit finds whole can be read: {reader:?}");
     }
     let written = copy();
-    let Ok(mut writer) = LedgerOptions::new().entropy(SeededEntropy::new(2)).open_in(written.clone()) else {
+    let Ok(mut writer) = LedgerOptions::new().seeded(2).open_in(written.clone()) else {
         return;
     };
     let reader = reader.expect("what opens for writing can be read");
@@ -212,25 +212,27 @@ fn forged(bytes: &[u8], ledger: LedgerId, after: Checkpoint) -> Vec<u8> {
     let (body, payload) = rest.split_at(body_len);
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("an input is small").to_le_bytes();
 
-    let mut frame = b"\xf5il\x1a\x01\x01\0\0".to_vec();
+    let mut frame = b"\xf5il\x1a\x02\x01\0\0".to_vec();
     frame.extend_from_slice(&length(body));
     frame.extend_from_slice(&length(payload));
     frame.extend_from_slice(&after.records.to_le_bytes());
+    frame.extend_from_slice(&Timestamp::MAX.as_micros().to_le_bytes());
+    frame.extend_from_slice(&0_u64.to_le_bytes());
     frame.extend_from_slice(&records.to_le_bytes());
-    frame.resize(44, 0);
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&[&frame[..], ledger.0.as_bytes()].concat());
     frame.extend_from_slice(&crc.to_le_bytes());
     let history = [
         &after.head.0[..],
-        &[1, 1],
+        &[2, 1],
         &after.records.to_le_bytes(),
+        &Timestamp::MAX.as_micros().to_le_bytes(),
         &records.to_le_bytes(),
         &length(body),
         body,
     ];
     frame.extend_from_slice(body);
     frame.extend_from_slice(payload);
-    frame.extend_from_slice(&blake3::derive_key("identity-ledger 2026-11-23 v1 frame", &history.concat()));
+    frame.extend_from_slice(&blake3::derive_key("identity-ledger 2026-11-29 v2 frame", &history.concat()));
     frame.resize(frame.len().next_multiple_of(8), 0);
     frame
 }
@@ -314,7 +316,7 @@ pub(crate) fn ledger([when, how, size]: [u8; 3], History { policy, operations }:
     let mut disk = disk;
     let mut recorded = 0;
     for failures in (0..3_u8).rev() {
-        let options = LedgerOptions::new().entropy(SeededEntropy::new(3)).durability(durability);
+        let options = LedgerOptions::new().seeded(3).durability(durability);
         if let Ok(mut ledger) = options.open_in(disk.clone()) {
             let before = operations_in(&ledger);
             assert!(before >= recorded, "{before} operations are left of {recorded} acknowledged");
@@ -363,7 +365,7 @@ pub(crate) fn tamper(bytes: &[u8]) {
     let Some((&[which, how, high, low], bytes)) = bytes.split_first_chunk() else { return };
     let history = History::from_bytes(bytes);
     let storage = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(1_024);
+    let options = LedgerOptions::new().seeded(1).segment_bytes(1_024);
     let mut ledger = options
         .create_in(storage.clone(), Tenant::default(), history.policy.clone())
         .expect("the policy is valid");
@@ -456,7 +458,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
     let content = file.len() - 32;
     if kind % 3 == 2 {
         let digest = blake3::derive_key("identity-ledger 2026-11-23 v1 state digest", &file[from..content]);
-        file[104..136].copy_from_slice(&digest);
+        file[112..144].copy_from_slice(&digest);
     }
     let digest = blake3::derive_key("identity-ledger 2026-11-23 v1 snapshot", &file[..content]);
     file[content..].copy_from_slice(&digest);
@@ -470,7 +472,7 @@ fn gone_on_from(disk: &Memory, ledger: &Ledger, good: bool) {
     let audit = Audit::run_in(copy(), None, &mut |_| {}).expect("the log is whole");
     assert_eq!((audit.head, audit.digest), (ledger.checkpoint().head, ledger.reader().state().digest()));
     assert!(!good || audit.snapshots.len() == 1, "a good one is found good");
-    let Ok(mut opened) = LedgerOptions::new().entropy(SeededEntropy::new(2)).open_in(copy()) else { return };
+    let Ok(mut opened) = LedgerOptions::new().seeded(2).open_in(copy()) else { return };
     let used = opened.recovery().from_snapshot.is_some();
     assert!(
         used || opened.reader().state().digest() == ledger.reader().state().digest(),
@@ -507,9 +509,9 @@ fn state_begins(bytes: &[u8]) -> usize {
     let number = |at: usize, len: usize| {
         bytes[at..at + len].iter().rev().fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
     };
-    let counts: usize = (0..4).map(|at| number(72 + 4 * at, 4)).sum();
-    let texts: usize = (0..4).map(|at| number(192 + 8 * at, 8)).sum();
-    224 + 8 * number(176, 8) + 68 * number(184, 8) + 2 * counts + texts
+    let counts: usize = (0..4).map(|at| number(80 + 4 * at, 4)).sum();
+    let texts: usize = (0..4).map(|at| number(200 + 8 * at, 8)).sum();
+    232 + 8 * number(184, 8) + 76 * number(192, 8) + 2 * counts + texts
 }
 
 // -- fold ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::{Memory};
 use identity_ledger::{
     DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant,
     Timestamp,
@@ -110,7 +110,7 @@ fn record(ledger: &mut Ledger, operations: Vec<Operation>) -> Result<Vec<Seq>, F
 fn correct(way: &str, size: usize) -> Result<Found, Failure> {
     let at = Timestamp::from_micros(0)?;
     let disk = Arc::new(Memory::new());
-    let options = || LedgerOptions::new().durability(Durability::Buffered).entropy(SeededEntropy::new(1));
+    let options = || LedgerOptions::new().durability(Durability::Buffered).seeded(1);
     let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default())?;
     let sets: Vec<Operation> = (0..=size)
         .map(|n| Ok(Operation::properties(at, id(n)?).set("n", n as i64)?))

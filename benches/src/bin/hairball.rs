@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use identity_ledger::log::IdNo;
-use identity_ledger::storage::{Memory, SeededEntropy};
+use identity_ledger::storage::{Memory};
 use identity_ledger::{
     DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp,
 };
@@ -127,7 +127,7 @@ fn merge(a: &str, b: &str) -> Result<Operation, Failure> {
 
 fn grow(shape: &str, most: usize) -> Result<Vec<Found>, Failure> {
     let memory = std::sync::Arc::new(Memory::new());
-    let options = LedgerOptions::new().durability(Durability::Buffered).entropy(SeededEntropy::new(1));
+    let options = LedgerOptions::new().durability(Durability::Buffered).seeded(1);
     let mut ledger = options.create_in(memory, Tenant::default(), Policy::default())?;
     // Somebody else who is identified: no alias brings the two together (D6).
     let at = Timestamp::from_micros(0)?;

@@ -77,6 +77,7 @@ impl Data {
             text: visible(&node.text).into_owned(),
             kind: match node.kind {
                 NodeKind::User => "user id",
+                NodeKind::Named => "id",
                 NodeKind::Anonymous => "anonymous",
                 NodeKind::Unmergeable => "unmergeable",
                 NodeKind::Device => "device",

@@ -177,6 +177,7 @@ pub(super) fn node_class(graph: &Graph, number: usize) -> String {
     let node = &graph.nodes[number];
     let kind = match node.kind {
         NodeKind::User => "user",
+        NodeKind::Named => "named",
         NodeKind::Anonymous => "anonymous",
         NodeKind::Unmergeable => "unmergeable",
         NodeKind::Device => "device",
@@ -194,6 +195,7 @@ pub(super) fn node_words(graph: &Graph, number: usize) -> String {
     let node = &graph.nodes[number];
     let kind = match node.kind {
         NodeKind::User => "user id",
+        NodeKind::Named => "id",
         NodeKind::Anonymous => "anonymous",
         NodeKind::Unmergeable => "unmergeable",
         NodeKind::Device => return "device".to_owned(),
@@ -217,6 +219,7 @@ fn drawn_node(graph: &Graph, number: usize, node: &Node, place: Place, clip: &st
     let radius = if node.kind == NodeKind::Device { 4 } else { 14 };
     let icon = match node.kind {
         NodeKind::User => "M20 12.5a4 4 0 1 1-.01 0M12.5 31c0-9 15-9 15 0",
+        NodeKind::Named => "M12 15.5h16v13h-16zM15.5 19.5h9M15.5 24h6",
         NodeKind::Anonymous => "M20 13a9 9 0 1 1-.01 0M17.6 20.2c0-4 5-3.6 5-.6 0 2-2.6 2-2.6 4M20 26.4v.1",
         NodeKind::Unmergeable => "M20 13a9 9 0 1 1-.01 0M13.7 15.7l12.6 12.6",
         NodeKind::Device => {

@@ -55,7 +55,7 @@ impl Checks {
     pub(crate) fn step(&mut self, step: Step<'_>) {
         let seq = step.record.seq().0;
         for Check { read, operation_ids, state, .. } in &mut self.checks {
-            let covered = read.header.end.records;
+            let covered = read.header.end.checkpoint.records;
             if seq < covered
                 && let Some(id) = step.record.operation_id()
             {
@@ -80,7 +80,7 @@ impl Checks {
         let found = reader.checkpoint().records;
         let last_erasure = reader.state().erasures().last().map(u64::from);
         for mut check in checks {
-            let expected = check.read.header.end.records;
+            let expected = check.read.header.end.checkpoint.records;
             if Some(expected) <= last_erasure {
                 continue; // the next writer removes it, unread; if one should have done so already, the audit says it
             }
@@ -103,10 +103,15 @@ impl Checks {
 impl Check {
     fn against(&mut self, reader: &Reader, dictionaries: &Dictionaries) -> Result<(), SnapshotFault> {
         let header = &self.read.header;
-        let end = reader.log.end_of(header.end).ok().flatten();
-        if end.map(|end| reader.log.place(end)) != Some(header.tail) {
-            return Err(SnapshotFault::Elsewhere { expected: header.end });
+        let expected = header.end.checkpoint;
+        let end = reader.log.end_of(expected).ok().flatten();
+        if end.as_ref().map(|end| reader.log.place(end.place)) != Some(header.tail) {
+            return Err(SnapshotFault::Elsewhere { expected });
         }
+        if end.is_none_or(|end| end.recorded_at != header.end.recorded_at) {
+            return Err(SnapshotFault::Differs { what: "time of its last record" });
+        }
+        let covered = expected.records;
         let expected = self.state.ok_or(malformed("it was made inside a frame"))?;
         if header.state != expected {
             return Err(SnapshotFault::State { found: header.state, expected });
@@ -121,7 +126,7 @@ impl Check {
         if self.read.operation_ids()? != self.operation_ids {
             return differs("operation ids");
         }
-        let before = |mark: &&Mark| mark.before.next_seq() < header.end.records;
+        let before = |mark: &&Mark| mark.before.next_seq() < covered;
         if !reader.log.marks().iter().take_while(before).eq(&self.marks) {
             return differs("places");
         }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use crate::fold::FOLD_VERSION;
 use crate::ledger::error::SnapshotError;
-use crate::ledger::snapshot::read::Header;
+use crate::ledger::snapshot::read::{Header, place_bytes};
 use crate::ledger::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, list};
-use crate::log::chain::Checkpoint;
-use crate::log::chain::Defined;
 use crate::log::digest::{Hasher, Purpose};
 use crate::log::payload::Sealer;
 use crate::model::limits::KEPT_SNAPSHOTS;
@@ -106,8 +104,7 @@ fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> 
         version: FORMAT_VERSION,
         fold: FOLD_VERSION,
         ledger: reader.ledger_id(),
-        end: replay.chain().checkpoint(),
-        defined: replay.chain().defined(),
+        end: replay.chain().place(),
         tail: log.place((last, log.segments()[last].len)),
         state: replay.state().digest(),
         key,
@@ -117,7 +114,7 @@ fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> 
     };
     out.put(&header.to_bytes())?;
     for Mark { before, segment, offset } in log.marks().iter() {
-        put_place(&mut out, before.checkpoint(), before.defined())?;
+        out.put(&place_bytes(before.place()))?;
         out.put(&segment.to_le_bytes())?;
         out.put(&offset.to_le_bytes())?;
     }
@@ -135,17 +132,6 @@ fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> 
     });
     written?;
     out.finish()
-}
-
-fn put_place(
-    out: &mut Out<'_>,
-    Checkpoint { records, head }: Checkpoint,
-    defined: Defined,
-) -> io::Result<()> {
-    out.put(&records.to_le_bytes())?;
-    out.put(&head.0)?;
-    let Defined { ids, devices, keys, names } = defined;
-    [ids, devices, keys, names].iter().try_for_each(|count| out.put(&count.to_le_bytes()))
 }
 
 /// A file on its way to the disk.

@@ -20,8 +20,8 @@ pub(crate) use make::{make, purge};
 pub(crate) use resume::{Resumed, resume};
 
 const MAGIC: [u8; 8] = *b"\x89ILP\r\n\x1a\n";
-const HEADER_BYTES: usize = 224;
-const MARK_BYTES: usize = 68;
+const HEADER_BYTES: usize = 232;
+const MARK_BYTES: usize = 76;
 const ENTRY_BYTES: usize = 8;
 const DIGEST_BYTES: usize = 32;
 /// Read or written at a time.

@@ -7,11 +7,12 @@ use crate::fold::{FOLD_VERSION, State};
 use crate::ledger::snapshot::{
     DIGEST_BYTES, ENTRY_BYTES, HEADER_BYTES, IgnoredSnapshot, MAGIC, MARK_BYTES, PIECE_BYTES,
 };
-use crate::log::chain::{Chain, Checkpoint, Defined};
+use crate::log::chain::{Chain, ChainPlace, Checkpoint, Defined};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::payload::Keys;
 use crate::model::id::{DeviceId, DistinctId, EventName, LedgerId, PropertyKey};
 use crate::model::limits::MAX_RECORDS;
+use crate::model::time::Timestamp;
 use crate::store::dictionary::{Dictionaries, Dictionary, FingerprintKey, Seen};
 use crate::store::layout::snapshot_name;
 use crate::store::layout::{FORMAT_VERSION, SEGMENT_HEADER_BYTES};
@@ -26,8 +27,7 @@ pub(super) struct Header {
     pub(super) fold: u32,
     pub(super) ledger: LedgerId,
     /// Where it was made.
-    pub(super) end: Checkpoint,
-    pub(super) defined: Defined,
+    pub(super) end: ChainPlace,
     /// Where the log continues: the first record of a segment, and a place in it.
     pub(super) tail: (u64, u64),
     pub(super) state: Digest,
@@ -47,10 +47,7 @@ impl Header {
         out.extend_from_slice(&[0; 2]);
         out.extend_from_slice(&self.fold.to_le_bytes());
         out.extend_from_slice(self.ledger.0.as_bytes());
-        out.extend_from_slice(&self.end.records.to_le_bytes());
-        out.extend_from_slice(&self.end.head.0);
-        let Defined { ids, devices, keys, names } = self.defined;
-        [ids, devices, keys, names].iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+        out.extend_from_slice(&place_bytes(self.end));
         out.extend_from_slice(&self.tail.0.to_le_bytes());
         out.extend_from_slice(&self.tail.1.to_le_bytes());
         out.extend_from_slice(&self.state.0);
@@ -63,20 +60,21 @@ impl Header {
         out
     }
 
-    fn parse(bytes: &[u8; HEADER_BYTES]) -> Header {
+    /// `None` if its time is out of all years.
+    fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let mut fields = Fields(bytes);
         let _magic: [u8; 8] = fields.array();
         let version = u16::from_le_bytes(fields.array());
         let _zeros: [u8; 2] = fields.array();
         let fold = fields.u32();
         let ledger = LedgerId(uuid::Uuid::from_bytes(fields.array()));
-        let (end, defined) = fields.place();
+        let end = fields.place()?;
         let tail = (fields.u64(), fields.u64());
         let state = Digest(fields.array());
         let key = FingerprintKey::from_bytes(&fields.array());
         let (entries, marks) = (fields.u64(), fields.u64());
         let texts = std::array::from_fn(|_| fields.u64());
-        Header { version, fold, ledger, end, defined, tail, state, key, entries, marks, texts }
+        Some(Header { version, fold, ledger, end, tail, state, key, entries, marks, texts })
     }
 }
 
@@ -98,11 +96,25 @@ impl Fields<'_> {
         u64::from_le_bytes(self.array())
     }
 
-    fn place(&mut self) -> (Checkpoint, Defined) {
+    /// `None` if its time is out of all years.
+    fn place(&mut self) -> Option<ChainPlace> {
         let checkpoint = Checkpoint { records: self.u64(), head: Digest(self.array()) };
+        let recorded_at = Timestamp::from_micros(i64::from_le_bytes(self.array()));
         let [ids, devices, keys, names] = std::array::from_fn(|_| self.u32());
-        (checkpoint, Defined { ids, devices, keys, names })
+        let defined = Defined { ids, devices, keys, names };
+        Some(ChainPlace { checkpoint, recorded_at: recorded_at.ok()?, defined })
     }
+}
+
+/// What [`Fields::place`] reads.
+pub(super) fn place_bytes(place: ChainPlace) -> Vec<u8> {
+    let ChainPlace { checkpoint: Checkpoint { records, head }, recorded_at, defined } = place;
+    let Defined { ids, devices, keys, names } = defined;
+    let mut out = records.to_le_bytes().to_vec();
+    out.extend_from_slice(&head.0);
+    out.extend_from_slice(&recorded_at.as_micros().to_le_bytes());
+    [ids, devices, keys, names].iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+    out
 }
 
 /// A snapshot file whose bytes are those that were written, and of this ledger.
@@ -187,21 +199,22 @@ impl Read {
             return damaged("its digest does not match");
         }
         let Some(head) = content.first_chunk::<HEADER_BYTES>() else { return damaged("it is too short") };
-        let header = Header::parse(head);
         let version = |what, found, expected| Err(SnapshotFault::Version { what, found, expected });
         if head[..8] != MAGIC {
             return damaged("it does not begin as a snapshot does");
         }
-        if header.version != FORMAT_VERSION {
-            return version("format version", header.version.into(), FORMAT_VERSION.into());
+        let format = u16::from_le_bytes([head[8], head[9]]);
+        if format != FORMAT_VERSION {
+            return version("format version", format.into(), FORMAT_VERSION.into());
         }
+        let Some(header) = Header::parse(head) else { return damaged("its time is out of all years") };
         if header.to_bytes()[..] != head[..] {
             return damaged("reserved bytes are not zero");
         }
         if header.ledger != ledger {
             return Err(SnapshotFault::Foreign { found: header.ledger, expected: ledger });
         }
-        if header.end.records != records || !(1..=MAX_RECORDS).contains(&records) {
+        if header.end.checkpoint.records != records || !(1..=MAX_RECORDS).contains(&records) {
             return Err(malformed("its name and its number of records differ"));
         }
         if header.fold != FOLD_VERSION {
@@ -220,7 +233,7 @@ impl Read {
             rest = left;
             Ok::<_, SnapshotFault>(part)
         };
-        let Header { entries, marks, texts, defined, .. } = self.header;
+        let Header { entries, marks, texts, end: ChainPlace { defined, .. }, .. } = self.header;
         let marks = take(marks, MARK_BYTES)?;
         let counts = [defined.ids, defined.devices, defined.keys, defined.names];
         let mut stored = [StoredTexts::default(); 4];
@@ -235,12 +248,13 @@ impl Read {
     /// Reads everything, and checks that it fits together and to its own digest. What the log says is not looked at.
     pub(super) fn restore(&self) -> Result<Restored, SnapshotFault> {
         let Parts { marks, texts, entries, state } = self.parts()?;
-        let Header { ledger, end, defined, state: expected, key, .. } = self.header;
+        let Header { ledger, end, state: expected, key, .. } = self.header;
+        let ChainPlace { checkpoint: Checkpoint { records, .. }, defined, .. } = end;
         // Parts that have nothing to do with each other: two processors are done sooner than one.
         let (read, found, seen, dictionaries) = std::thread::scope(|scope| {
             let beside = std::thread::Builder::new().spawn_scoped(scope, || {
                 let found = Hasher::new(Purpose::State).update(state).finish();
-                (found, operation_ids(entries, key, end.records), Read::dictionaries(texts))
+                (found, operation_ids(entries, key, records), Read::dictionaries(texts))
             });
             let beside = beside.map_err(|error| SnapshotFault::Unreadable { what: error.to_string() })?;
             let read = State::from_canonical(state);
@@ -253,15 +267,15 @@ impl Read {
         if found != expected {
             return Err(SnapshotFault::State { found, expected });
         }
-        let fits = state.records() == end.records
-            && defined.sum() <= end.records
+        let fits = state.records() == records
+            && defined.sum() <= records
             && state.ids().len() == defined.ids as usize
             && state.devices().len() == defined.devices as usize
             && state.keys() == defined.keys;
         if !fits {
             return Err(malformed("its state is of another place in the log"));
         }
-        let replay = Replay::resumed(Chain::resumed(ledger, end, defined, self.sealed), state);
+        let replay = Replay::resumed(Chain::resumed(ledger, end, self.sealed), state);
         Ok(Restored { replay, dictionaries, seen, marks })
     }
 
@@ -283,19 +297,27 @@ impl Read {
         let mut marks: Vec<Mark> = Vec::with_capacity(stored.len() / MARK_BYTES);
         for bytes in stored.as_chunks::<MARK_BYTES>().0 {
             let mut fields = Fields(bytes);
-            let (before, defined) = fields.place();
+            let disorder = malformed("its places in the log are out of order");
+            let Some(before) = fields.place() else { return Err(disorder) };
             let (segment, offset) = (fields.u32(), fields.u64());
-            let next = before.records;
+            let next = before.checkpoint.records;
             let follows = match marks.last() {
                 None => next == 0 && (segment, offset) == (0, SEGMENT_HEADER_BYTES as u64),
                 Some(last) => {
-                    last.before.next_seq() < next && (last.segment, last.offset) < (segment, offset)
+                    last.before.next_seq() < next
+                        && last.before.recorded_at() <= before.recorded_at
+                        && (last.segment, last.offset) < (segment, offset)
                 }
             };
-            if !follows || next >= self.header.end.records || defined.sum() > next {
-                return Err(malformed("its places in the log are out of order"));
+            let end = self.header.end;
+            if !follows
+                || next >= end.checkpoint.records
+                || before.recorded_at > end.recorded_at
+                || before.defined.sum() > next
+            {
+                return Err(disorder);
             }
-            let before = Chain::resumed(self.header.ledger, before, defined, self.sealed);
+            let before = Chain::resumed(self.header.ledger, before, self.sealed);
             marks.push(Mark { before, segment, offset });
         }
         if marks.is_empty() { Err(malformed("it knows no place in the log")) } else { Ok(marks) }

@@ -9,7 +9,7 @@ use crate::log::chain::Checkpoint;
 use crate::query::proof::Proof;
 use crate::query::reader::Reader;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
-use crate::store::segments::SnapshotFault;
+use crate::store::segments::{FrameEnd, SnapshotFault};
 
 /// Lets the reader continue from its newest good snapshot, of those in `found`. Whole ones of this ledger are told to `witness`,
 /// used or not: a snapshot is made of durable records only, so the log must pass through its place. None is used if the caller
@@ -32,7 +32,7 @@ pub(crate) fn resume(
                 continue;
             }
         };
-        witness(read.header.end);
+        witness(read.header.end.checkpoint);
         if !usable {
             continue;
         }
@@ -62,7 +62,8 @@ fn enter(
     seen: &[Checkpoint],
 ) -> Result<(), SnapshotFault> {
     let Restored { replay, dictionaries, seen: ids, marks } = restored;
-    let elsewhere = SnapshotFault::Elsewhere { expected: header.end };
+    let expected = header.end.checkpoint;
+    let elsewhere = SnapshotFault::Elsewhere { expected };
     let last = marks.last().map_or(0, |mark| mark.segment as usize);
     let named = reader.log.segments().len() > last && {
         // Every segment before the tail is there and begins where the snapshot knows a place: none is missing, none is more.
@@ -76,12 +77,16 @@ fn enter(
         return Err(elsewhere);
     }
     reader.log.remember(marks);
-    let end = reader.log.end_of(header.end).ok().flatten();
-    let tail = end.filter(|end| reader.log.place(*end) == header.tail);
+    let end = reader.log.end_of(expected).ok().flatten();
+    // The time that the next frame must not go behind is the log's too.
+    let is_tail = |end: &FrameEnd| {
+        reader.log.place(end.place) == header.tail && end.recorded_at == header.end.recorded_at
+    };
+    let tail = end.filter(is_tail).map(|end| end.place);
     let fault = match tail {
         None => Some(elsewhere),
         Some(_) => {
-            let earlier = seen.iter().filter(|expected| expected.records <= header.end.records);
+            let earlier = seen.iter().filter(|expected| expected.records <= header.end.checkpoint.records);
             let missed =
                 earlier.copied().find(|expected| !matches!(reader.log.end_of(*expected), Ok(Some(_))));
             missed.map(|expected| SnapshotFault::DurabilityEvidence { expected })
@@ -90,7 +95,7 @@ fn enter(
     if let (None, Some(tail)) = (&fault, tail) {
         reader.log.go_on_from(tail);
         (reader.replay, reader.dictionaries, reader.seen) = (replay, dictionaries, ids);
-        reader.proof = Proof::due(header.end.records);
+        reader.proof = Proof::due(header.end.checkpoint.records);
         return Ok(());
     }
     reader.log.remember(Vec::new());

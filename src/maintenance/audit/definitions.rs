@@ -14,7 +14,7 @@ impl Audit {
         let last = |count: usize| u32::try_from(count - 1).expect("MAX_RECORDS bounds every number");
         Some(match step.record.body() {
             Body::DefineId(class, _) => {
-                let mentions = [FirstMention::Plain, FirstMention::IdentifySource, FirstMention::Device];
+                let mentions = [FirstMention::Plain, FirstMention::Device];
                 let policy = step.state.policy();
                 let classes = text.map(|text| mentions.map(|m| (m, policy.classify(text, m).into())));
                 let id = IdNo(last(step.state.ids().len()));

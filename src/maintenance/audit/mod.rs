@@ -102,7 +102,7 @@ const MAX_FAULTS: usize = 100;
 #[derive(Debug)]
 enum Definition {
     /// An id, its class, and the class it should have by how it is first mentioned; `None` once its text is erased.
-    Id(IdNo, StoredClass, Option<[(FirstMention, StoredClass); 3]>),
+    Id(IdNo, StoredClass, Option<[(FirstMention, StoredClass); 2]>),
     Device,
     Key(KeyNo),
     Name(NameNo),

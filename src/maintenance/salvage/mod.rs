@@ -27,6 +27,7 @@ use crate::log::payload::{self, Keys, KeysError};
 use crate::log::record::{Kind, Record, Row, Rows};
 use crate::maintenance::finding::AuditFault;
 use crate::model::id::Seq;
+use crate::model::time::Timestamp;
 use crate::store::dictionary::Dictionaries;
 use crate::store::layout::{HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SegmentHeader};
 use crate::store::segments::{Fault, FaultKind, Log, SegmentReader};
@@ -192,7 +193,7 @@ impl Salvage {
             let carried = Carried::new(&walked, &cover.erasures);
             match carried.unlicensed(&walked) {
                 None => {
-                    cover.erasures.iter().for_each(|erasure| texts.erase(erasure));
+                    cover.erasures.iter().for_each(|(_, erasure)| texts.erase(erasure));
                     let chain = walked.chain().clone();
                     unerased = find_unerased(&log, chain.next_seq(), walked.replay.state().erasures())?;
                     break (
@@ -531,13 +532,13 @@ struct Carried {
 
 impl Carried {
     /// Takes of each what speaks of the prefix.
-    fn new(prefix: &Prefix<'_>, found: &[Erasure]) -> Carried {
+    fn new(prefix: &Prefix<'_>, found: &[(Timestamp, Erasure)]) -> Carried {
         let mut chain = prefix.chain().clone();
         let (records, defined) = (chain.next_seq(), chain.defined());
         let durable = records;
         let mut carried =
             Carried { erasures: Vec::new(), count: 0, frames: Vec::new(), checkpoint: chain.checkpoint() };
-        for mut erasure in found.iter().filter(|_| records > 0).cloned() {
+        for (recorded_at, mut erasure) in found.iter().filter(|_| records > 0).cloned() {
             erasure.ids.retain(|id| id.0 < defined.ids);
             erasure
                 .devices
@@ -548,8 +549,9 @@ impl Carried {
             let mut body = Vec::new();
             crate::log::codec::encode(&Body::Erase(Box::new(erasure.clone())), &mut body);
             let body_len = u32::try_from(body.len()).expect("shorter than a record's bound");
-            let header =
-                Header { body_len, payload_len: 0, first_seq: chain.next_seq(), records: 1, durable };
+            let recorded_at = recorded_at.max(chain.recorded_at()); // that of the record it stands for
+            let first_seq = chain.next_seq();
+            let header = Header { body_len, payload_len: 0, first_seq, recorded_at, records: 1, durable };
             let at = carried.frames.len();
             frame::write(header, &body, &[], chain.ledger_id(), chain.head(), &mut carried.frames);
             let accepted = Frame::parse(&carried.frames[at..], chain.ledger_id())

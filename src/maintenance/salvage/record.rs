@@ -80,6 +80,8 @@ pub struct SalvagedRecord {
     pub file: String,
     /// Where its frame begins there.
     pub offset: u64,
+    /// When it was recorded, by the writer's clock.
+    pub recorded_at: Timestamp,
     /// What it is.
     pub op: &'static str,
     /// Of a definition: the number that it gives, if it can still be counted.
@@ -142,7 +144,8 @@ impl Item<'_> {
 /// What the erasures among proven records cover, of the records before them.
 #[derive(Debug, Default)]
 pub(super) struct Cover {
-    pub(super) erasures: Vec<Erasure>,
+    /// Each with the time at which it was recorded.
+    pub(super) erasures: Vec<(Timestamp, Erasure)>,
     ids: BTreeSet<u32>,
     /// Of those, the ones whose texts may still be in the files.
     pending: BTreeSet<u32>,
@@ -160,7 +163,7 @@ impl Cover {
             let (mut body, mut seq) = (bytes.body, frame.header.first_seq);
             while let Ok((record, taken)) = Body::read(body) {
                 match record {
-                    Body::Erase(erasure) => begun.push((seq, *erasure)),
+                    Body::Erase(erasure) => begun.push((seq, frame.header.recorded_at, *erasure)),
                     Body::EraseDone(removal) => {
                         done.extend(removal.erasures.iter().map(|removed| u64::from(removed.erase)));
                     }
@@ -170,14 +173,14 @@ impl Cover {
                 seq += 1;
             }
         }
-        for (seq, erasure) in begun {
+        for (seq, recorded_at, erasure) in begun {
             let ids = || erasure.ids.iter().map(|id| id.0);
             cover.ids.extend(ids());
             cover.pending.extend(ids().filter(|_| !done.contains(&seq)));
             cover
                 .records
                 .extend(erasure.records.iter().chain(erasure.devices.iter().map(|device| &device.defined)));
-            cover.erasures.push(erasure);
+            cover.erasures.push((recorded_at, erasure));
         }
         Ok(cover)
     }
@@ -374,6 +377,7 @@ pub(super) fn show_all(
             shown.lost = item.loss();
             shown.file.clone_from(&log.segments()[frame.place.segment].name);
             (shown.seq, shown.offset) = (Seq(seq), frame.place.offset);
+            shown.recorded_at = frame.header.recorded_at;
             each(shown)?;
         }
     }
@@ -404,6 +408,7 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
         seq: Seq(0), // the caller knows the place
         file: String::new(),
         offset: 0,
+        recorded_at: Timestamp::MIN,
         op: record.name(),
         defines: defined.and_then(|count| count.checked_sub(1)), // the caller knows whether it was counted
         text: text.map(str::to_owned),

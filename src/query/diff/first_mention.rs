@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::body::{IdNo, LinkSource};
+use crate::log::body::IdNo;
 use crate::log::record::{Kind, Row};
 use crate::model::policy::FirstMention;
 
@@ -31,16 +31,10 @@ impl PendingDefinitions {
         self.ids.is_empty() && self.devices.is_empty()
     }
 
-    /// How `next`, the record after the definitions (or the log's end), mentions `id` first: as an id made for a device, as S
-    /// of an identify, or plainly.
+    /// How `next`, the record after the definitions (or the log's end), mentions `id` first: as an id made for a device, or
+    /// plainly.
     pub(crate) fn first_mention(&self, id: IdNo, next: Option<&Row>) -> FirstMention {
-        match next {
-            _ if self.begins_device(id, next) => FirstMention::Device,
-            Some(row) if row.kind == Kind::Identify && row.other() == LinkSource::Id(id) && row.id != id => {
-                FirstMention::IdentifySource
-            }
-            _ => FirstMention::Plain,
-        }
+        if self.begins_device(id, next) { FirstMention::Device } else { FirstMention::Plain }
     }
 
     /// Whether a device begins with `id`: one that is defined here, or one that `next` resets (F1, F4).

@@ -5,6 +5,7 @@ use std::io;
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::model::id::LedgerId;
 use crate::model::limits::MAX_COMPONENT_BYTES;
+use crate::store::layout::FORMAT_VERSION;
 use crate::store::segments::SnapshotFault;
 
 /// The first fault of a log: where it is and what was found.
@@ -32,6 +33,15 @@ pub enum FaultKind {
     /// The segment's header is damaged or cut.
     #[error("the segment's header is damaged")]
     SegmentHeader,
+    /// The segment is of another format version.
+    #[error(
+        "the segment has format version {found}; this version reads {FORMAT_VERSION} only. Export its ledger's operations with the \
+         program that wrote it, and import them into a new ledger"
+    )]
+    SegmentVersion {
+        /// The format version that stands there.
+        found: u16,
+    },
     /// The segment belongs to another ledger.
     #[error("the segment belongs to ledger {found}; expected {expected}")]
     ForeignSegment {

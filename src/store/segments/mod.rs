@@ -6,6 +6,7 @@ mod fault;
 mod index;
 mod segment;
 mod snapshot_fault;
+mod times;
 mod walk;
 mod window;
 
@@ -13,7 +14,7 @@ pub use fault::{Fault, FaultKind};
 pub(crate) use segment::{Segment, SegmentReader};
 pub use snapshot_fault::SnapshotFault;
 pub(crate) use walk::{FrameAt, Walk};
-pub(crate) use window::Window;
+pub(crate) use window::{FrameEnd, Window};
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

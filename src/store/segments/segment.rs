@@ -69,8 +69,12 @@ impl<'a> SegmentReader<'a> {
 
     /// Checks the segment's header against the chain it continues.
     pub(crate) fn header(&mut self, chain: &Chain) -> Result<(), FaultKind> {
+        let bytes = self.peek(SEGMENT_HEADER_BYTES)?;
         let header =
-            SegmentHeader::parse(self.peek(SEGMENT_HEADER_BYTES)?).ok_or(FaultKind::SegmentHeader)?;
+            SegmentHeader::parse(bytes).ok_or_else(|| match SegmentHeader::other_version(bytes) {
+                Some(found) => FaultKind::SegmentVersion { found },
+                None => FaultKind::SegmentHeader,
+            })?;
         let Checkpoint { records: expected, head } = chain.checkpoint();
         if header.ledger != chain.ledger_id() {
             return Err(FaultKind::ForeignSegment { found: header.ledger, expected: chain.ledger_id() });

@@ -9,6 +9,7 @@ use crate::log::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::log::payload;
 use crate::log::record::{Record, Rows};
 use crate::model::id::{LedgerId, Seq};
+use crate::model::time::Timestamp;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
 use crate::store::segments::segment::READ_BYTES;
 use crate::store::segments::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased, locked};
@@ -20,14 +21,27 @@ pub(crate) struct Window {
     file: String,
     offset: u64,
     /// Where the frame ends, and the chain there.
-    end: (usize, u64),
+    end: FrameEnd,
     after: Checkpoint,
     rows: Rows,
     body: Vec<u8>,
     payload: Vec<u8>,
 }
 
+/// Where a frame ends, and when it was recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameEnd {
+    /// Segment, and offset in it.
+    pub(crate) place: (usize, u64),
+    pub(crate) recorded_at: Timestamp,
+}
+
 impl Window {
+    /// When its records were recorded.
+    pub(crate) fn recorded_at(&self) -> Timestamp {
+        self.end.recorded_at
+    }
+
     pub(crate) fn record(&self, seq: Seq) -> Option<Record<'_>> {
         let first = u64::from(self.rows.rows.first()?.seq);
         let row = self.rows.rows.get(usize::try_from(seq.0.checked_sub(first)?).ok()?)?;
@@ -50,7 +64,7 @@ impl Window {
 impl Log {
     /// Where the frame ends that `checkpoint` speaks of; `None` if no frame ends there with that hash. The frames from the
     /// nearest mark on are verified, of that frame the items too.
-    pub(crate) fn end_of(&self, checkpoint: Checkpoint) -> Result<Option<(usize, u64)>, Fault> {
+    pub(crate) fn end_of(&self, checkpoint: Checkpoint) -> Result<Option<FrameEnd>, Fault> {
         let Some(last) = checkpoint.records.checked_sub(1) else { return Ok(None) };
         let window = self.read_window(Seq(last))?;
         for row in &window.rows.rows {
@@ -134,7 +148,8 @@ impl Log {
                 let frame = payload::open(&self.keys, frame, &mut rows, &mut plain)
                     .map_err(|error| fault(error.into()))?;
                 let (body, payload) = (frame.body.to_vec(), frame.payload.to_vec());
-                let end = (segment, offset + frame.header.frame_len() as u64);
+                let place = (segment, offset + frame.header.frame_len() as u64);
+                let end = FrameEnd { place, recorded_at: frame.header.recorded_at };
                 let after = chain.checkpoint();
                 return Ok(Window { ledger, file, offset, end, after, rows, body, payload });
             }

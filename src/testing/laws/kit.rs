@@ -13,7 +13,6 @@ use crate::ledger::open::LedgerOptions;
 use crate::model::operation::{Operation, OperationError};
 use crate::model::policy::Policy;
 use crate::query::reader::Reader;
-use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::{self, History};
 
@@ -26,7 +25,7 @@ pub(super) struct Folded {
 
 pub(super) fn new_ledger(policy: &Policy) -> Result<(Ledger, Arc<Memory>), String> {
     let storage = Arc::new(Memory::new());
-    let options = LedgerOptions::new().entropy(SeededEntropy::new(1)).segment_bytes(2_048);
+    let options = LedgerOptions::new().seeded(1).segment_bytes(2_048);
     let ledger = options.create_in(storage.clone(), Tenant::default(), policy.clone());
     ledger.map(|ledger| (ledger, storage)).map_err(|error| error.to_string())
 }

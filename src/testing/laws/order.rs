@@ -13,7 +13,6 @@ use crate::log::body::{Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
-use crate::storage::SeededEntropy;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -95,7 +94,7 @@ pub fn any_reopening(history: &History) -> Result<(), String> {
             if number % often == 0 {
                 drop(ledger);
                 storage = Arc::new(Memory::clone(&storage));
-                let options = LedgerOptions::new().entropy(SeededEntropy::new(1));
+                let options = LedgerOptions::new().seeded(1);
                 ledger = options.open_in(storage.clone()).map_err(|error| error.to_string())?;
                 holds(ledger.recovery().is_clean(), || "something was torn".to_owned())?;
             }
@@ -194,7 +193,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         let expected = match refusal {
             Refusal::ProcessingOff { .. } | Refusal::Unmergeable { id: None, .. } => Some(seq),
             Refusal::Unmergeable { id: Some(id), .. } => {
-                holds(!before.class(id).mergeable, || format!("{id:?} may be merged"))?;
+                holds(!before.class(id).is_mergeable(), || format!("{id:?} may be merged"))?;
                 Some(before.defined_by(id))
             }
             Refusal::JoinsIdentified { person, .. } | Refusal::SourceIdentified { person, .. } => {
@@ -211,10 +210,13 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                             format!("{held:?} is not an id of it")
                         })?;
                     }
-                    Some((_, first)) => same("the user id that is named", &Some(held), &first.flatten())?,
+                    Some((_, first)) => {
+                        let own = source.is_none().then_some(target); // T signs in by this
+                        same("the user id that is named", &Some(held), &first.flatten().or(own))?;
+                    }
                     None => same("the user id that is named", &held, &target)?,
                 }
-                holds(before.class(held).user, || format!("{held:?} is not a user"))?;
+                holds(step.state.is_user(held), || format!("{held:?} is not a user"))?;
                 if refolded {
                     // After a refold, another record gave it its person.
                     let by = refusal.blocking();
@@ -257,8 +259,8 @@ fn follow_arrivals(arrived: &mut Arrivals, step: &Step<'_>) {
     }
 }
 
-/// The first user id of each person, as D9 has it: the founding id, else the first that joined; of a merge, P(T)'s. `None` for
-/// persons of a component that was refolded: their past is not followed.
+/// The first user id of each person, as D9 has it: the first of its ids that had a sign-in, or that was a user when it
+/// came; of a merge, P(T)'s. `None` for persons of a component that was refolded: their past is not followed.
 fn follow_first_users(
     ledger: &Ledger,
     firsts: &mut BTreeMap<PersonNo, Option<IdNo>>,
@@ -267,7 +269,7 @@ fn follow_first_users(
 ) -> Result<(), String> {
     let body = step.record.body();
     let (Some(outcome), Some(head)) = (step.outcome, body.head()) else { return Ok(()) };
-    let user = |id: IdNo| before.class(id).user;
+    let user = |id: IdNo| step.state.is_user(id);
     if outcome.undone.is_some() {
         let told = ledger.reader.log.component(Node::Id(head.id), step.record.seq().0 + 1);
         let (ids, _) = told.map_err(|fault| fault.to_string())?.named();
@@ -275,8 +277,9 @@ fn follow_first_users(
         let anew = before.persons_founded()..step.state.persons_founded();
         firsts.extend(anew.map(|number| (PersonNo(number as u32), None)));
     }
-    if let (true, Some(person)) = (outcome.founded && user(head.id), outcome.person) {
-        firsts.insert(person, Some(head.id));
+    let known = (head.id.index() < before.ids().len()).then(|| before.person(head.id)).flatten();
+    if let (true, Some(person)) = (user(head.id), known.or(outcome.person.filter(|_| outcome.founded))) {
+        firsts.entry(person).or_insert(Some(head.id));
     }
     match (outcome.link, outcome.person) {
         (Some(Link::Joined(id)), Some(person)) if user(id) => {

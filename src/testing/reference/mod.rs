@@ -476,10 +476,9 @@ impl Reference {
         };
         self.mention(&id, FirstMention::Plain);
         match &verb {
-            Verb::Identify(LinkSource::Id(other)) => self.mention(other, FirstMention::IdentifySource),
-            Verb::Alias(LinkSource::Id(other)) | Verb::Merge(LinkSource::Id(other)) => {
-                self.mention(other, FirstMention::Plain);
-            }
+            Verb::Identify(LinkSource::Id(other))
+            | Verb::Alias(LinkSource::Id(other))
+            | Verb::Merge(LinkSource::Id(other)) => self.mention(other, FirstMention::Plain),
             _ => {}
         }
         let asks_profile = !matches!(verb, Verb::Capture(_));

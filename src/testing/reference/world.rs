@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::said::*;
 use crate::model::operation::Changes;
-use crate::model::policy::{Policy, Survivor};
+use crate::model::policy::{IdClass, Policy, Survivor};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
@@ -18,8 +18,10 @@ pub(super) struct World {
     pub(super) became: BTreeMap<usize, usize>,
     pub(super) devices: BTreeMap<String, ReferenceDevice>,
     pub(super) events: Vec<ReferenceEvent>,
-    /// What was folded, and the rule that refused it: a split asks for it again.
-    pub(super) folded: Vec<(Asked, Option<&'static str>)>,
+    /// The named ids with a sign-in (D9).
+    pub(super) users: BTreeSet<String>,
+    /// What was folded, the rule that refused it, and whether it asserted identity then: a split asks for it again.
+    pub(super) folded: Vec<(Asked, Option<&'static str>, bool)>,
 }
 
 impl World {
@@ -30,6 +32,7 @@ impl World {
             became: BTreeMap::new(),
             devices: BTreeMap::new(),
             events: Vec::new(),
+            users: BTreeSet::new(),
             folded: Vec::new(),
         }
     }
@@ -75,6 +78,7 @@ impl World {
             }
             Verb::Set => asked.device.as_ref().map(|_| "C7"),
             Verb::Switch if *on => {
+                self.sign_in(id, classes);
                 if !changes.is_empty() {
                     let person = self.found(asked, place);
                     change(&mut self.persons[person].properties, changes);
@@ -86,7 +90,7 @@ impl World {
             Verb::Reset { .. } | Verb::Retract(_) => None,
         };
         self.follow(asked);
-        self.folded.push((asked.clone(), refused));
+        self.folded.push((asked.clone(), refused, self.identifies(asked, classes)));
         refused
     }
 
@@ -134,24 +138,49 @@ impl World {
         match other {
             LinkSource::Nothing => {}
             LinkSource::Id(source) if source == target => {}
-            _ if !classes.of[target].mergeable => refused = Some("B2"),
+            _ if !classes.of[target].is_mergeable() => refused = Some("B2"),
             LinkSource::Unstorable => refused = Some("B2"),
-            LinkSource::Id(source) if !classes.of[source].mergeable => refused = Some("B2"),
+            LinkSource::Id(source) if !classes.of[source].is_mergeable() => refused = Some("B2"),
             LinkSource::Id(source) => {
                 refused = self.refusal(target, source, dangerous, classes);
                 if refused == Some("D8") {
                     return refused;
                 }
+                if !dangerous {
+                    self.sign_in(target, classes);
+                }
                 if refused.is_none() {
                     self.unite(asked, place, source);
                 }
                 let person = self.found(asked, place);
-                self.persons[person].is_identified = true;
+                self.persons[person].is_identified |= self.identifies(asked, classes);
             }
         }
         let person = self.found(asked, place);
         change(&mut self.persons[person].properties, &asked.changes);
         refused
+    }
+
+    /// D9: a sign-in as this id.
+    fn sign_in(&mut self, id: &str, classes: &Classes) {
+        if classes.of[id] == IdClass::Named {
+            self.users.insert(id.to_owned());
+        }
+    }
+
+    /// D1: whether a link says that two ids are one user's; not by two anonymous ids, where users are counted.
+    fn identifies(&self, asked: &Asked, classes: &Classes) -> bool {
+        let (Verb::Identify(LinkSource::Id(other))
+        | Verb::Alias(LinkSource::Id(other))
+        | Verb::Merge(LinkSource::Id(other))) = &asked.verb
+        else {
+            return false;
+        };
+        let ends = [classes.of[&asked.id], classes.of[other]];
+        let counted = self.policy.max_user_ids.is_some() && !matches!(asked.verb, Verb::Merge(_));
+        *other != asked.id
+            && !ends.contains(&IdClass::Unmergeable)
+            && !(counted && ends == [IdClass::Anonymous; 2])
     }
 
     pub(super) fn refusal(
@@ -189,7 +218,9 @@ impl World {
         if over(ours.len() + theirs.len(), self.policy.max_ids_per_person) {
             return Some("D8");
         }
-        let users = |ids: &BTreeSet<String>| ids.iter().filter(|id| classes.of[*id].user).count();
+        let signs_in = |id: &String| id == target && classes.of[id] == IdClass::Named;
+        let users =
+            |ids: &BTreeSet<String>| ids.iter().filter(|id| self.users.contains(*id) || signs_in(id)).count();
         let (ours, theirs) = (users(&ours), users(&theirs));
         if !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, self.policy.max_user_ids) {
             return Some("D9");
@@ -291,7 +322,7 @@ impl World {
                 created_at: before.created_at,
                 founded,
             };
-            self.refold(&mut group, classes);
+            self.refold(&mut group);
             self.persons.push(group);
             if number == 0 {
                 self.became.insert(person, self.persons.len() - 1);
@@ -301,10 +332,10 @@ impl World {
     }
 
     /// Everything that was said for a group's ids, as if it had been one person from the beginning.
-    pub(super) fn refold(&self, group: &mut ReferencePerson, classes: &Classes) {
+    pub(super) fn refold(&self, group: &mut ReferencePerson) {
         let (mut earliest, mut named): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         let earlier = |known: Option<Timestamp>, time| Some(known.map_or(time, |known| known.min(time)));
-        for (asked, refused) in &self.folded {
+        for (asked, refused, identifies) in &self.folded {
             if let Verb::Identify(LinkSource::Id(other))
             | Verb::Alias(LinkSource::Id(other))
             | Verb::Merge(LinkSource::Id(other)) = &asked.verb
@@ -329,9 +360,7 @@ impl World {
             {
                 // Of a link that was made, and whose ends a split parted, only the property changes count.
                 let parted = refused.is_none() && !group.ids.contains(other);
-                let links =
-                    *other != asked.id && classes.of[other].mergeable && classes.of[&asked.id].mergeable;
-                group.is_identified |= links && !parted;
+                group.is_identified |= *identifies && !parted;
             }
             let quiet = match &asked.verb {
                 Verb::Capture(name) => {

@@ -17,6 +17,7 @@
 //! | create, open, read a ledger | [`Ledger::create`], [`Ledger::open`], [`ReadOnlyLedger::open`], and [`LedgerOptions`] for more |
 //! | record what was asked | [`Ledger::append`], [`Ledger::append_batch`]; look at each [`Appended`] |
 //! | record what a device's SDK said | [`Ledger::device`] |
+//! | follow a log that other servers follow too | [`LedgerOptions::follow`], [`Ledger::append_at`] |
 //! | share a ledger between threads | [`SharedLedger`]; [`SharedLedger::submit`] returns before the disk does |
 //! | take events of SDKs over HTTP | [`import::Request`](crate::import), [`Ledger::append_each`]; `docs/embedding.md` |
 //! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
@@ -126,6 +127,13 @@ pub mod explain {
 /// The identity graph of a person: ids, devices, and the records that link them.
 pub mod graph {
     pub use crate::query::graph::{Edge, EdgeKind, EdgeRecord, Graph, Node, NodeKind};
+}
+
+/// Following a log elsewhere, such as a stream that many servers read: what it delivers, and what became of that.
+pub mod follow {
+    pub use crate::ledger::delivery::{Delivered, Delivery, FollowError};
+    pub use crate::log::body::Followed;
+    pub use crate::model::id::LogName;
 }
 
 /// Erasing: requests, receipts, errors (rule H3).

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use identity_ledger::follow::{Delivery, LogName};
 use identity_ledger::log::Digest;
 use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::*;
@@ -185,6 +186,42 @@ fn the_worked_example_is_what_is_written() {
             "docs/format.md shows other bytes; UPDATE=1 rewrites them on purpose\n{found}"
         );
     }
+}
+
+/// The first frame of a follower, taken apart: all that it says comes from the delivery that it was created by.
+#[test]
+fn a_follower_begins_as_its_first_delivery_says() {
+    let log = LogName::new("shop").unwrap();
+    let (recorded_at, seed) = ("2026-03-03T00:00:00Z".parse().unwrap(), [7; 32]);
+    let delivery = Delivery { log: &log, position: 42, recorded_at, seed };
+    let storage = Arc::new(Memory::new());
+    let options = LedgerOptions::new().follow(&delivery);
+    let ledger = options.create_in(storage.clone(), Tenant::default(), Policy::default()).unwrap();
+
+    let mut id = [0; 16];
+    blake3::Hasher::new_derive_key("identity-ledger 2026-11-23 v1 seeded entropy")
+        .update(&seed)
+        .finalize_xof()
+        .fill(&mut id);
+    let id = uuid::Builder::from_random_bytes(id).into_uuid();
+    assert_eq!(ledger.reader().ledger_id().0, id);
+
+    let bytes = read(&storage, SEGMENT);
+    let mut frame = Dump::new(&bytes[96..]);
+    assert_eq!(frame.field(8, "marker, versions, zeros"), b"\xf5il\x1a\x02\x01\0\0");
+    let body = usize::try_from(frame.number(4, "body length")).unwrap();
+    assert_eq!([frame.number(4, "payload length"), frame.number(8, "first record")], [0, 0]);
+    assert_eq!(frame.number(8, "recorded at"), 1_772_496_000_000_000);
+    assert_eq!([frame.number(8, "durable records"), frame.number(4, "records")], [0, 2]);
+    frame.number(4, "CRC-32C");
+    let genesis = 34;
+    frame.field(genesis, "record 0: genesis, as in the example");
+    assert_eq!(frame.number(4, "record 1: followed"), 19);
+    assert_eq!(frame.number(8, "length of the name"), 4);
+    assert_eq!(frame.field(4, "name of the log"), b"shop");
+    assert_eq!(frame.number(8, "position"), 42);
+    assert_eq!(body, genesis + 4 + 8 + 4 + 8);
+    assert_eq!(frame.field(32, "frame hash"), ledger.checkpoint().head.0);
 }
 
 #[test]

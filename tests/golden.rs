@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::follow::{Delivered, Delivery, Followed, LogName};
 #[cfg(feature = "encryption")]
 use identity_ledger::storage::StoredKeys;
 use identity_ledger::storage::{Clock, Files, Memory, SeededEntropy, Storage};
@@ -23,6 +24,7 @@ const RECIPES: &[(&str, Preset, u64, Recipe)] = &[
     ("one-user", Preset::OneUser, 64 * 1_024 * 1_024, shared_devices),
     ("torn", Preset::Strict, 1_024, torn),
     ("second-thoughts", Preset::Posthog, 2_048, second_thoughts),
+    ("followed", Preset::OneUser, 1_024, followed),
     #[cfg(feature = "encryption")]
     ("sealed", Preset::Posthog, 2_048, second_thoughts),
 ];
@@ -209,6 +211,38 @@ fn second_thoughts(recipe: &LedgerRecipe<'_>) {
     record(&mut ledger, Operation::properties(at(62), id("dan")).set("plan", "new").unwrap());
 }
 
+/// What a log delivered: batches, a policy, one batch that no ledger takes.
+fn followed(recipe: &LedgerRecipe<'_>) {
+    let log = LogName::new("golden stream").unwrap();
+    let delivery = |position: u8| Delivery {
+        log: &log,
+        position: position.into(),
+        recorded_at: at(1_000_000 * i64::from(position)),
+        seed: [position; 32],
+    };
+    let policy = Policy::preset(recipe.preset);
+    let options = recipe.options().follow(&delivery(1));
+    let mut ledger = options.create(recipe.dir, Tenant::new("golden").unwrap(), policy.clone()).unwrap();
+    let reset = Request::Reset { device: DeviceId::new("tablet").unwrap(), reset_device: true, new_id: None };
+    let deliveries = [
+        (3, vec![Operation::properties(at(0), id("ann")).set("plan", "free").unwrap()]),
+        (
+            4,
+            vec![
+                Operation::new(at(1), reset),
+                Operation::identify(at(2), id("ann"), Some(Source::new("a1"))),
+            ],
+        ),
+        (7, vec![Operation::retract(at(3), Target::Record(Seq(0)))]), // the genesis record is no operation
+    ];
+    for (position, operations) in deliveries {
+        let delivered = ledger.append_at(&delivery(position), &operations).unwrap();
+        assert_eq!(matches!(delivered, Delivered::Rejected(_)), position == 7);
+    }
+    let policy = Policy { max_ids_per_person: Some(9), ..policy };
+    assert!(matches!(ledger.set_policy_at(&delivery(8), &policy), Ok(Delivered::Taken(_))));
+}
+
 /// A write that a crash cut off, found and recorded by the next writer.
 fn torn(recipe: &LedgerRecipe<'_>) {
     let mut ledger = recipe.create();
@@ -301,7 +335,16 @@ fn golden_ledgers_are_whole_and_fold_to_what_they_always_did() {
         }
         let mut ledger = with_keys(LedgerOptions::new(), &copied).open_in(storage).unwrap();
         assert!(ledger.recovery().is_clean(), "{name}: {:?}", ledger.recovery());
-        record(&mut ledger, Operation::properties(at(1_000), id("a new id")));
+        let operation = Operation::properties(at(1_000), id("a new id"));
+        match ledger.reader().followed().cloned() {
+            None => record(&mut ledger, operation),
+            Some(Followed { log, position }) => {
+                let log = LogName::new(log).unwrap();
+                let delivery =
+                    Delivery { log: &log, position: position + 1, recorded_at: at(0), seed: [0; 32] };
+                assert!(matches!(ledger.append_at(&delivery, &[operation]), Ok(Delivered::Taken(_))));
+            }
+        }
     }
 }
 
@@ -364,6 +407,7 @@ fn the_golden_ledgers_hold_every_kind_of_record() {
         "define_name",
         "erase",
         "erase_done",
+        "followed",
         "genesis",
         "identify",
         "merge_dangerously",

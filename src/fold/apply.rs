@@ -111,6 +111,11 @@ impl State {
             Kind::DefineDevice => self.devices.push(DeviceState::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
             Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
+            Kind::Followed => {
+                if let Body::Followed(followed) = record.body() {
+                    self.followed = Some(followed);
+                }
+            }
             _ if self.supposed => {} // H4: the log's policies do not count
             _ => {
                 if let Body::Genesis(policy) | Body::SetPolicy(policy) = record.body() {

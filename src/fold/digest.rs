@@ -80,6 +80,10 @@ impl State {
         if !self.erasures.is_empty() {
             self.canonical_erasures(&mut out);
         }
+        if let Some(followed) = &self.followed {
+            out.u32(FOLLOWED);
+            codec::encode(&**followed, &mut out.buffer);
+        }
         (out.each)(&out.buffer);
     }
 
@@ -124,6 +128,8 @@ impl State {
 pub(super) const GENERATIONS: u32 = 1;
 /// Begins the part of the state that erasures make. A state without any has no such part, and the bytes it always had.
 pub(super) const ERASURES: u32 = 2;
+/// Begins the part of a state that follows a log; likewise, and the last.
+pub(super) const FOLLOWED: u32 = 3;
 
 impl State {
     fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {

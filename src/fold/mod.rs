@@ -33,7 +33,7 @@ pub(crate) use restore::{FOLD_VERSION, Unsound};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::body::{DeviceNo, IdNo};
+use crate::log::body::{DeviceNo, Followed, IdNo};
 use crate::model::id::Seq;
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
@@ -64,6 +64,8 @@ pub struct State {
     keys: u32,
     /// What is to be forgotten (H3).
     erasures: Erasures,
+    /// Up to where the log that this ledger follows is in it. No rule reads it.
+    followed: Option<Box<Followed>>,
     /// The components that retracts and splits folded last. No digest covers it.
     folds: FoldCache<State>,
 }
@@ -132,6 +134,7 @@ impl State {
             generations: Generations::default(),
             keys: 0,
             erasures: Erasures::default(),
+            followed: None,
             folds: FoldCache::default(),
         }
     }
@@ -139,6 +142,11 @@ impl State {
     /// How many records were folded; also the number of the next one.
     pub fn records(&self) -> u64 {
         self.records.into()
+    }
+
+    /// Up to where the log that this ledger follows is in it; `None` if it follows none.
+    pub fn followed(&self) -> Option<&Followed> {
+        self.followed.as_deref()
     }
 
     /// The policy in force.

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, GENERATIONS};
+use crate::fold::digest::{ERASURES, FOLLOWED, GENERATIONS};
 use crate::fold::erasures::{Erasures, Left};
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin};
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::{DeviceState, Person, State};
-use crate::log::body::{IdNo, KeyNo, StoredClass, StoredPolicy};
+use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy};
 use crate::log::codec;
 use crate::model::limits::MAX_RECORDS;
 use crate::model::policy::IdClass;
@@ -113,10 +113,19 @@ impl State {
             generations,
             keys,
             erasures: Erasures::default(),
+            followed: None,
             folds: FoldCache::default(),
         };
         if part == Some(ERASURES) {
             state.erasures = state.read_erasures(&mut bytes)?;
+            part = bytes.part()?;
+        }
+        if part == Some(FOLLOWED) {
+            let (followed, taken) = codec::decode::<Followed>(bytes.0)
+                .map_err(|_| Unsound("the position of the followed log is unreadable"))?;
+            ensure(followed.is_canonical(), "the name of the followed log is out of its bounds")?;
+            bytes.0 = &bytes.0[taken..];
+            state.followed = Some(Box::new(followed));
             part = None;
         }
         ensure(part.is_none(), "an unknown part of a state")?;
@@ -610,7 +619,9 @@ mod tests {
         let joe = ErasureRequest::new(at(8), ErasureSubject::PersonOf(id("joe")), "");
         let joe = joe.with_keys([PropertyKey::new("plan").unwrap()]);
         ledger.erase(&[ErasureRequest::new(at(8), ivy, ""), joe]).unwrap();
-        ledger.reader().state().clone()
+        let mut state = ledger.reader().state().clone();
+        state.followed = Some(Box::new(Followed { log: "shop".to_owned(), position: 7 }));
+        state
     }
 
     fn bytes(state: &State) -> Vec<u8> {
@@ -629,6 +640,7 @@ mod tests {
             let read = State::from_canonical(&bytes(&state)).unwrap();
             assert_eq!(read.digest(), state.digest());
             assert_eq!(read.devices, state.devices);
+            assert_eq!(read.followed, state.followed);
             assert_eq!(read.generations.retractions, state.generations.retractions);
             assert_eq!(read.generations.anchors, state.generations.anchors);
             assert_eq!(read.generations.latest, state.generations.latest);
@@ -641,6 +653,21 @@ mod tests {
         }
         let state = full();
         assert!(!state.generations.anchors.is_empty() && !state.erasures.called_after.is_empty());
+    }
+
+    #[test]
+    fn a_position_of_a_followed_log_has_a_name_and_ends_the_state() {
+        for (log, position, expected) in
+            [("shop", u64::MAX, None), ("", 0, Some("the name of the followed log is out of its bounds"))]
+        {
+            let mut state = merged().reader().state().clone();
+            state.followed = Some(Box::new(Followed { log: log.to_owned(), position }));
+            let bytes = bytes(&state);
+            let read = State::from_canonical(&bytes);
+            assert_eq!(read.as_ref().err().map(|Unsound(what)| *what), expected);
+            assert!(State::from_canonical(&[&bytes[..], &[0]].concat()).is_err());
+            assert!(State::from_canonical(&bytes[..bytes.len() - 1]).is_err());
+        }
     }
 
     /// What is refused, as it is said; an empty text stands for what passes. Each edit is one that a forger of digests could make.

@@ -6,6 +6,7 @@ use crate::fold::{Erasures, Outcome};
 use crate::ledger::Ledger;
 use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::dedupe::before;
+use crate::ledger::delivery::Delivery;
 use crate::ledger::draft::{Draft, Drafted, Finished, KnownIds, fresh_id};
 use crate::ledger::error::AppendError;
 use crate::ledger::key_budget::KeyBudget;
@@ -18,6 +19,7 @@ use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::query::reader::{Reader, recorded};
 use crate::store::dictionary::{Dictionaries, Seen};
+use crate::store::entropy::Entropy;
 use crate::store::segments::{Fault, FaultKind, Log};
 
 impl Ledger {
@@ -36,9 +38,9 @@ impl Ledger {
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
     pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Answers, AppendError> {
-        self.check_health()?;
+        self.check_local()?;
         self.check_batch(operations)?;
-        let (answers, finished) = self.draft(operations)?;
+        let (answers, finished) = self.draft(operations, None)?;
         let outcomes = self.commit(finished)?;
         let refolded = outcomes.iter().any(|(_, outcome)| outcome.undone.is_some());
         if let (true, Some(last)) = (refolded, operations.last()) {
@@ -71,7 +73,7 @@ impl Ledger {
         &mut self,
         operations: &[Operation],
     ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
-        self.check_health()?;
+        self.check_local()?;
         let before = self.checkpoint().records;
         let durability = std::mem::replace(&mut self.writer.durability, Durability::Buffered);
         let mut answers = Vec::with_capacity(operations.len());
@@ -106,7 +108,7 @@ impl Ledger {
     }
 
     /// Checks what needs no look at the log: sizes, bounds, and that texts which are named are those of the log.
-    fn check_batch(&self, operations: &[Operation]) -> Result<(), AppendError> {
+    pub(super) fn check_batch(&self, operations: &[Operation]) -> Result<(), AppendError> {
         if operations.len() > MAX_BATCH_OPERATIONS {
             return Err(AppendError::BatchTooLarge { operations: operations.len(), records: 0, bytes: 0 });
         }
@@ -119,14 +121,32 @@ impl Ledger {
         Ok(())
     }
 
-    /// Drafts the frame of a batch, and says what becomes of each operation.
-    fn draft(&mut self, operations: &[Operation]) -> Result<(Vec<Answer>, Finished), AppendError> {
+    /// Drafts the frame of a batch, and says what becomes of each operation. What was delivered at a position of a followed log depends
+    /// on nothing that is this writer's alone: its chance comes with it, and no device is known to have said anything before (F3).
+    pub(super) fn draft(
+        &mut self,
+        operations: &[Operation],
+        delivery: Option<&Delivery<'_>>,
+    ) -> Result<(Vec<Answer>, Finished), AppendError> {
         let Ledger { reader, writer, .. } = self;
+        let (mut delivered, nothing) = (delivery.map(Delivery::entropy), BTreeMap::new());
+        let entropy: &mut dyn Entropy;
+        let (nonces, last_calls): (Option<&mut dyn Entropy>, _) = match &mut delivered {
+            Some(delivered) => {
+                entropy = delivered;
+                (Some(&mut *writer.entropy), &nothing)
+            }
+            None => {
+                entropy = &mut *writer.entropy;
+                (None, &writer.last_calls)
+            }
+        };
         let ledger = reader.ledger_id();
         let Reader { log, replay, dictionaries, seen, .. } = reader;
         let erasures = replay.state().erasures();
         let foreseen = prefetch(operations, dictionaries, seen);
-        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, entropy, log.keys());
+        draft.nonces = nonces;
         let mut answers = Vec::with_capacity(operations.len());
         let mut keys = KeyBudget::new(operations.len() == 1);
         for (index, (operation, Foreseen { ids, in_log })) in operations.iter().zip(foreseen).enumerate() {
@@ -146,7 +166,7 @@ impl Ledger {
             }
             let aim = aim.map_err(refused)?;
             draft.check_fresh(operation).map_err(refused)?;
-            let drafted = draft.operation(operation, ids, aim, &writer.last_calls);
+            let drafted = draft.operation(operation, ids, aim, last_calls);
             if let Some(source) = draft.refused() {
                 return Err(refused(source));
             }
@@ -159,12 +179,20 @@ impl Ledger {
                 }
             });
         }
+        if let Some(delivery) = delivery {
+            draft.push(&delivery.record());
+        }
         let frame_bytes = draft.body.len() + draft.payload.len();
         if frame_bytes > MAX_FRAME_BYTES - 128 || draft.records > MAX_FRAME_RECORDS {
             let (records, bytes) = (draft.records.into(), frame_bytes as u64);
             return Err(AppendError::BatchTooLarge { operations: operations.len(), records, bytes });
         }
-        Ok((answers, draft.finish()))
+        let mut finished = draft.finish();
+        if let Some(Delivery { recorded_at, .. }) = delivery {
+            finished.recorded_at = Some(*recorded_at);
+            finished.last_calls.clear();
+        }
+        Ok((answers, finished))
     }
 
     /// Makes a new device, with a fresh UUIDv7 that is its device id, anonymous id and current id (F1), and records it.
@@ -172,7 +200,7 @@ impl Ledger {
     /// # Errors
     /// [`AppendError`].
     pub fn new_device(&mut self, at: Timestamp) -> Result<DeviceId, AppendError> {
-        self.check_health()?;
+        self.check_local()?;
         let Ledger { reader, writer, .. } = self;
         let ledger = reader.ledger_id();
         let fresh = fresh_id(at, &mut *writer.entropy);
@@ -196,19 +224,20 @@ impl Ledger {
 
     /// Adds one record that is not an operation.
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
-        self.check_health()?;
+        self.check_local()?;
         let seq = Seq(self.reader.state().records());
         let mut bytes = Vec::new();
         crate::log::codec::encode(body, &mut bytes);
         let lengths = self.reader.dictionaries.lengths();
         let (last_calls, payload) = (BTreeMap::new(), Vec::new());
-        self.commit(Finished { records: 1, body: bytes, payload, last_calls, lengths })?;
+        let recorded_at = None;
+        self.commit(Finished { records: 1, body: bytes, payload, last_calls, lengths, recorded_at })?;
         Ok(seq)
     }
 }
 
 /// The answers to a batch, in its order. `outcomes` are those of its records, ascending.
-fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Answers {
+pub(super) fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Answers {
     let mut outcomes = outcomes.into_iter();
     let answer = |answer| match answer {
         Answer::Known(known) => known,
@@ -230,7 +259,7 @@ pub(crate) fn unproven(fault: Fault) -> AppendError {
 }
 
 /// What becomes of an operation of a batch, as far as its draft says.
-enum Answer {
+pub(super) enum Answer {
     /// It is not recorded.
     Known(Appended),
     /// It will be this record.

@@ -47,11 +47,12 @@ impl Ledger {
         if first_seq + u64::from(*records) > MAX_RECORDS {
             return Err(AppendError::Full);
         }
+        let now = finished.recorded_at.unwrap_or_else(|| writer.clock.now());
         let header = Header {
             body_len: u32::try_from(body.len()).expect("a frame is at most 16 MiB"),
             payload_len: u32::try_from(payload.len()).expect("a frame is at most 16 MiB"),
             first_seq,
-            recorded_at: writer.clock.now().max(reader.replay.chain().recorded_at()),
+            recorded_at: now.max(reader.replay.chain().recorded_at()),
             records: *records,
             durable: writer.disk.durable(),
         };

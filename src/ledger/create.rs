@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::ledger::Ledger;
+use crate::ledger::delivery::Beginning;
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::OpenError;
 use crate::log::body::{Body, StoredPolicy};
@@ -119,8 +120,8 @@ impl<'p> LedgerOptions<'p> {
         }
         let identity = self.identity(tenant, &policy)?;
         let tag = identity.ledger.0.simple().to_string();
-        let now = self.now();
-        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, &policy, now));
+        let first = &self.first_records(&policy);
+        let built = place.build(&tag).and_then(|storage| build(&*storage, &identity, first));
         if let Err(source) = built.and_then(|()| place.put(&tag)) {
             place.discard(&tag).ok(); // the cause is what the caller needs to know
             return Err(self.give_up(&identity, false, failed(source)));
@@ -145,17 +146,22 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::Exists { place });
         }
         let identity = self.identity(tenant, &policy)?;
-        let now = self.now();
-        build(&*storage, &identity, &policy, now).map_err(|source| {
+        let first = &self.first_records(&policy);
+        build(&*storage, &identity, first).map_err(|source| {
             let made = storage.len(LEDGER).is_ok_and(|len| len.is_some());
             self.give_up(&identity, made, failed(source))
         })?;
         Ok(self.open_in(storage)?)
     }
 
-    /// When the ledger is created.
-    pub(crate) fn now(&mut self) -> Timestamp {
-        self.clock.get_or_insert_with(|| Box::new(SystemClock)).now()
+    /// What a new ledger begins with, and when it is created.
+    pub(crate) fn first_records(&mut self, policy: &Policy) -> FirstRecords {
+        let genesis = Body::Genesis(Box::new(StoredPolicy::from(policy)));
+        if let Some(Beginning { recorded_at, record, .. }) = self.beginning.take() {
+            return FirstRecords { bodies: vec![genesis, record], recorded_at };
+        }
+        let recorded_at = self.clock.get_or_insert_with(|| Box::new(SystemClock)).now();
+        FirstRecords { bodies: vec![genesis], recorded_at }
     }
 
     /// Why a ledger was not created. Its keys go, unless the ledger is there after all.
@@ -176,7 +182,10 @@ impl<'p> LedgerOptions<'p> {
             return Err(CreateError::SegmentTooSmall { found: segment_bytes });
         }
         let entropy = self.entropy.get_or_insert_with(|| Box::new(OsEntropy::default()));
-        let ledger = LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid());
+        let ledger = match &self.beginning {
+            Some(beginning) => beginning.ledger,
+            None => LedgerId(uuid::Builder::from_random_bytes(entropy.array()).into_uuid()),
+        };
         #[cfg(feature = "encryption")]
         if let Some(provider) = &self.keys {
             KeysAtHand::create(&**provider, ledger, &mut **entropy)?;
@@ -186,22 +195,25 @@ impl<'p> LedgerOptions<'p> {
     }
 }
 
-/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
-pub(crate) fn build(
-    storage: &dyn Storage,
-    identity: &Identity,
-    policy: &Policy,
+/// The first frame of a ledger.
+pub(crate) struct FirstRecords {
+    bodies: Vec<Body>,
     recorded_at: Timestamp,
-) -> io::Result<()> {
+}
+
+/// Writes the files of a new ledger: one segment with the genesis record, `HEAD`, and last `LEDGER`, which makes it one.
+pub(crate) fn build(storage: &dyn Storage, identity: &Identity, first: &FirstRecords) -> io::Result<()> {
+    let FirstRecords { bodies, recorded_at } = first;
     let mut replay = identity.replay();
     let mut body = Vec::new();
-    crate::log::codec::encode(&Body::Genesis(Box::new(StoredPolicy::from(policy))), &mut body);
+    bodies.iter().for_each(|first| crate::log::codec::encode(first, &mut body));
     let segment = segment_name(0);
     let previous = *replay.chain().head();
     let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };
     let mut bytes = header.to_bytes().to_vec();
     let body_len = u32::try_from(body.len()).expect("a policy fits a record");
-    let header = Header { body_len, payload_len: 0, first_seq: 0, recorded_at, records: 1, durable: 0 };
+    let (records, recorded_at) = (bodies.len() as u32, *recorded_at); // one or two
+    let header = Header { body_len, payload_len: 0, first_seq: 0, recorded_at, records, durable: 0 };
     frame::write(header, &body, &[], identity.ledger, &previous, &mut bytes);
     replay.frame(&bytes[SEGMENT_HEADER_BYTES..], true, |_| {}).expect("a genesis record begins its chain");
     let Checkpoint { records, head } = replay.chain().checkpoint();

@@ -18,6 +18,7 @@ use crate::model::operation::{
     Changes, ImportFixups, Operation, OperationError, Processing, Request, SplitMode, Target,
 };
 use crate::model::policy::{FirstMention, IdClass, Policy};
+use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::entropy::{Entropy, uuid_v7};
@@ -29,6 +30,8 @@ pub(crate) struct Draft<'a> {
     pub(super) state: &'a State,
     pub(super) dictionaries: &'a mut Dictionaries,
     pub(super) entropy: &'a mut dyn Entropy,
+    /// Where nonces come from, if not from there: what a log delivers gives the same salts whether or not they are sealed here.
+    pub(super) nonces: Option<&'a mut dyn Entropy>,
     /// What seals payload items.
     keys: &'a Keys,
     /// How long the dictionaries were before this draft.
@@ -87,6 +90,8 @@ pub(crate) struct Finished {
     pub(crate) body: Vec<u8>,
     pub(crate) payload: Vec<u8>,
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
+    /// When it is recorded, if not the clock says that.
+    pub(crate) recorded_at: Option<Timestamp>,
     /// How long the dictionaries were before the draft.
     pub(crate) lengths: [u32; 4],
 }
@@ -226,6 +231,7 @@ impl<'a> Draft<'a> {
             state,
             dictionaries,
             entropy,
+            nonces: None,
             keys,
             lengths,
             is_finished: false,
@@ -266,6 +272,7 @@ impl<'a> Draft<'a> {
             body: mem::take(&mut self.body),
             payload: mem::take(&mut self.payload),
             last_calls: mem::take(&mut self.last_calls),
+            recorded_at: None,
             lengths: self.lengths,
         }
     }
@@ -399,7 +406,11 @@ impl<'a> Draft<'a> {
         match self.keys {
             None => write_item(&salt, bytes, &mut self.payload),
             Some(sealer) => {
-                payload::write_item(&**sealer, self.entropy.array(), seq, &salt, bytes, &mut self.payload);
+                let nonce = match &mut self.nonces {
+                    Some(nonces) => nonces.array(),
+                    None => self.entropy.array(),
+                };
+                payload::write_item(&**sealer, nonce, seq, &salt, bytes, &mut self.payload);
             }
         }
         commit(self.ledger, seq, &salt, bytes)

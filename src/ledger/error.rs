@@ -49,6 +49,16 @@ pub enum AppendError {
     /// The policy is out of its bounds.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The ledger follows a log, and takes nothing that did not come from it. Nothing was recorded.
+    #[error(
+        "this ledger follows the log `{log}`, up to position {position} so far, and records nothing else; send it to that log instead"
+    )]
+    Follows {
+        /// The name of the log.
+        log: String,
+        /// Up to which position it is in the ledger.
+        position: u64,
+    },
     /// The ledger is full.
     #[error("the ledger holds {MAX_RECORDS} records, which is the limit; begin another")]
     Full,

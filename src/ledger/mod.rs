@@ -5,11 +5,13 @@ pub(crate) mod appended;
 mod commit;
 pub(crate) mod create;
 pub(crate) mod dedupe;
+pub(crate) mod delivery;
 pub(crate) mod device;
 pub(crate) mod devices;
 pub(crate) mod draft;
 pub(crate) mod erase;
 pub(crate) mod error;
+mod follow;
 pub(crate) mod group;
 pub(crate) mod key_budget;
 pub(crate) mod open;
@@ -28,7 +30,7 @@ use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{Recovery, TornTail};
 use crate::ledger::snapshot::Snapshot;
 use crate::ledger::writer::Writer;
-use crate::log::body::{Body, CutOff};
+use crate::log::body::{Body, CutOff, Followed};
 use crate::log::chain::Checkpoint;
 use crate::log::payload::KeysError;
 use crate::query::reader::Reader;
@@ -142,6 +144,14 @@ impl Ledger {
         self.writer.disk.poisoned().map_or(Ok(()), |cause| Err(AppendError::Poisoned { cause }))
     }
 
+    /// Whether a write of this program's own may be recorded: what follows a log takes nothing else.
+    pub(crate) fn check_local(&self) -> Result<(), AppendError> {
+        self.check_health()?;
+        self.reader.state().followed().map_or(Ok(()), |Followed { log, position }| {
+            Err(AppendError::Follows { log: log.clone(), position: *position })
+        })
+    }
+
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
     pub(crate) fn settled(
         reader: Reader,
@@ -187,7 +197,8 @@ impl Ledger {
             }
             writer.flush(reader)?;
         }
-        if let Some(TornTail { bytes, digest, .. }) = &recovery.torn {
+        let follows = reader.state().followed().is_some(); // then what was torn is delivered again, and no other follower tore it
+        if let Some(TornTail { bytes, digest, .. }) = recovery.torn.as_ref().filter(|_| !follows) {
             let body = Body::Recovered(CutOff { bytes: *bytes, digest: digest.0 });
             self.append_record(&body).map_err(io::Error::other)?;
             let Ledger { reader, writer, .. } = self;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::fold::replay::{Replay, Step};
 use crate::ledger::Ledger;
+use crate::ledger::delivery::{Beginning, Delivery};
 use crate::ledger::error::EraseError;
 use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{
@@ -47,6 +48,7 @@ pub struct LedgerOptions<'p> {
     pub(super) segment_bytes: Option<u64>,
     pub(super) entropy: Option<Box<dyn Entropy>>,
     pub(super) clock: Option<Box<dyn Clock>>,
+    pub(super) beginning: Option<Beginning>,
     pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
     pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
@@ -105,6 +107,16 @@ impl<'p> LedgerOptions<'p> {
     #[must_use]
     pub fn seeded(self, seed: u64) -> LedgerOptions<'p> {
         self.entropy(SeededEntropy::new(seed)).clock(clock::counting())
+    }
+
+    /// Creates a ledger that follows a log from behind a position on: it takes [`Ledger::append_at`](crate::Ledger::append_at) and no write
+    /// of another kind. Its id comes from the delivery's seed, and its first record has the delivery's time; so followers that are created by one
+    /// delivery, for one tenant and with one policy, begin alike. Ignored when a ledger is opened: it follows
+    /// what it was created to follow.
+    #[must_use]
+    pub fn follow(mut self, delivery: &Delivery<'_>) -> LedgerOptions<'p> {
+        self.beginning = Some(delivery.beginning());
+        self
     }
 
     /// A checkpoint that was kept elsewhere: opening fails if the log does not pass through it. The log is folded from its first

@@ -489,6 +489,9 @@ fn measure(storage: &dyn Storage, file: &str, offset: u64) -> io::Result<(u64, D
 
 /// A cut that a former recovery made and did not live to record: kept bytes that were cut where the log ends now.
 pub(crate) fn unrecorded_cut(reader: &Reader) -> io::Result<Option<TornTail>> {
+    if reader.state().followed().is_some() {
+        return Ok(None); // of a log that is followed no cut is recorded
+    }
     let storage = reader.log.storage();
     let prefix = format!("{:020}-", reader.checkpoint().records);
     let mut names = storage.list(QUARANTINE)?;

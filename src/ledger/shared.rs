@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::ledger::Ledger;
 use crate::ledger::appended::{Answers, Appended};
+use crate::ledger::delivery::{Delivered, Delivery, FollowError};
 use crate::ledger::device::Device;
 use crate::ledger::erase::ErasureRequest;
 use crate::ledger::erase::receipt::Receipt;
@@ -202,6 +203,18 @@ impl SharedLedger {
         self.write(|ledger| ledger.append_each(operations))
     }
 
+    /// As [`Ledger::append_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_at(
+        &self,
+        delivery: &Delivery<'_>,
+        operations: &[Operation],
+    ) -> Result<Delivered, FollowError> {
+        self.write(|ledger| ledger.append_at(delivery, operations))
+    }
+
     /// As [`Ledger::set_policy`].
     ///
     /// # Errors
@@ -285,6 +298,30 @@ impl LedgerGuard<'_> {
         operations: &[Operation],
     ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
         self.ledger.append_each(operations)
+    }
+
+    /// As [`Ledger::append_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        operations: &[Operation],
+    ) -> Result<Delivered, FollowError> {
+        self.ledger.append_at(delivery, operations)
+    }
+
+    /// As [`Ledger::set_policy_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_policy_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        policy: &Policy,
+    ) -> Result<Delivered, FollowError> {
+        self.ledger.set_policy_at(delivery, policy)
     }
 
     /// Returns a device that speaks, as [`Ledger::device`] does.

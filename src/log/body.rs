@@ -3,6 +3,7 @@
 //! A [`Body`] is only a claim. The chain turns it into a [`crate::log::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
 use crate::log::codec::{self, CodecError, Decode, Encode};
+use crate::model::id::LogName;
 use crate::model::limits::{MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_OPERATION_KEYS};
 use crate::model::operation::{Dialect, PersonProfiles};
 use crate::model::policy::{IdClass, Policy, Survivor, UuidIds};
@@ -92,6 +93,24 @@ pub enum Body {
     EraseDone(Box<Removal>),
     /// The values of an earlier record that a key-scoped erasure left, at their old place in the order (H3).
     Restate(Box<Restated>),
+    /// Everything up to a position of a log that this ledger follows is in here. It ends the frame of what stands at that position.
+    Followed(Box<Followed>),
+}
+
+/// A position of a log that a ledger follows.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, serde::Serialize)]
+pub struct Followed {
+    /// The name of the log: 1 to 255 bytes.
+    pub log: String,
+    /// The position: everything up to it, and nothing behind it, is in the ledger. Each record has a higher one than the record before.
+    pub position: u64,
+}
+
+impl Followed {
+    /// Whether it is spelled as a writer spells it.
+    pub(crate) fn is_canonical(&self) -> bool {
+        LogName::check(&self.log).is_ok()
+    }
 }
 
 /// What is to be forgotten, by number. It covers the payload items of
@@ -479,7 +498,8 @@ impl Body {
             | Body::DefineName(_)
             | Body::Erase(_)
             | Body::EraseDone(_)
-            | Body::Restate(_) => None,
+            | Body::Restate(_)
+            | Body::Followed(_) => None,
         }
     }
 
@@ -556,6 +576,7 @@ impl Body {
             Body::Erase(_) => "erase",
             Body::EraseDone(_) => "erase_done",
             Body::Restate(_) => "restate",
+            Body::Followed(_) => "followed",
         }
     }
 

@@ -597,11 +597,12 @@ fn check_detail(row: &Row, read: &Read, changes: &[Change], defined: Defined) ->
 mod tests {
     use super::*;
     use crate::log::body::{
-        Body, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, NameNo,
+        Body, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Followed, IdNo, KeyNo, NameNo,
         OperationHeader, PropertyChanges, Removal, Restated, SplitOff, StoredClass, StoredPolicy,
     };
     use crate::log::codec;
     use crate::log::frame::{self, Header};
+    use crate::model::limits::MAX_LOG_NAME_BYTES;
     use crate::model::policy::Policy;
 
     const LEDGER: LedgerId = LedgerId(uuid::Uuid::from_u128(5));
@@ -859,6 +860,12 @@ mod tests {
         assert_eq!(wrong(&Body::DefineDevice(IdNo(0), item(5)), true), "");
         assert!(wrong(&Body::DefineDevice(IdNo(1), item(5)), true).contains("names distinct id 1"));
         assert_eq!(wrong(&Body::Recovered(CutOff { bytes: 1, digest: [0; 32] }), false), "");
+        let followed = |bytes| Body::Followed(Box::new(Followed { log: "x".repeat(bytes), position: 1 }));
+        assert_eq!(wrong(&followed(1), false), "");
+        assert_eq!(wrong(&followed(MAX_LOG_NAME_BYTES), false), "");
+        for bytes in [0, MAX_LOG_NAME_BYTES + 1] {
+            assert!(wrong(&followed(bytes), false).contains("name of a followed log is out of its bounds"));
+        }
         assert!(wrong(&genesis(), false).contains("and no other, is the genesis record"));
         assert!(wrong(&Body::DefineKey(item(5)), false).contains("ends before this record's item"));
         assert!(wrong(&Body::Set(head(0), None), true).contains("bytes follow the last payload item"));

@@ -10,9 +10,9 @@ pub(crate) mod payload;
 pub(crate) mod record;
 
 pub use body::{
-    Body, Change, Commitment, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Flags, IdNo, KeyNo,
-    LinkSource, NameNo, OperationHeader, PropertyChanges, Removal, Restated, RewrittenSegment, SplitOff,
-    StoredClass, StoredPolicy, Verb,
+    Body, Change, Commitment, CutOff, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Flags, Followed,
+    IdNo, KeyNo, LinkSource, NameNo, OperationHeader, PropertyChanges, Removal, Restated, RewrittenSegment,
+    SplitOff, StoredClass, StoredPolicy, Verb,
 };
 pub use chain::{Chain, ChainError, CheckpointError};
 pub use digest::{Digest, DigestError};

@@ -45,6 +45,7 @@ pub(crate) enum Kind {
     Erase,
     EraseDone,
     Restate,
+    Followed,
 }
 
 /// Stands for "none" among numbers; limits.rs keeps every real number below it.
@@ -193,7 +194,7 @@ impl Row {
 
     /// Whether it is a record of an erasure.
     pub(crate) fn is_erasure(&self) -> bool {
-        self.kind as u8 >= Kind::Erase as u8
+        matches!(self.kind, Kind::Erase | Kind::EraseDone | Kind::Restate)
     }
 
     /// Whether it says something of an id whose payload item goes with that id: an operation, or what is left of one.
@@ -630,6 +631,7 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
         Body::Erase(_) => Kind::Erase,
         Body::EraseDone(_) => Kind::EraseDone,
         Body::Restate(_) => Kind::Restate,
+        Body::Followed(_) => Kind::Followed,
     };
     let overlong = || CodecError::overlong();
     row.at = u32::try_from(at).map_err(|_| overlong())?;
@@ -668,6 +670,9 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
             let fine = (1..=MAX_SPLIT_IDS).contains(&ids.len()) && ids.is_sorted_by(|a, b| a < b);
             ((!fine).then_some("a split names no ids, too many, or not in order"), ids.last().copied())
         }
+        Body::Followed(followed) if !followed.is_canonical() => {
+            (Some("the name of a followed log is out of its bounds"), None)
+        }
         _ => (None, None),
     };
     Ok(Read { taken, time, has_operation, has_detail, has_commitment, wrong, highest })
@@ -677,8 +682,8 @@ fn by_codec(body: &[u8], at: usize, row: &mut Row, changes: &mut Vec<Change>) ->
 mod tests {
     use super::*;
     use crate::log::body::{
-        CutOff, ErasedDevice, Erasure, ErasureCompletion, NameNo, PropertyChanges, Removal, Restated,
-        RewrittenSegment,
+        CutOff, ErasedDevice, Erasure, ErasureCompletion, Followed, NameNo, PropertyChanges, Removal,
+        Restated, RewrittenSegment,
     };
     use crate::log::codec;
 
@@ -696,6 +701,7 @@ mod tests {
         let device = Some(DeviceNo(3));
         vec![
             Body::Recovered(CutOff { bytes: 5, digest: [1; 32] }),
+            Body::Followed(Box::new(Followed { log: "shop".to_owned(), position: 7 })),
             Body::DefineId(StoredClass(2), commitment),
             Body::DefineDevice(IdNo(4), commitment),
             Body::DefineKey(commitment),

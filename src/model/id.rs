@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::limits::{MAX_ID_SCALARS, MAX_NAME_BYTES, MAX_TENANT_BYTES};
+use crate::model::limits::{MAX_ID_SCALARS, MAX_LOG_NAME_BYTES, MAX_NAME_BYTES, MAX_TENANT_BYTES};
 
 /// The position of a record in its ledger; the genesis record is 0. Order of positions decides everything (A1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -206,6 +206,15 @@ text_newtype!(
     Tenant,
     "tenant",
     MAX_TENANT_BYTES,
+    "bytes",
+    str::len
+);
+
+text_newtype!(
+    /// The name of a log that a ledger follows, such as a stream's: 1 to 255 bytes. It stands in the open in the ledger's records.
+    LogName,
+    "name of a log",
+    MAX_LOG_NAME_BYTES,
     "bytes",
     str::len
 );

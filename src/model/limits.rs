@@ -18,6 +18,9 @@ pub const MAX_NAME_BYTES: usize = 1_024;
 /// Longest tenant name, in bytes. It is hashed into every person id, so it is short on purpose.
 pub const MAX_TENANT_BYTES: usize = 255;
 
+/// Longest name of a log that a ledger follows, in bytes: as long as the names of streams are elsewhere.
+pub const MAX_LOG_NAME_BYTES: usize = 255;
+
 /// Longest single property value in its canonical bytes. PostHog caps a whole person at 640 KiB.
 pub const MAX_VALUE_BYTES: usize = 256 * 1_024;
 

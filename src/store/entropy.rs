@@ -53,20 +53,26 @@ impl Entropy for OsEntropy {
 /// knows the seed can guess the salts.
 #[derive(Debug, Clone)]
 pub struct SeededEntropy {
-    seed: u64,
+    /// 8 or 32 bytes.
+    seed: Vec<u8>,
     drawn: u64,
 }
 
 impl SeededEntropy {
     /// The bytes of this seed, from the first.
     pub fn new(seed: u64) -> SeededEntropy {
-        SeededEntropy { seed, drawn: 0 }
+        SeededEntropy { seed: seed.to_le_bytes().to_vec(), drawn: 0 }
+    }
+
+    /// The bytes of a seed of 256 bits, from the first. If it was drawn at random, they cannot be guessed without it.
+    pub fn from_bytes(seed: [u8; 32]) -> SeededEntropy {
+        SeededEntropy { seed: seed.to_vec(), drawn: 0 }
     }
 }
 
 impl Entropy for SeededEntropy {
     fn fill(&mut self, out: &mut [u8]) {
-        Hasher::new(Purpose::Entropy).update(&self.seed.to_le_bytes()).fill(out, self.drawn);
+        Hasher::new(Purpose::Entropy).update(&self.seed).fill(out, self.drawn);
         self.drawn += out.len() as u64;
     }
 }

@@ -152,7 +152,7 @@ impl Ledger {
     /// # Errors
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
-        self.check_health()?;
+        self.check_local()?;
         self.reader.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::fold::replay::Replay;
 use crate::ledger::snapshot::IgnoredSnapshot;
 use crate::ledger::snapshot::read::{Header, Read, Restored};
+use crate::log::body::Body;
 use crate::log::chain::Checkpoint;
+use crate::model::id::Seq;
 use crate::query::proof::Proof;
 use crate::query::reader::Reader;
 use crate::store::layout::SEGMENT_HEADER_BYTES;
@@ -54,6 +57,19 @@ pub(crate) struct Resumed {
     pub(crate) ignored: Vec<IgnoredSnapshot>,
 }
 
+/// Whether the log says what a state says of a followed log: each frame of a follower ends with its position, and no other frame does.
+/// Where a follower continues must not rest on a snapshot.
+fn ends_as_followed(reader: &Reader, replay: &Replay) -> bool {
+    let last = Seq(replay.state().records() - 1);
+    let Ok(window) = reader.log.window(last, replay.state().erasures()) else { return false };
+    reader.log.forget_window(); // what it hides is the snapshot's word
+    let found = match window.record(last).map(|record| record.body()) {
+        Some(Body::Followed(followed)) => Some(followed),
+        _ => None,
+    };
+    found.as_deref() == replay.state().followed()
+}
+
 /// Takes over what a snapshot holds, if the log has the frame it was made behind, and every place that was seen before it.
 fn enter(
     reader: &mut Reader,
@@ -85,6 +101,9 @@ fn enter(
     let tail = end.filter(is_tail).map(|end| end.place);
     let fault = match tail {
         None => Some(elsewhere),
+        Some(_) if !ends_as_followed(reader, &replay) => {
+            Some(SnapshotFault::Differs { what: "position of the followed log" })
+        }
         Some(_) => {
             let earlier = seen.iter().filter(|expected| expected.records <= header.end.checkpoint.records);
             let missed =

@@ -17,7 +17,7 @@ use crate::fold::{Absences, DeviceState};
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::{Listing, MAX_LOOKS, OpenError, Witnesses, begin, known_durable};
 use crate::ledger::snapshot::{Checks, IgnoredSnapshot};
-use crate::log::body::{Flags, IdNo, KeyNo, NameNo, Restated, StoredClass};
+use crate::log::body::{Flags, Followed, IdNo, KeyNo, NameNo, Restated, StoredClass};
 use crate::log::chain::Checkpoint;
 use crate::log::payload::{Keys, KeysError};
 use crate::log::record::Row;
@@ -73,6 +73,8 @@ pub struct Audit {
     device_definitions: Vec<u32>,
     /// What is left of records, each with the restate record that says so.
     restated: Vec<(Seq, Restated, Option<Vec<u8>>)>,
+    /// The position of the followed log, as it was before the record at hand.
+    followed: Option<Followed>,
 }
 
 /// One walk through the log, and what it found.

@@ -2,7 +2,7 @@
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Outcome, Said};
-use crate::log::body::{Body, Flags};
+use crate::log::body::{Body, Flags, Followed};
 use crate::maintenance::audit::Audit;
 use crate::model::id::{OperationId, Seq};
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
@@ -12,6 +12,9 @@ use crate::query::values::values_of;
 impl Audit {
     pub(super) fn operation(&mut self, seq: Seq, step: Step<'_>) {
         let body = step.record.body();
+        if let Body::Followed(followed) = &body {
+            return self.position(seq, followed);
+        }
         let Some(head) = body.head() else { return self.erasure(seq, step, &body) };
         let said = Said::of(step.record.row);
         if let Some(device) = head.device
@@ -55,6 +58,21 @@ impl Audit {
         if person.is_some_and(|person| step.state.view(person).properties.len() > MAX_PERSON_KEYS) {
             self.wrong(seq, "its person has more property keys than the limit (E4)");
         }
+    }
+
+    /// A ledger follows one log from its beginning on, and moves forward in it.
+    fn position(&mut self, seq: Seq, followed: &Followed) {
+        match &self.followed {
+            None if seq.0 != 1 => self.wrong(seq, "it follows a log, and the ledger was not created to"),
+            Some(before) if before.log != followed.log => {
+                self.wrong(seq, "it follows another log than the records before it");
+            }
+            Some(before) if before.position >= followed.position => {
+                self.wrong(seq, "its position in the followed log is not behind the one before it");
+            }
+            _ => {}
+        }
+        self.followed = Some(followed.clone());
     }
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.

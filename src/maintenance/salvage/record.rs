@@ -7,7 +7,7 @@ use std::io;
 use serde::Serialize;
 
 use super::frames::Found;
-use crate::log::body::{Body, Erasure, Flags, LinkSource, OperationHeader, Verb};
+use crate::log::body::{Body, Erasure, Flags, Followed, LinkSource, OperationHeader, Verb};
 use crate::log::chain::commit;
 use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
 use crate::log::payload::{Keys, Opened};
@@ -120,6 +120,9 @@ pub struct SalvagedRecord {
     /// The policy that it sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// The position of a followed log that it goes up to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
     /// What became of its text or values, if they cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<ItemLoss>,
@@ -423,6 +426,10 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
         changes: changes(record, item, texts),
         policy: match record {
             Body::Genesis(policy) | Body::SetPolicy(policy) => policy.policy(),
+            _ => None,
+        },
+        followed: match record {
+            Body::Followed(followed) => Some(Followed::clone(followed)),
             _ => None,
         },
         lost: None,

@@ -9,7 +9,8 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Ann signs up after a visit, and so does Bob.
     let ann = Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("visitor-7")));
     let bob = Operation::identify(at, DistinctId::new("bob")?, Some(Source::new("visitor-8")));
-    ledger.append_batch(&[ann.set("plan", "pro")?, bob])?;
+    let answers = ledger.append_batch(&[ann.set("plan", "pro")?, bob])?;
+    assert!(answers.iter().all(|answer| answer.outcome().is_some_and(|outcome| outcome.refusal.is_none())));
     println!("visitor-7 is {}", ledger.resolve("visitor-7").ok_or("unknown id")?.person_id);
 
     // A sender claims that Bob is Ann. The ledger records the claim, and why it was refused.

@@ -19,7 +19,8 @@
 //! | record what was asked | [`Ledger::append`], [`Ledger::append_batch`]; look at each [`Appended`] |
 //! | record what a device's SDK said | [`Ledger::device`] |
 //! | follow a log that other servers follow too | [`LedgerOptions::follow`], [`Ledger::append_at`] |
-//! | share a ledger between threads | [`SharedLedger`] |
+//! | share a ledger between threads | [`SharedLedger`]; [`SharedLedger::submit`] returns before the disk does |
+//! | take events of SDKs over HTTP | [`import::Request`](crate::import), [`Ledger::append_each`]; `docs/embedding.md` |
 //! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
 //! | know why | [`Ledger::explain`], [`Ledger::why_property`], [`Ledger::why_not`], [`Reader::history`] |
 //! | fold a log record by record | [`Reader::replay`], [`LedgerOptions::replay`] |
@@ -31,7 +32,7 @@
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
 //! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a
-//! [`SharedLedger`] is cloned into each task. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
+//! [`SharedLedger`] is cloned into each task. What [`SharedLedger::submit`] returns is a future, and blocks no thread. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
 //! `[profile.dev.package."*"] opt-level = 2`.
 //!
 //! # The layers
@@ -67,7 +68,7 @@ pub mod testing;
 
 pub use crate::fold::{Notices, Outcome, Refusal};
 pub use crate::ledger::Ledger;
-pub use crate::ledger::appended::Appended;
+pub use crate::ledger::appended::{Answers, Appended};
 pub use crate::ledger::create::CreateError;
 pub use crate::ledger::device::Device;
 pub use crate::ledger::error::AppendError;
@@ -145,6 +146,12 @@ pub mod erase {
     pub use crate::ledger::erase::receipt::ReceiptSegment;
     pub use crate::ledger::erase::{ErasureRequest, ErasureSubject};
     pub use crate::ledger::error::EraseError;
+}
+
+/// Waiting for the disk: tickets of a shared ledger, and how it keeps up.
+pub mod sharing {
+    pub use crate::ledger::group::SyncCounts;
+    pub use crate::ledger::ticket::Ticket;
 }
 
 /// Snapshots, and what opening found at the end of a log.

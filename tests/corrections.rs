@@ -19,7 +19,7 @@ fn ledger() -> (Ledger, Arc<Memory>) {
     (options.create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap(), disk)
 }
 
-fn seqs(appended: Vec<Appended>) -> Vec<Seq> {
+fn seqs(appended: Answers) -> Vec<Seq> {
     appended.into_iter().map(|appended| appended.seq().unwrap()).collect()
 }
 
@@ -27,7 +27,7 @@ fn seqs(appended: Vec<Appended>) -> Vec<Seq> {
 fn merged(ledger: &mut Ledger, persons: usize) -> Vec<Seq> {
     let set = |n| Operation::properties(at(), id(&format!("p{n}"))).set("n", n as i64).unwrap();
     let sets: Vec<Operation> = (0..=persons).map(set).collect();
-    ledger.append_batch(&sets).unwrap();
+    drop(ledger.append_batch(&sets).unwrap());
     let merge = |n| Operation::merge_dangerously(at(), id("p0"), Source::new(&format!("p{n}")));
     let merges: Vec<Operation> = (1..=persons).map(merge).collect();
     seqs(ledger.append_batch(&merges).unwrap())
@@ -55,7 +55,7 @@ fn all_merges_retracted(size: usize, batch: usize) -> (Ledger, Arc<Memory>) {
     let merges = merged(&mut ledger, size);
     for seqs in merges.chunks(batch) {
         let retracts: Vec<Operation> = seqs.iter().map(|seq| retract(*seq)).collect();
-        ledger.append_batch(&retracts).unwrap();
+        drop(ledger.append_batch(&retracts).unwrap());
     }
     (ledger, disk)
 }

@@ -103,7 +103,7 @@ fn worlds_of_links(length: usize, canonical: bool, visit: &mut dyn FnMut(&[Opera
 fn compare(policy: &Policy, world: &[Operation]) {
     let options = LedgerOptions::new().seeded(1);
     let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), policy.clone()).unwrap();
-    let appended = ledger.append_batch(world).unwrap();
+    let appended: Vec<Appended> = ledger.append_batch(world).unwrap().into_iter().collect();
     let mut reference = Reference::new(policy.clone());
     let told: Vec<_> = world.iter().map(|operation| reference.apply(operation)).collect();
     let said: Vec<ReferenceOutcome> = appended.iter().map(ReferenceOutcome::from).collect();

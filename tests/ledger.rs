@@ -274,3 +274,62 @@ fn two_threads_see_what_one_sees_damage_included() {
         }
     }
 }
+
+/// One bad operation among many: the others are recorded, in their order, and each answer stands at its operation's place.
+#[test]
+fn append_each_answers_the_bad_and_records_the_rest() {
+    let disk = Arc::new(Memory::new());
+    let mut ledger =
+        LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let good = |number: i64| Operation::properties(at(number), id("ann")).set("n", number).unwrap();
+    let unknown = |number| Operation::retract(at(number), Target::Record(Seq(1_000_000)));
+    let frames = |ledger: &Ledger| {
+        let mut frames = 0;
+        ledger.reader().replay(|_| frames += 1).unwrap();
+        frames
+    };
+    let all = ledger.append_each(&(0..50).map(good).collect::<Vec<_>>()).unwrap();
+    assert!(all.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.outcome().is_some())));
+    let before = frames(&ledger);
+    for bad in [vec![], vec![0], vec![49], vec![7, 8, 30], (0..50).collect()] {
+        let operation = |number: i64| if bad.contains(&number) { unknown(number) } else { good(number) };
+        let answers = ledger.append_each(&(0..50).map(operation).collect::<Vec<_>>()).unwrap();
+        assert_eq!(answers.len(), 50);
+        let mut last = None;
+        for (number, answer) in answers.iter().enumerate() {
+            match answer {
+                Ok(appended) => {
+                    assert!(appended.seq() > last, "in their order");
+                    last = appended.seq();
+                }
+                Err(AppendError::Operation { index, .. }) => assert_eq!(*index, number),
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(answer.is_err(), bad.contains(&i64::try_from(number).unwrap()));
+        }
+        assert_eq!(ledger.durable_records(), ledger.checkpoint().records, "acknowledged once, at the end");
+    }
+    assert!(frames(&ledger) > before);
+    let head = ledger.checkpoint();
+    drop(ledger);
+    assert_eq!(LedgerOptions::new().open_in(disk).unwrap().checkpoint(), head);
+}
+
+/// A device does not speak behind a retract of its batch: alone it does. And what does not fit a frame is recorded in several.
+#[test]
+fn append_each_records_in_parts_what_no_batch_holds() {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    let speaks = |number| {
+        let who = Actor::Device(DeviceId::new("tablet").unwrap());
+        Operation::new(at(number), Request::Set { who })
+    };
+    let seq = ledger.append(speaks(1)).unwrap().seq().unwrap();
+    let batch = [speaks(2), Operation::retract(at(3), Target::Record(seq)), speaks(4)];
+    assert!(ledger.append_batch(&batch).is_err());
+    assert!(ledger.append_each(&batch).unwrap().iter().all(Result::is_ok));
+    let text = "x".repeat(limits::MAX_VALUE_BYTES - 10);
+    let large = |number| Operation::properties(at(number), id("ann")).set("text", text.as_str()).unwrap();
+    let batch: Vec<Operation> = (0..80).map(large).collect();
+    assert!(matches!(ledger.append_batch(&batch), Err(AppendError::BatchTooLarge { .. })));
+    assert!(ledger.append_each(&batch).unwrap().iter().all(Result::is_ok));
+}

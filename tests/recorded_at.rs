@@ -159,7 +159,7 @@ fn a_record_and_its_time_lead_to_each_other() {
                 Operation::properties(at(0), id(&format!("id-{number}-{n}"))).set("a", "some value").unwrap()
             })
             .collect();
-        ledger.append_batch(&batch).unwrap();
+        drop(ledger.append_batch(&batch).unwrap());
         if number == 30 {
             ledger.snapshot().unwrap();
         }

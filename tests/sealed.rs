@@ -151,7 +151,7 @@ fn a_large_sealed_log_opens_the_same_with_one_thread_and_with_two() {
         Operation::identify(at(n), user, Some(Source::new(&format!("phone-{n}")))).set("n", n).unwrap()
     };
     for batch in (0..8_000).map(say).collect::<Vec<_>>().chunks(500) {
-        ledger.append_batch(batch).unwrap();
+        drop(ledger.append_batch(batch).unwrap());
     }
     assert!(ledger.reader().log_bytes() > 2 << 20, "{} bytes", ledger.reader().log_bytes());
     let digests = |book: &Reader| (book.state().digest(), book.content_digest().unwrap());
@@ -429,7 +429,7 @@ fn erased_ids_are_refused_if_somebody_wants_it_and_nobody_else_is() {
     erase(&mut ledger, 2);
     let set = |text: &str| Operation::properties(at(1), id(text));
     assert!(ledger.append(set(&marker(10))).is_ok(), "it was erased before anybody wanted that");
-    let error = |result: Result<Vec<Appended>, AppendError>| match result.unwrap_err() {
+    let error = |result: Result<Answers, AppendError>| match result.unwrap_err() {
         AppendError::Operation { index, source: OperationError::Erased { id } } => (index, id),
         other => panic!("{other}"),
     };

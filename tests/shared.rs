@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::fold::Step;
+use identity_ledger::sharing::Ticket;
 use identity_ledger::storage::{Lock, Memory, Storage};
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
@@ -446,7 +449,7 @@ fn a_ledger_that_stops_keeps_its_lock_until_its_last_write_is_done() {
 #[test]
 fn everything_else_goes_through_read_and_write() {
     let ledger = shared_on(Arc::new(Memory::new()), Durability::Immediate);
-    ledger.append_batch(&[said(0, 0), said(0, 1)]).unwrap();
+    drop(ledger.append_batch(&[said(0, 0), said(0, 1)]).unwrap());
     let phone = DeviceId::new("phone").unwrap();
     let _ =
         ledger.write(|ledger| ledger.device(phone).identify(at(1), id("ann"), Changes::default())).unwrap();
@@ -481,4 +484,115 @@ fn buffered_appends_wait_for_nobody() {
     assert_eq!((disk.open(), ledger.durable_records()), (0, before));
     let flushed = ledger.flush().unwrap();
     assert_eq!(ledger.durable_records(), flushed.records);
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(Mutex<usize>, Condvar);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *self.0.lock().unwrap() += 1;
+        self.1.notify_all();
+    }
+}
+
+impl Bell {
+    fn wait(&self) {
+        drop(self.1.wait_while(self.0.lock().unwrap(), |rung| *rung == 0).unwrap());
+    }
+}
+
+fn poll<T: Unpin>(ticket: &mut Ticket<T>, bell: &Arc<Bell>) -> Poll<Result<T, AppendError>> {
+    Pin::new(ticket).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+}
+
+/// Nobody waits in a thread: the tickets are awaited, all of them are woken by one sync, and none before it.
+#[test]
+fn tickets_are_written_at_once_and_ready_when_they_are_durable() {
+    let disk = Arc::new(Gate::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    let before = ledger.read(|book| book.checkpoint().records);
+    disk.close();
+    let submit = |number| ledger.submit(|ledger| ledger.append(said(1, number))).unwrap();
+    let mut tickets: Vec<Ticket<Appended>> = (0..4).map(submit).collect();
+    let bells: Vec<Arc<Bell>> = tickets.iter().map(|_| Arc::default()).collect();
+    for (ticket, bell) in tickets.iter_mut().zip(&bells) {
+        assert!(poll(ticket, bell).is_pending() && !ticket.is_ready());
+        assert!(ticket.answer().unwrap().outcome().is_some(), "it is written and folded");
+    }
+    disk.wait_for(1);
+    let counts = ledger.sync_counts();
+    assert_eq!((counts.syncs, counts.waiting_tickets), (0, 4));
+    assert_eq!(counts.waiting_records, ledger.read(|book| book.checkpoint().records) - before);
+    assert_eq!(ledger.durable_records(), before);
+    disk.open();
+    bells.iter().for_each(|bell| bell.wait());
+    for (ticket, bell) in tickets.iter_mut().zip(&bells) {
+        assert!(matches!(poll(ticket, bell), Poll::Ready(Ok(Appended::Recorded { .. }))));
+    }
+    let counts = ledger.sync_counts();
+    assert_eq!((counts.waiting_records, counts.waiting_tickets, counts.failed), (0, 0, false));
+    assert_eq!(counts.records, ledger.durable_records() - before);
+    assert!(ledger.clone().into_inner().is_none() && submit(9).wait().is_ok());
+    drop(tickets);
+    assert!(ledger.into_inner().is_some(), "the group's own thread holds no ledger");
+}
+
+/// A ticket that nobody asks again is as durable as any, and the ledger stays open for as long as it is there.
+#[test]
+fn a_ledger_is_closed_with_its_last_ticket() {
+    let disk = Arc::new(Memory::new());
+    let ledger = shared_on(disk.clone(), Durability::Witnessed);
+    let mut ticket = ledger.submit(|ledger| ledger.append(said(1, 1))).unwrap();
+    drop(poll(&mut ticket, &Arc::default()));
+    drop(ledger);
+    assert!(matches!(options().open_in(disk.clone()), Err(OpenError::Locked { .. })));
+    drop(ticket);
+    assert_eq!(options().open_in(disk).unwrap().reader().persons().count(), 1);
+}
+
+#[test]
+fn a_sync_that_fails_is_told_to_every_ticket() {
+    let disk = Arc::new(SimulatedDisk::new());
+    let ledger = shared_on(disk.clone(), Durability::Immediate);
+    let submit = || ledger.submit(|ledger| ledger.append(said(1, 1)));
+    let (mut awaited, waited) = (submit().unwrap(), submit().unwrap());
+    disk.fail_from(disk.call_count(), DiskFault::CleanPages);
+    let bell: Arc<Bell> = Arc::default();
+    if poll(&mut awaited, &bell).is_pending() {
+        bell.wait();
+        assert!(matches!(poll(&mut awaited, &bell), Poll::Ready(Err(AppendError::Indeterminate { .. }))));
+    }
+    assert!(matches!(waited.wait(), Err(AppendError::Indeterminate { .. })));
+    assert!(matches!(submit(), Err(AppendError::Poisoned { .. })));
+    assert!(ledger.sync_counts().failed);
+}
+
+/// Back-pressure: who does not wait is told to come again, at exactly the bound; who waits is let through.
+#[test]
+fn submit_is_refused_while_too_much_waits_for_the_disk() {
+    let disk = Arc::new(Gate::new());
+    let ledger = SharedLedger::new(
+        LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap(),
+    );
+    let batch = |count: u64| -> Vec<Operation> {
+        (0..count).map(|_| Operation::properties(at(1), id("a"))).collect()
+    };
+    ledger.append_batch(&batch(1)).unwrap().iter().for_each(|answer| assert!(answer.outcome().is_some()));
+    disk.close();
+    let mut tickets = Vec::new();
+    let mut left = limits::MAX_WAITING_RECORDS - 1;
+    while left > 0 {
+        let count = left.min(10_000);
+        tickets.push(ledger.submit(|ledger| ledger.append_batch(&batch(count))).unwrap());
+        left -= count;
+    }
+    tickets.push(ledger.submit(|ledger| ledger.append_batch(&batch(1))).unwrap());
+    let error = ledger.submit(|ledger| ledger.append_batch(&batch(1))).unwrap_err();
+    assert!(matches!(error, AppendError::Busy { waiting: limits::MAX_WAITING_RECORDS }), "{error}");
+    disk.open();
+    assert_eq!(ledger.append_batch(&batch(1)).unwrap().len(), 1);
+    assert!(ledger.submit(|ledger| ledger.append_batch(&batch(1))).is_ok());
+    assert!(tickets.iter().all(Ticket::is_ready));
 }

@@ -8,6 +8,8 @@ use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::failure::Failure;
 use crate::screen::{OutputArgs, Screen};
+#[cfg(feature = "serve")]
+use crate::serve;
 use crate::{
     backup, changes, diff, erase, erasures, events, explain, export, find, generate, graph, history, import,
     init, keys, outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify,
@@ -131,6 +133,10 @@ pub(crate) enum Command {
     /// Count what a ledger holds: records by kind, files, memory
     #[command(long_about = stats::HELP)]
     Stats(stats::StatsArgs),
+    /// Take events from PostHog's SDKs over HTTP
+    #[cfg(feature = "serve")]
+    #[command(long_about = serve::HELP)]
+    Serve(serve::ServeArgs),
     /// Make up a workload, the same from the same seed
     #[command(long_about = generate::HELP)]
     Generate(generate::GenerateArgs),
@@ -166,6 +172,8 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Salvage(args) => salvage::salvage(args, screen),
         Command::Report(args) => report::report(args, screen),
         Command::Stats(args) => stats::stats(args, screen),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
-use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Seq};
+use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -69,7 +69,7 @@ impl EventName {
 }
 
 #[derive(Serialize)]
-struct Explained<'a> {
+pub(crate) struct Explained<'a> {
     same: bool,
     event: Option<Seq>,
     from: Option<&'a str>,
@@ -94,22 +94,10 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
         _ => None, // clap lets nothing else through
     };
     if let Some(explanation) = &explanation {
-        check(&ledger, explanation)?;
+        check(ledger.reader(), explanation)?;
     }
-    let same = explanation.as_ref().is_some_and(|explanation| !explanation.implied);
+    let explained = Explained::of(explanation.as_ref(), &ids);
     if screen.json {
-        let name = |named: fn(&Explanation) -> &NamedId, given: usize| match &explanation {
-            Some(explanation) => Some(named(explanation).text.as_str()),
-            None => ids.get(given).map(String::as_str),
-        };
-        let explained = Explained {
-            same,
-            event: explanation.as_ref().and_then(|explanation| explanation.event),
-            from: name(|explanation| &explanation.from, 0),
-            to: name(|explanation| &explanation.to, 1),
-            person_id: explanation.as_ref().filter(|_| same).map(|explanation| explanation.person_id),
-            steps: explanation.as_ref().map_or(&[][..], |explanation| &explanation.steps),
-        };
         screen.answer(&explained, &AnsweredFrom::reader(&ledger))?;
     } else {
         match &explanation {
@@ -117,13 +105,32 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
             None => show_none(&ledger, &place, &ids, event, screen)?,
         }
     }
-    Ok(Answer::yes_if(same))
+    Ok(Answer::yes_if(explained.same))
+}
+
+impl<'a> Explained<'a> {
+    /// An explanation, or that there is none between two ids.
+    pub(crate) fn of(explanation: Option<&'a Explanation>, ids: &'a [String]) -> Explained<'a> {
+        let same = explanation.is_some_and(|explanation| !explanation.implied);
+        let name = |named: fn(&Explanation) -> &NamedId, given: usize| match explanation {
+            Some(explanation) => Some(named(explanation).text.as_str()),
+            None => ids.get(given).map(String::as_str),
+        };
+        Explained {
+            same,
+            event: explanation.and_then(|explanation| explanation.event),
+            from: name(|explanation| &explanation.from, 0),
+            to: name(|explanation| &explanation.to, 1),
+            person_id: explanation.filter(|_| same).map(|explanation| explanation.person_id),
+            steps: explanation.map_or(&[][..], |explanation| &explanation.steps),
+        }
+    }
 }
 
 /// An explanation that does not hold is never shown.
-fn check(ledger: &ReadOnlyLedger, explanation: &Explanation) -> Result<(), Failure> {
+pub(crate) fn check(reader: &Reader, explanation: &Explanation) -> Result<(), Failure> {
     let mut fault = None;
-    let checked = explanation.check(|seq| match ledger.reader().claim(seq) {
+    let checked = explanation.check(|seq| match reader.claim(seq) {
         Ok(claim) => claim,
         Err(found) => {
             fault = Some(found);

@@ -102,6 +102,29 @@ pub(crate) enum Failure {
     UntilBeforeSince { since: u64, until: u64 },
     #[error("no key ring was given; name it with --key-ring FILE")]
     NoKeyRing,
+    #[cfg(feature = "serve")]
+    #[error("the server stopped: {0}")]
+    Serve(io::Error),
+    #[cfg(feature = "serve")]
+    #[error("{address} cannot be listened on: {source}; choose another with --listen ADDRESS")]
+    Listen { address: String, source: io::Error },
+    #[cfg(feature = "serve")]
+    #[error("no token was given; name at least one with --token TOKEN=TENANT or --tokens FILE")]
+    NoTokens,
+    #[cfg(feature = "serve")]
+    #[error("the token `{token}` is given for `{first}` and for `{other}`; expected one tenant")]
+    TwoTenants { token: String, first: String, other: String },
+    #[cfg(feature = "serve")]
+    #[error("{} line {line}: {what}", .file.display())]
+    BadToken { file: PathBuf, line: usize, what: String },
+    #[cfg(feature = "serve")]
+    #[error(
+        "--open is for a loopback address, and other machines may reach {address}; leave it out, and use the admin token"
+    )]
+    OpenToAll { address: String },
+    #[cfg(feature = "serve")]
+    #[error("serve takes no key ring: one ring is for one ledger, and a server has several")]
+    SealedServer,
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }

@@ -1,7 +1,8 @@
 //! `find`: which persons have a property value. Where a request to be forgotten begins.
 
 use clap::Args;
-use identity_ledger::{Profile, PropertyKey, Value};
+use identity_ledger::storage::Fault;
+use identity_ledger::{Profile, PropertyKey, Reader, Value};
 
 use crate::answer::Answer;
 use crate::args::LedgerArgs;
@@ -35,10 +36,19 @@ pub(crate) struct FindArgs {
     property: (PropertyKey, String),
 }
 
-fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
+pub(crate) fn key_and_value(text: &str) -> Result<(PropertyKey, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as email=ann@example.com")?;
     let key = PropertyKey::new(key).map_err(|error| error.to_string())?;
     Ok((key, value.to_owned()))
+}
+
+/// The persons whose property is `wanted`, a text or JSON.
+pub(crate) fn find_value(reader: &Reader, key: &PropertyKey, wanted: &str) -> Result<Vec<Profile>, Fault> {
+    let json: Option<Value> = serde_json::from_str(wanted).ok(); // however it is spelled
+    reader.find(key, |value| match value {
+        Value::Text(text) => *text == wanted,
+        value => json.as_ref() == Some(value) || value.to_string() == wanted,
+    })
 }
 
 pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -47,11 +57,7 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     let ledger = open_for_list(&place, reading, &mut progress, screen)?;
     progress.begin("Reading values", None);
     progress.wait();
-    let json: Option<Value> = serde_json::from_str(&wanted).ok(); // however it is spelled
-    let found = ledger.reader().find(&key, |value| match value {
-        Value::Text(text) => *text == wanted,
-        value => json.as_ref() == Some(value) || value.to_string() == wanted,
-    });
+    let found = find_value(ledger.reader(), &key, &wanted);
     progress.clear();
     let found = found?;
     if found.is_empty() && !screen.json {

@@ -63,7 +63,7 @@ pub(crate) struct ImportArgs {
     /// What to import; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What the files are written in: auto, ops or posthog
+    /// What the files are written in: auto, ops, posthog or sdk
     #[arg(long, default_value = "auto")]
     format: Format,
     /// Exit with 1 if anything was rejected

@@ -44,6 +44,8 @@ mod resolve;
 mod retract;
 mod salvage;
 mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod source;
 mod split;
 mod stats;

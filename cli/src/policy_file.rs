@@ -8,15 +8,20 @@ use identity_ledger::{Policy, Preset};
 use crate::failure::Failure;
 use crate::input::Input;
 
-/// Longest policy file, in bytes; the largest policy is a quarter of it.
+/// Longest file of a policy or of tokens, in bytes; the largest policy is a quarter of it.
 const MAX_POLICY_BYTES: u64 = 1_024 * 1_024;
 
 /// Reads a policy file.
 pub(crate) fn read(file: &Path) -> Result<Policy, Failure> {
-    let mut text = Vec::new();
+    serde_json::from_str(&text(file)?).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
+}
+
+/// Reads a small text file.
+pub(crate) fn text(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
     let Input { reader, .. } = Input::open(file)?;
-    reader.take(MAX_POLICY_BYTES).read_to_end(&mut text).map_err(Failure::read(file))?;
-    serde_json::from_slice(&text).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
+    reader.take(MAX_POLICY_BYTES).read_to_string(&mut text).map_err(Failure::read(file))?;
+    Ok(text)
 }
 
 /// The name of the preset that a policy is, if it is one.

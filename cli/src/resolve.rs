@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 use identity_ledger::answer::PersonStatus;
-use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Seq};
+use identity_ledger::storage::Fault;
+use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -47,7 +48,7 @@ pub(crate) struct ResolveArgs {
 }
 
 #[derive(Serialize)]
-struct Resolved<'a> {
+pub(crate) struct Resolved<'a> {
     distinct_id: &'a str,
     at: Option<Seq>,
     person_id: Option<PersonId>,
@@ -59,33 +60,36 @@ pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, 
     let ResolveArgs { ledger: LedgerArgs { place, reading }, id, at } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let at = at.map(|at| at.record(ledger.reader(), screen)).transpose()?;
-    let resolution = match at {
-        None => ledger.resolve(&id),
-        Some(seq) => ledger.reader().person_as_of(&id, seq),
-    };
-    if resolution.is_none()
+    let resolved = Resolved::of(ledger.reader(), &id, at)?;
+    if resolved.person_id.is_none()
         && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
         && let Some(became) = ledger.reader().became(asked).filter(|_| at.is_none())
     {
         return redirect(&ledger, asked, became, screen);
     }
-    let profile = match at {
-        None => ledger.profile(&id)?,
-        Some(seq) => ledger.reader().profile_as_of(&id, seq)?,
-    };
-    let resolved = Resolved {
-        distinct_id: &id,
-        at,
-        person_id: resolution.map(|resolution| resolution.person_id),
-        implied: resolution.is_some_and(|resolution| resolution.implied),
-        profile,
-    };
     if screen.json {
         screen.answer(&resolved, &AnsweredFrom::reader(&ledger))?;
     } else {
         show(&ledger, &place, &resolved, screen)?;
     }
-    Ok(Answer::yes_if(resolution.is_some()))
+    Ok(Answer::yes_if(resolved.person_id.is_some()))
+}
+
+impl<'a> Resolved<'a> {
+    /// Who an id is, or was right after a record.
+    pub(crate) fn of(reader: &Reader, id: &'a str, at: Option<Seq>) -> Result<Resolved<'a>, Fault> {
+        let (resolution, profile) = match at {
+            None => (reader.resolve(id), reader.profile(id)?),
+            Some(seq) => (reader.person_as_of(id, seq), reader.profile_as_of(id, seq)?),
+        };
+        Ok(Resolved {
+            distinct_id: id,
+            at,
+            person_id: resolution.map(|resolution| resolution.person_id),
+            implied: resolution.is_some_and(|resolution| resolution.implied),
+            profile,
+        })
+    }
 }
 
 fn show(

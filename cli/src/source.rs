@@ -63,6 +63,12 @@ impl AnsweredFrom {
         AnsweredFrom { snapshot: recovery.from_snapshot, checkpoint: reader.checkpoint(), at: None }
     }
 
+    /// Of a ledger that is open, since it was opened from a snapshot of this many records or from the whole log.
+    #[cfg(feature = "serve")]
+    pub(crate) fn open_ledger(snapshot: Option<u64>, checkpoint: Checkpoint) -> AnsweredFrom {
+        AnsweredFrom { snapshot, checkpoint, at: None }
+    }
+
     pub(crate) fn log(checkpoint: Checkpoint) -> AnsweredFrom {
         AnsweredFrom { snapshot: None, checkpoint, at: None }
     }

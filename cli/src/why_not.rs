@@ -41,7 +41,7 @@ pub(crate) struct WhyNotArgs {
 }
 
 #[derive(Serialize)]
-struct Said<'a> {
+pub(crate) struct Said<'a> {
     same: bool,
     refusals: Vec<RefusedStep<'a>>,
     way: &'a [WhyNotStep],
@@ -63,22 +63,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let found = ledger.why_not(&a, &b)?;
     if screen.json {
-        let barriers = found.iter().flat_map(WhyNot::barriers);
-        let refused = |(step, barrier)| {
-            let (WhyNotStep { seq, .. }, Barrier { rule, blocking_seq, reason, remedy }): (
-                &WhyNotStep,
-                &Barrier,
-            ) = (step, barrier);
-            RefusedStep { seq: *seq, rule, blocking_seq: *blocking_seq, reason, remedy: remedy.as_ref() }
-        };
-        let said = Said {
-            same: found.as_ref().is_some_and(|found| found.same),
-            refusals: barriers.map(refused).collect(),
-            way: found.as_ref().map_or(&[][..], |found| &found.way),
-            person_a: found.as_ref().map(|found| found.person_a),
-            person_b: found.as_ref().map(|found| found.person_b),
-        };
-        screen.answer(&said, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&Said::of(found.as_ref()), &AnsweredFrom::reader(&ledger))?;
     } else {
         match &found {
             Some(found) => show(&a, &b, found, screen)?,
@@ -89,6 +74,23 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
         }
     }
     Ok(Answer::yes_if(found.is_some_and(|found| !found.same)))
+}
+
+impl<'a> Said<'a> {
+    /// What keeps two ids apart; `None` if one of them was never written.
+    pub(crate) fn of(found: Option<&'a WhyNot>) -> Said<'a> {
+        let refused = |(step, barrier): (&'a WhyNotStep, &'a Barrier)| {
+            let Barrier { rule, blocking_seq, reason, remedy } = barrier;
+            RefusedStep { seq: step.seq, rule, blocking_seq: *blocking_seq, reason, remedy: remedy.as_ref() }
+        };
+        Said {
+            same: found.is_some_and(|found| found.same),
+            refusals: found.into_iter().flat_map(WhyNot::barriers).map(refused).collect(),
+            way: found.map_or(&[][..], |found| &found.way),
+            person_a: found.map(|found| found.person_a),
+            person_b: found.map(|found| found.person_b),
+        }
+    }
 }
 
 fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Failure> {

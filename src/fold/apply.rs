@@ -553,7 +553,7 @@ mod tests {
             capture("seen", 1).with_processing(Processing::Off),
             set("blocked"),
         ];
-        ledger.append_batch(&batch).unwrap();
+        drop(ledger.append_batch(&batch).unwrap());
         ledger
     }
 

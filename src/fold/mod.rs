@@ -477,7 +477,7 @@ mod tests {
             .map(|number| Operation::properties(time, DistinctId::new(format!("id-{number}")).unwrap()))
             .map(|operation| operation.set("plan", "pro").unwrap())
             .collect();
-        ledger.append_batch(&batch).unwrap();
+        drop(ledger.append_batch(&batch).unwrap());
         let (per_id, per_person) = ledger.reader().state().memory();
         let (id, person) = (size_of::<links::Leaf>() + size_of::<links::Branch>(), size_of::<Person>());
         // What is held, and as much again at most in room to grow; slots count with the ids, profiles with the persons.

@@ -610,9 +610,11 @@ mod tests {
         let wrong = ledger.append(link("fay", "phone")).unwrap().seq().unwrap();
         let _ = ledger.append(link("tablet", "fay")).unwrap();
         let _ = ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
-        ledger.append_batch(&[link("gus", "g1"), link("gus", "g2")]).unwrap();
+        drop(ledger.append_batch(&[link("gus", "g1"), link("gus", "g2")]).unwrap());
         let _ = ledger.append(Operation::split(at(7), id("g1"), [id("gus")], SplitMode::Together)).unwrap();
-        ledger.append_batch(&[link("ivy", "i1"), link("joe", "j1").set("plan", "pro").unwrap()]).unwrap();
+        drop(
+            ledger.append_batch(&[link("ivy", "i1"), link("joe", "j1").set("plan", "pro").unwrap()]).unwrap(),
+        );
         let ivy = ErasureSubject::Ids([id("ivy")].into());
         let joe = ErasureRequest::new(at(8), ErasureSubject::PersonOf(id("joe")), "");
         let joe = joe.with_keys([PropertyKey::new("plan").unwrap()]);

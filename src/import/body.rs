@@ -8,7 +8,6 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::read::MultiGzDecoder;
 
 use super::lines::GZIP;
-use super::lines::MAX_DOCUMENT_BYTES;
 use super::rejection::{Rejection, excerpt};
 
 /// Some senders leave the padding out.
@@ -22,44 +21,45 @@ pub(super) fn is_form(text: &str) -> bool {
     !is_json(text) && field(text, "data").is_some()
 }
 
-/// The JSON text inside a body.
-pub(super) fn decode(text: &str) -> Result<String, Rejection> {
+/// The JSON text inside a body; `max` bounds what is decompressed.
+pub(super) fn decode(text: &str, max: usize) -> Result<String, Rejection> {
     let text = text.trim();
     if is_json(text) {
         return Ok(text.to_owned());
     }
-    let Some(data) = field(text, "data") else { return from_base64(text) };
+    let Some(data) = field(text, "data") else { return from_base64(text, max) };
     let compression = field(text, "compression").unwrap_or_default();
     if !matches!(compression, "" | "base64" | "gzip" | "gzip-js") {
         return Err(Rejection::UnknownCompression { found: excerpt(compression) });
     }
     let data = percent_decoded(data)?;
     // Base64 has no blanks: a blank was a plus that the sender did not escape.
-    if is_json(&data) { Ok(data) } else { from_base64(&data.trim().replace(' ', "+")) }
+    if is_json(&data) { Ok(data) } else { from_base64(&data.trim().replace(' ', "+"), max) }
 }
 
 fn is_json(text: &str) -> bool {
     text.starts_with(['{', '['])
 }
 
-fn field<'a>(form: &'a str, name: &str) -> Option<&'a str> {
+/// The value of a field of a form or query, as it stands there.
+pub(super) fn field<'a>(form: &'a str, name: &str) -> Option<&'a str> {
     form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn from_base64(text: &str) -> Result<String, Rejection> {
+fn from_base64(text: &str, max: usize) -> Result<String, Rejection> {
     let bytes = BASE64.decode(text).map_err(|source| Rejection::NotBase64 { source })?;
-    let bytes = if bytes.starts_with(&GZIP) { gunzip(&bytes)? } else { bytes };
+    let bytes = if bytes.starts_with(&GZIP) { gunzip(&bytes, max)? } else { bytes };
     String::from_utf8(bytes).map_err(|error| Rejection::NotUtf8 { at: error.utf8_error().valid_up_to() })
 }
 
-/// Decompresses no more than a document may have: a small bomb is still a large document.
-fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, Rejection> {
+/// Decompresses at most `max` bytes: a small bomb is still a large document.
+pub(super) fn gunzip(bytes: &[u8], max: usize) -> Result<Vec<u8>, Rejection> {
     let mut out = Vec::new();
     MultiGzDecoder::new(bytes)
-        .take(MAX_DOCUMENT_BYTES as u64 + 1)
+        .take(max as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|error| Rejection::NotGzip { what: error.to_string() })?;
-    if out.len() > MAX_DOCUMENT_BYTES { Err(Rejection::TooLarge) } else { Ok(out) }
+    if out.len() > max { Err(Rejection::TooLarge) } else { Ok(out) }
 }
 
 /// The value of a form field, unescaped (WHATWG, application/x-www-form-urlencoded).
@@ -90,7 +90,12 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::MAX_DOCUMENT_BYTES;
     use super::*;
+
+    fn decode(text: &str) -> Result<String, Rejection> {
+        super::decode(text, MAX_DOCUMENT_BYTES)
+    }
 
     /// `{"a":"ÿ?>"}`, whose base64 holds a plus and a slash.
     const JSON: &str = r#"{"a":"ÿ?>","b":"~~~"}"#;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::derive::Occurrences;
 use super::encoding::{Encoding, is_header};
 use super::json::{Json, Unread};
-use super::lines::{Joined, Line, Lines};
+use super::lines::{Joined, Line, Lines, MAX_DOCUMENT_BYTES};
 use super::options::{Format, Options};
 use super::posthog::{Envelope, Found};
 use super::rejection::{ImportError, Rejection};
@@ -83,7 +83,7 @@ impl<R: Read> Importer<R> {
         Importer {
             lines: Lines::new(input),
             line: 0,
-            reader: Reader { options, occurrences: Occurrences::default(), read_as: ReadAs::default() },
+            reader: Reader::new(options, Some(Occurrences::default())),
             batch: None,
             decoded: String::new(),
             over: false,
@@ -125,7 +125,7 @@ impl<R: Read> Importer<R> {
                 return self.take(content, line, home);
             }
             Err(_) if self.reader.options.format != Format::Ops && body::is_form(text) => {
-                let content = Content::Encoded(body::decode(text), Envelope::default());
+                let content = Content::Encoded(body::decode(text, MAX_DOCUMENT_BYTES), Envelope::default());
                 return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(_)) if line == 1 && is_header(text) => return rejected(Rejection::Csv),
@@ -286,13 +286,18 @@ enum Content {
 }
 
 /// Makes operations of JSON, one after the other.
-struct Reader {
+pub(super) struct Reader {
     options: Options,
-    occurrences: Occurrences,
+    /// What ids are derived from where none was given (G4); `None` leaves such operations without one.
+    occurrences: Option<Occurrences>,
     read_as: ReadAs,
 }
 
 impl Reader {
+    pub(super) fn new(options: Options, occurrences: Option<Occurrences>) -> Reader {
+        Reader { options, occurrences, read_as: ReadAs::default() }
+    }
+
     /// What a text is, and the text itself where it had to be rewritten to be JSON.
     fn document(
         &mut self,
@@ -321,7 +326,7 @@ impl Reader {
                 let places = events.elements().into_iter().flatten().map(|event| json::place(text, event));
                 Content::Many(places.collect(), envelope)
             }
-            Ok(Found::Encoded(body)) => Content::Encoded(body::decode(&body), envelope),
+            Ok(Found::Encoded(body)) => Content::Encoded(body::decode(&body, MAX_DOCUMENT_BYTES), envelope),
             Err(rejection) => Content::One(Err(rejection)),
         }
     }
@@ -332,7 +337,7 @@ impl Reader {
     }
 
     /// The operation that one object asks for.
-    fn operation(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
+    pub(super) fn operation(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         if !json.is_object() {
             return Err(Rejection::NotAnEvent { found: json.kind() });
         }
@@ -361,7 +366,7 @@ impl Reader {
 
     /// The operation, if the object is one of the `ops` format.
     fn ops(&mut self, json: Json<'_>) -> Option<Result<Operation, Rejection>> {
-        if self.options.format == Format::Posthog {
+        if !self.options.format.has_ops() {
             return None;
         }
         let line = ops::Line::sort(json).filter(|line| line.is_operation(self.options.format))?;
@@ -370,7 +375,7 @@ impl Reader {
 
     /// The operation, if a text is one of the `ops` format and spelled as most are; `None` says nothing.
     fn plain(&mut self, text: &str) -> Option<Result<Operation, Rejection>> {
-        if self.options.format == Format::Posthog {
+        if !self.options.format.has_ops() {
             return None;
         }
         let line = ops::Line::read(text).filter(|line| line.is_operation(self.options.format))?;
@@ -393,8 +398,8 @@ impl Reader {
         tag: &'static str,
     ) -> Result<Operation, Rejection> {
         operation.check()?;
-        if operation.id.is_none() {
-            operation.id = Some(self.occurrences.derive(json, operation.time, tag)?);
+        if let (None, Some(occurrences)) = (operation.id, &mut self.occurrences) {
+            operation.id = Some(occurrences.derive(json, operation.time, tag)?);
             operation.derived_id = true;
         }
         Ok(operation)
@@ -670,13 +675,13 @@ pub(in crate::import) mod tests {
 
     #[test]
     fn formats_have_names() {
-        for format in [Format::Auto, Format::Ops, Format::Posthog] {
+        for format in [Format::Auto, Format::Ops, Format::Posthog, Format::Sdk] {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
         let error = "segment".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`segment` is not a format that this version imports; expected auto, ops or posthog"
+            "`segment` is not a format that this version imports; expected auto, ops, posthog or sdk"
         );
     }
 

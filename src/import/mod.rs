@@ -13,6 +13,9 @@
 //! An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name ([`Rejection::Foreign`]), unless the format is
 //! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
+//! # Servers
+//! [`Request`] reads one HTTP request as a server received it. It takes nothing but what SDKs send.
+//!
 //! # Documents over several lines
 //! A line that is one whole JSON document is one, always. A line that begins an array or an object and does not end it
 //! is joined with the lines that follow only if they complete it, token by token. If they do not (a comma is missing, the
@@ -35,10 +38,14 @@ mod ops;
 mod options;
 mod posthog;
 mod rejection;
+mod request;
 mod run;
 
 pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, Options};
 pub use self::rejection::{ImportError, Rejection};
-pub use self::run::{AppendBatch, Complaint, Reason, RunError, Tally, Watch, run};
+pub use self::request::{
+    Endpoint, MAX_REQUEST_BYTES, Received, RejectedEvent, Request, RequestError, RequestOptions,
+};
+pub use self::run::{AppendEach, Complaint, Reason, RunError, Tally, Watch, run};

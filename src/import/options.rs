@@ -15,8 +15,25 @@ pub enum Format {
     Auto,
     /// The ledger's own format: one operation a line.
     Ops,
-    /// What PostHog's SDKs send.
+    /// What PostHog's SDKs send. An event that looks like another vendor's is read as PostHog's.
     Posthog,
+    /// What SDKs send, and never the ledger's own operations: for input that anybody may have written. An event that looks like
+    /// another vendor's is rejected by name.
+    Sdk,
+}
+
+impl Format {
+    const ALL: [Format; 4] = [Format::Auto, Format::Ops, Format::Posthog, Format::Sdk];
+
+    /// Whether operations of the ledger's own format are read.
+    pub(super) fn has_ops(self) -> bool {
+        matches!(self, Format::Auto | Format::Ops)
+    }
+
+    /// Whether an event is PostHog's, whatever it looks like.
+    pub(super) fn insists(self) -> bool {
+        self == Format::Posthog
+    }
 }
 
 impl fmt::Display for Format {
@@ -25,6 +42,7 @@ impl fmt::Display for Format {
             Format::Auto => "auto",
             Format::Ops => "ops",
             Format::Posthog => "posthog",
+            Format::Sdk => "sdk",
         })
     }
 }
@@ -33,7 +51,7 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(name: &str) -> Result<Format, FormatError> {
-        [Format::Auto, Format::Ops, Format::Posthog]
+        Format::ALL
             .into_iter()
             .find(|format| format.to_string() == name)
             .ok_or_else(|| FormatError { found: rejection::excerpt(name) })
@@ -42,7 +60,7 @@ impl FromStr for Format {
 
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not a format that this version imports; expected auto, ops or posthog")]
+#[error("`{found}` is not a format that this version imports; expected auto, ops, posthog or sdk")]
 pub struct FormatError {
     found: String,
 }

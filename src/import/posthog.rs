@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::foreign;
 use super::json::{self, Json, Object, insert_property, property_key};
 use super::lift;
 use super::ops::{processing, string, time, uuid, wrong};
 use super::options::{Format, Options};
 use super::rejection::Rejection;
+use super::{body, foreign};
 use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
 use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
@@ -26,6 +26,18 @@ pub(super) struct Envelope {
     received: Option<Timestamp>,
     /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
     sent: Option<Result<Timestamp, Rejection>>,
+}
+
+impl Envelope {
+    /// Of a request that arrived at `received`, with the time of sending that its query gives.
+    pub(super) fn new(received: Timestamp, sent: Option<Timestamp>) -> Envelope {
+        Envelope { received: Some(received), sent: sent.map(Ok) }
+    }
+
+    /// Says when the client sent it, whatever else does.
+    pub(super) fn set_sent(&mut self, sent: Timestamp) {
+        self.sent = Some(Ok(sent));
+    }
 }
 
 /// What a document holds.
@@ -52,7 +64,7 @@ pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Fo
         let received = millis("received_ms", received)?;
         envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
     }
-    envelope.sent = sent_in_query(&path).map(Ok);
+    envelope.sent = path.split_once('?').and_then(|(_, query)| sent_in_query(query)).map(Ok);
     match body.as_text() {
         Some(text) => Ok(Found::Encoded(text)),
         None => open_body(body, envelope),
@@ -93,9 +105,8 @@ fn open_object<'a>(
 }
 
 /// Old posthog-js says when it sent a request as `?_=<ms>`; anything else there only defeats caches.
-fn sent_in_query(path: &str) -> Option<Timestamp> {
-    let (_, query) = path.split_once('?')?;
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("_="))?;
+pub(super) fn sent_in_query(query: &str) -> Option<Timestamp> {
+    let value = body::field(query, "_")?;
     Timestamp::from_micros(value.parse::<i64>().ok()?.checked_mul(1_000)?).ok()
 }
 
@@ -207,7 +218,9 @@ impl<'a> Event<'a> {
             }
             _ => None,
         };
-        if let (Format::Auto, Some(foreign)) = (format, foreign::rejection(&members, properties.as_ref())) {
+        if !format.insists()
+            && let Some(foreign) = foreign::rejection(&members, properties.as_ref())
+        {
             return Err(foreign);
         }
         let name = match members.some("event") {

@@ -59,6 +59,11 @@ pub enum Rejection {
         /// The key that shows it.
         mark: &'static str,
     },
+    /// An event that joins persons whatever they are, from a sender that may not ask for that.
+    #[error(
+        "`$merge_dangerously` is not taken from senders; expected another event, or a server that allows it"
+    )]
+    Dangerous,
     /// An `op` that does not exist.
     #[error(
         "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"

@@ -1,14 +1,14 @@
 //! Imports: an input's operations into a ledger, in batches. Counts what becomes of each, and lets one bad operation spoil
 //! nothing but itself.
 //!
-//! Knows nothing of files and formats: an [`Importer`] reads, a [`Ledger`] records, or what else can [`AppendBatch`].
+//! Knows nothing of files and formats: an [`Importer`] reads, a [`Ledger`] records, or what else can [`AppendEach`].
 
 use std::io::Read;
 
 use super::importer::{Importer, Parsed, ReadAs};
 use super::rejection::{ImportError, Rejection};
 use crate::ledger::Ledger;
-use crate::ledger::appended::Appended;
+use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::error::AppendError;
 use crate::ledger::shared::{LedgerGuard, SharedLedger};
 use crate::model::id::Seq;
@@ -97,31 +97,43 @@ pub enum RunError {
 }
 
 /// What an import records operations in.
-pub trait AppendBatch {
-    /// As [`Ledger::append_batch`].
+pub trait AppendEach {
+    /// As [`Ledger::append_each`].
     ///
     /// # Errors
     /// As there.
-    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError>;
+    fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError>;
 }
 
-impl AppendBatch for Ledger {
-    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
-        Ledger::append_batch(self, operations)
+impl AppendEach for Ledger {
+    fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        Ledger::append_each(self, operations)
     }
 }
 
 /// No record of another thread comes between the batches, and readers wait until the import ends.
-impl AppendBatch for LedgerGuard<'_> {
-    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
-        LedgerGuard::append_batch(self, operations)
+impl AppendEach for LedgerGuard<'_> {
+    fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        LedgerGuard::append_each(self, operations)
     }
 }
 
 /// Other threads read and write between the batches.
-impl AppendBatch for SharedLedger {
-    fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
-        SharedLedger::append_batch(self, operations)
+impl AppendEach for SharedLedger {
+    fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        SharedLedger::append_each(self, operations)
     }
 }
 
@@ -184,7 +196,7 @@ impl Watch for () {
 /// [`RunError`] when the input cannot be read any further (all that was read before is recorded), or when the
 /// ledger cannot continue: a failing disk, a full ledger.
 pub fn run<R: Read>(
-    ledger: &mut dyn AppendBatch,
+    ledger: &mut dyn AppendEach,
     mut importer: Importer<R>,
     tally: &mut Tally,
     watch: &mut dyn Watch,
@@ -262,35 +274,24 @@ fn value_bytes(operation: &Operation) -> usize {
 }
 
 struct Run<'a> {
-    ledger: &'a mut dyn AppendBatch,
+    ledger: &'a mut dyn AppendEach,
     tally: &'a mut Tally,
     watch: &'a mut dyn Watch,
 }
 
 impl Run<'_> {
-    /// Records operations as few batches as go. A batch that fails for one operation is halved until that one stands alone:
-    /// the ledger's word on a whole batch may blame another (its bound on a person's keys is exact only for one operation).
+    /// Records a batch, and tells of the operations that the ledger does not take.
     fn record(&mut self, operations: &[Operation], places: &[Place]) -> Result<(), RunError> {
         if operations.is_empty() {
             return Ok(());
         }
-        match self.ledger.append_batch(operations) {
-            Ok(answers) => {
-                answers.into_iter().zip(places).for_each(|(answer, place)| self.count(answer, *place));
-                Ok(())
-            }
-            Err(error) if !is_about_operations(&error) => Err(RunError::Ledger(error)),
-            Err(error) => {
-                if let [place] = places {
-                    self.reject(*place, Reason::OutOfBounds(error));
-                    return Ok(());
-                }
-                let (first, last) = operations.split_at(operations.len() / 2);
-                let (first_places, last_places) = places.split_at(first.len());
-                self.record(first, first_places)?;
-                self.record(last, last_places)
+        for (answer, place) in self.ledger.append_each(operations)?.into_iter().zip(places) {
+            match answer {
+                Ok(appended) => self.count(appended, *place),
+                Err(error) => self.reject(*place, Reason::OutOfBounds(error)),
             }
         }
+        Ok(())
     }
 
     fn count(&mut self, appended: Appended, place: Place) {
@@ -331,16 +332,6 @@ fn alone(error: &AppendError) -> String {
         }
         other => other.to_string(),
     }
-}
-
-/// Whether fewer operations could be recorded.
-fn is_about_operations(error: &AppendError) -> bool {
-    matches!(
-        error,
-        AppendError::Operation { .. }
-            | AppendError::TooManyPersonKeys { .. }
-            | AppendError::BatchTooLarge { .. }
-    )
 }
 
 #[cfg(test)]

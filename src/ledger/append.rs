@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::fold::{Erasures, Outcome};
 use crate::ledger::Ledger;
-use crate::ledger::appended::Appended;
+use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::dedupe::before;
 use crate::ledger::delivery::Delivery;
 use crate::ledger::draft::{Draft, Drafted, Finished, KnownIds, fresh_id};
 use crate::ledger::error::AppendError;
 use crate::ledger::key_budget::KeyBudget;
+use crate::ledger::writer::Durability;
 use crate::log::body::{Body, IdNo, StoredPolicy};
 use crate::model::id::{DeviceId, DistinctId, Seq};
 use crate::model::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS};
@@ -27,8 +28,8 @@ impl Ledger {
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
     pub fn append(&mut self, operation: Operation) -> Result<Appended, AppendError> {
-        let mut appended = self.append_batch(std::slice::from_ref(&operation))?;
-        Ok(appended.pop().expect("one operation in, one answer out"))
+        let answers = self.append_batch(std::slice::from_ref(&operation))?;
+        Ok(answers.into_iter().next().expect("one operation in, one answer out"))
     }
 
     /// Records operations as one: all of them or none. Refusals and duplicates are answers; they stop
@@ -36,7 +37,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
-    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Answers, AppendError> {
         self.check_local()?;
         self.check_batch(operations)?;
         let (answers, finished) = self.draft(operations, None)?;
@@ -46,6 +47,64 @@ impl Ledger {
             self.reset_devices(last.time);
         }
         Ok(answer(answers, outcomes))
+    }
+
+    /// Records the operations that the ledger takes, in their order, and answers each of the others with its error: for operations of many
+    /// senders, of whom one must not spoil the batch of all.
+    ///
+    /// It is one frame, made durable once, if the ledger takes all of them. A batch that it does not take as a whole is halved until it is
+    /// clear which operation is to blame, and each part is a frame; all of them are made durable together at the end.
+    ///
+    /// ```
+    /// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, SplitMode, Tenant, Timestamp};
+    /// # let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let (at, ann) = (Timestamp::from_micros(0)?, DistinctId::new("ann")?);
+    /// let split = Operation::split(at, ann.clone(), [DistinctId::new("nobody")?], SplitMode::Each);
+    /// let answers = ledger.append_each(&[Operation::properties(at, ann), split])?;
+    /// assert!(answers[0].is_ok());
+    /// let error = answers[1].as_ref().unwrap_err().to_string();
+    /// assert_eq!(error, "operation 1: id `nobody` was never written; expected ids of one person");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`AppendError`] if nothing more can be recorded: the ledger is full, or a disk fails. Operations before may be recorded then.
+    pub fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        self.check_local()?;
+        let before = self.checkpoint().records;
+        let durability = std::mem::replace(&mut self.writer.durability, Durability::Buffered);
+        let mut answers = Vec::with_capacity(operations.len());
+        let recorded = self.append_parts(operations, &mut answers);
+        self.writer.durability = durability;
+        let Ledger { reader, writer, .. } = self;
+        let is_owed = durability != Durability::Buffered && reader.checkpoint().records > before;
+        let acknowledged = match writer.disk.poisoned() {
+            None if is_owed => writer.acknowledge(reader).map_err(|source| writer.poison(before, source)),
+            _ => Ok(()),
+        };
+        recorded.and(acknowledged).map(|()| Answers::new(answers))
+    }
+
+    /// The ledger's word on a whole batch may blame the wrong operation: its bound on a person's keys is exact only for one.
+    fn append_parts(
+        &mut self,
+        operations: &[Operation],
+        answers: &mut Vec<Result<Appended, AppendError>>,
+    ) -> Result<(), AppendError> {
+        match self.append_batch(operations) {
+            Ok(appended) => answers.extend(appended.into_iter().map(Ok)),
+            Err(error) if !error.is_about_operations() => return Err(error),
+            Err(error) if operations.len() == 1 => answers.push(Err(error.of_operation(answers.len()))),
+            Err(_) => {
+                let (first, last) = operations.split_at(operations.len() / 2);
+                self.append_parts(first, answers)?;
+                self.append_parts(last, answers)?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks what needs no look at the log: sizes, bounds, and that texts which are named are those of the log.
@@ -178,7 +237,7 @@ impl Ledger {
 }
 
 /// The answers to a batch, in its order. `outcomes` are those of its records, ascending.
-pub(super) fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Vec<Appended> {
+pub(super) fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Answers {
     let mut outcomes = outcomes.into_iter();
     let answer = |answer| match answer {
         Answer::Known(known) => known,
@@ -189,7 +248,7 @@ pub(super) fn answer(answers: Vec<Answer>, outcomes: Vec<(Seq, Outcome)>) -> Vec
             Appended::Recorded { seq, outcome }
         }
     };
-    answers.into_iter().map(answer).collect()
+    Answers::new(answers.into_iter().map(answer).collect())
 }
 
 pub(crate) fn unproven(fault: Fault) -> AppendError {

@@ -52,3 +52,73 @@ impl Appended {
         }
     }
 }
+
+/// The answers to the operations of a batch, in their order; `T` is what one operation is answered.
+///
+/// An append that returns `Ok` may still have refused each of its operations: so these are not to be dropped unread.
+///
+/// ```
+/// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+/// # let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+/// # let at = Timestamp::from_micros(0)?;
+/// let ann = DistinctId::new("ann")?;
+/// let answers = ledger.append_batch(&[Operation::alias(at, ann, Source::new("null"))])?;
+/// for (index, appended) in answers.iter().enumerate() {
+///     if let Some(refusal) = appended.outcome().and_then(|outcome| outcome.refusal) {
+///         println!("operation {index} is refused by rule {}", refusal.rule());
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "operations can be refused, or not be recorded at all, without an error: look at each answer"]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers<T = Appended>(Vec<T>);
+
+impl<T> Answers<T> {
+    pub(crate) fn new(answers: Vec<T>) -> Answers<T> {
+        Answers(answers)
+    }
+
+    /// Goes through the answers.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// How many operations are answered.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no operation was given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> std::ops::Index<usize> for Answers<T> {
+    type Output = T;
+
+    /// # Panics
+    /// If there was no such operation.
+    fn index(&self, index: usize) -> &T {
+        &self.0[index]
+    }
+}
+
+impl<T> IntoIterator for Answers<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Answers<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}

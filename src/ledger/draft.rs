@@ -21,7 +21,7 @@ use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::store::dictionary::{Dictionaries, Seen};
-use crate::store::entropy::Entropy;
+use crate::store::entropy::{Entropy, uuid_v7};
 
 /// The records of one frame in the making.
 pub(crate) struct Draft<'a> {
@@ -579,10 +579,7 @@ fn detail_mut(body: &mut Body) -> Option<&mut PropertyChanges> {
 
 /// A fresh UUIDv7 from the sender's clock and the shell's randomness (F1).
 pub(crate) fn fresh_id(time: crate::model::time::Timestamp, entropy: &mut dyn Entropy) -> DistinctId {
-    let random: [u8; 10] = entropy.array();
-    let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0); // before 1970 there is no UUIDv7
-    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    DistinctId::new(uuid.to_string()).expect("a UUID is an id")
+    DistinctId::new(uuid_v7(time, entropy).to_string()).expect("a UUID is an id")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::log::payload::KeysError;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::{
     MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_REASON_BYTES, MAX_RECORDS,
+    MAX_WAITING_RECORDS,
 };
 use crate::model::operation::OperationError;
 use crate::model::policy::PolicyError;
@@ -75,12 +76,42 @@ pub enum AppendError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// Too many records wait for the disk. Nothing was recorded; try again a little later.
+    #[error(
+        "{waiting} records wait for the disk; expected fewer than {MAX_WAITING_RECORDS}; try again a little later"
+    )]
+    Busy {
+        /// How many records wait.
+        waiting: u64,
+    },
     /// An earlier write failed; nothing more is written through this handle.
     #[error("this ledger stopped writing after a failure ({cause}); reopen it")]
     Poisoned {
         /// The first failure of this handle, as text.
         cause: String,
     },
+}
+
+impl AppendError {
+    /// Whether it is about the operations: fewer, or others, could be recorded.
+    #[must_use]
+    pub fn is_about_operations(&self) -> bool {
+        matches!(
+            self,
+            AppendError::Operation { .. }
+                | AppendError::TooManyPersonKeys { .. }
+                | AppendError::BatchTooLarge { .. }
+        )
+    }
+
+    /// The same about the operation at another place of a batch.
+    pub(crate) fn of_operation(mut self, place: usize) -> AppendError {
+        if let AppendError::Operation { index, .. } | AppendError::TooManyPersonKeys { index, .. } = &mut self
+        {
+            *index = place;
+        }
+        self
+    }
 }
 
 /// Why something is not erased, or not out of the files yet.

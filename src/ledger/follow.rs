@@ -60,7 +60,10 @@ impl Ledger {
         self.check_delivery(delivery)?;
         let drafted = self.check_batch(operations).and_then(|()| self.draft(operations, Some(delivery)));
         match drafted {
-            Ok((answers, finished)) => Ok(Delivered::Taken(answer(answers, self.commit(finished)?))),
+            Ok((answers, finished)) => {
+                let answers = answer(answers, self.commit(finished)?);
+                Ok(Delivered::Taken(answers.into_iter().collect()))
+            }
             Err(error) => self.reject(delivery, error),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod draft;
 pub(crate) mod erase;
 pub(crate) mod error;
 mod follow;
+pub(crate) mod group;
 pub(crate) mod key_budget;
 pub(crate) mod open;
 pub(crate) mod preview;
@@ -19,6 +20,7 @@ pub(crate) mod questions;
 pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
+pub(crate) mod ticket;
 pub(crate) mod writer;
 
 use std::io;
@@ -212,6 +214,8 @@ impl Drop for Ledger {
         if self.writer.disk.poisoned().is_none() && self.flush().is_ok() {
             self.settle_keys().ok(); // the ring then knows less of the log, and is as good
         }
+        // The next writer may have the lock in a moment: a thread that syncs late must not write `HEAD`.
+        self.writer.disk.poison("the ledger is closed".to_owned());
     }
 }
 

@@ -1,27 +1,28 @@
 //! A ledger that many threads share: they write in turn, wait for the disk together, and read beside each other.
 
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use crate::ledger::Ledger;
-use crate::ledger::appended::Appended;
+use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::delivery::{Delivered, Delivery, FollowError};
 use crate::ledger::device::Device;
 use crate::ledger::erase::ErasureRequest;
 use crate::ledger::erase::receipt::Receipt;
 use crate::ledger::error::{AppendError, EraseError, SnapshotError};
+use crate::ledger::group::{Shared, SyncCounts};
 use crate::ledger::recovery::Recovery;
 use crate::ledger::snapshot::Snapshot;
-use crate::ledger::writer::{Disk, Durability};
+use crate::ledger::ticket::Ticket;
+use crate::ledger::writer::Durability;
 use crate::log::chain::Checkpoint;
-use crate::model::id::{DeviceId, LedgerId, Seq};
+use crate::model::id::{DeviceId, Seq};
+use crate::model::limits::MAX_WAITING_RECORDS;
 use crate::model::operation::Operation;
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::query::answer::Profile;
 use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
-use crate::store::storage::Storage;
 
 /// A ledger that many threads share; cheap to clone, closed with the last clone.
 ///
@@ -59,61 +60,17 @@ pub struct SharedLedger {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    ledger: RwLock<Ledger>,
-    /// What each append waits for.
-    durability: Durability,
-    id: LedgerId,
-    storage: Arc<dyn Storage>,
-    disk: Disk,
-    syncs: Mutex<Syncs>,
-    /// Signalled whenever a sync ends.
-    ended: Condvar,
-}
-
-/// How far writing and syncing have come.
-#[derive(Debug)]
-struct Syncs {
-    /// The end of what is written, and the segment that holds it; those before it are durable.
-    written: (Checkpoint, String),
-    /// How many records are durable, in the sense of the ledger's durability.
-    durable: u64,
-    /// Whether a thread is at it.
-    running: bool,
-    /// Why there will be no more.
-    failed: Option<String>,
-}
-
 impl SharedLedger {
     /// Shares a ledger.
     pub fn new(mut ledger: Ledger) -> SharedLedger {
         let durability = std::mem::replace(&mut ledger.writer.durability, Durability::Buffered);
-        let syncs = Syncs {
-            written: end_of(&ledger),
-            durable: ledger.durable_records(),
-            running: false,
-            failed: None,
-        };
-        let shared = Shared {
-            durability,
-            id: ledger.reader().ledger_id(),
-            storage: Arc::clone(ledger.reader.log.storage()),
-            disk: ledger.writer.disk.clone(),
-            ledger: RwLock::new(ledger),
-            syncs: Mutex::new(syncs),
-            ended: Condvar::new(),
-        };
-        SharedLedger { shared: Arc::new(shared) }
+        SharedLedger { shared: Shared::new(ledger, durability) }
     }
 
-    /// The ledger again, for one thread. `None`, and this clone is gone, if others are left. A ledger that stopped writing, because a
+    /// The ledger again, for one thread. `None`, and this clone is gone, if others or [`Ticket`]s are left. A ledger that stopped writing, because a
     /// sync failed or a thread panicked, does not write again here either.
     pub fn into_inner(self) -> Option<Ledger> {
-        let Shared { ledger, durability, .. } = Arc::into_inner(self.shared)?;
-        let mut ledger = ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
-        ledger.writer.durability = durability;
-        Some(ledger)
+        Arc::into_inner(self.shared).map(Shared::into_inner)
     }
 
     /// Asks the ledger something, beside other readers. Writers wait meanwhile, so be brief.
@@ -122,7 +79,7 @@ impl SharedLedger {
     /// itself waits for ever.
     pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
-        ask(self.shared.ledger.read().unwrap_or_else(PoisonError::into_inner).reader())
+        ask(self.shared.ledger().read().unwrap_or_else(PoisonError::into_inner).reader())
     }
 
     /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
@@ -154,27 +111,69 @@ impl SharedLedger {
         &self,
         work: impl FnOnce(&mut LedgerGuard<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let (done, wrote, records) = {
-            let mut ledger = self.shared.ledger.write().unwrap_or_else(PoisonError::into_inner);
-            ledger.check_health()?;
-            let mut ledger = LedgerGuard { ledger: &mut ledger, is_done: false };
-            let before = ledger.reader().checkpoint().records;
-            let done = work(&mut ledger);
-            ledger.is_done = true;
-            let records = ledger.reader().checkpoint().records;
-            if records > before {
-                self.syncs().written = end_of(ledger.ledger);
-            }
-            (done, records > before, records)
-        };
+        let Written { done, wrote, records } = self.record(u64::MAX, work)?;
         // A duplicate of what is not durable yet waits too; and what was written before an error is as good as anything else.
-        if self.shared.durability == Durability::Buffered || (done.is_err() && !wrote) {
+        if done.is_err() && !wrote {
             return done;
         }
-        let synced = self.wait(records);
+        let synced = self.shared.group().wait(records);
         let done = done?;
         synced?;
         Ok(done)
+    }
+
+    /// As [`SharedLedger::write`], but returns as soon as it is written, with a [`Ticket`] that says when it is durable. One thread can so
+    /// keep many writes going, and an async function waits for none of them: a ticket is a future, for any runtime.
+    ///
+    /// ```
+    /// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, SharedLedger, Tenant, Timestamp};
+    /// # let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
+    /// let (at, ann) = (Timestamp::from_micros(0)?, DistinctId::new("ann")?);
+    /// let ticket = ledger.submit(|ledger| ledger.append(Operation::properties(at, ann)))?;
+    /// // Others are served here. An async function says `ticket.await` instead.
+    /// assert!(ticket.wait()?.outcome().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` gives; what it wrote before is recorded, and durable with the next sync. [`AppendError::Busy`] while
+    /// [`MAX_WAITING_RECORDS`] or more are not durable yet: nothing was recorded then.
+    pub fn submit<T, E: From<AppendError>>(
+        &self,
+        work: impl FnOnce(&mut LedgerGuard<'_>) -> Result<T, E>,
+    ) -> Result<Ticket<T>, E> {
+        let Written { done, records, .. } = self.record(MAX_WAITING_RECORDS, work)?;
+        Ok(Ticket::new(Arc::clone(&self.shared), records, done?))
+    }
+
+    /// Does some work alone, unless `most` records or more wait for the disk.
+    fn record<T, E: From<AppendError>>(
+        &self,
+        most: u64,
+        work: impl FnOnce(&mut LedgerGuard<'_>) -> Result<T, E>,
+    ) -> Result<Written<T, E>, E> {
+        let group = self.shared.group();
+        let mut ledger = self.shared.ledger().write().unwrap_or_else(PoisonError::into_inner);
+        ledger.check_health()?;
+        let before = ledger.reader().checkpoint().records;
+        let waiting = group.waiting(before);
+        if waiting >= most {
+            return Err(AppendError::Busy { waiting }.into());
+        }
+        let mut guard = LedgerGuard { ledger: &mut ledger, is_done: false };
+        let done = work(&mut guard);
+        guard.is_done = true;
+        drop(guard);
+        let records = ledger.reader().checkpoint().records;
+        if records > before {
+            group.note_written(&ledger);
+        }
+        Ok(Written { done, wrote: records > before, records })
+    }
+
+    /// Counts how this ledger and its disk keep up with each other.
+    pub fn sync_counts(&self) -> SyncCounts {
+        self.shared.group().counts()
     }
 
     /// As [`Ledger::append`].
@@ -189,8 +188,19 @@ impl SharedLedger {
     ///
     /// # Errors
     /// As there.
-    pub fn append_batch(&self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+    pub fn append_batch(&self, operations: &[Operation]) -> Result<Answers, AppendError> {
         self.write(|ledger| ledger.append_batch(operations))
+    }
+
+    /// As [`Ledger::append_each`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_each(
+        &self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        self.write(|ledger| ledger.append_each(operations))
     }
 
     /// As [`Ledger::append_at`].
@@ -223,7 +233,7 @@ impl SharedLedger {
 
     /// Returns how many records are durable, as [`Ledger::durable_records`] does.
     pub fn durable_records(&self) -> u64 {
-        self.shared.disk.durable()
+        self.shared.group().durable_records()
     }
 
     /// Returns whose id this is, as [`Reader::resolve`] does.
@@ -243,74 +253,15 @@ impl SharedLedger {
     pub fn profile(&self, distinct_id: &str) -> Result<Option<Profile>, Fault> {
         self.read(|reader| reader.profile(distinct_id))
     }
-
-    fn syncs(&self) -> MutexGuard<'_, Syncs> {
-        self.shared.syncs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns when `records` records are durable: this thread syncs, or another does.
-    fn wait(&self, records: u64) -> Result<(), AppendError> {
-        let mut syncs = self.syncs();
-        loop {
-            if syncs.durable >= records {
-                return Ok(());
-            }
-            if let Some(cause) = &syncs.failed {
-                let source = io::Error::other(cause.clone());
-                return Err(AppendError::Indeterminate { seq: syncs.durable, source });
-            }
-            if syncs.running {
-                syncs = self.shared.ended.wait(syncs).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            syncs.running = true;
-            let (upto, segment) = syncs.written.clone();
-            drop(syncs);
-            let mut turn = Turn { ledger: self, ended: Err("a thread panicked while it synced".to_owned()) };
-            turn.ended =
-                self.sync(upto, &segment).map(|()| upto.records).map_err(|source| source.to_string());
-            drop(turn);
-            syncs = self.syncs();
-        }
-    }
-
-    /// Makes durable what is written up to a checkpoint. While the disk works, others read and write.
-    fn sync(&self, upto: Checkpoint, segment: &str) -> io::Result<()> {
-        let Shared { storage, disk, id, durability, .. } = &*self.shared;
-        disk.sync(&**storage, *id, (upto, segment), *durability)
-    }
 }
 
-/// A thread's turn at the disk. However it ends, all who wait hear of it.
-struct Turn<'l> {
-    ledger: &'l SharedLedger,
-    /// Up to where all is durable; or why there will be no more.
-    ended: Result<u64, String>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let Shared { ledger, disk, ended, .. } = &*self.ledger.shared;
-        let mut syncs = self.ledger.syncs();
-        syncs.running = false;
-        let failed = match &self.ended {
-            Ok(records) => {
-                syncs.durable = syncs.durable.max(*records);
-                None
-            }
-            Err(cause) => {
-                disk.poison(cause.clone());
-                syncs.failed = Some(cause.clone());
-                Some(cause.clone())
-            }
-        };
-        drop(syncs);
-        ended.notify_all();
-        if let Some(cause) = failed {
-            // A thread that writes at this moment does not yet know: the lock is released when it is done.
-            ledger.write().unwrap_or_else(PoisonError::into_inner).writer.stop(cause);
-        }
-    }
+/// What some work with the ledger came to.
+struct Written<T, E> {
+    done: Result<T, E>,
+    /// Whether there are more records than before.
+    wrote: bool,
+    /// How many there are.
+    records: u64,
 }
 
 /// A shared ledger while one thread has it for itself: what [`Ledger`] writes, and, as a [`Reader`], what it answers.
@@ -334,8 +285,19 @@ impl LedgerGuard<'_> {
     ///
     /// # Errors
     /// As there.
-    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Vec<Appended>, AppendError> {
+    pub fn append_batch(&mut self, operations: &[Operation]) -> Result<Answers, AppendError> {
         self.ledger.append_batch(operations)
+    }
+
+    /// As [`Ledger::append_each`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_each(
+        &mut self,
+        operations: &[Operation],
+    ) -> Result<Answers<Result<Appended, AppendError>>, AppendError> {
+        self.ledger.append_each(operations)
     }
 
     /// As [`Ledger::append_at`].
@@ -456,10 +418,4 @@ impl Drop for LedgerGuard<'_> {
             self.ledger.writer.stop("a thread panicked while it wrote".to_owned());
         }
     }
-}
-
-/// The end of the log, and the segment that holds it.
-fn end_of(ledger: &Ledger) -> (Checkpoint, String) {
-    let segment = ledger.reader.log.segments().last().expect("a ledger has its genesis record");
-    (ledger.checkpoint(), segment.name.clone())
 }

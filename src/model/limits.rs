@@ -44,6 +44,11 @@ pub const MAX_SPLIT_IDS: usize = 65_536;
 /// Most operations in one atomic batch.
 pub const MAX_BATCH_OPERATIONS: usize = 10_000;
 
+/// Most records that may wait for the disk without a thread that waits for them
+/// ([`SharedLedger::submit`](crate::SharedLedger::submit)). A tenth of a second of a fast writer: a server that is further behind its
+/// disk should say so to its senders.
+pub const MAX_WAITING_RECORDS: u64 = 65_536;
+
 /// Largest frame: header, body, payload, hash and padding together. A reader never allocates more for a length field.
 pub const MAX_FRAME_BYTES: usize = 16 * 1_024 * 1_024;
 

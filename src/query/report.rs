@@ -366,9 +366,9 @@ mod tests {
                 .with_id(OperationId(uuid::Uuid::from_u128(9))),
             Operation::alias(at(), id("bob"), Source::new("null")),
         ];
-        ledger.append_batch(&operations).unwrap();
+        drop(ledger.append_batch(&operations).unwrap());
         let retract = Operation::retract(at(), Target::Operation(OperationId(uuid::Uuid::from_u128(9))));
-        ledger.append_batch(&[retract]).unwrap();
+        drop(ledger.append_batch(&[retract]).unwrap());
         ledger
     }
 
@@ -410,7 +410,7 @@ mod tests {
             let visitor = format!("shared-{number}");
             let users: Vec<Operation> =
                 (0..number).map(|user| identify(&format!("u{user}"), &visitor)).collect();
-            ledger.append_batch(&users).unwrap();
+            drop(ledger.append_batch(&users).unwrap());
         }
         let report = ledger.reader().report(2).unwrap();
         assert_eq!(report.shared_ids.count, 4, "the kiosk, and those of two users and more");

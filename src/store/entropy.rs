@@ -1,6 +1,7 @@
 //! Entropy: the shell's only chance - salts, ledger ids, ids for new devices. Injected, and whatever it decides is recorded.
 
 use crate::log::digest::{Hasher, Purpose};
+use crate::model::time::Timestamp;
 
 /// A source of unguessable bytes. Threads may share the ledger that holds it ([`crate::SharedLedger`]); only
 /// one at a time draws from it.
@@ -16,6 +17,13 @@ impl dyn Entropy + '_ {
         self.fill(&mut out);
         out
     }
+}
+
+/// A fresh UUIDv7 of a time, with the rest of its bits from `entropy`.
+pub(crate) fn uuid_v7(time: Timestamp, entropy: &mut dyn Entropy) -> uuid::Uuid {
+    let random: [u8; 10] = entropy.array();
+    let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0); // before 1970 there is no UUIDv7
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 /// The operating system's randomness, drawn in blocks: a system call for each salt would cost more than the salt's use.

@@ -52,7 +52,7 @@ impl History {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         let mut after = BTreeMap::from([(ledger.reader().content_digest().unwrap(), 0)]);
         for (number, batch) in batches.iter().enumerate() {
-            ledger.append_batch(batch).unwrap();
+            drop(ledger.append_batch(batch).unwrap());
             let elder = after.insert(ledger.reader().content_digest().unwrap(), number + 1);
             assert!(elder.is_none(), "each batch changes the content");
         }

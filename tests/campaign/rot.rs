@@ -43,7 +43,7 @@ impl Rot {
         );
         let mut ledger = created.unwrap();
         for batch in History::new(seed, 9, 1, 200).batches {
-            ledger.append_batch(&batch).unwrap();
+            drop(ledger.append_batch(&batch).unwrap());
         }
         let (content, checkpoint) = (ledger.reader().content_digest().unwrap(), ledger.checkpoint());
         drop(ledger);

@@ -188,7 +188,7 @@ fn a_person_is_gone_from_every_file_and_nobody_else_notices() {
     let mut ledger = new_ledger(&disk);
     let people: Vec<Someone> = (1..=20).map(|number| Someone { number }).collect();
     for person in &people {
-        ledger.append_batch(&person.operations()).unwrap();
+        drop(ledger.append_batch(&person.operations()).unwrap());
     }
     ledger.snapshot().unwrap();
     let (gone, others) = (&people[7], people.iter().filter(|person| person.number != 8));
@@ -247,8 +247,8 @@ fn from_the_record_on_every_answer_says_erased_before_a_byte_is_gone() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let (gone, other) = (Someone { number: 1 }, Someone { number: 2 });
-    ledger.append_batch(&gone.operations()).unwrap();
-    ledger.append_batch(&other.operations()).unwrap();
+    drop(ledger.append_batch(&gone.operations()).unwrap());
+    drop(ledger.append_batch(&other.operations()).unwrap());
     ledger.snapshot().unwrap();
     let begun = ledger.begin_erasures(&[erase_all_of(&gone, "")]).unwrap();
     let report = audit(disk.clone(), None);
@@ -292,7 +292,7 @@ fn the_same_text_seen_again_is_a_new_id_and_a_new_person() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let person = Someone { number: 1 };
-    ledger.append_batch(&person.operations()).unwrap();
+    drop(ledger.append_batch(&person.operations()).unwrap());
     let old =
         (ledger.reader().id_no(&person.user()).unwrap(), ledger.resolve(&person.user()).unwrap().person_id);
     ledger.erase(&[erase_all_of(&person, "")]).unwrap();
@@ -321,7 +321,7 @@ fn who_loses_the_id_that_founded_them_is_called_after_the_next() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let person = Someone { number: 3 };
-    ledger.append_batch(&person.operations()).unwrap();
+    drop(ledger.append_batch(&person.operations()).unwrap());
     let _ = ledger.append(Operation::alias(at(5), id(&person.user()), Source::new("third"))).unwrap();
     let _ = ledger.append(Operation::properties(at(6), id("somebody"))).unwrap();
     let old = ledger.resolve(&person.user()).unwrap().person_id;
@@ -366,8 +366,8 @@ fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let (person, other) = (Someone { number: 1 }, Someone { number: 2 });
-    ledger.append_batch(&person.operations()).unwrap();
-    ledger.append_batch(&other.operations()).unwrap();
+    drop(ledger.append_batch(&person.operations()).unwrap());
+    drop(ledger.append_batch(&other.operations()).unwrap());
     let rectify = |keys: &[&str]| {
         ErasureRequest::new(at(9), ErasureSubject::PersonOf(id(&person.user())), "wrong address")
             .with_keys(keys.iter().map(|name| key(name)))
@@ -420,7 +420,7 @@ fn a_reason_may_name_somebody_and_be_erased_too() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let person = Someone { number: 1 };
-    ledger.append_batch(&person.operations()).unwrap();
+    drop(ledger.append_batch(&person.operations()).unwrap());
     let reason = marker(77);
     let first = ledger.erase(&[erase_all_of(&person, &reason)]).unwrap().remove(0);
     assert_eq!(first.reason.as_deref(), Some(&reason[..]));
@@ -561,7 +561,7 @@ fn before_and_after() -> (Someone, SimulatedDisk, SimulatedDisk) {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     for number in 1..4 {
-        ledger.append_batch(&Someone { number }.operations()).unwrap();
+        drop(ledger.append_batch(&Someone { number }.operations()).unwrap());
     }
     let person = Someone { number: 2 };
     ledger.begin_erasures(&[erase_all_of(&person, "")]).unwrap();
@@ -590,7 +590,7 @@ fn an_item_that_is_absent_and_not_erased_is_payload_missing() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     for number in 1..4 {
-        ledger.append_batch(&Someone { number }.operations()).unwrap();
+        drop(ledger.append_batch(&Someone { number }.operations()).unwrap());
     }
     drop(ledger);
     let whole = disk.files();
@@ -647,7 +647,7 @@ fn a_snapshot_from_before_an_erasure_is_found_and_removed() {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
     let person = Someone { number: 1 };
-    ledger.append_batch(&person.operations()).unwrap();
+    drop(ledger.append_batch(&person.operations()).unwrap());
     ledger.snapshot().unwrap();
     let old: BTreeMap<_, _> =
         disk.files().into_iter().filter(|(file, _)| file.starts_with("snap/")).collect();
@@ -715,7 +715,7 @@ fn a_backup_made_before_an_erasure_loses_it_when_it_is_updated() {
     take_keys_back(&dest);
     let (gone, last) = (Someone { number: 3 }, Someone { number: 8 });
     ledger.erase(&[erase_all_of(&gone, ""), erase_all_of(&last, "")]).unwrap();
-    ledger.append_batch(&Someone { number: 9 }.operations()).unwrap();
+    drop(ledger.append_batch(&Someone { number: 9 }.operations()).unwrap());
     dest.keep_moments();
     let report = Backup::run_in(disk.clone(), dest.clone(), &mut |_| {}).unwrap();
     assert_gone(&dest, gone.secrets().iter().chain(&last.secrets()));
@@ -1041,7 +1041,7 @@ fn two_hundred_receipts_read_each_frame_once() {
     let mut ledger = LedgerOptions::new().seeded(7).create_on(disk.clone());
     let people: Vec<Someone> = (1..=200).map(|number| Someone { number }).collect();
     let operations: Vec<Operation> = people.iter().flat_map(Someone::operations).collect();
-    ledger.append_batch(&operations).unwrap();
+    drop(ledger.append_batch(&operations).unwrap());
     let wishes: Vec<ErasureRequest> = people.iter().map(|person| erase_all_of(person, "asked")).collect();
     let receipts = ledger.erase(&wishes).unwrap();
     assert!(receipts.iter().all(|receipt| receipt.items == Some(5) && receipt.segments.len() == 1));

@@ -304,15 +304,10 @@ pub(crate) fn ledger([when, how, size]: [u8; 3], History { policy, operations }:
     let deliver = |ledger: &mut Ledger, size: usize| -> Result<usize, AppendError> {
         let mut recorded = 0;
         for batch in operations.chunks(size.max(1)) {
-            let answers = match ledger.append_batch(batch) {
-                // Behind a retract a device speaks in a batch of its own.
-                Err(AppendError::Operation { .. }) => {
-                    let each = batch.iter().map(|operation| ledger.append(operation.clone()));
-                    each.collect::<Result<Vec<_>, _>>()?
-                }
-                other => other?,
-            };
-            recorded += answers.iter().filter(|answer| answer.outcome().is_some()).count();
+            // Behind a retract a device speaks in a batch of its own.
+            for answer in ledger.append_each(batch)? {
+                recorded += usize::from(answer?.outcome().is_some());
+            }
         }
         Ok(recorded)
     };

@@ -75,7 +75,7 @@ fn reads(operations: &[Operation]) -> Result<(), Failure> {
     let mut ledger = created(dir.path(), Durability::Immediate)?;
     let (before, after) = operations.split_at(operations.len() / 2);
     for batch in before.chunks(2_048) {
-        ledger.append_batch(batch)?;
+        drop(ledger.append_batch(batch)?);
     }
     let ids: Vec<String> = ledger
         .reader()

@@ -199,7 +199,7 @@ fn of_a_crowd_the_nearest_are_drawn_and_the_rest_is_counted() {
     let mut ledger = new_ledger();
     let mut batch: Vec<Operation> =
         (1..MAX_GRAPH_NODES).map(|n| link("merge", 0, "hub", &format!("id-{n}"))).collect();
-    ledger.append_batch(&batch).unwrap();
+    drop(ledger.append_batch(&batch).unwrap());
     let whole = graph(&ledger, "id-7");
     assert_eq!((whole.nodes.len(), whole.hidden_nodes, whole.hidden_records), (MAX_GRAPH_NODES, 0, 0));
     assert!(!document(&whole).contains("not drawn"));
@@ -215,7 +215,7 @@ fn of_a_crowd_the_nearest_are_drawn_and_the_rest_is_counted() {
     // Records that only repeat go first.
     let mut ledger = new_ledger();
     batch.truncate(2);
-    ledger.append_batch(&batch).unwrap();
+    drop(ledger.append_batch(&batch).unwrap());
     let lines = 2;
     for _ in lines..MAX_GRAPH_RECORDS - 1 {
         append(&mut ledger, link("merge", 2, "hub", "id-1"));
@@ -451,7 +451,7 @@ fn a_browser_runs_nothing_that_an_id_says() {
 fn a_browser_draws_hundreds_of_nodes_apart() {
     let mut ledger = new_ledger();
     let star: Vec<Operation> = (0..300).map(|n| link("merge", 0, "hub", &format!("visitor-{n}"))).collect();
-    ledger.append_batch(&star).unwrap();
+    drop(ledger.append_batch(&star).unwrap());
     let graph = graph(&ledger, "visitor-200");
     for width in [360, 1_400] {
         let Some(seen) = measured(&page(&graph), width, "") else { return };

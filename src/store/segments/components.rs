@@ -225,7 +225,7 @@ mod tests {
         for seq in &links[..30] {
             let _ = ledger.append(retract(seq)).unwrap();
         }
-        ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap();
+        drop(ledger.append_batch(&links[30..].iter().map(retract).collect::<Vec<_>>()).unwrap());
         // The policy, 50 links, and each retract for those behind it.
         let most = 1 + 50 + 50;
         assert!(
@@ -257,7 +257,7 @@ mod tests {
             let run =
                 [retract(0), merge("ann", "bob"), retract(2), merge("ann", "cat"), retract(1), retract(3)];
             for operations in run.chunks(batch) {
-                ledger.append_batch(operations).unwrap();
+                drop(ledger.append_batch(operations).unwrap());
             }
             ledger.reader().state().digest()
         });

@@ -43,7 +43,7 @@ pub(super) fn append_all(ledger: &mut Ledger, batch: &[Operation]) -> Result<Vec
             appended.append(&mut append_all(ledger, last)?);
             Ok(appended)
         }
-        appended => appended.map_err(|error| error.to_string()),
+        appended => appended.map(|answers| answers.into_iter().collect()).map_err(|error| error.to_string()),
     }
 }
 

@@ -1,0 +1,173 @@
+//! Tenants: a ledger each, opened when its first event comes, closed when none came for a while, opened again after a failure.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use identity_ledger::import::RequestOptions;
+use identity_ledger::sharing::SyncCounts;
+use identity_ledger::{AppendError, Ledger, Policy, SharedLedger};
+
+use crate::clock::Clock;
+use crate::failure::Failure;
+use crate::key_ring;
+use crate::serve::tokens::TenantName;
+
+/// The ledgers of all tenants.
+pub(crate) struct Tenants {
+    dir: PathBuf,
+    /// That of ledgers which are created.
+    policy: Policy,
+    merge_dangerously: bool,
+    max_bytes: usize,
+    clock: Clock,
+    slots: Mutex<BTreeMap<TenantName, Arc<Slot>>>,
+}
+
+/// A tenant's place. Its lock is held while the ledger is opened or closed, so that only one thread does either.
+#[derive(Default)]
+struct Slot(Mutex<Place>);
+
+#[derive(Default)]
+struct Place {
+    open: Option<Arc<Tenant>>,
+    /// Whether the ledger was open before. Then it is never created: one that is missing was moved away.
+    is_known: bool,
+}
+
+/// A tenant whose ledger is open.
+pub(crate) struct Tenant {
+    pub(crate) ledger: SharedLedger,
+    pub(crate) options: RequestOptions,
+    /// How many records the snapshot covers that it was opened from.
+    pub(crate) from_snapshot: Option<u64>,
+    /// When something was asked of it last.
+    used: Mutex<Duration>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tenants {
+    pub(crate) fn new(
+        dir: PathBuf,
+        policy: Policy,
+        merge_dangerously: bool,
+        max_bytes: usize,
+    ) -> Result<Tenants, Failure> {
+        if key_ring::given().is_some() {
+            return Err(Failure::SealedServer);
+        }
+        fs::create_dir_all(&dir).map_err(Failure::write(&dir))?;
+        Ok(Tenants {
+            dir,
+            policy,
+            merge_dangerously,
+            max_bytes,
+            clock: Clock::new(),
+            slots: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<TenantName, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A tenant, its ledger open: opens it, or creates it, if need be. Blocks.
+    pub(crate) fn tenant(&self, name: &TenantName) -> Result<Arc<Tenant>, Failure> {
+        let slot = Arc::clone(self.slots().entry(name.clone()).or_default());
+        let mut place = slot.lock();
+        // A ledger that stopped writing has released its lock, and what was acknowledged is in its files: it is opened again.
+        if place.open.as_ref().is_some_and(|tenant| tenant.ledger.sync_counts().failed) {
+            place.open = None;
+        }
+        let tenant = match &place.open {
+            Some(tenant) => Arc::clone(tenant),
+            None => {
+                let opened = Arc::new(self.open(name, place.is_known)?);
+                place.is_known = true;
+                Arc::clone(place.open.insert(opened))
+            }
+        };
+        *tenant.used.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.elapsed();
+        Ok(tenant)
+    }
+
+    /// A tenant, unless it has no ledger yet. Blocks.
+    pub(crate) fn existing(&self, name: &TenantName) -> Result<Option<Arc<Tenant>>, Failure> {
+        let place = self.place(name);
+        let exists = fs::exists(&place).map_err(Failure::read(&place))?;
+        if exists { self.tenant(name).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn place(&self, name: &TenantName) -> PathBuf {
+        self.dir.join(format!("{name}.ledger"))
+    }
+
+    fn open(&self, name: &TenantName, is_known: bool) -> Result<Tenant, Failure> {
+        let place = self.place(name);
+        let ledger = match is_known || fs::exists(&place).map_err(Failure::read(&place))? {
+            true => Ledger::open(&place)?,
+            false => Ledger::create(&place, name.tenant(), self.policy.clone())?,
+        };
+        let options = self.options_by(ledger.policy());
+        let from_snapshot = ledger.recovery().from_snapshot;
+        Ok(Tenant { ledger: SharedLedger::new(ledger), options, from_snapshot, used: Mutex::default() })
+    }
+
+    fn options_by(&self, policy: &Policy) -> RequestOptions {
+        RequestOptions {
+            merge_dangerously: self.merge_dangerously,
+            max_bytes: self.max_bytes,
+            ..RequestOptions::from(policy)
+        }
+    }
+
+    /// How requests are read for a ledger that is created.
+    pub(crate) fn new_options(&self) -> RequestOptions {
+        self.options_by(&self.policy)
+    }
+
+    /// How the ledgers that are open keep up with their disks.
+    pub(crate) fn counts(&self) -> Vec<(TenantName, SyncCounts)> {
+        let slots: Vec<_> =
+            self.slots().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
+        // A slot that is locked is being opened, which may take long: it is left out.
+        let open =
+            |slot: &Slot| slot.0.try_lock().ok()?.open.as_ref().map(|tenant| tenant.ledger.sync_counts());
+        slots.into_iter().filter_map(|(name, slot)| Some((name, open(&slot)?))).collect()
+    }
+
+    /// Closes the ledgers that nothing was asked of for a while. Blocks.
+    pub(crate) fn close_idle(&self, idle: Duration) {
+        let now = self.clock.elapsed();
+        let slots: Vec<_> = self.slots().values().cloned().collect();
+        for slot in slots {
+            let Ok(mut place) = slot.0.try_lock() else { continue };
+            let is_idle = |tenant: &Arc<Tenant>| {
+                let used = *tenant.used.lock().unwrap_or_else(PoisonError::into_inner);
+                Arc::strong_count(tenant) == 1 && now.saturating_sub(used) >= idle
+            };
+            // Closed while the slot is locked: the next request waits, and then finds the lock of the ledger free.
+            if place.open.as_ref().is_some_and(is_idle) {
+                place.open = None;
+            }
+        }
+    }
+
+    /// Flushes and closes every ledger; gives those that failed. Blocks.
+    pub(crate) fn close_all(&self) -> Vec<(TenantName, AppendError)> {
+        let slots = std::mem::take(&mut *self.slots());
+        let close = |slot: &Slot| slot.lock().open.take().and_then(|tenant| tenant.ledger.flush().err());
+        slots.into_iter().filter_map(|(name, slot)| Some((name, close(&slot)?))).collect()
+    }
+}

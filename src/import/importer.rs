@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use super::derive::Occurrences;
 use super::encoding::{Encoding, is_header};
+use super::envelope::{Envelope, Found};
 use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines};
 use super::options::{Format, Options};
-use super::posthog::{Envelope, Found};
 use super::rejection::{ImportError, Rejection};
-use super::{body, json, ops, posthog};
+use super::{body, envelope, json, ops, posthog};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -171,7 +171,7 @@ impl<R: Read> Importer<R> {
             Content::Encoded(Ok(body), envelope) => (body, envelope),
             Content::Encoded(Err(rejection), _) => return single(Err(rejection)),
         };
-        let content = match self.reader.document(&body, envelope, posthog::open_body) {
+        let content = match self.reader.document(&body, envelope, envelope::open_body) {
             Ok((content, rewritten)) => {
                 self.decoded = rewritten.unwrap_or(body);
                 content
@@ -328,7 +328,7 @@ impl Reader {
 
     /// Which envelopes a document of the input may have.
     fn open(&self) -> Open {
-        if self.options.format == Format::Ops { posthog::open_body } else { posthog::open }
+        if self.options.format == Format::Ops { envelope::open_body } else { envelope::open }
     }
 
     /// The operation that one object asks for.

@@ -26,6 +26,7 @@
 mod body;
 mod derive;
 mod encoding;
+mod envelope;
 mod foreign;
 mod importer;
 mod json;

@@ -1,0 +1,102 @@
+//! What stands around events: recorded requests, batches, pages, and when they were sent.
+//!
+//! The same for every sender's format, but for the keys that say when a request was sent.
+
+use std::borrow::Cow;
+
+use super::json::{Json, Object};
+use super::ops::{time, wrong};
+use super::rejection::Rejection;
+use crate::model::time::Timestamp;
+
+/// What a request says about all its events.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Envelope {
+    /// When the server received it, by the server's clock.
+    pub(super) received: Option<Timestamp>,
+    /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
+    pub(super) sent: Option<Result<Timestamp, Rejection>>,
+}
+
+/// What a document holds.
+pub(super) enum Found<'a> {
+    /// One event or operation.
+    One(Json<'a>),
+    /// An array of them.
+    Many(Json<'a>),
+    /// A request body as text, still encoded.
+    Encoded(Cow<'a, str>),
+}
+
+/// What is looked at around events. Another key that stands twice is its sender's own affair.
+const ENVELOPE: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
+
+/// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
+pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
+    let Some(members) = document.object(&ENVELOPE) else { return open_body(document, envelope) };
+    let members = members?;
+    let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_text)) else {
+        return open_object(document, &members, envelope);
+    };
+    if let Some(received) = members.some("received_ms") {
+        let received = millis("received_ms", received)?;
+        envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
+    }
+    envelope.sent = sent_in_query(&path).map(Ok);
+    match body.as_text() {
+        Some(text) => Ok(Found::Encoded(text)),
+        None => open_body(body, envelope),
+    }
+}
+
+/// Opens a request body: a batch, an array or an event.
+pub(super) fn open_body<'a>(body: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
+    if body.is_array() {
+        return Ok(Found::Many(body));
+    }
+    let members = body.object(&ENVELOPE).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
+    open_object(body, &members, envelope)
+}
+
+fn open_object<'a>(
+    object: Json<'a>,
+    members: &Object<'a>,
+    envelope: &mut Envelope,
+) -> Result<Found<'a>, Rejection> {
+    let sent = members.some("sent_at").map(|json| ("sent_at", json));
+    // A page of the events API is `{"next":..,"results":[..]}`.
+    let page = members.get("results").filter(|results| results.is_array() && members.get("event").is_none());
+    let Some(batch) = members.get("batch").or(page) else {
+        if let Some((key, sent)) = sent {
+            envelope.sent = Some(time(key, sent));
+        }
+        return Ok(Found::One(object));
+    };
+    if !batch.is_array() {
+        return Err(wrong("batch", batch, "an array"));
+    }
+    // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
+    if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
+        envelope.sent = Some(time(key, sent));
+    }
+    Ok(Found::Many(batch))
+}
+
+/// Old posthog-js says when it sent a request as `?_=<ms>`; anything else there only defeats caches.
+fn sent_in_query(path: &str) -> Option<Timestamp> {
+    let (_, query) = path.split_once('?')?;
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("_="))?;
+    Timestamp::from_micros(value.parse::<i64>().ok()?.checked_mul(1_000)?).ok()
+}
+
+/// Milliseconds as microseconds.
+pub(super) fn millis(key: &'static str, json: Json<'_>) -> Result<i64, Rejection> {
+    if !json.is_number() {
+        return Err(wrong(key, json, "a number of milliseconds"));
+    }
+    let micros = match json.text().parse::<i64>() {
+        Ok(millis) => millis.checked_mul(1_000),
+        Err(_) => json.text().parse::<f64>().ok().map(|millis| (millis * 1_000.0) as i64), // as saturates
+    };
+    micros.ok_or(Rejection::TimeOutOfRange)
+}

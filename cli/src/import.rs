@@ -45,8 +45,17 @@ What is counted:
   ops          read as the ledger's own operations
   posthog      read as events of PostHog
   exported     of those: rows of an export; their columns about persons (person_id, person_properties) are not used
+  segment      read from calls of Segment; a call that names a user and a visitor is two, their link and what happened
+  rudderstack  read from calls of RudderStack, likewise
 
-An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name, not misread. --format posthog reads everything as PostHog's. A file in \
+Formats (docs/vendors.md has what each reads):
+  auto         operations of the ledger and events of PostHog; what another vendor wrote is rejected by name, not misread
+  ops          operations of the ledger, one a line
+  posthog      everything is PostHog's
+  segment      calls of Segment: identify, track, page, screen, group, alias; requests and archives
+  rudderstack  calls of RudderStack
+
+A file in \
 another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
@@ -63,7 +72,7 @@ pub(crate) struct ImportArgs {
     /// What to import; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What the files are written in: auto, ops or posthog
+    /// What the files are written in: auto, ops, posthog, segment or rudderstack
     #[arg(long, default_value = "auto")]
     format: Format,
     /// Exit with 1 if anything was rejected
@@ -231,8 +240,13 @@ fn show(
     };
     let widest = count(tally.lines.max(tally.operations)).len();
     let number = |number: u64| format!("{:>widest$}", count(number));
-    let ReadAs { ops, posthog, exported, .. } = tally.read_as;
-    let read_as = [(ops, "read as ops"), (posthog, "read as events of PostHog")];
+    let ReadAs { ops, posthog, exported, segment, rudderstack, .. } = tally.read_as;
+    let read_as = [
+        (ops, "read as ops"),
+        (posthog, "read as events of PostHog"),
+        (segment, "read from calls of Segment"),
+        (rudderstack, "read from calls of RudderStack"),
+    ];
     let worth_a_look = [(tally.refused, "refused by a rule"), (tally.noticed, "with a notice")];
     let see = if tally.refused + tally.noticed > 0 { ": see `outcomes`" } else { "" };
     screen.facts(&[

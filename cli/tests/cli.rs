@@ -16,7 +16,7 @@ use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
-const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported rejections";
+const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack rejections";
 
 fn tally(said: &Said) -> [u64; 6] {
     let tally = said.object(TALLY);

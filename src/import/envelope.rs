@@ -6,12 +6,16 @@ use std::borrow::Cow;
 
 use super::json::{Json, Object};
 use super::ops::{time, wrong};
+use super::options::Format;
 use super::rejection::Rejection;
 use crate::model::time::Timestamp;
 
 /// What a request says about all its events.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Envelope {
+    format: Format,
+    /// The last part of the path that a recorded request was sent to.
+    endpoint: Option<String>,
     /// When the server received it, by the server's clock.
     pub(super) received: Option<Timestamp>,
     /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
@@ -29,11 +33,30 @@ pub(super) enum Found<'a> {
 }
 
 /// What is looked at around events. Another key that stands twice is its sender's own affair.
-const ENVELOPE: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
+const POSTHOG: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
+
+/// The same in requests to Segment and RudderStack.
+const SEGMENT: [&str; 5] = ["path", "body", "received_ms", "batch", "sentAt"];
+
+impl Envelope {
+    /// That of a document in `format`, of which nothing is known yet.
+    pub(super) fn new(format: Format) -> Envelope {
+        Envelope { format, endpoint: None, received: None, sent: None }
+    }
+
+    /// The last part of the path that a recorded request was sent to: `track` of `/v1/track?x=1`.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        if self.format.is_segment() { &SEGMENT } else { &POSTHOG }
+    }
+}
 
 /// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
 pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
-    let Some(members) = document.object(&ENVELOPE) else { return open_body(document, envelope) };
+    let Some(members) = document.object(envelope.keys()) else { return open_body(document, envelope) };
     let members = members?;
     let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_text)) else {
         return open_object(document, &members, envelope);
@@ -43,6 +66,7 @@ pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Fo
         envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
     }
     envelope.sent = sent_in_query(&path).map(Ok);
+    envelope.endpoint = endpoint(&path).map(str::to_owned);
     match body.as_text() {
         Some(text) => Ok(Found::Encoded(text)),
         None => open_body(body, envelope),
@@ -54,7 +78,7 @@ pub(super) fn open_body<'a>(body: Json<'a>, envelope: &mut Envelope) -> Result<F
     if body.is_array() {
         return Ok(Found::Many(body));
     }
-    let members = body.object(&ENVELOPE).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
+    let members = body.object(envelope.keys()).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
     open_object(body, &members, envelope)
 }
 
@@ -63,9 +87,12 @@ fn open_object<'a>(
     members: &Object<'a>,
     envelope: &mut Envelope,
 ) -> Result<Found<'a>, Rejection> {
-    let sent = members.some("sent_at").map(|json| ("sent_at", json));
+    let key = if envelope.format.is_segment() { "sentAt" } else { "sent_at" };
+    let sent = members.some(key).map(|json| (key, json));
     // A page of the events API is `{"next":..,"results":[..]}`.
-    let page = members.get("results").filter(|results| results.is_array() && members.get("event").is_none());
+    let page = members.get("results").filter(|results| {
+        results.is_array() && members.get("event").is_none() && !envelope.format.is_segment()
+    });
     let Some(batch) = members.get("batch").or(page) else {
         if let Some((key, sent)) = sent {
             envelope.sent = Some(time(key, sent));
@@ -76,10 +103,15 @@ fn open_object<'a>(
         return Err(wrong("batch", batch, "an array"));
     }
     // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
-    if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
+    let created = || members.some("created_at").filter(|_| !envelope.format.is_segment());
+    if let Some((key, sent)) = sent.or_else(|| created().map(|json| ("created_at", json))) {
         envelope.sent = Some(time(key, sent));
     }
     Ok(Found::Many(batch))
+}
+
+fn endpoint(path: &str) -> Option<&str> {
+    path.split('?').next()?.rsplit('/').find(|part| !part.is_empty())
 }
 
 /// Old posthog-js says when it sent a request as `?_=<ms>`; anything else there only defeats caches.

@@ -10,7 +10,8 @@ use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines};
 use super::options::{Format, Options};
 use super::rejection::{ImportError, Rejection};
-use super::{body, envelope, json, ops, posthog};
+use super::vendor::Asked;
+use super::{body, envelope, json, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -20,7 +21,7 @@ pub struct Parsed {
     pub line: u64,
     /// Its position in the array or batch that holds it, from 0; `None` when it stands alone.
     pub index: Option<usize>,
-    /// What it asks.
+    /// What it asks. A call of another vendor may ask two things; then two stand at its place, its link first.
     pub operation: Result<Operation, Rejection>,
 }
 
@@ -35,6 +36,10 @@ pub struct ReadAs {
     /// Those of the events that are rows of an export. The columns about their persons (`person_id`, `person_properties`) are not used:
     /// the ledger finds out by itself whose an event is.
     pub exported: u64,
+    /// Calls of Segment; a call that names two ids gives two operations, its link and what happened.
+    pub segment: u64,
+    /// Calls of RudderStack, likewise.
+    pub rudderstack: u64,
 }
 
 impl std::ops::AddAssign for ReadAs {
@@ -42,6 +47,8 @@ impl std::ops::AddAssign for ReadAs {
         self.ops += more.ops;
         self.posthog += more.posthog;
         self.exported += more.exported;
+        self.segment += more.segment;
+        self.rudderstack += more.rudderstack;
     }
 }
 
@@ -74,6 +81,8 @@ pub struct Importer<R> {
     batch: Option<Batch>,
     /// The text that `batch` lies in, when that is not the input's own.
     decoded: String,
+    /// The second operation of the call that was yielded last.
+    also: Option<Parsed>,
     over: bool,
 }
 
@@ -83,9 +92,15 @@ impl<R: Read> Importer<R> {
         Importer {
             lines: Lines::new(input),
             line: 0,
-            reader: Reader { options, occurrences: Occurrences::default(), read_as: ReadAs::default() },
+            reader: Reader {
+                options,
+                occurrences: Occurrences::default(),
+                read_as: ReadAs::default(),
+                also: None,
+            },
             batch: None,
             decoded: String::new(),
+            also: None,
             over: false,
         }
     }
@@ -119,13 +134,13 @@ impl<R: Read> Importer<R> {
             return Some(Parsed { line, index: None, operation }); // the common case is read in one pass
         }
         let open = self.reader.open();
-        let truncated = match self.reader.document(text, Envelope::default(), open) {
+        let truncated = match self.reader.document(text, self.reader.envelope(), open) {
             Ok((content, rewritten)) => {
                 let home = self.home(place, rewritten);
                 return self.take(content, line, home);
             }
             Err(_) if self.reader.options.format != Format::Ops && body::is_form(text) => {
-                let content = Content::Encoded(body::decode(text), Envelope::default());
+                let content = Content::Encoded(body::decode(text), self.reader.envelope());
                 return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(_)) if line == 1 && is_header(text) => return rejected(Rejection::Csv),
@@ -141,7 +156,7 @@ impl<R: Read> Importer<R> {
                     Ok(text) => text,
                     Err(error) => return rejected(Rejection::NotUtf8 { at: error.valid_up_to() }),
                 };
-                match self.reader.document(text, Envelope::default(), open) {
+                match self.reader.document(text, self.reader.envelope(), open) {
                     Ok((content, rewritten)) => {
                         let home = self.home(place, rewritten);
                         self.take(content, line, home)
@@ -227,6 +242,20 @@ impl<R: Read> Iterator for Importer<R> {
     type Item = Result<Parsed, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(parsed) = self.also.take() {
+            return Some(Ok(parsed));
+        }
+        let parsed = self.advance()?;
+        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also.take()) {
+            self.also = Some(Parsed { line: *line, index: *index, operation: Ok(operation) });
+        }
+        Some(parsed)
+    }
+}
+
+impl<R: Read> Importer<R> {
+    /// What is read next, in the input's order.
+    fn advance(&mut self) -> Option<Result<Parsed, ImportError>> {
         while !self.over {
             if let Some(parsed) = self.next_in_batch() {
                 return Some(Ok(parsed));
@@ -290,9 +319,16 @@ struct Reader {
     options: Options,
     occurrences: Occurrences,
     read_as: ReadAs,
+    /// The second operation of the call that was read last.
+    also: Option<Operation>,
 }
 
 impl Reader {
+    /// The envelope of a document that is about to be opened.
+    fn envelope(&self) -> Envelope {
+        Envelope::new(self.options.format)
+    }
+
     /// What a text is, and the text itself where it had to be rewritten to be JSON.
     fn document(
         &mut self,
@@ -342,6 +378,9 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
+        if self.options.format.is_segment() {
+            return self.call(json, envelope);
+        }
         let read = self.event(json, envelope);
         if let Err(Rejection::WrongType { key: "properties", .. }) = read
             && let Some(rewritten) = posthog::with_properties(json)
@@ -359,9 +398,22 @@ impl Reader {
         Ok(operation)
     }
 
+    /// What a call of Segment or RudderStack asks for: its link, if it has one, and then what happened.
+    fn call(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
+        let format = self.options.format;
+        let Asked { link, operation } = segment::operations(json, envelope, &self.options)?;
+        let operation = self.finish(operation, json, format.name())?;
+        let count =
+            if format == Format::Segment { &mut self.read_as.segment } else { &mut self.read_as.rudderstack };
+        *count += 1 + u64::from(link.is_some());
+        let Some(link) = link else { return Ok(operation) };
+        self.also = Some(operation);
+        Ok(link)
+    }
+
     /// The operation, if the object is one of the `ops` format.
     fn ops(&mut self, json: Json<'_>) -> Option<Result<Operation, Rejection>> {
-        if self.options.format == Format::Posthog {
+        if !self.options.format.has_ops() {
             return None;
         }
         let line = ops::Line::sort(json).filter(|line| line.is_operation(self.options.format))?;
@@ -370,7 +422,7 @@ impl Reader {
 
     /// The operation, if a text is one of the `ops` format and spelled as most are; `None` says nothing.
     fn plain(&mut self, text: &str) -> Option<Result<Operation, Rejection>> {
-        if self.options.format == Format::Posthog {
+        if !self.options.format.has_ops() {
             return None;
         }
         let line = ops::Line::read(text).filter(|line| line.is_operation(self.options.format))?;
@@ -670,13 +722,13 @@ pub(in crate::import) mod tests {
 
     #[test]
     fn formats_have_names() {
-        for format in [Format::Auto, Format::Ops, Format::Posthog] {
+        for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
-        let error = "segment".parse::<Format>().unwrap_err();
+        let error = "csv".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`segment` is not a format that this version imports; expected auto, ops or posthog"
+            "`csv` is not a format that this version imports; expected auto, ops, posthog, segment or rudderstack"
         );
     }
 

@@ -10,8 +10,8 @@
 //! object or as text, and pages of its events API (`{"results":[..]}`).
 //!
 //! # Other vendors
-//! An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name ([`Rejection::Foreign`]), unless the format is
-//! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
+//! [`Format::Segment`] and its siblings read what their vendors' libraries send. A call that names a user and a visitor is two operations:
+//! their link and what happened. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Documents over several lines
 //! A line that is one whole JSON document is one, always. A line that begins an array or an object and does not end it
@@ -37,6 +37,8 @@ mod options;
 mod posthog;
 mod rejection;
 mod run;
+mod segment;
+mod vendor;
 
 pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;

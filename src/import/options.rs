@@ -3,29 +3,56 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::import::rejection;
 use crate::model::policy::Policy;
 
 /// What an input is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Decided for each document: an object with a string `op` is `ops`, any other is `posthog`.
+    /// Decided for each document: an object with a string `op` is `ops`, any other is `posthog`. What other vendors wrote is rejected
+    /// by name.
     #[default]
     Auto,
     /// The ledger's own format: one operation a line.
     Ops,
     /// What PostHog's SDKs send.
     Posthog,
+    /// Calls of Segment: requests, and its archives.
+    Segment,
+    /// Calls of RudderStack.
+    Rudderstack,
+}
+
+impl Format {
+    /// Every format, in the order in which they are listed.
+    pub const ALL: [Format; 5] =
+        [Format::Auto, Format::Ops, Format::Posthog, Format::Segment, Format::Rudderstack];
+
+    /// Whether it is Segment's, or RudderStack's, which has the same calls.
+    pub(super) fn is_segment(self) -> bool {
+        matches!(self, Format::Segment | Format::Rudderstack)
+    }
+
+    /// Whether operations in the ledger's own words may stand in it.
+    pub(super) fn has_ops(self) -> bool {
+        matches!(self, Format::Auto | Format::Ops)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Auto => "auto",
+            Format::Ops => "ops",
+            Format::Posthog => "posthog",
+            Format::Segment => "segment",
+            Format::Rudderstack => "rudderstack",
+        }
+    }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Format::Auto => "auto",
-            Format::Ops => "ops",
-            Format::Posthog => "posthog",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -33,16 +60,18 @@ impl FromStr for Format {
     type Err = FormatError;
 
     fn from_str(name: &str) -> Result<Format, FormatError> {
-        [Format::Auto, Format::Ops, Format::Posthog]
+        Format::ALL
             .into_iter()
-            .find(|format| format.to_string() == name)
-            .ok_or_else(|| FormatError { found: rejection::excerpt(name) })
+            .find(|format| format.name() == name)
+            .ok_or_else(|| FormatError { found: name.chars().take(64).collect() })
     }
 }
 
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not a format that this version imports; expected auto, ops or posthog")]
+#[error(
+    "`{found}` is not a format that this version imports; expected auto, ops, posthog, segment or rudderstack"
+)]
 pub struct FormatError {
     found: String,
 }

@@ -111,7 +111,7 @@ impl<'a> Event<'a> {
         let members = json.object(&EVENT).ok_or(Rejection::NotAnEvent { found: json.kind() })??;
         json.check_depth()?; // bounds every recursion into it
         let properties = match members.get("properties") {
-            Some(json) if !is_nothing(json) => {
+            Some(json) if !json.is_nothing() => {
                 Some(json.object(&PROPERTIES).ok_or_else(|| wrong("properties", json, "an object"))??)
             }
             _ => None,
@@ -226,7 +226,7 @@ impl<'a> Event<'a> {
     fn layered(&self, key: &'static str) -> Result<Properties, Rejection> {
         let mut merged = Properties::new();
         for layer in [self.property(key), self.members.get(key)].into_iter().flatten() {
-            if !is_nothing(layer) {
+            if !layer.is_nothing() {
                 let layer = layer.properties().unwrap_or_else(|| Err(wrong(key, layer, "an object")));
                 merged.append(&mut layer?);
             }
@@ -279,11 +279,6 @@ impl<'a> Event<'a> {
 fn is_people_update(members: &Object<'_>) -> bool {
     let has = |key| members.some(key).is_some();
     (has("$distinct_id") || has("distinct_id")) && (has("$set") || has("$set_once") || has("$unset"))
-}
-
-/// PHP writes an empty object as an empty array.
-fn is_nothing(json: Json<'_>) -> bool {
-    json.is_null() || json.elements().is_some_and(|mut elements| elements.next().is_none())
 }
 
 /// S: any JSON, as text, bent as T is, so that one id stays one. Half of a surrogate pair cannot be stored (B2).

@@ -1,0 +1,179 @@
+//! What other vendors' libraries sent, and what their documentation says becomes of it, held against a ledger.
+
+#![cfg(feature = "import")]
+
+use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
+use identity_ledger::{Appended, Ledger, Operation, Policy, Preset, Seq, Target, Tenant, Timestamp};
+
+fn recorded(file: &str) -> String {
+    std::fs::read_to_string(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[derive(Default)]
+struct Complaints(Vec<String>);
+
+impl Watch for Complaints {
+    fn complaint(&mut self, complaint: Complaint) {
+        self.0.push(format!("{}: {}", complaint.line, complaint.reason));
+    }
+    fn progress(&mut self, _: u64, _: &Tally) {}
+}
+
+/// A ledger of one user a person, the preset that the vendors' own rules come closest to.
+fn new_ledger() -> Ledger {
+    Ledger::in_memory(Tenant::default(), Policy::preset(Preset::OneUser)).unwrap()
+}
+
+fn import(ledger: &mut Ledger, format: Format, input: &str) -> Tally {
+    let options = Options { format, ..Options::from(ledger.policy()) };
+    let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+    run(ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut complaints).unwrap();
+    assert_eq!(complaints.0, [""; 0]);
+    tally
+}
+
+/// The persons, each as its ids and its properties.
+fn persons(ledger: &Ledger) -> Vec<String> {
+    let shown = ledger.persons().map(|person| {
+        let person = person.unwrap();
+        let properties: Vec<_> = person
+            .properties
+            .iter()
+            .map(|(key, property)| format!("{key}={}", serde_json::to_string(&property.value).unwrap()))
+            .collect();
+        format!("{} {}", person.distinct_ids.join(" "), properties.join(" ")).trim_end().to_owned()
+    });
+    shown.collect()
+}
+
+// -- Segment -------------------------------------------------------------------------------------------------------
+
+/// A call at second `at` of a day, with a message id of its own.
+fn call(at: u32, members: &str) -> String {
+    format!("{{\"messageId\":\"m-{at}\",\"timestamp\":\"2026-01-01T00:00:{at:02}Z\",{members}}}\n")
+}
+
+#[test]
+fn a_recording_of_segment_node_is_imported_whole() {
+    let mut ledger = new_ledger();
+    let input = recorded("segment-node-3.1.0.jsonl");
+    let tally = import(&mut ledger, Format::Segment, &input);
+    assert_eq!((tally.appended, tally.duplicates, tally.refused), (22, 0, 0));
+    assert_eq!(tally.read_as.segment, 22, "20 calls, two of which name two ids and are not an identify");
+    assert_eq!(
+        persons(&ledger),
+        [
+            r#"anon-1 user-1 email="a@example.com" plan="free""#,
+            r#"an-9 u-9 legacy-9 email="u9@example.com""#,
+            "an-10",
+            "anonymous",
+            "null",
+            "undefined",
+            "0",
+        ]
+    );
+    let again = import(&mut ledger, Format::Segment, &input);
+    assert_eq!((again.appended, again.duplicates), (0, 22));
+}
+
+/// `segment-archive` and `segment-distinct-in-props`: an archive's rows, and a track whose properties hold another vendor's id.
+#[test]
+fn an_archive_of_segment_gives_its_persons() {
+    let mut ledger = new_ledger();
+    let archive = [
+        r#"{"anonymousId":"anon-1","channel":"client","event":"Order Completed","messageId":"ajs-1","originalTimestamp":"2026-01-01T00:00:00.000Z","properties":{"total":3},"receivedAt":"2026-01-01T00:00:01.000Z","sentAt":"2026-01-01T00:00:00.500Z","timestamp":"2026-01-01T00:00:00.500Z","type":"track","userId":null,"version":2}"#,
+        r#"{"anonymousId":"anon-1","context":{},"messageId":"ajs-2","timestamp":"2026-01-01T00:01:00.500Z","traits":{"plan":"pro"},"type":"identify","userId":"ann"}"#,
+        r#"{"context":{},"messageId":"ajs-3","previousId":"anon-1","timestamp":"2026-01-01T00:02:00Z","type":"alias","userId":"ann"}"#,
+        r#"{"type":"track","event":"Order Completed","userId":"ann","anonymousId":"anon-1","messageId":"ajs-4","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:03:00Z"}"#,
+    ];
+    import(&mut ledger, Format::Segment, &archive.join("\n"));
+    assert_eq!(persons(&ledger), [r#"anon-1 ann plan="pro""#]);
+    assert_eq!(ledger.profile("ann").unwrap().unwrap().events, 2);
+}
+
+/// The three cases of Unify's matching (no profile, one, several), and its default of one `user_id` a profile.
+#[test]
+fn profiles_are_matched_as_unify_matches_them() {
+    #[rustfmt::skip]
+    let table = [
+        // a new profile for ids that none has
+        (vec![r#""type":"track","event":"x","anonymousId":"a1""#], vec!["a1"]),
+        // one profile has one of the ids: the other is added to it
+        (vec![r#""type":"track","event":"x","anonymousId":"a1""#, r#""type":"page","anonymousId":"a1","userId":"ann""#], vec!["a1 ann"]),
+        (vec![r#""type":"track","event":"x","userId":"ann""#, r#""type":"page","anonymousId":"a1","userId":"ann""#], vec!["ann a1"]),
+        // two profiles match: they are merged
+        (vec![r#""type":"track","event":"x","userId":"ann""#, r#""type":"track","event":"x","anonymousId":"a1""#, r#""type":"track","event":"y","anonymousId":"a1","userId":"ann""#], vec!["ann a1"]),
+        // a second user on a device that was not reset: user_id has the limit 1 and the higher priority, so the users stay apart
+        (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"a1","userId":"bob""#, r#""type":"track","event":"x","anonymousId":"a1","userId":"bob""#], vec!["ann a1", "bob"]),
+        // a value that stands for nobody merges nothing
+        (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"bob""#], vec!["ann a1", "bob"]),
+    ];
+    for (calls, expected) in table {
+        let mut ledger = new_ledger();
+        let calls: String = (0..).zip(&calls).map(|(at, members)| call(at, members)).collect();
+        import(&mut ledger, Format::Segment, &calls);
+        assert_eq!(persons(&ledger), expected, "{calls}");
+    }
+}
+
+/// A library sends a call again until it is answered: with another `sentAt`, so another time by the server's clock.
+#[test]
+fn a_call_that_is_sent_again_is_recorded_once() {
+    let request = |sent: u32, received: u64| {
+        let call = call(1, r#""type":"track","event":"x","userId":"ann","anonymousId":"a1""#);
+        format!(
+            "{{\"path\":\"/v1/batch\",\"received_ms\":{received},\"body\":{{\"batch\":[{}],\"sentAt\":\"2026-01-01T00:00:{sent:02}Z\"}}}}\n",
+            call.trim_end()
+        )
+    };
+    let mut ledger = new_ledger();
+    let tally = import(
+        &mut ledger,
+        Format::Segment,
+        &[request(2, 1_767_225_602_010), request(7, 1_767_225_607_095)].concat(),
+    );
+    assert_eq!((tally.appended, tally.duplicates), (2, 2));
+}
+
+/// What a link costs that every call of a session repeats: nothing in the log. And once retracted, it stays so.
+#[test]
+fn a_link_that_calls_repeat_is_recorded_once_and_stays_retracted() {
+    let mut ledger = new_ledger();
+    let calls = |from: u32| -> String {
+        (from..from + 10)
+            .map(|at| call(at, r#""type":"track","event":"x","userId":"ann","anonymousId":"a1""#))
+            .collect()
+    };
+    let first = import(&mut ledger, Format::Segment, &calls(0));
+    assert_eq!((first.appended, first.duplicates), (11, 9));
+    let link = Target::Record(Seq(3)); // behind the genesis and the definitions of two ids
+    let retract = Operation::retract(Timestamp::from_micros(0).unwrap(), link);
+    assert!(matches!(ledger.append(retract).unwrap(), Appended::Recorded { .. }));
+    let second = import(&mut ledger, Format::Segment, &calls(20));
+    assert_eq!((second.appended, second.duplicates), (10, 10));
+    assert_eq!(persons(&ledger), ["ann"], "the next page view does not undo what a person decided");
+    import(&mut ledger, Format::Segment, &call(40, r#""type":"identify","userId":"ann","anonymousId":"a1""#));
+    assert_eq!(persons(&ledger), ["ann a1"], "a sign-in does");
+}
+
+// -- RudderStack ---------------------------------------------------------------------------------------------------
+
+/// RudderStack's libraries put the traits of an identify into the context.
+#[test]
+fn calls_of_rudderstack_have_their_traits_in_the_context() {
+    let mut ledger = new_ledger();
+    let calls = [
+        call(1, r#""type":"page","anonymousId":"a1","userId":"","name":"Home","context":{"traits":{}}"#),
+        call(
+            2,
+            r#""type":"identify","anonymousId":"a1","userId":"ann","context":{"traits":{"name":"Ann","logins":2}}"#,
+        ),
+        call(
+            3,
+            r#""type":"track","event":"x","anonymousId":"a1","userId":"ann","context":{"traits":{"name":"not an identify"}}"#,
+        ),
+    ];
+    let tally = import(&mut ledger, Format::Rudderstack, &calls.concat());
+    assert_eq!((tally.read_as.rudderstack, tally.appended), (4, 4));
+    assert_eq!(persons(&ledger), [r#"a1 ann logins=2 name="Ann""#]);
+}

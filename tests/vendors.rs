@@ -177,3 +177,99 @@ fn calls_of_rudderstack_have_their_traits_in_the_context() {
     assert_eq!((tally.read_as.rudderstack, tally.appended), (4, 4));
     assert_eq!(persons(&ledger), [r#"a1 ann logins=2 name="Ann""#]);
 }
+
+// -- Mixpanel ------------------------------------------------------------------------------------------------------
+
+/// An event at second `at` with an insert id of its own.
+fn event(at: u32, properties: &str) -> String {
+    format!(
+        "{{\"event\":\"x\",\"properties\":{{\"time\":{},\"$insert_id\":\"i-{at}\",{properties}}}}}\n",
+        1_767_225_600 + at
+    )
+}
+
+#[test]
+fn a_recording_of_mixpanel_node_is_imported_whole() {
+    let mut ledger = new_ledger();
+    let input = recorded("mixpanel-node-0.24.0.jsonl");
+    let tally = import(&mut ledger, Format::Mixpanel, &input);
+    assert_eq!((tally.appended, tally.read_as.mixpanel, tally.refused), (5, 5, 0), "one of four links");
+    assert_eq!(persons(&ledger), ["user-1 $device:dev-1"]);
+    assert_eq!(ledger.profile("user-1").unwrap().unwrap().events, 4);
+    let again = import(&mut ledger, Format::Mixpanel, &input);
+    assert_eq!((again.appended, again.duplicates), (0, 5));
+}
+
+/// `mixpanel-request`: times in seconds, and an event that names the device and the user.
+#[test]
+fn a_request_to_mixpanel_gives_its_person() {
+    let request = r#"{"path":"/track/?verbose=1","received_ms":1767225630000,"body":[{"event":"Signed up","properties":{"time":1602611311,"$insert_id":"ABCDE","distinct_id":"$device:anon-1","$device_id":"anon-1","token":"t"}},{"event":"Bought","properties":{"time":1602611312,"$insert_id":"ABCDF","distinct_id":"ann","$device_id":"anon-1","$user_id":"ann","token":"t"}}]}"#;
+    let mut ledger = new_ledger();
+    import(&mut ledger, Format::Mixpanel, request);
+    assert_eq!(persons(&ledger), ["$device:anon-1 ann"]);
+    let created = ledger.profile("ann").unwrap().unwrap().created_at;
+    assert_eq!(created.to_string(), "2020-10-13T17:48:31Z");
+}
+
+/// The flows by which Mixpanel explains Simplified ID Merge: each as its events' ids, and who is who in the end.
+#[test]
+fn users_are_identified_as_simplified_id_merge_does() {
+    const D1: &str = r#""$device_id":"d1""#;
+    const D2: &str = r#""$device_id":"d2""#;
+    const ANN_D1: &str = r#""$device_id":"d1","$user_id":"ann""#;
+    const ANN_D2: &str = r#""$device_id":"d2","$user_id":"ann""#;
+    const BOB_D1: &str = r#""$device_id":"d1","$user_id":"bob""#;
+    const ANN: &str = r#""$user_id":"ann""#;
+    const BOB: &str = r#""$user_id":"bob""#;
+    #[rustfmt::skip]
+    let table: [(&[&str], &[&str]); 7] = [
+        // a visitor signs up, signs out on a new device id, and signs in again
+        (&[D1, ANN_D1, ANN_D1, D2, ANN_D2], &["$device:d1 ann $device:d2"]),
+        // a user who was known before signs in on a second device
+        (&[ANN, D2, ANN_D2], &["ann $device:d2"]),
+        // the same, and the event with both ids is late
+        (&[D1, ANN, ANN_D1], &["$device:d1 ann"]),
+        // many users share a device that keeps its id: it belongs to the first, and events that name a user to that user
+        (&[D1, ANN_D1, BOB_D1, BOB], &["$device:d1 ann", "bob"]),
+        // two users never merge
+        (&[ANN_D1, ANN_D2, BOB_D1, r#""$device_id":"d2","$user_id":"bob""#], &["ann $device:d1 $device:d2", "bob"]),
+        // a server that knows only the user
+        (&[r#""distinct_id":"ann""#, ANN_D1], &["ann $device:d1"]),
+        // a device that nobody signed in on
+        (&[D1, D2], &["$device:d1", "$device:d2"]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        let events: String = (0..).zip(events).map(|(at, properties)| event(at, properties)).collect();
+        import(&mut ledger, Format::Mixpanel, &events);
+        assert_eq!(persons(&ledger), expected, "{events}");
+    }
+}
+
+/// What Original ID Merge does by its three events.
+#[test]
+fn users_are_identified_as_original_id_merge_does() {
+    let named = |name: &str, properties: &str| {
+        format!("{{\"event\":\"{name}\",\"properties\":{{\"time\":1767225600,{properties}}}}}\n")
+    };
+    let of = |id: &str| named("x", &format!(r#""distinct_id":"{id}""#));
+    let identify = |user: &str, anonymous: &str| {
+        named("$identify", &format!(r#""$identified_id":"{user}","$anon_id":"{anonymous}""#))
+    };
+    let v4 = "3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10";
+    #[rustfmt::skip]
+    let table: [(Vec<String>, &[&str]); 4] = [
+        (vec![of(v4), identify("ann", v4), of("ann")], &["3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 ann"]),
+        // an anonymous id is one user's
+        (vec![identify("ann", v4), identify("bob", v4)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10", "bob"]),
+        // an alias is another name of the id that it is given to
+        (vec![identify("ann", v4), named("$create_alias", r#""distinct_id":"ann","alias":"ann@example.com""#)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 ann@example.com"]),
+        // a merge joins two users, on purpose
+        (vec![identify("ann", v4), identify("bob", "b"), named("$merge", r#""$distinct_ids":["ann","bob"]"#)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 bob b"]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        import(&mut ledger, Format::MixpanelOriginal, &events.concat());
+        assert_eq!(persons(&ledger), expected, "{events:?}");
+    }
+}

@@ -47,6 +47,7 @@ What is counted:
   exported     of those: rows of an export; their columns about persons (person_id, person_properties) are not used
   segment      read from calls of Segment; a call that names a user and a visitor is two, their link and what happened
   rudderstack  read from calls of RudderStack, likewise
+  mixpanel     read from events and profile updates of Mixpanel, likewise
 
 Formats (docs/vendors.md has what each reads):
   auto         operations of the ledger and events of PostHog; what another vendor wrote is rejected by name, not misread
@@ -54,6 +55,8 @@ Formats (docs/vendors.md has what each reads):
   posthog      everything is PostHog's
   segment      calls of Segment: identify, track, page, screen, group, alias; requests and archives
   rudderstack  calls of RudderStack
+  mixpanel     events and profile updates of Mixpanel, for a project with Simplified ID Merge
+  mixpanel-original  the same, for a project with Original ID Merge
 
 A file in \
 another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
@@ -72,7 +75,7 @@ pub(crate) struct ImportArgs {
     /// What to import; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What the files are written in: auto, ops, posthog, segment or rudderstack
+    /// What the files are written in: auto, ops, posthog, segment, rudderstack, mixpanel or mixpanel-original
     #[arg(long, default_value = "auto")]
     format: Format,
     /// Exit with 1 if anything was rejected
@@ -240,12 +243,13 @@ fn show(
     };
     let widest = count(tally.lines.max(tally.operations)).len();
     let number = |number: u64| format!("{:>widest$}", count(number));
-    let ReadAs { ops, posthog, exported, segment, rudderstack, .. } = tally.read_as;
+    let ReadAs { ops, posthog, exported, segment, rudderstack, mixpanel, .. } = tally.read_as;
     let read_as = [
         (ops, "read as ops"),
         (posthog, "read as events of PostHog"),
         (segment, "read from calls of Segment"),
         (rudderstack, "read from calls of RudderStack"),
+        (mixpanel, "read from events of Mixpanel"),
     ];
     let worth_a_look = [(tally.refused, "refused by a rule"), (tally.noticed, "with a notice")];
     let see = if tally.refused + tally.noticed > 0 { ": see `outcomes`" } else { "" };

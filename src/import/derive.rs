@@ -33,6 +33,23 @@ pub(super) fn link_id(who: &DistinctId, other: &Source, format: Format) -> Opera
     OperationId(Uuid::from_bytes(first_half(&hasher)))
 }
 
+/// The id of an event of Mixpanel, of the four that it knows an event by: its insert id, its person, its time and its name.
+pub(super) fn insert_id(
+    insert_id: &str,
+    who: &DistinctId,
+    time: Option<Timestamp>,
+    event: &str,
+) -> OperationId {
+    let mut hasher = Hasher::new(Purpose::OperationId);
+    hasher
+        .field(b"insert")
+        .field(insert_id.as_bytes())
+        .field(who.as_str().as_bytes())
+        .field(event.as_bytes());
+    hasher.field(&time.map_or(Vec::new(), |time| time.as_micros().to_le_bytes().to_vec()));
+    OperationId(Uuid::from_bytes(first_half(&hasher)))
+}
+
 /// Counts, for one input, how often each content has been seen.
 ///
 /// Identical lines are different events: the second one gets another id than the first, and the same again in the next

@@ -32,11 +32,34 @@ pub(super) enum Found<'a> {
     Encoded(Cow<'a, str>),
 }
 
-/// What is looked at around events. Another key that stands twice is its sender's own affair.
-const POSTHOG: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
+/// The keys by which a format's envelopes are known.
+struct Keys {
+    /// What is looked at around events. Another key that stands twice is its sender's own affair.
+    looked_at: &'static [&'static str],
+    /// What holds a batch.
+    batches: &'static [&'static str],
+    /// What says when the request was sent: beside one event the first of them, beside a batch the first that is there.
+    sent: &'static [&'static str],
+}
 
-/// The same in requests to Segment and RudderStack.
-const SEGMENT: [&str; 5] = ["path", "body", "received_ms", "batch", "sentAt"];
+const POSTHOG: Keys = Keys {
+    looked_at: &["path", "body", "received_ms", "batch", PAGE, "sent_at", "created_at"],
+    batches: &["batch", PAGE],
+    sent: &["sent_at", "created_at"], // capture v1 says `created_at`: made just before the send
+};
+
+/// A page of PostHog's events API is `{"next":..,"results":[..]}`.
+const PAGE: &str = "results";
+
+/// Segment and RudderStack.
+const SEGMENT: Keys = Keys {
+    looked_at: &["path", "body", "received_ms", "batch", "sentAt"],
+    batches: &["batch"],
+    sent: &["sentAt"],
+};
+
+/// Mixpanel's batches are arrays, and its events say when they happened.
+const MIXPANEL: Keys = Keys { looked_at: &["path", "body", "received_ms"], batches: &[], sent: &[] };
 
 impl Envelope {
     /// That of a document in `format`, of which nothing is known yet.
@@ -49,14 +72,20 @@ impl Envelope {
         self.endpoint.as_deref()
     }
 
-    fn keys(&self) -> &'static [&'static str] {
-        if self.format.is_segment() { &SEGMENT } else { &POSTHOG }
+    fn keys(&self) -> &'static Keys {
+        match self.format {
+            Format::Segment | Format::Rudderstack => &SEGMENT,
+            Format::Mixpanel | Format::MixpanelOriginal => &MIXPANEL,
+            Format::Auto | Format::Ops | Format::Posthog => &POSTHOG,
+        }
     }
 }
 
 /// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
 pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
-    let Some(members) = document.object(envelope.keys()) else { return open_body(document, envelope) };
+    let Some(members) = document.object(envelope.keys().looked_at) else {
+        return open_body(document, envelope);
+    };
     let members = members?;
     let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_text)) else {
         return open_object(document, &members, envelope);
@@ -78,7 +107,8 @@ pub(super) fn open_body<'a>(body: Json<'a>, envelope: &mut Envelope) -> Result<F
     if body.is_array() {
         return Ok(Found::Many(body));
     }
-    let members = body.object(envelope.keys()).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
+    let members =
+        body.object(envelope.keys().looked_at).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
     open_object(body, &members, envelope)
 }
 
@@ -87,27 +117,19 @@ fn open_object<'a>(
     members: &Object<'a>,
     envelope: &mut Envelope,
 ) -> Result<Found<'a>, Rejection> {
-    let key = if envelope.format.is_segment() { "sentAt" } else { "sent_at" };
-    let sent = members.some(key).map(|json| (key, json));
-    // A page of the events API is `{"next":..,"results":[..]}`.
-    let page = members.get("results").filter(|results| {
-        results.is_array() && members.get("event").is_none() && !envelope.format.is_segment()
-    });
-    let Some(batch) = members.get("batch").or(page) else {
-        if let Some((key, sent)) = sent {
-            envelope.sent = Some(time(key, sent));
-        }
-        return Ok(Found::One(object));
-    };
-    if !batch.is_array() {
-        return Err(wrong("batch", batch, "an array"));
+    let Keys { batches, sent, .. } = envelope.keys();
+    let holds_events =
+        |key: &str, json: &Json<'_>| key != PAGE || json.is_array() && members.get("event").is_none();
+    let batch = batches.iter().find_map(|key| members.get(key).filter(|json| holds_events(key, json)));
+    let sent = if batch.is_some() { sent } else { sent.get(..1).unwrap_or_default() };
+    if let Some((key, json)) = sent.iter().find_map(|key| Some((*key, members.some(key)?))) {
+        envelope.sent = Some(time(key, json));
     }
-    // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
-    let created = || members.some("created_at").filter(|_| !envelope.format.is_segment());
-    if let Some((key, sent)) = sent.or_else(|| created().map(|json| ("created_at", json))) {
-        envelope.sent = Some(time(key, sent));
+    match batch {
+        Some(batch) if !batch.is_array() => Err(wrong("batch", batch, "an array")),
+        Some(batch) => Ok(Found::Many(batch)),
+        None => Ok(Found::One(object)),
     }
-    Ok(Found::Many(batch))
 }
 
 fn endpoint(path: &str) -> Option<&str> {

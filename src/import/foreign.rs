@@ -16,6 +16,9 @@ const PROFILE: [&str; 6] = ["$add", "$append", "$union", "$remove", "$delete", "
 /// Properties that Mixpanel's libraries and its raw export write.
 const MIXPANEL: [&str; 4] = ["mp_lib", "mp_processing_time_ms", "mp_sent_by_lib_version", "$mp_api_endpoint"];
 
+/// Which of them a project follows is in its settings.
+const MIXPANEL_FORMATS: [Format; 2] = [Format::Mixpanel, Format::MixpanelOriginal];
+
 /// Columns of PostHog's event exports: what its own fold says of the event's person.
 const EXPORT: [&str; 4] = ["person_id", "person_properties", "person", "_inserted_at"];
 
@@ -41,7 +44,7 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
         return foreign("an event of Amplitude", "event_type", &[]);
     }
     if let (false, true, Some(mark)) = (event, has(&"$distinct_id"), first(&PROFILE)) {
-        return foreign("a profile update of Mixpanel", mark, &[]);
+        return foreign("a profile update of Mixpanel", mark, &MIXPANEL_FORMATS);
     }
     // posthog-js has an id or a time beside its properties, Mixpanel neither.
     if !event || has(&"uuid") || has(&"timestamp") || has(&"offset") {
@@ -50,13 +53,13 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     let properties = properties?;
     let said = |key: &&str| properties.some(key).is_some();
     if let Some(mark) = MIXPANEL.iter().copied().find(said) {
-        return foreign("an event of Mixpanel", mark, &[]);
+        return foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS);
     }
     let is_time = |text: &str| text.trim_matches('"').parse::<f64>().is_ok();
     let time = || properties.some("time").filter(|time| is_time(time.text())).map(|_| "properties.time");
     // Every library of PostHog that sends a token in the properties names itself beside it.
     let token = || properties.some("token").filter(|_| !said(&"$lib")).map(|_| "properties.token");
-    time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark, &[]))
+    time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS))
 }
 
 /// Whether an event is a row of a PostHog export, which says whose event it is. The ledger finds that out by itself.

@@ -11,7 +11,7 @@ use super::lines::{Joined, Line, Lines};
 use super::options::{Format, Options};
 use super::rejection::{ImportError, Rejection};
 use super::vendor::Asked;
-use super::{body, envelope, json, ops, posthog, segment};
+use super::{body, envelope, json, mixpanel, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -40,6 +40,8 @@ pub struct ReadAs {
     pub segment: u64,
     /// Calls of RudderStack, likewise.
     pub rudderstack: u64,
+    /// Events and profile updates of Mixpanel, likewise.
+    pub mixpanel: u64,
 }
 
 impl std::ops::AddAssign for ReadAs {
@@ -49,6 +51,7 @@ impl std::ops::AddAssign for ReadAs {
         self.exported += more.exported;
         self.segment += more.segment;
         self.rudderstack += more.rudderstack;
+        self.mixpanel += more.mixpanel;
     }
 }
 
@@ -378,9 +381,19 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
-        if self.options.format.is_segment() {
-            return self.call(json, envelope);
-        }
+        let (read, count): (Reads, fn(&mut ReadAs) -> &mut u64) = match self.options.format {
+            Format::Segment => (segment::operations, |read_as| &mut read_as.segment),
+            Format::Rudderstack => (segment::operations, |read_as| &mut read_as.rudderstack),
+            Format::Mixpanel | Format::MixpanelOriginal => {
+                (mixpanel::operations, |read_as| &mut read_as.mixpanel)
+            }
+            Format::Auto | Format::Ops | Format::Posthog => return self.posthog(json, envelope),
+        };
+        let asked = read(json, envelope, &self.options)?;
+        self.foreign(asked, json, count)
+    }
+
+    fn posthog(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         let read = self.event(json, envelope);
         if let Err(Rejection::WrongType { key: "properties", .. }) = read
             && let Some(rewritten) = posthog::with_properties(json)
@@ -398,14 +411,16 @@ impl Reader {
         Ok(operation)
     }
 
-    /// What a call of Segment or RudderStack asks for: its link, if it has one, and then what happened.
-    fn call(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
-        let format = self.options.format;
-        let Asked { link, operation } = segment::operations(json, envelope, &self.options)?;
-        let operation = self.finish(operation, json, format.name())?;
-        let count =
-            if format == Format::Segment { &mut self.read_as.segment } else { &mut self.read_as.rudderstack };
-        *count += 1 + u64::from(link.is_some());
+    /// What another vendor's event asks for: its link, if it has one, and then what happened.
+    fn foreign(
+        &mut self,
+        asked: Asked,
+        json: Json<'_>,
+        count: fn(&mut ReadAs) -> &mut u64,
+    ) -> Result<Operation, Rejection> {
+        let Asked { link, operation } = asked;
+        let operation = self.finish(operation, json, self.options.format.name())?;
+        *count(&mut self.read_as) += 1 + u64::from(link.is_some());
         let Some(link) = link else { return Ok(operation) };
         self.also = Some(operation);
         Ok(link)
@@ -455,6 +470,9 @@ impl Reader {
 
 /// White space around a JSON value.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// A reader of another vendor's events.
+type Reads = fn(Json<'_>, &Envelope, &Options) -> Result<Asked, Rejection>;
 
 type Open = for<'a> fn(Json<'a>, &mut Envelope) -> Result<Found<'a>, Rejection>;
 
@@ -728,7 +746,7 @@ pub(in crate::import) mod tests {
         let error = "csv".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`csv` is not a format that this version imports; expected auto, ops, posthog, segment or rudderstack"
+            "`csv` is not a format that this version imports; expected auto, ops, posthog, segment, rudderstack, mixpanel or mixpanel-original"
         );
     }
 

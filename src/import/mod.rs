@@ -32,6 +32,7 @@ mod importer;
 mod json;
 mod lift;
 mod lines;
+mod mixpanel;
 mod ops;
 mod options;
 mod posthog;

@@ -21,17 +21,23 @@ pub enum Format {
     Segment,
     /// Calls of RudderStack.
     Rudderstack,
+    /// Events and profile updates of Mixpanel, under the rules of Simplified ID Merge.
+    Mixpanel,
+    /// The same under the rules of Original ID Merge.
+    MixpanelOriginal,
 }
 
 impl Format {
     /// Every format, in the order in which they are listed.
-    pub const ALL: [Format; 5] =
-        [Format::Auto, Format::Ops, Format::Posthog, Format::Segment, Format::Rudderstack];
-
-    /// Whether it is Segment's, or RudderStack's, which has the same calls.
-    pub(super) fn is_segment(self) -> bool {
-        matches!(self, Format::Segment | Format::Rudderstack)
-    }
+    pub const ALL: [Format; 7] = [
+        Format::Auto,
+        Format::Ops,
+        Format::Posthog,
+        Format::Segment,
+        Format::Rudderstack,
+        Format::Mixpanel,
+        Format::MixpanelOriginal,
+    ];
 
     /// Whether operations in the ledger's own words may stand in it.
     pub(super) fn has_ops(self) -> bool {
@@ -46,6 +52,8 @@ impl Format {
             Format::Posthog => "posthog",
             Format::Segment => "segment",
             Format::Rudderstack => "rudderstack",
+            Format::Mixpanel => "mixpanel",
+            Format::MixpanelOriginal => "mixpanel-original",
         }
     }
 }
@@ -70,7 +78,7 @@ impl FromStr for Format {
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{found}` is not a format that this version imports; expected auto, ops, posthog, segment or rudderstack"
+    "`{found}` is not a format that this version imports; expected auto, ops, posthog, segment, rudderstack, mixpanel or mixpanel-original"
 )]
 pub struct FormatError {
     found: String,

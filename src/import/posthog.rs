@@ -11,7 +11,7 @@ use super::envelope::{Envelope, millis};
 use super::foreign;
 use super::json::{self, Json, Object, insert_property, property_key};
 use super::lift;
-use super::ops::{processing, string, time, uuid, wrong};
+use super::ops::{processing, properties, string, time, uuid, wrong};
 use super::options::{Format, Options};
 use super::rejection::Rejection;
 use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
@@ -227,8 +227,7 @@ impl<'a> Event<'a> {
         let mut merged = Properties::new();
         for layer in [self.property(key), self.members.get(key)].into_iter().flatten() {
             if !layer.is_nothing() {
-                let layer = layer.properties().unwrap_or_else(|| Err(wrong(key, layer, "an object")));
-                merged.append(&mut layer?);
+                merged.append(&mut properties(key, layer)?);
             }
         }
         Ok(merged)
@@ -304,7 +303,7 @@ fn fit(mut text: Cow<'_, str>) -> (Cow<'_, str>, ImportFixups) {
 }
 
 /// The strings of an array, other elements being skipped; or the keys of an object.
-fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
+pub(super) fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     if json.is_null() {
         return Ok(BTreeSet::new());
     }

@@ -66,6 +66,20 @@ pub enum Rejection {
         /// The `type` found, at most 64 characters of it.
         found: String,
     },
+    /// An event by which Mixpanel links ids under the rules of Original ID Merge only.
+    #[error(
+        "`{event}` links nothing under Simplified ID Merge; read it with `--format mixpanel-original` if that is the project's"
+    )]
+    OriginalMerge {
+        /// The event's name.
+        event: String,
+    },
+    /// A profile update of Mixpanel that no operation can say.
+    #[error("`{key}` has no operation in a ledger; expected `$set`, `$set_once` or `$unset`")]
+    ProfileOperation {
+        /// The key of the update.
+        key: &'static str,
+    },
     /// An `op` that does not exist.
     #[error(
         "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"

@@ -382,7 +382,8 @@ mod tests {
         assert_eq!(same, link, "however many calls repeat it");
         // Set in stone: a changed derivation imports old files again.
         let [expected_link, expected_text] =
-            ["1c61a098-ab78-35c0-f17a-e9ce73b27f05", "281be5ec-d07d-5712-a461-7dc97053902d"].map(str::to_owned);
+            ["1c61a098-ab78-35c0-f17a-e9ce73b27f05", "281be5ec-d07d-5712-a461-7dc97053902d"]
+                .map(str::to_owned);
         assert_eq!([&link, &text], [&(expected_link, true), &(expected_text, false)]);
         let [other, nameless] = ids("", &RUDDERSTACK);
         assert!(

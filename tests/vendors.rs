@@ -3,7 +3,9 @@
 #![cfg(feature = "import")]
 
 use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
-use identity_ledger::{Appended, Ledger, Operation, Policy, Preset, Seq, Target, Tenant, Timestamp};
+use identity_ledger::{
+    Appended, DistinctId, Ledger, Operation, Policy, Preset, Seq, SplitMode, Target, Tenant, Timestamp,
+};
 
 fn recorded(file: &str) -> String {
     std::fs::read_to_string(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -135,9 +137,9 @@ fn a_call_that_is_sent_again_is_recorded_once() {
     assert_eq!((tally.appended, tally.duplicates), (2, 2));
 }
 
-/// What a link costs that every call of a session repeats: nothing in the log. And once retracted, it stays so.
+/// What a link costs that every call of a session repeats: nothing in the log. And once retracted or split, the ids stay apart.
 #[test]
-fn a_link_that_calls_repeat_is_recorded_once_and_stays_retracted() {
+fn a_link_that_calls_repeat_is_recorded_once_and_a_correction_of_it_stays() {
     let mut ledger = new_ledger();
     let calls = |from: u32| -> String {
         (from..from + 10)
@@ -154,6 +156,11 @@ fn a_link_that_calls_repeat_is_recorded_once_and_stays_retracted() {
     assert_eq!(persons(&ledger), ["ann"], "the next page view does not undo what a person decided");
     import(&mut ledger, Format::Segment, &call(40, r#""type":"identify","userId":"ann","anonymousId":"a1""#));
     assert_eq!(persons(&ledger), ["ann a1"], "a sign-in does");
+    let [ann, visitor] = ["ann", "a1"].map(|id| DistinctId::new(id).unwrap());
+    let split = Operation::split(Timestamp::from_micros(0).unwrap(), ann, [visitor], SplitMode::Each);
+    assert!(matches!(ledger.append(split).unwrap(), Appended::Recorded { .. }));
+    import(&mut ledger, Format::Segment, &calls(45));
+    assert_eq!(persons(&ledger), ["ann", "a1"]);
 }
 
 /// Why a repeated link need not be recorded: had each been asked again, the ledger would mean the same. Every sequence of four of these

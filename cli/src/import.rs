@@ -38,25 +38,25 @@ What is counted:
   appended     recorded
   refused      of those: recorded, but their link broke a rule; see `outcomes`
   noticed      of those: recorded, with something worth a look; see `outcomes`
-  duplicates   recorded before, word for word
+  duplicates   recorded before, word for word; also a link that calls of another vendor repeat
   ignored      of those: a device repeated what it had just said
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
   ops          read as the ledger's own operations
   posthog      read as events of PostHog
   exported     of those: rows of an export; their columns about persons (person_id, person_properties) are not used
-  segment      read from calls of Segment; a call that names a user and a visitor is two, their link and what happened
+  segment      read from calls of Segment; one with two ids is a link and an event
   rudderstack  read from calls of RudderStack, likewise
   mixpanel     read from events and profile updates of Mixpanel, likewise
 
 Formats (docs/vendors.md has what each reads):
-  auto         operations of the ledger and events of PostHog; what another vendor wrote is rejected by name, not misread
-  ops          operations of the ledger, one a line
-  posthog      everything is PostHog's
-  segment      calls of Segment: identify, track, page, screen, group, alias; requests and archives
-  rudderstack  calls of RudderStack
-  mixpanel     events and profile updates of Mixpanel, for a project with Simplified ID Merge
-  mixpanel-original  the same, for a project with Original ID Merge
+  auto               operations of the ledger and events of PostHog; others are rejected by name
+  ops                operations of the ledger, one a line
+  posthog            everything is taken for PostHog's
+  segment            calls of Segment, from requests and archives
+  rudderstack        calls of RudderStack
+  mixpanel           events and profiles of Mixpanel, from a project with Simplified ID Merge
+  mixpanel-original  the same, from a project with Original ID Merge
 
 A file in \
 another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
@@ -64,7 +64,7 @@ another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says ho
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
 
---json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+--json keys: what is counted, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
 and `unread` (files that could not be read to their end, with file and reason).";
 
 #[derive(Args)]

@@ -384,6 +384,8 @@ mod tests {
             ))
         };
         let first = of("x", 1, "a", "i", "");
+        let expected = "0f8a6b77-ada2-acf5-083b-0e5c71187a3f";
+        assert_eq!(first.to_string(), expected, "set in stone: a changed derivation imports old files again");
         assert_eq!(first, of("x", 1, "a", "i", r#","city":"Rome""#), "nothing else counts");
         for other in [
             of("y", 1, "a", "i", ""),

@@ -38,21 +38,33 @@ What is counted:
   appended     recorded
   refused      of those: recorded, but their link broke a rule; see `outcomes`
   noticed      of those: recorded, with something worth a look; see `outcomes`
-  duplicates   recorded before, word for word
+  duplicates   recorded before, word for word; also a link that calls of another vendor repeat
   ignored      of those: a device repeated what it had just said
   conflicts    another operation has the same id; not recorded
   rejected     unreadable or out of bounds; not recorded
   ops          read as the ledger's own operations
   posthog      read as events of PostHog
   exported     of those: rows of an export; their columns about persons (person_id, person_properties) are not used
+  segment      read from calls of Segment; one with two ids is a link and an event
+  rudderstack  read from calls of RudderStack, likewise
+  mixpanel     read from events and profile updates of Mixpanel, likewise
 
-An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name, not misread. --format posthog reads everything as PostHog's. A file in \
+Formats (docs/vendors.md has what each reads):
+  auto               operations of the ledger and events of PostHog; others are rejected by name
+  ops                operations of the ledger, one a line
+  posthog            everything is taken for PostHog's
+  segment            calls of Segment, from requests and archives
+  rudderstack        calls of RudderStack
+  mixpanel           events and profiles of Mixpanel, from a project with Simplified ID Merge
+  mixpanel-original  the same, from a project with Original ID Merge
+
+A file in \
 another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
 
---json keys: those, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
+--json keys: what is counted, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
 and `unread` (files that could not be read to their end, with file and reason).";
 
 #[derive(Args)]
@@ -63,7 +75,7 @@ pub(crate) struct ImportArgs {
     /// What to import; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What the files are written in: auto, ops, posthog or sdk
+    /// What the files are written in: auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original
     #[arg(long, default_value = "auto")]
     format: Format,
     /// Exit with 1 if anything was rejected
@@ -231,8 +243,14 @@ fn show(
     };
     let widest = count(tally.lines.max(tally.operations)).len();
     let number = |number: u64| format!("{:>widest$}", count(number));
-    let ReadAs { ops, posthog, exported, .. } = tally.read_as;
-    let read_as = [(ops, "read as ops"), (posthog, "read as events of PostHog")];
+    let ReadAs { ops, posthog, exported, segment, rudderstack, mixpanel, .. } = tally.read_as;
+    let read_as = [
+        (ops, "read as ops"),
+        (posthog, "read as events of PostHog"),
+        (segment, "read from calls of Segment"),
+        (rudderstack, "read from calls of RudderStack"),
+        (mixpanel, "read from events of Mixpanel"),
+    ];
     let worth_a_look = [(tally.refused, "refused by a rule"), (tally.noticed, "with a notice")];
     let see = if tally.refused + tally.noticed > 0 { ": see `outcomes`" } else { "" };
     screen.facts(&[

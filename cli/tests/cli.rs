@@ -16,7 +16,7 @@ use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
-const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported rejections";
+const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack mixpanel rejections";
 
 fn tally(said: &Said) -> [u64; 6] {
     let tally = said.object(TALLY);
@@ -147,8 +147,16 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
     let segment = r#"{"type":"track","event":"Bought","userId":"ann","properties":{"distinct_id":"mp-77"}}"#;
     let mixpanel = r#"{"path":"/track","received_ms":1767225630000,"body":[{"event":"x","properties":{"time":1602611311,"$device_id":"a","$user_id":"ann"}}]}"#;
     for (content, code, named) in [
-        (segment.as_bytes(), 1, "in:1: this is a call of Segment or RudderStack, by its `userId`;"),
-        (mixpanel.as_bytes(), 1, "in:1:0: this is an event of Mixpanel, by its `properties.time`;"),
+        (
+            segment.as_bytes(),
+            1,
+            "in:1: this is a call of Segment or RudderStack, by its `userId`; read it with `--format segment` or `--format rudderstack` (",
+        ),
+        (
+            mixpanel.as_bytes(),
+            1,
+            "in:1:0: this is an event of Mixpanel, by its `properties.time`; read it with `--format mixpanel` or `--format mixpanel-original` (",
+        ),
         (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
         (b"uuid,event,distinct_id\n", 1, "in:1: the input looks like CSV;"),
     ] {
@@ -156,6 +164,27 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
         let said = place.run("import a.ledger in").with_code(code);
         assert!(said.err.starts_with(named) && said.err.lines().count() == 1, "{}", said.err);
         assert!(said.out.contains("nothing was recorded, so a.ledger was not created"), "{}", said.out);
+    }
+}
+
+#[test]
+fn a_format_reads_what_its_vendor_wrote() {
+    let place = Place::new();
+    let call = r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","timestamp":"2026-01-01T00:00:00Z"}"#;
+    let event = r#"{"event":"x","properties":{"time":1602611311,"$device_id":"a1","$user_id":"ann"}}"#;
+    for (format, content, said) in [
+        ("segment", call, "2 read from calls of Segment"),
+        ("rudderstack", call, "2 read from calls of RudderStack"),
+        ("mixpanel", event, "2 read from events of Mixpanel"),
+    ] {
+        place.write("in", content);
+        let ledger = format!("{format}.ledger");
+        let imported =
+            place.run(&format!("import {ledger} in --format {format} --preset one-user")).with_code(0);
+        assert!(imported.out.contains(said) && imported.out.contains("1 person"), "{}", imported.out);
+        let again =
+            place.run(&format!("import {ledger} in --format {format} --json")).with_code(0).object(TALLY);
+        assert_eq!((&again[format], &again["duplicates"]), (&2.into(), &2.into()));
     }
 }
 

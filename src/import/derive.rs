@@ -4,10 +4,51 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::json::Json;
+use super::options::Format;
 use super::rejection::Rejection;
 use crate::log::digest::{Hasher, Purpose};
-use crate::model::id::OperationId;
+use crate::model::id::{DistinctId, OperationId};
+use crate::model::operation::Source;
 use crate::model::time::Timestamp;
+
+/// Namespace of the ids of messages that are not UUIDs. Set in stone.
+const MESSAGE_NAMESPACE: Uuid = Uuid::from_u128(0x5d3f_2a9c_8e14_4b7d_9c06_1f7a_e2b8_4d31);
+
+/// The id of the message that its sender called `text`: itself if it is a UUID, else a UUID made of it.
+pub(super) fn message_id(text: &str) -> OperationId {
+    OperationId(Uuid::try_parse(text).unwrap_or_else(|_| Uuid::new_v5(&MESSAGE_NAMESPACE, text.as_bytes())))
+}
+
+/// The id of the link that a call in `format` implies, because it names both `who` and `other`.
+///
+/// It depends on the two ids only: however many calls repeat a link, the ledger records it once (G4).
+pub(super) fn link_id(who: &DistinctId, other: &Source, format: Format) -> OperationId {
+    let other = match other {
+        Source::Id(id) => id.as_str(),
+        Source::Unstorable => "",
+    };
+    let mut hasher = Hasher::new(Purpose::OperationId);
+    hasher.field(b"link").field(who.as_str().as_bytes()).field(other.as_bytes());
+    hasher.field(format.name().as_bytes());
+    OperationId(Uuid::from_bytes(first_half(&hasher)))
+}
+
+/// The id of an event of Mixpanel, of the four that it knows an event by: its insert id, its person, its time and its name.
+pub(super) fn insert_id(
+    insert_id: &str,
+    who: &DistinctId,
+    time: Option<Timestamp>,
+    event: &str,
+) -> OperationId {
+    let mut hasher = Hasher::new(Purpose::OperationId);
+    hasher
+        .field(b"insert")
+        .field(insert_id.as_bytes())
+        .field(who.as_str().as_bytes())
+        .field(event.as_bytes());
+    hasher.field(&time.map_or(Vec::new(), |time| time.as_micros().to_le_bytes().to_vec()));
+    OperationId(Uuid::from_bytes(first_half(&hasher)))
+}
 
 /// Counts, for one input, how often each content has been seen.
 ///

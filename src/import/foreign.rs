@@ -1,6 +1,7 @@
 //! What other senders wrote, known by its shape: no event is read as something that it is not.
 
 use super::json::Object;
+use super::options::Format;
 use super::rejection::Rejection;
 
 /// Keys that calls of Segment and RudderStack have, and no event of PostHog.
@@ -15,32 +16,35 @@ const PROFILE: [&str; 6] = ["$add", "$append", "$union", "$remove", "$delete", "
 /// Properties that Mixpanel's libraries and its raw export write.
 const MIXPANEL: [&str; 4] = ["mp_lib", "mp_processing_time_ms", "mp_sent_by_lib_version", "$mp_api_endpoint"];
 
+/// Which of them a project follows is in its settings.
+const MIXPANEL_FORMATS: [Format; 2] = [Format::Mixpanel, Format::MixpanelOriginal];
+
 /// Columns of PostHog's event exports: what its own fold says of the event's person.
 const EXPORT: [&str; 4] = ["person_id", "person_properties", "person", "_inserted_at"];
 
 /// The rejection of an object that another vendor wrote; `properties` are the members of the object's own `properties`.
 pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -> Option<Rejection> {
-    let foreign = |vendor, mark| Some(Rejection::Foreign { vendor, mark });
+    let foreign = |vendor, mark, formats| Some(Rejection::Foreign { vendor, mark, formats });
     let has = |key: &&'static str| members.some(key).is_some();
     let first = |keys: &'static [&'static str]| keys.iter().copied().find(has);
     let (event, id) = (has(&"event"), has(&"distinct_id"));
     if let Some(mark) = first(&CALL)
         && (!id || has(&"type") || has(&"messageId"))
     {
-        return foreign("a call of Segment or RudderStack", mark);
+        return foreign("a call of Segment or RudderStack", mark, &[Format::Segment, Format::Rudderstack]);
     }
     if id {
         let row = first(&["person_id", "person_version"]).filter(|_| !event);
-        return row.and_then(|mark| foreign("a row of PostHog's persons export", mark));
+        return row.and_then(|mark| foreign("a row of PostHog's persons export", mark, &[]));
     }
     if let (Some(_), Some(mark)) = (first(&["anonymous_id", "user_id"]), first(&WAREHOUSE)) {
-        return foreign("a warehouse row of Segment or RudderStack", mark);
+        return foreign("a warehouse row of Segment or RudderStack", mark, &[]);
     }
     if !event && has(&"event_type") {
-        return foreign("an event of Amplitude", "event_type");
+        return foreign("an event of Amplitude", "event_type", &[]);
     }
     if let (false, true, Some(mark)) = (event, has(&"$distinct_id"), first(&PROFILE)) {
-        return foreign("a profile update of Mixpanel", mark);
+        return foreign("a profile update of Mixpanel", mark, &MIXPANEL_FORMATS);
     }
     // posthog-js has an id or a time beside its properties, Mixpanel neither.
     if !event || has(&"uuid") || has(&"timestamp") || has(&"offset") {
@@ -49,13 +53,13 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     let properties = properties?;
     let said = |key: &&str| properties.some(key).is_some();
     if let Some(mark) = MIXPANEL.iter().copied().find(said) {
-        return foreign("an event of Mixpanel", mark);
+        return foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS);
     }
     let is_time = |text: &str| text.trim_matches('"').parse::<f64>().is_ok();
     let time = || properties.some("time").filter(|time| is_time(time.text())).map(|_| "properties.time");
     // Every library of PostHog that sends a token in the properties names itself beside it.
     let token = || properties.some("token").filter(|_| !said(&"$lib")).map(|_| "properties.token");
-    time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark))
+    time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS))
 }
 
 /// Whether an event is a row of a PostHog export, which says whose event it is. The ledger finds that out by itself.

@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use super::derive::Occurrences;
 use super::encoding::{Encoding, is_header};
+use super::envelope::{Envelope, Found};
 use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines, MAX_DOCUMENT_BYTES};
 use super::options::{Format, Options};
-use super::posthog::{Envelope, Found};
 use super::rejection::{ImportError, Rejection};
-use super::{body, json, ops, posthog};
+use super::vendor::Asked;
+use super::{body, envelope, json, mixpanel, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -20,7 +21,7 @@ pub struct Parsed {
     pub line: u64,
     /// Its position in the array or batch that holds it, from 0; `None` when it stands alone.
     pub index: Option<usize>,
-    /// What it asks.
+    /// What it asks. A call of another vendor may ask two things; then two stand at its place, its link first.
     pub operation: Result<Operation, Rejection>,
 }
 
@@ -35,6 +36,12 @@ pub struct ReadAs {
     /// Those of the events that are rows of an export. The columns about their persons (`person_id`, `person_properties`) are not used:
     /// the ledger finds out by itself whose an event is.
     pub exported: u64,
+    /// Calls of Segment; a call that names two ids gives two operations, its link and what happened.
+    pub segment: u64,
+    /// Calls of RudderStack, likewise.
+    pub rudderstack: u64,
+    /// Events and profile updates of Mixpanel, likewise.
+    pub mixpanel: u64,
 }
 
 impl std::ops::AddAssign for ReadAs {
@@ -42,6 +49,9 @@ impl std::ops::AddAssign for ReadAs {
         self.ops += more.ops;
         self.posthog += more.posthog;
         self.exported += more.exported;
+        self.segment += more.segment;
+        self.rudderstack += more.rudderstack;
+        self.mixpanel += more.mixpanel;
     }
 }
 
@@ -74,6 +84,8 @@ pub struct Importer<R> {
     batch: Option<Batch>,
     /// The text that `batch` lies in, when that is not the input's own.
     decoded: String,
+    /// The second operation of the call that was yielded last.
+    also: Option<Parsed>,
     over: bool,
 }
 
@@ -86,6 +98,7 @@ impl<R: Read> Importer<R> {
             reader: Reader::new(options, Some(Occurrences::default())),
             batch: None,
             decoded: String::new(),
+            also: None,
             over: false,
         }
     }
@@ -119,13 +132,14 @@ impl<R: Read> Importer<R> {
             return Some(Parsed { line, index: None, operation }); // the common case is read in one pass
         }
         let open = self.reader.open();
-        let truncated = match self.reader.document(text, Envelope::default(), open) {
+        let truncated = match self.reader.document(text, self.reader.envelope(), open) {
             Ok((content, rewritten)) => {
                 let home = self.home(place, rewritten);
                 return self.take(content, line, home);
             }
             Err(_) if self.reader.options.format != Format::Ops && body::is_form(text) => {
-                let content = Content::Encoded(body::decode(text, MAX_DOCUMENT_BYTES), Envelope::default());
+                let content =
+                    Content::Encoded(body::decode(text, MAX_DOCUMENT_BYTES), self.reader.envelope());
                 return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(_)) if line == 1 && is_header(text) => return rejected(Rejection::Csv),
@@ -141,7 +155,7 @@ impl<R: Read> Importer<R> {
                     Ok(text) => text,
                     Err(error) => return rejected(Rejection::NotUtf8 { at: error.valid_up_to() }),
                 };
-                match self.reader.document(text, Envelope::default(), open) {
+                match self.reader.document(text, self.reader.envelope(), open) {
                     Ok((content, rewritten)) => {
                         let home = self.home(place, rewritten);
                         self.take(content, line, home)
@@ -171,7 +185,7 @@ impl<R: Read> Importer<R> {
             Content::Encoded(Ok(body), envelope) => (body, envelope),
             Content::Encoded(Err(rejection), _) => return single(Err(rejection)),
         };
-        let content = match self.reader.document(&body, envelope, posthog::open_body) {
+        let content = match self.reader.document(&body, envelope, envelope::open_body) {
             Ok((content, rewritten)) => {
                 self.decoded = rewritten.unwrap_or(body);
                 content
@@ -227,6 +241,20 @@ impl<R: Read> Iterator for Importer<R> {
     type Item = Result<Parsed, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(parsed) = self.also.take() {
+            return Some(Ok(parsed));
+        }
+        let parsed = self.advance()?;
+        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also.take()) {
+            self.also = Some(Parsed { line: *line, index: *index, operation: Ok(operation) });
+        }
+        Some(parsed)
+    }
+}
+
+impl<R: Read> Importer<R> {
+    /// What is read next, in the input's order.
+    fn advance(&mut self) -> Option<Result<Parsed, ImportError>> {
         while !self.over {
             if let Some(parsed) = self.next_in_batch() {
                 return Some(Ok(parsed));
@@ -291,11 +319,18 @@ pub(super) struct Reader {
     /// What ids are derived from where none was given (G4); `None` leaves such operations without one.
     occurrences: Option<Occurrences>,
     read_as: ReadAs,
+    /// The second operation of the call that was read last.
+    also: Option<Operation>,
 }
 
 impl Reader {
     pub(super) fn new(options: Options, occurrences: Option<Occurrences>) -> Reader {
-        Reader { options, occurrences, read_as: ReadAs::default() }
+        Reader { options, occurrences, read_as: ReadAs::default(), also: None }
+    }
+
+    /// The envelope of a document that is about to be opened.
+    fn envelope(&self) -> Envelope {
+        Envelope::new(self.options.format)
     }
 
     /// What a text is, and the text itself where it had to be rewritten to be JSON.
@@ -333,7 +368,7 @@ impl Reader {
 
     /// Which envelopes a document of the input may have.
     fn open(&self) -> Open {
-        if self.options.format == Format::Ops { posthog::open_body } else { posthog::open }
+        if self.options.format == Format::Ops { envelope::open_body } else { envelope::open }
     }
 
     /// The operation that one object asks for.
@@ -347,6 +382,21 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
+        let (read, count): (Reads, fn(&mut ReadAs) -> &mut u64) = match self.options.format {
+            Format::Segment => (segment::operations, |read_as| &mut read_as.segment),
+            Format::Rudderstack => (segment::operations, |read_as| &mut read_as.rudderstack),
+            Format::Mixpanel | Format::MixpanelOriginal => {
+                (mixpanel::operations, |read_as| &mut read_as.mixpanel)
+            }
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => {
+                return self.posthog(json, envelope);
+            }
+        };
+        let asked = read(json, envelope, &self.options)?;
+        self.foreign(asked, json, count)
+    }
+
+    fn posthog(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         let read = self.event(json, envelope);
         if let Err(Rejection::WrongType { key: "properties", .. }) = read
             && let Some(rewritten) = posthog::with_properties(json)
@@ -362,6 +412,21 @@ impl Reader {
         self.read_as.posthog += 1;
         self.read_as.exported += u64::from(is_exported);
         Ok(operation)
+    }
+
+    /// What another vendor's event asks for: its link, if it has one, and then what happened.
+    fn foreign(
+        &mut self,
+        asked: Asked,
+        json: Json<'_>,
+        count: fn(&mut ReadAs) -> &mut u64,
+    ) -> Result<Operation, Rejection> {
+        let Asked { link, operation } = asked;
+        let operation = self.finish(operation, json, self.options.format.name())?;
+        *count(&mut self.read_as) += 1 + u64::from(link.is_some());
+        let Some(link) = link else { return Ok(operation) };
+        self.also = Some(operation);
+        Ok(link)
     }
 
     /// The operation, if the object is one of the `ops` format.
@@ -408,6 +473,9 @@ impl Reader {
 
 /// White space around a JSON value.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// A reader of another vendor's events.
+type Reads = fn(Json<'_>, &Envelope, &Options) -> Result<Asked, Rejection>;
 
 type Open = for<'a> fn(Json<'a>, &mut Envelope) -> Result<Found<'a>, Rejection>;
 
@@ -675,13 +743,13 @@ pub(in crate::import) mod tests {
 
     #[test]
     fn formats_have_names() {
-        for format in [Format::Auto, Format::Ops, Format::Posthog, Format::Sdk] {
+        for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
-        let error = "segment".parse::<Format>().unwrap_err();
+        let error = "csv".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`segment` is not a format that this version imports; expected auto, ops, posthog or sdk"
+            "`csv` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
         );
     }
 

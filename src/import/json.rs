@@ -86,6 +86,11 @@ impl<'a> Json<'a> {
         self.first() == b'n'
     }
 
+    /// Whether it holds nothing where an object is expected: PHP writes an empty object as an empty array.
+    pub(super) fn is_nothing(self) -> bool {
+        self.is_null() || self.elements().is_some_and(|mut elements| elements.next().is_none())
+    }
+
     pub(super) fn is_object(self) -> bool {
         self.first() == b'{'
     }

@@ -10,8 +10,8 @@
 //! object or as text, and pages of its events API (`{"results":[..]}`).
 //!
 //! # Other vendors
-//! An event of Segment, RudderStack, Mixpanel or Amplitude is rejected by name ([`Rejection::Foreign`]), unless the format is
-//! [`Format::Posthog`]. An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
+//! [`Format::Segment`] and its siblings read what their vendors' libraries send. A call that names a user and a visitor is two operations:
+//! their link and what happened. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Servers
 //! [`Request`] reads one HTTP request as a server received it. It takes nothing but what SDKs send.
@@ -29,17 +29,21 @@
 mod body;
 mod derive;
 mod encoding;
+mod envelope;
 mod foreign;
 mod importer;
 mod json;
 mod lift;
 mod lines;
+mod mixpanel;
 mod ops;
 mod options;
 mod posthog;
 mod rejection;
 mod request;
 mod run;
+mod segment;
+mod vendor;
 
 pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;

@@ -347,7 +347,7 @@ fn layered(layers: [(&'static str, Option<Json<'_>>); 2]) -> Result<Properties, 
     Ok(merged)
 }
 
-fn properties(key: &'static str, json: Json<'_>) -> Result<Properties, Rejection> {
+pub(super) fn properties(key: &'static str, json: Json<'_>) -> Result<Properties, Rejection> {
     json.properties().unwrap_or_else(|| Err(wrong(key, json, "an object")))
 }
 

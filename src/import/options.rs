@@ -3,29 +3,47 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::import::rejection;
 use crate::model::policy::Policy;
 
 /// What an input is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Decided for each document: an object with a string `op` is `ops`, any other is `posthog`.
+    /// Decided for each document: an object with a string `op` is `ops`, any other is `posthog`. What other vendors wrote is rejected
+    /// by name.
     #[default]
     Auto,
     /// The ledger's own format: one operation a line.
     Ops,
     /// What PostHog's SDKs send. An event that looks like another vendor's is read as PostHog's.
     Posthog,
-    /// What SDKs send, and never the ledger's own operations: for input that anybody may have written. An event that looks like
+    /// What SDKs of PostHog send, and never the ledger's own operations: for input that anybody may have written. An event that looks like
     /// another vendor's is rejected by name.
     Sdk,
+    /// Calls of Segment: requests, and its archives.
+    Segment,
+    /// Calls of RudderStack.
+    Rudderstack,
+    /// Events and profile updates of Mixpanel, under the rules of Simplified ID Merge.
+    Mixpanel,
+    /// The same under the rules of Original ID Merge.
+    MixpanelOriginal,
 }
 
 impl Format {
-    const ALL: [Format; 4] = [Format::Auto, Format::Ops, Format::Posthog, Format::Sdk];
+    /// Every format, in the order in which they are listed.
+    pub const ALL: [Format; 8] = [
+        Format::Auto,
+        Format::Ops,
+        Format::Posthog,
+        Format::Sdk,
+        Format::Segment,
+        Format::Rudderstack,
+        Format::Mixpanel,
+        Format::MixpanelOriginal,
+    ];
 
-    /// Whether operations of the ledger's own format are read.
+    /// Whether operations in the ledger's own words may stand in it.
     pub(super) fn has_ops(self) -> bool {
         matches!(self, Format::Auto | Format::Ops)
     }
@@ -34,16 +52,25 @@ impl Format {
     pub(super) fn insists(self) -> bool {
         self == Format::Posthog
     }
-}
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
             Format::Auto => "auto",
             Format::Ops => "ops",
             Format::Posthog => "posthog",
             Format::Sdk => "sdk",
-        })
+            Format::Segment => "segment",
+            Format::Rudderstack => "rudderstack",
+            Format::Mixpanel => "mixpanel",
+            Format::MixpanelOriginal => "mixpanel-original",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -53,14 +80,16 @@ impl FromStr for Format {
     fn from_str(name: &str) -> Result<Format, FormatError> {
         Format::ALL
             .into_iter()
-            .find(|format| format.to_string() == name)
-            .ok_or_else(|| FormatError { found: rejection::excerpt(name) })
+            .find(|format| format.name() == name)
+            .ok_or_else(|| FormatError { found: name.chars().take(64).collect() })
     }
 }
 
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not a format that this version imports; expected auto, ops, posthog or sdk")]
+#[error(
+    "`{found}` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
+)]
 pub struct FormatError {
     found: String,
 }

@@ -1,4 +1,4 @@
-//! What PostHog's SDKs send: events, batches, people updates and the envelopes around them.
+//! What PostHog's SDKs send: events and people updates.
 //!
 //! The rules are those of PostHog's ingestion, cited where a test cites them too. Lenient where it is, because the
 //! senders are not ours: unknown keys are theirs to have, and only what would change a person must be right.
@@ -7,120 +7,18 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::envelope::{Envelope, millis};
+use super::foreign;
 use super::json::{self, Json, Object, insert_property, property_key};
 use super::lift;
-use super::ops::{processing, string, time, uuid, wrong};
+use super::ops::{processing, properties, string, time, uuid, wrong};
 use super::options::{Format, Options};
 use super::rejection::Rejection;
-use super::{body, foreign};
 use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
 use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
-
-/// What a request says about all its events.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Envelope {
-    /// When the server received it, by the server's clock.
-    received: Option<Timestamp>,
-    /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
-    sent: Option<Result<Timestamp, Rejection>>,
-}
-
-impl Envelope {
-    /// Of a request that arrived at `received`, with the time of sending that its query gives.
-    pub(super) fn new(received: Timestamp, sent: Option<Timestamp>) -> Envelope {
-        Envelope { received: Some(received), sent: sent.map(Ok) }
-    }
-
-    /// Says when the client sent it, whatever else does.
-    pub(super) fn set_sent(&mut self, sent: Timestamp) {
-        self.sent = Some(Ok(sent));
-    }
-}
-
-/// What a document holds.
-pub(super) enum Found<'a> {
-    /// One event or operation.
-    One(Json<'a>),
-    /// An array of them.
-    Many(Json<'a>),
-    /// A request body as text, still encoded.
-    Encoded(Cow<'a, str>),
-}
-
-/// What is looked at around events. Another key that stands twice is its sender's own affair.
-const ENVELOPE: [&str; 7] = ["path", "body", "received_ms", "batch", "results", "sent_at", "created_at"];
-
-/// Opens the envelopes of a document: a recorded request (`path` and `body`), then a batch.
-pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
-    let Some(members) = document.object(&ENVELOPE) else { return open_body(document, envelope) };
-    let members = members?;
-    let (Some(body), Some(path)) = (members.get("body"), members.get("path").and_then(Json::as_text)) else {
-        return open_object(document, &members, envelope);
-    };
-    if let Some(received) = members.some("received_ms") {
-        let received = millis("received_ms", received)?;
-        envelope.received = Some(Timestamp::from_micros(received).map_err(|_| Rejection::TimeOutOfRange)?);
-    }
-    envelope.sent = path.split_once('?').and_then(|(_, query)| sent_in_query(query)).map(Ok);
-    match body.as_text() {
-        Some(text) => Ok(Found::Encoded(text)),
-        None => open_body(body, envelope),
-    }
-}
-
-/// Opens a request body: a batch, an array or an event.
-pub(super) fn open_body<'a>(body: Json<'a>, envelope: &mut Envelope) -> Result<Found<'a>, Rejection> {
-    if body.is_array() {
-        return Ok(Found::Many(body));
-    }
-    let members = body.object(&ENVELOPE).ok_or(Rejection::NotAnEvent { found: body.kind() })??;
-    open_object(body, &members, envelope)
-}
-
-fn open_object<'a>(
-    object: Json<'a>,
-    members: &Object<'a>,
-    envelope: &mut Envelope,
-) -> Result<Found<'a>, Rejection> {
-    let sent = members.some("sent_at").map(|json| ("sent_at", json));
-    // A page of the events API is `{"next":..,"results":[..]}`.
-    let page = members.get("results").filter(|results| results.is_array() && members.get("event").is_none());
-    let Some(batch) = members.get("batch").or(page) else {
-        if let Some((key, sent)) = sent {
-            envelope.sent = Some(time(key, sent));
-        }
-        return Ok(Found::One(object));
-    };
-    if !batch.is_array() {
-        return Err(wrong("batch", batch, "an array"));
-    }
-    // Capture v1 says `created_at` instead of `sent_at`: made just before the send.
-    if let Some((key, sent)) = sent.or_else(|| members.some("created_at").map(|json| ("created_at", json))) {
-        envelope.sent = Some(time(key, sent));
-    }
-    Ok(Found::Many(batch))
-}
-
-/// Old posthog-js says when it sent a request as `?_=<ms>`; anything else there only defeats caches.
-pub(super) fn sent_in_query(query: &str) -> Option<Timestamp> {
-    let value = body::field(query, "_")?;
-    Timestamp::from_micros(value.parse::<i64>().ok()?.checked_mul(1_000)?).ok()
-}
-
-/// Milliseconds as microseconds.
-fn millis(key: &'static str, json: Json<'_>) -> Result<i64, Rejection> {
-    if !json.is_number() {
-        return Err(wrong(key, json, "a number of milliseconds"));
-    }
-    let micros = match json.text().parse::<i64>() {
-        Ok(millis) => millis.checked_mul(1_000),
-        Err(_) => json.text().parse::<f64>().ok().map(|millis| (millis * 1_000.0) as i64), // as saturates
-    };
-    micros.ok_or(Rejection::TimeOutOfRange)
-}
 
 /// The members of an event, or of a people update of the old `/engage/`.
 struct Event<'a> {
@@ -213,7 +111,7 @@ impl<'a> Event<'a> {
         let members = json.object(&EVENT).ok_or(Rejection::NotAnEvent { found: json.kind() })??;
         json.check_depth()?; // bounds every recursion into it
         let properties = match members.get("properties") {
-            Some(json) if !is_nothing(json) => {
+            Some(json) if !json.is_nothing() => {
                 Some(json.object(&PROPERTIES).ok_or_else(|| wrong("properties", json, "an object"))??)
             }
             _ => None,
@@ -330,9 +228,8 @@ impl<'a> Event<'a> {
     fn layered(&self, key: &'static str) -> Result<Properties, Rejection> {
         let mut merged = Properties::new();
         for layer in [self.property(key), self.members.get(key)].into_iter().flatten() {
-            if !is_nothing(layer) {
-                let layer = layer.properties().unwrap_or_else(|| Err(wrong(key, layer, "an object")));
-                merged.append(&mut layer?);
+            if !layer.is_nothing() {
+                merged.append(&mut properties(key, layer)?);
             }
         }
         Ok(merged)
@@ -385,11 +282,6 @@ fn is_people_update(members: &Object<'_>) -> bool {
     (has("$distinct_id") || has("distinct_id")) && (has("$set") || has("$set_once") || has("$unset"))
 }
 
-/// PHP writes an empty object as an empty array.
-fn is_nothing(json: Json<'_>) -> bool {
-    json.is_null() || json.elements().is_some_and(|mut elements| elements.next().is_none())
-}
-
 /// S: any JSON, as text, bent as T is, so that one id stays one. Half of a surrogate pair cannot be stored (B2).
 fn source(json: Json<'_>) -> (Source, ImportFixups) {
     match json.js_string().map(fit) {
@@ -413,7 +305,7 @@ fn fit(mut text: Cow<'_, str>) -> (Cow<'_, str>, ImportFixups) {
 }
 
 /// The strings of an array, other elements being skipped; or the keys of an object.
-fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
+pub(super) fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     if json.is_null() {
         return Ok(BTreeSet::new());
     }

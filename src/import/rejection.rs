@@ -3,6 +3,7 @@
 use std::io;
 
 use super::lines::MAX_DOCUMENT_BYTES;
+use super::options::Format;
 use crate::model::id::IdError;
 use crate::model::operation::OperationError;
 use crate::model::time::TimestampError;
@@ -50,14 +51,34 @@ pub enum Rejection {
     )]
     UnknownShape,
     /// An event that another vendor's sender wrote, in a shape that would be misread as PostHog's.
-    #[error(
-        "this is {vendor}, by its `{mark}`; expected an operation or an event of PostHog (`--format posthog` reads it as one)"
-    )]
+    #[error("this is {vendor}, by its `{mark}`; {}", remedy(.formats))]
     Foreign {
         /// Whose it is.
         vendor: &'static str,
         /// The key that shows it.
         mark: &'static str,
+        /// The formats that read it; the sender knows which of them it is.
+        formats: &'static [Format],
+    },
+    /// A call of Segment or RudderStack that says nothing an operation can say.
+    #[error("unknown call `{found}`; expected identify, track, page, screen, group or alias")]
+    UnknownCall {
+        /// The `type` found, at most 64 characters of it.
+        found: String,
+    },
+    /// An event by which Mixpanel links ids under the rules of Original ID Merge only.
+    #[error(
+        "`{event}` links nothing under Simplified ID Merge; read it with `--format mixpanel-original` if that is the project's"
+    )]
+    OriginalMerge {
+        /// The event's name.
+        event: String,
+    },
+    /// A profile update of Mixpanel that no operation can say.
+    #[error("`{key}` has no operation in a ledger; expected `$set`, `$set_once` or `$unset`")]
+    ProfileOperation {
+        /// The key of the update.
+        key: &'static str,
     },
     /// An event that joins persons whatever they are, from a sender that may not ask for that.
     #[error(
@@ -224,6 +245,16 @@ pub enum ImportError {
         /// What the decompressor says.
         source: io::Error,
     },
+}
+
+/// What to do with another vendor's event.
+fn remedy(formats: &[Format]) -> String {
+    let named: Vec<_> = formats.iter().map(|format| format!("`--format {format}`")).collect();
+    let read = match &named[..] {
+        [] => "no format reads it, so write it as operations".to_owned(),
+        named => format!("read it with {}", named.join(" or ")),
+    };
+    format!("{read} (`--format posthog` would take it for an event of PostHog)")
 }
 
 /// At most 64 characters of a text, for a message.

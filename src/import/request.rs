@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::body;
+use super::envelope::{Envelope, Found, open_body};
 use super::importer::Reader;
 use super::json::{self, Json};
 use super::lines::GZIP;
 use super::ops::uuid;
 use super::options::{Format, Options};
-use super::posthog::{self, Envelope, Found};
 use super::rejection::{Rejection, excerpt};
 use crate::model::id::OperationId;
 use crate::model::limits::MAX_BATCH_OPERATIONS;
@@ -238,8 +238,8 @@ impl<'a> Request<'a> {
         let rewritten = if Json::read(&text).is_err() { json::with_numbers(&text) } else { None };
         let document =
             Json::read(rewritten.as_ref().unwrap_or(&text)).map_err(|error| unread(error.into()))?;
-        let mut envelope = Envelope::new(self.received, posthog::sent_in_query(self.query));
-        let events = match posthog::open_body(document, &mut envelope).map_err(unread)? {
+        let mut envelope = Envelope::of_request(Format::Sdk, self.received, self.query);
+        let events = match open_body(document, &mut envelope).map_err(unread)? {
             Found::One(event) => vec![event],
             Found::Many(events) => {
                 events.elements().into_iter().flatten().take(MAX_BATCH_OPERATIONS + 1).collect()

@@ -1,0 +1,326 @@
+//! What other vendors' libraries sent, and what their documentation says becomes of it, held against a ledger.
+
+#![cfg(feature = "import")]
+
+use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
+use identity_ledger::{
+    Appended, DistinctId, Ledger, Operation, Policy, Preset, Seq, SplitMode, Target, Tenant, Timestamp,
+};
+
+fn recorded(file: &str) -> String {
+    std::fs::read_to_string(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+#[derive(Default)]
+struct Complaints(Vec<String>);
+
+impl Watch for Complaints {
+    fn complaint(&mut self, complaint: Complaint) {
+        self.0.push(format!("{}: {}", complaint.line, complaint.reason));
+    }
+    fn progress(&mut self, _: u64, _: &Tally) {}
+}
+
+/// A ledger of one user a person, the preset that the vendors' own rules come closest to.
+fn new_ledger() -> Ledger {
+    Ledger::in_memory(Tenant::default(), Policy::preset(Preset::OneUser)).unwrap()
+}
+
+fn import(ledger: &mut Ledger, format: Format, input: &str) -> Tally {
+    let options = Options { format, ..Options::from(ledger.policy()) };
+    let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+    run(ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut complaints).unwrap();
+    assert_eq!(complaints.0, [""; 0]);
+    tally
+}
+
+/// The persons, each as its ids and its properties.
+fn persons(ledger: &Ledger) -> Vec<String> {
+    let shown = ledger.persons().map(|person| {
+        let person = person.unwrap();
+        let properties: Vec<_> = person
+            .properties
+            .iter()
+            .map(|(key, property)| format!("{key}={}", serde_json::to_string(&property.value).unwrap()))
+            .collect();
+        format!("{} {}", person.distinct_ids.join(" "), properties.join(" ")).trim_end().to_owned()
+    });
+    shown.collect()
+}
+
+// -- Segment -------------------------------------------------------------------------------------------------------
+
+/// A call at second `at` of a day, with a message id of its own.
+fn call(at: u32, members: &str) -> String {
+    format!("{{\"messageId\":\"m-{at}\",\"timestamp\":\"2026-01-01T00:00:{at:02}Z\",{members}}}\n")
+}
+
+#[test]
+fn a_recording_of_segment_node_is_imported_whole() {
+    let mut ledger = new_ledger();
+    let input = recorded("segment-node-3.1.0.jsonl");
+    let tally = import(&mut ledger, Format::Segment, &input);
+    assert_eq!((tally.appended, tally.duplicates, tally.refused), (22, 0, 0));
+    assert_eq!(tally.read_as.segment, 22, "20 calls, two of which name two ids and are not an identify");
+    assert_eq!(
+        persons(&ledger),
+        [
+            r#"anon-1 user-1 email="a@example.com" plan="free""#,
+            r#"an-9 u-9 legacy-9 email="u9@example.com""#,
+            "an-10",
+            "anonymous",
+            "null",
+            "undefined",
+            "0",
+        ]
+    );
+    let again = import(&mut ledger, Format::Segment, &input);
+    assert_eq!((again.appended, again.duplicates), (0, 22));
+}
+
+/// `segment-archive` and `segment-distinct-in-props`: an archive's rows, and a track whose properties hold another vendor's id.
+#[test]
+fn an_archive_of_segment_gives_its_persons() {
+    let mut ledger = new_ledger();
+    let archive = [
+        r#"{"anonymousId":"anon-1","channel":"client","event":"Order Completed","messageId":"ajs-1","originalTimestamp":"2026-01-01T00:00:00.000Z","properties":{"total":3},"receivedAt":"2026-01-01T00:00:01.000Z","sentAt":"2026-01-01T00:00:00.500Z","timestamp":"2026-01-01T00:00:00.500Z","type":"track","userId":null,"version":2}"#,
+        r#"{"anonymousId":"anon-1","context":{},"messageId":"ajs-2","timestamp":"2026-01-01T00:01:00.500Z","traits":{"plan":"pro"},"type":"identify","userId":"ann"}"#,
+        r#"{"context":{},"messageId":"ajs-3","previousId":"anon-1","timestamp":"2026-01-01T00:02:00Z","type":"alias","userId":"ann"}"#,
+        r#"{"type":"track","event":"Order Completed","userId":"ann","anonymousId":"anon-1","messageId":"ajs-4","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:03:00Z"}"#,
+    ];
+    import(&mut ledger, Format::Segment, &archive.join("\n"));
+    assert_eq!(persons(&ledger), [r#"anon-1 ann plan="pro""#]);
+    assert_eq!(ledger.profile("ann").unwrap().unwrap().events, 2);
+}
+
+/// The three cases of Unify's matching (no profile, one, several), and its default of one `user_id` a profile.
+#[test]
+fn profiles_are_matched_as_unify_matches_them() {
+    #[rustfmt::skip]
+    let table = [
+        // a new profile for ids that none has
+        (vec![r#""type":"track","event":"x","anonymousId":"a1""#], vec!["a1"]),
+        // one profile has one of the ids: the other is added to it
+        (vec![r#""type":"track","event":"x","anonymousId":"a1""#, r#""type":"page","anonymousId":"a1","userId":"ann""#], vec!["a1 ann"]),
+        (vec![r#""type":"track","event":"x","userId":"ann""#, r#""type":"page","anonymousId":"a1","userId":"ann""#], vec!["ann a1"]),
+        // two profiles match: they are merged
+        (vec![r#""type":"track","event":"x","userId":"ann""#, r#""type":"track","event":"x","anonymousId":"a1""#, r#""type":"track","event":"y","anonymousId":"a1","userId":"ann""#], vec!["ann a1"]),
+        // a second user on a device that was not reset: user_id has the limit 1 and the higher priority, so the users stay apart
+        (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"a1","userId":"bob""#, r#""type":"track","event":"x","anonymousId":"a1","userId":"bob""#], vec!["ann a1", "bob"]),
+        // a value that stands for nobody merges nothing
+        (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"bob""#], vec!["ann a1", "bob"]),
+    ];
+    for (calls, expected) in table {
+        let mut ledger = new_ledger();
+        let calls: String = (0..).zip(&calls).map(|(at, members)| call(at, members)).collect();
+        import(&mut ledger, Format::Segment, &calls);
+        assert_eq!(persons(&ledger), expected, "{calls}");
+    }
+}
+
+/// A library sends a call again until it is answered: with another `sentAt`, so another time by the server's clock.
+#[test]
+fn a_call_that_is_sent_again_is_recorded_once() {
+    let request = |sent: u32, received: u64| {
+        let call = call(1, r#""type":"track","event":"x","userId":"ann","anonymousId":"a1""#);
+        format!(
+            "{{\"path\":\"/v1/batch\",\"received_ms\":{received},\"body\":{{\"batch\":[{}],\"sentAt\":\"2026-01-01T00:00:{sent:02}Z\"}}}}\n",
+            call.trim_end()
+        )
+    };
+    let mut ledger = new_ledger();
+    let tally = import(
+        &mut ledger,
+        Format::Segment,
+        &[request(2, 1_767_225_602_010), request(7, 1_767_225_607_095)].concat(),
+    );
+    assert_eq!((tally.appended, tally.duplicates), (2, 2));
+}
+
+/// What a link costs that every call of a session repeats: nothing in the log. And once retracted or split, the ids stay apart.
+#[test]
+fn a_link_that_calls_repeat_is_recorded_once_and_a_correction_of_it_stays() {
+    let mut ledger = new_ledger();
+    let calls = |from: u32| -> String {
+        (from..from + 10)
+            .map(|at| call(at, r#""type":"track","event":"x","userId":"ann","anonymousId":"a1""#))
+            .collect()
+    };
+    let first = import(&mut ledger, Format::Segment, &calls(0));
+    assert_eq!((first.appended, first.duplicates), (11, 9));
+    let link = Target::Record(Seq(3)); // behind the genesis and the definitions of two ids
+    let retract = Operation::retract(Timestamp::from_micros(0).unwrap(), link);
+    assert!(matches!(ledger.append(retract).unwrap(), Appended::Recorded { .. }));
+    let second = import(&mut ledger, Format::Segment, &calls(20));
+    assert_eq!((second.appended, second.duplicates), (10, 10));
+    assert_eq!(persons(&ledger), ["ann"], "the next page view does not undo what a person decided");
+    import(&mut ledger, Format::Segment, &call(40, r#""type":"identify","userId":"ann","anonymousId":"a1""#));
+    assert_eq!(persons(&ledger), ["ann a1"], "a sign-in does");
+    let [ann, visitor] = ["ann", "a1"].map(|id| DistinctId::new(id).unwrap());
+    let split = Operation::split(Timestamp::from_micros(0).unwrap(), ann, [visitor], SplitMode::Each);
+    assert!(matches!(ledger.append(split).unwrap(), Appended::Recorded { .. }));
+    import(&mut ledger, Format::Segment, &calls(45));
+    assert_eq!(persons(&ledger), ["ann", "a1"]);
+}
+
+/// Why a repeated link need not be recorded: had each been asked again, the ledger would mean the same. Every sequence of four of these
+/// calls, under every preset, against the same calls written as operations with each link in them.
+#[test]
+fn a_ledger_means_the_same_as_if_each_repeated_link_had_been_recorded() {
+    const ALIAS: &str = r#""type":"alias","userId":"ann","previousId":"bob""#;
+    let pairs = [("ann", "a"), ("ann", "b"), ("bob", "a"), ("bob", "b")];
+    let said = |choice: usize, at: u32| match pairs.get(choice) {
+        Some((user, anonymous)) => {
+            let members =
+                format!(r#""type":"track","event":"x","userId":"{user}","anonymousId":"{anonymous}""#);
+            let ts = format!(r#""distinct_id":"{user}","ts":"2026-01-01T00:00:{at:02}Z"}}"#);
+            let link = format!("{{\"op\":\"identify\",\"anon_distinct_id\":\"{anonymous}\",{ts}\n");
+            (call(at, &members), format!("{link}{{\"op\":\"capture\",\"event\":\"x\",{ts}\n"))
+        }
+        None => {
+            let ops = r#"{"op":"alias","distinct_id":"ann","alias":"bob","ts":"2026-01-01T00:00:"#;
+            (call(at, ALIAS), format!("{ops}{at:02}Z\"}}\n"))
+        }
+    };
+    for preset in [Preset::Posthog, Preset::Strict, Preset::OneUser] {
+        for number in 0..5_usize.pow(4) {
+            let choices = (0..4).map(|digit| number / 5_usize.pow(digit) % 5);
+            let (calls, ops): (String, String) =
+                choices.zip(0..).map(|(choice, at)| said(choice, at)).unzip();
+            let profiles = |format, input: &str| {
+                let mut ledger = Ledger::in_memory(Tenant::default(), Policy::preset(preset)).unwrap();
+                import(&mut ledger, format, input);
+                let profiles = ledger.persons().map(|person| {
+                    let person = person.unwrap();
+                    (
+                        person.person_id,
+                        person.distinct_ids,
+                        person.is_identified,
+                        person.created_at,
+                        person.events,
+                    )
+                });
+                profiles.collect::<Vec<_>>()
+            };
+            assert_eq!(profiles(Format::Segment, &calls), profiles(Format::Ops, &ops), "{preset:?}: {calls}");
+        }
+    }
+}
+
+// -- RudderStack ---------------------------------------------------------------------------------------------------
+
+/// RudderStack's libraries put the traits of an identify into the context.
+#[test]
+fn calls_of_rudderstack_have_their_traits_in_the_context() {
+    let mut ledger = new_ledger();
+    let calls = [
+        call(1, r#""type":"page","anonymousId":"a1","userId":"","name":"Home","context":{"traits":{}}"#),
+        call(
+            2,
+            r#""type":"identify","anonymousId":"a1","userId":"ann","context":{"traits":{"name":"Ann","logins":2}}"#,
+        ),
+        call(
+            3,
+            r#""type":"track","event":"x","anonymousId":"a1","userId":"ann","context":{"traits":{"name":"not an identify"}}"#,
+        ),
+    ];
+    let tally = import(&mut ledger, Format::Rudderstack, &calls.concat());
+    assert_eq!((tally.read_as.rudderstack, tally.appended), (4, 4));
+    assert_eq!(persons(&ledger), [r#"a1 ann logins=2 name="Ann""#]);
+}
+
+// -- Mixpanel ------------------------------------------------------------------------------------------------------
+
+/// An event at second `at` with an insert id of its own.
+fn event(at: u32, properties: &str) -> String {
+    format!(
+        "{{\"event\":\"x\",\"properties\":{{\"time\":{},\"$insert_id\":\"i-{at}\",{properties}}}}}\n",
+        1_767_225_600 + at
+    )
+}
+
+#[test]
+fn a_recording_of_mixpanel_node_is_imported_whole() {
+    let mut ledger = new_ledger();
+    let input = recorded("mixpanel-node-0.24.0.jsonl");
+    let tally = import(&mut ledger, Format::Mixpanel, &input);
+    assert_eq!((tally.appended, tally.read_as.mixpanel, tally.refused), (5, 5, 0), "one of four links");
+    assert_eq!(persons(&ledger), ["user-1 $device:dev-1"]);
+    assert_eq!(ledger.profile("user-1").unwrap().unwrap().events, 4);
+    let again = import(&mut ledger, Format::Mixpanel, &input);
+    assert_eq!((again.appended, again.duplicates), (0, 5));
+}
+
+/// `mixpanel-request`: times in seconds, and an event that names the device and the user.
+#[test]
+fn a_request_to_mixpanel_gives_its_person() {
+    let request = r#"{"path":"/track/?verbose=1","received_ms":1767225630000,"body":[{"event":"Signed up","properties":{"time":1602611311,"$insert_id":"ABCDE","distinct_id":"$device:anon-1","$device_id":"anon-1","token":"t"}},{"event":"Bought","properties":{"time":1602611312,"$insert_id":"ABCDF","distinct_id":"ann","$device_id":"anon-1","$user_id":"ann","token":"t"}}]}"#;
+    let mut ledger = new_ledger();
+    import(&mut ledger, Format::Mixpanel, request);
+    assert_eq!(persons(&ledger), ["$device:anon-1 ann"]);
+    let created = ledger.profile("ann").unwrap().unwrap().created_at;
+    assert_eq!(created.to_string(), "2020-10-13T17:48:31Z");
+}
+
+/// The flows by which Mixpanel explains Simplified ID Merge: each as its events' ids, and who is who in the end.
+#[test]
+fn users_are_identified_as_simplified_id_merge_does() {
+    const D1: &str = r#""$device_id":"d1""#;
+    const D2: &str = r#""$device_id":"d2""#;
+    const ANN_D1: &str = r#""$device_id":"d1","$user_id":"ann""#;
+    const ANN_D2: &str = r#""$device_id":"d2","$user_id":"ann""#;
+    const BOB_D1: &str = r#""$device_id":"d1","$user_id":"bob""#;
+    const ANN: &str = r#""$user_id":"ann""#;
+    const BOB: &str = r#""$user_id":"bob""#;
+    #[rustfmt::skip]
+    let table: [(&[&str], &[&str]); 7] = [
+        // a visitor signs up, signs out on a new device id, and signs in again
+        (&[D1, ANN_D1, ANN_D1, D2, ANN_D2], &["$device:d1 ann $device:d2"]),
+        // a user who was known before signs in on a second device
+        (&[ANN, D2, ANN_D2], &["ann $device:d2"]),
+        // the same, and the event with both ids is late
+        (&[D1, ANN, ANN_D1], &["$device:d1 ann"]),
+        // many users share a device that keeps its id: it belongs to the first, and events that name a user to that user
+        (&[D1, ANN_D1, BOB_D1, BOB], &["$device:d1 ann", "bob"]),
+        // two users never merge
+        (&[ANN_D1, ANN_D2, BOB_D1, r#""$device_id":"d2","$user_id":"bob""#], &["ann $device:d1 $device:d2", "bob"]),
+        // a server that knows only the user
+        (&[r#""distinct_id":"ann""#, ANN_D1], &["ann $device:d1"]),
+        // a device that nobody signed in on
+        (&[D1, D2], &["$device:d1", "$device:d2"]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        let events: String = (0..).zip(events).map(|(at, properties)| event(at, properties)).collect();
+        import(&mut ledger, Format::Mixpanel, &events);
+        assert_eq!(persons(&ledger), expected, "{events}");
+    }
+}
+
+/// What Original ID Merge does by its three events.
+#[test]
+fn users_are_identified_as_original_id_merge_does() {
+    let named = |name: &str, properties: &str| {
+        format!("{{\"event\":\"{name}\",\"properties\":{{\"time\":1767225600,{properties}}}}}\n")
+    };
+    let of = |id: &str| named("x", &format!(r#""distinct_id":"{id}""#));
+    let identify = |user: &str, anonymous: &str| {
+        named("$identify", &format!(r#""$identified_id":"{user}","$anon_id":"{anonymous}""#))
+    };
+    let v4 = "3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10";
+    #[rustfmt::skip]
+    let table: [(Vec<String>, &[&str]); 4] = [
+        (vec![of(v4), identify("ann", v4), of("ann")], &["3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 ann"]),
+        // an anonymous id is one user's
+        (vec![identify("ann", v4), identify("bob", v4)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10", "bob"]),
+        // an alias is another name of the id that it is given to
+        (vec![identify("ann", v4), named("$create_alias", r#""distinct_id":"ann","alias":"ann@example.com""#)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 ann@example.com"]),
+        // a merge joins two users, on purpose
+        (vec![identify("ann", v4), identify("bob", "b"), named("$merge", r#""$distinct_ids":["ann","bob"]"#)], &["ann 3b8c1f0a-6d52-4e57-9c41-0d7f5e2a9b10 bob b"]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        import(&mut ledger, Format::MixpanelOriginal, &events.concat());
+        assert_eq!(persons(&ledger), expected, "{events:?}");
+    }
+}

@@ -14,9 +14,10 @@ use crate::answer::Answer;
 use crate::args::LedgerArgs;
 use crate::export::tables;
 use crate::failure::Failure;
+use crate::moment::{MOMENT, Moment};
 use crate::progress::{Progress, log_bytes};
 use crate::screen::Screen;
-use crate::source::{expect_record, open_ledger};
+use crate::source::open_ledger;
 use crate::table::{Column, Table};
 use crate::text::count;
 
@@ -25,7 +26,7 @@ pub(crate) const HELP: &str = "\
 Say what changed in the tables of `export` since a record: what a warehouse has to insert, update and delete.
 
   identity-ledger changes shop.ledger --since 48113                    # how much
-  identity-ledger changes shop.ledger --since 48113 --json             # each row
+  identity-ledger changes shop.ledger --since 2026-03-02 --json        # each row since that day began, in UTC
   identity-ledger changes shop.ledger --since 48113 --json --follow | python3 apply.py
 
 An export as of record N, with the changes since N applied, is the export as of the last record, whatever was retracted, split or erased in between. \
@@ -42,7 +43,7 @@ What is shown:
   DELETED   rows that are not there any more
 
 --json keys: table, _change_type (insert, update_preimage, update_postimage or delete), _commit_version (the record up to which the row is \
-as it says), _commit_timestamp (null where the log does not say), and the columns of the table. A preimage or deleted row does not hold what is erased by \
+as it says), _commit_timestamp (when that record was recorded), and the columns of the table. A preimage or deleted row does not hold what is erased by \
 now. The last line of a round has table null, _change_type complete, _commit_version and checkpoint (RECORDS:HEAD, null with --until).";
 
 /// How long to wait before looking for more.
@@ -50,12 +51,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(crate) struct ChangesArgs {
-    /// The record of the earlier export: what came behind it is shown
-    #[arg(long, value_name = "SEQ")]
-    since: u64,
-    /// The last record to look at [default: the last of the ledger]
-    #[arg(long, value_name = "SEQ", conflicts_with = "follow")]
-    until: Option<u64>,
+    /// The record of the earlier export, or its time: what came behind it is shown
+    #[arg(long, value_name = MOMENT)]
+    since: Moment,
+    /// The last record to look at, or a time [default: the last record of the ledger]
+    #[arg(long, value_name = MOMENT, conflicts_with = "follow")]
+    until: Option<Moment>,
     /// Of which tables [default: all]
     #[arg(long, value_name = "TABLE,..", value_delimiter = ',', value_parser = tables())]
     tables: Vec<Exported>,
@@ -103,18 +104,21 @@ struct Complete {
 }
 
 pub(crate) fn changes(args: ChangesArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ChangesArgs { mut since, until, mut tables, follow, ledger: LedgerArgs { place, reading } } = args;
+    let ChangesArgs { since, until, mut tables, follow, ledger: LedgerArgs { place, reading } } = args;
     if tables.is_empty() {
         tables = Exported::ALL.to_vec();
     }
+    // The record behind which the next round begins, once there was one.
+    let mut seen = None;
     loop {
         let signs = Signs::of(&place);
         let mut progress = Progress::beside(screen);
         let ledger = open_ledger(&place, reading, &mut progress, screen)?;
-        if expect_record(ledger.reader(), since)? < Seq(ledger.reader().checkpoint().records - 1) || !follow {
+        let since = seen.unwrap_or(since).record(ledger.reader(), screen)?;
+        if since < Seq(ledger.reader().checkpoint().records - 1) || !follow {
             progress.begin("Comparing", None);
             progress.wait();
-            since = round(&ledger, Seq(since), until, &tables, screen)?.0;
+            seen = Some(Moment::Record(round(&ledger, since, until, &tables, screen)?.0));
             progress.clear();
         }
         drop(ledger); // it takes memory, and nothing is asked of it while it waits
@@ -148,11 +152,11 @@ impl Signs {
 fn round(
     ledger: &ReadOnlyLedger,
     since: Seq,
-    until: Option<u64>,
+    until: Option<Moment>,
     tables: &[Exported],
     screen: &mut Screen,
 ) -> Result<Seq, Failure> {
-    let until = until.map(|until| expect_record(ledger.reader(), until)).transpose()?;
+    let until = until.map(|until| until.record(ledger.reader(), screen)).transpose()?;
     if let Some(until) = until.filter(|until| *until < since) {
         return Err(Failure::UntilBeforeSince { since: since.0, until: until.0 });
     }

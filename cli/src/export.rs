@@ -15,9 +15,10 @@ use crate::answer::Answer;
 use crate::args::SourceArgs;
 use crate::directory::{Directory, Finished, Unfinished};
 use crate::failure::Failure;
+use crate::moment::{MOMENT, Moment};
 use crate::progress::Progress;
 use crate::screen::{Screen, remark};
-use crate::source::{Source, expect_record};
+use crate::source::Source;
 use crate::table::{Column, Table};
 use crate::text::{count, counted};
 
@@ -26,7 +27,7 @@ pub(crate) const HELP: &str = "\
 Write what a ledger means as tables, for a data warehouse: one file for each table, and manifest.json.
 
   identity-ledger export shop.ledger warehouse                          # all tables, as Parquet
-  identity-ledger export shop.ledger monday --at 48113                  # as they were right after a record
+  identity-ledger export shop.ledger monday --at 2026-03-02             # as they were when that day began, in UTC
   identity-ledger export shop.ledger more --tables events --since 48113 # only what came since
   identity-ledger export shop.ledger - --tables persons --format arrow | python3 load.py
   identity-ledger export shop.ledger copy --format ops                  # operations that `import` reads back
@@ -75,12 +76,12 @@ pub(crate) struct ExportArgs {
     /// What the files are written as
     #[arg(long, default_value = "parquet", value_parser = formats())]
     format: Format,
-    /// As it was right after this record
-    #[arg(long, value_name = "SEQ")]
-    at: Option<u64>,
-    /// Of the tables of records only what stands behind this record
-    #[arg(long, value_name = "SEQ")]
-    since: Option<u64>,
+    /// As it was right after this record, or at this time of recording
+    #[arg(long, value_name = MOMENT)]
+    at: Option<Moment>,
+    /// Of the tables of records only what stands behind this record, or was recorded after this time
+    #[arg(long, value_name = MOMENT)]
+    since: Option<Moment>,
     #[command(flatten)]
     source: SourceArgs,
     /// The directory to write, new or empty; `-` is standard output
@@ -170,11 +171,11 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let directory = if to_stdout { None } else { Some(Directory::claim(&out)?) };
     let mut progress = Progress::beside(screen);
     let source = Source::open(&from, &mut progress, screen)?;
-    let since = since.map(|since| expect_record(&source, since)).transpose()?;
+    let since = since.map(|since| since.record_of(&source, &from, screen)).transpose()?;
     progress.begin("Exporting", None);
     progress.wait();
     let export = match at {
-        Some(at) => source.export_as_of(expect_record(&source, at)?)?,
+        Some(at) => source.export_as_of(at.record_of(&source, &from, screen)?)?,
         None => source.export(),
     };
     match directory {

@@ -113,3 +113,22 @@ fn each_record_says_when_it_was_recorded() {
     assert_eq!(events, of_ann);
     assert_ne!(times(events), [epoch], "by the system's clock");
 }
+
+#[test]
+fn exports_and_changes_take_a_time_for_a_record() {
+    let place = three_days();
+    let rows = |moment: &str| {
+        let export = format!("export a.ledger - --tables persons --format csv --at {moment}");
+        place.run(&export).with_code(0).out
+    };
+    assert_eq!(rows("2026-03-03T10:00:00Z"), rows("2"));
+    assert_ne!(rows("2026-03-03T10:00:00Z"), rows("2026-03-04"), "ann signed in");
+    let changes =
+        |since: &str| place.run(&format!("changes a.ledger --since {since} --json")).with_code(0).out;
+    assert_eq!(changes("2026-03-03T10:00:00Z"), changes("2"));
+    let last = json!("2026-03-04T00:00:00Z");
+    let lines: Vec<Value> = changes("2").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() > 1 && lines[..lines.len() - 1].iter().all(|line| line["_commit_timestamp"] == last));
+    let said = place.run("export a.ledger out --at 2026-03-01").with_code(2);
+    assert!(said.err.contains("2026-03-02T09:00:00Z"), "{}", said.err);
+}

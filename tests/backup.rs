@@ -10,7 +10,6 @@ use std::sync::mpsc::sync_channel;
 use failing::{Failing, NEVER};
 use identity_ledger::audit::Audit;
 use identity_ledger::backup::{Backup, BackupError, BackupReport};
-#[cfg(feature = "testing")]
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 #[cfg(feature = "testing")]
 use identity_ledger::salvage::Salvage;
@@ -261,6 +260,26 @@ fn backups_beside_a_writer_are_whole_and_hold_what_was_durable() {
 }
 
 #[track_caller]
+/// On a disk, where a writer checks that its `LEDGER` is the file that it opened: the copy gives its own another name while it forgets.
+#[test]
+fn a_copy_on_a_disk_forgets_what_was_erased_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let [source, dest] = ["source", "dest"].map(|name| dir.path().join(name));
+    let mut ledger = small_segments(1).create(&source, Tenant::default(), Policy::default()).unwrap();
+    let batch: Vec<Operation> = (0..60).map(operation).collect();
+    drop(ledger.append_batch(&batch).unwrap());
+    for erased in ["id-1", "ann"] {
+        Backup::run(&source, &dest, &mut |_| {}).unwrap();
+        let at = Timestamp::from_micros(90).unwrap();
+        let subject = ErasureSubject::Ids([DistinctId::new(erased).unwrap()].into());
+        assert!(!ledger.erase(&[ErasureRequest::new(at, subject, "asked")]).unwrap().is_empty());
+        let report = Backup::run(&source, &dest, &mut |_| {}).unwrap();
+        assert_eq!(report.pending_erasures, []);
+        assert!(Audit::run(&dest, Some(report.checkpoint), &mut |_| {}).unwrap().is_ok());
+        assert_eq!(ReadOnlyLedger::open(&dest).unwrap().reader().id_no(erased), None);
+    }
+}
+
 fn assert_refused(source: &Arc<Memory>, dest: &Arc<Memory>, is: fn(&BackupError) -> bool) {
     let before = files(&**dest);
     let error = back_up(source, dest).unwrap_err();

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{Access, Displaced, Lock, NotAFile, Storage};
-use crate::store::layout::LEDGER;
+use crate::store::layout::{LEDGER, PARTIAL};
 
 /// The writer's lock file; never renamed, never removed.
 const LOCK: &str = "LOCK";
@@ -290,8 +290,9 @@ impl Files {
         if moved(LOCK, &locked.lock)? {
             return Err(Displaced::Lock { place }.into());
         }
+        // A copy that forgets gives its `LEDGER` another name meanwhile.
         if let Some((ledger, bytes)) = &locked.ledger
-            && (moved(LEDGER, ledger)? || content(ledger)? != *bytes)
+            && (moved(LEDGER, ledger)? && moved(PARTIAL, ledger)? || content(ledger)? != *bytes)
         {
             return Err(Displaced::Ledger { place }.into());
         }

@@ -158,7 +158,7 @@ fn round(
 ) -> Result<Seq, Failure> {
     let until = until.map(|until| until.record(ledger.reader(), screen)).transpose()?;
     if let Some(until) = until.filter(|until| *until < since) {
-        return Err(Failure::UntilBeforeSince { since: since.0, until: until.0 });
+        return Err(Failure::BeforeSince { option: "--until", since, until });
     }
     let changes = ledger.reader().changes(since, until)?;
     let (version, recorded_at) = (changes.until(), changes.recorded_at());

@@ -22,6 +22,8 @@ pub(crate) struct Directory {
     created: bool,
     /// Names of files that are begun, and those that are whole but have not got their names yet.
     begun: Vec<String>,
+    /// The file that says what the others are.
+    last: Option<Unfinished>,
 }
 
 /// A file that is being written: counts and digests what goes into it.
@@ -62,8 +64,9 @@ impl Write for Unfinished {
 }
 
 impl Directory {
-    /// Takes a directory that is new or empty. What an earlier run that was killed left half-written in it is removed.
-    pub(crate) fn claim(place: &Path) -> Result<Directory, Failure> {
+    /// Takes a directory that is new or empty, for this run alone: `last`, the file that is written last, is begun at once, and who finds
+    /// it there does not begin.
+    pub(crate) fn claim(place: &Path, last: &str) -> Result<Directory, Failure> {
         expect_free(place)?;
         let failed = Failure::write(place);
         let created = match fs::create_dir(place) {
@@ -71,17 +74,20 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(failed(error)),
         };
-        let mut left = Vec::new();
-        for entry in place.read_dir().map_err(&failed)? {
-            let entry = entry.map_err(&failed)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.ends_with(PARTIAL) || !entry.file_type().map_err(&failed)?.is_file() {
-                return Err(Failure::NotEmpty { place: place.to_owned(), found: format!("`{name}`") });
-            }
-            left.push(entry.path());
+        // Dropped where it fails: what was created here goes again.
+        let mut directory = Directory { place: place.to_owned(), created, begun: Vec::new(), last: None };
+        if let Some(entry) = place.read_dir().map_err(&failed)?.next() {
+            directory.created = false;
+            let found = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
+            let left = if found.ends_with(PARTIAL) {
+                ", which an export writes, or left when it was killed"
+            } else {
+                ""
+            };
+            return Err(Failure::NotEmpty { place: place.to_owned(), found: format!("`{found}`{left}") });
         }
-        left.iter().try_for_each(fs::remove_file).map_err(&failed)?;
-        Ok(Directory { place: place.to_owned(), created, begun: Vec::new() })
+        directory.last = Some(directory.begin(last)?);
+        Ok(directory)
     }
 
     /// Says where writing failed.
@@ -110,12 +116,12 @@ impl Directory {
         Ok(Finished { file: name, bytes, sha256 })
     }
 
-    /// Gives all files their names, and then, in a last file, says what they are.
-    pub(crate) fn finish(mut self, name: &str, text: &[u8]) -> Result<(), Failure> {
-        let mut last = self.begin(name)?;
+    /// Gives all files their names, and then, in the last file, says what they are.
+    pub(crate) fn finish(mut self, text: &[u8]) -> Result<(), Failure> {
+        let mut last = self.last.take().expect("it was begun first");
         last.write_all(text).map_err(|error| self.failed(error))?;
         self.complete(last)?;
-        let renamed = self.begun.iter().try_for_each(|name| {
+        let renamed = self.begun.iter().rev().try_for_each(|name| {
             fs::rename(self.partial(name), self.place.join(name))?;
             File::open(&self.place)?.sync_all()
         });

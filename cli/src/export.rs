@@ -89,6 +89,9 @@ pub(crate) struct ExportArgs {
     out: PathBuf,
 }
 
+/// The file that is written last.
+const MANIFEST: &str = "manifest.json";
+
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Format {
@@ -156,6 +159,9 @@ impl File {
 
 pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let ExportArgs { source: from, out, mut tables, format, at, since } = args;
+    if format == Format::Ops && !tables.is_empty() {
+        return Err(Failure::OpsTables);
+    }
     if tables.is_empty() {
         tables = Exported::ALL.to_vec();
     }
@@ -168,7 +174,7 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
     if format == Format::Ops && since.is_some() {
         return Err(Failure::OpsSince);
     }
-    let directory = if to_stdout { None } else { Some(Directory::claim(&out)?) };
+    let directory = if to_stdout { None } else { Some(Directory::claim(&out, MANIFEST)?) };
     let mut progress = Progress::beside(screen);
     let source = Source::open(&from, &mut progress, screen)?;
     let since = since.map(|since| since.record_of(&source, &from, screen)).transpose()?;
@@ -178,6 +184,9 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
         Some(at) => source.export_as_of(at.record_of(&source, &from, screen)?)?,
         None => source.export(),
     };
+    if let Some(since) = since.filter(|since| *since > export.as_of()) {
+        return Err(Failure::BeforeSince { option: "--at", since, until: export.as_of() });
+    }
     match directory {
         None => {
             to_standard_output(&export, &tables, format, since)?;
@@ -210,7 +219,7 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
             let mut text =
                 serde_json::to_vec_pretty(&manifest).map_err(|error| Failure::Output(error.into()))?;
             text.push(b'\n');
-            directory.finish("manifest.json", &text)?;
+            directory.finish(&text)?;
             progress.clear();
             show(&export, &out.display().to_string(), &manifest, screen)?;
         }

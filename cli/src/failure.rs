@@ -14,7 +14,7 @@ use identity_ledger::log::KeysError;
 use identity_ledger::salvage::SalvageError;
 use identity_ledger::snapshot::DurabilityEvidence;
 use identity_ledger::storage::{Fault, FaultKind, IdentityError};
-use identity_ledger::{AppendError, CreateError, OpenError, OperationError, Timestamp};
+use identity_ledger::{AppendError, CreateError, OpenError, OperationError, Seq, Timestamp};
 
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -94,12 +94,14 @@ pub(crate) enum Failure {
     OneTable { found: usize },
     #[error("--since is for tables of records; an export of operations is of all of them")]
     OpsSince,
+    #[error("--tables is for tables; an export of operations has none, so leave it out")]
+    OpsTables,
     #[error(
         "parquet and arrow are not for a terminal; write to a directory or a pipe, or choose csv or jsonl"
     )]
     Binary,
-    #[error("--until is {until}; expected record {since} or a later one, as --since says")]
-    UntilBeforeSince { since: u64, until: u64 },
+    #[error("{option} is record {until}; expected record {since} or a later one, as --since says")]
+    BeforeSince { option: &'static str, since: Seq, until: Seq },
     #[error("no key ring was given; name it with --key-ring FILE")]
     NoKeyRing,
     #[cfg(feature = "serve")]

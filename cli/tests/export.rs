@@ -89,12 +89,15 @@ fn the_lines_of_an_export_are_read_back_into_an_equal_content() {
 }
 
 #[test]
-fn a_directory_that_holds_something_is_refused_and_what_a_killed_run_left_is_not_in_the_way() {
+fn a_directory_that_holds_something_is_refused_and_left_as_it_is() {
     let place = shop();
-    fs::create_dir(place.path("out")).unwrap();
-    fs::write(place.path("out/events.parquet.partial"), "half").unwrap();
+    fs::create_dir(place.path("busy")).unwrap();
+    // Another export may be writing it, or it is a file of the user's.
+    fs::write(place.path("busy/manifest.json.partial"), "half").unwrap();
+    let said = place.run("export shop busy").with_code(2);
+    assert!(said.err.contains("which an export writes, or left when it was killed"), "{}", said.err);
+    assert_eq!(fs::read(place.path("busy/manifest.json.partial")).unwrap(), b"half");
     place.run("export shop out").with_code(0);
-    assert!(!place.path("out/events.parquet.partial").exists());
     let before = place.files("out");
     let said = place.run("export shop out").with_code(2);
     assert!(
@@ -215,4 +218,17 @@ fn a_follower_continues_with_what_is_recorded_meanwhile() {
     );
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn options_that_mean_nothing_together_are_refused() {
+    let place = shop();
+    for (command, expected) in [
+        ("export shop out --format ops --tables persons", "an export of operations has none"),
+        ("export shop out --since 9 --at 5", "--at is record 5; expected record 9 or a later one"),
+        ("changes shop --since 9 --until 5", "--until is record 5; expected record 9 or a later one"),
+    ] {
+        let said = place.run(command).with_code(2);
+        assert!(said.err.contains(expected), "{command}: {}", said.err);
+    }
 }

@@ -61,15 +61,22 @@ pub(crate) struct CreateArgs {
     /// Whose ledger it is; part of every person id [default: 1]
     #[arg(long, value_name = "T")]
     pub(crate) tenant: Option<Tenant>,
-    /// Which links are made: as PostHog does, more strictly, or with one user a person [default: posthog]
-    #[arg(long, value_parser = named(&Preset::ALL), conflicts_with = "policy")]
-    pub(crate) preset: Option<Preset>,
-    /// A policy of your own, a JSON file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
-impl CreateArgs {
+/// The policy of a new ledger.
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    /// Which links are made: as PostHog does, more strictly, or with one user a person [default: posthog]
+    #[arg(long, value_parser = named(&Preset::ALL), conflicts_with = "policy")]
+    preset: Option<Preset>,
+    /// A policy of your own, a JSON file
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+impl PolicyArgs {
     /// The policy that was chosen, if one was.
     pub(crate) fn policy(&self) -> Result<Option<Policy>, Failure> {
         match (&self.policy, self.preset) {
@@ -77,6 +84,13 @@ impl CreateArgs {
             (None, Some(preset)) => Ok(Some(Policy::preset(preset))),
             (None, None) => Ok(None),
         }
+    }
+}
+
+impl CreateArgs {
+    /// The policy that was chosen, if one was.
+    pub(crate) fn policy(&self) -> Result<Option<Policy>, Failure> {
+        self.policy.policy()
     }
 
     /// The tenant, chosen or not.

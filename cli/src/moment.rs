@@ -22,18 +22,24 @@ pub(crate) enum Moment {
 pub(crate) const MOMENT: &str = "SEQ|TIME";
 
 impl Moment {
+    /// The last record that counts.
+    pub(crate) fn seq(self, reader: &Reader) -> Result<Seq, Failure> {
+        let asked = match self {
+            Moment::Record(asked) => return expect_record(reader, asked),
+            Moment::Time(asked) => asked,
+        };
+        let first =
+            || reader.recorded_at(Seq(0)).map(|first| first.expect("there is always the genesis record"));
+        match reader.last_recorded(asked)? {
+            Some(seq) => Ok(seq),
+            None => Err(Failure::BeforeItsCreation { asked, first: first()? }),
+        }
+    }
+
     /// The last record that counts. Of a time, says to people which it is; in JSON it stands in the answer.
     pub(crate) fn record(self, reader: &Reader, screen: &Screen) -> Result<Seq, Failure> {
-        let time = match self {
-            Moment::Record(asked) => return expect_record(reader, asked),
-            Moment::Time(time) => time,
-        };
-        let found = reader.last_recorded(time)?;
-        let Some(seq) = found else {
-            let first = reader.recorded_at(Seq(0))?.expect("there is always the genesis record");
-            return Err(Failure::BeforeItsCreation { asked: time, first });
-        };
-        if !screen.json {
+        let seq = self.seq(reader)?;
+        if let (Moment::Time(time), false) = (self, screen.json) {
             remark("note", &format!("as of {time}: right after record {seq}"));
         }
         Ok(seq)

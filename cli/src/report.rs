@@ -21,7 +21,8 @@ touched, ids and devices that several users share, persons near a limit, and ids
   identity-ledger report shop.ledger --most 50 --json | jq .shared_ids
 
 What is shown:
-  STITCHED    ids that do not count as users, and their events: all, and those whose person has a user. The share is the stitch rate
+  STITCHED    ids with events that do not count as users, and those events: all, and those whose person has a user. The share is the
+              stitch rate
   REFUSED     refused operations by rule; PERSONS are those that the operations speak for now. `why-not` tells of one, `outcomes` of all
   NOTICED     operations with a notice, likewise
   SHARED      an id that links name together with several users, or a device on which several signed in: a kiosk, or a bug.

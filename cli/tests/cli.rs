@@ -150,12 +150,12 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
         (
             segment.as_bytes(),
             1,
-            "in:1: this is a call of Segment or RudderStack, by its `userId`; read it with `--format segment` or `--format rudderstack` (",
+            "in:1: this is a call of Segment or RudderStack, by its `userId`; `--format segment` or `--format rudderstack` reads it",
         ),
         (
             mixpanel.as_bytes(),
             1,
-            "in:1:0: this is an event of Mixpanel, by its `properties.time`; read it with `--format mixpanel` or `--format mixpanel-original` (",
+            "in:1:0: this is an event of Mixpanel, by its `properties.time`; `--format mixpanel` or `--format mixpanel-original` reads it",
         ),
         (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
         (b"uuid,event,distinct_id\n", 1, "in:1: the input looks like CSV;"),

@@ -222,21 +222,26 @@ impl State {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
             return;
         }
-        self.sign_in(asked.row.id, self.links.person(asked.row.id));
+        self.sign_in(asked.row.id, self.links.person(asked.row.id), outcome);
         if !asked.changes.is_empty() {
             self.write(asked, outcome);
         }
     }
 
     /// D9: a sign-in as T, which from here on is a user if it is a named id.
-    fn sign_in(&mut self, target: IdNo, to: Option<PersonNo>) {
+    fn sign_in(&mut self, target: IdNo, to: Option<PersonNo>, outcome: &mut Outcome) {
         let leaf = self.links.leaf_mut(target);
         if leaf.is_user() || leaf.class() != IdClass::Named.into() {
             return;
         }
         leaf.sign_in();
-        if let Some(to) = to {
-            self.persons[to.index()].count_user(target);
+        let Some(to) = to else { return };
+        let person = &mut self.persons[to.index()];
+        person.count_user(target);
+        let Person { users, first_user, .. } = *person;
+        if self.policy.max_user_ids.is_some_and(|limit| users > limit) {
+            let since = self.links.since(IdNo(first_user)).expect("an id of a person came to it");
+            outcome.notices.users_exceed_limit = Some(Seq(since.into()));
         }
     }
 
@@ -311,7 +316,7 @@ impl State {
             }
         }
         if asker == Asker::Ordinary {
-            self.sign_in(target, to);
+            self.sign_in(target, to, outcome);
         }
         let person = match (to, from) {
             (None, Some(from)) if refusal.is_none() => {

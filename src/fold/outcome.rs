@@ -43,6 +43,7 @@ impl Outcome {
         undone: None,
         notices: Notices {
             joins_identified: None,
+            users_exceed_limit: None,
             invalid_processing: false,
             shortened_id: false,
             replaced_nul: false,
@@ -96,6 +97,8 @@ pub enum DeviceEffect {
 pub struct Notices {
     /// D3: T joined a person that this record had identified.
     pub joins_identified: Option<Seq>,
+    /// D9: T signed in, and its person had `max_user_ids` users already. The record by which the first of them got its person.
+    pub users_exceed_limit: Option<Seq>,
     /// The processing flag was no boolean and counted as true.
     pub invalid_processing: bool,
     /// T or S was cut to 200 scalar values at import.
@@ -122,6 +125,8 @@ pub struct NotParted {
 impl Notices {
     /// The name of the notice of D3.
     pub const JOINS_IDENTIFIED: &'static str = "joins_identified_person";
+    /// The name of the notice of D9.
+    pub const USERS_EXCEED_LIMIT: &'static str = "users_exceed_limit";
     /// The name of the notice of H2.
     pub const NOT_PARTED: &'static str = "id_of_another_person";
 
@@ -129,6 +134,7 @@ impl Notices {
     pub fn record_of(&self, name: &str) -> Option<Seq> {
         match name {
             Self::JOINS_IDENTIFIED => self.joins_identified,
+            Self::USERS_EXCEED_LIMIT => self.users_exceed_limit,
             Self::NOT_PARTED => self.not_parted.map(|ids| ids.by),
             _ => None,
         }
@@ -138,6 +144,7 @@ impl Notices {
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         [
             (self.joins_identified.is_some(), Self::JOINS_IDENTIFIED),
+            (self.users_exceed_limit.is_some(), Self::USERS_EXCEED_LIMIT),
             (self.invalid_processing, "invalid_process_person_profile"),
             (self.shortened_id, "distinct_id_shortened"),
             (self.replaced_nul, "nul_replaced"),

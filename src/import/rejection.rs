@@ -250,11 +250,10 @@ pub enum ImportError {
 /// What to do with another vendor's event.
 fn remedy(formats: &[Format]) -> String {
     let named: Vec<_> = formats.iter().map(|format| format!("`--format {format}`")).collect();
-    let read = match &named[..] {
+    match &named[..] {
         [] => "no format reads it, so write it as operations".to_owned(),
-        named => format!("read it with {}", named.join(" or ")),
-    };
-    format!("{read} (`--format posthog` would take it for an event of PostHog)")
+        named => format!("{} reads it", named.join(" or ")),
+    }
 }
 
 /// At most 64 characters of a text, for a message.

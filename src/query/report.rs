@@ -51,7 +51,7 @@ pub struct Report {
 /// Events under ids that do not count as users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stitched {
-    /// Ids that do not count as users and have events.
+    /// Ids that do not count as users and have events; others are left out.
     pub ids: u64,
     /// Those of them whose person has a user.
     pub ids_of_users: u64,

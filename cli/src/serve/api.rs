@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use identity_ledger::explain::Subject;
 use identity_ledger::graph::Graph;
-use identity_ledger::{OutcomeAnswer, PageRequest, ReadOnlyLedger, Reader, Seq};
+use identity_ledger::{OutcomeAnswer, PageRequest, ReadOnlyLedger, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::drawing;
 use crate::explain::{Explained, check};
 use crate::failure::Failure;
 use crate::find::{find_value, key_and_value};
+use crate::moment::Moment;
 use crate::resolve::Resolved;
 use crate::screen::remark;
 use crate::serve::app::App;
@@ -46,7 +47,8 @@ struct Asked {
     key: Option<String>,
     /// `KEY=VALUE`.
     property: Option<String>,
-    at: Option<u64>,
+    /// A record, a time or a date.
+    at: Option<String>,
     /// Records of the whole person.
     #[serde(default)]
     person: bool,
@@ -150,11 +152,10 @@ fn ask(reader: &Reader, tenant: &Tenant, question: &str, asked: Asked) -> Result
     match question {
         "resolve" => {
             let id = needed("id", id)?;
-            let last = reader.checkpoint().records - 1;
-            if let Some(asked) = at.filter(|at| *at > last) {
-                return Err(NoAnswer::Bad(Failure::NoSuchRecord { asked, last }.to_string()));
-            }
-            said(value(&Resolved::of(reader, &id, at.map(Seq))?))
+            let bad = |error: &dyn std::fmt::Display| NoAnswer::Bad(format!("`at`: {error}"));
+            let at = at.map(|at| at.parse::<Moment>()).transpose().map_err(|error| bad(&error))?;
+            let at = at.map(|at| at.seq(reader)).transpose().map_err(|failure| bad(&failure))?;
+            said(value(&Resolved::of(reader, &id, at)?))
         }
         // Beyond `resolve`: the record that won each property.
         "properties" => {

@@ -29,7 +29,7 @@ use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::answer::Answer;
-use crate::args::CreateArgs;
+use crate::args::PolicyArgs;
 use crate::failure::Failure;
 use crate::screen::{Screen, remark};
 use crate::serve::admin::Admin;
@@ -98,8 +98,8 @@ pub(crate) struct ServeArgs {
     /// Seconds after which a ledger that nothing came for is closed
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     idle: u64,
-    #[command(flatten)]
-    choice: CreateArgs,
+    #[command(flatten, next_help_heading = "A new ledger")]
+    choice: PolicyArgs,
 }
 
 /// How long a request may take, its body included.

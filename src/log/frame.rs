@@ -166,6 +166,9 @@ impl Header {
         if parts > (MAX_FRAME_BYTES - HEADER_BYTES - HASH_BYTES - 8) as u64 {
             return field("body and payload length", parts, "at most 16 MiB together");
         }
+        if header.durable > header.first_seq {
+            return field("durable", header.durable, "at most the number of the first record");
+        }
         if header.first_seq.checked_add(header.records.into()).is_none() {
             return field("first_seq", header.first_seq, "a record number");
         }
@@ -340,6 +343,15 @@ mod tests {
             let error = with_bytes(at, &[1]).unwrap_err();
             assert!(matches!(error, FrameError::Field { field: "reserved", .. }), "byte {at}: {error}");
         }
+    }
+
+    #[test]
+    fn no_frame_was_durable_when_it_was_built() {
+        let first = 7_u64; // of the sample
+        assert!(with_bytes(32, &first.to_le_bytes()).is_ok());
+        let expected =
+            "frame header field `durable` is 8; this version knows at most the number of the first record";
+        assert_eq!(with_bytes(32, &(first + 1).to_le_bytes()).unwrap_err().to_string(), expected);
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub(crate) struct ServeArgs {
     choice: PolicyArgs,
 }
 
+/// How long requests under way are waited for once the server stops: less than the 30 seconds that are usual before a kill.
+const STOP_SECONDS: u64 = 20;
 /// How long a request may take, its body included.
 const REQUEST_SECONDS: u64 = 30;
 
@@ -160,7 +162,7 @@ async fn run(
     let served = axum::serve(listener, router).with_graceful_shutdown(stopped(app.stopping.clone()));
     let too_long = async {
         stopped(app.stopping.clone()).await;
-        tokio::time::sleep(Duration::from_secs(REQUEST_SECONDS)).await;
+        tokio::time::sleep(Duration::from_secs(STOP_SECONDS)).await;
     };
     tokio::select! {
         served = served => served.map_err(Failure::Serve)?,

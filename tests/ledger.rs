@@ -1,7 +1,12 @@
 //! The ledger as its users see it: what goes in comes out, and comes out the same after every way of reopening.
 
-use std::sync::Arc;
+#[path = "support/failing.rs"]
+mod failing;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use failing::{Failing, NEVER};
 use identity_ledger::audit::Audit;
 use identity_ledger::model::UuidIds;
 use identity_ledger::storage::{Memory, Storage};
@@ -332,4 +337,29 @@ fn append_each_records_in_parts_what_no_batch_holds() {
     let batch: Vec<Operation> = (0..80).map(large).collect();
     assert!(matches!(ledger.append_batch(&batch), Err(AppendError::BatchTooLarge { .. })));
     assert!(ledger.append_each(&batch).unwrap().iter().all(Result::is_ok));
+}
+
+/// A sender that repeats itself asks for records here and there. Each of their frames is read once, not once for each of them.
+#[test]
+fn operations_that_come_again_read_each_frame_once() {
+    let capture = |number: u64| Operation::capture(at(0), id("ann"), operation_id(number.into()));
+    let disk = Arc::new(Failing::at(Memory::new(), NEVER).reads());
+    let mut ledger =
+        LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let (frames, each) = (8, 100);
+    for frame in 0..frames {
+        let batch: Vec<Operation> = (0..each).map(|number| capture(frame * each + number)).collect();
+        drop(ledger.append_batch(&batch).unwrap());
+    }
+    let mut calls = |numbers: Vec<u64>| {
+        let before = disk.calls_left.load(Ordering::SeqCst);
+        let again: Vec<Operation> = numbers.into_iter().map(capture).collect();
+        assert!(ledger.append_batch(&again).unwrap().iter().all(|answer| answer.seq().is_some()));
+        before - disk.calls_left.load(Ordering::SeqCst)
+    };
+    let one_each = calls((0..frames).map(|frame| frame * each).collect());
+    let in_turn: Vec<u64> =
+        (0..each).flat_map(|number| (0..frames).map(move |frame| frame * each + number)).collect();
+    let all = calls(in_turn);
+    assert!(all <= 2 * one_each, "{all} calls for {} operations, {one_each} for {frames}", frames * each);
 }

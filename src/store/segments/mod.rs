@@ -14,6 +14,7 @@ pub use fault::{Fault, FaultKind};
 pub(crate) use segment::{Segment, SegmentReader};
 pub use snapshot_fault::SnapshotFault;
 pub(crate) use walk::{FrameAt, Walk};
+use window::Windows;
 pub(crate) use window::{FrameEnd, Window};
 
 use std::io;
@@ -70,8 +71,8 @@ pub(crate) struct Log {
     ahead: bool,
     /// Where a walk begins whose chain is not at its beginning: the end of what a snapshot covers.
     resumed: (usize, u64),
-    /// The frame read last: neighbours are read together.
-    window: Mutex<Option<Arc<Window>>>,
+    /// The frames read last.
+    windows: Mutex<Windows>,
     /// The frame that a fold of a component read last, with all its payload.
     shown: Mutex<Option<Window>>,
 }
@@ -104,7 +105,7 @@ impl Log {
             keys: None,
             ahead,
             resumed: (0, 0),
-            window: Mutex::default(),
+            windows: Mutex::default(),
             shown: Mutex::default(),
         })
     }

@@ -28,6 +28,42 @@ pub(crate) struct Window {
     payload: Vec<u8>,
 }
 
+/// Most frames that are kept after they were read, and most bytes of them together; the last one is kept whatever its size. Operations that
+/// come again ask for records here and there, and each would read and hash a whole frame.
+const KEPT_WINDOWS: usize = 16;
+const KEPT_WINDOW_BYTES: usize = 8 << 20;
+
+/// The frames that were read last, the latest at the end.
+#[derive(Debug, Default)]
+pub(super) struct Windows(Vec<Arc<Window>>);
+
+impl Windows {
+    /// The frame that holds a record.
+    fn find(&mut self, seq: Seq) -> Option<Arc<Window>> {
+        let at = self.0.iter().rposition(|window| window.record(seq).is_some())?;
+        let window = self.0.remove(at);
+        self.0.push(Arc::clone(&window));
+        Some(window)
+    }
+
+    fn keep(&mut self, window: Arc<Window>) {
+        self.0.push(window);
+        let (mut kept, mut bytes) = (0, 0);
+        for window in self.0.iter().rev().take(KEPT_WINDOWS) {
+            bytes += window.bytes();
+            if kept > 0 && bytes > KEPT_WINDOW_BYTES {
+                break;
+            }
+            kept += 1;
+        }
+        self.0.drain(..self.0.len() - kept);
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// Where a frame ends, and when it was recorded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameEnd {
@@ -40,6 +76,11 @@ impl Window {
     /// When its records were recorded.
     pub(crate) fn recorded_at(&self) -> Timestamp {
         self.end.recorded_at
+    }
+
+    /// Bytes that it holds, near enough.
+    fn bytes(&self) -> usize {
+        self.body.len() + self.payload.len() + size_of_val(&self.rows.rows[..])
     }
 
     pub(crate) fn record(&self, seq: Seq) -> Option<Record<'_>> {
@@ -84,20 +125,20 @@ impl Log {
     /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on. Payload items that
     /// `hide` covers are not in it; whenever it covers more than before, [`Log::forget_window`] comes first.
     pub(crate) fn window(&self, seq: Seq, hide: &Erasures) -> Result<Arc<Window>, Fault> {
-        let mut cached = locked(&self.window);
-        if let Some(window) = cached.as_ref().filter(|window| window.record(seq).is_some()) {
-            return Ok(Arc::clone(window));
+        let mut windows = locked(&self.windows);
+        if let Some(window) = windows.find(seq) {
+            return Ok(window);
         }
         let mut window = self.read_window(seq)?;
         hide_erased(&mut window.rows, hide);
         let window = Arc::new(window);
-        *cached = Some(Arc::clone(&window));
+        windows.keep(Arc::clone(&window));
         Ok(window)
     }
 
     /// Forgets the frames read last.
     pub(crate) fn forget_window(&self) {
-        *locked(&self.window) = None;
+        locked(&self.windows).forget();
         *locked(&self.shown) = None;
     }
 

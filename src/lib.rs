@@ -20,7 +20,7 @@
 //! | record what a device's SDK said | [`Ledger::device`] |
 //! | follow a log that other servers follow too | [`LedgerOptions::follow`], [`Ledger::append_at`] |
 //! | share a ledger between threads | [`SharedLedger`]; [`SharedLedger::submit`] returns before the disk does |
-//! | take events of SDKs over HTTP | [`import::Request`](crate::import), [`Ledger::append_each`]; `docs/embedding.md` |
+//! | take events of SDKs over HTTP | `import::Request` (feature `import`), [`Ledger::append_each`]; `docs/embedding.md` |
 //! | know who an id is | [`Ledger::resolve`], [`Ledger::profile`]; as of a record [`Reader::person_as_of`], [`Reader::profile_as_of`] |
 //! | know why | [`Ledger::explain`], [`Ledger::why_property`], [`Ledger::why_not`], [`Reader::history`] |
 //! | fold a log record by record | [`Reader::replay`], [`LedgerOptions::replay`] |
@@ -32,8 +32,8 @@
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
 //! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a
-//! [`SharedLedger`] is cloned into each task. What [`SharedLedger::submit`] returns is a future, and blocks no thread. Tests with the feature `testing` fold much: build dependencies optimised in debug builds too,
-//! `[profile.dev.package."*"] opt-level = 2`.
+//! [`SharedLedger`] is cloned into each task. What [`SharedLedger::submit`] returns is a future, and blocks no thread. Tests with the
+//! feature `testing` fold much: build dependencies optimised in debug builds too, `[profile.dev.package."*"] opt-level = 2`.
 //!
 //! # The layers
 //!

@@ -49,7 +49,7 @@ pub(crate) struct Beginning {
 #[derive(Debug)]
 #[must_use]
 pub enum Delivered {
-    /// It was taken: an answer for each operation, as of [`Ledger::append_batch`].
+    /// It was taken: an answer for each operation, as of [`Ledger::append_batch`](crate::Ledger::append_batch).
     Taken(Vec<Appended>),
     /// It is out of bounds, for every follower alike. The position moved, and nothing else of it is recorded.
     Rejected(AppendError),

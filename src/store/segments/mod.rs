@@ -14,8 +14,7 @@ pub use fault::{Fault, FaultKind};
 pub(crate) use segment::{Segment, SegmentReader};
 pub use snapshot_fault::SnapshotFault;
 pub(crate) use walk::{FrameAt, Walk};
-use window::Windows;
-pub(crate) use window::{FrameEnd, Window};
+pub(crate) use window::{FrameEnd, Window, Windows};
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

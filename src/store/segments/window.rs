@@ -35,7 +35,7 @@ const KEPT_WINDOW_BYTES: usize = 8 << 20;
 
 /// The frames that were read last, the latest at the end.
 #[derive(Debug, Default)]
-pub(super) struct Windows(Vec<Arc<Window>>);
+pub(crate) struct Windows(Vec<Arc<Window>>);
 
 impl Windows {
     /// The frame that holds a record.

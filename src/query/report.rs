@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::fold::{Notices, Outcome};
+use crate::fold::{Notices, Outcome, PersonNo};
 use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::record::{Kind, Row};
 use crate::model::id::PersonId;
@@ -124,10 +124,13 @@ impl<T> Worst<T> {
 
 /// Counts by name while the log is walked.
 #[derive(Default)]
-struct Tallies(BTreeMap<&'static str, (Option<&'static str>, u64, BTreeSet<u64>)>);
+struct Tallies(BTreeMap<&'static str, (Option<&'static str>, u64, BTreeSet<Whose>)>);
+
+/// Whom an operation speaks for: a person, or an id without one.
+type Whose = Result<PersonNo, IdNo>;
 
 impl Tallies {
-    fn add(&mut self, name: &'static str, rule: Option<&'static str>, whose: u64) {
+    fn add(&mut self, name: &'static str, rule: Option<&'static str>, whose: Whose) {
         let (of, operations, persons) = self.0.entry(name).or_default();
         *of = rule;
         *operations += 1;
@@ -135,7 +138,7 @@ impl Tallies {
     }
 
     fn finish(self) -> Vec<Touched> {
-        let touched = |(name, (rule, operations, persons)): (_, (_, _, BTreeSet<u64>))| Touched {
+        let touched = |(name, (rule, operations, persons)): (_, (_, _, BTreeSet<Whose>))| Touched {
             name,
             rule,
             operations,
@@ -159,7 +162,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn see(&mut self, row: &Row, outcome: &Outcome, whose: u64) {
+    fn see(&mut self, row: &Row, outcome: &Outcome, whose: Whose) {
         if let Some(refusal) = outcome.refusal {
             self.refusals.add(refusal.name(), Some(refusal.rule()), whose);
         }
@@ -218,8 +221,7 @@ impl Reader {
             if let Some(outcome) = step.outcome
                 && !state.is_retracted(step.record.seq())
             {
-                // Persons and ids without one are numbered apart.
-                let whose = state.person(row.id).map_or(u64::from(row.id.0) << 32, |person| person.0.into());
+                let whose = state.person(row.id).ok_or(row.id);
                 seen.see(row, outcome, whose);
             }
         })?;
@@ -320,8 +322,8 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::{
-        DeviceId, DistinctId, Ledger, Operation, OperationId, Policy, Request, Source, Target, Tenant,
-        Timestamp,
+        DeviceId, DistinctId, Ledger, Operation, OperationId, Policy, Processing, Request, Source, Target,
+        Tenant, Timestamp,
     };
 
     fn at() -> Timestamp {
@@ -401,6 +403,15 @@ mod tests {
         assert_eq!((largest.distinct_ids, report.persons_near_limit), (5, 1));
         assert_eq!(largest.person_id, ledger.resolve("ann").unwrap().person_id);
         assert_eq!((report.persons, report.identified_persons), (3, 2));
+    }
+
+    #[test]
+    fn an_id_without_a_person_is_not_taken_for_a_person() {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let off = |who: &str| identify(who, "x").with_processing(Processing::Off); // refused, and founds no person
+        drop(ledger.append_batch(&[off("first"), capture("second", 1), off("second")]).unwrap());
+        let refusals = ledger.reader().report(1).unwrap().refusals;
+        assert_eq!((refusals[0].name, refusals[0].operations, refusals[0].persons), ("processing_off", 2, 2));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What other senders wrote, known by its shape: no event is read as something that it is not.
 
-use super::json::Object;
+use super::json::{Json, Object};
 use super::options::Format;
 use super::rejection::Rejection;
 
@@ -62,6 +62,14 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS))
 }
 
+/// The rejection of an object that `format` cannot read, if another vendor wrote it.
+pub(super) fn instead(object: Json<'_>, format: Format) -> Option<Rejection> {
+    let members = object.object(&[])?.ok()?;
+    let properties = members.get("properties").and_then(|json| json.object(&[])).and_then(Result::ok);
+    let reads = |rejection: &Rejection| matches!(rejection, Rejection::Foreign { formats, .. } if formats.contains(&format));
+    rejection(&members, properties.as_ref()).filter(|rejection| !reads(rejection))
+}
+
 /// Whether an event is a row of a PostHog export, which says whose event it is. The ledger finds that out by itself.
 pub(super) fn is_export(members: &Object<'_>) -> bool {
     EXPORT.iter().any(|key| members.some(key).is_some())
@@ -120,6 +128,15 @@ mod tests {
                         assert!(found[0].contains(&format!(" this is {expected};")), "{input}: {}", found[0])
                     }
                 }
+            }
+        }
+        // Also where the format of another vendor was asked for. What that format reads itself has an error of its own.
+        for (format, reads) in [(Format::Segment, "Segment"), (Format::Mixpanel, "of Mixpanel")] {
+            for (event, vendor) in SHAPES.iter().filter(|(_, vendor)| !vendor.is_empty()) {
+                let found = import(event.as_bytes(), &Options { format, ..AUTO });
+                let is_row = vendor.contains("row");
+                let is_named = found[0].contains(&format!(" this is {vendor};"));
+                assert_eq!(is_named, is_row || !vendor.contains(reads), "{format}: {event}: {}", found[0]);
             }
         }
         let insisted = Options { format: Format::Posthog, ..AUTO };

@@ -11,7 +11,7 @@ use super::lines::{Joined, Line, Lines, MAX_DOCUMENT_BYTES};
 use super::options::{Format, Options};
 use super::rejection::{ImportError, Rejection};
 use super::vendor::Asked;
-use super::{body, envelope, json, mixpanel, ops, posthog, segment};
+use super::{body, envelope, foreign, json, mixpanel, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -392,7 +392,8 @@ impl Reader {
                 return self.posthog(json, envelope);
             }
         };
-        let asked = read(json, envelope, &self.options)?;
+        let asked = read(json, envelope, &self.options)
+            .map_err(|rejection| foreign::instead(json, self.options.format).unwrap_or(rejection))?;
         self.foreign(asked, json, count)
     }
 

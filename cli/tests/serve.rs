@@ -358,6 +358,12 @@ fn the_api_answers_as_the_commands_do() {
             "{target}"
         );
     }
+    for target in ["resolve?id=a&at=9999-12-31", "resolve?id=%EF%BF%BD", "resolve?id=50%25"] {
+        assert_eq!(api(&format!("/api/shop/{target}")).status, 200, "{target}");
+    }
+    let answer = api("/api/shop/resolve?id=ann");
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
     let notable = api("/api/shop/notable").json();
     assert_eq!((&notable["found"], &notable["items"][0]["rule"]), (&json!(1), &json!("D6")));
     let next =
@@ -374,6 +380,10 @@ fn the_api_answers_as_the_commands_do() {
         ("/api/shop/resolve?id=a&at=1000", 400),
         ("/api/shop/resolve?id=a&unknown=1", 400),
         ("/api/shop/history?id=a&from=x", 400),
+        ("/api/shop/resolve?id=a&at=yesterday", 400),
+        ("/api/shop/resolve?id=a&at=1999-01-01", 400), // before the ledger was created
+        ("/api/shop/persons?limit=0", 400),
+        ("/api/shop/resolve?id=%ff", 400), // not the id U+FFFD (A5)
     ] {
         let answer = api(target);
         assert_eq!(answer.status, status, "{target}: {answer:?}");
@@ -407,7 +417,7 @@ fn the_demo_has_people_and_pages_with_a_strict_policy() {
     assert!(server.terminate().success());
 }
 
-/// What a Chromium makes of a page, as HTML; `None` if there is none on this machine.
+/// What a Chromium makes of a page, as HTML; `None` where this machine does not have one.
 fn in_a_browser(server: &Server, fragment: &str) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let said = Command::new("chromium")

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -34,7 +36,15 @@ const MAX_PAGE_ITEMS: usize = 1_000;
 const NOTABLE: usize = 200;
 
 pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/api/tenants", get(tenants)).route("/api/{tenant}/{question}", get(answer))
+    Router::new().route("/api/tenants", get(tenants)).route("/api/{tenant}/{question}", get(answer)).layer(
+        map_response(async |mut response: Response| {
+            // Answers hold what senders wrote, and persons that may be erased.
+            let headers = response.headers_mut();
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }),
+    )
 }
 
 /// What can be asked, in the words of the commands' arguments.
@@ -56,7 +66,7 @@ struct Asked {
     from: Option<String>,
 }
 
-/// Why there is no answer.
+/// Why a question is not answered.
 enum NoAnswer {
     NotAdmitted,
     NoTenant,
@@ -77,9 +87,10 @@ impl IntoResponse for NoAnswer {
             NoAnswer::NotAdmitted => {
                 (StatusCode::UNAUTHORIZED, "the admin token is missing or wrong".to_owned())
             }
-            NoAnswer::NoTenant => {
-                (StatusCode::NOT_FOUND, "there is no such tenant, or it has no ledger yet".to_owned())
-            }
+            NoAnswer::NoTenant => (
+                StatusCode::NOT_FOUND,
+                "this is not a tenant of this server, or it does not have a ledger yet".to_owned(),
+            ),
             NoAnswer::NoQuestion => {
                 (StatusCode::NOT_FOUND, "this is not a question; see docs/embedding.md".to_owned())
             }
@@ -106,11 +117,15 @@ async fn tenants(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Resp
 async fn answer(
     State(app): State<Arc<App>>,
     Path((tenant, question)): Path<(String, String)>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    RawQuery(query): RawQuery,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, NoAnswer> {
     if !app.admin.admits(&headers) {
         return Err(NoAnswer::NotAdmitted);
+    }
+    if !is_text(query.as_deref().unwrap_or_default()) {
+        return Err(NoAnswer::Bad("the query is not UTF-8 once `%` is decoded; ids are exact".to_owned()));
     }
     let Query(asked) = asked.map_err(|error| NoAnswer::Bad(error.body_text()))?;
     let Some(name) = app.tokens.iter().map(|(_, name)| name).find(|name| name.to_string() == tenant).cloned()
@@ -129,6 +144,19 @@ async fn answer(
     answered.await.map_err(|error| NoAnswer::Failed(Failure::Serve(error.into())))?
 }
 
+/// Whether a query is UTF-8 once it is decoded. What is not would be read as another text (A5).
+fn is_text(query: &str) -> bool {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let code = after.first_chunk::<2>().filter(|_| *byte == b'%');
+        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(*byte));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 fn needed(name: &str, value: Option<String>) -> Result<String, NoAnswer> {
     value.ok_or_else(|| NoAnswer::Bad(format!("`{name}` is missing; expected `?{name}=`")))
 }
@@ -141,7 +169,11 @@ fn ask(reader: &Reader, tenant: &Tenant, question: &str, asked: Asked) -> Result
             .map(str::parse)
             .transpose()
             .map_err(|error: identity_ledger::answer::CursorError| NoAnswer::Bad(error.to_string()))?;
-        Ok::<_, NoAnswer>(PageRequest { from, items: limit.unwrap_or(PAGE_ITEMS).clamp(1, MAX_PAGE_ITEMS) })
+        let items = limit.unwrap_or(PAGE_ITEMS);
+        if !(1..=MAX_PAGE_ITEMS).contains(&items) {
+            return Err(NoAnswer::Bad(format!("`limit` is {items}; expected 1 to {MAX_PAGE_ITEMS}")));
+        }
+        Ok::<_, NoAnswer>(PageRequest { from, items })
     };
     let said = |answer: Value| {
         let from = AnsweredFrom::open_ledger(tenant.from_snapshot, reader.checkpoint());

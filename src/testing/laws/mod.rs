@@ -151,6 +151,7 @@ mod tests {
                 for outcome in outcomes.copied().collect::<Vec<_>>() {
                     seen.extend(outcome.refusal.map(|refusal| refusal.name()));
                     seen.extend(outcome.notices.joins_identified.map(|_| "late"));
+                    seen.extend(outcome.notices.users_exceed_limit.map(|_| "users_exceed_limit"));
                     seen.extend(outcome.link.map(|link| match link {
                         Link::Joined(_) => "joined",
                         Link::Absorbed { .. } => "absorbed",
@@ -184,6 +185,7 @@ mod tests {
             "too_many_moved_ids",
             "too_many_user_ids",
             "unmergeable_id",
+            "users_exceed_limit",
             "whole_person",
         ];
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), expected);

@@ -179,6 +179,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         }
         let firsts_before = firsts.clone();
         follow_first_users(&ledger, &mut firsts, before, &step)?;
+        users_beyond_the_limit_are_noticed(before, &step)?;
         let refolded = any_refold;
         any_refold |= step.outcome.is_some_and(|outcome| outcome.undone.is_some());
         let (seq, body) = (step.record.seq(), step.record.body());
@@ -244,6 +245,17 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         };
         same("the record that blocks", &Some(refusal.blocking()), &expected)
     })
+}
+
+/// The notice of D9: T signed in, and its person has more users than the policy allows by that.
+fn users_beyond_the_limit_are_noticed(before: &State, step: &Step<'_>) -> Result<(), String> {
+    let Some(outcome) = step.outcome.filter(|outcome| outcome.undone.is_none()) else { return Ok(()) };
+    let target = step.record.row.id;
+    let signs_in = step.state.is_user(target) && !before.is_user(target);
+    let users = |person| before.ids_of(person).into_iter().filter(|id| before.is_user(*id)).count();
+    let users = before.person(target).filter(|_| signs_in).map_or(0, |person| users(person) + 1);
+    let beyond = before.policy().max_user_ids.is_some_and(|limit| users > limit as usize);
+    same("the notice of D9", &outcome.notices.users_exceed_limit.is_some(), &beyond)
 }
 
 /// For each id its person, as the public id tells it, and the record since which that is so.

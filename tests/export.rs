@@ -10,7 +10,7 @@ use identity_ledger::import::{Importer, Options};
 use identity_ledger::testing::history::{History, IDS, append};
 use identity_ledger::*;
 
-/// Made-up histories under every preset, half of which forget somebody on the way.
+/// Made-up histories under every preset, half of which erase persons on the way.
 const SEEDS: u64 = 120;
 
 /// A ledger with a history in it; `erase` says whether a person is forgotten after each tenth operation.

@@ -233,7 +233,7 @@ fn followed(recipe: &LedgerRecipe<'_>) {
                 Operation::identify(at(2), id("ann"), Some(Source::new("a1"))),
             ],
         ),
-        (7, vec![Operation::retract(at(3), Target::Record(Seq(0)))]), // the genesis record is no operation
+        (7, vec![Operation::retract(at(3), Target::Record(Seq(0)))]), // the genesis record is not an operation
     ];
     for (position, operations) in deliveries {
         let delivered = ledger.append_at(&delivery(position), &operations).unwrap();

@@ -131,7 +131,7 @@ fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     if case.s == S::LinkSource {
         known(s, case.from, "s's other");
     }
-    // Somebody signed in as S, who has no person by that: a device switched to it (D9, F3).
+    // S is a user without a person: a device switched to it (D9, F3).
     let device = DeviceId::new("device").unwrap();
     said.extend(
         ["warm-up", s].map(|user| {

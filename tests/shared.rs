@@ -507,7 +507,7 @@ fn poll<T: Unpin>(ticket: &mut Ticket<T>, bell: &Arc<Bell>) -> Poll<Result<T, Ap
     Pin::new(ticket).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
-/// Nobody waits in a thread: the tickets are awaited, all of them are woken by one sync, and none before it.
+/// No thread waits: the tickets are awaited, all of them are woken by one sync, and none before it.
 #[test]
 fn tickets_are_written_at_once_and_ready_when_they_are_durable() {
     let disk = Arc::new(Gate::new());
@@ -539,7 +539,7 @@ fn tickets_are_written_at_once_and_ready_when_they_are_durable() {
     assert!(ledger.into_inner().is_some(), "the group's own thread holds no ledger");
 }
 
-/// A ticket that nobody asks again is as durable as any, and the ledger stays open for as long as it is there.
+/// A ticket that is not asked again is as durable as any, and the ledger stays open for as long as it is there.
 #[test]
 fn a_ledger_is_closed_with_its_last_ticket() {
     let disk = Arc::new(Memory::new());

@@ -107,7 +107,7 @@ fn profiles_are_matched_as_unify_matches_them() {
         (vec![r#""type":"track","event":"x","userId":"ann""#, r#""type":"track","event":"x","anonymousId":"a1""#, r#""type":"track","event":"y","anonymousId":"a1","userId":"ann""#], vec!["ann a1"]),
         // a second user on a device that was not reset: user_id has the limit 1 and the higher priority, so the users stay apart
         (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"a1","userId":"bob""#, r#""type":"track","event":"x","anonymousId":"a1","userId":"bob""#], vec!["ann a1", "bob"]),
-        // a value that stands for nobody merges nothing
+        // a placeholder merges nothing
         (vec![r#""type":"identify","anonymousId":"a1","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"ann""#, r#""type":"identify","anonymousId":"00000000-0000-0000-0000-000000000000","userId":"bob""#], vec!["ann a1", "bob"]),
     ];
     for (calls, expected) in table {
@@ -286,7 +286,7 @@ fn users_are_identified_as_simplified_id_merge_does() {
         (&[ANN_D1, ANN_D2, BOB_D1, r#""$device_id":"d2","$user_id":"bob""#], &["ann $device:d1 $device:d2", "bob"]),
         // a server that knows only the user
         (&[r#""distinct_id":"ann""#, ANN_D1], &["ann $device:d1"]),
-        // a device that nobody signed in on
+        // a device without a sign-in
         (&[D1, D2], &["$device:d1", "$device:d2"]),
     ];
     for (events, expected) in table {

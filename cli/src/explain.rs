@@ -109,7 +109,7 @@ pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, 
 }
 
 impl<'a> Explained<'a> {
-    /// An explanation, or that there is none between two ids.
+    /// An explanation, or the answer that two ids are not one person.
     pub(crate) fn of(explanation: Option<&'a Explanation>, ids: &'a [String]) -> Explained<'a> {
         let same = explanation.is_some_and(|explanation| !explanation.implied);
         let name = |named: fn(&Explanation) -> &NamedId, given: usize| match explanation {

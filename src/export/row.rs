@@ -116,7 +116,7 @@ tables! {
         erased_keys: Vec<String>,
         /// Whether an operation identified it (D1).
         is_identified: bool,
-        /// Whether there is no such person yet: its id was seen only propertyless (C1).
+        /// Whether the person is only implied: its id was seen only propertyless (C1).
         is_implied: bool,
         /// When it was founded, by the sender's clock; merges lower it (D7). Null for an implied person.
         created_at: Option<Timestamp>,
@@ -242,7 +242,7 @@ tables! {
         distinct_id: Option<String>,
         /// Number of that id.
         id_no: IdNo,
-        /// The other id of a link (S); null if there is none, it could not be stored, or it was erased.
+        /// The other id of a link (S); null if the record names none, if it could not be stored, or if it was erased.
         other_id: Option<String>,
         /// Number of that id.
         other_id_no: Option<IdNo>,

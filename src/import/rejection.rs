@@ -99,7 +99,7 @@ pub enum Rejection {
         /// The `mode` found, at most 64 characters of it.
         found: String,
     },
-    /// A dialect that there is not.
+    /// An unknown dialect.
     #[error("unknown dialect `{found}`; expected browser or core")]
     Dialect {
         /// The `dialect` found, at most 64 characters of it.

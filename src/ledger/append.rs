@@ -59,11 +59,11 @@ impl Ledger {
     /// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, SplitMode, Tenant, Timestamp};
     /// # let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
     /// let (at, ann) = (Timestamp::from_micros(0)?, DistinctId::new("ann")?);
-    /// let split = Operation::split(at, ann.clone(), [DistinctId::new("nobody")?], SplitMode::Each);
+    /// let split = Operation::split(at, ann.clone(), [DistinctId::new("bob")?], SplitMode::Each);
     /// let answers = ledger.append_each(&[Operation::properties(at, ann), split])?;
     /// assert!(answers[0].is_ok());
     /// let error = answers[1].as_ref().unwrap_err().to_string();
-    /// assert_eq!(error, "operation 1: id `nobody` was never written; expected ids of one person");
+    /// assert_eq!(error, "operation 1: id `bob` was never written; expected ids of one person");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

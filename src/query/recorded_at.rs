@@ -6,7 +6,7 @@ use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 impl Reader {
-    /// When a record was recorded, by the clock of the writer (A1); `None` if there is no such record. Later records have the
+    /// When a record was recorded, by the clock of the writer (A1); `None` behind the last record. Later records have the
     /// same time or a later one.
     ///
     /// Cost: at most the 64 KiB of log before its frame are read.

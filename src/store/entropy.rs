@@ -22,7 +22,7 @@ impl dyn Entropy + '_ {
 /// A fresh UUIDv7 of a time, with the rest of its bits from `entropy`.
 pub(crate) fn uuid_v7(time: Timestamp, entropy: &mut dyn Entropy) -> uuid::Uuid {
     let random: [u8; 10] = entropy.array();
-    let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0); // before 1970 there is no UUIDv7
+    let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0); // a UUIDv7 counts from 1970
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 

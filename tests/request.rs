@@ -246,7 +246,9 @@ fn what_cannot_be_read_says_why_and_with_which_status() {
     let segment =
         json!({"batch": [{"type": "identify", "userId": "ann", "anonymousId": "a"}], "writeKey": "k"});
     let rejected = read("/v1/batch", segment.to_string()).unwrap().rejected;
-    assert!(rejected[0].rejection.to_string().starts_with("this is a call of Segment or RudderStack"));
+    let told = rejected[0].rejection.to_string(); // a sender has no `--format`
+    assert!(told.starts_with("this is a call of Segment or RudderStack"), "{told}");
+    assert!(told.ends_with("; expected an event of an SDK of PostHog"), "{told}");
 }
 
 /// The table of docs/embedding.md: what an anonymous id that two people use comes to under each preset.

@@ -119,7 +119,12 @@ impl<'a> Event<'a> {
         if !format.insists()
             && let Some(foreign) = foreign::rejection(&members, properties.as_ref())
         {
-            return Err(foreign);
+            return Err(match (format, foreign) {
+                (Format::Sdk, Rejection::Foreign { vendor, mark, .. }) => {
+                    Rejection::ForeignSdk { vendor, mark }
+                }
+                (_, foreign) => foreign,
+            });
         }
         let name = match members.some("event") {
             Some(name) => string("event", name)?,

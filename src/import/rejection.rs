@@ -60,6 +60,14 @@ pub enum Rejection {
         /// The formats that read it; the sender knows which of them it is.
         formats: &'static [Format],
     },
+    /// The same in a request to a server, whose sender cannot choose a format.
+    #[error("this is {vendor}, by its `{mark}`; expected an event of an SDK of PostHog")]
+    ForeignSdk {
+        /// Whose it is.
+        vendor: &'static str,
+        /// The key that shows it.
+        mark: &'static str,
+    },
     /// A call of Segment or RudderStack that says nothing an operation can say.
     #[error("unknown call `{found}`; expected identify, track, page, screen, group or alias")]
     UnknownCall {

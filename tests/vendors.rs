@@ -2,6 +2,7 @@
 
 #![cfg(feature = "import")]
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
 use identity_ledger::{
     Appended, DistinctId, Ledger, Operation, Policy, Preset, Seq, SplitMode, Target, Tenant, Timestamp,
@@ -53,6 +54,21 @@ fn persons(ledger: &Ledger) -> Vec<String> {
 /// A call at second `at` of a day, with a message id of its own.
 fn call(at: u32, members: &str) -> String {
     format!("{{\"messageId\":\"m-{at}\",\"timestamp\":\"2026-01-01T00:00:{at:02}Z\",{members}}}\n")
+}
+
+/// Who asked to forget a visitor's id gets it linked again by an identify, and not by the next page view (H3, G4).
+#[test]
+fn a_call_that_repeats_a_link_does_not_bring_back_an_erased_id() {
+    let mut ledger = new_ledger();
+    let view = |at| call(at, r#""type":"page","userId":"ann","anonymousId":"a1""#);
+    import(&mut ledger, Format::Segment, &view(1));
+    let subject = ErasureSubject::Ids([DistinctId::new("a1").unwrap()].into());
+    let at = Timestamp::from_micros(0).unwrap();
+    assert_eq!(ledger.erase(&[ErasureRequest::new(at, subject, "asked")]).unwrap().len(), 1);
+    import(&mut ledger, Format::Segment, &view(2));
+    assert_eq!(persons(&ledger), ["ann $erased:1"]);
+    import(&mut ledger, Format::Segment, &call(3, r#""type":"identify","userId":"ann","anonymousId":"a1""#));
+    assert_eq!(persons(&ledger), ["ann $erased:1 a1"]);
 }
 
 #[test]

@@ -50,7 +50,7 @@
 //! | `import/` | what SDKs send, as operations |
 //! | `testing/` | the reference model, the laws, disks that fail |
 //!
-//! A folder imports those above it in this list, never those below; `tests/layering.rs` checks it. `docs/architecture.md` says why.
+//! A folder imports those above it in this list, never those below; `tests/house/layering.rs` checks it. `docs/architecture.md` says why.
 
 pub mod export;
 pub mod fold;

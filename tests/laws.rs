@@ -3,6 +3,11 @@
 //! proptest makes up the histories, and makes those that break a law small.
 #![cfg(feature = "testing")]
 
+#[path = "laws/exhaustive.rs"]
+mod exhaustive;
+#[path = "laws/hostile.rs"]
+mod hostile;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Erasing (H3): what is gone, what stays, and that nobody else changes. Each erased text is a marker that nothing else can be;
 //! afterwards every byte of every file is looked through for it, in several spellings.
-//! Twice: `tests/erasure.rs` on ledgers that lie open, `tests/sealed.rs` on sealed ones, whose keys lie on the same disk and fail with it.
+//! Twice: `tests/suite/erasure.rs` on ledgers that lie open, `tests/suite/sealed.rs` on sealed ones, whose keys lie on the same disk and fail with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{SimulatedDisk, Subset};
 use identity_ledger::*;
 
-use crate::markers::{Search, marker};
-use crate::{SEALED, adopting, keyed};
+use super::{SEALED, adopting, keyed};
+use crate::support::markers::{Search, marker};
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()

@@ -3,14 +3,14 @@
 //! Each body takes bytes, or a history that was read from bytes, and panics if a law is broken. None looks at what the bytes mean to
 //! the others.
 
-#[path = "failing.rs"]
-mod failing;
-#[path = "mod.rs"]
+#[path = "checked.rs"]
 #[expect(
     dead_code,
     reason = "its ledgers are salted by chance; fuzzing needs the same bytes from the same input"
 )]
-mod support;
+mod checked;
+#[path = "failing.rs"]
+mod failing;
 
 use std::sync::Arc;
 
@@ -92,10 +92,10 @@ fn recorded_once(bytes: &[u8], options: &Options, unreadable: u64) {
         assert_eq!(second.appended, 0, "{first:?}, then {second:?}");
     }
     let appended = first.appended + second.appended;
-    support::check(&ledger, &storage, usize::try_from(appended).expect("an input is small"));
+    checked::check(&ledger, &storage, usize::try_from(appended).expect("an input is small"));
 }
 
-/// As [`support::new_ledger`], but the same every time.
+/// As [`checked::new_ledger`], but the same every time.
 fn new_ledger(policy: Policy) -> (Ledger, Arc<Memory>) {
     let storage = Arc::new(Memory::new());
     let options = LedgerOptions::new().seeded(1);

@@ -6,10 +6,10 @@ use identity_ledger::Policy;
 use identity_ledger::model::Dialect;
 use serde_json::{Value, json};
 
-use crate::Case;
-use crate::compare::{Comparison, event_name};
-use crate::js;
-use crate::sdk::{Standing, Undrivable, World};
+use super::compare::{Comparison, event_name};
+use super::js;
+use super::sdk::{Standing, Undrivable, World};
+use crate::sdk_cases::Case;
 
 /// Runs a case and gives everything in which the ledger is not as told.
 pub(crate) fn run(case: &Case) -> Result<Vec<String>, Undrivable> {

@@ -12,7 +12,7 @@ use identity_ledger::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::support::{check, new_ledger};
+use super::checked::{check, new_ledger};
 
 /// A ledger, the devices that speak to it, and a clock that moves a second a call.
 pub(crate) struct World {

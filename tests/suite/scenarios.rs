@@ -208,31 +208,6 @@ fn every_rule_has_a_page_and_links_to_it() {
     }
 }
 
-/// Refusals in the order of A6: a page for each two neighbours that can both hit.
-#[test]
-fn every_two_neighbours_of_a6_that_can_both_hit_have_a_page() {
-    let pairs = [
-        "C7-before-C2",
-        "C7-before-C8",
-        "C7-before-B2",
-        "C3-before-B2",
-        "C8-before-B2",
-        "B2-of-T-before-B2-of-S",
-        "B2-before-D6",
-        "B2-before-D8",
-        "D5-before-D6",
-        "D5-before-D8",
-        "D3-before-D8",
-        "D6-before-D8",
-        "D8-moved-before-D8-ids",
-        "D8-before-D9",
-    ];
-    let files = files();
-    for pair in pairs {
-        assert!(files.contains_key(&format!("A6-{pair}.txt")), "A6-{pair}.txt");
-    }
-}
-
 #[test]
 fn what_the_notation_writes_the_tests_read() {
     for (name, path) in files() {

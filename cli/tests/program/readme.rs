@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::place::{Said, program};
+
 thread_local! {
     static PRINTED: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -67,14 +69,8 @@ fn the_first_command_of_the_readme_shows_one_person() {
     let command = readme.lines().find_map(|line| line.strip_prefix("$ cargo run ")).unwrap();
     let arguments = command.strip_prefix("--release -p identity-ledger-cli -- ").unwrap();
     let run = |more: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
-            .args(arguments.split(' '))
-            .args(more)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        Said::of(program().args(arguments.split(' ')).args(more).current_dir(root), b"").with_code(0).out
     };
     assert!(run(&[]).contains("DISTINCT IDS"));
     assert_eq!(run(&["--json"]).lines().count(), 1, "`One person comes out`");

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::mpsc;
 
 use crate::http::{get, post, send, try_send};
+use crate::place::{Said, program};
 use crate::server::Server;
 use serde_json::{Value, json};
 
@@ -26,15 +27,7 @@ fn batch(token: &str, events: &[Value]) -> String {
 /// Lines of JSON that a command prints; its exit status must be 0.
 fn ask(args: &[&str], ledger: &Path) -> Vec<Value> {
     let (command, rest) = args.split_first().unwrap();
-    let said = Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
-        .args(["--json", command])
-        .arg(ledger)
-        .args(rest)
-        .output()
-        .unwrap();
-    assert!(said.status.success(), "{args:?}: {}", String::from_utf8_lossy(&said.stderr));
-    let out = String::from_utf8(said.stdout).unwrap();
-    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    Said::of(program().args(["--json", command]).arg(ledger).args(rest), b"").with_code(0).lines("")
 }
 
 fn event_ids(ledger: &Path) -> BTreeSet<String> {
@@ -293,16 +286,8 @@ fn a_ledger_that_is_missing_is_not_created_again() {
 #[test]
 fn wrong_usage_says_what_to_write() {
     let dir = tempfile::tempdir().unwrap();
-    let serve = |args: &[&str]| {
-        let said = Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
-            .arg("serve")
-            .arg(dir.path())
-            .args(args)
-            .output()
-            .unwrap();
-        assert_eq!(said.status.code(), Some(2), "{args:?}");
-        String::from_utf8(said.stderr).unwrap()
-    };
+    let serve =
+        |args: &[&str]| Said::of(program().arg("serve").arg(dir.path()).args(args), b"").with_code(2).err;
     assert!(serve(&[]).contains("no token was given; name at least one with --token TOKEN=TENANT"));
     assert!(
         serve(&["--token", "phc=../x"]).contains("the tenant is `../x`; expected 1 to 64 lower-case letters")

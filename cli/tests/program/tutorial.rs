@@ -2,8 +2,8 @@
 //! `UPDATE=1` writes what they say into docs/undo.md; read the difference before you believe it.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+
+use crate::place::{Place, Said};
 
 const UNDO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/undo.md");
 const ERASURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/erasure.md");
@@ -31,24 +31,14 @@ fn told(page: &str, said: impl Fn(&str) -> (String, bool)) -> String {
     out
 }
 
-fn run(command: &str, place: &Path) -> Output {
-    let arguments = command.strip_prefix("identity-ledger ").expect("the page runs nothing else").split(' ');
-    Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
-        .args(arguments)
-        .current_dir(place)
-        .env_remove("COLUMNS") // as wide as without a terminal
-        .output()
-        .expect("the binary is there")
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).expect("texts are UTF-8")
+fn run(command: &str, place: &Place) -> Said {
+    place.run(command.strip_prefix("identity-ledger ").expect("the page runs nothing else"))
 }
 
 /// What was said on standard error, but for the note that says which snapshot an answer is from: the import made one.
-fn errors(stderr: Vec<u8>) -> String {
-    let said = text(stderr);
-    said.split_inclusive('\n')
+fn errors(said: &Said) -> String {
+    said.err
+        .split_inclusive('\n')
         .filter(|line| !line.starts_with("note: answered from the snapshot of "))
         .collect()
 }
@@ -78,14 +68,14 @@ fn compare(name: &str, told: &str, page: &str, is_shown: impl Fn(&str, &str) -> 
 
 #[test]
 fn every_command_of_the_tutorial_says_what_the_page_shows() {
-    let place = tempfile::tempdir().unwrap();
+    let place = Place::new();
     let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wrong-merge.jsonl");
-    fs::copy(log, place.path().join("wrong-merge.jsonl")).unwrap();
+    fs::copy(log, place.path("wrong-merge.jsonl")).unwrap();
     let page = fs::read_to_string(UNDO).unwrap();
     let told = told(&page, |command| {
-        let Output { stdout, stderr, .. } = run(command, place.path());
-        assert_eq!(errors(stderr), "", "{command}");
-        (text(stdout), true)
+        let said = run(command, &place);
+        assert_eq!(errors(&said), "", "{command}");
+        (said.out, true)
     });
     if std::env::var_os("UPDATE").is_some() {
         fs::write(UNDO, told).unwrap();
@@ -97,17 +87,16 @@ fn every_command_of_the_tutorial_says_what_the_page_shows() {
 /// What a restored backup of a sealed ledger needs, from the first command to the last. Errors and notes are part of the page.
 #[test]
 fn every_command_about_sealed_backups_says_what_the_page_shows() {
-    let place = tempfile::tempdir().unwrap();
-    fs::create_dir(place.path().join("secrets")).unwrap();
-    let made = run("identity-ledger generate --people 20", place.path()).stdout;
-    fs::write(place.path().join("events.jsonl"), made).unwrap();
+    let place = Place::new();
+    fs::create_dir(place.path("secrets")).unwrap();
+    place.write("events.jsonl", run("identity-ledger generate --people 20", &place).out);
     let page = fs::read_to_string(ERASURE).unwrap();
     let begin = page.find("## 5. ").expect("the page has five sections and more");
     let end = page.find("## 6. ").expect("the page has six sections");
     let section = &page[begin..end];
     let told = told(section, |command| {
-        let Output { stdout, stderr, status } = run(command, place.path());
-        (errors(stderr) + &text(stdout), status.success())
+        let said = run(command, &place);
+        (errors(&said) + &said.out, said.code == 0)
     });
     compare("docs/erasure.md from section 5 on", &told, section, is_shown);
 }

@@ -24,7 +24,30 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
+/// The program that is tested, as wide as without a terminal.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_identity-ledger"));
+    command.env_remove("COLUMNS");
+    command
+}
+
 impl Said {
+    /// What a command says to this standard input.
+    pub(crate) fn of(command: &mut Command, input: &[u8]) -> Said {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let written = input.to_vec();
+        let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Said {
+            code: output.status.code().expect("it ends by itself"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn with_code(self, code: i32) -> Said {
         assert_eq!(self.code, code, "{self:?}");
@@ -73,8 +96,8 @@ impl Place {
     }
 
     pub(crate) fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_identity-ledger"));
-        command.current_dir(self.0.path()).args(arguments.split_whitespace()).env_remove("COLUMNS");
+        let mut command = program();
+        command.current_dir(self.0.path()).args(arguments.split_whitespace());
         command
     }
 
@@ -84,19 +107,7 @@ impl Place {
 
     /// Runs with this standard input.
     pub(crate) fn run_with(&self, arguments: &str, input: &[u8]) -> Said {
-        let mut command = self.command(arguments);
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let written = input.to_vec();
-        let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
-        let output = child.wait_with_output().unwrap();
-        writer.join().unwrap();
-        Said {
-            code: output.status.code().expect("it ends by itself"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        Said::of(&mut self.command(arguments), input)
     }
 
     /// A ledger of [`SMALL`].

@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+use crate::place::program;
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) admin: String,
@@ -21,7 +23,7 @@ impl Server {
 
     /// `serve` with these arguments alone.
     pub(crate) fn start_args(args: &[&str]) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_identity-ledger"))
+        let mut child = program()
             .args(["--json", "serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdout(Stdio::piped())

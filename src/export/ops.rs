@@ -11,8 +11,9 @@ use serde_json::{Map, Value as Json};
 use crate::export::tables::Export;
 use crate::fold::DeviceState;
 use crate::fold::replay::Step;
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource, NameNo, Verb};
-use crate::log::record::{Kind, Record};
+use crate::log::body::{Asked, AskedVerb, DeviceNo, Flags, IdNo, LinkSource, Verb};
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::{OperationId, Seq};
 use crate::model::policy::IdClass;
 use crate::store::segments::Fault;
@@ -116,38 +117,38 @@ impl Writer<'_> {
 
     fn line(&mut self, record: Record<'_>) -> Result<Option<Map<String, Json>>, OpsError> {
         let body = record.body();
-        let head = *body.head().expect("an operation has a head");
+        let Asked { head, verb, .. } = body.asked().expect("an operation");
         let mut line = Map::new();
-        let op = match &body {
-            Body::Switch(..) => "identify",
+        let op = match verb {
+            AskedVerb::Switch => "identify",
             other => other.name(),
         };
         let mut put = |key: &str, value: Json| drop(line.insert(key.to_owned(), value));
         put("op", op.into());
         put("ts", head.time().to_string().into());
         put("event_id", self.operation_id(record).to_string().into());
-        match &body {
-            Body::Reset(_, fresh, _) => {
+        match verb {
+            AskedVerb::Reset(fresh) => {
                 let device = head.device.expect("a reset is of a device");
                 put("device_id", self.device(device).into());
                 put("new_id", self.id(head.id).into());
                 put("reset_device", fresh.is_some().into());
             }
-            Body::Retract(_, target, _) => {
+            AskedVerb::Retract(target) => {
                 let Some(target) = self.target(Seq(*target))? else {
                     self.losses.retracts_of_nothing += 1;
                     return Ok(None);
                 };
                 put("of", target.to_string().into());
             }
-            Body::Split(_, leaving, _) => {
+            AskedVerb::Split(leaving) => {
                 put("distinct_id", self.id(head.id).into());
                 put("ids", leaving.ids.iter().map(|id| self.id(*id)).collect::<Vec<_>>().into());
                 put("mode", if leaving.together { "together" } else { "each" }.into());
             }
-            _ => self.who(&body, record, &mut put),
+            _ => self.who(verb, record, &mut put),
         }
-        if !matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..)) {
+        if !verb.refolds() && !matches!(verb, AskedVerb::Reset(_)) {
             let processing = match () {
                 () if head.flags.has(Flags::INVALID_PROCESSING) => Json::Null, // no boolean: noticed again
                 () => (!head.flags.has(Flags::PROCESSING_OFF)).into(),
@@ -155,8 +156,8 @@ impl Writer<'_> {
             put("process_person_profile", processing);
             self.changes(record, &mut put)?;
         }
-        if let Body::Capture(_, Some(name), _) = body
-            && let Some(name) = self.export.reader.event_name(NameNo(name.0))
+        if let Some(name) = body.event_name()
+            && let Some(name) = self.export.reader.event_name(name)
         {
             put("event", name.into());
         }
@@ -164,39 +165,41 @@ impl Writer<'_> {
     }
 
     /// T and S, or the device that spoke.
-    fn who(&self, body: &Body, record: Record<'_>, put: &mut impl FnMut(&str, Json)) {
+    fn who(&self, verb: &AskedVerb, record: Record<'_>, put: &mut impl FnMut(&str, Json)) {
         let id = record.row.id;
-        let source = match body.other() {
+        let source = match verb.other() {
             LinkSource::Id(source) => Some(self.id(source)),
             LinkSource::Unstorable => Some("\0".to_owned()), // what cannot be stored (B1)
             LinkSource::None => None,
         };
         let Some(device) = record.row.device() else {
             put("distinct_id", self.id(id).into());
-            return self.source(body, source, put);
+            return self.source(verb, source, put);
         };
         put("device_id", self.device(device).into());
         let before = self.devices[device.index()];
-        let names_user = match body {
-            Body::Switch(..) => true,
+        let names_user = match verb {
+            AskedVerb::Switch => true,
             // The device is another's now. With S and an id that stays, it merely stood for T.
-            Body::Identify(..) => before.current != id,
+            AskedVerb::Identify(_) => before.current != id,
             _ => false,
         };
         if !names_user {
-            return self.source(body, source, put);
+            return self.source(verb, source, put);
         }
         put("distinct_id", self.id(id).into());
         if before.identified {
             // Which of the two it was depends on the SDK (F3); a sender may have said so for itself.
-            put("dialect", if matches!(body, Body::Switch(..)) { "browser" } else { "core" }.into());
+            put("dialect", if matches!(verb, AskedVerb::Switch) { "browser" } else { "core" }.into());
         }
     }
 
-    fn source(&self, body: &Body, source: Option<String>, put: &mut impl FnMut(&str, Json)) {
-        match (body, source) {
-            (Body::Identify(..), Some(source)) => put("anon_distinct_id", source.into()),
-            (Body::Alias(..) | Body::Merge(..), source) => put("alias", source.unwrap_or_default().into()),
+    fn source(&self, verb: &AskedVerb, source: Option<String>, put: &mut impl FnMut(&str, Json)) {
+        match (verb, source) {
+            (AskedVerb::Identify(_), Some(source)) => put("anon_distinct_id", source.into()),
+            (AskedVerb::Alias(_) | AskedVerb::Merge(_), source) => {
+                put("alias", source.unwrap_or_default().into())
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use crate::export::row::{DistinctIdRow, HistoryRow, PersonRow, RedirectRow, Row,
 use crate::export::tables::{ERASED_SINCE, Export};
 use crate::fold::{PersonNo, PersonView, Property};
 use crate::log::body::IdNo;
-use crate::log::record::Kind;
+use crate::log::kind::Kind;
 use crate::model::id::Seq;
 use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;

@@ -5,8 +5,9 @@ use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
 use crate::fold::{Past, Person, State};
-use crate::log::body::{Body, Change, DeviceNo, Flags, IdNo, LinkSource};
-use crate::log::record::{Kind, Record, Row};
+use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource};
+use crate::log::kind::Kind;
+use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
 use crate::model::policy::{IdClass, Survivor};
 
@@ -380,7 +381,8 @@ impl State {
             let from = person(source);
             let mergeable =
                 self.class(source).is_mergeable() && (!known(head.id) || self.class(head.id).is_mergeable());
-            let asker = if matches!(body, Body::Merge(..)) { Asker::Merge } else { Asker::Ordinary };
+            let asker =
+                if matches!(body.verb(), Some(AskedVerb::Merge(_))) { Asker::Merge } else { Asker::Ordinary };
             let refusal = (mergeable && known(head.id))
                 .then(|| self.refusal(head.id, source, to, from, asker))
                 .flatten();

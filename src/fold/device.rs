@@ -3,8 +3,9 @@
 //! The shell resolves a device before it writes; the fold follows what was written. Both take the same step,
 //! [`Device::follow`], so they cannot disagree.
 
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource};
-use crate::log::record::{Kind, Row};
+use crate::log::body::{Asked, AskedVerb, DeviceNo, Flags, IdNo, LinkSource};
+use crate::log::kind::Kind;
+use crate::log::record::Row;
 
 /// What is known of one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,23 +84,12 @@ impl Said {
         Said { kind: row.kind, id: row.id, other: row.other(), flags: row.flags, devices }
     }
 
-    /// As [`Said::of`], for a record that is about to be written; `None` if it is not an operation.
-    pub(crate) fn of_body(body: &Body) -> Option<Said> {
-        let head = body.head()?;
-        let (kind, fresh) = match body {
-            Body::Capture(..) => (Kind::Capture, None),
-            Body::Identify(..) => (Kind::Identify, None),
-            Body::Alias(..) => (Kind::Alias, None),
-            Body::Merge(..) => (Kind::Merge, None),
-            Body::Set(..) => (Kind::Set, None),
-            Body::Switch(..) => (Kind::Switch, None),
-            Body::Reset(_, fresh, _) => (Kind::Reset, *fresh),
-            Body::Retract(..) => (Kind::Retract, None),
-            Body::Split(..) => (Kind::Split, None),
-            _ => return None,
-        };
+    /// As [`Said::of`], for a record that is about to be written.
+    pub(crate) fn of_asked(asked: &Asked) -> Said {
+        let Asked { head, verb, .. } = asked;
+        let fresh = if let AskedVerb::Reset(fresh) = verb { *fresh } else { None };
         let devices = [head.device, fresh];
-        Some(Said { kind, id: head.id, other: body.other(), flags: head.flags, devices })
+        Said { kind: Kind::of(verb), id: head.id, other: verb.other(), flags: head.flags, devices }
     }
 }
 

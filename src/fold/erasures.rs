@@ -426,7 +426,7 @@ impl Absences {
 mod tests {
     use super::*;
     use crate::erase::{ErasureRequest, ErasureSubject};
-    use crate::log::record::Kind;
+    use crate::log::kind::Kind;
     use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
     use crate::{OperationId, Processing, Source, SplitMode, Target, Tenant, Timestamp};
 

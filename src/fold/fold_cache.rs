@@ -6,7 +6,8 @@ use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
 use crate::log::body::{DeviceNo, IdNo};
 use crate::log::component::{ComponentRecords, Node, nodes_of};
-use crate::log::record::{Kind, Record, Row};
+use crate::log::kind::Kind;
+use crate::log::record::{Record, Row};
 
 /// How many components are kept.
 const KEPT_COMPONENTS: usize = 8;

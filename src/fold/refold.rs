@@ -18,7 +18,8 @@ use crate::fold::profile::Profile;
 use crate::fold::{Person, State};
 use crate::log::body::{DeviceNo, IdNo};
 use crate::log::component::ComponentRecords;
-use crate::log::record::{Kind, Record, Row};
+use crate::log::kind::Kind;
+use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
 
 /// Is shown what each operation came to: its seq, its outcome and the state right after it.
@@ -155,7 +156,7 @@ impl State {
         }
         if !fold.push(record) {
             let mut told = told.first(before);
-            told.push_anew(record);
+            told.push(record);
             *fold = CachedFold::new(&told, before + 1, |ids| self.only(ids));
         }
         self.generations.refolded += match each {
@@ -194,7 +195,7 @@ impl State {
         let alone = self.beside(before, |seq, outcome, small| each(Phase::Before, seq, outcome, small));
         let ComponentFold { state, ids, devices } = alone;
         let mut told = before.clone();
-        told.push_anew(record);
+        told.push(record);
         let told = told.relabelled(&ids, &devices);
         let (before, asked) =
             (before.relabelled(&ids, &devices), told.records().last().expect("just pushed"));
@@ -685,7 +686,7 @@ impl CachedFold<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::body::{Body, Flags, OperationHeader};
+    use crate::log::body::{Asked, AskedVerb, Body, Flags, OperationHeader};
     use crate::log::component::Node;
     use crate::{DistinctId, Ledger, Operation, Policy, Source, SplitMode, Target, Tenant, Timestamp};
 
@@ -737,6 +738,11 @@ mod tests {
         assert_eq!(alone.state.survivor(PersonNo(0)), PersonNo(1), "the one that was parted is who stayed");
     }
 
+    fn retract(head: OperationHeader, target: u64) -> Body {
+        let verb = AskedVerb::Retract(target);
+        Body::Operation(Box::new(Asked { head, verb, changes: Vec::new(), item: None }))
+    }
+
     #[test]
     fn what_is_foretold_is_right_after_the_record_that_nobody_wrote() {
         let (ledger, first) = ledger();
@@ -749,7 +755,7 @@ mod tests {
             flags: Flags::default(),
         };
         let mut asked = ComponentRecords::default();
-        asked.push_supposed(next as u32, &Body::Retract(head, first.0, None));
+        asked.push_supposed(next as u32, &retract(head, first.0));
         let record = asked.records().next().unwrap();
         let foretold = ledger.reader().state().foretell(record, &component(&ledger, "ann"), |_, _, _, _| {});
         assert_eq!([foretold.before.records(), foretold.after.records()], [next, next + 1]);
@@ -779,7 +785,7 @@ mod tests {
                 flags: Flags::default(),
             };
             let mut told = told.clone();
-            told.push_supposed(next, &Body::Retract(head, target.into(), None));
+            told.push_supposed(next, &retract(head, target.into()));
             let record = told.records().last().unwrap();
             assert_eq!(ledger.reader().state().refuse_refold(record, &told.only(|seq| seq < next)), expected);
             assert_eq!(told.retracted().contains(&target), expected.is_none(), "{of:?} {target}");

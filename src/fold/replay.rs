@@ -85,10 +85,10 @@ impl Replay {
 
     /// Checks a frame and keeps its rows.
     fn accept(&mut self, frame: &Frame<'_>, commitments: bool) -> Result<(), ChainError> {
-        assert!(self.rows.rows.is_empty(), "an accepted frame is folded before the next");
+        assert!(self.rows.rows().is_empty(), "an accepted frame is folded before the next");
         let mut chain = self.chain.clone();
         chain.accept(frame, &mut self.rows)?;
-        let refolds = self.rows.rows.iter().find(|row| row.refolds());
+        let refolds = self.rows.rows().iter().find(|row| row.refolds());
         let alone = refolds.map_or(Ok(()), |row| Err(ChainError::NeedsPast { seq: row.seq.into() }));
         let items = || if commitments { chain.check_items(&self.rows, frame) } else { Ok(()) };
         if let Err(error) = alone.and_then(|()| items()) {
@@ -123,13 +123,13 @@ impl Replay {
     fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;
         let recorded_at = frame.header.recorded_at;
-        let (mut folded, mut far) = (0, rows.far.chunks(FORESEEN));
-        while folded < rows.rows.len() {
+        let (mut folded, mut far) = (0, rows.far().chunks(FORESEEN));
+        while folded < rows.rows().len() {
             let few = far.next().unwrap_or_default();
-            state.prefetch(few.iter().map(|at| &rows.rows[*at as usize]));
-            let end = few.last().map_or(rows.rows.len(), |last| *last as usize + 1);
-            for row in &rows.rows[folded..end] {
-                let record = Record::new(row, rows, frame.body, frame.payload);
+            state.prefetch(few.iter().map(|at| &rows.rows()[*at as usize]));
+            let end = few.last().map_or(rows.rows().len(), |last| *last as usize + 1);
+            for row in &rows.rows()[folded..end] {
+                let record = rows.record(row, frame.body, frame.payload);
                 if state.count_alone(row) {
                     each(Step { record, recorded_at, outcome: Some(&Outcome::NOTHING), state, past });
                 } else {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::fold::outcome::Refusal;
 use crate::log::component::ComponentRecords;
-use crate::log::record::{Kind, Record, Row};
+use crate::log::kind::Kind;
+use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
 
 /// H1: whether a record may be retracted now.

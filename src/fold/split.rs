@@ -8,8 +8,9 @@ use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{NotParted, Refusal};
 use crate::fold::{Person, State};
 use crate::log::body::{Flags, IdNo, LinkSource, SplitOff};
-use crate::log::component::{ComponentRecords, leavers};
-use crate::log::record::{Kind, Record};
+use crate::log::component::ComponentRecords;
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::Seq;
 
 /// What leaves a person in a split.
@@ -29,7 +30,7 @@ impl State {
         let Some(person) = self.links.person(row.id) else {
             return Err(Refusal::NoPerson { by: self.defined_by(row.id) });
         };
-        let named = leavers(record).expect("a split").ids;
+        let named = record.leavers().expect("a split").ids;
         let (ids, others): (Vec<IdNo>, Vec<IdNo>) =
             named.into_iter().partition(|id| self.links.person(*id) == Some(person));
         let others = others.first().map(|id| NotParted {
@@ -77,7 +78,7 @@ impl State {
             Ok(leaving) => leaving,
             Err(refusal) => return Some(refusal),
         };
-        let SplitOff { together, .. } = leavers(record).expect("a split");
+        let SplitOff { together, .. } = record.leavers().expect("a split");
         let leaving: BTreeSet<IdNo> = ids.iter().copied().collect();
         let stay = self.ids_of(person).into_iter().filter(|id| !leaving.contains(id)).collect();
         let mut groups: Vec<Vec<IdNo>> = vec![stay];

@@ -12,6 +12,7 @@ use crate::ledger::error::AppendError;
 use crate::ledger::key_budget::KeyBudget;
 use crate::ledger::writer::Durability;
 use crate::log::body::{Body, IdNo, StoredPolicy};
+use crate::log::encode::BodyWriter;
 use crate::model::id::{DeviceId, DistinctId, Seq};
 use crate::model::limits::{MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS};
 use crate::model::operation::Operation;
@@ -182,9 +183,9 @@ impl Ledger {
         if let Some(delivery) = delivery {
             draft.push(&delivery.record());
         }
-        let frame_bytes = draft.body.len() + draft.payload.len();
-        if frame_bytes > MAX_FRAME_BYTES - 128 || draft.records > MAX_FRAME_RECORDS {
-            let (records, bytes) = (draft.records.into(), frame_bytes as u64);
+        let (records, frame_bytes) = (draft.body.records(), draft.body.len() + draft.payload.len());
+        if frame_bytes > MAX_FRAME_BYTES - 128 || records > MAX_FRAME_RECORDS {
+            let (records, bytes) = (records.into(), frame_bytes as u64);
             return Err(AppendError::BatchTooLarge { operations: operations.len(), records, bytes });
         }
         let mut finished = draft.finish();
@@ -226,13 +227,20 @@ impl Ledger {
     pub(crate) fn append_record(&mut self, body: &Body) -> Result<Seq, AppendError> {
         self.check_local()?;
         let seq = Seq(self.reader.state().records());
-        let mut bytes = Vec::new();
-        crate::log::codec::encode(body, &mut bytes);
-        let lengths = self.reader.dictionaries.lengths();
-        let (last_calls, payload) = (BTreeMap::new(), Vec::new());
-        let recorded_at = None;
-        self.commit(Finished { records: 1, body: bytes, payload, last_calls, lengths, recorded_at })?;
+        self.commit(self.finished(std::slice::from_ref(body), None))?;
         Ok(seq)
+    }
+
+    /// The frame of records that name no new text and have no payload items.
+    pub(super) fn finished(&self, bodies: &[Body], recorded_at: Option<Timestamp>) -> Finished {
+        Finished {
+            records: bodies.len() as u32, // one or two
+            body: BodyWriter::of(bodies),
+            payload: Vec::new(),
+            last_calls: BTreeMap::new(),
+            recorded_at,
+            lengths: self.reader.dictionaries.lengths(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::OpenError;
 use crate::log::body::{Body, StoredPolicy};
 use crate::log::chain::Checkpoint;
+use crate::log::encode::BodyWriter;
 use crate::log::frame::{self, Header};
 use crate::log::payload::KeysError;
 #[cfg(feature = "encryption")]
@@ -205,8 +206,7 @@ pub(crate) struct FirstRecords {
 pub(crate) fn build(storage: &dyn Storage, identity: &Identity, first: &FirstRecords) -> io::Result<()> {
     let FirstRecords { bodies, recorded_at } = first;
     let mut replay = identity.replay();
-    let mut body = Vec::new();
-    bodies.iter().for_each(|first| crate::log::codec::encode(first, &mut body));
+    let body = BodyWriter::of(bodies);
     let segment = segment_name(0);
     let previous = *replay.chain().head();
     let header = SegmentHeader { ledger: identity.ledger, first_seq: 0, previous };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::fold::Erasures;
 use crate::ledger::appended::Appended;
 use crate::ledger::draft::{Aim, Draft, Named, head, item_of};
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
+use crate::log::body::{Asked, AskedVerb, Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
 use crate::model::id::{DeviceId, DistinctId, OperationId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode};
 use crate::store::dictionary::{Dictionaries, Dictionary};
@@ -53,7 +53,7 @@ pub(crate) fn is_same_operation(
     item: Option<&[u8]>,
     dictionaries: &Dictionaries,
 ) -> bool {
-    let Some(recorded) = body.head() else { return false };
+    let Some(Asked { head: recorded, verb, .. }) = body.asked() else { return false };
     let find = |dictionary: &Dictionary, text: &str| dictionary.find(text);
     let is = |dictionary: &Dictionary, text: &str, number: u32| {
         find(dictionary, text) == Some(number) || dictionary.is_erased(number)
@@ -66,32 +66,33 @@ pub(crate) fn is_same_operation(
         Actor::Id(id) => recorded.device.is_none() && id_is(id, recorded.id),
         Actor::Device(device) => device_is(device, recorded.device),
     };
-    let other_is = |source: &Option<Source>| match (source, body.other()) {
+    let other_is = |source: &Option<Source>| match (source, verb.other()) {
         (None, LinkSource::None) | (Some(Source::Unstorable), LinkSource::Unstorable) => true,
         (Some(Source::Id(id)), LinkSource::Id(number)) => id_is(id, number),
         _ => false,
     };
     let mut event_flags = Flags::default();
-    let request = match (&operation.request, body) {
-        (Request::Capture { who, event, .. }, Body::Capture(_, name, _)) => {
+    let request = match (&operation.request, verb) {
+        (Request::Capture { who, event, .. }, AskedVerb::Capture(name)) => {
             event_flags = event.as_ref().map_or(event_flags, |event| Flags::of_event(event.as_str()));
             let found = event.as_ref().map(|event| find(&dictionaries.names, event.as_str()));
             who_is(who) && found == name.map(|name| Some(name.0))
         }
-        (Request::Identify { who, anonymous }, Body::Identify(..)) => who_is(who) && other_is(anonymous),
-        (Request::Alias { who, alias }, Body::Alias(..))
-        | (Request::Merge { who, alias }, Body::Merge(..)) => who_is(who) && other_is(alias),
-        (Request::Set { who }, Body::Set(..)) => who_is(who),
-        (Request::DeviceIdentify { device, user }, Body::Identify(..) | Body::Set(..) | Body::Switch(..)) => {
-            device_is(device, recorded.device) && id_is(user, recorded.id)
-        }
-        (Request::Reset { device, reset_device, new_id }, Body::Reset(_, fresh, _)) => {
+        (Request::Identify { who, anonymous }, AskedVerb::Identify(_)) => who_is(who) && other_is(anonymous),
+        (Request::Alias { who, alias }, AskedVerb::Alias(_))
+        | (Request::Merge { who, alias }, AskedVerb::Merge(_)) => who_is(who) && other_is(alias),
+        (Request::Set { who }, AskedVerb::Set) => who_is(who),
+        (
+            Request::DeviceIdentify { device, user },
+            AskedVerb::Identify(_) | AskedVerb::Set | AskedVerb::Switch,
+        ) => device_is(device, recorded.device) && id_is(user, recorded.id),
+        (Request::Reset { device, reset_device, new_id }, AskedVerb::Reset(fresh)) => {
             device_is(device, recorded.device)
                 && *reset_device == fresh.is_some()
                 && new_id.as_ref().is_none_or(|id| id_is(id, recorded.id))
         }
-        (Request::Retract { .. }, Body::Retract(_, target, _)) => aim.is_some_and(|aim| aim.seq.0 == *target),
-        (Request::Split { id, ids, mode }, Body::Split(_, leavers, _)) => {
+        (Request::Retract { .. }, AskedVerb::Retract(target)) => aim.is_some_and(|aim| aim.seq.0 == *target),
+        (Request::Split { id, ids, mode }, AskedVerb::Split(leavers)) => {
             let named: BTreeSet<u32> =
                 ids.iter().filter_map(|id| find(&dictionaries.ids, id.as_str())).collect();
             id_is(id, recorded.id)
@@ -104,7 +105,8 @@ pub(crate) fn is_same_operation(
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
     // F8 decided when it was recorded; a reset, retract or split does not ask for processing.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
-        || matches!(body, Body::Reset(..) | Body::Retract(..) | Body::Split(..));
+        || matches!(verb, AskedVerb::Reset(_))
+        || verb.refolds();
     if !request || !resolved && off != (operation.processing == Processing::Off) {
         return false;
     }
@@ -127,7 +129,7 @@ pub(crate) fn same_changes(
 ) -> bool {
     let empty = Changes::default();
     let Changes { set, set_once, unset } =
-        if off || matches!(body, Body::Reset(..)) { &empty } else { &operation.changes };
+        if off || matches!(body.verb(), Some(AskedVerb::Reset(_))) { &empty } else { &operation.changes };
     let kept = match &operation.request {
         // Whether they were kept was the policy's choice then; if not, they cannot be compared.
         Request::Capture { properties, .. }

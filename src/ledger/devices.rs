@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::fold::Said;
-use crate::ledger::draft::{Aim, Draft, FORGOTTEN, KnownIds, Plan, PlanVerb, fresh_id};
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource};
+use crate::ledger::draft::{Aim, Draft, FORGOTTEN, KnownIds, Plan, fresh_id};
+use crate::log::body::{Asked, AskedVerb, DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::model::id::{DeviceId, DistinctId, OperationId};
 use crate::model::operation::{
@@ -42,16 +42,17 @@ impl<'a> Draft<'a> {
         aim: Option<Aim>,
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Option<Plan<'o>> {
-        let (verb, who, other) = match &operation.request {
+        let (mut flags, unlinked) = (Flags::default(), LinkSource::None);
+        let (verb, who, source) = match &operation.request {
             Request::Capture { who, event, .. } => {
-                let flags = event.as_ref().map_or(Flags::default(), |name| Flags::of_event(name.as_str()));
+                flags = event.as_ref().map_or(flags, |name| Flags::of_event(name.as_str()));
                 let name = event.as_ref().map(|name| self.name(name.as_str()));
-                (PlanVerb::Capture(name, flags), who, None)
+                (AskedVerb::Capture(name), who, None)
             }
-            Request::Identify { who, anonymous } => (PlanVerb::Identify, who, anonymous.as_ref()),
-            Request::Alias { who, alias } => (PlanVerb::Alias, who, alias.as_ref()),
-            Request::Merge { who, alias } => (PlanVerb::Merge, who, alias.as_ref()),
-            Request::Set { who } => (PlanVerb::Set, who, None),
+            Request::Identify { who, anonymous } => (AskedVerb::Identify(unlinked), who, anonymous.as_ref()),
+            Request::Alias { who, alias } => (AskedVerb::Alias(unlinked), who, alias.as_ref()),
+            Request::Merge { who, alias } => (AskedVerb::Merge(unlinked), who, alias.as_ref()),
+            Request::Set { who } => (AskedVerb::Set, who, None),
             Request::DeviceIdentify { device, user } => {
                 return self.plan_device_identify(operation, device, user, known, last_calls);
             }
@@ -69,20 +70,21 @@ impl<'a> Draft<'a> {
                 (self.device(number).current, Some(number))
             }
         };
-        let other = match other {
-            None => LinkSource::None,
+        let source = match source {
+            None => unlinked,
             Some(Source::Unstorable) => LinkSource::Unstorable,
             Some(Source::Id(id)) => {
                 LinkSource::Id(known_other.unwrap_or_else(|| self.id(id, FirstMention::Plain)))
             }
         };
-        let asks_profile = !matches!(verb, PlanVerb::Capture(..));
+        let verb = verb.with_source(source);
+        let asks_profile = !matches!(verb, AskedVerb::Capture(_));
         let processing_off = self.processing_off(operation, device, asks_profile);
         let kept = match &operation.request {
             Request::Capture { properties, .. } => Some(properties),
             _ => None,
         };
-        Some(Plan { verb, id, device, other, processing_off, changes: Some(&operation.changes), kept })
+        Some(Plan { verb, flags, id, device, processing_off, changes: Some(&operation.changes), kept })
     }
 
     /// F8: whether processing is off, where the operation does not say and a device speaks.
@@ -121,9 +123,9 @@ impl<'a> Draft<'a> {
         let processing_off = self.processing_off(operation, Some(number), true);
         let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
         let same = user_no == Some(known.current);
-        let (verb, other) = match (known.identified, same, dialect) {
-            (false, true, _) => (PlanVerb::Identify, LinkSource::None),
-            (false, false, _) => (PlanVerb::Identify, LinkSource::Id(known.current)),
+        let verb = match (known.identified, same, dialect) {
+            (false, true, _) => AskedVerb::Identify(LinkSource::None),
+            (false, false, _) => AskedVerb::Identify(LinkSource::Id(known.current)),
             (true, true, _) => {
                 let call = call_digest(user.as_str(), &operation.changes);
                 let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
@@ -133,18 +135,17 @@ impl<'a> Draft<'a> {
                 if repeats && !processing_off && operation.id.is_none() {
                     return None;
                 }
-                (PlanVerb::Set, LinkSource::None)
+                AskedVerb::Set
             }
-            (true, false, Dialect::Browser) => (PlanVerb::Switch, LinkSource::None),
+            (true, false, Dialect::Browser) => AskedVerb::Switch,
             // An erased id takes part in no link (H3).
-            (true, false, Dialect::Core) if self.is_erased(known.anonymous) => {
-                (PlanVerb::Switch, LinkSource::None)
-            }
-            (true, false, Dialect::Core) => (PlanVerb::Identify, LinkSource::Id(known.anonymous)),
+            (true, false, Dialect::Core) if self.is_erased(known.anonymous) => AskedVerb::Switch,
+            (true, false, Dialect::Core) => AskedVerb::Identify(LinkSource::Id(known.anonymous)),
         };
         let id = user_no.unwrap_or_else(|| self.id(user, FirstMention::Plain));
         let changes = Some(&operation.changes);
-        Some(Plan { verb, id, device: Some(number), other, processing_off, changes, kept: None })
+        let (flags, device) = (Flags::default(), Some(number));
+        Some(Plan { verb, flags, id, device, processing_off, changes, kept: None })
     }
 
     /// F4. The fresh id is given, or made from the operation's id, or from the shell's randomness and the sender's clock.
@@ -167,10 +168,10 @@ impl<'a> Draft<'a> {
             None => self.new_device(fresh.as_str(), id),
         });
         Plan {
-            verb: PlanVerb::Reset(fresh_device),
+            verb: AskedVerb::Reset(fresh_device),
+            flags: Flags::default(),
             id,
             device: Some(number),
-            other: LinkSource::None,
             processing_off: false,
             changes: None,
             kept: None,
@@ -178,12 +179,19 @@ impl<'a> Draft<'a> {
     }
 
     /// What the device will compare its next identify with (F3). A reset forgets it.
-    pub(super) fn remember_call(&mut self, device: DeviceNo, said: Said, body: &Body, operation: &Operation) {
-        match body {
-            Body::Reset(..) => {
+    pub(super) fn remember_call(
+        &mut self,
+        device: DeviceNo,
+        said: Said,
+        asked: &Asked,
+        operation: &Operation,
+    ) {
+        let Asked { head, verb, .. } = asked;
+        match verb {
+            AskedVerb::Reset(_) => {
                 self.last_calls.extend(said.devices().map(|device| (device, FORGOTTEN)));
             }
-            Body::Identify(head, ..) | Body::Set(head, _) | Body::Switch(head, _)
+            AskedVerb::Identify(_) | AskedVerb::Set | AskedVerb::Switch
                 if !head.flags.has(Flags::PROCESSING_OFF) =>
             {
                 if let Some(text) = self.dictionaries.ids.text(head.id.0) {

@@ -6,12 +6,14 @@ use std::mem;
 
 use crate::fold::{DeviceState, Said, State};
 use crate::log::body::{
-    Body, Change, Commitment, DeviceNo, Erasure, Flags, IdNo, KeyNo, LinkSource, NameNo, OperationHeader,
-    PropertyChanges, Restated, SplitOff, StoredClass, Verb,
+    Asked, AskedVerb, Body, Change, Commitment, DeviceNo, Erasure, Flags, IdNo, KeyNo, NameNo,
+    OperationHeader, Restated, SplitOff, StoredClass, Verb,
 };
-use crate::log::chain::{commit, write_item};
-use crate::log::codec;
+use crate::log::chain::write_item;
+use crate::log::commitment::Commitments;
 use crate::log::digest::Digest;
+use crate::log::encode::BodyWriter;
+use crate::log::item::write_value;
 use crate::log::payload::{self, Keys};
 use crate::model::id::{DeviceId, DistinctId, LedgerId, OperationId, PropertyKey, Seq};
 use crate::model::operation::{
@@ -25,7 +27,7 @@ use crate::store::entropy::{Entropy, uuid_v7};
 
 /// The records of one frame in the making.
 pub(crate) struct Draft<'a> {
-    ledger: LedgerId,
+    commitments: Commitments,
     pub(super) policy: &'a Policy,
     pub(super) state: &'a State,
     pub(super) dictionaries: &'a mut Dictionaries,
@@ -38,10 +40,7 @@ pub(crate) struct Draft<'a> {
     lengths: [u32; 4],
     is_finished: bool,
     first_seq: u64,
-    pub(crate) records: u32,
-    pub(crate) body: Vec<u8>,
-    /// Where in `body` each record begins.
-    begins: Vec<usize>,
+    pub(crate) body: BodyWriter,
     pub(crate) payload: Vec<u8>,
     /// Devices as they will be once the frame is folded.
     devices: BTreeMap<DeviceNo, DeviceState>,
@@ -98,25 +97,14 @@ pub(crate) struct Finished {
 
 /// What a request comes to, once its device is resolved.
 pub(super) struct Plan<'o> {
-    pub(super) verb: PlanVerb,
+    pub(super) verb: AskedVerb,
+    /// What the name of an event says of it.
+    pub(super) flags: Flags,
     pub(super) id: IdNo,
     pub(super) device: Option<DeviceNo>,
-    pub(super) other: LinkSource,
     pub(super) processing_off: bool,
     pub(super) changes: Option<&'o Changes>,
     pub(super) kept: Option<&'o Properties>,
-}
-
-pub(super) enum PlanVerb {
-    Capture(Option<NameNo>, Flags),
-    Identify,
-    Alias,
-    Merge,
-    Set,
-    Switch,
-    Reset(Option<DeviceNo>),
-    Retract(Seq),
-    Split(SplitOff),
 }
 
 /// The record that a retract is about, found; and for whom it speaks.
@@ -140,18 +128,18 @@ impl Plan<'_> {
         let (verb, id) = match &operation.request {
             Request::Retract { .. } => {
                 let Aim { seq, id, .. } = aim.expect("a retract whose record was found");
-                (PlanVerb::Retract(seq), id)
+                (AskedVerb::Retract(seq.0), id)
             }
             Request::Split { id, ids, mode } => {
                 let mut ids: Vec<IdNo> = ids.iter().map(known).collect();
                 ids.sort_unstable();
                 let leavers = SplitOff { together: *mode == SplitMode::Together, ids };
-                (PlanVerb::Split(leavers), known(id))
+                (AskedVerb::Split(leavers), known(id))
             }
             _ => return None,
         };
-        let (device, other, changes, kept) = (None, LinkSource::None, None, None);
-        Some(Plan { verb, id, device, other, processing_off: false, changes, kept })
+        let (flags, device, changes, kept) = (Flags::default(), None, None, None);
+        Some(Plan { verb, flags, id, device, processing_off: false, changes, kept })
     }
 }
 
@@ -198,13 +186,9 @@ pub(crate) fn refold_body(
     aim: Option<Aim>,
     dictionaries: &Dictionaries,
 ) -> Option<Body> {
-    let Plan { verb, id, .. } = Plan::refold(operation, aim, dictionaries)?;
-    let head = head(operation, id, None, false, Flags::default());
-    match verb {
-        PlanVerb::Retract(seq) => Some(Body::Retract(head, seq.0, None)),
-        PlanVerb::Split(leavers) => Some(Body::Split(head, leavers, None)),
-        _ => None,
-    }
+    let Plan { verb, flags, id, .. } = Plan::refold(operation, aim, dictionaries)?;
+    let head = head(operation, id, None, false, flags);
+    Some(Body::Operation(Box::new(Asked { head, verb, changes: Vec::new(), item: None })))
 }
 
 /// A draft that is not finished gives all its numbers back.
@@ -226,7 +210,7 @@ impl<'a> Draft<'a> {
     ) -> Draft<'a> {
         let (lengths, first_seq) = (dictionaries.lengths(), state.records());
         Draft {
-            ledger,
+            commitments: Commitments::of(ledger),
             policy: state.policy(),
             state,
             dictionaries,
@@ -236,9 +220,7 @@ impl<'a> Draft<'a> {
             lengths,
             is_finished: false,
             first_seq,
-            records: 0,
-            body: Vec::new(),
-            begins: Vec::new(),
+            body: BodyWriter::default(),
             payload: Vec::new(),
             devices: BTreeMap::new(),
             last_calls: BTreeMap::new(),
@@ -261,15 +243,15 @@ impl<'a> Draft<'a> {
 
     /// The number the next record will have.
     fn next_seq(&self) -> Seq {
-        Seq(self.first_seq + u64::from(self.records))
+        Seq(self.first_seq + u64::from(self.body.records()))
     }
 
     /// The frame's parts. From here on the dictionaries keep the texts of this draft, until they are truncated to `lengths`.
     pub(crate) fn finish(mut self) -> Finished {
         self.is_finished = true;
         Finished {
-            records: self.records,
-            body: mem::take(&mut self.body),
+            records: self.body.records(),
+            body: mem::take(&mut self.body).finish(),
             payload: mem::take(&mut self.payload),
             last_calls: mem::take(&mut self.last_calls),
             recorded_at: None,
@@ -280,9 +262,7 @@ impl<'a> Draft<'a> {
     /// Adds a record that is not an operation and has no payload item.
     pub(crate) fn push(&mut self, body: &Body) -> Seq {
         let seq = self.next_seq();
-        self.begins.push(self.body.len());
-        codec::encode(body, &mut self.body);
-        self.records += 1;
+        self.body.push(body);
         seq
     }
 
@@ -333,16 +313,10 @@ impl<'a> Draft<'a> {
             None => find(id),
         };
         let read = |seq: Seq| match seq.0.checked_sub(self.first_seq) {
-            Some(place) => Ok(self.drafted(place)),
+            Some(place) => Ok(self.body.record(place as usize)), // as many as a frame holds
             None => read(seq),
         };
         aim(operation, self.dictionaries, self.next_seq(), find, read)
-    }
-
-    /// The record at this place of the draft.
-    fn drafted(&self, place: u64) -> Body {
-        let begin = self.begins[place as usize]; // as many as there are records
-        Body::read(&self.body[begin..]).expect("a draft's own record").0
     }
 
     /// Adds an operation, with the definitions it needs. `last_calls` is what devices last said, since open; `aim` what
@@ -355,28 +329,24 @@ impl<'a> Draft<'a> {
         last_calls: &BTreeMap<DeviceNo, Digest>,
     ) -> Drafted {
         let Some(plan) = self.plan(operation, known, aim, last_calls) else { return Drafted::Ignored };
-        let (mut body, values) = self.body_of(operation, plan);
+        let (mut asked, values) = self.asked(operation, plan);
         let seq = self.next_seq();
-        let device = body.head().and_then(|head| head.device);
-        let said = Said::of_body(&body).expect("an operation's body");
+        let said = Said::of_asked(&asked);
         for number in said.devices() {
             let mut state = self.device(number);
             state.follow(said);
             self.devices.insert(number, state);
         }
-        if let Some(device) = device {
-            self.remember_call(device, said, &body, operation);
+        if let Some(device) = asked.head.device {
+            self.remember_call(device, said, &asked, operation);
         }
-        if matches!(body, Body::Retract(..)) {
+        if matches!(asked.verb, AskedVerb::Retract(_)) {
             // The retracted operation may be what the device said last (F3).
             self.last_calls.extend(aim.and_then(|aim| aim.device).map(|device| (device, FORGOTTEN)));
             self.takes_back = true;
         }
-        if let Some(detail) = detail_mut(&mut body)
-            && detail.item.is_some()
-        {
-            detail.item = Some(self.item(seq, &values));
-        }
+        asked.item = (!values.is_empty()).then(|| self.item(seq, &values));
+        let body = Body::Operation(Box::new(asked));
         self.push(&body);
         if let Some(id) = operation.id {
             let place = u32::try_from(self.named.len()).expect("MAX_BATCH_OPERATIONS bounds a draft");
@@ -413,7 +383,7 @@ impl<'a> Draft<'a> {
                 payload::write_item(&**sealer, nonce, seq, &salt, bytes, &mut self.payload);
             }
         }
-        commit(self.ledger, seq, &salt, bytes)
+        self.commitments.commit(seq, &salt, bytes)
     }
 
     /// Notes a text that is about to get a number, if it had one before it was erased and is not to come back.
@@ -484,9 +454,9 @@ impl<'a> Draft<'a> {
 
     // -- bodies ----------------------------------------------------------------------------------------------------
 
-    /// The record of a plan, and the bytes of its payload item. The commitment is still zeros: it needs the record number.
-    fn body_of(&mut self, operation: &Operation, plan: Plan<'_>) -> (Body, Vec<u8>) {
-        let Plan { verb, id, device, other, processing_off, changes, kept } = plan;
+    /// What a plan comes to, and the bytes of its payload item, to which it does not commit yet: that needs the record number.
+    fn asked(&mut self, operation: &Operation, plan: Plan<'_>) -> (Asked, Vec<u8>) {
+        let Plan { verb, flags, id, device, processing_off, changes, kept } = plan;
         let changes = changes.filter(|_| !processing_off); // C1, C7: dropped
         let keep = |properties: &&Properties| self.policy.keep_event_properties && !properties.is_empty();
         let kept = kept.filter(keep);
@@ -499,24 +469,8 @@ impl<'a> Draft<'a> {
         list.extend(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
         let numbered = list.into_iter().map(|(key, verb, value)| (self.key(key), verb, value)).collect();
         let (changes, values) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
-        let detail = detail(changes, &values);
-        let flags = match &verb {
-            PlanVerb::Capture(_, flags) => *flags,
-            _ => Flags::default(),
-        };
         let head = head(operation, id, device, processing_off, flags);
-        let body = match verb {
-            PlanVerb::Capture(name, _) => Body::Capture(head, name, detail),
-            PlanVerb::Identify => Body::Identify(head, other, detail),
-            PlanVerb::Alias => Body::Alias(head, other, detail),
-            PlanVerb::Merge => Body::Merge(head, other, detail),
-            PlanVerb::Set => Body::Set(head, detail),
-            PlanVerb::Switch => Body::Switch(head, detail),
-            PlanVerb::Reset(fresh) => Body::Reset(head, fresh, detail),
-            PlanVerb::Retract(seq) => Body::Retract(head, seq.0, detail),
-            PlanVerb::Split(leavers) => Body::Split(head, leavers, detail),
-        };
-        (body, values)
+        (Asked { head, verb, changes, item: None }, values)
     }
 }
 
@@ -552,29 +506,9 @@ pub(super) fn item_of(
 ) -> (Vec<Change>, Vec<u8>) {
     numbered.sort_unstable_by_key(|(key, verb, _)| (*key, *verb));
     let mut bytes = derived.map_or(Vec::new(), |id| id.0.as_bytes().to_vec());
-    numbered.iter().filter_map(|(_, _, value)| *value).for_each(|value| value.encode(&mut bytes));
+    numbered.iter().filter_map(|(_, _, value)| *value).for_each(|value| write_value(value, &mut bytes));
     let changes = numbered.into_iter().map(|(key, verb, _)| Change { key, verb }).collect();
     (changes, bytes)
-}
-
-fn detail(changes: Vec<Change>, item: &[u8]) -> Option<Box<PropertyChanges>> {
-    let pending = (!item.is_empty()).then_some(Commitment([0; 32]));
-    (pending.is_some() || !changes.is_empty()).then(|| Box::new(PropertyChanges { changes, item: pending }))
-}
-
-fn detail_mut(body: &mut Body) -> Option<&mut PropertyChanges> {
-    match body {
-        Body::Capture(.., detail)
-        | Body::Identify(.., detail)
-        | Body::Alias(.., detail)
-        | Body::Merge(.., detail)
-        | Body::Set(.., detail)
-        | Body::Switch(.., detail)
-        | Body::Reset(.., detail)
-        | Body::Retract(.., detail)
-        | Body::Split(.., detail) => detail.as_deref_mut(),
-        _ => None,
-    }
 }
 
 /// A fresh UUIDv7 from the sender's clock and the shell's randomness (F1).
@@ -605,14 +539,16 @@ mod tests {
         ledger
             .reader()
             .replay(|step| {
-                if let Body::Reset(head, ..) = step.record.body() {
-                    reset = Some((step.record.seq(), head));
+                if let Some(Asked { head, verb: AskedVerb::Reset(_), .. }) = step.record.body().asked() {
+                    reset = Some((step.record.seq(), *head));
                 }
             })
             .unwrap();
         let (reset, head) = reset.expect("the erasure reset the tablet");
         let retract = OperationHeader { device: None, flags: Flags::default(), operation: [0; 16], ..head };
-        ledger.append_record(&Body::Retract(retract, reset.0, None)).unwrap();
+        let verb = AskedVerb::Retract(reset.0);
+        let retract = Asked { head: retract, verb, changes: Vec::new(), item: None };
+        ledger.append_record(&Body::Operation(Box::new(retract))).unwrap();
         let erased = |ledger: &Ledger| {
             ledger.reader().state().id_erased_by(ledger.reader().state().device(DeviceNo(0)).current)
         };

@@ -4,7 +4,6 @@
 use crate::ledger::Ledger;
 use crate::ledger::append::answer;
 use crate::ledger::delivery::{Delivered, Delivery, FollowError};
-use crate::ledger::draft::Finished;
 use crate::ledger::error::AppendError;
 use crate::log::body::{Body, Followed, StoredPolicy};
 use crate::model::operation::Operation;
@@ -81,12 +80,8 @@ impl Ledger {
         if let Err(error) = policy.check() {
             return self.reject(delivery, error.into());
         }
-        let (_, Finished { records, body: position, payload, last_calls, lengths, recorded_at }) =
-            self.draft(&[], Some(delivery))?;
-        let mut body = Vec::new();
-        crate::log::codec::encode(&Body::SetPolicy(Box::new(StoredPolicy::from(policy))), &mut body);
-        body.extend(position);
-        self.commit(Finished { records: records + 1, body, payload, last_calls, lengths, recorded_at })?;
+        let policy = Body::SetPolicy(Box::new(StoredPolicy::from(policy)));
+        self.commit(self.finished(&[policy, delivery.record()], Some(delivery.recorded_at)))?;
         Ok(Delivered::Taken(Vec::new()))
     }
 

@@ -11,7 +11,8 @@ use crate::ledger::appended::Appended;
 use crate::ledger::draft;
 use crate::log::body::{Body, DeviceNo, IdNo};
 use crate::log::component::ComponentRecords;
-use crate::log::record::{Kind, Record};
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::model::limits::MAX_RECORDS;
 use crate::model::operation::{Operation, OperationError};
@@ -133,7 +134,7 @@ impl Reader {
         let view = self.view_alone(&state, (&ids, &devices), Vec::new());
         // A view lists of a component that was folded again what its fold alone says, and that may name an earlier record.
         let mut asked = told.clone();
-        asked.push_anew(record);
+        asked.push(record);
         let (asked_ids, asked_devices) = asked.named();
         let mut listed = outcome;
         self.state().alone_telling(&asked, |seq, said, _| {

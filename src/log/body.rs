@@ -2,7 +2,7 @@
 //!
 //! A [`Body`] is only a claim. The chain turns it into a [`crate::log::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
-use crate::log::codec::{self, CodecError, Decode, Encode};
+use crate::log::codec::{Decode, Encode};
 use crate::model::id::LogName;
 use crate::model::limits::{MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_OPERATION_KEYS};
 use crate::model::operation::{Dialect, PersonProfiles};
@@ -52,7 +52,7 @@ indexed!(IdNo DeviceNo NameNo);
 pub struct Commitment(pub [u8; 32]);
 
 /// What a record says.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
     /// The first record: the policy the ledger starts with.
@@ -69,24 +69,8 @@ pub enum Body {
     DefineKey(Commitment),
     /// Introduces an event name; its text is the payload item.
     DefineName(Commitment),
-    /// An event (C1).
-    Capture(OperationHeader, Option<NameNo>, Option<Box<PropertyChanges>>),
-    /// Identify T, with S (C2, F3).
-    Identify(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
-    /// Alias S to T (C3).
-    Alias(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
-    /// Merge S into T whatever is known (C4).
-    Merge(OperationHeader, LinkSource, Option<Box<PropertyChanges>>),
-    /// Property changes (C5).
-    Set(OperationHeader, Option<Box<PropertyChanges>>),
-    /// A device speaks for T from now on, and nothing is linked (F3, dialect `browser`).
-    Switch(OperationHeader, Option<Box<PropertyChanges>>),
-    /// A device forgets its user and speaks for the fresh id in the head (F4); with a device, that is its new number.
-    Reset(OperationHeader, Option<DeviceNo>, Option<Box<PropertyChanges>>),
-    /// The record of this number, which speaks for the same T, counts as never asked (H1).
-    Retract(OperationHeader, u64, Option<Box<PropertyChanges>>),
-    /// Ids leave the person of T (H2).
-    Split(OperationHeader, SplitOff, Option<Box<PropertyChanges>>),
+    /// What was asked (A4).
+    Operation(Box<Asked>),
     /// Texts and values are to be forgotten; from here on every answer says so (H3).
     Erase(Box<Erasure>),
     /// What these erasures cover is gone from every file (H3).
@@ -95,6 +79,43 @@ pub enum Body {
     Restate(Box<Restated>),
     /// Everything up to a position of a log that this ledger follows is in here. It ends the frame of what stands at that position.
     Followed(Box<Followed>),
+}
+
+/// An operation, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// For whom, by which device, when.
+    pub head: OperationHeader,
+    /// What was asked.
+    pub verb: AskedVerb,
+    /// Property changes, strictly ascending by key, then verb.
+    pub changes: Vec<Change>,
+    /// The commitment to the payload item. Present if the record has a derived id or a change with a value.
+    pub item: Option<Commitment>,
+}
+
+/// What an operation asks of T, the id in its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AskedVerb {
+    /// An event (C1), and its name.
+    Capture(Option<NameNo>),
+    /// Identify T, with S (C2, F3).
+    Identify(LinkSource),
+    /// Alias S to T (C3).
+    Alias(LinkSource),
+    /// Merge S into T whatever is known (C4).
+    Merge(LinkSource),
+    /// Property changes (C5).
+    Set,
+    /// A device speaks for T from now on, and nothing is linked (F3, dialect `browser`).
+    Switch,
+    /// A device forgets its user and speaks for T, a fresh id (F4); with a device, that is its new number.
+    Reset(Option<DeviceNo>),
+    /// The record of this number, which speaks for the same T, counts as never asked (H1).
+    Retract(u64),
+    /// Ids leave the person of T (H2).
+    Split(SplitOff),
 }
 
 /// A position of a log that a ledger follows.
@@ -215,7 +236,7 @@ pub struct Restated {
 }
 
 /// The ids that a split takes out of a person (H2).
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitOff {
     /// Whether they leave as one person, and not each for itself.
     pub together: bool,
@@ -224,7 +245,7 @@ pub struct SplitOff {
 }
 
 /// What every operation's record begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperationHeader {
     /// T, resolved by the shell (F2).
     pub id: IdNo,
@@ -245,9 +266,9 @@ impl OperationHeader {
     }
 }
 
-/// One byte of yes and no about an operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Flags(pub(crate) u8);
+/// Yes and no about an operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(pub(crate) u16);
 
 impl Flags {
     /// Processing is off (C1, C7).
@@ -267,6 +288,9 @@ impl Flags {
     /// The event is `$exception` or `$$heatmap`: it changes no existing person's properties (E3).
     pub const QUIET: Flags = Flags(1 << 7);
 
+    /// All that this version knows.
+    pub(crate) const KNOWN: Flags = Flags((1 << 8) - 1);
+
     /// Whether all of `flags` are set.
     pub const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
@@ -274,7 +298,7 @@ impl Flags {
 
     /// Whether any of the three notices is set.
     pub(crate) const fn has_notices(self) -> bool {
-        const NOTICES: u8 = Flags::INVALID_PROCESSING.0 | Flags::SHORTENED_ID.0 | Flags::REPLACED_NUL.0;
+        const NOTICES: u16 = Flags::INVALID_PROCESSING.0 | Flags::SHORTENED_ID.0 | Flags::REPLACED_NUL.0;
         self.0 & NOTICES != 0
     }
 
@@ -303,7 +327,7 @@ impl Flags {
 }
 
 /// S of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkSource {
     /// There is none.
     None,
@@ -313,17 +337,8 @@ pub enum LinkSource {
     Id(IdNo),
 }
 
-/// Property changes, and the commitment to the payload item that holds their values.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct PropertyChanges {
-    /// Strictly ascending by key, then verb.
-    pub changes: Vec<Change>,
-    /// Present if the record has a derived id or a change with a value.
-    pub item: Option<Commitment>,
-}
-
 /// One key and what happens to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change {
     /// The number of the property key.
     pub key: KeyNo,
@@ -331,8 +346,8 @@ pub struct Change {
     pub verb: Verb,
 }
 
-/// What happens to a key; one stored byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+/// What happens to a key; two stored bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Verb(pub(crate) u8);
 
 impl Verb {
@@ -361,7 +376,7 @@ pub struct CutOff {
 }
 
 /// The class of an id, one stored byte (B4): 0 named, 1 unmergeable, 2 anonymous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredClass(pub(crate) u8);
 
 impl StoredClass {
@@ -471,57 +486,69 @@ impl StoredPolicy {
     }
 }
 
-impl Body {
-    /// Reads the body at the front of `bytes`; gives it and the number of bytes it took.
-    pub(crate) fn read(bytes: &[u8]) -> Result<(Body, usize), CodecError> {
-        codec::decode(bytes)
-    }
-
-    /// Head of an operation's record; `None` for records that are not operations (A4).
-    pub fn head(&self) -> Option<&OperationHeader> {
+impl AskedVerb {
+    /// S of a link.
+    pub fn other(&self) -> LinkSource {
         match self {
-            Body::Capture(head, ..)
-            | Body::Identify(head, ..)
-            | Body::Alias(head, ..)
-            | Body::Merge(head, ..)
-            | Body::Set(head, ..)
-            | Body::Switch(head, ..)
-            | Body::Reset(head, ..)
-            | Body::Retract(head, ..)
-            | Body::Split(head, ..) => Some(head),
-            Body::Genesis(_)
-            | Body::SetPolicy(_)
-            | Body::Recovered(_)
-            | Body::DefineId(..)
-            | Body::DefineDevice(..)
-            | Body::DefineKey(_)
-            | Body::DefineName(_)
-            | Body::Erase(_)
-            | Body::EraseDone(_)
-            | Body::Restate(_)
-            | Body::Followed(_) => None,
+            AskedVerb::Identify(other) | AskedVerb::Alias(other) | AskedVerb::Merge(other) => *other,
+            _ => LinkSource::None,
         }
     }
 
-    /// Property changes and item of an operation's record, if it has any.
-    pub fn detail(&self) -> Option<&PropertyChanges> {
+    /// The same with another S, if it links.
+    #[must_use]
+    pub(crate) fn with_source(self, other: LinkSource) -> AskedVerb {
         match self {
-            Body::Capture(.., detail)
-            | Body::Identify(.., detail)
-            | Body::Alias(.., detail)
-            | Body::Merge(.., detail)
-            | Body::Set(.., detail)
-            | Body::Switch(.., detail)
-            | Body::Reset(.., detail)
-            | Body::Retract(.., detail)
-            | Body::Split(.., detail) => detail.as_deref(),
+            AskedVerb::Identify(_) => AskedVerb::Identify(other),
+            AskedVerb::Alias(_) => AskedVerb::Alias(other),
+            AskedVerb::Merge(_) => AskedVerb::Merge(other),
+            verb => verb,
+        }
+    }
+
+    /// The operation's name in answers and scenarios.
+    pub fn name(&self) -> &'static str {
+        match self {
+            AskedVerb::Capture(_) => "capture",
+            AskedVerb::Identify(_) => "identify",
+            AskedVerb::Alias(_) => "alias",
+            AskedVerb::Merge(_) => "merge_dangerously",
+            AskedVerb::Set => "set",
+            AskedVerb::Switch => "switch",
+            AskedVerb::Reset(_) => "reset",
+            AskedVerb::Retract(_) => "retract",
+            AskedVerb::Split(_) => "split",
+        }
+    }
+
+    /// Whether it takes something back, by folding a component again (section H).
+    pub(crate) fn refolds(&self) -> bool {
+        matches!(self, AskedVerb::Retract(_) | AskedVerb::Split(_))
+    }
+}
+
+impl Body {
+    /// What was asked; `None` for records that are not operations (A4).
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Body::Operation(asked) => Some(asked),
             _ => None,
         }
     }
 
+    /// What an operation asks of T.
+    pub fn verb(&self) -> Option<&AskedVerb> {
+        Some(&self.asked()?.verb)
+    }
+
+    /// Head of an operation's record; `None` for records that are not operations (A4).
+    pub fn head(&self) -> Option<&OperationHeader> {
+        Some(&self.asked()?.head)
+    }
+
     /// Property changes of an operation's record.
     pub fn changes(&self) -> &[Change] {
-        self.detail().map_or(&[], |detail| &detail.changes)
+        self.asked().map_or(&[], |asked| &asked.changes)
     }
 
     /// The commitment to this record's payload item, if it has one.
@@ -531,30 +558,27 @@ impl Body {
             | Body::DefineDevice(_, commitment)
             | Body::DefineKey(commitment)
             | Body::DefineName(commitment) => Some(commitment),
+            Body::Operation(asked) => asked.item.as_ref(),
             Body::Erase(erasure) => erasure.reason.as_ref(),
             Body::Restate(restated) => restated.item.as_ref(),
-            _ => self.detail()?.item.as_ref(),
+            _ => None,
         }
     }
 
     /// S of a link.
     pub fn other(&self) -> LinkSource {
-        match self {
-            Body::Identify(_, other, _) | Body::Alias(_, other, _) | Body::Merge(_, other, _) => *other,
-            _ => LinkSource::None,
+        self.verb().map_or(LinkSource::None, AskedVerb::other)
+    }
+
+    /// The event's name, if it is an event and has one.
+    pub fn event_name(&self) -> Option<NameNo> {
+        match self.verb()? {
+            AskedVerb::Capture(name) => *name,
+            _ => None,
         }
     }
 
-    /// The ids it lists, beside T and S: who leaves in a split, whom an erasure names.
-    pub(crate) fn listed(self) -> Vec<IdNo> {
-        match self {
-            Body::Split(_, leavers, _) => leavers.ids,
-            Body::Erase(erasure) => erasure.ids,
-            _ => Vec::new(),
-        }
-    }
-
-    /// The operation's name in answers and scenarios.
+    /// The record's name in answers and scenarios.
     pub fn name(&self) -> &'static str {
         match self {
             Body::Genesis(_) => "genesis",
@@ -564,15 +588,7 @@ impl Body {
             Body::DefineDevice(..) => "define_device",
             Body::DefineKey(_) => "define_key",
             Body::DefineName(_) => "define_name",
-            Body::Capture(..) => "capture",
-            Body::Identify(..) => "identify",
-            Body::Alias(..) => "alias",
-            Body::Merge(..) => "merge_dangerously",
-            Body::Set(..) => "set",
-            Body::Switch(..) => "switch",
-            Body::Reset(..) => "reset",
-            Body::Retract(..) => "retract",
-            Body::Split(..) => "split",
+            Body::Operation(asked) => asked.verb.name(),
             Body::Erase(_) => "erase",
             Body::EraseDone(_) => "erase_done",
             Body::Restate(_) => "restate",
@@ -597,139 +613,6 @@ impl Body {
                 erased.is_sorted_by(|a, b| a < b) && !erased.is_empty() && erased.len() <= MAX_OPERATION_KEYS
             }
             _ => true,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use wincode::{SchemaRead, SchemaWrite};
-
-    // Mirrors of the hottest types, for an independent codec: variant number, then fields.
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct HeadMirror {
-        id: u32,
-        device: Option<u32>,
-        time: i64,
-        operation: [u8; 16],
-        flags: u8,
-    }
-
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct ChangeMirror {
-        key: u32,
-        verb: u8,
-    }
-
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct DetailMirror {
-        changes: Vec<ChangeMirror>,
-        item: Option<[u8; 32]>,
-    }
-
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct CaptureMirror {
-        variant: u32,
-        head: HeadMirror,
-        name: Option<u32>,
-        detail: Option<DetailMirror>,
-    }
-
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct IdentifyMirror {
-        variant: u32,
-        head: HeadMirror,
-        /// Variant 2 of `LinkSource`, an id.
-        other: (u32, u32),
-        detail: Option<DetailMirror>,
-    }
-
-    #[derive(Debug, PartialEq, SchemaRead, SchemaWrite)]
-    struct DefineIdMirror {
-        variant: u32,
-        class: u8,
-        commitment: [u8; 32],
-    }
-
-    fn head() -> impl Strategy<Value = OperationHeader> {
-        let fields = (any::<u32>(), any::<Option<u32>>(), any::<i64>(), any::<[u8; 16]>(), any::<u8>());
-        fields.prop_map(|(id, device, time, operation, flags)| OperationHeader {
-            id: IdNo(id),
-            device: device.map(DeviceNo),
-            time,
-            operation,
-            flags: Flags(flags),
-        })
-    }
-
-    fn detail() -> impl Strategy<Value = Option<Box<PropertyChanges>>> {
-        let change =
-            (any::<u32>(), any::<u8>()).prop_map(|(key, verb)| Change { key: KeyNo(key), verb: Verb(verb) });
-        let fields = (prop::collection::vec(change, 0..5), any::<Option<[u8; 32]>>());
-        let detail = fields
-            .prop_map(|(changes, item)| Box::new(PropertyChanges { changes, item: item.map(Commitment) }));
-        prop::option::of(detail)
-    }
-
-    fn head_mirror(head: &OperationHeader) -> HeadMirror {
-        let OperationHeader { id, device, time, operation, flags } = *head;
-        HeadMirror { id: id.0, device: device.map(|device| device.0), time, operation, flags: flags.0 }
-    }
-
-    fn detail_mirror(detail: &Option<Box<PropertyChanges>>) -> Option<DetailMirror> {
-        detail.as_ref().map(|detail| DetailMirror {
-            changes: detail
-                .changes
-                .iter()
-                .map(|change| ChangeMirror { key: change.key.0, verb: change.verb.0 })
-                .collect(),
-            item: detail.item.map(|item| item.0),
-        })
-    }
-
-    fn bytes_of(body: &Body) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        codec::encode(body, &mut bytes);
-        bytes
-    }
-
-    proptest! {
-        /// The codec can be replaced: an independent one reads and writes the same bytes.
-        #[test]
-        fn wincode_reads_and_writes_the_same_bytes(
-            head in head(), name in any::<Option<u32>>(), detail in detail(), other in any::<u32>(), class in 0u8..4
-        ) {
-            let body = Body::Capture(head, name.map(NameNo), detail.clone());
-            let mirror = CaptureMirror {
-                variant: 7, head: head_mirror(&head), name, detail: detail_mirror(&detail),
-            };
-            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
-            prop_assert_eq!(wincode::deserialize_exact::<CaptureMirror>(&bytes_of(&body)).unwrap(), mirror);
-
-            let body = Body::Identify(head, LinkSource::Id(IdNo(other)), detail.clone());
-            let mirror = IdentifyMirror {
-                variant: 8, head: head_mirror(&head), other: (2, other), detail: detail_mirror(&detail),
-            };
-            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
-            prop_assert_eq!(wincode::deserialize_exact::<IdentifyMirror>(&bytes_of(&body)).unwrap(), mirror);
-
-            let body = Body::DefineId(StoredClass(class), Commitment([class; 32]));
-            let mirror = DefineIdMirror { variant: 3, class, commitment: [class; 32] };
-            prop_assert_eq!(&wincode::serialize(&mirror).unwrap(), &bytes_of(&body));
-        }
-
-        /// Whatever the codec reads, it writes back as it was.
-        #[test]
-        fn decode_then_encode_gives_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200), variant in 0u8..20) {
-            let mut bytes = bytes;
-            if bytes.len() >= 4 {
-                bytes[..4].copy_from_slice(&u32::from(variant).to_le_bytes()); // or hardly anything would be a record
-            }
-            if let Ok((body, taken)) = Body::read(&bytes) {
-                prop_assert_eq!(&bytes_of(&body)[..], &bytes[..taken]);
-            }
         }
     }
 }

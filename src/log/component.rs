@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::body::{Body, DeviceNo, IdNo, LinkSource, SplitOff};
-use crate::log::codec;
-use crate::log::record::{self, Kind, Record, Row, Rows};
+use crate::log::body::{Body, Change, DeviceNo, IdNo, LinkSource, SplitOff};
+use crate::log::decode;
+use crate::log::encode::BodyWriter;
+use crate::log::kind::Kind;
+use crate::log::record::{Record, Row, Rows};
+use crate::log::tail;
 
 /// Records in the order of the log, with gaps between them.
 #[derive(Clone, Debug, Default)]
@@ -15,35 +18,23 @@ pub(crate) struct ComponentRecords {
 }
 
 impl ComponentRecords {
-    /// Adds a record of a frame; in any order, until [`ComponentRecords::sort`].
+    /// Adds a record of a frame or of other excerpts; in any order, until [`ComponentRecords::sort`].
     pub(crate) fn push(&mut self, record: Record<'_>) {
-        self.add(*record.row, record.bytes(), record.changes());
-    }
-
-    /// Adds a record of a frame or of another excerpt, in which no record knows where its bytes end: they are
-    /// encoded again.
-    pub(crate) fn push_anew(&mut self, record: Record<'_>) {
-        let mut bytes = Vec::new();
-        codec::encode(&record.body(), &mut bytes);
-        self.add(*record.row, &bytes, record.changes());
+        self.add(*record.row, record.tail(), record.changes());
     }
 
     /// Adds a record that is not in the log, as if it had this number.
     pub(crate) fn push_supposed(&mut self, seq: u32, body: &Body) {
-        let (mut bytes, mut row, mut changes) = (Vec::new(), Row::new(seq), Vec::new());
-        codec::encode(body, &mut bytes);
-        let mut read = record::Read::default();
-        record::read(&bytes, 0, &mut row, &mut changes, &mut read)
-            .expect("what the codec writes is a record");
-        self.add(row, &bytes, &changes);
+        let bytes = BodyWriter::of(std::slice::from_ref(body));
+        let rows = decode::block(seq, 1, &bytes).expect("what is written is read");
+        self.push(rows.record(&rows.rows()[0], &bytes, &[]));
     }
 
-    fn add(&mut self, row: Row, bytes: &[u8], changes: &[crate::log::body::Change]) {
+    fn add(&mut self, row: Row, tail: &[u8], changes: &[Change]) {
         let at = u32::try_from(self.body.len()).expect("MAX_COMPONENT_BYTES bounds it");
-        let changes_at = u32::try_from(self.rows.changes.len()).expect("each change took bytes of the body");
-        self.rows.rows.push(row.moved(at, changes_at));
-        self.body.extend_from_slice(bytes);
-        self.rows.changes.extend_from_slice(changes);
+        let list = self.rows.lists.add(changes);
+        self.rows.rows.push(row.moved(at, list));
+        self.body.extend_from_slice(tail);
     }
 
     /// Bytes of all records.
@@ -63,7 +54,7 @@ impl ComponentRecords {
 
     /// The records, in the order in which they were pushed or last sorted.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
-        self.rows.rows.iter().map(|row| Record::new(row, &self.rows, &self.body, &[]))
+        self.rows.rows.iter().map(|row| self.rows.record(row, &self.body, &[]))
     }
 
     /// The record of this number, if it is here.
@@ -112,7 +103,7 @@ impl ComponentRecords {
 
     /// The record at a place.
     pub(crate) fn at(&self, place: usize) -> Record<'_> {
-        Record::new(self.row(place), &self.rows, &self.body, &[])
+        self.rows.record(self.row(place), &self.body, &[])
     }
 
     /// The place of the record of this number, if it is here.
@@ -123,38 +114,25 @@ impl ComponentRecords {
     /// The same records with ids and devices renumbered: by their places in `ids` and `devices`, which hold
     /// all that are named, ascending.
     pub(crate) fn relabelled(&self, ids: &[IdNo], devices: &[DeviceNo]) -> ComponentRecords {
-        let mut relabelled = self.clone();
-        for (row, record) in relabelled.rows.rows.iter_mut().zip(self.records()) {
-            *row = relabelled_row(row, ids, devices);
-            // Of all others nothing is read from the bytes but the time.
-            if let Some(body) = relabelled_split(record, ids) {
-                let at = u32::try_from(relabelled.body.len()).expect("bounded by the excerpt's own bodies");
-                *row = row.moved(at, 0);
-                codec::encode(&body, &mut relabelled.body);
-            }
-        }
+        let mut relabelled = ComponentRecords::default();
+        self.records().for_each(|record| relabelled.push_relabelled(record, ids, devices));
         relabelled
     }
 
     /// Adds a record with its ids and devices renumbered, as [`ComponentRecords::relabelled`] does.
     pub(crate) fn push_relabelled(&mut self, record: Record<'_>, ids: &[IdNo], devices: &[DeviceNo]) {
-        let body = relabelled_split(record, ids).unwrap_or_else(|| record.body());
-        let mut bytes = Vec::new();
-        codec::encode(&body, &mut bytes);
-        self.add(relabelled_row(record.row, ids, devices), &bytes, record.changes());
+        let row =
+            record.row.relabelled(|id| IdNo(place(ids, &id)), |device| DeviceNo(place(devices, &device)));
+        match record.leavers() {
+            None => self.add(row, record.tail(), record.changes()),
+            Some(leavers) => {
+                let ids = leavers.ids.iter().map(|id| IdNo(place(ids, id))).collect();
+                let mut bytes = record.fixed_tail().to_vec();
+                tail::write_leavers(&SplitOff { ids, ..leavers }, &mut bytes);
+                self.add(row, &bytes, record.changes());
+            }
+        }
     }
-}
-
-fn relabelled_row(row: &Row, ids: &[IdNo], devices: &[DeviceNo]) -> Row {
-    row.relabelled(|id| IdNo(place(ids, &id)), |device| DeviceNo(place(devices, &device)))
-}
-
-/// A split with its ids renumbered; `None` of any other record.
-fn relabelled_split(record: Record<'_>, all: &[IdNo]) -> Option<Body> {
-    let SplitOff { together, ids } = leavers(record)?;
-    let head = *record.body().head().expect("a split is an operation");
-    let ids = ids.into_iter().map(|id| IdNo(place(all, &id))).collect();
-    Some(Body::Split(head, SplitOff { together, ids }, None))
 }
 
 fn place<T: Ord>(all: &[T], of: &T) -> u32 {
@@ -180,10 +158,11 @@ pub(crate) fn each_named(record: Record<'_>, mut each: impl FnMut(Node)) {
     }
     [row.device(), row.fresh_device()].into_iter().flatten().for_each(|device| each(Node::Device(device)));
     let listed = match row.kind {
-        Kind::Split | Kind::Erase => record.body().listed(),
-        _ => Vec::new(),
+        Kind::Split => record.leavers().map(|leavers| leavers.ids),
+        Kind::Erase => record.erasure().map(|erasure| erasure.ids),
+        _ => None,
     };
-    listed.into_iter().for_each(|id| each(Node::Id(id)));
+    listed.into_iter().flatten().for_each(|id| each(Node::Id(id)));
 }
 
 /// Every id and device that a record names.
@@ -193,12 +172,4 @@ pub(crate) fn nodes_of(record: Record<'_>) -> BTreeSet<Node> {
         nodes.insert(node);
     });
     nodes
-}
-
-/// Who leaves, if the record is a split.
-pub(crate) fn leavers(record: Record<'_>) -> Option<SplitOff> {
-    match (record.row.kind == Kind::Split).then(|| record.body()) {
-        Some(Body::Split(_, leavers, _)) => Some(leavers),
-        _ => None,
-    }
 }

@@ -66,7 +66,7 @@ pub(crate) enum Purpose {
     Genesis,
     /// A frame's link in the chain.
     Frame,
-    /// What binds a record to its erasable payload item.
+    /// The key of the commitments that bind records to their erasable payload items.
     Commitment,
     /// The state digest.
     State,
@@ -99,7 +99,7 @@ impl Purpose {
         match self {
             Purpose::Genesis => "identity-ledger 2026-11-23 v1 genesis",
             Purpose::Frame => "identity-ledger 2026-11-29 v2 frame",
-            Purpose::Commitment => "identity-ledger 2026-11-23 v1 payload commitment",
+            Purpose::Commitment => "identity-ledger 2026-11-29 v2 payload commitment",
             Purpose::State => "identity-ledger 2026-11-23 v1 state digest",
             Purpose::Content => "identity-ledger 2026-11-23 v1 content digest",
             Purpose::Event => "identity-ledger 2026-11-23 v1 content digest event",

@@ -19,8 +19,10 @@ pub(crate) const FRAME_VERSION: u8 = 2;
 pub(crate) const HEADER_BYTES: usize = 48;
 /// Bytes of a salt: 128 bits make a commitment hide even a guessable text.
 pub(crate) const SALT_BYTES: usize = 16;
-/// Stands for the length of a payload item that was erased.
-pub(crate) const ABSENT: u32 = u32::MAX;
+/// Stands where a payload item's length would, counted from 1, if it was erased.
+pub(crate) const ABSENT: u64 = 0;
+/// That number as it stands there.
+pub(crate) const ABSENT_ITEM: [u8; 1] = [1];
 
 const HASH_BYTES: usize = 32;
 const CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
@@ -143,7 +145,7 @@ impl Header {
             return field("version", bytes[4].into(), "2");
         }
         if bytes[5] != CODEC_ID {
-            return field("codec", bytes[5].into(), "1 (bincode 2, legacy)");
+            return field("codec", bytes[5].into(), "2");
         }
         if bytes[6..8] != [0; 2] {
             return field("reserved", 1, "0");

@@ -2,7 +2,7 @@
 //! layout and when they are opened; ciphers and keys are the shell's (`keys.rs`).
 //!
 //! ```text
-//! length of the text or values 4 | nonce 24 | ciphertext of salt and bytes 16 + length | tag 16
+//! length of the text or values, and 1, 1 to 4 | nonce 24 | ciphertext of salt and bytes 16 + length | tag 16
 //! ```
 //! Bodies, commitments and frame hashes are those of a ledger that is not sealed: they are over what was meant, not over how it
 //! is kept. So the chain can be walked, and the state folded, without a key.
@@ -12,8 +12,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::log::chain::{ChainError, Checkpoint};
-use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
-use crate::log::record::{NONCE_BYTES, Record, Rows};
+use crate::log::frame::{ABSENT_ITEM, Frame, SALT_BYTES};
+use crate::log::record::{NONCE_BYTES, Rows};
+use crate::log::varint;
 use crate::model::id::{CopyId, LedgerId, Seq};
 
 /// Seals and opens payload items of one ledger, each under a key of its own, and destroys their keys.
@@ -240,24 +241,20 @@ pub(crate) fn open<'a>(
             continue;
         }
         let seq = row.seq;
-        let (start, span) = (plain.len(), Record::new(row, rows, frame.body, frame.payload).item_span());
-        let opened = match span {
-            Some(span) => {
-                let (len, sealed) = frame.payload[span].split_at(size_of::<u32>());
-                plain.extend_from_slice(len);
-                sealer.open(seq.into(), sealed, plain)
-            }
-            None => {
-                plain.extend_from_slice(&ABSENT.to_le_bytes());
-                continue;
-            }
+        let start = plain.len();
+        let Some((span, len)) = rows.record(row, frame.body, frame.payload).item_span() else {
+            plain.extend_from_slice(&ABSENT_ITEM);
+            continue;
         };
+        let (len, sealed) = frame.payload[span].split_at(len);
+        plain.extend_from_slice(len);
+        let opened = sealer.open(seq.into(), sealed, plain);
         let row = &mut rows.rows[at];
         match opened {
-            Opened::Whole => row.set_item(u32::try_from(start).expect("a frame is at most 16 MiB")),
+            Opened::Whole => row.set_item(start as u32), // a frame is at most 16 MiB
             Opened::Destroyed => {
                 plain.truncate(start);
-                plain.extend_from_slice(&ABSENT.to_le_bytes());
+                plain.extend_from_slice(&ABSENT_ITEM);
                 row.set_destroyed();
             }
             Opened::Wrong => return Err(ChainError::Sealed { seq: seq.into() }),
@@ -279,7 +276,6 @@ pub(crate) fn write_item(
     bytes: &[u8],
     payload: &mut Vec<u8>,
 ) {
-    let len = u32::try_from(bytes.len()).expect("MAX_OPERATION_BYTES bounds an item");
-    payload.extend_from_slice(&len.to_le_bytes());
+    varint::write(bytes.len() as u64 + 1, payload);
     sealer.seal(seq.0, nonce, &[salt, bytes].concat(), payload);
 }

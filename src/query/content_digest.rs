@@ -1,9 +1,10 @@
 //! The digest of what a log means, free of numbers.
 
 use crate::fold::PersonIdBasis;
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, Verb};
+use crate::log::body::{AskedVerb, DeviceNo, Flags, IdNo, Verb};
 use crate::log::digest::{Digest, Hasher, Purpose};
-use crate::log::record::{Kind, Record};
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::PersonId;
 use crate::model::value::Value;
 use crate::query::reader::Reader;
@@ -77,7 +78,8 @@ impl Reader {
 
     /// The digest of one event and whose it is, or of the event alone; `None` for other records.
     pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
-        let Body::Capture(head, name, _) = record.body() else { return None };
+        let body = record.body();
+        let (Some(AskedVerb::Capture(name)), Some(head)) = (body.verb(), body.head()) else { return None };
         let mut out = Hasher::new(Purpose::Event);
         let id = record.operation_id();
         out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));

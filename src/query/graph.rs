@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::fold::{DeviceEffect, Link, PersonNo};
-use crate::log::body::{Body, IdNo};
+use crate::log::body::{AskedVerb, Body, IdNo};
 use crate::log::component::Node as Thing;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::{MAX_GRAPH_NODES, MAX_GRAPH_RECORDS};
@@ -154,7 +154,7 @@ impl Graph {
                 lines.entry(pair).or_default().push(EdgeRecord::of(record, said));
             }
         }
-        let undoing = told.iter().filter(|told| matches!(told.body, Body::Retract(..) | Body::Split(..)));
+        let undoing = told.iter().filter(|told| told.body.verb().is_some_and(AskedVerb::refolds));
         let undoing = undoing.map(|told| told.seq).take(MAX_GRAPH_RECORDS).collect();
         Ok(Some(Graph::drawn(reader, asked, lines, undoing)))
     }

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::fold::{Outcome, PersonNo, State};
-use crate::log::body::{Body, DeviceNo, IdNo, LinkSource};
+use crate::log::body::{AskedVerb, Body, DeviceNo, IdNo, LinkSource};
 use crate::log::component::{ComponentRecords, Node};
-use crate::log::record::Kind;
+use crate::log::kind::Kind;
 use crate::model::id::Seq;
 use crate::model::time::Timestamp;
 use crate::query::answer::OutcomeAnswer;
@@ -222,7 +222,7 @@ impl Reader {
             self.state().alone_telling(&excerpt, |seq, outcome, small| {
                 let told = place(&all, seq);
                 let told = &mut all[told];
-                if matches!(told.body, Body::Retract(..) | Body::Split(..)) {
+                if told.body.verb().is_some_and(AskedVerb::refolds) {
                     return;
                 }
                 let outcome = outcome.relabelled(&ids, &devices);

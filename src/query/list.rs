@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::fold::PersonNo;
-use crate::log::body::{Body, Flags, IdNo};
+use crate::log::body::{AskedVerb, Flags, IdNo};
 use crate::model::id::Seq;
 use crate::query::answer::{EventAnswer, EventMode, Profile};
 use crate::query::history::Subject;
@@ -129,7 +129,10 @@ impl Reader {
         }
         let window = self.log.window(seq, self.state().erasures())?;
         let record = window.checked(seq)?;
-        let Body::Capture(head, name, _) = record.body() else { return Ok(None) };
+        let body = record.body();
+        let (Some(AskedVerb::Capture(name)), Some(head)) = (body.verb(), body.head()) else {
+            return Ok(None);
+        };
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Ok(Some(EventAnswer {
             seq,

@@ -2,7 +2,7 @@
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, State};
-use crate::log::body::{Body, Flags, LinkSource};
+use crate::log::body::{AskedVerb, Body, Flags, LinkSource};
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
 use crate::query::answer::{EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer};
@@ -47,7 +47,10 @@ impl Reader {
 
     /// The event of a step of a replay; `None` if it is none.
     pub(crate) fn event_in(&self, step: Step<'_>) -> Option<EventAnswer> {
-        let Body::Capture(head, name, _) = step.record.body() else { return None };
+        let record = step.record.body();
+        let (Some(AskedVerb::Capture(name)), Some(head)) = (record.verb(), record.head()) else {
+            return None;
+        };
         if self.state().is_retracted(step.record.seq()) {
             return None; // H1
         }

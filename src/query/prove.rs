@@ -12,8 +12,10 @@ use crate::query::proof::Held;
 use crate::fold::ComponentFold;
 use crate::log::body::{Body, IdNo, StoredClass};
 use crate::log::chain::check_item;
+use crate::log::commitment::Commitments;
 use crate::log::component::{ComponentRecords, Node};
-use crate::log::record::{Kind, Record};
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::query::reader::{Folded, Reader};
 use crate::store::layout::{LOG, snapshot_name};
@@ -121,6 +123,7 @@ impl Reader {
         const DEVICES: usize = 1;
         let (state, dictionaries) = (self.state(), self.dictionaries.all());
         let mut defined = [0; 4];
+        let commitments = Commitments::of(self.ledger_id());
         // Texts that the log has and the reader has not: they must be erased.
         let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
         let (mut retracts, mut erasures) = (Vec::new(), Vec::new());
@@ -153,7 +156,7 @@ impl Reader {
                     records,
                     kind: error.into(),
                 };
-                check_item(self.ledger_id(), record).map_err(wrong)?;
+                check_item(&commitments, record).map_err(wrong)?;
                 let number = defined[of];
                 defined[of] += 1;
                 match (dictionaries[of].text(number), record.item()) {

@@ -6,7 +6,8 @@ use crate::fold::replay::{Replay, Step};
 use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, PersonView, Property, State};
 use crate::log::body::{Body, DeviceNo, IdNo, KeyNo, NameNo};
 use crate::log::chain::Checkpoint;
-use crate::log::record::{Kind, Row};
+use crate::log::kind::Kind;
+use crate::log::record::Row;
 use crate::model::id::{
     DeviceId, DistinctId, EventName, LedgerId, OperationId, PersonId, PropertyKey, Seq, Tenant,
 };

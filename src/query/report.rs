@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::fold::{Notices, Outcome, PersonNo};
 use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource};
-use crate::log::record::{Kind, Row};
+use crate::log::kind::Kind;
+use crate::log::record::Row;
 use crate::model::id::PersonId;
 use crate::model::policy::{hyphenated_uuid, is_placeholder};
 use crate::query::reader::Reader;

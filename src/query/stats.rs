@@ -102,7 +102,7 @@ impl Reader {
             let record = step.record;
             let kind = kinds.entry(record.body().name()).or_default();
             kind.records += 1;
-            kind.bytes += (record.bytes().len() + record.stored_item().map_or(0, <[u8]>::len)) as u64;
+            kind.bytes += (record.body_len() + record.stored_item().map_or(0, <[u8]>::len)) as u64;
             erased_items += u64::from(record.is_erased());
         })?;
         let of = |kind: &str| kinds.get(kind).map_or(0, |kind| kind.records);

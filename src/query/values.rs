@@ -3,6 +3,7 @@
 use crate::fold::Property;
 use crate::log::body::{Flags, KeyNo};
 use crate::log::chain::ChainError;
+use crate::log::item::read_value;
 use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::model::value::Value;
@@ -26,7 +27,7 @@ pub(crate) fn values_of(record: Record<'_>, item: &[u8]) -> Option<Vec<Value>> {
     let count = record.changes().iter().filter(|change| change.verb.has_value()).count();
     let mut values = Vec::with_capacity(count);
     for _ in 0..count {
-        values.push(Value::decode(item, &mut at).ok()?);
+        values.push(read_value(item, &mut at).ok()?);
     }
     (at == item.len()).then_some(values)
 }
@@ -84,7 +85,7 @@ impl Reader {
                 let mut at = 0;
                 for place in (0..count).filter(|place| !left.erased.iter().any(|e| usize::from(*e) == *place))
                 {
-                    values[place] = Some(Value::decode(item, &mut at).map_err(|_| bad_values(by.0))?);
+                    values[place] = Some(read_value(item, &mut at).map_err(|_| bad_values(by.0))?);
                 }
             }
         }

@@ -1,13 +1,11 @@
-//! Spots: where in the log every few records begin, so that one of them can be read with its neighbours
+//! Spots: where in the log every block of records begins, so that one of them can be read with its neighbours
 //! instead of a whole frame. What is read is held against a checksum that was taken when the frame was
 //! verified; if it does not match, the whole frame is read.
 
+use crate::log::decode::{BLOCK_RECORDS, block};
 use crate::log::frame::{HEADER_BYTES, crc32c};
-use crate::log::record::{Read, Record, Row, Rows, read};
+use crate::log::record::{Record, Rows};
 use crate::store::storage::Storage;
-
-/// Records of one spot, if their frame has that many: about 700 bytes of body, to read one record.
-const RECORDS_A_SPOT: usize = 16;
 
 /// The spots of all records from the first on.
 #[derive(Debug, Default)]
@@ -36,25 +34,25 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
-        let row = self.rows.at(seq)?;
-        Some(Record::new(row, &self.rows, &self.body, &[]))
+        Some(self.rows.record(self.rows.at(seq)?, &self.body, &[]))
     }
 
-    pub(crate) fn row_mut(&mut self, seq: u32) -> Option<&mut Row> {
-        self.rows.rows.iter_mut().find(|row| row.seq == seq)
+    /// Gives the definition of a device, if that is what record `seq` is, the number that was counted elsewhere.
+    pub(crate) fn number(&mut self, seq: u32, device: u32) {
+        self.rows.number(seq, device);
     }
 }
 
 impl Spots {
     /// Notes a frame that was accepted, if it is the next: its rows, its body, and where it begins.
     pub(crate) fn note(&mut self, rows: &Rows, body: &[u8], (segment, offset): (usize, u64)) {
-        if rows.rows.first().is_none_or(|row| row.seq != self.covered) {
+        if rows.rows().first().is_none_or(|row| row.seq != self.covered) {
             return;
         }
-        let mut groups = rows.rows.chunks(RECORDS_A_SPOT).peekable();
-        while let Some(group) = groups.next() {
-            let begin = group[0].begins();
-            let end = groups.peek().map_or(body.len(), |next| next[0].begins());
+        let places = (0..rows.rows().len()).step_by(BLOCK_RECORDS);
+        let begins: Vec<usize> = places.map(|place| rows.begin(place, body)).chain([body.len()]).collect();
+        for (group, span) in rows.rows().chunks(BLOCK_RECORDS).zip(begins.windows(2)) {
+            let (begin, end) = (span[0], span[1]);
             self.spots.push(Block {
                 first: group[0].seq,
                 segment: segment as u32, // at most MAX_SEGMENTS
@@ -81,13 +79,7 @@ impl Spots {
         if seq >= end || filled < body.len() || crc32c(&body) != crc {
             return None;
         }
-        let (mut rows, mut at, mut said) = (Rows::default(), 0, Read::default());
-        for seq in first..end {
-            let mut row = Row::new(seq);
-            read(&body, at, &mut row, &mut rows.changes, &mut said).ok()?;
-            at += said.taken;
-            rows.rows.push(row);
-        }
+        let rows = block(first, (end - first) as usize, &body)?;
         Some(Neighbours { rows, body })
     }
 

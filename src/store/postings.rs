@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::log::component::{ComponentRecords, Node, each_named};
-use crate::log::record::{Kind, Record};
+use crate::log::kind::Kind;
+use crate::log::record::Record;
 
 /// How many of the last entries are kept in one list: a run of corrections finds there what is new in its component.
 const NEWEST: usize = 4_096;

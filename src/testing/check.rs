@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::fold::replay::Step;
 use crate::ledger::appended::Appended;
-use crate::log::body::{Body, DeviceNo, Flags, IdNo, LinkSource, OperationHeader, SplitOff, Verb};
+use crate::log::body::{Asked, AskedVerb, Body, DeviceNo, Flags, IdNo, LinkSource, SplitOff, Verb};
 use crate::log::digest::Digest;
 use crate::maintenance::audit::Audit;
 use crate::model::id::{DeviceId, DistinctId, EventName, PersonId, PropertyKey, Seq};
@@ -186,7 +186,7 @@ impl Teller {
             }
             _ => {
                 reference.at(step.record.seq().0);
-                let told = if let Body::Retract(head, target, _) = &body {
+                let told = if let Some(Asked { head, verb: AskedVerb::Retract(target), .. }) = body.asked() {
                     reference.retract(head.time(), self.places[target])
                 } else {
                     let Some(operation) = operation(reader, reference, step, &body) else { return };
@@ -207,8 +207,9 @@ impl Teller {
 
 /// The operation that leaves this record, as the reference model would have to be asked; `None` for other records.
 fn operation(reader: &Reader, reference: &Reference, step: Step<'_>, body: &Body) -> Option<Operation> {
-    let head = body.head()?;
-    let request = request(reader, reference, step, body, head)?;
+    let asked = body.asked()?;
+    let head = &asked.head;
+    let request = request(reader, reference, step, asked)?;
     let bare = matches!(request, Request::Reset { .. } | Request::Split { .. });
     let processing = match () {
         () if head.flags.has(Flags::PROCESSING_OFF) => Processing::Off,
@@ -220,7 +221,7 @@ fn operation(reader: &Reader, reference: &Reference, step: Step<'_>, body: &Body
         operation.changes = changes(reader, step).0;
     }
     // A second link of an identified device stands in the log only where the dialect was `core`; a switch stands for itself.
-    let switched = matches!(body, Body::Switch(..));
+    let switched = matches!(asked.verb, AskedVerb::Switch);
     operation.sdk.dialect = Some(if switched { Dialect::Browser } else { Dialect::Core });
     Some(operation)
 }
@@ -229,14 +230,13 @@ fn request(
     reader: &Reader,
     reference: &Reference,
     step: Step<'_>,
-    body: &Body,
-    head: &OperationHeader,
+    Asked { head, verb, .. }: &Asked,
 ) -> Option<Request> {
     let id = |id: IdNo| DistinctId::new(reader.id_name(id)).ok();
     let device = head.device.and_then(|device| DeviceId::new(reader.device_name(device)).ok());
     let who =
         device.clone().map_or_else(|| id(head.id).map(Actor::Id), |device| Some(Actor::Device(device)))?;
-    let source = match body.other() {
+    let source = match verb.other() {
         LinkSource::None => None,
         LinkSource::Unstorable => Some(Source::Unstorable),
         LinkSource::Id(other) => Some(Source::Id(id(other)?)),
@@ -245,24 +245,24 @@ fn request(
         let known = reference.devices().get(device.as_str());
         known.is_some_and(|device| device.current == reader.id_name(head.id))
     });
-    Some(match (body, device) {
-        (Body::Capture(_, name, _), _) => {
+    Some(match (verb, device) {
+        (AskedVerb::Capture(name), _) => {
             let name = name.and_then(|name| reader.dictionaries.names.text(name.0));
             let event = name.and_then(|name| EventName::new(name).ok());
             Request::Capture { who, event, properties: changes(reader, step).1 }
         }
-        (Body::Identify(..), Some(device)) if !speaks_for_t => {
+        (AskedVerb::Identify(_), Some(device)) if !speaks_for_t => {
             Request::DeviceIdentify { device, user: id(head.id)? }
         }
-        (Body::Switch(..), Some(device)) => Request::DeviceIdentify { device, user: id(head.id)? },
-        (Body::Identify(..), _) => Request::Identify { who, anonymous: source },
-        (Body::Alias(..), _) => Request::Alias { who, alias: source },
-        (Body::Merge(..), _) => Request::Merge { who, alias: source },
-        (Body::Set(..), _) => Request::Set { who },
-        (Body::Reset(_, fresh, _), Some(device)) => {
+        (AskedVerb::Switch, Some(device)) => Request::DeviceIdentify { device, user: id(head.id)? },
+        (AskedVerb::Identify(_), _) => Request::Identify { who, anonymous: source },
+        (AskedVerb::Alias(_), _) => Request::Alias { who, alias: source },
+        (AskedVerb::Merge(_), _) => Request::Merge { who, alias: source },
+        (AskedVerb::Set, _) => Request::Set { who },
+        (AskedVerb::Reset(fresh), Some(device)) => {
             Request::Reset { device, reset_device: fresh.is_some(), new_id: Some(id(head.id)?) }
         }
-        (Body::Split(_, SplitOff { together, ids }, _), None) => {
+        (AskedVerb::Split(SplitOff { together, ids }), None) => {
             let mode = if *together { SplitMode::Together } else { SplitMode::Each };
             let ids = ids.iter().map(|number| id(*number)).collect::<Option<_>>()?;
             Request::Split { id: id(head.id)?, ids, mode }

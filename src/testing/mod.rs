@@ -32,15 +32,16 @@ pub use check::{Checked, Unsound, check, differences};
 pub fn rewritten(kind: Stored, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
     match kind {
         Stored::Body => {
-            let (body, len) = crate::log::body::Body::read(bytes).ok()?;
-            let mut written = Vec::new();
-            crate::log::codec::encode(&body, &mut written);
-            Some((len, written))
+            let body = crate::log::decode::bodies(bytes).next()?.ok()?;
+            let written = crate::log::encode::BodyWriter::of(&[body]);
+            Some((written.len(), written))
         }
         Stored::Value => {
             let mut at = 0;
-            let value = crate::model::value::Value::decode(bytes, &mut at).ok()?;
-            Some((at, value.to_canonical_bytes()))
+            let value = crate::log::item::read_value(bytes, &mut at).ok()?;
+            let mut written = Vec::new();
+            crate::log::item::write_value(&value, &mut written);
+            Some((at, written))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::short::{at, id, new_ledger};
 use identity_ledger::explain::{ExplanationError, NamedId, RecordedLink};
-use identity_ledger::log::{Body, IdNo};
+use identity_ledger::log::{Asked, AskedVerb, Body, IdNo};
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 
@@ -31,7 +31,7 @@ fn claims(ledger: &Ledger) -> BTreeMap<Seq, RecordedLink> {
     let speaks_for =
         |seq: u64| bodies.get(seq as usize).and_then(|(_, body)| body.head()).map(|head| head.id);
     for (seq, body) in bodies.iter().rev() {
-        if let Body::Retract(head, target, _) = body
+        if let Some(Asked { head, verb: AskedVerb::Retract(target), .. }) = body.asked()
             && !retracted.contains(seq)
             && speaks_for(*target) == Some(head.id)
         {

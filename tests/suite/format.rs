@@ -67,8 +67,14 @@ impl<'a> Dump<'a> {
         field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
+    /// A number of one to nine bytes: the first says by its low bits how many.
+    fn short(&mut self, what: &str) -> u64 {
+        let len = self.bytes[self.at].trailing_zeros() as usize + 1;
+        self.number(len, what) >> len
+    }
+
     fn item(&mut self, what: &str) -> &'a [u8] {
-        let len = usize::try_from(self.number(4, &format!("length of the item of {what}"))).unwrap();
+        let len = self.short(&format!("length of the item of {what}, and 1")) as usize - 1;
         self.field(16, "salt");
         self.field(len, what)
     }
@@ -135,7 +141,7 @@ fn dump(bytes: &[u8], ledger: &Ledger) -> String {
         &mut dump,
         previous,
         |dump| {
-            dump.number(4, "record 0: genesis");
+            dump.number(1, "record 0: genesis");
             dump.field(3, "switches (lift), uuid_ids, person_profiles");
             dump.field(3, "no limit of ids moved, ids, user ids");
             dump.field(24, "no anonymous prefixes, blocked ids, blocked prefixes");
@@ -146,20 +152,17 @@ fn dump(bytes: &[u8], ledger: &Ledger) -> String {
         &mut dump,
         hash,
         |dump| {
-            dump.number(4, "record 1: define_name");
+            dump.number(1, "record 1: define_name");
             dump.field(32, "commitment to its text");
-            dump.number(4, "record 2: define_id");
-            dump.number(1, "class: mergeable, user");
+            dump.number(1, "record 2: define_id");
+            dump.number(1, "class: named");
             dump.field(32, "commitment to its text");
-            dump.number(4, "record 3: capture");
-            dump.number(4, "T is id 0");
-            dump.number(1, "no device spoke");
-            dump.number(8, "time");
+            assert_eq!(dump.number(1, "record 3: capture, with an event name"), 7 + 32);
+            assert_eq!(dump.short("flags: the id was given"), 2);
+            assert_eq!(dump.short("T is id 0"), 0);
+            assert_eq!(dump.short("the event name is name 0"), 0);
+            assert_eq!(dump.short("time: milliseconds since 1970, times 4"), 4 * 1_767_225_600_000);
             dump.field(16, "operation id");
-            dump.number(1, "flags: the id was given");
-            dump.number(1, "there is an event name");
-            dump.number(4, "it is name 0");
-            dump.number(1, "no detail");
         },
         |dump| {
             assert_eq!(dump.item("name 0"), b"$pageview");
@@ -208,28 +211,28 @@ fn a_follower_begins_as_its_first_delivery_says() {
 
     let bytes = read(&storage, SEGMENT);
     let mut frame = Dump::new(&bytes[96..]);
-    assert_eq!(frame.field(8, "marker, versions, zeros"), b"\xf5il\x1a\x02\x01\0\0");
+    assert_eq!(frame.field(8, "marker, versions, zeros"), b"\xf5il\x1a\x02\x02\0\0");
     let body = usize::try_from(frame.number(4, "body length")).unwrap();
     assert_eq!([frame.number(4, "payload length"), frame.number(8, "first record")], [0, 0]);
     assert_eq!(frame.number(8, "recorded at"), 1_772_496_000_000_000);
     assert_eq!([frame.number(8, "durable records"), frame.number(4, "records")], [0, 2]);
     frame.number(4, "CRC-32C");
-    let genesis = 34;
+    let genesis = 31;
     frame.field(genesis, "record 0: genesis, as in the example");
-    assert_eq!(frame.number(4, "record 1: followed"), 19);
+    assert_eq!(frame.number(1, "record 1: followed"), 19);
     assert_eq!(frame.number(8, "length of the name"), 4);
     assert_eq!(frame.field(4, "name of the log"), b"shop");
     assert_eq!(frame.number(8, "position"), 42);
-    assert_eq!(body, genesis + 4 + 8 + 4 + 8);
+    assert_eq!(body, genesis + 1 + 8 + 4 + 8);
     assert_eq!(frame.field(32, "frame hash"), ledger.checkpoint().head.0);
 }
 
 #[test]
-fn a_plain_capture_takes_forty_bytes() {
+fn a_plain_capture_takes_twenty_seven_bytes() {
     let (storage, _) = example();
     let bytes = read(&storage, SEGMENT);
-    let body_len = u32::from_le_bytes(bytes[96 + 120 + 8..][..4].try_into().unwrap());
-    assert_eq!(body_len, 36 + 37 + 40);
+    let body_len = u32::from_le_bytes(bytes[96 + 112 + 8..][..4].try_into().unwrap());
+    assert_eq!(body_len, 33 + 34 + 27); // of which the time takes 7, as it does once a block
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use identity_ledger::answer::PageError;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::explain::Subject;
-use identity_ledger::log::{Body, IdNo, LinkSource};
+use identity_ledger::log::{AskedVerb, Body, IdNo, LinkSource};
 use identity_ledger::storage::Memory;
 use identity_ledger::testing::history::{self, History};
 use identity_ledger::*;
@@ -55,7 +55,7 @@ fn touched(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
                 }
                 _ => None,
             });
-            if let Body::Split(_, leavers, _) = &body {
+            if let Some(AskedVerb::Split(leavers)) = body.verb() {
                 named.extend(&leavers.ids);
             }
             for id in step.state.ids() {

@@ -214,7 +214,7 @@ fn large() -> Memory {
             0 => Operation::identify(at, user, Some(Source::new(&visitor))),
             _ => Operation::properties(at, DistinctId::new(visitor).unwrap()),
         };
-        operation.set("note", "x".repeat(100)).unwrap().set("n", number).unwrap()
+        operation.set("note", "x".repeat(130)).unwrap().set("n", number).unwrap()
     };
     for batch in 0..40 {
         let operations: Vec<Operation> = (batch * 100..batch * 100 + 100).map(operation).collect();

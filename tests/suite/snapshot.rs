@@ -449,7 +449,7 @@ fn whichever_call_of_making_one_fails_nothing_is_lost() {
 
 #[test]
 fn a_snapshot_that_fails_by_itself_does_not_fail_the_append() {
-    let disk = Arc::new(Failing::at(filled(3, &[]), NEVER).half(true));
+    let disk = Arc::new(Failing::at(filled(2, &[]), NEVER).half(true));
     let mut ledger = options().snapshot_every(1).open_in(disk.clone()).unwrap();
     // Write, sync and HEAD of the append; then sync, HEAD and its sync of the flush; then the first call of the snapshot.
     disk.calls_left.store(6, Ordering::SeqCst);

@@ -223,15 +223,15 @@ fn erases_two(ledger: &mut Ledger) {
 
 #[test]
 fn a_whole_ledger_is_whole_wherever_an_erasure_falls_between_the_reads_of_an_audit() {
-    let reads = audit_beside(8, Vec::new());
+    let reads = audit_beside(10, Vec::new());
     assert!(reads > 20, "{reads}");
     for number in 0..reads {
-        audit_beside(8, vec![(number, erases_two)]);
+        audit_beside(10, vec![(number, erases_two)]);
     }
     let mut pairs = 0;
     for begun in (0..reads).step_by(3) {
         for finished in (begun..reads).step_by(2) {
-            audit_beside(8, vec![(begun, begins), (finished, finishes)]);
+            audit_beside(10, vec![(begun, begins), (finished, finishes)]);
             pairs += 1;
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::short::{at, id, new_ledger};
-use identity_ledger::log::Body;
+use identity_ledger::log::AskedVerb;
 use identity_ledger::testing::history::History;
 use identity_ledger::*;
 
@@ -124,7 +124,9 @@ fn the_way_has_the_fewest_barriers_and_then_the_fewest_steps() {
         let links = links(&ledger);
         let mut bodies = Vec::new();
         ledger.reader().replay(|step| bodies.push(step.record.body())).unwrap();
-        let undone = bodies.iter().any(|body| matches!(body, Body::Retract(..) | Body::Split(..)));
+        let undone = bodies
+            .iter()
+            .any(|body| matches!(body.verb(), Some(AskedVerb::Retract(_) | AskedVerb::Split(_))));
         let ids: Vec<&str> =
             ledger.reader().state().ids().filter_map(|id| ledger.reader().id_text(id)).collect();
         for a in &ids {
@@ -151,12 +153,12 @@ fn the_way_has_the_fewest_barriers_and_then_the_fewest_steps() {
                     assert_eq!((named, step.op), (ends, link.op));
                     if let Some(barrier) = &step.barrier {
                         let body = &bodies[barrier.blocking_seq.0 as usize];
-                        match (barrier.rule, body) {
-                            ("H1", Body::Retract(_, target, _)) => {
+                        match (barrier.rule, body.verb()) {
+                            ("H1", Some(AskedVerb::Retract(target))) => {
                                 assert_eq!(Seq(*target), step.seq);
                                 assert!(ledger.reader().state().is_retracted(step.seq));
                             }
-                            ("H2", Body::Split(..)) => {
+                            ("H2", Some(AskedVerb::Split(_))) => {
                                 let by = barrier.blocking_seq;
                                 let then = |seq: u64| {
                                     step.ids

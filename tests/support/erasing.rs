@@ -560,7 +560,7 @@ fn a_reader_that_is_open_meanwhile_shows_what_it_saw_or_says_that_it_cannot() {
 fn before_and_after() -> (Someone, SimulatedDisk, SimulatedDisk) {
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
-    for number in 1..4 {
+    for number in 1..6 {
         drop(ledger.append_batch(&Someone { number }.operations()).unwrap());
     }
     let person = Someone { number: 2 };
@@ -589,7 +589,7 @@ fn an_item_that_is_absent_and_not_erased_is_payload_missing() {
     // The log without the erase record: segments as they are after it, cut off where the log ended before.
     let disk = Arc::new(SimulatedDisk::new());
     let mut ledger = new_ledger(&disk);
-    for number in 1..4 {
+    for number in 1..6 {
         drop(ledger.append_batch(&Someone { number }.operations()).unwrap());
     }
     drop(ledger);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use identity_ledger::log::{Body, Flags, LinkSource, Verb};
+use identity_ledger::log::{Asked, AskedVerb, Body, Flags, LinkSource, Verb};
 use identity_ledger::model::{Dialect, PersonProfiles};
 use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::{
@@ -259,16 +259,16 @@ impl World {
         });
         found.expect("a log in memory can be read");
         let body = recorded.expect("what was recorded is in the log");
-        let head = body.head().expect("operations have a head");
+        let Asked { head, verb, .. } = body.asked().expect("an operation");
         let processing = !head.flags.has(Flags::PROCESSING_OFF);
         let id = |id| ledger.reader().id_text(id).expect("nothing is erased").to_owned();
-        let other = match body.other() {
+        let other = match verb.other() {
             LinkSource::Id(other) => id(other),
             LinkSource::None | LinkSource::Unstorable => String::new(),
         };
         let mut properties = written(ledger, &body, changes);
-        let event = match &body {
-            Body::Capture(_, name, _) => {
+        let event = match verb {
+            AskedVerb::Capture(name) => {
                 let mut event = None;
                 let events = ledger.reader().events(|answer| {
                     if answer.seq == seq {
@@ -280,18 +280,18 @@ impl World {
                 event?
             }
             _ if !processing => return None,
-            Body::Identify(_, LinkSource::None, _) | Body::Set(..) => "$set".to_owned(),
-            Body::Switch(..) if changes.is_empty() => return None,
-            Body::Switch(..) => "$set".to_owned(),
-            Body::Identify(..) => {
+            AskedVerb::Identify(LinkSource::None) | AskedVerb::Set => "$set".to_owned(),
+            AskedVerb::Switch if changes.is_empty() => return None,
+            AskedVerb::Switch => "$set".to_owned(),
+            AskedVerb::Identify(_) => {
                 properties.insert("$anon_distinct_id".to_owned(), other.into());
                 "$identify".to_owned()
             }
-            Body::Alias(..) => {
+            AskedVerb::Alias(_) => {
                 properties.insert("alias".to_owned(), other.into());
                 "$create_alias".to_owned()
             }
-            Body::Merge(..) => {
+            AskedVerb::Merge(_) => {
                 properties.insert("alias".to_owned(), other.into());
                 "$merge_dangerously".to_owned()
             }

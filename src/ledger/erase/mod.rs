@@ -22,6 +22,7 @@ use crate::ledger::error::{AppendError, EraseError};
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
 };
+use crate::log::item::write_value;
 #[cfg(feature = "encryption")]
 use crate::log::payload::KeysError;
 use crate::log::record::{Record, Row};
@@ -429,7 +430,7 @@ impl Ledger {
         let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
         for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
             match value {
-                Some(value) if keys.binary_search(&change.key).is_err() => value.encode(&mut rest),
+                Some(value) if keys.binary_search(&change.key).is_err() => write_value(value, &mut rest),
                 Some(_) => {
                     some = true;
                     erased.push(place);
@@ -515,7 +516,7 @@ impl Ledger {
         let Reader { log, replay, dictionaries, .. } = reader;
         let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
         let full = |draft: &Draft<'_>| {
-            draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.records > FRAME_RECORDS
+            draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.body.records() > FRAME_RECORDS
         };
         while !full(&draft)
             && let Some((at, device)) = resets.next()

@@ -22,9 +22,10 @@ use crate::fold::Erasures;
 use crate::ledger::snapshot;
 use crate::log::body::{DeviceNo, Flags, RewrittenSegment};
 use crate::log::digest::{Digest, Hasher, Purpose};
-use crate::log::frame::{ABSENT, Frame, HEADER_BYTES};
+use crate::log::frame::{ABSENT_ITEM, Frame, HEADER_BYTES};
+use crate::log::kind::Kind;
 use crate::log::payload::KeysError;
-use crate::log::record::{Kind, Row};
+use crate::log::record::Row;
 use crate::model::id::Seq;
 use crate::query::reader::Reader;
 use crate::store::layout::{COPY_SUFFIX, LOG, QUARANTINE, is_copy, is_cut};
@@ -120,7 +121,7 @@ pub(crate) fn definition_of(log: &Log, device: DeviceNo) -> Result<u32, Stopped>
     let mut found = None;
     let mark = &marks[at.checked_sub(1).expect("nothing is defined before the first mark")];
     log.frames(mark, |frame| {
-        let defining = frame.rows.rows.iter().filter(|row| row.kind == Kind::DefineDevice);
+        let defining = frame.rows.rows().iter().filter(|row| row.kind == Kind::DefineDevice);
         let mut numbered = (frame.before.defined().devices..).zip(defining);
         found = numbered.find(|(number, _)| *number == device.0).map(|(_, row)| row.seq);
         Ok::<bool, Stopped>(found.is_none())
@@ -242,7 +243,7 @@ impl Work<'_> {
         for record in with_items.filter(|record| self.candidates.has(record.row)) {
             let Some(by) = self.erasures.of(record.row) else { continue };
             self.gone.push(record.row.seq);
-            cuts.extend(record.item_span());
+            cuts.extend(record.item_span().map(|(span, _)| span));
             if !self.erasures.is_done(by) {
                 *self.done.items.entry(by).or_default() += 1;
             }
@@ -350,11 +351,11 @@ impl<'s> Copy<'s> {
         old.resize(end, 0);
         let mut after = *header;
         if !cuts.is_empty() {
-            let gone: usize = cuts.iter().map(|cut| cut.len() - ABSENT.to_le_bytes().len()).sum();
+            let gone: usize = cuts.iter().map(|cut| cut.len() - ABSENT_ITEM.len()).sum();
             after.payload_len -= gone as u32; // less than it has
             self.piece.edit(from..from + HEADER_BYTES, &after.to_bytes(ledger));
             for cut in cuts {
-                self.piece.edit(payload_from + cut.start..payload_from + cut.end, &ABSENT.to_le_bytes());
+                self.piece.edit(payload_from + cut.start..payload_from + cut.end, &ABSENT_ITEM);
             }
             let rest = payload_end + hash.0.len();
             let padding = after.frame_len() - (rest - gone - from);

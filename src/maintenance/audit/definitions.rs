@@ -53,9 +53,7 @@ impl Audit {
                 Definition::Key(key) => {
                     body.is_some_and(|body| body.changes().iter().any(|change| change.key == *key))
                 }
-                Definition::Name(name) => {
-                    matches!(body, Some(Body::Capture(_, Some(named), _)) if named == name)
-                }
+                Definition::Name(name) => body.and_then(Body::event_name) == Some(*name),
             };
             if !needed {
                 self.wrong(*seq, "it defines something that the next operation does not name");

@@ -2,12 +2,12 @@
 
 use crate::fold::replay::Step;
 use crate::log::body::{Body, ErasedDevice, ErasureCompletion};
+use crate::log::item::read_value;
 use crate::log::record::Row;
 use crate::maintenance::audit::{Audit, NONE};
 use crate::maintenance::finding::ErasureFault;
 use crate::model::id::Seq;
 use crate::model::limits::MAX_REASON_BYTES;
-use crate::model::value::Value;
 use crate::query::reader::Reader;
 use crate::store::layout::LOG;
 use crate::store::segments::FaultKind;
@@ -88,7 +88,7 @@ impl Audit {
             }
             let left = item.map(|item| {
                 let mut at = 0;
-                let values = (0..count - restated.erased.len()).map(|_| Value::decode(&item, &mut at));
+                let values = (0..count - restated.erased.len()).map(|_| read_value(&item, &mut at));
                 values.filter(Result::is_ok).count() == count - restated.erased.len() && at == item.len()
             });
             if left == Some(false)

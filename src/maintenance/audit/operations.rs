@@ -2,10 +2,11 @@
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Outcome, Said};
-use crate::log::body::{Body, Flags, Followed};
+use crate::log::body::{AskedVerb, Body, Flags, Followed};
 use crate::maintenance::audit::Audit;
-use crate::model::id::{OperationId, Seq};
+use crate::model::id::Seq;
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+use crate::model::value::Value;
 use crate::query::reader::Reader;
 use crate::query::values::values_of;
 
@@ -31,7 +32,7 @@ impl Audit {
                 self.devices[device.index()] = *step.state.device(*device);
             }
         }
-        if let Body::Capture(_, name, _) = &body {
+        if let Some(AskedVerb::Capture(name)) = body.verb() {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));
             let named = name.map_or(Some(Flags::default()), |name| self.kinds[name.index()]);
             if named.is_some_and(|named| kind(named) != kind(head.flags)) {
@@ -47,8 +48,8 @@ impl Audit {
                     self.wrong(seq, "its values are not canonical, or not those its changes announce (E4)")
                 }
                 Some(values) => {
-                    let large = item.len() > MAX_OPERATION_BYTES + size_of::<OperationId>();
-                    if large || values.iter().any(|value| value.check().is_err()) {
+                    let sizes: Result<Vec<usize>, _> = values.iter().map(Value::check).collect();
+                    if sizes.map_or(true, |sizes| sizes.iter().sum::<usize>() > MAX_OPERATION_BYTES) {
                         self.wrong(seq, "its values exceed a limit (E4)");
                     }
                 }

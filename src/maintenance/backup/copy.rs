@@ -9,7 +9,7 @@ use crate::ledger::recovery::write_anew;
 use crate::log::chain::{Chain, Checkpoint};
 use crate::log::digest::Digest;
 use crate::log::frame::{Frame, HEADER_BYTES, Header};
-use crate::log::record::{Record, Rows};
+use crate::log::record::Rows;
 use crate::maintenance::backup::report::{BackupError, LEDGER_BYTES, WRITE_BYTES};
 use crate::maintenance::backup::source::{Source, Walk};
 use crate::model::id::LedgerId;
@@ -198,13 +198,9 @@ impl Copy {
         if ours.hash != theirs.hash || walk.before.clone().accept(&ours, &mut rows).is_err() {
             return Ok(None);
         }
-        let item = |rows: &Rows, frame: &Frame<'_>, at: usize| {
-            let record = Record::new(&rows.rows[at], rows, frame.body, frame.payload);
-            record.stored_item().map(<[u8]>::to_vec)
-        };
-        let same = (0..rows.rows.len()).all(|at| {
-            let theirs = item(&walk.rows, &theirs, at);
-            theirs.is_none() || theirs == item(&rows, &ours, at)
+        let same = walk.rows.records(&theirs).zip(rows.records(&ours)).all(|(theirs, ours)| {
+            let theirs = theirs.stored_item();
+            theirs.is_none() || theirs == ours.stored_item()
         });
         Ok(same.then_some(header.frame_len() as u64))
     }

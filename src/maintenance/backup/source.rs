@@ -9,7 +9,7 @@ use crate::log::body::Body;
 use crate::log::chain::{Chain, Checkpoint};
 use crate::log::frame::Frame;
 use crate::log::payload::{self, Keys};
-use crate::log::record::{Record, Row, Rows};
+use crate::log::record::{Row, Rows};
 use crate::maintenance::backup::report::{BackupError, BackupReport, LEDGER_BYTES, Unlock};
 use crate::model::id::Seq;
 use crate::store::layout::{HeadSlot, Identity, LEDGER, first_seq_of};
@@ -204,12 +204,11 @@ impl<'s> Walk<'s> {
         } else {
             chain.check_items(&self.rows, &frame)?;
         }
-        for row in &self.rows.rows {
-            let record = Record::new(row, &self.rows, frame.body, frame.payload);
-            if self.rows.sealed && self.source.keys.is_none() && record.stored_item().is_some() {
+        for record in self.rows.records(&frame) {
+            if self.rows.are_sealed() && self.source.keys.is_none() && record.stored_item().is_some() {
                 self.unopened += 1;
             }
-            if record.is_erased() && !self.source.permits(row) {
+            if record.is_erased() && !self.source.permits(record.row) {
                 return Err(FaultKind::PayloadMissing { seq: record.seq().0 });
             }
         }
@@ -220,10 +219,10 @@ impl<'s> Walk<'s> {
                 return Err(FaultKind::Forked { expected: *expected });
             }
         }
-        for row in self.rows.rows.iter().filter(|row| row.is_erasure()) {
-            match Record::new(row, &self.rows, frame.body, frame.payload).body() {
+        for record in self.rows.records(&frame).filter(|record| record.row.is_erasure()) {
+            match record.body() {
                 Body::Erase(_) => {
-                    self.pending.insert(row.seq);
+                    self.pending.insert(record.row.seq);
                 }
                 Body::EraseDone(removal) => {
                     self.pending.retain(|seq| removal.erasures.iter().all(|done| done.erase != *seq));

@@ -22,9 +22,11 @@ use crate::ledger::open::LedgerOptions;
 use crate::ledger::recovery::DurabilityEvidence;
 use crate::log::body::{Body, Erasure};
 use crate::log::chain::{Chain, ChainError, Checkpoint};
+use crate::log::encode::BodyWriter;
 use crate::log::frame::{self, Frame, Header};
+use crate::log::kind::Kind;
 use crate::log::payload::{self, Keys, KeysError};
-use crate::log::record::{Kind, Record, Row, Rows};
+use crate::log::record::{Row, Rows};
 use crate::maintenance::finding::AuditFault;
 use crate::model::id::Seq;
 use crate::model::time::Timestamp;
@@ -486,13 +488,12 @@ impl<'a> Prefix<'a> {
             return Err(FaultKind::Forked { expected: *expected });
         }
         let lengths = texts.lengths();
-        for row in &rows.rows {
-            let record = Record::new(row, &rows, frame.body, frame.payload);
+        for record in rows.records(&frame) {
             let seq = record.seq().0;
             let missing = (self.stop == Some(seq)).then_some(FaultKind::PayloadMissing { seq });
             let bad = missing.or_else(|| {
                 let good = record::define(texts, &record.body(), record.item());
-                let good = good || record.is_erased() || rows.sealed; // without keys a sealed text is not judged
+                let good = good || record.is_erased() || rows.are_sealed(); // without keys a sealed text is not judged
                 (!good).then_some(FaultKind::Text { seq })
             });
             if let Some(kind) = bad {
@@ -546,8 +547,7 @@ impl Carried {
             erasure.records.retain(|record| u64::from(*record) < records);
             erasure.keys.retain(|key| key.0 < defined.keys);
             erasure.reason = None;
-            let mut body = Vec::new();
-            crate::log::codec::encode(&Body::Erase(Box::new(erasure.clone())), &mut body);
+            let body = BodyWriter::of(&[Body::Erase(Box::new(erasure.clone()))]);
             let body_len = u32::try_from(body.len()).expect("shorter than a record's bound");
             let recorded_at = recorded_at.max(chain.recorded_at()); // that of the record it stands for
             let first_seq = chain.next_seq();

@@ -7,11 +7,14 @@ use std::io;
 use serde::Serialize;
 
 use super::frames::Found;
-use crate::log::body::{Body, Erasure, Flags, Followed, LinkSource, OperationHeader, Verb};
-use crate::log::chain::commit;
+use crate::log::body::{AskedVerb, Body, Erasure, Flags, Followed, LinkSource, OperationHeader, Verb};
+use crate::log::commitment::Commitments;
+use crate::log::decode;
 use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
+use crate::log::item::read_value;
 use crate::log::payload::{Keys, Opened};
 use crate::log::record::SEAL_BYTES;
+use crate::log::varint;
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey, Seq};
 use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
@@ -113,7 +116,7 @@ pub struct SalvagedRecord {
     pub operation_id: Option<OperationId>,
     /// The flags of an operation, as `docs/format.md` numbers them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flags: Option<u8>,
+    pub flags: Option<u16>,
     /// The property changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<SalvagedChange>,
@@ -163,8 +166,9 @@ impl Cover {
         let mut buffer = Vec::new();
         for frame in found.iter().filter(|frame| frame.is_chosen()) {
             let Some(bytes) = frame.read(log, &mut buffer)? else { continue };
-            let (mut body, mut seq) = (bytes.body, frame.header.first_seq);
-            while let Ok((record, taken)) = Body::read(body) {
+            for (seq, record) in
+                (frame.header.first_seq..).zip(decode::bodies(bytes.body).map_while(Result::ok))
+            {
                 match record {
                     Body::Erase(erasure) => begun.push((seq, frame.header.recorded_at, *erasure)),
                     Body::EraseDone(removal) => {
@@ -172,8 +176,6 @@ impl Cover {
                     }
                     _ => {}
                 }
-                body = &body[taken..];
-                seq += 1;
             }
         }
         for (seq, recorded_at, erasure) in begun {
@@ -251,36 +253,36 @@ impl Numbers {
 /// Reads every record of a proven frame; `None` if it holds what no writer of this version writes.
 fn records<'a>(frame: &Frame<'a>, identity: &Identity, keys: &Keys) -> Option<Vec<(Body, Item<'a>)>> {
     let mut records = Vec::new();
-    let (mut body, mut payload) = (frame.body, frame.payload);
-    for at in 0..frame.header.records {
-        let (record, taken) = Body::read(body).ok()?;
-        body = &body[taken..];
+    let mut payload = frame.payload;
+    for (at, record) in (0..).zip(decode::bodies(frame.body)) {
+        let record = record.ok()?;
         let bad_time = record.head().is_some_and(|head| Timestamp::from_micros(head.time).is_err());
         let bad_policy =
             matches!(&record, Body::Genesis(policy) | Body::SetPolicy(policy) if policy.policy().is_none());
-        let bad_verb = record.changes().iter().any(|change| change.verb > Verb::KEPT);
-        if bad_time || bad_policy || bad_verb {
+        if bad_time || bad_policy {
             return None;
         }
-        let seq = Seq(frame.header.first_seq + u64::from(at));
+        let seq = Seq(frame.header.first_seq + at);
         let item = item(&record, seq, identity, keys, &mut payload);
         records.push((record, item));
     }
-    body.is_empty().then_some(records)
+    (records.len() == frame.header.records as usize).then_some(records)
 }
 
 /// Takes the next item from the payload if the record has one.
 fn item<'a>(record: &Body, seq: Seq, identity: &Identity, keys: &Keys, payload: &mut &'a [u8]) -> Item<'a> {
     let Some(commitment) = record.commitment() else { return Item::None };
     let damaged = Item::Lost(ItemLoss::Damaged);
-    let Some((len, rest)) = payload.split_first_chunk::<4>() else { return damaged };
-    let len = u32::from_le_bytes(*len);
+    let mut begin = 0;
+    let Some(len) = varint::read(payload, &mut begin) else { return damaged };
+    let rest = &payload[begin..];
     if len == ABSENT {
         *payload = rest;
         return Item::Lost(ItemLoss::Missing);
     }
     let seal = if identity.sealed { SEAL_BYTES } else { 0 };
-    let Some((stored, rest)) = rest.split_at_checked(SALT_BYTES + len as usize + seal) else {
+    let len = usize::try_from(len - 1).ok().and_then(|len| len.checked_add(SALT_BYTES + seal));
+    let Some((stored, rest)) = len.and_then(|len| rest.split_at_checked(len)) else {
         *payload = &[]; // its length is damaged: where the next one begins is not known
         return damaged;
     };
@@ -298,7 +300,7 @@ fn item<'a>(record: &Body, seq: Seq, identity: &Identity, keys: &Keys, payload: 
         }
     };
     let Some((salt, bytes)) = plain.split_first_chunk::<SALT_BYTES>() else { return damaged };
-    if commit(identity.ledger, seq, salt, bytes) != *commitment {
+    if Commitments::of(identity.ledger).commit(seq, salt, bytes) != *commitment {
         return damaged;
     }
     Item::Whole(match &plain {
@@ -405,8 +407,8 @@ fn show(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> SalvagedRec
     let text = defined.and(item).and_then(|item| std::str::from_utf8(item).ok());
     let first = if let Body::DefineDevice(first, _) = record { Some(*first) } else { None };
     let other = if let LinkSource::Id(other) = record.other() { Some(id(other.0)) } else { None };
-    let event = if let Body::Capture(_, name, _) = record { *name } else { None };
-    let fresh = if let Body::Reset(_, fresh, _) = record { *fresh } else { None };
+    let event = record.event_name();
+    let fresh = if let Some(AskedVerb::Reset(fresh)) = record.verb() { *fresh } else { None };
     SalvagedRecord {
         seq: Seq(0), // the caller knows the place
         file: String::new(),
@@ -452,7 +454,7 @@ fn changes(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> Vec<Salv
     let mut at = if derived { 16 } else { 0 };
     let mut rest = item.filter(|item| item.len() >= at);
     let mut next = || {
-        let value = Value::decode(rest?, &mut at).ok();
+        let value = read_value(rest?, &mut at).ok();
         rest = rest.filter(|_| value.is_some()); // nothing is read behind bytes that are not a value
         value
     };

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::log::body::IdNo;
-use crate::log::record::{Kind, Row};
+use crate::log::kind::Kind;
+use crate::log::record::Row;
 use crate::model::policy::FirstMention;
 
 /// What was defined since the last record that defines nothing: that record is the one that needed it.

@@ -6,7 +6,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::fold::ComponentFold;
-use crate::log::body::{Body, Flags, IdNo, LinkSource};
+use crate::log::body::{AskedVerb, Body, Flags, IdNo, LinkSource};
 use crate::log::component::Node;
 use crate::model::id::{OperationId, PersonId, Seq};
 use crate::model::time::Timestamp;
@@ -122,8 +122,8 @@ impl RecordedLink {
             },
             processing: !head.flags.has(Flags::PROCESSING_OFF),
             retracted,
-            leavers: match body {
-                Body::Split(_, leavers, _) => {
+            leavers: match body.verb() {
+                Some(AskedVerb::Split(leavers)) => {
                     Some((leavers.together, leavers.ids.iter().copied().map(named).collect()))
                 }
                 _ => None,
@@ -292,7 +292,8 @@ impl Reader {
     /// # Errors
     /// As [`Reader::explain`].
     pub fn explain_record(&self, seq: Seq) -> Result<Option<Explanation>, Fault> {
-        let Some(Body::Capture(head, ..)) = self.body(seq)? else { return Ok(None) };
+        let Some(body) = self.body(seq)? else { return Ok(None) };
+        let (Some(AskedVerb::Capture(_)), Some(head)) = (body.verb(), body.head()) else { return Ok(None) };
         self.prove_component(head.id)?;
         if self.state().is_retracted(seq) {
             return Ok(None); // H1

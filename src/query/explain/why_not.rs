@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::fold::{PersonNo, Refusal};
-use crate::log::body::{Body, IdNo};
+use crate::log::body::{AskedVerb, IdNo};
 use crate::model::id::{PersonId, Seq};
 use crate::model::time::Timestamp;
 use crate::query::explain::ids::NamedId;
@@ -316,7 +316,9 @@ impl Reader {
     /// The split by which the ends of a link came to be two persons.
     pub(crate) fn parted_by(&self, told: &Told, all: &[Told]) -> Option<Seq> {
         let ends = told.ends()?;
-        let splits = all.iter().filter(|later| matches!(later.body, Body::Split(..)) && later.seq > told.seq);
+        let splits = all
+            .iter()
+            .filter(|later| matches!(later.body.verb(), Some(AskedVerb::Split(_))) && later.seq > told.seq);
         let apart = |seq: Seq| {
             let [a, b] = ends.map(|id| self.state().person_as_of(id, seq));
             a != b

@@ -28,7 +28,7 @@ impl Log {
     /// records before it. Empty for almost every frame.
     pub(crate) fn past(&self, frame: &Frame<'_>, rows: &Rows) -> Result<Past, Fault> {
         let mut past = Past::default();
-        if !rows.refolds {
+        if !rows.refolds() {
             return Ok(past);
         }
         let first = frame.header.first_seq;
@@ -36,9 +36,10 @@ impl Log {
         let Index { postings, spots, kept, read } = index.as_mut().expect("asked for just now");
         // Where in `past` the component of each that is kept is.
         let mut places: Vec<Option<usize>> = vec![None; kept.len()];
-        for row in &rows.rows {
+        for record in rows.records(frame) {
+            let row = record.row;
             if row.refolds() {
-                let seeds = nodes_of(Record::new(row, rows, frame.body, frame.payload));
+                let seeds = nodes_of(record);
                 let found = kept.iter().position(|component| component.serves(Node::Id(row.id), row.seq));
                 let (mut component, place) = match found {
                     Some(found) => (kept.remove(found), places.remove(found)),
@@ -49,7 +50,7 @@ impl Log {
                     *read += 1;
                     match rows.at(seq) {
                         Some(row) => {
-                            show(Record::new(row, rows, frame.body, frame.payload));
+                            show(rows.record(row, frame.body, frame.payload));
                             Ok(())
                         }
                         None => self.show(seq, postings, spots, show),
@@ -77,7 +78,7 @@ impl Log {
                 }
             }
             if u64::from(row.seq) == postings.covered() {
-                postings.note(Record::new(row, rows, frame.body, frame.payload));
+                postings.note(record);
             }
         }
         for (component, place) in kept.iter().zip(places) {
@@ -178,8 +179,8 @@ impl Log {
     ) -> Result<(), Fault> {
         let file = |segment: usize| self.segments.get(segment).map(|segment| segment.name.clone());
         if let Some(mut near) = spots.read(seq, &*self.storage, file) {
-            if let (Some(device), Some(row)) = (postings.device_defined(seq), near.row_mut(seq)) {
-                row.number(device);
+            if let Some(device) = postings.device_defined(seq) {
+                near.number(seq, device);
             }
             show(near.record(seq).expect("a spot holds the record it was read for"));
             return Ok(());

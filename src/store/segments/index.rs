@@ -1,7 +1,7 @@
 //! The index: which records name an id or a device, where records lie, and the components that were asked for last.
 
 use crate::log::frame::Frame;
-use crate::log::record::{Record, Rows};
+use crate::log::record::Rows;
 use crate::store::block_index::Spots;
 use crate::store::postings::{Component, Postings};
 
@@ -24,9 +24,9 @@ impl Index {
     }
 
     pub(super) fn note(&mut self, frame: &Frame<'_>, rows: &Rows, place: (usize, u64)) {
-        for row in &rows.rows {
-            if u64::from(row.seq) == self.postings.covered() {
-                self.postings.note(Record::new(row, rows, frame.body, frame.payload));
+        for record in rows.records(frame) {
+            if record.seq().0 == self.postings.covered() {
+                self.postings.note(record);
             }
         }
         self.spots.note(rows, frame.body, place);

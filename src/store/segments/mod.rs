@@ -198,9 +198,5 @@ fn hide_erased(rows: &mut Rows, erasures: &Erasures) {
     if erasures.is_empty() {
         return;
     }
-    for row in rows.rows.iter_mut().filter(|row| row.has_item()) {
-        if erasures.of(row).is_some() {
-            row.set_erased();
-        }
-    }
+    rows.hide(|row| erasures.of(row).is_some());
 }

@@ -113,7 +113,7 @@ pub(crate) struct FrameAt<'a> {
 impl FrameAt<'_> {
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let FrameAt { frame, rows, .. } = self;
-        rows.rows.iter().map(|row| Record::new(row, rows, frame.body, frame.payload))
+        rows.records(frame)
     }
 }
 
@@ -167,8 +167,7 @@ impl Log {
         let checks = Checks { commitments: false, open: true, upto: Some(end.records), witnesses: &[end] };
         self.check(chain, (0, 0), checks, |Passed { frame, rows, place, .. }| {
             let rows: &Rows = rows;
-            let records = rows.rows.iter().map(|row| Record::new(row, rows, frame.body, frame.payload));
-            records.into_iter().try_for_each(&mut each)?;
+            rows.records(&frame).try_for_each(&mut each)?;
             mark(&mut marks, &place.before, place.segment, place.offset);
             reached = place.after.checkpoint();
             Ok(true)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::fold::Erasures;
 use crate::log::chain::{Chain, ChainError, Checkpoint, check_item};
+use crate::log::commitment::Commitments;
 use crate::log::frame::{Frame, FrameError, HEADER_BYTES, Header};
 use crate::log::payload;
 use crate::log::record::{Record, Rows};
@@ -80,19 +81,18 @@ impl Window {
 
     /// Bytes that it holds, near enough.
     fn bytes(&self) -> usize {
-        self.body.len() + self.payload.len() + size_of_val(&self.rows.rows[..])
+        self.body.len() + self.payload.len() + size_of_val(self.rows.rows())
     }
 
     pub(crate) fn record(&self, seq: Seq) -> Option<Record<'_>> {
-        let first = u64::from(self.rows.rows.first()?.seq);
-        let row = self.rows.rows.get(usize::try_from(seq.0.checked_sub(first)?).ok()?)?;
-        Some(Record::new(row, &self.rows, &self.body, &self.payload))
+        let row = self.rows.at(u32::try_from(seq.0).ok()?)?;
+        Some(self.rows.record(row, &self.body, &self.payload))
     }
 
     /// The record, its payload item checked again.
     pub(crate) fn checked(&self, seq: Seq) -> Result<Record<'_>, Fault> {
         let record = self.record(seq).expect("a window holds the record it was read for");
-        match check_item(self.ledger, record) {
+        match check_item(&Commitments::of(self.ledger), record) {
             Ok(()) => Ok(record),
             Err(error) => {
                 let (file, offset) = (self.file.clone(), self.offset);
@@ -108,7 +108,7 @@ impl Log {
     pub(crate) fn end_of(&self, checkpoint: Checkpoint) -> Result<Option<FrameEnd>, Fault> {
         let Some(last) = checkpoint.records.checked_sub(1) else { return Ok(None) };
         let window = self.read_window(Seq(last))?;
-        for row in &window.rows.rows {
+        for row in window.rows.rows() {
             window.checked(Seq(row.seq.into()))?;
         }
         Ok((window.after == checkpoint).then_some(window.end))

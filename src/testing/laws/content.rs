@@ -8,7 +8,7 @@ use crate::fold::Correction;
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
 use crate::ledger::open::LedgerOptions;
-use crate::log::body::{Body, LinkSource};
+use crate::log::body::LinkSource;
 use crate::model::operation::{Actor, Operation, Request, Source, Target};
 use crate::query::answer::EventMode;
 use crate::query::reader::Reader;
@@ -187,7 +187,7 @@ pub fn proofs(history: &History) -> Result<(), String> {
         if let (Some(head), LinkSource::Id(other)) = (body.head(), body.other()) {
             named.insert(step.record.seq(), vec![head.id, other]);
         }
-        if let Body::Split(_, leavers, _) = body {
+        if let Some(leavers) = step.record.leavers() {
             parted.insert(step.record.seq(), leavers);
         }
         Ok(())

@@ -14,9 +14,9 @@ use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
 use crate::ledger::open::LedgerOptions;
 use crate::ledger::preview::{Preview, PreviewError};
-use crate::log::body::{Body, IdNo};
+use crate::log::body::{Asked, AskedVerb, IdNo};
 use crate::log::component::{Node, each_named};
-use crate::log::record::Kind;
+use crate::log::kind::Kind;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::model::operation::{Operation, Request, Source, SplitMode, Target};
 use crate::model::policy::Policy;
@@ -263,8 +263,10 @@ fn erase_somebody(ledger: &mut Ledger, reference: &mut Reference, chance: &mut C
 fn tell_resets(ledger: &Ledger, reference: &mut Reference, first: u64) -> Result<(), String> {
     let mut resets = Vec::new();
     let walked = ledger.reader().replay(|step| {
-        if let (true, Body::Reset(head, ..)) = (step.record.seq().0 >= first, step.record.body()) {
-            resets.push((step.record.seq(), head));
+        if let Some(Asked { head, verb: AskedVerb::Reset(_), .. }) = step.record.body().asked()
+            && step.record.seq().0 >= first
+        {
+            resets.push((step.record.seq(), *head));
         }
     });
     walked.map_err(|fault| fault.to_string())?;

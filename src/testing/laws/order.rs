@@ -9,7 +9,7 @@ use crate::fold::{Correction, Link, NotParted, PersonNo, Refusal, State};
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
 use crate::ledger::open::LedgerOptions;
-use crate::log::body::{Body, IdNo, LinkSource, Verb};
+use crate::log::body::{AskedVerb, Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
@@ -229,10 +229,10 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             }
             Refusal::NotRetractable { .. } | Refusal::WholePerson { .. } => Some(seq),
             Refusal::AlreadyRetracted { by } => {
-                let Body::Retract(_, target, _) = body else {
+                let Some(AskedVerb::Retract(target)) = body.verb() else {
                     return Err("only a retract finds that".to_owned());
                 };
-                holds(before.is_retracted(Seq(target)), || format!("{target} is not retracted"))?;
+                holds(before.is_retracted(Seq(*target)), || format!("{target} is not retracted"))?;
                 holds(!before.is_retracted(by), || format!("{by} is itself retracted"))?;
                 Some(by)
             }
@@ -405,7 +405,9 @@ pub fn identified_join_by_merge(history: &History) -> Result<(), String> {
     each_step(all(history)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome else { return Ok(()) };
         let body = step.record.body();
-        let (merge, Some(head)) = (matches!(body, Body::Merge(..)), body.head()) else { return Ok(()) };
+        let (merge, Some(head)) = (matches!(body.verb(), Some(AskedVerb::Merge(_))), body.head()) else {
+            return Ok(());
+        };
         let identified = |person: Option<PersonNo>| {
             person.is_some_and(|person| before.view(person).identified_by.is_some())
         };

@@ -1,0 +1,85 @@
+//! The kinds of records.
+
+use crate::log::body::AskedVerb;
+
+/// What a record is. Its number begins the record's bytes: set in stone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Genesis,
+    SetPolicy,
+    Recovered,
+    DefineId,
+    DefineDevice,
+    DefineKey,
+    DefineName,
+    Capture,
+    Identify,
+    Alias,
+    Merge,
+    Set,
+    Switch,
+    Reset,
+    Retract,
+    Split,
+    Erase,
+    EraseDone,
+    Restate,
+    Followed,
+}
+
+impl Kind {
+    /// All, by their numbers.
+    pub(crate) const ALL: [Kind; 20] = [
+        Kind::Genesis,
+        Kind::SetPolicy,
+        Kind::Recovered,
+        Kind::DefineId,
+        Kind::DefineDevice,
+        Kind::DefineKey,
+        Kind::DefineName,
+        Kind::Capture,
+        Kind::Identify,
+        Kind::Alias,
+        Kind::Merge,
+        Kind::Set,
+        Kind::Switch,
+        Kind::Reset,
+        Kind::Retract,
+        Kind::Split,
+        Kind::Erase,
+        Kind::EraseDone,
+        Kind::Restate,
+        Kind::Followed,
+    ];
+
+    /// The kind of an operation's record.
+    pub(crate) fn of(verb: &AskedVerb) -> Kind {
+        match verb {
+            AskedVerb::Capture(_) => Kind::Capture,
+            AskedVerb::Identify(_) => Kind::Identify,
+            AskedVerb::Alias(_) => Kind::Alias,
+            AskedVerb::Merge(_) => Kind::Merge,
+            AskedVerb::Set => Kind::Set,
+            AskedVerb::Switch => Kind::Switch,
+            AskedVerb::Reset(_) => Kind::Reset,
+            AskedVerb::Retract(_) => Kind::Retract,
+            AskedVerb::Split(_) => Kind::Split,
+        }
+    }
+
+    /// Whether it is an operation (A4).
+    pub(crate) fn is_operation(self) -> bool {
+        (self as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
+    }
+
+    /// Whether it gives a text a number.
+    pub(crate) fn defines(self) -> bool {
+        (self as u8).wrapping_sub(Kind::DefineId as u8) < Kind::Capture as u8 - Kind::DefineId as u8
+    }
+
+    /// Whether S of a link may stand in it.
+    pub(crate) fn links(self) -> bool {
+        matches!(self, Kind::Identify | Kind::Alias | Kind::Merge)
+    }
+}

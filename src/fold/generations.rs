@@ -1,8 +1,9 @@
 //! Generations: what was before a component was refolded, and what became of it (H1, H2).
 //!
-//! A retract or split folds a component again. What came out before is kept by difference: an entry for each id that belongs to
-//! another person now, and for each person that came, went, or is absorbed by another person now. All others keep number and
-//! links. Nothing here is touched by a ledger without retracts and splits.
+//! A retract or split folds a component again. What came out before is kept by difference: an entry for each id that is in another
+//! group now, and for each person that came, went, or is absorbed by another person now. All others keep number and links. A group of
+//! which most ids stay together stays, also if it is that of another person now. Nothing here is touched by a ledger without retracts
+//! and splits.
 
 use std::collections::{BTreeMap, BTreeSet};
 

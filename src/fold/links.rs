@@ -410,6 +410,12 @@ impl Links {
         self.root(person.0)
     }
 
+    /// The node of a person that is live, for one that is.
+    pub(super) fn group(&self, person: PersonNo) -> Option<u32> {
+        let root = self.root(person.0);
+        (self.slots[root as usize].carries() == person.0).then_some(root)
+    }
+
     /// Makes a node for the next person: the root of a group that has no id yet, or, from record `seq` on, part of the group of
     /// `survivor`.
     pub(super) fn add(&mut self, absorbed: Option<(PersonNo, u32)>) -> PersonNo {
@@ -419,6 +425,16 @@ impl Links {
             None => Slot::root(0, number),
         });
         PersonNo(number)
+    }
+
+    /// Makes a node for the next person, whose group from record `seq` on is that of a live one.
+    pub(super) fn succeed(&mut self, person: PersonNo, seq: u32) -> PersonNo {
+        let (root, next) = (self.root(person.0), PersonNo(self.next_slot()));
+        self.slots.push(Slot::joined(root, seq));
+        let slot = &mut self.slots[root as usize];
+        *slot = Slot::root(slot.size(), next.0);
+        self.carried.entry(root).or_default().push((seq, next));
+        next
     }
 
     /// Says how many ids the group of a live person has, and how many just left it.

@@ -1,5 +1,6 @@
 //! The state: what the log meant so far. Knows numbers and records, nothing of storage, texts or values.
 
+mod adopt;
 mod apply;
 mod device;
 mod digest;

@@ -1,20 +1,19 @@
-//! One component, folded alone; and its return into the whole (section H).
+//! One component, folded alone (section H).
 //!
 //! Components of possible links are independent: folding one by itself gives what it is in the whole. So a record counts as
 //! never asked if its component is folded without it, and what comes out takes the place of what was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::fold::retract::refuse_retract;
 use crate::fold::split::Leaving;
 
 use crate::fold::erasures::Erasures;
-use crate::fold::fold_cache::{CachedFold, Came, CameTo, Present, PresentPersons, Refolded, Stage};
-use crate::fold::generations::{Former, Origin};
+use crate::fold::fold_cache::{CachedFold, Came, CameTo, Stage};
+use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, Outcome, Refusal};
-use crate::fold::profile::Profile;
 use crate::fold::{Person, State};
 use crate::log::body::{DeviceNo, IdNo};
 use crate::log::component::ComponentRecords;
@@ -78,25 +77,6 @@ pub(crate) struct Simulation {
     pub(crate) after: State,
     /// What the record would do, in the whole's numbers.
     pub(crate) outcome: Outcome,
-}
-
-/// A person of a component that was folded alone.
-struct Numbered {
-    /// Its number there, and in the whole.
-    small: PersonNo,
-    number: PersonNo,
-    origin: Origin,
-    /// Whether it is not absorbed.
-    live: bool,
-    /// Whether the whole's generations have its origin.
-    is_noted: bool,
-}
-
-/// The persons of a component, numbered.
-struct Numbering {
-    persons: Vec<Numbered>,
-    /// Those whose founding id is erased, each with its last generation: who had its public id in the whole, now or earlier.
-    erased: Vec<(PersonNo, Option<PersonNo>)>,
 }
 
 /// Of which of its two folds [`State::foretell`] tells.
@@ -326,6 +306,12 @@ impl State {
         ComponentFold { state, ids, devices }
     }
 
+    /// Bytes of a component folded alone, near enough.
+    fn bytes_alone(&self) -> usize {
+        let persons = self.persons.capacity() * size_of::<Person>();
+        self.links.memory() + persons + self.profiles.memory()
+    }
+
     /// A state in which nothing has happened yet to these ids of this one.
     fn only(&self, ids: &[IdNo]) -> State {
         let under_policy = || State::under_policy(self.policy.clone());
@@ -334,247 +320,6 @@ impl State {
             state.links.define(self.links.defined(*id), self.links.class(*id));
         }
         state
-    }
-
-    // -- the return ------------------------------------------------------------------------------------------------
-
-    /// Takes a component that was folded alone into the whole: it is what there is from record `seq` on.
-    ///
-    /// A person with the same public id and founding record keeps number and links. What changes is kept as it was.
-    fn adopt(&mut self, fold: &mut CachedFold<State>, seq: u32) {
-        let Numbering { persons, erased } = self.number(fold, seq);
-        let CachedFold { ids, devices, end: Stage { state: small, .. }, .. } = &*fold;
-        let id = |small: IdNo| ids[small.index()];
-        let none = |number: u32| if number == NONE { NONE } else { id(IdNo(number)).0 };
-        // By the component's own number of a person: its number in the whole, and how many ids stay with it.
-        let mut whole = vec![(NONE, 0_u32); small.persons.len()];
-        persons.iter().for_each(|person| whole[person.small.index()].0 = person.number.0);
-        for (place, number) in ids.iter().enumerate() {
-            let (leaf, branch) = (small.links.leaves[place], small.links.branches[place]);
-            let old = *self.links.leaf(*number);
-            let slot = match small.links.person(IdNo(place as u32)) {
-                Some(person) => {
-                    let (person, stay) = &mut whole[person.index()];
-                    if self.links.person(*number) == Some(PersonNo(*person)) {
-                        *stay += 1;
-                        old.slot
-                    } else {
-                        self.links.node(PersonNo(*person))
-                    }
-                }
-                None => NONE,
-            };
-            if (slot, leaf.since()) != (old.slot, old.since()) {
-                let former = Former { until: seq, slot: old.slot, since: old.since() };
-                self.generations.former.entry(*number).or_default().push(former);
-            }
-            self.links.put(*number, leaf.at(slot), none(branch.next), (none(branch.proof), branch.proof_seq));
-        }
-        let has_anchors = !(self.generations.anchors.is_empty() && small.generations.anchors.is_empty());
-        for Numbered { small: kept, number, origin, live, is_noted } in &persons {
-            let person = small.persons[kept.index()];
-            let (founding, first_user) = (id(person.founding), none(person.first_user));
-            let entries = small.profiles.entries(person.profile);
-            let profile = self.profiles.replaced(self.persons[number.index()].profile, entries);
-            self.persons[number.index()] = Person { founding, first_user, profile, ..person };
-            if !is_noted {
-                self.generations.origin(*number, founding, *origin);
-            }
-            if has_anchors {
-                match small.generations.anchors.get(kept) {
-                    Some(anchor) => drop(self.generations.anchors.insert(*number, id(*anchor))),
-                    None => drop(self.generations.anchors.remove(number)),
-                }
-            }
-            if *live {
-                let gone = self.links.size(*number) - whole[kept.index()].1;
-                self.links.resize(*number, small.links.size(*kept), gone);
-            }
-        }
-        for (number, device) in devices.iter().zip(&small.devices) {
-            let (current, anonymous) = (id(device.current), id(device.anonymous));
-            self.devices[number.index()] = super::DeviceState { current, anonymous, ..*device };
-            if self.erasures.of_id(current).is_some() && self.erasures.of_device(*number).is_none() {
-                self.generations.due_resets.insert(*number); // H3
-            } else {
-                self.generations.due_resets.remove(number);
-            }
-        }
-        self.generations.devices.clone_from(devices);
-        self.call_anew(erased);
-        let present = persons.iter().map(|person| Present {
-            founding: small.founding(person.small).0,
-            origin: person.origin,
-            person: person.number,
-            is_noted: true,
-        });
-        let present = present.collect();
-        let persons = self.persons.len() as u32; // slots bound it
-        fold.refolded = Some(Refolded { present, ids: fold.ids.len(), persons });
-    }
-
-    /// The persons of a component that are not retired. `fold.refolded` has those of its last refold, if the whole refolded it.
-    fn present(&self, fold: &mut CachedFold<State>) -> PresentPersons {
-        let Refolded { present: mut list, ids: known, persons } = fold.refolded.take().unwrap_or_default();
-        let present =
-            |founding, person, is_noted| Present { founding, origin: self.origin(person), person, is_noted };
-        for (founding, id) in (0..).zip(&fold.ids) {
-            // An id that came since brings the persons of its own component, and that may have been refolded.
-            if founding as usize >= known {
-                list.extend(self.founded_by(*id).map(|person| present(founding, person, false)));
-            } else if let Some(person) = self.links.person_first(*id)
-                && person.0 >= persons
-                && self.founding(person) == *id
-            {
-                list.push(present(founding, person, false));
-            }
-        }
-        PresentPersons::new(list, fold.ids.len())
-    }
-
-    /// Gives the persons of a component that was folded alone their numbers in the whole. One that was founded by the same record,
-    /// and was live, or absorbed by the person it is absorbed by now, keeps its number; all others get the next. Whom the component
-    /// has no more is retired.
-    fn number(&mut self, fold: &mut CachedFold<State>, seq: u32) -> Numbering {
-        let present = self.present(fold);
-        let mut left = vec![true; present.list().len()];
-        let CachedFold { ids, end: Stage { state: small, .. }, .. } = &*fold;
-        let is_erased = |id: IdNo| self.erasures.of_id(ids[id.index()]).is_some();
-        let erased: Vec<bool> = if self.erasures.is_empty() {
-            Vec::new() // most ledgers
-        } else {
-            small.ids().map(is_erased).collect()
-        };
-        let is_erased = |id: IdNo| erased.get(id.index()).is_some_and(|erased| *erased);
-        let (survivors, origins) = (small.survivors(), small.origins());
-        // Of two with one public id, a person and what a split let stay of it, the earlier one is retired.
-        let all = (0..).map(PersonNo).zip(survivors).filter_map(|(kept, survivor)| Some((kept, survivor?)));
-        let (live, absorbed): (Vec<_>, Vec<_>) = all.partition(|(kept, survivor)| kept == survivor);
-        let mut numbers = vec![PersonNo(NONE); small.persons.len()];
-        let mut numbering = Numbering { persons: Vec::with_capacity(origins.len()), erased: Vec::new() };
-        for (kept, survivor) in live.into_iter().chain(absorbed) {
-            let (live, founding, origin) = (kept == survivor, small.founding(kept), origins[kept.index()]);
-            let survivor = (!live).then(|| numbers[survivor.index()]);
-            let before = is_erased(founding).then(|| self.last_of(ids[founding.index()], origin.key()));
-            let found = present.find(founding.0, origin.key());
-            let found = found.filter(|place| std::mem::replace(&mut left[*place], false));
-            let found = found.map(|place| present.list()[place]);
-            // Who had no id with a text, and has one now, gets a name (D11), and names are looked up by number.
-            let gets_name = |person: PersonNo| {
-                let had = self.erasures.renamed.contains_key(&person.0);
-                live && is_erased(founding) && !had && small.ids_of(kept).iter().any(|id| !is_erased(*id))
-            };
-            // Its founding record is what answers as of earlier records are sorted by.
-            let stays = |present: &Present| {
-                present.origin == origin
-                    && self.links.survivor(present.person) == survivor.unwrap_or(present.person)
-                    && !gets_name(present.person)
-            };
-            let (number, is_noted) = match found.filter(stays) {
-                Some(Present { person, is_noted, .. }) => (person, is_noted),
-                None => {
-                    let next = self.links.add(survivor.map(|survivor| (survivor, seq)));
-                    let (founding, profile) = (ids[founding.index()], Profile::default());
-                    self.persons.push(Person { founding, profile, ..small.persons[kept.index()] });
-                    if let Some(present) = found {
-                        self.retire(present.person, Some(next));
-                    }
-                    (next, false)
-                }
-            };
-            numbers[kept.index()] = number;
-            numbering.persons.push(Numbered { small: kept, number, origin, live, is_noted });
-            numbering.erased.extend(before.map(|before| (number, before)));
-        }
-        for (gone, _) in present.list().iter().zip(left).filter(|(_, left)| *left) {
-            self.retire(gone.person, None);
-        }
-        numbering
-    }
-
-    /// By number, the person that each became, as [`State::survivor`]; `None` of one that a split divided. Cost: one look for each.
-    fn survivors(&self) -> Vec<Option<PersonNo>> {
-        let persons = (0..self.persons.len() as u32).map(PersonNo); // slots bound it
-        let mut next: Vec<PersonNo> = persons.map(|person| self.links.survivor(person)).collect();
-        for (person, successor) in &self.generations.retired {
-            next[person.index()] = successor.expect("what a split divides has one that stays");
-        }
-        // Whom a split divided may be followed by one that a later split divided, and so on: each of them is passed once.
-        let mut known = vec![false; next.len()];
-        let mut way = Vec::new();
-        for person in 0..next.len() {
-            let mut at = person;
-            while !known[at] && next[at].index() != at {
-                way.push(at);
-                at = next[at].index();
-            }
-            for passed in way.drain(..) {
-                (next[passed], known[passed]) = (next[at], true);
-            }
-        }
-        let mut survivors: Vec<Option<PersonNo>> = next.into_iter().map(Some).collect();
-        self.generations.retired.keys().for_each(|person| survivors[person.index()] = None);
-        survivors
-    }
-
-    /// By number, how each person came to be, as [`State::origin`].
-    fn origins(&self) -> Vec<Origin> {
-        let never = Origin { founded: NONE, split: false };
-        let mut origins = vec![never; self.persons.len()];
-        for (person, origin) in &self.generations.origins {
-            origins[person.index()] = *origin;
-        }
-        for (origin, person) in origins.iter_mut().zip(&self.persons) {
-            if *origin == never {
-                origin.founded =
-                    self.links.since(person.founding).expect("an id that founds a person belongs to it");
-            }
-        }
-        origins
-    }
-
-    /// Bytes of a component folded alone, near enough.
-    fn bytes_alone(&self) -> usize {
-        let persons = self.persons.capacity() * size_of::<Person>();
-        self.links.memory() + persons + self.profiles.memory()
-    }
-
-    /// Ends a person: it is `successor` now, or, if the component no longer has it, the owner of its founding id.
-    fn retire(&mut self, person: PersonNo, successor: Option<PersonNo>) {
-        let (founding, origin) = (self.founding(person), self.origin(person));
-        self.generations.origin(person, founding, origin);
-        self.generations.retired.insert(person, successor);
-        self.generations.anchors.remove(&person);
-        if self.links.survivor(person) == person {
-            self.links.resize(person, 0, 0);
-        }
-        self.empty(person);
-    }
-
-    /// Leaves of a person what its id is made of: it has no ids any more.
-    pub(super) fn empty(&mut self, person: PersonNo) {
-        let profile = std::mem::take(&mut self.persons[person.index()].profile);
-        self.profiles.drop(profile);
-        let person = &mut self.persons[person.index()];
-        (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
-    }
-
-    /// The persons of the present generation that `id` founded.
-    pub(super) fn founded_by(&self, id: IdNo) -> impl Iterator<Item = PersonNo> {
-        self.ever_founded_by(id).into_iter().filter(|person| !self.is_retired(*person))
-    }
-
-    /// The last person with the public id of this one, if that is another.
-    pub(super) fn founded_again(&self, person: PersonNo) -> Option<PersonNo> {
-        let last = self.last_of(self.founding(person), self.origin(person).key());
-        last.filter(|last| *last > person)
-    }
-
-    /// The persons that `id` founded: of each public id the last, and the one it belongs to.
-    pub(super) fn ever_founded_by(&self, id: IdNo) -> BTreeSet<PersonNo> {
-        let first = self.links.person_first(id).filter(|person| self.persons[person.index()].founding == id);
-        let made = self.generations.latest.range((id, None)..=(id, Some(NONE)));
-        first.into_iter().chain(made.map(|(_, person)| *person)).collect()
     }
 }
 

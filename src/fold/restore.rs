@@ -21,7 +21,7 @@ use crate::model::time::Timestamp;
 
 /// The version of the rules that make a state of records. A snapshot of another version does not lead
 /// to this version's state.
-pub(crate) const FOLD_VERSION: u32 = 3;
+pub(crate) const FOLD_VERSION: u32 = 4;
 
 /// Steps to the root of a union by size: it has at most as many levels as the largest number of ids has binary digits.
 const MAX_CLIMB: usize = 30;

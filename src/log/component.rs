@@ -47,9 +47,12 @@ impl ComponentRecords {
         self.body.capacity() + self.rows.memory()
     }
 
-    /// Puts the records in the order of the log.
-    pub(crate) fn sort(&mut self) {
-        self.rows.rows.sort_unstable_by_key(|row| row.seq);
+    /// Puts the records in the order of the log; the first `sorted` are in order.
+    pub(crate) fn sort(&mut self, sorted: usize) {
+        let rows = &mut self.rows.rows;
+        if !rows[sorted.saturating_sub(1)..].is_sorted_by_key(|row| row.seq) {
+            rows.sort_unstable_by_key(|row| row.seq);
+        }
     }
 
     /// The records, in the order in which they were pushed or last sorted.

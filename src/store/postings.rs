@@ -136,7 +136,7 @@ impl Postings {
         let mut component = Component::default();
         let found = self.extend(&mut component, seeds, end, most, read)?;
         let mut excerpt = Arc::unwrap_or_clone(component.excerpt);
-        excerpt.sort();
+        excerpt.sort(0);
         Ok(found.then_some(excerpt))
     }
 

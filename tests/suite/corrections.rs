@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::storage::{Memory, SeededEntropy};
 use identity_ledger::*;
 
@@ -79,6 +80,156 @@ fn splits_of_one_person_keep_only_what_each_changed() {
             assert!(ledger.append(split).unwrap().outcome().unwrap().refusal.is_none());
         }
         assert_eq!(ledger.reader().state().persons_founded(), 2 * size + 1);
+        ledger
+    });
+}
+
+/// A user signs in on one device after the other, and the sign-ins are taken back from the oldest on: each time another record founds
+/// the user's person, and all ids but one stay with it.
+fn sign_ins_retracted(devices: usize, known: bool) -> Ledger {
+    let (mut ledger, _) = ledger();
+    let device = |n| DeviceId::new(format!("d{n}")).unwrap();
+    if known {
+        let set =
+            |n| Operation::new(at(), Request::Set { who: Actor::Device(device(n)) }).set("n", 1).unwrap();
+        drop(ledger.append_batch(&(0..devices).map(set).collect::<Vec<_>>()).unwrap());
+    }
+    let sign_in = |n| Operation::new(at(), Request::DeviceIdentify { device: device(n), user: id("user") });
+    let sign_ins = seqs(ledger.append_batch(&(0..devices).map(sign_in).collect::<Vec<_>>()).unwrap());
+    for seq in &sign_ins[..devices - 1] {
+        assert!(ledger.append(retract(*seq)).unwrap().outcome().unwrap().refusal.is_none());
+    }
+    ledger
+}
+
+#[test]
+fn sign_ins_of_one_user_that_are_retracted_keep_only_what_each_changed() {
+    for known in [false, true] {
+        grows_with_what_is_recorded(|devices| sign_ins_retracted(devices, known));
+    }
+    // One for each device, and for each retract the user's again and, where the device had one, the device's.
+    let founded = |known| sign_ins_retracted(64, known).reader().state().persons_founded();
+    assert_eq!([founded(false), founded(true)], [64, 64 + 2 * 63]);
+}
+
+/// A person of many ids is absorbed by one of few, and parted from it, in turn: those move that are fewer.
+#[test]
+fn a_large_person_that_is_absorbed_and_parted_in_turn_keeps_its_group() {
+    grows_with_what_is_recorded(|size| {
+        let (mut ledger, _) = ledger();
+        merged(&mut ledger, size);
+        let merge = Operation::merge_dangerously(at(), id("small"), Source::new("p0"));
+        let mut last = ledger.append(merge).unwrap().seq().unwrap();
+        for _ in 0..size {
+            last = ledger.append(retract(last)).unwrap().seq().unwrap();
+        }
+        ledger
+    });
+}
+
+/// The ways to go through `size` things that an unkind sender would choose.
+fn orders(size: usize) -> [(&'static str, Vec<usize>); 4] {
+    let (older, newer) = ((0..size / 2).rev(), size / 2..size);
+    let mut draws = Draws(1);
+    let mut drawn: Vec<usize> = (0..size).collect();
+    (1..size).for_each(|n| drawn.swap(n, draws.below(n + 1)));
+    [
+        ("oldest first", (0..size).collect()),
+        ("newest first", (0..size).rev().collect()),
+        ("middle out", newer.zip(older).flat_map(|(newer, older)| [newer, older]).collect()),
+        ("at random", drawn),
+    ]
+}
+
+fn refolded(ledger: &Ledger) -> u64 {
+    ledger.reader().state().operations_refolded()
+}
+
+/// The ledger that is opened comes to the same state with as much work.
+fn opens_for_as_much(ledger: &mut Ledger, disk: Arc<Memory>) {
+    ledger.flush().unwrap();
+    let opened = LedgerOptions::new().read_in(disk).unwrap();
+    assert_eq!(opened.reader().state().digest(), ledger.reader().state().digest());
+    assert!(opened.reader().state().operations_refolded() <= refolded(ledger));
+}
+
+/// Retracts of merges, then retracts of those retracts, each with a policy in front of it. Each folds the operations that stand behind the
+/// earlier of what it and the last one corrected, and at most those since a checkpoint before that.
+#[test]
+fn retracts_in_any_order_fold_only_what_stands_behind_them() {
+    let size = 200;
+    for (order, merges_in_turn) in orders(size) {
+        let (mut ledger, disk) = ledger();
+        let mut targets = merged(&mut ledger, size);
+        let (mut stands, mut last) = (vec![true; size], size);
+        let (mut most, mut records) = (2 * size + 1, 2 * size + 2);
+        for stand in [false, true] {
+            for n in &merges_in_turn {
+                ledger.set_policy(&Policy::default()).unwrap();
+                targets[*n] = ledger.append(retract(targets[*n])).unwrap().seq().unwrap();
+                records += 2;
+                stands[*n] |= stand;
+                most += stands[last.min(*n)..].iter().filter(|stands| **stands).count();
+                most += (records / 8).max(64);
+                stands[*n] = stand;
+                last = *n;
+            }
+            let found = refolded(&ledger);
+            assert!(found <= most as u64, "{order}: {found} of {most}");
+        }
+        assert_eq!(ledger.reader().state().persons().count(), 1, "{order}");
+        opens_for_as_much(&mut ledger, disk);
+    }
+}
+
+/// Splits fold nothing again, nor do retracts of splits: only splits stand behind those.
+#[test]
+fn splits_in_any_order_fold_no_operation_again() {
+    let size = 200;
+    for (order, ids_in_turn) in orders(size) {
+        let (mut ledger, disk) = ledger();
+        merged(&mut ledger, size);
+        let split =
+            |n: &usize| Operation::split(at(), id("p0"), [id(&format!("p{}", n + 1))], SplitMode::Each);
+        let splits = seqs(ledger.append_batch(&ids_in_turn.iter().map(split).collect::<Vec<_>>()).unwrap());
+        assert_eq!(refolded(&ledger), 2 * size as u64 + 1, "{order}: each operation once");
+        for n in &ids_in_turn {
+            let _ = ledger.append(retract(splits[*n])).unwrap();
+        }
+        let most = (2 * size + 1 + size * (4 * size / 8)) as u64;
+        assert!(refolded(&ledger) <= most, "{order}: {} of {most}", refolded(&ledger));
+        assert_eq!(ledger.reader().state().persons().count(), 1, "{order}");
+        opens_for_as_much(&mut ledger, disk);
+    }
+}
+
+#[test]
+fn corrections_in_any_order_keep_only_what_each_changed() {
+    for order in 0..4 {
+        grows_with_what_is_recorded(|size| {
+            let (mut ledger, _) = ledger();
+            let mut targets = merged(&mut ledger, size);
+            for _ in 0..2 {
+                for n in &orders(size)[order].1 {
+                    targets[*n] = ledger.append(retract(targets[*n])).unwrap().seq().unwrap();
+                }
+            }
+            ledger
+        });
+    }
+}
+
+/// Erase requests and corrections of one component, in turn.
+#[test]
+fn erasures_between_corrections_keep_only_what_each_changed() {
+    grows_with_what_is_recorded(|size| {
+        let (mut ledger, _) = ledger();
+        let merges = merged(&mut ledger, size);
+        for (n, merge) in (1..).zip(merges) {
+            let subject = ErasureSubject::Ids([id(&format!("p{n}"))].into());
+            ledger.begin_erasures(&[ErasureRequest::new(at(), subject, "asked")]).unwrap();
+            let _ = ledger.append(retract(merge)).unwrap();
+        }
         ledger
     });
 }

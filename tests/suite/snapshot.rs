@@ -272,10 +272,10 @@ fn a_snapshot_of_another_version_or_ledger_is_ignored() {
     let bytes = read(&disk, name);
 
     let mut other = bytes.clone();
-    other[12] = 4;
+    other[12] = 5;
     write(&disk, name, &resealed(&other));
     let why = ignored(&disk, digest);
-    assert_eq!(why, SnapshotFault::Version { what: "fold version", found: 4, expected: 3 });
+    assert_eq!(why, SnapshotFault::Version { what: "fold version", found: 5, expected: 4 });
     assert!(audit(&disk).is_ok(), "it is no fault: it is of use to that version");
 
     let foreign = Arc::new(Memory::new());

@@ -1,8 +1,9 @@
 //! Many corrections in one component: what recording them, opening the ledger and verifying it cost as they grow in number, what they
 //! leave in memory, and a plot of it.
 //!
-//! Four ways to correct N merges of one person: *oldest first* and *newest first* retract each merge, a *chain* retracts one merge,
-//! then the retract, then the retract of that, and so on, N times; *splits* part one id after the other.
+//! Ways to correct N merges of one person: *oldest first*, *newest first*, *middle out* and *at random* retract each merge, a *chain*
+//! retracts one merge, then the retract, then the retract of that, and so on, N times; *splits* part one id after the other. *Sign-ins*
+//! are those of one user on N devices that have persons of their own, retracted from the oldest on.
 //!
 //! Times are processor time, the least of several runs: other programs on the machine change them little.
 
@@ -10,10 +11,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use identity_ledger::storage::{Memory};
+use identity_ledger::storage::Memory;
 use identity_ledger::{
-    DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Seq, Source, SplitMode, Target, Tenant,
-    Timestamp,
+    Actor, DeviceId, DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Request, Seq, Source,
+    SplitMode, Target, Tenant, Timestamp,
 };
 
 const HELP: &str = "\
@@ -26,7 +27,8 @@ Prints a table of the cost of N corrections in one component, for docs/performan
 
 type Failure = Box<dyn std::error::Error>;
 
-const WAYS: [&str; 4] = ["oldest first", "newest first", "chain", "splits"];
+const WAYS: [&str; 7] =
+    ["oldest first", "newest first", "middle out", "at random", "chain", "splits", "sign-ins"];
 const LEAST: usize = 500;
 const BATCH: usize = 500;
 
@@ -107,24 +109,52 @@ fn record(ledger: &mut Ledger, operations: Vec<Operation>) -> Result<Vec<Seq>, F
     Ok(seqs)
 }
 
+/// N persons are merged into one: the records of the merges.
+fn merges(ledger: &mut Ledger, at: Timestamp, size: usize) -> Result<Vec<Seq>, Failure> {
+    let set = |n: usize| Ok(Operation::properties(at, id(n)?).set("n", n as i64)?);
+    record(ledger, (0..=size).map(set).collect::<Result<_, Failure>>()?)?;
+    let merge = |n| Ok(Operation::merge_dangerously(at, id(0)?, Source::new(&format!("id-{n}"))));
+    record(ledger, (1..=size).map(merge).collect::<Result<_, Failure>>()?)
+}
+
+/// One user signs in on N devices: the records of that.
+fn sign_ins(ledger: &mut Ledger, at: Timestamp, size: usize) -> Result<Vec<Seq>, Failure> {
+    let device = |n: usize| DeviceId::new(format!("device-{n}"));
+    let set = |n| {
+        let request = Request::Set { who: Actor::Device(device(n)?) };
+        Ok(Operation::new(at, request).set("n", n as i64)?)
+    };
+    record(ledger, (0..size).map(set).collect::<Result<_, Failure>>()?)?;
+    let sign_in = |n| Ok(Operation::new(at, Request::DeviceIdentify { device: device(n)?, user: id(0)? }));
+    record(ledger, (0..size).map(sign_in).collect::<Result<_, Failure>>()?)
+}
+
+fn put_in_order(links: &mut Vec<Seq>, way: &str) {
+    match way {
+        "newest first" => links.reverse(),
+        "middle out" => {
+            let newer = links.split_off(links.len() / 2);
+            let older = std::mem::take(links);
+            *links = newer.into_iter().zip(older.into_iter().rev()).flat_map(|(n, o)| [n, o]).collect();
+        }
+        // Multiplied by a number that shares no factor with any power of two or five, and taken modulo 2^32: a fixed disorder.
+        "at random" => links.sort_by_key(|seq| (seq.0 as u32).wrapping_mul(2_654_435_761)),
+        _ => {}
+    }
+}
+
 fn correct(way: &str, size: usize) -> Result<Found, Failure> {
     let at = Timestamp::from_micros(0)?;
     let disk = Arc::new(Memory::new());
     let options = || LedgerOptions::new().durability(Durability::Buffered).seeded(1);
     let mut ledger = options().create_in(disk.clone(), Tenant::default(), Policy::default())?;
-    let sets: Vec<Operation> = (0..=size)
-        .map(|n| Ok(Operation::properties(at, id(n)?).set("n", n as i64)?))
-        .collect::<Result<_, Failure>>()?;
-    record(&mut ledger, sets)?;
-    let merges: Vec<Operation> = (1..=size)
-        .map(|n| Ok(Operation::merge_dangerously(at, id(0)?, Source::new(&format!("id-{n}")))))
-        .collect::<Result<_, Failure>>()?;
-    let mut merges = record(&mut ledger, merges)?;
+    let mut links =
+        if way == "sign-ins" { sign_ins(&mut ledger, at, size)? } else { merges(&mut ledger, at, size)? };
     let retract = |seq: &Seq| Operation::retract(at, Target::Record(*seq));
     let begun = processor_seconds();
     match way {
         "chain" => {
-            let mut last = merges[0];
+            let mut last = links[0];
             for _ in 0..size {
                 last = ledger.append(retract(&last))?.seq().ok_or("a retract is recorded")?;
             }
@@ -136,10 +166,8 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
             record(&mut ledger, splits)?;
         }
         _ => {
-            if way == "newest first" {
-                merges.reverse();
-            }
-            record(&mut ledger, merges.iter().map(retract).collect())?;
+            put_in_order(&mut links, way);
+            record(&mut ledger, links.iter().map(retract).collect())?;
         }
     }
     let recorded = processor_seconds() - begun;
@@ -159,7 +187,7 @@ fn correct(way: &str, size: usize) -> Result<Found, Failure> {
 
 // -- the plot ----------------------------------------------------------------------------------------------------------
 
-const COLOURS: [&str; 4] = ["#2f5fd0", "#b4560f", "#0f7a4d", "#8a3ab9"];
+const COLOURS: [&str; 7] = ["#2f5fd0", "#b4560f", "#1b2330", "#b5179e", "#0f7a4d", "#8a3ab9", "#c9a400"];
 
 fn plot(all: &[(&str, Vec<Found>)]) -> Result<String, Failure> {
     type Measure = (&'static str, fn(&Found) -> f64);
@@ -213,16 +241,13 @@ fn plot(all: &[(&str, Vec<Found>)]) -> Result<String, Failure> {
         }
     }
     for (place, ((way, _), colour)) in all.iter().zip(COLOURS).enumerate() {
-        let left = 44.0 + place as f64 * 130.0;
+        let left = 44.0 + place as f64 * 104.0;
         writeln!(
             out,
             "<path d=\"M{left} 236h22\" stroke=\"{colour}\" stroke-width=\"3\"/><text x=\"{}\" y=\"240\" fill=\"#1b2330\">{way}</text>",
             left + 28.0
         )?;
     }
-    writeln!(
-        out,
-        "<text x=\"600\" y=\"240\" fill=\"#5b6676\">corrections in one component; both axes logarithmic</text>\n</svg>"
-    )?;
+    writeln!(out, "<text x=\"780\" y=\"240\" fill=\"#5b6676\">both axes logarithmic</text>\n</svg>")?;
     Ok(out)
 }

@@ -67,7 +67,7 @@ impl Log {
                     None => past.next(None),
                 };
                 past.expect(row.seq, place);
-                Arc::make_mut(&mut component.excerpt).sort();
+                Arc::make_mut(&mut component.excerpt).sort(had);
                 kept.push(component);
                 places.push(Some(place));
                 if kept.len() > KEPT_COMPONENTS {

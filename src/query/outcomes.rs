@@ -3,6 +3,7 @@
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, State};
 use crate::log::body::{Body, Flags, LinkSource};
+use crate::log::chain::Checkpoint;
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
 use crate::query::answer::{EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer};
@@ -17,20 +18,24 @@ impl Reader {
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        self.replay_first(self.checkpoint().records, each)
+        self.replay_first(self.state().records(), each)
     }
 
     /// As [`Reader::replay`], and shows the first `records` only. Cost: a replay up to there.
-    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        let mut replay = self.identity.replay();
-        let (upto, hide) = (Some(records), Some(self.state().erasures()));
-        let walk =
-            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
-        self.log.walk(&mut replay, walk, |step| {
-            if step.record.seq().0 < records {
-                each(step); // the walk ends with a frame
-            }
-        })
+    pub(crate) fn replay_first(&self, records: u64, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        let (mut replay, witnesses) = (self.identity.replay(), [self.checkpoint()]);
+        self.log.walk(&mut replay, self.walk_first(records, &witnesses, &mut |_| {}), each)
+    }
+
+    /// How to walk through the first `records` records again: what is erased by now is not shown.
+    pub(crate) fn walk_first<'a>(
+        &'a self,
+        records: u64,
+        witnesses: &'a [Checkpoint],
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Walk<'a> {
+        let hide = Some(self.state().erasures());
+        Walk { commitments: true, upto: Some(records), cut: true, witnesses, hide, progress }
     }
 
     /// Shows every event, in the order of the log.

@@ -344,7 +344,7 @@ impl Reader {
 
     /// The steps that had made two ids one before a split, without what was retracted since.
     fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
-        let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
+        let whole = self.log.component(Node::Id(from), self.state().records())?;
         let retracted = whole.retracted();
         let before = whole.only(|seq| u64::from(seq) < split.0 && !retracted.contains(&seq));
         let ComponentFold { state, ids, .. } = self.state().alone(&before);
@@ -371,7 +371,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when it cannot be read back.
     pub fn body(&self, seq: Seq) -> Result<Option<Body>, Fault> {
-        if seq.0 >= self.checkpoint().records {
+        if seq.0 >= self.state().records() {
             return Ok(None);
         }
         Ok(Some(self.log.window(seq, self.state().erasures())?.checked(seq)?.body()))

@@ -41,7 +41,6 @@ pub struct HistoryEntry {
     /// What it did when it was recorded; `None` if it is not an operation.
     pub outcome: Option<OutcomeAnswer>,
     /// The record that retracted it (H1).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retracted_by: Option<Seq>,
 }
 
@@ -205,7 +204,8 @@ impl Reader {
             self.id_called(self.state().called_alone(founding, small.origin(person)))
         };
         let answer = |told: &Told, outcome: &Outcome, small: &State| {
-            self.outcome_told(told.seq, &told.body, outcome, &|person| person_id(person, small))
+            let here = Some((small, Some(&ids[..])));
+            self.outcome_told(told.seq, &told.body, outcome, here, &|person| person_id(person, small))
         };
         let refolds = excerpt.records().any(|record| record.row.refolds());
         self.state().retell(&excerpt, |seq, outcome, small| {

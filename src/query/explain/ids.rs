@@ -57,7 +57,6 @@ impl std::fmt::Display for NamedId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The event's own record, when an event was asked about; it names `from`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Seq>,
     /// Where the steps begin.
     pub from: NamedId,
@@ -83,7 +82,6 @@ pub struct ExplainedStep {
     /// From which id to which, in the direction of the explanation.
     pub ids: [NamedId; 2],
     /// Of a split that let the two stay together, or leave together: the way that had made them one before it. Else empty.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<ExplainedStep>,
 }
 

@@ -44,7 +44,6 @@ pub struct PropertyWrite {
     /// The value; `None` for `unset`, and when it was erased.
     pub value: Option<Value>,
     /// The record that erased the value (H3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub erased_by: Option<Seq>,
     /// Why it does not stand; `None` if it does.
     pub beaten: Option<Superseded>,

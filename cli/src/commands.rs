@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::answer::Answer;
 use crate::args::SourceArgs;
@@ -11,9 +11,9 @@ use crate::screen::{OutputArgs, Screen};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::{
-    backup, changes, diff, erase, erasures, events, explain, export, find, generate, graph, history, import,
-    init, keys, outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify,
-    what_if, why_not,
+    backup, changes, completions, diff, erase, erasures, events, explain, export, find, generate, graph,
+    history, import, init, keys, man, outcomes, persons, policy, replay, report, resolve, retract, salvage,
+    split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -140,6 +140,12 @@ pub(crate) enum Command {
     /// Make up a workload, the same from the same seed
     #[command(long_about = generate::HELP)]
     Generate(generate::GenerateArgs),
+    /// Print what a shell completes
+    #[command(long_about = completions::HELP)]
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    #[command(long_about = man::HELP)]
+    Man(man::ManArgs),
 }
 
 /// Does what a command asks.
@@ -175,5 +181,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
+        Command::Completions(args) => completions::completions(&args, Cli::command(), screen),
+        Command::Man(args) => man::man(&args, Cli::command(), screen),
     }
 }

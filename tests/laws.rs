@@ -254,6 +254,7 @@ laws! {
     any_batching,
     any_reopening,
     prefixes,
+    as_of,
     refusals_change_no_link,
     refusals_name_their_record,
     repeats_change_nothing,

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use identity_ledger::{Checkpoint, LedgerOptions, Policy, Preset, Tenant};
 
 use crate::failure::Failure;
+use crate::moment::{MOMENT, Moment};
 use crate::policy_file;
 
 #[derive(Args)]
@@ -32,7 +33,6 @@ pub(crate) struct LedgerArgs {
 
 /// What answers are taken from.
 #[derive(Args, Clone, Copy, Default)]
-#[command(next_help_heading = "What answers are taken from")]
 pub(crate) struct Reading {
     /// Fold the whole log, and use no snapshot
     #[arg(long)]
@@ -40,6 +40,14 @@ pub(crate) struct Reading {
     /// Answer only if the log passes through this checkpoint, kept elsewhere; folds the whole log
     #[arg(long, value_name = "RECORDS:HEAD")]
     pub(crate) expect: Option<Checkpoint>,
+}
+
+/// As of when a question is asked.
+#[derive(Args, Clone, Copy, Default)]
+pub(crate) struct AsOf {
+    /// As it was right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC)
+    #[arg(long, value_name = MOMENT)]
+    pub(crate) at: Option<Moment>,
 }
 
 impl Reading {
@@ -56,7 +64,6 @@ impl Reading {
 
 /// What a new ledger is to be: one that is created, or one in memory.
 #[derive(Args)]
-#[command(next_help_heading = "A new ledger (or a file folded in memory)")]
 pub(crate) struct CreateArgs {
     /// Whose ledger it is; part of every person id [default: 1]
     #[arg(long, value_name = "T")]

@@ -116,8 +116,7 @@ pub(crate) fn changes(args: ChangesArgs, screen: &mut Screen) -> Result<Answer, 
         let ledger = open_ledger(&place, reading, &mut progress, screen)?;
         let since = seen.unwrap_or(since).record(ledger.reader(), screen)?;
         if since < Seq(ledger.reader().checkpoint().records - 1) || !follow {
-            progress.begin("Comparing", None);
-            progress.wait();
+            progress.begin_waiting("Comparing");
             seen = Some(Moment::Record(round(&ledger, since, until, &tables, screen)?.0));
             progress.clear();
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::answer::Answer;
 use crate::args::SourceArgs;
@@ -11,14 +11,14 @@ use crate::screen::{OutputArgs, Screen};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::{
-    backup, changes, diff, erase, erasures, events, explain, export, find, generate, graph, history, import,
-    init, keys, outcomes, persons, policy, replay, report, resolve, retract, salvage, split, stats, verify,
-    what_if, why_not,
+    backup, changes, completions, diff, erase, erasures, events, explain, export, find, generate, graph,
+    history, import, init, keys, man, outcomes, persons, policy, replay, report, resolve, retract, salvage,
+    split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
 #[derive(Parser)]
-#[command(name = "identity-ledger", bin_name = "identity-ledger", version, arg_required_else_help = true, max_term_width = 110, after_help = TOUR, after_long_help = TOUR)]
+#[command(name = "identity-ledger", bin_name = "identity-ledger", version, arg_required_else_help = true, after_help = TOUR, after_long_help = TOUR)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -45,10 +45,10 @@ Without a ledger, to look at what an SDK sent:
 Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be recorded; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.
 
-Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log
-folds the whole log, --expect RECORDS:HEAD also checks it against a checkpoint that you kept. Each command says what it answered
-from: a note, or with --json the key answered_from (snapshot, a number of records or null; checkpoint). A list with --json says
-it on standard error, as one object.";
+Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log folds the \
+whole log, --expect RECORDS:HEAD also checks it against a checkpoint that you kept. Each command says what it answered from: a note, \
+or with --json the key answered_from (snapshot, a number of records or null; checkpoint; at, the record of --at or null). A list with \
+--json says it on standard error, as one object. An id that was never written stands in unknown_ids, and the exit status is 1.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Events(events::EventsArgs),
     /// List what every operation did, and what was refused by which rule
     #[command(long_about = outcomes::HELP)]
-    Outcomes(SourceArgs),
+    Outcomes(outcomes::OutcomesArgs),
     /// Say who an id is, now or right after a record
     #[command(long_about = resolve::HELP)]
     Resolve(resolve::ResolveArgs),
@@ -140,6 +140,12 @@ pub(crate) enum Command {
     /// Make up a workload, the same from the same seed
     #[command(long_about = generate::HELP)]
     Generate(generate::GenerateArgs),
+    /// Print what a shell completes
+    #[command(long_about = completions::HELP)]
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages
+    #[command(long_about = man::HELP)]
+    Man(man::ManArgs),
 }
 
 /// Does what a command asks.
@@ -175,5 +181,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
+        Command::Completions(args) => completions::completions(&args, Cli::command(), screen),
+        Command::Man(args) => man::man(&args, Cli::command(), screen),
     }
 }

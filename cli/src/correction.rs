@@ -22,8 +22,8 @@ pub(crate) struct CorrectionArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
     /// When it is asked, such as 2026-01-31T12:00:00Z [default: now]
-    #[arg(long, value_name = "TIME")]
-    at: Option<Timestamp>,
+    #[arg(long = "at", value_name = "TIME")]
+    time: Option<Timestamp>,
     /// Only say what it would do; the ledger is opened read-only
     #[arg(long)]
     dry_run: bool,
@@ -46,19 +46,23 @@ pub(crate) fn undo(
     operation: impl FnOnce(Timestamp) -> Operation,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let CorrectionArgs { ledger: LedgerArgs { place, reading }, at, dry_run } = how;
-    let operation = operation(at.unwrap_or_else(now));
+    let CorrectionArgs { ledger: LedgerArgs { place, reading }, time, dry_run } = how;
+    let operation = operation(time.unwrap_or_else(now));
     let mut progress = Progress::new();
     if *dry_run {
         let ledger = open_ledger(place, *reading, &mut progress, screen)?;
+        progress.begin_waiting("Folding its component");
         let preview = ledger.reader().preview(&operation)?;
+        progress.clear();
         return answer(ledger.reader(), &AnsweredFrom::reader(&ledger), &preview, false, screen);
     }
     let mut ledger = open_for_writing(place, *reading, &mut progress, screen)?;
     let from = AnsweredFrom::of(ledger.reader(), ledger.recovery());
+    progress.begin_waiting("Folding its component");
     let preview = ledger.reader().preview(&operation)?;
     let appended = ledger.append(operation)?;
     ledger.flush()?;
+    progress.clear();
     answer(ledger.reader(), &from, &Preview { appended, ..preview }, true, screen)
 }
 

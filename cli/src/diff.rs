@@ -33,8 +33,8 @@ What is shown: as `what-if`, and events that only one of the two has.
 
 Exit status as of diff(1): 0 no difference, 1 some, 2 trouble.
 
---json keys: merged, split, renamed, created, gone, persons, moved_ids, new_ids, gone_ids, moved_events, events, properties, \
-devices, refusals, counts (before and after: persons, identified_persons, distinct_ids, events, identified_events, \
+--json keys: merged, split, renamed, created, gone, persons, moved_ids (distinct_id, from, to), new_ids and gone_ids (distinct_id, person_id), moved_events, events, properties, \
+devices, refusals, counts (before and after: persons, identified_persons, ids_with_person, events, identified_events, \
 propertyless_events), classes_kept (ids whose text is erased).";
 
 #[derive(Args)]
@@ -77,8 +77,7 @@ pub(crate) fn diff(args: DiffArgs, screen: &mut Screen) -> Result<Answer, Failur
         Some(other) => Some(open_ledger(other, reading(1), &mut progress, screen)?),
         None => None,
     };
-    progress.begin("Comparing", None);
-    progress.wait();
+    progress.begin_waiting("Comparing");
     let readers = [before.reader(), after.as_ref().unwrap_or(&before).reader()];
     let record = |side: usize, at: Option<Moment>| at.map(|at| at.record(readers[side], screen)).transpose();
     let ats = [record(0, first_at)?, record(1, second_at)?];

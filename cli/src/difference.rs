@@ -60,7 +60,7 @@ fn show_counts([before, after]: &[Counts; 2], screen: &mut Screen) -> Result<(),
     let facts = [
         ("persons", before.persons, after.persons),
         ("  identified", before.identified_persons, after.identified_persons),
-        ("distinct ids", before.distinct_ids, after.distinct_ids),
+        ("ids with a person", before.ids_with_person, after.ids_with_person),
         ("full events", before.identified_events, after.identified_events),
         ("propertyless events", before.propertyless_events, after.propertyless_events),
     ];
@@ -275,7 +275,10 @@ fn show_persons(all: &[PersonDiff], screen: &mut Screen) -> Result<(), Failure> 
                 parts.push(format!("identified {}", yes(here.is_identified)));
             }
             if here.created_at != there.created_at {
-                parts.push(format!("created {}", short_time(here.created_at, wide)));
+                // Two times within a second are shown in full: else they would look alike.
+                let [one, other] = [here, there].map(|facts| short_time(facts.created_at, wide));
+                let exact = short_time(here.created_at, true);
+                parts.push(format!("created {}", if one == other { exact } else { one }));
             }
             Field::new(parts.join(", "))
         });
@@ -356,7 +359,7 @@ fn show_refusals(all: &[RefusalDiff], screen: &mut Screen) -> Result<(), Failure
         Column::elastic("OP"),
         Column::elastic("ID"),
         Column::elastic("OTHER"),
-        Column::elastic("REFUSED"),
+        Column::folded("REFUSED"),
     ];
     if all.is_empty() {
         return Ok(());

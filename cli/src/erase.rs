@@ -77,8 +77,7 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     if screen.json {
         remark_source(&AnsweredFrom::of(ledger.reader(), ledger.recovery()));
     }
-    progress.begin("Reading the log", None);
-    progress.wait();
+    progress.begin_waiting("Reading the log");
     ledger.reader().prove_snapshot()?;
     progress.clear();
     let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys.iter().cloned());

@@ -1,14 +1,14 @@
 //! `erasures`: everything that was erased, and what can be filed about it.
 
 use clap::Args;
+use identity_ledger::Seq;
 use identity_ledger::erase::Receipt;
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
-use crate::progress::Progress;
-use crate::screen::{Screen, remark};
-use crate::source::open_for_list;
+use crate::listing::{Listed, Paging, list};
+use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_time};
 
@@ -37,55 +37,64 @@ bytes_before, bytes_after, and the digests before and after).";
 pub(crate) struct ErasuresArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
+    #[command(flatten)]
+    paging: Paging,
 }
 
-const COLUMNS: [Column; 8] = [
-    Column::number("RECORD"),
-    Column::spare("TIME"),
-    Column::elastic("WHAT"),
-    Column::number("EVENTS"),
-    Column::number("ITEMS"),
-    Column::number("SEGMENTS"),
-    Column::number("DONE"),
-    Column::elastic("REASON"),
-];
-
 pub(crate) fn erasures(args: ErasuresArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ledger = open_for_list(&args.ledger.place, args.ledger.reading, &mut Progress::new(), screen)?;
-    let receipts = ledger.reader().erasures()?;
-    let mut table = Table::new(&COLUMNS);
-    for receipt in &receipts {
-        if screen.json { screen.object(receipt)? } else { row(receipt, &mut table, screen)? }
-    }
-    if !screen.json && table.finish(screen)? == 0 {
-        remark("note", "nothing was ever erased");
-    }
+    let ErasuresArgs { ledger, as_of, paging } = args;
+    let (ledger, part) = ledger.list(as_of, paging, screen)?.folded(screen)?;
+    let receipts = ledger.erasures()?;
+    list::<Receipt>(&ledger, part, screen, |_, each| {
+        receipts.into_iter().for_each(each);
+        Ok(())
+    })?;
     Ok(Answer::Yes)
 }
 
-fn row(receipt: &Receipt, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
-    let done = match receipt.done_seq {
-        Some(done) => Field::new(done.to_string()),
-        None => Field::new("pending").alarming(),
-    };
-    let items = receipt.items.map_or(String::new(), count);
-    let reason = match &receipt.reason {
-        Some(reason) => Field::new(reason),
-        None => Field::new("none").quiet(),
-    };
-    table.row(
-        screen,
-        [
-            receipt.seq.to_string().into(),
-            short_time(receipt.time, screen.wide).into(),
-            what(receipt).into(),
-            count(receipt.events).into(),
-            items.into(),
-            count(receipt.segments.len() as u64).into(),
-            done,
-            reason,
-        ],
-    )
+impl Listed for Receipt {
+    const COLUMNS: &'static [Column] = &[
+        Column::number("RECORD"),
+        Column::spare("TIME"),
+        Column::elastic("WHAT"),
+        Column::number("EVENTS"),
+        Column::number("ITEMS"),
+        Column::number("SEGMENTS"),
+        Column::number("DONE"),
+        Column::folded("REASON"),
+    ];
+    const NOUN: &'static str = "erasures";
+
+    fn record(&self) -> Option<Seq> {
+        Some(self.seq)
+    }
+
+    fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
+        let done = match self.done_seq {
+            Some(done) => Field::new(done.to_string()),
+            None => Field::new("pending").alarming(),
+        };
+        let items = self.items.map_or(String::new(), count);
+        let reason = match &self.reason {
+            Some(reason) => Field::new(reason),
+            None => Field::new("none").quiet(),
+        };
+        table.row(
+            screen,
+            [
+                self.seq.to_string().into(),
+                short_time(self.time, screen.wide).into(),
+                what(self).into(),
+                count(self.events).into(),
+                items.into(),
+                count(self.segments.len() as u64).into(),
+                done,
+                reason,
+            ],
+        )
+    }
 }
 
 fn what(receipt: &Receipt) -> String {

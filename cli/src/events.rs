@@ -1,17 +1,18 @@
 //! `events`: what was captured, and whose it is.
 
 use clap::Args;
-use identity_ledger::EventAnswer;
 use identity_ledger::answer::EventMode;
 use identity_ledger::explain::Subject;
+use identity_ledger::{EventAnswer, Seq};
 
 use crate::answer::Answer;
-use crate::args::SourceArgs;
+use crate::args::{AsOf, SourceArgs};
 use crate::failure::Failure;
-use crate::listing::{Listed, Paging, list, open, pages};
-use crate::screen::{Screen, remark};
+use crate::listing::{Listed, Paging, list, pages};
+use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{never_written, short_id, short_person, short_time};
+use crate::text::{short_id, short_person, short_time};
+use crate::unknown::no_such_id;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -20,6 +21,8 @@ List the events, in the order of the log.
   identity-ledger events shop.ledger
   identity-ledger events shop.ledger --json | jq 'select(.person_id != .person_id_then)'
   identity-ledger events shop.ledger --of ann@example.com --limit 100
+  identity-ledger events shop.ledger --at 2026-03-03      # as they were then
+  identity-ledger events shop.ledger --from 4711          # from this record on
 
 What is shown:
   SEQ          the event's record
@@ -31,7 +34,7 @@ What is shown:
   MODE         full, or propertyless: processing was off
 
 --json keys: seq, event_id, distinct_id, person_id, person_id_then, mode, event, time, recorded_at \
-(by the clock of the ledger; 1970-01-01T00:00:00Z for a file).";
+(by the clock of the ledger; 1970-01-01T00:00:00Z for a file). With --limit a last line has `next`, a cursor or null.";
 
 #[derive(Args)]
 pub(crate) struct EventsArgs {
@@ -41,24 +44,25 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "ID")]
     of: Option<String>,
     #[command(flatten)]
+    as_of: AsOf,
+    #[command(flatten)]
     paging: Paging,
 }
 
 pub(crate) fn events(args: EventsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let EventsArgs { source, of, paging } = args;
+    let EventsArgs { source, of, as_of, paging } = args;
+    let listing = source.list(as_of, paging, screen)?;
     let Some(id) = of else {
-        if !paging.is_whole() {
-            return Err(Failure::PagesOfWhom);
-        }
-        return list::<EventAnswer>(&source, screen, |reader, each| reader.events(each));
+        let (events, part) = listing.folded(screen)?;
+        list::<EventAnswer>(&events, part, screen, |reader, each| reader.events(each))?;
+        return Ok(events.answer());
     };
-    let reader = open(&source, screen)?;
-    let ask = |ask| reader.events_of(Subject::Person(&id), ask);
-    let known = pages(paging, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)?;
-    if !known {
-        never_written(&id, &source.source).iter().for_each(|line| remark("note", line));
+    let part = listing.part();
+    let ask = |ask| listing.source.events_of(Subject::Person(&id), ask);
+    if pages(part, EventAnswer::COLUMNS, screen, ask, EventAnswer::row)? {
+        return Ok(Answer::Yes);
     }
-    Ok(Answer::yes_if(known))
+    no_such_id(&listing.asked(), &source.source, &[&id], screen)
 }
 
 impl Listed for EventAnswer {
@@ -72,6 +76,10 @@ impl Listed for EventAnswer {
         Column::whole("MODE"),
     ];
     const NOUN: &'static str = "events";
+
+    fn record(&self) -> Option<Seq> {
+        Some(self.seq)
+    }
 
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
         let wide = screen.wide;

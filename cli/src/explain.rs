@@ -3,18 +3,21 @@
 use std::path::Path;
 
 use clap::Args;
-use identity_ledger::explain::{ExplainedStep, NamedId, Superseded, WhyProperty};
-use identity_ledger::{Explanation, OperationId, PersonId, ReadOnlyLedger, Reader, Seq};
+use identity_ledger::answer::PropertyAnswer;
+use identity_ledger::explain::{ExplainedStep, NamedId, PropertyWrite, Superseded, WhyProperty};
+use identity_ledger::{Explanation, OperationId, PersonId, Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
+use crate::asked::Asked;
 use crate::failure::Failure;
+use crate::input::{STDIN, lines};
 use crate::progress::Progress;
-use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::screen::{Screen, remark_source};
 use crate::table::{Column, Field, Table};
-use crate::text::{counted, never_written, short_id, short_time, value};
+use crate::text::{counted, short_id, short_time, value};
+use crate::unknown::{remark_unknown, unknown};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -26,6 +29,11 @@ are not one; then `why-not` says what is between them.
   identity-ledger explain shop.ledger --event 01890a5d-ac96-774b-bcce-b302099a8001
   identity-ledger explain shop.ledger --event 4711        # the event of this record
   identity-ledger explain shop.ledger ann@example.com --property plan
+  cut -f1,2 pairs.tsv | identity-ledger explain shop.ledger - --json
+  identity-ledger explain shop.ledger ann@example.com phone-7 --at 2026-03-03
+
+Many pairs are read from standard input: `explain LEDGER -` takes two ids a line with a tab between them, `explain LEDGER ID -` \
+one id a line. Each line is answered by one line, in the same order.
 
 The steps are the links that made the person what it is, not the fewest that could have. They are checked against the records \
 alone before they are shown; leave one out, and the way is broken.
@@ -33,14 +41,16 @@ alone before they are shown; leave one out, and the way is broken.
 With --property: every operation for the person's ids that said something of the key, the one that won it, and by which rule and \
 record each other one was beaten. Exit status 1 if nothing was ever said of it.
 
---json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to. With \
---property: person_id, key, now (the value, or null), writes (seq, op, time, distinct_id, verb, value, beaten: rule and by).";
+--json keys: same, steps (seq, op, ids, time), person_id (null unless same), event (the event's record, or null), from, to, unknown_ids. With --property: person_id, key, now (the value, or null), writes (seq, op, \
+time, distinct_id, verb, value, erased_by, beaten: rule and by), unknown_ids.";
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
-    /// Two distinct ids, exactly as they were sent
+    #[command(flatten)]
+    as_of: AsOf,
+    /// Two distinct ids, exactly as they were sent; `-` reads them from standard input
     #[arg(value_name = "ID", num_args = 1..=2, required_unless_present = "event", conflicts_with = "event")]
     ids: Vec<String>,
     /// Why a property of the person of one ID has its value
@@ -76,45 +86,105 @@ pub(crate) struct Explained<'a> {
     to: Option<&'a str>,
     person_id: Option<PersonId>,
     steps: &'a [ExplainedStep],
+    unknown_ids: &'a [&'a str],
 }
 
 pub(crate) fn explain(args: ExplainArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ExplainArgs { ledger: LedgerArgs { place, reading }, ids, event, property } = args;
-    if ids.len() + usize::from(property.is_some()) != 2 && event.is_none() {
+    let ExplainArgs { ledger, as_of, ids, event, property } = args;
+    let many = event.is_none() && ids.iter().any(|id| id == STDIN);
+    if many && property.is_some() {
+        return Err(Failure::ManyProperties);
+    }
+    let found = ids.len() + usize::from(property.is_some());
+    if found != 2 && event.is_none() && !(many && found == 1) {
         return Err(Failure::TwoIds { found: ids.len() });
     }
-    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
+    let mut progress = Progress::beside(screen);
+    let asked = ledger.open(as_of, &mut progress, screen)?;
+    let place = &ledger.place;
+    progress.begin_waiting("Looking for the records");
+    if many {
+        return explain_many(&asked, &ids, screen);
+    }
     if let ([id], Some(key)) = (&ids[..], &property) {
-        return explain_property(&ledger, &place, id, key, screen);
+        return explain_property(&asked, place, id, key, screen);
     }
     let explanation = match (event, &ids[..]) {
-        (Some(EventName::Id(id)), _) => ledger.reader().explain_event(id)?,
-        (Some(EventName::Record(seq)), _) => ledger.reader().explain_record(seq)?,
-        (None, [a, b]) => ledger.explain(a, b)?,
+        (Some(EventName::Id(id)), _) => asked.explain_event(id)?,
+        (Some(EventName::Record(seq)), _) => asked.explain_record(seq)?,
+        (None, [a, b]) => asked.explain(a, b)?,
         _ => None, // clap lets nothing else through
     };
     if let Some(explanation) = &explanation {
-        check(ledger.reader(), explanation)?;
+        check(&asked, explanation)?;
     }
-    let explained = Explained::of(explanation.as_ref(), &ids);
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let unknown_ids = unknown(&asked, ids.iter().copied());
+    let explained = Explained::of(explanation.as_ref(), &ids, &unknown_ids);
     if screen.json {
-        screen.answer(&explained, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&explained, &asked.answered_from())?;
     } else {
         match &explanation {
             Some(explanation) => show(explanation, screen)?,
-            None => show_none(&ledger, &place, &ids, event, screen)?,
+            None if unknown_ids.is_empty() => show_none(&ids, event, screen)?,
+            None => remark_unknown(&asked, place, &unknown_ids),
         }
     }
     Ok(Answer::yes_if(explained.same))
 }
 
+/// Why the two ids of each line are one person, or the id of each line and the one that was given: one answer a line.
+fn explain_many(asked: &Asked, ids: &[String], screen: &mut Screen) -> Result<Answer, Failure> {
+    const COLUMNS: [Column; 4] = [
+        Column::elastic("ID"),
+        Column::elastic("OTHER"),
+        Column::whole("SAME"),
+        Column::elastic("BY RECORDS"),
+    ];
+    let given: Vec<&str> = ids.iter().map(String::as_str).filter(|id| *id != STDIN).collect();
+    if let Some(from) = asked.answered_from().filter(|_| screen.json) {
+        remark_source(&from);
+    }
+    let (mut table, mut all_same) = (Table::new(&COLUMNS), true);
+    for line in lines() {
+        let line = line?;
+        let pair: Vec<&str> = given.iter().copied().chain(line.split('\t')).collect();
+        let [a, b] = pair[..] else { return Err(Failure::NotTwoIds { line }) };
+        let explanation = asked.explain(a, b)?;
+        if let Some(explanation) = &explanation {
+            check(asked, explanation)?;
+        }
+        let unknown_ids = unknown(asked, [a, b]);
+        let explained = Explained::of(explanation.as_ref(), &pair, &unknown_ids);
+        all_same &= explained.same;
+        if screen.json {
+            screen.object(&explained)?;
+            continue;
+        }
+        let records = explained.steps.iter().map(|step| step.seq.to_string()).collect::<Vec<_>>().join(", ");
+        let same = match (explained.same, unknown_ids.is_empty()) {
+            (true, _) => Field::new("yes"),
+            (false, true) => Field::new("no").alarming(),
+            (false, false) => Field::new("unknown").alarming(),
+        };
+        let [a, b] = [a, b].map(|id| short_id(id, screen.wide).into_owned().into());
+        table.row(screen, [a, b, same, records.into()])?;
+    }
+    table.finish(screen)?;
+    Ok(Answer::yes_if(all_same))
+}
+
 impl<'a> Explained<'a> {
     /// An explanation, or the answer that two ids are not one person.
-    pub(crate) fn of(explanation: Option<&'a Explanation>, ids: &'a [String]) -> Explained<'a> {
+    pub(crate) fn of(
+        explanation: Option<&'a Explanation>,
+        ids: &'a [&'a str],
+        unknown_ids: &'a [&'a str],
+    ) -> Explained<'a> {
         let same = explanation.is_some_and(|explanation| !explanation.implied);
         let name = |named: fn(&Explanation) -> &NamedId, given: usize| match explanation {
             Some(explanation) => Some(named(explanation).text.as_str()),
-            None => ids.get(given).map(String::as_str),
+            None => ids.get(given).copied(),
         };
         Explained {
             same,
@@ -123,6 +193,7 @@ impl<'a> Explained<'a> {
             to: name(|explanation| &explanation.to, 1),
             person_id: explanation.filter(|_| same).map(|explanation| explanation.person_id),
             steps: explanation.map_or(&[][..], |explanation| &explanation.steps),
+            unknown_ids,
         }
     }
 }
@@ -177,7 +248,7 @@ fn show(explanation: &Explanation, screen: &mut Screen) -> Result<(), Failure> {
 fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Result<u64, Failure> {
     let mut cited = 0;
     for step in steps {
-        let op = step.op.replace('_', " ");
+        let op = step.op;
         screen.line(&format!("{margin}│  record {}, {op}, {}", step.seq, step.time))?;
         if let Some(first) = step.before.first() {
             screen.line(&format!("{margin}│  left the two together, who had become one before it:"))?;
@@ -191,57 +262,62 @@ fn show_steps(steps: &[ExplainedStep], margin: &str, screen: &mut Screen) -> Res
     Ok(cited)
 }
 
-fn show_none(
-    ledger: &ReadOnlyLedger,
-    place: &Path,
-    ids: &[String],
-    event: Option<EventName>,
-    screen: &mut Screen,
-) -> Result<(), Failure> {
+fn show_none(ids: &[&str], event: Option<EventName>, screen: &mut Screen) -> Result<(), Failure> {
     match event {
         Some(EventName::Id(id)) => return screen.line(&format!("There is no event {}", id.0)),
         Some(EventName::Record(seq)) => return screen.line(&format!("Record {seq} is not an event")),
         None => {}
     }
-    if let Some(unknown) = ids.iter().find(|id| ledger.reader().id_no(id).is_none()) {
-        return never_written(unknown, place).iter().try_for_each(|line| screen.line(line));
-    }
     screen.headline(&format!("`{}` and `{}` are not one person", ids[0], ids[1]))?;
     screen.line("`identity-ledger why-not` says what is between them.")
 }
 
-/// The answer about a key of which nothing was ever said; keys as in [`WhyProperty`].
+/// The answer about a property; keys as in [`WhyProperty`]. Of a key of which nothing was ever said there are no writes.
 #[derive(Serialize)]
-struct Unsaid<'a> {
+pub(crate) struct Valued<'a> {
     person_id: Option<PersonId>,
     key: &'a str,
-    now: (),
-    writes: [(); 0],
+    now: Option<&'a PropertyAnswer>,
+    writes: &'a [PropertyWrite],
+    unknown_ids: &'a [&'a str],
+}
+
+impl<'a> Valued<'a> {
+    /// Why a property of the person of an id has its value.
+    pub(crate) fn of(
+        reader: &Reader,
+        id: &str,
+        key: &'a str,
+        why: Option<&'a WhyProperty>,
+        unknown_ids: &'a [&'a str],
+    ) -> Valued<'a> {
+        Valued {
+            person_id: reader.resolve(id).map(|who| who.person_id),
+            key,
+            now: why.and_then(|why| why.now.as_ref()),
+            writes: why.map_or(&[][..], |why| &why.writes),
+            unknown_ids,
+        }
+    }
 }
 
 /// Why a property has its value.
 fn explain_property(
-    ledger: &ReadOnlyLedger,
+    asked: &Asked,
     place: &Path,
     id: &str,
     key: &str,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let why = ledger.why_property(id, key)?;
+    let why = asked.why_property(id, key)?;
+    let unknown_ids = unknown(asked, [id]);
     if screen.json {
-        let from = AnsweredFrom::reader(ledger);
-        let nothing =
-            || Unsaid { person_id: ledger.resolve(id).map(|who| who.person_id), key, now: (), writes: [] };
-        match &why {
-            Some(why) => screen.answer(why, &from)?,
-            None => screen.answer(&nothing(), &from)?,
-        }
+        let said = Valued::of(asked, id, key, why.as_ref(), &unknown_ids);
+        screen.answer(&said, &asked.answered_from())?;
     } else {
         match &why {
             Some(why) => show_property(why, screen)?,
-            None if ledger.reader().id_no(id).is_none() => {
-                never_written(id, place).iter().try_for_each(|line| screen.line(line))?;
-            }
+            None if !unknown_ids.is_empty() => remark_unknown(asked, place, &unknown_ids),
             None => screen.line(&format!("Nothing was ever said of `{key}` for `{id}`"))?,
         }
     }
@@ -285,7 +361,7 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
             [
                 write.seq.to_string().into(),
                 short_time(write.time, wide).into(),
-                write.op.replace('_', " ").into(),
+                write.op.into(),
                 short_id(&write.distinct_id, wide).into_owned().into(),
                 write.verb.into(),
                 shown,

@@ -85,7 +85,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     source: SourceArgs,
     /// The directory to write, new or empty; `-` is standard output
-    #[arg(value_name = "OUT", help_heading = "Arguments")]
+    #[arg(value_name = "OUT")]
     out: PathBuf,
 }
 
@@ -177,11 +177,10 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let directory = if to_stdout { None } else { Some(Directory::claim(&out, MANIFEST)?) };
     let mut progress = Progress::beside(screen);
     let source = Source::open(&from, &mut progress, screen)?;
-    let since = since.map(|since| since.record_of(&source, &from, screen)).transpose()?;
-    progress.begin("Exporting", None);
-    progress.wait();
+    let since = since.map(|since| since.record_of(&source, &from.source, screen)).transpose()?;
+    progress.begin_waiting("Exporting");
     let export = match at {
-        Some(at) => source.export_as_of(at.record_of(&source, &from, screen)?)?,
+        Some(at) => source.export_as_of(at.record_of(&source, &from.source, screen)?)?,
         None => source.export(),
     };
     if let Some(since) = since.filter(|since| *since > export.as_of()) {

@@ -76,8 +76,14 @@ pub(crate) enum Failure {
     OtherTenant { place: PathBuf, found: String, expected: String },
     #[error("expected two ids, or one id and --property KEY; found {found}")]
     TwoIds { found: usize },
-    #[error("--limit and --from are of the events of one person; say whose with --of ID")]
-    PagesOfWhom,
+    #[error(
+        "--at is record {at}, and the cursor of --from is as of record {cursor}; leave one of the two out"
+    )]
+    TwoMoments { at: Seq, cursor: Seq },
+    #[error("expected two ids with a tab between them, or one if the other is an argument; found `{line}`")]
+    NotTwoIds { line: String },
+    #[error("--property asks about one id; `-` reads pairs of ids from standard input")]
+    ManyProperties,
     #[error("there is no record {asked}: the last one is {last}")]
     NoSuchRecord { asked: u64, last: u64 },
     #[error("nothing was recorded by {asked}: the ledger was created at {first}")]
@@ -142,7 +148,23 @@ impl Failure {
         move |source| Failure::Write { place: place.clone(), source }
     }
 
-    /// 1 when the ledger is damaged, 2 for everything else.
+    /// The id that a change was asked for and that was never written.
+    pub(crate) fn unknown_id(&self) -> Option<String> {
+        match self {
+            Failure::Preview(error) => match &**error {
+                PreviewError::Operation(OperationError::UnknownId { id }) => Some(id.to_string()),
+                _ => None,
+            },
+            Failure::Erase(error) => match &**error {
+                EraseError::UnknownId { id, .. } => Some(id.clone()),
+                EraseError::UnknownPerson { id, .. } => Some(id.to_string()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// 1 when the ledger is damaged, or an id was never written; 2 for everything else.
     pub(crate) fn code(&self) -> u8 {
         let damaged = match self {
             Failure::Open(error) => is_damage(error),
@@ -154,6 +176,7 @@ impl Failure {
                 true
             }
             Failure::Unexplained(_) => true,
+            _ if self.unknown_id().is_some() => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
             }
@@ -198,9 +221,7 @@ impl Failure {
         Some(match self {
             Failure::NoSuchPlace { place } => {
                 let place = place.display();
-                format!(
-                    "`identity-ledger import {place} FILE` creates a ledger of what SDKs sent, `init {place}` an empty one"
-                )
+                format!("is the path right? A ledger is a directory; `init {place}` creates one, and so does `import` of a file")
             }
             Failure::IsFile { place } => {
                 let place = place.display();

@@ -8,15 +8,15 @@ use identity_ledger::graph::Graph;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::drawing;
 use crate::failure::Failure;
 use crate::input::is_stdin;
 use crate::output::expect_free;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark};
-use crate::source::{AnsweredFrom, open_ledger};
-use crate::text::{counted, never_written};
+use crate::screen::Screen;
+use crate::text::counted;
+use crate::unknown::no_such_id;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -42,6 +42,8 @@ What is shown:
 pub(crate) struct GraphArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
     /// A distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
     #[arg(value_name = "ID")]
     id: String,
@@ -67,16 +69,17 @@ struct Drawn {
 }
 
 pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let GraphArgs { ledger: LedgerArgs { place, reading }, id, output, html, svg } = args;
+    let GraphArgs { ledger, as_of, id, output, html, svg } = args;
     if !is_stdin(&output) {
         expect_free(&output)?;
     }
-    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let Some(graph) = Graph::of(ledger.reader(), &id)? else {
-        for line in never_written(&id, &place) {
-            remark("note", &line);
-        }
-        return Ok(Answer::No);
+    let mut progress = Progress::new();
+    let asked = ledger.open(as_of, &mut progress, screen)?;
+    progress.begin_waiting("Drawing");
+    let graph = Graph::of(&asked, &id)?;
+    progress.clear();
+    let Some(graph) = graph else {
+        return no_such_id(&asked, &ledger.place, &[&id], screen);
     };
     let is_svg = svg || !html && output.extension().is_some_and(|extension| extension == "svg");
     let picture = if is_svg { drawing::document(&graph) } else { drawing::page(&graph) };
@@ -94,7 +97,7 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
         hidden_records: graph.hidden_records,
     };
     if screen.json {
-        return screen.answer(&drawn, &AnsweredFrom::reader(&ledger)).map(|()| Answer::Yes);
+        return screen.answer(&drawn, &asked.answered_from()).map(|()| Answer::Yes);
     }
     let (nodes, edges) = (counted(drawn.nodes as u64, "node"), counted(drawn.edges as u64, "line"));
     screen.line(&format!("{}: {nodes} and {edges} of person {}", drawn.output, drawn.person_id))?;

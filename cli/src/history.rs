@@ -4,15 +4,15 @@ use clap::Args;
 use identity_ledger::explain::{HistoryEntry, Subject};
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
 use crate::listing::{Paging, pages};
 use crate::outcomes::sentence;
 use crate::progress::Progress;
-use crate::screen::{Screen, remark};
-use crate::source::open_for_list;
+use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{never_written, short_id, short_time};
+use crate::text::{short_id, short_time};
+use crate::unknown::no_such_id;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -35,8 +35,8 @@ What is shown:
   OTHER    the id to be linked with it
   OUTCOME  what it did when it was recorded
 
---json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, recorded_at (by the clock of the ledger). With \
---limit a last line has `next`, a cursor or null.";
+--json keys: seq, op, outcome (as `outcomes` has it; null for a definition), time, recorded_at (by the clock of the ledger), \
+retracted_by. With --limit a last line has `next`, a cursor or null.";
 
 #[derive(Args)]
 pub(crate) struct HistoryArgs {
@@ -49,6 +49,8 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     person: bool,
     #[command(flatten)]
+    as_of: AsOf,
+    #[command(flatten)]
     paging: Paging,
 }
 
@@ -58,18 +60,19 @@ const COLUMNS: [Column; 6] = [
     Column::elastic("OP"),
     Column::elastic("ID"),
     Column::elastic("OTHER"),
-    Column::elastic("OUTCOME"),
+    Column::folded("OUTCOME"),
 ];
 
 pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let HistoryArgs { ledger: LedgerArgs { place, reading }, id, person, paging } = args;
-    let ledger = open_for_list(&place, reading, &mut Progress::new(), screen)?;
+    let HistoryArgs { ledger, id, person, as_of, paging } = args;
+    let listing = ledger.list(as_of, paging, screen)?;
+    let mut progress = Progress::beside(screen);
+    progress.begin_waiting("Reading its records");
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
-    if pages(paging, &COLUMNS, screen, |ask| ledger.reader().history(subject, ask), row)? {
+    if pages(listing.part(), &COLUMNS, screen, |ask| listing.source.history(subject, ask), row)? {
         return Ok(Answer::Yes);
     }
-    never_written(&id, &place).iter().for_each(|line| remark("note", line));
-    Ok(Answer::No)
+    no_such_id(&listing.asked(), &ledger.place, &[&id], screen)
 }
 
 fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
@@ -91,7 +94,7 @@ fn row(entry: &HistoryEntry, table: &mut Table, screen: &mut Screen) -> Result<(
         [
             entry.seq.to_string().into(),
             entry.time.map_or(String::new(), |time| short_time(time, wide)).into(),
-            entry.op.replace('_', " ").into(),
+            entry.op.into(),
             short_id(id, wide).into_owned().into(),
             short_id(other, wide).into_owned().into(),
             happened,

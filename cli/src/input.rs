@@ -40,5 +40,13 @@ impl Input {
 }
 
 pub(crate) fn is_stdin(file: &Path) -> bool {
-    file.as_os_str() == "-"
+    file.as_os_str() == STDIN
+}
+
+/// What stands for standard input.
+pub(crate) const STDIN: &str = "-";
+
+/// The lines of standard input, without their ends.
+pub(crate) fn lines() -> impl Iterator<Item = Result<String, Failure>> {
+    io::stdin().lines().map(|line| line.map_err(Failure::read(Path::new(STDIN))))
 }

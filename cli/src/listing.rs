@@ -1,37 +1,146 @@
-//! Lists: whole, or page by page.
+//! Lists: whole, or page by page, as they are or as they were right after a record.
+
+use std::str::FromStr;
 
 use clap::Args;
-use identity_ledger::answer::PageError;
+use identity_ledger::answer::{CursorError, PageError};
 use identity_ledger::limits::MAX_PAGE_ITEMS;
 use identity_ledger::storage::Fault;
 use identity_ledger::{Cursor, Page, PageRequest, Reader, Seq};
 use serde::Serialize;
 
-use crate::answer::Answer;
-use crate::args::SourceArgs;
+use crate::args::{AsOf, LedgerArgs, SourceArgs};
+use crate::asked::Asked;
 use crate::failure::Failure;
-use crate::moment::Moment;
 use crate::progress::Progress;
 use crate::screen::{Screen, remark, remark_source};
-use crate::source::Source;
+use crate::source::{Source, open_ledger};
 use crate::table::{Column, Table};
 
-/// Which part of a long list.
-#[derive(Args)]
+/// Which part of a long list of records.
+#[derive(Args, Clone, Copy)]
 pub(crate) struct Paging {
-    /// Show at most N
+    /// Show at most N, and where the next page begins
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: Option<u64>,
-    /// Continue where the page before ended
-    #[arg(long, value_name = "CURSOR")]
-    pub(crate) from: Option<Cursor>,
+    limit: Option<u64>,
+    /// Begin with this record, or continue where the page before ended
+    #[arg(long, value_name = "SEQ|CURSOR")]
+    from: Option<Start>,
 }
 
-impl Paging {
-    /// Whether no part was asked for.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.limit.is_none() && self.from.is_none()
+/// Which part of a long list of persons.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct PersonPaging {
+    /// Show at most N, and where the next page begins
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Continue where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    from: Option<Cursor>,
+}
+
+impl From<PersonPaging> for Paging {
+    fn from(PersonPaging { limit, from }: PersonPaging) -> Paging {
+        Paging { limit, from: from.map(Start::Cursor) }
     }
+}
+
+/// Where a list begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Record(u64),
+    Cursor(Cursor),
+}
+
+impl FromStr for Start {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Start, CursorError> {
+        text.parse().map(Start::Record).or_else(|_| text.parse().map(Start::Cursor))
+    }
+}
+
+/// What is listed, and which part of it.
+pub(crate) struct Listing {
+    pub(crate) source: Source,
+    pub(crate) at: Option<Seq>,
+    limit: Option<u64>,
+    from: Option<Start>,
+}
+
+impl Listing {
+    /// A cursor says as of which record its pages are; `--at` may say so too, and may not say otherwise.
+    pub(crate) fn of(
+        source: Source,
+        place: &std::path::Path,
+        AsOf { at }: AsOf,
+        Paging { limit, from }: Paging,
+        screen: &Screen,
+    ) -> Result<Listing, Failure> {
+        let at = at.map(|at| at.record_of(&source, place, screen)).transpose()?;
+        let at = match from {
+            Some(Start::Cursor(Cursor { as_of, .. })) => {
+                if let Some(at) = at.filter(|at| *at != as_of) {
+                    return Err(Failure::TwoMoments { at, cursor: as_of });
+                }
+                let last = Seq(source.state().records() - 1); // there is always the genesis record
+                if as_of > last {
+                    return Err(PageError::Beyond { as_of, last }.into());
+                }
+                Some(as_of)
+            }
+            _ => at,
+        };
+        if let Some(from) = source.answered_from().filter(|_| screen.json) {
+            remark_source(&from.at(at));
+        }
+        Ok(Listing { source, at, limit, from })
+    }
+
+    /// The same, as far as a question about ids that were not written needs it.
+    pub(crate) fn asked(self) -> Asked {
+        Asked::unfolded(self.source, self.at)
+    }
+
+    /// The same, folded up to the record asked about.
+    pub(crate) fn folded(self, screen: &Screen) -> Result<(Asked, Part), Failure> {
+        let part = self.part();
+        Ok((Asked::of(self.source, self.at, &mut Progress::beside(screen))?, part))
+    }
+
+    /// Which part of the list it is.
+    pub(crate) fn part(&self) -> Part {
+        let last = self.at.unwrap_or(Seq(self.source.state().records() - 1)); // there is always the genesis record
+        let from = match self.from {
+            None => Cursor::beginning(last),
+            Some(Start::Record(seq)) => Cursor::behind(last, seq.saturating_sub(1)),
+            Some(Start::Cursor(cursor)) => cursor,
+        };
+        Part { from, limit: self.limit }
+    }
+}
+
+impl SourceArgs {
+    /// Opens what is listed, and says what it is answered from.
+    pub(crate) fn list(&self, as_of: AsOf, paging: Paging, screen: &Screen) -> Result<Listing, Failure> {
+        let source = Source::open(self, &mut Progress::beside(screen), screen)?;
+        Listing::of(source, &self.source, as_of, paging, screen)
+    }
+}
+
+impl LedgerArgs {
+    /// The same of a ledger.
+    pub(crate) fn list(&self, as_of: AsOf, paging: Paging, screen: &Screen) -> Result<Listing, Failure> {
+        let ledger = open_ledger(&self.place, self.reading, &mut Progress::beside(screen), screen)?;
+        Listing::of(Source::Ledger(Box::new(ledger)), &self.place, as_of, paging, screen)
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    from: Cursor,
+    limit: Option<u64>,
 }
 
 /// Something that is listed.
@@ -40,64 +149,85 @@ pub(crate) trait Listed: Serialize {
     /// What there is none of, when there is none.
     const NOUN: &'static str;
 
+    /// Its record, if it is one.
+    fn record(&self) -> Option<Seq> {
+        None
+    }
+
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure>;
 }
 
-/// Opens what is listed, and says what it is answered from.
-pub(crate) fn open(args: &SourceArgs, screen: &Screen) -> Result<Source, Failure> {
-    open_at(args, None, screen).map(|(reader, _)| reader)
-}
-
-/// The same, and finds the record of a moment.
-pub(crate) fn open_at(
-    args: &SourceArgs,
-    at: Option<Moment>,
-    screen: &Screen,
-) -> Result<(Source, Option<Seq>), Failure> {
-    let reader = Source::open(args, &mut Progress::beside(screen), screen)?;
-    let at = at.map(|at| at.record_of(&reader, args, screen)).transpose()?;
-    if let Some(from) = reader.answered_from().filter(|_| screen.json) {
-        remark_source(&from.at(at));
-    }
-    Ok((reader, at))
-}
-
-/// Shows all that `walk` finds.
+/// Shows the part that was asked for of all that `walk` finds, and where the next one begins. Gives how many there are.
 pub(crate) fn list<T: Listed>(
-    args: &SourceArgs,
+    reader: &Reader,
+    part: Part,
     screen: &mut Screen,
     walk: impl FnOnce(&Reader, &mut dyn FnMut(T)) -> Result<(), Fault>,
-) -> Result<Answer, Failure> {
-    let reader = open(args, screen)?;
-    let mut table = Table::new(T::COLUMNS);
-    let mut shown = Ok(());
-    walk(&reader, &mut |item: T| {
-        if shown.is_ok() {
-            shown = if screen.json { screen.object(&item) } else { item.row(&mut table, screen) };
+) -> Result<u64, Failure> {
+    let (mut pager, mut shown, mut found) = (Pager::<T>::new(part), Ok(()), 0);
+    walk(reader, &mut |item: T| {
+        found += 1;
+        let place = item.record().map_or(found, |seq| seq.0);
+        if shown.is_ok() && place > part.from.after() {
+            shown = pager.show(&item, place, screen);
         }
         if screen.is_unread() {
             std::process::exit(0); // the walk cannot be stopped, and the answer of a listing is always yes
         }
     })?;
     shown?;
-    if !screen.json && table.finish(screen)? == 0 {
+    pager.finish(screen)?;
+    if !screen.json && found == 0 {
         remark("note", &format!("there are no {}", T::NOUN));
     }
-    Ok(reader.answer())
+    Ok(found)
+}
+
+/// A page under way.
+struct Pager<T> {
+    part: Part,
+    table: Table,
+    shown: u64,
+    /// The place of what was shown last.
+    last: u64,
+    more: bool,
+    items: std::marker::PhantomData<T>,
+}
+
+impl<T: Listed> Pager<T> {
+    fn new(part: Part) -> Pager<T> {
+        let table = Table::new(T::COLUMNS);
+        Pager { part, table, shown: 0, last: 0, more: false, items: std::marker::PhantomData }
+    }
+
+    fn show(&mut self, item: &T, place: u64, screen: &mut Screen) -> Result<(), Failure> {
+        self.more |= self.part.limit.is_some_and(|limit| self.shown == limit);
+        if self.more {
+            return Ok(());
+        }
+        (self.shown, self.last) = (self.shown + 1, place);
+        if screen.json { screen.object(item) } else { item.row(&mut self.table, screen) }
+    }
+
+    fn finish(self, screen: &mut Screen) -> Result<(), Failure> {
+        let next = self.more.then(|| Cursor::behind(self.part.from.as_of, self.last));
+        finish(self.part, self.table, next, screen)
+    }
 }
 
 /// Shows one page, or all of them if no limit is given, and where the next one begins. `false` if there is no
 /// such id or person.
 pub(crate) fn pages<T: Serialize>(
-    Paging { limit, from }: Paging,
+    part: Part,
     columns: &'static [Column],
     screen: &mut Screen,
     ask_for: impl Fn(PageRequest) -> Result<Option<Page<T>>, PageError>,
     row: impl Fn(&T, &mut Table, &mut Screen) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
+    let Part { from, limit } = part;
     let items = limit.map_or(MAX_PAGE_ITEMS, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE_ITEMS));
     let mut table = Table::new(columns);
-    let mut ask = PageRequest { from, items };
+    let mut ask = PageRequest::next(from, items);
     loop {
         let Some(page) = ask_for(ask)? else { return Ok(false) };
         for item in &page.items {
@@ -105,24 +235,24 @@ pub(crate) fn pages<T: Serialize>(
         }
         match page.next {
             Some(next) if limit.is_none() && !screen.is_unread() => ask = PageRequest::next(next, items),
-            next => {
-                if screen.json && limit.is_some() {
-                    screen.object(&More { next })?;
-                }
-                if !screen.json {
-                    table.finish(screen)?;
-                }
-                if let (Some(next), false) = (next, screen.json) {
-                    screen.finish()?;
-                    remark("note", &format!("there is more: --from {next}"));
-                }
-                return Ok(true);
-            }
+            next => return finish(part, table, next, screen).map(|()| true),
         }
     }
 }
 
-#[derive(Serialize)]
-struct More {
-    next: Option<Cursor>,
+/// Ends a page: says where the next one begins.
+fn finish(part: Part, table: Table, next: Option<Cursor>, screen: &mut Screen) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct More {
+        next: Option<Cursor>,
+    }
+    if screen.json {
+        return if part.limit.is_some() { screen.object(&More { next }) } else { Ok(()) };
+    }
+    table.finish(screen)?;
+    if let Some(next) = next {
+        screen.finish()?;
+        remark("note", &format!("there is more: --from {next}"));
+    }
+    Ok(())
 }

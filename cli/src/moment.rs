@@ -2,12 +2,7 @@
 
 use std::str::FromStr;
 
-use identity_ledger::{Reader, Seq, Timestamp};
-
-use crate::args::SourceArgs;
-use crate::failure::Failure;
-use crate::screen::{Screen, remark};
-use crate::source::{Source, expect_record};
+use identity_ledger::Timestamp;
 
 /// A record, or a time of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,44 +15,6 @@ pub(crate) enum Moment {
 
 /// What `--at` is called in help texts.
 pub(crate) const MOMENT: &str = "SEQ|TIME";
-
-impl Moment {
-    /// The last record that counts.
-    pub(crate) fn seq(self, reader: &Reader) -> Result<Seq, Failure> {
-        let asked = match self {
-            Moment::Record(asked) => return expect_record(reader, asked),
-            Moment::Time(asked) => asked,
-        };
-        let first =
-            || reader.recorded_at(Seq(0)).map(|first| first.expect("there is always the genesis record"));
-        match reader.last_recorded(asked)? {
-            Some(seq) => Ok(seq),
-            None => Err(Failure::BeforeItsCreation { asked, first: first()? }),
-        }
-    }
-
-    /// The last record that counts. Of a time, says to people which it is; in JSON it stands in the answer.
-    pub(crate) fn record(self, reader: &Reader, screen: &Screen) -> Result<Seq, Failure> {
-        let seq = self.seq(reader)?;
-        if let (Moment::Time(time), false) = (self, screen.json) {
-            remark("note", &format!("as of {time}: right after record {seq}"));
-        }
-        Ok(seq)
-    }
-
-    /// The same of a ledger or a file. A file is recorded nowhere, so it has no times.
-    pub(crate) fn record_of(
-        self,
-        source: &Source,
-        args: &SourceArgs,
-        screen: &Screen,
-    ) -> Result<Seq, Failure> {
-        match (source, self) {
-            (Source::File(..), Moment::Time(_)) => Err(Failure::NoTimes { file: args.source.clone() }),
-            _ => self.record(source, screen),
-        }
-    }
-}
 
 /// A text that is not a moment.
 #[derive(Debug, thiserror::Error)]

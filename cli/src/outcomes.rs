@@ -1,12 +1,13 @@
 //! `outcomes`: what every operation did.
 
-use identity_ledger::OutcomeAnswer;
+use clap::Args;
 use identity_ledger::answer::EffectAnswer;
+use identity_ledger::{OutcomeAnswer, Seq};
 
 use crate::answer::Answer;
-use crate::args::SourceArgs;
+use crate::args::{AsOf, SourceArgs};
 use crate::failure::Failure;
-use crate::listing::{Listed, list};
+use crate::listing::{Listed, Paging, list};
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
 use crate::text::{short_id, short_person};
@@ -18,6 +19,7 @@ and the record that blocks it.
 
   identity-ledger outcomes shop.ledger
   identity-ledger outcomes shop.ledger --json | jq 'select(.refusal)'
+  identity-ledger outcomes shop.ledger --from 4711 --limit 100
 
 What is shown:
   SEQ      the operation's record
@@ -26,10 +28,25 @@ What is shown:
   OTHER    the id to be linked with it
   OUTCOME  what was refused, what happened, what is worth knowing
 
---json keys: seq, recorded_at (1970-01-01T00:00:00Z for a file), op, effects, notices, refusal, rule, blocking_seq, distinct_id, other_id, reason.";
+--json keys: seq, recorded_at (1970-01-01T00:00:00Z for a file), op, distinct_id, other_id, effects, notices (notice, seq, distinct_id, \
+ids), refusal, rule, blocking_seq, reason. A merge or a split names the ids that it moved, up to 100 of them; `diff --at` names all. \
+With --limit a last line has `next`, a cursor or null.";
 
-pub(crate) fn outcomes(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    list::<OutcomeAnswer>(&args, screen, |reader, each| reader.outcomes(each))
+#[derive(Args)]
+pub(crate) struct OutcomesArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    as_of: AsOf,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+pub(crate) fn outcomes(args: OutcomesArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let OutcomesArgs { source, as_of, paging } = args;
+    let (outcomes, part) = source.list(as_of, paging, screen)?.folded(screen)?;
+    list::<OutcomeAnswer>(&outcomes, part, screen, |reader, each| reader.outcomes(each))?;
+    Ok(outcomes.answer())
 }
 
 impl Listed for OutcomeAnswer {
@@ -38,9 +55,13 @@ impl Listed for OutcomeAnswer {
         Column::elastic("OP"),
         Column::elastic("ID"),
         Column::elastic("OTHER"),
-        Column::elastic("OUTCOME"),
+        Column::folded("OUTCOME"),
     ];
     const NOUN: &'static str = "operations";
+
+    fn record(&self) -> Option<Seq> {
+        Some(self.seq)
+    }
 
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
         let wide = screen.wide;
@@ -64,6 +85,7 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
     let mut parts = Vec::new();
     if let (Some(rule), Some(reason)) = (outcome.rule, &outcome.reason) {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
+        let blocking = blocking.filter(|seq| !reason.contains(&format!("record {seq}")));
         let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
         parts.push(format!("refused by {rule}{blocking}: {reason}"));
     }
@@ -91,7 +113,7 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
             let which = if distinct_id == id { "id" } else { "other" };
             format!("{which} joined {}", short_person(*person_id, wide))
         }
-        EffectAnswer::Merged { survivor, absorbed, moved_ids } => {
+        EffectAnswer::Merged { survivor, absorbed, moved_ids, .. } => {
             let (survivor, absorbed) = (short_person(*survivor, wide), short_person(*absorbed, wide));
             format!("{survivor} absorbed {absorbed} ({moved_ids} moved)")
         }

@@ -1,13 +1,12 @@
 //! `persons`: who there is.
 
 use clap::Args;
-use identity_ledger::{Cursor, Profile, Value};
+use identity_ledger::{Profile, Value};
 
 use crate::answer::Answer;
-use crate::args::SourceArgs;
+use crate::args::{AsOf, SourceArgs};
 use crate::failure::Failure;
-use crate::listing::{Listed, Paging, list, open_at, pages};
-use crate::moment::{MOMENT, Moment};
+use crate::listing::{Listed, PersonPaging, pages};
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
 use crate::text::{count, short_id, short_person, short_time, value, yes};
@@ -31,30 +30,25 @@ What is shown:
   CREATED       when it was founded (from 100 columns on)
   PROPERTIES    keys and values
 
---json keys: person_id, distinct_ids, properties, is_identified, created_at, events, identified_events.";
+--json keys: person_id, distinct_ids, properties, property_seqs (by key, the record that won it), is_identified, created_at, events, \
+identified_events, founded_by and identified_by (records), erased_by. With --limit a last line has `next`, a cursor or null.";
 
 #[derive(Args)]
 pub(crate) struct PersonsArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// As they were right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC)
-    #[arg(long, value_name = MOMENT, conflicts_with = "from")]
-    at: Option<Moment>,
     #[command(flatten)]
-    paging: Paging,
+    as_of: AsOf,
+    #[command(flatten)]
+    paging: PersonPaging,
 }
 
 pub(crate) fn persons(args: PersonsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let PersonsArgs { source, at, paging } = args;
-    if at.is_none() && paging.is_whole() {
-        return list::<Profile>(&source, screen, |reader, each| {
-            reader.persons().try_for_each(|profile| profile.map(&mut *each))
-        });
-    }
-    let (reader, at) = open_at(&source, at, screen)?;
-    let from = at.map(Cursor::beginning).or(paging.from);
-    let ask = |ask| reader.persons_page(ask).map(Some);
-    pages(Paging { from, ..paging }, Profile::COLUMNS, screen, ask, Profile::row).map(|_| reader.answer())
+    let PersonsArgs { source, as_of, paging } = args;
+    let (persons, part) = source.list(as_of, paging.into(), screen)?.folded(screen)?;
+    let ask = |ask| persons.persons_page(ask).map(Some);
+    pages(part, Profile::COLUMNS, screen, ask, Profile::row)?;
+    Ok(persons.answer())
 }
 
 impl Listed for Profile {

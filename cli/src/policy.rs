@@ -64,7 +64,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
         return Ok(Answer::Yes);
     }
     const COLUMNS: [Column; 3] =
-        [Column::whole("FIELD"), Column::elastic("VALUE"), Column::elastic("MEANING")];
+        [Column::whole("FIELD"), Column::elastic("VALUE"), Column::folded("MEANING")];
     screen.headline(headline)?;
     screen.line(&format!("Preset: {}", policy_file::name_of(policy)))?;
     screen.line("")?;

@@ -31,5 +31,5 @@ pub(crate) fn preset_of(policy: &Policy) -> Option<&'static str> {
 
 /// What a policy is called.
 pub(crate) fn name_of(policy: &Policy) -> &'static str {
-    preset_of(policy).unwrap_or("its own (see `policy`)")
+    preset_of(policy).unwrap_or("its own")
 }

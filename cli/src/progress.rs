@@ -3,6 +3,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use identity_ledger::visible;
@@ -13,7 +15,7 @@ use crate::screen::Screen;
 /// Work that is done sooner needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How far a command is.
+/// How far a command is. What it shows is gone once it is dropped.
 pub(crate) struct Progress {
     began: Instant,
     /// Whether anybody could see it.
@@ -22,6 +24,8 @@ pub(crate) struct Progress {
     what: String,
     total: Option<u64>,
     shown: bool,
+    /// Dropped to stop what waits a second before it shows that a command works.
+    waiting: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
@@ -34,13 +38,21 @@ impl Progress {
             what: String::new(),
             total: None,
             shown: false,
+            waiting: None,
         }
     }
 
     /// For a command that prints while it works: a bar would tear a table on the same terminal.
     pub(crate) fn beside(screen: &Screen) -> Progress {
-        let progress = Progress::new();
-        Progress { visible: progress.visible && !screen.is_terminal, ..progress }
+        let mut progress = Progress::new();
+        progress.visible &= !screen.is_terminal;
+        progress
+    }
+
+    /// Begins a piece of work that does not say how far it is.
+    pub(crate) fn begin_waiting(&mut self, what: &str) {
+        self.begin(what, None);
+        self.wait();
     }
 
     /// Begins a piece of work of `total` bytes, if that is known.
@@ -63,13 +75,23 @@ impl Progress {
         }
     }
 
-    /// The work at hand does not say how far it is.
-    pub(crate) fn wait(&mut self) {
-        self.at(0);
-        if self.shown {
-            self.bar.set_style(style("{spinner:.cyan} {msg}  {elapsed}"));
-            self.bar.enable_steady_tick(Duration::from_millis(100));
+    /// Shows that a command works, without how far it is, once it took a second.
+    fn wait(&mut self) {
+        if !self.visible {
+            return;
         }
+        self.bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(style("{spinner:.cyan} {msg}  {elapsed}"));
+        self.bar.set_message(visible(&self.what).into_owned());
+        let (stop, stopped) = channel::<()>();
+        let (bar, left) = (self.bar.clone(), PATIENCE.saturating_sub(self.began.elapsed()));
+        let waiter = thread::spawn(move || {
+            if stopped.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar.enable_steady_tick(Duration::from_millis(100));
+            }
+        });
+        self.waiting = Some((stop, waiter));
     }
 
     fn show(&mut self) {
@@ -93,9 +115,19 @@ impl Progress {
 
     /// Takes the bar away.
     pub(crate) fn clear(&mut self) {
+        if let Some((stop, waiter)) = self.waiting.take() {
+            drop(stop);
+            waiter.join().ok(); // it does not panic
+        }
         self.bar.finish_and_clear();
         self.bar = ProgressBar::hidden();
         self.shown = false;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

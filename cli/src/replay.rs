@@ -75,16 +75,14 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
 fn measure(reader: &Reader, progress: &mut Progress) -> Result<Replayed, Failure> {
     let checkpoint = reader.checkpoint();
     let mut replayed = None;
-    progress.begin("Folding", None);
-    progress.wait();
+    progress.begin_waiting("Folding");
     let began = Instant::now();
     reader.replay(|step| {
         if step.record.seq().0 + 1 == checkpoint.records {
             replayed = Some(Replayed::of(step.state, checkpoint, began.elapsed()));
         }
     })?;
-    progress.begin("Content digest", None);
-    progress.wait();
+    progress.begin_waiting("Content digest");
     let content_digest = Some(reader.content_digest()?);
     progress.clear();
     Ok(Replayed { content_digest, ..replayed.expect("a log has at least its genesis record") })
@@ -128,7 +126,7 @@ fn show(args: &SourceArgs, replayed: &Replayed, screen: &mut Screen) -> Result<(
     screen.facts(&[
         ("events", count(replayed.events)),
         ("persons", count(replayed.persons)),
-        ("distinct ids", count(replayed.distinct_ids)),
+        ("ids ever written", count(replayed.distinct_ids)),
         ("digest", replayed.digest.to_string()),
         (
             "content digest",

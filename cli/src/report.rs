@@ -4,11 +4,10 @@ use clap::Args;
 use identity_ledger::answer::{LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Field, Table};
 use crate::text::{count, counted, short_id, short_person};
 
@@ -34,13 +33,15 @@ What is shown:
 Retracted operations are left out. Exit status 0, whatever is found.
 
 --json keys: persons, identified_persons, stitched (ids, ids_of_users, events, events_of_users), refusals and notices (name, rule, operations, \
-persons), shared_ids and shared_devices (count, worst: id, users), largest_persons (person_id, distinct_id, distinct_ids), persons_near_limit, \
+persons), shared_ids and shared_devices (count, worst: id, users), largest_persons (person_id, distinct_id, ids), persons_near_limit, \
 generated_users and placeholders (count, worst: distinct_id, events).";
 
 #[derive(Args)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
     /// How many entries each list has at most
     #[arg(long, value_name = "N", default_value_t = 10)]
     most: usize,
@@ -65,13 +66,12 @@ const PLACEHOLDER: [Column; 2] = [Column::whole("PLACEHOLDER"), Column::number("
 
 pub(crate) fn report(args: ReportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
-    progress.begin("Reading the log", None);
-    progress.wait();
-    let report = ledger.reader().report(args.most)?;
+    let ledger = args.ledger.open(args.as_of, &mut progress, screen)?;
+    progress.begin_waiting("Reading the log");
+    let report = ledger.report(args.most)?;
     progress.clear();
     if screen.json {
-        screen.answer(&report, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&report, &ledger.answered_from())?;
         return Ok(Answer::Yes);
     }
     let Report { persons, identified_persons, persons_near_limit, .. } = report;
@@ -98,12 +98,8 @@ pub(crate) fn report(args: ReportArgs, screen: &mut Screen) -> Result<Answer, Fa
     worst(&SHARED_ID, &report.shared_ids, screen, shared)?;
     worst(&SHARED_DEVICE, &report.shared_devices, screen, shared)?;
     list(&LARGEST, &report.largest_persons, None, screen, |person, wide| {
-        let LargePerson { person_id, distinct_id, distinct_ids } = person;
-        [
-            short_person(*person_id, wide).into(),
-            short_id(distinct_id, wide).into(),
-            count(*distinct_ids).into(),
-        ]
+        let LargePerson { person_id, distinct_id, ids } = person;
+        [short_person(*person_id, wide).into(), short_id(distinct_id, wide).into(), count(*ids).into()]
     })?;
     if persons_near_limit > 0 {
         let persons = counted(persons_near_limit, "person");

@@ -1,22 +1,22 @@
 //! `resolve`: who an id is.
 
-use std::path::Path;
-
 use clap::Args;
 use identity_ledger::answer::PersonStatus;
 use identity_ledger::storage::Fault;
-use identity_ledger::{PersonId, Profile, ReadOnlyLedger, Reader, Seq};
+use identity_ledger::{PersonId, Profile, Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
+use crate::asked::Asked;
 use crate::failure::Failure;
-use crate::moment::{MOMENT, Moment};
+use crate::input::{STDIN, lines};
 use crate::progress::Progress;
-use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
+use crate::screen::{Screen, remark_source};
+use crate::source::{Source, open_ledger};
 use crate::table::{Column, Field, Table};
-use crate::text::{count, never_written, value};
+use crate::text::{count, short_id, short_person, value, yes};
+use crate::unknown::remark_unknown;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -26,53 +26,89 @@ was never written.
   identity-ledger resolve shop.ledger ann@example.com
   identity-ledger resolve shop.ledger ann@example.com --at 120
   identity-ledger resolve shop.ledger ann@example.com --at 2026-03-03   # what did we know then?
+  cut -f1 ids.tsv | identity-ledger resolve shop.ledger - --json        # one answer a line
 
 Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
-one it would found is shown as implied. With --at: who it was right after that record, and what was known then; of a time, everything counts that was recorded at or \
-before it, by the clock of the ledger. An ID that was \
-never written and is the id of a person, now or once, is answered with the person it stands for now.
+one it would found is shown as implied. With --at: who it was right after that record, and what was known then; of a time, \
+everything counts that was recorded at or before it, by the clock of the ledger. An ID that was never written and is the id of a \
+person, now or once, is answered with the person it stands for.
 
---json keys: person_id (null for an unknown id), profile (null for an implied person), implied, distinct_id, at (the record that was used, or null). For a person id: \
-asked, person_id, retracted.";
+--json keys: distinct_id (as it was asked), at (the record that was used, or null), person_id (null for an unknown id), implied, \
+is_person_id, retracted (of a person id: its founding was), profile (keys as `persons` has them; null for an implied person, and of a \
+person id), unknown_ids.";
 
 #[derive(Args)]
 pub(crate) struct ResolveArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
-    /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen)
+    #[command(flatten)]
+    as_of: AsOf,
+    /// The distinct id, exactly as it was sent (`-- -id` if it begins with a hyphen); `-` reads ids from standard input, one a line
     #[arg(value_name = "ID")]
     id: String,
-    /// Right after this record, or at this time (2026-03-03T12:00:00Z, or 2026-03-03: its first moment in UTC), instead of now
-    #[arg(long, value_name = MOMENT)]
-    at: Option<Moment>,
 }
 
+/// Who an id is.
 #[derive(Serialize)]
 pub(crate) struct Resolved<'a> {
     distinct_id: &'a str,
     at: Option<Seq>,
+    /// `None` for an id that was never written and is not the id of a person either.
     person_id: Option<PersonId>,
     implied: bool,
+    /// Whether the id was never written and is that of a person, now or once.
+    is_person_id: bool,
+    /// Whether it is that of a person whose founding was retracted.
+    retracted: bool,
     profile: Option<Profile>,
+    unknown_ids: Vec<&'a str>,
 }
 
 pub(crate) fn resolve(args: ResolveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ResolveArgs { ledger: LedgerArgs { place, reading }, id, at } = args;
+    let ResolveArgs { ledger: LedgerArgs { place, reading }, as_of: AsOf { at }, id } = args;
     let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
     let at = at.map(|at| at.record(ledger.reader(), screen)).transpose()?;
-    let resolved = Resolved::of(ledger.reader(), &id, at)?;
-    if resolved.person_id.is_none()
-        && let Some(asked) = uuid::Uuid::try_parse(&id).ok().map(PersonId)
-        && let Some(became) = ledger.reader().became(asked).filter(|_| at.is_none())
-    {
-        return redirect(&ledger, asked, became, screen);
+    // One id is answered from its component alone; a whole ledger as of a record takes a fold of all that came before.
+    let asked = Asked::unfolded(Source::Ledger(Box::new(ledger)), at);
+    if id == STDIN {
+        return resolve_many(asked.folded(&mut Progress::new())?, screen);
     }
+    let resolved = Resolved::of(asked.now(), &id, at)?;
     if screen.json {
-        screen.answer(&resolved, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&resolved, &asked.answered_from())?;
+    } else if resolved.unknown_ids.is_empty() {
+        show(&resolved, screen)?;
     } else {
-        show(&ledger, &place, &resolved, screen)?;
+        remark_unknown(&asked, &place, &resolved.unknown_ids);
     }
-    Ok(Answer::yes_if(resolved.person_id.is_some()))
+    Ok(resolved.answer())
+}
+
+/// Who the id of each line is: one answer a line.
+fn resolve_many(asked: Asked, screen: &mut Screen) -> Result<Answer, Failure> {
+    const COLUMNS: [Column; 5] = [
+        Column::elastic("ID"),
+        Column::whole("PERSON"),
+        Column::whole("IDENTIFIED"),
+        Column::number("EVENTS"),
+        Column::elastic("DISTINCT IDS"),
+    ];
+    if let Some(from) = asked.answered_from().filter(|_| screen.json) {
+        remark_source(&from);
+    }
+    let (mut table, mut all_known) = (Table::new(&COLUMNS), true);
+    for id in lines() {
+        let id = id?;
+        let resolved = Resolved { at: asked.at(), ..Resolved::of(&asked, &id, None)? };
+        all_known &= resolved.person_id.is_some();
+        if screen.json {
+            screen.object(&resolved)?;
+        } else {
+            table.row(screen, resolved.row(screen.wide))?;
+        }
+    }
+    table.finish(screen)?;
+    Ok(Answer::yes_if(all_known))
 }
 
 impl<'a> Resolved<'a> {
@@ -82,24 +118,51 @@ impl<'a> Resolved<'a> {
             None => (reader.resolve(id), reader.profile(id)?),
             Some(seq) => (reader.person_as_of(id, seq), reader.profile_as_of(id, seq)?),
         };
+        let status = match (resolution, uuid::Uuid::try_parse(id), at) {
+            (None, Ok(asked), None) => reader.became(PersonId(asked)),
+            (None, Ok(asked), Some(seq)) => reader
+                .survivor_as_of(PersonId(asked), seq)?
+                .map(|person_id| PersonStatus { person_id, retracted: false }),
+            _ => None,
+        };
+        let person_id = resolution.map(|resolution| resolution.person_id);
         Ok(Resolved {
             distinct_id: id,
             at,
-            person_id: resolution.map(|resolution| resolution.person_id),
+            person_id: person_id.or(status.map(|status| status.person_id)),
             implied: resolution.is_some_and(|resolution| resolution.implied),
+            is_person_id: status.is_some(),
+            retracted: status.is_some_and(|status| status.retracted),
             profile,
+            unknown_ids: if resolution.is_none() && status.is_none() { vec![id] } else { Vec::new() },
         })
+    }
+
+    fn answer(&self) -> Answer {
+        Answer::yes_if(self.person_id.is_some())
+    }
+
+    /// One line of a table.
+    fn row(&self, wide: bool) -> [Field; 5] {
+        let person = match (self.person_id, self.implied) {
+            (None, _) => Field::new("unknown").alarming(),
+            (Some(_), true) => Field::new("none").quiet(),
+            (Some(person), false) => Field::new(short_person(person, wide)),
+        };
+        let id = short_id(self.distinct_id, wide).into_owned().into();
+        let Some(profile) = &self.profile else {
+            return [id, person, Field::new(""), Field::new(""), Field::new("")];
+        };
+        let ids: Vec<_> = profile.distinct_ids.iter().map(|id| short_id(id, wide)).collect();
+        [id, person, yes(profile.is_identified).into(), count(profile.events).into(), ids.join(", ").into()]
     }
 }
 
-fn show(
-    ledger: &ReadOnlyLedger,
-    place: &Path,
-    resolved: &Resolved<'_>,
-    screen: &mut Screen,
-) -> Result<(), Failure> {
-    let id = resolved.distinct_id;
-    let Some(person_id) = resolved.person_id else { return show_unknown(ledger, place, resolved, screen) };
+fn show(resolved: &Resolved<'_>, screen: &mut Screen) -> Result<(), Failure> {
+    let (id, Some(person_id)) = (resolved.distinct_id, resolved.person_id) else { return Ok(()) };
+    if resolved.is_person_id {
+        return show_status(id, person_id, resolved.retracted, screen);
+    }
     let when = resolved.at.map_or(String::new(), |at| format!("Right after record {at}: "));
     if let Some(profile) = &resolved.profile {
         screen.headline(&format!("{when}`{id}` is person {person_id}"))?;
@@ -113,26 +176,14 @@ fn show(
     screen.line(&person_id.to_string())
 }
 
-#[derive(Serialize)]
-struct Redirected {
-    asked: PersonId,
-    #[serde(flatten)]
-    became: PersonStatus,
-}
-
-/// Answers for a person id: whom it stands for now.
-fn redirect(
-    ledger: &ReadOnlyLedger,
-    asked: PersonId,
-    became: PersonStatus,
+/// Shows whom a person id stands for.
+fn show_status(
+    asked: &str,
+    person_id: PersonId,
+    retracted: bool,
     screen: &mut Screen,
-) -> Result<Answer, Failure> {
-    let PersonStatus { person_id, retracted } = became;
-    if screen.json {
-        screen.answer(&Redirected { asked, became }, &AnsweredFrom::reader(ledger))?;
-        return Ok(Answer::Yes);
-    }
-    match (person_id == asked, retracted) {
+) -> Result<(), Failure> {
+    match (person_id.to_string() == asked, retracted) {
         (true, false) => screen.headline(&format!("{asked} is the id of a person"))?,
         (_, true) => {
             screen.headline(&format!("{asked} was the id of a person whose founding was retracted"))?;
@@ -143,24 +194,7 @@ fn redirect(
             screen.line(&format!("It stands for {person_id} now."))?;
         }
     }
-    screen.line("`persons` lists the persons there are, with their distinct ids.")?;
-    Ok(Answer::Yes)
-}
-
-fn show_unknown(
-    ledger: &ReadOnlyLedger,
-    place: &Path,
-    resolved: &Resolved<'_>,
-    screen: &mut Screen,
-) -> Result<(), Failure> {
-    let id = resolved.distinct_id;
-    if let (Some(at), Some(number)) = (resolved.at, ledger.reader().id_no(resolved.distinct_id)) {
-        let first = ledger.reader().state().defined_by(number);
-        return screen.line(&format!(
-            "`{id}` was not yet written right after record {at}; record {first} is the first that knows it"
-        ));
-    }
-    never_written(resolved.distinct_id, place).iter().try_for_each(|line| screen.line(line))
+    screen.line("`persons` lists the persons there are, with their distinct ids.")
 }
 
 fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {

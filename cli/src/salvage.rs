@@ -87,8 +87,7 @@ pub(crate) fn salvage(args: SalvageArgs, screen: &mut Screen) -> Result<Answer, 
     let mut salvage = on_log(&ledger, "Looking through the log", &mut progress, |options| {
         expect.into_iter().fold(options, LedgerOptions::expect).salvage(&ledger)
     })?;
-    progress.begin("Taking out what is proven", None);
-    progress.wait();
+    progress.begin_waiting("Taking out what is proven");
     let written = write(&mut salvage, &dest);
     progress.clear();
     let beyond = written?;

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::sync::OnceLock;
 
-use clap::Args;
+use clap::{Args, ColorChoice};
 use comfy_table::Table;
 use identity_ledger::visible;
 use serde::Serialize;
@@ -12,15 +13,27 @@ use crate::failure::Failure;
 
 /// How to answer.
 #[derive(Args)]
-#[command(next_display_order = 900)]
 pub(crate) struct OutputArgs {
     /// Print one JSON object a line; its keys are stable
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub(crate) json: bool,
     /// Cut nothing in tables: whole ids, every property
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 902)]
     pub(crate) wide: bool,
+    /// Whether to use bold and colours; `auto` is on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        display_order = 903,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(crate) color: ColorChoice,
 }
+
+/// What --color says; messages on standard error follow it too.
+static COLOR: OnceLock<ColorChoice> = OnceLock::new();
 
 /// Columns of a table where there is no terminal at all.
 const WIDTH_WITHOUT_TERMINAL: u16 = 120;
@@ -45,15 +58,13 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(manners: &OutputArgs) -> Screen {
         let is_terminal = io::stdout().is_terminal();
-        let named = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let beside = || Table::new().use_stderr().width(); // `| head` and `| less` end on the same terminal
-        let width = Table::new().width().or_else(beside).or_else(named);
+        let _ = COLOR.set(manners.color);
         Screen {
             out: BufWriter::with_capacity(64 * 1_024, io::stdout().lock()),
             json: manners.json,
             wide: manners.wide,
-            colour: is_terminal && may_colour(),
-            width: width.unwrap_or(WIDTH_WITHOUT_TERMINAL),
+            colour: may_colour(is_terminal),
+            width: width(),
             is_terminal,
             unread: false,
         }
@@ -146,9 +157,23 @@ pub(crate) fn remark_source(from: &impl Serialize) {
     }
 }
 
-fn may_colour() -> bool {
+/// Columns of the terminal, or what COLUMNS says where there is none.
+pub(crate) fn width() -> u16 {
+    let named = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let beside = || Table::new().use_stderr().width(); // `| head` and `| less` end on the same terminal
+    Table::new().width().or_else(beside).or_else(named).unwrap_or(WIDTH_WITHOUT_TERMINAL)
+}
+
+/// Whether bold and colours may be written to an output.
+fn may_colour(is_terminal: bool) -> bool {
     let says = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    says("NO_COLOR").is_none() && says("TERM").is_none_or(|term| term != "dumb")
+    match COLOR.get().copied().unwrap_or_default() {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            is_terminal && says("NO_COLOR").is_none() && says("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
 }
 
 /// Says on standard error why a command failed, and what to do next.
@@ -172,7 +197,7 @@ pub(crate) fn report(failure: &Failure) {
 /// Says something on standard error. If even that fails, there is nowhere left to report it.
 pub(crate) fn remark(kind: &str, text: &str) {
     let text = visible(text);
-    let colour = io::stderr().is_terminal() && may_colour();
+    let colour = may_colour(io::stderr().is_terminal());
     let written = if colour {
         writeln!(io::stderr(), "\x1b[1;{}m{kind}:\x1b[0m {text}", if kind == "error" { 31 } else { 36 })
     } else {

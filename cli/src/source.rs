@@ -49,8 +49,7 @@ pub(crate) struct AnsweredFrom {
     snapshot: Option<u64>,
     #[serde(serialize_with = "as_text")]
     checkpoint: Checkpoint,
-    /// The last record that counts, if an earlier moment was asked about.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The last record that counts, if a moment was asked about.
     at: Option<Seq>,
 }
 

@@ -4,11 +4,10 @@ use clap::Args;
 use identity_ledger::answer::{FileSize, KindSize, Stats};
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
 use crate::table::{Column, Table};
 use crate::text::count;
 
@@ -34,6 +33,8 @@ operation_ids, places, postings; bytes).";
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
 }
 
 const KINDS: [Column; 4] = [
@@ -48,20 +49,19 @@ const MEMORY: [Column; 3] =
 
 pub(crate) fn stats(args: StatsArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
-    progress.begin("Counting", None);
-    progress.wait();
-    let stats = ledger.reader().stats()?;
+    let ledger = args.ledger.open(args.as_of, &mut progress, screen)?;
+    progress.begin_waiting("Counting");
+    let stats = ledger.stats()?;
     progress.clear();
     if screen.json {
-        screen.answer(&stats, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&stats, &ledger.answered_from())?;
         return Ok(Answer::Yes);
     }
     let place = args.ledger.place.display().to_string();
     screen.headline(&format!("{place}: {} records", count(stats.records)))?;
     screen.facts(&[
         ("persons", count(stats.persons)),
-        ("distinct ids", count(stats.distinct_ids)),
+        ("ids ever written", count(stats.distinct_ids)),
         ("events", count(stats.events)),
         ("devices", count(stats.devices)),
         ("property keys", count(stats.property_keys)),

@@ -18,7 +18,7 @@ const GAP: u16 = 2;
 const ROOMY: u16 = 100;
 /// What is left of a column when the terminal is narrow.
 const NARROW: u16 = 8;
-/// The same where cells are folded: a UUID still stands on one line.
+/// What is left where all cells are folded: a UUID still stands on one line.
 const FOLDED: u16 = 40;
 /// What an elastic column gets at least when its longest cell may be still to come: a shortened UUID, and some.
 const GUESS: u16 = 16;
@@ -44,6 +44,8 @@ enum Kind {
     Elastic,
     /// Never cut, but left out on a narrow terminal.
     Spare,
+    /// What one looks for: never cut, but folded; elastic columns leave it what they can.
+    Folded,
 }
 
 impl Column {
@@ -57,6 +59,10 @@ impl Column {
 
     pub(crate) const fn spare(name: &'static str) -> Column {
         Column { name, kind: Kind::Spare }
+    }
+
+    pub(crate) const fn folded(name: &'static str) -> Column {
+        Column { name, kind: Kind::Folded }
     }
 
     pub(crate) const fn elastic(name: &'static str) -> Column {
@@ -136,38 +142,27 @@ impl Table {
     }
 
     fn print(&mut self, screen: &mut Screen, more: bool) -> Result<(), Failure> {
-        let mut rows = Rows::new();
-        rows.load_style(STYLE);
-        if screen.colour {
-            rows.enforce_styling();
-        } else {
-            rows.force_no_tty();
-        }
+        let is_folded = |column: &Column| screen.wide || column.kind == Kind::Folded;
+        let folds = self.columns.iter().any(is_folded);
         let is_first = self.count <= CHUNK;
-        if is_first {
-            let names = self.columns.iter().map(|column| column.name);
-            rows.set_header(names.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-        }
-        for fields in self.rows.drain(..) {
-            let mut row = Row::new();
-            for Field { text, colour } in fields {
-                let cell = Cell::new_owned(text);
-                row.add_cell(match colour {
-                    Some(colour) => cell.fg(colour),
-                    None => cell,
-                });
-            }
-            if !screen.wide {
-                row.max_height(1);
-            }
-            rows.add_row(row);
-        }
+        let mut rows = self.laid_out(screen, is_first, folds);
         for (widest, found) in self.widest.iter_mut().zip(rows.column_max_content_widths()) {
             *widest = found.max(*widest);
         }
         let room = Room { width: screen.width, wide: screen.wide, more: more || !is_first };
+        let widths = room.share(self.columns, &self.widest);
+        if folds && !screen.wide {
+            // A row is as high as its folded cell; the others are cut to one line of it.
+            for fields in &mut self.rows {
+                let cut = fields.iter_mut().zip(self.columns).zip(&widths);
+                cut.filter(|((_, column), _)| column.kind == Kind::Elastic)
+                    .for_each(|((field, _), width)| shorten(&mut field.text, usize::from(*width)));
+            }
+            rows = self.laid_out(screen, is_first, folds);
+        }
+        self.rows.clear();
         let last = self.columns.len() - 1;
-        for (at, width) in room.share(self.columns, &self.widest).into_iter().enumerate() {
+        for (at, width) in widths.into_iter().enumerate() {
             let column = rows.column_mut(at).expect("every row has a cell for each column");
             let gap = if at == last { 0 } else { GAP };
             column.set_padding((0, gap));
@@ -175,7 +170,7 @@ impl Table {
                 0 => ColumnConstraint::Hidden,
                 width => ColumnConstraint::Absolute(Width::Fixed(width.saturating_add(gap))),
             });
-            if !screen.wide {
+            if !is_folded(&self.columns[at]) {
                 column.set_delimiter('\u{0}'); // never there: a cell is cut where it must, not where a blank is
             }
             if self.columns[at].kind == Kind::Number {
@@ -183,6 +178,42 @@ impl Table {
             }
         }
         rows.lines().try_for_each(|line| screen.styled_line(line.trim_end()))
+    }
+
+    fn laid_out(&self, screen: &Screen, is_first: bool, folds: bool) -> Rows {
+        let mut rows = Rows::new();
+        rows.load_style(STYLE);
+        if screen.colour {
+            rows.enforce_styling();
+        } else {
+            rows.force_no_tty();
+        }
+        if is_first {
+            let names = self.columns.iter().map(|column| column.name);
+            rows.set_header(names.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+        }
+        for fields in &self.rows {
+            let mut row = Row::new();
+            for Field { text, colour } in fields {
+                let cell = Cell::new(text);
+                row.add_cell(match colour {
+                    Some(colour) => cell.fg(*colour),
+                    None => cell,
+                });
+            }
+            if !folds {
+                row.max_height(1);
+            }
+            rows.add_row(row);
+        }
+        rows
+    }
+}
+
+/// Cuts a cell to a width, and shows that it is cut.
+fn shorten(text: &mut String, width: usize) {
+    if text.chars().count() > width {
+        *text = text.chars().take(width.saturating_sub(1)).chain(['…']).collect();
     }
 }
 
@@ -209,20 +240,32 @@ impl Room {
     fn share(&self, columns: &[Column], widest: &[u16]) -> Vec<u16> {
         let need = |at: usize| match columns[at].kind {
             Kind::Spare if self.width < ROOMY && !self.wide => 0,
-            Kind::Elastic if self.more => widest[at].max(GUESS),
+            Kind::Elastic | Kind::Folded if self.more => widest[at].max(GUESS),
             _ => widest[at],
         };
-        let is_elastic = |at: &usize| columns[*at].kind == Kind::Elastic;
+        let is_elastic = |at: &usize| matches!(columns[*at].kind, Kind::Elastic | Kind::Folded);
         let mut widths: Vec<u16> = (0..columns.len()).map(need).collect();
         let shown = widths.iter().filter(|width| **width > 0).count();
         let gaps = GAP.saturating_mul(u16::try_from(shown).unwrap_or(u16::MAX).saturating_sub(1));
         let whole = (0..columns.len()).filter(|at| !is_elastic(at)).map(|at| widths[at]);
         let mut left = whole.fold(self.width.saturating_sub(gaps), u16::saturating_sub);
         let mut elastic: Vec<usize> = (0..columns.len()).filter(is_elastic).collect();
-        elastic.sort_by_key(|at| need(*at)); // the modest first: what they leave goes to the others
-        let mut sharing = u16::try_from(elastic.len()).unwrap_or(u16::MAX);
+        let is_folded = |at: usize| columns[at].kind == Kind::Folded && !self.wide;
+        // What is folded keeps a part of the room, and what the others leave: the modest of them first.
+        let sum = |folded: bool| {
+            let needs = elastic.iter().filter(|at| is_folded(**at) == folded).map(|at| need(*at));
+            needs.fold(0, u16::saturating_add)
+        };
+        let kept = sum(true).min((left / 5 * 2).max(left.saturating_sub(sum(false))));
+        left -= kept;
+        elastic.sort_by_key(|at| (is_folded(*at), need(*at)));
+        let mut sharing = elastic.iter().filter(|at| !is_folded(**at)).count() as u16; // as many as there are columns
         let least = if self.wide { FOLDED } else { NARROW };
         for at in elastic {
+            if is_folded(at) {
+                widths[at] = need(at).min((kept + left).max(least));
+                continue;
+            }
             widths[at] = need(at).min((left / sharing).max(least));
             left = left.saturating_sub(widths[at]);
             sharing -= 1;
@@ -255,6 +298,15 @@ mod tests {
         assert_eq!(share(&COLUMNS, &[3, 10, 200, 5], 80), [3, 10, 56, 5]);
         assert_eq!(share(&COLUMNS, &[3, 100, 200, 5], 80), [3, 33, 33, 5]);
         assert_eq!(share(&COLUMNS, &[3, 100, 200, 5], 10), [3, NARROW, NARROW, 5]);
+    }
+
+    #[test]
+    fn a_folded_column_gets_what_the_others_can_do_without() {
+        let columns = [Column::number("N"), Column::elastic("A"), Column::elastic("B"), Column::folded("F")];
+        assert_eq!(share(&columns, &[3, 10, 20, 25], 80), [3, 10, 20, 25]);
+        assert_eq!(share(&columns, &[3, 10, 20, 200], 80), [3, 10, 20, 41]);
+        assert_eq!(share(&columns, &[3, 50, 50, 40], 80), [3, 21, 22, 28]);
+        assert_eq!(share(&columns, &[3, 50, 50, 10], 80), [3, 30, 31, 10]);
     }
 
     #[test]

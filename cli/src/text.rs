@@ -1,7 +1,6 @@
 //! Texts for people: short enough to read. That they are safe to show is the business of `screen.rs` and `table.rs`.
 
 use std::borrow::Cow;
-use std::path::Path;
 
 use identity_ledger::answer::PropertyAnswer;
 use identity_ledger::{PersonId, Timestamp};
@@ -67,15 +66,6 @@ pub(crate) fn value(property: &PropertyAnswer) -> String {
         Some(value) => value.to_string(),
         None => "erased".to_owned(),
     }
-}
-
-/// Says that an id was never written, and why that may be.
-pub(crate) fn never_written(id: &str, place: &Path) -> [String; 2] {
-    [
-        format!("`{id}` was never written in {}", place.display()),
-        "Ids are compared exactly, letter case and blanks included; `persons` lists those there are."
-            .to_owned(),
-    ]
 }
 
 #[cfg(test)]

@@ -7,13 +7,12 @@ use identity_ledger::diff::WhatIfError;
 use identity_ledger::{Policy, Preset};
 
 use crate::answer::Answer;
-use crate::args::{LedgerArgs, named};
+use crate::args::{AsOf, LedgerArgs, named};
 use crate::difference::show;
 use crate::failure::Failure;
 use crate::policy_file::{preset_of, read};
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -22,6 +21,7 @@ folded once more, each id in the class that its text has under that policy.
 
   identity-ledger what-if shop.ledger --preset one-user
   identity-ledger what-if shop.ledger --policy policy.json --json | jq '.moved_ids | length'
+  identity-ledger what-if shop.ledger --preset one-user --at 2026-03-03
 
 What records already hold stays as it is: for whom a device spoke (dialect, person_profiles), and what an import lifted or kept.
 
@@ -38,6 +38,8 @@ Exit status 0, whatever differs. --json keys: those of `diff`.";
 pub(crate) struct WhatIfArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
     #[command(flatten)]
     asked: AskedPolicy,
 }
@@ -66,17 +68,16 @@ impl AskedPolicy {
 pub(crate) fn what_if(args: WhatIfArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let policy = args.asked.policy()?;
     let mut progress = Progress::new();
-    let ledger = open_ledger(&args.ledger.place, args.ledger.reading, &mut progress, screen)?;
-    progress.begin("Folding twice", None);
-    progress.wait();
-    let what_if = ledger.reader().what_if(&policy).map_err(|error| match error {
+    let ledger = args.ledger.open(args.as_of, &mut progress, screen)?;
+    progress.begin_waiting("Folding twice");
+    let what_if = ledger.what_if(&policy).map_err(|error| match error {
         WhatIfError::Fault(fault) => Failure::from(fault),
         error => Failure::WhatIf(Box::new(error)),
     })?;
     progress.clear();
     let diff = what_if.diff();
     if screen.json {
-        screen.answer(diff, &AnsweredFrom::reader(&ledger))?;
+        screen.answer(diff, &ledger.answered_from())?;
         return Ok(Answer::Yes);
     }
     let (place, under) = (args.ledger.place.display().to_string(), preset_of(&policy));

@@ -6,12 +6,12 @@ use identity_ledger::{PersonId, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::args::LedgerArgs;
+use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::{AnsweredFrom, open_ledger};
-use crate::text::{counted, never_written};
+use crate::text::counted;
+use crate::unknown::{remark_unknown, unknown};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -26,12 +26,14 @@ What is shown:
   │ record 17   a record that names the ids above and below it; they are one person
   ╳ record 23   one whose ids are kept apart; the rule, the record that blocks, why, and what to try
 
---json keys: same, refusals (seq, rule, blocking_seq, reason, remedy), way (seq, op, ids, time, barrier), person_a, person_b.";
+--json keys: same, refusals (seq, rule, blocking_seq, reason, remedy), way (seq, op, ids, time, barrier), person_a, person_b, unknown_ids.";
 
 #[derive(Args)]
 pub(crate) struct WhyNotArgs {
     #[command(flatten)]
     ledger: LedgerArgs,
+    #[command(flatten)]
+    as_of: AsOf,
     /// A distinct id, exactly as it was sent
     #[arg(value_name = "A")]
     a: String,
@@ -47,6 +49,7 @@ pub(crate) struct Said<'a> {
     way: &'a [WhyNotStep],
     person_a: Option<PersonId>,
     person_b: Option<PersonId>,
+    unknown_ids: &'a [&'a str],
 }
 
 #[derive(Serialize)]
@@ -59,18 +62,19 @@ struct RefusedStep<'a> {
 }
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let WhyNotArgs { ledger: LedgerArgs { place, reading }, a, b } = args;
-    let ledger = open_ledger(&place, reading, &mut Progress::new(), screen)?;
-    let found = ledger.why_not(&a, &b)?;
+    let WhyNotArgs { ledger, as_of, a, b } = args;
+    let mut progress = Progress::new();
+    let asked = ledger.open(as_of, &mut progress, screen)?;
+    progress.begin_waiting("Looking for a way");
+    let found = asked.why_not(&a, &b)?;
+    progress.clear();
+    let unknown_ids = unknown(&asked, [&a[..], &b]);
     if screen.json {
-        screen.answer(&Said::of(found.as_ref()), &AnsweredFrom::reader(&ledger))?;
+        screen.answer(&Said::of(found.as_ref(), &unknown_ids), &asked.answered_from())?;
     } else {
         match &found {
             Some(found) => show(&a, &b, found, screen)?,
-            None => {
-                let unknown = if ledger.reader().id_no(&a).is_none() { &a } else { &b };
-                never_written(unknown, &place).iter().try_for_each(|line| screen.line(line))?;
-            }
+            None => remark_unknown(&asked, &ledger.place, &unknown_ids),
         }
     }
     Ok(Answer::yes_if(found.is_some_and(|found| !found.same)))
@@ -78,7 +82,7 @@ pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, F
 
 impl<'a> Said<'a> {
     /// What keeps two ids apart; `None` if one of them was never written.
-    pub(crate) fn of(found: Option<&'a WhyNot>) -> Said<'a> {
+    pub(crate) fn of(found: Option<&'a WhyNot>, unknown_ids: &'a [&'a str]) -> Said<'a> {
         let refused = |(step, barrier): (&'a WhyNotStep, &'a Barrier)| {
             let Barrier { rule, blocking_seq, reason, remedy } = barrier;
             RefusedStep { seq: step.seq, rule, blocking_seq: *blocking_seq, reason, remedy: remedy.as_ref() }
@@ -89,6 +93,7 @@ impl<'a> Said<'a> {
             way: found.map_or(&[][..], |found| &found.way),
             person_a: found.map(|found| found.person_a),
             person_b: found.map(|found| found.person_b),
+            unknown_ids,
         }
     }
 }
@@ -106,7 +111,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
     screen.line("")?;
     screen.line(&format!("  {a}"))?;
     for step in &found.way {
-        let what = format!("record {}, {}, {}", step.seq, step.op.replace('_', " "), step.time);
+        let what = format!("record {}, {}, {}", step.seq, step.op, step.time);
         match &step.barrier {
             None => screen.line(&format!("  │  {what}"))?,
             Some(barrier) => {

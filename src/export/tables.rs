@@ -57,7 +57,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn export_as_of(&self, seq: Seq) -> Result<Export<'_>, Fault> {
-        if seq.0.saturating_add(1) >= self.checkpoint().records {
+        if seq.0.saturating_add(1) >= self.state().records() {
             return Ok(self.export());
         }
         let mut state = None;

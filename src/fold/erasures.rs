@@ -183,6 +183,11 @@ impl State {
         &self.erasures
     }
 
+    /// Takes over the erasures of a later state of the same log. Who is whom does not depend on them.
+    pub(crate) fn erased_since(&mut self, later: &Erasures) {
+        self.erasures = later.clone();
+    }
+
     /// The record that erased the text of an id; `None` if it is not erased.
     pub fn id_erased_by(&self, id: IdNo) -> Option<Seq> {
         self.erasures.of_id(id).map(|by| Seq(by.into()))

@@ -333,6 +333,27 @@ impl State {
         ids
     }
 
+    /// The ids that a person brought which record `seq` let another absorb, because it names `a` and `b`; this is the state right after
+    /// it. In the order of the ring, and so at a cost of those that are taken.
+    pub(crate) fn brought(
+        &self,
+        [a, b]: [IdNo; 2],
+        absorbed: PersonNo,
+        ids: u32,
+        seq: Seq,
+    ) -> impl Iterator<Item = IdNo> {
+        let before = Seq(seq.0.saturating_sub(1));
+        // The rings of two persons that merge are crossed behind the two ids: what follows the one is the other's.
+        let stays = if self.person_as_of(b, before) == Some(absorbed) { a } else { b };
+        self.links.ring(stays).skip(1).take(ids as usize)
+    }
+
+    /// Whether an id left its person by the split of record `seq`; this is the state right after it.
+    pub(crate) fn left_by(&self, id: IdNo, seq: Seq) -> bool {
+        let origin = self.person(id).map(|person| self.origin(person));
+        origin.is_some_and(|origin| origin.split && u64::from(origin.founded) == seq.0)
+    }
+
     /// How many ids a live person has.
     pub(crate) fn id_count(&self, person: PersonNo) -> u32 {
         self.links.size(person)

@@ -1,6 +1,6 @@
 //! Replay: frames in, records and outcomes out. Live append, open and audit all walk here; there is no I/O.
 
-use crate::fold::{FORESEEN, Outcome, Past, State};
+use crate::fold::{Erasures, FORESEEN, Outcome, Past, State};
 use crate::log::chain::{Chain, ChainError};
 use crate::log::frame::Frame;
 use crate::log::record::{Record, Rows};
@@ -79,7 +79,7 @@ impl Replay {
     ) -> Result<usize, ChainError> {
         let frame = Frame::parse(bytes, self.chain.ledger_id())?;
         self.accept(&frame, commitments)?;
-        self.fold_rows(&frame, &Past::default(), each);
+        self.fold_rows(&frame, &Past::default(), u64::MAX, each);
         Ok(frame.header.frame_len())
     }
 
@@ -99,35 +99,43 @@ impl Replay {
         Ok(())
     }
 
+    /// What was erased behind the last record that was folded counts too: nothing of it may be shown, as of no record.
+    pub(crate) fn erased_since(&mut self, erasures: &Erasures) {
+        self.state.erased_since(erasures);
+    }
+
     /// Continues behind a frame that a chain has accepted, before [`Replay::fold`] folds it.
     pub(crate) fn advance(&mut self, after: Chain) {
         self.chain = after;
     }
 
-    /// Folds the rows of a frame that a chain has accepted; they come back empty. `past` is what its records need of earlier ones.
+    /// Folds the rows of a frame that a chain has accepted, up to record `end`; they come back empty. `past` is what its records
+    /// need of earlier ones.
     pub(crate) fn fold(
         &mut self,
         frame: &Frame<'_>,
         rows: &mut Rows,
         past: &Past,
+        end: u64,
         each: impl FnMut(Step<'_>),
     ) {
         let due = self.state.records() == frame.header.first_seq;
         assert!(due, "frames are folded in the order they were accepted in");
         std::mem::swap(&mut self.rows, rows);
-        self.fold_rows(frame, past, each);
+        self.fold_rows(frame, past, end, each);
         std::mem::swap(&mut self.rows, rows);
     }
 
-    /// Folds what was accepted of this frame.
-    fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, mut each: impl FnMut(Step<'_>)) {
+    /// Folds what was accepted of this frame, up to record `end`.
+    fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, end: u64, mut each: impl FnMut(Step<'_>)) {
         let Replay { state, rows, .. } = self;
         let recorded_at = frame.header.recorded_at;
+        let count = rows.rows().partition_point(|row| u64::from(row.seq) < end);
         let (mut folded, mut far) = (0, rows.far().chunks(FORESEEN));
-        while folded < rows.rows().len() {
+        while folded < count {
             let few = far.next().unwrap_or_default();
             state.prefetch(few.iter().map(|at| &rows.rows()[*at as usize]));
-            let end = few.last().map_or(rows.rows().len(), |last| *last as usize + 1);
+            let end = few.last().map_or(count, |last| count.min(*last as usize + 1));
             for row in &rows.rows()[folded..end] {
                 let record = rows.record(row, frame.body, frame.payload);
                 if state.count_alone(row) {

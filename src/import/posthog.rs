@@ -129,7 +129,7 @@ impl<'a> Event<'a> {
         let name = match members.some("event") {
             Some(name) => string("event", name)?,
             None if is_people_update(&members) => Cow::Borrowed("$set"),
-            None => return Err(Rejection::UnknownShape),
+            None => return Err(Rejection::UnknownShape { ops: format == Format::Auto }),
         };
         // `options` is an envelope of capture v1 only; elsewhere it is anybody's key.
         let options = members.some("options").and_then(|json| json.object(&OPTIONS)).transpose()?;
@@ -638,7 +638,7 @@ mod tests {
             (format!(r#"{{"batch":[{event},{event}],"sent_at":"noon"}}"#), vec!["1[0] capture `x` a", "1[1] capture `x` a"]),
             (format!(r#"{{"path":"/e/","received_ms":7,"body":{{"batch":[{event},7,{event}],"sent_at":"noon"}}}}"#), vec!["1[0] `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z", "1[1] found a number; expected an object: an operation or an event", "1[2] `sent_at`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"]),
             (format!(r#"{{"path":"/e/","received_ms":7,"body":{{"batch":[{}],"sent_at":7}}}}"#, event.replace(r#""event":"x""#, r#""event":"x","properties":{"$ignore_sent_at":true}"#)), vec!["1[0] capture `x` a"]),
-            ("{}".to_owned(), vec!["1 the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"]),
+            ("{}".to_owned(), vec!["1 the object has neither `event`, `batch`, or `$set` with `$distinct_id`; expected an event"]),
             (r#"{"event":7}"#.to_owned(), vec!["1 `event` is a number; expected a string"]),
             (r#"{"event":"","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#.to_owned(), vec!["1 `event`: the event name is empty; expected 1 to 1024 bytes"]),
             (r#"{"event":"x","uuid":"7","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z"}"#.to_owned(), vec!["1 `uuid` is `7`; expected a UUID"]),

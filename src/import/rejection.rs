@@ -47,9 +47,14 @@ pub enum Rejection {
     },
     /// An object that no format claims.
     #[error(
-        "the object has neither `op` nor `event`, `batch`, or `$set` with `$distinct_id`; expected an operation or an event"
+        "the object has neither {}`event`, `batch`, or `$set` with `$distinct_id`; expected {}an event",
+        if *ops { "`op` nor " } else { "" },
+        if *ops { "an operation or " } else { "" }
     )]
-    UnknownShape,
+    UnknownShape {
+        /// Whether the format was chosen by each object, so that the ledger's own operations are read too.
+        ops: bool,
+    },
     /// An event that another vendor's sender wrote, in a shape that would be misread as PostHog's.
     #[error("this is {vendor}, by its `{mark}`; {}", remedy(.formats))]
     Foreign {

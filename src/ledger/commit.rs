@@ -87,7 +87,7 @@ impl Ledger {
 fn fold(reader: &mut Reader, frame: &Frame<'_>, rows: &mut Rows, past: &Past) -> Vec<(Seq, Outcome)> {
     let Reader { replay, seen, .. } = reader;
     let (mut outcomes, mut erasures) = (Vec::new(), Vec::new());
-    replay.fold(frame, rows, past, |step| {
+    replay.fold(frame, rows, past, u64::MAX, |step| {
         if step.record.row.is_erasure() {
             erasures.push(step.record.body());
         }

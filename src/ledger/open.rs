@@ -462,6 +462,7 @@ impl<'p> LedgerOptions<'p> {
         let walk = Walk {
             commitments,
             upto: (expected > 0).then_some(expected),
+            cut: false,
             witnesses: &witnesses.checkpoints,
             hide: None,
             progress,

@@ -374,7 +374,8 @@ pub(crate) fn fold_and_judge(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Judged, OpenError> {
     let place = reader.log.storage().describe();
-    let walk = Walk { commitments: true, upto, witnesses: &witnesses.checkpoints, hide: None, progress };
+    let walk =
+        Walk { commitments: true, upto, cut: false, witnesses: &witnesses.checkpoints, hide: None, progress };
     let Folded { walked, missing, destroyed } = reader.fold(walk);
     let fault = walked.err();
     let found = reader.checkpoint().records;

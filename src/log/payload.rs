@@ -80,9 +80,9 @@ pub(crate) trait Sealer: Debug + Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysError {
-    /// No keys were given.
+    /// No keys were given: see [`LedgerOptions::keys`](crate::LedgerOptions::keys).
     #[error(
-        "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`, `LedgerOptions::keys`)"
+        "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`)"
     )]
     Sealed {
         /// The ledger, as its storage describes itself.
@@ -138,19 +138,20 @@ pub enum KeysError {
         /// What this version knows.
         known: u16,
     },
-    /// Another writer has the ring.
+    /// Another writer has the ring; [`LedgerOptions::fork_keys`](crate::LedgerOptions::fork_keys) makes another.
     #[error(
-        "the key ring {keys} is in use by another writer; close that writer, or give this copy of the ledger a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
+        "the key ring {keys} is in use by another writer; close that writer, or give this copy of the ledger a ring of its own (`identity-ledger keys fork`)"
     )]
     Locked {
         /// Where the keys are, as their provider describes itself.
         keys: String,
     },
-    /// The ring is another copy's: what this copy erased would be lost there too.
+    /// The ring is another copy's: what this copy erased would be lost there too. See
+    /// [`LedgerOptions::adopt_keys`](crate::LedgerOptions::adopt_keys) and [`LedgerOptions::fork_keys`](crate::LedgerOptions::fork_keys).
     #[error(
         "{place} is a copy, and the key ring {keys} belongs to another copy of the same ledger: this one can be read with it and not written. \
-         If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`, `LedgerOptions::adopt_keys`); if both stay in use, give \
-         this one a ring of its own (`identity-ledger keys fork`, `LedgerOptions::fork_keys`)"
+         If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`); if both stay in use, give \
+         this one a ring of its own (`identity-ledger keys fork`)"
     )]
     OtherCopy {
         /// The ledger, as its storage describes itself.
@@ -161,7 +162,7 @@ pub enum KeysError {
     /// The ring was stored before an erasure that the log says is finished: keys that were destroyed live on in it.
     #[error(
         "the key ring {keys} is older than the erasure in record {seq}, and still has keys that were destroyed then; put the newest ring in its \
-         place. If there is no newer one, `identity-ledger keys adopt` (`LedgerOptions::adopt_keys`) destroys them again"
+         place. If there is no newer one, `identity-ledger keys adopt` destroys them again"
     )]
     Stale {
         /// Where the keys are, as their provider describes itself.

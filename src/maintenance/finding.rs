@@ -17,7 +17,6 @@ pub struct AuditFault {
     /// What was found and what was expected.
     pub what: String,
     /// Whether a payload item is absent or present against the rule (H3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub erasure: Option<ErasureFault>,
 }
 

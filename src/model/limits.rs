@@ -99,6 +99,9 @@ pub const MAX_GRAPH_NODES: usize = 400;
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
 /// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
 pub const MAX_PART_IDS: usize = 10;
+/// Most ids that an outcome names of those that it moved; the number is exact. With more, N merges into one person would name N² / 2
+/// ids. A diff between two records names all.
+pub const MAX_MOVED_NAMES: usize = 100;
 
 /// Most bytes of records that one component of possible links may have if it is refolded or asked about (H1,
 /// H2): some fifty million plain captures. Numbers of 32 bits find their places, and splits among them are

@@ -16,7 +16,9 @@ pub struct Profile {
     pub person_id: PersonId,
     /// Its distinct ids, in the order in which they were first written.
     pub distinct_ids: Vec<String>,
-    /// The current value of each property, by key, with the record that won it; empty if the person has none.
+    /// The current value of each property, by key, with the record that won it; empty if the person has none. In JSON the records
+    /// stand apart, as `property_seqs`.
+    #[serde(flatten, serialize_with = "with_their_records")]
     pub properties: BTreeMap<String, PropertyAnswer>,
     /// Whether an operation identified it (D1).
     pub is_identified: bool,
@@ -27,14 +29,25 @@ pub struct Profile {
     /// Those of them with processing on (G3).
     pub identified_events: u64,
     /// The record that founded it.
-    #[serde(skip)]
+    #[serde(rename = "founded_by")]
     pub founded: Seq,
     /// The record that identified it.
-    #[serde(skip)]
     pub identified_by: Option<Seq>,
     /// The last erasure of its ids, if the texts of all of them are erased (H3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub erased_by: Option<Seq>,
+}
+
+fn with_their_records<S: Serializer>(
+    properties: &BTreeMap<String, PropertyAnswer>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Apart<'a> {
+        properties: &'a BTreeMap<String, PropertyAnswer>,
+        property_seqs: BTreeMap<&'a str, Seq>,
+    }
+    let property_seqs = properties.iter().map(|(key, property)| (key.as_str(), property.seq)).collect();
+    Apart { properties, property_seqs }.serialize(serializer)
 }
 
 /// A property's value and the record that won it (E5). In JSON it is the value alone.
@@ -97,14 +110,12 @@ pub struct OutcomeAnswer {
     pub seq: Seq,
     /// When it was recorded, by the writer's clock (A1); `None` in an answer that [`Reader::outcome`](crate::Reader::outcome) made of a
     /// record alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<Timestamp>,
     /// What was asked.
     pub op: &'static str,
     /// T: the id that the operation speaks for; `$erased:N` if its text was erased.
     pub distinct_id: String,
     /// S, if there was one whose text could be stored.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub other_id: Option<String>,
     /// What it did, in order.
     pub effects: Vec<EffectAnswer>,
@@ -117,7 +128,6 @@ pub struct OutcomeAnswer {
     /// The record that blocks the link.
     pub blocking_seq: Option<Seq>,
     /// The refusal in a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -145,6 +155,8 @@ pub enum EffectAnswer {
         absorbed: PersonId,
         /// How many ids moved.
         moved_ids: u32,
+        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first, in no order that means anything. Empty in an answer of [`Reader::outcome`](crate::Reader::outcome).
+        distinct_ids: Vec<String>,
     },
     /// A person became identified.
     Identified {
@@ -170,6 +182,8 @@ pub enum EffectAnswer {
         person_id: PersonId,
         /// How many left it, or the one they left.
         left: u32,
+        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first.
+        distinct_ids: Vec<String>,
     },
     /// A device speaks for an id.
     DeviceSpeaksFor {
@@ -193,12 +207,9 @@ pub struct NoticeAnswer {
     /// Its stable name.
     pub notice: &'static str,
     /// The record it speaks of, if it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<Seq>,
     /// Of a split, the first id that it named and did not part.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub distinct_id: Option<String>,
     /// Of a split, how many ids it named and did not part.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
 }

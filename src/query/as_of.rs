@@ -10,6 +10,41 @@ use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
 impl Reader {
+    /// The ledger as it was right after record `seq`: a reader of the records up to there, from which every question can be asked;
+    /// after the last one, of all of them. Its answers are those of a ledger that holds only these records. Texts and values that
+    /// are erased by now stay so, and persons are called as they are now (D11).
+    ///
+    /// For one question about one id [`Reader::person_as_of`] and [`Reader::profile_as_of`] are cheaper.
+    ///
+    /// Cost: a replay up to there, and the memory of a ledger of that size. [`Reader::checkpoint`] is that of the frame in which the
+    /// record stands. `progress` is called with the bytes of log that are read.
+    ///
+    /// ```
+    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
+    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let at = Timestamp::from_micros(0)?;
+    /// let [ann, phone] = ["ann", "phone"].map(DistinctId::new);
+    /// let before = ledger.append(Operation::properties(at, phone?))?.seq().ok_or("recorded")?;
+    /// let _ = ledger.append(Operation::identify(at, ann?, Some(Source::new("phone"))))?;
+    ///
+    /// let then = ledger.reader().as_of(before, &mut |_| {})?;
+    /// assert_eq!(then.explain("ann", "phone")?, None); // nothing linked the two yet
+    /// assert!(ledger.explain("ann", "phone")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn as_of(&self, seq: Seq, progress: &mut dyn FnMut(u64)) -> Result<Reader, Fault> {
+        let records = seq.0.saturating_add(1).min(self.state().records());
+        let mut then = Reader::of(self.log.again(), self.identity.clone());
+        let witnesses = [self.checkpoint()];
+        // Items that are missing were judged when this reader was opened, by all erasures.
+        then.fold(self.walk_first(records, &witnesses, progress)).walked?;
+        then.replay.erased_since(self.state().erasures());
+        Ok(then)
+    }
+
     /// Everything that was known of the person of an id right after record `seq`; `None` if it had none then. Texts and values that
     /// are erased by now stay so.
     ///
@@ -86,7 +121,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn event(&self, event_id: OperationId) -> Result<Option<EventAnswer>, Fault> {
-        self.event_as_of(event_id, Seq(self.checkpoint().records - 1)) // there is always the genesis record
+        self.event_as_of(event_id, Seq(self.state().records() - 1)) // there is always the genesis record
     }
 
     /// The event of an id, and whose we thought it was right after record `seq` (G1); `None` if there was
@@ -112,6 +147,6 @@ impl Reader {
     }
 
     fn component_as_of(&self, id: IdNo, seq: Seq) -> Result<ComponentRecords, Fault> {
-        self.log.component(Node::Id(id), seq.0.saturating_add(1).min(self.checkpoint().records))
+        self.log.component(Node::Id(id), seq.0.saturating_add(1).min(self.state().records()))
     }
 }

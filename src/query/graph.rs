@@ -207,7 +207,7 @@ impl Graph {
             nodes,
             edges,
             moments,
-            last: Seq(reader.checkpoint().records - 1),
+            last: Seq(reader.state().records() - 1),
         }
     }
 }

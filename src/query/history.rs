@@ -41,7 +41,6 @@ pub struct HistoryEntry {
     /// What it did when it was recorded; `None` if it is not an operation.
     pub outcome: Option<OutcomeAnswer>,
     /// The record that retracted it (H1).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retracted_by: Option<Seq>,
 }
 
@@ -103,7 +102,7 @@ impl Reader {
         of: Subject<'_>,
         ask: PageRequest,
     ) -> Result<Option<Page<HistoryEntry>>, PageError> {
-        let (as_of, after) = ask.place(self.checkpoint().records)?;
+        let (as_of, after) = ask.place(self.state().records())?;
         let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut touched = BTreeSet::new();
         let defined: BTreeSet<Seq> = ids.iter().map(|id| self.state().defined_by(*id)).collect();
@@ -156,7 +155,7 @@ impl Reader {
             Subject::Person(_) => self.state().person_as_of(id, as_of),
         };
         let Some(person) = person else { return Ok(Some((id, vec![id]))) };
-        if as_of.0 + 1 == self.checkpoint().records {
+        if as_of.0 + 1 == self.state().records() {
             return Ok(Some((id, self.state().ids_of(person))));
         }
         // All ids that this person had then are in the same component.
@@ -174,7 +173,7 @@ impl Reader {
     /// The records of the component of `id`, in the order of the log: all that name an id or a device that records connect with
     /// it, refused or not; and all policies.
     pub(crate) fn told(&self, id: IdNo) -> Result<Vec<Told>, Fault> {
-        self.told_as_of(id, Seq(self.checkpoint().records - 1))
+        self.told_as_of(id, Seq(self.state().records() - 1))
     }
 
     /// The records up to `as_of` of the component that `id` had then.
@@ -205,7 +204,8 @@ impl Reader {
             self.id_called(self.state().called_alone(founding, small.origin(person)))
         };
         let answer = |told: &Told, outcome: &Outcome, small: &State| {
-            self.outcome_told(told.seq, &told.body, outcome, &|person| person_id(person, small))
+            let here = Some((small, Some(&ids[..])));
+            self.outcome_told(told.seq, &told.body, outcome, here, &|person| person_id(person, small))
         };
         let refolds = excerpt.records().any(|record| record.row.refolds());
         self.state().retell(&excerpt, |seq, outcome, small| {

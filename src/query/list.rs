@@ -38,9 +38,9 @@ impl Reader {
     /// # Errors
     /// [`PageError`].
     pub fn persons_page(&self, ask: PageRequest) -> Result<Page<Profile>, PageError> {
-        let (as_of, after) = ask.place(self.checkpoint().records)?;
+        let (as_of, after) = ask.place(self.state().records())?;
         let skipped = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
-        let (items, more) = if as_of.0 + 1 == self.checkpoint().records {
+        let (items, more) = if as_of.0 + 1 == self.state().records() {
             let mut views = self.state().persons().skip(skipped);
             (self.profiles(views.by_ref().take(ask.items()).collect())?, views.next().is_some())
         } else {
@@ -101,7 +101,7 @@ impl Reader {
         of: Subject<'_>,
         ask: PageRequest,
     ) -> Result<Option<Page<EventAnswer>>, PageError> {
-        let (as_of, after) = ask.place(self.checkpoint().records)?;
+        let (as_of, after) = ask.place(self.state().records())?;
         let Some((_, ids)) = self.subject(of, as_of)? else { return Ok(None) };
         let mut naming = Vec::new();
         for id in &ids {

@@ -2,9 +2,11 @@
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, State};
-use crate::log::body::{AskedVerb, Body, Flags, LinkSource};
+use crate::log::body::{AskedVerb, Body, Flags, IdNo, LinkSource, SplitOff};
+use crate::log::chain::Checkpoint;
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
+use crate::model::limits::MAX_MOVED_NAMES;
 use crate::query::answer::{EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer};
 use crate::query::reader::Reader;
 use crate::store::segments::{Fault, Walk};
@@ -17,20 +19,24 @@ impl Reader {
     /// # Errors
     /// [`Fault`], the first.
     pub fn replay(&self, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        self.replay_first(self.checkpoint().records, each)
+        self.replay_first(self.state().records(), each)
     }
 
     /// As [`Reader::replay`], and shows the first `records` only. Cost: a replay up to there.
-    pub(crate) fn replay_first(&self, records: u64, mut each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
-        let mut replay = self.identity.replay();
-        let (upto, hide) = (Some(records), Some(self.state().erasures()));
-        let walk =
-            Walk { commitments: true, upto, witnesses: &[self.checkpoint()], hide, progress: &mut |_| {} };
-        self.log.walk(&mut replay, walk, |step| {
-            if step.record.seq().0 < records {
-                each(step); // the walk ends with a frame
-            }
-        })
+    pub(crate) fn replay_first(&self, records: u64, each: impl FnMut(Step<'_>)) -> Result<(), Fault> {
+        let (mut replay, witnesses) = (self.identity.replay(), [self.checkpoint()]);
+        self.log.walk(&mut replay, self.walk_first(records, &witnesses, &mut |_| {}), each)
+    }
+
+    /// How to walk through the first `records` records again: what is erased by now is not shown.
+    pub(crate) fn walk_first<'a>(
+        &'a self,
+        records: u64,
+        witnesses: &'a [Checkpoint],
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Walk<'a> {
+        let hide = Some(self.state().erasures());
+        Walk { commitments: true, upto: Some(records), cut: true, witnesses, hide, progress }
     }
 
     /// Shows every event, in the order of the log.
@@ -85,9 +91,10 @@ impl Reader {
         })
     }
 
-    /// What an operation did, in texts and public ids.
+    /// What an operation did, in texts and public ids; but not when it was recorded, and not which ids it moved.
     pub fn outcome(&self, record: Record<'_>, outcome: &Outcome) -> OutcomeAnswer {
-        self.outcome_in(record.seq(), &record.body(), outcome, self.state())
+        let id_of = |person| self.own_person_id(person, self.state());
+        self.outcome_told(record.seq(), &record.body(), outcome, None, &id_of)
     }
 
     pub(crate) fn outcome_in(
@@ -97,15 +104,19 @@ impl Reader {
         outcome: &Outcome,
         state: &State,
     ) -> OutcomeAnswer {
-        self.outcome_told(seq, body, outcome, &|person| self.own_person_id(person, state))
+        self.outcome_told(seq, body, outcome, Some((state, None)), &|person| {
+            self.own_person_id(person, state)
+        })
     }
 
-    /// What an operation did; `id_of` gives the public ids of its persons.
+    /// What an operation did. `after` is the state right after it, with what its ids are in this reader if it is that of a component
+    /// alone; without it the ids that moved are not named. `id_of` gives the public ids of its persons.
     pub(crate) fn outcome_told(
         &self,
         seq: Seq,
         body: &Body,
         outcome: &Outcome,
+        after: Option<(&State, Option<&[IdNo]>)>,
         id_of: &dyn Fn(PersonNo) -> PersonId,
     ) -> OutcomeAnswer {
         let head = body.head().expect("only operations have outcomes");
@@ -120,8 +131,16 @@ impl Reader {
                     effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
                 }
                 Some(Link::Absorbed { person, moved_ids }) => {
-                    let absorbed = id_of(person);
-                    effects.push(EffectAnswer::Merged { survivor: person_id, absorbed, moved_ids });
+                    let moved = |state: &State, here: &dyn Fn(IdNo) -> IdNo| match body.other() {
+                        LinkSource::Id(source) => {
+                            let ends = [here(head.id), here(source)];
+                            state.brought(ends, person, moved_ids, seq).take(MAX_MOVED_NAMES).collect()
+                        }
+                        LinkSource::None | LinkSource::Unstorable => Vec::new(),
+                    };
+                    let (survivor, absorbed) = (person_id, id_of(person));
+                    let distinct_ids = self.moved_in(after, moved);
+                    effects.push(EffectAnswer::Merged { survivor, absorbed, moved_ids, distinct_ids });
                 }
                 None => {}
             }
@@ -147,7 +166,13 @@ impl Reader {
             Some(Correction::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
             Some(Correction::Split { left }) => {
                 let person = outcome.person.expect("a split that parts a person has one");
-                effects.push(EffectAnswer::Split { person_id: id_of(person), left });
+                let moved = |state: &State, here: &dyn Fn(IdNo) -> IdNo| {
+                    let Some(AskedVerb::Split(SplitOff { ids, .. })) = body.verb() else { return Vec::new() };
+                    let left = ids.iter().map(|id| here(*id)).filter(|id| state.left_by(*id, seq));
+                    left.take(MAX_MOVED_NAMES).collect()
+                };
+                let distinct_ids = self.moved_in(after, moved);
+                effects.push(EffectAnswer::Split { person_id: id_of(person), left, distinct_ids });
             }
             None => {}
         }
@@ -176,6 +201,21 @@ impl Reader {
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
             reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
         }
+    }
+
+    /// The texts of ids that an operation moved, found in the state right after it; see [`Reader::outcome_told`].
+    fn moved_in(
+        &self,
+        after: Option<(&State, Option<&[IdNo]>)>,
+        moved: impl FnOnce(&State, &dyn Fn(IdNo) -> IdNo) -> Vec<IdNo>,
+    ) -> Vec<String> {
+        let Some((state, ids)) = after else { return Vec::new() };
+        let here = |id: IdNo| match ids {
+            Some(ids) => IdNo(ids.binary_search(&id).expect("an id of this component") as u32), // MAX_RECORDS bounds it
+            None => id,
+        };
+        let moved = moved(state, &here);
+        moved.into_iter().map(|id| self.id_name(ids.map_or(id, |ids| ids[id.index()]))).collect()
     }
 
     /// A refusal in a sentence, with the record that blocks.

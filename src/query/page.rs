@@ -25,6 +25,16 @@ impl Cursor {
     pub fn beginning(as_of: Seq) -> Cursor {
         Cursor { as_of, after: 0 }
     }
+
+    /// Behind the item of a number: of a list of records that of a record, of any other how many items come before.
+    pub fn behind(as_of: Seq, after: u64) -> Cursor {
+        Cursor { as_of, after }
+    }
+
+    /// The number of the item that was given last; see [`Cursor::behind`].
+    pub fn after(self) -> u64 {
+        self.after
+    }
 }
 
 impl fmt::Display for Cursor {

@@ -91,7 +91,7 @@ impl Reader {
         let (key, known) = self.seen.stored();
         folded.seen = crate::store::dictionary::Seen::new(key);
         let (upto, progress) = (Some(end.records), &mut |_: u64| {});
-        let walk = Walk { commitments: true, upto, witnesses: &[end], hide: None, progress };
+        let walk = Walk { commitments: true, upto, cut: false, witnesses: &[end], hide: None, progress };
         let Folded { walked, missing, .. } = folded.fold(walk);
         walked?;
         if let Some(missing) = missing {

@@ -106,11 +106,15 @@ impl MemoryUse {
 impl Reader {
     /// Reads the list of segments; nothing is folded yet.
     pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Reader> {
-        let log = Log::new(storage)?;
+        Ok(Reader::of(Log::new(storage)?, identity))
+    }
+
+    /// Of a log of which nothing is folded yet.
+    pub(crate) fn of(log: Log, identity: Identity) -> Reader {
         let replay = identity.replay();
         let (dictionaries, seen) = (Dictionaries::default(), Seen::default());
         let (proof, person_ids) = (Proof::default(), Mutex::default());
-        Ok(Reader { identity, log, replay, dictionaries, seen, proof, person_ids })
+        Reader { identity, log, replay, dictionaries, seen, proof, person_ids }
     }
 
     /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that

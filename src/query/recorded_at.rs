@@ -33,7 +33,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn recorded_at(&self, seq: Seq) -> Result<Option<Timestamp>, Fault> {
-        if seq.0 >= self.checkpoint().records {
+        if seq.0 >= self.state().records() {
             return Ok(None);
         }
         Ok(self.log.times(&[seq])?.pop())
@@ -47,7 +47,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn last_recorded(&self, time: Timestamp) -> Result<Option<Seq>, Fault> {
-        let records = self.checkpoint().records;
+        let records = self.state().records();
         let until = match self.replay.chain().recorded_at() <= time {
             true => records,
             false => self.log.recorded_by(time)?.map_or(records, |found| found.min(records)),

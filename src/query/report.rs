@@ -101,7 +101,7 @@ pub struct LargePerson {
     /// The first of its ids.
     pub distinct_id: String,
     /// How many ids it has.
-    pub distinct_ids: u64,
+    pub ids: u64,
 }
 
 /// An id that deserves a look.
@@ -287,10 +287,10 @@ impl Reader {
             }
         }
         let Worst { worst, .. } = Worst::of(sizes, most, |(ids, _)| *ids);
-        let large = |(distinct_ids, person)| LargePerson {
+        let large = |(ids, person)| LargePerson {
             person_id: self.own_person_id(person, state),
             distinct_id: self.id_name(state.ids_of(person)[0]),
-            distinct_ids,
+            ids,
         };
         (worst.into_iter().map(large).collect(), near)
     }
@@ -401,7 +401,7 @@ mod tests {
         let Stitched { ids, ids_of_users, events, events_of_users } = report.stitched;
         assert_eq!((ids, ids_of_users, events, events_of_users), (3, 2, 3, 2), "`stray` is of no user");
         let largest = &report.largest_persons[0];
-        assert_eq!((largest.distinct_ids, report.persons_near_limit), (5, 1));
+        assert_eq!((largest.ids, report.persons_near_limit), (5, 1));
         assert_eq!(largest.person_id, ledger.resolve("ann").unwrap().person_id);
         assert_eq!((report.persons, report.identified_persons), (3, 2));
     }

@@ -108,7 +108,7 @@ impl Reader {
         let of = |kind: &str| kinds.get(kind).map_or(0, |kind| kind.records);
         Ok(Stats {
             ledger_id: self.ledger_id(),
-            records: self.checkpoint().records,
+            records: self.state().records(),
             first_recorded_at: first_recorded_at.expect("there is always the genesis record"),
             last_recorded_at: self.replay.chain().recorded_at(),
             erased_items,

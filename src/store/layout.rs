@@ -82,7 +82,7 @@ struct StoredIdentity {
 #[non_exhaustive]
 pub enum IdentityError {
     /// There is no such file: this is not a ledger.
-    #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init` or `Ledger::create`")]
+    #[error("{place} is not a ledger: it holds no file LEDGER; create one with `init`")]
     Missing {
         /// The directory, as its storage describes itself.
         place: String,

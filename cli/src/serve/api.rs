@@ -12,12 +12,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use identity_ledger::explain::Subject;
 use identity_ledger::graph::Graph;
-use identity_ledger::{OutcomeAnswer, PageRequest, ReadOnlyLedger, Reader};
+use identity_ledger::{OutcomeAnswer, PageRequest, ReadOnlyLedger, Reader, Seq};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::drawing;
-use crate::explain::{Explained, check};
+use crate::explain::{Explained, Valued, check};
 use crate::failure::Failure;
 use crate::find::{find_value, key_and_value};
 use crate::moment::Moment;
@@ -26,6 +26,7 @@ use crate::screen::remark;
 use crate::serve::app::App;
 use crate::serve::tenants::Tenant;
 use crate::source::AnsweredFrom;
+use crate::unknown::unknown;
 use crate::why_not::Said;
 
 /// Items of a page, unless the request says otherwise; and the most there are. A page is read while writers wait.
@@ -175,19 +176,20 @@ fn ask(reader: &Reader, tenant: &Tenant, question: &str, asked: Asked) -> Result
         }
         Ok::<_, NoAnswer>(PageRequest { from, items })
     };
-    let said = |answer: Value| {
-        let from = AnsweredFrom::open_ledger(tenant.from_snapshot, reader.checkpoint());
+    let said_at = |answer: Value, at: Option<Seq>| {
+        let from = AnsweredFrom::open_ledger(tenant.from_snapshot, reader.checkpoint()).at(at);
         let mut answer = answer;
         answer["answered_from"] = value(&from);
         Ok(Json(answer).into_response())
     };
+    let said = |answer: Value| said_at(answer, None);
     match question {
         "resolve" => {
             let id = needed("id", id)?;
             let bad = |error: &dyn std::fmt::Display| NoAnswer::Bad(format!("`at`: {error}"));
             let at = at.map(|at| at.parse::<Moment>()).transpose().map_err(|error| bad(&error))?;
             let at = at.map(|at| at.seq(reader)).transpose().map_err(|failure| bad(&failure))?;
-            said(value(&Resolved::of(reader, &id, at)?))
+            said_at(value(&Resolved::of(reader, &id, at)?), at)
         }
         // Beyond `resolve`: the record that won each property.
         "properties" => {
@@ -217,15 +219,19 @@ fn ask(reader: &Reader, tenant: &Tenant, question: &str, asked: Asked) -> Result
             if let Some(explanation) = &explanation {
                 check(reader, explanation)?;
             }
-            said(value(&Explained::of(explanation.as_ref(), &ids)))
+            let ids = [&ids[0][..], &ids[1]];
+            let unknown_ids = unknown(reader, ids);
+            said(value(&Explained::of(explanation.as_ref(), &ids, &unknown_ids)))
         }
         "why-not" => {
-            let found = reader.why_not(&needed("id", id)?, &needed("other", other)?)?;
-            said(value(&Said::of(found.as_ref())))
+            let (id, other) = (needed("id", id)?, needed("other", other)?);
+            let found = reader.why_not(&id, &other)?;
+            said(value(&Said::of(found.as_ref(), &unknown(reader, [&id[..], &other]))))
         }
         "property" => {
-            let why = reader.why_property(&needed("id", id)?, &needed("key", key)?)?;
-            said(why.as_ref().map_or_else(|| json!({ "writes": [] }), value))
+            let (id, key) = (needed("id", id)?, needed("key", key)?);
+            let why = reader.why_property(&id, &key)?;
+            said(value(&Valued::of(reader, &id, &key, why.as_ref(), &unknown(reader, [&id[..]]))))
         }
         "graph" => match Graph::of(reader, &needed("id", id)?)? {
             Some(graph) => {

@@ -11,11 +11,13 @@ mod place;
 #[path = "../support/server.rs"]
 mod server;
 
+mod answers;
 mod cli;
 mod export;
 mod moment;
 mod readme;
 mod serve;
 mod server_example;
+mod transcripts;
 mod tutorial;
 mod what_if;

@@ -179,7 +179,9 @@ fn two_points_of_a_ledger_differ_by_what_came_between() {
     let later = difference(&place.run(&format!("diff shop --at {before} --json")).with_code(1));
     let [events] = &later["events"].as_array().unwrap()[..] else { panic!("{later}") };
     assert_eq!((&events["distinct_id"], &events["gained"]["full"]), (&"user-1".into(), &1.into()));
-    assert_eq!(later["new_ids"], serde_json::json!(["zoe"]));
+    let [zoe] = &later["new_ids"].as_array().unwrap()[..] else { panic!("{later}") };
+    let person = place.run("resolve shop zoe --json").object("person_id")["person_id"].clone();
+    assert_eq!((&zoe["distinct_id"], &zoe["person_id"]), (&"zoe".into(), &person));
     assert_eq!(later["refusals"], serde_json::json!([]));
 
     let (now, before) = (now.to_string(), before.to_string());

@@ -73,7 +73,10 @@ impl Reader {
 
     /// Those of some erase records. First what was asked is read, then what completed it: each frame of either once.
     pub(crate) fn receipts(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Vec<Receipt>, Fault> {
-        let list = self.state().erasures().list().filter(|(erase, _)| is_wanted(*erase));
+        let records = self.state().records(); // a reader as of a record knows later erasures too, and their records not
+        let list = self.state().erasures().list().filter(|(erase, _)| u64::from(*erase) < records);
+        let list = list.filter(|(erase, _)| is_wanted(*erase));
+        let list = list.map(|(erase, done)| (erase, done.filter(|done| u64::from(*done) < records)));
         let receipts = list.map(|(erase, done)| self.receipt(Seq(erase.into()), done));
         let mut receipts = receipts.collect::<Result<Vec<Receipt>, Fault>>()?;
         let mut completions: BTreeMap<Seq, Completion> = BTreeMap::new();

@@ -194,7 +194,8 @@ impl Audit {
         let snapshots = if is_unopened { &[][..] } else { &witnesses.snapshots };
         let mut checks = Checks::begin(&*storage, reader.ledger_id(), keys, snapshots);
         let mut unopened = 0;
-        let walk = Walk { commitments: true, upto: None, witnesses: checkpoints, hide: None, progress };
+        let walk =
+            Walk { commitments: true, upto: None, cut: false, witnesses: checkpoints, hide: None, progress };
         let Reader { log, replay, .. } = &mut reader;
         let each = |step: Step<'_>| {
             checks.step(step);

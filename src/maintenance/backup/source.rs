@@ -77,6 +77,7 @@ impl Source {
             let walk = segments::Walk {
                 commitments: false,
                 upto: self.durable,
+                cut: false,
                 witnesses: &[],
                 hide: None,
                 progress: &mut silent,

@@ -510,7 +510,7 @@ impl<'a> Prefix<'a> {
         };
         let Prefix { replay, absences, .. } = self;
         replay.advance(after);
-        replay.fold(&frame, &mut rows, &past, |step| {
+        replay.fold(&frame, &mut rows, &past, u64::MAX, |step| {
             // What has no key any more was erased: the next opening for writing records it.
             if step.record.is_erased() && !step.record.row.is_destroyed() {
                 absences.see(step.record.row, step.state.erasures());

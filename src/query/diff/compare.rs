@@ -161,7 +161,7 @@ impl<'v> Finder<'v> {
             events[at].identified_events = here.identified;
             events[at].propertyless_events = here.events - here.identified;
             let counts = &mut diff.counts[at];
-            counts.distinct_ids += u64::from(persons[at].is_some());
+            counts.ids_with_person += u64::from(persons[at].is_some());
             counts.events += here.events;
             counts.identified_events += here.identified;
             counts.propertyless_events += here.events - here.identified;

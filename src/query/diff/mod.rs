@@ -230,8 +230,8 @@ pub struct Counts {
     pub persons: u64,
     /// Those of them that are identified (D1).
     pub identified_persons: u64,
-    /// Ids that have a person.
-    pub distinct_ids: u64,
+    /// Ids that have a person; [`Stats::distinct_ids`](crate::answer::Stats) counts all that were ever written.
+    pub ids_with_person: u64,
     /// How many events there are: captures that were not retracted.
     pub events: u64,
     /// Events with processing on (G3): people pay for the difference.
@@ -415,7 +415,7 @@ impl Serialize for Diff {
         out.serialize_field("moved_ids", &self.moved_ids().map(Moved).collect::<Vec<_>>())?;
         let only_one = |new: bool| {
             let one = ids(new).filter(|id| new || id.after.is_none());
-            one.map(|id| &id.distinct_id).collect::<Vec<_>>()
+            one.map(|id| Alone { id, whose: if new { id.after } else { id.before } }).collect::<Vec<_>>()
         };
         out.serialize_field("new_ids", &only_one(true))?;
         out.serialize_field("gone_ids", &only_one(false))?;
@@ -441,6 +441,22 @@ impl Serialize for Moved<'_> {
         out.serialize_field("distinct_id", &self.0.distinct_id)?;
         out.serialize_field("from", &person(self.0.before))?;
         out.serialize_field("to", &person(self.0.after))?;
+        out.end()
+    }
+}
+
+/// An id that only one of the two has.
+struct Alone<'a> {
+    id: &'a IdDiff,
+    whose: Option<Resolution>,
+}
+
+impl Serialize for Alone<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let person = self.whose.filter(|whose| !whose.implied).map(|whose| whose.person_id);
+        let mut out = serializer.serialize_struct("Alone", 2)?;
+        out.serialize_field("distinct_id", &self.id.distinct_id)?;
+        out.serialize_field("person_id", &person)?;
         out.end()
     }
 }

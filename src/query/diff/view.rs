@@ -167,7 +167,7 @@ impl Reader {
     /// [`Fault`] when the log cannot be read back.
     pub fn view_as_of(&self, seq: Seq) -> Result<View<'_>, Fault> {
         let records = seq.0.saturating_add(1);
-        if records >= self.checkpoint().records {
+        if records >= self.state().records() {
             return Ok(self.view());
         }
         let (mut state, mut refusals) = (None, Refusals::default());

@@ -57,7 +57,6 @@ impl std::fmt::Display for NamedId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     /// The event's own record, when an event was asked about; it names `from`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Seq>,
     /// Where the steps begin.
     pub from: NamedId,
@@ -83,7 +82,6 @@ pub struct ExplainedStep {
     /// From which id to which, in the direction of the explanation.
     pub ids: [NamedId; 2],
     /// Of a split that let the two stay together, or leave together: the way that had made them one before it. Else empty.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<ExplainedStep>,
 }
 
@@ -345,7 +343,7 @@ impl Reader {
 
     /// The steps that had made two ids one before a split, without what was retracted since.
     fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
-        let whole = self.log.component(Node::Id(from), self.checkpoint().records)?;
+        let whole = self.log.component(Node::Id(from), self.state().records())?;
         let retracted = whole.retracted();
         let before = whole.only(|seq| u64::from(seq) < split.0 && !retracted.contains(&seq));
         let ComponentFold { state, ids, .. } = self.state().alone(&before);
@@ -372,7 +370,7 @@ impl Reader {
     /// # Errors
     /// [`Fault`] when it cannot be read back.
     pub fn body(&self, seq: Seq) -> Result<Option<Body>, Fault> {
-        if seq.0 >= self.checkpoint().records {
+        if seq.0 >= self.state().records() {
             return Ok(None);
         }
         Ok(Some(self.log.window(seq, self.state().erasures())?.checked(seq)?.body()))

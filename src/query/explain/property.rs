@@ -45,7 +45,6 @@ pub struct PropertyWrite {
     /// The value; `None` for `unset`, and when it was erased.
     pub value: Option<Value>,
     /// The record that erased the value (H3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub erased_by: Option<Seq>,
     /// Why it does not stand; `None` if it does.
     pub beaten: Option<Superseded>,
@@ -215,7 +214,7 @@ impl Reader {
         let (Some(id), Some(key_no)) = known else { return Ok(None) };
         self.prove_component(id)?;
         let Some(person) = self.state().person(id) else { return Ok(None) };
-        let told = self.log.component(Node::Id(id), self.checkpoint().records)?;
+        let told = self.log.component(Node::Id(id), self.state().records())?;
         let mut story = Story::of(key_no, &told);
         self.state().alone_telling(&told, |seq, outcome, state| story.step(seq, outcome, state));
         let taken_back = told.retracted_by().into_iter();

@@ -95,18 +95,18 @@ impl Log {
         };
         let segments = firsts.into_iter().map(segment).collect::<io::Result<Vec<Segment>>>()?;
         let ahead = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        let (marks, index) = (Mutex::default(), Mutex::default());
-        Ok(Log {
-            storage,
-            segments,
-            marks,
-            index,
-            keys: None,
-            ahead,
-            resumed: (0, 0),
-            windows: Mutex::default(),
-            shown: Mutex::default(),
-        })
+        Ok(Log::of(storage, segments, None, ahead))
+    }
+
+    /// The same log, of which nothing was read yet.
+    pub(crate) fn again(&self) -> Log {
+        Log::of(Arc::clone(&self.storage), self.segments.clone(), self.keys.clone(), self.ahead)
+    }
+
+    fn of(storage: Arc<dyn Storage>, segments: Vec<Segment>, keys: Keys, ahead: bool) -> Log {
+        let (marks, index, windows, shown) =
+            (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Log { storage, segments, marks, index, keys, ahead, resumed: (0, 0), windows, shown }
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {

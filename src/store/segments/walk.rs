@@ -26,6 +26,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) commitments: bool,
     /// Stop after this number of records.
     pub(crate) upto: Option<u64>,
+    /// Whether of a frame that goes beyond that number only the records up to it are folded; else it is folded whole.
+    pub(crate) cut: bool,
     /// Heads that were seen before: the log must pass through them.
     pub(crate) witnesses: &'a [Checkpoint],
     /// Payload items that these cover are not shown, whether or not they are still there.
@@ -129,7 +131,7 @@ impl Log {
         walk: Walk<'_>,
         mut each: impl FnMut(Step<'_>),
     ) -> Result<(), Fault> {
-        let Walk { commitments, upto, witnesses, hide, progress } = walk;
+        let Walk { commitments, upto, cut, witnesses, hide, progress } = walk;
         let checks = Checks { commitments, open: true, upto, witnesses };
         let chain = replay.chain().clone();
         let fold = |mut passed: Passed<'_>| {
@@ -141,8 +143,9 @@ impl Log {
             if let Some(erasures) = hide {
                 hide_erased(rows, erasures);
             }
+            let end = if cut { upto.unwrap_or(u64::MAX) } else { u64::MAX };
             replay.advance(place.after);
-            replay.fold(&frame, rows, &past, &mut each);
+            replay.fold(&frame, rows, &past, end, &mut each);
             progress(place.walked);
             Ok(true)
         };

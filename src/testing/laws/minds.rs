@@ -378,7 +378,7 @@ fn counts(content: &Content) -> Counts {
     Counts {
         persons: content.persons.len() as u64,
         identified_persons: identified.count() as u64,
-        distinct_ids: content.ids.values().filter(|id| !id.whose.implied).count() as u64,
+        ids_with_person: content.ids.values().filter(|id| !id.whose.implied).count() as u64,
         events: events().map(|events| events.digests.len() as u64).sum(),
         identified_events: events().map(|events| events.full).sum(),
         propertyless_events: events().map(|events| events.propertyless).sum(),

@@ -3,6 +3,7 @@
 //! Each law takes a history, folds it as often as it needs to, and says in a sentence what broke it. The crate's own tests
 //! run the same functions over histories that proptest makes up.
 
+mod as_of;
 mod content;
 mod kit;
 mod minds;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 use crate::model::policy::Policy;
 use crate::testing::history::History;
+pub use as_of::as_of;
 pub use content::{attribution, components, digests, proofs};
 pub use minds::{
     differences_lead, erasing, previews_come_true, retract_takes_back, splits_commute, what_if_is_the_fold,
@@ -26,13 +28,14 @@ pub use order::{
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 25] = [
+pub const LAWS: [(&str, Law); 26] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
     ("any batching is the same", any_batching),
     ("reopening anywhere is the same", any_reopening),
     ("as of n is the fold of the first n", prefixes),
+    ("every answer as of n is that of the first n", as_of),
     ("a refused operation changes no link", refusals_change_no_link),
     ("refusals name the record that blocks", refusals_name_their_record),
     ("a repeated link changes nothing", repeats_change_nothing),

@@ -335,6 +335,10 @@ async function showPerson(text, other) {
     answer.replaceChildren(el("h2", {}, id(text), " was never written"), el("p", { class: "quiet" }, "Ids are compared exactly: letter case and blanks count."));
     return;
   }
+  if (who.is_person_id) {
+    answer.replaceChildren(el("h2", {}, id(text)), el("p", {}, "This is the id of a person, and stands for ", id(who.person_id), " now. Look for one of its distinct ids."));
+    return;
+  }
   const person = who.profile;
   const head = el("h2", {}, id(text));
   if (!person) {

@@ -1,0 +1,36 @@
+//! `man`: manual pages.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command};
+use clap_mangen::{Man, generate_to};
+
+use crate::answer::Answer;
+use crate::failure::Failure;
+use crate::screen::Screen;
+
+/// The long help.
+pub(crate) const HELP: &str = "\
+Write the manual pages: one for the program, and one for each command, as `identity-ledger-persons.1`. Without DIR the first of \
+them is printed.
+
+  identity-ledger man ~/.local/share/man/man1
+  identity-ledger man | man -l -";
+
+#[derive(Args)]
+pub(crate) struct ManArgs {
+    /// A directory that exists
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+pub(crate) fn man(args: &ManArgs, program: Command, screen: &mut Screen) -> Result<Answer, Failure> {
+    if let Some(dir) = &args.dir {
+        generate_to(program, dir).map_err(Failure::write(dir))?;
+        return Ok(Answer::Yes);
+    }
+    let mut page = Vec::new();
+    Man::new(program).render(&mut page).map_err(Failure::Output)?;
+    screen.bytes(&page)?;
+    Ok(Answer::Yes)
+}

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// A shop whose script merged two customers.
-const SHOP: &str = include_str!("../../examples/wrong-merge.jsonl");
+const SHOP: &str = include_str!("../../../examples/wrong-merge.jsonl");
 /// Its lines up to the merge.
 const BEFORE: usize = 17;
 

@@ -14,7 +14,7 @@ use identity_ledger::{LedgerOptions, Policy, Tenant};
 const PAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_identity-ledger");
 /// A shop whose script merged two customers.
-const SHOP: &str = include_str!("../../examples/wrong-merge.jsonl");
+const SHOP: &str = include_str!("../../../examples/wrong-merge.jsonl");
 /// An id that may not merge, and one that was seen with processing off only.
 const MORE: &str = r#"{"op":"alias","event_id":"01a5c0de-0000-7000-8000-000000000031","ts":"2026-03-06T09:00:00Z","distinct_id":"chen@example.com","alias":"null"}
 {"op":"capture","event_id":"01a5c0de-0000-7000-8000-000000000032","ts":"2026-03-06T09:01:00Z","distinct_id":"visitor-99","event":"$pageview","process_person_profile":false}

@@ -31,7 +31,7 @@ use crate::store::verdict::{Finding, Met, Verdict, judge};
 #[non_exhaustive]
 pub enum DurabilityEvidence {
     /// A slot of `HEAD`.
-    OperationHeader,
+    Head,
     /// The checkpoint that the caller expected.
     Checkpoint,
     /// The header of a frame that was written later.
@@ -49,7 +49,7 @@ pub enum DurabilityEvidence {
 impl std::fmt::Display for DurabilityEvidence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            DurabilityEvidence::OperationHeader => "HEAD",
+            DurabilityEvidence::Head => "HEAD",
             DurabilityEvidence::Checkpoint => "the expected checkpoint",
             DurabilityEvidence::LaterFrame => "the header of a later frame",
             DurabilityEvidence::LaterSegment => "a later segment",
@@ -266,7 +266,7 @@ impl Witnesses {
     /// How many records were seen durable, and by whom.
     pub(crate) fn durable(&self) -> DurableUpTo {
         let expected = self.expect.map_or(0, |checkpoint| checkpoint.records);
-        let head = DurableUpTo { records: self.head().unwrap_or(0), by: DurabilityEvidence::OperationHeader };
+        let head = DurableUpTo { records: self.head().unwrap_or(0), by: DurabilityEvidence::Head };
         let saved = self.saved.map_or(0, |checkpoint| checkpoint.records);
         head.or(DurableUpTo { records: expected, by: DurabilityEvidence::Checkpoint })
             .or(DurableUpTo { records: saved, by: DurabilityEvidence::Snapshot })
@@ -281,7 +281,7 @@ impl Witnesses {
         if self.expect.as_ref() == Some(seen) {
             DurabilityEvidence::Checkpoint
         } else if self.slots.iter().any(|slot| slot.records == seen.records && slot.head == seen.head) {
-            DurabilityEvidence::OperationHeader
+            DurabilityEvidence::Head
         } else if self.ring.as_ref() == Some(seen) {
             DurabilityEvidence::KeyRing
         } else {
@@ -597,16 +597,13 @@ mod tests {
             [
                 DurabilityEvidence::Checkpoint,
                 snapshot,
-                DurabilityEvidence::OperationHeader,
+                DurabilityEvidence::Head,
                 snapshot,
                 snapshot,
                 snapshot
             ]
         );
-        assert_eq!(
-            (witnesses.durable().records, witnesses.durable().by),
-            (7, DurabilityEvidence::OperationHeader)
-        );
+        assert_eq!((witnesses.durable().records, witnesses.durable().by), (7, DurabilityEvidence::Head));
 
         let fault = |kind| Box::new(Fault { file: LOG.to_owned(), offset: 0, records: 7, kind });
         let place = || "shop".to_owned();

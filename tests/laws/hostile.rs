@@ -248,7 +248,7 @@ fn damage_names_the_records_that_are_lost_and_who_saw_most_of_them() {
     let mut bytes = read(&disk, &second);
     bytes[100] ^= 1;
     write(&disk, &second, &bytes);
-    assert_eq!(lost(opening(&disk)), (from, records - 1, DurabilityEvidence::OperationHeader));
+    assert_eq!(lost(opening(&disk)), (from, records - 1, DurabilityEvidence::Head));
     disk.remove("HEAD").unwrap();
     let (same, to, by) = lost(opening(&disk));
     assert_eq!(

@@ -350,7 +350,7 @@ fn testimonies(
     let head = slots.iter().map(|slot| slot.records).max();
     let frames = found.iter().map(|frame| frame.header.durable).max();
     let all = [
-        (head, DurabilityEvidence::OperationHeader),
+        (head, DurabilityEvidence::Head),
         (expect.map(|checkpoint| checkpoint.records), DurabilityEvidence::Checkpoint),
         (frames, DurabilityEvidence::LaterFrame),
         (claims.last_segment(), DurabilityEvidence::LaterSegment),

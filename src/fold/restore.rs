@@ -677,6 +677,10 @@ mod tests {
         state.generations.retired.insert(PersonNo(person), successor);
     }
 
+    fn come_back(state: &mut State, person: u32) {
+        state.generations.retired.remove(&PersonNo(person)).unwrap();
+    }
+
     fn retract(state: &mut State, target: u32, by: &[u32]) {
         state.generations.retractions.insert(target, by.to_vec());
     }
@@ -831,8 +835,8 @@ mod tests {
                 ("a person's users are not counted", |state| state.persons[3].users = 0),
                 ("a person's users are not counted", |state| state.persons[5].users = 1),
                 (ids, |state| retire(state, 6, None)),
-                // Her group is another's since her record was taken back: she may have joined that one as well.
-                ("", |state| drop(state.generations.retired.remove(&PersonNo(5)))),
+                // Her group is another's since her record was retracted: she may have joined that one as well.
+                ("", |state| come_back(state, 5)),
                 ("a person's first user does not exist", |state| state.persons[3].first_user = 23),
                 (first_user, |state| state.persons[3].first_user = 12),
                 (first_user, |state| state.persons[2].first_user = 4),
@@ -857,7 +861,7 @@ mod tests {
         let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
         let wrong = ledger.append(link("fay", "phone")).unwrap().seq().unwrap();
         let _ = ledger.append(Operation::retract(at(6), Target::Record(wrong))).unwrap();
-        hold(ledger.reader().state(), &[(ids, |state| drop(state.generations.retired.remove(&PersonNo(0))))]);
+        hold(ledger.reader().state(), &[(ids, |state| come_back(state, 0))]);
         // Without retracts and splits, more is known.
         hold(
             merged().reader().state(),

@@ -136,6 +136,7 @@ impl Reader {
             }
         });
         dictionaries.compact();
+        seen.settle();
         let in_log =
             |records, kind| Fault { file: crate::store::layout::LOG.to_owned(), offset: 0, records, kind };
         let missing = absences.unlicensed(replay.state().erasures());
@@ -473,7 +474,7 @@ pub(crate) fn recorded(
     Ok(None)
 }
 
-/// Takes a record's texts and operation id into the shell's tables; `false` if a text is out of bounds (B1) or not new.
+/// Takes a record's texts and operation id into the shell's tables, the id until [`Seen::settle`] apart; `false` if a text is out of bounds (B1) or not new.
 pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
     type Check = fn(&str) -> Result<(), crate::model::id::IdError>;
     let (dictionary, check): (_, Check) = match step.record.row.kind {
@@ -487,7 +488,7 @@ pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step
         }
         _ => {
             if let Some(id) = step.record.operation_id() {
-                seen.insert(id, step.record.row.seq);
+                seen.note(id, step.record.row.seq);
             }
             return true;
         }

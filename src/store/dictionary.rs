@@ -347,13 +347,19 @@ impl Fingerprints {
 /// Which operation ids were seen, over all history (G4).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// Those that a snapshot brought, ascending: fingerprint in the upper half, record in the lower. A list takes half the
-    /// memory of a table, and loading one takes no work.
+    /// Those that were there when the ledger was opened, ascending: fingerprint in the upper half, record in the lower. A list takes half
+    /// the memory of a table, and making one waits for no memory.
     listed: Vec<u64>,
     /// Where in the list the fingerprints begin that share their upper bits with this place's number.
     begins: Vec<u32>,
-    /// All entries that no snapshot brought.
+    /// All entries that came since.
     table: Fingerprints,
+    /// Entries of a log that is being read, not yet in order.
+    noted: Vec<u64>,
+}
+
+fn entry(fingerprint: u32, seq: u32) -> u64 {
+    u64::from(fingerprint) << 32 | u64::from(seq)
 }
 
 /// Upper bits of a fingerprint that lead to its part of the list: of the largest list a part has sixteen thousand entries, of
@@ -384,12 +390,38 @@ impl Seen {
 
     /// The key, and all entries, ascending.
     pub(crate) fn stored(&self) -> (FingerprintKey, Vec<u64>) {
-        let entry = |(fingerprint, seq): &(u32, u32)| u64::from(*fingerprint) << 32 | u64::from(*seq);
         let mut all = Vec::with_capacity(self.listed.len() + self.table.table.len());
         all.extend_from_slice(&self.listed);
-        all.extend(self.table.table.iter().map(entry));
+        all.extend(self.table.table.iter().map(|(fingerprint, seq)| entry(*fingerprint, *seq)));
         all.sort(); // a list that ascends already, and something behind it
         (self.table.key, all)
+    }
+
+    /// Notes an id of a log that is being read. It is found once [`Seen::settle`] was called.
+    pub(crate) fn note(&mut self, id: OperationId, seq: u32) {
+        self.noted.push(entry(self.table.key.fingerprint(&id.0), seq));
+    }
+
+    /// Takes up what was noted.
+    pub(crate) fn settle(&mut self) {
+        if self.noted.is_empty() {
+            return;
+        }
+        let mut all = std::mem::take(&mut self.listed);
+        all.append(&mut std::mem::take(&mut self.noted));
+        all.sort(); // a list that ascends already, and something behind it
+        all.shrink_to_fit();
+        let table = std::mem::take(&mut self.table);
+        *self = Seen::restored(table.key, all).expect("each record has one id");
+        self.table = table;
+    }
+
+    /// The records whose ids may be those of others too, ascending.
+    pub(crate) fn doubtful(&self) -> Vec<u32> {
+        let alike = self.listed.chunk_by(|a, b| a >> 32 == b >> 32).filter(|alike| alike.len() > 1);
+        let mut seqs: Vec<u32> = alike.flatten().map(|entry| *entry as u32).collect();
+        seqs.sort_unstable();
+        seqs
     }
 
     /// Forgets what these records were called; `seqs` ascend.
@@ -438,7 +470,9 @@ impl Seen {
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        self.listed.capacity() * 8 + self.begins.capacity() * 4 + self.table.table.allocation_size()
+        (self.listed.capacity() + self.noted.capacity()) * 8
+            + self.begins.capacity() * 4
+            + self.table.table.allocation_size()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::log::record::Row;
 use crate::maintenance::audit::report::{AuditRemark, AuditReport, RecordCounts, Unchecked};
 use crate::maintenance::finding::{AuditFault, ErasureFault};
 use crate::maintenance::salvage::Salvage;
-use crate::model::id::{OperationId, Seq};
+use crate::model::id::Seq;
 use crate::model::policy::FirstMention;
 use crate::query::diff::first_mention::PendingDefinitions;
 use crate::query::reader::{Reader, index_texts};
@@ -58,8 +58,6 @@ pub struct Audit {
     kinds: Vec<Option<Flags>>,
     /// As they were before the record at hand.
     devices: Vec<DeviceState>,
-    /// Operation ids that may stand twice: (id, earlier record, later record).
-    doubles: Vec<(OperationId, Seq, Seq)>,
     /// Records without their items.
     absences: Absences,
     absent: Vec<u32>,
@@ -288,10 +286,6 @@ impl Audit {
     fn step(&mut self, step: Step<'_>) {
         let seq = step.record.seq();
         self.note_item(step);
-        if let Some(id) = step.record.operation_id() {
-            let earlier = self.seen.candidates(id).map(|earlier| (id, Seq(earlier.into()), seq));
-            self.doubles.extend(earlier);
-        }
         if !index_texts(&mut self.dictionaries, &mut self.seen, step) {
             self.wrong(seq, "its text is out of bounds (B1), or has a number already");
         }

@@ -1,5 +1,7 @@
 //! Operations: each is spelled as a writer spells it, and none is there twice.
 
+use std::collections::BTreeMap;
+
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Outcome, Said};
 use crate::log::body::{AskedVerb, Body, Flags, Followed};
@@ -78,11 +80,17 @@ impl Audit {
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.
     pub(super) fn confirm_doubles(&mut self, reader: &Reader) {
-        for (id, earlier, later) in std::mem::take(&mut self.doubles) {
-            let Ok(window) = reader.log.window(earlier, reader.state().erasures()) else { continue }; // the walk has listed what is unreadable
-            let same = window.checked(earlier).is_ok_and(|record| record.operation_id() == Some(id));
-            if same {
-                self.wrong(later, &format!("its operation id {id} stands in record {earlier} already (G4)"));
+        self.seen.settle();
+        let mut first = BTreeMap::new();
+        for seq in self.seen.doubtful() {
+            let seq = Seq(seq.into());
+            let Ok(window) = reader.log.window(seq, reader.state().erasures()) else { continue }; // the walk has listed what is unreadable
+            let Some(id) = window.checked(seq).ok().and_then(|record| record.operation_id()) else {
+                continue;
+            };
+            let earlier = *first.entry(id).or_insert(seq);
+            if earlier != seq {
+                self.wrong(seq, &format!("its operation id {id} stands in record {earlier} already (G4)"));
             }
         }
     }

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::Context;
 use futures_util::StreamExt;
 use identity_ledger::follow::{Delivered, Delivery};
 use identity_ledger::{
-    Appended, Checkpoint, Durability, LedgerOptions, OpenError, Seq, SharedLedger, Timestamp, limits,
+    Appended, Checkpoint, Durability, Ledger, LedgerOptions, Seq, SharedLedger, Timestamp, limits,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 use crate::message::{Batch, BatchId, Content, DecodeError, decode};
 use crate::peers::{Peers, Status};
 use crate::stop::Stop;
-use crate::stream::{Stream, StreamError, unreachable};
+use crate::stream::{Stream, StreamError};
 use crate::trail::{MessageDigest, Trail, digest};
 
 /// Messages that wait for the recorder: the reader waits beyond that, and the stream keeps the rest.
@@ -42,6 +42,9 @@ const MAX_REJECTED_BYTES: u64 = 16 << 20;
 /// How long a stream must look the same before it is said to have lost something: a server that has just started may not have applied all
 /// that it has.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a stream is looked at while nothing comes from it.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// A message of the stream that nothing was decided about.
 #[derive(Clone, Debug)]
@@ -179,10 +182,17 @@ impl Core {
         self.state().peers.followers_at(position)
     }
 
+    pub(crate) fn highest(&self) -> u64 {
+        self.state().peers.highest()
+    }
+
     pub(crate) fn rejected_count(&self) -> u64 {
         self.state().rejected_count
     }
 }
+
+/// How a node's ledger is opened or created.
+pub type OpenWith = Arc<dyn Fn() -> LedgerOptions<'static> + Send + Sync>;
 
 // -- opening -----------------------------------------------------------------------------------------------------------------------------
 
@@ -191,16 +201,18 @@ pub(crate) async fn open(
     stream: &Stream,
     dir: &Path,
     node: &str,
-    options: &(dyn Fn() -> LedgerOptions<'static> + Send + Sync),
+    options: &OpenWith,
 ) -> Result<Core, Failure> {
     let place = dir.join("ledger");
     let file = |source| Stop::File { file: dir.display().to_string(), source };
     std::fs::create_dir_all(dir).map_err(file)?;
     let ledger = match place.exists() {
-        true => tokio::task::block_in_place(|| options().durability(Durability::Immediate).open(&place)),
-        false => create(stream, &place, options).await?,
+        true => {
+            let options = Arc::clone(options);
+            on_a_thread(move || Ok(options().durability(Durability::Immediate).open(place)?)).await?
+        }
+        false => create(stream, place, options).await?,
     };
-    let ledger = ledger.map_err(Stop::from)?;
     let Some(followed) = ledger.reader().followed() else {
         return Err(Failure::Stop(Stop::ForeignStream {
             stream: stream.name.clone(),
@@ -230,11 +242,7 @@ pub(crate) async fn open(
     })
 }
 
-async fn create(
-    stream: &Stream,
-    place: &Path,
-    options: &(dyn Fn() -> LedgerOptions<'static> + Send + Sync),
-) -> Result<Result<identity_ledger::Ledger, OpenError>, Failure> {
+async fn create(stream: &Stream, place: PathBuf, options: &OpenWith) -> Result<Ledger, Failure> {
     let first = stream.state().await?.first_sequence;
     let message = stream.message(first).await?;
     let name = || stream.name.clone();
@@ -251,11 +259,21 @@ async fn create(
         return Err(Failure::Stop(Stop::Purged { stream: name(), first, next: 1 }));
     };
     let Raw { position, recorded_at, .. } = raw;
-    let delivery = Delivery { log: &stream.log, position, recorded_at, seed: batch.seed };
-    let created = tokio::task::block_in_place(|| {
-        options().durability(Durability::Immediate).follow(&delivery).create(place, tenant, policy)
-    });
-    Ok(Ok(created.map_err(Stop::from)?))
+    let (log, seed, options) = (stream.log.clone(), batch.seed, Arc::clone(options));
+    on_a_thread(move || {
+        let delivery = Delivery { log: &log, position, recorded_at, seed };
+        let options = options().durability(Durability::Immediate).follow(&delivery);
+        Ok(options.create(place, tenant, policy)?)
+    })
+    .await
+}
+
+/// Ledgers wait for disks, where no task may.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Stop> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Stop::Died { thread: "opening thread" })??)
 }
 
 /// Why an attempt did not succeed.
@@ -352,6 +370,31 @@ pub(crate) async fn read_stream(
     }
 }
 
+/// Looks at the stream now and then, also while nothing comes: at its settings, and whether it holds what nodes say they have from it. A new
+/// node does not know by itself that its stream was longer.
+pub(crate) async fn look_at_stream(core: Arc<Core>, context: Context, name: String, min_replicas: usize) {
+    let mut doubt = Doubt::default();
+    while !core.is_over() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let position = core.highest();
+        let failure = match Stream::open(&context, &name, min_replicas).await {
+            Ok(stream) => match stream.inner.cached_info().state.last_sequence {
+                last if last < position => {
+                    Failure::Doubtful(Stop::CutBack { stream: name.clone(), last, position })
+                }
+                _ => {
+                    doubt = Doubt::default();
+                    continue;
+                }
+            },
+            Err(error) => error.into(),
+        };
+        if let Some(stop) = doubt.judge(failure) {
+            return core.stop(stop);
+        }
+    }
+}
+
 /// Holds the stream against the ledger, and reads on behind the ledger's position.
 async fn attach(
     core: &Core,
@@ -379,27 +422,13 @@ async fn attach(
     }
     if last > position && stream.message(position + 1).await?.is_none() {
         // Perhaps it was purged just now; perhaps the leader has just begun to lead. It is looked at again.
-        return Err(Failure::Doubtful(Stop::Gap { stream: name(), position: position + 1, found: Some(last) }));
+        return Err(Failure::Doubtful(Stop::Gap {
+            stream: name(),
+            position: position + 1,
+            found: Some(last),
+        }));
     }
-    let config = pull::Config {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: Duration::from_secs(30),
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
-    let unreachable = |error: String| Failure::from(unreachable(&stream.name, error));
-    let consumer =
-        stream.inner.create_consumer(config).await.map_err(|error| unreachable(error.to_string()))?;
-    consumer
-        .stream()
-        .max_messages_per_batch(128)
-        .expires(Duration::from_secs(10))
-        .heartbeat(Duration::from_secs(2))
-        .messages()
-        .await
-        .map_err(|error| unreachable(error.to_string()))
+    Ok(stream.read_from(position + 1).await?)
 }
 
 /// The message at the ledger's position must be the one that is in the ledger: by the trail, and by the time of its frame.
@@ -435,7 +464,8 @@ async fn pass_on(
         };
         let (stream, position, found) = (stream.to_owned(), *passed, raw.position);
         if found <= position {
-            return Stop::WentBack { stream, position, found }.into();
+            // A server that starts again has its consumers begin again.
+            return Failure::Doubtful(Stop::WentBack { stream, position, found });
         }
         if found > position + 1 {
             // The connection may have lost it on its way.

@@ -139,8 +139,12 @@ impl Batch {
 
     /// The ids of its operations: by them a ledger knows that it holds the batch.
     pub fn operation_ids(&self) -> impl Iterator<Item = OperationId> + '_ {
-        let operations = if let Content::Operations(operations) = &self.content { &operations[..] } else { &[] };
-        operations.iter().filter_map(|operation| operation.id)
+        self.operations().iter().filter_map(|operation| operation.id)
+    }
+
+    /// Its operations, with their ids; none of a policy.
+    pub fn operations(&self) -> &[Operation] {
+        if let Content::Operations(operations) = &self.content { operations } else { &[] }
     }
 
     pub(crate) fn encode(&self, log: &LogName) -> Vec<u8> {
@@ -289,6 +293,8 @@ mod tests {
             assert!(line(&|_| other.to_owned()).contains("not a message"), "{other}");
         }
         assert!(line(&|text| text.replace("\"operations\"", "\"erase\"")).contains("not a message"));
-        assert!(line(&|text| text.replace("\"content\"", "\"more\":1,\"content\"")).contains("not a message"));
+        assert!(
+            line(&|text| text.replace("\"content\"", "\"more\":1,\"content\"")).contains("not a message")
+        );
     }
 }

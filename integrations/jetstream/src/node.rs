@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tracing::{info, warn};
 
-use crate::follower::{self, Applied, BatchResult, Core, Doubt};
+use crate::follower::{self, Applied, BatchResult, Core, Doubt, OpenWith};
 use crate::message::{Batch, BatchId};
 use crate::peers::Status;
 use crate::publisher::{PublishError, Publisher, context};
@@ -39,7 +39,7 @@ pub struct NodeOptions {
     /// How long [`Node::publish_and_wait`] waits.
     pub timeout: Duration,
     /// How the ledger is opened: keys, snapshots, segments. What is chained does not depend on it.
-    pub ledger: Box<dyn Fn() -> LedgerOptions<'static> + Send + Sync>,
+    pub ledger: OpenWith,
 }
 
 impl NodeOptions {
@@ -52,7 +52,7 @@ impl NodeOptions {
             min_replicas: 3,
             acknowledgements: 2,
             timeout: Duration::from_secs(60),
-            ledger: Box::new(LedgerOptions::new),
+            ledger: Arc::new(LedgerOptions::new),
         }
     }
 }
@@ -65,7 +65,7 @@ pub struct Node {
     timeout: Duration,
     /// The reader's and the recorder's.
     halves: [JoinHandle<()>; 2],
-    others: [JoinHandle<()>; 2],
+    others: [JoinHandle<()>; 3],
 }
 
 impl Node {
@@ -80,7 +80,7 @@ impl Node {
         let (stream, core) = loop {
             let begin = async {
                 let stream = Stream::open(&context, &stream_name, min_replicas).await?;
-                let core = follower::open(&stream, &dir, &name, &*options.ledger).await?;
+                let core = follower::open(&stream, &dir, &name, &options.ledger).await?;
                 Ok((stream, core))
             };
             match begin.await {
@@ -94,11 +94,15 @@ impl Node {
         let core = Arc::new(core);
         let (sender, receiver) = mpsc::channel(follower::MAX_WAITING);
         let (for_reader, for_recorder, log) = (Arc::clone(&core), Arc::clone(&core), stream.log.clone());
+        let looking =
+            follower::look_at_stream(Arc::clone(&core), context.clone(), stream_name.clone(), min_replicas);
         let reading = follower::read_stream(for_reader, context, stream_name.clone(), min_replicas, sender);
         let reader = tokio::spawn(reading);
         let recorder = tokio::task::spawn_blocking(move || follower::record(&for_recorder, &log, receiver));
-        let halves = [watch("reader", Arc::clone(&core), reader), watch("recorder", Arc::clone(&core), recorder)];
+        let halves =
+            [watch("reader", Arc::clone(&core), reader), watch("recorder", Arc::clone(&core), recorder)];
         let others = [
+            tokio::spawn(looking),
             tokio::spawn(say(Arc::clone(&core), client.clone(), stream_name.clone())),
             tokio::spawn(listen(Arc::clone(&core), client, stream_name)),
         ];
@@ -163,7 +167,12 @@ impl Node {
     }
 
     /// Waits until enough followers have a position.
-    async fn acknowledged(&self, batch: BatchId, position: u64, deadline: Instant) -> Result<(), PublishError> {
+    async fn acknowledged(
+        &self,
+        batch: BatchId,
+        position: u64,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
         let mut heard = self.core.heard.subscribe();
         loop {
             heard.borrow_and_update();
@@ -222,8 +231,13 @@ impl Node {
         over.ok().and_then(|progress| progress.stop.clone())
     }
 
+    /// Why it stopped by itself; `None` while it works.
+    pub fn stop_reason(&self) -> Option<Arc<Stop>> {
+        self.core.progress.borrow().stop.clone()
+    }
+
     fn ended(&self) -> PublishError {
-        self.core.progress.borrow().stop.clone().map_or(PublishError::Closed, PublishError::Stopped)
+        self.stop_reason().map_or(PublishError::Closed, PublishError::Stopped)
     }
 
     /// Ends it in order: nothing more is read, what was begun is recorded, and the ledger is flushed. Gives where it is.

@@ -90,6 +90,12 @@ impl Peers {
         compare(own, &node, peer, position, checkpoint)
     }
 
+    /// The highest position that a node, this one included, says it has.
+    pub(crate) fn highest(&self) -> u64 {
+        let ahead = self.others.values().filter_map(|peer| peer.ahead.back());
+        ahead.map(|ahead| ahead.0).fold(self.own().0, u64::max)
+    }
+
     /// How many nodes, this one included, have a position durably, with a head that is equal to this node's.
     pub(crate) fn followers_at(&self, position: u64) -> usize {
         let own = usize::from(self.own().0 >= position);

@@ -77,7 +77,9 @@ pub enum PublishError {
         why: String,
     },
     /// The stream put it at a position that is not behind what it acknowledged before: it lost messages.
-    #[error("the stream put batch {batch} at position {found}, and acknowledged {before} before: it was cut back")]
+    #[error(
+        "the stream put batch {batch} at position {found}, and acknowledged {before} before: it was cut back"
+    )]
     WentBack {
         /// The batch.
         batch: BatchId,
@@ -117,19 +119,18 @@ impl Publisher {
     pub fn new(stream: Stream) -> Publisher {
         let bound = usize::try_from(stream.inner.cached_info().config.max_message_size).unwrap_or(0);
         let most = Some(bound).filter(|bound| *bound > 0).unwrap_or(usize::MAX);
-        Publisher {
-            stream,
-            most,
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            floor: Arc::default(),
-        }
+        Publisher { stream, most, in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), floor: Arc::default() }
     }
 
     /// Opens the stream and its publisher.
     ///
     /// # Errors
     /// [`StreamError`].
-    pub async fn open(context: &Context, stream: &str, min_replicas: usize) -> Result<Publisher, StreamError> {
+    pub async fn open(
+        context: &Context,
+        stream: &str,
+        min_replicas: usize,
+    ) -> Result<Publisher, StreamError> {
         Ok(Publisher::new(Stream::open(context, stream, min_replicas).await?))
     }
 

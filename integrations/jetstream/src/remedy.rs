@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::Config;
 use futures_util::StreamExt;
@@ -12,7 +11,7 @@ use identity_ledger::follow::LogName;
 use identity_ledger::{OperationId, ReadOnlyLedger};
 use tracing::info;
 
-use crate::follower::{Raw, raw, read};
+use crate::follower::{Raw, raw, read, time};
 use crate::message::{Batch, Content};
 use crate::peers::Status;
 use crate::publisher::{PublishError, Publisher};
@@ -98,38 +97,68 @@ pub async fn compare(stream: &Stream, node_dir: &Path) -> Result<Vec<Finding>, R
     Ok(findings)
 }
 
-/// Shows every message that a stream still has, in order.
+/// How often a reading of a stream is begun again before it is given up.
+const MAX_ATTEMPTS: u32 = 60;
+
+/// Shows every message that a stream still has, in order. One that did not come is asked for by its number: a connection may lose messages
+/// on their way, and that must not look like a loss of the stream.
 async fn walk(stream: &Stream, mut each: impl FnMut(&Raw) -> Result<(), Stop>) -> Result<(), RemedyError> {
     let state = stream.state().await?;
-    if state.messages == 0 {
-        return Ok(());
+    let (mut next, last, mut attempts) = (state.first_sequence, state.last_sequence, 0);
+    while next <= last {
+        let before = next;
+        let ended = walk_from(stream, &mut next, last, &mut each).await;
+        attempts = if next > before { 0 } else { attempts + 1 };
+        match ended {
+            Err(RemedyError::Stream(StreamError::Unreachable { .. })) if attempts < MAX_ATTEMPTS => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            ended => ended?,
+        }
     }
-    let failed = |error: String| RemedyError::from(unreachable(&stream.name, error));
-    let config = pull::Config {
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::None,
-        inactive_threshold: Duration::from_secs(30),
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    };
-    let consumer = stream.inner.create_consumer(config).await.map_err(|error| failed(error.to_string()))?;
-    let mut messages = consumer
-        .stream()
-        .max_messages_per_batch(128)
-        .expires(Duration::from_secs(10))
-        .heartbeat(Duration::from_secs(2))
-        .messages()
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-    while let Some(message) = messages.next().await {
-        let message = message.map_err(|error| failed(error.to_string()))?;
-        let pending = message.info().map_err(|error| failed(error.to_string()))?.pending;
-        let raw = raw(&message).map_err(failed)?;
-        each(&raw)?;
-        if raw.position >= state.last_sequence || pending == 0 {
+    Ok(())
+}
+
+async fn walk_from(
+    stream: &Stream,
+    next: &mut u64,
+    last: u64,
+    each: &mut impl FnMut(&Raw) -> Result<(), Stop>,
+) -> Result<(), RemedyError> {
+    let mut messages = stream.read_from(*next).await?;
+    while *next <= last {
+        let message = match messages.next().await {
+            Some(message) => message.map_err(|error| unreachable(&stream.name, error))?,
+            None => return Err(unreachable(&stream.name, "there is an end to its messages").into()),
+        };
+        let pending = message.info().map_err(|error| unreachable(&stream.name, error))?.pending;
+        let raw = raw(&message).map_err(|error| unreachable(&stream.name, error))?;
+        let found = raw.position;
+        ask_for(stream, next, found - 1, each).await?;
+        if found == *next {
+            each(&raw)?;
+            *next += 1;
+        }
+        if pending == 0 {
             break;
         }
+    }
+    ask_for(stream, next, last, each).await
+}
+
+/// Asks for the messages up to a position by their numbers.
+async fn ask_for(
+    stream: &Stream,
+    next: &mut u64,
+    until: u64,
+    each: &mut impl FnMut(&Raw) -> Result<(), Stop>,
+) -> Result<(), RemedyError> {
+    while *next <= until {
+        if let Some(message) = stream.message(*next).await? {
+            let recorded_at = time(message.time)?;
+            each(&Raw { position: *next, recorded_at, payload: message.payload })?;
+        }
+        *next += 1;
     }
     Ok(())
 }
@@ -229,12 +258,11 @@ pub async fn continue_stream(
             let last = stream.state().await?.last_sequence;
             return Err(StreamError::Exists { stream: new.stream.clone(), last }.into());
         }
-        Err(StreamError::Missing { .. }) => {
-            Stream::create_for(context, new, &log, Some(first)).await?
-        }
+        Err(StreamError::Missing { .. }) => Stream::create_for(context, new, &log, Some(first)).await?,
         Err(error) => return Err(error.into()),
     };
-    let mut done = Continued { log: log.to_string(), first, old_sealed: old.is_some(), ..Continued::default() };
+    let mut done =
+        Continued { log: log.to_string(), first, old_sealed: old.is_some(), ..Continued::default() };
     let mut again = Vec::new();
     if let Some(old) = &old {
         walk(old, |raw| {
@@ -275,10 +303,8 @@ impl Held {
     /// later ones.
     fn has(&self, raw: &Raw, batch: &Batch) -> Result<bool, Stop> {
         let noted = self.trail.as_ref().map_or(Ok(None), |trail| trail.at(raw.position))?;
-        if let Some(noted) = noted {
-            if noted == digest(raw.recorded_at, &raw.payload) {
-                return Ok(true);
-            }
+        if noted == Some(digest(raw.recorded_at, &raw.payload)) {
+            return Ok(true);
         }
         Ok(match &batch.content {
             Content::Begin { .. } => true,

@@ -43,16 +43,16 @@ pub enum Stop {
         /// By what it was noticed.
         evidence: &'static str,
     },
-    /// The stream ends before the ledger's position.
+    /// The stream ends before the position of this ledger, or of that of another node.
     #[error(
-        "the stream `{stream}` ends at position {last}, and this ledger holds it up to {position}: messages were lost"
+        "the stream `{stream}` ends at position {last}, and ledgers hold it up to {position}: messages were lost"
     )]
     CutBack {
         /// The stream.
         stream: String,
         /// The stream's last position.
         last: u64,
-        /// The ledger's position.
+        /// The highest position of a ledger.
         position: u64,
     },
     /// The stream was purged beyond this ledger's position.
@@ -87,7 +87,9 @@ pub enum Stop {
     #[error(transparent)]
     Unsafe(#[from] UnsafeStream),
     /// A message has a version that this release does not know. Update it.
-    #[error("position {position} of the stream has version {version} of the message format; this release reads version 1")]
+    #[error(
+        "position {position} of the stream has version {version} of the message format; this release reads version 1"
+    )]
     UnknownVersion {
         /// The position.
         position: u64,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::{Context, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{
@@ -118,7 +119,12 @@ pub fn check(config: &Config, min_replicas: usize) -> Result<(), UnsafeStream> {
         ),
         (config.discard == DiscardPolicy::New, "discard", format!("{:?}", config.discard), "new".to_owned()),
         (config.deny_delete, "deny_delete", is(config.deny_delete), is(true)),
-        (config.max_age.is_zero(), "max_age", format!("{:?}", config.max_age), "0, which is no limit".to_owned()),
+        (
+            config.max_age.is_zero(),
+            "max_age",
+            format!("{:?}", config.max_age),
+            "0, which is no limit".to_owned(),
+        ),
         (!config.allow_rollup, "allow_rollup_hdrs", is(config.allow_rollup), is(false)),
         (!config.allow_message_ttl, "allow_msg_ttl", is(config.allow_message_ttl), is(false)),
         (!config.no_ack, "no_ack", is(config.no_ack), is(false)),
@@ -136,7 +142,12 @@ pub fn check(config: &Config, min_replicas: usize) -> Result<(), UnsafeStream> {
             set(config.subject_transform.is_some()),
             "not set".to_owned(),
         ),
-        (config.subjects == [subject(&config.name)], "subjects", config.subjects.join(", "), subject(&config.name)),
+        (
+            config.subjects == [subject(&config.name)],
+            "subjects",
+            config.subjects.join(", "),
+            subject(&config.name),
+        ),
         (
             window >= MIN_DUPLICATE_WINDOW,
             "duplicate_window",
@@ -316,6 +327,28 @@ impl Stream {
             Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
             Err(error) => Err(unreachable(&self.name, error)),
         }
+    }
+}
+
+impl Stream {
+    /// The messages from a position on, as they come. Nothing is kept for this reader when it goes away.
+    pub(crate) async fn read_from(&self, position: u64) -> Result<pull::Stream, StreamError> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: Duration::from_secs(30),
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let consumer =
+            self.inner.create_consumer(config).await.map_err(|error| unreachable(&self.name, error))?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(128)
+            .expires(Duration::from_secs(10))
+            .heartbeat(Duration::from_secs(2));
+        messages.messages().await.map_err(|error| unreachable(&self.name, error))
     }
 }
 

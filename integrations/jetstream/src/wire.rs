@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use identity_ledger::model::{Dialect, ImportFixups, PersonProfiles, Sdk};
 use identity_ledger::{
-    Actor, Changes, DeviceId, DistinctId, EventName, Operation, OperationId, Processing, Properties, PropertyKey,
-    Request, Seq, Source, SplitMode, Target, Timestamp,
+    Actor, Changes, DeviceId, DistinctId, EventName, Operation, OperationId, Processing, Properties,
+    PropertyKey, Request, Seq, Source, SplitMode, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -171,11 +171,16 @@ mod source {
     #[derive(Serialize, Deserialize)]
     struct Shape(#[serde(with = "SourceShape")] Source);
 
-    pub(super) fn serialize<S: Serializer>(source: &Option<Source>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        source: &Option<Source>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         source.clone().map(Shape).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Source>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Source>, D::Error> {
         Ok(Option::<Shape>::deserialize(deserializer)?.map(|shape| shape.0))
     }
 }

@@ -5,11 +5,14 @@ mod support;
 
 use std::time::Duration;
 
-use identity_ledger::{AppendError, Appended, Operation, OperationId, Policy, Preset, SplitMode, Target, Tenant};
+use identity_ledger::{
+    AppendError, Appended, Operation, OperationId, Policy, Preset, SplitMode, Target, Tenant,
+};
 use identity_ledger_jetstream::async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use identity_ledger_jetstream::stream::LOG_KEY;
 use identity_ledger_jetstream::{
-    Batch, BatchResult, Node, PublishError, Publisher, Settings, Stop, Stream, StreamError, context, node, remedy, stream,
+    Batch, BatchResult, Node, PublishError, Publisher, Settings, Status, Stop, Stream, StreamError, context,
+    node, remedy, stream,
 };
 use support::{Cluster, Proxy, at, batch, connect, id, program, trace};
 
@@ -25,7 +28,10 @@ fn answers(result: &BatchResult) -> &[Appended] {
 }
 
 async fn stop_of(node: &Node) -> String {
-    let stop = tokio::time::timeout(Duration::from_secs(40), node.stopped()).await.expect("it stops").expect("by itself");
+    let stop = tokio::time::timeout(Duration::from_secs(40), node.stopped())
+        .await
+        .expect("it stops")
+        .expect("by itself");
     stop.to_string()
 }
 
@@ -78,7 +84,10 @@ async fn every_node_takes_batches_and_all_have_one_chain() {
     let unknown = Operation::retract(at(9), Target::Operation(OperationId(batch(1).id.0)));
     let rejected = Batch::new(vec![Operation::properties(at(0), id("half")), unknown]).unwrap();
     let applied = nodes[0].publish_and_wait(&rejected).await.unwrap();
-    assert!(matches!(&applied.result, BatchResult::Rejected(why) if why.contains("operation 1")), "{applied:?}");
+    assert!(
+        matches!(&applied.result, BatchResult::Rejected(why) if why.contains("operation 1")),
+        "{applied:?}"
+    );
     assert!(nodes[0].ledger().resolve("half").is_none());
     nodes[1].wait_for(applied.position).await.unwrap();
     for (node, name) in nodes.iter().zip(["a", "b"]) {
@@ -112,7 +121,8 @@ async fn a_lost_acknowledgement_loses_and_doubles_nothing() {
     let mut duplicates = 0;
     for number in 0..6 {
         let batch = batch(number);
-        let (published, ()) = tokio::join!(publisher.publish(&batch), proxy.swallow_for(Duration::from_millis(150)));
+        let (published, ()) =
+            tokio::join!(publisher.publish(&batch), proxy.swallow_for(Duration::from_millis(150)));
         let published = published.unwrap();
         assert_eq!(published.position, number + 2, "each once, in order");
         duplicates += u32::from(published.duplicate);
@@ -130,7 +140,8 @@ async fn streams_are_created_safely_and_unsafe_ones_are_refused_by_name() {
     let settings = |name| Settings { replicas: 1, ..Settings::new(name) };
     let again = Stream::create(&context, &settings("good"), Tenant::default(), Policy::default()).await;
     assert!(matches!(again, Err(StreamError::Exists { last: 1, .. })));
-    let error = Stream::create(&context, &settings("a.b"), Tenant::default(), Policy::default()).await.unwrap_err();
+    let error =
+        Stream::create(&context, &settings("a.b"), Tenant::default(), Policy::default()).await.unwrap_err();
     assert!(matches!(error, StreamError::Name { .. } | StreamError::Unreachable { .. }), "{error}");
 
     let config = context.get_stream("good").await.unwrap().cached_info().config.clone();
@@ -169,10 +180,28 @@ async fn streams_are_created_safely_and_unsafe_ones_are_refused_by_name() {
     let stop = cluster.try_node("m", "missing", 1).await.err().unwrap();
     assert!(matches!(stop, Stop::StreamMissing { .. }), "{stop}");
 
+    // A full stream refuses, and drops nothing.
+    let full = Settings { max_bytes: Some(4_096), ..settings("full") };
+    let full = Stream::create(&context, &full, Tenant::default(), Policy::default()).await.unwrap();
+    let publisher = Publisher::new(full);
+    let mut refused = None;
+    for number in 0..40 {
+        refused = refused.or(publisher.publish(&batch(number)).await.err());
+    }
+    assert!(
+        matches!(&refused, Some(PublishError::Refused { why, .. }) if why.contains("maximum")),
+        "{refused:?}"
+    );
+    assert_eq!(publisher.stream().state().await.unwrap().first_sequence, 1);
+
     // A batch larger than a message is refused before it is sent.
-    let wide = (0..9).map(|key| Operation::properties(at(0), id("ann")).set("k", "x".repeat(200_000 + key)).unwrap());
+    let wide = (0..9)
+        .map(|key| Operation::properties(at(0), id("ann")).set("k", "x".repeat(200_000 + key)).unwrap());
     let error = Publisher::new(good).publish(&Batch::new(wide.collect()).unwrap()).await.unwrap_err();
-    assert!(matches!(error, PublishError::TooLarge { .. }) && error.to_string().contains("split it"), "{error}");
+    assert!(
+        matches!(error, PublishError::TooLarge { .. }) && error.to_string().contains("split it"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,12 +219,18 @@ async fn what_is_not_a_message_of_the_log_stops_every_follower_by_name() {
         let payload = match payload {
             "" => {
                 let message = made.state().await.unwrap().last_sequence;
-                let bytes = context.get_stream(stream).await.unwrap().get_raw_message(message).await.unwrap().payload;
+                let bytes =
+                    context.get_stream(stream).await.unwrap().get_raw_message(message).await.unwrap().payload;
                 String::from_utf8(bytes.to_vec()).unwrap().replace(made.log().as_str(), "elsewhere.1")
             }
             payload => payload.to_owned(),
         };
-        context.publish(format!("identity-ledger.{stream}.batches"), payload.into()).await.unwrap().await.unwrap();
+        context
+            .publish(format!("identity-ledger.{stream}.batches"), payload.into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
         let error = node.publish_and_wait(&batch(2)).await.unwrap_err();
         assert!(matches!(&error, PublishError::Stopped(_)) && error.to_string().contains(says), "{error}");
         assert_eq!((node.status().position, node.status().checkpoint), (good.position, good.checkpoint));
@@ -244,7 +279,11 @@ async fn a_foreign_stream_under_a_known_name_and_a_second_stream_of_one_log_are_
     // A new node does not begin in the midst of a log.
     let stop = cluster.try_node("new", "shop", 1).await.err().unwrap();
     assert!(matches!(stop, Stop::Purged { .. }), "{stop}");
-    assert_eq!(remedy::compare(publisher.stream(), &cluster.node_dir("a")).await.unwrap(), [], "without a trail");
+    assert_eq!(
+        remedy::compare(publisher.stream(), &cluster.node_dir("a")).await.unwrap(),
+        [],
+        "without a trail"
+    );
     assert!(context.get_stream("shop").await.unwrap().cached_info().config.metadata.contains_key(LOG_KEY));
 }
 
@@ -279,11 +318,32 @@ async fn a_purge_waits_for_every_follower_and_later_nodes_begin_with_a_copy() {
     assert!(stop.to_string().contains("copy the ledger of a follower"), "{stop}");
     std::fs::create_dir_all(cluster.node_dir("copy")).unwrap();
     let from = cluster.node_dir("a").join("ledger");
-    identity_ledger::backup::Backup::run(&from, &cluster.node_dir("copy").join("ledger"), &mut |_| {}).unwrap();
+    identity_ledger::backup::Backup::run(&from, &cluster.node_dir("copy").join("ledger"), &mut |_| {})
+        .unwrap();
     let copy = cluster.node("copy", "shop", 3).await;
     let applied = copy.publish_and_wait(&batch(77)).await.unwrap();
     for node in [&a, &b] {
         node.wait_for(applied.position).await.unwrap();
         assert_eq!(node.status().checkpoint, applied.checkpoint);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_head_at_one_position_stops_both_nodes() {
+    let Some(cluster) = server("heads that differ").await else { return };
+    cluster.create("shop").await;
+    let (a, b) = (cluster.node("a", "shop", 2).await, cluster.node("b", "shop", 2).await);
+    let applied = a.publish_and_wait(&batch(1)).await.unwrap();
+    // As a node says it whose ledger was restored from that of another log, or written by a bug.
+    let Status { log, position, .. } = a.status();
+    let checkpoint = format!("{}:{}", applied.checkpoint.records, "0".repeat(64)).parse().unwrap();
+    let status = Status { node: "odd".to_owned(), log, position, checkpoint };
+    let client = cluster.client().await;
+    client.publish("identity-ledger.shop.status", serde_json::to_vec(&status).unwrap().into()).await.unwrap();
+    client.flush().await.unwrap();
+    for node in [&a, &b] {
+        let says = stop_of(node).await;
+        assert!(says.contains("node `odd` has the head") && says.contains("position 2"), "{says}");
+    }
+    assert!(matches!(a.publish_and_wait(&batch(2)).await, Err(PublishError::Stopped(_))));
 }

@@ -113,7 +113,9 @@ async fn main() -> ExitCode {
 async fn run(Arguments { url, command }: Arguments) -> Result<bool, Failure> {
     let context = context(async_nats::connect(url).await?);
     match command {
-        Command::Create { new, tenant, policy, monitor } => create(&context, &new, tenant, policy, monitor).await,
+        Command::Create { new, tenant, policy, monitor } => {
+            create(&context, &new, tenant, policy, monitor).await
+        }
         Command::Nodes { stream, seconds } => nodes(&context, &stream, Duration::from_secs(seconds)).await,
         Command::Compare { stream, node } => {
             let stream = Stream::open(&context, &stream, 1).await?;
@@ -138,7 +140,11 @@ async fn run(Arguments { url, command }: Arguments) -> Result<bool, Failure> {
             for (position, why) in left_out {
                 println!("  left out        position {position}: {why}");
             }
-            println!("Give every other node a copy of {}, and start all of them on `{}`.", from.display(), new.name);
+            println!(
+                "Give every other node a copy of {}, and start all of them on `{}`.",
+                from.display(),
+                new.name
+            );
             Ok(true)
         }
     }
@@ -158,7 +164,9 @@ async fn create(
     };
     for server in &monitor {
         if !stream::syncs_always(*server).await? {
-            eprintln!("error: the server at {server} does not have `sync_interval: always`; nothing was created");
+            eprintln!(
+                "error: the server at {server} does not have `sync_interval: always`; nothing was created"
+            );
             return Ok(false);
         }
     }
@@ -179,7 +187,10 @@ async fn nodes(context: &Context, stream: &str, wait: Duration) -> Result<bool, 
             let differ = (&other.log, other.position) == (&status.log, status.position)
                 && other.checkpoint != status.checkpoint;
             if differ {
-                println!("{} and {} have different heads at position {}", status.node, other.node, status.position);
+                println!(
+                    "{} and {} have different heads at position {}",
+                    status.node, other.node, status.position
+                );
                 equal = false;
             }
         }

@@ -55,7 +55,13 @@ impl Server {
     }
 
     pub(crate) fn start(&mut self) {
-        let log = std::fs::File::options().append(true).create(true).open(self.config.with_extension("log")).unwrap();
+        assert!(self.try_start(), "the server {} does not start", self.name);
+    }
+
+    /// Whether it starts: with damaged files it may refuse to.
+    pub(crate) fn try_start(&mut self) -> bool {
+        let log = self.config.with_extension("log");
+        let log = std::fs::File::options().append(true).create(true).open(log).unwrap();
         let child = Command::new(&self.program)
             .arg("-c")
             .arg(&self.config)
@@ -63,18 +69,22 @@ impl Server {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "the server {} does not start", self.name);
+            if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                self.kill();
+                return false;
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
+            drop(child.kill()); // it may have ended by itself
             child.wait().unwrap();
         }
     }
@@ -157,7 +167,9 @@ impl Cluster {
         let settings = Settings { replicas: self.servers.len(), ..Settings::new(name) };
         let client = self.client().await;
         for _ in 0..100 {
-            match Stream::create(&context(client.clone()), &settings, Tenant::default(), Policy::default()).await {
+            match Stream::create(&context(client.clone()), &settings, Tenant::default(), Policy::default())
+                .await
+            {
                 Ok(stream) => return stream,
                 Err(error) => println!("creating {name} again: {error}"),
             }
@@ -228,9 +240,11 @@ pub(crate) fn batch(number: u64) -> Batch {
     let user = id(&format!("user-{}", number % 997));
     let visitor = Source::new(&format!("visitor-{number}"));
     let time = at(i64::try_from(number).unwrap());
-    let identify = Operation::identify(time, user.clone(), Some(visitor)).set("n", i64::try_from(number).unwrap()).unwrap();
+    let identify = Operation::identify(time, user.clone(), Some(visitor))
+        .set("n", i64::try_from(number).unwrap())
+        .unwrap();
     let more = Operation::properties(time, user).set("plan", "pro").unwrap();
-    Batch::new(if number % 2 == 0 { vec![identify] } else { vec![identify, more] }).unwrap()
+    Batch::new(if number.is_multiple_of(2) { vec![identify] } else { vec![identify, more] }).unwrap()
 }
 
 /// A way to a server on which acknowledgements get lost: while it swallows, what the server says is thrown away, and then the connection
@@ -268,8 +282,11 @@ impl Proxy {
 async fn relay(client: tokio::net::TcpStream, ports: Vec<u16>, swallow: Arc<AtomicBool>) {
     let mut server = None;
     for port in ports {
-        if let Ok(Ok(found)) =
-            tokio::time::timeout(Duration::from_millis(500), tokio::net::TcpStream::connect(("127.0.0.1", port))).await
+        if let Ok(Ok(found)) = tokio::time::timeout(
+            Duration::from_millis(500),
+            tokio::net::TcpStream::connect(("127.0.0.1", port)),
+        )
+        .await
         {
             server = Some(found);
             break;
@@ -286,11 +303,7 @@ async fn relay(client: tokio::net::TcpStream, ports: Vec<u16>, swallow: Arc<Atom
         match read {
             Ok(Ok(0) | Err(_)) => break,
             Ok(Ok(_)) if swallowing => lost = true,
-            Ok(Ok(len)) if !lost => {
-                if to_client.write_all(&bytes[..len]).await.is_err() {
-                    break;
-                }
-            }
+            Ok(Ok(len)) if !lost && to_client.write_all(&bytes[..len]).await.is_err() => break,
             _ => {}
         }
         if lost && !swallowing {
@@ -298,4 +311,21 @@ async fn relay(client: tokio::net::TcpStream, ports: Vec<u16>, swallow: Arc<Atom
         }
     }
     up.abort();
+}
+
+/// Files whose paths have a folder of this name in them, in order.
+pub(crate) fn files_under(dir: &Path, folder: &str) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.components().any(|part| part.as_os_str().to_string_lossy().contains(folder)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }

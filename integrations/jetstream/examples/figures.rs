@@ -18,7 +18,7 @@ use support::{Cluster, batch, program};
 const BATCHES: u64 = 2_000;
 const LANES: u64 = 16;
 
-/// Batches of a second, and waits in milliseconds: the median, and that of which one in a hundred is longer.
+/// Batches a second, and waits in milliseconds: the median, and what one in a hundred exceeds.
 struct Figure {
     rate: f64,
     p50: f64,

@@ -81,9 +81,10 @@ async fn receive(State(node): State<Arc<Node>>, uri: Uri, headers: HeaderMap, bo
 }
 
 async fn resolve(State(node): State<Arc<Node>>, Path(id): Path<String>) -> Answer {
-    match node.ledger().resolve(&id) {
-        Some(found) => (StatusCode::OK, Json(json!(found))),
-        None => refuse(404, format!("`{id}` was never written")),
+    match node.ledger().profile(&id) {
+        Ok(Some(found)) => (StatusCode::OK, Json(json!(found))),
+        Ok(None) => refuse(404, format!("`{id}` does not have a person")),
+        Err(fault) => refuse(503, fault),
     }
 }
 

@@ -95,7 +95,7 @@ pub struct UnsafeStream {
     pub expected: String,
 }
 
-/// Checks the settings of a stream, whoever created it.
+/// Checks the settings of a stream, no matter which program created it.
 ///
 /// # Errors
 /// [`UnsafeStream`], for the first setting that would lose messages or let them be changed.

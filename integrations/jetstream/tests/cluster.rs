@@ -458,7 +458,7 @@ async fn flipped_bits_on_one_of_three_servers_are_never_silent() {
         tokio::time::sleep(Duration::from_secs(3)).await;
     }
 
-    // Some more, by whoever still can; a node that stopped says why.
+    // Some more, if the node still takes them; one that stopped says why.
     let mut named = Vec::new();
     for number in 100..110 {
         let batch = batch(number);

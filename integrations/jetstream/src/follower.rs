@@ -54,13 +54,33 @@ pub(crate) struct Raw {
     pub(crate) payload: bytes::Bytes,
 }
 
+/// Hears what becomes of a batch. Forgotten when it is dropped, also by a caller that waits no longer.
+pub(crate) struct Listener {
+    core: Arc<Core>,
+    batch: BatchId,
+    pub(crate) applied: oneshot::Receiver<Applied>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.applied.close();
+        let mut state = self.core.state();
+        if let Some(waiting) = state.waiting.get_mut(&self.batch) {
+            waiting.retain(|sender| !sender.is_closed());
+            if waiting.is_empty() {
+                state.waiting.remove(&self.batch);
+            }
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Applied {
     /// Where the batch stands in the log.
     pub position: u64,
-    /// The ledger right behind it.
+    /// The ledger right behind it; as it is now, if it was recorded earlier.
     pub checkpoint: Checkpoint,
     /// What became of its operations.
     pub result: BatchResult,
@@ -138,7 +158,7 @@ impl Core {
     }
 
     /// Hears when a batch is recorded; at once if it was.
-    pub(crate) fn listen(&self, batch: BatchId) -> oneshot::Receiver<Applied> {
+    pub(crate) fn listen(self: &Arc<Core>, batch: BatchId) -> Listener {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
         match state.recorded.get(&batch) {
@@ -149,18 +169,7 @@ impl Core {
             }
             None => state.waiting.entry(batch).or_default().push(sender),
         }
-        receiver
-    }
-
-    /// Forgets listeners that went away.
-    pub(crate) fn forget(&self, batch: BatchId) {
-        let mut state = self.state();
-        if let Some(waiting) = state.waiting.get_mut(&batch) {
-            waiting.retain(|sender| !sender.is_closed());
-            if waiting.is_empty() {
-                state.waiting.remove(&batch);
-            }
-        }
+        Listener { core: Arc::clone(self), batch, applied: receiver }
     }
 
     pub(crate) fn status(&self) -> Status {

@@ -124,7 +124,6 @@ impl Node {
             _ = over.wait_for(|progress| progress.closed || progress.stop.is_some()) => Err(self.ended()),
             done = self.publish_until(batch, Instant::now() + self.timeout) => done,
         };
-        self.core.forget(batch.id);
         if let Err(PublishError::WentBack { found, before: position, .. }) = done {
             let stream = self.publisher.stream().name.clone();
             self.core.stop(Stop::WentBack { stream, position, found });
@@ -135,7 +134,7 @@ impl Node {
     async fn publish_until(&self, batch: &Batch, deadline: Instant) -> Result<Applied, PublishError> {
         let unknown = |why: String| PublishError::Unknown { batch: batch.id, why };
         let held = self.core.position();
-        let mut listening = self.core.listen(batch.id);
+        let mut listener = self.core.listen(batch.id);
         let published = timeout_at(deadline, self.publisher.publish_behind(batch, held))
             .await
             .map_err(|_| unknown("the stream did not acknowledge it in time".to_owned()))??;
@@ -143,7 +142,7 @@ impl Node {
         let passed = progress.wait_for(|progress| progress.position >= published.position);
         let applied = tokio::select! {
             biased;
-            applied = &mut listening => applied.ok(),
+            applied = &mut listener.applied => applied.ok(),
             passed = timeout_at(deadline, passed) => match passed {
                 Ok(_) => None,
                 Err(_) => {
@@ -153,7 +152,7 @@ impl Node {
                 }
             },
         };
-        let applied = match applied.or_else(|| listening.try_recv().ok()) {
+        let applied = match applied.or_else(|| listener.applied.try_recv().ok()) {
             Some(applied) => applied,
             None if published.duplicate => {
                 let checkpoint = self.status().checkpoint;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use identity_ledger::{Ledger, Policy, SharedLedger, Tenant};
+use identity_ledger::{Durability, Ledger, LedgerOptions, Policy, SharedLedger, Tenant};
 use identity_ledger_jetstream::{Batch, Node};
 use support::{Cluster, batch, program};
 
@@ -87,19 +87,26 @@ async fn main() {
     let home = tempfile::tempdir().unwrap();
     let mut local = Vec::new();
     for lanes in [1, LANES] {
-        let place = home.path().join(format!("local-{lanes}"));
-        let ledger = SharedLedger::new(Ledger::create(place, Tenant::default(), Policy::default()).unwrap());
-        let figure = drive(lanes, |_, batch| {
-            let ledger = ledger.clone();
-            let operations = batch.operations().to_vec();
-            async move {
-                let ticket = ledger.submit(|ledger| ledger.append_batch(&operations)).unwrap();
-                drop(ticket.await.unwrap());
-            }
-        })
-        .await;
-        figure.print(&format!("a local ledger, {lanes} at a time"), &figure);
-        local.push(figure);
+        // The best of several: what the stream is compared with must not be slow by accident.
+        let mut best: Option<Figure> = None;
+        for round in 0..5 {
+            let place = home.path().join(format!("local-{lanes}-{round}"));
+            let ledger =
+                SharedLedger::new(Ledger::create(place, Tenant::default(), Policy::default()).unwrap());
+            let figure = drive(lanes, |_, batch| {
+                let ledger = ledger.clone();
+                let operations = batch.operations().to_vec();
+                async move {
+                    let ticket = ledger.submit(|ledger| ledger.append_batch(&operations)).unwrap();
+                    drop(ticket.await.unwrap());
+                }
+            })
+            .await;
+            best = best.filter(|best| best.rate >= figure.rate).or(Some(figure));
+        }
+        let best = best.expect("there were rounds");
+        best.print(&format!("a local ledger, {lanes} at a time"), &best);
+        local.push(best);
     }
     for count in [1, 2, 3] {
         let cluster = Cluster::start(&program, 3);
@@ -137,25 +144,32 @@ async fn catch_up(cluster: &Cluster, last: u64) {
     let last = last + 40_000;
     publisher.wait_for(last).await.unwrap();
 
-    let begun = Instant::now();
-    let node = cluster.node("new", "shop", 1).await;
-    node.wait_for(last).await.unwrap();
-    let followed = begun.elapsed();
-
-    let place = cluster.dir.path().join("import");
-    let mut ledger = Ledger::create(place, Tenant::default(), Policy::default()).unwrap();
-    let begun = Instant::now();
-    let mut imported = 0;
+    // In turn, and the faster of each: a slow minute of the machine slows both.
+    let (mut followed, mut took, mut imported) = (Duration::MAX, Duration::MAX, 0);
     let batches: Vec<Batch> = (0..last).map(batch).collect();
-    let made = begun.elapsed();
-    for group in batches.chunks(64) {
-        let operations: Vec<_> = group.iter().flat_map(|batch| batch.operations().to_vec()).collect();
-        imported += ledger.append_batch(&operations).unwrap().len();
+    for round in 0..5 {
+        let begun = Instant::now();
+        let node = cluster.node(&format!("new-{round}"), "shop", 1).await;
+        node.wait_for(last).await.unwrap();
+        followed = followed.min(begun.elapsed());
+        node.close().await.unwrap();
+
+        let place = cluster.dir.path().join(format!("import-{round}"));
+        let begun = Instant::now();
+        let options = LedgerOptions::new().durability(Durability::Buffered);
+        let mut ledger = options.create(place, Tenant::default(), Policy::default()).unwrap();
+        imported = 0;
+        // As the command `import` does it, which besides reads its lines.
+        for group in batches.chunks(1_365) {
+            let operations: Vec<_> = group.iter().flat_map(|batch| batch.operations().to_vec()).collect();
+            imported += ledger.append_batch(&operations).unwrap().len();
+        }
+        ledger.flush().unwrap();
+        took = took.min(begun.elapsed());
     }
-    let took = begun.elapsed() - made;
     let (follower, import) = (last as f64 / followed.as_secs_f64(), last as f64 / took.as_secs_f64());
     println!(
-        "\ncatch-up of {last} batches: {follower:.0} a second; a plain import of their {imported} operations, 64 batches a frame: {import:.0} ({:.2})",
+        "\ncatch-up of {last} batches: {follower:.0} a second; a plain import of their {imported} operations, 2,048 a frame: {import:.0} ({:.2})",
         follower / import
     );
 }

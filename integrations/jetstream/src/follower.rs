@@ -116,6 +116,8 @@ pub(crate) struct Core {
     pub(crate) progress: watch::Sender<Progress>,
     /// Counts what other nodes said, so that those who wait look again.
     pub(crate) heard: watch::Sender<u64>,
+    /// Counts how often nothing came although the stream has more, so that the reader begins again.
+    silent: watch::Sender<u64>,
 }
 
 struct CoreState {
@@ -248,6 +250,7 @@ pub(crate) async fn open(
         }),
         progress: watch::Sender::new(Progress { position, ..Progress::default() }),
         heard: watch::Sender::new(0),
+        silent: watch::Sender::new(0),
     })
 }
 
@@ -361,7 +364,13 @@ pub(crate) async fn read_stream(
             }
             let before = passed;
             let ended = match attach(&core, &context, &name, min_replicas).await {
-                Ok(messages) => pass_on(messages, &name, &mut passed, &into).await,
+                Ok(messages) => {
+                    let mut silent = core.silent.subscribe();
+                    tokio::select! {
+                        ended = pass_on(messages, &name, &mut passed, &into) => ended,
+                        _ = silent.changed() => Failure::Unreachable("nothing came, and the stream has more".to_owned()),
+                    }
+                }
                 Err(failure) => failure,
             };
             if passed > before {
@@ -381,18 +390,26 @@ pub(crate) async fn read_stream(
 
 /// Looks at the stream now and then, also while nothing comes: at its settings, and whether it holds what nodes say they have from it. A new
 /// node does not know by itself that its stream was longer.
+///
+/// It also has the reader begin again if nothing comes although the stream has more. A connection that broke may have lost the last
+/// messages on their way, and without a later one the reader cannot know.
 pub(crate) async fn look_at_stream(core: Arc<Core>, context: Context, name: String, min_replicas: usize) {
-    let mut doubt = Doubt::default();
+    let (mut doubt, mut waits_at) = (Doubt::default(), None);
     while !core.is_over() {
         tokio::time::sleep(LOOK_EVERY).await;
-        let position = core.highest();
+        let (own, position) = (core.position(), core.highest());
         let failure = match Stream::open(&context, &name, min_replicas).await {
             Ok(stream) => match stream.inner.cached_info().state.last_sequence {
                 last if last < position => {
                     Failure::Doubtful(Stop::CutBack { stream: name.clone(), last, position })
                 }
-                _ => {
+                last => {
                     doubt = Doubt::default();
+                    let waits = (last > own).then_some(own);
+                    if waits.is_some() && waits == waits_at {
+                        core.silent.send_modify(|count| *count += 1);
+                    }
+                    waits_at = waits;
                     continue;
                 }
             },

@@ -97,6 +97,9 @@ pub async fn compare(stream: &Stream, node_dir: &Path) -> Result<Vec<Finding>, R
     Ok(findings)
 }
 
+/// How long nothing may come from a stream that has more: the last messages may be lost on their way.
+const MAX_SILENCE: Duration = Duration::from_secs(5);
+
 /// How often a reading of a stream is begun again before it is given up.
 const MAX_ATTEMPTS: u32 = 60;
 
@@ -127,9 +130,9 @@ async fn walk_from(
 ) -> Result<(), RemedyError> {
     let mut messages = stream.read_from(*next).await?;
     while *next <= last {
-        let message = match messages.next().await {
-            Some(message) => message.map_err(|error| unreachable(&stream.name, error))?,
-            None => return Err(unreachable(&stream.name, "there is an end to its messages").into()),
+        let message = match tokio::time::timeout(MAX_SILENCE, messages.next()).await {
+            Ok(Some(message)) => message.map_err(|error| unreachable(&stream.name, error))?,
+            _ => return Err(unreachable(&stream.name, "nothing came, and the stream has more").into()),
         };
         let pending = message.info().map_err(|error| unreachable(&stream.name, error))?.pending;
         let raw = raw(&message).map_err(|error| unreachable(&stream.name, error))?;

@@ -9,8 +9,8 @@ use identity_ledger::Timestamp;
 
 use crate::stop::Stop;
 
-/// An entry: position, and digest.
-const ENTRY: u64 = 8 + 32;
+/// An entry: position, digest, and a check over both. The file is not synced: after a power failure an entry may be half of one.
+const ENTRY: u64 = 8 + 32 + 8;
 
 pub(crate) type MessageDigest = [u8; 32];
 
@@ -40,9 +40,7 @@ impl Trail {
         };
         let (file, entries) = open().map_err(|source| Stop::File { file: name.clone(), source })?;
         let mut trail = Trail { file, name, entries };
-        while let Some((last, _)) = trail.entry(trail.entries.wrapping_sub(1))?
-            && last > position
-        {
+        while trail.entries > 0 && trail.entry(trail.entries - 1)?.is_none_or(|(last, _)| last > position) {
             trail.entries -= 1;
         }
         trail.file.set_len(trail.entries * ENTRY).map_err(|source| trail.failed(source))?;
@@ -63,18 +61,19 @@ impl Trail {
         Stop::File { file: self.name.clone(), source }
     }
 
+    /// An entry of the file; `None` if it is damaged, or behind the last.
     fn entry(&self, index: u64) -> Result<Option<(u64, MessageDigest)>, Stop> {
         if index >= self.entries {
             return Ok(None);
         }
         let mut bytes = [0; ENTRY as usize];
         self.file.read_exact_at(&mut bytes, index * ENTRY).map_err(|source| self.failed(source))?;
-        let (position, digest) = bytes.split_at(8);
-        let position = u64::from_le_bytes(position.try_into().expect("8 bytes"));
-        Ok(Some((position, digest.try_into().expect("32 bytes"))))
+        let position = u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes"));
+        let digest = bytes[8..40].try_into().expect("32 bytes");
+        Ok((encode(position, digest) == bytes).then_some((position, digest)))
     }
 
-    /// The digest of the message at a position, if it was noted. A binary search: positions ascend.
+    /// The digest of the message at a position, if it was noted and is readable. A binary search: positions ascend.
     pub(crate) fn at(&self, position: u64) -> Result<Option<MessageDigest>, Stop> {
         let (mut low, mut high) = (0, self.entries);
         while low < high {
@@ -82,7 +81,8 @@ impl Trail {
             match self.entry(middle)? {
                 Some((found, digest)) if found == position => return Ok(Some(digest)),
                 Some((found, _)) if found < position => low = middle + 1,
-                _ => high = middle,
+                Some(_) => high = middle,
+                None => return Ok(None),
             }
         }
         Ok(None)
@@ -92,13 +92,21 @@ impl Trail {
     pub(crate) fn note(&mut self, messages: impl Iterator<Item = (u64, MessageDigest)>) -> Result<(), Stop> {
         let mut bytes = Vec::new();
         for (position, digest) in messages {
-            bytes.extend(position.to_le_bytes());
-            bytes.extend(digest);
+            bytes.extend(encode(position, digest));
         }
         self.file.write_all_at(&bytes, self.entries * ENTRY).map_err(|source| self.failed(source))?;
         self.entries += bytes.len() as u64 / ENTRY;
         Ok(())
     }
+}
+
+fn encode(position: u64, digest: MessageDigest) -> [u8; ENTRY as usize] {
+    let mut bytes = [0; ENTRY as usize];
+    bytes[..8].copy_from_slice(&position.to_le_bytes());
+    bytes[8..40].copy_from_slice(&digest);
+    let check = blake3::hash(&bytes[..40]);
+    bytes[40..].copy_from_slice(&check.as_bytes()[..8]);
+    bytes
 }
 
 #[cfg(test)]
@@ -122,5 +130,14 @@ mod tests {
         for absent in [0, 5, 7, 101, 102] {
             assert_eq!(trail.at(absent).unwrap(), None);
         }
+        // Torn by a power failure: the last entries are half there, and one in the middle is zeros.
+        drop(trail);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let len = file.metadata().unwrap().len();
+        file.write_all_at(&[0; 60], len - 60).unwrap();
+        file.write_all_at(&[0; ENTRY as usize], 10 * ENTRY).unwrap();
+        let trail = Trail::open(&path, 101).unwrap();
+        assert_eq!(trail.entries, len / ENTRY - 2);
+        assert_eq!([26, 94, 98].map(|position| trail.at(position).unwrap().is_some()), [false, true, false]);
     }
 }

@@ -11,8 +11,8 @@ use identity_ledger::{
 use identity_ledger_jetstream::async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use identity_ledger_jetstream::stream::LOG_KEY;
 use identity_ledger_jetstream::{
-    Batch, BatchResult, Node, PublishError, Publisher, Settings, Status, Stop, Stream, StreamError, context,
-    node, remedy, stream,
+    Batch, BatchResult, Node, NodeOptions, PublishError, Publisher, Settings, Status, Stop, Stream,
+    StreamError, context, node, remedy, stream,
 };
 use support::{Cluster, Proxy, at, batch, connect, id, program, trace};
 
@@ -129,6 +129,28 @@ async fn a_lost_acknowledgement_loses_and_doubles_nothing() {
     }
     assert!(duplicates >= 3, "{duplicates}");
     assert_eq!(stream.state().await.unwrap().last_sequence, 7);
+}
+
+/// The last messages are lost on their way to a node, and none comes behind them by which it could see that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_the_last_messages_asks_for_them() {
+    let Some(cluster) = server("missed messages").await else { return };
+    cluster.create("shop").await;
+    let proxy = Proxy::to(vec![cluster.servers[0].port]).await;
+    let options = NodeOptions { min_replicas: 1, ..NodeOptions::new("far", cluster.node_dir("far"), "shop") };
+    let far = Node::start(connect(&[proxy.url()]).await, options).await.unwrap();
+    let near = cluster.node("near", "shop", 1).await;
+    let mut last = near.publish_and_wait(&batch(0)).await.unwrap();
+    far.wait_for(last.position).await.unwrap();
+    for number in 1..6 {
+        let more = batch(number);
+        let (applied, ()) =
+            tokio::join!(near.publish_and_wait(&more), proxy.swallow_for(Duration::from_millis(300)));
+        last = applied.unwrap();
+        let there = tokio::time::timeout(Duration::from_secs(20), far.wait_for(last.position)).await;
+        there.expect("it asks again").unwrap();
+    }
+    assert_eq!(far.status().checkpoint, last.checkpoint);
 }
 
 #[tokio::test(flavor = "multi_thread")]

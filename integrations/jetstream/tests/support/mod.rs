@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use identity_ledger::{DistinctId, Operation, Policy, Source, Tenant, Timestamp};
 use identity_ledger_jetstream::async_nats::{Client, ConnectOptions};
-use identity_ledger_jetstream::{Batch, Node, NodeOptions, Settings, Stream, context};
+use identity_ledger_jetstream::{Batch, Node, NodeOptions, Settings, Stream, context, remedy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The server's program. Without one the test that asks is skipped, loudly: past the harness, which keeps what a passing test prints.
@@ -328,4 +328,27 @@ pub(crate) fn files_under(dir: &Path, folder: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The last position of a stream, and what a node finds different in it: servers that have just started may not answer the first time.
+pub(crate) async fn last_position(stream: &Stream) -> u64 {
+    for _ in 0..60 {
+        match stream.state().await {
+            Ok(state) => return state.last_sequence,
+            Err(error) => println!("asking again: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("the stream does not say where it ends");
+}
+
+pub(crate) async fn compared(stream: &Stream, node_dir: &Path) -> Vec<remedy::Finding> {
+    for _ in 0..20 {
+        match remedy::compare(stream, node_dir).await {
+            Ok(findings) => return findings,
+            Err(error) => println!("comparing again: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("the stream cannot be compared");
 }

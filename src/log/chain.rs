@@ -3,7 +3,7 @@
 use crate::log::body::{Body, Change, Flags, LinkSource, Verb};
 use crate::log::codec::CodecError;
 use crate::log::commitment::Commitments;
-use crate::log::decode::{self, BLOCK_RECORDS, Beside, Midway, plain};
+use crate::log::decode::{self, BLOCK_RECORDS, Beside, Midway, defined_id, plain};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::frame::{ABSENT, Frame, FrameError, SALT_BYTES};
 use crate::log::kind::Kind;
@@ -307,6 +307,14 @@ impl Chain {
                 }
                 (at, midway) = (begun, before);
             }
+            if seq > 0
+                && let Some(row) = defined_id(frame.body, &mut at, seq)
+            {
+                rows.push(row);
+                items.next(seq.into(), rows.last_mut().expect("pushed just now"))?;
+                defined.ids += 1; // MAX_RECORDS bounds it
+                continue;
+            }
             let place = rows.len() as u32; // a frame is at most 16 MiB
             rows.push(Row::new(seq));
             let row = rows.last_mut().expect("pushed just now");
@@ -432,8 +440,7 @@ fn check(row: &mut Row, beside: &Beside, lists: &Lists, defined: &mut Defined) -
         return check_operation(row, beside, lists, *defined);
     }
     match row.kind {
-        Kind::DefineId if row.class().is_known() => defined.ids += 1, // MAX_RECORDS bounds them all
-        Kind::DefineId => return Err(Wrong::Malformed("an unknown class of id")),
+        Kind::DefineId => return Err(Wrong::Malformed("an unknown class of id")), // `defined_id` reads the others
         Kind::DefineDevice => {
             check_number("distinct id", row.id.0, defined.ids)?;
             row.number(defined.devices);

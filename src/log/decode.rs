@@ -1,6 +1,6 @@
 //! Reading records: from a frame's body into rows. `docs/format.md`, "Bodies", has the layout; [`crate::log::encode`] writes it.
 
-use crate::log::body::{Body, Change, Flags, IdNo, KeyNo, SplitOff, Verb};
+use crate::log::body::{Body, Change, Flags, IdNo, KeyNo, SplitOff, StoredClass, Verb};
 use crate::log::codec::CodecError;
 use crate::log::kind::Kind;
 use crate::log::record::{COMMITMENT_BYTES, Lists, OPERATION_ID_BYTES, Row, Rows};
@@ -45,7 +45,7 @@ pub(super) fn read(
     lists: &mut Lists,
     row: &mut Row,
 ) -> Result<Beside, CodecError> {
-    let first = *body.get(*at).ok_or_else(varint::short)?;
+    let first = *body.get(*at).ok_or_else(varint::cut_off)?;
     row.kind = *Kind::ALL
         .get(usize::from(first & KIND))
         .ok_or_else(|| CodecError::of("an unknown kind of record"))?;
@@ -58,7 +58,7 @@ pub(super) fn read(
     }
     match row.kind {
         Kind::DefineId => {
-            row.other = u32::from(*body.get(*at).ok_or_else(varint::short)?);
+            row.other = u32::from(*body.get(*at).ok_or_else(varint::cut_off)?);
             *at += 1;
         }
         Kind::DefineDevice => row.id = IdNo(varint::number(body, at)?),
@@ -183,6 +183,8 @@ fn change(stored: u64, last: Option<Change>) -> Result<Change, CodecError> {
 
 /// Bytes that [`plain`] looks at: first byte, flags, three numbers, an operation id.
 const PLAIN_BYTES: usize = 2 + 3 * varint::MAX_BYTES + OPERATION_ID_BYTES;
+/// Numbers of things are lower.
+const HIGHEST: u64 = varint::HIGHEST as u64;
 /// How a capture begins that has a name, no device and no changes.
 const NAMED_CAPTURE: u8 = Kind::Capture as u8 | HAS_OTHER;
 
@@ -193,17 +195,20 @@ pub(super) fn plain(body: &[u8], at: &mut usize, midway: &mut Midway, seq: u32) 
     let bytes = body.get(*at..)?.first_chunk::<PLAIN_BYTES>()?;
     // Flags stand in one byte if no bit behind the sixth is set: twice their number, and one more.
     let (given, off) = (Flags::GIVEN_ID.0 as u8, Flags::PROCESSING_OFF.0 as u8);
-    if bytes[0] != NAMED_CAPTURE || bytes[1] & !(off << 1) != given << 1 | 1 {
+    let mut taken = 2;
+    let (id, is_id) = varint::short(bytes, &mut taken);
+    let (name, is_name) = varint::short(bytes, &mut taken);
+    let (step, is_step) = varint::short(bytes, &mut taken);
+    // All in one question: a processor that has to guess guesses once.
+    let begins = (bytes[0] == NAMED_CAPTURE) & (bytes[1] & !(off << 1) == given << 1 | 1);
+    if !(begins & is_id & is_name & is_step & (id < HIGHEST) & (name < HIGHEST)) {
         return None;
     }
-    let mut taken = 2;
-    let id = varint::real(varint::read(bytes, &mut taken)?).ok()?;
-    let name = varint::real(varint::read(bytes, &mut taken)?).ok()?;
-    let time = time(varint::read(bytes, &mut taken)?, midway.time).ok()?;
+    let time = time(step, midway.time).ok()?;
     let row = Row {
         time,
-        id: IdNo(id),
-        other: name,
+        id: IdNo(id as u32),
+        other: name as u32,
         at: (*at + taken) as u32, // a frame is at most 16 MiB
         flags: Flags(u16::from(bytes[1] >> 1)),
         kind: Kind::Capture,
@@ -211,6 +216,23 @@ pub(super) fn plain(body: &[u8], at: &mut usize, midway: &mut Midway, seq: u32) 
     };
     midway.time = time;
     *at += taken + OPERATION_ID_BYTES;
+    Some(row)
+}
+
+/// Reads the definition of an id, which is what most records are that are not operations. `None` for any other, and for a class that there is not.
+#[inline]
+pub(super) fn defined_id(body: &[u8], at: &mut usize, seq: u32) -> Option<Row> {
+    let [kind, class, ..] = body.get(*at..)?.first_chunk::<{ 2 + COMMITMENT_BYTES }>()?;
+    if (*kind != Kind::DefineId as u8) | !StoredClass(*class).is_known() {
+        return None;
+    }
+    let row = Row {
+        kind: Kind::DefineId,
+        other: u32::from(*class),
+        at: (*at + 2) as u32, // a frame is at most 16 MiB
+        ..Row::new(seq)
+    };
+    *at += 2 + COMMITMENT_BYTES;
     Some(row)
 }
 
@@ -246,7 +268,7 @@ pub(crate) fn bodies(body: &[u8]) -> impl Iterator<Item = Result<Body, CodecErro
 
 fn skip(body: &[u8], at: &mut usize, bytes: usize) -> Result<(), CodecError> {
     *at += bytes;
-    if *at <= body.len() { Ok(()) } else { Err(varint::short()) }
+    if *at <= body.len() { Ok(()) } else { Err(varint::cut_off()) }
 }
 
 #[cfg(test)]

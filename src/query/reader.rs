@@ -493,12 +493,11 @@ pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step
             return true;
         }
     };
-    let text = step.record.item().map(std::str::from_utf8).transpose();
-    let good = match text {
-        Ok(None) => true, // erased
-        Ok(Some(text)) => check(text).is_ok() && dictionary.find(text).is_none(),
-        Err(_) => false,
-    };
-    dictionary.push(text.ok().flatten().filter(|_| good));
-    good
+    match step.record.item().map(std::str::from_utf8) {
+        Some(Ok(text)) if check(text).is_ok() => dictionary.push_new(text),
+        other => {
+            dictionary.push(None);
+            other.is_none() // erased
+        }
+    }
 }

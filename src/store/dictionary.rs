@@ -128,18 +128,24 @@ impl Dictionary {
     /// Gives the next number to `text`, which must have none; `None` stands for an erased text.
     pub(crate) fn push(&mut self, text: Option<&str>) -> u32 {
         let number = self.len();
-        self.texts.extend_from_slice(text.unwrap_or_default().as_bytes());
-        self.ends.push(self.texts.len() as u64);
-        if let Some(text) = text {
-            let hash = self.seed.hash_one(text.as_bytes());
-            let (texts, ends, seed) = (&self.texts, &self.ends, &self.seed);
-            self.index.insert_unique(hash, number, |number| {
-                let at = *number as usize;
-                let start = if at == 0 { 0 } else { ends[at - 1] };
-                seed.hash_one(&texts[start as usize..ends[at] as usize])
-            });
+        match text {
+            Some(text) => assert!(self.push_new(text), "a text has one number"),
+            None => self.ends.push(self.texts.len() as u64),
         }
         number
+    }
+
+    /// Gives the next number to `text` if it has none yet, and else to a text that is not there; says whether it had none.
+    pub(crate) fn push_new(&mut self, text: &str) -> bool {
+        let (number, begin) = (self.len(), self.texts.len());
+        self.texts.extend_from_slice(text.as_bytes());
+        self.ends.push(self.texts.len() as u64);
+        let is_new = self.enter(self.seed.hash_one(text.as_bytes()), number).is_ok();
+        if !is_new {
+            self.texts.truncate(begin);
+            self.ends[number as usize] = begin as u64;
+        }
+        is_new
     }
 
     /// Fills an empty dictionary from what a snapshot holds: the length of each text (u16, 0 for an erased one) and the texts

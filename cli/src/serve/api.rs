@@ -277,9 +277,10 @@ fn ask(reader: &Reader, from: AnsweredFrom, question: &str, asked: Asked) -> Res
             let svg = HeaderValue::from_static("image/svg+xml");
             Ok(([(header::CONTENT_TYPE, svg)], drawing::document(&graph(reader, id()?)?)).into_response())
         }
-        // The records after which the picture changed: where a slider through time stops.
+        // The records after which the picture changed since the id was first written: where a slider through time stops.
         "moments" => {
-            let Graph { moments, last, hidden_nodes, .. } = graph(reader, id()?)?;
+            let Graph { asked, nodes, moments, last, hidden_nodes, .. } = graph(reader, id()?)?;
+            let moments: Vec<Seq> = moments.into_iter().filter(|seq| *seq >= nodes[asked].since).collect();
             said(json!({ "moments": moments, "last": last, "hidden_nodes": hidden_nodes }))
         }
         _ => Err(NoAnswer::NoQuestion),

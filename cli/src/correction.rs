@@ -100,7 +100,7 @@ fn answer(
         screen.answer(&said, from)?;
         return Ok(answer);
     }
-    screen.headline(&headline(&said, &outcome))?;
+    screen.headline(&headline(&said, outcome))?;
     if diff.is_same_content() && said.refusal.is_some() {
         screen.line("Nothing changes.")?;
     } else {

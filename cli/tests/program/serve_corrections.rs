@@ -137,6 +137,9 @@ fn what_is_erased_is_in_no_answer_and_no_file() {
     }
 }
 
+/// A correction, headers, and the status and the beginning of what is said of it.
+type Try<'a> = (&'a Value, &'a [(&'a str, &'a str)], u16, &'a str);
+
 #[test]
 fn who_may_not_correct_is_told_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
@@ -150,7 +153,7 @@ fn who_may_not_correct_is_told_what_to_do() {
     let own = format!("http://{host}");
     let like_own = format!("http://{host}.evil.example");
     #[rustfmt::skip]
-    let table: [(&Value, &[(&str, &str)], u16, &str); 18] = [
+    let table: [Try<'_>; 18] = [
         (&good, &[("Authorization", "Bearer 0")], 401, "the admin token is missing or wrong"),
         (&good, &[("Authorization", "")], 401, "the admin token is missing or wrong"),
         (&good, &[("Authorization", ""), ("Cookie", "admin=1")], 401, "the admin token is missing or wrong"),

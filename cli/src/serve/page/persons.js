@@ -489,7 +489,7 @@ function choice(texts, name) {
   filter.addEventListener("input", fill);
   fill();
   say();
-  return { chosen, shown: el("div", {}, texts.length > 10 ? filter : null, list, which) };
+  return { chosen, shown: texts.length ? el("div", {}, texts.length > 10 ? filter : null, list, which) : null };
 }
 
 function corrections(text, person, properties) {

@@ -29,15 +29,34 @@ pub(crate) struct CorrectionArgs {
     dry_run: bool,
 }
 
+/// What is said of a retract or split: what became of it, or would, and what it changes.
 #[derive(Serialize)]
-struct Said<'a> {
-    seq: Seq,
+pub(crate) struct Said<'a> {
+    pub(crate) seq: Seq,
     recorded: bool,
     refusal: Option<&'static str>,
-    rule: Option<&'static str>,
+    pub(crate) rule: Option<&'static str>,
     blocking_seq: Option<Seq>,
-    reason: Option<&'a str>,
+    pub(crate) reason: Option<String>,
     diff: &'a Diff,
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn of(reader: &Reader, preview: &'a Preview, recorded: bool) -> Said<'a> {
+        let Preview { appended, diff } = preview;
+        let Appended::Recorded { seq, outcome } = *appended else {
+            unreachable!("an operation without an id is never a duplicate");
+        };
+        Said {
+            seq,
+            recorded,
+            refusal: outcome.refusal.map(|refusal| refusal.name()),
+            rule: outcome.refusal.map(|refusal| refusal.rule()),
+            blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
+            reason: outcome.refusal.map(|refusal| reader.reason(&refusal)),
+            diff,
+        }
+    }
 }
 
 /// Records a retract or split, or says what it would do.
@@ -73,26 +92,15 @@ fn answer(
     recorded: bool,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
+    let said = Said::of(reader, preview, recorded);
     let Preview { appended, diff } = preview;
-    let Appended::Recorded { seq, outcome } = *appended else {
-        unreachable!("an operation without an id is never a duplicate");
-    };
-    let reason = outcome.refusal.map(|refusal| reader.reason(&refusal));
-    let said = Said {
-        seq,
-        recorded,
-        refusal: outcome.refusal.map(|refusal| refusal.name()),
-        rule: outcome.refusal.map(|refusal| refusal.rule()),
-        blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-        reason: reason.as_deref(),
-        diff,
-    };
+    let outcome = appended.outcome().expect("it is recorded, or would be");
     let answer = Answer::yes_if(outcome.refusal.is_none());
     if screen.json {
         screen.answer(&said, from)?;
         return Ok(answer);
     }
-    screen.headline(&headline(&said, &outcome))?;
+    screen.headline(&headline(&said, outcome))?;
     if diff.is_same_content() && said.refusal.is_some() {
         screen.line("Nothing changes.")?;
     } else {

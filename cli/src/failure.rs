@@ -131,7 +131,9 @@ pub(crate) enum Failure {
     )]
     OpenToAll { address: String },
     #[cfg(feature = "serve")]
-    #[error("serve takes no key ring: one ring is for one ledger, and a server has several")]
+    #[error(
+        "serve takes no single key ring, for it has several ledgers; name a directory of rings with --key-rings"
+    )]
     SealedServer,
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),

@@ -46,6 +46,13 @@ pub(super) fn field<'a>(form: &'a str, name: &str) -> Option<&'a str> {
     form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// The user name of `Authorization: Basic`, which is where senders put a key.
+pub(super) fn basic_user(encoded: &str) -> Option<String> {
+    let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+    let user = text.split_once(':').map_or(&text[..], |(user, _)| user);
+    Some(user.to_owned()).filter(|user| !user.is_empty())
+}
+
 fn from_base64(text: &str, max: usize) -> Result<String, Rejection> {
     let bytes = BASE64.decode(text).map_err(|source| Rejection::NotBase64 { source })?;
     let bytes = if bytes.starts_with(&GZIP) { gunzip(&bytes, max)? } else { bytes };

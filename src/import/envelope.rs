@@ -68,10 +68,11 @@ impl Envelope {
         Envelope { format, endpoint: None, received: None, sent: None }
     }
 
-    /// That of a request that arrived at `received`, with the time of sending that its query gives.
-    pub(super) fn of_request(format: Format, received: Timestamp, query: &str) -> Envelope {
+    /// That of a request to `path` that arrived at `received`, with the time of sending that its query gives.
+    pub(super) fn of_request(format: Format, received: Timestamp, path: &str, query: &str) -> Envelope {
         let sent = sent_in_query(query).map(Ok);
-        Envelope { received: Some(received), sent, ..Envelope::new(format) }
+        let endpoint = endpoint(path).map(str::to_owned);
+        Envelope { endpoint, received: Some(received), sent, ..Envelope::new(format) }
     }
 
     /// Says when the client sent it, whatever else does.

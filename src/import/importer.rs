@@ -245,7 +245,7 @@ impl<R: Read> Iterator for Importer<R> {
             return Some(Ok(parsed));
         }
         let parsed = self.advance()?;
-        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also.take()) {
+        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also()) {
             self.also = Some(Parsed { line: *line, index: *index, operation: Ok(operation) });
         }
         Some(parsed)
@@ -395,6 +395,11 @@ impl Reader {
         let asked = read(json, envelope, &self.options)
             .map_err(|rejection| foreign::instead(json, self.options.format).unwrap_or(rejection))?;
         self.foreign(asked, json, count)
+    }
+
+    /// The second operation of the call that was read last, once.
+    pub(super) fn also(&mut self) -> Option<Operation> {
+        self.also.take()
     }
 
     fn posthog(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {

@@ -52,6 +52,9 @@ pub struct Request<'a> {
     received: Timestamp,
     encoding: Option<&'a str>,
     bearer: Option<&'a str>,
+    /// The user of `Authorization: Basic`: the write key of Segment and RudderStack. It counts where nothing else names a token, for a
+    /// proxy may have asked for it.
+    basic: Option<String>,
     sent: Option<Timestamp>,
 }
 
@@ -77,18 +80,24 @@ impl Endpoint {
     /// ```
     pub fn of(path: &str) -> Option<Endpoint> {
         const EVENTS: [&str; 5] = ["e", "batch", "capture", "track", "engage"];
+        /// Calls of Segment and RudderStack, each at a path of its own below `/v1/`. `/import` is Mixpanel's and theirs.
+        const CALLS: [&str; 7] = ["batch", "identify", "track", "page", "screen", "group", "alias"];
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.ends_with("/i/v1/analytics/events") {
             return Some(Endpoint::EventsV1);
         }
-        let (_, last) = path.rsplit_once('/')?;
-        EVENTS.contains(&last).then_some(Endpoint::Events)
+        let (before, last) = path.rsplit_once('/')?;
+        let is_call = last == "import" || before.ends_with("/v1") && CALLS.contains(&last);
+        (is_call || EVENTS.contains(&last)).then_some(Endpoint::Events)
     }
 }
 
 /// How the requests of a server are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestOptions {
+    /// What its senders speak: [`Format::Sdk`] (the default), or another vendor's format. The formats that read the ledger's own
+    /// operations, or any vendor's events, are taken as [`Format::Sdk`]: a token is known to everybody.
+    pub format: Format,
     /// E7: whether event properties such as `$browser` are lifted into person properties.
     pub lift: bool,
     /// Whether an event's own properties are kept.
@@ -104,6 +113,7 @@ impl From<&Policy> for RequestOptions {
     /// As the policy says; without `$merge_dangerously`.
     fn from(policy: &Policy) -> RequestOptions {
         RequestOptions {
+            format: Format::Sdk,
             lift: policy.lift,
             keep_event_properties: policy.keep_event_properties,
             merge_dangerously: false,
@@ -119,7 +129,8 @@ pub struct Received {
     pub token: Option<String>,
     /// What its events ask, in their order. Each has an id.
     pub operations: Vec<Operation>,
-    /// For each of the operations its event's position in the batch, from 0, ascending.
+    /// For each of the operations its event's position in the batch, from 0, ascending. A call of another vendor that names both of
+    /// its ids asks for two.
     pub indexes: Vec<usize>,
     /// The events that are not recorded, in their order.
     pub rejected: Vec<RejectedEvent>,
@@ -141,7 +152,9 @@ pub struct RejectedEvent {
 #[non_exhaustive]
 pub enum RequestError {
     /// The path takes no events.
-    #[error("`{path}` takes no events; expected an endpoint of PostHog's SDKs, such as `/e/` or `/batch/`")]
+    #[error(
+        "`{path}` takes no events; expected an endpoint of SDKs, such as `/e/`, `/batch/` or `/v1/batch`"
+    )]
     NoEndpoint {
         /// The path, at most 64 characters of it.
         path: String,
@@ -188,10 +201,10 @@ impl<'a> Request<'a> {
     /// A request for `target`, a path and perhaps a query, that arrived at `received` by the server's clock.
     pub fn new(target: &'a str, received: Timestamp) -> Request<'a> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request { path, query, received, encoding: None, bearer: None, sent: None }
+        Request { path, query, received, encoding: None, bearer: None, basic: None, sent: None }
     }
 
-    /// Adds a header. Those that matter are `Content-Encoding`, `Authorization` and `PostHog-Request-Timestamp`, in any case; others may
+    /// Adds a header. Those that matter are `Content-Encoding`, `Authorization` (a bearer token, or the user of `Basic`) and `PostHog-Request-Timestamp`, in any case; others may
     /// be given and are ignored.
     #[must_use]
     pub fn header(mut self, name: &str, value: &'a [u8]) -> Request<'a> {
@@ -200,8 +213,10 @@ impl<'a> Request<'a> {
         if is("content-encoding") {
             self.encoding = Some(value);
         } else if is("authorization") {
-            let (scheme, token) = value.split_once(' ').unwrap_or_default();
-            self.bearer = scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+            let (scheme, said) = value.split_once(' ').unwrap_or_default();
+            self.bearer = scheme.eq_ignore_ascii_case("bearer").then(|| said.trim());
+            self.basic =
+                if scheme.eq_ignore_ascii_case("basic") { body::basic_user(said.trim()) } else { None };
         } else if is("posthog-request-timestamp") {
             self.sent = value.parse().ok();
         }
@@ -229,7 +244,12 @@ impl<'a> Request<'a> {
         if self.endpoint().is_none() {
             return Err(RequestError::NoEndpoint { path: excerpt(self.path) });
         }
-        let RequestOptions { lift, keep_event_properties, merge_dangerously, max_bytes: max } = *options;
+        let RequestOptions { format, lift, keep_event_properties, merge_dangerously, max_bytes: max } =
+            *options;
+        let format = match format {
+            Format::Auto | Format::Ops | Format::Posthog => Format::Sdk,
+            format => format,
+        };
         let unread = |rejection| match rejection {
             Rejection::TooLarge => RequestError::TooLarge { max },
             rejection => RequestError::Body(rejection),
@@ -238,7 +258,7 @@ impl<'a> Request<'a> {
         let rewritten = if Json::read(&text).is_err() { json::with_numbers(&text) } else { None };
         let document =
             Json::read(rewritten.as_ref().unwrap_or(&text)).map_err(|error| unread(error.into()))?;
-        let mut envelope = Envelope::of_request(Format::Sdk, self.received, self.query);
+        let mut envelope = Envelope::of_request(format, self.received, self.path, self.query);
         let events = match open_body(document, &mut envelope).map_err(unread)? {
             Found::One(event) => vec![event],
             Found::Many(events) => {
@@ -253,7 +273,7 @@ impl<'a> Request<'a> {
             envelope.set_sent(sent); // stamped again for each attempt, unlike what stands in the body
         }
         let token = self.token(document, &events)?;
-        let options = Options { format: Format::Sdk, lift, keep_event_properties };
+        let options = Options { format, lift, keep_event_properties };
         let mut reader = Reader::new(options, None);
         let mut found = Received { token, operations: Vec::new(), indexes: Vec::new(), rejected: Vec::new() };
         for (index, event) in events.into_iter().enumerate() {
@@ -261,10 +281,13 @@ impl<'a> Request<'a> {
                 Ok(Operation { request: Asked::Merge { .. }, id, .. }) if !merge_dangerously => {
                     found.rejected.push(RejectedEvent { index, uuid: id, rejection: Rejection::Dangerous });
                 }
-                Ok(mut operation) => {
-                    operation.id.get_or_insert_with(|| OperationId(uuid_v7(self.received, entropy)));
-                    found.operations.push(operation);
-                    found.indexes.push(index);
+                Ok(operation) => {
+                    // A call of another vendor asks for two operations if it names both of its ids.
+                    for mut operation in std::iter::once(operation).chain(reader.also()) {
+                        operation.id.get_or_insert_with(|| OperationId(uuid_v7(self.received, entropy)));
+                        found.operations.push(operation);
+                        found.indexes.push(index);
+                    }
                 }
                 Err(rejection) => {
                     found.rejected.push(RejectedEvent { index, uuid: uuid_of(event), rejection });
@@ -296,7 +319,8 @@ impl<'a> Request<'a> {
         body::decode(if text.is_empty() { self.query } else { text }, max)
     }
 
-    /// Whose the request is: what the header says, the body around the events, or the query; else all events must say the same.
+    /// Whose the request is: what the header says, the body around the events, or the query; else all events must say the same. Last comes
+    /// the user of a basic authorization.
     fn token(&self, document: Json<'_>, events: &[Json<'_>]) -> Result<Option<String>, RequestError> {
         let in_query = || ["api_key", "token"].into_iter().find_map(|name| body::field(self.query, name));
         let around = self.bearer.map(Cow::Borrowed).or_else(|| token_of(document));
@@ -304,7 +328,7 @@ impl<'a> Request<'a> {
             return Ok(Some(token.into_owned()));
         }
         let mut tokens = events.iter().filter_map(|event| token_of(*event));
-        let Some(first) = tokens.next() else { return Ok(None) };
+        let Some(first) = tokens.next() else { return Ok(self.basic.clone()) };
         match tokens.find(|token| *token != first) {
             Some(other) => Err(RequestError::Tokens { first: excerpt(&first), other: excerpt(&other) }),
             None => Ok(Some(first.into_owned())),
@@ -314,14 +338,14 @@ impl<'a> Request<'a> {
 
 /// The token that an object names: beside its events or its other members, or in its properties.
 fn token_of(object: Json<'_>) -> Option<Cow<'_, str>> {
-    named_token(object).or_else(|| {
+    named_token(object, &["api_key", "token", "$token", "writeKey"]).or_else(|| {
         let (_, properties) = object.members()?.find(|(key, _)| key == "properties")?;
-        named_token(properties)
+        named_token(properties, &["api_key", "token", "$token"])
     })
 }
 
-fn named_token(object: Json<'_>) -> Option<Cow<'_, str>> {
-    let is_token = |key: &str| matches!(key, "api_key" | "token" | "$token");
+fn named_token<'a>(object: Json<'a>, names: &[&str]) -> Option<Cow<'a, str>> {
+    let is_token = |key: &str| names.contains(&key);
     let texts =
         object.members()?.filter_map(|(key, json)| if is_token(&key) { json.as_text() } else { None });
     texts.into_iter().find(|token| !token.is_empty())

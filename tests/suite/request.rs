@@ -276,3 +276,39 @@ fn a_shared_anonymous_id_under_each_preset() {
         );
     }
 }
+
+/// Senders of other vendors are read as their files are, and none of them in the ledger's own words.
+#[test]
+fn each_vendor_is_read_as_in_a_file() {
+    let call = json!({"type": "track", "userId": "ann", "anonymousId": "a1", "event": "x", "messageId": "m1",
+                      "timestamp": "2026-01-01T00:00:00Z"});
+    let mixpanel = json!({"event": "x", "properties": {"distinct_id": "ann", "$device_id": "d", "$user_id": "ann", "$insert_id": "i",
+                          "time": 1_767_225_600}});
+    let split = json!({"op": "split", "distinct_id": "ann", "ids": ["a1"], "userId": "ann", "type": "track"});
+    let received = |format, target: &str, event: &Value| {
+        let request = Request::new(target, now()).header("Authorization", b"Basic a2V5Og=="); // key:
+        let options = RequestOptions { format, ..options() };
+        request.read(json!([event]).to_string().as_bytes(), &options, &mut SeededEntropy::new(1)).unwrap()
+    };
+    for (format, target, event) in [
+        (Format::Segment, "/v1/batch", &call),
+        (Format::Rudderstack, "/v1/batch", &call),
+        (Format::Mixpanel, "/track", &mixpanel),
+        (Format::MixpanelOriginal, "/import", &mixpanel),
+    ] {
+        let file_options = Options { format, ..Options::from(&Policy::default()) };
+        let text = event.to_string();
+        let in_file =
+            Importer::new(text.as_bytes(), file_options).map(|found| found.unwrap().operation.unwrap());
+        let read = received(format, target, event);
+        assert_eq!(read.operations, in_file.collect::<Vec<_>>(), "{format}");
+        assert_eq!(read.token.as_deref(), Some("key"), "{format}");
+        assert!(read.indexes.iter().all(|index| *index == 0) && read.rejected.is_empty(), "{format}");
+        let is_split = |asked: &Operation| matches!(asked.request, identity_ledger::Request::Split { .. });
+        assert!(!received(format, target, &split).operations.iter().any(is_split), "{format}");
+    }
+    for format in [Format::Auto, Format::Ops, Format::Posthog] {
+        let op = json!({"op": "split", "distinct_id": "ann", "ids": ["a1"]});
+        assert!(received(format, "/e/", &op).operations.is_empty(), "{format}");
+    }
+}

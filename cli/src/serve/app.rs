@@ -15,7 +15,11 @@ pub(crate) struct App {
     pub(crate) admin: Admin,
     /// Requests that are under way.
     pub(crate) slots: Semaphore,
+    /// Questions that read a whole log, at the same time.
+    pub(crate) log_readers: Semaphore,
     pub(crate) max_bytes: usize,
+    /// Whether the admin may retract, split and erase.
+    pub(crate) allow_corrections: bool,
     pub(crate) is_demo: bool,
     /// Whether the server is about to stop.
     pub(crate) stopping: watch::Receiver<bool>,

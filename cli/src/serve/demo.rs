@@ -42,7 +42,7 @@ impl Drop for DemoDir {
 
 /// Records the people.
 pub(crate) fn fill(tenants: &Tenants) -> Result<(), Failure> {
-    let name: TenantName = pair(TOKEN).expect("the token of the demo is one").1;
+    let name: TenantName = pair(TOKEN).expect("the token of the demo is one").1.tenant;
     let tenant = tenants.tenant(&name)?;
     let options = tenant.ledger.read(|reader| Options::from(reader.policy()));
     let importer = Importer::new(PEOPLE.as_bytes(), options);

@@ -8,7 +8,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use identity_ledger::import::{Endpoint, Received, RejectedEvent, Request, RequestOptions};
+use identity_ledger::import::{Endpoint, Format, Received, RejectedEvent, Request, RequestOptions};
 use identity_ledger::sharing::Ticket;
 use identity_ledger::storage::OsEntropy;
 use identity_ledger::{Answers, AppendError, Appended, OperationId, visible};
@@ -18,12 +18,12 @@ use crate::clock::{Clock, now};
 use crate::failure::Failure;
 use crate::screen::remark;
 use crate::serve::app::App;
-use crate::serve::tokens::TenantName;
+use crate::serve::tokens::{Destination, TenantName};
 
 /// A request that is not recorded, as the sender hears of it.
-struct Refused {
-    status: StatusCode,
-    error: String,
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) error: String,
 }
 
 fn refused(status: StatusCode, error: impl ToString) -> Refused {
@@ -44,9 +44,33 @@ impl IntoResponse for Refused {
 /// What was written and is not durable yet.
 struct Written {
     tenant: TenantName,
-    endpoint: Endpoint,
+    shape: Shape,
     ticket: Ticket<Answers<Result<Appended, AppendError>>>,
     events: Events,
+}
+
+/// What the answer looks like, by what its sender reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Json,
+    /// PostHog's capture v1: each event by its uuid.
+    EachUuid,
+    /// Mixpanel's senders read `1` and nothing else, unless they ask for more words.
+    One,
+    /// Mixpanel's `/import`.
+    Code,
+}
+
+impl Shape {
+    fn of(request: &Request<'_>, format: Format, uri: &Uri) -> Shape {
+        let is_verbose = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "verbose=1"));
+        match format {
+            Format::Mixpanel | Format::MixpanelOriginal if uri.path().contains("import") => Shape::Code,
+            Format::Mixpanel | Format::MixpanelOriginal if !is_verbose => Shape::One,
+            _ if request.endpoint() == Some(Endpoint::EventsV1) => Shape::EachUuid,
+            _ => Shape::Json,
+        }
+    }
 }
 
 /// The events of a request, by their places in its batch.
@@ -69,8 +93,9 @@ pub(crate) async fn receive(State(app): State<Arc<App>>, request: HttpRequest) -
 
 async fn record(app: &Arc<App>, request: HttpRequest) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    if let Some(vendor) = vendor(parts.uri.path()) {
-        let error = format!("events of {vendor} are not taken yet; expected those of PostHog's SDKs");
+    if matches!(parts.uri.path().trim_end_matches('/'), "/2/httpapi" | "/batch/2/httpapi") {
+        let error =
+            "events of Amplitude are not taken; expected those of PostHog, Segment, RudderStack or Mixpanel";
         return Err(refused(StatusCode::BAD_REQUEST, error));
     }
     let Ok(_slot) = app.slots.try_acquire() else {
@@ -84,15 +109,15 @@ async fn record(app: &Arc<App>, request: HttpRequest) -> Result<Response, Refuse
         remark("error", &format!("a request was not recorded: {error}"));
         refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot record now; try again")
     };
-    let Written { tenant, endpoint, ticket, events } = written.map_err(|error| failed(&error))??;
+    let Written { tenant, shape, ticket, events } = written.map_err(|error| failed(&error))??;
     let clock = Clock::new();
     // Nothing is said to the sender before it is durable.
     let answers = ticket.await.map_err(|error| failed(&error))?;
     app.metrics.count_wait(clock.elapsed());
-    Ok(answer(app, &tenant, endpoint, events, answers))
+    Ok(answer(app, &tenant, shape, events, answers))
 }
 
-async fn read_body(body: Body, max: usize) -> Result<Vec<u8>, Refused> {
+pub(crate) async fn read_body(body: Body, max: usize) -> Result<Vec<u8>, Refused> {
     match to_bytes(body, max).await {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) => {
@@ -115,8 +140,8 @@ fn write(app: &App, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Writt
     let found = |token: Option<&str>| {
         let token = token
             .ok_or_else(|| refused(StatusCode::UNAUTHORIZED, "the request names no token (`api_key`)"))?;
-        match app.tokens.tenant(token) {
-            Some(tenant) => Ok(tenant),
+        match app.tokens.destination(token) {
+            Some(destination) => Ok(destination.clone()),
             None => {
                 let shown: String = token.chars().take(64).collect();
                 Err(refused(
@@ -127,14 +152,18 @@ fn write(app: &App, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Writt
         }
     };
     // The token is in the body, and how to read the rest is the tenant's policy. So it is read as for a new ledger first.
-    let options = app.tenants.new_options();
+    let mut options = app.tenants.new_options();
     let read = |options: &RequestOptions| {
         request.read(body, options, &mut OsEntropy::default()).map_err(|error| {
             refused(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST), error)
         })
     };
     let mut received = read(&options)?;
-    let name = found(received.token.as_deref())?.clone();
+    let Destination { tenant: name, format } = found(received.token.as_deref())?;
+    if format != options.format {
+        options.format = format;
+        received = read(&options)?;
+    }
     let count = received.operations.len() + received.rejected.len();
     if !app.tokens.admit(received.token.as_deref().unwrap_or_default(), count) {
         return Err(refused(
@@ -151,8 +180,9 @@ fn write(app: &App, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Writt
         refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot be opened now; try again")
     };
     let tenant = app.tenants.tenant(&name).map_err(unavailable)?;
-    if tenant.options != options {
-        received = read(&tenant.options)?;
+    let by_policy = RequestOptions { format, ..tenant.options };
+    if by_policy != options {
+        received = read(&by_policy)?;
     }
     let Received { operations, indexes, rejected, .. } = received;
     let asked = indexes.into_iter().zip(operations.iter().map(|operation| operation.id)).collect();
@@ -163,15 +193,15 @@ fn write(app: &App, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Writt
             }
             refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot record now; try again")
         })?;
-    let endpoint = request.endpoint().unwrap_or(Endpoint::Events);
-    Ok(Written { tenant: name, endpoint, ticket, events: Events { asked, rejected } })
+    let shape = Shape::of(&request, format, uri);
+    Ok(Written { tenant: name, shape, ticket, events: Events { asked, rejected } })
 }
 
 /// What the sender is told of events that are durable.
 fn answer(
     app: &App,
     tenant: &TenantName,
-    endpoint: Endpoint,
+    shape: Shape,
     events: Events,
     answers: Answers<Result<Appended, AppendError>>,
 ) -> Response {
@@ -181,6 +211,8 @@ fn answer(
         .into_iter()
         .map(|RejectedEvent { index, uuid, rejection }| (index, uuid, rejection.to_string()))
         .collect();
+    // A call of another vendor asks for two operations where it names two ids.
+    let count = events.asked.chunk_by(|one, next| one.0 == next.0).count() + rejected.len();
     let mut results = Map::new();
     for (answer, (index, uuid)) in answers.into_iter().zip(events.asked) {
         let outcome = match &answer {
@@ -206,7 +238,7 @@ fn answer(
         }
     }
     rejected.sort_by_key(|(index, ..)| *index);
-    if endpoint == Endpoint::EventsV1 {
+    if shape == Shape::EachUuid {
         let drop = |(_, uuid, error): (usize, Option<OperationId>, String)| {
             uuid.map(|uuid| (uuid.to_string(), json!({ "result": "drop", "details": error })))
         };
@@ -220,18 +252,12 @@ fn answer(
         })
         .collect();
     match list.is_empty() {
+        _ if shape == Shape::One => "1".into_response(),
+        _ if shape == Shape::Code => {
+            Json(json!({ "code": 200, "status": "OK", "num_records_imported": count.saturating_sub(list.len()), "rejected": list }))
+                .into_response()
+        }
         true => Json(json!({ "status": 1 })).into_response(),
         false => Json(json!({ "status": 1, "rejected": list })).into_response(),
-    }
-}
-
-/// Whose endpoint a path is, if it is another vendor's.
-fn vendor(path: &str) -> Option<&'static str> {
-    match path.trim_end_matches('/') {
-        "/v1/identify" | "/v1/track" | "/v1/page" | "/v1/screen" | "/v1/group" | "/v1/alias"
-        | "/v1/batch" | "/v1/import" => Some("Segment and RudderStack"),
-        "/import" => Some("Mixpanel"),
-        "/2/httpapi" | "/batch/2/httpapi" => Some("Amplitude"),
-        _ => None,
     }
 }

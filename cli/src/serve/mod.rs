@@ -3,6 +3,7 @@
 mod admin;
 mod api;
 mod app;
+mod corrections;
 mod demo;
 mod ingest;
 mod metrics;
@@ -41,25 +42,28 @@ use crate::serve::tokens::Tokens;
 
 /// The long help.
 pub(crate) const HELP: &str = "\
-Take events from PostHog's SDKs over HTTP, into one ledger for each tenant. An answer of 200 says that the events are durable: neither \
+Take events from SDKs over HTTP, into one ledger for each tenant. An answer of 200 says that the events are durable: neither \
 kill -9 nor a power cut loses them. A request that is sent again adds nothing, as its events have uuids.
 
   identity-ledger serve --demo                                  # people to look at, and a page that sends events
   identity-ledger serve ledgers --token phc_shop=shop           # tenant `shop`: ledgers/shop.ledger
   identity-ledger serve ledgers --tokens tokens.txt --listen 0.0.0.0:8377
 
-A token says whose events a request brings; SDKs send it with every request, so it is not a secret. Each line of a file of tokens is a \
-token, a blank and a tenant. A tenant's name has lower-case letters, digits, `-` and `_`; its ledger is created with the first event, \
+A token says whose events a request brings, and in which vendor's words; SDKs send it with every request, so it is not a secret. Each \
+line of a file of tokens is a token, a blank and TENANT or TENANT:VENDOR. A tenant's name has lower-case letters, digits, `-` and `_`; its ledger is created with the first event, \
 and closed when no event came for --idle seconds.
 
-Senders: set `api_host` of posthog-js (`host` elsewhere) to this server's address. Endpoints: /e/ /i/v0/e/ /batch/ /capture/ /track/ \
-/engage/ /i/v1/analytics/events; what SDKs ask besides (/flags, /decide, /array/TOKEN/config) is answered with everything off. Events \
-of Segment, RudderStack, Mixpanel and Amplitude are rejected by name. `$merge_dangerously` is taken only with --allow-merge-dangerously.
+PostHog's senders: set `api_host` of posthog-js (`host` elsewhere) to this server's address. Endpoints: /e/ /i/v0/e/ /batch/ /capture/ \
+/track/ /engage/ /i/v1/analytics/events; what SDKs ask besides (/flags, /decide, /array/TOKEN/config) is answered with everything off. \
+Others want a token with their name: --token KEY=shop:segment or :rudderstack takes /v1/batch, /v1/track and the like, \
+:mixpanel or :mixpanel-original takes /track, /engage and /import. What has another shape than its token says, and Amplitude's events, \
+are rejected by name. `$merge_dangerously` is taken only with --allow-merge-dangerously.
 
 Statuses: 200 durable (`rejected` lists events that are not recorded); 400 cannot be read; 401 unknown token; 413 too large; 429 and 503 \
 try again later. /healthz says whether it serves. The page / shows persons, and why they are what they are; /api/TENANT/QUESTION answers what the \
 commands answer with --json; /metrics is for Prometheus. All three want the admin token that is printed at the start \
-(`Authorization: Bearer`), or --open. They change nothing.
+(`Authorization: Bearer`), or --open. They change nothing, unless --allow-corrections lets who knows the token retract, split and erase \
+after a look at what it would change.
 
 Ctrl-C or SIGTERM: no request is accepted any more, those under way are answered, every ledger is flushed and closed. TLS is a proxy's.";
 
@@ -75,14 +79,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8377")]
     listen: SocketAddr,
     /// A token and whose events it brings; may be given several times
-    #[arg(long, value_name = "TOKEN=TENANT", value_parser = tokens::pair)]
-    token: Vec<(String, tokens::TenantName)>,
-    /// A file of tokens: a token, a blank and a tenant on each line; `#` begins a comment
+    #[arg(long, value_name = "TOKEN=TENANT[:VENDOR]", value_parser = tokens::pair)]
+    token: Vec<(String, tokens::Destination)>,
+    /// A file of tokens: a token, a blank and TENANT[:VENDOR] on each line; `#` begins a comment
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
+    /// Seal new ledgers, and open sealed ones, with the key rings in a directory: TENANT.ring for each; keep it apart from DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "demo")]
+    key_rings: Option<PathBuf>,
     /// Let everybody who reaches this address see metrics and persons, without the admin token; only on a loopback address
     #[arg(long)]
     open: bool,
+    /// Let who knows the admin token retract, split and erase; without it the page shows only what that would change
+    #[arg(long, conflicts_with_all = ["open", "demo"])]
+    allow_corrections: bool,
     /// Take `$merge_dangerously` from senders
     #[arg(long)]
     allow_merge_dangerously: bool,
@@ -104,6 +114,8 @@ pub(crate) struct ServeArgs {
 
 /// How long requests under way are waited for once the server stops: less than the 30 seconds that are usual before a kill.
 const STOP_SECONDS: u64 = 20;
+/// Questions that read a whole log at the same time: each may take the memory of a ledger.
+const LOG_READERS: usize = 2;
 /// How long a request may take, its body included.
 const REQUEST_SECONDS: u64 = 30;
 
@@ -118,7 +130,7 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     let tokens = Tokens::read(given, args.tokens.as_deref(), args.max_events)?;
     let policy = args.choice.policy()?.unwrap_or_default();
     let dir = demo.as_ref().map_or(args.dir.unwrap_or_default(), |demo| demo.path().to_owned());
-    let tenants = Tenants::new(dir, policy, args.allow_merge_dangerously, args.max_bytes)?;
+    let tenants = Tenants::new(dir, policy, args.key_rings, args.allow_merge_dangerously, args.max_bytes)?;
     if demo.is_some() {
         demo::fill(&tenants)?;
     }
@@ -129,7 +141,9 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
         metrics: Metrics::default(),
         admin,
         slots: Semaphore::new(args.max_requests),
+        log_readers: Semaphore::new(LOG_READERS),
         max_bytes: args.max_bytes,
+        allow_corrections: args.allow_corrections,
         is_demo: demo.is_some(),
         stopping,
     };
@@ -211,6 +225,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/healthz", routing::get(health))
         .route("/metrics", routing::get(metrics_text))
         .merge(api::router())
+        .merge(corrections::router())
         .merge(page::router(app.is_demo))
         .fallback_service(sdk)
         .layer(TimeoutLayer::with_status_code(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use identity_ledger::import::RequestOptions;
 use identity_ledger::sharing::SyncCounts;
-use identity_ledger::{AppendError, Ledger, Policy, SharedLedger};
+use identity_ledger::{AppendError, LedgerOptions, Policy, SharedLedger};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -20,6 +20,8 @@ pub(crate) struct Tenants {
     dir: PathBuf,
     /// That of ledgers which are created.
     policy: Policy,
+    /// Where the key rings are, one for each tenant; `None` leaves ledgers unsealed.
+    rings: Option<PathBuf>,
     merge_dangerously: bool,
     max_bytes: usize,
     clock: Clock,
@@ -57,6 +59,7 @@ impl Tenants {
     pub(crate) fn new(
         dir: PathBuf,
         policy: Policy,
+        rings: Option<PathBuf>,
         merge_dangerously: bool,
         max_bytes: usize,
     ) -> Result<Tenants, Failure> {
@@ -64,9 +67,13 @@ impl Tenants {
             return Err(Failure::SealedServer);
         }
         fs::create_dir_all(&dir).map_err(Failure::write(&dir))?;
+        if let Some(rings) = &rings {
+            fs::create_dir_all(rings).map_err(Failure::write(rings))?;
+        }
         Ok(Tenants {
             dir,
             policy,
+            rings,
             merge_dangerously,
             max_bytes,
             clock: Clock::new(),
@@ -116,12 +123,20 @@ impl Tenants {
     fn open(&self, name: &TenantName, is_known: bool) -> Result<Tenant, Failure> {
         let place = self.place(name);
         let ledger = match is_known || fs::exists(&place).map_err(Failure::read(&place))? {
-            true => Ledger::open(&place)?,
-            false => Ledger::create(&place, name.tenant(), self.policy.clone())?,
+            true => self.ledger_options(name)?.open(&place)?,
+            false => self.ledger_options(name)?.create(&place, name.tenant(), self.policy.clone())?,
         };
         let options = self.options_by(ledger.policy());
         let from_snapshot = ledger.recovery().from_snapshot;
         Ok(Tenant { ledger: SharedLedger::new(ledger), options, from_snapshot, used: Mutex::default() })
+    }
+
+    /// How the ledger of a tenant is opened, or created: with its key ring.
+    pub(crate) fn ledger_options(&self, name: &TenantName) -> Result<LedgerOptions<'static>, Failure> {
+        let Some(rings) = &self.rings else { return Ok(LedgerOptions::new()) };
+        let ring = rings.join(format!("{name}.ring"));
+        key_ring::expect_outside(&self.place(name), &ring)?;
+        Ok(LedgerOptions::new().keys(key_ring::stored(&ring)?))
     }
 
     fn options_by(&self, policy: &Policy) -> RequestOptions {

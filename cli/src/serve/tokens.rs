@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use identity_ledger::Tenant;
+use identity_ledger::import::Format;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -46,13 +47,53 @@ impl TenantName {
     }
 }
 
-/// Reads `TOKEN=TENANT`.
-pub(crate) fn pair(text: &str) -> Result<(String, TenantName), String> {
-    let (token, tenant) = text.rsplit_once('=').ok_or("expected TOKEN=TENANT, such as phc_shop=shop")?;
+/// Whose events a token brings, and what its senders speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub(crate) tenant: TenantName,
+    pub(crate) format: Format,
+}
+
+impl FromStr for Destination {
+    type Err = String;
+
+    /// Reads `TENANT` or `TENANT:VENDOR`.
+    fn from_str(text: &str) -> Result<Destination, String> {
+        let (tenant, vendor) = text.split_once(':').unwrap_or((text, "posthog"));
+        let format = match vendor {
+            "posthog" => Format::Sdk,
+            "segment" => Format::Segment,
+            "rudderstack" => Format::Rudderstack,
+            "mixpanel" => Format::Mixpanel,
+            "mixpanel-original" => Format::MixpanelOriginal,
+            _ => {
+                let expected = "posthog, segment, rudderstack, mixpanel or mixpanel-original";
+                return Err(format!(
+                    "the vendor is `{}`; expected {expected}",
+                    identity_ledger::visible(vendor)
+                ));
+            }
+        };
+        Ok(Destination { tenant: tenant.parse()?, format })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.format {
+            Format::Sdk => write!(f, "{}", self.tenant),
+            format => write!(f, "{}:{format}", self.tenant),
+        }
+    }
+}
+
+/// Reads `TOKEN=TENANT` or `TOKEN=TENANT:VENDOR`.
+pub(crate) fn pair(text: &str) -> Result<(String, Destination), String> {
+    let (token, destination) = text.rsplit_once('=').ok_or("expected TOKEN=TENANT, such as phc_shop=shop")?;
     if token.is_empty() {
         return Err("the token is empty; expected TOKEN=TENANT, such as phc_shop=shop".to_owned());
     }
-    Ok((token.to_owned(), tenant.parse()?))
+    Ok((token.to_owned(), destination.parse()?))
 }
 
 /// The tokens that are served.
@@ -64,7 +105,7 @@ pub(crate) struct Tokens {
 }
 
 struct Token {
-    tenant: TenantName,
+    destination: Destination,
     /// The window that is counted, and how many events came in it.
     window: Mutex<(u64, u64)>,
 }
@@ -72,7 +113,7 @@ struct Token {
 impl Tokens {
     /// Those of the command line and of a file.
     pub(crate) fn read(
-        given: Vec<(String, TenantName)>,
+        given: Vec<(String, Destination)>,
         file: Option<&Path>,
         max_events: Option<u32>,
     ) -> Result<Tokens, Failure> {
@@ -81,15 +122,15 @@ impl Tokens {
             all.extend(read_file(file)?);
         }
         let mut tokens = BTreeMap::new();
-        for (token, tenant) in all {
-            let served = Token { tenant: tenant.clone(), window: Mutex::default() };
-            if let Some(Token { tenant: other, .. }) = tokens.insert(token.clone(), served)
-                && other != tenant
+        for (token, destination) in all {
+            let served = Token { destination: destination.clone(), window: Mutex::default() };
+            if let Some(Token { destination: other, .. }) = tokens.insert(token.clone(), served)
+                && other != destination
             {
                 return Err(Failure::TwoTenants {
                     token,
                     first: other.to_string(),
-                    other: tenant.to_string(),
+                    other: destination.to_string(),
                 });
             }
         }
@@ -100,13 +141,18 @@ impl Tokens {
         Ok(Tokens { tokens, most, clock: Clock::new() })
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &TenantName)> {
-        self.tokens.iter().map(|(token, served)| (token.as_str(), &served.tenant))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Destination)> {
+        self.tokens.iter().map(|(token, served)| (token.as_str(), &served.destination))
     }
 
     /// Whose events a token brings.
-    pub(crate) fn tenant(&self, token: &str) -> Option<&TenantName> {
-        self.tokens.get(token).map(|token| &token.tenant)
+    pub(crate) fn destination(&self, token: &str) -> Option<&Destination> {
+        self.tokens.get(token).map(|token| &token.destination)
+    }
+
+    /// The tenant of this name, if a token leads to it.
+    pub(crate) fn tenant(&self, name: &str) -> Option<&TenantName> {
+        self.iter().map(|(_, destination)| &destination.tenant).find(|tenant| tenant.0 == name)
     }
 
     /// Counts events of a token; false if they are too many, and must come later.
@@ -126,7 +172,7 @@ impl Tokens {
     }
 }
 
-fn read_file(file: &Path) -> Result<Vec<(String, TenantName)>, Failure> {
+fn read_file(file: &Path) -> Result<Vec<(String, Destination)>, Failure> {
     let text = policy_file::text(file)?;
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -157,6 +203,9 @@ mod tests {
         }
         assert_eq!(pair("a=b=shop").unwrap().0, "a=b");
         assert!(pair("=shop").is_err() && pair("shop").is_err());
+        assert_eq!(pair("k=shop:segment").unwrap().1.format, Format::Segment);
+        assert_eq!(pair("k=shop:mixpanel-original").unwrap().1.to_string(), "shop:mixpanel-original");
+        assert!(pair("k=shop:ops").is_err(), "the ledger's own operations are not a vendor's");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod export;
 mod moment;
 mod readme;
 mod serve;
+mod serve_corrections;
 mod server_example;
 mod transcripts;
 mod tutorial;

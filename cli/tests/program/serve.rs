@@ -167,9 +167,9 @@ fn tenants_are_apart_and_strangers_are_refused() {
         ("/e/", &gzip, 413, "the body has more than 100000 bytes once decompressed"),
         ("/nothing", b"", 404, "`/nothing` takes no events"),
         ("/../../etc/passwd", b"", 404, "`/../../etc/passwd` takes no events"),
-        ("/v1/batch", b"{}", 400, "events of Segment and RudderStack are not taken yet"),
+        ("/v1/batch", segment.as_bytes(), 400, "event 0: this is a call of Segment or RudderStack"),
         ("/batch", segment.as_bytes(), 400, "event 0: this is a call of Segment or RudderStack"),
-        ("/import?strict=1", b"[]", 400, "events of Mixpanel are not taken yet"),
+        ("/2/httpapi", b"{}", 400, "events of Amplitude are not taken"),
     ];
     for (target, body, status, said) in table {
         let answer = send(address, "POST", target, &[], body);
@@ -186,6 +186,32 @@ fn tenants_are_apart_and_strangers_are_refused() {
     for name in names {
         assert_eq!(event_ids(&ledgers.join(name)).len(), 1);
     }
+}
+
+/// A token says what its senders speak: the calls of other vendors, and what their SDKs expect to hear.
+#[test]
+fn the_events_of_other_vendors_are_taken_with_a_token_of_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = ["--token", "seg=shop:segment", "--token", "mix=shop:mixpanel"];
+    let server = Server::start(dir.path(), &tokens);
+    let basic = [("Authorization", "Basic c2VnOg==")]; // seg:
+    let call = br#"{"userId":"ann","anonymousId":"a1","event":"bought","messageId":"m1"}"#;
+    for _ in 0..2 {
+        let answer = send(server.address, "POST", "/v1/track", &basic, call);
+        assert_eq!((answer.status, answer.json()), (200, json!({"status": 1})));
+    }
+    let event = r#"[{"event":"x","properties":{"token":"mix","$device_id":"d","$user_id":"bob","$insert_id":"i1","time":1767225600}}]"#;
+    assert_eq!(post(server.address, "/track", event).body, "1");
+    assert_eq!(post(server.address, "/track?verbose=1", event).json(), json!({"status": 1}));
+    assert_eq!(post(server.address, "/import?strict=1", event).json()["num_records_imported"], json!(1));
+    let posthog = batch("seg", &[json!({"event": "x", "distinct_id": "a"})]);
+    assert_eq!(post(server.address, "/batch/", &posthog).status, 400, "not a call of Segment");
+    let ops = br#"[{"op":"split","distinct_id":"ann","ids":["a1"]}]"#;
+    assert_eq!(send(server.address, "POST", "/v1/batch", &basic, ops).status, 400);
+    server.kill();
+    let ledger = dir.path().join("shop.ledger");
+    assert_eq!(event_ids(&ledger).len(), 2, "a retry adds nothing");
+    assert_eq!(ask(&["explain", "ann", "a1"], &ledger)[0]["same"], json!(true));
 }
 
 /// An SDK in a page of another origin: preflight, flags, remote configuration. What only the admin may see is not for it.
@@ -315,7 +341,7 @@ fn the_api_answers_as_the_commands_do() {
     assert_eq!(post(server.address, "/e/", &batch("phc_shop", &events)).status, 200);
     let bearer = format!("Bearer {}", server.admin);
     let api = |target: &str| send(server.address, "GET", target, &[("Authorization", &bearer)], &[]);
-    assert_eq!(api("/api/tenants").json(), json!({"tenants": ["shop"]}));
+    assert_eq!(api("/api/tenants").json(), json!({"tenants": ["shop"], "corrections": false}));
     let ledger = dir.path().join("shop.ledger");
     for (target, args) in [
         ("resolve?id=a", &["resolve", "a"][..]),

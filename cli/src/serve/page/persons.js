@@ -69,12 +69,21 @@ function address(parts) {
 
 class NotAdmitted extends Error {}
 
-async function fetched(path) {
+async function fetched(path, sent) {
   const admin = sessionStorage.getItem("admin");
   const headers = admin ? { Authorization: `Bearer ${admin}` } : {};
-  const response = await fetch(path, { headers });
+  if (sent) headers["Content-Type"] = "application/json";
+  const response = await fetch(path, sent ? { method: "POST", headers, body: JSON.stringify(sent) } : { headers });
   if (response.status === 401) throw new NotAdmitted();
   return response;
+}
+
+/** Sends a correction: what it would change, or, with the mark of that, doing it. */
+async function send(question, correction) {
+  const response = await fetched(`/api/${encodeURIComponent($("tenant").value)}/${question}`, correction);
+  const said = await response.json();
+  if (!response.ok) throw new Error(said.error);
+  return said;
 }
 
 async function ask(question, parts) {
@@ -156,16 +165,9 @@ const OUTCOME_HEADS = [["Record", "number"], ["Asked"], ["Id"], ["Other id"], ["
 async function showAll() {
   document.title = "identity-ledger: persons";
   const notable = el("details", {}, el("summary", {}, "Refused operations and notices"));
-  notable.addEventListener("toggle", async () => {
+  notable.addEventListener("toggle", () => {
     if (!notable.open || notable.children.length > 1) return;
-    try {
-      const { items, found } = await ask("notable", {});
-      const which = items.length < found ? `The newest ${items.length} of ${found.toLocaleString("en")}.` : "";
-      notable.append(items.length ? el("div", {}, el("p", { class: "quiet" }, which), table("Refused operations and notices", OUTCOME_HEADS, items.map(outcomeRow)))
-        : el("p", { class: "quiet" }, "There are none."));
-    } catch (error) {
-      notable.append(el("p", { class: "bad", role: "alert" }, visible(error.message)));
-    }
+      notable.append(paged("Refused operations and notices", OUTCOME_HEADS, "notable", { limit: 50 }, outcomeRow, "There are none."));
   });
   answer.replaceChildren(
     el("h2", {}, "Persons"),
@@ -178,10 +180,10 @@ async function showAll() {
 
 async function showFound(property) {
   document.title = "identity-ledger: search";
-  const { items, found } = await ask("find", { property });
+  const { found } = await ask("find", { property, limit: 1 });
   answer.replaceChildren(
     el("h2", {}, `${counted(found, "person")} with `, id(property)),
-    items.length ? table("Persons found", PERSON_HEADS, items.map(personRow)) : el("p", { class: "quiet" }, "Letter case and blanks count."),
+    paged("Persons found", PERSON_HEADS, "find", { property, limit: 50 }, personRow, "Letter case and blanks count."),
   );
 }
 
@@ -254,6 +256,7 @@ function historyRow(entry) {
     [outcome?.distinct_id ? link(outcome.distinct_id) : "", "ids"],
     [outcome?.other_id ? link(outcome.other_id) : "", "ids"],
     [outcome ? [retracted, sentence(outcome)].flat() : el("span", { class: "quiet" }, "first mention")],
+    [outcome ? el("button", { class: "small", "aria-label": `Retract record ${entry.seq}: what would change`, onclick: () => correct({ do: "retract", seq: entry.seq }) }, "Retract…") : "", "act"],
   );
 }
 
@@ -315,17 +318,199 @@ function comparison(text, other) {
   return el("div", {}, form, result);
 }
 
+/** The picture right after any record at which it changed: a slider through them, from the first to now. */
 function picture(text) {
   const holder = el("details", {}, el("summary", {}, "Draw the ids and the records that link them"));
+  const picture = el("img", { alt: "The identity graph of this person. The timeline lists the same records as text." });
+  const stage = el("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Identity graph" }, picture);
+  let wanted = 0;
+  async function draw(seq, last) {
+    const mine = ++wanted;
+    const parts = seq === last ? { id: text } : { id: text, at: seq };
+    const response = await fetched(`/api/${encodeURIComponent($("tenant").value)}/graph?${new URLSearchParams(parts)}`);
+    if (!response.ok) throw new Error((await response.json()).error);
+    const url = URL.createObjectURL(await response.blob());
+    if (mine !== wanted) return URL.revokeObjectURL(url);
+    URL.revokeObjectURL(picture.src);
+    picture.src = url;
+  }
   holder.addEventListener("toggle", async () => {
     if (!holder.open || holder.children.length > 1) return;
-    const response = await fetched(`/api/${encodeURIComponent($("tenant").value)}/graph?${new URLSearchParams({ id: text })}`);
-    if (!response.ok) return;
-    const url = URL.createObjectURL(await response.blob());
-    holder.append(el("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Identity graph" },
-      el("img", { src: url, alt: "The identity graph of this person. The timeline lists the same records as text." })));
+    const { moments, last } = await ask("moments", { id: text });
+    const stops = [...moments.filter((seq) => seq < last), last];
+    const slider = el("input", { type: "range", id: "as-of", min: 0, max: stops.length - 1, step: 1 });
+    slider.value = stops.length - 1;
+    const when = el("output", { for: "as-of" });
+    const said = el("p", { class: "bad", role: "alert" });
+    const move = () => {
+      const seq = stops[slider.valueAsNumber];
+      when.textContent = seq === last ? "now" : `right after record ${seq}`;
+      slider.setAttribute("aria-valuetext", when.textContent);
+    };
+    const show = () => draw(stops[slider.valueAsNumber], last).then(() => { said.textContent = ""; }, (error) => { said.textContent = visible(error.message); });
+    const step = (by) => () => { slider.valueAsNumber += by; move(); show(); };
+    slider.addEventListener("input", move);
+    slider.addEventListener("change", show);
+    const bar = el("div", { class: "bar" }, el("label", { for: "as-of" }, "As of"),
+      el("button", { class: "small", "aria-label": "One change back", onclick: step(-1) }, "‹"), slider,
+      el("button", { class: "small", "aria-label": "One change on", onclick: step(1) }, "›"), when);
+    holder.append(stops.length > 1 ? bar : "", said, stage);
+    move();
+    show();
   });
   return holder;
+}
+
+// -- corrections: what would change, and doing it -------------------------------------------------------------------
+
+let mayCorrect = false;
+
+const short = (person) => (person ? el("bdi", { class: "id", title: person }, person.slice(0, 8)) : el("span", { class: "quiet" }, "no person"));
+const few = (ids, all) => [ids.slice(0, 10).map((text) => [link(text), " "]), all > Math.min(10, ids.length) ? el("span", { class: "quiet" }, `and ${(all - Math.min(10, ids.length)).toLocaleString("en")} more`) : ""];
+
+/** A part of a difference: a heading and a table, cut to what can be read. */
+function part(title, all, heads, makeRow) {
+  if (!all.length) return null;
+  const most = 50;
+  return el("section", {}, el("h4", {}, `${title} (${all.length.toLocaleString("en")})`), table(title, heads, all.slice(0, most).map(makeRow)),
+    all.length > most ? el("p", { class: "quiet" }, `The first ${most}. The answer of /api/ has all.`) : null);
+}
+
+/** What a retract or split changes, in the words of the command. */
+function difference({ diff }) {
+  const { before, after } = diff.counts;
+  const fact = (name, key) => [name, before[key] === after[key] ? String(after[key]) : `${before[key]} → ${after[key]}`];
+  const tree = (title, all, parts) => all.map((one) => el("section", {}, el("h4", {}, title, " ", short(one.person_id)),
+    el("ul", { class: "tree" }, one[parts].slice(0, 20).map((piece) => el("li", {}, short(piece.person_id), ` ${counted(piece.ids, "id")}: `, few(piece.distinct_ids, piece.ids))),
+      one[parts].length > 20 ? el("li", { class: "quiet" }, `and ${one[parts].length - 20} more`) : null)));
+  const side = (property) => (property === null ? el("span", { class: "quiet" }, "none") : [shown(property.value), el("span", { class: "quiet" }, ` record ${property.seq}`)]);
+  const refusal = (here) => (here ? `${here.rule}: ${visible(here.reason)}` : "not refused");
+  const changes = [
+    tree("One person of several:", diff.merged, "from"),
+    tree("Several persons of", diff.split, "into"),
+    part("Persons with another person id", diff.renamed, [["From"], ["To"]], ({ from, to }) => row("", [short(from)], [short(to)])),
+    part("Persons that are gone", diff.gone, [["Person"]], (person) => row("", [short(person)])),
+    part("New persons", diff.created, [["Person"]], (person) => row("", [short(person)])),
+    part("Ids of another person", diff.moved_ids, [["Id"], ["From"], ["To"]], (moved) => row("", [link(moved.distinct_id), "ids"], [short(moved.from)], [short(moved.to)])),
+    part("Ids that mean something only before", diff.gone_ids, [["Id"]], (gone) => row("", [link(gone.distinct_id ?? gone), "ids"])),
+    part("Ids that mean something only afterwards", diff.new_ids, [["Id"]], (made) => row("", [link(made.distinct_id ?? made), "ids"])),
+    part("Events that go with their ids", diff.moved_events, [["Id"], ["From"], ["To"], ["Events", "number"]],
+      (moved) => row("", [link(moved.distinct_id), "ids"], [short(moved.from)], [short(moved.to)], [String(moved.full + moved.propertyless), "number"])),
+    part("Ids with other events", diff.events, [["Id"], ["Lost", "number"], ["Gained", "number"]],
+      ({ distinct_id: who, lost, gained }) => row("", [link(who), "ids"], [String(lost.full + lost.propertyless), "number"], [String(gained.full + gained.propertyless), "number"])),
+    part("Properties", diff.properties, [["Person"], ["Property"], ["Before"], ["Afterwards"]],
+      (property) => row("", [short(property.person_id)], [el("bdi", { class: "id clip" }, visible(property.key))], [side(property.before)], [side(property.after)])),
+    part("Refusals", diff.refusals, [["Asked"], ["Id"], ["Other id"], ["Before"], ["Afterwards"]],
+      (one) => row("", [one.op.replaceAll("_", " "), "op"], [link(one.distinct_id), "ids"], [one.other_id ? link(one.other_id) : ""], [refusal(one.before)], [refusal(one.after)])),
+    part("Devices", diff.devices, [["Device"]], (device) => row("", [el("bdi", { class: "id clip" }, visible(device.device_id))])),
+  ].flat().filter((piece) => piece !== null);
+  if (!changes.length) return [el("p", {}, "Nothing else changes.")];
+  return [el("p", { class: "quiet" }, "Among the ids that records connect with it:"),
+    facts([fact("Persons", "persons"), fact("Identified", "identified_persons"), fact("Ids with a person", "ids_with_person"), fact("Events", "events")]), changes];
+}
+
+/** What an erasure takes. */
+function forgotten({ ids, properties, keys, events }) {
+  const rows = Object.entries(properties);
+  return [
+    keys.length ? el("p", {}, "The values of ", keys.map((key) => [id(key), " "]), "are forgotten, now and in every record of this person.")
+      : el("p", {}, `${counted(ids.length, "id")} and everything that was said for them are forgotten, in every answer and every file. ${counted(events, "event")} stay, without their id.`),
+    keys.length ? null : part("Ids that are forgotten", ids, [["Id"]], (text) => row("", [link(text), "ids"])),
+    part("Values that are forgotten", rows, [["Property"], ["Value"]], ([key, value]) => row("", [el("bdi", { class: "id clip" }, visible(key))], [shown(value)])),
+    keys.length && !rows.length ? el("p", { class: "quiet" }, "There is no value now; what was there before is forgotten.") : null,
+    el("p", { class: "bad" }, "There is no way back. Backups made before still hold it, unless the ledger is sealed."),
+  ];
+}
+
+const CALLED = {
+  retract: ({ seq }) => [`Retract record ${seq}`, `Record ${seq} would count as never asked.`, `Record ${seq} counts as never asked now`],
+  split: ({ ids }) => [`Split off ${counted(ids.length, "id")}`, `${counted(ids.length, "id")} would leave the person.`, `${counted(ids.length, "id")} left the person`],
+  erase: () => ["Erase", "This would be forgotten:", "It is erased"],
+};
+
+/** Shows what a correction would change, and does it once that was read and confirmed. */
+async function correct(correction) {
+  const [title, would, done] = CALLED[correction.do](correction);
+  const body = el("div", { class: "changes" }, el("p", {}, "Asking"));
+  const close = el("button", { type: "button", onclick: () => dialog.close() }, "Close");
+  const act = el("div", { class: "buttons" }, close);
+  const dialog = el("dialog", { "aria-labelledby": "correction" }, el("h2", { id: "correction" }, title), body, act);
+  document.body.append(dialog);
+  dialog.addEventListener("close", () => dialog.remove());
+  dialog.showModal();
+  try {
+    const shownNow = await send("preview", correction);
+    if (shownNow.rule) {
+      body.replaceChildren(el("p", { class: "bad" }, `It would be refused by ${shownNow.rule}: `, el("bdi", {}, visible(shownNow.reason))));
+      return;
+    }
+    body.replaceChildren(el("p", {}, would), ...(correction.do === "erase" ? forgotten(shownNow) : difference(shownNow)).flat(Infinity).filter(Boolean));
+    if (!mayCorrect) {
+      body.append(el("p", { class: "quiet" }, "This server only shows it. Start it with --allow-corrections and look with the admin token to do it, or use the command."));
+      return;
+    }
+    const read = el("input", { type: "checkbox", id: "read" });
+    const go = el("button", { type: "button", class: "danger", disabled: "" }, title);
+    read.addEventListener("change", () => { go.disabled = !read.checked; });
+    go.addEventListener("click", async () => {
+      go.disabled = true;
+      read.disabled = true;
+      try {
+        const answer = await send("correct", { ...correction, confirm: shownNow.confirm });
+        body.replaceChildren(el("p", { role: "status" }, `${done}, by record ${answer.seq}.`), answer.files && answer.files !== "rewritten" ? el("p", {}, answer.files) : "");
+        act.replaceChildren(close);
+        close.focus();
+        dialog.addEventListener("close", show);
+      } catch (error) {
+        act.append(el("p", { class: "bad", role: "alert" }, visible(error.message)));
+      }
+    });
+    act.prepend(el("label", { for: "read", class: "check" }, read, "I have read what changes"), go);
+  } catch (error) {
+    body.replaceChildren(el("p", { class: "bad", role: "alert" }, error instanceof NotAdmitted ? "The admin token is wrong; load the page again." : visible(error.message)));
+  }
+}
+
+/** Boxes to choose some of many texts with: the first that fit a filter. */
+function choice(texts, name) {
+  const most = 50;
+  const chosen = new Set();
+  const filter = el("input", { type: "search", "aria-label": `Filter ${name}`, placeholder: "Filter", dir: "auto" });
+  const which = el("p", { class: "quiet", role: "status" });
+  const list = el("div", { class: "choice", role: "group", "aria-label": name });
+  const say = () => { which.textContent = `${chosen.size.toLocaleString("en")} of ${texts.length.toLocaleString("en")} chosen.`; };
+  const box = (text) => {
+    const input = el("input", { type: "checkbox" });
+    input.checked = chosen.has(text);
+    input.addEventListener("change", () => { if (input.checked) chosen.add(text); else chosen.delete(text); say(); });
+    return el("label", { class: "check" }, input, el("bdi", { class: "id clip" }, visible(text)));
+  };
+  const fill = () => list.replaceChildren(...texts.filter((text) => text.includes(filter.value)).slice(0, most).map(box));
+  filter.addEventListener("input", fill);
+  fill();
+  say();
+  return { chosen, shown: texts.length ? el("div", {}, texts.length > 10 ? filter : null, list, which) : null };
+}
+
+function corrections(text, person, properties) {
+  const leaving = choice(person.distinct_ids, "Ids that leave");
+  const together = el("input", { type: "checkbox" });
+  const split = el("form", { class: "tall" }, el("p", { class: "quiet" }, "Ids that leave the person. Each part keeps what was said for its own ids."), leaving.shown,
+    el("label", { class: "check" }, together, "They become one person together"), el("button", {}, "What would change…"));
+  split.addEventListener("submit", (event) => {
+    event.preventDefault();
+    correct({ do: "split", id: text, ids: [...leaving.chosen], together: together.checked });
+  });
+  const taken = choice(Object.keys(properties), "Properties that are erased");
+  const reason = el("input", { type: "text", id: "reason", required: "", autocomplete: "off", placeholder: "request 17", dir: "auto" });
+  const erase = el("form", { class: "tall" }, el("p", { class: "quiet" }, "Everything of this person is forgotten, or only the values of the properties that are chosen."), taken.shown,
+    el("div", {}, el("label", { for: "reason" }, "Why "), reason), el("button", {}, "What would be forgotten…"));
+  erase.addEventListener("submit", (event) => {
+    event.preventDefault();
+    correct({ do: "erase", id: text, keys: [...taken.chosen], reason: reason.value });
+  });
+  return el("div", {}, el("p", { class: "quiet" }, "Each is shown before it is done. A record is retracted in the timeline."),
+    person.distinct_ids.length > 1 ? el("details", {}, el("summary", {}, "Split ids off"), split) : null, el("details", {}, el("summary", {}, "Erase"), erase));
 }
 
 async function showPerson(text, other) {
@@ -359,11 +544,12 @@ async function showPerson(text, other) {
     el("h3", {}, "Properties"), propertyTable(text, properties),
     el("h3", {}, "One person, or two?"), comparison(text, other),
     el("h3", {}, "Picture"), picture(text),
+    el("h3", {}, "Corrections"), corrections(text, person, properties),
     el("h3", {}, "Timeline"), timeline(text),
   );
 }
 
-const timeline = (text) => paged("Timeline", [["Record", "number"], ["Time"], ["Asked"], ["Id"], ["Other id"], ["Outcome"]],
+const timeline = (text) => paged("Timeline", [["Record", "number"], ["Time"], ["Asked"], ["Id"], ["Other id"], ["Outcome"], [""]],
   "history", { id: text, person: true, limit: 100 }, historyRow, "No record.");
 
 // -- the page -----------------------------------------------------------------------------------------------------
@@ -381,7 +567,8 @@ async function show() {
   say("Asking");
   try {
     if (!$("tenant").options.length) {
-      const { tenants } = await (await fetched("/api/tenants")).json();
+      const { tenants, corrections } = await (await fetched("/api/tenants")).json();
+      mayCorrect = corrections;
       $("tenant").replaceChildren(...tenants.map((name) => el("option", {}, name)));
     }
     if (mine !== turn) return;

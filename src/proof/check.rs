@@ -312,18 +312,33 @@ impl Parts<'_> {
         if !same {
             return Err(CheckError::DoesNotFollow { what: "the two ids are not of one person" });
         }
-        let mut records: Vec<Seq> = Vec::new();
         for Step { seq, .. } in &self.proof.steps {
-            self.record(*seq)?;
-            records.push(Seq(*seq));
+            if !self.records.contains_key(seq) {
+                self.record(*seq)?;
+            }
         }
         let steps = self.nested(&mut 0, 0)?;
         let (event, person_id, implied) = (None, PersonId(uuid::Uuid::nil()), false);
         let explanation = Explanation { event, from: named(a), to: named(b), person_id, implied, steps };
+        let links = self.links();
         explanation
-            .check(|seq| RecordedLink::of(&self.records.get(&seq.0)?.body, false, |id| named(id.0).text))
+            .check(|seq| links.get(&seq.0).cloned())
             .map_err(|error| CheckError::Steps(Box::new(error)))?;
+        let records = self.proof.steps.iter().map(|step| Seq(step.seq)).collect();
         Ok(Fact::Same { ids, records })
+    }
+
+    /// What the records say that steps cite; of who leaves in a split only whom steps name, for each step looks at all of them.
+    fn links(&self) -> BTreeMap<u64, RecordedLink> {
+        let ends: BTreeSet<u32> = self.proof.steps.iter().flat_map(|step| [step.from, step.to]).collect();
+        let link = |(seq, leaf): (&u64, &RecordLeaf)| {
+            let mut link = RecordedLink::of(&leaf.body, false, |id| named(id.0).text)?;
+            if let Some((_, leavers)) = &mut link.leavers {
+                leavers.retain(|id| ends.contains(&id.number.0));
+            }
+            Some((*seq, link))
+        };
+        self.records.iter().filter_map(link).collect()
     }
 
     /// The steps from a place on that are of this depth, each with those before it.

@@ -1,11 +1,11 @@
 //! The leaves of the two trees: a record by itself, and what an id came to. Set in stone: `docs/proofs.md`.
 
 use crate::fold::{Property, State};
-use crate::log::body::{Body, IdNo};
+use crate::log::body::Body;
 use crate::log::decode;
 use crate::log::encode::BodyWriter;
 use crate::model::time::Timestamp;
-use crate::proof::tree::{Hash, leaf_hash, root};
+use crate::proof::tree::{Hash, Tree, leaf_hash};
 
 /// Stands where there is no number.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -97,16 +97,15 @@ impl IdLeaf {
             let ids = state.ids_of(view.number);
             let Some(first) = ids.iter().min() else { continue };
             ids.iter().for_each(|id| leaves[id.index()].person = first.0);
-            let hashes: Vec<Hash> =
-                view.properties.iter().map(|property| leaf_hash(&property_leaf(*property))).collect();
-            leaves[first.index()].properties = Some((hashes.len() as u32, root(&hashes))); // a list in memory
+            let properties = IdLeaf::tree(view.properties);
+            leaves[first.index()].properties = Some((properties.leaves() as u32, properties.root())); // a list in memory
         }
         leaves
     }
 
-    /// The properties of the person at whose leaf `id` stands, in the order of their keys.
-    pub(crate) fn properties(state: &State, id: IdNo) -> Vec<Property> {
-        state.person(id).map_or_else(Vec::new, |person| state.view(person).properties.to_vec())
+    /// The tree over a person's properties, which are in the order of their keys.
+    pub(crate) fn tree(properties: &[Property]) -> Tree {
+        Tree::of(properties.iter().map(|property| leaf_hash(&property_leaf(*property))).collect())
     }
 }
 

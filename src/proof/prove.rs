@@ -10,7 +10,7 @@ use crate::proof::checkpoint::{CheckpointTextError, IdTree, TreeCheckpoint};
 use crate::proof::leaf::{IdLeaf, NONE, Numbers, RecordLeaf, property_leaf};
 use crate::proof::note::{Note, NoteError, Signer, Verifier};
 use crate::proof::text::{Claim, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, Proof, Step};
-use crate::proof::tree::{Hash, leaf_hash, path, root};
+use crate::proof::tree::{Tree, leaf_hash};
 use crate::query::explain::ids::ExplainedStep;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
@@ -107,8 +107,9 @@ pub enum ProveError {
 
 /// A log as trees.
 struct Trees {
-    records: Vec<Hash>,
+    records: Tree,
     ids: Vec<IdLeaf>,
+    id_tree: Tree,
     /// The records that define keys and names, by number.
     keys: Vec<u64>,
     names: Vec<u64>,
@@ -135,23 +136,24 @@ impl Trees {
                 last = Some(step.recorded_at);
             }
         })?;
-        let hashes: Vec<Hash> = ids.iter().map(|leaf| leaf_hash(&leaf.to_bytes())).collect();
+        let records = Tree::of(records);
+        let id_tree = Tree::of(ids.iter().map(|leaf: &IdLeaf| leaf_hash(&leaf.to_bytes())).collect());
         let checkpoint = TreeCheckpoint {
             ledger: reader.ledger_id(),
             checkpoint: reader.checkpoint(),
-            root: root(&records),
+            root: records.root(),
             recorded_at: last.expect("a ledger has its genesis record"),
-            persons: IdTree { ids: ids.len() as u32, root: root(&hashes), fold: FOLD_VERSION }, // MAX_RECORDS bounds it
+            persons: IdTree { ids: ids.len() as u32, root: id_tree.root(), fold: FOLD_VERSION }, // MAX_RECORDS bounds it
             tenant: TreeCheckpoint::tenant_text(reader.tenant()),
         };
-        Ok(Trees { records, ids, keys, names, checkpoint })
+        Ok(Trees { records, ids, id_tree, keys, names, checkpoint })
     }
 }
 
 impl Reader {
     /// What a note says of this ledger: its head, and the roots of the trees that proofs lead to.
     ///
-    /// Cost: a replay, and 32 bytes of memory for each record. A snapshot has no say in it.
+    /// Cost: a replay, and 64 bytes of memory for each record. A snapshot has no say in it.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -222,7 +224,7 @@ impl Reader {
     /// A proof of one answer, as of a note that all of these keys signed. It shows the cited records, and of texts and values only
     /// what was asked about.
     ///
-    /// Cost: two replays, and 32 bytes of memory for each record.
+    /// Cost: two replays, and 64 bytes of memory for each record.
     ///
     /// # Errors
     /// [`ProveError`], the first.
@@ -276,7 +278,7 @@ impl Maker<'_> {
             return Err(ProveError::TooLong { what: "a record that it would cite is longer than 64 KiB" });
         }
         let place = seq.0 as usize; // the body was read, so it is below MAX_RECORDS
-        self.proof.records.insert(seq.0, Leaf { data, path: path(&self.trees.records, place) });
+        self.proof.records.insert(seq.0, Leaf { data, path: self.trees.records.path(place) });
         Ok(body)
     }
 
@@ -304,9 +306,8 @@ impl Maker<'_> {
 
     /// Shows what an id came to.
     fn show_id(&mut self, id: IdNo) {
-        let hashes: Vec<Hash> = self.trees.ids.iter().map(|leaf| leaf_hash(&leaf.to_bytes())).collect();
         let data = self.trees.ids[id.index()].to_bytes();
-        self.proof.ids.insert(id.0, Leaf { data, path: path(&hashes, id.index()) });
+        self.proof.ids.insert(id.0, Leaf { data, path: self.trees.id_tree.path(id.index()) });
     }
 
     /// Two ids, ascending; and whether they are one person.
@@ -337,7 +338,7 @@ impl Maker<'_> {
         for ExplainedStep { seq, ids: [from, to], before, .. } in steps {
             if self.proof.steps.len() == MAX_STEPS || depth > MAX_DEPTH {
                 return Err(ProveError::TooLong {
-                    what: "the way has more than 10,000 steps, or is more than 64 deep",
+                    what: "the way has more than 1,000 steps, or is more than 64 deep",
                 });
             }
             self.cite(*seq, NONE)?;
@@ -374,7 +375,9 @@ impl Maker<'_> {
         let unknown = || ProveError::Unknown { what: "the property key", asked: key.to_owned() };
         let key = self.reader.dictionaries.keys.find(key).map(KeyNo).ok_or_else(unknown)?;
         let no_property = ProveError::NotSo { what: "its person has no such property" };
-        let properties = IdLeaf::properties(self.reader.state(), id);
+        let state = self.reader.state();
+        let person = state.person(id);
+        let properties = person.map_or_else(Vec::new, |person| state.view(person).properties.to_vec());
         let Ok(place) = properties.binary_search_by_key(&key, |property| property.key) else {
             return Err(no_property);
         };
@@ -382,9 +385,8 @@ impl Maker<'_> {
         self.define(Seq(self.trees.keys[key.0 as usize]), key.0)?;
         self.show_id(id);
         self.show_id(IdNo(self.trees.ids[id.index()].person));
-        let leaves: Vec<[u8; 10]> = properties.iter().map(|property| property_leaf(*property)).collect();
-        let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
-        let leaf = Leaf { data: leaves[place].to_vec(), path: path(&hashes, place) };
+        let data = property_leaf(properties[place]).to_vec();
+        let leaf = Leaf { data, path: IdLeaf::tree(&properties).path(place) };
         self.proof.properties = BTreeMap::from([(place as u32, leaf)]); // a list in memory
         let seq = properties[place].seq();
         self.cite(seq, NONE)?;

@@ -15,7 +15,7 @@ const TITLE: &str = "identity-ledger proof 1";
 /// Most bytes of a proof, of one record in it, and most lines.
 pub(crate) const MAX_PROOF_BYTES: usize = 4 << 20;
 pub(crate) const MAX_LEAF_BYTES: usize = 64 * 1_024;
-pub(crate) const MAX_STEPS: usize = 10_000;
+pub(crate) const MAX_STEPS: usize = 1_000;
 /// How deep the steps before a split may lie in those before another.
 pub(crate) const MAX_DEPTH: u32 = 64;
 

@@ -14,39 +14,40 @@ fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// The root over the hashes of leaves.
-pub(crate) fn root(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => Sha256::digest([]).into(),
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(split(leaves.len()));
-            node_hash(&root(left), &root(right))
-        }
-    }
+/// A tree, level by level: the hashes of its leaves, then of the nodes above. Where a level has an odd number, its last node stands on the
+/// next one too.
+pub(crate) struct Tree {
+    levels: Vec<Vec<Hash>>,
 }
 
-/// The hashes beside the way from a leaf to the root, from the leaf on.
-pub(crate) fn path(mut leaves: &[Hash], mut index: usize) -> Vec<Hash> {
-    let mut path = Vec::new();
-    while leaves.len() > 1 {
-        let (left, right) = leaves.split_at(split(leaves.len()));
-        if index < left.len() {
-            path.push(root(right));
-            leaves = left;
-        } else {
-            path.push(root(left));
-            index -= left.len();
-            leaves = right;
+impl Tree {
+    pub(crate) fn of(leaves: Vec<Hash>) -> Tree {
+        let mut levels = vec![leaves];
+        while let Some(last) = levels.last().filter(|last| last.len() > 1) {
+            let above = last.chunks(2).map(|pair| match pair {
+                [left, right] => node_hash(left, right),
+                alone => alone[0],
+            });
+            let above = above.collect();
+            levels.push(above);
         }
+        Tree { levels }
     }
-    path.reverse();
-    path
-}
 
-/// How many of two or more leaves stand left of the root: the largest power of two below their number.
-fn split(leaves: usize) -> usize {
-    1 << (leaves - 1).ilog2()
+    pub(crate) fn leaves(&self) -> usize {
+        self.levels[0].len()
+    }
+
+    pub(crate) fn root(&self) -> Hash {
+        let root = self.levels.last().and_then(|level| level.first());
+        root.copied().unwrap_or_else(|| Sha256::digest([]).into())
+    }
+
+    /// The hashes beside the way from a leaf to the root, from the leaf on.
+    pub(crate) fn path(&self, index: usize) -> Vec<Hash> {
+        let beside = |(height, level): (usize, &Vec<Hash>)| level.get((index >> height) ^ 1).copied();
+        self.levels.iter().enumerate().filter_map(beside).collect()
+    }
 }
 
 /// The root to which a leaf and its path lead in a tree of `size` leaves; `None` if the path is not as long as that tree's.
@@ -84,22 +85,19 @@ mod tests {
     fn every_leaf_leads_to_the_root_and_to_no_other_place() {
         for size in 1..70_usize {
             let data = data(size);
-            let hashes: Vec<Hash> = data.iter().map(|data| leaf_hash(data)).collect();
+            let tree = Tree::of(data.iter().map(|data| leaf_hash(data)).collect());
             for index in 0..size {
-                let path = path(&hashes, index);
+                let path = tree.path(index);
                 let by =
                     |leaf: usize, at: usize, size: usize| root_by(&data[leaf], at as u64, size as u64, &path);
-                assert_eq!(by(index, index, size), Some(root(&hashes)), "{index} of {size}");
+                assert_eq!(by(index, index, size), Some(tree.root()), "{index} of {size}");
                 for other in (0..size).filter(|other| *other != index) {
-                    assert_ne!(by(index, other, size), Some(root(&hashes)));
+                    assert_ne!(by(index, other, size), Some(tree.root()));
                 }
                 let longer: Vec<Hash> = path.iter().copied().chain([[0; 32]]).collect();
-                assert_ne!(root_by(&data[index], index as u64, size as u64, &longer), Some(root(&hashes)));
+                assert_ne!(root_by(&data[index], index as u64, size as u64, &longer), Some(tree.root()));
                 if let Some((_, shorter)) = path.split_last() {
-                    assert_ne!(
-                        root_by(&data[index], index as u64, size as u64, shorter),
-                        Some(root(&hashes))
-                    );
+                    assert_ne!(root_by(&data[index], index as u64, size as u64, shorter), Some(tree.root()));
                 }
             }
             assert_eq!(root_by(&[], size as u64, size as u64, &[]), None);
@@ -119,9 +117,12 @@ mod tests {
             &[0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57],
             &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f],
         ];
-        let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf)).collect();
+        let tree = Tree::of(leaves.iter().map(|leaf| leaf_hash(leaf)).collect());
         let hex = |hash: Hash| hash.map(|byte| format!("{byte:02x}")).concat();
-        assert_eq!(hex(root(&[])), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-        assert_eq!(hex(root(&hashes)), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+        assert_eq!(
+            hex(Tree::of(Vec::new()).root()),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        assert_eq!(hex(tree.root()), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
     }
 }

@@ -126,7 +126,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
         Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
     })?;
     let note_fault = match (&audited, &noted) {
-        (Ok(report), Some((note, _))) if report.faults.is_empty() => note_fault(&place, note, &key)?,
+        (Ok(report), Some((note, _))) => note_fault(&place, note, &key, report.faults.is_empty())?,
         _ => None,
     };
     let shown = place.display().to_string();
@@ -157,15 +157,18 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     say(&verdict, &shown, screen)
 }
 
-/// In what a ledger differs from a note: it may be another's, or say something else of the ids than the log.
-fn note_fault(place: &Path, note: &Note, keys: &[Verifier]) -> Result<Option<String>, Failure> {
-    let ledger = open_whole(place, Reading::default(), &mut Progress::new())?;
+/// In what a ledger differs from a note: it may be another's, or say something else of the ids than the log. Of one with faults it is only said that
+/// it is another.
+fn note_fault(place: &Path, note: &Note, keys: &[Verifier], whole: bool) -> Result<Option<String>, Failure> {
+    let ledger = match open_whole(place, Reading::default(), &mut Progress::new()) {
+        Err(_) if !whole => return Ok(None),
+        opened => opened?,
+    };
     match ledger.reader().check_note(note, keys) {
         Ok(_) => Ok(None),
-        Err(error @ (ProveError::OtherHistory { .. } | ProveError::Ahead { .. })) => {
-            Ok(Some(error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+        Err(error @ ProveError::OtherHistory { .. }) => Ok(Some(error.to_string())),
+        Err(error) if whole => Err(error.into()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -213,14 +216,19 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
     let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
     let found = match faults.len() {
-        0 if verdict.note_fault.is_some() => format!("{place} is NOT the ledger of that note"),
+        _ if verdict.note_fault.is_some() => format!("{place} is NOT the ledger of that note"),
         0 => format!("{place} is whole: {}", counted(records, "record")),
         faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
     };
     screen.headline(&match known {
-        Some(known) if !faults.is_empty() => format!("{found}; {}", shares(known)),
+        Some(known) if !faults.is_empty() && verdict.note_fault.is_none() => {
+            format!("{found}; {}", shares(known))
+        }
         _ => found,
     })?;
+    if let Some(fault) = &verdict.note_fault {
+        return screen.line(&format!("  {fault}"));
+    }
     let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
     let checkpoint = Checkpoint { records, head };
     let good = if faults.is_empty() { "records" } else { "records before the first fault" };
@@ -230,11 +238,7 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
         facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
     }
     screen.facts(&facts)?;
-    if let Some(fault) = &verdict.note_fault {
-        screen.line("")?;
-        return screen.line(&format!("  {fault}"));
-    }
-    for Signed { name, time } in verdict.signed.into_iter().flatten() {
+    for Signed { name, time } in verdict.signed.filter(|_| faults.is_empty()).into_iter().flatten() {
         screen.line("")?;
         let when = time.map_or_else(String::new, |time| format!(", a witness, at {time}"));
         screen.line(&format!("It is what {name}{when} signed: head and both trees were computed again."))?;

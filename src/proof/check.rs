@@ -94,12 +94,10 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fact::Same { ids: [a, b], records } => {
-                let records: Vec<String> = records.iter().map(Seq::to_string).collect();
-                write!(
-                    f,
-                    "{a} and {b} are one person; the links that lead from the one to the other stand in: record {}",
-                    records.join(", ")
-                )
+                let listed: Vec<String> = records.iter().map(Seq::to_string).collect();
+                let (word, listed) =
+                    (if records.len() == 1 { "record" } else { "records" }, listed.join(", "));
+                write!(f, "{a} and {b} are one person, by the links in {word} {listed}")
             }
             Fact::NotSame { ids: [a, b] } => write!(f, "{a} and {b} are not one person"),
             Fact::Event { seq, event_id, event, distinct_id, time, recorded_at } => {
@@ -408,7 +406,7 @@ impl Parts<'_> {
             return Err(wrong("the property is of another key"));
         }
         let (body, item) = (self.record(seq.into())?.body, self.item(seq.into())?);
-        let Body::Operation(asked) = &body else { return Err(wrong("its record is no operation")) };
+        let Body::Operation(asked) = &body else { return Err(wrong("its record is another kind")) };
         let value = value(asked, &item, key, at).ok_or_else(|| wrong("the record has no such value"))?;
         Ok(Fact::Property { distinct_id, key: text, value, seq: Seq(seq.into()), time: asked.head.time() })
     }

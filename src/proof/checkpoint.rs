@@ -46,7 +46,7 @@ pub struct IdTree {
 
 /// Why a text says nothing of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the note is no checkpoint of an identity ledger: {what}")]
+#[error("the note is not a checkpoint of an identity ledger: {what}")]
 pub struct CheckpointTextError {
     what: &'static str,
 }

@@ -74,7 +74,7 @@ fn hex(id: KeyId) -> String {
     format!("{:08x}", u32::from_be_bytes(id))
 }
 
-/// A key that signs notes. Whoever has it can sign what they like: keep it away from the ledger.
+/// A key that signs notes. A person who has it can sign anything: keep it away from the ledger.
 pub struct Signer {
     name: String,
     key: SigningKey,
@@ -358,7 +358,7 @@ impl FromStr for Note {
             Some(signatures) if signatures.len() <= MAX_SIGNATURES => {
                 Ok(Note { text: text.to_owned(), signatures })
             }
-            _ => wrong("a line behind the blank one is no signature, or there are more than 64"),
+            _ => wrong("a line behind the blank one is not a signature, or there are more than 64"),
         }
     }
 }

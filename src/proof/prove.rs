@@ -201,6 +201,10 @@ impl Reader {
     fn as_noted(&self, note: &Note) -> Result<(Option<Reader>, Trees), ProveError> {
         let noted: TreeCheckpoint = note.text().parse()?;
         let (records, fold) = (noted.checkpoint.records, noted.persons.fold);
+        if noted.ledger != self.ledger_id() {
+            let [found, expected] = [noted.ledger, self.ledger_id()].map(|ledger| format!("ledger {ledger}"));
+            return Err(ProveError::OtherHistory { found, expected });
+        }
         if records > self.state().records() || records == 0 {
             return Err(ProveError::Ahead { noted: records, records: self.state().records() });
         }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn data(leaves: usize) -> Vec<Vec<u8>> {
-        (0..leaves).map(|leaf| leaf.to_le_bytes().to_vec()).collect()
+        (0..leaves).map(|leaf| vec![leaf as u8; leaf]).collect()
     }
 
     #[test]

@@ -147,7 +147,8 @@ fn a_note_of_another_time_ledger_or_signer_is_told() {
     ));
     assert!(reader.prove(Asked::Same("phone", "laptop"), &early, &keys()).is_ok());
     assert!(reader.prove(Asked::Same("phone", "tablet"), &note(&ledger), &keys()).is_ok());
-    let other = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    let other = LedgerOptions::new().seeded(3).clock(|| at(100)); // the same ledger, rolled back
+    let other = other.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default()).unwrap();
     assert!(matches!(other.reader().check_note(&early, &keys()), Err(ProveError::Ahead { .. })));
     let other = told(4);
     assert!(matches!(other.reader().check_note(&early, &keys()), Err(ProveError::OtherHistory { .. })));

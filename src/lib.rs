@@ -10,6 +10,7 @@
 //! | `import` | readers of what SDKs send: `ops` lines and PostHog's formats |
 //! | `encryption` | sealed ledgers, and key rings that erasing makes forget |
 //! | `export` | tables as Parquet, Arrow, CSV and JSON Lines, and a log as `ops` lines |
+//! | `proofs` | signed checkpoints, and proofs of one answer for those who do not have the ledger |
 //! | `testing` | the reference model, laws under your policy, disks that fail |
 //! | `arbitrary` | histories and operations as arguments of a fuzz target |
 //!
@@ -29,6 +30,7 @@
 //! | forget a person | [`Ledger::erase`] |
 //! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`], [`Reader::changes`] |
 //! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
+//! | sign a checkpoint, prove one answer to others | `Reader::sign_checkpoint`, `Reader::prove` (feature `proofs`); `docs/proofs.md` |
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
 //! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a
@@ -45,6 +47,7 @@
 //! | `store/` | the files of a ledger; the only folder that touches disks, clocks and chance |
 //! | `query/` | what can be asked; reads, never writes |
 //! | `export/` | what a log means as tables of rows, for a data warehouse |
+//! | `proof/` | signed checkpoints, and proofs of one answer that others check without the ledger |
 //! | `ledger/` | who writes: appends, recovery, snapshots, erasing |
 //! | `maintenance/` | audit, backup, salvage; never repairs a ledger where it lies |
 //! | `import/` | what SDKs send, as operations |
@@ -63,6 +66,8 @@ mod store;
 
 #[cfg(feature = "import")]
 pub mod import;
+#[cfg(feature = "proofs")]
+pub mod proof;
 #[cfg(feature = "testing")]
 pub mod testing;
 

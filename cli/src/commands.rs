@@ -11,9 +11,9 @@ use crate::screen::{OutputArgs, Screen};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::{
-    backup, changes, completions, diff, erase, erasures, events, explain, export, find, generate, graph,
-    history, import, init, keys, man, outcomes, persons, policy, replay, report, resolve, retract, salvage,
-    split, stats, verify, what_if, why_not,
+    backup, changes, check, checkpoint, completions, diff, erase, erasures, events, explain, export, find,
+    generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, replay, report,
+    resolve, retract, salvage, split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -103,6 +103,15 @@ pub(crate) enum Command {
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = verify::HELP)]
     Verify(verify::VerifyArgs),
+    /// Sign what a ledger holds, as a note to be filed elsewhere
+    #[command(long_about = checkpoint::HELP)]
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Write a proof of one answer, for those who do not have the ledger
+    #[command(long_about = prove::HELP)]
+    Prove(prove::ProveArgs),
+    /// Check a proof of one answer, without the ledger
+    #[command(long_about = check::HELP)]
+    Check(check::CheckArgs),
     /// List the persons that have a property value
     #[command(long_about = find::HELP)]
     Find(find::FindArgs),
@@ -121,7 +130,7 @@ pub(crate) enum Command {
     /// Say what changed in those tables since a record, row by row
     #[command(long_about = changes::HELP)]
     Changes(changes::ChangesArgs),
-    /// Say which copy of a sealed ledger a key ring belongs to
+    /// Say which copy of a sealed ledger a key ring belongs to; make a key that signs
     #[command(long_about = keys::HELP)]
     Keys(keys::KeysArgs),
     /// Take out of a damaged ledger what can be proven
@@ -168,6 +177,9 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::WhatIf(args) => what_if::what_if(args, screen),
         Command::Diff(args) => diff::diff(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
+        Command::Checkpoint(args) => checkpoint::checkpoint(args, screen),
+        Command::Prove(args) => prove::prove(args, screen),
+        Command::Check(args) => check::check(args, screen),
         Command::Find(args) => find::find(args, screen),
         Command::Erase(args) => erase::erase(args, screen),
         Command::Erasures(args) => erasures::erasures(args, screen),

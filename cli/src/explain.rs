@@ -63,13 +63,13 @@ pub(crate) struct ExplainArgs {
 
 /// What an event is called on the command line.
 #[derive(Clone, Copy)]
-enum EventName {
+pub(crate) enum EventName {
     Id(OperationId),
     Record(Seq),
 }
 
 impl EventName {
-    fn parse(text: &str) -> Result<EventName, String> {
+    pub(crate) fn parse(text: &str) -> Result<EventName, String> {
         match (text.parse(), uuid::Uuid::try_parse(text)) {
             (Ok(seq), _) => Ok(EventName::Record(Seq(seq))),
             (_, Ok(id)) => Ok(EventName::Id(OperationId(id))),

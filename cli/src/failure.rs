@@ -11,6 +11,7 @@ use identity_ledger::explain::ExplanationError;
 use identity_ledger::export::{OpsError, WriteError};
 use identity_ledger::import::{ImportError, RunError};
 use identity_ledger::log::KeysError;
+use identity_ledger::proof::{KeyError, NoteError, ProveError};
 use identity_ledger::salvage::SalvageError;
 use identity_ledger::snapshot::DurabilityEvidence;
 use identity_ledger::storage::{Fault, FaultKind, IdentityError};
@@ -40,6 +41,18 @@ pub(crate) enum Failure {
     /// The state says what the records do not.
     #[error("the explanation found does not hold: {0}")]
     Unexplained(Box<ExplanationError>),
+    #[error(transparent)]
+    Key(Box<KeyError>),
+    #[error(transparent)]
+    Prove(Box<ProveError>),
+    #[error("{}: {source}", .file.display())]
+    BadNote { file: PathBuf, source: NoteError },
+    #[error("{}: {source}", .file.display())]
+    BadSigner { file: PathBuf, source: KeyError },
+    #[error("the note of --expect has to be checked with a key; give it with --key")]
+    NoteWithoutKey,
+    #[error("--key is for a note; --expect is a checkpoint without signatures")]
+    KeyWithoutNote,
     #[error(transparent)]
     WhatIf(Box<WhatIfError>),
     #[error(transparent)]
@@ -166,7 +179,7 @@ impl Failure {
         }
     }
 
-    /// 1 when the ledger is damaged, or an id was never written; 2 for everything else.
+    /// 1 when the ledger is damaged, an id was never written, or what was to be proven is not so; 2 for everything else.
     pub(crate) fn code(&self) -> u8 {
         let damaged = match self {
             Failure::Open(error) => is_damage(error),
@@ -178,6 +191,16 @@ impl Failure {
                 true
             }
             Failure::Unexplained(_) => true,
+            Failure::Prove(error) => match &**error {
+                ProveError::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
+                ProveError::NotSo { .. }
+                | ProveError::Unknown { .. }
+                | ProveError::Erased { .. }
+                | ProveError::OtherHistory { .. }
+                | ProveError::Note(_)
+                | ProveError::Ahead { .. } => true,
+                _ => false,
+            },
             _ if self.unknown_id().is_some() => true,
             Failure::Preview(error) => {
                 matches!(&**error, PreviewError::Fault(fault) if !matches!(fault.kind, FaultKind::Io(_)))
@@ -305,7 +328,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview);
+from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview, KeyError: Key, ProveError: Prove);
 
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {

@@ -1,15 +1,21 @@
-//! `keys`: which copy of a sealed ledger a key ring belongs to.
+//! `keys`: which copy of a sealed ledger a key ring belongs to; and keys that sign checkpoints.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use identity_ledger::model::LedgerId;
+use identity_ledger::proof::Signer;
+use identity_ledger::storage::OsEntropy;
 use identity_ledger::{Durability, Ledger, LedgerOptions, OpenError};
 use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::failure::Failure;
 use crate::key_ring::{expect_outside, given, stored};
+use crate::output::expect_free;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::source::{on_log, remark_on};
@@ -28,7 +34,12 @@ gets a new ring that opens what RING opens now, and RING stays as it is. From th
 copies, and the new ring opens old backups, no matter what is erased with the other: destroy it with the copy. Both record in the copy what was \
 erased since it was made.
 
---json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring.";
+`signer` makes another kind of key, which signs checkpoints (`identity-ledger checkpoint --sign`). The file holds the secret, and is written for its owner \
+alone: keep it where those who write the ledger cannot reach it. What is printed is for everyone: with it others check what was signed.
+
+  identity-ledger keys signer /secrets/shop.signer --name shop.example/ledger
+
+--json keys: ledger_id, records, erased_since (records whose texts or values were erased elsewhere), key_ring. Of signer: name, key.";
 
 #[derive(Args)]
 pub(crate) struct KeysArgs {
@@ -54,6 +65,15 @@ enum KeysChange {
         #[arg(value_name = "NEW_RING")]
         ring: PathBuf,
     },
+    /// Make a key that signs checkpoints, and print what others check them with
+    Signer {
+        /// The file to make
+        #[arg(value_name = "KEYFILE")]
+        file: PathBuf,
+        /// What the key is called in notes: by custom the name of a host and a path
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
 }
 
 #[derive(Serialize)]
@@ -67,14 +87,17 @@ struct Changed<'a> {
 
 /// `keys adopt` and `keys fork`.
 pub(crate) fn keys(args: KeysArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ring = given().ok_or(Failure::NoKeyRing)?;
+    let ring = || given().ok_or(Failure::NoKeyRing);
     match args.change {
+        KeysChange::Signer { file, name } => signer(&file, &name, screen),
         KeysChange::Adopt { ledger: place } => {
+            let ring = ring()?;
             let ledger = open(&place, |options| options.adopt_keys().open(&place))?;
             let next = "No other copy of this ledger can be written with that ring any more.";
             show(&place, &ledger, ring, &["continues with", next], screen)
         }
         KeysChange::Fork { ledger: place, ring: own } => {
+            ring()?;
             expect_outside(&place, &own)?;
             let to = stored(&own)?;
             let ledger = open(&place, |options| options.fork_keys(&place, to))?;
@@ -82,6 +105,30 @@ pub(crate) fn keys(args: KeysArgs, screen: &mut Screen) -> Result<Answer, Failur
             show(&place, &ledger, &own, &["has a key ring of its own,", next], screen)
         }
     }
+}
+
+/// `keys signer`: the file is new, and its owner's alone.
+fn signer(file: &Path, name: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+    #[derive(Serialize)]
+    struct Made<'a> {
+        name: &'a str,
+        key: String,
+    }
+    expect_free(file)?;
+    let signer = Signer::generate(name, &mut OsEntropy::default())?;
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let written = written.and_then(|mut out| {
+        writeln!(out, "{}", signer.secret())?;
+        out.sync_all()
+    });
+    written.map_err(Failure::write(file))?;
+    let key = signer.verifier().to_string();
+    if screen.json {
+        screen.object(&Made { name, key })?;
+    } else {
+        screen.line(&key)?;
+    }
+    Ok(Answer::Yes)
 }
 
 fn open(

@@ -181,6 +181,15 @@ pub(crate) fn open_for_list(
     Ok(reader)
 }
 
+/// Opens a ledger for reading, and folds the whole log whether or not that was asked.
+pub(crate) fn open_whole(
+    place: &Path,
+    reading: Reading,
+    progress: &mut Progress,
+) -> Result<ReadOnlyLedger, Failure> {
+    read_ledger(place, Reading { from_log: true, ..reading }, progress)
+}
+
 fn read_ledger(place: &Path, reading: Reading, progress: &mut Progress) -> Result<ReadOnlyLedger, Failure> {
     let reader = on_log(place, "Reading the log", progress, |options| {
         reading.asked_of(options).open_read_only(place)

@@ -1,19 +1,23 @@
 //! `verify`: whether anything in a ledger was changed, lost or forged.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use identity_ledger::audit::{AuditFault, AuditRemark, AuditReport, RecordCounts, Unchecked};
 use identity_ledger::log::Digest;
+use identity_ledger::proof::{Note, ProveError, Signed, TreeCheckpoint, Verifier};
 use identity_ledger::storage::IdentityError;
 use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::args::Reading;
+use crate::checkpoint::note;
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::screen::Screen;
-use crate::source::on_log;
+use crate::source::{on_log, open_whole};
 use crate::text::{count, counted};
 
 /// The long help.
@@ -26,22 +30,68 @@ snapshot may be removed: nothing is lost with it.
   identity-ledger verify shop.ledger --expect 4711:9f86d0...0a08
 
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
-not even by someone who computed all the hashes again.
+not even by someone who computed all the hashes again. A note that `checkpoint --sign` made proves the same, and who says so: with --key, who \
+must have signed it. Then the trees of the note are computed again from the log too.
+
+  identity-ledger verify shop.ledger --expect shop.note --key 'shop.example/ledger+...'
 
 A sealed ledger is checked without its --key-ring as far as the hash chain goes, and what was not checked is said.
 
 --json keys: ok, records (before the first fault), head, digest, first_fault (null, or file, offset, seq, what), faults, tail, \
 snapshots, remarks (no faults: behind_head, pending_erasures, head_slot, lock_missing, foreign), intact, damaged, unreadable \
-(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots).";
+(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots), signed (null, or who signed the note of --expect, and when), note_fault (null, or in what the ledger differs from the note).";
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
     /// The ledger's directory
     #[arg(value_name = "LEDGER")]
     ledger: PathBuf,
-    /// A checkpoint seen earlier: the log must pass through it
-    #[arg(long, value_name = "RECORDS:HEAD")]
-    expect: Option<Checkpoint>,
+    /// A checkpoint seen earlier, or the file of a signed one: the log must pass through it
+    #[arg(long, value_name = "RECORDS:HEAD|NOTE")]
+    expect: Option<Expected>,
+    /// A key that must have signed the note of --expect; several times for several
+    #[arg(long, value_name = "VKEY", requires = "expect")]
+    key: Vec<Verifier>,
+}
+
+/// What `--expect` names.
+#[derive(Clone)]
+enum Expected {
+    Checkpoint(Checkpoint),
+    File(PathBuf),
+}
+
+impl FromStr for Expected {
+    type Err = identity_ledger::log::CheckpointError;
+
+    /// A text with a colon in it is a file only if there is one.
+    fn from_str(text: &str) -> Result<Expected, Self::Err> {
+        let file = Path::new(text);
+        match text.parse() {
+            Ok(checkpoint) => Ok(Expected::Checkpoint(checkpoint)),
+            Err(_) if file.is_file() => Ok(Expected::File(file.to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is expected, and of a note also the note and who signed it.
+type Believed = (Option<Checkpoint>, Option<(Note, Vec<Signed>)>);
+
+/// The checkpoint that `--expect` names; nothing in a note is believed before its signatures are checked.
+fn believed(expect: Option<Expected>, keys: &[Verifier]) -> Result<Believed, Failure> {
+    match expect {
+        Some(Expected::File(_)) if keys.is_empty() => Err(Failure::NoteWithoutKey),
+        Some(Expected::File(file)) => {
+            let note = note(&file)?;
+            let signed = note.verify(keys).map_err(ProveError::Note)?;
+            let noted: TreeCheckpoint = note.text().parse().map_err(ProveError::Checkpoint)?;
+            Ok((Some(noted.checkpoint), Some((note, signed))))
+        }
+        _ if !keys.is_empty() => Err(Failure::KeyWithoutNote),
+        Some(Expected::Checkpoint(checkpoint)) => Ok((Some(checkpoint), None)),
+        None => Ok((None, None)),
+    }
 }
 
 #[derive(Serialize)]
@@ -63,18 +113,28 @@ struct Verdict<'a> {
     known: Option<RecordCounts>,
     /// What a sealed ledger holds that needs its key ring to be checked; `null` if all was.
     unchecked: Option<Unchecked>,
+    /// Who signed the note that was expected.
+    signed: Option<&'a [Signed]>,
+    /// In what the ledger differs from that note.
+    note_fault: Option<String>,
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let VerifyArgs { ledger: place, expect } = args;
+    let VerifyArgs { ledger: place, expect, key } = args;
+    let (expect, noted) = believed(expect, &key)?;
     let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
         Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
     })?;
+    let note_fault = match (&audited, &noted) {
+        (Ok(report), Some((note, _))) => note_fault(&place, note, &key, report.faults.is_empty())?,
+        _ => None,
+    };
     let shown = place.display().to_string();
+    let signed = noted.as_ref().map(|(_, signed)| &signed[..]);
     let verdict = match &audited {
         Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
             Verdict {
-                ok: faults.is_empty(),
+                ok: faults.is_empty() && note_fault.is_none(),
                 records: *records,
                 head: Some(*head),
                 digest: Some(*digest),
@@ -85,6 +145,8 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
                 remarks,
                 known: Some(*known),
                 unchecked: *unchecked,
+                signed,
+                note_fault,
             }
         }
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
@@ -93,6 +155,21 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
         Err(_) => return audited.map(|_| Answer::No).map_err(Failure::from),
     };
     say(&verdict, &shown, screen)
+}
+
+/// In what a ledger differs from a note: it may be another's, or say something else of the ids than the log. Of one with faults it is only said that
+/// it is another.
+fn note_fault(place: &Path, note: &Note, keys: &[Verifier], whole: bool) -> Result<Option<String>, Failure> {
+    let ledger = match open_whole(place, Reading::default(), &mut Progress::new()) {
+        Err(_) if !whole => return Ok(None),
+        opened => opened?,
+    };
+    match ledger.reader().check_note(note, keys) {
+        Ok(_) => Ok(None),
+        Err(error @ ProveError::OtherHistory { .. }) => Ok(Some(error.to_string())),
+        Err(error) if whole => Err(error.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Without the file that says who it is, nothing else of a ledger can be judged.
@@ -121,6 +198,8 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
         remarks,
         known,
         unchecked,
+        signed: None,
+        note_fault: None,
     };
     say(&verdict, place, screen)
 }
@@ -137,13 +216,19 @@ fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer
 fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
     let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
     let found = match faults.len() {
+        _ if verdict.note_fault.is_some() => format!("{place} is NOT the ledger of that note"),
         0 => format!("{place} is whole: {}", counted(records, "record")),
         faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
     };
     screen.headline(&match known {
-        Some(known) if !faults.is_empty() => format!("{found}; {}", shares(known)),
+        Some(known) if !faults.is_empty() && verdict.note_fault.is_none() => {
+            format!("{found}; {}", shares(known))
+        }
         _ => found,
     })?;
+    if let Some(fault) = &verdict.note_fault {
+        return screen.line(&format!("  {fault}"));
+    }
     let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
     let checkpoint = Checkpoint { records, head };
     let good = if faults.is_empty() { "records" } else { "records before the first fault" };
@@ -153,6 +238,11 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
         facts.push(("snapshots", format!("good after record counts {}", covered.join(" and "))));
     }
     screen.facts(&facts)?;
+    for Signed { name, time } in verdict.signed.filter(|_| faults.is_empty()).into_iter().flatten() {
+        screen.line("")?;
+        let when = time.map_or_else(String::new, |time| format!(", a witness, at {time}"));
+        screen.line(&format!("It is what {name}{when} signed: head and both trees were computed again."))?;
+    }
     if let Some(unchecked) = unchecked {
         screen.line("")?;
         screen.line(&format!("Not all was checked: {unchecked}."))?;

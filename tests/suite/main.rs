@@ -25,6 +25,7 @@ mod kit;
 mod ledger;
 mod merge_cases;
 mod order_of_checks;
+mod proofs;
 mod recorded_at;
 mod request;
 mod salvage;

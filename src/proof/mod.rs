@@ -1,0 +1,19 @@
+//! Signed checkpoints, and proofs of one answer that a third party checks without the ledger.
+//!
+//! A note (C2SP signed-note) names a ledger, its head and the roots of two trees (RFC 6962): one over its records, one over what its ids
+//! came to. A proof holds such a note, the few records that an answer cites, and the hashes that lead from them to the roots.
+//! `docs/proofs.md` has the bytes, and says what each proof proves and what it cannot.
+
+mod check;
+mod checkpoint;
+mod leaf;
+mod note;
+mod prove;
+mod text;
+mod tree;
+
+pub use check::{CheckError, Fact, Proven};
+pub use checkpoint::{CheckpointTextError, IdTree, TreeCheckpoint};
+pub use note::{KeyError, Note, NoteError, Signed, Signer, Verifier};
+pub use prove::{Asked, ProveError};
+pub use text::{Proof, ProofTextError};

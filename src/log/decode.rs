@@ -164,10 +164,10 @@ fn list(body: &[u8], at: &mut usize, lists: &mut Lists) -> Result<u32, CodecErro
         lists.push(next);
         last = Some(next);
     }
-    let new = lists.close();
-    let twice = (1..=Lists::RECENT)
-        .any(|back| lists.recent(back).is_some_and(|list| lists.get(list) == lists.get(new)));
-    if twice { Err(CodecError::of("changes that stand in a record before")) } else { Ok(new) }
+    if lists.find(lists.open()).is_some() {
+        return Err(CodecError::of("changes that stand in a record before"));
+    }
+    Ok(lists.close())
 }
 
 /// A change: by how much its key's number is higher than the last one's, and the verb.

@@ -421,6 +421,23 @@ mod tests {
         prop_oneof![6 => operation(), 1 => prop::sample::select(rare())]
     }
 
+    /// A record of these changes that a writer would let point back.
+    fn listed(key: u32, out: &mut Vec<u8>) {
+        out.extend([Kind::Set as u8 | HAS_CHANGES, 1, 1, 1]); // no flags, T is id 0, no time behind
+        varint::write(Lists::RECENT as u64 + 1, out);
+        varint::write(u64::from(key) << 2 | u64::from(Verb::UNSET.0), out);
+    }
+
+    #[test]
+    fn a_list_is_not_listed_again_as_long_as_a_record_can_point_to_it() {
+        for between in 0..10 {
+            let mut bytes = Vec::new();
+            [7].into_iter().chain(20..20 + between).chain([7]).for_each(|key| listed(key, &mut bytes));
+            let last = decode::bodies(&bytes).last().unwrap();
+            assert_eq!(last.is_ok(), between >= Lists::RECENT as u32, "{between} lists between");
+        }
+    }
+
     proptest! {
         #[test]
         fn records_read_back_and_are_spelled_as_the_page_says(bodies in prop::collection::vec(body(), 0..150)) {

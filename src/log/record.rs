@@ -275,6 +275,11 @@ impl Lists {
         self.changes.push(change);
     }
 
+    /// The changes that [`Lists::close`] would make a list.
+    pub(super) fn open(&self) -> &[Change] {
+        &self.changes[self.ends.last().map_or(0, |end| *end as usize)..]
+    }
+
     /// Ends a list, and gives its number.
     pub(super) fn close(&mut self) -> u32 {
         self.ends.push(self.changes.len() as u32); // a frame is at most 16 MiB, and each change takes a byte

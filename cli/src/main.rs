@@ -42,6 +42,7 @@ mod persons;
 mod policy;
 mod policy_file;
 mod progress;
+mod reclassify;
 mod replay;
 mod report;
 mod resolve;

@@ -89,6 +89,7 @@ pub use crate::model::id::{
 /// The crate of [`OperationId`]'s UUID, in the version that this crate uses.
 pub use uuid;
 
+pub use crate::model::class::IdClass;
 pub use crate::model::limits;
 pub use crate::model::operation::{
     Actor, Changes, Operation, OperationError, Processing, Request, Source, SplitMode, Target,
@@ -111,7 +112,7 @@ pub mod answer {
     pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
 }
 
-/// Differences: between two points, two policies, two ledgers; what a retract or split would change.
+/// Differences: between two points, two policies, two ledgers; what a retract, split or reclassification would change.
 pub mod diff {
     pub use crate::ledger::preview::{Preview, PreviewError};
     pub use crate::query::diff::content::{

@@ -111,7 +111,12 @@ fn undoing() -> impl Strategy<Value = Request> {
         3 => operation_id().prop_map(|id| Request::Retract { target: Target::Operation(id) }),
         2 => (id(), prop::collection::btree_set(id(), 1..4), mode)
             .prop_map(|(id, ids, mode)| Request::Split { id, ids, mode }),
+        2 => (id(), class()).prop_map(|(id, class)| Request::Reclassify { id, class }),
     ]
+}
+
+fn class() -> impl Strategy<Value = IdClass> {
+    prop_oneof![Just(IdClass::Named), Just(IdClass::Anonymous), Just(IdClass::Unmergeable)]
 }
 
 /// Few operation ids: some deliveries are repeats, some conflict.
@@ -146,7 +151,10 @@ fn operation(request: impl Strategy<Value = Request>) -> impl Strategy<Value = O
                 _ => OperationId(id),
             }),
             changes: match request {
-                Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. } => Changes::default(),
+                Request::Reset { .. }
+                | Request::Retract { .. }
+                | Request::Split { .. }
+                | Request::Reclassify { .. } => Changes::default(),
                 _ => changes,
             },
             processing,
@@ -274,6 +282,8 @@ laws! {
     what_if_is_the_fold,
     previews_come_true,
     splits_commute,
+    reclassified_is_so_from_the_definition_on,
+    second_thoughts_commute,
 }
 
 proptest! {
@@ -421,6 +431,7 @@ fn renamed(operation: &Operation, world: &str) -> Operation {
         Request::Retract { target: Target::Operation(of) } => {
             Request::Retract { target: Target::Operation(operation_id(of)) }
         }
+        Request::Reclassify { id: t, class } => Request::Reclassify { id: id(t), class: *class },
         Request::Split { id: t, ids, mode } => {
             Request::Split { id: id(t), ids: ids.iter().map(id).collect(), mode: *mode }
         }

@@ -9,6 +9,11 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Yes, if both are.
+    pub(crate) fn and(self, other: Answer) -> Answer {
+        if let Answer::Yes = self { other } else { self }
+    }
+
     pub(crate) fn yes_if(yes: bool) -> Answer {
         if yes { Answer::Yes } else { Answer::No }
     }

@@ -12,8 +12,8 @@ use crate::screen::{OutputArgs, Screen};
 use crate::serve;
 use crate::{
     backup, changes, check, checkpoint, completions, diff, erase, erasures, events, explain, export, find,
-    generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, replay, report,
-    resolve, retract, salvage, split, stats, verify, what_if, why_not,
+    generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, reclassify, replay,
+    report, resolve, retract, salvage, split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// Let ids leave their person, each alone or together
     #[command(long_about = split::HELP)]
     Split(split::SplitArgs),
+    /// Let ids count as unmergeable, anonymous or named, as if they always had
+    #[command(long_about = reclassify::HELP)]
+    Reclassify(reclassify::ReclassifyArgs),
     /// Say what would change if another policy had held all along
     #[command(long_about = what_if::HELP)]
     WhatIf(what_if::WhatIfArgs),
@@ -174,6 +177,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Graph(args) => graph::graph(args, screen),
         Command::Retract(args) => retract::retract(args, screen),
         Command::Split(args) => split::split(args, screen),
+        Command::Reclassify(args) => reclassify::reclassify(args, screen),
         Command::WhatIf(args) => what_if::what_if(args, screen),
         Command::Diff(args) => diff::diff(args, screen),
         Command::Verify(args) => verify::verify(args, screen),

@@ -45,6 +45,7 @@ mod policy;
 mod policy_file;
 mod progress;
 mod prove;
+mod reclassify;
 mod replay;
 mod report;
 mod resolve;

@@ -124,6 +124,9 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
             (set, removed) => format!("{set} set, {removed} removed"),
         },
         EffectAnswer::Retracted { seq } => format!("record {seq} counts as never asked"),
+        EffectAnswer::Reclassified { from, to } => {
+            format!("counts as {to} from its definition on, and not as {from}")
+        }
         EffectAnswer::Split { left: 1, .. } => "1 id left its person".to_owned(),
         EffectAnswer::Split { left, .. } => format!("{left} ids left their person"),
         EffectAnswer::DeviceSpeaksFor { device_id, distinct_id } => {

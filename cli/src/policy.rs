@@ -1,10 +1,11 @@
 //! `policy`: the choices of a ledger's owner, shown and changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
-use identity_ledger::{Policy, Seq};
+use identity_ledger::model::FirstMention;
+use identity_ledger::{Policy, Reader, Seq, visible};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -15,7 +16,7 @@ use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::source::{open_for_list, open_for_writing};
 use crate::table::{Column, Table};
-use crate::text::yes;
+use crate::text::{counted, yes};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -25,7 +26,8 @@ Show the policy in force, or change it from here on.
   $EDITOR policy.json
   identity-ledger policy shop.ledger --set policy.json
 
-A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. A policy file \
+A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. Ids that were written \
+keep their class; `reclassify` gives them another. A policy file \
 may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved_ids\":100}.
 
 --json keys: the policy's own.";
@@ -48,14 +50,42 @@ pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Fa
     };
     let policy = policy_file::read(&file)?;
     let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
+    let mut others = Vec::new();
     let headline = if *ledger.policy() == policy {
         format!("The policy of {} is this one already; nothing was recorded", place.display())
     } else {
+        others = classes_kept(ledger.reader(), &policy);
         let Seq(seq) = ledger.set_policy(&policy)?;
         ledger.flush()?;
         format!("The policy of {} from record {seq} on", place.display())
     };
-    show(&policy, &headline, screen)
+    show(&policy, &headline, screen)?;
+    if !screen.json {
+        others.iter().try_for_each(|of| screen.line(of))?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// How many ids that were written have another class than `after`, the next policy, gives their texts, as the one in force does not; a
+/// line for each class.
+fn classes_kept(reader: &Reader, after: &Policy) -> Vec<String> {
+    let mut kept = BTreeMap::new();
+    for id in reader.state().ids() {
+        let Some(text) = reader.id_text(id) else { continue };
+        let class = after.classify(text, FirstMention::Plain);
+        let differs = reader.policy().classify(text, FirstMention::Plain) != class;
+        if differs && reader.state().class(id) != class {
+            let (ids, first) = kept.entry(class.name()).or_insert((0_u64, text));
+            (*ids, *first) = (*ids + 1, *first);
+        }
+    }
+    let line = |(class, (ids, first)): (&str, (u64, &str))| {
+        let (ids, first) = (counted(ids, "id"), visible(first));
+        format!(
+            "{ids} written before would be {class} by this policy, `{first}` first. They keep their class; `reclassify` changes it."
+        )
+    };
+    kept.into_iter().map(line).collect()
 }
 
 fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, Failure> {

@@ -146,6 +146,10 @@ impl Writer<'_> {
                 put("ids", leaving.ids.iter().map(|id| self.id(*id)).collect::<Vec<_>>().into());
                 put("mode", if leaving.together { "together" } else { "each" }.into());
             }
+            AskedVerb::Reclassify(class) => {
+                put("distinct_id", self.id(head.id).into());
+                put("class", IdClass::from(*class).name().into());
+            }
             _ => self.who(verb, record, &mut put),
         }
         if !verb.refolds() && !matches!(verb, AskedVerb::Reset(_)) {
@@ -268,7 +272,7 @@ impl Writer<'_> {
     fn id(&self, id: IdNo) -> String {
         let reader = self.export.reader;
         let stand_in = || {
-            let (mut text, more) = match self.export.state.class(id) {
+            let (mut text, more) = match self.export.state.class_defined(id) {
                 IdClass::Named => (format!("$erased:{}", id.0), '_'),
                 IdClass::Anonymous => (format!("$device:erased:{}", id.0), '_'),
                 // What is blank may not merge: the number's bits as white space.

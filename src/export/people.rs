@@ -25,7 +25,7 @@ struct Period {
     to: Option<Seq>,
 }
 
-/// When the last id left a person, and whether a retract or split took it.
+/// When the last id left a person, and whether a retract, split or reclassification took it.
 #[derive(Clone, Copy, Default)]
 struct End {
     at: u32,
@@ -138,9 +138,7 @@ impl Export<'_> {
         let (person_no, person_id) = self.whose(id);
         let id_type = match self.state.class(id) {
             IdClass::Named if self.state.is_user(id) => "user",
-            IdClass::Named => "named",
-            IdClass::Anonymous => "anonymous",
-            IdClass::Unmergeable => "unmergeable",
+            class => class.name(),
         };
         DistinctIdRow {
             distinct_id: self.id_text(id),
@@ -220,7 +218,11 @@ impl Export<'_> {
 
     /// What a record that refolded a component was.
     fn correction(&self, seq: Seq) -> Result<&'static str, Fault> {
-        Ok(if self.fixed(seq)?.kind == Kind::Split { "split" } else { "retracted" })
+        Ok(match self.fixed(seq)?.kind {
+            Kind::Split => "split",
+            Kind::Reclassify => "reclassified",
+            _ => "retracted",
+        })
     }
 
     // -- redirects -------------------------------------------------------------------------------------------------

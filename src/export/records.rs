@@ -243,6 +243,7 @@ fn effects(outcome: &Outcome) -> Vec<String> {
         (matches!(outcome.device, Some(DeviceEffect::Reset(..))), "device_reset"),
         (matches!(outcome.undone, Some(Correction::Retracted { .. })), "retracted"),
         (matches!(outcome.undone, Some(Correction::Split { .. })), "split"),
+        (matches!(outcome.undone, Some(Correction::Reclassified { .. })), "reclassified"),
     ];
     effects.into_iter().filter_map(|(there, name)| there.then_some(name.to_owned())).collect()
 }

@@ -176,7 +176,7 @@ tables! {
         from_time: Timestamp,
         /// When `to_seq` was recorded.
         to_time: Option<Timestamp>,
-        /// What began it: `written`, `founded`, `joined`, `merged`, `retracted` or `split`.
+        /// What began it: `written`, `founded`, `joined`, `merged`, `retracted`, `split` or `reclassified`.
         change: &'static str,
     }
 
@@ -196,7 +196,7 @@ tables! {
         person_no: Option<PersonNo>,
         /// Record since which it redirects.
         since_seq: Seq,
-        /// What that record did: `merged`, `joined` (an implied person's id came to another person), `retracted` or `split`.
+        /// What that record did: `merged`, `joined` (an implied person's id came to another person), `retracted`, `split` or `reclassified`.
         reason: &'static str,
     }
 

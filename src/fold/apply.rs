@@ -300,7 +300,7 @@ impl State {
             LinkSource::Id(source) => Some(source),
             LinkSource::Unstorable => None,
         };
-        let by = unmergeable.map_or(asked.own(), |id| Seq(self.links.defined(id).into()));
+        let by = unmergeable.map_or(asked.own(), |id| self.classed_by(id));
         outcome.refusal = Some(Refusal::Unmergeable { id: unmergeable, by });
         self.write(asked, outcome); // B3
     }

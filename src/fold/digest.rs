@@ -6,7 +6,7 @@
 
 use crate::fold::State;
 use crate::fold::erasures::{Erasures, Left};
-use crate::fold::generations::{Former, Generations};
+use crate::fold::generations::{Former, Generations, Reclassified};
 use crate::fold::links::PersonNo;
 use crate::log::body::StoredPolicy;
 use crate::log::codec;
@@ -84,6 +84,9 @@ impl State {
             out.u32(FOLLOWED);
             codec::encode(&**followed, &mut out.buffer);
         }
+        if !self.generations.reclassified.is_empty() {
+            self.canonical_classes(&mut out);
+        }
         (out.each)(&out.buffer);
     }
 
@@ -96,6 +99,7 @@ impl State {
             retractions,
             latest: _,
             anchors: _,
+            reclassified: _, // a part of their own
             devices: _,
             due_resets: _,
             refolded: _,
@@ -128,10 +132,22 @@ impl State {
 pub(super) const GENERATIONS: u32 = 1;
 /// Begins the part of the state that erasures make. A state without any has no such part, and the bytes it always had.
 pub(super) const ERASURES: u32 = 2;
-/// Begins the part of a state that follows a log; likewise, and the last.
+/// Begins the part of a state that follows a log; likewise.
 pub(super) const FOLLOWED: u32 = 3;
+/// Begins the part that reclassifications make; likewise, and the last.
+pub(super) const RECLASSIFIED: u32 = 4;
 
 impl State {
+    fn canonical_classes(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        out.u32(RECLASSIFIED);
+        out.u64(self.generations.reclassified.len() as u64);
+        for (id, Reclassified { defined, by }) in &self.generations.reclassified {
+            out.u32(id.0);
+            out.u32(*by);
+            out.byte(defined.0);
+        }
+    }
+
     fn canonical_erasures(&self, out: &mut Out<impl FnMut(&[u8])>) {
         let Erasures {
             list,

@@ -266,6 +266,11 @@ impl<S: Clone> CachedFold<S> {
         }
     }
 
+    /// Whether what was retracted or restored since the last fold gave an id a class (H5).
+    pub(super) fn changes_class(&self) -> bool {
+        self.changed.iter().any(|place| self.told.row(*place).kind == Kind::Reclassify)
+    }
+
     /// Whether the record at a place counts as never asked.
     pub(super) fn is_retracted(&self, place: usize) -> bool {
         self.retracts[place] > 0

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::links::PersonNo;
-use crate::log::body::{DeviceNo, IdNo};
+use crate::log::body::{DeviceNo, IdNo, StoredClass};
 
 /// What there is beside the present generation.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Generations {
     pub(super) latest: BTreeMap<(IdNo, Option<u32>), PersonNo>,
     /// One id each of persons whose founding id left them; made from the links.
     pub(super) anchors: BTreeMap<PersonNo, IdNo>,
+    /// The ids that were ever reclassified (H5), and from what.
+    pub(super) reclassified: BTreeMap<IdNo, Reclassified>,
     /// Devices that a refold made speak for an erased id, until they are reset (H3). No digest covers it: after an opening it is empty.
     pub(super) due_resets: BTreeSet<DeviceNo>,
     /// The devices of the component that was folded again last.
@@ -40,6 +42,15 @@ pub(crate) struct Origin {
     pub(crate) founded: u32,
     /// Whether that was a split (D11): then the record's number is part of the public id.
     pub(crate) split: bool,
+}
+
+/// What an id was before it was reclassified (H5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reclassified {
+    /// The class that its definition gave it.
+    pub(super) defined: StoredClass,
+    /// The reclassification by which it has the class that it has; NONE if it has that of its definition.
+    pub(super) by: u32,
 }
 
 /// To whom an id belonged before a record refolded its component.
@@ -126,6 +137,6 @@ impl Generations {
     pub(super) fn memory(&self) -> usize {
         let retracts: usize = self.retractions.values().map(|retracts| 32 + retracts.capacity() * 4).sum();
         let formers: usize = self.former.values().map(|formers| 32 + formers.capacity() * 12).sum();
-        self.retired.len() * 16 + self.origins.len() * 48 + retracts + formers
+        self.retired.len() * 16 + self.reclassified.len() * 32 + self.origins.len() * 48 + retracts + formers
     }
 }

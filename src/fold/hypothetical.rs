@@ -20,7 +20,7 @@ impl State {
     ///
     /// # Panics
     /// When the state is a log's own: there, classes are decided once (B4).
-    pub(crate) fn reclassify(&mut self, id: IdNo, class: IdClass) {
+    pub(crate) fn classify_anew(&mut self, id: IdNo, class: IdClass) {
         assert!(self.supposed, "classes are decided once");
         self.links.reclassify(id, class.into());
     }
@@ -38,7 +38,7 @@ mod tests {
         for (number, (before, after)) in (0..9).map(|case| (case % 3, case / 3)).enumerate() {
             let id = IdNo(number as u32);
             state.links.define(100 + id.0, StoredClass(before));
-            state.reclassify(id, StoredClass(after).into());
+            state.classify_anew(id, StoredClass(after).into());
             assert_eq!(state.class(id), StoredClass(after).into());
             assert_eq!(state.defined_by(id), Seq(100 + u64::from(id.0)), "from {before} to {after}");
         }
@@ -48,6 +48,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "classes are decided once")]
     fn in_a_log_classes_are_decided_once_b4() {
-        State::new().reclassify(IdNo(0), StoredClass(0).into());
+        State::new().classify_anew(IdNo(0), StoredClass(0).into());
     }
 }

@@ -11,6 +11,7 @@ mod hypothetical;
 mod links;
 mod outcome;
 mod profile;
+mod reclassify;
 mod refold;
 pub(crate) mod replay;
 mod restore;
@@ -375,9 +376,21 @@ impl State {
         Seq(self.links.defined(id).into())
     }
 
-    /// The class of an id (B4).
+    /// The class of an id (B4, H5).
     pub fn class(&self, id: IdNo) -> IdClass {
         self.links.class(id).into()
+    }
+
+    /// The class that the definition of an id gave it (B4), whatever reclassified it since.
+    pub(crate) fn class_defined(&self, id: IdNo) -> IdClass {
+        let defined = self.generations.reclassified.get(&id).map(|reclassified| reclassified.defined);
+        defined.unwrap_or_else(|| self.links.class(id)).into()
+    }
+
+    /// The record by which an id has its class: the reclassification (H5) in force, or its definition.
+    pub(crate) fn classed_by(&self, id: IdNo) -> Seq {
+        let by = self.generations.reclassified.get(&id).map(|reclassified| reclassified.by);
+        Seq(by.filter(|by| *by != NONE).unwrap_or_else(|| self.links.defined(id)).into())
     }
 
     /// Whether an id counts as a user (D9): a named id after its first sign-in.

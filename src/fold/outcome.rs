@@ -4,6 +4,7 @@ use crate::fold::links::PersonNo;
 use crate::fold::profile::PropertyCounts;
 use crate::log::body::{DeviceNo, IdNo};
 use crate::model::id::Seq;
+use crate::model::policy::IdClass;
 
 /// What one recorded operation did. Derivable again at any time from the log alone.
 ///
@@ -23,7 +24,7 @@ pub struct Outcome {
     pub written: PropertyCounts,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
-    /// What was retracted or split (section H).
+    /// What was retracted, split or reclassified (section H).
     pub undone: Option<Correction>,
     /// What deserves a look although nothing was refused.
     pub notices: Notices,
@@ -80,6 +81,13 @@ pub enum Correction {
     Split {
         /// How many ids left.
         left: u32,
+    },
+    /// H5: T counts as an id of another class, from its definition on.
+    Reclassified {
+        /// What it counted as.
+        from: IdClass,
+        /// What it counts as.
+        to: IdClass,
     },
 }
 
@@ -156,7 +164,7 @@ impl Notices {
     }
 }
 
-/// Why a link, a retract or a split was refused: data, with the record that blocks it.
+/// Why a link or a record of section H was refused: data, with the record that blocks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -169,7 +177,7 @@ pub enum Refusal {
     Unmergeable {
         /// Which id; `None` for an S whose text cannot be stored (B1).
         id: Option<IdNo>,
-        /// The record that defined the id, or the operation's own.
+        /// The record by which the id is of its class (B4, H5), or the operation's own.
         by: Seq,
     },
     /// D3 under `strict`: S's person is identified already.
@@ -233,6 +241,11 @@ pub enum Refusal {
         /// The first of them.
         id: IdNo,
         /// The record by which it is with its person, or which defined it.
+        by: Seq,
+    },
+    /// H5: the id is of this class already.
+    AlreadyOfClass {
+        /// The reclassification by which it is, or the record that defined it.
         by: Seq,
     },
     /// H2: all ids of the person are named; none would stay.
@@ -310,6 +323,7 @@ impl Refusal {
             Refusal::TooManyUserIds { .. } => "D9",
             Refusal::NotRetractable { .. } | Refusal::AlreadyRetracted { .. } => "H1",
             Refusal::NoPerson { .. } | Refusal::OtherPerson { .. } | Refusal::WholePerson { .. } => "H2",
+            Refusal::AlreadyOfClass { .. } => "H5",
         }
     }
 
@@ -328,6 +342,7 @@ impl Refusal {
             Refusal::NoPerson { .. } => "no_person",
             Refusal::OtherPerson { .. } => "id_of_another_person",
             Refusal::WholePerson { .. } => "whole_person",
+            Refusal::AlreadyOfClass { .. } => "already_of_class",
         }
     }
 
@@ -345,7 +360,8 @@ impl Refusal {
             | Refusal::AlreadyRetracted { by }
             | Refusal::NoPerson { by }
             | Refusal::OtherPerson { by, .. }
-            | Refusal::WholePerson { by } => *by,
+            | Refusal::WholePerson { by }
+            | Refusal::AlreadyOfClass { by } => *by,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::fold::fold_cache::{CachedFold, Came, CameTo, Stage};
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::outcome::{Correction, Outcome, Refusal};
+use crate::fold::reclassify::Classes;
 use crate::fold::{Person, State};
 use crate::log::body::{DeviceNo, IdNo};
 use crate::log::component::ComponentRecords;
@@ -87,7 +88,7 @@ pub(crate) enum Phase {
 }
 
 impl State {
-    /// Folds a record of section H: a retract or a split.
+    /// Folds a record of section H: a retract, a split or a reclassification.
     pub(super) fn refold(&mut self, record: Record<'_>, past: &Past) -> Outcome {
         let (told, before) = past.of(record.row.seq);
         self.refold_behind(record, told, before)
@@ -103,7 +104,7 @@ impl State {
         outcome
     }
 
-    /// Folds a retract or split of a component that was folded up to it. With `each` all of the component is folded, and each operation
+    /// Folds a record of section H, of a component that was folded up to it. With `each` all of the component is folded, and each operation
     /// shown as [`State::alone_telling`] does.
     fn correct(
         &mut self,
@@ -114,8 +115,8 @@ impl State {
     ) -> Outcome {
         let row = record.row;
         let mut outcome = Outcome::default();
-        match row.target() {
-            Some(target) => {
+        match (row.target(), row.given_class()) {
+            (Some(target), _) => {
                 outcome.refusal = fold.refuse_retract(row);
                 outcome.undone = Some(Correction::Retracted { seq: Seq(target.into()) });
                 // One that is refused because there is another counts once that is retracted.
@@ -123,7 +124,11 @@ impl State {
                     self.generations.retract(target, row.seq);
                 }
             }
-            None => match self.leaving(record, told) {
+            (_, Some(to)) => {
+                outcome.refusal = self.refuse_reclassify(row);
+                outcome.undone = Some(Correction::Reclassified { from: self.class(row.id), to: to.into() });
+            }
+            _ => match self.leaving(record, told) {
                 Ok(Leaving { ids, others, .. }) => {
                     outcome.notices.not_parted = others;
                     outcome.undone = Some(Correction::Split { left: ids.len() as u32 });
@@ -134,7 +139,12 @@ impl State {
         if outcome.refusal.is_some() {
             return Outcome::refused(outcome.refusal);
         }
-        if !fold.push(record) {
+        let is_known = fold.push(record);
+        let reclassifies = row.kind == Kind::Reclassify || fold.changes_class();
+        if reclassifies {
+            self.settle_classes(fold);
+        }
+        if !is_known || reclassifies {
             let mut told = told.first(before);
             told.push(record);
             *fold = CachedFold::new(&told, before + 1, |ids| self.only(ids));
@@ -148,15 +158,16 @@ impl State {
         outcome
     }
 
-    /// Whether a retract or split is refused here; `before` are the records of its component before it.
+    /// Whether a record of section H is refused here; `before` are the records of its component before it.
     pub(crate) fn refuse_refold(&self, record: Record<'_>, before: &ComponentRecords) -> Option<Refusal> {
-        match record.row.target() {
-            Some(target) => refuse_retract(before, record.row, target),
-            None => self.leaving(record, before).err(),
+        match (record.row.target(), record.row.given_class()) {
+            (Some(target), _) => refuse_retract(before, record.row, target),
+            (_, Some(_)) => self.refuse_reclassify(record.row),
+            _ => self.leaving(record, before).err(),
         }
     }
 
-    /// What this state would do with a retract or split, were it the next record and not refused: its component before and after it,
+    /// What this state would do with a record of section H, were it the next record and not refused: its component before and after it,
     /// alone, while this state stays as it is. `before` are the component's records so far.
     ///
     /// `each` is shown what every operation came to before, and what it would come to after, each in its own fold.
@@ -267,13 +278,14 @@ impl State {
     }
 
     /// As [`State::alone`], and shows what each operation came to: its seq, its outcome and the state right after it, both in the
-    /// component's own numbers. Of a retract or split the outcome says only whether it is refused.
+    /// component's own numbers. Of a record of section H the outcome says only whether it is refused.
     pub(crate) fn alone_telling(
         &self,
         told: &ComponentRecords,
         mut each: impl FnMut(u32, &Outcome, &State),
     ) -> ComponentFold {
         let mut fold = CachedFold::new(told, told.records().len(), |ids| self.only(ids));
+        fold.begin_with_classes();
         fold.tell(&mut each);
         let CachedFold { ids, devices, end: Stage { state, .. }, .. } = fold;
         ComponentFold { state, ids, devices }
@@ -290,6 +302,7 @@ impl State {
         let (ids, devices) = told.named();
         let told = told.relabelled(&ids, &devices);
         let mut state = self.only(&ids);
+        state.unclassify();
         for (place, record) in told.records().enumerate() {
             let seq = record.row.seq;
             let outcome = if record.row.refolds() {
@@ -317,7 +330,7 @@ impl State {
         let under_policy = || State::under_policy(self.policy.clone());
         let mut state = if self.is_supposed() { under_policy() } else { State::new() };
         for id in ids {
-            state.links.define(self.links.defined(*id), self.links.class(*id));
+            state.define_as(self, *id);
         }
         state
     }
@@ -360,7 +373,7 @@ impl CachedFold<State> {
         let changed = self.rewind(|ids| whole.only(ids));
         let (state, ids) = (&mut self.end.state, &self.ids);
         for id in &ids[state.links.ids().len()..] {
-            state.links.define(whole.links.defined(*id), whole.links.class(*id));
+            state.define_as(whole, *id);
         }
         let before = self.end.state.generations.refolded;
         while self.end.records < self.told.records().len() {
@@ -373,16 +386,20 @@ impl CachedFold<State> {
     }
 
     /// Folds the component, of which nothing is folded yet, and shows what each operation came to; gives how many were folded. Of a
-    /// retract or split the outcome says only whether it is refused.
+    /// record of section H the outcome says only whether it is refused.
     fn tell(&mut self, each: &mut dyn FnMut(u32, &Outcome, &State)) -> u64 {
         // By place: the first retract of the record so far that is not retracted itself.
         let mut retracting = vec![NONE; self.told.records().len()];
+        let mut classes = Classes::new();
         for place in 0..retracting.len() {
             let seq = self.told.row(place).seq;
-            let retract = self.told.row(place).kind == Kind::Retract && !self.is_retracted(place);
-            let outcome = match (retract, self.target(place)) {
-                (false, _) => self.step(),
-                (true, target) => {
+            let counts = !self.is_retracted(place);
+            let outcome = match (self.told.row(place).kind, self.target(place)) {
+                (Kind::Reclassify, _) if counts => {
+                    self.step();
+                    Some(Outcome::refused(self.refused_class(&mut classes, self.told.row(place))))
+                }
+                (Kind::Retract, target) if counts => {
                     self.step();
                     let by = target.map_or(NONE, |target| match retracting[target] {
                         NONE => std::mem::replace(&mut retracting[target], seq),
@@ -394,6 +411,7 @@ impl CachedFold<State> {
                         (Some(_), by) => Some(Refusal::AlreadyRetracted { by: Seq(by.into()) }),
                     }))
                 }
+                _ => self.step(),
             };
             if let Some(outcome) = outcome {
                 each(seq, &outcome, &self.end.state);
@@ -402,7 +420,7 @@ impl CachedFold<State> {
         self.end.state.generations.refolded
     }
 
-    /// Folds the next record, or passes it over if it was retracted. Gives the outcome of an operation, but for a retract.
+    /// Folds the next record, or passes it over if it was retracted. Gives the outcome of an operation, but for a retract or a reclassification.
     fn step(&mut self) -> Option<Outcome> {
         let place = self.end.records;
         let record = self.told.at(place);
@@ -415,7 +433,7 @@ impl CachedFold<State> {
         let state = &mut self.end.state;
         state.records = row.seq;
         let outcome = match row.kind {
-            Kind::Retract => None,
+            Kind::Retract | Kind::Reclassify => None,
             Kind::Split => Some(Outcome::refused(state.divide(record, &self.told, &self.came))),
             _ => state.apply(record, &Past::default()),
         };

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, FOLLOWED, GENERATIONS};
+use crate::fold::digest::{ERASURES, FOLLOWED, GENERATIONS, RECLASSIFIED};
 use crate::fold::erasures::{Erasures, Left};
 use crate::fold::fold_cache::FoldCache;
-use crate::fold::generations::{Former, Generations, Origin};
+use crate::fold::generations::{Former, Generations, Origin, Reclassified};
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::{DeviceState, Person, State};
@@ -126,7 +126,11 @@ impl State {
             ensure(followed.is_canonical(), "the name of the followed log is out of its bounds")?;
             bytes.0 = &bytes.0[taken..];
             state.followed = Some(Box::new(followed));
-            part = None;
+            part = bytes.part()?;
+        }
+        if part == Some(RECLASSIFIED) {
+            state.read_reclassified(&mut bytes)?;
+            part = bytes.part()?;
         }
         ensure(part.is_none(), "an unknown part of a state")?;
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
@@ -408,6 +412,30 @@ impl State {
     }
 }
 
+/// The part that reclassifications make.
+impl State {
+    fn read_reclassified(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
+        let count = bytes.count(9)?;
+        ensure(count > 0, "reclassified ids are told of, and there are none")?;
+        let mut last = None;
+        for _ in 0..count {
+            let [numbers_of @ .., defined] = bytes.take::<9>()?;
+            let ([id, by], defined) = (numbers(numbers_of), StoredClass(*defined));
+            let is_id = last.replace(id) < Some(id) && (id as usize) < self.links.leaves.len();
+            ensure(is_id, "a reclassified id that does not exist")?;
+            ensure(defined.is_known(), "an unknown class of id")?;
+            let id = IdNo(id);
+            let fits = match by {
+                NONE => self.links.class(id) == defined,
+                by => self.links.defined(id) < by && by < self.records,
+            };
+            ensure(fits, "an id was reclassified in no possible record")?;
+            self.generations.reclassified.insert(id, Reclassified { defined, by });
+        }
+        Ok(())
+    }
+}
+
 fn read_pairs(bytes: &mut Bytes<'_>) -> Sound<Vec<(u32, u32)>> {
     let count = bytes.count(8)?;
     let mut pairs = Vec::with_capacity(count);
@@ -636,12 +664,15 @@ mod tests {
         let capture = Operation::capture(at(1), id("nobody"), OperationId(uuid::Uuid::from_u128(1)));
         let capture = nobody.append(capture.with_processing(Processing::Off)).unwrap().seq().unwrap();
         let _ = nobody.append(Operation::retract(at(2), Target::Record(capture))).unwrap();
-        for state in [merged().reader().state().clone(), full(), nobody.reader().state().clone()] {
+        for state in
+            [merged().reader().state().clone(), full(), nobody.reader().state().clone(), reclassified()]
+        {
             let read = State::from_canonical(&bytes(&state)).unwrap();
             assert_eq!(read.digest(), state.digest());
             assert_eq!(read.devices, state.devices);
             assert_eq!(read.followed, state.followed);
             assert_eq!(read.generations.retractions, state.generations.retractions);
+            assert_eq!(read.generations.reclassified, state.generations.reclassified);
             assert_eq!(read.generations.anchors, state.generations.anchors);
             assert_eq!(read.generations.latest, state.generations.latest);
             assert_eq!(read.links.left, state.links.left);
@@ -668,6 +699,41 @@ mod tests {
             assert!(State::from_canonical(&[&bytes[..], &[0]].concat()).is_err());
             assert!(State::from_canonical(&bytes[..bytes.len() - 1]).is_err());
         }
+    }
+
+    /// `phone` and `cat` were reclassified, of which that of `cat` was retracted. There are 13 records.
+    fn reclassified() -> State {
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        drop(ledger.append_batch(&[link("ann", "phone"), link("bob", "phone"), link("cat", "bob")]).unwrap());
+        let mut give =
+            |text, class| ledger.append(Operation::reclassify(at(2), id(text), class)).unwrap().seq();
+        give("phone", IdClass::Unmergeable);
+        let cat = give("cat", IdClass::Anonymous).unwrap();
+        let _ = ledger.append(Operation::retract(at(3), Target::Record(cat))).unwrap();
+        ledger.reader().state().clone()
+    }
+
+    #[test]
+    fn reclassified_ids_exist_and_were_so_by_a_record_that_can_have_done_it() {
+        fn give(state: &mut State, id: u32, defined: u8, by: u32) {
+            let defined = StoredClass(defined);
+            state.generations.reclassified.insert(IdNo(id), Reclassified { defined, by });
+        }
+        let base = reclassified();
+        let ids = base.generations.reclassified.keys().copied().collect::<Vec<_>>();
+        assert_eq!((ids, base.records), (vec![IdNo(1), IdNo(3)], 11));
+        hold(
+            &base,
+            &[
+                ("", |_| {}),
+                ("a reclassified id that does not exist", |state| give(state, 4, 0, 9)),
+                ("an unknown class of id", |state| give(state, 0, 3, 9)),
+                ("an id was reclassified in no possible record", |state| give(state, 3, 2, NONE)),
+                ("an id was reclassified in no possible record", |state| give(state, 0, 0, 1)),
+                ("an id was reclassified in no possible record", |state| give(state, 0, 0, 11)),
+                ("", |state| give(state, 0, 2, 10)),
+            ],
+        );
     }
 
     /// What is refused, as it is said; an empty text stands for what passes. Each edit is one that a forger of digests could make.

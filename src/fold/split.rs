@@ -55,8 +55,9 @@ impl State {
         };
         let stands = |seq: &Seq| {
             let record = told.record(seq.0 as u32); // MAX_RECORDS bounds it
-            let is_retract = record.is_some_and(|record| record.row.kind == Kind::Retract);
-            !is_retract && !self.is_retracted(*seq)
+            let refolded =
+                record.is_some_and(|record| matches!(record.row.kind, Kind::Retract | Kind::Reclassify));
+            !refolded && !self.is_retracted(*seq)
         };
         let moved = self.moves(id).into_iter().rev().find(stands);
         let Origin { founded, split } = self.origin(person);

@@ -552,6 +552,7 @@ pub(in crate::import) mod tests {
                 let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
                 format!("split {id}: {} {mode:?}", ids.join(","))
             }
+            Request::Reclassify { id, class } => format!("reclassify {id} as {}", class.name()),
         };
         let changes = &operation.changes;
         let kept = match &operation.request {

@@ -18,6 +18,7 @@ use crate::model::id::{DeviceId, DistinctId, EventName, IdError, OperationId, Pr
 use crate::model::operation::{
     Actor, Changes, Dialect, Operation, Processing, Request, Source, SplitMode, Target,
 };
+use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
@@ -44,6 +45,7 @@ pub(super) struct Line<'a> {
     of: Option<Json<'a>>,
     ids: Option<Json<'a>>,
     mode: Option<Json<'a>>,
+    class: Option<Json<'a>>,
     dialect: Option<Json<'a>>,
     /// The first key that is none of these.
     unknown: Option<Cow<'a, str>>,
@@ -62,6 +64,7 @@ enum Verb {
     Reset,
     Retract,
     Split,
+    Reclassify,
 }
 
 impl Verb {
@@ -75,6 +78,7 @@ impl Verb {
             "reset" => Verb::Reset,
             "retract" => Verb::Retract,
             "split" => Verb::Split,
+            "reclassify" => Verb::Reclassify,
             _ => return None,
         })
     }
@@ -89,6 +93,7 @@ impl Verb {
             Verb::Reset => "reset",
             Verb::Retract => "retract",
             Verb::Split => "split",
+            Verb::Reclassify => "reclassify",
         }
     }
 }
@@ -109,7 +114,7 @@ macro_rules! slots {
 impl<'a> Line<'a> {
     slots! {
         op ts event_id event distinct_id device_id anon_distinct_id alias properties set set_once top_level_set top_level_set_once
-        unset process_person_profile reset_device new_id of ids mode dialect
+        unset process_person_profile reset_device new_id of ids mode class dialect
     }
 
     /// Reads a text that is one operation's object, spelled as most are: known keys, each once, none with an escape. In one pass, where
@@ -195,12 +200,12 @@ impl<'a> Line<'a> {
         if let Some(key) = &self.unknown {
             return Err(foreign(key));
         }
-        let changes = !matches!(verb, Verb::Reset | Verb::Retract | Verb::Split);
+        let changes = !matches!(verb, Verb::Reset | Verb::Retract | Verb::Split | Verb::Reclassify);
         for (slot, key, allowed) in [
             (self.event, "event", verb == Verb::Capture),
             (self.properties, "properties", verb == Verb::Capture),
             (self.distinct_id, "distinct_id", !matches!(verb, Verb::Reset | Verb::Retract)),
-            (self.device_id, "device_id", !matches!(verb, Verb::Retract | Verb::Split)),
+            (self.device_id, "device_id", !matches!(verb, Verb::Retract | Verb::Split | Verb::Reclassify)),
             (self.anon_distinct_id, "anon_distinct_id", verb == Verb::Identify),
             (self.alias, "alias", matches!(verb, Verb::Alias | Verb::Merge)),
             (self.set, "set", changes),
@@ -214,6 +219,7 @@ impl<'a> Line<'a> {
             (self.of, "of", verb == Verb::Retract),
             (self.ids, "ids", verb == Verb::Split),
             (self.mode, "mode", verb == Verb::Split),
+            (self.class, "class", verb == Verb::Reclassify),
             (self.dialect, "dialect", verb == Verb::Identify && self.device_id.is_some()),
         ] {
             if slot.is_some() && !allowed {
@@ -249,6 +255,14 @@ impl<'a> Line<'a> {
                     id: name("distinct_id", id, DistinctId::new)?,
                     ids: ids(self.ids.ok_or(Rejection::Missing { key: "ids" })?)?,
                     mode: self.mode.map_or(Ok(SplitMode::default()), mode)?,
+                }
+            }
+            Verb::Reclassify => {
+                let id = self.distinct_id.ok_or(Rejection::Missing { key: "distinct_id" })?;
+                let id = name("distinct_id", id, DistinctId::new)?;
+                Request::Reclassify {
+                    id,
+                    class: class(self.class.ok_or(Rejection::Missing { key: "class" })?)?,
                 }
             }
         })
@@ -363,6 +377,12 @@ fn mode(json: Json<'_>) -> Result<SplitMode, Rejection> {
         "together" => Ok(SplitMode::Together),
         found => Err(Rejection::Mode { found: excerpt(found) }),
     }
+}
+
+/// The class that an id is given (H5).
+fn class(json: Json<'_>) -> Result<IdClass, Rejection> {
+    let found = string("class", json)?;
+    IdClass::by_name(&found).ok_or_else(|| Rejection::Class { found: excerpt(&found) })
 }
 
 /// How the device's SDK treats the identify of another user (F3).

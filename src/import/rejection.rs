@@ -112,6 +112,12 @@ pub enum Rejection {
         /// The `mode` found, at most 64 characters of it.
         found: String,
     },
+    /// A class of ids that there is not.
+    #[error("unknown class `{found}`; expected named, anonymous or unmergeable")]
+    Class {
+        /// The `class` found, at most 64 characters of it.
+        found: String,
+    },
     /// An unknown dialect.
     #[error("unknown dialect `{found}`; expected browser or core")]
     Dialect {

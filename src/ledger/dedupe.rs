@@ -8,6 +8,7 @@ use crate::ledger::draft::{Aim, Draft, Named, head, item_of};
 use crate::log::body::{Asked, AskedVerb, Body, DeviceNo, Flags, IdNo, KeyNo, LinkSource, Verb};
 use crate::model::id::{DeviceId, DistinctId, OperationId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source, SplitMode};
+use crate::model::policy::IdClass;
 use crate::store::dictionary::{Dictionaries, Dictionary};
 use crate::store::segments::{Fault, Log};
 
@@ -100,10 +101,13 @@ pub(crate) fn is_same_operation(
                 && ids.len() == leavers.ids.len()
                 && leavers.ids.iter().all(|id| named.contains(&id.0) || dictionaries.ids.is_erased(id.0))
         }
+        (Request::Reclassify { id, class }, AskedVerb::Reclassify(given)) => {
+            id_is(id, recorded.id) && IdClass::from(*given) == *class
+        }
         _ => false,
     };
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
-    // F8 decided when it was recorded; a reset, retract or split does not ask for processing.
+    // F8 decided when it was recorded; a reset or a record of section H does not ask for processing.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
         || matches!(verb, AskedVerb::Reset(_))
         || verb.refolds();

@@ -59,7 +59,7 @@ impl<'a> Draft<'a> {
             Request::Reset { device, reset_device, new_id } => {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
             }
-            Request::Retract { .. } | Request::Split { .. } => {
+            Request::Retract { .. } | Request::Split { .. } | Request::Reclassify { .. } => {
                 return Plan::refold(operation, aim, self.dictionaries);
             }
         };

@@ -53,6 +53,8 @@ pub(crate) struct Draft<'a> {
     takes_back: bool,
     /// Classes of the ids that this draft defines.
     classes: Vec<IdClass>,
+    /// What this draft reclassifies (H5): whether that is refused or not, the class is the one it says.
+    reclassified: BTreeMap<IdNo, IdClass>,
     /// Operations of this draft by id, to find doubles inside a batch.
     named: Vec<Named>,
     /// Where in `named` an id may stand.
@@ -124,7 +126,7 @@ impl Plan<'_> {
         dictionaries: &Dictionaries,
     ) -> Option<Self> {
         let number = |id: &DistinctId| dictionaries.ids.find(id.as_str()).map(IdNo);
-        let known = |id: &DistinctId| number(id).expect("`aim` found every id of a split");
+        let known = |id: &DistinctId| number(id).expect("`aim` found every id that a split names");
         let (verb, id) = match &operation.request {
             Request::Retract { .. } => {
                 let Aim { seq, id, .. } = aim.expect("a retract whose record was found");
@@ -136,6 +138,7 @@ impl Plan<'_> {
                 let leavers = SplitOff { together: *mode == SplitMode::Together, ids };
                 (AskedVerb::Split(leavers), known(id))
             }
+            Request::Reclassify { id, class } => (AskedVerb::Reclassify((*class).into()), known(id)),
             _ => return None,
         };
         let (flags, device, changes, kept) = (Flags::default(), None, None, None);
@@ -143,7 +146,7 @@ impl Plan<'_> {
     }
 }
 
-/// H1, H2: a retract or split of what was never written is an error. Finds the record that a retract names,
+/// H1, H2, H5: a retract, split or reclassification of what was never written is an error. Finds the record that a retract names,
 /// among those before `next`. `read` shows a record; `find` gives the number of the one under an operation
 /// id.
 pub(crate) fn aim<E>(
@@ -159,6 +162,10 @@ pub(crate) fn aim<E>(
             let unknown = |id: &&DistinctId| dictionaries.ids.find(id.as_str()).is_none();
             let unknown = [id].into_iter().chain(ids).find(unknown);
             return Ok(unknown.map_or(Ok(None), |id| Err(OperationError::UnknownId { id: id.clone() })));
+        }
+        Request::Reclassify { id, .. } => {
+            let known = dictionaries.ids.find(id.as_str()).map(|_| None);
+            return Ok(known.ok_or_else(|| OperationError::UnknownId { id: id.clone() }));
         }
         _ => return Ok(Ok(None)),
     };
@@ -179,7 +186,7 @@ pub(crate) fn aim<E>(
     })
 }
 
-/// The record of a retract or split as it would be written, but for its payload item; `aim` is what [`aim`] found. `None` of any
+/// The record of section H as it would be written, but for its payload item; `aim` is what [`aim`] found. `None` of any
 /// other operation.
 pub(crate) fn refold_body(
     operation: &Operation,
@@ -227,6 +234,7 @@ impl<'a> Draft<'a> {
             refused: None,
             takes_back: false,
             classes: Vec::new(),
+            reclassified: BTreeMap::new(),
             named: Vec::new(),
             named_ids: Seen::default(),
         }
@@ -281,9 +289,10 @@ impl<'a> Draft<'a> {
         let not_fresh = |whose| Err(OperationError::NotFresh { id: id.clone(), whose });
         if let Some(number) = self.dictionaries.ids.find(id.as_str()) {
             let known = self.state.ids().len();
-            let class = match (number as usize).checked_sub(known) {
-                None => self.state.class(IdNo(number)),
-                Some(place) => self.classes[place],
+            let class = match (self.reclassified.get(&IdNo(number)), (number as usize).checked_sub(known)) {
+                (Some(class), _) => *class,
+                (None, None) => self.state.class(IdNo(number)),
+                (None, Some(place)) => self.classes[place],
             };
             if class != IdClass::Anonymous {
                 return not_fresh("known, and not anonymous");
@@ -344,6 +353,9 @@ impl<'a> Draft<'a> {
             // The retracted operation may be what the device said last (F3).
             self.last_calls.extend(aim.and_then(|aim| aim.device).map(|device| (device, FORGOTTEN)));
             self.takes_back = true;
+        }
+        if let AskedVerb::Reclassify(class) = asked.verb {
+            self.reclassified.insert(asked.head.id, class.into());
         }
         asked.item = (!values.is_empty()).then(|| self.item(seq, &values));
         let body = Body::Operation(Box::new(asked));

@@ -1,4 +1,4 @@
-//! Previews: what one retract or split would do, before anybody asks for it. Its component is folded alone, as it is and as it
+//! Previews: what one retract, split or reclassification would do, before anybody asks for it. Its component is folded alone, as it is and as it
 //! would be; the ledger stays as it is, to the last number.
 
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ use crate::query::diff::view::{Refused, RefusedAlone, View};
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
-/// What a retract or split would do.
+/// What a retract, split or reclassification would do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preview {
     /// What appending the operation would give.
@@ -39,7 +39,7 @@ pub enum PreviewError {
     #[error(transparent)]
     Operation(#[from] OperationError),
     /// It is another operation.
-    #[error("there is no preview of this operation; expected a retract or a split")]
+    #[error("there is no preview of this operation; expected a retract, a split or a reclassification")]
     NoRefold,
     /// The ledger is full.
     #[error("the ledger holds {MAX_RECORDS} records, which is the limit; begin another")]
@@ -50,7 +50,7 @@ pub enum PreviewError {
 }
 
 impl Reader {
-    /// What a retract or split would do if it were appended now, and in what the meaning of the log would differ then. Nothing
+    /// What a retract, split or reclassification would do if it were appended now, and in what the meaning of the log would differ then. Nothing
     /// is written, and no number given.
     ///
     /// Cost: the records of its component, read once and folded twice. The first question of its kind since the ledger was opened
@@ -80,7 +80,7 @@ impl Reader {
     /// ```
     ///
     /// # Errors
-    /// [`PreviewError`]: the operation is not a retract or split, or could not be recorded, or the log cannot
+    /// [`PreviewError`]: the operation is none of these, or could not be recorded, or the log cannot
     /// be read back.
     pub fn preview(&self, operation: &Operation) -> Result<Preview, PreviewError> {
         operation.check()?;

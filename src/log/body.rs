@@ -116,6 +116,8 @@ pub enum AskedVerb {
     Retract(u64),
     /// Ids leave the person of T (H2).
     Split(SplitOff),
+    /// T counts as an id of this class, from its definition on (H5).
+    Reclassify(StoredClass),
 }
 
 /// A position of a log that a ledger follows.
@@ -518,12 +520,13 @@ impl AskedVerb {
             AskedVerb::Reset(_) => "reset",
             AskedVerb::Retract(_) => "retract",
             AskedVerb::Split(_) => "split",
+            AskedVerb::Reclassify(_) => "reclassify",
         }
     }
 
-    /// Whether it takes something back, by folding a component again (section H).
+    /// Whether it folds a component again (section H).
     pub(crate) fn refolds(&self) -> bool {
-        matches!(self, AskedVerb::Retract(_) | AskedVerb::Split(_))
+        matches!(self, AskedVerb::Retract(_) | AskedVerb::Split(_) | AskedVerb::Reclassify(_))
     }
 }
 

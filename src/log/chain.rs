@@ -534,7 +534,7 @@ fn check_flags(row: &Row) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Section H: what a retract or a split says beside its head.
+/// Section H: what a retract, a split or a reclassification says beside its head.
 #[cold]
 fn check_refold(row: &Row, beside: &Beside, defined: Defined) -> Result<(), Wrong> {
     if row.target().is_some_and(|target| target >= row.seq) {
@@ -544,15 +544,17 @@ fn check_refold(row: &Row, beside: &Beside, defined: Defined) -> Result<(), Wron
         check_number("distinct id", highest.0, defined.ids)?;
     }
     if row.device().is_some() || row.flags.has(Flags::PROCESSING_OFF) {
-        return Err(Wrong::Malformed("a retract or split that a device spoke, or with processing off"));
+        return Err(Wrong::Malformed(
+            "a retract, split or reclassify that a device spoke, or with processing off",
+        ));
     }
     Ok(())
 }
 
 /// Their order, and that there are some, is what their spelling says.
 fn check_changes(row: &Row, changes: &[Change], defined: Defined) -> Result<(), Wrong> {
-    if matches!(row.kind, Kind::Reset | Kind::Retract | Kind::Split) {
-        return Err(Wrong::Malformed("a reset, retract or split with property changes"));
+    if matches!(row.kind, Kind::Reset | Kind::Retract | Kind::Split | Kind::Reclassify) {
+        return Err(Wrong::Malformed("a reset, retract, split or reclassify with property changes"));
     }
     if row.kind != Kind::Capture && changes.iter().any(|change| change.verb == Verb::KEPT) {
         return Err(Wrong::Malformed("an event's own property on a record that is not an event"));

@@ -65,6 +65,11 @@ impl ComponentRecords {
         Some(self.at(self.place(seq)?))
     }
 
+    /// Whether the record of this number reclassifies an id.
+    pub(crate) fn reclassifies(&self, seq: u32) -> bool {
+        self.place(seq).is_some_and(|place| self.row(place).kind == Kind::Reclassify)
+    }
+
     /// The records whose numbers `keeps` lets through.
     pub(crate) fn only(&self, keeps: impl Fn(u32) -> bool) -> ComponentRecords {
         let mut kept = self.clone();

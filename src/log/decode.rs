@@ -105,6 +105,7 @@ fn operation(
     match (row.kind, has & HAS_OTHER != 0) {
         (kind, true) if kind.links() => row.set_source(varint::number(body, at)?),
         (Kind::Capture | Kind::Reset, true) | (Kind::Retract, false) => row.other = varint::number(body, at)?,
+        (Kind::Reclassify, false) => row.other = class(varint::number(body, at)?)?,
         (_, false) => {}
         _ => return Err(CodecError::of("its first byte says that it names what its kind does not name")),
     }
@@ -131,6 +132,12 @@ fn operation(
     }
     let SplitOff { ids, .. } = tail::leavers(body, at)?;
     Ok(Beside { wrong: None, highest: ids.last().copied() })
+}
+
+/// The class that a reclassification gives.
+fn class(stored: u32) -> Result<u32, CodecError> {
+    let known = u8::try_from(stored).is_ok_and(|class| StoredClass(class).is_known());
+    if known { Ok(stored) } else { Err(CodecError::of("an unknown class of id")) }
 }
 
 /// An operation's time: how much later than `before`, in milliseconds or, if those do not do, in microseconds.

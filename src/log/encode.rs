@@ -133,7 +133,11 @@ impl BodyWriter {
         );
         varint::write(head.flags.0.into(), out);
         varint::write(head.id.0.into(), out);
-        let target = if let AskedVerb::Retract(target) = verb { Some(*target) } else { None };
+        let target = match verb {
+            AskedVerb::Retract(target) => Some(*target),
+            AskedVerb::Reclassify(class) => Some(class.0.into()),
+            _ => None,
+        };
         let device = head.device.map(|device| device.0.into());
         [other, target, device].into_iter().flatten().for_each(|number| varint::write(number, out));
         let later = head.time.wrapping_sub(self.time); // both are in the years 0001 to 9999
@@ -230,6 +234,7 @@ mod tests {
                 AskedVerb::Reset(fresh) => (13, fresh.map(|fresh| u64::from(fresh.0))),
                 AskedVerb::Retract(_) => (14, None),
                 AskedVerb::Split(_) => (15, None),
+                AskedVerb::Reclassify(_) => (20, None),
             };
             out.push(
                 kind + 32 * u8::from(other.is_some())
@@ -241,6 +246,9 @@ mod tests {
             out.extend(other.map(number).unwrap_or_default());
             if let AskedVerb::Retract(target) = verb {
                 out.extend(number(*target));
+            }
+            if let AskedVerb::Reclassify(class) = verb {
+                out.extend(number(class.0.into()));
             }
             out.extend(head.device.map(|device| number(device.0.into())).unwrap_or_default());
             let before = block.iter().rev().find_map(Body::head).map_or(0, |head| head.time);
@@ -342,7 +350,7 @@ mod tests {
     fn operation() -> impl Strategy<Value = Body> {
         let small = |count: u32| prop_oneof![4 => 0..count, 1 => 0..u32::MAX - 3];
         let verb = (
-            0..9_u8,
+            0..10_u8,
             prop::option::of(small(300)),
             any::<bool>(),
             prop::collection::btree_set(small(9), 1..5),
@@ -369,6 +377,7 @@ mod tests {
                 5 => AskedVerb::Switch,
                 6 => AskedVerb::Reset(number.map(DeviceNo)),
                 7 => AskedVerb::Retract(number.unwrap_or(0).into()),
+                8 => AskedVerb::Reclassify(StoredClass((number.unwrap_or(0) % 3) as u8)),
                 _ => AskedVerb::Split(SplitOff { together: flag, ids: ids.into_iter().map(IdNo).collect() }),
             };
             let changes: Vec<Change> =

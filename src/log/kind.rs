@@ -26,11 +26,12 @@ pub(crate) enum Kind {
     EraseDone,
     Restate,
     Followed,
+    Reclassify,
 }
 
 impl Kind {
     /// All, by their numbers.
-    pub(crate) const ALL: [Kind; 20] = [
+    pub(crate) const ALL: [Kind; 21] = [
         Kind::Genesis,
         Kind::SetPolicy,
         Kind::Recovered,
@@ -51,6 +52,7 @@ impl Kind {
         Kind::EraseDone,
         Kind::Restate,
         Kind::Followed,
+        Kind::Reclassify,
     ];
 
     /// The kind of an operation's record.
@@ -65,12 +67,14 @@ impl Kind {
             AskedVerb::Reset(_) => Kind::Reset,
             AskedVerb::Retract(_) => Kind::Retract,
             AskedVerb::Split(_) => Kind::Split,
+            AskedVerb::Reclassify(_) => Kind::Reclassify,
         }
     }
 
     /// Whether it is an operation (A4).
     pub(crate) fn is_operation(self) -> bool {
-        (self as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8
+        let first = (self as u8).wrapping_sub(Kind::Capture as u8) < Kind::Erase as u8 - Kind::Capture as u8;
+        first | (self as u8 == Kind::Reclassify as u8)
     }
 
     /// Whether it gives a text a number.

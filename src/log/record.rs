@@ -43,7 +43,7 @@ pub(crate) struct Row {
     /// T, or the first id of a device.
     pub(crate) id: IdNo,
     /// What else a record of this kind names: S of a link, the name of a capture, the fresh device of a reset, the class of an
-    /// id, the record that is retracted.
+    /// id or the one it is given, the record that is retracted.
     pub(super) other: u32,
     /// The device that spoke, or that is defined here.
     pub(super) device: u32,
@@ -116,9 +116,14 @@ impl Row {
         (self.kind == Kind::Retract).then_some(self.other)
     }
 
+    /// The class that T is given here (H5).
+    pub(crate) fn given_class(&self) -> Option<StoredClass> {
+        (self.kind == Kind::Reclassify).then_some(StoredClass(self.other as u8)) // the reader knows it
+    }
+
     /// Whether folding this record refolds a whole component (section H).
     pub(crate) fn refolds(&self) -> bool {
-        matches!(self.kind, Kind::Retract | Kind::Split)
+        matches!(self.kind, Kind::Retract | Kind::Split | Kind::Reclassify)
     }
 
     /// Gives the definition of a device the number that the chain counted.
@@ -434,6 +439,7 @@ impl<'a> Record<'a> {
             Kind::Switch => AskedVerb::Switch,
             Kind::Reset => AskedVerb::Reset(self.row.fresh_device()),
             Kind::Retract => AskedVerb::Retract(self.row.other.into()),
+            Kind::Reclassify => AskedVerb::Reclassify(StoredClass(self.row.other as u8)), // as above
             _ => AskedVerb::Split(self.leavers().expect("no other kind is an operation")),
         };
         Asked {

@@ -2,6 +2,7 @@
 //!
 //! Imports nothing else of this crate.
 
+pub(crate) mod class;
 pub(crate) mod id;
 pub mod limits;
 pub(crate) mod operation;
@@ -10,8 +11,9 @@ pub(crate) mod time;
 pub(crate) mod value;
 pub(crate) mod visible;
 
+pub use class::IdClass;
 pub use id::LedgerId;
 pub use operation::{Dialect, ImportFixups, PersonProfiles, Sdk};
-pub use policy::{FirstMention, IdClass, Survivor, UuidIds};
+pub use policy::{FirstMention, Survivor, UuidIds};
 pub use time::TimestampError;
 pub use value::ValueError;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::class::IdClass;
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey, Seq};
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_SPLIT_IDS};
 use crate::model::time::Timestamp;
@@ -110,6 +111,13 @@ pub enum Request {
         ids: BTreeSet<DistinctId>,
         /// As one person or many.
         mode: SplitMode,
+    },
+    /// An id counts as one of another class, from its definition on (H5).
+    Reclassify {
+        /// T, which must have been written before.
+        id: DistinctId,
+        /// Its class from here on, for what was said before too.
+        class: IdClass,
     },
 }
 
@@ -276,7 +284,7 @@ pub enum OperationError {
         /// The size of its values together, in canonical bytes.
         found: usize,
     },
-    /// A reset, retract or split takes no property changes.
+    /// A reset, retract, split or reclassification takes no property changes.
     #[error("a {op} takes no property changes; send them in a set of their own")]
     UnexpectedChanges {
         /// What was asked.
@@ -288,8 +296,8 @@ pub enum OperationError {
         /// How many ids the split names.
         found: usize,
     },
-    /// A split names an id that was never written.
-    #[error("id `{id}` was never written; expected ids of one person")]
+    /// A split or reclassification names an id that was never written.
+    #[error("id `{id}` was never written; expected an id that was")]
     UnknownId {
         /// The id that was never written.
         id: DistinctId,
@@ -401,6 +409,11 @@ impl Operation {
         Operation::new(time, Request::Split { id, ids: ids.into_iter().collect(), mode })
     }
 
+    /// This id counts as one of this class, from its definition on (H5).
+    pub fn reclassify(time: Timestamp, id: DistinctId, class: IdClass) -> Operation {
+        Operation::new(time, Request::Reclassify { id, class })
+    }
+
     /// With this id, given by the sender.
     pub fn with_id(mut self, id: OperationId) -> Operation {
         self.id = Some(id);
@@ -455,7 +468,7 @@ impl Operation {
 
     /// Whether it refolds a component (section H).
     pub(crate) fn refolds(&self) -> bool {
-        matches!(self.request, Request::Retract { .. } | Request::Split { .. })
+        matches!(self.request, Request::Retract { .. } | Request::Split { .. } | Request::Reclassify { .. })
     }
 
     /// The device that speaks, if one does.
@@ -470,7 +483,7 @@ impl Operation {
                 Actor::Id(_) => None,
             },
             Request::DeviceIdentify { device, .. } | Request::Reset { device, .. } => Some(device),
-            Request::Retract { .. } | Request::Split { .. } => None,
+            Request::Retract { .. } | Request::Split { .. } | Request::Reclassify { .. } => None,
         }
     }
 
@@ -488,7 +501,10 @@ impl Operation {
             | Request::Alias { who, alias: other }
             | Request::Merge { who, alias: other } => [id(who), source(other)],
             Request::DeviceIdentify { user, .. } => [Some(user), None],
-            Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. } => [None, None],
+            Request::Reset { .. }
+            | Request::Retract { .. }
+            | Request::Split { .. }
+            | Request::Reclassify { .. } => [None, None],
         }
     }
 
@@ -505,6 +521,7 @@ impl Operation {
             Request::Reset { .. } => Some("reset"),
             Request::Retract { .. } => Some("retract"),
             Request::Split { .. } => Some("split"),
+            Request::Reclassify { .. } => Some("reclassify"),
             _ => None,
         };
         if let Some(op) = writes_nobody.filter(|_| !self.changes.is_empty()) {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub(crate) use crate::model::class::IdClass;
 use crate::model::limits::{MAX_ID_SCALARS, MAX_POLICY_ENTRIES};
 use crate::model::operation::{Dialect, PersonProfiles};
 
@@ -95,24 +96,6 @@ pub enum UuidIds {
     Anonymous,
     /// No UUID is anonymous.
     User,
-}
-
-/// What an id may do, decided when it is first written (B4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdClass {
-    /// A user may sign in as it. From the first sign-in on it counts as a user (D9).
-    Named,
-    /// It was made for a device or a visitor, and is never a user (D9).
-    Anonymous,
-    /// It may not take part in a merge (B2).
-    Unmergeable,
-}
-
-impl IdClass {
-    /// Whether the id may take part in a merge (B2).
-    pub fn is_mergeable(self) -> bool {
-        self != IdClass::Unmergeable
-    }
 }
 
 /// How an id first came into the log; part of its class (D9).

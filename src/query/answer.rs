@@ -185,6 +185,13 @@ pub enum EffectAnswer {
         /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first.
         distinct_ids: Vec<String>,
     },
+    /// The id counts as one of another class, from its definition on (H5).
+    Reclassified {
+        /// What it counted as: `named`, `anonymous` or `unmergeable`.
+        from: &'static str,
+        /// What it counts as.
+        to: &'static str,
+    },
     /// A device speaks for an id.
     DeviceSpeaksFor {
         /// The device that speaks.

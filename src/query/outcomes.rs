@@ -174,6 +174,9 @@ impl Reader {
                 let distinct_ids = self.moved_in(after, moved);
                 effects.push(EffectAnswer::Split { person_id: id_of(person), left, distinct_ids });
             }
+            Some(Correction::Reclassified { from, to }) => {
+                effects.push(EffectAnswer::Reclassified { from: from.name(), to: to.name() });
+            }
             None => {}
         }
         let notices = outcome.notices.names().map(|notice| {
@@ -271,6 +274,7 @@ impl Reader {
             Refusal::OtherPerson { id, by } => {
                 format!("id `{}` belongs to another person, or to none (record {by})", self.id_name(*id))
             }
+            Refusal::AlreadyOfClass { by } => format!("the id is of this class already (record {by})"),
             Refusal::WholePerson { .. } => {
                 "all ids of the person are named; at least one has to stay".to_owned()
             }

@@ -170,7 +170,7 @@ impl Reader {
                         let known = state.ids().len() > id.index();
                         let same = |class: StoredClass| {
                             state.defined_by(id) == record.seq()
-                                && StoredClass::from(state.class(id)) == class
+                                && StoredClass::from(state.class_defined(id)) == class
                         };
                         if known && same(class) { Ok(()) } else { Err(self.differs("ids")) }
                     }
@@ -211,6 +211,9 @@ impl Reader {
         let state = self.state();
         let mut whole = BTreeMap::new();
         for (number, id) in (0..).map(IdNo).zip(ids) {
+            if (small.class(number), small.classed_by(number)) != (state.class(*id), state.classed_by(*id)) {
+                return Err(self.differs("ids"));
+            }
             match (small.person(number), state.person(*id)) {
                 (None, None) => {}
                 (Some(alone), Some(person)) if *whole.entry(alone).or_insert(person) == person => {}

@@ -368,9 +368,10 @@ fn entry(fingerprint: u32, seq: u32) -> u64 {
     u64::from(fingerprint) << 32 | u64::from(seq)
 }
 
-/// Upper bits of a fingerprint that lead to its part of the list: of the largest list a part has sixteen thousand entries, of
-/// one of eight million 122.
-const PART_BITS: u32 = 16;
+/// Most upper bits of a fingerprint that lead to its part of the list: of the largest list a part has sixteen thousand entries, of
+/// one of eight million 122. A short list has as many parts as give each some [`PART_ENTRIES`].
+const MAX_PART_BITS: u32 = 16;
+const PART_ENTRIES: usize = 64;
 
 impl Seen {
     /// Nothing seen yet.
@@ -383,8 +384,9 @@ impl Seen {
         if !listed.is_sorted_by(|a, b| a < b) {
             return None;
         }
-        let part = |entry: u64| (entry >> (u64::BITS - PART_BITS)) as usize;
-        let mut begins = vec![0_u32; (1 << PART_BITS) + 1];
+        let bits = (listed.len() / PART_ENTRIES).checked_ilog2().map_or(0, |bits| bits.min(MAX_PART_BITS));
+        let part = |entry: u64| (entry >> 32 << bits >> 32) as usize;
+        let mut begins = vec![0_u32; (1 << bits) + 1];
         for entry in &listed {
             begins[part(*entry) + 1] += 1; // MAX_RECORDS bounds the sum
         }
@@ -466,7 +468,8 @@ impl Seen {
     }
 
     fn listed_under(&self, fingerprint: u32) -> &[u64] {
-        let part = (fingerprint >> (u32::BITS - PART_BITS)) as usize;
+        let bits = self.begins.len().saturating_sub(1).checked_ilog2().unwrap_or(0);
+        let part = (u64::from(fingerprint) << bits >> 32) as usize;
         let [begin, end] = [part, part + 1].map(|at| self.begins.get(at).map_or(0, |begin| *begin as usize));
         let part = &self.listed[begin..end];
         let from = part.partition_point(|entry| ((entry >> 32) as u32) < fingerprint);

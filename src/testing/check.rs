@@ -210,7 +210,7 @@ fn operation(reader: &Reader, reference: &Reference, step: Step<'_>, body: &Body
     let asked = body.asked()?;
     let head = &asked.head;
     let request = request(reader, reference, step, asked)?;
-    let bare = matches!(request, Request::Reset { .. } | Request::Split { .. });
+    let bare = matches!(request, Request::Reset { .. } | Request::Split { .. } | Request::Reclassify { .. });
     let processing = match () {
         () if head.flags.has(Flags::PROCESSING_OFF) => Processing::Off,
         () if head.flags.has(Flags::INVALID_PROCESSING) => Processing::Invalid,
@@ -261,6 +261,9 @@ fn request(
         (AskedVerb::Set, _) => Request::Set { who },
         (AskedVerb::Reset(fresh), Some(device)) => {
             Request::Reset { device, reset_device: fresh.is_some(), new_id: Some(id(head.id)?) }
+        }
+        (AskedVerb::Reclassify(class), None) => {
+            Request::Reclassify { id: id(head.id)?, class: IdClass::from(*class) }
         }
         (AskedVerb::Split(SplitOff { together, ids }), None) => {
             let mode = if *together { SplitMode::Together } else { SplitMode::Each };

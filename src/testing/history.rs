@@ -15,7 +15,7 @@ use crate::model::operation::{
     Actor, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
     SplitMode, Target,
 };
-use crate::model::policy::{Policy, Preset, Survivor};
+use crate::model::policy::{IdClass, Policy, Preset, Survivor};
 use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::testing::chance::Chance;
@@ -216,6 +216,10 @@ impl Bytes<'_> {
             6 if what >= 0xc0 && !said.is_empty() => {
                 Request::Retract { target: Target::Operation(said[usize::from(changes) % said.len()]) }
             }
+            6 if what >= 0x80 && how & 0x30 == 0x30 => {
+                let class = of(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable], changes);
+                Request::Reclassify { id: id(of(&IDS, who)), class }
+            }
             6 if what >= 0x80 => Request::Split {
                 id: id(of(&IDS, who)),
                 // One or two of a few: the ids of small persons are named often enough.
@@ -230,7 +234,13 @@ impl Bytes<'_> {
             7 => Request::DeviceIdentify { device, user: id(other) },
             _ => Request::Reset { device, reset_device: what & 0x80 != 0, new_id: Some(id(other)) },
         };
-        let bare = matches!(request, Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. });
+        let bare = matches!(
+            request,
+            Request::Reset { .. }
+                | Request::Retract { .. }
+                | Request::Split { .. }
+                | Request::Reclassify { .. }
+        );
         // A record does not hold whether a device asked with its own identify or with a link or set that came to the same;
         // the reference model compares what was asked. So repeats under one id (G4) stay on one side of that.
         let range = if matches!(request, Request::DeviceIdentify { .. }) { 64 } else { 0 };

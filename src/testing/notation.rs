@@ -78,6 +78,7 @@ pub fn request(number: usize, operation: &Operation) -> String {
             small @ 0..1_000_000 => format!("retract id {small}"),
             _ => format!("retract id {id}"),
         },
+        Request::Reclassify { id, class } => format!("reclassify {} as {}", text(id.as_str()), class.name()),
         Request::Split { id, ids, mode } => {
             let ids: Vec<String> = ids.iter().map(|id| text(id.as_str())).collect();
             let together = if *mode == SplitMode::Together { " together" } else { "" };
@@ -237,6 +238,7 @@ impl Teller {
         }));
         parts.extend(outcome.undone.map(|undone| match undone {
             Correction::Retracted { seq } => format!("{} counts as never asked", self.record(reader, seq)),
+            Correction::Reclassified { from, to } => format!("{} becomes {}", from.name(), to.name()),
             Correction::Split { left: 1 } => "1 id leaves".to_owned(),
             Correction::Split { left } => format!("{left} ids leave"),
         }));

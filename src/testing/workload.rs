@@ -320,6 +320,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     properties: Option<&'a Properties>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set: Option<&'a Properties>,
@@ -382,6 +384,9 @@ impl<'a> Line<'a> {
                 },
                 ..line
             },
+            Request::Reclassify { id, class } => {
+                Line { op: "reclassify", distinct_id: Some(id), class: Some(class.name()), ..line }
+            }
             Request::Split { id, ids, mode } => Line {
                 op: "split",
                 distinct_id: Some(id),

@@ -25,6 +25,7 @@ const RECIPES: &[(&str, Preset, u64, Recipe)] = &[
     ("torn", Preset::Strict, 1_024, torn),
     ("second-thoughts", Preset::Posthog, 2_048, second_thoughts),
     ("followed", Preset::OneUser, 1_024, followed),
+    ("reclassified", Preset::OneUser, 1_024, reclassified),
     #[cfg(feature = "encryption")]
     ("sealed", Preset::Posthog, 2_048, second_thoughts),
 ];
@@ -209,6 +210,30 @@ fn second_thoughts(recipe: &LedgerRecipe<'_>) {
         .unwrap();
     ledger.erase(&[ErasureRequest::new(at(61), person("dan"), "request 1")]).unwrap();
     record(&mut ledger, Operation::properties(at(62), id("dan")).set("plan", "new").unwrap());
+}
+
+/// Ids of another class than their texts gave them, with a split and retracts between; one of them is erased.
+fn reclassified(recipe: &LedgerRecipe<'_>) {
+    let mut ledger = recipe.create();
+    let link = |number: i64, user: &str, source: &str| {
+        Operation::identify(at(number), id(user), Some(Source::new(source))).set("by", source).unwrap()
+    };
+    record(&mut ledger, link(0, "ann", "till"));
+    record(&mut ledger, link(1, "cookie-1", "phone"));
+    refused(&mut ledger, "D9", link(2, "bob", "till"));
+    refused(&mut ledger, "D9", link(3, "dan", "phone"));
+    let class = |number: i64, text: &str, class| Operation::reclassify(at(number), id(text), class);
+    record(&mut ledger, class(10, "till", IdClass::Unmergeable).with_id(event(10)));
+    refused(&mut ledger, "H5", class(11, "till", IdClass::Unmergeable).with_id(event(11)));
+    record(&mut ledger, class(12, "cookie-1", IdClass::Anonymous));
+    record(&mut ledger, Operation::split(at(13), id("dan"), [id("phone")], SplitMode::Each));
+    record(&mut ledger, Operation::retract(at(14), Target::Operation(event(10))));
+    refused(&mut ledger, "B2", link(15, "cat", "till"));
+    record(&mut ledger, Operation::retract(at(16), Target::Operation(event(11))));
+    record(&mut ledger, class(17, "phone", IdClass::Unmergeable));
+    let cookie = ErasureSubject::Ids([id("cookie-1")].into());
+    ledger.erase(&[ErasureRequest::new(at(20), cookie, "request 2")]).unwrap();
+    record(&mut ledger, class(21, "ann", IdClass::Anonymous));
 }
 
 /// What a log delivered: batches, a policy, one batch that no ledger takes.
@@ -411,6 +436,7 @@ fn the_golden_ledgers_hold_every_kind_of_record() {
         "genesis",
         "identify",
         "merge_dangerously",
+        "reclassify",
         "recovered",
         "reset",
         "restate",

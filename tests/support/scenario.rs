@@ -159,6 +159,14 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
             }
             other => return Err(format!("expected `id` or `record`, found `{other}`").into()),
         },
+        "reclassify" => {
+            let id = scan.id()?;
+            if !scan.eat("as ") {
+                return Err("expected `as` and a class".into());
+            }
+            let class = IdClass::by_name(&scan.word()?).ok_or("expected named, anonymous or unmergeable")?;
+            Request::Reclassify { id, class }
+        }
         "split" => {
             let id = scan.id()?;
             if !scan.eat("->") {

@@ -199,7 +199,7 @@ fn shown(reader: &Reader, correction: &Correction) -> Result<Value, NoAnswer> {
     let mut shown = match correction.operation()? {
         Some(operation) => {
             let preview = reader.preview(&operation).map_err(preview_failed)?;
-            value(&Said::of(reader, &preview, false))
+            value(&Said::of(reader, &operation, &preview, false))
         }
         None => forgotten(reader, correction)?,
     };

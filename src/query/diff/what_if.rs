@@ -126,7 +126,7 @@ impl<'a> UnderPolicy<'a> {
     fn classify(&mut self, next: Option<&Row>) {
         let UnderPolicy { reader, policy, state, unmentioned, kept } = self;
         unmentioned.settle(next, |id, mention: FirstMention| match reader.id_text(id) {
-            Some(text) => state.reclassify(id, policy.classify(text, mention)),
+            Some(text) => state.classify_anew(id, policy.classify(text, mention)),
             None => kept.push(reader.id_named(id)),
         });
     }

@@ -345,7 +345,9 @@ impl Reader {
     fn way_before(&self, split: Seq, from: IdNo, to: IdNo) -> Result<Option<Vec<ExplainedStep>>, Fault> {
         let whole = self.log.component(Node::Id(from), self.state().records())?;
         let retracted = whole.retracted();
-        let before = whole.only(|seq| u64::from(seq) < split.0 && !retracted.contains(&seq));
+        // What reclassifies an id counts from its definition on (H5).
+        let is_earlier = |seq: u32| u64::from(seq) < split.0 || whole.reclassifies(seq);
+        let before = whole.only(|seq| is_earlier(seq) && !retracted.contains(&seq));
         let ComponentFold { state, ids, .. } = self.state().alone(&before);
         let small = |id: IdNo| ids.binary_search(&id).ok().map(|place| IdNo(place as u32)); // as many as there are ids
         let (Some(a), Some(b)) = (small(from), small(to)) else { return Ok(None) };

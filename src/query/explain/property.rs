@@ -95,7 +95,7 @@ impl<'a> Story<'a> {
         let record = self.told.record(seq).expect("what is folded is told");
         match record.row.kind {
             Kind::Split => return self.part(seq, state),
-            Kind::Retract => return, // what it retracts is not shown
+            Kind::Retract | Kind::Reclassify => return, // what follows from it is not shown
             _ => {}
         }
         let absorbed = match outcome.link {

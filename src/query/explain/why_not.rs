@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::fold::{PersonNo, Refusal};
 use crate::log::body::{AskedVerb, IdNo};
 use crate::model::id::{PersonId, Seq};
+use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::time::Timestamp;
 use crate::query::explain::ids::NamedId;
 use crate::query::history::Told;
@@ -85,6 +86,13 @@ pub enum Remedy {
         /// The field.
         field: &'static str,
     },
+    /// A `reclassify` of an id that a policy made unmergeable (H5). The link is then asked again.
+    Reclassify {
+        /// The id.
+        distinct_id: NamedId,
+        /// As what: `named`.
+        class: &'static str,
+    },
     /// The operation once more, with person processing on.
     Processing,
     /// A `retract` of the record that took the link back. The link counts again, unless another retract names it too or a rule
@@ -111,6 +119,9 @@ impl fmt::Display for Remedy {
             }
             Remedy::Policy { field } => {
                 write!(f, "another `{field}` in the policy, and the operation once more")
+            }
+            Remedy::Reclassify { distinct_id, class } => {
+                write!(f, "a `reclassify` of `{}` as {class}", distinct_id.text)
             }
             Remedy::Processing => f.write_str("the operation once more, with person processing on"),
             Remedy::Retract { seq } => write!(f, "a `retract` of record {seq}"),
@@ -273,6 +284,7 @@ impl Reader {
     fn remedy(&self, told: &Told, refusal: &Refusal, links: &BTreeMap<PersonNo, u32>) -> Option<Remedy> {
         match refusal {
             Refusal::ProcessingOff { .. } => Some(Remedy::Processing),
+            Refusal::Unmergeable { id: Some(id), by } => self.mergeable_again(*id, *by),
             Refusal::TooManyMovedIds { .. } => Some(Remedy::Policy { field: "max_moved_ids" }),
             Refusal::TooManyIds { .. } => Some(Remedy::Policy { field: "max_ids_per_person" }),
             Refusal::SourceIdentified { .. } if self.identifies_alone(told, links) => {
@@ -286,6 +298,17 @@ impl Reader {
             | Refusal::TooManyUserIds { .. } => self.merge_of(told),
             _ => None,
         }
+    }
+
+    /// What lets an unmergeable id merge: nothing, if its text stands for no particular person under every policy (B2).
+    fn mergeable_again(&self, id: IdNo, by: Seq) -> Option<Remedy> {
+        let text = self.id_text(id)?;
+        if self.state().defined_by(id) != by {
+            return Some(Remedy::Retract { seq: by }); // it was reclassified
+        }
+        let always = !Policy::default().classify(text, FirstMention::Plain).is_mergeable();
+        let class = IdClass::Named.name();
+        (!always).then(|| Remedy::Reclassify { distinct_id: self.named(id), class })
     }
 
     /// Whether nothing but this link identifies the person that it speaks for, and the policy would let that person be absorbed.

@@ -96,6 +96,7 @@ pub(super) fn names(operation: &Operation) -> BTreeSet<String> {
         Request::Split { id, ids, .. } => {
             names.extend([id].into_iter().chain(ids).map(ToString::to_string));
         }
+        Request::Reclassify { id, .. } => names.extend([id.to_string()]),
     }
     names
 }

@@ -19,7 +19,7 @@ use crate::log::component::{Node, each_named};
 use crate::log::kind::Kind;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, PropertyKey, Seq};
 use crate::model::operation::{Operation, Request, Source, SplitMode, Target};
-use crate::model::policy::Policy;
+use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
 use crate::query::diff::content::Content;
 use crate::query::diff::view::{Refusals, View};
@@ -70,7 +70,13 @@ pub fn retract_takes_back(history: &History) -> Result<(), String> {
         without.retain(
             |other| !matches!(other.request, Request::Retract { target } if target == Target::Operation(of)),
         );
-        let expected = facts(fold(&policy, &without)?.ledger.reader())?;
+        let without = fold(&policy, &without)?;
+        // An id that nothing else mentions cannot be reclassified.
+        let errors = |folded: &Folded| folded.appended.iter().filter(|appended| appended.is_none()).count();
+        if errors(&without) > errors(&whole) {
+            continue;
+        }
+        let expected = facts(without.ledger.reader())?;
         let mut ledger = fold(&policy, &operations)?.ledger;
         let before = facts(ledger.reader())?;
         let taken = append(&mut ledger, &retract(of)?.with_id(OperationId(uuid::Uuid::from_u128(1 << 65))))?;
@@ -515,13 +521,17 @@ pub fn previews_come_true(history: &History) -> Result<(), String> {
     Ok(())
 }
 
-/// A retract of any record, or a split of anybody.
+/// A retract of any record, or a split or reclassification of anybody.
 fn second_thought(last: u64, chance: &mut Chance) -> Result<Operation, String> {
     let at = Timestamp::from_micros(5).map_err(|error| error.to_string())?;
     let id = |chance: &mut Chance| DistinctId::new(*chance.pick(&IDS)).map_err(|error| error.to_string());
     if chance.one_in(2) {
         let seq = Seq(chance.below(last as usize + 2) as u64);
         return Ok(Operation::retract(at, Target::Record(seq)));
+    }
+    if chance.one_in(2) {
+        let class = *chance.pick(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]);
+        return Ok(Operation::reclassify(at, id(chance)?, class));
     }
     let mode = if chance.one_in(2) { SplitMode::Each } else { SplitMode::Together };
     let ids = [id(chance)?, id(chance)?].into_iter().take(1 + chance.below(2)).collect::<Vec<_>>();

@@ -4,6 +4,7 @@
 //! run the same functions over histories that proptest makes up.
 
 mod as_of;
+mod classes;
 mod content;
 mod kit;
 mod minds;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use crate::model::policy::Policy;
 use crate::testing::history::History;
 pub use as_of::as_of;
+pub use classes::{reclassified_is_so_from_the_definition_on, second_thoughts_commute};
 pub use content::{attribution, components, digests, proofs};
 pub use minds::{
     differences_lead, erasing, previews_come_true, retract_takes_back, splits_commute, what_if_is_the_fold,
@@ -28,7 +30,7 @@ pub use order::{
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 26] = [
+pub const LAWS: [(&str, Law); 28] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -55,6 +57,8 @@ pub const LAWS: [(&str, Law); 26] = [
     ("what-if is the fold of a log with that policy", what_if_is_the_fold),
     ("a preview of a change of mind comes true", previews_come_true),
     ("two splits of different ids come to the same in either order", splits_commute),
+    ("what is reclassified was so from its definition on", reclassified_is_so_from_the_definition_on),
+    ("a reclassification and another change of mind commute", second_thoughts_commute),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -162,6 +166,7 @@ mod tests {
                     seen.extend(outcome.undone.map(|undone| match undone {
                         Correction::Retracted { .. } => "retracted",
                         Correction::Split { .. } => "split",
+                        Correction::Reclassified { .. } => "reclassified",
                     }));
                 }
                 drop(ledger);
@@ -169,6 +174,7 @@ mod tests {
         }
         let expected = [
             "absorbed",
+            "already_of_class",
             "already_retracted",
             "conflict",
             "duplicate",
@@ -180,6 +186,7 @@ mod tests {
             "late",
             "no_person",
             "processing_off",
+            "reclassified",
             "recorded",
             "retracted",
             "source_identified",

@@ -13,6 +13,7 @@ use crate::log::body::{AskedVerb, Body, IdNo, LinkSource, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
+use crate::model::policy::IdClass;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -161,12 +162,13 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
     let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
     let (mut arrived, mut any_retract) = (BTreeMap::new(), false);
+    let mut given: Vec<(Seq, IdNo, IdClass)> = Vec::new();
     let Folded { ledger, .. } = all(history)?;
     each_step(ledger.reader(), |before, step| {
         let (arrived_before, retracted) = (arrived.clone(), any_retract);
         follow_arrivals(&mut arrived, &step);
         let undone = step.outcome.and_then(|outcome| outcome.undone);
-        any_retract |= matches!(undone, Some(Correction::Retracted { .. }));
+        any_retract |= matches!(undone, Some(Correction::Retracted { .. } | Correction::Reclassified { .. }));
         let brought = |id: IdNo, by: Seq| match arrived_before.get(&id) {
             Some((Some(_), arrived)) if !retracted => Some(*arrived),
             // Of a component that was folded again it may be an earlier record; one that counts, in any case.
@@ -186,6 +188,13 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         if matches!(body, Body::Genesis(_) | Body::SetPolicy(_)) {
             policy = Some(seq);
         }
+        let given = {
+            let before = given.clone();
+            if let (Some(head), Some(AskedVerb::Reclassify(class))) = (body.head(), body.verb()) {
+                given.push((seq, head.id, IdClass::from(*class)));
+            }
+            before
+        };
         let Some(refusal) = step.outcome.and_then(|outcome| outcome.refusal) else { return Ok(()) };
         let source = match body.other() {
             LinkSource::Id(source) => before.person(source),
@@ -195,7 +204,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
             Refusal::ProcessingOff { .. } | Refusal::Unmergeable { id: None, .. } => Some(seq),
             Refusal::Unmergeable { id: Some(id), .. } => {
                 holds(!before.class(id).is_mergeable(), || format!("{id:?} may be merged"))?;
-                Some(before.defined_by(id))
+                Some(classed_by(before, &given, id))
             }
             Refusal::JoinsIdentified { person, .. } | Refusal::SourceIdentified { person, .. } => {
                 same("the person that blocks", &Some(person), &source)?;
@@ -227,6 +236,13 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                 let has_person = |at: &Seq| before.person_as_of(held, *at).is_some();
                 (0..seq.0).map(Seq).find(has_person).or(Some(before.defined_by(held)))
             }
+            Refusal::AlreadyOfClass { .. } => {
+                let (Some(head), Some(AskedVerb::Reclassify(class))) = (body.head(), body.verb()) else {
+                    return Err("only a reclassification finds that".to_owned());
+                };
+                same("the class it has", &before.class(head.id), &IdClass::from(*class))?;
+                Some(classed_by(before, &given, head.id))
+            }
             Refusal::NotRetractable { .. } | Refusal::WholePerson { .. } => Some(seq),
             Refusal::AlreadyRetracted { by } => {
                 let Some(AskedVerb::Retract(target)) = body.verb() else {
@@ -245,6 +261,19 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         };
         same("the record that blocks", &Some(refusal.blocking()), &expected)
     })
+}
+
+/// H5: the record by which an id has its class: the first of the reclassifications that count and give it without another in between,
+/// or its definition.
+fn classed_by(before: &State, given: &[(Seq, IdNo, IdClass)], id: IdNo) -> Seq {
+    let counts = |(seq, of, _): &&(Seq, IdNo, IdClass)| *of == id && !before.is_retracted(*seq);
+    let mut now = (before.class_defined(id), before.defined_by(id));
+    for (seq, _, class) in given.iter().filter(counts) {
+        if now.0 != *class {
+            now = (*class, *seq);
+        }
+    }
+    now.1
 }
 
 /// The notice of D9: T signed in, and its person has more users than the policy allows by that.

@@ -364,6 +364,7 @@ impl Reference {
     fn refold(&mut self) {
         self.world = World::new(self.policy.clone());
         let gone = retracted(&self.said);
+        self.classes.given = given(&self.said, &gone);
         for (place, said) in self.said.iter().enumerate() {
             if !gone.contains(&place) {
                 self.world.fold(place, said, &self.classes);
@@ -381,10 +382,21 @@ impl Reference {
                 self.refold();
                 already.then_some("H1")
             }
+            Said::Operation(Asked { verb: Verb::Reclassify(class), id, .. }) => {
+                let already = self.classes.class(id) == *class;
+                self.refold();
+                already.then_some("H5")
+            }
             said => self.world.fold(place, said, &self.classes),
         };
-        if let (Said::Operation(Asked { verb: Verb::Retract(_) | Verb::Split { .. }, id, .. }), None) =
-            (&self.said[place], refused)
+        if let (
+            Said::Operation(Asked {
+                verb: Verb::Retract(_) | Verb::Split { .. } | Verb::Reclassify(_),
+                id,
+                ..
+            }),
+            None,
+        ) = (&self.said[place], refused)
         {
             self.call_anew(&id.clone());
         }
@@ -473,6 +485,7 @@ impl Reference {
                 let together = *mode == SplitMode::Together;
                 (Verb::Split { ids, together }, (id.as_str().to_owned(), None))
             }
+            Request::Reclassify { id, class } => (Verb::Reclassify(*class), (id.as_str().to_owned(), None)),
         };
         self.mention(&id, FirstMention::Plain);
         match &verb {
@@ -482,7 +495,8 @@ impl Reference {
             _ => {}
         }
         let asks_profile = !matches!(verb, Verb::Capture(_));
-        let unasked = matches!(verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
+        let unasked =
+            matches!(verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. } | Verb::Reclassify(_));
         let on = unasked || self.processing(operation, device.as_deref(), asks_profile);
         let (changes, time) = (operation.changes.clone(), operation.time);
         Some(Asked { verb, id, device, on, changes, time })
@@ -573,6 +587,16 @@ fn retracted(said: &[Said]) -> BTreeSet<usize> {
         }
     }
     gone
+}
+
+/// H5: the class that each id has by the last reclassification that counts.
+fn given(said: &[Said], gone: &BTreeSet<usize>) -> BTreeMap<String, IdClass> {
+    let counts = said.iter().enumerate().filter(|(place, _)| !gone.contains(place));
+    let given = counts.filter_map(|(_, said)| match said {
+        Said::Operation(Asked { verb: Verb::Reclassify(class), id, .. }) => Some((id.clone(), *class)),
+        _ => None,
+    });
+    given.collect()
 }
 
 // -- the fold --------------------------------------------------------------------------------------------------------

@@ -124,12 +124,16 @@ pub(super) enum Verb {
     Reset { also: Option<String> },
     Retract(usize),
     Split { ids: BTreeSet<String>, together: bool },
+    Reclassify(IdClass),
 }
 
-/// The class of each id, decided when it was first written (B4), and the order in which they were.
+/// The class of each id, decided when it was first written (B4) or given since (H5), and the order in which they were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Classes {
+    /// B4.
     pub(super) of: BTreeMap<String, IdClass>,
+    /// H5: as things stand.
+    pub(super) given: BTreeMap<String, IdClass>,
     pub(super) order: Vec<String>,
 }
 
@@ -138,6 +142,11 @@ impl Classes {
         if !self.order.iter().any(|known| known == id) {
             self.order.push(id.to_owned());
         }
+    }
+
+    /// The class of an id, as things stand.
+    pub(super) fn class(&self, id: &str) -> IdClass {
+        self.given.get(id).copied().unwrap_or_else(|| self.of[id])
     }
 
     /// These ids in the order in which they were first written.

@@ -39,8 +39,13 @@ impl Seen {
     /// G4: whether `other` says the same. What a device left unsaid says whatever F8 made of it then; with processing off,
     /// property changes say nothing; how an SDK is set up is not part of what it says.
     pub(super) fn says(&self, other: &Operation) -> bool {
-        let reset =
-            matches!(other.request, Request::Reset { .. } | Request::Retract { .. } | Request::Split { .. });
+        let reset = matches!(
+            other.request,
+            Request::Reset { .. }
+                | Request::Retract { .. }
+                | Request::Split { .. }
+                | Request::Reclassify { .. }
+        );
         let invalid = |processing| processing == Processing::Invalid;
         let processing = match other.processing {
             Processing::Unsaid if other.device().is_some() => !invalid(self.processing),
@@ -112,6 +117,7 @@ fn texts_of(request: &Request) -> Vec<Option<String>> {
             Some(format!("r{reset_device}")),
             new_id.as_ref().map(|id| format!("i{id}")),
         ],
+        Request::Reclassify { id, class } => vec![Some(format!("i{id}")), Some(format!("c{class:?}"))],
         Request::Retract { target } => vec![Some(format!("t{target:?}"))],
         Request::Split { id, ids, mode } => {
             let ids = ids.iter().map(|id| Some(format!("i{id}")));

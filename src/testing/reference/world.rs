@@ -87,7 +87,7 @@ impl World {
             }
             Verb::Switch => Some("C7"),
             Verb::Split { ids, together } => self.split(asked, place, ids, *together, classes),
-            Verb::Reset { .. } | Verb::Retract(_) => None,
+            Verb::Reset { .. } | Verb::Retract(_) | Verb::Reclassify(_) => None,
         };
         self.follow(asked);
         self.folded.push((asked.clone(), refused, self.identifies(asked, classes)));
@@ -138,9 +138,9 @@ impl World {
         match other {
             LinkSource::Nothing => {}
             LinkSource::Id(source) if source == target => {}
-            _ if !classes.of[target].is_mergeable() => refused = Some("B2"),
+            _ if !classes.class(target).is_mergeable() => refused = Some("B2"),
             LinkSource::Unstorable => refused = Some("B2"),
-            LinkSource::Id(source) if !classes.of[source].is_mergeable() => refused = Some("B2"),
+            LinkSource::Id(source) if !classes.class(source).is_mergeable() => refused = Some("B2"),
             LinkSource::Id(source) => {
                 refused = self.refusal(target, source, dangerous, classes);
                 if refused == Some("D8") {
@@ -163,7 +163,7 @@ impl World {
 
     /// D9: a sign-in as this id.
     fn sign_in(&mut self, id: &str, classes: &Classes) {
-        if classes.of[id] == IdClass::Named {
+        if classes.class(id) == IdClass::Named {
             self.users.insert(id.to_owned());
         }
     }
@@ -176,7 +176,7 @@ impl World {
         else {
             return false;
         };
-        let ends = [classes.of[&asked.id], classes.of[other]];
+        let ends = [classes.class(&asked.id), classes.class(other)];
         let counted = self.policy.max_user_ids.is_some() && !matches!(asked.verb, Verb::Merge(_));
         *other != asked.id
             && !ends.contains(&IdClass::Unmergeable)
@@ -218,7 +218,7 @@ impl World {
         if over(ours.len() + theirs.len(), self.policy.max_ids_per_person) {
             return Some("D8");
         }
-        let signs_in = |id: &String| id == target && classes.of[id] == IdClass::Named;
+        let signs_in = |id: &String| id == target && classes.class(id) == IdClass::Named;
         let users =
             |ids: &BTreeSet<String>| ids.iter().filter(|id| self.users.contains(*id) || signs_in(id)).count();
         let (ours, theirs) = (users(&ours), users(&theirs));
@@ -348,7 +348,10 @@ impl World {
                 continue;
             }
             let silent = matches!(asked.verb, Verb::Switch) && asked.changes.is_empty()
-                || matches!(asked.verb, Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. });
+                || matches!(
+                    asked.verb,
+                    Verb::Reset { .. } | Verb::Retract(_) | Verb::Split { .. } | Verb::Reclassify(_)
+                );
             if !asked.on || silent || *refused == Some("D8") {
                 continue;
             }

@@ -1,0 +1,35 @@
+//! Classes of ids: what an id may do.
+
+/// What an id may do, decided when it is first written (B4), unless it is reclassified (H5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdClass {
+    /// A user may sign in as it. From the first sign-in on it counts as a user (D9).
+    Named,
+    /// It was made for a device or a visitor, and is never a user (D9).
+    Anonymous,
+    /// It may not take part in a merge (B2).
+    Unmergeable,
+}
+
+impl IdClass {
+    /// Whether the id may take part in a merge (B2).
+    pub fn is_mergeable(self) -> bool {
+        self != IdClass::Unmergeable
+    }
+
+    /// Its name: `named`, `anonymous` or `unmergeable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            IdClass::Named => "named",
+            IdClass::Anonymous => "anonymous",
+            IdClass::Unmergeable => "unmergeable",
+        }
+    }
+
+    /// The class of a name.
+    pub fn by_name(name: &str) -> Option<IdClass> {
+        [IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]
+            .into_iter()
+            .find(|class| class.name() == name)
+    }
+}

@@ -67,9 +67,22 @@ struct Verdict<'a> {
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let VerifyArgs { ledger: place, expect } = args;
-    let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
-        Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
-    })?;
+    let audit = |expect: Option<Checkpoint>| {
+        on_log(&place, "Verifying", &mut Progress::new(), |options| {
+            Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
+        })
+    };
+    let is_whole = |audited: &Result<AuditReport, OpenError>| {
+        audited.as_ref().is_ok_and(|report| report.faults.is_empty())
+    };
+    let audited = audit(expect)?;
+    // Whether the checkpoint alone is at fault: it may have been mistyped.
+    let missed = match expect {
+        Some(checkpoint) if audited.is_ok() && !is_whole(&audited) && is_whole(&audit(None)?) => {
+            Some(checkpoint)
+        }
+        _ => None,
+    };
     let shown = place.display().to_string();
     let verdict = match &audited {
         Ok(AuditReport { records, head, digest, faults, tail, snapshots, remarks, known, unchecked }) => {
@@ -92,7 +105,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         Err(_) => return audited.map(|_| Answer::No).map_err(Failure::from),
     };
-    say(&verdict, &shown, screen)
+    say(&verdict, &shown, missed, screen)
 }
 
 /// Without the file that says who it is, nothing else of a ledger can be judged.
@@ -122,25 +135,58 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
         known,
         unchecked,
     };
-    say(&verdict, place, screen)
+    say(&verdict, place, None, screen)
 }
 
-fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+fn say(
+    verdict: &Verdict<'_>,
+    place: &str,
+    missed: Option<Checkpoint>,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
     if screen.json {
         screen.object(verdict)?;
     } else {
-        show(verdict, place, screen)?;
+        show(verdict, place, missed, screen)?;
+        if let Some(advice) = advice(verdict.faults, place, missed) {
+            screen.line("")?;
+            screen.line(&format!("try: {advice}"))?;
+        }
     }
     Ok(Answer::yes_if(verdict.ok))
 }
 
-fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
+/// What to do next.
+fn advice(faults: &[AuditFault], place: &str, missed: Option<Checkpoint>) -> Option<String> {
+    Some(match faults {
+        [] => return None,
+        _ if missed.is_some() => {
+            "compare the digits with those that you kept; if they are right, restore the copy that passes through them"
+                .to_owned()
+        }
+        [AuditFault { file, .. }] if file == "LEDGER" => "restore that file from any copy".to_owned(),
+        faults if faults.iter().all(|fault| fault.file.ends_with(".snap")) => {
+            "remove that snapshot; nothing is lost with it".to_owned()
+        }
+        _ => format!("restore a backup, or take out what can be proven: `identity-ledger salvage {place} DEST`"),
+    })
+}
+
+fn show(
+    verdict: &Verdict<'_>,
+    place: &str,
+    missed: Option<Checkpoint>,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
     let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
     let found = match faults.len() {
         0 => format!("{place} is whole: {}", counted(records, "record")),
         faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
     };
     screen.headline(&match known {
+        _ if let Some(checkpoint) = missed => {
+            format!("{place} does not pass through {checkpoint}; its own files are whole")
+        }
         Some(known) if !faults.is_empty() => format!("{found}; {}", shares(known)),
         _ => found,
     })?;

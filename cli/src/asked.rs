@@ -102,18 +102,27 @@ impl Moment {
 
     /// The last record that counts. Of a time, says to people which it is; in JSON it stands in the answer.
     pub(crate) fn record(self, reader: &Reader, screen: &Screen) -> Result<Seq, Failure> {
+        self.named(["as of", "right after"], reader, screen)
+    }
+
+    /// The last record that does not count: what came after it does. Of a time, says to people which it is.
+    pub(crate) fn since(self, reader: &Reader, screen: &Screen) -> Result<Seq, Failure> {
+        self.named(["since", "after"], reader, screen)
+    }
+
+    fn named(self, [when, place]: [&str; 2], reader: &Reader, screen: &Screen) -> Result<Seq, Failure> {
         let seq = self.seq(reader)?;
         if let (Moment::Time(time), false) = (self, screen.json) {
-            remark("note", &format!("as of {time}: right after record {seq}"));
+            remark("note", &format!("{when} {time}: {place} record {seq}"));
         }
         Ok(seq)
     }
 
-    /// The same of a ledger or a file. A file is recorded nowhere, so it has no times.
-    pub(crate) fn record_of(self, source: &Source, place: &Path, screen: &Screen) -> Result<Seq, Failure> {
+    /// The same moment, of a ledger or a file. A file is recorded nowhere, so it has no times.
+    pub(crate) fn of(self, source: &Source, place: &Path) -> Result<Moment, Failure> {
         match (source, self) {
             (Source::File(..), Moment::Time(_)) => Err(Failure::NoTimes { file: place.to_owned() }),
-            _ => self.record(source, screen),
+            _ => Ok(self),
         }
     }
 }

@@ -30,7 +30,7 @@ Say what changed in the tables of `export` since a record: what a warehouse has 
   identity-ledger changes shop.ledger --since 48113 --json --follow | python3 apply.py
 
 An export as of record N, with the changes since N applied, is the export as of the last record, whatever was retracted, split or erased in between. \
-To apply a row, put it or delete it by its key: the numbers of the ledger (docs/export.md). Events and property writes follow their id: where only \
+N is the last record of that export: `last_record` of its manifest, one less than `records` and than RECORDS of a checkpoint. To apply a row, put it or delete it by its key: the numbers of the ledger (docs/export.md). Events and property writes follow their id: where only \
 their person changed they are not listed, and their person is that of id_no in person_distinct_ids.
 
 With --follow it waits for more and continues, until it is stopped. Each round ends with a line that says the record up to which it is \
@@ -51,7 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(crate) struct ChangesArgs {
-    /// The record of the earlier export, or its time: what came behind it is shown
+    /// The record of the earlier export, or its time: what came after it is shown
     #[arg(long, value_name = MOMENT)]
     since: Moment,
     /// The last record to look at, or a time [default: the last record of the ledger]
@@ -114,7 +114,7 @@ pub(crate) fn changes(args: ChangesArgs, screen: &mut Screen) -> Result<Answer, 
         let signs = Signs::of(&place);
         let mut progress = Progress::beside(screen);
         let ledger = open_ledger(&place, reading, &mut progress, screen)?;
-        let since = seen.unwrap_or(since).record(ledger.reader(), screen)?;
+        let since = seen.unwrap_or(since).since(ledger.reader(), screen)?;
         if since < Seq(ledger.reader().checkpoint().records - 1) || !follow {
             progress.begin_waiting("Comparing");
             seen = Some(Moment::Record(round(&ledger, since, until, &tables, screen)?.0));
@@ -183,7 +183,7 @@ fn round(
             ChangeType::Delete => counts[2] += 1,
         }
     })?;
-    screen.headline(&format!("changes behind record {since}, up to record {version}"))?;
+    screen.headline(&format!("changes after record {since}, up to record {version}"))?;
     let mut table = Table::new(&COLUMNS);
     for (name, [inserted, updated, deleted]) in counts {
         table.row(

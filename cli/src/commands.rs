@@ -45,7 +45,7 @@ Without a ledger, to look at what an SDK sent:
 Exit status: 0 success; 1 the answer is no, damage, or an input of which nothing could be recorded; 2 wrong usage or I/O error.
 `identity-ledger help COMMAND` has examples and says what columns mean.
 
-Answers come from the newest snapshot and the log behind it. Anyone who can write to it can forge a snapshot: --from-log folds the \
+Answers come from the newest snapshot and the log after it. Anyone who can write to it can forge a snapshot: --from-log folds the \
 whole log, --expect RECORDS:HEAD also checks it against a checkpoint that you kept. Each command says what it answered from: a note, \
 or with --json the key answered_from (snapshot, a number of records or null; checkpoint; at, the record of --at or null). A list with \
 --json says it on standard error, as one object. An id that was never written stands in unknown_ids, and the exit status is 1.";

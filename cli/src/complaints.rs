@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use identity_ledger::import::{Complaint, Tally, Watch};
+use identity_ledger::import::{Complaint, Reason, Rejection, Tally, Watch};
 use serde::Serialize;
 
 use crate::progress::Progress;
@@ -26,6 +26,8 @@ pub(crate) struct Complaints<'p> {
     progress: &'p mut Progress,
     file: PathBuf,
     count: u64,
+    /// How many say that a text is not JSON.
+    pub(crate) not_json: u64,
     pub(crate) rejections: Vec<Kept>,
     pub(crate) conflicting: Vec<Kept>,
 }
@@ -36,6 +38,7 @@ impl<'p> Complaints<'p> {
             progress,
             file: PathBuf::new(),
             count: 0,
+            not_json: 0,
             rejections: Vec::new(),
             conflicting: Vec::new(),
         }
@@ -60,6 +63,8 @@ impl Watch for Complaints<'_> {
     fn complaint(&mut self, Complaint { line, index, reason }: Complaint) {
         let file = self.file.display();
         self.count += 1;
+        self.not_json +=
+            u64::from(matches!(reason, Reason::Unreadable(Rejection::NotJson { .. } | Rejection::Csv)));
         if self.count <= SHOWN {
             let place = match index {
                 Some(index) => format!("{file}:{line}:{index}"),

@@ -138,7 +138,10 @@ fn answer(
     }
     screen.headline(&headline(&said, outcome))?;
     if diff.is_same_content() && said.refusal.is_some() {
-        screen.line("Nothing changes.")?;
+        screen.line(&match recorded {
+            true => format!("The refusal is record {}. No person changed.", said.seq),
+            false => "No person would change.".to_owned(),
+        })?;
     } else {
         show_component(diff, screen)?;
     }

@@ -13,7 +13,7 @@ use identity_ledger::{PersonId, Resolution};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{count, counted, short_id, short_person, short_time, yes};
+use crate::text::{count, counted, short_id, short_person, short_reason, short_time, yes};
 
 /// Lines of each part that are shown, unless nothing is to be cut.
 const SHOWN: usize = 20;
@@ -105,9 +105,9 @@ fn show_trees<'a>(
         let last = shown(screen, parts.len()) - 1;
         for (at, part) in parts.iter().enumerate().take(last + 1) {
             let branch = if at == last && parts.len() == last + 1 { "└─" } else { "├─" };
-            let ids = listed(&part.distinct_ids, part.ids, screen.wide);
             let (whose, many) = (short_person(part.person_id, screen.wide), counted(part.ids, "id"));
-            screen.line(&format!("  {branch} {whose}  {many:widest$}  {ids}"))?;
+            let line = format!("  {branch} {whose}  {many:widest$}  ");
+            screen.line(&listed(line, &part.distinct_ids, part.ids, screen))?;
         }
         if parts.len() > last + 1 {
             screen.line(&format!("  └─ … and {} more", count((parts.len() - last - 1) as u64)))?;
@@ -116,11 +116,20 @@ fn show_trees<'a>(
     more(all, screen)
 }
 
-/// The first ids of some, and that there are more.
-fn listed(ids: &[Name], all: u64, wide: bool) -> String {
-    let texts: Vec<String> = ids.iter().map(|id| short_id(&id.to_string(), wide).into_owned()).collect();
-    let more = if all > ids.len() as u64 { ", …" } else { "" };
-    texts.join(", ") + more
+/// A line that ends with the first ids of some, as many as fit, and says that there are more.
+fn listed(mut line: String, ids: &[Name], all: u64, screen: &Screen) -> String {
+    const MORE: &str = ", …";
+    for (at, id) in ids.iter().enumerate() {
+        let text = short_id(&id.to_string(), screen.wide).into_owned();
+        let text = if at == 0 { text } else { format!(", {text}") };
+        let more = if all > at as u64 + 1 { MORE.chars().count() } else { 0 };
+        if at > 0 && !screen.wide && line.chars().count() + text.chars().count() + more > screen.width.into()
+        {
+            return line + MORE;
+        }
+        line += &text;
+    }
+    if all > ids.len() as u64 { line + MORE } else { line }
 }
 
 fn show_renamed(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
@@ -160,13 +169,8 @@ fn show_whole(
         let first = &theirs[..theirs.len().min(MAX_PART_IDS)];
         let first = if screen.wide { &theirs[..] } else { first };
         let all = theirs.len() as u64;
-        let line = format!(
-            "  {}  {}: {}",
-            short_person(*person, screen.wide),
-            counted(all, "id"),
-            listed(first, all, screen.wide)
-        );
-        screen.line(&line)?;
+        let line = format!("  {}  {}: ", short_person(*person, screen.wide), counted(all, "id"));
+        screen.line(&listed(line, first, all, screen))?;
     }
     more(persons.len(), screen)
 }
@@ -218,9 +222,9 @@ fn show_alone(diff: &Diff, [first, second]: [&str; 2], screen: &mut Screen) -> R
         if !ids.is_empty() {
             let all = ids.len() as u64;
             let few = if screen.wide { &ids[..] } else { &ids[..ids.len().min(MAX_PART_IDS)] };
-            let listed = listed(few, all, screen.wide);
+            let line = format!("{} with a person or events only {side}: ", counted(all, "id"));
             screen.line("")?;
-            screen.line(&format!("{} with a person or events only {side}: {listed}", counted(all, "id")))?;
+            screen.line(&listed(line, few, all, screen))?;
         }
     }
     Ok(())
@@ -308,7 +312,7 @@ fn show_properties(diff: &Diff, screen: &mut Screen) -> Result<(), Failure> {
                 None => Field::new("absent").quiet(),
                 Some(PropertyAnswer { value: None, .. }) => Field::new("erased").quiet(),
                 Some(PropertyAnswer { value: Some(value), seq, .. }) => {
-                    Field::new(format!("{value} (record {seq})"))
+                    Field::new(format!("record {seq}: {value}"))
                 }
             };
             let person = short_person(*person_id, screen.wide);
@@ -377,7 +381,7 @@ fn show_refusals(all: &[RefusalDiff], screen: &mut Screen) -> Result<(), Failure
         let wide = screen.wide;
         let id = |name: &Name| short_id(&name.to_string(), wide).into_owned();
         let seq = [&refusal.after, &refusal.before].into_iter().flatten().next().map(|here| here.seq);
-        let said = |RefusalHere { rule, reason, .. }: &RefusalHere| format!("{rule}: {reason}");
+        let said = |here: &RefusalHere| format!("{}: {}", here.rule, short_reason(&here.reason, wide));
         let what = match (&refusal.before, &refusal.after) {
             (None, Some(after)) => Field::new(said(after)).alarming(),
             (Some(before), None) => Field::new(format!("no more; was {}", said(before))),

@@ -34,7 +34,7 @@ What is shown:
   events               captured under the erased ids; they stay, without the text of their id
   record, done by      the records that say what was erased, and that it is done
 
-Exit status: 0 erased, 2 it could not be done; if only the files are not done yet, the message says so.
+Exit status: 0 erased; 1 there is nothing to erase: the id or person is unknown, no value of these keys or no reason is left; 2 it could not be done. If only the files are not done yet, the message says so.
 
 --json keys (one object an erase record): those of `erasures`.";
 
@@ -57,7 +57,7 @@ pub(crate) struct EraseArgs {
 #[group(required = true, multiple = false)]
 struct EraseSubjectArgs {
     /// Everything of this person
-    #[arg(long, value_name = "PERSON-ID")]
+    #[arg(long, value_name = "PERSON-ID", value_parser = whole_person_id)]
     person: Option<uuid::Uuid>,
     /// Everything of the person that this id belongs to
     #[arg(long, value_name = "ID")]
@@ -68,6 +68,11 @@ struct EraseSubjectArgs {
     /// The reason that this erase record gave
     #[arg(long, value_name = "SEQ")]
     reason_of: Option<u64>,
+}
+
+fn whole_person_id(text: &str) -> Result<uuid::Uuid, String> {
+    uuid::Uuid::try_parse(text)
+        .map_err(|_| "expected the whole person id; `find --json` or `resolve` shows it".to_owned())
 }
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -142,7 +147,7 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
     });
     let mut done: Vec<Seq> = receipts.iter().filter_map(|receipt| receipt.done_seq).collect();
     done.dedup();
-    screen.facts(&[
+    let mut facts = vec![
         ("items", count(sum(|receipt| receipt.items.unwrap_or(0)))),
         (
             "segments",
@@ -151,9 +156,9 @@ fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {
         ("events", format!("{} stay", count(sum(|receipt| receipt.events)))),
         ("record", list(receipts.iter().map(|receipt| receipt.seq).collect())),
         ("done by", list(done)),
-    ])?;
+    ];
     if let Some(reason) = receipts.first().and_then(|receipt| receipt.reason.as_deref()) {
-        screen.line(&format!("  because: {reason}"))?;
+        facts.push(("because", reason.to_owned()));
     }
-    Ok(())
+    screen.facts(&facts)
 }

@@ -146,10 +146,10 @@ fn explain_many(asked: &Asked, ids: &[String], screen: &mut Screen) -> Result<An
         remark_source(&from);
     }
     let (mut table, mut all_same) = (Table::new(&COLUMNS), true);
-    for line in lines() {
+    for (number, line) in (1..).zip(lines()) {
         let line = line?;
         let pair: Vec<&str> = given.iter().copied().chain(line.split('\t')).collect();
-        let [a, b] = pair[..] else { return Err(Failure::NotTwoIds { line }) };
+        let [a, b] = pair[..] else { return Err(Failure::NotTwoIds { number, line }) };
         let explanation = asked.explain(a, b)?;
         if let Some(explanation) = &explanation {
             check(asked, explanation)?;

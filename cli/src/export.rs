@@ -49,6 +49,8 @@ Tables of records, which only grow at the end:
   policies                     each policy, from its record on
   erasures                     what to forget, by numbers that name no person
 
+Records are numbered from 0. The next --since is `last_record` of the manifest: one less than `records`, and than RECORDS of a checkpoint.
+
 Erased texts and values are null in all of them, whatever --at says. docs/export.md says what each column means, and has queries.
 
 Formats:
@@ -64,7 +66,7 @@ What is shown:
   ROWS   how many
   BYTES  of the file
 
---json keys: manifest.json as one object, with out. It has schema, program, ledger, tenant, records, head (if the export is of all \
+--json keys: manifest.json as one object, with out. It has schema, program, ledger, tenant, records, last_record, head (if the export is of all \
 records), state_digest, format, since, files (file, table, rows, bytes, sha256, columns) and, with ops, losses (what lines cannot say: policies, \
 events_without_id, erased_names, erased_values, retracts_of_nothing).";
 
@@ -79,7 +81,7 @@ pub(crate) struct ExportArgs {
     /// As it was right after this record, or at this time of recording
     #[arg(long, value_name = MOMENT)]
     at: Option<Moment>,
-    /// Of the tables of records only what stands behind this record, or was recorded after this time
+    /// Of the tables of records only what stands after this record, or was recorded after this time
     #[arg(long, value_name = MOMENT)]
     since: Option<Moment>,
     #[command(flatten)]
@@ -177,10 +179,10 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let directory = if to_stdout { None } else { Some(Directory::claim(&out, MANIFEST)?) };
     let mut progress = Progress::beside(screen);
     let source = Source::open(&from, &mut progress, screen)?;
-    let since = since.map(|since| since.record_of(&source, &from.source, screen)).transpose()?;
+    let since = since.map(|since| since.of(&source, &from.source)?.since(&source, screen)).transpose()?;
     progress.begin_waiting("Exporting");
     let export = match at {
-        Some(at) => source.export_as_of(at.record_of(&source, &from.source, screen)?)?,
+        Some(at) => source.export_as_of(at.of(&source, &from.source)?.record(&source, screen)?)?,
         None => source.export(),
     };
     if let Some(since) = since.filter(|since| *since > export.as_of()) {
@@ -201,7 +203,7 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
             };
             let entry = |(key, value): (String, String)| {
                 let key = key.trim_start_matches("identity_ledger.").to_owned();
-                let is_number = matches!(key.as_str(), "schema" | "records");
+                let is_number = matches!(key.as_str(), "schema" | "records" | "last_record");
                 let number = value.parse::<u64>().ok().filter(|_| is_number);
                 (key, number.map_or(Value::from(value), Value::from))
             };

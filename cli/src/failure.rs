@@ -73,14 +73,20 @@ pub(crate) enum Failure {
     InsideLedger { place: PathBuf, ledger: PathBuf },
     #[error("{} is {found} and would be overwritten; choose another file", .place.display())]
     Reserved { place: PathBuf, found: &'static str },
+    #[error("{}: expected a name that ends in .html or .svg; --html and --svg take any", .file.display())]
+    NotAPicture { file: PathBuf },
     #[error("{} is a directory; expected a file of events, or `-` for standard input", .file.display())]
     IsDirectory { file: PathBuf },
     #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
     NoCheckpoint { file: PathBuf },
+    #[error("{} is not a directory; make it first: `mkdir -p {}`", .place.display(), .place.display())]
+    NoSuchDirectory { place: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]
     IsFile { place: PathBuf },
+    #[error("{} is empty; expected a policy: `identity-ledger policy LEDGER --json` prints one", .file.display())]
+    EmptyPolicy { file: PathBuf },
     #[error("{} is not a valid policy: {source}", .file.display())]
     BadPolicy { file: PathBuf, source: serde_json::Error },
     #[error("{} exists, and its policy is not the one that --preset or --policy choose", .place.display())]
@@ -93,8 +99,12 @@ pub(crate) enum Failure {
         "--at is record {at}, and the cursor of --from is as of record {cursor}; leave one of the two out"
     )]
     TwoMoments { at: Seq, cursor: Seq },
-    #[error("expected two ids with a tab between them, or one if the other is an argument; found `{line}`")]
-    NotTwoIds { line: String },
+    #[error(
+        "line {number}: expected two ids with a tab between them, or one if the other is an argument; found `{line}`"
+    )]
+    NotTwoIds { number: u64, line: String },
+    #[error("{command} takes no list of ids from standard input; `resolve` and `explain` do")]
+    NoList { command: &'static str },
     #[error("--property asks about one id; `-` reads pairs of ids from standard input")]
     ManyProperties,
     #[error("there is no record {asked}: the last one is {last}")]
@@ -179,14 +189,21 @@ impl Failure {
         }
     }
 
-    /// 1 when the ledger is damaged, an id was never written, or what was to be proven is not so; 2 for everything else.
+    /// 1 when the ledger is damaged, an id was never written, what was to be proven is not so, or there is nothing to erase; 2 for everything
+    /// else.
     pub(crate) fn code(&self) -> u8 {
         let damaged = match self {
             Failure::Open(error) => is_damage(error),
             Failure::Fault(fault) => !matches!(fault.kind, FaultKind::Io(_)),
             Failure::Backup(error) => is_damage_of_either(error),
             Failure::Erase(error)
-                if matches!(**error, EraseError::Unreadable(_) | EraseError::Unproven(_)) =>
+                if matches!(
+                    **error,
+                    EraseError::Unreadable(_)
+                        | EraseError::Unproven(_)
+                        | EraseError::NoValues { .. }
+                        | EraseError::NoReason { .. }
+                ) =>
             {
                 true
             }

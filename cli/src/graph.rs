@@ -1,7 +1,8 @@
 //! `graph`: the picture of a person.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use identity_ledger::graph::Graph;
@@ -50,10 +51,10 @@ pub(crate) struct GraphArgs {
     /// Where to write the picture; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// A page with search and slider [default, unless FILE ends in .svg]
+    /// A page with search and slider [default where FILE ends in .html, and for `-`]
     #[arg(long, conflicts_with = "svg")]
     html: bool,
-    /// The picture alone
+    /// The picture alone [default where FILE ends in .svg]
     #[arg(long)]
     svg: bool,
 }
@@ -73,6 +74,7 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
     if !is_stdin(&output) {
         expect_free(&output)?;
     }
+    let is_svg = is_svg(&output, html, svg)?;
     let mut progress = Progress::new();
     let asked = ledger.open(as_of, &mut progress, screen)?;
     progress.begin_waiting("Drawing");
@@ -81,7 +83,6 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
     let Some(graph) = graph else {
         return no_such_id(&asked, &ledger.place, &[&id], screen);
     };
-    let is_svg = svg || !html && output.extension().is_some_and(|extension| extension == "svg");
     let picture = if is_svg { drawing::document(&graph) } else { drawing::page(&graph) };
     if is_stdin(&output) {
         screen.bytes(picture.as_bytes())?;
@@ -107,4 +108,16 @@ pub(crate) fn graph(args: GraphArgs, screen: &mut Screen) -> Result<Answer, Fail
             .line(&format!("{hidden} further away are not drawn: a picture has at most {}", drawn.nodes))?;
     }
     Ok(Answer::Yes)
+}
+
+/// Whether the picture alone is written: what was asked, or else what the file's name says.
+fn is_svg(output: &Path, html: bool, svg: bool) -> Result<bool, Failure> {
+    if html || svg || is_stdin(output) {
+        return Ok(svg);
+    }
+    match output.extension().and_then(OsStr::to_str) {
+        Some("svg") => Ok(true),
+        Some("html" | "htm") => Ok(false),
+        _ => Err(Failure::NotAPicture { file: output.to_owned() }),
+    }
 }

@@ -6,6 +6,7 @@ use identity_ledger::explain::{HistoryEntry, Subject};
 use crate::answer::Answer;
 use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
+use crate::input::expect_no_list;
 use crate::listing::{Paging, pages};
 use crate::outcomes::sentence;
 use crate::progress::Progress;
@@ -65,6 +66,7 @@ const COLUMNS: [Column; 6] = [
 
 pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let HistoryArgs { ledger, id, person, as_of, paging } = args;
+    expect_no_list("history", [&id])?;
     let listing = ledger.list(as_of, paging, screen)?;
     let mut progress = Progress::beside(screen);
     progress.begin_waiting("Reading its records");

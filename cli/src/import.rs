@@ -53,6 +53,7 @@ Formats (docs/vendors.md has what each reads):
   auto               operations of the ledger and events of PostHog; others are rejected by name
   ops                operations of the ledger, one a line
   posthog            everything is taken for PostHog's
+  sdk                requests of PostHog's SDKs only, as `serve` takes them: never operations of the ledger
   segment            calls of Segment, from requests and archives
   rudderstack        calls of RudderStack
   mixpanel           events and profiles of Mixpanel, from a project with Simplified ID Merge
@@ -128,6 +129,10 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let seconds = began.elapsed().as_secs_f64();
     let is_empty = tally.operations == 0 && unread.is_empty();
     let recorded_nothing = tally.appended == 0 && tally.duplicates == 0 && !is_empty;
+    if !screen.json && recorded_nothing && tally.rejected > 1 && complaints.not_json == tally.rejected {
+        let lines = count(tally.lines);
+        remark("note", &format!("none of {lines} lines is JSON; `import --help` lists the formats"));
+    }
     let discarded = created && recorded_nothing && discard(&place, &ledger);
     let snapshot = if discarded { None } else { snapshot(&mut ledger) };
     if screen.json {

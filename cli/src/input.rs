@@ -50,3 +50,11 @@ pub(crate) const STDIN: &str = "-";
 pub(crate) fn lines() -> impl Iterator<Item = Result<String, Failure>> {
     io::stdin().lines().map(|line| line.map_err(Failure::read(Path::new(STDIN))))
 }
+
+/// `-` stands for a list wherever a command takes one, so here it is not taken for an id.
+pub(crate) fn expect_no_list<const N: usize>(
+    command: &'static str,
+    ids: [&String; N],
+) -> Result<(), Failure> {
+    if ids.iter().any(|id| *id == STDIN) { Err(Failure::NoList { command }) } else { Ok(()) }
+}

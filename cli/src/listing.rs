@@ -77,7 +77,7 @@ impl Listing {
         Paging { limit, from }: Paging,
         screen: &Screen,
     ) -> Result<Listing, Failure> {
-        let at = at.map(|at| at.record_of(&source, place, screen)).transpose()?;
+        let at = at.map(|at| at.of(&source, place)?.record(&source, screen)).transpose()?;
         let at = match from {
             Some(Start::Cursor(Cursor { as_of, .. })) => {
                 if let Some(at) = at.filter(|at| *at != as_of) {

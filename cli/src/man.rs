@@ -26,11 +26,21 @@ pub(crate) struct ManArgs {
 
 pub(crate) fn man(args: &ManArgs, program: Command, screen: &mut Screen) -> Result<Answer, Failure> {
     if let Some(dir) = &args.dir {
-        generate_to(program, dir).map_err(Failure::write(dir))?;
+        if !dir.is_dir() {
+            return Err(Failure::NoSuchDirectory { place: dir.clone() });
+        }
+        generate_to(versioned(program), dir).map_err(Failure::write(dir))?;
         return Ok(Answer::Yes);
     }
     let mut page = Vec::new();
     Man::new(program).render(&mut page).map_err(Failure::Output)?;
     screen.bytes(&page)?;
     Ok(Answer::Yes)
+}
+
+/// Each command says the version in the title of its page.
+fn versioned(program: Command) -> Command {
+    program.mut_subcommands(|command| {
+        versioned(command.version(env!("CARGO_PKG_VERSION")).disable_version_flag(true))
+    })
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::listing::{Listed, Paging, list};
 use crate::screen::Screen;
 use crate::table::{Column, Field, Table};
-use crate::text::{short_id, short_person};
+use crate::text::{short_id, short_person, short_reason};
 
 /// The long help.
 pub(crate) const HELP: &str = "\
@@ -87,7 +87,7 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
         let blocking = outcome.blocking_seq.filter(|seq| *seq != outcome.seq);
         let blocking = blocking.filter(|seq| !reason.contains(&format!("record {seq}")));
         let blocking = blocking.map_or(String::new(), |seq| format!(", record {seq}"));
-        parts.push(format!("refused by {rule}{blocking}: {reason}"));
+        parts.push(format!("refused by {rule}{blocking}: {}", short_reason(reason, wide)));
     }
     parts.extend(outcome.effects.iter().map(|effect| deed(effect, &outcome.distinct_id, wide)));
     for notice in &outcome.notices {
@@ -102,7 +102,11 @@ pub(crate) fn sentence(outcome: &OutcomeAnswer, wide: bool) -> String {
             None => name,
         });
     }
-    if parts.is_empty() { "nothing changed".to_owned() } else { parts.join("; ") }
+    match (parts.is_empty(), outcome.op) {
+        (true, "capture") => "event recorded".to_owned(),
+        (true, _) => "nothing changed".to_owned(),
+        (false, _) => parts.join("; "),
+    }
 }
 
 /// One effect; the ids are in columns of their own.

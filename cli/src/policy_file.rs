@@ -13,7 +13,11 @@ const MAX_POLICY_BYTES: u64 = 1_024 * 1_024;
 
 /// Reads a policy file.
 pub(crate) fn read(file: &Path) -> Result<Policy, Failure> {
-    serde_json::from_str(&text(file)?).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
+    let text = text(file)?;
+    if text.trim().is_empty() {
+        return Err(Failure::EmptyPolicy { file: file.to_owned() });
+    }
+    serde_json::from_str(&text).map_err(|source| Failure::BadPolicy { file: file.to_owned(), source })
 }
 
 /// Reads a small text file.

@@ -20,15 +20,13 @@ touched, ids and devices that several users share, persons near a limit, and ids
   identity-ledger report shop.ledger --most 50 --json | jq .shared_ids
 
 What is shown:
-  STITCHED    ids with events that do not count as users, and those events: all, and those whose person has a user. The share is the
-              stitch rate
-  REFUSED     refused operations by rule; PERSONS are those that the operations speak for now. `why-not` tells of one, `outcomes` of all
-  NOTICED     operations with a notice, likewise
-  SHARED      an id that links name together with several users, or a device on which several signed in: a kiosk, or a bug.
-              `blocked_ids` and `blocked_prefixes` in the policy keep an id from merging, `explain` shows what it joined
-  LARGEST     the persons with the most ids, each with the first of them
-  GENERATED   users whose ids look as if a program made them up: `anonymous_prefixes` and `uuid_ids` in the policy say which ids are visitors'
-  PLACEHOLDER ids that stand for no particular person and may merge: `block_placeholders` in the policy bars them
+  STITCHED     ids with events that do not count as users, and those events: all, and those whose person has a user. The share is the stitch rate
+  REFUSED      refused operations by rule; PERSONS are those that the operations speak for now. `why-not` tells of one, `outcomes` of all
+  NOTICED      operations with a notice, likewise
+  SHARED       an id that links name together with several users, or a device on which several signed in: a kiosk, or a bug. `blocked_ids` and `blocked_prefixes` in the policy keep an id from merging, `explain` shows what it joined
+  LARGEST      the persons with the most ids, each with the first of them
+  GENERATED    users whose ids look as if a program made them up: `anonymous_prefixes` and `uuid_ids` in the policy say which ids are visitors'
+  PLACEHOLDER  ids that stand for no particular person and may merge: `block_placeholders` in the policy bars them
 
 Retracted operations are left out. Exit status 0, whatever is found.
 

@@ -31,11 +31,11 @@ was never written.
 Ids are compared exactly: no trimming, no case folding. An id that was only seen with processing off has no person yet; the \
 one it would found is shown as implied. With --at: who it was right after that record, and what was known then; of a time, \
 everything counts that was recorded at or before it, by the clock of the ledger. An ID that was never written and is the id of a \
-person, now or once, is answered with the person it stands for.
+person, now or once, is answered with the person it stands for, and without --at with that person's profile.
 
 --json keys: distinct_id (as it was asked), at (the record that was used, or null), person_id (null for an unknown id), implied, \
 is_person_id, retracted (of a person id: its founding was), profile (keys as `persons` has them; null for an implied person, and of a \
-person id), unknown_ids.";
+person id with --at), unknown_ids.";
 
 #[derive(Args)]
 pub(crate) struct ResolveArgs {
@@ -125,6 +125,10 @@ impl<'a> Resolved<'a> {
                 .map(|person_id| PersonStatus { person_id, retracted: false }),
             _ => None,
         };
+        let profile = match (&status, at) {
+            (Some(status), None) => reader.profile_of(status.person_id)?,
+            _ => profile,
+        };
         let person_id = resolution.map(|resolution| resolution.person_id);
         Ok(Resolved {
             distinct_id: id,
@@ -161,7 +165,11 @@ impl<'a> Resolved<'a> {
 fn show(resolved: &Resolved<'_>, screen: &mut Screen) -> Result<(), Failure> {
     let (id, Some(person_id)) = (resolved.distinct_id, resolved.person_id) else { return Ok(()) };
     if resolved.is_person_id {
-        return show_status(id, person_id, resolved.retracted, screen);
+        show_status(id, person_id, resolved.retracted, screen)?;
+        return match &resolved.profile {
+            Some(profile) => show_profile(profile, screen),
+            None => screen.line("`persons` lists the persons there are, with their distinct ids."),
+        };
     }
     let when = resolved.at.map_or(String::new(), |at| format!("Right after record {at}: "));
     if let Some(profile) = &resolved.profile {
@@ -194,7 +202,7 @@ fn show_status(
             screen.line(&format!("It stands for {person_id} now."))?;
         }
     }
-    screen.line("`persons` lists the persons there are, with their distinct ids.")
+    Ok(())
 }
 
 fn show_profile(profile: &Profile, screen: &mut Screen) -> Result<(), Failure> {

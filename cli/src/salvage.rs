@@ -29,12 +29,15 @@ The ledger is only read, so a read-only mount will do.
   identity-ledger verify shop.ledger                            # what is wrong
   identity-ledger salvage shop.ledger rescued                   # what can be saved
   identity-ledger verify rescued/ledger                         # a ledger again, up to the first fault
-  jq -c 'select(.op == \"identify\")' rescued/beyond.jsonl        # what is proven behind it
+  jq -c 'select(.op == \"identify\")' rescued/beyond.jsonl        # what is proven after it
 
 DEST must be new or empty. It gets:
   ledger/       everything before the first fault, as a ledger that opens; on purpose it ends there
-  beyond.jsonl  every proven record behind the first fault, one a line: by number, and by text where the definition survives
+  beyond.jsonl  every proven record after the first fault, one a line: by number, and by text where the definition survives; it is to read, and `import` does not take it
   report.json   what --json prints
+
+To continue, restore a backup, or start from ledger/ and `import` the files of your senders again: what it holds counts as duplicates, and \
+the rest is recorded, even where one text or value alone is lost. What was retracted, split or erased after the fault is asked again by hand: beyond.jsonl lists it.
 
 Proven means: header and body of the frame give its hash, or the one that others say it had. The file LEDGER must be whole; \
 restore it from any copy if it is not.
@@ -62,7 +65,7 @@ pub(crate) struct SalvageArgs {
     #[arg(value_name = "DEST")]
     dest: PathBuf,
     /// A checkpoint that was kept elsewhere: it proves how many records existed
-    #[arg(long, value_name = "CHECKPOINT")]
+    #[arg(long, value_name = "RECORDS:HEAD")]
     expect: Option<Checkpoint>,
 }
 
@@ -257,12 +260,12 @@ fn show_where(dest: &str, salvaged: &Salvaged<'_>, screen: &mut Screen) -> Resul
                 "{dest}/ledger        a ledger that opens, rolled back on purpose to its first {}",
                 counted(records, "record")
             ))?;
-            screen.line(&format!("                       {checkpoint}"))?;
+            screen.line(&format!("{:1$}{checkpoint}", "", dest.chars().count() + "/beyond.jsonl  ".len()))?;
         }
         None => screen.line("no ledger was written: no record stands before the first fault")?,
     }
     screen.line(&format!(
-        "{dest}/beyond.jsonl  {} behind the first fault",
+        "{dest}/beyond.jsonl  {} after the first fault",
         counted(salvaged.beyond, "proven record")
     ))?;
     screen.line(&format!("{dest}/report.json   all of this"))

@@ -178,7 +178,9 @@ fn may_colour(is_terminal: bool) -> bool {
 
 /// Says on standard error why a command failed, and what to do next.
 pub(crate) fn report(failure: &Failure) {
-    let mut text = failure.to_string();
+    let text = failure.to_string();
+    // A command makes one request: its place in the list says nothing.
+    let mut text = text.strip_prefix("request 0: ").unwrap_or(&text).to_owned();
     let mut source = failure.source();
     while let Some(error) = source {
         let cause = error.to_string();

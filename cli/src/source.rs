@@ -86,7 +86,11 @@ impl AnsweredFrom {
         let AnsweredFrom { snapshot, checkpoint, .. } = self;
         match snapshot {
             Some(records) => {
-                remark("note", &format!("answered from the snapshot of {records} records, at {checkpoint}"))
+                let log = match checkpoint.records > *records {
+                    true => " and the log after it, up to",
+                    false => ", at",
+                };
+                remark("note", &format!("answered from the snapshot of {records} records{log} {checkpoint}"))
             }
             None if reading.from_log || reading.expect.is_some() => {
                 remark("note", &format!("answered from the log, at {checkpoint}"));

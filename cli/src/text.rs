@@ -31,6 +31,17 @@ pub(crate) fn short_person(person: PersonId, wide: bool) -> String {
     text
 }
 
+/// The reason of a refusal, with persons as tables show them.
+pub(crate) fn short_reason(reason: &str, wide: bool) -> String {
+    let shorter = |word: &str| match word.get(..36) {
+        Some(uuid) if !wide && uuid::Uuid::try_parse(uuid).is_ok() => {
+            format!("{}{}", &word[..8], &word[36..])
+        }
+        _ => word.to_owned(),
+    };
+    reason.split(' ').map(shorter).collect::<Vec<_>>().join(" ")
+}
+
 /// A time to the second.
 pub(crate) fn short_time(time: Timestamp, wide: bool) -> String {
     let text = time.to_string();

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use identity_ledger::Reader;
+use identity_ledger::log::IdNo;
+use identity_ledger::{Reader, Seq};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -24,6 +25,10 @@ pub(crate) fn unknown<'a>(reader: &Reader, ids: impl IntoIterator<Item = &'a str
 /// Says to people on standard error which ids were never written, or not yet, and why that may be.
 pub(crate) fn remark_unknown(asked: &Asked, place: &Path, ids: &[&str]) {
     for id in ids {
+        if let Some(seq) = erased_by(asked.now(), id) {
+            remark("note", &format!("`{id}` is how tables show an id whose text is erased (record {seq})"));
+            continue;
+        }
         match (asked.at(), asked.now().id_no(id)) {
             (Some(at), Some(number)) => {
                 let first = asked.now().state().defined_by(number);
@@ -43,6 +48,12 @@ pub(crate) fn remark_unknown(asked: &Asked, place: &Path, ids: &[&str]) {
             }
         }
     }
+}
+
+/// The record that erased the id which tables show as this text.
+fn erased_by(reader: &Reader, shown: &str) -> Option<Seq> {
+    let number = shown.strip_prefix("$erased:")?.parse().ok()?;
+    reader.state().id_erased_by(IdNo(number))
 }
 
 /// The whole answer of a command that can say nothing else of such ids.

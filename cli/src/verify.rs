@@ -122,9 +122,22 @@ struct Verdict<'a> {
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let VerifyArgs { ledger: place, expect, key } = args;
     let (expect, noted) = believed(expect, &key)?;
-    let audited = on_log(&place, "Verifying", &mut Progress::new(), |options| {
-        Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
-    })?;
+    let audit = |expect: Option<Checkpoint>| {
+        on_log(&place, "Verifying", &mut Progress::new(), |options| {
+            Ok::<_, Failure>(expect.into_iter().fold(options, LedgerOptions::expect).audit(&place))
+        })
+    };
+    let is_whole = |audited: &Result<AuditReport, OpenError>| {
+        audited.as_ref().is_ok_and(|report| report.faults.is_empty())
+    };
+    let audited = audit(expect)?;
+    // Whether the checkpoint alone is at fault: it may have been mistyped.
+    let missed = match expect {
+        Some(checkpoint) if audited.is_ok() && !is_whole(&audited) && is_whole(&audit(None)?) => {
+            Some(checkpoint)
+        }
+        _ => None,
+    };
     let note_fault = match (&audited, &noted) {
         (Ok(report), Some((note, _))) => note_fault(&place, note, &key, report.faults.is_empty())?,
         _ => None,
@@ -154,7 +167,7 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         Err(_) => return audited.map(|_| Answer::No).map_err(Failure::from),
     };
-    say(&verdict, &shown, screen)
+    say(&verdict, &shown, missed, screen)
 }
 
 /// In what a ledger differs from a note: it may be another's, or say something else of the ids than the log. Of one with faults it is only said that
@@ -201,19 +214,49 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
         signed: None,
         note_fault: None,
     };
-    say(&verdict, place, screen)
+    say(&verdict, place, None, screen)
 }
 
-fn say(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<Answer, Failure> {
+fn say(
+    verdict: &Verdict<'_>,
+    place: &str,
+    missed: Option<Checkpoint>,
+    screen: &mut Screen,
+) -> Result<Answer, Failure> {
     if screen.json {
         screen.object(verdict)?;
     } else {
-        show(verdict, place, screen)?;
+        show(verdict, place, missed, screen)?;
+        if let Some(advice) = advice(verdict.faults, place, missed) {
+            screen.line("")?;
+            screen.line(&format!("try: {advice}"))?;
+        }
     }
     Ok(Answer::yes_if(verdict.ok))
 }
 
-fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), Failure> {
+/// What to do next.
+fn advice(faults: &[AuditFault], place: &str, missed: Option<Checkpoint>) -> Option<String> {
+    Some(match faults {
+        [] => return None,
+        _ if missed.is_some() => {
+            "compare the digits with those that you kept; if they are right, restore the copy that passes through them"
+                .to_owned()
+        }
+        [AuditFault { file, .. }] if file == "LEDGER" => "restore that file from any copy".to_owned(),
+        faults if faults.iter().all(|fault| fault.file.ends_with(".snap")) => {
+            "remove that snapshot; nothing is lost with it".to_owned()
+        }
+        _ => format!("restore a backup, or take out what can be proven: `identity-ledger salvage {place} DEST`"),
+    })
+}
+
+fn show(
+    verdict: &Verdict<'_>,
+    place: &str,
+    missed: Option<Checkpoint>,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
     let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
     let found = match faults.len() {
         _ if verdict.note_fault.is_some() => format!("{place} is NOT the ledger of that note"),
@@ -221,6 +264,9 @@ fn show(verdict: &Verdict<'_>, place: &str, screen: &mut Screen) -> Result<(), F
         faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
     };
     screen.headline(&match known {
+        _ if let Some(checkpoint) = missed.filter(|_| verdict.note_fault.is_none()) => {
+            format!("{place} does not pass through {checkpoint}; its own files are whole")
+        }
         Some(known) if !faults.is_empty() && verdict.note_fault.is_none() => {
             format!("{found}; {}", shares(known))
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::answer::Answer;
 use crate::args::{AsOf, LedgerArgs};
 use crate::failure::Failure;
+use crate::input::expect_no_list;
 use crate::progress::Progress;
 use crate::screen::Screen;
 use crate::text::counted;
@@ -63,6 +64,7 @@ struct RefusedStep<'a> {
 
 pub(crate) fn why_not(args: WhyNotArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let WhyNotArgs { ledger, as_of, a, b } = args;
+    expect_no_list("why-not", [&a, &b])?;
     let mut progress = Progress::new();
     let asked = ledger.open(as_of, &mut progress, screen)?;
     progress.begin_waiting("Looking for a way");
@@ -106,7 +108,7 @@ fn show(a: &str, b: &str, found: &WhyNot, screen: &mut Screen) -> Result<(), Fai
     }
     screen.headline(&format!("`{a}` and `{b}` are not one person"))?;
     if found.way.is_empty() {
-        return screen.line("Nothing ever linked them, and nothing that was ever linked to either.");
+        return screen.line("No chain of records leads from one to the other.");
     }
     screen.line("")?;
     screen.line(&format!("  {a}"))?;

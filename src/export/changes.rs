@@ -73,7 +73,7 @@ pub struct TableChanges<'a> {
 }
 
 impl Reader {
-    /// What changed in the tables behind record `since`, up to record `until` or the last one.
+    /// What changed in the tables after record `since`, up to record `until` or the last one.
     ///
     /// Cost: two replays, a look at each id and person, and as much memory again as the state takes once or twice.
     ///

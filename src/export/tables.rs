@@ -98,7 +98,7 @@ impl Export<'_> {
         })
     }
 
-    /// As [`Export::rows`]; of tables of records only what stands behind record `since`. It stops at the first error of `each`.
+    /// As [`Export::rows`]; of tables of records only what stands after record `since`. It stops at the first error of `each`.
     ///
     /// # Errors
     /// That of `each`, or the [`Fault`] of a log that cannot be read back.

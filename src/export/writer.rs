@@ -109,8 +109,8 @@ impl From<arrow_schema::ArrowError> for WriteError {
 }
 
 impl Export<'_> {
-    /// What every file of an export says of where it comes from: `ledger`, `tenant`, `records`, `head`, `state_digest`, `schema` and
-    /// `program`, each behind `identity_ledger.`.
+    /// What every file of an export says of where it comes from: `ledger`, `tenant`, `records`, `last_record`, `head`, `state_digest`,
+    /// `schema` and `program`, each behind `identity_ledger.`.
     ///
     /// `head` is there if the export is of all records: the hash of the last one proves later of which log it is.
     pub fn metadata(&self) -> Vec<(String, String)> {
@@ -120,6 +120,7 @@ impl Export<'_> {
             ("ledger", Some(self.reader.ledger_id().to_string())),
             ("tenant", Some(self.reader.tenant().to_string())),
             ("records", Some(self.state.records().to_string())),
+            ("last_record", Some(self.as_of().to_string())),
             ("head", all.then(|| checkpoint.head.to_string())),
             ("state_digest", Some(self.state.digest().to_string())),
             ("schema", Some(SCHEMA_VERSION.to_string())),

@@ -34,8 +34,10 @@ pub(super) fn encoding(line: &[u8]) -> Option<Encoding> {
 
 /// Whether a line names the columns of a CSV file: two words at least, and one of them such as tables of events have.
 pub(super) fn is_header(line: &str) -> bool {
-    const COLUMNS: [&str; 8] =
-        ["event", "distinct_id", "timestamp", "uuid", "user_id", "anonymous_id", "properties", "event_type"];
+    #[rustfmt::skip]
+    const COLUMNS: [&str; 10] = [
+        "event", "distinct_id", "timestamp", "uuid", "user_id", "anonymous_id", "properties", "event_type", "id", "email",
+    ];
     let columns = || line.trim().split([',', ';', '\t']).map(|column| column.trim().trim_matches('"'));
     let is_word = |column: &str| {
         !column.is_empty() && column.chars().all(|char| char.is_alphanumeric() || "_$. ".contains(char))
@@ -76,6 +78,7 @@ mod tests {
             "\u{FEFF}\"event\";\"distinct_id\"\r",
             "anonymous_id\tuser_id",
             "\"event\",\"x\"",
+            "id,email",
         ] {
             let found = import(format!("{header}\n{event}").as_bytes(), &AUTO);
             let said = "1 the input looks like CSV; expected JSON: write its rows as JSON Lines first";

@@ -64,7 +64,7 @@ impl Ledger {
     /// let answers = ledger.append_each(&[Operation::properties(at, ann), split])?;
     /// assert!(answers[0].is_ok());
     /// let error = answers[1].as_ref().unwrap_err().to_string();
-    /// assert_eq!(error, "operation 1: id `bob` was never written; expected ids of one person");
+    /// assert_eq!(error, "operation 1: id `bob` was never written; expected an id that was");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -138,8 +138,7 @@ pub enum OpenError {
     Keys(#[from] KeysError),
     /// Keys of this ledger were destroyed by an erasure that this copy of it does not know of.
     #[error(
-        "{place} is older than its keys: texts or values were erased after this copy was made (the key of record {seq} is destroyed); \
-         open it for writing once, and the erasure is recorded in it too"
+        "{place} is older than its keys: texts or values were erased after this copy was made (the key of record {seq} is destroyed)"
     )]
     OlderThanKeys {
         /// The ledger, as its storage describes itself.

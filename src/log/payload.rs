@@ -89,7 +89,9 @@ pub enum KeysError {
         place: String,
     },
     /// The provider has no ring of this ledger.
-    #[error("{keys} holds no keys; those of ledger {ledger} were made when it was created")]
+    #[error(
+        "{keys} does not exist or holds no keys; give the key ring that was named when ledger {ledger} was created"
+    )]
     Unknown {
         /// Where they should be.
         keys: String,

@@ -362,6 +362,18 @@ impl Reader {
         Ok(profiles.pop())
     }
 
+    /// Everything known of the live person that a public person id stands for now; `None` if it stands for none.
+    ///
+    /// Cost: as [`Reader::survivor_of`].
+    ///
+    /// # Errors
+    /// As [`Reader::profile`].
+    pub fn profile_of(&self, person_id: PersonId) -> Result<Option<Profile>, Fault> {
+        let person = self.person_of(person_id).map(|person| self.state().survivor(person));
+        let Some(person) = person.filter(|person| !self.state().is_retired(*person)) else { return Ok(None) };
+        Ok(self.profiles(vec![self.state().view(person)])?.pop())
+    }
+
     /// All persons, in the order of their founding; each is read when it is asked for.
     pub fn persons(&self) -> Persons<'_> {
         Persons { reader: self, views: Box::new(self.state().persons()), ready: Vec::new().into_iter() }

@@ -277,6 +277,20 @@ fn a_copy_on_a_disk_forgets_what_was_erased_since() {
     }
 }
 
+/// The source still holds what the copy has forgotten: other bytes, and no damage.
+#[test]
+fn an_older_source_does_not_make_the_copy_a_damaged_one() {
+    let source = ledger(1, 20);
+    let older = Arc::new(Memory::clone(&source));
+    let mut writer = small_segments(9).open_in(source.clone()).unwrap();
+    let ids = ErasureSubject::Ids([DistinctId::new("id-1").unwrap()].into());
+    writer.erase(&[ErasureRequest::new(Timestamp::from_micros(90).unwrap(), ids, "asked")]).unwrap();
+    drop(writer);
+    let dest = Arc::new(Memory::new());
+    back_up(&source, &dest).unwrap();
+    assert_refused(&older, &dest, |error| matches!(error, BackupError::Ahead { .. }));
+}
+
 fn assert_refused(source: &Arc<Memory>, dest: &Arc<Memory>, is: fn(&BackupError) -> bool) {
     let before = files(&**dest);
     let error = back_up(source, dest).unwrap_err();

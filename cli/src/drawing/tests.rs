@@ -146,7 +146,7 @@ fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_
         history.append_to(&mut ledger).unwrap();
         let mut links = Vec::new();
         ledger.reader().outcomes(|outcome| links.push(outcome)).unwrap();
-        let undone = links.iter().any(|link| ["retract", "split"].contains(&link.op));
+        let undone = links.iter().any(|link| ["retract", "split", "reclassify"].contains(&link.op));
         let ids: Vec<IdNo> = ledger.reader().state().ids().collect();
         for asked in ids.iter().filter_map(|id| ledger.reader().id_text(*id)) {
             let graph = graph(&ledger, asked);

@@ -450,7 +450,8 @@ fn a_person_id_of_once_leads_to_whom_it_stands_for() {
     let found = asked(&place).object("is_person_id person_id retracted");
     assert_eq!((&found["person_id"], &found["retracted"]), (&ann, &false.into()));
     let said = place.run(&format!("resolve a.ledger {bob}")).with_code(0).out;
-    assert!(said.contains("was absorbed"), "{said}");
+    assert!(said.contains("was absorbed") && said.contains("Distinct ids"), "{said}");
+    assert!(found["profile"]["distinct_ids"].as_array().is_some_and(|ids| ids.len() > 1), "{found}");
 
     let back = r#"{"op":"retract","ts":"2026-01-01T00:00:03Z","of":"01890a5d-ac96-774b-bcce-b302099a8001"}"#;
     let ann = ann.as_str().unwrap();
@@ -789,7 +790,7 @@ fn why_not_names_rule_and_record() {
     let shown = place.run("why-not a.ledger phone tablet").with_code(0).out;
     assert!(shown.contains("╳  try: `merge_dangerously` of "), "{shown}");
     assert!(shown.contains("╳  D6: person ") && shown.contains("1 barrier between them"), "{shown}");
-    assert!(place.run("why-not a.ledger ann cat").with_code(0).out.contains("Nothing ever linked them"));
+    assert!(place.run("why-not a.ledger ann cat").with_code(0).out.contains("No chain of records leads"));
     let same = place.run("why-not a.ledger phone laptop --json").with_code(1).object("same refusals");
     assert_eq!(same["same"], true);
     place.run("why-not a.ledger ann Ann").with_code(1);
@@ -1005,7 +1006,12 @@ fn verify_passes_what_was_not_touched() {
     place.run("import a.ledger more.jsonl").with_code(0);
     place.run(&format!("verify a.ledger --expect {checkpoint}")).with_code(0);
     let forged = format!("{}:{}", verdict["records"], "0".repeat(64));
-    place.run(&format!("verify a.ledger --expect {forged}")).with_code(1);
+    let missed = place.run(&format!("verify a.ledger --expect {forged}")).with_code(1).out;
+    assert!(
+        missed.contains(&format!("a.ledger does not pass through {forged}; its own files are whole")),
+        "{missed}"
+    );
+    assert!(missed.contains("try: compare the digits") && !missed.contains("DAMAGED"), "{missed}");
     place.run("verify a.ledger --expect tomorrow").with_code(2);
 }
 
@@ -1045,7 +1051,7 @@ fn a_flipped_byte_is_found_and_its_frame_named() {
         assert!(fault["offset"].as_u64().is_some_and(|offset| offset as usize <= at), "byte {at}: {fault}");
         assert!(fault["seq"].is_u64() && fault["what"].is_string(), "byte {at}: {fault}");
         let shown = place.run("verify a.ledger").with_code(1).out;
-        assert!(shown.contains("DAMAGED"), "{shown}");
+        assert!(shown.contains("DAMAGED") && shown.contains("try: restore a backup"), "{shown}");
         assert!(shown.contains("log/00000000000000000000.seg at byte "), "{shown}");
         let said = place.run("persons a.ledger --json").with_code(1);
         assert!(said.err.starts_with("error: a.ledger") && said.out.is_empty(), "{said:?}");
@@ -1402,6 +1408,9 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
     assert_eq!(look(), before);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
     place.run("graph a.ledger ann -o ann.svg").with_code(0);
+    let said = place.run("graph a.ledger ann -o ann.png").with_code(2).err;
+    assert!(said.contains("ann.png: expected a name that ends in .html or .svg"), "{said}");
+    assert!(!place.path("ann.png").exists());
 }
 
 #[test]
@@ -1440,12 +1449,16 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
         (&serde_json::json!(["email"]), &serde_json::json!(1))
     );
     place.run("find a.ledger --property email=ann@example.com --json").with_code(1);
+    let nothing = place.run("erase a.ledger --person-of ann --keys email --reason again").with_code(1).err;
+    assert!(nothing.contains("error: no record has a value of these keys"), "{nothing}");
     let person = found["person_id"].as_str().unwrap();
     let erased = place.run(&format!("erase a.ledger --person {person} --reason request-17")).with_code(0).out;
-    for text in ["Erased: 2 ids and everything said for them", "items", "1 rewritten", "because: request-17"]
+    for text in ["Erased: 2 ids and everything said for them", "items", "1 rewritten", "because   request-17"]
     {
         assert!(erased.contains(text), "{text}: {erased}");
     }
+    let shown = place.run("resolve a.ledger $erased:0").with_code(1).err;
+    assert!(shown.contains("`$erased:0` is how tables show an id whose text is erased"), "{shown}");
     let receipts = place.run("erasures a.ledger --json").with_code(0).lines(receipt_keys);
     assert_eq!(receipts.len(), 2);
     assert_eq!(

@@ -235,6 +235,10 @@ impl Copy {
             }
             Some(_) => return Ok(BackupError::Forked { dest, records }),
         };
+        // An older source still holds what the copy has forgotten since: that is not damage.
+        if let Some(source_records) = walk.source.durable.filter(|durable| *durable < self.head.records) {
+            return Ok(BackupError::Ahead { dest, records: self.head.records, source_records });
+        }
         Ok(BackupError::DamagedCopy { dest, records, what })
     }
 

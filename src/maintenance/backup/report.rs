@@ -108,7 +108,7 @@ pub enum BackupError {
     },
     /// The copy has records that the source does not have.
     #[error(
-        "{dest} has {records} records, more than the ledger's {source_records}; the ledger was rolled back"
+        "{dest} has {records} records, more than the ledger's {source_records}: the ledger was rolled back, or it is the older of the two"
     )]
     Ahead {
         /// Where the copy is.

@@ -129,7 +129,7 @@ function sentence(outcome) {
   }
   const effects = (outcome.effects ?? []).map(({ effect }) => effect.replaceAll("_", " "));
   const notices = (outcome.notices ?? []).map((notice) => (typeof notice === "string" ? notice : notice.notice ?? Object.values(notice)[0]));
-  return [...effects, ...notices.map((notice) => `notice: ${String(notice).replaceAll("_", " ")}`)].join(", ") || "nothing changed";
+  return [...effects, ...notices.map((notice) => `notice: ${String(notice).replaceAll("_", " ")}`)].join(", ") || (outcome.op === "capture" ? "event recorded" : "nothing changed");
 }
 
 const PERSON_HEADS = [["Ids"], ["Properties"], ["Events", "number"], ["Since"]];
@@ -288,7 +288,7 @@ async function way(a, b) {
   }
   const two = await ask("why-not", { id: a, other: b });
   if (two.person_a === null) return el("p", {}, "One of them was never written. Letter case and blanks count.");
-  if (!two.way.length) return el("p", {}, "They are not one person. Nothing ever linked them, nor anything that was linked to either.");
+  if (!two.way.length) return el("p", {}, "They are not one person. No chain of records leads from one to the other.");
   const step = ({ seq, op, time: at, ids, barrier }) => [
     el("li", { class: barrier ? "barrier" : "step" }, `record ${seq}, ${op.replaceAll("_", " ")}, ${time(at)}`,
       barrier ? el("div", {}, `${barrier.rule}: `, el("bdi", {}, visible(barrier.reason)),

@@ -148,6 +148,9 @@ fn explain_many(asked: &Asked, ids: &[String], screen: &mut Screen) -> Result<An
     let (mut table, mut all_same) = (Table::new(&COLUMNS), true);
     for (number, line) in (1..).zip(lines()) {
         let line = line?;
+        if screen.is_unread() {
+            break; // however many lines follow
+        }
         let pair: Vec<&str> = given.iter().copied().chain(line.split('\t')).collect();
         let [a, b] = pair[..] else { return Err(Failure::NotTwoIds { number, line }) };
         let explanation = asked.explain(a, b)?;

@@ -62,18 +62,16 @@ pub(crate) fn find(args: FindArgs, screen: &mut Screen) -> Result<Answer, Failur
     let found = find_value(&ledger, &key, &wanted);
     progress.clear();
     let found = found?;
-    if found.is_empty() {
-        if !screen.json {
-            let key = key.as_str();
-            let when = ledger.at().map_or("now".to_owned(), |at| format!("right after record {at}"));
-            screen
-                .line(&format!("No person's `{key}` is `{wanted}` {when}. Letter case and blanks count."))?;
-        }
+    if found.is_empty() && !screen.json {
+        let key = key.as_str();
+        let when = ledger.at().map_or("now".to_owned(), |at| format!("right after record {at}"));
+        screen.line(&format!("No person's `{key}` is `{wanted}` {when}. Letter case and blanks count."))?;
         return Ok(Answer::No);
     }
+    let answer = Answer::yes_if(!found.is_empty());
     list::<Profile>(&ledger, part, screen, |_, each| {
         found.into_iter().for_each(each);
         Ok(())
     })?;
-    Ok(Answer::Yes)
+    Ok(answer)
 }

@@ -99,6 +99,9 @@ fn resolve_many(asked: Asked, screen: &mut Screen) -> Result<Answer, Failure> {
     let (mut table, mut all_known) = (Table::new(&COLUMNS), true);
     for id in lines() {
         let id = id?;
+        if screen.is_unread() {
+            break; // however many lines follow
+        }
         let resolved = Resolved { at: asked.at(), ..Resolved::of(&asked, &id, None)? };
         all_known &= resolved.person_id.is_some();
         if screen.json {

@@ -1187,6 +1187,24 @@ fn unread(place: &Place, arguments: &str) -> (i32, String) {
 }
 
 #[cfg(unix)]
+/// A list on standard input may have no end.
+#[test]
+fn a_list_is_not_read_on_when_the_reader_of_its_answers_goes_away() {
+    const LINES: usize = 1_000_000;
+    let place = Place::small();
+    for arguments in ["resolve a.ledger - --json", "resolve a.ledger -", "explain a.ledger ann - --json"] {
+        let mut command = place.command(arguments);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = piped.spawn().unwrap();
+        drop(child.stdout.take());
+        let mut stdin = child.stdin.take().unwrap();
+        let written = (0..LINES).take_while(|_| stdin.write_all(b"visitor\n").is_ok()).count();
+        drop(stdin);
+        assert!(child.wait().unwrap().code().is_some());
+        assert!(written < LINES, "{arguments}: all of {LINES} lines were read");
+    }
+}
+
 #[test]
 fn an_answer_of_no_stays_no_when_its_reader_goes_away() {
     let place = Place::small();

@@ -80,7 +80,7 @@ pub(crate) trait Sealer: Debug + Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeysError {
-    /// No keys were given: see [`LedgerOptions::keys`](crate::LedgerOptions::keys).
+    /// No keys were given: see `LedgerOptions::keys`.
     #[error(
         "{place} is sealed: its texts and values are read only with its keys; give them (`--key-ring FILE`)"
     )]
@@ -140,7 +140,7 @@ pub enum KeysError {
         /// What this version knows.
         known: u16,
     },
-    /// Another writer has the ring; [`LedgerOptions::fork_keys`](crate::LedgerOptions::fork_keys) makes another.
+    /// Another writer has the ring; `LedgerOptions::fork_keys` makes another.
     #[error(
         "the key ring {keys} is in use by another writer; close that writer, or give this copy of the ledger a ring of its own (`identity-ledger keys fork`)"
     )]
@@ -149,7 +149,7 @@ pub enum KeysError {
         keys: String,
     },
     /// The ring is another copy's: what this copy erased would be lost there too. See
-    /// [`LedgerOptions::adopt_keys`](crate::LedgerOptions::adopt_keys) and [`LedgerOptions::fork_keys`](crate::LedgerOptions::fork_keys).
+    /// `LedgerOptions::adopt_keys` and `LedgerOptions::fork_keys`.
     #[error(
         "{place} is a copy, and the key ring {keys} belongs to another copy of the same ledger: this one can be read with it and not written. \
          If it takes the place of that one, let it take over the ring (`identity-ledger keys adopt`); if both stay in use, give \

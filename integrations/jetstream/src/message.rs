@@ -12,7 +12,7 @@
 //! | `seed` | 32 bytes of the publisher's chance: salts and generated ids of the batch come from them. As secret as the texts beside it |
 //! | `content` | `{"operations":[..]}`, each with an id; `{"policy":{..}}`; or `{"begin":{"tenant":..,"policy":{..}}}`, the first message |
 //!
-//! Retracts and splits are operations. Erasing is not in version 1: a followed ledger refuses it.
+//! Retracts, splits and reclassifications are operations. Erasing is not in version 1: a followed ledger refuses it.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use identity_ledger::model::{Dialect, ImportFixups, PersonProfiles, Sdk};
 use identity_ledger::{
-    Actor, Changes, DeviceId, DistinctId, EventName, Operation, OperationId, Processing, Properties,
+    Actor, Changes, DeviceId, DistinctId, EventName, IdClass, Operation, OperationId, Processing, Properties,
     PropertyKey, Request, Seq, Source, SplitMode, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,11 @@ enum RequestShape {
         #[serde(with = "SplitModeShape")]
         mode: SplitMode,
     },
+    Reclassify {
+        id: DistinctId,
+        #[serde(with = "IdClassShape")]
+        class: IdClass,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +130,14 @@ enum TargetShape {
 enum SplitModeShape {
     Each,
     Together,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "IdClass", rename_all = "snake_case")]
+enum IdClassShape {
+    Named,
+    Anonymous,
+    Unmergeable,
 }
 
 #[derive(Serialize, Deserialize)]

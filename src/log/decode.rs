@@ -18,8 +18,6 @@ pub(super) const HAS_OTHER: u8 = 1 << 5;
 pub(super) const HAS_DEVICE: u8 = 1 << 6;
 /// It changes properties.
 pub(super) const HAS_CHANGES: u8 = 1 << 7;
-/// No list has more changes: those of the person and as many that are the event's own.
-const MAX_CHANGES: u64 = 2 * MAX_OPERATION_KEYS as u64;
 
 /// What a reader knows in the middle of a block, beside its lists of changes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +158,7 @@ fn list(body: &[u8], at: &mut usize, lists: &mut Lists) -> Result<u32, CodecErro
             .recent(stored as usize)
             .ok_or_else(|| CodecError::of("changes that are those of no record before"));
     };
-    if count == 0 || count > MAX_CHANGES {
+    if count == 0 || count > MAX_OPERATION_KEYS as u64 {
         return Err(CodecError::of("no changes, or more than any operation makes"));
     }
     let begun = lists.len();

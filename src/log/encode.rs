@@ -438,6 +438,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_as_many_changes_as_an_operation_names_keys() {
+        let limit = crate::model::limits::MAX_OPERATION_KEYS as u32;
+        for (count, is_read) in [(limit, true), (limit + 1, false)] {
+            let changes = (0..count).map(|key| Change { key: KeyNo(key), verb: Verb::UNSET }).collect();
+            let head = OperationHeader {
+                id: IdNo(0),
+                device: None,
+                time: 0,
+                operation: [0; 16],
+                flags: Flags::default(),
+            };
+            let asked = Asked { head, verb: AskedVerb::Set, changes, item: None };
+            let bytes = BodyWriter::of(&[Body::Operation(Box::new(asked))]);
+            assert_eq!(decode::bodies(&bytes).all(|body| body.is_ok()), is_read, "{count} changes");
+        }
+    }
+
+    #[test]
     fn a_list_is_not_listed_again_as_long_as_a_record_can_point_to_it() {
         for between in 0..10 {
             let mut bytes = Vec::new();

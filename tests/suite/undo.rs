@@ -51,6 +51,44 @@ fn in_one_batch_what_was_just_said_is_taken_back_too() {
     assert_eq!(ledger.reader().person("bob"), ledger.reader().person("laptop"));
 }
 
+/// Records are read in blocks, in which one points back to what another changed. A retract finds the records of its batch in the draft, and
+/// those of before in a block of the log, wherever in a block they stand.
+#[test]
+fn a_record_is_read_back_from_any_place_of_a_block() {
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let mut ledger =
+        LedgerOptions::new().create_in(storage.clone(), Tenant::default(), Policy::default()).unwrap();
+    let say = |number: i64| {
+        let said = link(number, &format!("user {}", number % 3), &format!("phone {number}"));
+        said.set(["plan", "city", "age"][number as usize % 3], number).unwrap()
+    };
+    let first: Vec<Operation> = (0..150).map(say).collect();
+    let seqs: Vec<Seq> =
+        ledger.append_batch(&first).unwrap().iter().map(|said| said.seq().unwrap()).collect();
+    // Of the same batch: the draft has them, in blocks of its own.
+    let next = ledger.checkpoint().records;
+    let again: Vec<Operation> = (0..130).map(|number| link(number, "user 0", "phone 3")).collect();
+    let retracts = [0, 63, 64, 65, 127, 128, 129]
+        .map(|place| Operation::retract(at(9), Target::Record(Seq(next + place))));
+    let said = ledger.append_batch(&[again, retracts.into()].concat()).unwrap();
+    assert!(said.iter().skip(130).all(|said| said.outcome().unwrap().refusal.is_none()));
+    // Of another batch: each is read from the log.
+    for (number, seq) in seqs.iter().enumerate().step_by(7) {
+        let body = ledger.reader().body(*seq).unwrap().unwrap();
+        assert_eq!(body.head().unwrap().time(), at(number as i64));
+        assert_eq!((body.name(), body.changes().len()), ("identify", 1));
+        let said = ledger.append(Operation::retract(at(10), Target::Record(*seq))).unwrap();
+        assert!(said.outcome().unwrap().refusal.is_none(), "record {seq}");
+        let whose = |id: String| ledger.reader().person(&id);
+        assert_ne!(whose(format!("phone {number}")), whose(format!("user {}", number % 3)));
+    }
+    let digest = ledger.reader().state().digest();
+    drop(ledger);
+    let ledger = LedgerOptions::new().without_snapshots().open_in(storage).unwrap();
+    assert_eq!(ledger.reader().state().digest(), digest);
+    testing::check(ledger.reader()).unwrap();
+}
+
 #[test]
 fn a_device_cannot_speak_behind_a_retract_of_its_batch() {
     let mut ledger = new_ledger();

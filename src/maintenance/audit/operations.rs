@@ -7,7 +7,7 @@ use crate::fold::{Correction, Outcome, Said};
 use crate::log::body::{AskedVerb, Body, Flags, Followed};
 use crate::maintenance::audit::Audit;
 use crate::model::id::Seq;
-use crate::model::limits::{MAX_OPERATION_BYTES, MAX_OPERATION_KEYS, MAX_PERSON_KEYS};
+use crate::model::limits::{MAX_OPERATION_BYTES, MAX_PERSON_KEYS};
 use crate::model::value::Value;
 use crate::query::reader::Reader;
 use crate::query::values::values_of;
@@ -40,9 +40,6 @@ impl Audit {
             if named.is_some_and(|named| kind(named) != kind(head.flags)) {
                 self.wrong(seq, "its kind of event is not what the event's name says (E3)");
             }
-        }
-        if body.changes().len() > MAX_OPERATION_KEYS {
-            self.wrong(seq, "it names more property keys than the limit (E4)");
         }
         if let Some(item) = step.record.item() {
             match values_of(step.record, item) {

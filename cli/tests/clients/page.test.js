@@ -73,7 +73,7 @@ async function show(page, fragment) {
 
 const person = (id) => new URLSearchParams({ tenant: "shop", id }).toString();
 
-/** Keeps a picture for docs/, or for whoever wants to look. */
+/** Keeps a picture for docs/, or for a person to look at. */
 async function keep(page, name, isForDocs = false) {
   const place = isForDocs && process.env.SCREENSHOTS ? process.env.PICTURES : "pictures";
   mkdirSync(place, { recursive: true });

@@ -120,7 +120,7 @@ fn the_library_serializes_what_the_commands_print() {
         assert_eq!(lines("find full --property plan=pro"), found.iter().map(value).collect::<Vec<_>>());
         assert_eq!(lines("report full"), [value(&reader.report(10).unwrap())]);
         assert_eq!(lines(&format!("resolve full {id}"))[0]["profile"], value(&reader.profile(id).unwrap()));
-        // A command adds what it says where there is no such answer: keys beside those of the library.
+        // A command has keys beside those of the library, for what it says where the library has no answer.
         let within = |command: &str, expected: Value| {
             let said = &lines(command)[0];
             for (key, expected) in expected.as_object().unwrap() {

@@ -170,8 +170,8 @@ fn who_may_not_correct_is_told_what_to_do() {
         (&json!({"do": "retract", "seq": 99, "confirm": "0"}), &[], 400, "there is no record 99"),
         (&json!({"do": "merge", "confirm": "0"}), &[], 400, "the correction cannot be read: unknown variant `merge`"),
         (&json!({"do": "retract", "seq": -1, "confirm": "0"}), &[], 400, "the correction cannot be read"),
-        (&json!({"do": "split", "id": "ann", "ids": ["nobody"], "confirm": "0"}), &[], 400, ""),
-        (&json!({"do": "erase", "id": "nobody", "reason": "x", "confirm": "0"}), &[], 400, "the id has no person"),
+        (&json!({"do": "split", "id": "ann", "ids": ["unknown"], "confirm": "0"}), &[], 400, ""),
+        (&json!({"do": "erase", "id": "unknown", "reason": "x", "confirm": "0"}), &[], 400, "the id has no person"),
     ];
     for (correction, headers, status, said) in table {
         let answer = ask(&server, "correct", correction, headers);

@@ -594,9 +594,7 @@ mod tests {
     }
 
     fn row(kind: Kind, id: u32, seq: u32) -> Row {
-        let mut row = Row::new(seq);
-        (row.kind, row.id) = (kind, IdNo(id));
-        row
+        Row::made_up(kind, IdNo(id), seq)
     }
 
     /// H3: an erase record covers what stands before it, and nothing behind.

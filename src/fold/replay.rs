@@ -136,9 +136,8 @@ impl Replay {
             let few = far.next().unwrap_or_default();
             state.prefetch(few.iter().map(|at| &rows.rows()[*at as usize]));
             let end = few.last().map_or(count, |last| count.min(*last as usize + 1));
-            for row in &rows.rows()[folded..end] {
-                let record = rows.record(row, frame.body, frame.payload);
-                if state.count_alone(row) {
+            for record in rows.records_at(folded..end, frame) {
+                if state.count_alone(record.row) {
                     each(Step { record, recorded_at, outcome: Some(&Outcome::NOTHING), state, past });
                 } else {
                     let mut outcome = Outcome::NOTHING;

@@ -27,7 +27,7 @@ impl ComponentRecords {
     pub(crate) fn push_supposed(&mut self, seq: u32, body: &Body) {
         let bytes = BodyWriter::of(std::slice::from_ref(body));
         let rows = decode::block(seq, 1, &bytes).expect("what is written is read");
-        self.push(rows.record(&rows.rows()[0], &bytes, &[]));
+        self.push(rows.of(&rows.rows()[0], &bytes, &[]));
     }
 
     fn add(&mut self, row: Row, tail: &[u8], changes: &[Change]) {
@@ -57,7 +57,7 @@ impl ComponentRecords {
 
     /// The records, in the order in which they were pushed or last sorted.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
-        self.rows.rows.iter().map(|row| self.rows.record(row, &self.body, &[]))
+        self.rows.rows.iter().map(|row| self.rows.of(row, &self.body, &[]))
     }
 
     /// The record of this number, if it is here.
@@ -111,7 +111,7 @@ impl ComponentRecords {
 
     /// The record at a place.
     pub(crate) fn at(&self, place: usize) -> Record<'_> {
-        self.rows.record(self.row(place), &self.body, &[])
+        self.rows.of(self.row(place), &self.body, &[])
     }
 
     /// The place of the record of this number, if it is here.

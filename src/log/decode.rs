@@ -263,7 +263,7 @@ pub(crate) fn bodies(body: &[u8]) -> impl Iterator<Item = Result<Body, CodecErro
         }
         let mut row = Row::new(place);
         let said = read(body, &mut at, &mut midway, &mut rows.lists, &mut row);
-        let said = said.map(|_| rows.record(&row, body, &[]).body());
+        let said = said.map(|_| rows.of(&row, body, &[]).body());
         if said.is_err() {
             places = 0..0;
         }

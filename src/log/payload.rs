@@ -245,7 +245,7 @@ pub(crate) fn open<'a>(
         }
         let seq = row.seq;
         let start = plain.len();
-        let Some((span, len)) = rows.record(row, frame.body, frame.payload).item_span() else {
+        let Some((span, len)) = rows.of(row, frame.body, frame.payload).item_span() else {
             plain.extend_from_slice(&ABSENT_ITEM);
             continue;
         };

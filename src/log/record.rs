@@ -61,7 +61,7 @@ const _: () = assert!(size_of::<Row>() == 40);
 
 impl Row {
     /// A row that says nothing yet.
-    pub(crate) fn new(seq: u32) -> Row {
+    pub(super) fn new(seq: u32) -> Row {
         Row {
             time: 0,
             seq,
@@ -74,6 +74,12 @@ impl Row {
             flags: Flags::default(),
             kind: Kind::Genesis,
         }
+    }
+
+    /// A row of a record that stands in no log.
+    #[cfg(test)]
+    pub(crate) fn made_up(kind: Kind, id: IdNo, seq: u32) -> Row {
+        Row { kind, id, ..Row::new(seq) }
     }
 
     /// S of an identify, alias or merge. Other kinds keep another number in this field.
@@ -379,11 +385,26 @@ impl Rows {
         frame: &Frame<'a>,
     ) -> impl ExactSizeIterator<Item = Record<'a>> + use<'a> {
         let Frame { body, payload, .. } = *frame;
-        self.rows.iter().map(move |row| self.record(row, body, payload))
+        self.rows.iter().map(move |row| self.of(row, body, payload))
     }
 
-    /// One record of the frame that these rows were read from.
-    pub(crate) fn record<'a>(&'a self, row: &'a Row, body: &'a [u8], payload: &'a [u8]) -> Record<'a> {
+    /// The records at these places of the frame that these rows were read from.
+    pub(crate) fn records_at<'a>(
+        &'a self,
+        places: Range<usize>,
+        frame: &Frame<'a>,
+    ) -> impl Iterator<Item = Record<'a>> + use<'a> {
+        let Frame { body, payload, .. } = *frame;
+        self.rows[places].iter().map(move |row| self.of(row, body, payload))
+    }
+
+    /// The record of this number, if these rows have it; `body` and `payload` are those that they were read from.
+    pub(crate) fn record<'a>(&'a self, seq: u32, body: &'a [u8], payload: &'a [u8]) -> Option<Record<'a>> {
+        Some(self.of(self.at(seq)?, body, payload))
+    }
+
+    /// The record of one of these rows. Nothing outside of this folder makes a row, so nothing else makes a record.
+    pub(super) fn of<'a>(&'a self, row: &'a Row, body: &'a [u8], payload: &'a [u8]) -> Record<'a> {
         Record { row, rows: self, body, payload }
     }
 

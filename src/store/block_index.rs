@@ -34,7 +34,7 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     pub(crate) fn record(&self, seq: u32) -> Option<Record<'_>> {
-        Some(self.rows.record(self.rows.at(seq)?, &self.body, &[]))
+        self.rows.record(seq, &self.body, &[])
     }
 
     /// Gives the definition of a device, if that is what record `seq` is, the number that was counted elsewhere.

@@ -48,9 +48,9 @@ impl Log {
                 let (from, had) = (component.end, component.excerpt.records().len());
                 let show = |seq, show: &mut dyn FnMut(Record<'_>)| {
                     *read += 1;
-                    match rows.at(seq) {
-                        Some(row) => {
-                            show(rows.record(row, frame.body, frame.payload));
+                    match rows.record(seq, frame.body, frame.payload) {
+                        Some(record) => {
+                            show(record);
                             Ok(())
                         }
                         None => self.show(seq, postings, spots, show),

@@ -85,8 +85,7 @@ impl Window {
     }
 
     pub(crate) fn record(&self, seq: Seq) -> Option<Record<'_>> {
-        let row = self.rows.at(u32::try_from(seq.0).ok()?)?;
-        Some(self.rows.record(row, &self.body, &self.payload))
+        self.rows.record(u32::try_from(seq.0).ok()?, &self.body, &self.payload)
     }
 
     /// The record, its payload item checked again.

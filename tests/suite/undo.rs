@@ -86,6 +86,7 @@ fn a_record_is_read_back_from_any_place_of_a_block() {
     drop(ledger);
     let ledger = LedgerOptions::new().without_snapshots().open_in(storage).unwrap();
     assert_eq!(ledger.reader().state().digest(), digest);
+    #[cfg(feature = "testing")]
     testing::check(ledger.reader()).unwrap();
 }
 

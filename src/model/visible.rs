@@ -37,7 +37,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
             Sort::Hidden => true,
             Sort::Mark => !carries_marks,
             Sort::Letter => false,
-            Sort::LinkSource => c == '\\' && text[at + 1..].starts_with("u{"),
+            Sort::Other => c == '\\' && text[at + 1..].starts_with("u{"),
         };
         carries_marks = sort == Sort::Letter || sort == Sort::Mark && carries_marks;
         if spelled {
@@ -61,7 +61,7 @@ enum Sort {
     /// Drawn onto the character before it.
     Mark,
     /// Seen: punctuation, symbols and the ASCII blank.
-    LinkSource,
+    Other,
     /// Not seen, or it changes what is around it.
     Hidden,
 }
@@ -71,7 +71,7 @@ impl Sort {
         use GeneralCategory as G;
         match c {
             '0'..='9' | 'A'..='Z' | 'a'..='z' => return Sort::Letter,
-            ' '..='~' => return Sort::LinkSource,
+            ' '..='~' => return Sort::Other,
             _ if is_blank(c) => return Sort::Hidden,
             _ => {}
         }
@@ -82,10 +82,10 @@ impl Sort {
             G::UppercaseLetter | G::LowercaseLetter | G::TitlecaseLetter => Sort::Letter,
             G::ModifierLetter | G::OtherLetter => Sort::Letter,
             G::DecimalNumber | G::LetterNumber | G::OtherNumber => Sort::Letter,
-            G::ConnectorPunctuation | G::DashPunctuation | G::OpenPunctuation => Sort::LinkSource,
-            G::ClosePunctuation | G::InitialPunctuation | G::FinalPunctuation => Sort::LinkSource,
-            G::OtherPunctuation | G::MathSymbol | G::CurrencySymbol => Sort::LinkSource,
-            G::ModifierSymbol | G::OtherSymbol => Sort::LinkSource,
+            G::ConnectorPunctuation | G::DashPunctuation | G::OpenPunctuation => Sort::Other,
+            G::ClosePunctuation | G::InitialPunctuation | G::FinalPunctuation => Sort::Other,
+            G::OtherPunctuation | G::MathSymbol | G::CurrencySymbol => Sort::Other,
+            G::ModifierSymbol | G::OtherSymbol => Sort::Other,
         }
     }
 }

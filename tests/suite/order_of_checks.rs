@@ -33,7 +33,7 @@ enum S {
     Unmergeable,
     Unstorable,
     SamePerson,
-    LinkSource,
+    Other,
 }
 
 /// The person of an id.
@@ -81,7 +81,7 @@ fn cases() -> Vec<Case> {
     let both = [false, true];
     for bits in 0..1_u32 << 7 {
         let bit = |at: u32| both[(bits >> at & 1) as usize];
-        for s in [S::None, S::IsT, S::Unmergeable, S::Unstorable, S::SamePerson, S::LinkSource] {
+        for s in [S::None, S::IsT, S::Unmergeable, S::Unstorable, S::SamePerson, S::Other] {
             for to in [P::Unknown, P::Known, P::Identified] {
                 for from in [P::Unknown, P::Known, P::Identified] {
                     cases.push(Case {
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
 /// An unmergeable id is in no link, so it is identified by none and shares no person; ids of one person are linked.
 fn possible(case: &Case) -> bool {
     let linked_t = case.to == P::Identified || case.s == S::SamePerson;
-    let about_s = case.s == S::LinkSource || case.from == P::Unknown; // only then S is another person's or nobody's
+    let about_s = case.s == S::Other || case.from == P::Unknown; // only then S is another person's or nobody's
     !(case.t_unmergeable && linked_t) && about_s && (case.s != S::SamePerson || case.to == P::Identified)
 }
 
@@ -128,7 +128,7 @@ fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
         P::Identified => said.push(Operation::alias(at, id(text), Source::new(other))),
     };
     known(t, case.to, if case.s == S::SamePerson { s } else { "t's other" });
-    if case.s == S::LinkSource {
+    if case.s == S::Other {
         known(s, case.from, "s's other");
     }
     // S is a user without a person: a device switched to it (D9, F3).
@@ -162,7 +162,7 @@ fn the_first_line_that_hits_decides_in_every_combination() {
             S::None => None,
             S::IsT => Some(Source::new(t)),
             S::Unstorable => Some(Source::Unstorable),
-            S::Unmergeable | S::SamePerson | S::LinkSource => Some(Source::new(s)),
+            S::Unmergeable | S::SamePerson | S::Other => Some(Source::new(s)),
         };
         for identify in [false, true].into_iter().filter(|identify| !(*identify && case.merge)) {
             let mut ledger = ledger(case, t, s);

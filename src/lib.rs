@@ -2,7 +2,7 @@
 //!
 //! # From a program
 //!
-//! `cargo add identity-ledger`. It needs Rust 1.89 and a Unix.
+//! `cargo add identity-ledger`. It needs Rust 1.89. Files are safest on a Unix: docs/guarantees.md has what other systems lack.
 //!
 //! | feature | gives |
 //! |---|---|

@@ -1,8 +1,6 @@
 //! `keys`: which copy of a sealed ledger a key ring belongs to; and keys that sign checkpoints.
 
-use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -13,6 +11,7 @@ use identity_ledger::{Durability, Ledger, LedgerOptions, OpenError};
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::disk;
 use crate::failure::Failure;
 use crate::key_ring::{expect_outside, given, stored};
 use crate::output::expect_free;
@@ -116,8 +115,7 @@ fn signer(file: &Path, name: &str, screen: &mut Screen) -> Result<Answer, Failur
     }
     expect_free(file)?;
     let signer = Signer::generate(name, &mut OsEntropy::default())?;
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = written.and_then(|mut out| {
+    let written = disk::create_file(file).and_then(|mut out| {
         writeln!(out, "{}", signer.secret())?;
         out.sync_all()
     });

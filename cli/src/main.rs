@@ -18,6 +18,7 @@ mod correction;
 mod diff;
 mod difference;
 mod directory;
+mod disk;
 mod drawing;
 mod erase;
 mod erasures;

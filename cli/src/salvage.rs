@@ -1,9 +1,7 @@
 //! `salvage`: takes out of a damaged ledger what can be proven, and names what is lost.
-#![expect(clippy::disallowed_types, reason = "the shell: what is taken out goes into files")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,6 +11,7 @@ use identity_ledger::{Checkpoint, LedgerOptions};
 use serde::Serialize;
 
 use crate::answer::Answer;
+use crate::disk;
 use crate::failure::Failure;
 use crate::output::expect_free;
 use crate::progress::Progress;
@@ -137,18 +136,16 @@ fn refuse_what_is_there(ledger: &Path, dest: &Path) -> Result<(), Failure> {
 /// Writes `ledger/`, `beyond.jsonl` and last `report.json`; gives how many records stand in the second.
 fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
     let failed = Failure::write(dest);
-    let mut private = fs::DirBuilder::new();
-    private.mode(0o700);
     if !dest.exists() {
-        private.create(dest).map_err(&failed)?;
+        disk::create_dir(dest).map_err(&failed)?;
     }
     if salvage.report().prefix.records > 0 {
         let ledger = dest.join("ledger");
-        private.create(&ledger).map_err(&failed)?;
+        disk::create_dir(&ledger).map_err(&failed)?;
         salvage.write_ledger(&Files::writable(ledger))?;
     }
     let mut beyond = 0;
-    let mut lines = BufWriter::new(private_file(&dest.join("beyond.jsonl")).map_err(&failed)?);
+    let mut lines = BufWriter::new(disk::create_file(&dest.join("beyond.jsonl")).map_err(&failed)?);
     salvage.beyond(&mut |record| {
         beyond += 1;
         serde_json::to_writer(&mut lines, &record)?;
@@ -156,18 +153,13 @@ fn write(salvage: &mut Salvage, dest: &Path) -> Result<u64, Failure> {
     })?;
     let lines = lines.into_inner().map_err(|error| failed(error.into_error()))?;
     lines.sync_all().map_err(&failed)?;
-    let mut report = private_file(&dest.join("report.json")).map_err(&failed)?;
+    let mut report = disk::create_file(&dest.join("report.json")).map_err(&failed)?;
     let mut text = serde_json::to_vec_pretty(&summary(salvage.report(), beyond))
         .map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     report.write_all(&text).and_then(|()| report.sync_all()).map_err(&failed)?;
-    File::open(dest).and_then(|dest| dest.sync_all()).map_err(&failed)?;
+    disk::sync_dir(dest).map_err(&failed)?;
     Ok(beyond)
-}
-
-/// A new file for its owner alone: what is taken out holds personal data, as the ledger does.
-fn private_file(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 const LOST: [Column; 4] = [

@@ -116,7 +116,7 @@ impl<'p> LedgerOptions<'p> {
             Occupant::Directory(names) if !names.is_empty() => {
                 return Err(CreateError::NotEmpty { place: place.describe() });
             }
-            Occupant::LinkSource => return Err(CreateError::NotEmpty { place: place.describe() }),
+            Occupant::Other => return Err(CreateError::NotEmpty { place: place.describe() }),
             Occupant::Directory(_) | Occupant::Nothing => {}
         }
         let identity = self.identity(tenant, &policy)?;

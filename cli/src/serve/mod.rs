@@ -249,14 +249,14 @@ async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
 
 /// Returns when a signal asks the server to stop.
 async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        return tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => tokio::signal::ctrl_c().await.unwrap_or_default(),
+        };
     }
+    tokio::signal::ctrl_c().await.unwrap_or_default();
 }
 
 /// `GET /metrics`.

@@ -115,7 +115,7 @@ impl Backup {
         let failed = |source| BackupError::Io { place: dest.describe(), source };
         match dest.look().map_err(failed)? {
             Occupant::Directory(_) => {}
-            Occupant::LinkSource => {
+            Occupant::Other => {
                 return Err(BackupError::NotEmpty { dest: dest.describe(), found: "a file".to_owned() });
             }
             Occupant::Nothing => dest.create().map_err(failed)?,

@@ -7,6 +7,7 @@
 mod place;
 mod ring;
 mod stored;
+mod system;
 mod tree;
 
 use std::io;

@@ -2,11 +2,11 @@
 //! keeps. Files are opened by name for each call: what another process put there in the meantime is seen.
 
 use std::fs::{self, Metadata, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use super::system;
 use crate::store::storage::{Lock, Storage};
 
 /// As many links lead to a ring at most.
@@ -24,8 +24,8 @@ pub(super) struct Place {
 
 #[derive(Debug, Default)]
 struct Locked {
-    /// Device and number of the lock file's inode, once it was locked.
-    inode: Option<(u64, u64)>,
+    /// What tells the lock file from others, once it was locked.
+    identity: Option<(u64, u64)>,
     /// Whether the lock file was made here.
     made: bool,
 }
@@ -37,10 +37,6 @@ fn named(kind: io::ErrorKind, path: &Path, what: &str) -> io::Error {
 
 fn not_a_file(path: &Path) -> io::Error {
     named(io::ErrorKind::InvalidInput, path, "is not a regular file")
-}
-
-fn inode(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 impl Place {
@@ -87,10 +83,10 @@ impl Place {
 
     /// Whether the lock that was taken still keeps others out: its file is where they look for it.
     fn check_lock(&self) -> io::Result<()> {
-        let Some(held) = self.locked().inode else { return Ok(()) };
+        let Some(held) = self.locked().identity else { return Ok(()) };
         let path = self.lock_path();
         match fs::symlink_metadata(&path) {
-            Ok(metadata) if inode(&metadata) == held => Ok(()),
+            Ok(metadata) if system::identity(&metadata) == Some(held) => Ok(()),
             _ => Err(named(
                 io::ErrorKind::Other,
                 &path,
@@ -110,27 +106,18 @@ impl Place {
         }
     }
 
-    /// A regular file here that is to be read, or written to.
-    fn open(&self, file: &str, write: bool) -> io::Result<impl FileExt + use<>> {
+    /// A regular file here that is to be read, or written to, from an offset on.
+    fn open(&self, file: &str, write: bool, offset: u64) -> io::Result<impl Read + Write + use<>> {
         self.metadata(file)?.ok_or(io::ErrorKind::NotFound)?;
-        OpenOptions::new().read(true).write(write).open(self.dir.join(file))
+        let mut opened = OpenOptions::new().read(true).write(write).open(self.dir.join(file))?;
+        opened.seek(SeekFrom::Start(offset))?;
+        Ok(opened)
     }
 
     /// Gives a new file the mode and the owner of the ring, if there is one.
     fn keep_owner(&self, file: &Path) -> io::Result<()> {
         let Some(ring) = self.metadata(&self.ring)? else { return Ok(()) };
-        let made = fs::symlink_metadata(file)?;
-        if (made.uid(), made.gid()) != (ring.uid(), ring.gid()) {
-            chown(file, Some(ring.uid()), Some(ring.gid())).map_err(|error| {
-                let what = format!(
-                    "belongs to user {} and group {}, which this process cannot give to the ring that replaces it ({error}); run it as that user",
-                    ring.uid(),
-                    ring.gid()
-                );
-                named(error.kind(), &self.path(), &what)
-            })?;
-        }
-        fs::set_permissions(file, fs::Permissions::from_mode(ring.mode() & 0o7777))
+        system::keep(file, &ring, &self.path())
     }
 }
 
@@ -150,10 +137,10 @@ impl Storage for Place {
     }
 
     fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        let file = self.open(file, false)?;
+        let mut file = self.open(file, false, offset)?;
         let mut filled = 0;
         while filled < out.len() {
-            match file.read_at(&mut out[filled..], offset + filled as u64) {
+            match file.read(&mut out[filled..]) {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -166,13 +153,13 @@ impl Storage for Place {
     fn create(&self, file: &str) -> io::Result<()> {
         self.check_lock()?;
         let path = self.dir.join(file);
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let made = system::private(OpenOptions::new().write(true).create_new(true)).open(&path)?;
         drop(made);
         self.keep_owner(&path).inspect_err(|_| drop(fs::remove_file(&path))) // the cause is what the caller needs to know
     }
 
     fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.open(file, true)?.write_all_at(bytes, offset)
+        self.open(file, true, offset)?.write_all(bytes)
     }
 
     fn sync(&self, file: &str) -> io::Result<()> {
@@ -180,7 +167,7 @@ impl Storage for Place {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        OpenOptions::new().read(true).open(self.dir.join(dir))?.sync_all()
+        system::sync_dir(&self.dir.join(dir))
     }
 
     fn remove(&self, file: &str) -> io::Result<()> {
@@ -198,7 +185,9 @@ impl Storage for Place {
         let path = self.lock_path();
         for _ in 0..LOCK_ATTEMPTS {
             let mut options = OpenOptions::new();
-            let (file, made) = match options.read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            let (file, made) = match system::private(options.read(true).write(true).create_new(true))
+                .open(&path)
+            {
                 Ok(file) => {
                     self.keep_owner(&path).inspect_err(|_| drop(fs::remove_file(&path)))?;
                     (file, true)
@@ -221,10 +210,10 @@ impl Storage for Place {
                 Err(fs::TryLockError::Error(error)) => return Err(error),
             }
             // Another may have removed the file between its opening and its locking.
-            let held = inode(&file.metadata()?);
-            if fs::symlink_metadata(&path).is_ok_and(|there| inode(&there) == held) {
+            let held = system::identity(&file.metadata()?);
+            if fs::symlink_metadata(&path).is_ok_and(|there| system::identity(&there) == held) {
                 let mut locked = self.locked();
-                *locked = Locked { inode: Some(held), made: made || locked.made };
+                *locked = Locked { identity: held, made: made || locked.made };
                 return Ok(Some(Lock::new(file)));
             }
         }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Access, Displaced, Lock, NotAFile, Storage};
+use super::{Access, Displaced, Lock, NotAFile, Occupant, Storage};
 use crate::store::layout::{LEDGER, PARTIAL};
 
 /// The writer's lock file; never renamed, never removed.
@@ -63,12 +63,12 @@ struct Root {
 struct Held {
     file: File,
     stat: Stat,
-    written: Mutex<PropertyCounts>,
+    written: Mutex<Written>,
 }
 
 /// What was written to an open file.
 #[derive(Debug)]
-struct PropertyCounts {
+struct Written {
     /// Whether anything was, since the last sync.
     pending: bool,
     /// How long the file is, unless another program writes to it.
@@ -76,7 +76,7 @@ struct PropertyCounts {
 }
 
 impl Held {
-    fn written(&self) -> MutexGuard<'_, PropertyCounts> {
+    fn written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,7 +244,7 @@ impl Files {
             Ok(opened) => {
                 let stat = rustix::fs::fstat(&opened)?;
                 expect(file, &stat, FileType::RegularFile)?;
-                let written = Mutex::new(PropertyCounts { pending: false, len: size(&stat) });
+                let written = Mutex::new(Written { pending: false, len: size(&stat) });
                 Ok(Held { file: File::from(opened), stat, written })
             }
             Err(errno) => {
@@ -325,29 +325,37 @@ impl Files {
         }))
     }
 
-    /// The directory itself, open.
-    pub(super) fn handle(&self) -> io::Result<Arc<OwnedFd>> {
-        Ok(Arc::clone(&self.held()?.dir))
+    /// What a name in this directory stands for.
+    pub(super) fn occupant(&self, name: &OsStr) -> io::Result<Occupant> {
+        match rustix::fs::statat(&self.held()?.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                Files::read_only(self.path.join(name)).list("").map(Occupant::Directory)
+            }
+            Ok(_) => Ok(Occupant::Other),
+            Err(Errno::NOENT) => Ok(Occupant::Nothing),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
-    /// The files under `path`, in the directory that is open already.
-    pub(super) fn opened(path: PathBuf, dir: OwnedFd) -> io::Result<Files> {
-        let files = Files::writable(path);
+    /// Makes a directory in this one, and opens it.
+    pub(super) fn create_dir(&self, name: &OsStr) -> io::Result<Files> {
+        let root = self.held()?;
+        let owned = self.owned()?.directory();
+        let made = rustix::fs::mkdirat(&root.dir, name, owned.mode)
+            .and_then(|()| rustix::fs::openat(&root.dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()));
+        let dir = made.map_err(|errno| named(&name.to_string_lossy())(errno.into()))?;
+        owned.give(&dir)?;
+        let files = Files::writable(self.path.join(name)).access(self.access);
         let (stat, path) = (rustix::fs::fstat(&dir)?, std::path::absolute(&files.path)?);
         *files.root.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Arc::new(Root { dir: Arc::new(dir), stat, path }));
         Ok(files)
     }
 
-    /// Makes a directory in this one, and opens it.
-    pub(super) fn create_dir(&self, name: &OsStr) -> io::Result<OwnedFd> {
-        let root = self.held()?;
-        let owned = self.owned()?.directory();
-        let made = rustix::fs::mkdirat(&root.dir, name, owned.mode)
-            .and_then(|()| rustix::fs::openat(&root.dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()));
-        let made = made.map_err(|errno| named(&name.to_string_lossy())(errno.into()))?;
-        owned.give(&made)?;
-        Ok(made)
+    /// Gives a directory in this one another name, instead of the empty directory that may have it.
+    pub(super) fn rename_dir(&self, name: &OsStr, to: &OsStr) -> io::Result<()> {
+        let dir = &self.held()?.dir;
+        Ok(rustix::fs::renameat(dir, name, dir, to)?)
     }
 }
 

@@ -1,17 +1,25 @@
 //! Storage: the few things a ledger asks of a disk. A ledger's files have names such as `log/00000000000000000000.seg`.
 
+#[cfg(unix)]
+mod file;
+#[cfg(not(unix))]
+#[path = "portable.rs"]
 mod file;
 mod memory;
 mod place;
+#[cfg(all(unix, test))]
+#[expect(dead_code, unreachable_pub, reason = "tested on this system, used on others")]
+mod portable;
 
 pub use file::Files;
 pub use memory::Memory;
-pub use place::{LedgerPlace, Occupant, Reserved};
+pub use place::Reserved;
 
 pub(crate) use place::FilePlace;
 
 use std::fmt::Debug;
 use std::io;
+use std::sync::Arc;
 
 /// Where a ledger's bytes live.
 ///
@@ -62,6 +70,56 @@ pub trait Storage: Debug + Send + Sync {
     }
     /// How messages name this place.
     fn describe(&self) -> String;
+}
+
+/// A name in a directory, where a ledger is to lie. Ledgers are built beside their place and renamed, so that there is a whole one
+/// or none.
+pub trait LedgerPlace: Debug + Send + Sync {
+    /// What has the name now.
+    ///
+    /// # Errors
+    /// When that cannot be seen, or the directory that the place is in does not exist.
+    fn look(&self) -> io::Result<Occupant>;
+    /// Makes an empty directory of the name.
+    ///
+    /// # Errors
+    /// When it cannot be made, or something has the name.
+    fn create(&self) -> io::Result<()>;
+    /// Makes an empty directory beside the place, to build in; `tag` makes its name unique.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn build(&self, tag: &str) -> io::Result<Arc<dyn Storage>>;
+    /// Gives what was built the name, instead of the empty directory that may have it. Durable after [`LedgerPlace::sync`].
+    ///
+    /// # Errors
+    /// When it cannot be renamed, or something else has the name.
+    fn put(&self, tag: &str) -> io::Result<()>;
+    /// Removes what was built and did not get the name.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn discard(&self, tag: &str) -> io::Result<()>;
+    /// Makes the name durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn sync(&self) -> io::Result<()>;
+    /// The storage under the name.
+    fn storage(&self) -> Arc<dyn Storage>;
+    /// How messages name this place.
+    fn describe(&self) -> String;
+}
+
+/// What has the name of a [`LedgerPlace`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Occupant {
+    /// Nothing has this name.
+    Nothing,
+    /// A directory; the names in it.
+    Directory(Vec<String>),
+    /// Something else, such as a file or a link to nothing.
+    Other,
 }
 
 /// Who may read the files of a ledger that is created. Only their owner may write them.
@@ -199,4 +257,90 @@ pub(crate) fn read_all(storage: &dyn Storage, file: &str, limit: u64) -> io::Res
     let read = storage.read_at(file, 0, &mut bytes)?;
     bytes.truncate(read);
     Ok(Some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a ledger relies on, whatever it lies on. A second view of the same place is what another program has.
+    fn keeps_its_word(storage: &dyn Storage, second: &dyn Storage) {
+        assert_eq!((storage.list("").unwrap(), storage.len("a").unwrap()), (vec![], None));
+        assert_eq!(storage.list("log").unwrap(), [""; 0], "no such directory");
+        assert_eq!(storage.read_at("a", 0, &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        storage.create("log/a").unwrap();
+        storage.create("log/b").unwrap();
+        assert_eq!(storage.create("log/a").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        storage.write_at("log/a", 0, b"first words").unwrap();
+        storage.write_at("log/a", 6, b"lines, longer").unwrap();
+        storage.write_at("log/b", 0, b"b").unwrap();
+        storage.sync("log/a").unwrap();
+        storage.sync_dir("log").unwrap();
+        assert_eq!(storage.len("log/a").unwrap(), Some(19));
+        let mut bytes = [0; 32];
+        for view in [storage, second] {
+            assert_eq!((view.read_at("log/a", 13, &mut bytes).unwrap(), &bytes[..6]), (6, &b"longer"[..]));
+            assert_eq!(view.read_at("log/a", 19, &mut bytes).unwrap(), 0, "at the end");
+        }
+        storage.rename("log/b", "log/a").unwrap();
+        second.refresh();
+        for view in [storage, second] {
+            let names = view.list("log").unwrap();
+            assert_eq!(
+                (names, view.len("log/b").unwrap(), view.len("log/a").unwrap()),
+                (vec!["a".to_owned()], None, Some(1))
+            );
+            assert_eq!((view.read_at("log/a", 0, &mut bytes).unwrap(), bytes[0]), (1, b'b'));
+        }
+        storage.remove("log/a").unwrap();
+        assert!(storage.list("log").unwrap().is_empty());
+        let lock = storage.lock().unwrap().unwrap();
+        assert!(second.lock().unwrap().is_none(), "one writer");
+        assert!(!second.lacks_lock().unwrap());
+        drop(lock);
+        assert!(second.lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn every_storage_keeps_its_word() {
+        let memory = Memory::new();
+        keeps_its_word(&memory, &memory);
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            dir.path().join(name)
+        };
+        let path = of("files");
+        keeps_its_word(&Files::writable(&path), &Files::writable(&path));
+        #[cfg(unix)]
+        {
+            let path = of("portable");
+            keeps_its_word(&portable::Files::writable(&path), &portable::Files::writable(&path));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_portable_directory_follows_no_link_and_replaces_only_empty_directories() {
+        use std::ffi::OsStr;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("elsewhere"), "theirs").unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join("LEDGER")).unwrap();
+        let files = portable::Files::writable(dir.path());
+        assert!(is_not_a_file(&files.len("LEDGER").unwrap_err()));
+        assert!(is_not_a_file(&files.write_at("LEDGER", 0, b"ours").unwrap_err()));
+        assert!(is_not_a_file(&files.remove("LEDGER").unwrap_err()));
+        let name = OsStr::new;
+        let built = files.create_dir(name("built")).unwrap();
+        built.create("a").unwrap();
+        assert_eq!(files.occupant(name("built")).unwrap(), Occupant::Directory(vec!["a".to_owned()]));
+        assert_eq!(files.occupant(name("LEDGER")).unwrap(), Occupant::Other);
+        assert_eq!(files.occupant(name("place")).unwrap(), Occupant::Nothing);
+        files.create_dir(name("place")).unwrap();
+        files.rename_dir(name("built"), name("place")).unwrap();
+        assert_eq!(files.occupant(name("place")).unwrap(), Occupant::Directory(vec!["a".to_owned()]));
+        files.create_dir(name("other")).unwrap();
+        files.rename_dir(name("other"), name("place")).unwrap_err();
+        assert_eq!(files.occupant(name("place")).unwrap(), Occupant::Directory(vec!["a".to_owned()]));
+    }
 }

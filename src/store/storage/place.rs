@@ -6,61 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType};
-use rustix::io::Errno;
-
-use super::{Access, Files, Storage};
+use super::{Access, Files, LedgerPlace, Occupant, Storage};
 use crate::store::layout::{self, HEAD, LEDGER, LOG};
-
-/// A name in a directory, where a ledger is to lie. Ledgers are built beside their place and renamed, so that there is a whole one
-/// or none.
-pub trait LedgerPlace: Debug + Send + Sync {
-    /// What has the name now.
-    ///
-    /// # Errors
-    /// When that cannot be seen, or the directory that the place is in does not exist.
-    fn look(&self) -> io::Result<Occupant>;
-    /// Makes an empty directory of the name.
-    ///
-    /// # Errors
-    /// When it cannot be made, or something has the name.
-    fn create(&self) -> io::Result<()>;
-    /// Makes an empty directory beside the place, to build in; `tag` makes its name unique.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    fn build(&self, tag: &str) -> io::Result<Arc<dyn Storage>>;
-    /// Gives what was built the name, instead of the empty directory that may have it. Durable after [`LedgerPlace::sync`].
-    ///
-    /// # Errors
-    /// When it cannot be renamed, or something else has the name.
-    fn put(&self, tag: &str) -> io::Result<()>;
-    /// Removes what was built and did not get the name.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    fn discard(&self, tag: &str) -> io::Result<()>;
-    /// Makes the name durable.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    fn sync(&self) -> io::Result<()>;
-    /// The storage under the name.
-    fn storage(&self) -> Arc<dyn Storage>;
-    /// How messages name this place.
-    fn describe(&self) -> String;
-}
-
-/// What has the name of a [`LedgerPlace`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Occupant {
-    /// Nothing has this name.
-    Nothing,
-    /// A directory; the names in it.
-    Directory(Vec<String>),
-    /// Something else, such as a file or a link to nothing.
-    LinkSource,
-}
 
 /// Why nothing but a ledger may write to a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +24,6 @@ pub enum Reserved {
 pub(crate) struct FilePlace {
     /// As it was given.
     shown: PathBuf,
-    /// The same path with every link resolved.
-    path: PathBuf,
     parent: Files,
     name: OsString,
     access: Access,
@@ -94,7 +39,7 @@ impl FilePlace {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().ok_or_else(unnamed)?.to_owned();
         let parent = Files::writable(parent_of(&path)).access(access);
-        Ok(FilePlace { shown, path, parent, name, access })
+        Ok(FilePlace { shown, parent, name, access })
     }
 
     /// The directory that a ledger is built in.
@@ -108,15 +53,7 @@ impl FilePlace {
 
 impl LedgerPlace for FilePlace {
     fn look(&self) -> io::Result<Occupant> {
-        let parent = self.parent.handle()?;
-        match rustix::fs::statat(&parent, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                Files::read_only(&self.path).list("").map(Occupant::Directory)
-            }
-            Ok(_) => Ok(Occupant::LinkSource),
-            Err(Errno::NOENT) => Ok(Occupant::Nothing),
-            Err(errno) => Err(errno.into()),
-        }
+        self.parent.occupant(&self.name)
     }
 
     fn create(&self) -> io::Result<()> {
@@ -124,19 +61,15 @@ impl LedgerPlace for FilePlace {
     }
 
     fn build(&self, tag: &str) -> io::Result<Arc<dyn Storage>> {
-        let name = self.building(tag);
-        let dir = self.parent.create_dir(&name)?;
-        let files = Files::opened(parent_of(&self.path).join(name), dir)?;
-        Ok(Arc::new(files.access(self.access)))
+        Ok(Arc::new(self.parent.create_dir(&self.building(tag))?))
     }
 
     fn put(&self, tag: &str) -> io::Result<()> {
-        let parent = self.parent.handle()?;
-        Ok(rustix::fs::renameat(&parent, self.building(tag), &parent, &self.name)?)
+        self.parent.rename_dir(&self.building(tag), &self.name)
     }
 
     fn discard(&self, tag: &str) -> io::Result<()> {
-        std::fs::remove_dir_all(parent_of(&self.path).join(self.building(tag)))
+        std::fs::remove_dir_all(self.parent.root().join(self.building(tag)))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -9,6 +9,7 @@
 //! | none | the ledger: appends, questions, audit, backup, salvage, erasing |
 //! | `import` | readers of what SDKs send: `ops` lines and PostHog's formats |
 //! | `encryption` | sealed ledgers, and key rings that erasing makes forget |
+//! | `tracing` | events for `tracing`: openings, frames, syncs, snapshots, erasures, what stops a ledger |
 //! | `export` | tables as Parquet, Arrow, CSV and JSON Lines, and a log as `ops` lines |
 //! | `proofs` | signed checkpoints, and proofs of one answer for those who do not have the ledger |
 //! | `testing` | the reference model, laws under your policy, disks that fail |

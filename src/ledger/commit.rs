@@ -6,6 +6,7 @@ use crate::fold::{Outcome, Past};
 use crate::ledger::Ledger;
 use crate::ledger::draft::Finished;
 use crate::ledger::error::AppendError;
+use crate::ledger::trace;
 use crate::ledger::writer::Durability;
 use crate::log::frame::{self, Frame, Header};
 use crate::log::payload::{self};
@@ -78,6 +79,7 @@ impl Ledger {
             Durability::Buffered => Ok(()),
             _ => writer.acknowledge(reader),
         };
+        trace::frame_written(ledger, first_seq, *records, bytes.len());
         // Acknowledged or not, the records are written and may well be durable: reads agree with the chain.
         Ok(Written { outcomes: fold(reader, &frame, &mut rows, &past), acknowledged })
     }

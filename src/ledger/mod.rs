@@ -21,6 +21,7 @@ pub(crate) mod recovery;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
 pub(crate) mod ticket;
+mod trace;
 pub(crate) mod writer;
 
 use std::io;
@@ -125,7 +126,9 @@ impl Ledger {
     pub(crate) fn make_snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.flush()?;
         self.snapshots.last = self.checkpoint().records;
-        snapshot::make(&self.reader, &self.recovery.snapshots_ignored)
+        let made = snapshot::make(&self.reader, &self.recovery.snapshots_ignored);
+        trace::snapshot(self.reader.ledger_id(), self.snapshots.last, made.as_ref().map(|_| ()));
+        made
     }
 
     /// Why the last snapshot that [`LedgerOptions::snapshot_every`](crate::LedgerOptions::snapshot_every) asked for was not made; `None` if it was, or none was due.

@@ -14,6 +14,7 @@ use crate::ledger::recovery::{
     refuse, resume, unrecorded_cut, write_anew,
 };
 use crate::ledger::snapshot::Resumed;
+use crate::ledger::trace;
 use crate::ledger::writer::{Durability, Writer};
 use crate::log::chain::Checkpoint;
 use crate::log::payload::{Keys, KeysError};
@@ -411,6 +412,7 @@ impl<'p> LedgerOptions<'p> {
         let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock));
         let writer = Writer::new(entropy, clock, self.durability, newest, locks);
         let mut ledger = Ledger::settled(reader, writer, recovery, self.snapshot_every).map_err(failed)?;
+        trace::opened(ledger.reader.ledger_id(), records, &ledger.recovery);
         let erased =
             ledger.erase_destroyed(destroyed).and_then(|()| ledger.roll_erasures_forward(self.adopt_keys));
         match erased.and_then(|()| ledger.try_keys().map_err(EraseError::KeysLeft)) {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ledger::error::AppendError;
+use crate::ledger::trace;
 
 use crate::log::body::DeviceNo;
 use crate::log::chain::Checkpoint;
@@ -183,6 +184,7 @@ impl Disk {
             .sync(segment)
             .and_then(|()| self.note(storage, ledger, upto))
             .and_then(|()| if durability == Durability::Witnessed { storage.sync(HEAD) } else { Ok(()) });
+        trace::synced(ledger, upto.records, &synced);
         synced.inspect_err(|source| self.poison(source.to_string()))
     }
 

@@ -34,6 +34,8 @@ mod sdk_cases;
 mod sealed;
 mod shared;
 mod snapshot;
+#[cfg(feature = "tracing")]
+mod trace;
 mod undo;
 mod vendors;
 mod verify;

@@ -19,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::ledger::draft::{Draft, KnownIds};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
 use crate::ledger::error::{AppendError, EraseError};
+use crate::ledger::trace;
 use crate::log::body::{
     Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
 };
@@ -278,6 +279,7 @@ impl Ledger {
             self.append_record(&Body::EraseDone(Box::new(removal)))?;
         }
         self.flush()?;
+        trace::erased(self.reader.ledger_id(), pending.len());
         if had_snapshot {
             self.snapshots.error = self.make_snapshot().err();
         }
@@ -502,6 +504,7 @@ impl Ledger {
         while !pieces.is_empty() {
             begun.extend(self.write_frame(resets, pieces, requests)?);
         }
+        trace::erasing(self.reader.ledger_id(), begun.len());
         Ok(begun)
     }
 

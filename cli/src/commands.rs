@@ -145,7 +145,7 @@ pub(crate) enum Command {
     /// Count what a ledger holds: records by kind, files, memory
     #[command(long_about = stats::HELP)]
     Stats(stats::StatsArgs),
-    /// Take events from PostHog's SDKs over HTTP
+    /// Take events from SDKs over HTTP, and show persons on a page
     #[cfg(feature = "serve")]
     #[command(long_about = serve::HELP)]
     Serve(serve::ServeArgs),

@@ -2,4 +2,5 @@
 
 mod api;
 mod layering;
+mod links;
 mod prose;

@@ -1,4 +1,5 @@
-//! The tutorials are true: every command of docs/undo.md, and of docs/erasure.md section 5, is run, in order, and says what the page shows.
+//! The tutorials are true: every command of docs/undo.md, docs/audit.md and of docs/erasure.md section 5 is run, in order, and says what the
+//! page shows.
 //! `UPDATE=1` writes what they say into docs/undo.md; read the difference before you believe it.
 
 use std::fs;
@@ -6,6 +7,8 @@ use std::fs;
 use crate::place::{Place, Said};
 
 const UNDO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/undo.md");
+const AUDIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/audit.md");
+const WRONG_MERGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wrong-merge.jsonl");
 const ERASURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/erasure.md");
 
 /// The page with what its commands say. A command with nothing below it must succeed, and what it says is not compared.
@@ -69,8 +72,7 @@ fn compare(name: &str, told: &str, page: &str, is_shown: impl Fn(&str, &str) -> 
 #[test]
 fn every_command_of_the_tutorial_says_what_the_page_shows() {
     let place = Place::new();
-    let log = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/wrong-merge.jsonl");
-    fs::copy(log, place.path("wrong-merge.jsonl")).unwrap();
+    fs::copy(WRONG_MERGE, place.path("wrong-merge.jsonl")).unwrap();
     let page = fs::read_to_string(UNDO).unwrap();
     let told = told(&page, |command| {
         let said = run(command, &place);
@@ -82,6 +84,34 @@ fn every_command_of_the_tutorial_says_what_the_page_shows() {
         return;
     }
     compare("docs/undo.md (UPDATE=1 writes it)", &told, &page, |found, expected| found == expected);
+}
+
+/// The auditor's commands, two of which a shell helps: one keeps the key that was printed, one writes a note into a file.
+#[test]
+fn every_command_of_an_audit_says_what_the_page_shows() {
+    let place = Place::new();
+    fs::copy(WRONG_MERGE, place.path("wrong-merge.jsonl")).unwrap();
+    let page = fs::read_to_string(AUDIT).unwrap();
+    let key = std::cell::RefCell::new(String::new());
+    let told = told(&page, |command| {
+        let command = command.replace("$KEY", &key.borrow());
+        if let Some(command) = command.strip_prefix("KEY=$(") {
+            let said = run(command.strip_suffix(')').unwrap(), &place);
+            *key.borrow_mut() = said.out.trim_end().to_owned();
+            return (errors(&said), said.code == 0);
+        }
+        let Some((command, file)) = command.split_once(" > ") else {
+            let said = run(&command, &place);
+            return (errors(&said) + &said.out, said.code == 0);
+        };
+        let said = run(command, &place);
+        place.write(file, &said.out);
+        (errors(&said), said.code == 0)
+    });
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(place.path("told.md"), &told).unwrap();
+    }
+    compare("docs/audit.md", &told, &page, is_shown);
 }
 
 /// What a restored backup of a sealed ledger needs, from the first command to the last. Errors and notes are part of the page.

@@ -19,8 +19,9 @@ const MIXPANEL: [&str; 4] = ["mp_lib", "mp_processing_time_ms", "mp_sent_by_lib_
 /// Which of them a project follows is in its settings.
 const MIXPANEL_FORMATS: [Format; 2] = [Format::Mixpanel, Format::MixpanelOriginal];
 
-/// Columns of PostHog's event exports: what its own fold says of the event's person.
-const EXPORT: [&str; 4] = ["person_id", "person_properties", "person", "_inserted_at"];
+/// Columns of PostHog's event exports: what its own fold says of the event's person, and what it wrote beside the event.
+const EXPORT: [&str; 6] =
+    ["person_id", "person_properties", "person", "_inserted_at", "elements_chain", "site_url"];
 
 /// The rejection of an object that another vendor wrote; `properties` are the members of the object's own `properties`.
 pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -> Option<Rejection> {

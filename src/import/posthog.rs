@@ -72,6 +72,7 @@ pub(super) fn operation(event: Json<'_>, envelope: &Envelope, options: &Options)
     let mut operation = Operation::new(event.time(envelope)?, request);
     operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
     operation.bent = bent.and(bent_source);
+    operation.is_copy = is_exported && options.format != Format::Sdk;
     operation.id = event.uuid(is_exported)?;
     operation.processing = event.processing();
     let changes = event.changes()?;

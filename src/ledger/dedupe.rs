@@ -106,6 +106,9 @@ pub(crate) fn is_same_operation(
         }
         _ => false,
     };
+    if operation.is_copy && request {
+        return true; // properties, times and flags are the vendor's as much as the sender's
+    }
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
     // F8 decided when it was recorded; a reset or a record of section H does not ask for processing.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()

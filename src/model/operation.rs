@@ -31,6 +31,9 @@ pub struct Operation {
     /// Whether `time` depends on when the request arrived, as PostHog's clients let servers correct their clocks. The same event sent
     /// again has another time then, so under the same id it is a duplicate all the same (G4).
     pub time_by_arrival: bool,
+    /// Whether it is a vendor's copy of an event, as its exports have them, with what the vendor added. Under the same id it is a
+    /// duplicate of the event itself, whatever the two say beside that (G4).
+    pub is_copy: bool,
     /// What was asked.
     pub request: Request,
     /// Property changes asked along with it.
@@ -360,6 +363,7 @@ impl Operation {
             id: None,
             derived_id: false,
             time_by_arrival: false,
+            is_copy: false,
             request,
             changes: Changes::default(),
             processing: Processing::default(),

@@ -272,7 +272,7 @@ fn remainder(number: u64, of: usize) -> usize {
 
 /// An operation as a line of the `ops` format, without its line end.
 ///
-/// Importing the line gives the operation back, with four exceptions: the format has no words for `derived_id`, `time_by_arrival`, `bent` and
+/// Importing the line gives the operation back, with five exceptions: the format has no words for `derived_id`, `time_by_arrival`, `is_copy`, `bent` and
 /// `sdk`. Event properties come back only under `keep_event_properties`, and lifted properties only under `lift`.
 ///
 /// # Panics

@@ -49,6 +49,58 @@ fn persons(ledger: &Ledger) -> Vec<String> {
     shown.collect()
 }
 
+// -- PostHog's exports -----------------------------------------------------------------------------------------------
+
+/// `live-then-backfill` and `api-and-export-same-event`: what was sent live comes again in an export, with what PostHog added to it.
+#[test]
+fn an_exported_copy_of_an_event_is_a_duplicate_of_it_g4() {
+    let event = |uuid: u32, name: &str, rest: &str| {
+        format!(
+            "{{\"uuid\":\"01900000-0000-7000-8000-{uuid:012}\",\"event\":\"{name}\",\"distinct_id\":\"u\",{rest}}}\n"
+        )
+    };
+    let request = |event: &str| {
+        let event = event.trim_end();
+        format!(
+            "{{\"path\":\"/e/\",\"received_ms\":1767225600500,\"body\":{{\"batch\":[{event}],\"sent_at\":\"2026-01-01T00:00:00.400Z\"}}}}\n"
+        )
+    };
+    let live = request(&event(
+        1,
+        "$pageview",
+        r#""timestamp":"2026-01-01T00:00:00.000Z","properties":{"$browser":"Chrome"}"#,
+    ));
+    let row = event(
+        1,
+        "$pageview",
+        r#""person_id":"a3f809d2-8688-5e0c-b374-3a81f639ed8d","properties":{"$browser":"Chrome","$geoip_country_code":"DE","$set":{"$geoip_country_code":"DE"}},"person_properties":{},"timestamp":"2026-01-01T00:00:07Z""#,
+    );
+    let page = format!(
+        "{{\"next\":null,\"results\":[{}]}}\n",
+        row.trim_end().replace("\"uuid\"", "\"id\"").replace("person_id", "person")
+    );
+    let other =
+        event(1, "$pageleave", r#""person_id":"a","properties":{},"timestamp":"2026-01-01T00:00:00Z""#);
+    #[rustfmt::skip]
+    let table = [
+        // what is imported, and how many are recorded, duplicates, conflicts
+        (vec![&live, &row, &page], (1, 2, 0)),
+        (vec![&row, &row], (1, 1, 0)),
+        // a copy is compared as the event that it is; what is not a copy, as what it says
+        (vec![&live, &other], (1, 0, 1)),
+        (vec![&row, &live], (1, 0, 1)),
+    ];
+    for (input, expected) in table {
+        let mut ledger = new_ledger();
+        let input: String = input.into_iter().map(String::as_str).collect();
+        let options = Options::from(ledger.policy());
+        let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+        run(&mut ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut complaints).unwrap();
+        assert_eq!((tally.appended, tally.duplicates, tally.conflicts), expected, "{input}");
+        assert_eq!(ledger.profile("u").unwrap().unwrap().events, 1);
+    }
+}
+
 // -- Segment -------------------------------------------------------------------------------------------------------
 
 /// A call at second `at` of a day, with a message id of its own.

@@ -62,7 +62,7 @@ fn parse(bytes: &[u8], options: &Options) -> (Vec<Parsed>, u64) {
     (parsed, importer.lines())
 }
 
-/// The format `ops` has words for everything but these three.
+/// The format `ops` has words for everything but these.
 fn written_and_read(operation: &Operation) {
     let options = Options { format: Format::Ops, lift: false, keep_event_properties: true };
     let (parsed, _) = parse(to_ops_line(operation).as_bytes(), &options);
@@ -70,6 +70,7 @@ fn written_and_read(operation: &Operation) {
     let without = |operation: &Operation| Operation {
         derived_id: false,
         time_by_arrival: false,
+        is_copy: false,
         bent: ImportFixups::default(),
         sdk: Sdk::default(),
         ..operation.clone()

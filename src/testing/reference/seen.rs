@@ -55,6 +55,16 @@ impl Seen {
         };
         let changes = reset || self.processing == Processing::Off || self.same_changes(&other.changes);
         let mine = &self.operation;
+        let asked = |request: &Request| {
+            let (kind, mut texts) = self.without_forgotten(&mine.request, request);
+            if let Request::Capture { .. } = request {
+                texts.truncate(2); // a copy's own properties do not count
+            }
+            (kind, texts)
+        };
+        if other.is_copy {
+            return asked(&mine.request) == asked(&other.request);
+        }
         processing
             && changes
             && (mine.time == other.time || other.time_by_arrival)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use identity_ledger::import::{Format, Importer, Options, ReadAs, Tally, run};
+use identity_ledger::import::{Format, FutureTimes, Importer, Options, ReadAs, Tally, run};
 use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
 use serde::Serialize;
 
@@ -79,6 +79,9 @@ pub(crate) struct ImportArgs {
     /// What the files are written in: auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original
     #[arg(long, default_value = "auto")]
     format: Format,
+    /// What becomes of times more than 23 hours ahead of this machine's clock: clamp (to the time of recording, with a notice), reject or keep
+    #[arg(long, value_name = "CHOICE", default_value = "clamp")]
+    future_times: FutureTimes,
     /// Exit with 1 if anything was rejected
     #[arg(long)]
     strict: bool,
@@ -105,7 +108,7 @@ struct Unread {
 }
 
 pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ImportArgs { ledger: place, files, format, strict, choice } = args;
+    let ImportArgs { ledger: place, files, format, future_times, strict, choice } = args;
     files.iter().try_for_each(|file| Input::check(file))?; // before anything is created
     let mut progress = Progress::new();
     let (mut ledger, created) = open_or_create(&place, &choice, &mut progress)?;
@@ -115,7 +118,8 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let mut unread = Vec::new();
     for file in &files {
         // A file that ends too early costs no other file anything.
-        match import_file(file, &mut ledger, format, &mut tally, &mut complaints) {
+        let options = Options { format, future_times, ..Options::from(ledger.policy()) };
+        match import_file(file, &mut ledger, options, &mut tally, &mut complaints) {
             Ok(()) => {}
             Err(stopped) if stopped.is_of_input() => unread.push((file, stopped)),
             Err(failed) => {
@@ -164,13 +168,12 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
 fn import_file(
     file: &Path,
     ledger: &mut Ledger,
-    format: Format,
+    options: Options,
     tally: &mut Tally,
     complaints: &mut Complaints<'_>,
 ) -> Result<(), Failure> {
     let Input { reader, bytes } = Input::open(file)?;
     complaints.begin(file, bytes);
-    let options = Options { format, ..Options::from(ledger.policy()) };
     run(ledger, Importer::new(reader, options), tally, complaints)
         .map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })
 }

@@ -103,6 +103,11 @@ impl<R: Read> Importer<R> {
         }
     }
 
+    /// How the input is read.
+    pub fn options(&self) -> &Options {
+        &self.reader.options
+    }
+
     /// Lines read so far, blank and rejected ones included.
     pub fn lines(&self) -> u64 {
         self.line
@@ -492,10 +497,15 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 pub(in crate::import) mod tests {
     use super::*;
+    use crate::import::FutureTimes;
     use crate::model::operation::{Actor, Processing, Request, Source, Target};
 
-    pub(in crate::import) const AUTO: Options =
-        Options { format: Format::Auto, lift: false, keep_event_properties: false };
+    pub(in crate::import) const AUTO: Options = Options {
+        format: Format::Auto,
+        lift: false,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
 
     /// What an input holds, a line each: where, and what is asked or why it is refused.
     pub(in crate::import) fn import(input: &[u8], options: &Options) -> Vec<String> {

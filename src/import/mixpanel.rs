@@ -262,10 +262,14 @@ fn epoch(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only};
-    use super::super::{Format, Options};
+    use super::super::{Format, FutureTimes, Options};
 
-    const SIMPLIFIED: Options =
-        Options { format: Format::Mixpanel, lift: true, keep_event_properties: false };
+    const SIMPLIFIED: Options = Options {
+        format: Format::Mixpanel,
+        lift: true,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
     const ORIGINAL: Options = Options { format: Format::MixpanelOriginal, ..SIMPLIFIED };
 
     /// What an input asks for, an operation after the other.

@@ -47,7 +47,7 @@ mod vendor;
 
 pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;
-pub use self::options::{Format, FormatError, Options};
+pub use self::options::{Format, FormatError, FutureTimes, FutureTimesError, Options};
 pub use self::rejection::{ImportError, Rejection};
 pub use self::request::{
     Endpoint, MAX_REQUEST_BYTES, Received, RejectedEvent, Request, RequestError, RequestOptions,

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::rejection::Rejection;
+use crate::model::limits::MAX_AHEAD_MICROS;
+use crate::model::operation::Operation;
 use crate::model::policy::Policy;
+use crate::model::time::Timestamp;
 
 /// What an input is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +98,64 @@ pub struct FormatError {
     found: String,
 }
 
+/// What becomes of a time that lies more than [`MAX_AHEAD_MICROS`] after the time of recording (G5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FutureTimes {
+    /// It becomes the time of recording, with a notice.
+    #[default]
+    Clamp,
+    /// The operation is rejected.
+    Reject,
+    /// It is recorded as it is.
+    Keep,
+}
+
+impl FutureTimes {
+    /// Every choice, in the order in which they are listed.
+    pub const ALL: [FutureTimes; 3] = [FutureTimes::Clamp, FutureTimes::Reject, FutureTimes::Keep];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            FutureTimes::Clamp => "clamp",
+            FutureTimes::Reject => "reject",
+            FutureTimes::Keep => "keep",
+        }
+    }
+
+    /// Applies the choice to an operation that is recorded `now`.
+    pub(super) fn judge(self, operation: &mut Operation, now: Timestamp) -> Result<(), Rejection> {
+        let ahead = operation.time.as_micros() - now.as_micros(); // both within the calendar
+        if ahead <= MAX_AHEAD_MICROS || self == FutureTimes::Keep || operation.refolds() {
+            return Ok(());
+        }
+        if self == FutureTimes::Reject {
+            return Err(Rejection::FromTheFuture { time: operation.time, now });
+        }
+        operation.time = now;
+        operation.bent.clamped_time = true;
+        Ok(())
+    }
+}
+
+impl FromStr for FutureTimes {
+    type Err = FutureTimesError;
+
+    fn from_str(name: &str) -> Result<FutureTimes, FutureTimesError> {
+        FutureTimes::ALL
+            .into_iter()
+            .find(|choice| choice.name() == name)
+            .ok_or_else(|| FutureTimesError { found: name.chars().take(64).collect() })
+    }
+}
+
+/// A name that is not one of [`FutureTimes`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a choice; expected clamp, reject or keep")]
+pub struct FutureTimesError {
+    found: String,
+}
+
 /// How to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -103,6 +165,8 @@ pub struct Options {
     pub lift: bool,
     /// Whether an event's own properties are kept.
     pub keep_event_properties: bool,
+    /// G5: what becomes of a time from the future, where the time of recording is known ([`Watch::now`](super::Watch::now)).
+    pub future_times: FutureTimes,
 }
 
 impl From<&Policy> for Options {
@@ -112,6 +176,7 @@ impl From<&Policy> for Options {
             format: Format::Auto,
             lift: policy.lift,
             keep_event_properties: policy.keep_event_properties,
+            future_times: FutureTimes::Clamp,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::lines::MAX_DOCUMENT_BYTES;
 use super::options::Format;
 use crate::model::id::IdError;
 use crate::model::operation::OperationError;
-use crate::model::time::TimestampError;
+use crate::model::time::{Timestamp, TimestampError};
 use crate::model::value::ValueError;
 
 /// Why one line, document or event is not imported. Everything around it is.
@@ -203,6 +203,14 @@ pub enum Rejection {
     /// A time that the correction of the sender's clock moves out of the calendar.
     #[error("the event's time, its sender's clock corrected, lies outside the years 0001 to 9999")]
     TimeOutOfRange,
+    /// A time that lies too far in the future, where those are rejected (G5).
+    #[error("the time {time} lies more than 23 hours ahead of {now}; expected a time that has been")]
+    FromTheFuture {
+        /// The operation's time.
+        time: Timestamp,
+        /// The time of recording.
+        now: Timestamp,
+    },
     /// A property value that cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {

@@ -218,9 +218,14 @@ impl<'a> Call<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only, shown};
-    use super::super::{Format, Options};
+    use super::super::{Format, FutureTimes, Options};
 
-    const SEGMENT: Options = Options { format: Format::Segment, lift: true, keep_event_properties: false };
+    const SEGMENT: Options = Options {
+        format: Format::Segment,
+        lift: true,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
     const RUDDERSTACK: Options = Options { format: Format::Rudderstack, ..SEGMENT };
     const KEEP: Options = Options { keep_event_properties: true, ..SEGMENT };
 

@@ -12,6 +12,10 @@ pub const MAX_ID_SCALARS: usize = 400;
 /// PostHog's capture keeps the first 200 and drops the rest; so do we, with a notice.
 pub const CAPTURE_ID_SCALARS: usize = 200;
 
+/// How far ahead of the time of recording a time may lie, in microseconds: 23 hours (G5). PostHog's bound: less than a day, so that a
+/// clock in another time zone that was taken for UTC passes, and a wrong unit or year does not.
+pub const MAX_AHEAD_MICROS: i64 = 23 * 60 * 60 * 1_000_000;
+
 /// Longest event name or property key, in bytes of UTF-8. Real keys are below 100; 1 KiB leaves room for paths.
 pub const MAX_NAME_BYTES: usize = 1_024;
 

@@ -225,6 +225,8 @@ pub struct ImportFixups {
     pub shortened_id: bool,
     /// U+0000 in T or S, or half of a surrogate pair in a stored value or key, became U+FFFD.
     pub replaced_nul: bool,
+    /// The time lay too far in the future and became the time of recording (G5).
+    pub clamped_time: bool,
 }
 
 impl ImportFixups {
@@ -234,6 +236,7 @@ impl ImportFixups {
         ImportFixups {
             shortened_id: self.shortened_id || other.shortened_id,
             replaced_nul: self.replaced_nul || other.replaced_nul,
+            clamped_time: self.clamped_time || other.clamped_time,
         }
     }
 }

@@ -507,7 +507,7 @@ mod tests {
     #[cfg(feature = "import")]
     mod lines {
         use super::*;
-        use crate::import::{Format, Importer, Options};
+        use crate::import::{Format, FutureTimes, Importer, Options};
 
         fn round_trip(operations: Vec<Operation>) {
             let mut lines = Vec::new();
@@ -515,7 +515,12 @@ mod tests {
                 write_ops_line(operation, &mut lines);
                 lines.push(b'\n');
             }
-            let options = Options { format: Format::Ops, lift: false, keep_event_properties: true };
+            let options = Options {
+                format: Format::Ops,
+                lift: false,
+                keep_event_properties: true,
+                future_times: FutureTimes::Keep,
+            };
             let parsed = Importer::new(&lines[..], options);
             let back: Vec<Operation> = parsed.map(|parsed| parsed.unwrap().operation.unwrap()).collect();
             assert_eq!(back, operations);

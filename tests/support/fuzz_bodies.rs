@@ -19,7 +19,7 @@ use identity_ledger::audit::{Audit, AuditReport};
 use identity_ledger::diff::{Content, PreviewError};
 use identity_ledger::explain::{PropertyWrite, Subject};
 use identity_ledger::fold::Replay;
-use identity_ledger::import::{Format, Importer, Options, Parsed, Tally, run};
+use identity_ledger::import::{Format, FutureTimes, Importer, Options, Parsed, Tally, run};
 use identity_ledger::log::IdNo;
 use identity_ledger::model::{ImportFixups, LedgerId, Sdk};
 use identity_ledger::storage::{Memory, Storage};
@@ -64,7 +64,12 @@ fn parse(bytes: &[u8], options: &Options) -> (Vec<Parsed>, u64) {
 
 /// The format `ops` has words for everything but these.
 fn written_and_read(operation: &Operation) {
-    let options = Options { format: Format::Ops, lift: false, keep_event_properties: true };
+    let options = Options {
+        format: Format::Ops,
+        lift: false,
+        keep_event_properties: true,
+        future_times: FutureTimes::Keep,
+    };
     let (parsed, _) = parse(to_ops_line(operation).as_bytes(), &options);
     let [Parsed { operation: Ok(back), .. }] = &parsed[..] else { panic!("{operation:?}: {parsed:?}") };
     let without = |operation: &Operation| Operation {

@@ -167,6 +167,8 @@ struct ChangesShape {
 struct FixupsShape {
     shortened_id: bool,
     replaced_nul: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped_time: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Show or change the policy: which links are made, which refused
     #[command(long_about = policy::HELP)]
     Policy(policy::PolicyArgs),
-    /// Record what SDKs sent: JSON lines, arrays, batches, plain or gzip
+    /// Record what SDKs sent: JSON lines, arrays, batches, plain, gzip or zstd
     #[command(long_about = import::HELP)]
     Import(import::ImportArgs),
     /// Fold the whole log again, verifying; print its digests

@@ -28,7 +28,7 @@ Record what SDKs sent. The ledger is created if there is none.
   identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
   tail -n +1 events.jsonl | identity-ledger import shop.ledger -
 
-Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. What was recorded is not recorded again \
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain, gzip or zstd. What was recorded is not recorded again \
 when a file is imported twice; what was rejected is tried again. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
 made, so that the ledger opens quickly.
 
@@ -60,7 +60,7 @@ Formats (docs/vendors.md has what each reads):
   mixpanel-original  the same, from a project with Original ID Merge
 
 A file in \
-another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
+another encoding (UTF-32, xz, zip, Parquet) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.

@@ -113,7 +113,7 @@ impl<R: Read> Importer<R> {
         self.line
     }
 
-    /// Bytes taken from the input so far: compressed ones, when it is gzip.
+    /// Bytes taken from the input so far: compressed ones, when it is compressed.
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
     }
@@ -148,7 +148,11 @@ impl<R: Read> Importer<R> {
                 return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(_)) if line == 1 && is_header(text) => return rejected(Rejection::Csv),
-            Err(Unread::Broken(rejection)) => return rejected(rejection),
+            Err(Unread::Broken(rejection)) => {
+                let Some(documents) = json::documents(text) else { return rejected(rejection) };
+                self.batch = Some(Batch::new(Home::Line(place), documents, self.reader.envelope(), line));
+                return None;
+            }
             Err(Unread::Truncated(rejection)) => rejection,
         };
         match self.lines.join(place) {
@@ -213,10 +217,14 @@ impl<R: Read> Importer<R> {
         if let Some(Encoding { found, remedy }) = self.lines.encoding() {
             return ImportError::Encoding { found, remedy };
         }
-        if self.lines.is_gzip() && matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) {
-            ImportError::Gzip { line, byte, source }
-        } else {
-            ImportError::Read { line, source }
+        if self.lines.is_too_dense() {
+            return ImportError::TooDense { line };
+        }
+        match self.lines.compression() {
+            Some(found) if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) => {
+                ImportError::Damaged { found, line, byte, source }
+            }
+            _ => ImportError::Read { line, source },
         }
     }
 
@@ -609,7 +617,8 @@ pub(in crate::import) mod tests {
             (format!("[{a},\n{b}]"), vec!["1[0] set a", "2[1] set b"]),
             (format!("{{\n  \"batch\": [\n    {a},\n\n    7,\n    {b}\n  ]\n}}\n"), vec!["3[0] set a", "5[1] found a number; expected an object: an operation or an event", "6[2] set b"]),
             (a.replace(',', ",\n"), vec!["1 set a"]),
-            (format!("{a} {b}"), vec!["1 not JSON at column 60: trailing characters; expected one JSON document"]),
+            (format!("{a} {b}"), vec!["1[0] set a", "1[1] set b"]),
+            (format!("{a} {b}]"), vec!["1 not JSON at column 60: trailing characters; expected one JSON document"]),
             (format!("\n\n7\nnull\n\"x\"\n{a}"), vec!["3 found a number; expected an object: an operation or an event", "4 found null; expected an object: an operation or an event", "5 found a string; expected an object: an operation or an event", "6 set a"]),
             (String::new(), vec![]),
             ("\n \r\n".to_owned(), vec![]),
@@ -687,7 +696,10 @@ pub(in crate::import) mod tests {
         let (last, before) = found.split_last().unwrap();
         assert!(before.iter().all(|parsed| parsed.as_ref().is_ok_and(|parsed| parsed.operation.is_ok())));
         let line_count = before.len() as u64;
-        assert!(matches!(last, Err(ImportError::Gzip { line, .. }) if *line == line_count), "{last:?}");
+        assert!(
+            matches!(last, Err(ImportError::Damaged { found: "gzip", line, .. }) if *line == line_count),
+            "{last:?}"
+        );
         assert!(importer.next().is_none());
     }
 
@@ -773,7 +785,7 @@ pub(in crate::import) mod tests {
     mod laws {
         use super::*;
         use crate::import::encoding::encoding;
-        use crate::import::lines;
+        use crate::import::layer;
         use proptest::prelude::*;
 
         /// Lines that mean something, lines cut short, lines of noise.
@@ -813,8 +825,9 @@ pub(in crate::import) mod tests {
 
         proptest! {
             #[test]
-            fn any_bytes_are_read_to_their_end(bytes in prop::collection::vec(any::<u8>(), 0..300), gzip: bool) {
-                let bytes = if gzip { [&crate::import::lines::GZIP[..], &bytes].concat() } else { bytes };
+            fn any_bytes_are_read_to_their_end(bytes in prop::collection::vec(any::<u8>(), 0..300), layer in 0..5_usize) {
+                let marks: [&[u8]; 5] = [b"", &layer::GZIP, &layer::ZSTD, b"\xFF\xFE", b"\0{"];
+                let bytes = [marks[layer], &bytes].concat();
                 for options in [AUTO, Options { format: Format::Ops, ..AUTO }] {
                     let found: Vec<_> = Importer::new(&bytes[..], options).collect();
                     prop_assert!(found.len() <= bytes.len() + 1);
@@ -827,7 +840,7 @@ pub(in crate::import) mod tests {
                     std::str::from_utf8(line).is_ok_and(only_if_valid)
                 }).count();
                 let input = all.join(&b'\n');
-                prop_assume!(encoding(&input).is_none() && !input.starts_with(&lines::GZIP));
+                prop_assume!(encoding(&input).is_none() && layer::is_plain(&input));
                 let options = Options { format: Format::Ops, ..AUTO };
                 let found = Importer::new(&input[..], options).filter(|parsed| {
                     parsed.as_ref().is_ok_and(|parsed| parsed.operation.is_ok())

@@ -541,6 +541,20 @@ fn scalar(text: &str) -> Result<Value, ValueError> {
     }
 }
 
+/// The places of the objects in a text that is several of them, one behind the other: what files without a last line end become when they
+/// are joined, with or without the byte order mark that each begins with. `None` if it is anything else.
+pub(super) fn documents(text: &str) -> Option<Vec<std::ops::Range<usize>>> {
+    const BETWEEN: [char; 5] = [' ', '\t', '\r', '\n', '\u{FEFF}'];
+    let mut places = Vec::new();
+    let mut rest = text.trim_start_matches(BETWEEN);
+    while rest.starts_with('{') {
+        let document = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next()?.ok()?.get();
+        places.push(place(text, Json(document)));
+        rest = rest.get(document.len()..)?.trim_start_matches(BETWEEN);
+    }
+    (rest.is_empty() && places.len() > 1).then_some(places)
+}
+
 /// Numbers that JavaScript and Python write by a name that JSON does not have, and what stands for them here: numbers of JSON that no
 /// value can be (E4), so that they cost nothing where nothing is stored.
 const NAMED: [(&str, &str); 3] = [("NaN", "1e999990"), ("Infinity", "1e999991"), ("-Infinity", "-1e999991")];

@@ -1,6 +1,6 @@
 //! Importers: what SDKs send, read as operations.
 //!
-//! [`Importer`] takes any [`Read`](std::io::Read), plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
+//! [`Importer`] takes any [`Read`](std::io::Read), plain, gzip or zstd, UTF-8 or UTF-16, and yields one [`Parsed`] for each event or operation it finds, in the
 //! order of the input. It knows the formats; it knows nothing of ledgers, persons or files.
 //!
 //! # Shapes
@@ -11,7 +11,7 @@
 //!
 //! # Other vendors
 //! [`Format::Segment`] and its siblings read what their vendors' libraries send. A call that names a user and a visitor is two operations:
-//! their link and what happened. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
+//! their link and what happened. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-32, xz, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Servers
 //! [`Request`] reads one HTTP request as a server received it. It takes nothing but what SDKs send.
@@ -33,6 +33,7 @@ mod envelope;
 mod foreign;
 mod importer;
 mod json;
+mod layer;
 mod lift;
 mod lines;
 mod mixpanel;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::layer::MAX_UNPACKED_TIMES;
 use super::lines::MAX_DOCUMENT_BYTES;
 use super::options::Format;
 use crate::model::id::IdError;
@@ -254,23 +255,33 @@ pub enum ImportError {
         /// The error of the input.
         source: io::Error,
     },
-    /// The input is not text in UTF-8, or not JSON at all.
-    #[error("the input is {found}; expected JSON in UTF-8, plain or gzip; {remedy}")]
+    /// The input is not text in UTF-8 or UTF-16, or not JSON at all.
+    #[error("the input is {found}; expected JSON in UTF-8 or UTF-16, plain, gzip or zstd; {remedy}")]
     Encoding {
         /// What it is.
         found: &'static str,
         /// What to do about it.
         remedy: &'static str,
     },
-    /// The input is gzip and damaged, or cut off.
-    #[error("damaged gzip after line {line}, near byte {byte} of the input: {source}")]
-    Gzip {
+    /// The input is compressed and damaged, or cut off.
+    #[error("damaged {found} after line {line}, near byte {byte} of the input: {source}")]
+    Damaged {
+        /// What it is compressed with.
+        found: &'static str,
         /// Lines read before.
         line: u64,
         /// Compressed bytes read before.
         byte: u64,
         /// What the decompressor says.
         source: io::Error,
+    },
+    /// The input unpacks to far more than events do.
+    #[error(
+        "after line {line} the input has unpacked to more than {MAX_UNPACKED_TIMES} times its size; expected events, which shrink to a tenth: unpack it first"
+    )]
+    TooDense {
+        /// Lines read before.
+        line: u64,
     },
 }
 

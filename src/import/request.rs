@@ -6,7 +6,7 @@ use super::body;
 use super::envelope::{Envelope, Found, open_body};
 use super::importer::Reader;
 use super::json::{self, Json};
-use super::lines::GZIP;
+use super::layer::GZIP;
 use super::ops::uuid;
 use super::options::{Format, FutureTimes, Options};
 use super::rejection::{Rejection, excerpt};

@@ -64,6 +64,10 @@ const SEGMENT: Keys = Keys {
 /// Mixpanel's batches are arrays, and its events say when they happened.
 const MIXPANEL: Keys = Keys { looked_at: &["path", "body", "received_ms"], batches: &[], sent: &[] };
 
+/// Amplitude's say when they happened, too.
+const AMPLITUDE: Keys =
+    Keys { looked_at: &["path", "body", "received_ms", "events"], batches: &["events"], sent: &[] };
+
 impl Envelope {
     /// That of a document in `format`, of which nothing is known yet.
     pub(super) fn new(format: Format) -> Envelope {
@@ -97,7 +101,8 @@ impl Envelope {
         match self.format {
             Format::Segment | Format::Rudderstack => &SEGMENT,
             Format::Mixpanel | Format::MixpanelOriginal => &MIXPANEL,
-            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => &POSTHOG,
+            Format::Amplitude => &AMPLITUDE,
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk | Format::Persons => &POSTHOG,
         }
     }
 }

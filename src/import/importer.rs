@@ -1,5 +1,6 @@
 //! Documents, batches and lines taken apart: one [`Parsed`] for each event or operation.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -9,9 +10,10 @@ use super::envelope::{Envelope, Found};
 use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines, MAX_DOCUMENT_BYTES};
 use super::options::{Format, Options};
+use super::persons::{Mapped, Persons};
 use super::rejection::{ImportError, Rejection};
 use super::vendor::Asked;
-use super::{body, envelope, foreign, json, mixpanel, ops, posthog, segment};
+use super::{amplitude, body, envelope, foreign, json, mixpanel, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -42,6 +44,10 @@ pub struct ReadAs {
     pub rudderstack: u64,
     /// Events and profile updates of Mixpanel, likewise.
     pub mixpanel: u64,
+    /// Events of Amplitude, likewise.
+    pub amplitude: u64,
+    /// Rows that say who is who; one with several ids gives several operations.
+    pub persons: u64,
 }
 
 impl std::ops::AddAssign for ReadAs {
@@ -52,6 +58,8 @@ impl std::ops::AddAssign for ReadAs {
         self.segment += more.segment;
         self.rudderstack += more.rudderstack;
         self.mixpanel += more.mixpanel;
+        self.amplitude += more.amplitude;
+        self.persons += more.persons;
     }
 }
 
@@ -84,8 +92,8 @@ pub struct Importer<R> {
     batch: Option<Batch>,
     /// The text that `batch` lies in, when that is not the input's own.
     decoded: String,
-    /// The second operation of the call that was yielded last.
-    also: Option<Parsed>,
+    /// What else the document asks for that was yielded last.
+    also: VecDeque<Parsed>,
     over: bool,
 }
 
@@ -98,7 +106,7 @@ impl<R: Read> Importer<R> {
             reader: Reader::new(options, Some(Occurrences::default())),
             batch: None,
             decoded: String::new(),
-            also: None,
+            also: VecDeque::new(),
             over: false,
         }
     }
@@ -116,6 +124,11 @@ impl<R: Read> Importer<R> {
     /// Bytes taken from the input so far: compressed ones, when it is compressed.
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
+    }
+
+    /// Whose ids are, as the row says that was read last, once; of [`Format::Persons`] only. Also of a row that is rejected, if it says that.
+    pub fn mapped(&mut self) -> impl Iterator<Item = Mapped> + '_ {
+        self.reader.mapped.drain(..)
     }
 
     /// What the operations so far were read as; rejected ones count nowhere.
@@ -254,12 +267,17 @@ impl<R: Read> Iterator for Importer<R> {
     type Item = Result<Parsed, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(parsed) = self.also.take() {
+        if let Some(parsed) = self.also.pop_front() {
             return Some(Ok(parsed));
         }
         let parsed = self.advance()?;
-        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also()) {
-            self.also = Some(Parsed { line: *line, index: *index, operation: Ok(operation) });
+        if let Ok(Parsed { line, index, .. }) = &parsed {
+            let also = self.reader.also();
+            self.also.extend(also.map(|operation| Parsed {
+                line: *line,
+                index: *index,
+                operation: Ok(operation),
+            }));
         }
         Some(parsed)
     }
@@ -332,13 +350,22 @@ pub(super) struct Reader {
     /// What ids are derived from where none was given (G4); `None` leaves such operations without one.
     occurrences: Option<Occurrences>,
     read_as: ReadAs,
-    /// The second operation of the call that was read last.
-    also: Option<Operation>,
+    /// What else the object asks for that was read last.
+    also: VecDeque<Operation>,
+    persons: Persons,
+    mapped: Vec<Mapped>,
 }
 
 impl Reader {
     pub(super) fn new(options: Options, occurrences: Option<Occurrences>) -> Reader {
-        Reader { options, occurrences, read_as: ReadAs::default(), also: None }
+        Reader {
+            options,
+            occurrences,
+            read_as: ReadAs::default(),
+            also: VecDeque::new(),
+            persons: Persons::default(),
+            mapped: Vec::new(),
+        }
     }
 
     /// The envelope of a document that is about to be opened.
@@ -395,34 +422,51 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
+        let read = self.read(json, envelope);
+        if let Err(Rejection::WrongType { key, .. }) = read
+            && TEXTS.contains(&key)
+            && let Some(rewritten) = json::with_object(json, key)
+        {
+            return self.operation(Json::read(&rewritten)?, envelope); // it has one such text less
+        }
+        match self.options.format {
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => read,
+            format => read.map_err(|rejection| foreign::instead(json, format).unwrap_or(rejection)),
+        }
+    }
+
+    /// The operation that an object of a sender's format asks for.
+    fn read(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         let (read, count): (Reads, fn(&mut ReadAs) -> &mut u64) = match self.options.format {
             Format::Segment => (segment::operations, |read_as| &mut read_as.segment),
             Format::Rudderstack => (segment::operations, |read_as| &mut read_as.rudderstack),
             Format::Mixpanel | Format::MixpanelOriginal => {
                 (mixpanel::operations, |read_as| &mut read_as.mixpanel)
             }
-            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => {
-                return self.posthog(json, envelope);
-            }
+            Format::Amplitude => (amplitude::operations, |read_as| &mut read_as.amplitude),
+            Format::Persons => return self.person(json, envelope),
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => return self.event(json, envelope),
         };
-        let asked = read(json, envelope, &self.options)
-            .map_err(|rejection| foreign::instead(json, self.options.format).unwrap_or(rejection))?;
+        let asked = read(json, envelope, &self.options)?;
         self.foreign(asked, json, count)
     }
 
-    /// The second operation of the call that was read last, once.
-    pub(super) fn also(&mut self) -> Option<Operation> {
-        self.also.take()
+    /// What else the object asks for that was read last, once.
+    pub(super) fn also(&mut self) -> impl Iterator<Item = Operation> + '_ {
+        self.also.drain(..)
     }
 
-    fn posthog(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
-        let read = self.event(json, envelope);
-        if let Err(Rejection::WrongType { key: "properties", .. }) = read
-            && let Some(rewritten) = posthog::with_properties(json)
-        {
-            return self.event(Json::read(&rewritten)?, envelope);
-        }
-        read
+    /// The operations that make true what a row says, and what it says.
+    fn person(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
+        let (operations, mapped) = self.persons.read(json, envelope);
+        self.mapped = mapped;
+        let operations: Result<VecDeque<_>, _> =
+            operations?.into_iter().map(|operation| self.finish(operation, json, "persons")).collect();
+        let mut operations = operations?;
+        self.read_as.persons += operations.len() as u64;
+        let first = operations.pop_front().ok_or(Rejection::Missing { key: "distinct_id" })?;
+        self.also = operations;
+        Ok(first)
     }
 
     fn event(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
@@ -444,7 +488,7 @@ impl Reader {
         let operation = self.finish(operation, json, self.options.format.name())?;
         *count(&mut self.read_as) += 1 + u64::from(link.is_some());
         let Some(link) = link else { return Ok(operation) };
-        self.also = Some(operation);
+        self.also.push_back(operation);
         Ok(link)
     }
 
@@ -489,6 +533,9 @@ impl Reader {
         Ok(operation)
     }
 }
+
+/// What exports to databases hold as a text in which the object stands.
+const TEXTS: [&str; 3] = ["properties", "user_properties", "event_properties"];
 
 /// White space around a JSON value.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
@@ -778,7 +825,7 @@ pub(in crate::import) mod tests {
         let error = "csv".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`csv` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
+            "`csv` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel, mixpanel-original, amplitude or persons"
         );
     }
 

@@ -268,6 +268,15 @@ impl<'a> Object<'a> {
     }
 }
 
+/// An object of which a member is a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
+pub(super) fn with_object(object: Json<'_>, key: &str) -> Option<String> {
+    let (_, member) = object.members()?.find(|(name, _)| name == key)?;
+    // One whole object: a text that closes it early must not add keys to the object around it.
+    let inner = member.as_text().filter(|text| Json::read(text).is_ok_and(Json::is_object))?;
+    let std::ops::Range { start, end } = place(object.0, member);
+    Some([&object.0[..start], &inner, &object.0[end..]].concat())
+}
+
 /// Where a part stands in its document: lets a caller keep a place without keeping a borrow.
 pub(super) fn place(document: &str, part: Json<'_>) -> std::ops::Range<usize> {
     let start = (part.0.as_ptr() as usize).saturating_sub(document.as_ptr() as usize);

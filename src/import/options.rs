@@ -3,11 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::rejection::Rejection;
-use crate::model::limits::MAX_AHEAD_MICROS;
-use crate::model::operation::Operation;
 use crate::model::policy::Policy;
-use crate::model::time::Timestamp;
 
 /// What an input is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,19 +20,24 @@ pub enum Format {
     /// What SDKs of PostHog send, and never the ledger's own operations: for input that anybody may have written. An event that looks like
     /// another vendor's is rejected by name.
     Sdk,
-    /// Calls of Segment: requests, and its archives.
+    /// Calls of Segment: requests, its archives, and rows of its warehouse tables.
     Segment,
-    /// Calls of RudderStack.
+    /// Calls of RudderStack, likewise.
     Rudderstack,
     /// Events and profile updates of Mixpanel, under the rules of Simplified ID Merge.
     Mixpanel,
     /// The same under the rules of Original ID Merge.
     MixpanelOriginal,
+    /// Events of Amplitude: exports, and requests to its HTTP API.
+    Amplitude,
+    /// Rows that say who is who: PostHog's persons model and persons API, Mixpanel's table of identities. They are asserted, whatever
+    /// rule D6 would say: by `merge_dangerously`.
+    Persons,
 }
 
 impl Format {
     /// Every format, in the order in which they are listed.
-    pub const ALL: [Format; 8] = [
+    pub const ALL: [Format; 10] = [
         Format::Auto,
         Format::Ops,
         Format::Posthog,
@@ -45,6 +46,8 @@ impl Format {
         Format::Rudderstack,
         Format::Mixpanel,
         Format::MixpanelOriginal,
+        Format::Amplitude,
+        Format::Persons,
     ];
 
     /// Whether operations in the ledger's own words may stand in it.
@@ -68,6 +71,8 @@ impl Format {
             Format::Rudderstack => "rudderstack",
             Format::Mixpanel => "mixpanel",
             Format::MixpanelOriginal => "mixpanel-original",
+            Format::Amplitude => "amplitude",
+            Format::Persons => "persons",
         }
     }
 }
@@ -92,13 +97,13 @@ impl FromStr for Format {
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{found}` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
+    "`{found}` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel, mixpanel-original, amplitude or persons"
 )]
 pub struct FormatError {
     found: String,
 }
 
-/// What becomes of a time that lies more than [`MAX_AHEAD_MICROS`] after the time of recording (G5).
+/// What becomes of a time that lies more than [`MAX_AHEAD_MICROS`](crate::limits::MAX_AHEAD_MICROS) after the time of recording (G5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FutureTimes {
     /// It becomes the time of recording, with a notice.
@@ -121,20 +126,6 @@ impl FutureTimes {
             FutureTimes::Reject => "reject",
             FutureTimes::Keep => "keep",
         }
-    }
-
-    /// Applies the choice to an operation that is recorded `now`.
-    pub(super) fn judge(self, operation: &mut Operation, now: Timestamp) -> Result<(), Rejection> {
-        let ahead = operation.time.as_micros() - now.as_micros(); // both within the calendar
-        if ahead <= MAX_AHEAD_MICROS || self == FutureTimes::Keep || operation.refolds() {
-            return Ok(());
-        }
-        if self == FutureTimes::Reject {
-            return Err(Rejection::FromTheFuture { time: operation.time, now });
-        }
-        operation.time = now;
-        operation.bent.clamped_time = true;
-        Ok(())
     }
 }
 

@@ -5,15 +5,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use super::envelope::{Envelope, millis};
 use super::foreign;
-use super::json::{self, Json, Object, insert_property, property_key};
+use super::json::{Json, Object, insert_property, property_key};
 use super::lift;
-use super::ops::{processing, properties, string, time, uuid, wrong};
+use super::ops::{processing, properties, string, uuid, wrong};
 use super::options::{Format, Options};
 use super::rejection::Rejection;
+use super::vendor::utc_time;
 use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
 use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
@@ -96,15 +96,6 @@ pub(super) struct Asked {
     pub(super) operation: Operation,
     /// Whether it is a row of an export, with columns about its person.
     pub(super) is_exported: bool,
-}
-
-/// An event whose `properties` are a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
-pub(super) fn with_properties(event: Json<'_>) -> Option<String> {
-    let (_, properties) = event.members()?.find(|(key, _)| key == "properties")?;
-    // One whole object: a text that closes it early must not add keys to the event.
-    let object = properties.as_text().filter(|text| Json::read(text).is_ok_and(Json::is_object))?;
-    let Range { start, end } = json::place(event.text(), properties);
-    Some([&event.text()[..start], &object, &event.text()[end..]].concat())
 }
 
 impl<'a> Event<'a> {
@@ -194,13 +185,7 @@ impl<'a> Event<'a> {
             let moved = before.checked_neg().and_then(|micros| received.checked_add_micros(micros));
             return moved.ok_or(Rejection::TimeOutOfRange);
         };
-        let timestamp = match timestamp.as_text().as_deref().and_then(|text| text.strip_suffix(" UTC")) {
-            // BigQuery; an offset beside it is an error.
-            Some(utc) => {
-                format!("{utc}Z").parse().map_err(|source| Rejection::Time { key: "timestamp", source })?
-            }
-            None => time("timestamp", timestamp)?,
-        };
+        let timestamp = utc_time("timestamp", timestamp)?;
         if self.keeps_its_clock() {
             return Ok(timestamp);
         }

@@ -94,6 +94,9 @@ pub enum Rejection {
         /// The key of the update.
         key: &'static str,
     },
+    /// A row of a person that its vendor has deleted.
+    #[error("the person was deleted; nothing is asserted of it")]
+    DeletedPerson,
     /// An event that joins persons whatever they are, from a sender that may not ask for that.
     #[error(
         "`$merge_dangerously` is not taken from senders; expected another event, or a server that allows it"

@@ -257,7 +257,7 @@ impl<'a> Request<'a> {
             max_bytes: max,
         } = *options;
         let format = match format {
-            Format::Auto | Format::Ops | Format::Posthog => Format::Sdk,
+            Format::Auto | Format::Ops | Format::Posthog | Format::Persons => Format::Sdk,
             format => format,
         };
         let unread = |rejection| match rejection {

@@ -49,6 +49,48 @@ fn persons(ledger: &Ledger) -> Vec<String> {
     shown.collect()
 }
 
+/// How many are appended, duplicates, and appended with a notice.
+type Counts = (u64, u64, u64);
+
+/// Small inputs from public reports of people who stitch identities: what each is read as, and who is who then.
+#[test]
+fn inputs_from_public_reports_give_the_right_persons() {
+    let long = "L".repeat(200);
+    let long = format!("{long} u");
+    const AUTO: Format = Format::Auto;
+    #[rustfmt::skip]
+    let table: [(&str, Format, Counts, &[&str]); 17] = [
+        // file, format, how many are appended, duplicates, noticed; the persons
+        ("api-and-export-same-event.jsonl", AUTO, (1, 1, 0), &["u"]),
+        ("api-events-page.json", AUTO, (1, 0, 0), &["u k=1"]),
+        ("concatenated-gzip-with-bom.jsonl.gz", AUTO, (2, 0, 0), &["a"]),
+        ("duplicate-key-in-unstored-property.jsonl", AUTO, (1, 0, 0), &["u a1"]),
+        ("group-before-identify.jsonl", AUTO, (2, 0, 1), &["anon u"]),
+        ("live-then-backfill.jsonl", AUTO, (1, 1, 0), &[r#"u $browser="Chrome" $initial_browser="Chrome""#]),
+        ("long-id-not-cut-as-S.jsonl", AUTO, (3, 0, 3), &[&long]),
+        ("mixpanel-request.jsonl", Format::Mixpanel, (3, 0, 0), &["$device:anon-1 ann"]),
+        ("posthog-bigquery-events.jsonl", AUTO, (1, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("posthog-bigquery-time.jsonl", AUTO, (1, 0, 0), &["a"]),
+        ("posthog-export-events.jsonl", AUTO, (2, 0, 0), &[r#"anon-1 $browser="Chrome" $initial_browser="Chrome""#, "ann"]),
+        ("rudder-warehouse.jsonl", Format::Rudderstack, (2, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("segment-archive.jsonl", Format::Segment, (3, 0, 0), &[r#"anon-1 ann plan="pro""#]),
+        ("segment-distinct-in-props.jsonl", Format::Segment, (3, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("surrogate-batch.jsonl", AUTO, (2, 0, 1), &["u a1 bio=\"cut \u{FFFD}\""]),
+        ("utf16-export.jsonl", AUTO, (1, 0, 0), &["a"]),
+        ("zstd-export.jsonl.zst", AUTO, (2, 0, 0), &["a"]),
+    ];
+    for (file, format, counts, expected) in table {
+        let input = std::fs::read(format!("{}/tests/data/cases/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let options = Options { format, ..Options::from(ledger.policy()) };
+        let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+        run(&mut ledger, Importer::new(&input[..], options), &mut tally, &mut complaints).unwrap();
+        assert_eq!(complaints.0, [""; 0], "{file}");
+        assert_eq!((tally.appended, tally.duplicates, tally.noticed), counts, "{file}");
+        assert_eq!(persons(&ledger), expected, "{file}");
+    }
+}
+
 // -- PostHog's exports -----------------------------------------------------------------------------------------------
 
 /// `live-then-backfill` and `api-and-export-same-event`: what was sent live comes again in an export, with what PostHog added to it.
@@ -391,4 +433,86 @@ fn users_are_identified_as_original_id_merge_does() {
         import(&mut ledger, Format::MixpanelOriginal, &events.concat());
         assert_eq!(persons(&ledger), expected, "{events:?}");
     }
+}
+
+/// A row of the JSON pipelines' events is the event that was sent.
+#[test]
+fn a_row_of_the_pipelines_is_the_event_g4() {
+    let mut ledger = new_ledger();
+    let sent = event(0, r#""$device_id":"d1","$user_id":"ann","distinct_id":"ann""#);
+    let row = r#"{"event_name":"x","distinct_id":"ann","device_id":"d1","user_id":"ann","insert_id":"i-0","time":"2026-01-01 00:00:00 UTC","properties":"{\"plan\":\"pro\"}"}"#;
+    let tally = import(&mut ledger, Format::Mixpanel, &[&sent, row].concat());
+    assert_eq!((tally.appended, tally.duplicates), (2, 2));
+    assert_eq!(persons(&ledger), ["ann $device:d1"]);
+}
+
+// -- Amplitude -----------------------------------------------------------------------------------------------------
+
+/// An event as the Export API has it.
+fn exported(at: u32, rest: &str) -> String {
+    format!(
+        "{{\"$insert_id\":\"i-{at}\",\"uuid\":\"01900000-0000-7000-8000-{at:012}\",\"amplitude_id\":7,\"event_time\":\"2026-01-01 00:00:{at:02}.000000\",{rest}}}\n"
+    )
+}
+
+/// How Amplitude explains its users: anonymous events of a device become those of the first user who signs in on it.
+#[test]
+fn users_are_identified_as_amplitude_does() {
+    const X: &str = r#""event_type":"x","#;
+    let of = |device: &str, user: &str| match user {
+        "" => format!(r#"{X}"user_id":null,"device_id":"{device}""#),
+        _ => format!(r#"{X}"user_id":"{user}","device_id":"{device}""#),
+    };
+    #[rustfmt::skip]
+    let table: [(Vec<String>, &[&str]); 4] = [
+        (vec![of("d1", ""), of("d1", "ann"), of("d1", "")], &["$device:d1 ann"]),
+        (vec![of("d1", "ann"), of("d2", "ann")], &["ann $device:d1 $device:d2"]),
+        // a second user on the device is another one
+        (vec![of("d1", ""), of("d1", "ann"), of("d1", "bob")], &["$device:d1 ann", "bob"]),
+        (vec![r#""event_type":"$identify","user_id":"ann","device_id":"d1","user_properties":{"$set":{"plan":"pro"}}"#.to_owned()], &[r#"ann $device:d1 plan="pro""#]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        let events: String = (0..).zip(&events).map(|(at, rest)| exported(at, rest)).collect();
+        import(&mut ledger, Format::Amplitude, &events);
+        assert_eq!(persons(&ledger), expected, "{events}");
+        let again = import(&mut ledger, Format::Amplitude, &events);
+        assert_eq!(again.appended, 0, "{events}");
+    }
+    // What was sent live comes again in the export, with what Amplitude made of it.
+    let mut ledger = new_ledger();
+    let sent = "{\"event_type\":\"x\",\"user_id\":\"ann\",\"insert_id\":\"i-5\",\"time\":1767225605000}\n";
+    let row = exported(5, r#""event_type":"x","user_id":"ann","user_properties":{"plan":"pro"}"#);
+    let tally = import(&mut ledger, Format::Amplitude, &[sent, &row].concat());
+    assert_eq!((tally.appended, tally.duplicates), (1, 1));
+}
+
+// -- Who is who ----------------------------------------------------------------------------------------------------
+
+/// PostHog's persons model asserts its state, also where D6 would refuse a link, and is the same once more.
+#[test]
+fn a_persons_model_is_asserted() {
+    let row = |id: &str, person: &str, rest: &str| {
+        format!(
+            "{{\"team_id\":1,\"distinct_id\":\"{id}\",\"person_id\":\"{person}\",\"person_version\":1,\"created_at\":\"2026-01-01T00:00:00Z\"{rest}}}\n"
+        )
+    };
+    let rows = [
+        row("a1", "p1", r#","properties":{"plan":"pro"}"#),
+        row("b1", "p2", ""),
+        row("ann", "p1", r#","properties":{"plan":"pro"}"#),
+        row("bob", "p2", ""),
+        row("null", "p2", ""),
+    ];
+    let mut ledger = new_ledger();
+    import(
+        &mut ledger,
+        Format::Ops,
+        "{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"ann\",\"anon_distinct_id\":\"phone\"}\n",
+    );
+    let tally = import(&mut ledger, Format::Persons, &rows.concat());
+    assert_eq!((tally.appended, tally.read_as.persons, tally.refused), (5, 5, 1), "`null` may not merge");
+    assert_eq!(persons(&ledger), [r#"ann phone a1 plan="pro""#, "b1 bob"]);
+    let again = import(&mut ledger, Format::Persons, &rows.concat());
+    assert_eq!((again.appended, again.duplicates), (0, 5));
 }

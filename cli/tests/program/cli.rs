@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
-const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack mixpanel rejections";
+const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack mixpanel amplitude persons rejections files";
 
 fn tally(said: &Said) -> [u64; 6] {
     let tally = said.object(TALLY);
@@ -153,7 +153,7 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
             1,
             "in:1:0: this is an event of Mixpanel, by its `properties.time`; `--format mixpanel` or `--format mixpanel-original` reads it",
         ),
-        (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
+        (b"\xFF\xFE\0\0{\0\0\0", 2, "error: in: the input is UTF-32;"),
         (b"uuid,event,distinct_id\n", 1, "in:1: the input looks like CSV;"),
     ] {
         place.write("in", content);
@@ -164,14 +164,34 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
 }
 
 #[test]
+fn times_from_the_future_are_clamped_rejected_or_kept() {
+    let place = Place::new();
+    place.write("far.jsonl", r#"{"op":"set","ts":"9999-01-01T00:00:00Z","distinct_id":"ann"}"#);
+    let said = place.run("import a.ledger far.jsonl --json").with_code(0).object(TALLY);
+    assert_eq!((&said["appended"], &said["noticed"]), (&1.into(), &1.into()));
+    let outcome = place.run("outcomes a.ledger --json").with_code(0);
+    assert!(outcome.out.contains("time_from_future") && !outcome.out.contains("9999"), "{}", outcome.out);
+    let said = place.run("import b.ledger far.jsonl --future-times reject").with_code(1);
+    assert!(said.err.contains("lies more than 23 hours ahead of"), "{}", said.err);
+    place.run("import c.ledger far.jsonl --future-times keep").with_code(0);
+    assert!(place.run("persons c.ledger --json").with_code(0).out.contains("9999-01-01T00:00:00Z"));
+    place.run("import c.ledger far.jsonl --future-times never").with_code(2);
+}
+
+#[test]
 fn a_format_reads_what_its_vendor_wrote() {
     let place = Place::new();
     let call = r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","timestamp":"2026-01-01T00:00:00Z"}"#;
     let event = r#"{"event":"x","properties":{"time":1602611311,"$device_id":"a1","$user_id":"ann"}}"#;
+    let exported =
+        r#"{"event_type":"x","user_id":"ann","device_id":"a1","event_time":"2026-01-01 00:00:00"}"#;
+    let person = r#"{"uuid":"p1","distinct_ids":["a1","ann"],"created_at":"2026-01-01T00:00:00Z"}"#;
     for (format, content, said) in [
         ("segment", call, "2 read from calls of Segment"),
         ("rudderstack", call, "2 read from calls of RudderStack"),
         ("mixpanel", event, "2 read from events of Mixpanel"),
+        ("amplitude", exported, "2 read from events of Amplitude"),
+        ("persons", person, "2 read from rows about persons"),
     ] {
         place.write("in", content);
         let ledger = format!("{format}.ledger");

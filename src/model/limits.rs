@@ -101,6 +101,9 @@ pub const MAX_GRAPH_NODES: usize = 400;
 
 /// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
+/// Most ids that a mapping of another system may name: each takes some 100 bytes of memory while it is compared.
+pub const MAX_MAPPED_IDS: usize = 20_000_000;
+
 /// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
 pub const MAX_PART_IDS: usize = 10;
 /// Most ids that an outcome names of those that it moved; the number is exact. With more, N merges into one person would name N² / 2

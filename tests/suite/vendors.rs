@@ -2,6 +2,7 @@
 
 #![cfg(feature = "import")]
 
+use identity_ledger::answer::{ComparisonCounts, Mapping};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
 use identity_ledger::{
@@ -515,4 +516,58 @@ fn a_persons_model_is_asserted() {
     assert_eq!(persons(&ledger), [r#"ann phone a1 plan="pro""#, "b1 bob"]);
     let again = import(&mut ledger, Format::Persons, &rows.concat());
     assert_eq!((again.appended, again.duplicates), (0, 5));
+}
+
+/// The migration report: every kind of difference, with its record or rule.
+#[test]
+fn a_mapping_is_compared_id_by_id() {
+    let mut ledger = new_ledger();
+    let link = |user: &str, anonymous: &str| {
+        format!(
+            "{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"{user}\",\"anon_distinct_id\":\"{anonymous}\"}}\n"
+        )
+    };
+    let lines =
+        [link("ann", "d1"), link("ann", "d2"), link("bob", "d1"), link("cyd", "d3"), link("eve", "d4")];
+    import(&mut ledger, Format::Ops, &lines.concat());
+    let reader = ledger.reader();
+    let mut mapping = Mapping::default();
+    for (id, person) in [
+        ("ann", "1"),
+        ("d1", "1"),
+        ("bob", "1"),
+        ("d2", "2"), // bob is ann there, and d2 another person
+        ("cyd", "3"),
+        ("d3", "3"),  // the same
+        ("zoe", "3"), // never seen here
+        ("eve", "9"),
+    ] {
+        mapping.insert(id, Some(person), 0).unwrap();
+    }
+    mapping.insert("eve", Some("4"), 2).unwrap();
+    mapping.insert("eve", Some("5"), 1).unwrap(); // older
+    mapping.insert("d4", None, 0).unwrap(); // deleted there: neither the same nor missing
+    let comparison = reader.compare(&mapping);
+    let told: Vec<String> = comparison
+        .differences
+        .iter()
+        .map(|difference| {
+            let reason = reader.explain_difference(&mapping, difference).unwrap();
+            let (kind, other) = (difference.kind.name(), difference.other.as_deref().unwrap_or("-"));
+            let seq = reason.seq.map_or("-".to_owned(), |seq| seq.to_string());
+            let rule = reason.rule.unwrap_or("-");
+            format!("{} {kind} {other} {seq} {rule}: {}", difference.distinct_id, reason.reason)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "bob joined_there ann 7 D9: identify of `d1` with `bob`: user id `ann` is held already (record 3), and the policy allows 1 a person",
+            "d2 joined_here ann 5 -: identify of `ann` with `d2` at 2026-01-01T00:00:00Z",
+            "zoe missing_here - - -: no record names it",
+        ]
+    );
+    let ComparisonCounts { mapped, same, joined_there, joined_here, missing_here, missing_there, .. } =
+        comparison.counts;
+    assert_eq!((mapped, same, joined_there, joined_here, missing_here, missing_there), (8, 5, 1, 1, 1, 0));
 }

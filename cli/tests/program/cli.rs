@@ -179,6 +179,37 @@ fn times_from_the_future_are_clamped_rejected_or_kept() {
 }
 
 #[test]
+fn a_mapping_is_compared_and_the_exit_status_says_whether_it_differs() {
+    let place = Place::new();
+    let link = |user: &str, other: &str| {
+        format!(
+            "{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"{user}\",\"anon_distinct_id\":\"{other}\"}}\n"
+        )
+    };
+    place.write("in.jsonl", link("ann", "a1") + &link("bob", "b1"));
+    place.run("import a.ledger in.jsonl").with_code(0);
+    let last = |said: &Said| said.lines("").pop().unwrap();
+    let row = |id: &str, person: &str| format!("{{\"person_id\":\"{person}\",\"distinct_id\":\"{id}\"}}\n");
+    let same = [row("ann", "1"), row("a1", "1"), row("bob", "2"), row("b1", "2")].concat();
+    place.write("same.jsonl", &same);
+    let said = place.run("compare a.ledger same.jsonl --json").with_code(0);
+    assert_eq!(last(&said)["counts"]["same"], 4);
+    place.write("other.jsonl", same + &row("cyd", "1") + &row("bob", "1") + &row("b1", "3"));
+    let said = place.run("compare a.ledger other.jsonl").with_code(1);
+    for shown in ["joined there, not here  1", "joined here, not there  1", "missing here            1"] {
+        assert!(said.out.contains(shown), "{}", said.out);
+    }
+    let first = place.run("compare a.ledger other.jsonl --limit 2 --json").with_code(1);
+    let next = last(&first)["next"].as_str().unwrap().to_owned();
+    let rest = place.run(&format!("compare a.ledger other.jsonl --from {next} --json")).with_code(1);
+    assert_eq!((first.out.lines().count(), rest.out.lines().count()), (3, 2), "two and one, and the counts");
+    place.write("nothing.jsonl", "{\"event\":\"x\"}\n");
+    let said = place.run("compare a.ledger nothing.jsonl").with_code(2);
+    assert!(said.err.contains("says of no id whose it is"), "{}", said.err);
+    place.run("compare a.ledger missing.jsonl").with_code(2);
+}
+
+#[test]
 fn a_format_reads_what_its_vendor_wrote() {
     let place = Place::new();
     let call = r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","timestamp":"2026-01-01T00:00:00Z"}"#;

@@ -40,6 +40,9 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     if has(&"merged_amplitude_id") {
         return foreign("a row of Amplitude's merged users", "merged_amplitude_id", &[]);
     }
+    if !event && has(&"events") && has(&"api_key") {
+        return foreign("a request to Amplitude", "events", &[Format::Amplitude]);
+    }
     if let (false, Some(mark)) = (event, first(&["resolved_distinct_id"])) {
         return foreign("a row of Mixpanel's identities", mark, &[Format::Persons]);
     }
@@ -100,7 +103,7 @@ mod tests {
 
     /// Each with who wrote it; `""` for what PostHog's senders write.
     #[rustfmt::skip]
-    const SHAPES: [(&str, &str); 29] = [
+    const SHAPES: [(&str, &str); 30] = [
         // Segment's spec, its S3 archive, RudderStack's event JSON.
         (r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","messageId":"m1","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `anonymousId`"),
         (r#"{"type":"identify","userId":"ann","traits":{},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
@@ -117,7 +120,8 @@ mod tests {
         (r#"{"event":"$identify","properties":{"$identified_id":"ann","$anon_id":"a1","mp_lib":"web"}}"#, "an event of Mixpanel, by its `mp_lib`"),
         (r#"{"$token":"t","$distinct_id":"ann","$add":{"n":1}}"#, "a profile update of Mixpanel, by its `$add`"),
         (r#"{"$token":"t","$distinct_id":"ann","$set":{"n":1},"$ignore_time":true}"#, "a profile update of Mixpanel, by its `$ignore_time`"),
-        // Amplitude's export.
+        // Amplitude's export, and requests to it.
+        (r#"{"api_key":"k","events":[{"event_type":"x","user_id":"ann"}]}"#, "a request to Amplitude, by its `events`"),
         (r#"{"event_type":"x","user_id":"ann","device_id":"d","event_time":"2026-01-01 00:00:00"}"#, "an event of Amplitude, by its `event_type`"),
         // PostHog's persons model.
         (r#"{"team_id":1,"distinct_id":"a","person_id":"0190aaaa-0000-0000-0000-000000000001","properties":{},"person_version":2}"#, "a row of PostHog's persons export, by its `person_id`"),
@@ -157,7 +161,7 @@ mod tests {
         for (format, reads) in [
             (Format::Segment, &["of Segment"][..]),
             (Format::Mixpanel, &["event of Mixpanel", "update of Mixpanel", "pipelines"]),
-            (Format::Amplitude, &["an event of Amplitude"]),
+            (Format::Amplitude, &["an event of Amplitude", "to Amplitude"]),
             (Format::Persons, &["persons", "identities"]),
         ] {
             for (event, vendor) in SHAPES.iter().filter(|(_, vendor)| !vendor.is_empty()) {

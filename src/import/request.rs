@@ -80,7 +80,7 @@ impl Endpoint {
     /// assert_eq!(Endpoint::of("/decide/"), None);
     /// ```
     pub fn of(path: &str) -> Option<Endpoint> {
-        const EVENTS: [&str; 5] = ["e", "batch", "capture", "track", "engage"];
+        const EVENTS: [&str; 6] = ["e", "batch", "capture", "track", "engage", "httpapi"];
         /// Calls of Segment and RudderStack, each at a path of its own below `/v1/`. `/import` is Mixpanel's and theirs.
         const CALLS: [&str; 7] = ["batch", "identify", "track", "page", "screen", "group", "alias"];
         let path = path.strip_suffix('/').unwrap_or(path);

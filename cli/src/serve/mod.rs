@@ -56,7 +56,7 @@ and closed when no event came for --idle seconds.
 PostHog's senders: set `api_host` of posthog-js (`host` elsewhere) to this server's address. Endpoints: /e/ /i/v0/e/ /batch/ /capture/ \
 /track/ /engage/ /i/v1/analytics/events; what SDKs ask besides (/flags, /decide, /array/TOKEN/config) is answered with everything off. \
 Others want a token with their name: --token KEY=shop:segment or :rudderstack takes /v1/batch, /v1/track and the like, \
-:mixpanel or :mixpanel-original takes /track, /engage and /import. What has another shape than its token says, and Amplitude's events, \
+:mixpanel or :mixpanel-original takes /track, /engage and /import, :amplitude takes /2/httpapi and /batch. Events of another shape than their token says \
 are rejected by name. `$merge_dangerously` is taken only with --allow-merge-dangerously.
 
 Statuses: 200 durable (`rejected` lists events that are not recorded); 400 cannot be read; 401 unknown token; 413 too large; 429 and 503 \

@@ -107,6 +107,9 @@ pub use crate::query::reader::{Reader, Resolution};
 /// The shapes of answers, and what a ledger holds, counted.
 pub mod answer {
     pub use crate::query::answer::{EffectAnswer, EventMode, NoticeAnswer, PropertyAnswer};
+    pub use crate::query::mapping::{
+        Comparison, ComparisonCounts, Difference, DifferenceKind, DifferenceReason, Mapping, MappingError,
+    };
     pub use crate::query::page::{CursorError, PageError};
     pub use crate::query::reader::{MemoryUse, PersonStatus, Persons};
     pub use crate::query::report::{LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};

@@ -11,9 +11,9 @@ use crate::screen::{OutputArgs, Screen};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::{
-    backup, changes, check, checkpoint, completions, diff, erase, erasures, events, explain, export, find,
-    generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, reclassify, replay,
-    report, resolve, retract, salvage, split, stats, verify, what_if, why_not,
+    backup, changes, check, checkpoint, compare, completions, diff, erase, erasures, events, explain, export,
+    find, generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, reclassify,
+    replay, report, resolve, retract, salvage, split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Show or change the policy: which links are made, which refused
     #[command(long_about = policy::HELP)]
     Policy(policy::PolicyArgs),
-    /// Record what SDKs sent: JSON lines, arrays, batches, plain or gzip
+    /// Record what SDKs sent: JSON lines, arrays, batches, plain, gzip or zstd
     #[command(long_about = import::HELP)]
     Import(import::ImportArgs),
     /// Fold the whole log again, verifying; print its digests
@@ -103,6 +103,9 @@ pub(crate) enum Command {
     /// Say in what two ledgers differ, or one at two of its records
     #[command(long_about = diff::HELP)]
     Diff(diff::DiffArgs),
+    /// Compare who is who with what another system says, and explain each difference
+    #[command(long_about = compare::HELP)]
+    Compare(compare::CompareArgs),
     /// Check that nothing in a ledger was changed, lost or forged
     #[command(long_about = verify::HELP)]
     Verify(verify::VerifyArgs),
@@ -180,6 +183,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         Command::Reclassify(args) => reclassify::reclassify(args, screen),
         Command::WhatIf(args) => what_if::what_if(args, screen),
         Command::Diff(args) => diff::diff(args, screen),
+        Command::Compare(args) => compare::compare(args, screen),
         Command::Verify(args) => verify::verify(args, screen),
         Command::Checkpoint(args) => checkpoint::checkpoint(args, screen),
         Command::Prove(args) => prove::prove(args, screen),

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use identity_ledger::Timestamp;
 use identity_ledger::import::{Complaint, Reason, Rejection, Tally, Watch};
 use serde::Serialize;
 
+use crate::clock::now;
 use crate::progress::Progress;
 
 /// How many bad lines are shown: a file with more of them is bad as a whole.
@@ -80,5 +82,9 @@ impl Watch for Complaints<'_> {
 
     fn progress(&mut self, bytes: u64, _: &Tally) {
         self.progress.at(bytes);
+    }
+
+    fn now(&mut self) -> Option<Timestamp> {
+        Some(now())
     }
 }

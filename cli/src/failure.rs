@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use identity_ledger::answer::PageError;
+use identity_ledger::answer::{MappingError, PageError};
 use identity_ledger::backup::BackupError;
 use identity_ledger::diff::{PreviewError, WhatIfError};
 use identity_ledger::erase::EraseError;
@@ -60,6 +60,16 @@ pub(crate) enum Failure {
     /// An import stopped.
     #[error("{}: {source}", .file.display())]
     Import { file: PathBuf, source: Box<RunError> },
+    /// A mapping cannot be read to its end.
+    #[error("{}: {source}", .file.display())]
+    Mapping { file: PathBuf, source: Box<ImportError> },
+    #[error("{}: {source}", .file.display())]
+    LongMapping { file: PathBuf, source: MappingError },
+    #[error(
+        "{} says of no id whose it is; expected rows with `person_id` and `distinct_id`, or others that `import --format persons` reads",
+        .file.display()
+    )]
+    EmptyMapping { file: PathBuf },
     /// A file that was to be folded in memory cannot be read to its end.
     #[error("{}: {source}", .file.display())]
     Fold { file: PathBuf, source: Box<RunError> },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use identity_ledger::import::{Format, Importer, Options, ReadAs, Tally, run};
+use identity_ledger::import::{Format, FutureTimes, Importer, Options, ReadAs, Tally, run};
 use identity_ledger::{Durability, Ledger, ReadOnlyLedger};
 use serde::Serialize;
 
@@ -28,7 +28,7 @@ Record what SDKs sent. The ledger is created if there is none.
   identity-ledger import shop.ledger events.jsonl requests-*.jsonl.gz
   tail -n +1 events.jsonl | identity-ledger import shop.ledger -
 
-Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain or gzip. What was recorded is not recorded again \
+Takes one JSON document a line, arrays, and {\"batch\":[..]} bodies, plain, gzip or zstd. What was recorded is not recorded again \
 when a file is imported twice; what was rejected is tried again. A bad line is reported as FILE:LINE:INDEX: reason, and everything around it is recorded. At the end a snapshot is \
 made, so that the ledger opens quickly.
 
@@ -48,25 +48,29 @@ What is counted:
   segment      read from calls of Segment; one with two ids is a link and an event
   rudderstack  read from calls of RudderStack, likewise
   mixpanel     read from events and profile updates of Mixpanel, likewise
+  amplitude    read from events of Amplitude, likewise
+  persons      read from rows that say who is who; one with several ids is several operations
 
 Formats (docs/vendors.md has what each reads):
   auto               operations of the ledger and events of PostHog; others are rejected by name
   ops                operations of the ledger, one a line
   posthog            everything is taken for PostHog's
   sdk                requests of PostHog's SDKs only, as `serve` takes them: never operations of the ledger
-  segment            calls of Segment, from requests and archives
-  rudderstack        calls of RudderStack
+  segment            calls of Segment, from requests, archives and warehouse rows
+  rudderstack        calls of RudderStack, likewise
   mixpanel           events and profiles of Mixpanel, from a project with Simplified ID Merge
   mixpanel-original  the same, from a project with Original ID Merge
+  amplitude          events of Amplitude, from its export and its HTTP API
+  persons            rows that say who is who, such as PostHog's persons model: they are asserted
 
 A file in \
-another encoding (UTF-16, zstd, zip, Parquet) is not read, and the error says how to convert it.
+another encoding (UTF-32, xz, zip, Parquet) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
 
 --json keys: what is counted, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
-and `unread` (files that could not be read to their end, with file and reason).";
+`unread` (files that could not be read to their end, with file and reason) and `files` (for each, what it was read as).";
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
@@ -76,9 +80,12 @@ pub(crate) struct ImportArgs {
     /// What to import; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// What the files are written in: auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original
+    /// What the files are written in: auto, ops, posthog, sdk, segment, rudderstack, mixpanel, mixpanel-original, amplitude or persons
     #[arg(long, default_value = "auto")]
     format: Format,
+    /// What becomes of times more than 23 hours ahead of this machine's clock: clamp (to the time of recording, with a notice), reject or keep
+    #[arg(long, value_name = "CHOICE", default_value = "clamp")]
+    future_times: FutureTimes,
     /// Exit with 1 if anything was rejected
     #[arg(long)]
     strict: bool,
@@ -96,6 +103,15 @@ struct Summary<'a> {
     conflicting: &'a [Kept],
     /// Files that could not be read to their end.
     unread: Vec<Unread>,
+    /// What each file was taken for.
+    files: Vec<ReadFile>,
+}
+
+#[derive(Serialize)]
+struct ReadFile {
+    file: String,
+    #[serde(flatten)]
+    read_as: ReadAs,
 }
 
 #[derive(Serialize)]
@@ -105,17 +121,19 @@ struct Unread {
 }
 
 pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ImportArgs { ledger: place, files, format, strict, choice } = args;
+    let ImportArgs { ledger: place, files, format, future_times, strict, choice } = args;
     files.iter().try_for_each(|file| Input::check(file))?; // before anything is created
     let mut progress = Progress::new();
     let (mut ledger, created) = open_or_create(&place, &choice, &mut progress)?;
     let began = Instant::now();
     let mut tally = Tally::default();
     let mut complaints = Complaints::new(&mut progress);
-    let mut unread = Vec::new();
+    let (mut unread, mut read) = (Vec::new(), Vec::new());
     for file in &files {
+        let before = tally.read_as;
         // A file that ends too early costs no other file anything.
-        match import_file(file, &mut ledger, format, &mut tally, &mut complaints) {
+        let options = Options { format, future_times, ..Options::from(ledger.policy()) };
+        match import_file(file, &mut ledger, options, &mut tally, &mut complaints) {
             Ok(()) => {}
             Err(stopped) if stopped.is_of_input() => unread.push((file, stopped)),
             Err(failed) => {
@@ -123,6 +141,8 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
                 return Err(failed);
             }
         }
+        let read_as = since(before, tally.read_as);
+        read.push(ReadFile { file: file.display().to_string(), read_as });
     }
     complaints.finish();
     ledger.flush()?;
@@ -141,9 +161,19 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
             .iter()
             .map(|(file, failure)| Unread { file: file.display().to_string(), reason: failure.to_string() });
         let unread = unread.collect();
-        screen.object(&Summary { tally, snapshot, rejections, conflicting, unread })?;
+        screen.object(&Summary { tally, snapshot, rejections, conflicting, unread, files: read })?;
     } else {
         show(&place, &files, created && !discarded, &tally, seconds, screen)?;
+        if read.len() > 1 {
+            for ReadFile { file, read_as } in &read {
+                let parts = parts(*read_as);
+                let parts: Vec<_> =
+                    parts.iter().map(|(number, what)| format!("{} {what}", count(*number))).collect();
+                let said = if parts.is_empty() { "nothing was read".to_owned() } else { parts.join(", ") };
+                screen.line(&format!("{file}: {said}"))?;
+            }
+            screen.line("")?;
+        }
         if discarded {
             screen.line(&format!("nothing was recorded, so {} was not created", place.display()))?;
         } else {
@@ -164,13 +194,12 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
 fn import_file(
     file: &Path,
     ledger: &mut Ledger,
-    format: Format,
+    options: Options,
     tally: &mut Tally,
     complaints: &mut Complaints<'_>,
 ) -> Result<(), Failure> {
     let Input { reader, bytes } = Input::open(file)?;
     complaints.begin(file, bytes);
-    let options = Options { format, ..Options::from(ledger.policy()) };
     run(ledger, Importer::new(reader, options), tally, complaints)
         .map_err(|source| Failure::Import { file: file.to_owned(), source: Box::new(source) })
 }
@@ -248,14 +277,8 @@ fn show(
     };
     let widest = count(tally.lines.max(tally.operations)).len();
     let number = |number: u64| format!("{:>widest$}", count(number));
-    let ReadAs { ops, posthog, exported, segment, rudderstack, mixpanel, .. } = tally.read_as;
-    let read_as = [
-        (ops, "read as ops"),
-        (posthog, "read as events of PostHog"),
-        (segment, "read from calls of Segment"),
-        (rudderstack, "read from calls of RudderStack"),
-        (mixpanel, "read from events of Mixpanel"),
-    ];
+    let exported = tally.read_as.exported;
+    let read_as = parts(tally.read_as);
     let worth_a_look = [(tally.refused, "refused by a rule"), (tally.noticed, "with a notice")];
     let see = if tally.refused + tally.noticed > 0 { ": see `outcomes`" } else { "" };
     screen.facts(&[
@@ -277,6 +300,35 @@ fn show(
         ))?;
     }
     screen.line("")
+}
+
+/// What operations were read as, and how many.
+fn parts(read_as: ReadAs) -> Vec<(u64, &'static str)> {
+    let ReadAs { ops, posthog, segment, rudderstack, mixpanel, amplitude, persons, .. } = read_as;
+    let mut parts = vec![
+        (ops, "read as ops"),
+        (posthog, "read as events of PostHog"),
+        (segment, "read from calls of Segment"),
+        (rudderstack, "read from calls of RudderStack"),
+        (mixpanel, "read from events of Mixpanel"),
+        (amplitude, "read from events of Amplitude"),
+        (persons, "read from rows about persons"),
+    ];
+    parts.retain(|(number, _)| *number > 0);
+    parts
+}
+
+/// What was read since `before`.
+fn since(before: ReadAs, mut now: ReadAs) -> ReadAs {
+    now.ops -= before.ops;
+    now.posthog -= before.posthog;
+    now.exported -= before.exported;
+    now.segment -= before.segment;
+    now.rudderstack -= before.rudderstack;
+    now.mixpanel -= before.mixpanel;
+    now.amplitude -= before.amplitude;
+    now.persons -= before.persons;
+    now
 }
 
 fn show_ledger(place: &Path, ledger: &Ledger, screen: &mut Screen) -> Result<(), Failure> {

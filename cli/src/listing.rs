@@ -143,6 +143,34 @@ pub(crate) struct Part {
     limit: Option<u64>,
 }
 
+impl Part {
+    /// Whether it begins with the list.
+    pub(crate) fn is_first(self) -> bool {
+        self.from.after() == 0
+    }
+
+    /// Whether it may end before the list does.
+    pub(crate) fn has_limit(self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Shows the part of a list, and gives where the next one begins.
+    pub(crate) fn of<T>(
+        self,
+        all: impl Iterator<Item = T>,
+        mut show: impl FnMut(T) -> Result<(), Failure>,
+    ) -> Result<Option<Cursor>, Failure> {
+        let after = usize::try_from(self.from.after()).unwrap_or(usize::MAX);
+        for (shown, item) in (0..).zip(all.skip(after)) {
+            if self.limit == Some(shown) {
+                return Ok(Some(Cursor::behind(self.from.as_of, self.from.after() + shown)));
+            }
+            show(item)?;
+        }
+        Ok(None)
+    }
+}
+
 /// Something that is listed.
 pub(crate) trait Listed: Serialize {
     const COLUMNS: &'static [Column];

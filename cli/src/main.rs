@@ -12,6 +12,7 @@ mod check;
 mod checkpoint;
 mod clock;
 mod commands;
+mod compare;
 mod complaints;
 mod completions;
 mod correction;

@@ -152,6 +152,7 @@ impl State {
             outcome.notices.invalid_processing = row.flags.has(Flags::INVALID_PROCESSING);
             outcome.notices.shortened_id = row.flags.has(Flags::SHORTENED_ID);
             outcome.notices.replaced_nul = row.flags.has(Flags::REPLACED_NUL);
+            outcome.notices.clamped_time = row.flags.has(Flags::CLAMPED_TIME);
         }
     }
 

@@ -48,6 +48,7 @@ impl Outcome {
             invalid_processing: false,
             shortened_id: false,
             replaced_nul: false,
+            clamped_time: false,
             changes_dropped: false,
             not_parted: None,
         },
@@ -113,6 +114,8 @@ pub struct Notices {
     pub shortened_id: bool,
     /// U+0000 in T or S, or half of a surrogate pair in a stored value or key, was replaced at import.
     pub replaced_nul: bool,
+    /// G5: the time lay too far in the future and became the time of recording.
+    pub clamped_time: bool,
     /// E3: the event is about a group, and its property changes were not applied.
     pub changes_dropped: bool,
     /// H2: a split named ids that are not the person's. They stay where they are.
@@ -156,6 +159,7 @@ impl Notices {
             (self.invalid_processing, "invalid_process_person_profile"),
             (self.shortened_id, "distinct_id_shortened"),
             (self.replaced_nul, "nul_replaced"),
+            (self.clamped_time, "time_from_future"),
             (self.changes_dropped, "property_changes_dropped"),
             (self.not_parted.is_some(), Self::NOT_PARTED),
         ]

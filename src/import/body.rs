@@ -5,9 +5,8 @@ use std::io::Read;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use flate2::read::MultiGzDecoder;
 
-use super::lines::GZIP;
+use super::layer::{GZIP, Members};
 use super::rejection::{Rejection, excerpt};
 
 /// Some senders leave the padding out.
@@ -62,7 +61,7 @@ fn from_base64(text: &str, max: usize) -> Result<String, Rejection> {
 /// Decompresses at most `max` bytes: a small bomb is still a large document.
 pub(super) fn gunzip(bytes: &[u8], max: usize) -> Result<Vec<u8>, Rejection> {
     let mut out = Vec::new();
-    MultiGzDecoder::new(bytes)
+    Members::new(bytes)
         .take(max as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|error| Rejection::NotGzip { what: error.to_string() })?;

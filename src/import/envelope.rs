@@ -21,6 +21,8 @@ pub(super) struct Envelope {
     pub(super) received: Option<Timestamp>,
     /// When the client sent it, by the client's clock; if that cannot be read, it is each event's to say whether it needs it.
     pub(super) sent: Option<Result<Timestamp, Rejection>>,
+    /// The same of this very attempt: a header is written again when a client tries again, what stands in a body is not.
+    pub(super) stamped: Option<Timestamp>,
 }
 
 /// What a document holds.
@@ -44,9 +46,9 @@ struct Keys {
 }
 
 const POSTHOG: Keys = Keys {
-    looked_at: &["path", "body", "received_ms", "batch", PAGE, "sent_at", "created_at"],
+    looked_at: &["path", "body", "received_ms", "headers", "batch", PAGE, "sent_at", "created_at"],
     batches: &["batch", PAGE],
-    sent: &["sent_at", "created_at"], // capture v1 says `created_at`: made just before the send
+    sent: &["sent_at", "created_at"], // capture v1 says `created_at`: made just before the first send
 };
 
 /// A page of PostHog's events API is `{"next":..,"results":[..]}`.
@@ -62,10 +64,14 @@ const SEGMENT: Keys = Keys {
 /// Mixpanel's batches are arrays, and its events say when they happened.
 const MIXPANEL: Keys = Keys { looked_at: &["path", "body", "received_ms"], batches: &[], sent: &[] };
 
+/// Amplitude's say when they happened, too.
+const AMPLITUDE: Keys =
+    Keys { looked_at: &["path", "body", "received_ms", "events"], batches: &["events"], sent: &[] };
+
 impl Envelope {
     /// That of a document in `format`, of which nothing is known yet.
     pub(super) fn new(format: Format) -> Envelope {
-        Envelope { format, endpoint: None, received: None, sent: None }
+        Envelope { format, endpoint: None, received: None, sent: None, stamped: None }
     }
 
     /// That of a request to `path` that arrived at `received`, with the time of sending that its query gives.
@@ -75,9 +81,15 @@ impl Envelope {
         Envelope { endpoint, received: Some(received), sent, ..Envelope::new(format) }
     }
 
-    /// Says when the client sent it, whatever else does.
-    pub(super) fn set_sent(&mut self, sent: Timestamp) {
-        self.sent = Some(Ok(sent));
+    /// By how many microseconds the clock of a client of PostHog is behind, as far as that is known (G5).
+    pub(super) fn correction(&self) -> Result<i64, Rejection> {
+        let Some(received) = self.received else { return Ok(0) };
+        let behind = |sent: Timestamp| received.as_micros() - sent.as_micros(); // both within the calendar
+        match (self.stamped, &self.sent) {
+            (Some(stamped), _) => Ok(behind(stamped)),
+            (None, Some(sent)) => Ok(beyond_delay(behind(sent.clone()?))),
+            (None, None) => Ok(0),
+        }
     }
 
     /// The last part of the path that a recorded request was sent to: `track` of `/v1/track?x=1`.
@@ -89,7 +101,8 @@ impl Envelope {
         match self.format {
             Format::Segment | Format::Rudderstack => &SEGMENT,
             Format::Mixpanel | Format::MixpanelOriginal => &MIXPANEL,
-            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => &POSTHOG,
+            Format::Amplitude => &AMPLITUDE,
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk | Format::Persons => &POSTHOG,
         }
     }
 }
@@ -109,6 +122,7 @@ pub(super) fn open<'a>(document: Json<'a>, envelope: &mut Envelope) -> Result<Fo
     }
     envelope.sent = path.split_once('?').and_then(|(_, query)| sent_in_query(query)).map(Ok);
     envelope.endpoint = endpoint(&path).map(str::to_owned);
+    envelope.stamped = members.some("headers").and_then(stamped);
     match body.as_text() {
         Some(text) => Ok(Found::Encoded(text)),
         None => open_body(body, envelope),
@@ -143,6 +157,22 @@ fn open_object<'a>(
         Some(batch) => Ok(Found::Many(batch)),
         None => Ok(Found::One(object)),
     }
+}
+
+/// How long a request may take, retries included, before the difference of the clocks is taken for an error of the sender's clock: PostHog's
+/// figure.
+const MAX_DELAY_MICROS: i64 = 150_000_000;
+
+/// What of a difference between the clocks cannot be the delay of a request that was sent more than once.
+fn beyond_delay(behind: i64) -> i64 {
+    behind - behind.clamp(-MAX_DELAY_MICROS, MAX_DELAY_MICROS)
+}
+
+/// When this attempt of a recorded request was sent, if its headers were recorded.
+fn stamped(headers: Json<'_>) -> Option<Timestamp> {
+    let is_stamp = |key: &str| key.eq_ignore_ascii_case("PostHog-Request-Timestamp");
+    let (_, stamp) = headers.members()?.find(|(key, _)| is_stamp(key))?;
+    stamp.as_text()?.trim().parse().ok()
 }
 
 fn endpoint(path: &str) -> Option<&str> {

@@ -19,8 +19,12 @@ const MIXPANEL: [&str; 4] = ["mp_lib", "mp_processing_time_ms", "mp_sent_by_lib_
 /// Which of them a project follows is in its settings.
 const MIXPANEL_FORMATS: [Format; 2] = [Format::Mixpanel, Format::MixpanelOriginal];
 
-/// Columns of PostHog's event exports: what its own fold says of the event's person.
-const EXPORT: [&str; 4] = ["person_id", "person_properties", "person", "_inserted_at"];
+/// Which of the two it is, a row does not say either.
+const CALL_FORMATS: [Format; 2] = [Format::Segment, Format::Rudderstack];
+
+/// Columns of PostHog's event exports: what its own fold says of the event's person, and what it wrote beside the event.
+const EXPORT: [&str; 6] =
+    ["person_id", "person_properties", "person", "_inserted_at", "elements_chain", "site_url"];
 
 /// The rejection of an object that another vendor wrote; `properties` are the members of the object's own `properties`.
 pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -> Option<Rejection> {
@@ -31,17 +35,34 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     if let Some(mark) = first(&CALL)
         && (!id || has(&"type") || has(&"messageId"))
     {
-        return foreign("a call of Segment or RudderStack", mark, &[Format::Segment, Format::Rudderstack]);
+        return foreign("a call of Segment or RudderStack", mark, &CALL_FORMATS);
+    }
+    if has(&"merged_amplitude_id") {
+        return foreign("a row of Amplitude's merged users", "merged_amplitude_id", &[]);
+    }
+    if !event && has(&"events") && has(&"api_key") {
+        return foreign("a request to Amplitude", "events", &[Format::Amplitude]);
+    }
+    if let (false, Some(mark)) = (event, first(&["resolved_distinct_id"])) {
+        return foreign("a row of Mixpanel's identities", mark, &[Format::Persons]);
+    }
+    if let (false, Some(mark)) = (event, first(&["distinct_ids"])) {
+        return foreign("a person of PostHog's persons API", mark, &[Format::Persons]);
+    }
+    if let (false, Some(mark)) = (event, first(&["event_name"]))
+        && (id || has(&"insert_id"))
+    {
+        return foreign("a row of Mixpanel's pipelines", mark, &MIXPANEL_FORMATS);
     }
     if id {
         let row = first(&["person_id", "person_version"]).filter(|_| !event);
-        return row.and_then(|mark| foreign("a row of PostHog's persons export", mark, &[]));
+        return row.and_then(|mark| foreign("a row of PostHog's persons export", mark, &[Format::Persons]));
     }
     if let (Some(_), Some(mark)) = (first(&["anonymous_id", "user_id"]), first(&WAREHOUSE)) {
-        return foreign("a warehouse row of Segment or RudderStack", mark, &[]);
+        return foreign("a warehouse row of Segment or RudderStack", mark, &CALL_FORMATS);
     }
     if !event && has(&"event_type") {
-        return foreign("an event of Amplitude", "event_type", &[]);
+        return foreign("an event of Amplitude", "event_type", &[Format::Amplitude]);
     }
     if let (false, true, Some(mark)) = (event, has(&"$distinct_id"), first(&PROFILE)) {
         return foreign("a profile update of Mixpanel", mark, &MIXPANEL_FORMATS);
@@ -82,7 +103,7 @@ mod tests {
 
     /// Each with who wrote it; `""` for what PostHog's senders write.
     #[rustfmt::skip]
-    const SHAPES: [(&str, &str); 25] = [
+    const SHAPES: [(&str, &str); 30] = [
         // Segment's spec, its S3 archive, RudderStack's event JSON.
         (r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","messageId":"m1","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `anonymousId`"),
         (r#"{"type":"identify","userId":"ann","traits":{},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
@@ -99,10 +120,16 @@ mod tests {
         (r#"{"event":"$identify","properties":{"$identified_id":"ann","$anon_id":"a1","mp_lib":"web"}}"#, "an event of Mixpanel, by its `mp_lib`"),
         (r#"{"$token":"t","$distinct_id":"ann","$add":{"n":1}}"#, "a profile update of Mixpanel, by its `$add`"),
         (r#"{"$token":"t","$distinct_id":"ann","$set":{"n":1},"$ignore_time":true}"#, "a profile update of Mixpanel, by its `$ignore_time`"),
-        // Amplitude's export.
+        // Amplitude's export, and requests to it.
+        (r#"{"api_key":"k","events":[{"event_type":"x","user_id":"ann"}]}"#, "a request to Amplitude, by its `events`"),
         (r#"{"event_type":"x","user_id":"ann","device_id":"d","event_time":"2026-01-01 00:00:00"}"#, "an event of Amplitude, by its `event_type`"),
         // PostHog's persons model.
         (r#"{"team_id":1,"distinct_id":"a","person_id":"0190aaaa-0000-0000-0000-000000000001","properties":{},"person_version":2}"#, "a row of PostHog's persons export, by its `person_id`"),
+        (r#"{"id":7,"uuid":"0190aaaa-0000-0000-0000-000000000001","distinct_ids":["a"],"properties":{},"created_at":"2026-01-01T00:00:00Z"}"#, "a person of PostHog's persons API, by its `distinct_ids`"),
+        // Tables of Mixpanel's pipelines, and Amplitude's merges.
+        (r#"{"event_name":"x","distinct_id":"a","device_id":"d","user_id":null,"insert_id":"i","time":"2026-01-01 00:00:00 UTC","properties":"{}"}"#, "a row of Mixpanel's pipelines, by its `event_name`"),
+        (r#"{"distinct_id":"d","resolved_distinct_id":"ann"}"#, "a row of Mixpanel's identities, by its `resolved_distinct_id`"),
+        (r#"{"amplitude_id":7,"merged_amplitude_id":8,"merge_event_time":"2026-01-01 00:00:00"}"#, "a row of Amplitude's merged users, by its `merged_amplitude_id`"),
         // PostHog's own senders.
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":"theirs"}"#, ""),
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","type":"capture","messageId":"m","library":"posthog-python"}"#, ""),
@@ -131,12 +158,22 @@ mod tests {
             }
         }
         // Also where the format of another vendor was asked for. What that format reads itself has an error of its own.
-        for (format, reads) in [(Format::Segment, "Segment"), (Format::Mixpanel, "of Mixpanel")] {
+        for (format, reads) in [
+            (Format::Segment, &["of Segment"][..]),
+            (Format::Mixpanel, &["event of Mixpanel", "update of Mixpanel", "pipelines"]),
+            (Format::Amplitude, &["an event of Amplitude", "to Amplitude"]),
+            (Format::Persons, &["persons", "identities"]),
+        ] {
             for (event, vendor) in SHAPES.iter().filter(|(_, vendor)| !vendor.is_empty()) {
                 let found = import(event.as_bytes(), &Options { format, ..AUTO });
-                let is_row = vendor.contains("row");
+                let is_read = reads.iter().any(|reads| vendor.contains(reads));
                 let is_named = found[0].contains(&format!(" this is {vendor};"));
-                assert_eq!(is_named, is_row || !vendor.contains(reads), "{format}: {event}: {}", found[0]);
+                // A row that says who is who may also be one of another format.
+                if format != Format::Persons {
+                    assert_eq!(is_named, !is_read, "{format}: {event}: {}", found[0]);
+                } else if is_read {
+                    assert!(!is_named, "{event}: {}", found[0]);
+                }
             }
         }
         let insisted = Options { format: Format::Posthog, ..AUTO };

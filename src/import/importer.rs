@@ -1,5 +1,6 @@
 //! Documents, batches and lines taken apart: one [`Parsed`] for each event or operation.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
 
@@ -9,9 +10,10 @@ use super::envelope::{Envelope, Found};
 use super::json::{Json, Unread};
 use super::lines::{Joined, Line, Lines, MAX_DOCUMENT_BYTES};
 use super::options::{Format, Options};
+use super::persons::{Mapped, Persons};
 use super::rejection::{ImportError, Rejection};
 use super::vendor::Asked;
-use super::{body, envelope, foreign, json, mixpanel, ops, posthog, segment};
+use super::{amplitude, body, envelope, foreign, json, mixpanel, ops, posthog, segment};
 use crate::model::operation::Operation;
 
 /// One event or operation of an input, or why it is none.
@@ -42,6 +44,10 @@ pub struct ReadAs {
     pub rudderstack: u64,
     /// Events and profile updates of Mixpanel, likewise.
     pub mixpanel: u64,
+    /// Events of Amplitude, likewise.
+    pub amplitude: u64,
+    /// Rows that say who is who; one with several ids gives several operations.
+    pub persons: u64,
 }
 
 impl std::ops::AddAssign for ReadAs {
@@ -52,6 +58,8 @@ impl std::ops::AddAssign for ReadAs {
         self.segment += more.segment;
         self.rudderstack += more.rudderstack;
         self.mixpanel += more.mixpanel;
+        self.amplitude += more.amplitude;
+        self.persons += more.persons;
     }
 }
 
@@ -84,8 +92,8 @@ pub struct Importer<R> {
     batch: Option<Batch>,
     /// The text that `batch` lies in, when that is not the input's own.
     decoded: String,
-    /// The second operation of the call that was yielded last.
-    also: Option<Parsed>,
+    /// What else the document asks for that was yielded last.
+    also: VecDeque<Parsed>,
     over: bool,
 }
 
@@ -98,9 +106,14 @@ impl<R: Read> Importer<R> {
             reader: Reader::new(options, Some(Occurrences::default())),
             batch: None,
             decoded: String::new(),
-            also: None,
+            also: VecDeque::new(),
             over: false,
         }
+    }
+
+    /// How the input is read.
+    pub fn options(&self) -> &Options {
+        &self.reader.options
     }
 
     /// Lines read so far, blank and rejected ones included.
@@ -108,9 +121,14 @@ impl<R: Read> Importer<R> {
         self.line
     }
 
-    /// Bytes taken from the input so far: compressed ones, when it is gzip.
+    /// Bytes taken from the input so far: compressed ones, when it is compressed.
     pub fn bytes(&self) -> u64 {
         self.lines.bytes()
+    }
+
+    /// Whose ids are, as the row says that was read last, once; of [`Format::Persons`] only. Also of a row that is rejected, if it says that.
+    pub fn mapped(&mut self) -> impl Iterator<Item = Mapped> + '_ {
+        self.reader.mapped.drain(..)
     }
 
     /// What the operations so far were read as; rejected ones count nowhere.
@@ -143,7 +161,11 @@ impl<R: Read> Importer<R> {
                 return self.take(content, line, Home::Line(place));
             }
             Err(Unread::Broken(_)) if line == 1 && is_header(text) => return rejected(Rejection::Csv),
-            Err(Unread::Broken(rejection)) => return rejected(rejection),
+            Err(Unread::Broken(rejection)) => {
+                let Some(documents) = json::documents(text) else { return rejected(rejection) };
+                self.batch = Some(Batch::new(Home::Line(place), documents, self.reader.envelope(), line));
+                return None;
+            }
             Err(Unread::Truncated(rejection)) => rejection,
         };
         match self.lines.join(place) {
@@ -208,10 +230,14 @@ impl<R: Read> Importer<R> {
         if let Some(Encoding { found, remedy }) = self.lines.encoding() {
             return ImportError::Encoding { found, remedy };
         }
-        if self.lines.is_gzip() && matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) {
-            ImportError::Gzip { line, byte, source }
-        } else {
-            ImportError::Read { line, source }
+        if self.lines.is_too_dense() {
+            return ImportError::TooDense { line };
+        }
+        match self.lines.compression() {
+            Some(found) if matches!(source.kind(), InvalidData | InvalidInput | UnexpectedEof) => {
+                ImportError::Damaged { found, line, byte, source }
+            }
+            _ => ImportError::Read { line, source },
         }
     }
 
@@ -241,12 +267,17 @@ impl<R: Read> Iterator for Importer<R> {
     type Item = Result<Parsed, ImportError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(parsed) = self.also.take() {
+        if let Some(parsed) = self.also.pop_front() {
             return Some(Ok(parsed));
         }
         let parsed = self.advance()?;
-        if let (Ok(Parsed { line, index, .. }), Some(operation)) = (&parsed, self.reader.also()) {
-            self.also = Some(Parsed { line: *line, index: *index, operation: Ok(operation) });
+        if let Ok(Parsed { line, index, .. }) = &parsed {
+            let also = self.reader.also();
+            self.also.extend(also.map(|operation| Parsed {
+                line: *line,
+                index: *index,
+                operation: Ok(operation),
+            }));
         }
         Some(parsed)
     }
@@ -319,13 +350,22 @@ pub(super) struct Reader {
     /// What ids are derived from where none was given (G4); `None` leaves such operations without one.
     occurrences: Option<Occurrences>,
     read_as: ReadAs,
-    /// The second operation of the call that was read last.
-    also: Option<Operation>,
+    /// What else the object asks for that was read last.
+    also: VecDeque<Operation>,
+    persons: Persons,
+    mapped: Vec<Mapped>,
 }
 
 impl Reader {
     pub(super) fn new(options: Options, occurrences: Option<Occurrences>) -> Reader {
-        Reader { options, occurrences, read_as: ReadAs::default(), also: None }
+        Reader {
+            options,
+            occurrences,
+            read_as: ReadAs::default(),
+            also: VecDeque::new(),
+            persons: Persons::default(),
+            mapped: Vec::new(),
+        }
     }
 
     /// The envelope of a document that is about to be opened.
@@ -382,34 +422,51 @@ impl Reader {
         if self.options.format == Format::Ops {
             return Err(Rejection::Missing { key: "op" });
         }
+        let read = self.read(json, envelope);
+        if let Err(Rejection::WrongType { key, .. }) = read
+            && TEXTS.contains(&key)
+            && let Some(rewritten) = json::with_object(json, key)
+        {
+            return self.operation(Json::read(&rewritten)?, envelope); // it has one such text less
+        }
+        match self.options.format {
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => read,
+            format => read.map_err(|rejection| foreign::instead(json, format).unwrap_or(rejection)),
+        }
+    }
+
+    /// The operation that an object of a sender's format asks for.
+    fn read(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
         let (read, count): (Reads, fn(&mut ReadAs) -> &mut u64) = match self.options.format {
             Format::Segment => (segment::operations, |read_as| &mut read_as.segment),
             Format::Rudderstack => (segment::operations, |read_as| &mut read_as.rudderstack),
             Format::Mixpanel | Format::MixpanelOriginal => {
                 (mixpanel::operations, |read_as| &mut read_as.mixpanel)
             }
-            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => {
-                return self.posthog(json, envelope);
-            }
+            Format::Amplitude => (amplitude::operations, |read_as| &mut read_as.amplitude),
+            Format::Persons => return self.person(json, envelope),
+            Format::Auto | Format::Ops | Format::Posthog | Format::Sdk => return self.event(json, envelope),
         };
-        let asked = read(json, envelope, &self.options)
-            .map_err(|rejection| foreign::instead(json, self.options.format).unwrap_or(rejection))?;
+        let asked = read(json, envelope, &self.options)?;
         self.foreign(asked, json, count)
     }
 
-    /// The second operation of the call that was read last, once.
-    pub(super) fn also(&mut self) -> Option<Operation> {
-        self.also.take()
+    /// What else the object asks for that was read last, once.
+    pub(super) fn also(&mut self) -> impl Iterator<Item = Operation> + '_ {
+        self.also.drain(..)
     }
 
-    fn posthog(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
-        let read = self.event(json, envelope);
-        if let Err(Rejection::WrongType { key: "properties", .. }) = read
-            && let Some(rewritten) = posthog::with_properties(json)
-        {
-            return self.event(Json::read(&rewritten)?, envelope);
-        }
-        read
+    /// The operations that make true what a row says, and what it says.
+    fn person(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
+        let (operations, mapped) = self.persons.read(json, envelope);
+        self.mapped = mapped;
+        let operations: Result<VecDeque<_>, _> =
+            operations?.into_iter().map(|operation| self.finish(operation, json, "persons")).collect();
+        let mut operations = operations?;
+        self.read_as.persons += operations.len() as u64;
+        let first = operations.pop_front().ok_or(Rejection::Missing { key: "distinct_id" })?;
+        self.also = operations;
+        Ok(first)
     }
 
     fn event(&mut self, json: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
@@ -431,7 +488,7 @@ impl Reader {
         let operation = self.finish(operation, json, self.options.format.name())?;
         *count(&mut self.read_as) += 1 + u64::from(link.is_some());
         let Some(link) = link else { return Ok(operation) };
-        self.also = Some(operation);
+        self.also.push_back(operation);
         Ok(link)
     }
 
@@ -477,6 +534,9 @@ impl Reader {
     }
 }
 
+/// What exports to databases hold as a text in which the object stands.
+const TEXTS: [&str; 3] = ["properties", "user_properties", "event_properties"];
+
 /// White space around a JSON value.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
@@ -492,10 +552,15 @@ fn is_blank(text: &str) -> bool {
 #[cfg(test)]
 pub(in crate::import) mod tests {
     use super::*;
+    use crate::import::FutureTimes;
     use crate::model::operation::{Actor, Processing, Request, Source, Target};
 
-    pub(in crate::import) const AUTO: Options =
-        Options { format: Format::Auto, lift: false, keep_event_properties: false };
+    pub(in crate::import) const AUTO: Options = Options {
+        format: Format::Auto,
+        lift: false,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
 
     /// What an input holds, a line each: where, and what is asked or why it is refused.
     pub(in crate::import) fn import(input: &[u8], options: &Options) -> Vec<String> {
@@ -599,7 +664,8 @@ pub(in crate::import) mod tests {
             (format!("[{a},\n{b}]"), vec!["1[0] set a", "2[1] set b"]),
             (format!("{{\n  \"batch\": [\n    {a},\n\n    7,\n    {b}\n  ]\n}}\n"), vec!["3[0] set a", "5[1] found a number; expected an object: an operation or an event", "6[2] set b"]),
             (a.replace(',', ",\n"), vec!["1 set a"]),
-            (format!("{a} {b}"), vec!["1 not JSON at column 60: trailing characters; expected one JSON document"]),
+            (format!("{a} {b}"), vec!["1[0] set a", "1[1] set b"]),
+            (format!("{a} {b}]"), vec!["1 not JSON at column 60: trailing characters; expected one JSON document"]),
             (format!("\n\n7\nnull\n\"x\"\n{a}"), vec!["3 found a number; expected an object: an operation or an event", "4 found null; expected an object: an operation or an event", "5 found a string; expected an object: an operation or an event", "6 set a"]),
             (String::new(), vec![]),
             ("\n \r\n".to_owned(), vec![]),
@@ -677,7 +743,10 @@ pub(in crate::import) mod tests {
         let (last, before) = found.split_last().unwrap();
         assert!(before.iter().all(|parsed| parsed.as_ref().is_ok_and(|parsed| parsed.operation.is_ok())));
         let line_count = before.len() as u64;
-        assert!(matches!(last, Err(ImportError::Gzip { line, .. }) if *line == line_count), "{last:?}");
+        assert!(
+            matches!(last, Err(ImportError::Damaged { found: "gzip", line, .. }) if *line == line_count),
+            "{last:?}"
+        );
         assert!(importer.next().is_none());
     }
 
@@ -756,14 +825,14 @@ pub(in crate::import) mod tests {
         let error = "csv".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`csv` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
+            "`csv` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel, mixpanel-original, amplitude or persons"
         );
     }
 
     mod laws {
         use super::*;
         use crate::import::encoding::encoding;
-        use crate::import::lines;
+        use crate::import::layer;
         use proptest::prelude::*;
 
         /// Lines that mean something, lines cut short, lines of noise.
@@ -803,8 +872,9 @@ pub(in crate::import) mod tests {
 
         proptest! {
             #[test]
-            fn any_bytes_are_read_to_their_end(bytes in prop::collection::vec(any::<u8>(), 0..300), gzip: bool) {
-                let bytes = if gzip { [&crate::import::lines::GZIP[..], &bytes].concat() } else { bytes };
+            fn any_bytes_are_read_to_their_end(bytes in prop::collection::vec(any::<u8>(), 0..300), layer in 0..5_usize) {
+                let marks: [&[u8]; 5] = [b"", &layer::GZIP, &layer::ZSTD, b"\xFF\xFE", b"\0{"];
+                let bytes = [marks[layer], &bytes].concat();
                 for options in [AUTO, Options { format: Format::Ops, ..AUTO }] {
                     let found: Vec<_> = Importer::new(&bytes[..], options).collect();
                     prop_assert!(found.len() <= bytes.len() + 1);
@@ -817,7 +887,7 @@ pub(in crate::import) mod tests {
                     std::str::from_utf8(line).is_ok_and(only_if_valid)
                 }).count();
                 let input = all.join(&b'\n');
-                prop_assume!(encoding(&input).is_none() && !input.starts_with(&lines::GZIP));
+                prop_assume!(encoding(&input).is_none() && layer::is_plain(&input));
                 let options = Options { format: Format::Ops, ..AUTO };
                 let found = Importer::new(&input[..], options).filter(|parsed| {
                     parsed.as_ref().is_ok_and(|parsed| parsed.operation.is_ok())

@@ -268,6 +268,15 @@ impl<'a> Object<'a> {
     }
 }
 
+/// An object of which a member is a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
+pub(super) fn with_object(object: Json<'_>, key: &str) -> Option<String> {
+    let (_, member) = object.members()?.find(|(name, _)| name == key)?;
+    // One whole object: a text that closes it early must not add keys to the object around it.
+    let inner = member.as_text().filter(|text| Json::read(text).is_ok_and(Json::is_object))?;
+    let std::ops::Range { start, end } = place(object.0, member);
+    Some([&object.0[..start], &inner, &object.0[end..]].concat())
+}
+
 /// Where a part stands in its document: lets a caller keep a place without keeping a borrow.
 pub(super) fn place(document: &str, part: Json<'_>) -> std::ops::Range<usize> {
     let start = (part.0.as_ptr() as usize).saturating_sub(document.as_ptr() as usize);
@@ -539,6 +548,20 @@ fn scalar(text: &str) -> Result<Value, ValueError> {
         "false" => Ok(Value::Bool(false)),
         number => Value::number(number),
     }
+}
+
+/// The places of the objects in a text that is several of them, one behind the other: what files without a last line end become when they
+/// are joined, with or without the byte order mark that each begins with. `None` if it is anything else.
+pub(super) fn documents(text: &str) -> Option<Vec<std::ops::Range<usize>>> {
+    const BETWEEN: [char; 5] = [' ', '\t', '\r', '\n', '\u{FEFF}'];
+    let mut places = Vec::new();
+    let mut rest = text.trim_start_matches(BETWEEN);
+    while rest.starts_with('{') {
+        let document = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>().next()?.ok()?.get();
+        places.push(place(text, Json(document)));
+        rest = rest.get(document.len()..)?.trim_start_matches(BETWEEN);
+    }
+    (rest.is_empty() && places.len() > 1).then_some(places)
 }
 
 /// Numbers that JavaScript and Python write by a name that JSON does not have, and what stands for them here: numbers of JSON that no

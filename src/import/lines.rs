@@ -1,13 +1,12 @@
-//! Bytes to lines: opens gzip, bounds a line, and joins the lines of a document that is spread over several.
+//! Text to lines: bounds a line, and joins the lines of a document that is spread over several.
 //!
 //! Knows nothing of events.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 
-use flate2::read::MultiGzDecoder;
-
 use super::encoding::{Encoding, encoding};
+use super::layer::Unpacked;
 
 /// Largest line, and largest document over several lines, in bytes. Bounds the memory of an import to a small multiple.
 ///
@@ -19,7 +18,7 @@ const READ_BYTES: usize = 128 * 1_024;
 
 /// The lines of an input.
 pub(super) struct Lines<R> {
-    input: Input<R>,
+    input: BufReader<Unpacked<R>>,
     /// Lines read and not yet done with: the one being looked at, and any that a failed join hands back.
     buffer: Vec<u8>,
     /// Where in `buffer` the next line starts.
@@ -30,16 +29,6 @@ pub(super) struct Lines<R> {
     /// What the input is, if it cannot be read.
     encoding: Option<Encoding>,
 }
-
-enum Input<R> {
-    Unopened(Counted<R>),
-    Opening,
-    Plain(BufReader<Peeked<R>>),
-    Gzip(BufReader<MultiGzDecoder<Peeked<R>>>),
-}
-
-/// The first bytes, looked at and put back.
-type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, Counted<R>>;
 
 enum Behind {
     TooLong,
@@ -69,22 +58,23 @@ pub(super) enum Joined {
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(input: R) -> Lines<R> {
-        let input = Input::Unopened(Counted { inner: input, count: 0 });
+        let input = BufReader::with_capacity(READ_BYTES, Unpacked::new(input));
         Lines { input, buffer: Vec::new(), at: 0, behind: None, at_start: true, encoding: None }
     }
 
     /// Bytes taken from the input.
     pub(super) fn bytes(&self) -> u64 {
-        match &self.input {
-            Input::Unopened(counted) => counted.count,
-            Input::Opening => 0,
-            Input::Plain(reader) => reader.get_ref().get_ref().1.count,
-            Input::Gzip(reader) => reader.get_ref().get_ref().get_ref().1.count,
-        }
+        self.input.get_ref().taken()
     }
 
-    pub(super) fn is_gzip(&self) -> bool {
-        matches!(self.input, Input::Gzip(_))
+    /// What the input is compressed with, if it is.
+    pub(super) fn compression(&self) -> Option<&'static str> {
+        self.input.get_ref().compression()
+    }
+
+    /// Whether reading failed because the input unpacks to too much.
+    pub(super) fn is_too_dense(&self) -> bool {
+        self.input.get_ref().is_too_dense()
     }
 
     /// What the input is, where reading failed because of that.
@@ -176,12 +166,7 @@ impl<R: Read> Lines<R> {
     /// Appends one line with its line end, or nothing at the end of the input; false when the line was too long.
     fn fill(&mut self) -> io::Result<bool> {
         let start = self.buffer.len();
-        self.open()?;
-        let reader: &mut dyn BufRead = match &mut self.input {
-            Input::Plain(reader) => reader,
-            Input::Gzip(reader) => reader,
-            Input::Unopened(_) | Input::Opening => return Ok(true), // open() leaves neither
-        };
+        let reader = &mut self.input;
         let most = MAX_DOCUMENT_BYTES as u64 + 1; // and its line end
         if let Err(error) = Read::take(&mut *reader, most).read_until(b'\n', &mut self.buffer) {
             self.buffer.truncate(start); // half a line says nothing
@@ -205,43 +190,9 @@ impl<R: Read> Lines<R> {
         }
         Ok(true)
     }
-
-    /// Looks at the first two bytes and chooses how to read the rest.
-    fn open(&mut self) -> io::Result<()> {
-        if let Input::Unopened(counted) = &mut self.input {
-            let mut head = Vec::with_capacity(GZIP.len());
-            counted.by_ref().take(GZIP.len() as u64).read_to_end(&mut head)?;
-            if let Input::Unopened(counted) = std::mem::replace(&mut self.input, Input::Opening) {
-                let gzip = head == GZIP;
-                let peeked = io::Cursor::new(head).chain(counted);
-                self.input = if gzip {
-                    Input::Gzip(BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(peeked)))
-                } else {
-                    Input::Plain(BufReader::with_capacity(READ_BYTES, peeked))
-                };
-            }
-        }
-        Ok(())
-    }
 }
-
-/// What every gzip member starts with (RFC 1952).
-pub(super) const GZIP: [u8; 2] = [0x1F, 0x8B];
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-struct Counted<R> {
-    inner: R,
-    count: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(out)?;
-        self.count += read as u64;
-        Ok(read)
-    }
-}
 
 /// How far a text fits one JSON array or object.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,14 +13,26 @@ use super::ops::{properties, string, wrong};
 use super::options::{Format, Options};
 use super::posthog::unset_keys;
 use super::rejection::Rejection;
-use super::vendor::{Asked, distinct_id, id, id_text, implied_link, source};
+use super::vendor::{
+    Asked, device_source, device_text, distinct_id, epoch, id, id_text, implied_link, member_id, row_time,
+    source,
+};
 use crate::model::id::{DistinctId, EventName};
 use crate::model::operation::{Actor, Changes, Operation, Request, Source};
-use crate::model::time::Timestamp;
 use crate::model::value::Properties;
 
-/// What is looked at in an event, beside its properties.
-const EVENT: [&str; 2] = ["event", "properties"];
+/// What is looked at in an event, beside its properties; and in a row of the pipelines, which has some of those beside it.
+const EVENT: [&str; 8] =
+    ["event", "properties", "event_name", "distinct_id", "device_id", "user_id", "insert_id", "time"];
+
+/// The columns of a row that an event has among its properties, under other names.
+const COLUMNS: [(&str, &str); 5] = [
+    ("distinct_id", "distinct_id"),
+    ("$device_id", "device_id"),
+    ("$user_id", "user_id"),
+    ("$insert_id", "insert_id"),
+    ("time", "time"),
+];
 
 /// What is looked at in an event's properties.
 const PROPERTIES: [&str; 10] = [
@@ -54,9 +66,6 @@ const UPDATE: [&str; 11] = [
 /// Updates that the ledger has no operation for, and the mark of those of groups, which are not persons.
 const UNMAPPED: [&str; 6] = ["$add", "$append", "$union", "$remove", "$delete", "$group_key"];
 
-/// What a device's id begins with where Mixpanel writes it among distinct ids.
-const DEVICE: &str = "$device:";
-
 /// The project's token: not the event's.
 const TOKEN: &str = "token";
 
@@ -68,8 +77,8 @@ pub(super) fn operations(
 ) -> Result<Asked, Rejection> {
     let members = object.object(&EVENT).ok_or(Rejection::NotAnEvent { found: object.kind() })??;
     object.check_depth()?; // bounds every recursion into it
-    match members.some("event") {
-        Some(name) => Event::read(name, &members)?.operations(envelope, options),
+    match members.some("event").or_else(|| members.some("event_name")) {
+        Some(name) => Event::read(name, members)?.operations(envelope, options),
         None => update(object, envelope).map(|operation| Asked { link: None, operation }),
     }
 }
@@ -77,18 +86,34 @@ pub(super) fn operations(
 struct Event<'a> {
     name: Cow<'a, str>,
     properties: Object<'a>,
+    /// The columns of a row of the pipelines.
+    row: Option<Object<'a>>,
 }
 
 impl<'a> Event<'a> {
-    fn read(name: Json<'a>, members: &Object<'a>) -> Result<Event<'a>, Rejection> {
+    fn read(name: Json<'a>, members: Object<'a>) -> Result<Event<'a>, Rejection> {
         let properties = members.some("properties").ok_or(Rejection::Missing { key: "properties" })?;
         let properties =
             properties.object(&PROPERTIES).ok_or_else(|| wrong("properties", properties, "an object"))??;
-        Ok(Event { name: string("event", name)?, properties })
+        let row = members.some("event").is_none().then_some(members);
+        Ok(Event { name: string("event", name)?, properties, row })
+    }
+
+    /// A property that decides who is who, or the column of a row for it.
+    fn some(&self, key: &'static str) -> Option<Json<'a>> {
+        let column = COLUMNS.iter().find(|(property, _)| *property == key).map(|(_, column)| column);
+        let in_row = self.row.as_ref().zip(column).and_then(|(row, column)| row.some(column));
+        in_row.or_else(|| self.properties.some(key))
+    }
+
+    /// The id of this property; an empty text is none.
+    fn id(&self, key: &'static str) -> Result<Option<Json<'a>>, Rejection> {
+        self.some(key).map_or(Ok(None), |json| id(key, json))
     }
 
     fn operations(&self, envelope: &Envelope, options: &Options) -> Result<Asked, Rejection> {
-        let said = self.properties.some("time").map(|json| epoch("time", json)).transpose()?;
+        let read = if self.row.is_some() { row_time } else { epoch };
+        let said = self.some("time").map(|json| read("time", json)).transpose()?;
         let at = said.or(envelope.received).ok_or(Rejection::MissingTime)?;
         let (who, device, request) = if options.format == Format::Mixpanel {
             let (who, device) = self.ids()?;
@@ -107,7 +132,7 @@ impl<'a> Event<'a> {
             (who, None, request)
         };
         let mut operation = Operation { time_by_arrival: said.is_none(), ..Operation::new(at, request) };
-        if let Some(insert_id) = id(&self.properties, "$insert_id")? {
+        if let Some(insert_id) = self.id("$insert_id")? {
             let insert_id = id_text("$insert_id", insert_id)?;
             operation.id = Some(derive::insert_id(&insert_id, &who, said, &self.name));
             operation.derived_id = true;
@@ -122,15 +147,9 @@ impl<'a> Event<'a> {
 
     /// Under the simplified rules: whom the event speaks for, and the device that it names beside a user.
     fn ids(&self) -> Result<(DistinctId, Option<Source>), Rejection> {
-        let device = id(&self.properties, "$device_id")?.map(|device| {
-            id_text("$device_id", device).map(|text| match text.starts_with(DEVICE) {
-                true => text.into_owned(),
-                false => format!("{DEVICE}{text}"),
-            })
-        });
-        if let Some(user) = id(&self.properties, "$user_id")? {
-            let device = device.map(|text| text.map_or(Source::Unstorable, |text| Source::new(&text)));
-            return Ok((distinct_id("$user_id", user)?, device));
+        let device = self.id("$device_id")?.map(|device| device_text("$device_id", device));
+        if let Some(user) = self.id("$user_id")? {
+            return Ok((distinct_id("$user_id", user)?, device.map(device_source)));
         }
         match device {
             Some(text) => {
@@ -176,7 +195,7 @@ impl<'a> Event<'a> {
     /// The first of these properties that is an id.
     fn first(&self, keys: &[&'static str]) -> Result<Option<(&'static str, Json<'a>)>, Rejection> {
         for key in keys {
-            if let Some(json) = id(&self.properties, key)? {
+            if let Some(json) = self.id(key)? {
                 return Ok(Some((key, json)));
             }
         }
@@ -225,7 +244,7 @@ fn update(object: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection>
     {
         return Err(Rejection::Missing { key: "event" });
     }
-    let who = id(&members, "$distinct_id")?.ok_or(Rejection::Missing { key: "$distinct_id" })?;
+    let who = member_id(&members, "$distinct_id")?.ok_or(Rejection::Missing { key: "$distinct_id" })?;
     let who = Actor::Id(distinct_id("$distinct_id", who)?);
     let said = members.some("$time").map(|json| epoch("$time", json)).transpose()?;
     let at = said.or(envelope.received).ok_or(Rejection::MissingTime)?;
@@ -237,35 +256,17 @@ fn update(object: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection>
     Ok(operation)
 }
 
-/// From here on a number of the epoch counts milliseconds: as seconds it would be the year 5138, as milliseconds it is 1973.
-const FIRST_MILLIS: i64 = 100_000_000_000;
-
-/// A time in seconds or milliseconds since 1970, as a number or the text of one; exact, digits below a microsecond cut.
-fn epoch(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejection> {
-    const EXPECTED: &str = "a number of seconds or milliseconds since 1970";
-    let refused = || wrong(key, json, EXPECTED);
-    let text = json.text().trim_matches('"');
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
-        return Err(refused());
-    }
-    let whole: i64 = whole.parse().map_err(|_| Rejection::TimeOutOfRange)?;
-    let (unit, places) = if whole < FIRST_MILLIS { (1_000_000, 6) } else { (1_000, 3) };
-    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(places);
-    let part = digits.fold(0, |part, digit| part * 10 + i64::from(digit - b'0'));
-    let micros = whole.checked_mul(unit).and_then(|micros| micros.checked_add(part));
-    let time = micros.ok_or(Rejection::TimeOutOfRange)?;
-    Timestamp::from_micros(time).map_err(|_| Rejection::TimeOutOfRange)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only};
-    use super::super::{Format, Options};
+    use super::super::{Format, FutureTimes, Options};
 
-    const SIMPLIFIED: Options =
-        Options { format: Format::Mixpanel, lift: true, keep_event_properties: false };
+    const SIMPLIFIED: Options = Options {
+        format: Format::Mixpanel,
+        lift: true,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
     const ORIGINAL: Options = Options { format: Format::MixpanelOriginal, ..SIMPLIFIED };
 
     /// What an input asks for, an operation after the other.

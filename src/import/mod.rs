@@ -1,6 +1,6 @@
 //! Importers: what SDKs send, read as operations.
 //!
-//! [`Importer`] takes any [`Read`](std::io::Read), plain or gzip, and yields one [`Parsed`] for each event or operation it finds, in the
+//! [`Importer`] takes any [`Read`](std::io::Read), plain, gzip or zstd, UTF-8 or UTF-16, and yields one [`Parsed`] for each event or operation it finds, in the
 //! order of the input. It knows the formats; it knows nothing of ledgers, persons or files.
 //!
 //! # Shapes
@@ -11,7 +11,7 @@
 //!
 //! # Other vendors
 //! [`Format::Segment`] and its siblings read what their vendors' libraries send. A call that names a user and a visitor is two operations:
-//! their link and what happened. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-16, zstd, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
+//! their link and what happened. Rows of their warehouse tables are read too. [`Format::Persons`] reads who is who as a vendor says it. With [`Format::Auto`] an event of another vendor is rejected by name ([`Rejection::Foreign`]). An input in another encoding (UTF-32, xz, zip, Parquet) is not read at all ([`ImportError::Encoding`]).
 //!
 //! # Servers
 //! [`Request`] reads one HTTP request as a server received it. It takes nothing but what SDKs send.
@@ -26,18 +26,22 @@
 //! An operation without an id gets one derived from its content, its time and the number of equal ones before it in this
 //! input (G4). Importing a file twice yields the same ids.
 
+mod amplitude;
 mod body;
 mod derive;
 mod encoding;
 mod envelope;
 mod foreign;
+mod future;
 mod importer;
 mod json;
+mod layer;
 mod lift;
 mod lines;
 mod mixpanel;
 mod ops;
 mod options;
+mod persons;
 mod posthog;
 mod rejection;
 mod request;
@@ -47,7 +51,8 @@ mod vendor;
 
 pub use self::importer::{Importer, Parsed, ReadAs};
 pub use self::lines::MAX_DOCUMENT_BYTES;
-pub use self::options::{Format, FormatError, Options};
+pub use self::options::{Format, FormatError, FutureTimes, FutureTimesError, Options};
+pub use self::persons::Mapped;
 pub use self::rejection::{ImportError, Rejection};
 pub use self::request::{
     Endpoint, MAX_REQUEST_BYTES, Received, RejectedEvent, Request, RequestError, RequestOptions,

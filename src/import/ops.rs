@@ -464,9 +464,14 @@ pub(super) fn time(key: &'static str, json: Json<'_>) -> Result<Timestamp, Rejec
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only, shown};
-    use super::super::{Format, Options};
+    use super::super::{Format, FutureTimes, Options};
 
-    const OPS: Options = Options { format: Format::Ops, lift: true, keep_event_properties: false };
+    const OPS: Options = Options {
+        format: Format::Ops,
+        lift: true,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
 
     /// The one thing a line without `ts` and `event_id` asks, or why it is refused: the same whether the line is read in one pass, as
     /// a part of an array, or with a key that is spelled with an escape.

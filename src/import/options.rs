@@ -20,19 +20,24 @@ pub enum Format {
     /// What SDKs of PostHog send, and never the ledger's own operations: for input that anybody may have written. An event that looks like
     /// another vendor's is rejected by name.
     Sdk,
-    /// Calls of Segment: requests, and its archives.
+    /// Calls of Segment: requests, its archives, and rows of its warehouse tables.
     Segment,
-    /// Calls of RudderStack.
+    /// Calls of RudderStack, likewise.
     Rudderstack,
     /// Events and profile updates of Mixpanel, under the rules of Simplified ID Merge.
     Mixpanel,
     /// The same under the rules of Original ID Merge.
     MixpanelOriginal,
+    /// Events of Amplitude: exports, and requests to its HTTP API.
+    Amplitude,
+    /// Rows that say who is who: PostHog's persons model and persons API, Mixpanel's table of identities. They are asserted, whatever
+    /// rule D6 would say: by `merge_dangerously`.
+    Persons,
 }
 
 impl Format {
     /// Every format, in the order in which they are listed.
-    pub const ALL: [Format; 8] = [
+    pub const ALL: [Format; 10] = [
         Format::Auto,
         Format::Ops,
         Format::Posthog,
@@ -41,6 +46,8 @@ impl Format {
         Format::Rudderstack,
         Format::Mixpanel,
         Format::MixpanelOriginal,
+        Format::Amplitude,
+        Format::Persons,
     ];
 
     /// Whether operations in the ledger's own words may stand in it.
@@ -64,6 +71,8 @@ impl Format {
             Format::Rudderstack => "rudderstack",
             Format::Mixpanel => "mixpanel",
             Format::MixpanelOriginal => "mixpanel-original",
+            Format::Amplitude => "amplitude",
+            Format::Persons => "persons",
         }
     }
 }
@@ -88,9 +97,53 @@ impl FromStr for Format {
 /// A name that is not a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{found}` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel or mixpanel-original"
+    "`{found}` is not a format that this version imports; expected auto, ops, posthog, sdk, segment, rudderstack, mixpanel, mixpanel-original, amplitude or persons"
 )]
 pub struct FormatError {
+    found: String,
+}
+
+/// What becomes of a time that lies more than [`MAX_AHEAD_MICROS`](crate::limits::MAX_AHEAD_MICROS) after the time of recording (G5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FutureTimes {
+    /// It becomes the time of recording, with a notice.
+    #[default]
+    Clamp,
+    /// The operation is rejected.
+    Reject,
+    /// It is recorded as it is.
+    Keep,
+}
+
+impl FutureTimes {
+    /// Every choice, in the order in which they are listed.
+    pub const ALL: [FutureTimes; 3] = [FutureTimes::Clamp, FutureTimes::Reject, FutureTimes::Keep];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            FutureTimes::Clamp => "clamp",
+            FutureTimes::Reject => "reject",
+            FutureTimes::Keep => "keep",
+        }
+    }
+}
+
+impl FromStr for FutureTimes {
+    type Err = FutureTimesError;
+
+    fn from_str(name: &str) -> Result<FutureTimes, FutureTimesError> {
+        FutureTimes::ALL
+            .into_iter()
+            .find(|choice| choice.name() == name)
+            .ok_or_else(|| FutureTimesError { found: name.chars().take(64).collect() })
+    }
+}
+
+/// A name that is not one of [`FutureTimes`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not a choice; expected clamp, reject or keep")]
+pub struct FutureTimesError {
     found: String,
 }
 
@@ -103,6 +156,8 @@ pub struct Options {
     pub lift: bool,
     /// Whether an event's own properties are kept.
     pub keep_event_properties: bool,
+    /// G5: what becomes of a time from the future, where the time of recording is known ([`Watch::now`](super::Watch::now)).
+    pub future_times: FutureTimes,
 }
 
 impl From<&Policy> for Options {
@@ -112,6 +167,7 @@ impl From<&Policy> for Options {
             format: Format::Auto,
             lift: policy.lift,
             keep_event_properties: policy.keep_event_properties,
+            future_times: FutureTimes::Clamp,
         }
     }
 }

@@ -5,15 +5,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use super::envelope::{Envelope, millis};
 use super::foreign;
-use super::json::{self, Json, Object, insert_property, property_key};
+use super::json::{Json, Object, insert_property, property_key};
 use super::lift;
-use super::ops::{processing, properties, string, time, uuid, wrong};
+use super::ops::{processing, properties, string, uuid, wrong};
 use super::options::{Format, Options};
 use super::rejection::Rejection;
+use super::vendor::utc_time;
 use crate::model::id::{DistinctId, EventName, OperationId, PropertyKey};
 use crate::model::limits::CAPTURE_ID_SCALARS;
 use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
@@ -72,6 +72,7 @@ pub(super) fn operation(event: Json<'_>, envelope: &Envelope, options: &Options)
     let mut operation = Operation::new(event.time(envelope)?, request);
     operation.time_by_arrival = true; // also where it was not corrected: the same event may come once more in another envelope
     operation.bent = bent.and(bent_source);
+    operation.is_copy = is_exported && options.format != Format::Sdk;
     operation.id = event.uuid(is_exported)?;
     operation.processing = event.processing();
     let changes = event.changes()?;
@@ -95,15 +96,6 @@ pub(super) struct Asked {
     pub(super) operation: Operation,
     /// Whether it is a row of an export, with columns about its person.
     pub(super) is_exported: bool,
-}
-
-/// An event whose `properties` are a text that holds an object, as in exports to BigQuery and Snowflake: the same with the object.
-pub(super) fn with_properties(event: Json<'_>) -> Option<String> {
-    let (_, properties) = event.members()?.find(|(key, _)| key == "properties")?;
-    // One whole object: a text that closes it early must not add keys to the event.
-    let object = properties.as_text().filter(|text| Json::read(text).is_ok_and(Json::is_object))?;
-    let Range { start, end } = json::place(event.text(), properties);
-    Some([&event.text()[..start], &object, &event.text()[end..]].concat())
 }
 
 impl<'a> Event<'a> {
@@ -193,21 +185,11 @@ impl<'a> Event<'a> {
             let moved = before.checked_neg().and_then(|micros| received.checked_add_micros(micros));
             return moved.ok_or(Rejection::TimeOutOfRange);
         };
-        let timestamp = match timestamp.as_text().as_deref().and_then(|text| text.strip_suffix(" UTC")) {
-            // BigQuery; an offset beside it is an error.
-            Some(utc) => {
-                format!("{utc}Z").parse().map_err(|source| Rejection::Time { key: "timestamp", source })?
-            }
-            None => time("timestamp", timestamp)?,
-        };
-        match (envelope.received, &envelope.sent) {
-            (Some(received), Some(sent)) if !self.keeps_its_clock() => {
-                let sent = sent.clone()?;
-                let corrected = timestamp.checked_add_micros(received.as_micros() - sent.as_micros()); // both within the calendar
-                corrected.ok_or(Rejection::TimeOutOfRange)
-            }
-            _ => Ok(timestamp),
+        let timestamp = utc_time("timestamp", timestamp)?;
+        if self.keeps_its_clock() {
+            return Ok(timestamp);
         }
+        timestamp.checked_add_micros(envelope.correction()?).ok_or(Rejection::TimeOutOfRange)
     }
 
     fn keeps_its_clock(&self) -> bool {
@@ -324,9 +306,14 @@ pub(super) fn unset_keys(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Reject
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only, shown};
-    use super::super::{Format, Importer, Options};
+    use super::super::{Format, FutureTimes, Importer, Options};
 
-    const POSTHOG: Options = Options { format: Format::Posthog, lift: false, keep_event_properties: false };
+    const POSTHOG: Options = Options {
+        format: Format::Posthog,
+        lift: false,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
 
     /// The one thing an event asks, or why it is refused; `timestamp` is added.
     fn asked(members: &str) -> String {
@@ -565,10 +552,10 @@ mod tests {
         );
     }
 
-    /// The effective time of a recorded event, in seconds after midnight.
-    fn seconds(envelope: &str, event: &str) -> String {
+    /// The effective time of a recorded event, in microseconds after midnight.
+    fn micros(envelope: &str, event: &str) -> String {
         let line = format!(
-            r#"{{"path":"/e/?_=1767225610000","received_ms":1767225630000,"body":{{"batch":[{{"event":"x","distinct_id":"a",{event}}}]{envelope}}}}}"#
+            r#"{{"path":"/e/?_=1767225610000","received_ms":1767226230000,"body":{{"batch":[{{"event":"x","distinct_id":"a",{event}}}]{envelope}}}}}"#
         );
         match only(&line, &POSTHOG) {
             Ok(operation) => (operation.time.as_micros() - 1_767_225_600_000_000).to_string(),
@@ -577,22 +564,26 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_the_sender_is_corrected() {
+    fn the_clock_of_the_sender_is_corrected_g5() {
         let at_5 = r#""timestamp":"2026-01-01T00:00:05Z""#;
         let sent_at_20 = r#","sent_at":"2026-01-01T00:00:20Z""#;
         #[rustfmt::skip]
         let table = [
-            // received at 30 s, sent at 10 s according to the query
-            ("", at_5, "25000000"),
-            (sent_at_20, at_5, "15000000"),
-            (r#","created_at":"2026-01-01T00:00:29Z""#, at_5, "6000000"),
+            // received at 630 s, sent at 10 s according to the query; 150 s of a difference are the delay's
+            ("", at_5, "475000000"),
+            (sent_at_20, at_5, "465000000"),
+            (r#","created_at":"2026-01-01T00:00:29Z""#, at_5, "456000000"),
+            (r#","sent_at":"2026-01-01T00:08:00Z""#, at_5, "5000000"),
+            (r#","sent_at":"2026-01-01T00:07:59.999999Z""#, at_5, "5000001"),
+            (r#","sent_at":"2026-01-01T00:13:00Z""#, at_5, "5000000"),
+            (r#","sent_at":"2026-01-01T00:13:01Z""#, at_5, "4000000"),
             (sent_at_20, r#""timestamp":"2026-01-01T00:00:05Z","options":{"disable_skew_correction":true}"#, "5000000"),
             (sent_at_20, r#""timestamp":"2026-01-01T00:00:05Z","properties":{"$ignore_sent_at":true}"#, "5000000"),
-            (sent_at_20, r#""timestamp":"2026-01-01T02:00:05.123456789+02:00""#, "15123456"),
-            (sent_at_20, r#""timestamp":"2026-01-01T00:00:05.123456789""#, "15123456"),
-            (sent_at_20, r#""offset":4000"#, "26000000"),
-            (sent_at_20, r#""offset":0.5"#, "29999500"),
-            (sent_at_20, r#""timestamp":null"#, "30000000"),
+            (sent_at_20, r#""timestamp":"2026-01-01T02:00:05.123456789+02:00""#, "465123456"),
+            (sent_at_20, r#""timestamp":"2026-01-01T00:00:05.123456789""#, "465123456"),
+            (sent_at_20, r#""offset":4000"#, "626000000"),
+            (sent_at_20, r#""offset":0.5"#, "629999500"),
+            (sent_at_20, r#""timestamp":null"#, "630000000"),
             (sent_at_20, r#""timestamp":"noon""#, "`timestamp`: time `noon` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"),
             (sent_at_20, r#""timestamp":1767225605"#, "`timestamp` is a number; expected a string"),
             (sent_at_20, r#""offset":"4000""#, "`offset` is a string; expected a number of milliseconds"),
@@ -601,7 +592,24 @@ mod tests {
             (sent_at_20, r#""timestamp":"9999-12-31T23:59:59Z""#, "the event's time, its sender's clock corrected, lies outside the years 0001 to 9999"),
         ];
         for (envelope, event, expected) in table {
-            assert_eq!(seconds(envelope, event), expected, "{envelope} {event}");
+            assert_eq!(micros(envelope, event), expected, "{envelope} {event}");
+        }
+    }
+
+    /// posthog-node repeats `created_at` when it tries again, and stamps each attempt in a header.
+    #[test]
+    fn a_stamp_of_the_attempt_corrects_to_the_microsecond_g5() {
+        let at = |headers: &str| {
+            let line = format!(
+                r#"{{"path":"/i/v1/analytics/events","received_ms":1767225630000{headers},"body":{{"created_at":"2026-01-01T00:00:05Z","batch":[{{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:05Z"}}]}}}}"#
+            );
+            only(&line, &POSTHOG).unwrap().time.to_string()
+        };
+        assert_eq!(at(""), "2026-01-01T00:00:05Z");
+        let stamped = r#","headers":{"posthog-request-timestamp":"2026-01-01T00:00:29.9Z","x":1}"#;
+        assert_eq!(at(stamped), "2026-01-01T00:00:05.1Z");
+        for unread in [r#","headers":{"PostHog-Request-Timestamp":"noon"}"#, r#","headers":["a"]"#] {
+            assert_eq!(at(unread), "2026-01-01T00:00:05Z", "{unread}");
         }
     }
 

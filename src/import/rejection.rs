@@ -2,11 +2,12 @@
 
 use std::io;
 
+use super::layer::MAX_UNPACKED_TIMES;
 use super::lines::MAX_DOCUMENT_BYTES;
 use super::options::Format;
 use crate::model::id::IdError;
 use crate::model::operation::OperationError;
-use crate::model::time::TimestampError;
+use crate::model::time::{Timestamp, TimestampError};
 use crate::model::value::ValueError;
 
 /// Why one line, document or event is not imported. Everything around it is.
@@ -93,6 +94,9 @@ pub enum Rejection {
         /// The key of the update.
         key: &'static str,
     },
+    /// A row of a person that its vendor has deleted.
+    #[error("the person was deleted; nothing is asserted of it")]
+    DeletedPerson,
     /// An event that joins persons whatever they are, from a sender that may not ask for that.
     #[error(
         "`$merge_dangerously` is not taken from senders; expected another event, or a server that allows it"
@@ -203,6 +207,14 @@ pub enum Rejection {
     /// A time that the correction of the sender's clock moves out of the calendar.
     #[error("the event's time, its sender's clock corrected, lies outside the years 0001 to 9999")]
     TimeOutOfRange,
+    /// A time that lies too far in the future, where those are rejected (G5).
+    #[error("the time {time} lies more than 23 hours ahead of {now}; expected a time that has been")]
+    FromTheFuture {
+        /// The operation's time.
+        time: Timestamp,
+        /// The time of recording.
+        now: Timestamp,
+    },
     /// A property value that cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
@@ -246,23 +258,33 @@ pub enum ImportError {
         /// The error of the input.
         source: io::Error,
     },
-    /// The input is not text in UTF-8, or not JSON at all.
-    #[error("the input is {found}; expected JSON in UTF-8, plain or gzip; {remedy}")]
+    /// The input is not text in UTF-8 or UTF-16, or not JSON at all.
+    #[error("the input is {found}; expected JSON in UTF-8 or UTF-16, plain, gzip or zstd; {remedy}")]
     Encoding {
         /// What it is.
         found: &'static str,
         /// What to do about it.
         remedy: &'static str,
     },
-    /// The input is gzip and damaged, or cut off.
-    #[error("damaged gzip after line {line}, near byte {byte} of the input: {source}")]
-    Gzip {
+    /// The input is compressed and damaged, or cut off.
+    #[error("damaged {found} after line {line}, near byte {byte} of the input: {source}")]
+    Damaged {
+        /// What it is compressed with.
+        found: &'static str,
         /// Lines read before.
         line: u64,
         /// Compressed bytes read before.
         byte: u64,
         /// What the decompressor says.
         source: io::Error,
+    },
+    /// The input unpacks to far more than events do.
+    #[error(
+        "after line {line} the input has unpacked to more than {MAX_UNPACKED_TIMES} times its size; expected events, which shrink to a tenth: unpack it first"
+    )]
+    TooDense {
+        /// Lines read before.
+        line: u64,
     },
 }
 

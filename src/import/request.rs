@@ -6,9 +6,9 @@ use super::body;
 use super::envelope::{Envelope, Found, open_body};
 use super::importer::Reader;
 use super::json::{self, Json};
-use super::lines::GZIP;
+use super::layer::GZIP;
 use super::ops::uuid;
-use super::options::{Format, Options};
+use super::options::{Format, FutureTimes, Options};
 use super::rejection::{Rejection, excerpt};
 use crate::model::id::OperationId;
 use crate::model::limits::MAX_BATCH_OPERATIONS;
@@ -55,7 +55,8 @@ pub struct Request<'a> {
     /// The user of `Authorization: Basic`: the write key of Segment and RudderStack. It counts where nothing else names a token, for a
     /// proxy may have asked for it.
     basic: Option<String>,
-    sent: Option<Timestamp>,
+    /// When this attempt was sent, by the sender's clock.
+    stamped: Option<Timestamp>,
 }
 
 /// What a path takes.
@@ -79,7 +80,7 @@ impl Endpoint {
     /// assert_eq!(Endpoint::of("/decide/"), None);
     /// ```
     pub fn of(path: &str) -> Option<Endpoint> {
-        const EVENTS: [&str; 5] = ["e", "batch", "capture", "track", "engage"];
+        const EVENTS: [&str; 6] = ["e", "batch", "capture", "track", "engage", "httpapi"];
         /// Calls of Segment and RudderStack, each at a path of its own below `/v1/`. `/import` is Mixpanel's and theirs.
         const CALLS: [&str; 7] = ["batch", "identify", "track", "page", "screen", "group", "alias"];
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -105,6 +106,8 @@ pub struct RequestOptions {
     /// Whether a sender may ask for `$merge_dangerously`, which joins persons whatever they are (C4). Off by default: a token that stands
     /// in a web page is known to everybody.
     pub merge_dangerously: bool,
+    /// G5: what becomes of a time from the future; the time of recording is when the request arrived.
+    pub future_times: FutureTimes,
     /// Most bytes of a body, decompressed. [`MAX_REQUEST_BYTES`] by default.
     pub max_bytes: usize,
 }
@@ -117,6 +120,7 @@ impl From<&Policy> for RequestOptions {
             lift: policy.lift,
             keep_event_properties: policy.keep_event_properties,
             merge_dangerously: false,
+            future_times: FutureTimes::Clamp,
             max_bytes: MAX_REQUEST_BYTES,
         }
     }
@@ -201,7 +205,7 @@ impl<'a> Request<'a> {
     /// A request for `target`, a path and perhaps a query, that arrived at `received` by the server's clock.
     pub fn new(target: &'a str, received: Timestamp) -> Request<'a> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request { path, query, received, encoding: None, bearer: None, basic: None, sent: None }
+        Request { path, query, received, encoding: None, bearer: None, basic: None, stamped: None }
     }
 
     /// Adds a header. Those that matter are `Content-Encoding`, `Authorization` (a bearer token, or the user of `Basic`) and `PostHog-Request-Timestamp`, in any case; others may
@@ -218,7 +222,7 @@ impl<'a> Request<'a> {
             self.basic =
                 if scheme.eq_ignore_ascii_case("basic") { body::basic_user(said.trim()) } else { None };
         } else if is("posthog-request-timestamp") {
-            self.sent = value.parse().ok();
+            self.stamped = value.parse().ok();
         }
         self
     }
@@ -244,10 +248,16 @@ impl<'a> Request<'a> {
         if self.endpoint().is_none() {
             return Err(RequestError::NoEndpoint { path: excerpt(self.path) });
         }
-        let RequestOptions { format, lift, keep_event_properties, merge_dangerously, max_bytes: max } =
-            *options;
+        let RequestOptions {
+            format,
+            lift,
+            keep_event_properties,
+            merge_dangerously,
+            future_times,
+            max_bytes: max,
+        } = *options;
         let format = match format {
-            Format::Auto | Format::Ops | Format::Posthog => Format::Sdk,
+            Format::Auto | Format::Ops | Format::Posthog | Format::Persons => Format::Sdk,
             format => format,
         };
         let unread = |rejection| match rejection {
@@ -269,11 +279,9 @@ impl<'a> Request<'a> {
         if events.len() > MAX_BATCH_OPERATIONS {
             return Err(RequestError::TooMany);
         }
-        if let Some(sent) = self.sent {
-            envelope.set_sent(sent); // stamped again for each attempt, unlike what stands in the body
-        }
+        envelope.stamped = self.stamped;
         let token = self.token(document, &events)?;
-        let options = Options { format, lift, keep_event_properties };
+        let options = Options { format, lift, keep_event_properties, future_times };
         let mut reader = Reader::new(options, None);
         let mut found = Received { token, operations: Vec::new(), indexes: Vec::new(), rejected: Vec::new() };
         for (index, event) in events.into_iter().enumerate() {
@@ -284,6 +292,10 @@ impl<'a> Request<'a> {
                 Ok(operation) => {
                     // A call of another vendor asks for two operations if it names both of its ids.
                     for mut operation in std::iter::once(operation).chain(reader.also()) {
+                        if let Err(rejection) = future_times.judge(&mut operation, self.received) {
+                            found.rejected.push(RejectedEvent { index, uuid: operation.id, rejection });
+                            break;
+                        }
                         operation.id.get_or_insert_with(|| OperationId(uuid_v7(self.received, entropy)));
                         found.operations.push(operation);
                         found.indexes.push(index);

@@ -6,6 +6,7 @@
 use std::io::Read;
 
 use super::importer::{Importer, Parsed, ReadAs};
+use super::options::FutureTimes;
 use super::rejection::{ImportError, Rejection};
 use crate::ledger::Ledger;
 use crate::ledger::appended::{Answers, Appended};
@@ -14,6 +15,7 @@ use crate::ledger::shared::{LedgerGuard, SharedLedger};
 use crate::model::id::Seq;
 use crate::model::limits::MAX_PERSON_KEYS;
 use crate::model::operation::{Operation, Request};
+use crate::model::time::Timestamp;
 
 /// Operations recorded together. A replay hashes and decodes frame by frame, the faster the larger they are; reading one
 /// value back hashes and decodes a whole frame, the faster the smaller they are. Measured, this loses little on either side.
@@ -144,6 +146,12 @@ pub trait Watch {
 
     /// This many bytes of the input have been read; called after each batch.
     fn progress(&mut self, bytes: u64, tally: &Tally);
+
+    /// The time of recording by a clock of the caller's, asked for each batch: times too far ahead of it are dealt with as
+    /// [`Options::future_times`](super::Options::future_times) says (G5). `None` is the default: no time is taken for one of the future.
+    fn now(&mut self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Ignores complaints and progress.
@@ -203,7 +211,7 @@ pub fn run<R: Read>(
 ) -> Result<(), RunError> {
     let lines_before = tally.lines;
     let mut batch = Batch { operations: Vec::with_capacity(BATCH_OPERATIONS), ..Batch::default() };
-    let mut run = Run { ledger, tally, watch };
+    let mut run = Run { ledger, tally, watch, future_times: importer.options().future_times };
     let stopped = loop {
         let parsed = match importer.next() {
             Some(Ok(parsed)) => parsed,
@@ -218,12 +226,11 @@ pub fn run<R: Read>(
             Err(rejection) => run.reject(Place { line, index }, rejection.into()),
         }
         if batch.is_full() {
-            run.record(&batch.operations, &batch.places)?;
-            batch.clear();
+            run.record(&mut batch)?;
             run.watch.progress(importer.bytes(), run.tally);
         }
     };
-    run.record(&batch.operations, &batch.places)?;
+    run.record(&mut batch)?;
     run.tally.lines = lines_before + importer.lines();
     run.tally.read_as += importer.read_as();
     run.watch.progress(importer.bytes(), run.tally);
@@ -277,21 +284,41 @@ struct Run<'a> {
     ledger: &'a mut dyn AppendEach,
     tally: &'a mut Tally,
     watch: &'a mut dyn Watch,
+    future_times: FutureTimes,
 }
 
 impl Run<'_> {
-    /// Records a batch, and tells of the operations that the ledger does not take.
-    fn record(&mut self, operations: &[Operation], places: &[Place]) -> Result<(), RunError> {
-        if operations.is_empty() {
+    /// Records a batch and empties it, and tells of the operations that the ledger does not take.
+    fn record(&mut self, batch: &mut Batch) -> Result<(), RunError> {
+        self.judge_times(batch);
+        if batch.operations.is_empty() {
             return Ok(());
         }
-        for (answer, place) in self.ledger.append_each(operations)?.into_iter().zip(places) {
+        for (answer, place) in self.ledger.append_each(&batch.operations)?.into_iter().zip(&batch.places) {
             match answer {
                 Ok(appended) => self.count(appended, *place),
                 Err(error) => self.reject(*place, Reason::OutOfBounds(error)),
             }
         }
+        batch.clear();
         Ok(())
+    }
+
+    /// G5, just before the operations are recorded.
+    fn judge_times(&mut self, batch: &mut Batch) {
+        let Some(now) = self.watch.now() else { return };
+        let mut places = std::mem::take(&mut batch.places).into_iter();
+        batch.operations.retain_mut(|operation| {
+            let place = places.next().expect("each operation has a place");
+            match self.future_times.judge(operation, now) {
+                Ok(()) => batch.places.push(place),
+                Err(rejection) => {
+                    self.reject(place, rejection.into());
+                    return false;
+                }
+            }
+            true
+        });
     }
 
     fn count(&mut self, appended: Appended, place: Place) {
@@ -437,5 +464,62 @@ mod tests {
         let (_, tally, complaints) = import(&[line("a"), line("a"), line("b")].concat());
         assert_eq!((tally.appended, tally.duplicates, tally.conflicts), (1, 1, 1));
         assert!(complaints.0[0].1.contains("same id"), "{:?}", complaints.0);
+    }
+
+    /// A clock that stands, and complaints.
+    struct At(Timestamp, Complaints);
+
+    impl Watch for At {
+        fn complaint(&mut self, complaint: Complaint) {
+            self.1.complaint(complaint);
+        }
+        fn progress(&mut self, _: u64, _: &Tally) {}
+        fn now(&mut self) -> Option<Timestamp> {
+            Some(self.0)
+        }
+    }
+
+    #[test]
+    fn a_time_from_the_future_is_clamped_rejected_or_kept_g5() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let set =
+            |id: &str, ts: &str| format!("{{\"op\":\"set\",\"ts\":\"{ts}\",\"distinct_id\":\"{id}\"}}\n");
+        let input = set("edge", "2026-01-01T23:00:00Z")
+            + &set("beyond", "2026-01-01T23:00:00.000001Z")
+            + &set("far", "9999-01-01T00:00:00Z");
+        let said = "the time 9999-01-01T00:00:00Z lies more than 23 hours ahead of 2026-01-01T00:00:00Z; expected a time that has been";
+        #[rustfmt::skip]
+        let table = [
+            // what becomes of the three, how many are recorded and noticed, what is said of the last
+            (FutureTimes::Clamp, ["2026-01-01T23:00:00Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"], (3, 2), None),
+            (FutureTimes::Reject, ["2026-01-01T23:00:00Z", "", ""], (1, 0), Some(said)),
+            (FutureTimes::Keep, ["2026-01-01T23:00:00Z", "2026-01-01T23:00:00.000001Z", "9999-01-01T00:00:00Z"], (3, 0), None),
+        ];
+        for (future_times, expected, counts, complaint) in table {
+            let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+            let mut import = |now: &str| {
+                let mut watch = At(at(now), Complaints::default());
+                let mut tally = Tally::default();
+                let options = Options { future_times, ..Options::from(ledger.policy()) };
+                run(&mut ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut watch).unwrap();
+                (tally, watch.1.0.pop())
+            };
+            let (tally, last) = import("2026-01-01T00:00:00Z");
+            assert_eq!((tally.appended, tally.noticed), counts, "{future_times:?}");
+            assert_eq!(last.map(|(_, last)| last).as_deref(), complaint);
+            // When they come again, time has passed. What was recorded is a duplicate all the same.
+            let (again, _) = import("2026-01-02T00:00:00Z");
+            let recorded = if future_times == FutureTimes::Reject { (1, 1, 1) } else { (0, 3, 0) };
+            assert_eq!((again.appended, again.duplicates, again.rejected), recorded, "{future_times:?}");
+            for (id, time) in
+                ["edge", "beyond", "far"].into_iter().zip(expected).filter(|(_, time)| !time.is_empty())
+            {
+                assert_eq!(
+                    ledger.profile(id).unwrap().unwrap().created_at,
+                    at(time),
+                    "{future_times:?} {id}"
+                );
+            }
+        }
     }
 }

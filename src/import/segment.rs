@@ -1,14 +1,16 @@
 //! Calls of Segment, and of RudderStack, which speaks the same language: identify, track, page, screen, group, alias.
 //!
-//! `docs/vendors.md` has the mapping. A call that names both of its ids says two things: that they are one person, and what happened.
+//! `docs/vendors.md` has the mapping. A call that names both of its ids says two things: that they are one person, and what happened. A row
+//! of their warehouse tables is a call whose members are columns.
 
 use super::derive;
 use super::envelope::Envelope;
-use super::json::{Json, Object, property_key};
-use super::ops::{properties, string, time};
+use super::json::{Json, Object, insert_property, property_key};
+use super::ops::{properties, string};
 use super::options::{Format, Options};
 use super::rejection::{Rejection, excerpt};
-use super::vendor::{Asked, distinct_id, id, id_text, implied_link, source};
+use super::vendor;
+use super::vendor::{Asked, distinct_id, id_text, implied_link, source, utc_time};
 use crate::model::id::{DistinctId, EventName, OperationId};
 use crate::model::operation::{Actor, Changes, Operation, Request, Source};
 use crate::model::time::Timestamp;
@@ -34,10 +36,36 @@ const CALL: [&str; 16] = [
     "groupId",
 ];
 
+/// What is looked at in a row of a warehouse table, for what it is in a call. A row's traits and properties are columns of their own.
+const COLUMNS: [(&str, &str); 8] = [
+    ("userId", "user_id"),
+    ("anonymousId", "anonymous_id"),
+    ("previousId", "previous_id"),
+    ("messageId", "id"),
+    ("originalTimestamp", "original_timestamp"),
+    ("sentAt", "sent_at"),
+    ("receivedAt", "received_at"),
+    ("groupId", "group_id"),
+];
+
+/// Columns that the vendors add to each row, beside those in [`COLUMNS`] and those that begin with `context_`.
+const ADDED: [&str; 10] = [
+    "timestamp",
+    "uuid_ts",
+    "uuid",
+    "loaded_at",
+    "channel",
+    "type",
+    "event",
+    "event_text",
+    "rudder_id",
+    "row_id",
+];
+
 /// The operations that a call asks for.
 pub(super) fn operations(call: Json<'_>, envelope: &Envelope, options: &Options) -> Result<Asked, Rejection> {
     let call = Call::read(call, envelope)?;
-    let (user, anonymous) = (id(&call.members, "userId")?, id(&call.members, "anonymousId")?);
+    let (user, anonymous) = (call.id("userId")?, call.id("anonymousId")?);
     let (key, who) = (user.map(|id| ("userId", id)))
         .or(anonymous.map(|id| ("anonymousId", id)))
         .ok_or(Rejection::Missing { key: "userId" })?;
@@ -84,27 +112,99 @@ impl Kind {
 struct Call<'a> {
     kind: Kind,
     members: Object<'a>,
+    table: Option<Table>,
+}
+
+/// What a row of a warehouse is one of.
+#[derive(Clone, Copy, PartialEq)]
+enum Table {
+    /// Calls.
+    Calls,
+    /// Users, each with the traits that it has: `id` is the user's, and nothing is linked.
+    Users,
+}
+
+impl Table {
+    /// That of a row; `None` for a call.
+    fn of(members: &Object<'_>) -> Option<Table> {
+        let has = |key: &str| members.get(key).is_some();
+        if ["userId", "anonymousId", "previousId"].into_iter().any(has) {
+            None
+        } else if has("user_id") || has("anonymous_id") {
+            Some(Table::Calls)
+        } else {
+            (has("id") && (has("received_at") || has("uuid_ts"))).then_some(Table::Users)
+        }
+    }
+
+    /// What a row is that does not say its call: each table has columns of its own, but for `screens`, which look like `identifies`.
+    fn kind(members: &Object<'_>) -> Kind {
+        let has = |key: &str| members.some(key).is_some();
+        match () {
+            () if has("previous_id") => Kind::Alias,
+            () if has("group_id") => Kind::Group,
+            () if has("event") => Kind::Track,
+            () if has("path") && has("url") => Kind::Page,
+            () => Kind::Identify,
+        }
+    }
 }
 
 impl<'a> Call<'a> {
     fn read(json: Json<'a>, envelope: &Envelope) -> Result<Call<'a>, Rejection> {
         let members = json.object(&CALL).ok_or(Rejection::NotAnEvent { found: json.kind() })??;
         json.check_depth()?; // bounds every recursion into it
+        let table = Table::of(&members);
         let kind = match members.some("type") {
             Some(name) => {
                 let name = string("type", name)?;
                 Kind::named(&name).ok_or_else(|| Rejection::UnknownCall { found: excerpt(&name) })?
             }
+            None if table.is_some() => Table::kind(&members),
             // A single call has its type in the address that it is sent to.
             None => envelope.endpoint().and_then(Kind::named).ok_or(Rejection::Missing { key: "type" })?,
         };
-        Ok(Call { kind, members })
+        Ok(Call { kind, members, table })
+    }
+
+    /// A member of the call, or the column of a row that stands for it.
+    fn some(&self, key: &'static str) -> Option<Json<'a>> {
+        let column = COLUMNS.iter().find(|(member, _)| *member == key).map_or(key, |(_, column)| column);
+        match (self.table, key) {
+            (None, _) => self.members.some(key),
+            (Some(Table::Users), "userId") => self.members.some("id"),
+            (Some(Table::Users), "messageId") => None,
+            (Some(_), _) => self.members.some(column),
+        }
+    }
+
+    /// The id of this member.
+    fn id(&self, key: &'static str) -> Result<Option<Json<'a>>, Rejection> {
+        self.some(key).map_or(Ok(None), |json| vendor::id(key, json))
+    }
+
+    /// The columns of a row that are neither the vendor's nor null.
+    fn own_columns(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        let is_own = |key: &str| {
+            !ADDED.contains(&key)
+                && !key.starts_with("context_")
+                && COLUMNS.iter().all(|(_, column)| *column != key)
+        };
+        self.members.iter().filter(move |(key, json)| is_own(key) && !json.is_null())
+    }
+
+    fn own_properties(&self) -> Result<Properties, Rejection> {
+        let mut own = Properties::new();
+        for (key, json) in self.own_columns() {
+            insert_property(&mut own, key.into(), json)?;
+        }
+        Ok(own)
     }
 
     /// The id of the message, which a retry repeats; another one than a UUID is made one.
     fn message_id(&self) -> Result<Option<OperationId>, Rejection> {
         const KEY: &str = "messageId";
-        id(&self.members, KEY)?.map(|id| Ok(derive::message_id(&id_text(KEY, id)?))).transpose()
+        self.id(KEY)?.map(|id| Ok(derive::message_id(&id_text(KEY, id)?))).transpose()
     }
 
     fn request(
@@ -118,11 +218,13 @@ impl<'a> Call<'a> {
             Kind::Identify => return Ok(Request::Identify { who, anonymous: other }),
             Kind::Alias => {
                 const KEY: &str = "previousId";
-                let previous = id(&self.members, KEY)?.ok_or(Rejection::Missing { key: KEY })?;
+                let previous = self.id(KEY)?.ok_or(Rejection::Missing { key: KEY })?;
                 return Ok(Request::Alias { who, alias: Some(source(KEY, previous)) });
             }
             Kind::Track => {
-                let event = self.members.some("event").ok_or(Rejection::Missing { key: "event" })?;
+                // A table is named after its event, in small letters; the event's own name stands beside it.
+                let text = self.some("event_text").filter(|_| self.table.is_some());
+                let event = text.or_else(|| self.some("event")).ok_or(Rejection::Missing { key: "event" })?;
                 EventName::new(string("event", event)?)
             }
             Kind::Page => EventName::new("page"),
@@ -136,7 +238,7 @@ impl<'a> Call<'a> {
 
     /// The time of the call by the server's clock: what the vendor made of it, or what it makes of it.
     fn time(&self, envelope: &Envelope) -> Result<Timestamp, Rejection> {
-        let at = |key| self.members.some(key).map(|json| time(key, json)).transpose();
+        let at = |key| self.some(key).map(|json| utc_time(key, json)).transpose();
         let (timestamp, original) = (at("timestamp")?, at("originalTimestamp")?);
         let received = at("receivedAt")?;
         if let (Some(corrected), true) = (timestamp, original.is_some() || received.is_some()) {
@@ -155,6 +257,9 @@ impl<'a> Call<'a> {
 
     /// The traits of an identify, over those of its context. Segment removes a trait that is null, RudderStack stores the null.
     fn traits(&self, format: Format) -> Result<Changes, Rejection> {
+        if self.table.is_some() {
+            return Ok(Changes { set: self.own_properties()?, ..Changes::default() });
+        }
         let mut changes = Changes::default();
         for traits in self.trait_layers()? {
             for (key, value) in properties("traits", traits)? {
@@ -180,6 +285,9 @@ impl<'a> Call<'a> {
 
     /// The event's own properties: what its sender wrote into the object for them, and what the call says beside it.
     fn kept(&self) -> Result<Properties, Rejection> {
+        if self.table.is_some() {
+            return self.own_properties();
+        }
         let (key, beside) = self.kept_members();
         let body = self.members.get(key).filter(|json| !json.is_nothing());
         let mut kept = body.map_or_else(|| Ok(Properties::new()), |body| properties(key, body))?;
@@ -204,6 +312,8 @@ impl<'a> Call<'a> {
     /// Whether half of a surrogate pair in what is stored has become U+FFFD (E4).
     fn replaces_text(&self, options: &Options) -> Result<bool, Rejection> {
         let stored = match self.kind {
+            Kind::Alias => Vec::new(),
+            _ if self.table.is_some() => self.own_columns().map(|(_, json)| json).collect(),
             Kind::Identify => self.trait_layers()?,
             Kind::Track | Kind::Page | Kind::Screen | Kind::Group if options.keep_event_properties => {
                 let (key, beside) = self.kept_members();
@@ -218,9 +328,14 @@ impl<'a> Call<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::importer::tests::{import, only, shown};
-    use super::super::{Format, Options};
+    use super::super::{Format, FutureTimes, Options};
 
-    const SEGMENT: Options = Options { format: Format::Segment, lift: true, keep_event_properties: false };
+    const SEGMENT: Options = Options {
+        format: Format::Segment,
+        lift: true,
+        keep_event_properties: false,
+        future_times: FutureTimes::Clamp,
+    };
     const RUDDERSTACK: Options = Options { format: Format::Rudderstack, ..SEGMENT };
     const KEEP: Options = Options { keep_event_properties: true, ..SEGMENT };
 
@@ -390,5 +505,32 @@ mod tests {
             other != link && nameless.1,
             "each format has links of its own; without an id one is derived"
         );
+    }
+
+    #[test]
+    fn rows_of_a_warehouse_are_calls() {
+        let row = |columns: &str| {
+            let found = import(
+                format!(r#"{{"received_at":"2026-01-01 00:00:01.000 UTC","uuid_ts":"2026-01-01T00:10:00Z","context_ip":"::1",{columns}}}"#).as_bytes(),
+                &KEEP,
+            );
+            found.iter().map(|said| said.trim_start_matches("1 ")).collect::<Vec<_>>().join(", then ")
+        };
+        #[rustfmt::skip]
+        let table = [
+            (r#""id":"m1","anonymous_id":"a1","user_id":"ann","plan":"pro","age":null,"address_city":"Ulm""#, r#"identify ann <- a1 set{"address_city":"Ulm","plan":"pro"}"#),
+            (r#""id":"m2","anonymous_id":"a1","user_id":null,"event":"order_completed","event_text":"Order Completed","total":3"#, r#"capture `Order Completed` a1 with{"total":3}"#),
+            (r#""id":"m3","anonymous_id":"a1","user_id":"ann","event":"buy""#, "identify ann <- a1, then capture `buy` ann"),
+            (r#""id":"m4","anonymous_id":"a1","user_id":"ann","path":"/","url":"https://x/","name":"Home""#, r#"identify ann <- a1, then capture `page` ann with{"name":"Home","path":"/","url":"https://x/"}"#),
+            (r#""id":"m5","user_id":"ann","previous_id":"a1""#, "alias ann <- a1"),
+            (r#""id":"m6","anonymous_id":"a1","user_id":"ann","group_id":"acme""#, "identify ann <- a1, then capture `group` ann"),
+            (r#""id":"m7","anonymous_id":"a1","type":"screen","name":"Main""#, r#"capture `screen` a1 with{"name":"Main"}"#),
+            (r#""id":"ann","plan":"pro""#, r#"identify ann set{"plan":"pro"}"#),
+            (r#""id":"m8","anonymous_id":null,"user_id":null,"event":"buy""#, "`userId` is missing"),
+            (r#""id":"m9","anonymous_id":"a1","timestamp":"noon UTC","event":"buy""#, "`timestamp`: time `noonZ` is unreadable; expected RFC 3339 such as 2026-01-01T00:00:00Z"),
+        ];
+        for (columns, expected) in table {
+            assert_eq!(row(columns), expected, "{columns}");
+        }
     }
 }

@@ -106,6 +106,9 @@ pub(crate) fn is_same_operation(
         }
         _ => false,
     };
+    if operation.is_copy && request {
+        return true; // properties, times and flags are the vendor's as much as the sender's
+    }
     let off = recorded.flags.has(Flags::PROCESSING_OFF);
     // F8 decided when it was recorded; a reset or a record of section H does not ask for processing.
     let resolved = operation.processing == Processing::Unsaid && recorded.device.is_some()
@@ -115,8 +118,14 @@ pub(crate) fn is_same_operation(
         return false;
     }
     let mut said = head(operation, recorded.id, recorded.device, off, event_flags);
-    if operation.time_by_arrival {
+    let is_clamped = said.flags.has(Flags::CLAMPED_TIME) || recorded.flags.has(Flags::CLAMPED_TIME);
+    if operation.time_by_arrival || is_clamped {
         said.time = recorded.time;
+    }
+    if is_clamped {
+        // Whether a time lies in the future depends on when it is recorded (G5).
+        let clamped = Flags::CLAMPED_TIME.0;
+        said.flags = Flags(said.flags.0 & !clamped | recorded.flags.0 & clamped);
     }
     if said != *recorded {
         return false;

@@ -494,7 +494,7 @@ pub(super) fn head(
     flags: Flags,
 ) -> OperationHeader {
     let given = operation.id.filter(|_| !operation.derived_id);
-    let ImportFixups { shortened_id, replaced_nul } = operation.bent;
+    let ImportFixups { shortened_id, replaced_nul, clamped_time } = operation.bent;
     let invalid = operation.processing == Processing::Invalid && !processing_off;
     OperationHeader {
         id,
@@ -507,7 +507,8 @@ pub(super) fn head(
             .with(Flags::DERIVED_ID, operation.id.is_some() && operation.derived_id)
             .with(Flags::INVALID_PROCESSING, invalid)
             .with(Flags::SHORTENED_ID, shortened_id)
-            .with(Flags::REPLACED_NUL, replaced_nul),
+            .with(Flags::REPLACED_NUL, replaced_nul)
+            .with(Flags::CLAMPED_TIME, clamped_time),
     }
 }
 

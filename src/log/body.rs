@@ -290,17 +290,23 @@ impl Flags {
     /// The event is `$exception` or `$$heatmap`: it changes no existing person's properties (E3).
     pub const QUIET: Flags = Flags(1 << 7);
 
+    /// Notice: the time lay too far in the future and became the time of recording (G5).
+    pub const CLAMPED_TIME: Flags = Flags(1 << 8);
+
     /// All that this version knows.
-    pub(crate) const KNOWN: Flags = Flags((1 << 8) - 1);
+    pub(crate) const KNOWN: Flags = Flags((1 << 9) - 1);
 
     /// Whether all of `flags` are set.
     pub const fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 == flags.0
     }
 
-    /// Whether any of the three notices is set.
+    /// Whether any of the four notices is set.
     pub(crate) const fn has_notices(self) -> bool {
-        const NOTICES: u16 = Flags::INVALID_PROCESSING.0 | Flags::SHORTENED_ID.0 | Flags::REPLACED_NUL.0;
+        const NOTICES: u16 = Flags::INVALID_PROCESSING.0
+            | Flags::SHORTENED_ID.0
+            | Flags::REPLACED_NUL.0
+            | Flags::CLAMPED_TIME.0;
         self.0 & NOTICES != 0
     }
 

@@ -678,7 +678,7 @@ mod tests {
         let (on, off, given, derived, invalid) = (head(0), head(1), head(2), head(4), head(8));
         let (group, quiet) = (head(1 << 6), head(1 << 7));
         let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
-        let cases: [(&str, bool, Body); 60] = [
+        let cases: [(&str, bool, Body); 61] = [
             ("", false, op(on, Capture(None), &[], false)),
             ("", false, op(on, Capture(Some(NameNo(0))), &[], false)),
             ("names event name 1", false, op(on, Capture(Some(NameNo(1))), &[], false)),
@@ -728,7 +728,8 @@ mod tests {
             ("", false, op(invalid, Set, &[], false)),
             ("both off and invalid", false, op(head(1 | 8), Set, &[], false)),
             ("bytes follow the last record", true, op(on, Set, &[], true)), // an item of nothing
-            ("flags that this version does not know", false, op(head(1 << 8), Set, &[], false)),
+            ("", false, op(head(1 << 8), Set, &[], false)),                 // the last flag there is
+            ("flags that this version does not know", false, op(head(1 << 9), Set, &[], false)),
             ("", true, op(on, Set, &[set], true)),
             ("is unreadable: the bytes end", false, op(on, Set, &[set], false)), // values without an item
             ("", false, op(on, Set, &[unset], false)),

@@ -12,6 +12,10 @@ pub const MAX_ID_SCALARS: usize = 400;
 /// PostHog's capture keeps the first 200 and drops the rest; so do we, with a notice.
 pub const CAPTURE_ID_SCALARS: usize = 200;
 
+/// How far ahead of the time of recording a time may lie, in microseconds: 23 hours (G5). PostHog's bound: less than a day, so that a
+/// clock in another time zone that was taken for UTC passes, and a wrong unit or year does not.
+pub const MAX_AHEAD_MICROS: i64 = 23 * 60 * 60 * 1_000_000;
+
 /// Longest event name or property key, in bytes of UTF-8. Real keys are below 100; 1 KiB leaves room for paths.
 pub const MAX_NAME_BYTES: usize = 1_024;
 
@@ -97,6 +101,9 @@ pub const MAX_GRAPH_NODES: usize = 400;
 
 /// Most records that a picture draws. Each is a row of the page's table; of more, those are left out that only repeat.
 pub const MAX_GRAPH_RECORDS: usize = 2_000;
+/// Most ids that a mapping of another system may name: each takes some 100 bytes of memory while it is compared.
+pub const MAX_MAPPED_IDS: usize = 20_000_000;
+
 /// Most ids that a diff names of each part of a merged or split person. All that moved are listed beside; this is for people.
 pub const MAX_PART_IDS: usize = 10;
 /// Most ids that an outcome names of those that it moved; the number is exact. With more, N merges into one person would name N² / 2

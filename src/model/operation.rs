@@ -31,6 +31,9 @@ pub struct Operation {
     /// Whether `time` depends on when the request arrived, as PostHog's clients let servers correct their clocks. The same event sent
     /// again has another time then, so under the same id it is a duplicate all the same (G4).
     pub time_by_arrival: bool,
+    /// Whether it is a vendor's copy of an event, as its exports have them, with what the vendor added. Under the same id it is a
+    /// duplicate of the event itself, whatever the two say beside that (G4).
+    pub is_copy: bool,
     /// What was asked.
     pub request: Request,
     /// Property changes asked along with it.
@@ -222,6 +225,8 @@ pub struct ImportFixups {
     pub shortened_id: bool,
     /// U+0000 in T or S, or half of a surrogate pair in a stored value or key, became U+FFFD.
     pub replaced_nul: bool,
+    /// The time lay too far in the future and became the time of recording (G5).
+    pub clamped_time: bool,
 }
 
 impl ImportFixups {
@@ -231,6 +236,7 @@ impl ImportFixups {
         ImportFixups {
             shortened_id: self.shortened_id || other.shortened_id,
             replaced_nul: self.replaced_nul || other.replaced_nul,
+            clamped_time: self.clamped_time || other.clamped_time,
         }
     }
 }
@@ -360,6 +366,7 @@ impl Operation {
             id: None,
             derived_id: false,
             time_by_arrival: false,
+            is_copy: false,
             request,
             changes: Changes::default(),
             processing: Processing::default(),

@@ -9,6 +9,7 @@ pub(crate) mod find;
 pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod mapping;
 pub(crate) mod outcomes;
 pub(crate) mod page;
 pub(crate) mod proof;

@@ -272,7 +272,7 @@ fn remainder(number: u64, of: usize) -> usize {
 
 /// An operation as a line of the `ops` format, without its line end.
 ///
-/// Importing the line gives the operation back, with four exceptions: the format has no words for `derived_id`, `time_by_arrival`, `bent` and
+/// Importing the line gives the operation back, with five exceptions: the format has no words for `derived_id`, `time_by_arrival`, `is_copy`, `bent` and
 /// `sdk`. Event properties come back only under `keep_event_properties`, and lifted properties only under `lift`.
 ///
 /// # Panics
@@ -507,7 +507,7 @@ mod tests {
     #[cfg(feature = "import")]
     mod lines {
         use super::*;
-        use crate::import::{Format, Importer, Options};
+        use crate::import::{Format, FutureTimes, Importer, Options};
 
         fn round_trip(operations: Vec<Operation>) {
             let mut lines = Vec::new();
@@ -515,7 +515,12 @@ mod tests {
                 write_ops_line(operation, &mut lines);
                 lines.push(b'\n');
             }
-            let options = Options { format: Format::Ops, lift: false, keep_event_properties: true };
+            let options = Options {
+                format: Format::Ops,
+                lift: false,
+                keep_event_properties: true,
+                future_times: FutureTimes::Keep,
+            };
             let parsed = Importer::new(&lines[..], options);
             let back: Vec<Operation> = parsed.map(|parsed| parsed.unwrap().operation.unwrap()).collect();
             assert_eq!(back, operations);

@@ -151,21 +151,22 @@ fn the_clock_of_a_sender_is_corrected_by_what_it_says_last() {
         received.operations[0].time.to_string()
     };
     let batch = |key: &str| json!({"batch": [event("a")], key: "2026-01-01T00:00:02Z"});
-    let to = |target| Request::new(target, now());
+    // Ten minutes later; of what a body or a query says 150 seconds are the delay's (G5).
+    let to = |target| Request::new(target, "2026-01-01T00:10:00Z".parse().unwrap());
     assert_eq!(at(to("/e/"), event("a")), "2026-01-01T00:00:00Z", "nothing is known of its clock");
-    assert_eq!(at(to("/e/?_=1767225601000"), json!([event("a")])), "2026-01-01T00:00:09Z");
-    assert_eq!(at(to("/e/?_=1767225601000"), batch("sent_at")), "2026-01-01T00:00:08Z");
+    assert_eq!(at(to("/e/?_=1767225601000"), json!([event("a")])), "2026-01-01T00:07:29Z");
+    assert_eq!(at(to("/e/?_=1767225601000"), batch("sent_at")), "2026-01-01T00:07:28Z");
     let v1 = to("/i/v1/analytics/events");
-    assert_eq!(at(v1.clone(), batch("created_at")), "2026-01-01T00:00:08Z");
+    assert_eq!(at(v1.clone(), batch("created_at")), "2026-01-01T00:07:28Z");
     let stamped = v1.header("posthog-request-TIMESTAMP", b"2026-01-01T00:00:04Z");
     assert_eq!(
         at(stamped.clone(), batch("created_at")),
-        "2026-01-01T00:00:06Z",
+        "2026-01-01T00:09:56Z",
         "an attempt has a time of its own"
     );
     assert_eq!(
         at(stamped.header("PostHog-Request-Timestamp", b"later"), batch("created_at")),
-        "2026-01-01T00:00:08Z"
+        "2026-01-01T00:07:28Z"
     );
 }
 

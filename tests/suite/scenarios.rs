@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::support::scenario::{self, Asked, Page};
-use identity_ledger::import::{Importer, Options, Parsed};
-use identity_ledger::storage::Memory;
+use identity_ledger::import::{Importer, Options, Parsed, RequestOptions};
+use identity_ledger::storage::{Memory, OsEntropy};
 use identity_ledger::testing::history::History;
 use identity_ledger::testing::laws;
 use identity_ledger::testing::notation::{self, Teller};
@@ -140,6 +140,18 @@ fn tell(page: &Page) -> String {
                 ledger = Some(again);
                 "the same".to_owned()
             }
+            Asked::Receive(received, stamped, body) => {
+                let options = RequestOptions::from(open.policy());
+                let mut request = identity_ledger::import::Request::new("/batch/", *received);
+                if let Some(stamped) = stamped {
+                    request = request.header("PostHog-Request-Timestamp", stamped.as_bytes());
+                }
+                let received = request.read(body.as_bytes(), &options, &mut OsEntropy::default()).unwrap();
+                let [operation] = &received.operations[..] else { panic!("one operation a request: {body}") };
+                let appended = open.append(operation.clone());
+                let read = notation::request(number, &Operation { id: None, ..operation.clone() });
+                format!("read as {read}\n   => {}", teller.answer(open.reader(), number, &appended))
+            }
             Asked::Import(sent) => {
                 let options = Options::from(open.policy());
                 let parsed: Vec<_> = Importer::new(sent.as_bytes(), options).map(Result::unwrap).collect();
@@ -187,7 +199,7 @@ fn rules(document: &str) -> Vec<(&str, &str)> {
 fn every_rule_has_a_page_and_links_to_it() {
     let document = std::fs::read_to_string(RULES).unwrap();
     let rules = rules(&document);
-    assert_eq!(rules.len(), 53, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
+    assert_eq!(rules.len(), 54, "{:?}", rules.iter().map(|(rule, _)| rule).collect::<Vec<_>>());
     let files = files();
     let rule_of = |name: &str| name.split_once('-').unwrap().0.to_owned();
     for (rule, paragraph) in &rules {

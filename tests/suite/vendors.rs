@@ -2,6 +2,7 @@
 
 #![cfg(feature = "import")]
 
+use identity_ledger::answer::{ComparisonCounts, Mapping};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::import::{Complaint, Format, Importer, Options, Tally, Watch, run};
 use identity_ledger::{
@@ -47,6 +48,100 @@ fn persons(ledger: &Ledger) -> Vec<String> {
         format!("{} {}", person.distinct_ids.join(" "), properties.join(" ")).trim_end().to_owned()
     });
     shown.collect()
+}
+
+/// How many are appended, duplicates, and appended with a notice.
+type Counts = (u64, u64, u64);
+
+/// Small inputs from public reports of people who stitch identities: what each is read as, and who is who then.
+#[test]
+fn inputs_from_public_reports_give_the_right_persons() {
+    let long = "L".repeat(200);
+    let long = format!("{long} u");
+    const AUTO: Format = Format::Auto;
+    #[rustfmt::skip]
+    let table: [(&str, Format, Counts, &[&str]); 17] = [
+        // file, format, how many are appended, duplicates, noticed; the persons
+        ("api-and-export-same-event.jsonl", AUTO, (1, 1, 0), &["u"]),
+        ("api-events-page.json", AUTO, (1, 0, 0), &["u k=1"]),
+        ("concatenated-gzip-with-bom.jsonl.gz", AUTO, (2, 0, 0), &["a"]),
+        ("duplicate-key-in-unstored-property.jsonl", AUTO, (1, 0, 0), &["u a1"]),
+        ("group-before-identify.jsonl", AUTO, (2, 0, 1), &["anon u"]),
+        ("live-then-backfill.jsonl", AUTO, (1, 1, 0), &[r#"u $browser="Chrome" $initial_browser="Chrome""#]),
+        ("long-id-not-cut-as-S.jsonl", AUTO, (3, 0, 3), &[&long]),
+        ("mixpanel-request.jsonl", Format::Mixpanel, (3, 0, 0), &["$device:anon-1 ann"]),
+        ("posthog-bigquery-events.jsonl", AUTO, (1, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("posthog-bigquery-time.jsonl", AUTO, (1, 0, 0), &["a"]),
+        ("posthog-export-events.jsonl", AUTO, (2, 0, 0), &[r#"anon-1 $browser="Chrome" $initial_browser="Chrome""#, "ann"]),
+        ("rudder-warehouse.jsonl", Format::Rudderstack, (2, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("segment-archive.jsonl", Format::Segment, (3, 0, 0), &[r#"anon-1 ann plan="pro""#]),
+        ("segment-distinct-in-props.jsonl", Format::Segment, (3, 0, 0), &[r#"ann anon-1 plan="pro""#]),
+        ("surrogate-batch.jsonl", AUTO, (2, 0, 1), &["u a1 bio=\"cut \u{FFFD}\""]),
+        ("utf16-export.jsonl", AUTO, (1, 0, 0), &["a"]),
+        ("zstd-export.jsonl.zst", AUTO, (2, 0, 0), &["a"]),
+    ];
+    for (file, format, counts, expected) in table {
+        let input = std::fs::read(format!("{}/tests/data/cases/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+        let options = Options { format, ..Options::from(ledger.policy()) };
+        let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+        run(&mut ledger, Importer::new(&input[..], options), &mut tally, &mut complaints).unwrap();
+        assert_eq!(complaints.0, [""; 0], "{file}");
+        assert_eq!((tally.appended, tally.duplicates, tally.noticed), counts, "{file}");
+        assert_eq!(persons(&ledger), expected, "{file}");
+    }
+}
+
+// -- PostHog's exports -----------------------------------------------------------------------------------------------
+
+/// `live-then-backfill` and `api-and-export-same-event`: what was sent live comes again in an export, with what PostHog added to it.
+#[test]
+fn an_exported_copy_of_an_event_is_a_duplicate_of_it_g4() {
+    let event = |uuid: u32, name: &str, rest: &str| {
+        format!(
+            "{{\"uuid\":\"01900000-0000-7000-8000-{uuid:012}\",\"event\":\"{name}\",\"distinct_id\":\"u\",{rest}}}\n"
+        )
+    };
+    let request = |event: &str| {
+        let event = event.trim_end();
+        format!(
+            "{{\"path\":\"/e/\",\"received_ms\":1767225600500,\"body\":{{\"batch\":[{event}],\"sent_at\":\"2026-01-01T00:00:00.400Z\"}}}}\n"
+        )
+    };
+    let live = request(&event(
+        1,
+        "$pageview",
+        r#""timestamp":"2026-01-01T00:00:00.000Z","properties":{"$browser":"Chrome"}"#,
+    ));
+    let row = event(
+        1,
+        "$pageview",
+        r#""person_id":"a3f809d2-8688-5e0c-b374-3a81f639ed8d","properties":{"$browser":"Chrome","$geoip_country_code":"DE","$set":{"$geoip_country_code":"DE"}},"person_properties":{},"timestamp":"2026-01-01T00:00:07Z""#,
+    );
+    let page = format!(
+        "{{\"next\":null,\"results\":[{}]}}\n",
+        row.trim_end().replace("\"uuid\"", "\"id\"").replace("person_id", "person")
+    );
+    let other =
+        event(1, "$pageleave", r#""person_id":"a","properties":{},"timestamp":"2026-01-01T00:00:00Z""#);
+    #[rustfmt::skip]
+    let table = [
+        // what is imported, and how many are recorded, duplicates, conflicts
+        (vec![&live, &row, &page], (1, 2, 0)),
+        (vec![&row, &row], (1, 1, 0)),
+        // a copy is compared as the event that it is; what is not a copy, as what it says
+        (vec![&live, &other], (1, 0, 1)),
+        (vec![&row, &live], (1, 0, 1)),
+    ];
+    for (input, expected) in table {
+        let mut ledger = new_ledger();
+        let input: String = input.into_iter().map(String::as_str).collect();
+        let options = Options::from(ledger.policy());
+        let (mut tally, mut complaints) = (Tally::default(), Complaints::default());
+        run(&mut ledger, Importer::new(input.as_bytes(), options), &mut tally, &mut complaints).unwrap();
+        assert_eq!((tally.appended, tally.duplicates, tally.conflicts), expected, "{input}");
+        assert_eq!(ledger.profile("u").unwrap().unwrap().events, 1);
+    }
 }
 
 // -- Segment -------------------------------------------------------------------------------------------------------
@@ -339,4 +434,140 @@ fn users_are_identified_as_original_id_merge_does() {
         import(&mut ledger, Format::MixpanelOriginal, &events.concat());
         assert_eq!(persons(&ledger), expected, "{events:?}");
     }
+}
+
+/// A row of the JSON pipelines' events is the event that was sent.
+#[test]
+fn a_row_of_the_pipelines_is_the_event_g4() {
+    let mut ledger = new_ledger();
+    let sent = event(0, r#""$device_id":"d1","$user_id":"ann","distinct_id":"ann""#);
+    let row = r#"{"event_name":"x","distinct_id":"ann","device_id":"d1","user_id":"ann","insert_id":"i-0","time":"2026-01-01 00:00:00 UTC","properties":"{\"plan\":\"pro\"}"}"#;
+    let tally = import(&mut ledger, Format::Mixpanel, &[&sent, row].concat());
+    assert_eq!((tally.appended, tally.duplicates), (2, 2));
+    assert_eq!(persons(&ledger), ["ann $device:d1"]);
+}
+
+// -- Amplitude -----------------------------------------------------------------------------------------------------
+
+/// An event as the Export API has it.
+fn exported(at: u32, rest: &str) -> String {
+    format!(
+        "{{\"$insert_id\":\"i-{at}\",\"uuid\":\"01900000-0000-7000-8000-{at:012}\",\"amplitude_id\":7,\"event_time\":\"2026-01-01 00:00:{at:02}.000000\",{rest}}}\n"
+    )
+}
+
+/// How Amplitude explains its users: anonymous events of a device become those of the first user who signs in on it.
+#[test]
+fn users_are_identified_as_amplitude_does() {
+    const X: &str = r#""event_type":"x","#;
+    let of = |device: &str, user: &str| match user {
+        "" => format!(r#"{X}"user_id":null,"device_id":"{device}""#),
+        _ => format!(r#"{X}"user_id":"{user}","device_id":"{device}""#),
+    };
+    #[rustfmt::skip]
+    let table: [(Vec<String>, &[&str]); 4] = [
+        (vec![of("d1", ""), of("d1", "ann"), of("d1", "")], &["$device:d1 ann"]),
+        (vec![of("d1", "ann"), of("d2", "ann")], &["ann $device:d1 $device:d2"]),
+        // a second user on the device is another one
+        (vec![of("d1", ""), of("d1", "ann"), of("d1", "bob")], &["$device:d1 ann", "bob"]),
+        (vec![r#""event_type":"$identify","user_id":"ann","device_id":"d1","user_properties":{"$set":{"plan":"pro"}}"#.to_owned()], &[r#"ann $device:d1 plan="pro""#]),
+    ];
+    for (events, expected) in table {
+        let mut ledger = new_ledger();
+        let events: String = (0..).zip(&events).map(|(at, rest)| exported(at, rest)).collect();
+        import(&mut ledger, Format::Amplitude, &events);
+        assert_eq!(persons(&ledger), expected, "{events}");
+        let again = import(&mut ledger, Format::Amplitude, &events);
+        assert_eq!(again.appended, 0, "{events}");
+    }
+    // What was sent live comes again in the export, with what Amplitude made of it.
+    let mut ledger = new_ledger();
+    let sent = "{\"event_type\":\"x\",\"user_id\":\"ann\",\"insert_id\":\"i-5\",\"time\":1767225605000}\n";
+    let row = exported(5, r#""event_type":"x","user_id":"ann","user_properties":{"plan":"pro"}"#);
+    let tally = import(&mut ledger, Format::Amplitude, &[sent, &row].concat());
+    assert_eq!((tally.appended, tally.duplicates), (1, 1));
+}
+
+// -- Who is who ----------------------------------------------------------------------------------------------------
+
+/// PostHog's persons model asserts its state, also where D6 would refuse a link, and is the same once more.
+#[test]
+fn a_persons_model_is_asserted() {
+    let row = |id: &str, person: &str, rest: &str| {
+        format!(
+            "{{\"team_id\":1,\"distinct_id\":\"{id}\",\"person_id\":\"{person}\",\"person_version\":1,\"created_at\":\"2026-01-01T00:00:00Z\"{rest}}}\n"
+        )
+    };
+    let rows = [
+        row("a1", "p1", r#","properties":{"plan":"pro"}"#),
+        row("b1", "p2", ""),
+        row("ann", "p1", r#","properties":{"plan":"pro"}"#),
+        row("bob", "p2", ""),
+        row("null", "p2", ""),
+    ];
+    let mut ledger = new_ledger();
+    import(
+        &mut ledger,
+        Format::Ops,
+        "{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"ann\",\"anon_distinct_id\":\"phone\"}\n",
+    );
+    let tally = import(&mut ledger, Format::Persons, &rows.concat());
+    assert_eq!((tally.appended, tally.read_as.persons, tally.refused), (5, 5, 1), "`null` may not merge");
+    assert_eq!(persons(&ledger), [r#"ann phone a1 plan="pro""#, "b1 bob"]);
+    let again = import(&mut ledger, Format::Persons, &rows.concat());
+    assert_eq!((again.appended, again.duplicates), (0, 5));
+}
+
+/// The migration report: every kind of difference, with its record or rule.
+#[test]
+fn a_mapping_is_compared_id_by_id() {
+    let mut ledger = new_ledger();
+    let link = |user: &str, anonymous: &str| {
+        format!(
+            "{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"{user}\",\"anon_distinct_id\":\"{anonymous}\"}}\n"
+        )
+    };
+    let lines =
+        [link("ann", "d1"), link("ann", "d2"), link("bob", "d1"), link("cyd", "d3"), link("eve", "d4")];
+    import(&mut ledger, Format::Ops, &lines.concat());
+    let reader = ledger.reader();
+    let mut mapping = Mapping::default();
+    for (id, person) in [
+        ("ann", "1"),
+        ("d1", "1"),
+        ("bob", "1"),
+        ("d2", "2"), // bob is ann there, and d2 another person
+        ("cyd", "3"),
+        ("d3", "3"),  // the same
+        ("zoe", "3"), // never seen here
+        ("eve", "9"),
+    ] {
+        mapping.insert(id, Some(person), 0).unwrap();
+    }
+    mapping.insert("eve", Some("4"), 2).unwrap();
+    mapping.insert("eve", Some("5"), 1).unwrap(); // older
+    mapping.insert("d4", None, 0).unwrap(); // deleted there: neither the same nor missing
+    let comparison = reader.compare(&mapping);
+    let told: Vec<String> = comparison
+        .differences
+        .iter()
+        .map(|difference| {
+            let reason = reader.explain_difference(&mapping, difference).unwrap();
+            let (kind, other) = (difference.kind.name(), difference.other.as_deref().unwrap_or("-"));
+            let seq = reason.seq.map_or("-".to_owned(), |seq| seq.to_string());
+            let rule = reason.rule.unwrap_or("-");
+            format!("{} {kind} {other} {seq} {rule}: {}", difference.distinct_id, reason.reason)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "bob joined_there ann 7 D9: identify of `d1` with `bob`: user id `ann` is held already (record 3), and the policy allows 1 a person",
+            "d2 joined_here ann 5 -: identify of `ann` with `d2` at 2026-01-01T00:00:00Z",
+            "zoe missing_here - - -: no record names it",
+        ]
+    );
+    let ComparisonCounts { mapped, same, joined_there, joined_here, missing_here, missing_there, .. } =
+        comparison.counts;
+    assert_eq!((mapped, same, joined_there, joined_here, missing_here, missing_there), (8, 5, 1, 1, 1, 0));
 }

@@ -2,7 +2,7 @@
 //!
 //! A page is prose, perhaps a policy, numbered requests with what became of each, and who is who in the end. Besides the
 //! requests of the notation, `erase ann` forgets a person, `erase id ann` an id, `erase a, b of ann` values, `policy {..}` changes the policy, `what if {..}` asks about another, `preview ..` about a retract or split, `reopen` closes the ledger and opens it again, `who is ..`
-//! asks for a person's id, and `import ..` is a line that an SDK sent.
+//! asks for a person's id, `import ..` is a line that an SDK sent, and `receive TIME ..` the body of a request that arrived then (`receive TIME stamped TIME ..`: with the time of sending in a header).
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::model::{Dialect, TimestampError};
@@ -33,6 +33,8 @@ pub(crate) enum Asked {
     Reopen,
     Erase(ErasureRequest),
     Import(String),
+    /// A request that arrived, by the server's clock, and when this attempt says that it was sent.
+    Receive(Timestamp, Option<String>, String),
 }
 
 /// Reads a page. The error says which line, counted from 1, and what is wrong with it.
@@ -76,6 +78,14 @@ fn asked(number: usize, text: &str) -> Result<Asked, String> {
     }
     if let Some(line) = text.strip_prefix("import ") {
         return Ok(Asked::Import(line.to_owned()));
+    }
+    if let Some(request) = text.strip_prefix("receive ") {
+        let (received, body) = request.split_once(' ').ok_or("expected a time and a body")?;
+        let received = received.parse().map_err(|error: TimestampError| error.to_string())?;
+        let stamped = body.strip_prefix("stamped ").and_then(|rest| rest.split_once(' '));
+        let (stamped, body) =
+            stamped.map_or((None, body), |(stamped, body)| (Some(stamped.to_owned()), body));
+        return Ok(Asked::Receive(received, stamped, body.to_owned()));
     }
     if let Some(id) = text.strip_prefix("who is ") {
         return Ok(Asked::WhoIs(id.to_owned()));

@@ -59,6 +59,8 @@ enum Shape {
     One,
     /// Mixpanel's `/import`.
     Code,
+    /// Amplitude's HTTP API.
+    Ingested,
 }
 
 impl Shape {
@@ -67,6 +69,7 @@ impl Shape {
         match format {
             Format::Mixpanel | Format::MixpanelOriginal if uri.path().contains("import") => Shape::Code,
             Format::Mixpanel | Format::MixpanelOriginal if !is_verbose => Shape::One,
+            Format::Amplitude => Shape::Ingested,
             _ if request.endpoint() == Some(Endpoint::EventsV1) => Shape::EachUuid,
             _ => Shape::Json,
         }
@@ -93,11 +96,6 @@ pub(crate) async fn receive(State(app): State<Arc<App>>, request: HttpRequest) -
 
 async fn record(app: &Arc<App>, request: HttpRequest) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    if matches!(parts.uri.path().trim_end_matches('/'), "/2/httpapi" | "/batch/2/httpapi") {
-        let error =
-            "events of Amplitude are not taken; expected those of PostHog, Segment, RudderStack or Mixpanel";
-        return Err(refused(StatusCode::BAD_REQUEST, error));
-    }
     let Ok(_slot) = app.slots.try_acquire() else {
         return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again"));
     };
@@ -255,6 +253,10 @@ fn answer(
         _ if shape == Shape::One => "1".into_response(),
         _ if shape == Shape::Code => {
             Json(json!({ "code": 200, "status": "OK", "num_records_imported": count.saturating_sub(list.len()), "rejected": list }))
+                .into_response()
+        }
+        _ if shape == Shape::Ingested => {
+            Json(json!({ "code": 200, "events_ingested": count.saturating_sub(list.len()), "rejected": list }))
                 .into_response()
         }
         true => Json(json!({ "status": 1 })).into_response(),

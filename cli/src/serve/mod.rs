@@ -22,7 +22,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use clap::Args;
-use identity_ledger::import::MAX_REQUEST_BYTES;
+use identity_ledger::import::{FutureTimes, MAX_REQUEST_BYTES};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -56,7 +56,7 @@ and closed when no event came for --idle seconds.
 PostHog's senders: set `api_host` of posthog-js (`host` elsewhere) to this server's address. Endpoints: /e/ /i/v0/e/ /batch/ /capture/ \
 /track/ /engage/ /i/v1/analytics/events; what SDKs ask besides (/flags, /decide, /array/TOKEN/config) is answered with everything off. \
 Others want a token with their name: --token KEY=shop:segment or :rudderstack takes /v1/batch, /v1/track and the like, \
-:mixpanel or :mixpanel-original takes /track, /engage and /import. What has another shape than its token says, and Amplitude's events, \
+:mixpanel or :mixpanel-original takes /track, /engage and /import, :amplitude takes /2/httpapi and /batch. Events of another shape than their token says \
 are rejected by name. `$merge_dangerously` is taken only with --allow-merge-dangerously.
 
 Statuses: 200 durable (`rejected` lists events that are not recorded); 400 cannot be read; 401 unknown token; 413 too large; 429 and 503 \
@@ -96,6 +96,9 @@ pub(crate) struct ServeArgs {
     /// Take `$merge_dangerously` from senders
     #[arg(long)]
     allow_merge_dangerously: bool,
+    /// What becomes of times more than 23 hours ahead of the clock: clamp (to the time of arrival, with a notice), reject or keep
+    #[arg(long, value_name = "CHOICE", default_value = "clamp")]
+    future_times: FutureTimes,
     /// Most bytes of a request, decompressed
     #[arg(long, value_name = "BYTES", default_value_t = MAX_REQUEST_BYTES)]
     max_bytes: usize,
@@ -130,7 +133,14 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     let tokens = Tokens::read(given, args.tokens.as_deref(), args.max_events)?;
     let policy = args.choice.policy()?.unwrap_or_default();
     let dir = demo.as_ref().map_or(args.dir.unwrap_or_default(), |demo| demo.path().to_owned());
-    let tenants = Tenants::new(dir, policy, args.key_rings, args.allow_merge_dangerously, args.max_bytes)?;
+    let tenants = Tenants::new(
+        dir,
+        policy,
+        args.key_rings,
+        args.allow_merge_dangerously,
+        args.future_times,
+        args.max_bytes,
+    )?;
     if demo.is_some() {
         demo::fill(&tenants)?;
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use identity_ledger::import::RequestOptions;
+use identity_ledger::import::{FutureTimes, RequestOptions};
 use identity_ledger::sharing::SyncCounts;
 use identity_ledger::{AppendError, LedgerOptions, Policy, SharedLedger};
 
@@ -23,6 +23,7 @@ pub(crate) struct Tenants {
     /// Where the key rings are, one for each tenant; `None` leaves ledgers unsealed.
     rings: Option<PathBuf>,
     merge_dangerously: bool,
+    future_times: FutureTimes,
     max_bytes: usize,
     clock: Clock,
     slots: Mutex<BTreeMap<TenantName, Arc<Slot>>>,
@@ -61,6 +62,7 @@ impl Tenants {
         policy: Policy,
         rings: Option<PathBuf>,
         merge_dangerously: bool,
+        future_times: FutureTimes,
         max_bytes: usize,
     ) -> Result<Tenants, Failure> {
         if key_ring::given().is_some() {
@@ -75,6 +77,7 @@ impl Tenants {
             policy,
             rings,
             merge_dangerously,
+            future_times,
             max_bytes,
             clock: Clock::new(),
             slots: Mutex::default(),
@@ -142,6 +145,7 @@ impl Tenants {
     fn options_by(&self, policy: &Policy) -> RequestOptions {
         RequestOptions {
             merge_dangerously: self.merge_dangerously,
+            future_times: self.future_times,
             max_bytes: self.max_bytes,
             ..RequestOptions::from(policy)
         }

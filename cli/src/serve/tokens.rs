@@ -66,8 +66,9 @@ impl FromStr for Destination {
             "rudderstack" => Format::Rudderstack,
             "mixpanel" => Format::Mixpanel,
             "mixpanel-original" => Format::MixpanelOriginal,
+            "amplitude" => Format::Amplitude,
             _ => {
-                let expected = "posthog, segment, rudderstack, mixpanel or mixpanel-original";
+                let expected = "posthog, segment, rudderstack, mixpanel, mixpanel-original or amplitude";
                 return Err(format!(
                     "the vendor is `{}`; expected {expected}",
                     identity_ledger::visible(vendor)

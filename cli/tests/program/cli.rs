@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
-const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack mixpanel rejections";
+const TALLY: &str = "lines operations appended duplicates ignored conflicts rejected refused noticed ops posthog exported segment rudderstack mixpanel amplitude persons rejections files";
 
 fn tally(said: &Said) -> [u64; 6] {
     let tally = said.object(TALLY);
@@ -153,7 +153,7 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
             1,
             "in:1:0: this is an event of Mixpanel, by its `properties.time`; `--format mixpanel` or `--format mixpanel-original` reads it",
         ),
-        (b"\xFF\xFE{\0\"\0", 2, "error: in: the input is UTF-16;"),
+        (b"\xFF\xFE\0\0{\0\0\0", 2, "error: in: the input is UTF-32;"),
         (b"uuid,event,distinct_id\n", 1, "in:1: the input looks like CSV;"),
     ] {
         place.write("in", content);
@@ -164,14 +164,65 @@ fn what_another_vendor_or_program_wrote_is_named_and_leaves_no_ledger() {
 }
 
 #[test]
+fn times_from_the_future_are_clamped_rejected_or_kept() {
+    let place = Place::new();
+    place.write("far.jsonl", r#"{"op":"set","ts":"9999-01-01T00:00:00Z","distinct_id":"ann"}"#);
+    let said = place.run("import a.ledger far.jsonl --json").with_code(0).object(TALLY);
+    assert_eq!((&said["appended"], &said["noticed"]), (&1.into(), &1.into()));
+    let outcome = place.run("outcomes a.ledger --json").with_code(0);
+    assert!(outcome.out.contains("time_from_future") && !outcome.out.contains("9999"), "{}", outcome.out);
+    let said = place.run("import b.ledger far.jsonl --future-times reject").with_code(1);
+    assert!(said.err.contains("lies more than 23 hours ahead of"), "{}", said.err);
+    place.run("import c.ledger far.jsonl --future-times keep").with_code(0);
+    assert!(place.run("persons c.ledger --json").with_code(0).out.contains("9999-01-01T00:00:00Z"));
+    place.run("import c.ledger far.jsonl --future-times never").with_code(2);
+}
+
+#[test]
+fn a_mapping_is_compared_and_the_exit_status_says_whether_it_differs() {
+    let place = Place::new();
+    let link = |user: &str, other: &str| {
+        format!(
+            "{{\"op\":\"identify\",\"ts\":\"2026-01-01T00:00:00Z\",\"distinct_id\":\"{user}\",\"anon_distinct_id\":\"{other}\"}}\n"
+        )
+    };
+    place.write("in.jsonl", link("ann", "a1") + &link("bob", "b1"));
+    place.run("import a.ledger in.jsonl").with_code(0);
+    let last = |said: &Said| said.lines("").pop().unwrap();
+    let row = |id: &str, person: &str| format!("{{\"person_id\":\"{person}\",\"distinct_id\":\"{id}\"}}\n");
+    let same = [row("ann", "1"), row("a1", "1"), row("bob", "2"), row("b1", "2")].concat();
+    place.write("same.jsonl", &same);
+    let said = place.run("compare a.ledger same.jsonl --json").with_code(0);
+    assert_eq!(last(&said)["counts"]["same"], 4);
+    place.write("other.jsonl", same + &row("cyd", "1") + &row("bob", "1") + &row("b1", "3"));
+    let said = place.run("compare a.ledger other.jsonl").with_code(1);
+    for shown in ["joined there, not here  1", "joined here, not there  1", "missing here            1"] {
+        assert!(said.out.contains(shown), "{}", said.out);
+    }
+    let first = place.run("compare a.ledger other.jsonl --limit 2 --json").with_code(1);
+    let next = last(&first)["next"].as_str().unwrap().to_owned();
+    let rest = place.run(&format!("compare a.ledger other.jsonl --from {next} --json")).with_code(1);
+    assert_eq!((first.out.lines().count(), rest.out.lines().count()), (3, 2), "two and one, and the counts");
+    place.write("nothing.jsonl", "{\"event\":\"x\"}\n");
+    let said = place.run("compare a.ledger nothing.jsonl").with_code(2);
+    assert!(said.err.contains("says of no id whose it is"), "{}", said.err);
+    place.run("compare a.ledger missing.jsonl").with_code(2);
+}
+
+#[test]
 fn a_format_reads_what_its_vendor_wrote() {
     let place = Place::new();
     let call = r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","timestamp":"2026-01-01T00:00:00Z"}"#;
     let event = r#"{"event":"x","properties":{"time":1602611311,"$device_id":"a1","$user_id":"ann"}}"#;
+    let exported =
+        r#"{"event_type":"x","user_id":"ann","device_id":"a1","event_time":"2026-01-01 00:00:00"}"#;
+    let person = r#"{"uuid":"p1","distinct_ids":["a1","ann"],"created_at":"2026-01-01T00:00:00Z"}"#;
     for (format, content, said) in [
         ("segment", call, "2 read from calls of Segment"),
         ("rudderstack", call, "2 read from calls of RudderStack"),
         ("mixpanel", event, "2 read from events of Mixpanel"),
+        ("amplitude", exported, "2 read from events of Amplitude"),
+        ("persons", person, "2 read from rows about persons"),
     ] {
         place.write("in", content);
         let ledger = format!("{format}.ledger");

@@ -169,7 +169,7 @@ fn tenants_are_apart_and_strangers_are_refused() {
         ("/../../etc/passwd", b"", 404, "`/../../etc/passwd` takes no events"),
         ("/v1/batch", segment.as_bytes(), 400, "event 0: this is a call of Segment or RudderStack"),
         ("/batch", segment.as_bytes(), 400, "event 0: this is a call of Segment or RudderStack"),
-        ("/2/httpapi", b"{}", 400, "events of Amplitude are not taken"),
+        ("/2/httpapi", br#"{"api_key":"phc_shop","events":[{"event_type":"x","user_id":"ann"}]}"#, 400, "event 0: this is a request to Amplitude"),
     ];
     for (target, body, status, said) in table {
         let answer = send(address, "POST", target, &[], body);
@@ -192,7 +192,8 @@ fn tenants_are_apart_and_strangers_are_refused() {
 #[test]
 fn the_events_of_other_vendors_are_taken_with_a_token_of_theirs() {
     let dir = tempfile::tempdir().unwrap();
-    let tokens = ["--token", "seg=shop:segment", "--token", "mix=shop:mixpanel"];
+    let tokens =
+        ["--token", "seg=shop:segment", "--token", "mix=shop:mixpanel", "--token", "amp=shop:amplitude"];
     let server = Server::start(dir.path(), &tokens);
     let basic = [("Authorization", "Basic c2VnOg==")]; // seg:
     let call = br#"{"userId":"ann","anonymousId":"a1","event":"bought","messageId":"m1"}"#;
@@ -204,14 +205,19 @@ fn the_events_of_other_vendors_are_taken_with_a_token_of_theirs() {
     assert_eq!(post(server.address, "/track", event).body, "1");
     assert_eq!(post(server.address, "/track?verbose=1", event).json(), json!({"status": 1}));
     assert_eq!(post(server.address, "/import?strict=1", event).json()["num_records_imported"], json!(1));
+    let sent = r#"{"api_key":"amp","events":[{"event_type":"x","user_id":"cyd","device_id":"d3","insert_id":"i1","time":1767225600000}]}"#;
+    for _ in 0..2 {
+        assert_eq!(post(server.address, "/2/httpapi", sent).json()["events_ingested"], json!(1));
+    }
     let posthog = batch("seg", &[json!({"event": "x", "distinct_id": "a"})]);
     assert_eq!(post(server.address, "/batch/", &posthog).status, 400, "not a call of Segment");
     let ops = br#"[{"op":"split","distinct_id":"ann","ids":["a1"]}]"#;
     assert_eq!(send(server.address, "POST", "/v1/batch", &basic, ops).status, 400);
     server.kill();
     let ledger = dir.path().join("shop.ledger");
-    assert_eq!(event_ids(&ledger).len(), 2, "a retry adds nothing");
+    assert_eq!(event_ids(&ledger).len(), 3, "a retry adds nothing");
     assert_eq!(ask(&["explain", "ann", "a1"], &ledger)[0]["same"], json!(true));
+    assert_eq!(ask(&["explain", "cyd", "$device:d3"], &ledger)[0]["same"], json!(true));
 }
 
 /// An SDK in a page of another origin: preflight, flags, remote configuration. What only the admin may see is not for it.

@@ -27,6 +27,8 @@ struct OperationShape {
     derived_id: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     time_by_arrival: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    is_copy: bool,
     #[serde(with = "RequestShape")]
     request: Request,
     #[serde(default, with = "ChangesShape", skip_serializing_if = "is_default")]
@@ -165,6 +167,8 @@ struct ChangesShape {
 struct FixupsShape {
     shortened_id: bool,
     replaced_nul: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped_time: bool,
 }
 
 #[derive(Serialize, Deserialize)]

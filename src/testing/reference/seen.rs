@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::operation::{Actor, Changes, Operation, Processing, Request, Source};
+use crate::model::operation::{Actor, Changes, ImportFixups, Operation, Processing, Request, Source};
 
 /// What was recorded under an operation id.
 #[derive(Clone, Debug)]
@@ -55,10 +55,22 @@ impl Seen {
         };
         let changes = reset || self.processing == Processing::Off || self.same_changes(&other.changes);
         let mine = &self.operation;
+        let asked = |request: &Request| {
+            let (kind, mut texts) = self.without_forgotten(&mine.request, request);
+            if let Request::Capture { .. } = request {
+                texts.truncate(2); // a copy's own properties do not count
+            }
+            (kind, texts)
+        };
+        if other.is_copy {
+            return asked(&mine.request) == asked(&other.request);
+        }
+        let is_clamped = mine.bent.clamped_time || other.bent.clamped_time; // G5: by when each of the two came
+        let bent = |bent: ImportFixups| ImportFixups { clamped_time: is_clamped, ..bent };
         processing
             && changes
-            && (mine.time == other.time || other.time_by_arrival)
-            && (mine.derived_id, mine.bent) == (other.derived_id, other.bent)
+            && (mine.time == other.time || other.time_by_arrival || is_clamped)
+            && (mine.derived_id, bent(mine.bent)) == (other.derived_id, bent(other.bent))
             && self.without_forgotten(&mine.request, &mine.request)
                 == self.without_forgotten(&mine.request, &other.request)
     }

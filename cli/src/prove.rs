@@ -110,15 +110,20 @@ pub(crate) fn prove(args: ProveArgs, screen: &mut Screen) -> Result<Answer, Fail
     let mut progress = Progress::beside(screen);
     let ledger = open_whole(&place, reading, &mut progress)?;
     progress.begin_waiting("Making the proof");
-    let note = match (&signer, &noted) {
+    let (prover, note) = match (&signer, &noted) {
         (Some(signer), _) => {
             key = vec![signer.verifier()];
-            ledger.reader().sign_checkpoint(signer)?
+            let prover = ledger.reader().prover()?;
+            let note = prover.sign(signer);
+            (prover, note)
         }
-        (None, file) => note(file.as_deref().expect("clap asks for one of the two"))?,
+        (None, file) => {
+            let note = note(file.as_deref().expect("clap asks for one of the two"))?;
+            (ledger.reader().prover_as_of(&note, &key)?, note)
+        }
     };
     let asked = asked.asked().expect("clap asks for one of them");
-    let proof = ledger.reader().prove(asked, &note, &key)?;
+    let proof = prover.prove(asked, &note, &key)?;
     progress.clear();
     let text = proof.to_string();
     if is_stdin(&output) {

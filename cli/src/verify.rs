@@ -177,7 +177,7 @@ fn note_fault(place: &Path, note: &Note, keys: &[Verifier], whole: bool) -> Resu
         Err(_) if !whole => return Ok(None),
         opened => opened?,
     };
-    match ledger.reader().check_note(note, keys) {
+    match ledger.reader().prover_as_of(note, keys) {
         Ok(_) => Ok(None),
         Err(error @ ProveError::OtherHistory { .. }) => Ok(Some(error.to_string())),
         Err(error) if whole => Err(error.into()),

@@ -9,11 +9,14 @@ mod checkpoint;
 mod leaf;
 mod note;
 mod prove;
+mod prover;
 mod text;
 mod tree;
+mod trees;
 
 pub use check::{CheckError, Fact, Proven};
 pub use checkpoint::{CheckpointTextError, IdTree, TreeCheckpoint};
 pub use note::{KeyError, Note, NoteError, Signed, Signer, Verifier};
 pub use prove::{Asked, ProveError};
+pub use prover::Prover;
 pub use text::{Proof, ProofTextError};

@@ -1,16 +1,15 @@
-//! Checkpoints and proofs made, by one walk through the log and a fold of it: a snapshot has no say in them.
+//! What a proof needs, cited and shown: from a ledger's trees and its records.
 
 use std::collections::BTreeMap;
 
-use crate::fold::FOLD_VERSION;
 use crate::log::body::{AskedVerb, Body, IdNo, KeyNo, NameNo};
 use crate::model::id::{OperationId, Seq};
 use crate::proof::check::CheckError;
-use crate::proof::checkpoint::{CheckpointTextError, IdTree, TreeCheckpoint};
-use crate::proof::leaf::{IdLeaf, NONE, Numbers, RecordLeaf, property_leaf};
-use crate::proof::note::{Note, NoteError, Signer, Verifier};
+use crate::proof::checkpoint::CheckpointTextError;
+use crate::proof::leaf::{IdLeaf, NONE, RecordLeaf, property_leaf};
+use crate::proof::note::{Note, NoteError};
 use crate::proof::text::{Claim, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, Proof, Step};
-use crate::proof::tree::{Tree, leaf_hash};
+use crate::proof::trees::Trees;
 use crate::query::explain::ids::ExplainedStep;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
@@ -105,159 +104,6 @@ pub enum ProveError {
     Wrong(CheckError),
 }
 
-/// A log as trees.
-struct Trees {
-    records: Tree,
-    ids: Vec<IdLeaf>,
-    id_tree: Tree,
-    /// The records that define keys and names, by number.
-    keys: Vec<u64>,
-    names: Vec<u64>,
-    checkpoint: TreeCheckpoint,
-}
-
-impl Trees {
-    fn of(reader: &Reader) -> Result<Trees, Fault> {
-        let (mut records, mut ids, mut numbers) = (Vec::new(), Vec::new(), Numbers::default());
-        let (mut keys, mut names) = (Vec::new(), Vec::new());
-        let mut last = None;
-        let end = reader.state().records();
-        reader.replay(|step| {
-            let (body, seq) = (step.record.body(), step.record.seq().0);
-            match body {
-                Body::DefineKey(_) => keys.push(seq),
-                Body::DefineName(_) => names.push(seq),
-                _ => {}
-            }
-            let leaf = RecordLeaf { recorded_at: step.recorded_at, number: numbers.of(&body), body };
-            records.push(leaf_hash(&leaf.to_bytes()));
-            if seq + 1 == end {
-                ids = IdLeaf::all(step.state);
-                last = Some(step.recorded_at);
-            }
-        })?;
-        let records = Tree::of(records);
-        let id_tree = Tree::of(ids.iter().map(|leaf: &IdLeaf| leaf_hash(&leaf.to_bytes())).collect());
-        let checkpoint = TreeCheckpoint {
-            ledger: reader.ledger_id(),
-            checkpoint: reader.checkpoint(),
-            root: records.root(),
-            recorded_at: last.expect("a ledger has its genesis record"),
-            persons: IdTree { ids: ids.len() as u32, root: id_tree.root(), fold: FOLD_VERSION }, // MAX_RECORDS bounds it
-            tenant: TreeCheckpoint::tenant_text(reader.tenant()),
-        };
-        Ok(Trees { records, ids, id_tree, keys, names, checkpoint })
-    }
-}
-
-impl Reader {
-    /// What a note says of this ledger: its head, and the roots of the trees that proofs lead to.
-    ///
-    /// Cost: a replay, and 64 bytes of memory for each record. A snapshot has no say in it.
-    ///
-    /// # Errors
-    /// [`Fault`] when the log cannot be read back.
-    pub fn tree_checkpoint(&self) -> Result<TreeCheckpoint, Fault> {
-        Ok(Trees::of(self)?.checkpoint)
-    }
-
-    /// A signed note of [`Reader::tree_checkpoint`], to be filed or given to others.
-    ///
-    /// ```
-    /// use identity_ledger::proof::{Asked, Signer};
-    /// use identity_ledger::storage::OsEntropy;
-    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
-    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
-    /// let at = Timestamp::from_micros(0)?;
-    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
-    ///
-    /// let signer = Signer::generate("shop.example/ledger", &mut OsEntropy::default())?;
-    /// let (note, key) = (ledger.reader().sign_checkpoint(&signer)?, [signer.verifier()]);
-    /// let proof = ledger.reader().prove(Asked::Same("ann", "phone"), &note, &key)?.to_string();
-    ///
-    /// // Elsewhere, without the ledger:
-    /// let proven = proof.parse::<identity_ledger::proof::Proof>()?.check(&key)?;
-    /// assert!(proven.fact.to_string().contains(" are one person"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Reader::tree_checkpoint`].
-    pub fn sign_checkpoint(&self, signer: &Signer) -> Result<Note, Fault> {
-        Ok(signer.sign(self.tree_checkpoint()?.to_string()))
-    }
-
-    /// Checks that a note, signed by all of these keys, is of this ledger's records: its head and both its roots, computed again from the log.
-    /// Gives what it says. Signatures of other keys are not looked at.
-    ///
-    /// # Errors
-    /// [`ProveError`], the first.
-    pub fn check_note(&self, note: &Note, keys: &[Verifier]) -> Result<TreeCheckpoint, ProveError> {
-        note.verify(keys)?;
-        self.as_noted(note).map(|(_, trees)| trees.checkpoint)
-    }
-
-    /// This ledger as it was when the note was made, if that agrees with the note; `None` if it is this reader.
-    fn as_noted(&self, note: &Note) -> Result<(Option<Reader>, Trees), ProveError> {
-        let noted: TreeCheckpoint = note.text().parse()?;
-        let (records, fold) = (noted.checkpoint.records, noted.persons.fold);
-        if noted.ledger != self.ledger_id() {
-            let [found, expected] = [noted.ledger, self.ledger_id()].map(|ledger| format!("ledger {ledger}"));
-            return Err(ProveError::OtherHistory { found, expected });
-        }
-        if records > self.state().records() || records == 0 {
-            return Err(ProveError::Ahead { noted: records, records: self.state().records() });
-        }
-        if fold != FOLD_VERSION {
-            return Err(ProveError::OtherRules { found: fold, known: FOLD_VERSION });
-        }
-        let then = match records < self.state().records() {
-            true => Some(self.as_of(Seq(records - 1), &mut |_| {})?),
-            false => None,
-        };
-        let trees = Trees::of(then.as_ref().unwrap_or(self))?;
-        let differs = |(found, expected): &(&str, &str)| found != expected;
-        let ours = trees.checkpoint.to_string();
-        if let Some((found, expected)) = note.text().lines().zip(ours.lines()).find(differs) {
-            let [found, expected] = [found, expected].map(str::to_owned);
-            return Err(ProveError::OtherHistory { found, expected });
-        }
-        Ok((then, trees))
-    }
-
-    /// A proof of one answer, as of a note that all of these keys signed. It shows the cited records, and of texts and values only
-    /// what was asked about.
-    ///
-    /// Cost: two replays, and 64 bytes of memory for each record.
-    ///
-    /// # Errors
-    /// [`ProveError`], the first.
-    pub fn prove(&self, asked: Asked<'_>, note: &Note, keys: &[Verifier]) -> Result<Proof, ProveError> {
-        let note = note.only(keys)?;
-        if self.is_sealed() && self.log.keys().is_none() && !matches!(asked, Asked::Erased(_)) {
-            return Err(ProveError::Sealed);
-        }
-        let (then, trees) = self.as_noted(&note)?;
-        // What was erased behind the note is not shown either.
-        let mut maker = Maker { reader: then.as_ref().unwrap_or(self), trees, proof: Proof::of(note) };
-        maker.reader.prove_snapshot()?;
-        match asked {
-            Asked::Same(a, b) => maker.same(a, b)?,
-            Asked::NotSame(a, b) => maker.not_same(a, b)?,
-            Asked::Event(id) => {
-                let unknown = || ProveError::Unknown { what: "the event", asked: id.to_string() };
-                let seq = maker.reader.recorded(id)?.ok_or_else(unknown)?;
-                maker.event(seq)?;
-            }
-            Asked::Record(seq) => maker.event(seq)?,
-            Asked::Property(id, key) => maker.property(id, key)?,
-            Asked::Erased(id) => maker.erased(id)?,
-        }
-        maker.proof.check(keys).map_err(ProveError::Wrong)?;
-        Ok(maker.proof)
-    }
-}
-
 impl Proof {
     fn of(note: Note) -> Proof {
         let (records, items, ids, properties) = Default::default();
@@ -265,13 +111,38 @@ impl Proof {
     }
 }
 
-struct Maker<'a> {
+pub(crate) struct Maker<'a> {
     reader: &'a Reader,
-    trees: Trees,
+    trees: &'a Trees,
     proof: Proof,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    pub(crate) fn new(reader: &'a Reader, trees: &'a Trees, note: Note) -> Maker<'a> {
+        Maker { reader, trees, proof: Proof::of(note) }
+    }
+
+    /// The proof of one answer. What was erased behind the note is not shown either.
+    pub(crate) fn prove(mut self, asked: Asked<'_>) -> Result<Proof, ProveError> {
+        let locked = self.reader.is_sealed() && self.reader.log.keys().is_none();
+        if locked && !matches!(asked, Asked::Erased(_)) {
+            return Err(ProveError::Sealed);
+        }
+        match asked {
+            Asked::Same(a, b) => self.same(a, b)?,
+            Asked::NotSame(a, b) => self.not_same(a, b)?,
+            Asked::Event(id) => {
+                let unknown = || ProveError::Unknown { what: "the event", asked: id.to_string() };
+                let seq = self.reader.recorded(id)?.ok_or_else(unknown)?;
+                self.event(seq)?;
+            }
+            Asked::Record(seq) => self.event(seq)?,
+            Asked::Property(id, key) => self.property(id, key)?,
+            Asked::Erased(id) => self.erased(id)?,
+        }
+        Ok(self.proof)
+    }
+
     /// Cites a record, which defines a number or [`NONE`].
     fn cite(&mut self, seq: Seq, number: u32) -> Result<Body, ProveError> {
         let unknown = || ProveError::Unknown { what: "record", asked: seq.to_string() };

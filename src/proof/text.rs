@@ -59,7 +59,7 @@ pub(crate) struct Step {
 
 /// A proof of one answer: a signed checkpoint, the records that the answer cites, and what leads from these to that.
 ///
-/// [`Reader::prove`](crate::Reader::prove) makes one, [`Proof::check`] checks it without a ledger. Its text is what is handed over.
+/// [`Prover::prove`](crate::proof::Prover::prove) makes one, [`Proof::check`] checks it without a ledger. Its text is what is handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     pub(crate) claim: Claim,

@@ -71,7 +71,11 @@ fn erase(ledger: &mut Ledger, subject: ErasureSubject) {
 }
 
 fn note(ledger: &Ledger) -> Note {
-    ledger.reader().sign_checkpoint(&signer(1)).unwrap()
+    ledger.reader().prover().unwrap().sign(&signer(1))
+}
+
+fn prove(reader: &Reader, asked: Asked<'_>, note: &Note, keys: &[Verifier]) -> Result<Proof, ProveError> {
+    reader.prover_as_of(note, keys)?.prove(asked, note, keys)
 }
 
 fn proven(proof: &Proof) -> Proven {
@@ -87,7 +91,7 @@ fn proofs(ledger: &Ledger) -> Vec<String> {
         Asked::Event(event(1)),
         Asked::Property("laptop", "plan"),
     ];
-    asked.iter().map(|asked| ledger.reader().prove(*asked, &note, &keys()).unwrap().to_string()).collect()
+    asked.iter().map(|asked| prove(ledger.reader(), *asked, &note, &keys()).unwrap().to_string()).collect()
 }
 
 fn holds(text: &str) -> bool {
@@ -98,7 +102,7 @@ fn holds(text: &str) -> bool {
 fn each_kind_of_proof_says_what_is_so() {
     let ledger = shop();
     let note = note(&ledger);
-    let fact = |asked| proven(&ledger.reader().prove(asked, &note, &keys()).unwrap()).fact;
+    let fact = |asked| proven(&prove(ledger.reader(), asked, &note, &keys()).unwrap()).fact;
     let ids = |a: &str, b: &str| [a, b].map(str::to_owned);
     let steps = ledger.explain("phone", "laptop").unwrap().unwrap().steps;
     let records = steps.iter().map(|step| step.seq).collect();
@@ -118,7 +122,7 @@ fn each_kind_of_proof_says_what_is_so() {
         }
         other => panic!("{other}"),
     }
-    let refused = |asked| ledger.reader().prove(asked, &note, &keys()).unwrap_err();
+    let refused = |asked| prove(ledger.reader(), asked, &note, &keys()).unwrap_err();
     assert!(matches!(refused(Asked::Same(ann, bob)), ProveError::NotSo { .. }));
     assert!(matches!(refused(Asked::NotSame("phone", "laptop")), ProveError::NotSo { .. }));
     assert!(matches!(refused(Asked::Same(ann, ann)), ProveError::NotSo { .. }));
@@ -139,21 +143,21 @@ fn a_note_of_another_time_ledger_or_signer_is_told() {
         .append(Operation::identify(at(9), id("ann@example.com"), Some(Source::new("tablet"))))
         .unwrap();
     let reader = ledger.reader();
-    assert!(reader.check_note(&early, &keys()).is_ok());
+    assert!(reader.prover_as_of(&early, &keys()).is_ok());
     // As of the note there is no tablet.
     assert!(matches!(
-        reader.prove(Asked::Same("phone", "tablet"), &early, &keys()),
+        prove(reader, Asked::Same("phone", "tablet"), &early, &keys()),
         Err(ProveError::Unknown { .. })
     ));
-    assert!(reader.prove(Asked::Same("phone", "laptop"), &early, &keys()).is_ok());
-    assert!(reader.prove(Asked::Same("phone", "tablet"), &note(&ledger), &keys()).is_ok());
+    assert!(prove(reader, Asked::Same("phone", "laptop"), &early, &keys()).is_ok());
+    assert!(prove(reader, Asked::Same("phone", "tablet"), &note(&ledger), &keys()).is_ok());
     let other = LedgerOptions::new().seeded(3).clock(|| at(100)); // the same ledger, rolled back
     let other = other.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default()).unwrap();
-    assert!(matches!(other.reader().check_note(&early, &keys()), Err(ProveError::Ahead { .. })));
+    assert!(matches!(other.reader().prover_as_of(&early, &keys()), Err(ProveError::Ahead { .. })));
     let other = told(4);
-    assert!(matches!(other.reader().check_note(&early, &keys()), Err(ProveError::OtherHistory { .. })));
-    assert!(matches!(reader.check_note(&early, &[signer(2).verifier()]), Err(ProveError::Note(_))));
-    assert!(matches!(reader.check_note(&early, &[]), Err(ProveError::Note(_))));
+    assert!(matches!(other.reader().prover_as_of(&early, &keys()), Err(ProveError::OtherHistory { .. })));
+    assert!(matches!(reader.prover_as_of(&early, &[signer(2).verifier()]), Err(ProveError::Note(_))));
+    assert!(matches!(reader.prover_as_of(&early, &[]), Err(ProveError::Note(_))));
     // A signer that signs another tree of ids than the log gives is caught by whoever has the log.
     let text = early.to_string();
     let ids = text.lines().find(|line| line.starts_with("ids ")).unwrap();
@@ -244,7 +248,7 @@ fn of_ten_thousand_altered_proofs_none_holds() {
     let other = told(4);
     originals.extend(proofs(&other));
     erase(&mut ledger, ErasureSubject::PersonOf(id("ann@example.com")));
-    let erased = ledger.reader().prove(Asked::Erased(IdNo(0)), &note(&ledger), &keys()).unwrap();
+    let erased = prove(ledger.reader(), Asked::Erased(IdNo(0)), &note(&ledger), &keys()).unwrap();
     originals.push(erased.to_string());
     assert!(originals.iter().all(|text| holds(text)));
     let mut forger = Forger { originals: originals.clone(), ..Forger::default() };
@@ -300,9 +304,9 @@ fn every_pair_is_proven_to_be_what_it_is() {
             } else {
                 [Asked::NotSame(a, b), Asked::Same(a, b)]
             };
-            let proof = reader.prove(asked[0], &note, &keys()).unwrap();
+            let proof = prove(reader, asked[0], &note, &keys()).unwrap();
             assert_eq!(matches!(proven(&proof).fact, Fact::Same { .. }), same, "{a} and {b}, seed {seed}");
-            assert!(matches!(reader.prove(asked[1], &note, &keys()), Err(ProveError::NotSo { .. })));
+            assert!(matches!(prove(reader, asked[1], &note, &keys()), Err(ProveError::NotSo { .. })));
             *told.entry(same).or_default() += 1;
         }
     }
@@ -316,18 +320,18 @@ fn proofs_from_before_an_erasure_hold_and_none_is_made_of_what_is_gone() {
     erase(&mut ledger, ErasureSubject::Ids([id("ann@example.com")].into()));
     let reader = ledger.reader();
     // No hash changed: the note holds, and so do the proofs that were given away, with the texts in them.
-    assert!(reader.check_note(&before.0, &keys()).is_ok());
+    assert!(reader.prover_as_of(&before.0, &keys()).is_ok());
     assert!(before.1.iter().all(|text| holds(text)));
     for note in [&before.0, &note(&ledger)] {
-        let prove = |asked| reader.prove(asked, note, &keys());
+        let prove = |asked| prove(reader, asked, note, &keys());
         // The way leads over an id that is erased; a step needs its number alone.
         assert!(matches!(proven(&prove(Asked::Same("phone", "laptop")).unwrap()).fact, Fact::Same { .. }));
         assert!(matches!(prove(Asked::Same("phone", "ann@example.com")), Err(ProveError::Unknown { .. })));
         assert!(matches!(prove(Asked::Property("phone", "plan")), Err(ProveError::Erased { .. })));
     }
     let gone = reader.state().ids().find(|id| reader.id_text(*id).is_none()).unwrap();
-    assert!(matches!(reader.prove(Asked::Erased(gone), &before.0, &keys()), Err(ProveError::NotSo { .. })));
-    let proof = reader.prove(Asked::Erased(gone), &note(&ledger), &keys()).unwrap();
+    assert!(matches!(prove(reader, Asked::Erased(gone), &before.0, &keys()), Err(ProveError::NotSo { .. })));
+    let proof = prove(reader, Asked::Erased(gone), &note(&ledger), &keys()).unwrap();
     match proven(&proof).fact {
         Fact::Erased { id, defined, erased_by, done, .. } => {
             assert_eq!(id, gone.0);
@@ -365,7 +369,7 @@ fn another_program_in_another_language_agrees() {
     let mut ledger = shop();
     let mut good = proofs(&ledger);
     erase(&mut ledger, ErasureSubject::PersonOf(id("ann@example.com")));
-    good.push(ledger.reader().prove(Asked::Erased(IdNo(0)), &note(&ledger), &keys()).unwrap().to_string());
+    good.push(prove(ledger.reader(), Asked::Erased(IdNo(0)), &note(&ledger), &keys()).unwrap().to_string());
     let key = keys()[0].to_string();
     let place = tempfile::tempdir().unwrap();
     let (mut files, mut expected) = (Vec::new(), Vec::new());

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::log::body::{AskedVerb, Body, IdNo, KeyNo, NameNo};
-use crate::model::id::{OperationId, Seq};
+use crate::log::digest::Digest;
+use crate::model::id::{DistinctId, OperationId, Seq};
 use crate::proof::check::CheckError;
-use crate::proof::checkpoint::CheckpointTextError;
-use crate::proof::leaf::{IdLeaf, NONE, RecordLeaf, property_leaf};
+use crate::proof::checkpoint::{CheckpointTextError, TreeCheckpoint};
+use crate::proof::leaf::{IdLeaf, property_leaf};
 use crate::proof::note::{Note, NoteError};
-use crate::proof::text::{Claim, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, Proof, Step};
+use crate::proof::record::{NONE, RecordLeaf};
+use crate::proof::text::{
+    Claim, Earlier, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, MAX_TOUCHES, Proof, Step, TextWay,
+};
+use crate::proof::texts::Places;
+use crate::proof::touches::Touch;
 use crate::proof::trees::Trees;
 use crate::query::explain::ids::ExplainedStep;
 use crate::query::reader::Reader;
@@ -29,6 +35,14 @@ pub enum Asked<'a> {
     Property(&'a str, &'a str),
     /// That the text of an id was erased, by its number.
     Erased(IdNo),
+    /// Which records touch an id, and that no other does.
+    Complete(&'a str),
+    /// The same of an id whose text is erased, by its number.
+    CompleteErased(IdNo),
+    /// That no id has a text.
+    Absent(&'a str),
+    /// That the records of an earlier note, signed by the same keys, are the first of these.
+    Consistent(&'a Note),
 }
 
 /// Why an answer is not proven.
@@ -93,6 +107,14 @@ pub enum ProveError {
         /// The record.
         seq: Seq,
     },
+    /// The index of texts cannot be computed: some ids have no text here any more, or their texts cannot be opened.
+    #[error(
+        "the index of texts cannot be computed: {ids} of the ids in it were erased since, or cannot be opened; make a new checkpoint"
+    )]
+    NoIndex {
+        /// How many.
+        ids: u32,
+    },
     /// The proof would be too long.
     #[error("the proof would be too long: {what}")]
     TooLong {
@@ -104,13 +126,6 @@ pub enum ProveError {
     Wrong(CheckError),
 }
 
-impl Proof {
-    fn of(note: Note) -> Proof {
-        let (records, items, ids, properties) = Default::default();
-        Proof { claim: Claim::Event(0), records, items, ids, properties, steps: Vec::new(), note }
-    }
-}
-
 pub(crate) struct Maker<'a> {
     reader: &'a Reader,
     trees: &'a Trees,
@@ -119,13 +134,13 @@ pub(crate) struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     pub(crate) fn new(reader: &'a Reader, trees: &'a Trees, note: Note) -> Maker<'a> {
-        Maker { reader, trees, proof: Proof::of(note) }
+        Maker { reader, trees, proof: Proof::of(Claim::Event(0), note) }
     }
 
     /// The proof of one answer. What was erased behind the note is not shown either.
     pub(crate) fn prove(mut self, asked: Asked<'_>) -> Result<Proof, ProveError> {
         let locked = self.reader.is_sealed() && self.reader.log.keys().is_none();
-        if locked && !matches!(asked, Asked::Erased(_)) {
+        if locked && !matches!(asked, Asked::Erased(_) | Asked::Consistent(_)) {
             return Err(ProveError::Sealed);
         }
         match asked {
@@ -139,6 +154,19 @@ impl<'a> Maker<'a> {
             Asked::Record(seq) => self.event(seq)?,
             Asked::Property(id, key) => self.property(id, key)?,
             Asked::Erased(id) => self.erased(id)?,
+            Asked::Complete(text) => {
+                let id = self.known(text)?;
+                self.define_id(id)?;
+                self.text_way(text)?;
+                self.complete(id)?;
+            }
+            Asked::CompleteErased(id) => {
+                self.erased_by(id)?;
+                self.cite(self.reader.state().defined_by(id), id.0)?;
+                self.complete(id)?;
+            }
+            Asked::Absent(text) => self.absent(text)?,
+            Asked::Consistent(earlier) => self.consistent(earlier)?,
         }
         Ok(self.proof)
     }
@@ -185,6 +213,81 @@ impl<'a> Maker<'a> {
         self.proof.ids.insert(id.0, Leaf { data, path: self.trees.id_tree.path(id.index()) });
     }
 
+    /// Shows that a record counts, by the id that it speaks for.
+    fn show_standing(&mut self, seq: Seq, id: Option<IdNo>) {
+        let Some(id) = id else { return };
+        let touches = self.trees.touches.of(id);
+        let Ok(place) = touches.binary_search_by_key(&seq.0, |touch| touch.seq.into()) else { return };
+        self.show_id(id);
+        let leaf = Leaf { data: touches[place].to_bytes().to_vec(), path: Touch::tree(touches).path(place) };
+        self.proof.touches.insert((id.0, place as u32), leaf); // a list in memory
+    }
+
+    /// Shows all records that touch an id.
+    fn complete(&mut self, id: IdNo) -> Result<(), ProveError> {
+        let touches = self.trees.touches.of(id);
+        if touches.len() > MAX_TOUCHES {
+            return Err(ProveError::TooLong { what: "more than 2,000 records touch the id" });
+        }
+        self.show_id(id);
+        for (place, touch) in (0..).zip(touches) {
+            if !self.proof.records.contains_key(&touch.seq.into()) {
+                let device = self.trees.devices.binary_search(&touch.seq.into());
+                self.cite(Seq(touch.seq.into()), device.map_or(NONE, |device| device as u32))?; // a list in memory
+            }
+            if touch.retracted_by != NONE {
+                self.cite(Seq(touch.retracted_by.into()), NONE)?;
+            }
+            let leaf = Leaf { data: touch.to_bytes().to_vec(), path: Vec::new() };
+            self.proof.touches.insert((id.0, place), leaf);
+        }
+        self.proof.claim = Claim::Complete(id.0);
+        Ok(())
+    }
+
+    /// Shows where the way of a text ends; says whether it is an id's.
+    fn text_way(&mut self, text: &str) -> Result<bool, ProveError> {
+        if self.trees.lacking > 0 {
+            return Err(ProveError::NoIndex { ids: self.trees.lacking });
+        }
+        let place = Places::of(self.reader.ledger_id()).place(text);
+        let found = self.trees.texts.find(&place);
+        let there = found.as_ref().is_some_and(|(leaf, _)| leaf.0 == place);
+        let (leaf, turns) = found.map_or_else(Default::default, |(leaf, turns)| (Some(leaf), turns));
+        self.proof.text = Some(TextWay { leaf: leaf.filter(|_| !there), turns });
+        Ok(there)
+    }
+
+    fn absent(&mut self, text: &str) -> Result<(), ProveError> {
+        let unstorable = |_| ProveError::NotSo { what: "that is not a text that an id can have" };
+        DistinctId::check(text).map_err(unstorable)?;
+        let place = Places::of(self.reader.ledger_id()).place(text);
+        self.proof.claim = Claim::Absent(text.to_owned(), place);
+        match self.text_way(text)? {
+            true => Err(ProveError::NotSo { what: "there is an id of that text" }),
+            false => Ok(()),
+        }
+    }
+
+    fn consistent(&mut self, earlier: &Note) -> Result<(), ProveError> {
+        let noted: TreeCheckpoint = earlier.text().parse()?;
+        let (records, now) = (noted.checkpoint.records, &self.trees.checkpoint);
+        if records > now.checkpoint.records || records == 0 {
+            return Err(ProveError::Ahead { noted: records, records: now.checkpoint.records });
+        }
+        let first = records as usize; // no more than were read
+        let root = self.trees.records.root_of_first(first);
+        if noted.root != root || noted.ledger != now.ledger {
+            let [found, expected] = [(noted.ledger, noted.root), (now.ledger, root)]
+                .map(|(ledger, root)| format!("{ledger} {}", Digest(root)));
+            return Err(ProveError::OtherHistory { found, expected });
+        }
+        let path = self.trees.records.consistency(first);
+        self.proof.claim = Claim::Consistent(records);
+        self.proof.earlier = Some(Earlier { note: earlier.clone(), path });
+        Ok(())
+    }
+
     /// Two ids, ascending; and whether they are one person.
     fn two(&mut self, a: &str, b: &str) -> Result<(IdNo, IdNo, bool), ProveError> {
         let (a, b) = (self.known(a)?, self.known(b)?);
@@ -216,7 +319,8 @@ impl<'a> Maker<'a> {
                     what: "the way has more than 1,000 steps, or is more than 64 deep",
                 });
             }
-            self.cite(*seq, NONE)?;
+            let body = self.cite(*seq, NONE)?;
+            self.show_standing(*seq, body.head().map(|head| head.id));
             self.proof.steps.push(Step { depth, seq: seq.0, from: from.number.0, to: to.number.0 });
             self.steps(before, depth + 1)?;
         }
@@ -241,6 +345,7 @@ impl<'a> Maker<'a> {
             self.define(Seq(self.trees.names[name as usize]), name)?;
         }
         self.define_id(head.id)?;
+        self.show_standing(seq, Some(head.id));
         self.proof.claim = Claim::Event(seq.0);
         Ok(())
     }
@@ -270,13 +375,18 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
-    fn erased(&mut self, id: IdNo) -> Result<(), ProveError> {
+    /// The record that erases an id, among those of the note.
+    fn erased_by(&self, id: IdNo) -> Result<u32, ProveError> {
         let state = self.reader.state();
         if id.index() >= state.ids().len() {
             return Err(ProveError::Unknown { what: "the id number", asked: id.0.to_string() });
         }
         let erase = state.erasures().of_id(id).filter(|erase| u64::from(*erase) < state.records());
-        let erase = erase.ok_or(ProveError::NotSo { what: "the id is not erased" })?;
+        erase.ok_or(ProveError::NotSo { what: "the id is not erased" })
+    }
+
+    fn erased(&mut self, id: IdNo) -> Result<(), ProveError> {
+        let (state, erase) = (self.reader.state(), self.erased_by(id)?);
         let done = state.erasures().done_by(erase).filter(|done| u64::from(*done) < state.records());
         let done = done.ok_or(ProveError::NotSo { what: "the erasure is not finished" })?;
         self.cite(state.defined_by(id), id.0)?;

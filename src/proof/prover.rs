@@ -7,7 +7,7 @@ use crate::model::id::Seq;
 use crate::proof::checkpoint::TreeCheckpoint;
 use crate::proof::note::{Note, Signer, Verifier};
 use crate::proof::prove::{Asked, Maker, ProveError};
-use crate::proof::text::Proof;
+use crate::proof::text::{MAX_PROOF_BYTES, Proof};
 use crate::proof::trees::Trees;
 use crate::query::reader::Reader;
 
@@ -40,7 +40,7 @@ impl Deref for Held<'_> {
 ///
 /// let signer = Signer::generate("shop.example/ledger", &mut OsEntropy::default())?;
 /// let (prover, key) = (ledger.reader().prover()?, [signer.verifier()]);
-/// let note = prover.sign(&signer);
+/// let note = prover.sign(&signer)?;
 /// let proof = prover.prove(Asked::Same("ann", "phone"), &note, &key)?.to_string();
 ///
 /// // Elsewhere, without the ledger:
@@ -63,7 +63,11 @@ impl Reader {
     /// [`ProveError::Fault`] when the log cannot be read back.
     pub fn prover(&self) -> Result<Prover<'_>, ProveError> {
         self.prove_snapshot()?;
-        Ok(Prover { reader: Held::Now(self), trees: Trees::of(self)? })
+        let trees = Trees::of(self)?;
+        match trees.lacking {
+            0 => Ok(Prover { reader: Held::Now(self), trees }),
+            ids => Err(ProveError::NoIndex { ids }),
+        }
     }
 
     /// This ledger's trees as of a note that all of these keys signed, if the note is of this ledger's records: its head and its roots are
@@ -95,7 +99,10 @@ impl Reader {
             return other([noted.checkpoint, reader.checkpoint()].map(|checkpoint| checkpoint.to_string()));
         }
         reader.prove_snapshot()?;
-        let trees = Trees::of(&reader)?;
+        let mut trees = Trees::of(&reader)?;
+        if trees.lacking > 0 {
+            trees.checkpoint.texts = noted.texts;
+        }
         let differs = |(found, expected): &(&str, &str)| found != expected;
         let ours = trees.checkpoint.to_string();
         match note.text().lines().zip(ours.lines()).find(differs) {
@@ -111,9 +118,21 @@ impl Prover<'_> {
         &self.trees.checkpoint
     }
 
+    /// How many ids had a text then that is not there now. Without them nothing can be said of the index of texts, which is then taken from
+    /// the note; all else is computed from the log.
+    pub fn lacking(&self) -> u32 {
+        self.trees.lacking
+    }
+
     /// A signed note of [`Prover::checkpoint`], to be filed or given to others.
-    pub fn sign(&self, signer: &Signer) -> Note {
-        signer.sign(self.trees.checkpoint.to_string())
+    ///
+    /// # Errors
+    /// [`ProveError::NoIndex`] if [`Prover::lacking`] is not 0: what was not computed is not signed.
+    pub fn sign(&self, signer: &Signer) -> Result<Note, ProveError> {
+        match self.trees.lacking {
+            0 => Ok(signer.sign(self.trees.checkpoint.to_string())),
+            ids => Err(ProveError::NoIndex { ids }),
+        }
     }
 
     /// A proof of one answer, as of a note of these trees that all of these keys signed. It shows the cited records, and of texts and values
@@ -127,7 +146,18 @@ impl Prover<'_> {
         if found != expected {
             return Err(ProveError::OtherHistory { found, expected });
         }
+        let earlier;
+        let asked = match asked {
+            Asked::Consistent(note) => {
+                earlier = note.only(keys)?;
+                Asked::Consistent(&earlier)
+            }
+            asked => asked,
+        };
         let proof = Maker::new(&self.reader, &self.trees, note).prove(asked)?;
+        if proof.to_string().len() > MAX_PROOF_BYTES {
+            return Err(ProveError::TooLong { what: "it has more than 4 MiB" });
+        }
         proof.check(keys).map_err(ProveError::Wrong)?;
         Ok(proof)
     }

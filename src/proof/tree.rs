@@ -34,8 +34,9 @@ impl Tree {
         Tree { levels }
     }
 
-    pub(crate) fn leaves(&self) -> usize {
-        self.levels[0].len()
+    /// How many leaves, and the root over them.
+    pub(crate) fn sum(&self) -> (u32, Hash) {
+        (self.levels[0].len() as u32, self.root()) // MAX_RECORDS bounds every list
     }
 
     pub(crate) fn root(&self) -> Hash {
@@ -48,6 +49,70 @@ impl Tree {
         let beside = |(height, level): (usize, &Vec<Hash>)| level.get((index >> height) ^ 1).copied();
         self.levels.iter().enumerate().filter_map(beside).collect()
     }
+}
+
+impl Tree {
+    /// The root over the first leaves.
+    pub(crate) fn root_of_first(&self, leaves: usize) -> Hash {
+        let whole = (0..).zip(&self.levels).filter(|(height, _)| leaves >> height & 1 == 1);
+        let nodes = whole.map(|(height, level)| level[(leaves >> height) - 1]);
+        nodes.reduce(|right, left| node_hash(&left, &right)).unwrap_or_else(|| Sha256::digest([]).into())
+    }
+
+    /// The hashes that lead from the root over the first `leaves`, at least one, to this root (RFC 6962, section 2.1.2).
+    pub(crate) fn consistency(&self, leaves: usize) -> Vec<Hash> {
+        let (mut path, mut begin, mut end, mut first, mut whole) =
+            (Vec::new(), 0, self.levels[0].len(), leaves, true);
+        // From the root down to where the earlier tree ends; the path is read from there up.
+        while first < end - begin {
+            let half = (end - begin).next_power_of_two() / 2;
+            if first <= half {
+                path.push(self.over(begin + half, end));
+                end = begin + half;
+            } else {
+                path.push(self.over(begin, begin + half));
+                (begin, first, whole) = (begin + half, first - half, false);
+            }
+        }
+        if !whole {
+            path.push(self.over(begin, end));
+        }
+        path.reverse();
+        path
+    }
+
+    /// The node over the leaves from `begin` to `end`: one of the tree's own, and if it is ragged, its level's last.
+    fn over(&self, begin: usize, end: usize) -> Hash {
+        let height = (end - begin).next_power_of_two().trailing_zeros() as usize;
+        self.levels[height][begin >> height]
+    }
+}
+
+/// Whether a tree of `size` leaves under `root` begins with the `first` leaves, at least one, under `earlier`.
+pub(crate) fn continues(first: u64, size: u64, earlier: &Hash, root: &Hash, path: &[Hash]) -> bool {
+    if first == 0 || first >= size {
+        return first == size && first > 0 && earlier == root && path.is_empty();
+    }
+    let whole = first.is_power_of_two().then_some(earlier); // then it is a node of the later tree
+    let mut path = whole.into_iter().chain(path);
+    let Some(begin) = path.next() else { return false };
+    let up = (first - 1).trailing_ones();
+    let (mut at, mut last) = ((first - 1) >> up, (size - 1) >> up);
+    let (mut old, mut new) = (*begin, *begin);
+    for beside in path {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            (old, new) = (node_hash(beside, &old), node_hash(beside, &new));
+            let up = if at & 1 == 1 || at == 0 { 0 } else { at.trailing_zeros() };
+            (at, last) = (at >> up, last >> up);
+        } else {
+            new = node_hash(&new, beside);
+        }
+        (at, last) = (at >> 1, last >> 1);
+    }
+    last == 0 && old == *earlier && new == *root
 }
 
 /// The root to which a leaf and its path lead in a tree of `size` leaves; `None` if the path is not as long as that tree's.
@@ -101,6 +166,35 @@ mod tests {
                 }
             }
             assert_eq!(root_by(&[], size as u64, size as u64, &[]), None);
+        }
+    }
+
+    #[test]
+    fn a_tree_continues_each_of_its_beginnings_and_nothing_else() {
+        let trees: Vec<Tree> =
+            (0..40).map(|size| Tree::of(data(size).iter().map(|data| leaf_hash(data)).collect())).collect();
+        for (size, tree) in trees.iter().enumerate().skip(1) {
+            for (first, earlier) in trees.iter().enumerate().take(size + 1).skip(1) {
+                let path = tree.consistency(first);
+                let by = |first: usize, size: usize, earlier: &Hash, path: &[Hash]| {
+                    continues(first as u64, size as u64, earlier, &tree.root(), path)
+                };
+                assert_eq!(tree.root_of_first(first), earlier.root());
+                assert!(by(first, size, &earlier.root(), &path), "{first} of {size}");
+                for (other, root) in
+                    trees.iter().map(Tree::root).enumerate().filter(|(other, _)| *other != first)
+                {
+                    assert!(!by(first, size, &root, &path));
+                    assert!(!by(other, size, &earlier.root(), &path), "{first} as {other} of {size}");
+                }
+                for at in 0..path.len() {
+                    let mut fewer = path.clone();
+                    fewer.remove(at);
+                    assert!(!by(first, size, &earlier.root(), &fewer));
+                }
+                let more: Vec<Hash> = path.iter().copied().chain([[0; 32]]).collect();
+                assert!(!by(first, size, &earlier.root(), &more));
+            }
         }
     }
 

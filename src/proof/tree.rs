@@ -200,7 +200,7 @@ mod tests {
 
     /// From the examples of RFC 6962's own reference implementation.
     #[test]
-    fn roots_are_those_of_the_rfc() {
+    fn roots_and_paths_are_those_of_the_rfc() {
         let leaves: [&[u8]; 8] = [
             &[],
             &[0],
@@ -218,5 +218,24 @@ mod tests {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(hex(tree.root()), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+        let path = |first: usize, size: usize| {
+            let tree = Tree::of(leaves[..size].iter().map(|leaf| leaf_hash(leaf)).collect());
+            tree.consistency(first).into_iter().map(hex).collect::<Vec<String>>()
+        };
+        assert_eq!(
+            path(6, 8),
+            [
+                "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+                "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+                "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"
+            ]
+        );
+        assert_eq!(
+            path(2, 5),
+            [
+                "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+                "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"
+            ]
+        );
     }
 }

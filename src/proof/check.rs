@@ -17,7 +17,7 @@ use crate::proof::record::{NONE, RecordLeaf};
 use crate::proof::text::{Claim, Earlier, Leaf, Proof, Step, TextWay};
 use crate::proof::texts::{Places, TextLeaf, TextTrie, root_by_way, sealed_number};
 use crate::proof::touches::Touch;
-use crate::proof::tree::{Hash, continues, root_by};
+use crate::proof::tree::{Hash, continues, root_by, sum};
 use crate::query::explain::ids::{ExplainedStep, Explanation, ExplanationError, NamedId, RecordedLink};
 
 /// What a proof proves: what stands in `fact`, of the ledger of `checkpoint`, on the word of those who signed.
@@ -218,7 +218,7 @@ impl Parts<'_> {
             self.used.insert(("touch", touch_number(id, *place)));
         }
         let places = self.proof.touches.range((id, 0)..=(id, u32::MAX)).map(|((_, place), _)| *place);
-        if places.eq(0..count) && Touch::tree(&touches).root() == root {
+        if places.eq(0..count) && sum(Touch::leaves(&touches)) == (count, root) {
             Ok(touches)
         } else {
             Err(CheckError::DoesNotFollow { what: "the records that touch the id are not all there" })

@@ -4,7 +4,7 @@ use crate::fold::{Property, State};
 use crate::log::body::IdNo;
 use crate::proof::record::NONE;
 use crate::proof::touches::{Touch, TouchLists};
-use crate::proof::tree::{Hash, Tree, leaf_hash};
+use crate::proof::tree::{Hash, leaf_hash, sum};
 
 /// What an id came to: whose it is, said by the lowest number among that person's ids; which records touch it; and at that lowest number
 /// also the person's properties.
@@ -42,20 +42,20 @@ impl IdLeaf {
     /// Of every id, in their order.
     pub(crate) fn all(state: &State, touches: &TouchLists) -> Vec<IdLeaf> {
         let alone =
-            |id: IdNo| IdLeaf { person: NONE, touches: Touch::tree(touches.of(id)).sum(), properties: None };
+            |id: IdNo| IdLeaf { person: NONE, touches: sum(Touch::leaves(touches.of(id))), properties: None };
         let mut leaves: Vec<IdLeaf> = state.ids().map(alone).collect();
         for view in state.persons() {
             let ids = state.ids_of(view.number);
             let Some(first) = ids.iter().min() else { continue };
             ids.iter().for_each(|id| leaves[id.index()].person = first.0);
-            leaves[first.index()].properties = Some(IdLeaf::tree(view.properties).sum());
+            leaves[first.index()].properties = Some(sum(IdLeaf::leaves(view.properties)));
         }
         leaves
     }
 
-    /// The tree over a person's properties, which are in the order of their keys.
-    pub(crate) fn tree(properties: &[Property]) -> Tree {
-        Tree::of(properties.iter().map(|property| leaf_hash(&property_leaf(*property))).collect())
+    /// The leaves of the tree over a person's properties, which are in the order of their keys.
+    pub(crate) fn leaves(properties: &[Property]) -> Vec<Hash> {
+        properties.iter().map(|property| leaf_hash(&property_leaf(*property))).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::proof::text::{
 };
 use crate::proof::texts::Places;
 use crate::proof::touches::Touch;
+use crate::proof::tree::Tree;
 use crate::proof::trees::Trees;
 use crate::query::explain::ids::ExplainedStep;
 use crate::query::reader::Reader;
@@ -219,7 +220,10 @@ impl<'a> Maker<'a> {
         let touches = self.trees.touches.of(id);
         let Ok(place) = touches.binary_search_by_key(&seq.0, |touch| touch.seq.into()) else { return };
         self.show_id(id);
-        let leaf = Leaf { data: touches[place].to_bytes().to_vec(), path: Touch::tree(touches).path(place) };
+        let leaf = Leaf {
+            data: touches[place].to_bytes().to_vec(),
+            path: Tree::of(Touch::leaves(touches)).path(place),
+        };
         self.proof.touches.insert((id.0, place as u32), leaf); // a list in memory
     }
 
@@ -366,7 +370,7 @@ impl<'a> Maker<'a> {
         self.show_id(id);
         self.show_id(IdNo(self.trees.ids[id.index()].person));
         let data = property_leaf(properties[place]).to_vec();
-        let leaf = Leaf { data, path: IdLeaf::tree(&properties).path(place) };
+        let leaf = Leaf { data, path: Tree::of(IdLeaf::leaves(&properties)).path(place) };
         self.proof.properties = BTreeMap::from([(place as u32, leaf)]); // a list in memory
         let seq = properties[place].seq();
         self.cite(seq, NONE)?;

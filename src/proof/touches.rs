@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::log::body::{AskedVerb, IdNo};
 use crate::proof::record::{NONE, RecordLeaf};
-use crate::proof::tree::{Tree, leaf_hash};
+use crate::proof::tree::{Hash, leaf_hash};
 
 /// That a record touches an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ impl Touch {
         Some(Touch { seq: u32::from_le_bytes([a, b, c, d]), retracted_by: u32::from_le_bytes([e, f, g, h]) })
     }
 
-    /// The tree over those of one id, which are in the order of the log.
-    pub(crate) fn tree(touches: &[Touch]) -> Tree {
-        Tree::of(touches.iter().map(|touch| leaf_hash(&touch.to_bytes())).collect())
+    /// The leaves of the tree over those of one id, which are in the order of the log.
+    pub(crate) fn leaves(touches: &[Touch]) -> Vec<Hash> {
+        touches.iter().map(|touch| leaf_hash(&touch.to_bytes())).collect()
     }
 }
 

@@ -34,11 +34,6 @@ impl Tree {
         Tree { levels }
     }
 
-    /// How many leaves, and the root over them.
-    pub(crate) fn sum(&self) -> (u32, Hash) {
-        (self.levels[0].len() as u32, self.root()) // MAX_RECORDS bounds every list
-    }
-
     pub(crate) fn root(&self) -> Hash {
         let root = self.levels.last().and_then(|level| level.first());
         root.copied().unwrap_or_else(|| Sha256::digest([]).into())
@@ -49,6 +44,20 @@ impl Tree {
         let beside = |(height, level): (usize, &Vec<Hash>)| level.get((index >> height) ^ 1).copied();
         self.levels.iter().enumerate().filter_map(beside).collect()
     }
+}
+
+/// How many leaves, and the root over them: without the tree between them.
+pub(crate) fn sum(mut level: Vec<Hash>) -> (u32, Hash) {
+    let leaves = level.len() as u32; // MAX_RECORDS bounds every list
+    while level.len() > 1 {
+        for at in 0..level.len() / 2 {
+            level[at] = node_hash(&level[2 * at], &level[2 * at + 1]);
+        }
+        let (half, odd) = (level.len() / 2, level.len() % 2);
+        level[half] = level[half * 2 + odd - 1]; // where the number is even, it is cut off
+        level.truncate(half + odd);
+    }
+    (leaves, level.first().copied().unwrap_or_else(|| Sha256::digest([]).into()))
 }
 
 impl Tree {
@@ -150,7 +159,9 @@ mod tests {
     fn every_leaf_leads_to_the_root_and_to_no_other_place() {
         for size in 1..70_usize {
             let data = data(size);
-            let tree = Tree::of(data.iter().map(|data| leaf_hash(data)).collect());
+            let leaves: Vec<Hash> = data.iter().map(|data| leaf_hash(data)).collect();
+            let tree = Tree::of(leaves.clone());
+            assert_eq!(sum(leaves), (size as u32, tree.root()));
             for index in 0..size {
                 let path = tree.path(index);
                 let by =

@@ -31,7 +31,7 @@
 //! | forget a person | [`Ledger::erase`] |
 //! | export tables, or what changed in them | [`Reader::export`], [`Reader::export_as_of`], [`Reader::changes`] |
 //! | check everything | [`audit::Audit`], and [`Checkpoint`] kept elsewhere |
-//! | sign a checkpoint, prove one answer to others | `Reader::sign_checkpoint`, `Reader::prove` (feature `proofs`); `docs/proofs.md` |
+//! | sign a checkpoint, prove one answer to others | `Reader::prover` (feature `proofs`); `docs/proofs.md` |
 //! | copy, or rescue | [`backup::Backup`], [`salvage::Salvage`] |
 //!
 //! Calls block on the disk. From an async runtime call them where blocking is allowed, such as tokio's `spawn_blocking`; a

@@ -48,7 +48,7 @@ pub(crate) fn checkpoint(args: CheckpointArgs, screen: &mut Screen) -> Result<An
     let mut progress = Progress::beside(screen);
     let ledger = open_whole(&place, reading, &mut progress)?;
     progress.begin_waiting("Hashing the records");
-    let note = ledger.reader().sign_checkpoint(&signer)?.to_string();
+    let note = ledger.reader().prover()?.sign(&signer)?.to_string();
     progress.clear();
     let identity_ledger::Checkpoint { records, head } = ledger.reader().checkpoint();
     if screen.json {

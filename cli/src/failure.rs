@@ -223,6 +223,7 @@ impl Failure {
                 ProveError::NotSo { .. }
                 | ProveError::Unknown { .. }
                 | ProveError::Erased { .. }
+                | ProveError::NoIndex { .. }
                 | ProveError::OtherHistory { .. }
                 | ProveError::Note(_)
                 | ProveError::Ahead { .. } => true,

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
+use identity_ledger::Reader;
 use identity_ledger::log::IdNo;
-use identity_ledger::proof::{Asked, Verifier};
+use identity_ledger::proof::{Asked, Note, Verifier};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -30,9 +31,12 @@ Exit status 1 if what was asked is not so, or cannot be shown because it is eras
   identity-ledger prove shop.ledger --event 4711 --note shop.note --key 'shop.example/ledger+...' -o case.proof
   identity-ledger prove shop.ledger --property ann@example.com plan --sign /secrets/shop.signer -o case.proof
   identity-ledger prove shop.ledger --erased 7 --sign /secrets/shop.signer -o case.proof
+  identity-ledger prove shop.ledger --complete ann@example.com --sign /secrets/shop.signer -o case.proof
+  identity-ledger prove shop.ledger --absent dora@example.com --sign /secrets/shop.signer -o case.proof
+  identity-ledger prove shop.ledger --consistent last-year.note --sign /secrets/shop.signer -o case.proof
 
 --property shows all values that the operation wrote which won the key, for they are bound by one hash. --erased takes the number of an \
-id: other commands call it $erased:7. What each proof proves, what it cannot, and who could cheat: docs/proofs.md.
+id: other commands call it $erased:7, and so does --complete. What each proof proves, what it cannot, and who could cheat: docs/proofs.md.
 
 --json keys: output, bytes, fact (as `check` gives it).";
 
@@ -51,6 +55,9 @@ pub(crate) struct ProveArgs {
     /// A key that signed that note; several times for several. Other signatures are left out of the proof
     #[arg(long, value_name = "VKEY", conflicts_with = "sign")]
     key: Vec<Verifier>,
+    /// With --consistent: write the body of the request by which a witness is asked to sign (C2SP tlog-witness)
+    #[arg(long, requires = "consistent")]
+    add_checkpoint: bool,
     /// Where to write the proof; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -74,6 +81,22 @@ struct AskedArgs {
     /// That the text of an id was erased, by its number
     #[arg(long, value_name = "NUMBER", value_parser = id_number)]
     erased: Option<u32>,
+    /// Which records touch an id, and that no other does; an erased id by $erased:NUMBER
+    #[arg(long, value_name = "ID")]
+    complete: Option<String>,
+    /// That no id has a text
+    #[arg(long, value_name = "ID")]
+    absent: Option<String>,
+    /// That the records of an earlier note, signed by the same keys, are the first of these
+    #[arg(long, value_name = "NOTE")]
+    consistent: Option<PathBuf>,
+}
+
+impl AskedArgs {
+    /// The note that --consistent names.
+    fn earlier(&self) -> Result<Option<Note>, Failure> {
+        self.consistent.as_deref().map(note).transpose()
+    }
 }
 
 fn id_number(text: &str) -> Result<u32, String> {
@@ -82,15 +105,30 @@ fn id_number(text: &str) -> Result<u32, String> {
 }
 
 impl AskedArgs {
-    fn asked(&self) -> Option<Asked<'_>> {
-        match (&self.same[..], &self.not_same[..], &self.property[..], self.event, self.erased) {
-            ([a, b], ..) => Some(Asked::Same(a, b)),
-            (_, [a, b], ..) => Some(Asked::NotSame(a, b)),
-            (_, _, [id, key], ..) => Some(Asked::Property(id, key)),
-            (_, _, _, Some(EventName::Id(id)), _) => Some(Asked::Event(id)),
-            (_, _, _, Some(EventName::Record(seq)), _) => Some(Asked::Record(seq)),
-            (.., id) => id.map(|id| Asked::Erased(IdNo(id))),
-        }
+    /// What is asked, of this ledger and this earlier note.
+    fn asked<'a>(&'a self, reader: &Reader, earlier: Option<&'a Note>) -> Option<Asked<'a>> {
+        let two = |two: &'a [String], asked: fn(&'a str, &'a str) -> Asked<'a>| match two {
+            [a, b] => Some(asked(a, b)),
+            _ => None,
+        };
+        let event = |event: EventName| match event {
+            EventName::Id(id) => Asked::Event(id),
+            EventName::Record(seq) => Asked::Record(seq),
+        };
+        let complete = |id: &'a String| match id_number(id) {
+            Ok(number) if id.starts_with('$') && reader.id_no(id).is_none() => {
+                Asked::CompleteErased(IdNo(number))
+            }
+            _ => Asked::Complete(id),
+        };
+        two(&self.same, Asked::Same)
+            .or_else(|| two(&self.not_same, Asked::NotSame))
+            .or_else(|| two(&self.property, Asked::Property))
+            .or_else(|| self.event.map(event))
+            .or_else(|| self.erased.map(|id| Asked::Erased(IdNo(id))))
+            .or_else(|| self.complete.as_ref().map(complete))
+            .or_else(|| self.absent.as_deref().map(Asked::Absent))
+            .or_else(|| earlier.map(Asked::Consistent))
     }
 }
 
@@ -102,25 +140,31 @@ struct Made<'a> {
 }
 
 pub(crate) fn prove(args: ProveArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let ProveArgs { ledger: LedgerArgs { place, reading }, asked, sign, note: noted, mut key, output } = args;
+    let ProveArgs { ledger, asked, sign, note: noted, mut key, add_checkpoint, output } = args;
+    let LedgerArgs { place, reading } = ledger;
     if !is_stdin(&output) {
         expect_free(&output)?;
     }
-    let signer = sign.as_deref().map(signer).transpose()?;
+    let (signer, earlier) = (sign.as_deref().map(signer).transpose()?, asked.earlier()?);
     let mut progress = Progress::beside(screen);
     let ledger = open_whole(&place, reading, &mut progress)?;
     progress.begin_waiting("Making the proof");
-    let note = match (&signer, &noted) {
+    let (prover, note) = match (&signer, &noted) {
         (Some(signer), _) => {
             key = vec![signer.verifier()];
-            ledger.reader().sign_checkpoint(signer)?
+            let prover = ledger.reader().prover()?;
+            let note = prover.sign(signer)?;
+            (prover, note)
         }
-        (None, file) => note(file.as_deref().expect("clap asks for one of the two"))?,
+        (None, file) => {
+            let note = note(file.as_deref().expect("clap asks for one of the two"))?;
+            (ledger.reader().prover_as_of(&note, &key)?, note)
+        }
     };
-    let asked = asked.asked().expect("clap asks for one of them");
-    let proof = ledger.reader().prove(asked, &note, &key)?;
+    let asked = asked.asked(ledger.reader(), earlier.as_ref()).expect("clap asks for one of them");
+    let proof = prover.prove(asked, &note, &key)?;
     progress.clear();
-    let text = proof.to_string();
+    let text = proof.add_checkpoint().filter(|_| add_checkpoint).unwrap_or_else(|| proof.to_string());
     if is_stdin(&output) {
         screen.bytes(text.as_bytes())?;
         return Ok(Answer::Yes);
@@ -135,7 +179,8 @@ pub(crate) fn prove(args: ProveArgs, screen: &mut Screen) -> Result<Answer, Fail
         screen.object(&Made { output, bytes, fact: &fact })?;
         return Ok(Answer::Yes);
     }
-    screen.headline(&format!("{output}: a proof of {}", counted(bytes as u64, "byte")))?;
+    let what = if add_checkpoint { "a witness's request" } else { "a proof" };
+    screen.headline(&format!("{output}: {what} of {}", counted(bytes as u64, "byte")))?;
     screen.line(&format!("  {fact}"))?;
     Ok(Answer::Yes)
 }

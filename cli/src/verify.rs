@@ -31,7 +31,7 @@ snapshot may be removed: nothing is lost with it.
 
 A checkpoint, RECORDS:HEAD, is what `verify` prints. Kept somewhere else, it proves later that nothing up to it was changed, \
 not even by someone who computed all the hashes again. A note that `checkpoint --sign` made proves the same, and who says so: with --key, who \
-must have signed it. Then the trees of the note are computed again from the log too.
+must have signed it. Then the trees of the note are computed again from the log too, and it is said how many records continue it.
 
   identity-ledger verify shop.ledger --expect shop.note --key 'shop.example/ledger+...'
 
@@ -39,7 +39,8 @@ A sealed ledger is checked without its --key-ring as far as the hash chain goes,
 
 --json keys: ok, records (before the first fault), head, digest, first_fault (null, or file, offset, seq, what), faults, tail, \
 snapshots, remarks (no faults: behind_head, pending_erasures, head_slot, lock_missing, foreign), intact, damaged, unreadable \
-(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots), signed (null, or who signed the note of --expect, and when), note_fault (null, or in what the ledger differs from the note).";
+(records that are known, as `salvage` counts them), unchecked (null, or items and snapshots), signed (null, or who signed the note of --expect, and when), note_fault (null, or in what the ledger differs from the note), \
+records_since (null, or how many records follow those of the note), index_lacks (null, or how many ids of the note's index of texts were erased since, so that it cannot be compared).";
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
@@ -117,6 +118,10 @@ struct Verdict<'a> {
     signed: Option<&'a [Signed]>,
     /// In what the ledger differs from that note.
     note_fault: Option<String>,
+    /// How many records follow those of that note.
+    records_since: Option<u64>,
+    /// How many ids of that note's index of texts were erased since: without their texts it cannot be computed.
+    index_lacks: Option<u32>,
 }
 
 pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -138,10 +143,11 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
         }
         _ => None,
     };
-    let note_fault = match (&audited, &noted) {
-        (Ok(report), Some((note, _))) => note_fault(&place, note, &key, report.faults.is_empty())?,
-        _ => None,
+    let (note_fault, index_lacks) = match (&audited, &noted) {
+        (Ok(report), Some((note, _))) => compared(&place, note, &key, report.faults.is_empty())?,
+        _ => (None, None),
     };
+    let since = |records: &u64| Some(records - expect.filter(|_| noted.is_some())?.records);
     let shown = place.display().to_string();
     let signed = noted.as_ref().map(|(_, signed)| &signed[..]);
     let verdict = match &audited {
@@ -159,7 +165,11 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
                 known: Some(*known),
                 unchecked: *unchecked,
                 signed,
+                records_since: Some(records)
+                    .filter(|_| faults.is_empty() && note_fault.is_none())
+                    .and_then(since),
                 note_fault,
+                index_lacks,
             }
         }
         Err(OpenError::Identity(IdentityError::Damaged { what, .. })) => {
@@ -171,17 +181,22 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
 }
 
 /// In what a ledger differs from a note: it may be another's, or say something else of the ids than the log. Of one with faults it is only said that
-/// it is another.
-fn note_fault(place: &Path, note: &Note, keys: &[Verifier], whole: bool) -> Result<Option<String>, Failure> {
+/// it is another. And how many ids the index of texts lacks, if it cannot be compared.
+fn compared(
+    place: &Path,
+    note: &Note,
+    keys: &[Verifier],
+    whole: bool,
+) -> Result<(Option<String>, Option<u32>), Failure> {
     let ledger = match open_whole(place, Reading::default(), &mut Progress::new()) {
-        Err(_) if !whole => return Ok(None),
+        Err(_) if !whole => return Ok((None, None)),
         opened => opened?,
     };
-    match ledger.reader().check_note(note, keys) {
-        Ok(_) => Ok(None),
-        Err(error @ ProveError::OtherHistory { .. }) => Ok(Some(error.to_string())),
+    match ledger.reader().prover_as_of(note, keys) {
+        Ok(prover) => Ok((None, Some(prover.lacking()).filter(|ids| *ids > 0))),
+        Err(error @ ProveError::OtherHistory { .. }) => Ok((Some(error.to_string()), None)),
         Err(error) if whole => Err(error.into()),
-        Err(_) => Ok(None),
+        Err(_) => Ok((None, None)),
     }
 }
 
@@ -213,6 +228,8 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
         unchecked,
         signed: None,
         note_fault: None,
+        records_since: None,
+        index_lacks: None,
     };
     say(&verdict, place, None, screen)
 }
@@ -287,7 +304,15 @@ fn show(
     for Signed { name, time } in verdict.signed.filter(|_| faults.is_empty()).into_iter().flatten() {
         screen.line("")?;
         let when = time.map_or_else(String::new, |time| format!(", a witness, at {time}"));
-        screen.line(&format!("It is what {name}{when} signed: head and both trees were computed again."))?;
+        screen.line(&format!("It is what {name}{when} signed: head and roots were computed again."))?;
+    }
+    if let Some(ids) = verdict.index_lacks {
+        let ids = counted(ids.into(), "id");
+        screen.line(&format!("But for the note's index of texts: {ids} in it cannot be read any more."))?;
+    }
+    if let Some(since) = verdict.records_since.filter(|since| *since > 0) {
+        let since = counted(since, "record");
+        screen.line(&format!("The log is a continuation of what was signed: {since} came after it."))?;
     }
     if let Some(unchecked) = unchecked {
         screen.line("")?;

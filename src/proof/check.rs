@@ -1,22 +1,23 @@
 //! A proof checked: everything in it is computed again from its text and the keys alone. It knows no ledger and no fold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-use serde::Serialize;
 
 use crate::log::body::{Asked, AskedVerb, Body, Flags, IdNo, NameNo};
 use crate::log::commitment::Commitments;
+use crate::log::frame::SALT_BYTES;
 use crate::log::item::read_value;
 use crate::log::record::OPERATION_ID_BYTES;
-use crate::model::id::{OperationId, PersonId, Seq};
-use crate::model::time::Timestamp;
+use crate::model::id::{DistinctId, OperationId, PersonId, Seq};
 use crate::model::value::Value;
 use crate::proof::checkpoint::{CheckpointTextError, TreeCheckpoint};
-use crate::proof::leaf::{IdLeaf, NONE, RecordLeaf, read_property};
+use crate::proof::fact::{Fact, RecordTouch};
+use crate::proof::leaf::{IdLeaf, read_property};
 use crate::proof::note::{NoteError, Signed, Verifier};
-use crate::proof::text::{Claim, Leaf, Proof, Step};
-use crate::proof::tree::root_by;
+use crate::proof::record::{NONE, RecordLeaf};
+use crate::proof::text::{Claim, Earlier, Leaf, Proof, Step, TextWay};
+use crate::proof::texts::{Places, TextLeaf, TextTrie, root_by_way, sealed_number};
+use crate::proof::touches::Touch;
+use crate::proof::tree::{Hash, continues, root_by, sum};
 use crate::query::explain::ids::{ExplainedStep, Explanation, ExplanationError, NamedId, RecordedLink};
 
 /// What a proof proves: what stands in `fact`, of the ledger of `checkpoint`, on the word of those who signed.
@@ -28,118 +29,6 @@ pub struct Proven {
     pub signed: Vec<Signed>,
     /// What is proven.
     pub fact: Fact,
-}
-
-/// What a proof proves.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Fact {
-    /// Two ids are one person.
-    Same {
-        /// The two.
-        ids: [String; 2],
-        /// The records that lead from the one to the other.
-        records: Vec<Seq>,
-    },
-    /// Two ids are not one person.
-    NotSame {
-        /// The two.
-        ids: [String; 2],
-    },
-    /// An event is recorded.
-    Event {
-        /// Its record.
-        seq: Seq,
-        /// Its id, if the sender gave one.
-        event_id: Option<OperationId>,
-        /// Its name, if it has one.
-        event: Option<String>,
-        /// The id that it was captured under.
-        distinct_id: String,
-        /// When it happened, by the sender's clock.
-        time: Timestamp,
-        /// When it was recorded, by the writer's clock.
-        recorded_at: Timestamp,
-    },
-    /// A person has a property.
-    Property {
-        /// An id of the person.
-        distinct_id: String,
-        /// The key.
-        key: String,
-        /// The value.
-        value: Value,
-        /// The record that won it.
-        seq: Seq,
-        /// When that happened, by the sender's clock.
-        time: Timestamp,
-    },
-    /// The text of an id was erased.
-    Erased {
-        /// The number of the id.
-        id: u32,
-        /// The record that defined it.
-        defined: Seq,
-        /// The record that erases it, and when that was recorded.
-        erased_by: Seq,
-        /// When that was recorded.
-        erased_at: Timestamp,
-        /// The record that says it is done.
-        done: Seq,
-    },
-}
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fact::Same { ids: [a, b], records } => {
-                let listed: Vec<String> = records.iter().map(Seq::to_string).collect();
-                let (word, listed) =
-                    (if records.len() == 1 { "record" } else { "records" }, listed.join(", "));
-                write!(f, "{a} and {b} are one person, by the links in {word} {listed}")
-            }
-            Fact::NotSame { ids: [a, b] } => write!(f, "{a} and {b} are not one person"),
-            Fact::Event { seq, event_id, event, distinct_id, time, recorded_at } => {
-                write!(f, "record {seq} is the event {}", event.as_deref().unwrap_or("(without a name)"))?;
-                event_id.map_or(Ok(()), |id| write!(f, " with the id {id}"))?;
-                write!(
-                    f,
-                    ", captured under {distinct_id} at {time} by the sender's clock and recorded at {recorded_at}"
-                )
-            }
-            Fact::Property { distinct_id, key, value, seq, time } => {
-                write!(f, "the person of {distinct_id} has {key} = {value}, by record {seq} of {time}")
-            }
-            Fact::Erased { id, defined, erased_by, erased_at, done } => write!(
-                f,
-                "the text of id number {id}, which record {defined} defined, is erased by record {erased_by} of {erased_at}; record {done} says that it is gone from every file"
-            ),
-        }
-    }
-}
-
-impl Fact {
-    /// What the proof does not show, in a sentence or two.
-    pub fn limits(&self) -> &'static str {
-        match self {
-            Fact::Same { .. } => {
-                "that the two are one person is the signer's word: it stands in the tree of ids that was signed, which anyone with the ledger can compute again. The records show that links were asked for, and lead from the one to the other; whether one of them was refused or retracted is not shown by them"
-            }
-            Fact::NotSame { .. } => {
-                "that the two are not one person is the signer's word: it stands in the tree of ids that was signed, which anyone with the ledger can compute again"
-            }
-            Fact::Event { .. } => {
-                "whether the event was retracted later, and whose it is; that what the sender said is true"
-            }
-            Fact::Property { .. } => {
-                "that no other record won the key is the signer's word: it stands in the tree of ids that was signed, which anyone with the ledger can compute again. That what the sender said is true"
-            }
-            Fact::Erased { .. } => {
-                "which text it was; that no copy of it is kept elsewhere, and that the same text was not recorded again under another number"
-            }
-        }
-    }
 }
 
 /// Why a proof does not hold.
@@ -213,15 +102,19 @@ impl Proof {
         let signed = self.note.verify_all(keys)?;
         let checkpoint: TreeCheckpoint = self.note.text().parse()?;
         let mut parts = Parts { proof: self, checkpoint, records: BTreeMap::new(), used: BTreeSet::new() };
-        let fact = match self.claim {
-            Claim::Same(a, b) => parts.same(a, b)?,
-            Claim::NotSame(a, b) => parts.not_same(a, b)?,
-            Claim::Event(seq) => parts.event(seq)?,
-            Claim::Property(id, key) => parts.property(id, key)?,
-            Claim::Erased(id) => parts.erased(id)?,
+        let fact = match &self.claim {
+            Claim::Same(a, b) => parts.same(*a, *b)?,
+            Claim::NotSame(a, b) => parts.not_same(*a, *b)?,
+            Claim::Event(seq) => parts.event(*seq)?,
+            Claim::Property(id, key) => parts.property(*id, *key)?,
+            Claim::Erased(id) => parts.erased(*id)?,
+            Claim::Complete(id) => parts.complete(*id)?,
+            Claim::Absent(text, place) => parts.absent(text, place)?,
+            Claim::Consistent(records) => parts.consistent(*records, keys)?,
         };
-        let Proof { records, items, ids, properties, steps, .. } = self;
-        let held = records.len() + items.len() + ids.len() + properties.len();
+        let Proof { records, items, ids, touches, properties, text, earlier, steps, .. } = self;
+        let held = records.len() + items.len() + ids.len() + touches.len() + properties.len();
+        let held = held + usize::from(text.is_some()) + usize::from(earlier.is_some());
         let steps_are_of_a_way = steps.is_empty() || matches!(self.claim, Claim::Same(..));
         if parts.used.len() != held || !steps_are_of_a_way {
             return Err(CheckError::TooMuch);
@@ -296,6 +189,158 @@ impl Parts<'_> {
         IdLeaf::read(&held.data).ok_or(CheckError::NotInTree { what: "id", number: id.into() })
     }
 
+    /// Checks that a record counts: so it stands among those that touch the id it speaks for.
+    fn standing(&mut self, seq: u64) -> Result<(), CheckError> {
+        let not_that = CheckError::NotThat { seq: Seq(seq), expected: "an operation" };
+        let id = self.record(seq)?.body.head().ok_or(not_that)?.id.0;
+        let (count, root) = self.id(id)?.touches;
+        let touches = self.proof.touches.range((id, 0)..=(id, u32::MAX));
+        let mut touches =
+            touches.filter_map(|((_, place), leaf)| Some((*place, leaf, Touch::read(&leaf.data)?)));
+        let found = touches.find(|(_, _, touch)| u64::from(touch.seq) == seq);
+        let (place, leaf, touch) =
+            found.ok_or(CheckError::Lacks { what: "the touch of record", number: seq })?;
+        check_leaf("touch", leaf, place.into(), count.into(), &root)?;
+        self.used.insert(("touch", touch_number(id, place)));
+        match touch.retracted_by {
+            NONE => Ok(()),
+            _ => Err(CheckError::DoesNotFollow { what: "a record that it cites was retracted" }),
+        }
+    }
+
+    /// All records that touch an id: their list gives the root that was signed.
+    fn touches(&mut self, id: u32) -> Result<Vec<Touch>, CheckError> {
+        let (count, root) = self.id(id)?.touches;
+        let mut touches = Vec::new();
+        for ((_, place), leaf) in self.proof.touches.range((id, 0)..=(id, u32::MAX)) {
+            let touch = Touch::read(&leaf.data).filter(|_| leaf.path.is_empty());
+            touches.push(touch.ok_or(CheckError::NotInTree { what: "touch", number: (*place).into() })?);
+            self.used.insert(("touch", touch_number(id, *place)));
+        }
+        let places = self.proof.touches.range((id, 0)..=(id, u32::MAX)).map(|((_, place), _)| *place);
+        if places.eq(0..count) && sum(Touch::leaves(&touches)) == (count, root) {
+            Ok(touches)
+        } else {
+            Err(CheckError::DoesNotFollow { what: "the records that touch the id are not all there" })
+        }
+    }
+
+    fn complete(&mut self, id: u32) -> Result<Fact, CheckError> {
+        let wrong = |what| CheckError::DoesNotFollow { what };
+        let (defined, touches) = (self.definition(Defined::Id, id)?, self.touches(id)?);
+        if touches.first().map(|touch| u64::from(touch.seq)) != Some(defined)
+            || !touches.is_sorted_by(|a, b| a.seq < b.seq)
+        {
+            return Err(wrong("the records that touch the id are out of order"));
+        }
+        let (mut records, mut cited, mut erased) = (Vec::new(), BTreeMap::new(), false);
+        for Touch { seq, retracted_by } in touches {
+            let leaf = self.record(seq.into())?;
+            let speaks = |record: &u32| cited.get(record) == Some(&Some(IdNo(id)));
+            if !leaf.names().contains(&IdNo(id)) && !leaf.erases().iter().any(speaks) {
+                return Err(CheckError::NotThat {
+                    seq: Seq(seq.into()),
+                    expected: "one that touches the id",
+                });
+            }
+            cited.insert(seq, leaf.speaks_for());
+            erased |= matches!(&leaf.body, Body::Erase(erasure) if erasure.ids.contains(&IdNo(id)));
+            let retracted_by = (retracted_by != NONE).then_some(Seq(retracted_by.into()));
+            if let Some(by) = retracted_by {
+                self.retracts(by, Seq(seq.into()), &leaf)?;
+            }
+            let (op, recorded_at) = (leaf.body.name(), leaf.recorded_at);
+            records.push(RecordTouch { seq: Seq(seq.into()), op, recorded_at, retracted_by });
+        }
+        let distinct_id = if erased { None } else { Some(self.living(id, defined)?) };
+        Ok(Fact::Complete { id, distinct_id, records })
+    }
+
+    /// Checks that a record retracts another.
+    fn retracts(&mut self, by: Seq, target: Seq, leaf: &RecordLeaf) -> Result<(), CheckError> {
+        let body = self.record(by.0)?.body;
+        let heads = [body.head(), leaf.body.head()].map(|head| head.map(|head| head.id));
+        match body.verb() {
+            Some(AskedVerb::Retract(found)) if *found == target.0 && target < by && heads[0] == heads[1] => {
+                Ok(())
+            }
+            _ => Err(CheckError::NotThat { seq: by, expected: "the retract of the record it is cited for" }),
+        }
+    }
+
+    /// The text of an id, which no other id has.
+    fn living(&mut self, id: u32, defined: u64) -> Result<String, CheckError> {
+        let text = self.defined(Defined::Id, id)?;
+        let salt = self.proof.items.get(&defined).map_or([0; SALT_BYTES], |item| item.salt);
+        match self.proof.text {
+            Some(TextWay { leaf: None, .. }) => {
+                let place = Places::of(self.checkpoint.ledger).place(&text);
+                self.text_way(&place, (place, sealed_number(&salt, id)))?;
+                Ok(text)
+            }
+            _ => Err(CheckError::Lacks { what: "the way of the text of id", number: id.into() }),
+        }
+    }
+
+    /// Checks that the way of a text leads to this leaf.
+    fn text_way(&mut self, place: &Hash, leaf: TextLeaf) -> Result<(), CheckError> {
+        let turns = self.proof.text.as_ref().map_or(&[][..], |way| &way.turns);
+        self.used.insert(("text", 0));
+        match root_by_way(place, &leaf, turns) {
+            Some(root) if root == self.checkpoint.texts.root => Ok(()),
+            _ => Err(CheckError::DoesNotFollow {
+                what: "the way of the text does not lead to the index of texts",
+            }),
+        }
+    }
+
+    fn absent(&mut self, text: &str, place: &Hash) -> Result<Fact, CheckError> {
+        let wrong = |what| Err(CheckError::DoesNotFollow { what });
+        let way =
+            self.proof.text.as_ref().ok_or(CheckError::Lacks { what: "the way of the text", number: 0 })?;
+        match way.leaf {
+            _ if DistinctId::check(text).is_err() => return wrong("no id can have that text"),
+            _ if Places::of(self.checkpoint.ledger).place(text) != *place => {
+                return wrong("the place is that of another text");
+            }
+            Some((found, _)) if found == *place => return wrong("there is an id of that text"),
+            Some(leaf) => self.text_way(place, leaf)?,
+            None if self.checkpoint.texts.ids == 0
+                && self.checkpoint.texts.root == TextTrie::of(Vec::new()).root() =>
+            {
+                if !way.turns.is_empty() {
+                    return wrong("the index of texts is empty");
+                }
+                self.used.insert(("text", 0));
+            }
+            None => return wrong("the way of the text has no end"),
+        }
+        Ok(Fact::Absent { distinct_id: text.to_owned() })
+    }
+
+    fn consistent(&mut self, records: u64, keys: &[Verifier]) -> Result<Fact, CheckError> {
+        let wrong = |what| Err(CheckError::DoesNotFollow { what });
+        let lacks = CheckError::Lacks { what: "the earlier note of", number: records };
+        let Earlier { note, path } = self.proof.earlier.as_ref().ok_or(lacks)?;
+        note.verify_all(keys)?;
+        let (then, now): (TreeCheckpoint, _) = (note.text().parse()?, &self.checkpoint);
+        self.used.insert(("earlier", 0));
+        let size = now.checkpoint.records;
+        if (then.ledger, &then.tenant) != (now.ledger, &now.tenant) || then.checkpoint.records != records {
+            return wrong("the earlier note is of another ledger, or of other records");
+        }
+        if !continues(records, size, &then.root, &now.root, path) {
+            return wrong("the records of the earlier note are not the first of these");
+        }
+        if then.recorded_at > now.recorded_at || then.persons.ids > now.persons.ids {
+            return wrong("time or the number of ids goes back between the two notes");
+        }
+        if records == size && note.text() != self.proof.note.text() {
+            return wrong("two notes of the same records differ");
+        }
+        Ok(Fact::Consistent { records, head: then.checkpoint.head, recorded_at: then.recorded_at })
+    }
+
     fn two(&mut self, a: u32, b: u32) -> Result<([String; 2], bool), CheckError> {
         if a >= b {
             return Err(CheckError::DoesNotFollow { what: "expected two ids, ascending" });
@@ -313,6 +358,7 @@ impl Parts<'_> {
         for Step { seq, .. } in &self.proof.steps {
             if !self.records.contains_key(seq) {
                 self.record(*seq)?;
+                self.standing(*seq)?;
             }
         }
         let steps = self.nested(&mut 0, 0)?;
@@ -379,6 +425,7 @@ impl Parts<'_> {
         let AskedVerb::Capture(name) = &asked.verb else { return Err(not_that) };
         let head = asked.head;
         let given = head.flags.has(Flags::GIVEN_ID);
+        self.standing(seq)?;
         Ok(Fact::Event {
             seq: Seq(seq),
             event_id: given.then(|| OperationId(uuid::Uuid::from_bytes(head.operation))),
@@ -473,6 +520,11 @@ fn check_leaf(
         Some(found) if found == *root => Ok(()),
         _ => Err(CheckError::NotInTree { what, number: index }),
     }
+}
+
+/// By which a touch is noted as looked at.
+fn touch_number(id: u32, place: u32) -> u64 {
+    u64::from(id) << 32 | u64::from(place)
 }
 
 /// The value at a place of an operation's values, if it is of this key.

@@ -29,6 +29,8 @@ pub struct TreeCheckpoint {
     pub recorded_at: Timestamp,
     /// What the ids came to.
     pub persons: IdTree,
+    /// Which texts are ids.
+    pub texts: TextIndex,
     /// The tenant, as [`visible`] shows it.
     pub(crate) tenant: String,
 }
@@ -42,6 +44,15 @@ pub struct IdTree {
     pub root: [u8; 32],
     /// The version of the rules that were folded by.
     pub fold: u32,
+}
+
+/// The index of the texts of ids: where a text is not in it, no id has that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextIndex {
+    /// How many ids have a text: those that are not erased.
+    pub ids: u32,
+    /// The root of the trie over them (SHA-256).
+    pub root: [u8; 32],
 }
 
 /// Why a text says nothing of a ledger.
@@ -61,9 +72,16 @@ impl fmt::Display for TreeCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TreeCheckpoint { ledger, checkpoint: Checkpoint { records, head }, root, .. } = self;
         let IdTree { ids, root: persons, fold } = &self.persons;
+        let texts = STANDARD.encode(self.texts.root);
         writeln!(f, "{ORIGIN}{ledger}\n{records}\n{}", STANDARD.encode(root))?;
         writeln!(f, "head {head}\nrecorded {}", self.recorded_at)?;
-        writeln!(f, "ids {ids} {} by rules {fold}\ntenant {}", STANDARD.encode(persons), self.tenant)
+        writeln!(
+            f,
+            "ids {ids} {} by rules {fold}\ntexts {} {texts}",
+            STANDARD.encode(persons),
+            self.texts.ids
+        )?;
+        writeln!(f, "tenant {}", self.tenant)
     }
 }
 
@@ -72,7 +90,7 @@ impl FromStr for TreeCheckpoint {
 
     fn from_str(text: &str) -> Result<TreeCheckpoint, CheckpointTextError> {
         let read = read(text).ok_or(CheckpointTextError {
-            what: "expected origin, records, root, head, recorded, ids and tenant",
+            what: "expected origin, records, root, head, recorded, ids, texts and tenant",
         })?;
         if read.to_string() == text {
             Ok(read)
@@ -95,9 +113,11 @@ fn read(text: &str) -> Option<TreeCheckpoint> {
         (Some("by"), Some("rules")) => ids.next()?.parse().ok()?,
         _ => return None,
     };
+    let (ids, texts) = lines.next()?.strip_prefix("texts ")?.split_once(' ')?;
+    let texts = TextIndex { ids: ids.parse().ok()?, root: hash(texts)? };
     let tenant = lines.next()?.strip_prefix("tenant ")?.to_owned();
     let (checkpoint, persons) = (Checkpoint { records, head }, IdTree { ids: count, root: persons, fold });
-    Some(TreeCheckpoint { ledger, checkpoint, root, recorded_at, persons, tenant })
+    Some(TreeCheckpoint { ledger, checkpoint, root, recorded_at, persons, texts, tenant })
 }
 
 fn hash(text: &str) -> Option<Hash> {

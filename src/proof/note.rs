@@ -110,6 +110,26 @@ impl Signer {
         Verifier { name: self.name.clone(), id, witness: false, key }
     }
 
+    /// What others check its cosignatures with, where it is a witness.
+    pub fn witness(&self) -> Verifier {
+        let key = self.key.verifying_key();
+        let id = key_id(&self.name, COSIGNATURE, key.as_bytes());
+        Verifier { name: self.name.clone(), id, witness: true, key }
+    }
+
+    /// The note with the signature of a witness, who saw it at this time (C2SP tlog-cosignature; whole seconds, none before 1970). By it a
+    /// witness says that the note continues every one that it signed before: check first that a proof of
+    /// [`Fact::Consistent`](crate::proof::Fact::Consistent) holds, and keep the note.
+    pub fn cosign(&self, note: &Note, time: Timestamp) -> Note {
+        let seconds = u64::try_from(time.as_micros() / 1_000_000).unwrap_or(0);
+        let message = format!("cosignature/v1\ntime {seconds}\n{}", note.text);
+        let Verifier { name, id, .. } = self.witness();
+        let signature = [&seconds.to_be_bytes()[..], &self.key.sign(message.as_bytes()).to_bytes()].concat();
+        let mut cosigned = note.clone();
+        cosigned.signatures.push(SignatureLine { name, id, signature });
+        cosigned
+    }
+
     /// A note of a text, signed. The text is lines, each ended.
     pub(crate) fn sign(&self, text: String) -> Note {
         let signature = self.key.sign(text.as_bytes()).to_bytes().to_vec();
@@ -400,18 +420,9 @@ mod tests {
     fn a_witness_says_when() {
         let (owner, witness) = (signer("log", 1), signer("witness.example", 2));
         let note = owner.sign("log\n1\n".to_owned());
-        let key = witness.key.verifying_key();
-        let id = key_id("witness.example", COSIGNATURE, key.as_bytes());
-        let cosigner = Verifier { name: "witness.example".to_owned(), id, witness: true, key };
+        let cosigner = witness.witness();
         assert_eq!(cosigner.to_string().parse(), Ok(cosigner.clone()));
-        let time = 1_764_000_000_u64;
-        let signature = witness.key.sign(format!("cosignature/v1\ntime {time}\nlog\n1\n").as_bytes());
-        let mut cosigned = note.clone();
-        cosigned.signatures.push(SignatureLine {
-            name: "witness.example".to_owned(),
-            id,
-            signature: [&time.to_be_bytes()[..], &signature.to_bytes()].concat(),
-        });
+        let cosigned = witness.cosign(&note, Timestamp::from_micros(1_764_000_000_900_000).unwrap());
         let both = [owner.verifier(), cosigner.clone()];
         assert_eq!(note.verify(&both), Err(NoteError::NotSigned { name: "witness.example".to_owned() }));
         let signed = cosigned.verify(&both).unwrap();

@@ -1,16 +1,22 @@
-//! Checkpoints and proofs made, by one walk through the log and a fold of it: a snapshot has no say in them.
+//! What a proof needs, cited and shown: from a ledger's trees and its records.
 
 use std::collections::BTreeMap;
 
-use crate::fold::FOLD_VERSION;
 use crate::log::body::{AskedVerb, Body, IdNo, KeyNo, NameNo};
-use crate::model::id::{OperationId, Seq};
+use crate::log::digest::Digest;
+use crate::model::id::{DistinctId, OperationId, Seq};
 use crate::proof::check::CheckError;
-use crate::proof::checkpoint::{CheckpointTextError, IdTree, TreeCheckpoint};
-use crate::proof::leaf::{IdLeaf, NONE, Numbers, RecordLeaf, property_leaf};
-use crate::proof::note::{Note, NoteError, Signer, Verifier};
-use crate::proof::text::{Claim, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, Proof, Step};
-use crate::proof::tree::{Tree, leaf_hash};
+use crate::proof::checkpoint::{CheckpointTextError, TreeCheckpoint};
+use crate::proof::leaf::{IdLeaf, property_leaf};
+use crate::proof::note::{Note, NoteError};
+use crate::proof::record::{NONE, RecordLeaf};
+use crate::proof::text::{
+    Claim, Earlier, Item, Leaf, MAX_DEPTH, MAX_LEAF_BYTES, MAX_STEPS, MAX_TOUCHES, Proof, Step, TextWay,
+};
+use crate::proof::texts::Places;
+use crate::proof::touches::Touch;
+use crate::proof::tree::Tree;
+use crate::proof::trees::Trees;
 use crate::query::explain::ids::ExplainedStep;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
@@ -30,6 +36,14 @@ pub enum Asked<'a> {
     Property(&'a str, &'a str),
     /// That the text of an id was erased, by its number.
     Erased(IdNo),
+    /// Which records touch an id, and that no other does.
+    Complete(&'a str),
+    /// The same of an id whose text is erased, by its number.
+    CompleteErased(IdNo),
+    /// That no id has a text.
+    Absent(&'a str),
+    /// That the records of an earlier note, signed by the same keys, are the first of these.
+    Consistent(&'a Note),
 }
 
 /// Why an answer is not proven.
@@ -94,6 +108,14 @@ pub enum ProveError {
         /// The record.
         seq: Seq,
     },
+    /// The index of texts cannot be computed: some ids have no text here any more, or their texts cannot be opened.
+    #[error(
+        "the index of texts cannot be computed: {ids} of the ids in it were erased since, or cannot be opened; make a new checkpoint"
+    )]
+    NoIndex {
+        /// How many.
+        ids: u32,
+    },
     /// The proof would be too long.
     #[error("the proof would be too long: {what}")]
     TooLong {
@@ -105,173 +127,51 @@ pub enum ProveError {
     Wrong(CheckError),
 }
 
-/// A log as trees.
-struct Trees {
-    records: Tree,
-    ids: Vec<IdLeaf>,
-    id_tree: Tree,
-    /// The records that define keys and names, by number.
-    keys: Vec<u64>,
-    names: Vec<u64>,
-    checkpoint: TreeCheckpoint,
-}
-
-impl Trees {
-    fn of(reader: &Reader) -> Result<Trees, Fault> {
-        let (mut records, mut ids, mut numbers) = (Vec::new(), Vec::new(), Numbers::default());
-        let (mut keys, mut names) = (Vec::new(), Vec::new());
-        let mut last = None;
-        let end = reader.state().records();
-        reader.replay(|step| {
-            let (body, seq) = (step.record.body(), step.record.seq().0);
-            match body {
-                Body::DefineKey(_) => keys.push(seq),
-                Body::DefineName(_) => names.push(seq),
-                _ => {}
-            }
-            let leaf = RecordLeaf { recorded_at: step.recorded_at, number: numbers.of(&body), body };
-            records.push(leaf_hash(&leaf.to_bytes()));
-            if seq + 1 == end {
-                ids = IdLeaf::all(step.state);
-                last = Some(step.recorded_at);
-            }
-        })?;
-        let records = Tree::of(records);
-        let id_tree = Tree::of(ids.iter().map(|leaf: &IdLeaf| leaf_hash(&leaf.to_bytes())).collect());
-        let checkpoint = TreeCheckpoint {
-            ledger: reader.ledger_id(),
-            checkpoint: reader.checkpoint(),
-            root: records.root(),
-            recorded_at: last.expect("a ledger has its genesis record"),
-            persons: IdTree { ids: ids.len() as u32, root: id_tree.root(), fold: FOLD_VERSION }, // MAX_RECORDS bounds it
-            tenant: TreeCheckpoint::tenant_text(reader.tenant()),
-        };
-        Ok(Trees { records, ids, id_tree, keys, names, checkpoint })
-    }
-}
-
-impl Reader {
-    /// What a note says of this ledger: its head, and the roots of the trees that proofs lead to.
-    ///
-    /// Cost: a replay, and 64 bytes of memory for each record. A snapshot has no say in it.
-    ///
-    /// # Errors
-    /// [`Fault`] when the log cannot be read back.
-    pub fn tree_checkpoint(&self) -> Result<TreeCheckpoint, Fault> {
-        Ok(Trees::of(self)?.checkpoint)
-    }
-
-    /// A signed note of [`Reader::tree_checkpoint`], to be filed or given to others.
-    ///
-    /// ```
-    /// use identity_ledger::proof::{Asked, Signer};
-    /// use identity_ledger::storage::OsEntropy;
-    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
-    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
-    /// let at = Timestamp::from_micros(0)?;
-    /// let _ = ledger.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
-    ///
-    /// let signer = Signer::generate("shop.example/ledger", &mut OsEntropy::default())?;
-    /// let (note, key) = (ledger.reader().sign_checkpoint(&signer)?, [signer.verifier()]);
-    /// let proof = ledger.reader().prove(Asked::Same("ann", "phone"), &note, &key)?.to_string();
-    ///
-    /// // Elsewhere, without the ledger:
-    /// let proven = proof.parse::<identity_ledger::proof::Proof>()?.check(&key)?;
-    /// assert!(proven.fact.to_string().contains(" are one person"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Reader::tree_checkpoint`].
-    pub fn sign_checkpoint(&self, signer: &Signer) -> Result<Note, Fault> {
-        Ok(signer.sign(self.tree_checkpoint()?.to_string()))
-    }
-
-    /// Checks that a note, signed by all of these keys, is of this ledger's records: its head and both its roots, computed again from the log.
-    /// Gives what it says. Signatures of other keys are not looked at.
-    ///
-    /// # Errors
-    /// [`ProveError`], the first.
-    pub fn check_note(&self, note: &Note, keys: &[Verifier]) -> Result<TreeCheckpoint, ProveError> {
-        note.verify(keys)?;
-        self.as_noted(note).map(|(_, trees)| trees.checkpoint)
-    }
-
-    /// This ledger as it was when the note was made, if that agrees with the note; `None` if it is this reader.
-    fn as_noted(&self, note: &Note) -> Result<(Option<Reader>, Trees), ProveError> {
-        let noted: TreeCheckpoint = note.text().parse()?;
-        let (records, fold) = (noted.checkpoint.records, noted.persons.fold);
-        if noted.ledger != self.ledger_id() {
-            let [found, expected] = [noted.ledger, self.ledger_id()].map(|ledger| format!("ledger {ledger}"));
-            return Err(ProveError::OtherHistory { found, expected });
-        }
-        if records > self.state().records() || records == 0 {
-            return Err(ProveError::Ahead { noted: records, records: self.state().records() });
-        }
-        if fold != FOLD_VERSION {
-            return Err(ProveError::OtherRules { found: fold, known: FOLD_VERSION });
-        }
-        let then = match records < self.state().records() {
-            true => Some(self.as_of(Seq(records - 1), &mut |_| {})?),
-            false => None,
-        };
-        let trees = Trees::of(then.as_ref().unwrap_or(self))?;
-        let differs = |(found, expected): &(&str, &str)| found != expected;
-        let ours = trees.checkpoint.to_string();
-        if let Some((found, expected)) = note.text().lines().zip(ours.lines()).find(differs) {
-            let [found, expected] = [found, expected].map(str::to_owned);
-            return Err(ProveError::OtherHistory { found, expected });
-        }
-        Ok((then, trees))
-    }
-
-    /// A proof of one answer, as of a note that all of these keys signed. It shows the cited records, and of texts and values only
-    /// what was asked about.
-    ///
-    /// Cost: two replays, and 64 bytes of memory for each record.
-    ///
-    /// # Errors
-    /// [`ProveError`], the first.
-    pub fn prove(&self, asked: Asked<'_>, note: &Note, keys: &[Verifier]) -> Result<Proof, ProveError> {
-        let note = note.only(keys)?;
-        if self.is_sealed() && self.log.keys().is_none() && !matches!(asked, Asked::Erased(_)) {
-            return Err(ProveError::Sealed);
-        }
-        let (then, trees) = self.as_noted(&note)?;
-        // What was erased behind the note is not shown either.
-        let mut maker = Maker { reader: then.as_ref().unwrap_or(self), trees, proof: Proof::of(note) };
-        maker.reader.prove_snapshot()?;
-        match asked {
-            Asked::Same(a, b) => maker.same(a, b)?,
-            Asked::NotSame(a, b) => maker.not_same(a, b)?,
-            Asked::Event(id) => {
-                let unknown = || ProveError::Unknown { what: "the event", asked: id.to_string() };
-                let seq = maker.reader.recorded(id)?.ok_or_else(unknown)?;
-                maker.event(seq)?;
-            }
-            Asked::Record(seq) => maker.event(seq)?,
-            Asked::Property(id, key) => maker.property(id, key)?,
-            Asked::Erased(id) => maker.erased(id)?,
-        }
-        maker.proof.check(keys).map_err(ProveError::Wrong)?;
-        Ok(maker.proof)
-    }
-}
-
-impl Proof {
-    fn of(note: Note) -> Proof {
-        let (records, items, ids, properties) = Default::default();
-        Proof { claim: Claim::Event(0), records, items, ids, properties, steps: Vec::new(), note }
-    }
-}
-
-struct Maker<'a> {
+pub(crate) struct Maker<'a> {
     reader: &'a Reader,
-    trees: Trees,
+    trees: &'a Trees,
     proof: Proof,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    pub(crate) fn new(reader: &'a Reader, trees: &'a Trees, note: Note) -> Maker<'a> {
+        Maker { reader, trees, proof: Proof::of(Claim::Event(0), note) }
+    }
+
+    /// The proof of one answer. What was erased behind the note is not shown either.
+    pub(crate) fn prove(mut self, asked: Asked<'_>) -> Result<Proof, ProveError> {
+        let locked = self.reader.is_sealed() && self.reader.log.keys().is_none();
+        if locked && !matches!(asked, Asked::Erased(_) | Asked::Consistent(_)) {
+            return Err(ProveError::Sealed);
+        }
+        match asked {
+            Asked::Same(a, b) => self.same(a, b)?,
+            Asked::NotSame(a, b) => self.not_same(a, b)?,
+            Asked::Event(id) => {
+                let unknown = || ProveError::Unknown { what: "the event", asked: id.to_string() };
+                let seq = self.reader.recorded(id)?.ok_or_else(unknown)?;
+                self.event(seq)?;
+            }
+            Asked::Record(seq) => self.event(seq)?,
+            Asked::Property(id, key) => self.property(id, key)?,
+            Asked::Erased(id) => self.erased(id)?,
+            Asked::Complete(text) => {
+                let id = self.known(text)?;
+                self.define_id(id)?;
+                self.text_way(text)?;
+                self.complete(id)?;
+            }
+            Asked::CompleteErased(id) => {
+                self.erased_by(id)?;
+                self.cite(self.reader.state().defined_by(id), id.0)?;
+                self.complete(id)?;
+            }
+            Asked::Absent(text) => self.absent(text)?,
+            Asked::Consistent(earlier) => self.consistent(earlier)?,
+        }
+        Ok(self.proof)
+    }
+
     /// Cites a record, which defines a number or [`NONE`].
     fn cite(&mut self, seq: Seq, number: u32) -> Result<Body, ProveError> {
         let unknown = || ProveError::Unknown { what: "record", asked: seq.to_string() };
@@ -314,6 +214,84 @@ impl Maker<'_> {
         self.proof.ids.insert(id.0, Leaf { data, path: self.trees.id_tree.path(id.index()) });
     }
 
+    /// Shows that a record counts, by the id that it speaks for.
+    fn show_standing(&mut self, seq: Seq, id: Option<IdNo>) {
+        let Some(id) = id else { return };
+        let touches = self.trees.touches.of(id);
+        let Ok(place) = touches.binary_search_by_key(&seq.0, |touch| touch.seq.into()) else { return };
+        self.show_id(id);
+        let leaf = Leaf {
+            data: touches[place].to_bytes().to_vec(),
+            path: Tree::of(Touch::leaves(touches)).path(place),
+        };
+        self.proof.touches.insert((id.0, place as u32), leaf); // a list in memory
+    }
+
+    /// Shows all records that touch an id.
+    fn complete(&mut self, id: IdNo) -> Result<(), ProveError> {
+        let touches = self.trees.touches.of(id);
+        if touches.len() > MAX_TOUCHES {
+            return Err(ProveError::TooLong { what: "more than 2,000 records touch the id" });
+        }
+        self.show_id(id);
+        for (place, touch) in (0..).zip(touches) {
+            if !self.proof.records.contains_key(&touch.seq.into()) {
+                let device = self.trees.devices.binary_search(&touch.seq.into());
+                self.cite(Seq(touch.seq.into()), device.map_or(NONE, |device| device as u32))?; // a list in memory
+            }
+            if touch.retracted_by != NONE {
+                self.cite(Seq(touch.retracted_by.into()), NONE)?;
+            }
+            let leaf = Leaf { data: touch.to_bytes().to_vec(), path: Vec::new() };
+            self.proof.touches.insert((id.0, place), leaf);
+        }
+        self.proof.claim = Claim::Complete(id.0);
+        Ok(())
+    }
+
+    /// Shows where the way of a text ends; says whether it is an id's.
+    fn text_way(&mut self, text: &str) -> Result<bool, ProveError> {
+        if self.trees.lacking > 0 {
+            return Err(ProveError::NoIndex { ids: self.trees.lacking });
+        }
+        let place = Places::of(self.reader.ledger_id()).place(text);
+        let found = self.trees.texts.find(&place);
+        let there = found.as_ref().is_some_and(|(leaf, _)| leaf.0 == place);
+        let (leaf, turns) = found.map_or_else(Default::default, |(leaf, turns)| (Some(leaf), turns));
+        self.proof.text = Some(TextWay { leaf: leaf.filter(|_| !there), turns });
+        Ok(there)
+    }
+
+    fn absent(&mut self, text: &str) -> Result<(), ProveError> {
+        let unstorable = |_| ProveError::NotSo { what: "that is not a text that an id can have" };
+        DistinctId::check(text).map_err(unstorable)?;
+        let place = Places::of(self.reader.ledger_id()).place(text);
+        self.proof.claim = Claim::Absent(text.to_owned(), place);
+        match self.text_way(text)? {
+            true => Err(ProveError::NotSo { what: "there is an id of that text" }),
+            false => Ok(()),
+        }
+    }
+
+    fn consistent(&mut self, earlier: &Note) -> Result<(), ProveError> {
+        let noted: TreeCheckpoint = earlier.text().parse()?;
+        let (records, now) = (noted.checkpoint.records, &self.trees.checkpoint);
+        if records > now.checkpoint.records || records == 0 {
+            return Err(ProveError::Ahead { noted: records, records: now.checkpoint.records });
+        }
+        let first = records as usize; // no more than were read
+        let root = self.trees.records.root_of_first(first);
+        if noted.root != root || noted.ledger != now.ledger {
+            let [found, expected] = [(noted.ledger, noted.root), (now.ledger, root)]
+                .map(|(ledger, root)| format!("{ledger} {}", Digest(root)));
+            return Err(ProveError::OtherHistory { found, expected });
+        }
+        let path = self.trees.records.consistency(first);
+        self.proof.claim = Claim::Consistent(records);
+        self.proof.earlier = Some(Earlier { note: earlier.clone(), path });
+        Ok(())
+    }
+
     /// Two ids, ascending; and whether they are one person.
     fn two(&mut self, a: &str, b: &str) -> Result<(IdNo, IdNo, bool), ProveError> {
         let (a, b) = (self.known(a)?, self.known(b)?);
@@ -345,7 +323,8 @@ impl Maker<'_> {
                     what: "the way has more than 1,000 steps, or is more than 64 deep",
                 });
             }
-            self.cite(*seq, NONE)?;
+            let body = self.cite(*seq, NONE)?;
+            self.show_standing(*seq, body.head().map(|head| head.id));
             self.proof.steps.push(Step { depth, seq: seq.0, from: from.number.0, to: to.number.0 });
             self.steps(before, depth + 1)?;
         }
@@ -370,6 +349,7 @@ impl Maker<'_> {
             self.define(Seq(self.trees.names[name as usize]), name)?;
         }
         self.define_id(head.id)?;
+        self.show_standing(seq, Some(head.id));
         self.proof.claim = Claim::Event(seq.0);
         Ok(())
     }
@@ -390,7 +370,7 @@ impl Maker<'_> {
         self.show_id(id);
         self.show_id(IdNo(self.trees.ids[id.index()].person));
         let data = property_leaf(properties[place]).to_vec();
-        let leaf = Leaf { data, path: IdLeaf::tree(&properties).path(place) };
+        let leaf = Leaf { data, path: Tree::of(IdLeaf::leaves(&properties)).path(place) };
         self.proof.properties = BTreeMap::from([(place as u32, leaf)]); // a list in memory
         let seq = properties[place].seq();
         self.cite(seq, NONE)?;
@@ -399,13 +379,18 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn erased(&mut self, id: IdNo) -> Result<(), ProveError> {
+    /// The record that erases an id, among those of the note.
+    fn erased_by(&self, id: IdNo) -> Result<u32, ProveError> {
         let state = self.reader.state();
         if id.index() >= state.ids().len() {
             return Err(ProveError::Unknown { what: "the id number", asked: id.0.to_string() });
         }
         let erase = state.erasures().of_id(id).filter(|erase| u64::from(*erase) < state.records());
-        let erase = erase.ok_or(ProveError::NotSo { what: "the id is not erased" })?;
+        erase.ok_or(ProveError::NotSo { what: "the id is not erased" })
+    }
+
+    fn erased(&mut self, id: IdNo) -> Result<(), ProveError> {
+        let (state, erase) = (self.reader.state(), self.erased_by(id)?);
         let done = state.erasures().done_by(erase).filter(|done| u64::from(*done) < state.records());
         let done = done.ok_or(ProveError::NotSo { what: "the erasure is not finished" })?;
         self.cite(state.defined_by(id), id.0)?;

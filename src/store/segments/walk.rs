@@ -10,6 +10,7 @@ use crate::log::chain::{Chain, ChainError, Checkpoint};
 use crate::log::frame::{Frame, Header};
 use crate::log::payload;
 use crate::log::record::{Record, Rows};
+use crate::model::time::Timestamp;
 use crate::store::layout::LOG;
 use crate::store::segments::{Fault, FaultKind, Log, Mark, Segment, SegmentReader, hide_erased, mark};
 
@@ -157,20 +158,21 @@ impl Log {
         }
     }
 
-    /// Shows every record from the first on, its item opened and not yet checked, each frame verified by its hash. `chain` is the
+    /// Shows every record from the first on and when it was recorded, its item opened and not yet checked, each frame verified by its hash. `chain` is the
     /// ledger's empty one, so nothing that a snapshot says is believed. The log must pass through `end`, where this stops. Gives the
     /// places met on the way.
     pub(crate) fn records(
         &self,
         chain: Chain,
         end: Checkpoint,
-        mut each: impl FnMut(Record<'_>) -> Result<(), Fault>,
+        mut each: impl FnMut(Record<'_>, Timestamp) -> Result<(), Fault>,
     ) -> Result<Vec<Mark>, Fault> {
         let (mut reached, mut marks) = (chain.checkpoint(), Vec::new());
         let checks = Checks { commitments: false, open: true, upto: Some(end.records), witnesses: &[end] };
         self.check(chain, (0, 0), checks, |Passed { frame, rows, place, .. }| {
             let rows: &Rows = rows;
-            rows.records(&frame).try_for_each(&mut each)?;
+            let time = frame.header.recorded_at;
+            rows.records(&frame).try_for_each(|record| each(record, time))?;
             mark(&mut marks, &place.before, place.segment, place.offset);
             reached = place.after.checkpoint();
             Ok(true)

@@ -84,6 +84,7 @@ impl State {
             let entries = small.profiles.entries(person.profile);
             let profile = self.profiles.replaced(self.persons[number.index()].profile, entries);
             self.persons[number.index()] = Person { founding, first_user, profile, ..person };
+            self.kinds.copy(*number, &small.kinds, *kept);
             if !is_noted {
                 self.generations.origin(*number, founding, *origin);
             }
@@ -323,6 +324,7 @@ impl State {
     pub(super) fn empty(&mut self, person: PersonNo) {
         let profile = std::mem::take(&mut self.persons[person.index()].profile);
         self.profiles.drop(profile);
+        self.kinds.clear(person);
         let person = &mut self.persons[person.index()];
         (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
     }

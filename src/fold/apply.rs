@@ -5,10 +5,11 @@ use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
 use crate::fold::{Past, Person, State};
-use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource};
+use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource, StoredClass};
 use crate::log::kind::Kind;
 use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
+use crate::model::kind::KindNo;
 use crate::model::policy::{IdClass, Survivor};
 
 /// Who asks to link two ids; each rule of section D looks at it.
@@ -16,7 +17,7 @@ use crate::model::policy::{IdClass, Survivor};
 enum Asker {
     /// Identify or alias.
     Ordinary,
-    /// `merge_dangerously`: D3 strict, D6 and D9 do not apply (C4).
+    /// `merge_dangerously`: D3 strict, D6, D9 and D12 do not apply (C4).
     Merge,
 }
 
@@ -108,7 +109,7 @@ impl State {
     fn define(&mut self, record: Record<'_>) {
         let row = record.row;
         match row.kind {
-            Kind::DefineId => self.links.define(row.seq, row.class()),
+            Kind::DefineId => self.define_id(row.seq, row.class()),
             Kind::DefineDevice => self.devices.push(DeviceState::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
             Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
@@ -125,6 +126,12 @@ impl State {
                 }
             }
         }
+    }
+
+    pub(super) fn define_id(&mut self, seq: u32, class: StoredClass) {
+        let id = IdNo(self.links.ids().len() as u32); // MAX_RECORDS bounds it
+        self.links.define(seq, class);
+        self.kinds.set(id, class.kind());
     }
 
     fn operation(&mut self, record: Record<'_>, outcome: &mut Outcome) {
@@ -279,10 +286,11 @@ impl State {
             founded.count_user(id);
         }
         self.persons.push(founded);
+        self.kinds.join(id, person);
         person
     }
 
-    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
+    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9; D12.
     fn link(&mut self, asked: Asked<'_>, other: LinkSource, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         if !asked.processing() {
@@ -398,7 +406,7 @@ impl State {
         after.len()
     }
 
-    /// The first of D3 strict and D6, D8, D9 that hits.
+    /// The first of D3 strict and D6, D8, D9, D12 that hits.
     fn refusal(
         &self,
         target: IdNo,
@@ -449,7 +457,21 @@ impl State {
                 return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
             }
         }
-        None
+        if asker == Asker::Ordinary { self.too_many_of_kind([(target, to), (source, from)]) } else { None }
+    }
+
+    /// D12: the first kind of which both sides bring an id, and together more than its limit.
+    fn too_many_of_kind(&self, sides: [(IdNo, Option<PersonNo>); 2]) -> Option<Refusal> {
+        let kinds = (0..).map(KindNo).zip(&self.policy.id_kinds);
+        kinds.filter_map(|(kind, named)| Some((kind, named.max_per_person?))).find_map(|(kind, limit)| {
+            let [of_target, of_source] = sides.map(|(id, person)| match person {
+                Some(person) => self.kinds.held(kind, person),
+                None => u32::from(self.kind(id) == Some(kind)),
+            });
+            let over = of_target > 0 && of_source > 0 && of_target + of_source > limit;
+            let by = Seq(self.policy_seq.into());
+            over.then_some(Refusal::TooManyOfKind { kind, limit, of_target, of_source, by })
+        })
     }
 
     /// How many user ids a person has, or an id without person would bring; and the first of them.
@@ -467,6 +489,7 @@ impl State {
     /// `id`, which has no person, joins `person` through `with`.
     fn join(&mut self, id: IdNo, with: IdNo, person: PersonNo, seq: u32) {
         self.links.join(id, with, seq);
+        self.kinds.join(id, person);
         if self.is_user(id) {
             self.persons[person.index()].count_user(id);
         }
@@ -500,6 +523,7 @@ impl State {
         self.links.merge(asked.row.id, source, survivor, asked.row.seq);
         outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
 
+        self.kinds.merge(survivor, absorbed);
         let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
         self.persons[absorbed.index()].profile = Profile::default();
         let profile = self.profiles.merge(target.profile, source.profile);

@@ -28,7 +28,7 @@ impl State {
         let mut out = Out { each, buffer: Vec::with_capacity(BUFFER + 256) };
         out.u64(self.records.into());
         out.u32(self.policy_seq);
-        codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
+        StoredPolicy::from(&self.policy).write(&mut out.buffer);
 
         out.u64(self.links.ids().len() as u64);
         for id in self.links.ids() {
@@ -36,7 +36,7 @@ impl State {
             let (first, since) = self.links.first(id);
             let (proof, proof_seq) =
                 self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
-            out.byte(leaf.class_or_user());
+            out.byte(leaf.class_or_user() | self.kinds.of(id) << 2);
             [self.links.defined(id), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
                 .into_iter()
                 .for_each(|field| out.u32(field));

@@ -73,7 +73,7 @@ pub(super) struct Came {
 pub(super) enum CameTo {
     /// It was not folded, or refused before any effect.
     ToNothing,
-    /// It was refused by D3, D6 or D9.
+    /// It was refused by D3, D6, D9 or D12.
     ToRefusal,
     /// It was folded and not refused.
     Through,

@@ -329,6 +329,7 @@ impl State {
     fn only(&self, ids: &[IdNo]) -> State {
         let under_policy = || State::under_policy(self.policy.clone());
         let mut state = if self.is_supposed() { under_policy() } else { State::new() };
+        state.supposed_kinds.clone_from(&self.supposed_kinds);
         for id in ids {
             state.define_as(self, *id);
         }

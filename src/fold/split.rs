@@ -101,6 +101,7 @@ impl State {
         for (number, (ids, world)) in groups.iter().zip(worlds).enumerate() {
             let new = PersonNo(self.persons.len() as u32);
             let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.is_user(*id)).collect();
+            ids.iter().for_each(|id| self.kinds.join(*id, new));
             let profile = self.profiles.add(&world.profile);
             let (founding, origin) = match number {
                 0 => (before.founding, origin), // what stays keeps its id

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 pub(crate) use crate::model::class::IdClass;
+use crate::model::id::hyphenated_uuid;
+use crate::model::kind::{self, IdKind, KindError, KindNo};
 use crate::model::limits::{MAX_ID_SCALARS, MAX_POLICY_ENTRIES};
 use crate::model::operation::{Dialect, PersonProfiles};
 
@@ -39,6 +40,8 @@ pub struct Policy {
     pub uuid_ids: UuidIds,
     /// D9: ids with these prefixes are anonymous.
     pub anonymous_prefixes: BTreeSet<String>,
+    /// D12: kinds of ids, and how many of each one person may have. An id is of the first that fits.
+    pub id_kinds: Vec<IdKind>,
     /// B2: further unmergeable ids.
     pub blocked_ids: BTreeSet<String>,
     /// B2: ids with these prefixes are unmergeable.
@@ -135,6 +138,9 @@ pub enum PolicyError {
         /// The name of the policy field.
         field: &'static str,
     },
+    /// The kinds of ids are out of their bounds.
+    #[error(transparent)]
+    Kinds(#[from] KindError),
     /// A text in a list is empty or too long.
     #[error("policy `{field}` lists a text of {found} scalar values; expected 1 to {MAX_ID_SCALARS}")]
     BadEntry {
@@ -162,6 +168,7 @@ impl Policy {
             max_user_ids: (preset == Preset::OneUser).then_some(1),
             uuid_ids: UuidIds::V7Only,
             anonymous_prefixes: BTreeSet::new(),
+            id_kinds: Vec::new(),
             blocked_ids: BTreeSet::new(),
             blocked_prefixes: BTreeSet::new(),
             block_placeholders: preset == Preset::OneUser,
@@ -201,7 +208,16 @@ impl Policy {
                 return Err(PolicyError::BadEntry { field, found });
             }
         }
-        Ok(())
+        Ok(kind::check(&self.id_kinds)?)
+    }
+
+    /// Checks the bounds of every field, and that the kinds of ids stay what they are under `before`, the policy in force (D12).
+    ///
+    /// # Errors
+    /// [`PolicyError`], naming the field.
+    pub fn check_after(&self, before: &Policy) -> Result<(), PolicyError> {
+        self.check()?;
+        Ok(kind::check_places(&before.id_kinds, &self.id_kinds)?)
     }
 
     /// The class of an id that is first written now (B2, D9).
@@ -213,6 +229,12 @@ impl Policy {
         } else {
             IdClass::Named
         }
+    }
+
+    /// The kind of an id of this class that is first written, or reclassified, now (D12).
+    pub fn kind_of(&self, text: &str, class: IdClass) -> Option<KindNo> {
+        let place = self.id_kinds.iter().position(|kind| kind.fits(text, class))?;
+        class.is_mergeable().then_some(KindNo(place as u8)) // MAX_ID_KINDS bounds it
     }
 
     fn blocks(&self, text: &str) -> bool {
@@ -319,11 +341,6 @@ fn is_javascript_white_space(c: char) -> bool {
     )
 }
 
-/// A UUID in its usual form of 36 characters; other forms are ordinary texts.
-pub(crate) fn hyphenated_uuid(text: &str) -> Option<Uuid> {
-    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
-}
-
 /// Ids that posthog-js generated before it used UUIDs: five hex groups joined by `-`.
 fn is_old_posthog_js_id(text: &str) -> bool {
     let mut groups = 0;
@@ -348,6 +365,7 @@ struct PolicyFields {
     max_user_ids: Field<u32>,
     uuid_ids: Field<UuidIds>,
     anonymous_prefixes: Field<BTreeSet<String>>,
+    id_kinds: Field<Vec<IdKind>>,
     blocked_ids: Field<BTreeSet<String>>,
     blocked_prefixes: Field<BTreeSet<String>>,
     block_placeholders: Field<bool>,
@@ -409,6 +427,7 @@ impl TryFrom<PolicyFields> for Policy {
             anonymous_prefixes: fields
                 .anonymous_prefixes
                 .or(base.anonymous_prefixes, "anonymous_prefixes")?,
+            id_kinds: fields.id_kinds.or(base.id_kinds, "id_kinds")?,
             blocked_ids: fields.blocked_ids.or(base.blocked_ids, "blocked_ids")?,
             blocked_prefixes: fields.blocked_prefixes.or(base.blocked_prefixes, "blocked_prefixes")?,
             block_placeholders: fields

@@ -192,6 +192,7 @@ mod tests {
             "source_identified",
             "split",
             "too_many_ids",
+            "too_many_ids_of_kind",
             "too_many_moved_ids",
             "too_many_user_ids",
             "unmergeable_id",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::kind::KindNo;
 use crate::model::operation::{Changes, Source};
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
@@ -124,16 +125,19 @@ pub(super) enum Verb {
     Reset { also: Option<String> },
     Retract(usize),
     Split { ids: BTreeSet<String>, together: bool },
-    Reclassify(IdClass),
+    Reclassify(Class),
 }
+
+/// The class of an id, and its kind (D12).
+pub(super) type Class = (IdClass, Option<KindNo>);
 
 /// The class of each id, decided when it was first written (B4) or given since (H5), and the order in which they were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Classes {
     /// B4.
-    pub(super) of: BTreeMap<String, IdClass>,
+    pub(super) of: BTreeMap<String, Class>,
     /// H5: as things stand.
-    pub(super) given: BTreeMap<String, IdClass>,
+    pub(super) given: BTreeMap<String, Class>,
     pub(super) order: Vec<String>,
 }
 
@@ -146,6 +150,10 @@ impl Classes {
 
     /// The class of an id, as things stand.
     pub(super) fn class(&self, id: &str) -> IdClass {
+        self.class_and_kind(id).0
+    }
+
+    pub(super) fn class_and_kind(&self, id: &str) -> Class {
         self.given.get(id).copied().unwrap_or_else(|| self.of[id])
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::said::*;
+use crate::model::kind::KindNo;
 use crate::model::operation::Changes;
 use crate::model::policy::{IdClass, Policy, Survivor};
 use crate::model::time::Timestamp;
@@ -221,11 +222,18 @@ impl World {
         let signs_in = |id: &String| id == target && classes.class(id) == IdClass::Named;
         let users =
             |ids: &BTreeSet<String>| ids.iter().filter(|id| self.users.contains(*id) || signs_in(id)).count();
-        let (ours, theirs) = (users(&ours), users(&theirs));
-        if !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, self.policy.max_user_ids) {
+        let exceeds = |count: &dyn Fn(&BTreeSet<String>) -> usize, limit| {
+            let (ours, theirs) = (count(&ours), count(&theirs));
+            !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, limit)
+        };
+        if exceeds(&users, self.policy.max_user_ids) {
             return Some("D9");
         }
-        None
+        let too_many = self.policy.id_kinds.iter().enumerate().any(|(place, kind)| {
+            let is_one = |id: &&String| classes.class_and_kind(id).1 == Some(KindNo(place as u8));
+            exceeds(&|ids| ids.iter().filter(is_one).count(), kind.max_per_person)
+        });
+        too_many.then_some("D12")
     }
 
     /// Returns the survivor and the absorbed person of a merge (D7).

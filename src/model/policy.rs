@@ -40,7 +40,8 @@ pub struct Policy {
     pub uuid_ids: UuidIds,
     /// D9: ids with these prefixes are anonymous.
     pub anonymous_prefixes: BTreeSet<String>,
-    /// D12: kinds of ids, and how many of each one person may have. An id is of the first that fits.
+    /// D12: kinds of ids, and how many of each one person may have. An id is of the first that fits. In JSON only if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id_kinds: Vec<IdKind>,
     /// B2: further unmergeable ids.
     pub blocked_ids: BTreeSet<String>,
@@ -574,7 +575,7 @@ mod tests {
     fn a_null_where_it_means_nothing_is_an_error_that_names_the_field() {
         let shown = serde_json::to_value(Policy::default()).unwrap();
         let fields = shown.as_object().unwrap().keys().map(String::as_str);
-        for field in fields.chain(["preset"]) {
+        for field in fields.chain(["preset", "id_kinds"]) {
             let read = serde_json::from_str::<Policy>(&format!("{{\"{field}\":null}}"));
             match (field.starts_with("max_"), read) {
                 (true, Ok(policy)) => assert_eq!(policy, Policy::default()),
@@ -595,8 +596,12 @@ mod tests {
         assert_eq!(read(r#"{"preset":"one-user","max_user_ids":null}"#).unwrap().max_user_ids, None);
         assert!(read(r#"{"max_user_id":1}"#).is_err(), "an unknown field is an error");
         assert!(read(r#"{"max_user_ids":0}"#).is_err());
-        let text = serde_json::to_string(&Policy::preset(Preset::Strict)).unwrap();
-        assert_eq!(read(&text).unwrap(), Policy::preset(Preset::Strict));
+        let strict = Policy::preset(Preset::Strict);
+        let kinds: Vec<IdKind> = serde_json::from_str(r#"[{"name":"a","matches":["b*"]}]"#).unwrap();
+        let own = Policy { id_kinds: kinds, ..strict.clone() };
+        for policy in [strict, own] {
+            assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
+        }
     }
 
     #[test]

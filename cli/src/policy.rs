@@ -121,7 +121,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 15] {
+fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 16] {
     let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     let list = |texts: &BTreeSet<String>| match texts.is_empty() {
         true => "none".to_owned(),
@@ -149,6 +149,7 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 15] {
         ),
         ("dialect", word(&policy.dialect), "what a second identify on a device means (F3)"),
         ("person_profiles", word(&policy.person_profiles), "when devices ask for a profile (F8)"),
+        ("values_by", word(&policy.values_by), "which write of a property counts (E8)"),
         ("lift", yes(policy.lift).to_owned(), "whether imports lift event properties (E7)"),
         (
             "keep_event_properties",

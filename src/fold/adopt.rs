@@ -85,6 +85,10 @@ impl State {
             let profile = self.profiles.replaced(self.persons[number.index()].profile, entries);
             self.persons[number.index()] = Person { founding, first_user, profile, ..person };
             self.kinds.copy(*number, &small.kinds, *kept);
+            match small.marks.get(kept) {
+                Some(marks) => drop(self.marks.insert(*number, marks.clone())),
+                None => drop(self.marks.remove(number)),
+            }
             if !is_noted {
                 self.generations.origin(*number, founding, *origin);
             }
@@ -325,6 +329,7 @@ impl State {
         let profile = std::mem::take(&mut self.persons[person.index()].profile);
         self.profiles.drop(profile);
         self.kinds.clear(person);
+        self.marks.remove(&person);
         let person = &mut self.persons[person.index()];
         (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
     }

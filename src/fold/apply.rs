@@ -1,6 +1,7 @@
 //! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
 
 use crate::fold::device::{DeviceState, Said};
+use crate::fold::event_time::{self, Marks};
 use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
@@ -10,7 +11,7 @@ use crate::log::kind::Kind;
 use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
 use crate::model::kind::KindNo;
-use crate::model::policy::{IdClass, Survivor};
+use crate::model::policy::{IdClass, Survivor, ValuesBy};
 
 /// Who asks to link two ids; each rule of section D looks at it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -266,8 +267,53 @@ impl State {
         if asked.changes.is_empty() {
             return PropertyCounts::default(); // most records: no look at the person's memory
         }
+        if self.policy.values_by == ValuesBy::EventTime {
+            return self.change_by_time(person, asked);
+        }
         let profile = &mut self.persons[person.index()].profile;
-        self.profiles.change(profile, asked.changes, asked.row.seq)
+        let written = self.profiles.change(profile, asked.changes, asked.row.seq);
+        if let Some(marks) = self.marks.get_mut(&person) {
+            event_time::forget(self.profiles.entries(*profile), marks, asked.changes, asked.row.seq);
+        }
+        written
+    }
+
+    /// E8.
+    fn change_by_time(&mut self, person: PersonNo, asked: Asked<'_>) -> PropertyCounts {
+        let profile = &mut self.persons[person.index()].profile;
+        let mut entries = self.profiles.entries(*profile).to_vec();
+        let marks = self.marks.entry(person).or_default();
+        let when = (asked.record.time(), asked.row.seq);
+        let written = event_time::change(&mut entries, marks, asked.changes, when);
+        *profile = self.profiles.replaced(*profile, &entries);
+        if marks.is_empty() {
+            self.marks.remove(&person);
+        }
+        written
+    }
+
+    /// The profiles of P(T) and P(S) as one, by event time (E8) or as P(T) has it (E2); what is known of times goes to the survivor.
+    fn merge_profiles(&mut self, [to, from]: [PersonNo; 2], survivor: PersonNo) -> Profile {
+        let [target, source] = [to, from].map(|person| self.persons[person.index()].profile);
+        let by_time = self.policy.values_by == ValuesBy::EventTime;
+        if self.marks.is_empty() {
+            return self.profiles.merge(target, source);
+        }
+        let [mut ours, theirs] = [to, from].map(|person| self.marks.remove(&person).unwrap_or_default());
+        let merged = if by_time {
+            let mut entries = self.profiles.entries(target).to_vec();
+            event_time::merge((&mut entries, &mut ours), (self.profiles.entries(source), &theirs));
+            self.profiles.drop(source);
+            self.profiles.replaced(target, &entries)
+        } else {
+            let merged = self.profiles.merge(target, source);
+            ours = event_time::marks_of(self.profiles.entries(merged), ours, theirs);
+            merged
+        };
+        if !ours.is_empty() {
+            self.marks.insert(survivor, ours);
+        }
+        merged
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
@@ -380,8 +426,12 @@ impl State {
         let profile = |person: Option<PersonNo>| {
             person.map_or(&[][..], |person| self.profiles.entries(self.persons[person.index()].profile))
         };
+        let marks = |person: Option<PersonNo>| {
+            person.and_then(|person| self.marks.get(&person)).cloned().unwrap_or_default()
+        };
+        let by_time = self.policy.values_by == ValuesBy::EventTime;
         let to = person(head.id);
-        let mut after = Vec::new();
+        let (mut after, mut ours, mut theirs) = (Vec::new(), marks(to), Marks::new());
         if let LinkSource::Id(source) = body.other()
             && known(source)
             && source != head.id
@@ -396,14 +446,25 @@ impl State {
                 .flatten();
             match refusal {
                 Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
-                None if mergeable && from != to => overlay(profile(to), profile(from), &mut after),
+                None if mergeable && from != to && by_time => {
+                    after.extend_from_slice(profile(to));
+                    event_time::merge((&mut after, &mut ours), (profile(from), &marks(from)));
+                }
+                None if mergeable && from != to => {
+                    overlay(profile(to), profile(from), &mut after);
+                    theirs = marks(from);
+                }
                 _ => after.extend_from_slice(profile(to)),
             }
         } else {
             after.extend_from_slice(profile(to));
         }
-        change(&mut after, body.changes(), 0);
-        after.len()
+        if by_time {
+            event_time::change(&mut after, &mut ours, body.changes(), (head.time, u32::MAX));
+        } else {
+            change(&mut after, body.changes(), 0);
+        }
+        after.len() + event_time::unset(&ours) + event_time::unset(&theirs)
     }
 
     /// The first of D3 strict and D6, D8, D9, D12 that hits.
@@ -525,8 +586,8 @@ impl State {
 
         self.kinds.merge(survivor, absorbed);
         let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
+        let profile = self.merge_profiles([to, from], survivor);
         self.persons[absorbed.index()].profile = Profile::default();
-        let profile = self.profiles.merge(target.profile, source.profile);
         let person = &mut self.persons[survivor.index()];
         person.profile = profile;
         person.created_at = target.created_at.min(source.created_at);

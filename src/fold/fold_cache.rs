@@ -66,6 +66,8 @@ pub(super) struct Came {
     pub(super) to: CameTo,
     /// Whether it said that its ends are one user (D1), by the policy of the time.
     pub(super) identifies: bool,
+    /// Whether it wrote by event time (E8), by the policy of the time.
+    pub(super) by_time: bool,
 }
 
 /// What became of an operation.

@@ -5,6 +5,7 @@ mod apply;
 mod device;
 mod digest;
 mod erasures;
+mod event_time;
 mod fold_cache;
 mod generations;
 mod hypothetical;
@@ -41,6 +42,7 @@ use crate::model::id::Seq;
 use crate::model::kind::KindNo;
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
+use event_time::Marks;
 use fold_cache::FoldCache;
 use generations::Generations;
 use kinds::Kinds;
@@ -64,6 +66,8 @@ pub struct State {
     /// By person number; absorbed persons stay, so that their ids resolve for ever.
     persons: Vec<Person>,
     profiles: Profiles,
+    /// Of persons with values by event time (E8).
+    marks: BTreeMap<PersonNo, Marks>,
     /// By device number.
     devices: Vec<DeviceState>,
     /// What retracts and splits left behind.
@@ -140,6 +144,7 @@ impl State {
             kinds: Kinds::default(),
             persons: Vec::new(),
             profiles: Profiles::default(),
+            marks: BTreeMap::new(),
             devices: Vec::new(),
             generations: Generations::default(),
             keys: 0,
@@ -507,10 +512,13 @@ impl State {
         self.keys
     }
 
-    /// How many keys the person of `id` has now.
+    /// How many keys the person of `id` has now, or is known not to have (E8).
     pub(crate) fn keys_of(&self, id: IdNo) -> usize {
         let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
-        person.map_or(0, |person| self.profiles.entries(self.persons[person.index()].profile).len())
+        let unset = |person| self.marks.get(&person).map_or(0, event_time::unset);
+        person.map_or(0, |person| {
+            self.profiles.entries(self.persons[person.index()].profile).len() + unset(person)
+        })
     }
 
     /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
@@ -518,7 +526,9 @@ impl State {
         let persons = self.persons.capacity() * size_of::<Person>();
         let devices = self.devices.capacity() * size_of::<DeviceState>();
         let generations = self.generations.memory();
-        (self.links.memory() + self.kinds.memory(), persons + self.profiles.memory() + devices + generations)
+        let marks: usize = self.marks.values().map(|marks| 48 + marks.len() * 32).sum();
+        let profiles = self.profiles.memory() + marks;
+        (self.links.memory() + self.kinds.memory(), persons + profiles + devices + generations)
     }
 }
 

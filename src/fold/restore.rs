@@ -6,15 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, FOLLOWED, GENERATIONS, RECLASSIFIED};
+use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED};
 use crate::fold::erasures::{Erasures, Left};
+use crate::fold::event_time::Mark;
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin, Reclassified};
 use crate::fold::kinds::Kinds;
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::{DeviceState, Person, State};
-use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy};
+use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy, Verb};
 use crate::log::codec;
 use crate::model::limits::MAX_RECORDS;
 use crate::model::time::Timestamp;
@@ -110,6 +111,7 @@ impl State {
             kinds,
             persons,
             profiles,
+            marks: BTreeMap::new(),
             devices,
             generations,
             keys,
@@ -131,6 +133,10 @@ impl State {
         }
         if part == Some(RECLASSIFIED) {
             state.read_reclassified(&mut bytes)?;
+            part = bytes.part()?;
+        }
+        if part == Some(EVENT_TIMES) {
+            state.read_marks(&mut bytes)?;
             part = bytes.part()?;
         }
         ensure(part.is_none(), "an unknown part of a state")?;
@@ -441,6 +447,35 @@ impl State {
             };
             ensure(fits, "an id was reclassified in no possible record")?;
             self.generations.reclassified.insert(id, Reclassified { defined, by });
+        }
+        Ok(())
+    }
+}
+
+/// The part that values by event time make.
+impl State {
+    fn read_marks(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
+        let count = bytes.count(21)?;
+        ensure(count > 0, "event times are told of, and there are none")?;
+        let mut last = None;
+        for _ in 0..count {
+            let [person, key, seq] = numbers(bytes.take::<12>()?);
+            let time = i64::from_le_bytes(*bytes.take()?);
+            let [verb] = *bytes.take::<1>()?;
+            let (verb, key, person) = (Verb(verb), KeyNo(key), PersonNo(person));
+            let follows = last.replace((person, key)) < Some((person, key));
+            let known = person.index() < self.persons.len() && key.0 < self.keys && seq < self.records;
+            ensure(follows && known, "an event time of no person, key or record")?;
+            let in_range = Timestamp::from_micros(time).is_ok() && verb <= Verb::UNSET;
+            ensure(in_range, "an event time outside the years 0001 to 9999, or of no write")?;
+            let entries = self.profiles.entries(self.persons[person.index()].profile);
+            let place = entries.binary_search_by_key(&key, |property| property.key);
+            let fits = match place.ok().map(|place| entries[place]) {
+                Some(property) => verb != Verb::UNSET && property.seq == seq,
+                None => verb == Verb::UNSET,
+            };
+            ensure(fits, "an event time of a value that is not there")?;
+            self.marks.entry(person).or_default().insert(key, Mark { time, seq, verb });
         }
         Ok(())
     }

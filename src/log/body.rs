@@ -9,7 +9,7 @@ use crate::model::limits::{
     MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_ID_KINDS, MAX_OPERATION_KEYS,
 };
 use crate::model::operation::{Dialect, PersonProfiles};
-use crate::model::policy::{IdClass, Policy, Survivor, UuidIds};
+use crate::model::policy::{IdClass, Policy, Survivor, UuidIds, ValuesBy};
 use crate::model::time::Timestamp;
 
 macro_rules! number {
@@ -447,7 +447,7 @@ pub struct StoredPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 struct PolicyFields {
     /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties, 5 block_placeholders, 6 kinds of
-    /// ids follow.
+    /// ids follow, 7 values by event time.
     switches: u8,
     /// 0 v7-only, 1 anonymous, 2 user.
     uuid_ids: u8,
@@ -510,6 +510,7 @@ impl From<&Policy> for StoredPolicy {
             policy.keep_event_properties,
             policy.block_placeholders,
             !policy.id_kinds.is_empty(),
+            policy.values_by == ValuesBy::EventTime,
         ];
         let fields = PolicyFields {
             switches: switches.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum(),
@@ -566,6 +567,7 @@ impl StoredPolicy {
             lift: switch(3),
             keep_event_properties: switch(4),
             block_placeholders: switch(5),
+            values_by: if switch(7) { ValuesBy::EventTime } else { ValuesBy::Record },
             uuid_ids: match fields.uuid_ids {
                 0 => UuidIds::V7Only,
                 1 => UuidIds::Anonymous,

@@ -16,6 +16,6 @@ pub use class::IdClass;
 pub use id::LedgerId;
 pub use kind::{IdForm, IdKind, KindError, KindNo};
 pub use operation::{Dialect, ImportFixups, PersonProfiles, Sdk};
-pub use policy::{FirstMention, Survivor, UuidIds};
+pub use policy::{FirstMention, Survivor, UuidIds, ValuesBy};
 pub use time::TimestampError;
 pub use value::ValueError;

@@ -53,6 +53,9 @@ pub struct Policy {
     pub dialect: Dialect,
     /// F8: when devices that do not say ask for a profile.
     pub person_profiles: PersonProfiles,
+    /// E8: which write of a property counts. In JSON only if it is not by record.
+    #[serde(skip_serializing_if = "ValuesBy::is_by_record")]
+    pub values_by: ValuesBy,
     /// E7: whether importers lift event properties such as `$browser` into person properties.
     pub lift: bool,
     /// E7: whether captures keep their own properties in the log.
@@ -100,6 +103,23 @@ pub enum UuidIds {
     Anonymous,
     /// No UUID is anonymous.
     User,
+}
+
+/// Which write of a property counts (E8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValuesBy {
+    /// The one that was recorded last, as PostHog does.
+    #[default]
+    Record,
+    /// The one whose operation happened last, by the sender's clock.
+    EventTime,
+}
+
+impl ValuesBy {
+    fn is_by_record(&self) -> bool {
+        *self == ValuesBy::Record
+    }
 }
 
 /// How an id first came into the log; part of its class (D9).
@@ -175,6 +195,7 @@ impl Policy {
             block_placeholders: preset == Preset::OneUser,
             dialect: Dialect::Browser,
             person_profiles: PersonProfiles::IdentifiedOnly,
+            values_by: ValuesBy::Record,
             lift: true,
             keep_event_properties: false,
         }
@@ -372,6 +393,7 @@ struct PolicyFields {
     block_placeholders: Field<bool>,
     dialect: Field<Dialect>,
     person_profiles: Field<PersonProfiles>,
+    values_by: Field<ValuesBy>,
     lift: Field<bool>,
     keep_event_properties: Field<bool>,
 }
@@ -436,6 +458,7 @@ impl TryFrom<PolicyFields> for Policy {
                 .or(base.block_placeholders, "block_placeholders")?,
             dialect: fields.dialect.or(base.dialect, "dialect")?,
             person_profiles: fields.person_profiles.or(base.person_profiles, "person_profiles")?,
+            values_by: fields.values_by.or(base.values_by, "values_by")?,
             lift: fields.lift.or(base.lift, "lift")?,
             keep_event_properties: fields
                 .keep_event_properties
@@ -575,7 +598,7 @@ mod tests {
     fn a_null_where_it_means_nothing_is_an_error_that_names_the_field() {
         let shown = serde_json::to_value(Policy::default()).unwrap();
         let fields = shown.as_object().unwrap().keys().map(String::as_str);
-        for field in fields.chain(["preset", "id_kinds"]) {
+        for field in fields.chain(["preset", "id_kinds", "values_by"]) {
             let read = serde_json::from_str::<Policy>(&format!("{{\"{field}\":null}}"));
             match (field.starts_with("max_"), read) {
                 (true, Ok(policy)) => assert_eq!(policy, Policy::default()),
@@ -598,7 +621,7 @@ mod tests {
         assert!(read(r#"{"max_user_ids":0}"#).is_err());
         let strict = Policy::preset(Preset::Strict);
         let kinds: Vec<IdKind> = serde_json::from_str(r#"[{"name":"a","matches":["b*"]}]"#).unwrap();
-        let own = Policy { id_kinds: kinds, ..strict.clone() };
+        let own = Policy { id_kinds: kinds, values_by: ValuesBy::EventTime, ..strict.clone() };
         for policy in [strict, own] {
             assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
         }

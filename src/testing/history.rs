@@ -16,7 +16,7 @@ use crate::model::operation::{
     Actor, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
     SplitMode, Target,
 };
-use crate::model::policy::{IdClass, Policy, Preset, Survivor};
+use crate::model::policy::{IdClass, Policy, Preset, Survivor, ValuesBy};
 use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::testing::chance::Chance;
@@ -199,6 +199,7 @@ impl Bytes<'_> {
             survivor: if bits & 1 == 1 { Survivor::Elder } else { Survivor::Target },
             dialect: if bits & 2 == 2 { Dialect::Core } else { Dialect::Browser },
             person_profiles: of(&PROFILES, bits >> 2),
+            values_by: if bits & 0x80 == 0 { ValuesBy::Record } else { ValuesBy::EventTime },
             ..base
         }
     }

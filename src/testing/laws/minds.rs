@@ -339,7 +339,7 @@ fn is_numbered(reader: &Reader) -> bool {
 
 /// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
 fn other_policies(policy: &Policy) -> [Policy; 4] {
-    use crate::model::policy::{Preset, Survivor, UuidIds};
+    use crate::model::policy::{Preset, Survivor, UuidIds, ValuesBy};
     let text = |text: &str| BTreeSet::from([text.to_owned()]);
     let odd = Policy {
         survivor: Survivor::Elder,
@@ -349,6 +349,7 @@ fn other_policies(policy: &Policy) -> [Policy; 4] {
         blocked_ids: text("bob"),
         anonymous_prefixes: text("c"),
         id_kinds: id_kinds(2),
+        values_by: ValuesBy::EventTime,
         ..Policy::default()
     };
     [Policy::preset(Preset::Posthog), Policy::preset(Preset::Strict), Policy::preset(Preset::OneUser), odd]

@@ -13,6 +13,7 @@ use crate::log::body::{AskedVerb, Body, IdNo, LinkSource, StoredClass, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
+use crate::model::policy::{Policy, ValuesBy};
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -508,7 +509,9 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
 /// What a record leaves of each key is what the table of E1 says, against the properties after E2; all other keys stay.
 /// In particular a `set_once` never overwrites.
 pub fn properties(history: &History) -> Result<(), String> {
-    each_step(all(history)?.ledger.reader(), |before, step| {
+    // By event time (E8) the reference model knows.
+    let policy = Policy { values_by: ValuesBy::Record, ..history.policy.clone() };
+    each_step(fold(&policy, &history.operations)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.undone.is_none()) else { return Ok(()) };
         let Some(person) = outcome.person else { return Ok(()) };
         let body = step.record.body();

@@ -51,12 +51,41 @@ pub struct ReferencePerson {
     pub ids: BTreeSet<String>,
     /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
+    /// E8: of a key with an event time, the write that counts, also one that removed it.
+    pub(super) timed: BTreeMap<String, Timed>,
     /// Whether an operation identified the person (D1).
     pub is_identified: bool,
     /// When the person was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
     /// The place of the operation that founded it, and which it was of those that one split founded.
     pub(super) founded: (usize, usize),
+}
+
+/// A write by event time (E8).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Timed {
+    /// Its event time, and its place among all that was said.
+    pub(super) when: (Timestamp, usize),
+    pub(super) what: Write,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Write {
+    Set(Value),
+    SetOnce(Value),
+    Unset,
+}
+
+impl Timed {
+    /// Whether this one counts, and not the other.
+    pub(super) fn counts_over(&self, other: &Timed) -> bool {
+        match (&self.what, &other.what) {
+            (Write::Set(_), Write::SetOnce(_)) => true,
+            (Write::SetOnce(_), Write::Set(_)) => false,
+            (Write::SetOnce(_), Write::SetOnce(_)) => self.when < other.when,
+            _ => self.when > other.when,
+        }
+    }
 }
 
 /// A device as the reference model knows it.

@@ -112,7 +112,9 @@ pub mod answer {
     };
     pub use crate::query::page::{CursorError, PageError};
     pub use crate::query::reader::{MemoryUse, PersonStatus, Persons};
-    pub use crate::query::report::{LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};
+    pub use crate::query::report::{
+        KindHeld, LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst,
+    };
     pub use crate::query::stats::{FileSize, FileSizes, KindSize, Stats};
 }
 

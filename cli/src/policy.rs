@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args;
-use identity_ledger::model::FirstMention;
+use identity_ledger::model::{FirstMention, IdKind};
 use identity_ledger::{Policy, Reader, Seq, visible};
 use serde::Serialize;
 
@@ -27,8 +27,12 @@ Show the policy in force, or change it from here on.
   identity-ledger policy shop.ledger --set policy.json
 
 A change is a record in the log: what was recorded before keeps its meaning, and a replay needs nothing else. Ids that were written \
-keep their class; `reclassify` gives them another. A policy file \
+keep their class and kind; `reclassify` gives them another. A policy file \
 may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved_ids\":100}.
+
+`id_kinds` names kinds of ids and says how many of each one person may have (D12): \
+[{\"name\": \"login\", \"matches\": [\"github:*\"], \"max_per_person\": 1}, {\"name\": \"email\", \"looks_like\": \"email\", \"max_per_person\": 5}]. `looks_like` is \
+email, phone, number, uuid or anonymous. The first kind that fits counts. The list only grows: a kind keeps its name and its place. `report` says how many ids of each there are.
 
 --json keys: the policy's own.";
 
@@ -66,23 +70,34 @@ pub(crate) fn policy(args: PolicyArgs, screen: &mut Screen) -> Result<Answer, Fa
     Ok(Answer::Yes)
 }
 
-/// How many ids that were written have another class than `after`, the next policy, gives their texts, as the one in force does not; a
-/// line for each class.
+/// How many ids that were written have another class or kind than `after`, the next policy, gives their texts, as the one in force does not;
+/// a line for each class and kind.
 fn classes_kept(reader: &Reader, after: &Policy) -> Vec<String> {
     let mut kept = BTreeMap::new();
+    let mut keep = |of: String, what, text| {
+        let (ids, first, _) = kept.entry(of).or_insert((0_u64, text, what));
+        (*ids, *first) = (*ids + 1, *first);
+    };
     for id in reader.state().ids() {
         let Some(text) = reader.id_text(id) else { continue };
-        let class = after.classify(text, FirstMention::Plain);
-        let differs = reader.policy().classify(text, FirstMention::Plain) != class;
-        if differs && reader.state().class(id) != class {
-            let (ids, first) = kept.entry(class.name()).or_insert((0_u64, text));
-            (*ids, *first) = (*ids + 1, *first);
+        let class_by = |policy: &Policy| policy.classify(text, FirstMention::Plain);
+        let class = class_by(after);
+        if class_by(reader.policy()) != class && reader.state().class(id) != class {
+            keep(class.name().to_owned(), "class", text);
+        }
+        let has = reader.state().class(id);
+        let kind_by = |policy: &Policy| policy.kind_of(text, has);
+        let kind = kind_by(after);
+        if kind_by(reader.policy()) != kind && reader.state().kind(id) != kind {
+            let named = kind.and_then(|kind| after.id_kinds.get(usize::from(kind.0)));
+            let of = named.map_or("of no kind".to_owned(), |kind| format!("of kind `{}`", kind.name));
+            keep(of, "kind", text);
         }
     }
-    let line = |(class, (ids, first)): (&str, (u64, &str))| {
+    let line = |(of, (ids, first, what)): (String, (u64, &str, &str))| {
         let (ids, first) = (counted(ids, "id"), visible(first));
         format!(
-            "{ids} written before would be {class} by this policy, `{first}` first. They keep their class; `reclassify` changes it."
+            "{ids} written before would be {of} by this policy, `{first}` first. They keep their {what}; `reclassify` changes it."
         )
     };
     kept.into_iter().map(line).collect()
@@ -106,7 +121,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 14] {
+fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 16] {
     let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     let list = |texts: &BTreeSet<String>| match texts.is_empty() {
         true => "none".to_owned(),
@@ -124,6 +139,7 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 14] {
         ("max_user_ids", limit(policy.max_user_ids), "user ids of one person (D9)"),
         ("uuid_ids", word(&policy.uuid_ids), "which UUIDs count as anonymous ids (D9)"),
         ("anonymous_prefixes", list(&policy.anonymous_prefixes), "ids that begin so are anonymous (D9)"),
+        ("id_kinds", kinds(&policy.id_kinds), "kinds of ids, and most of one person (D12)"),
         ("blocked_ids", list(&policy.blocked_ids), "ids that never merge, beside the known ones (B2)"),
         ("blocked_prefixes", list(&policy.blocked_prefixes), "ids that begin so never merge (B2)"),
         (
@@ -133,6 +149,7 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 14] {
         ),
         ("dialect", word(&policy.dialect), "what a second identify on a device means (F3)"),
         ("person_profiles", word(&policy.person_profiles), "when devices ask for a profile (F8)"),
+        ("values_by", word(&policy.values_by), "which write of a property counts (E8)"),
         ("lift", yes(policy.lift).to_owned(), "whether imports lift event properties (E7)"),
         (
             "keep_event_properties",
@@ -140,6 +157,14 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 14] {
             "whether captures keep their own properties (E7)",
         ),
     ]
+}
+
+fn kinds(kinds: &[IdKind]) -> String {
+    let one = |kind: &IdKind| match kind.max_per_person {
+        Some(limit) => format!("{}: {limit}", kind.name),
+        None => format!("{}: no limit", kind.name),
+    };
+    if kinds.is_empty() { "none".to_owned() } else { kinds.iter().map(one).collect::<Vec<_>>().join(", ") }
 }
 
 /// The word that a policy file has for a choice.

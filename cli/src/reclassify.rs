@@ -17,7 +17,8 @@ A policy holds for ids that come; this is for ids that are there. `retract` take
   identity-ledger reclassify shop.ledger --as anonymous cookie-1 cookie-2
   identity-ledger policy shop.ledger --set policy.json           # for ids to come
 
-unmergeable (or blocked): the id takes part in no merge (B2). anonymous: it is never a user (D9). named: a sign-in makes it a user.
+unmergeable (or blocked): the id takes part in no merge (B2). anonymous: it is never a user (D9). named: a sign-in makes it a user. \
+Its kind is the one that the policy in force gives it then (D12).
 
 Each id has a record of its own. If one was never written, none is recorded. With --dry-run each is looked at as if it were the only one.
 

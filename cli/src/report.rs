@@ -1,7 +1,7 @@
 //! `report`: what of a ledger deserves a look.
 
 use clap::Args;
-use identity_ledger::answer::{LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};
+use identity_ledger::answer::{KindHeld, LargePerson, NotedId, Report, SharedId, Stitched, Touched, Worst};
 
 use crate::answer::Answer;
 use crate::args::{AsOf, LedgerArgs};
@@ -25,14 +25,15 @@ What is shown:
   NOTICED      operations with a notice, likewise
   SHARED       an id that links name together with several users, or a device on which several signed in: a kiosk, or a bug. `blocked_ids` and `blocked_prefixes` in the policy keep an id from merging, `explain` shows what it joined
   LARGEST      the persons with the most ids, each with the first of them
+  KIND         kinds of ids that the policy names: their ids, the persons that have one, the most that one person has, the limit, and persons near it and beyond it
   GENERATED    users whose ids look as if a program made them up: `anonymous_prefixes` and `uuid_ids` in the policy say which ids are visitors'
   PLACEHOLDER  ids that stand for no particular person and may merge: `block_placeholders` in the policy bars them
 
 Retracted operations are left out. Exit status 0, whatever is found.
 
 --json keys: persons, identified_persons, stitched (ids, ids_of_users, events, events_of_users), refusals and notices (name, rule, operations, \
-persons), shared_ids and shared_devices (count, worst: id, users), largest_persons (person_id, distinct_id, ids), persons_near_limit, \
-generated_users and placeholders (count, worst: distinct_id, events).";
+persons), shared_ids and shared_devices (count, worst: id, users), largest_persons (person_id, distinct_id, ids), persons_near_limit, kinds (kind, ids, persons, most, max_per_person, \
+persons_near_limit, persons_beyond), generated_users and placeholders (count, worst: distinct_id, events).";
 
 #[derive(Args)]
 pub(crate) struct ReportArgs {
@@ -59,6 +60,15 @@ const SHARED_ID: [Column; 2] = [Column::whole("SHARED ID"), Column::number("USER
 const SHARED_DEVICE: [Column; 2] = [Column::whole("SHARED DEVICE"), Column::number("USERS")];
 const LARGEST: [Column; 3] =
     [Column::whole("LARGEST PERSON"), Column::whole("FIRST ID"), Column::number("IDS")];
+const KIND: [Column; 7] = [
+    Column::whole("KIND"),
+    Column::number("IDS"),
+    Column::number("PERSONS"),
+    Column::number("MOST"),
+    Column::number("LIMIT"),
+    Column::number("NEAR"),
+    Column::number("BEYOND"),
+];
 const GENERATED: [Column; 2] = [Column::whole("GENERATED USER"), Column::number("EVENTS")];
 const PLACEHOLDER: [Column; 2] = [Column::whole("PLACEHOLDER"), Column::number("EVENTS")];
 
@@ -103,6 +113,19 @@ pub(crate) fn report(args: ReportArgs, screen: &mut Screen) -> Result<Answer, Fa
         let persons = counted(persons_near_limit, "person");
         screen.line(&format!("{persons} with 80 % or more of the ids that the policy allows"))?;
     }
+    list(&KIND, &report.kinds, None, screen, |held, _| {
+        let KindHeld { kind, ids, persons, most, max_per_person, persons_near_limit, persons_beyond, .. } =
+            held;
+        [
+            kind.as_str().into(),
+            count(*ids).into(),
+            count(*persons).into(),
+            count(*most).into(),
+            max_per_person.map_or("none".to_owned(), |limit| count(limit.into())).into(),
+            count(*persons_near_limit).into(),
+            count(*persons_beyond).into(),
+        ]
+    })?;
     worst(&GENERATED, &report.generated_users, screen, noted)?;
     worst(&PLACEHOLDER, &report.placeholders, screen, noted)?;
     Ok(Answer::Yes)

@@ -272,7 +272,7 @@ impl Writer<'_> {
     fn id(&self, id: IdNo) -> String {
         let reader = self.export.reader;
         let stand_in = || {
-            let (mut text, more) = match self.export.state.class_defined(id) {
+            let (mut text, more) = match self.export.state.class_defined(id).into() {
                 IdClass::Named => (format!("$erased:{}", id.0), '_'),
                 IdClass::Anonymous => (format!("$device:erased:{}", id.0), '_'),
                 // What is blank may not merge: the number's bits as white space.

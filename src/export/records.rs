@@ -143,7 +143,7 @@ impl Export<'_> {
             let id_lost = refusal.id().is_some_and(|id| self.id_text(id).as_deref() == Some(ERASED_SINCE));
             match id_lost {
                 true => ERASED_SINCE.to_owned(),
-                false => self.reader.reason_told(refusal, &|person| self.person_id(person), false),
+                false => self.reader.reason_told(refusal, &|person| self.person_id(person), None),
             }
         };
         Ok(OutcomeRow {

@@ -84,6 +84,11 @@ impl State {
             let entries = small.profiles.entries(person.profile);
             let profile = self.profiles.replaced(self.persons[number.index()].profile, entries);
             self.persons[number.index()] = Person { founding, first_user, profile, ..person };
+            self.kinds.copy(*number, &small.kinds, *kept);
+            match small.marks.get(kept) {
+                Some(marks) => drop(self.marks.insert(*number, marks.clone())),
+                None => drop(self.marks.remove(number)),
+            }
             if !is_noted {
                 self.generations.origin(*number, founding, *origin);
             }
@@ -323,6 +328,8 @@ impl State {
     pub(super) fn empty(&mut self, person: PersonNo) {
         let profile = std::mem::take(&mut self.persons[person.index()].profile);
         self.profiles.drop(profile);
+        self.kinds.clear(person);
+        self.marks.remove(&person);
         let person = &mut self.persons[person.index()];
         (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
     }

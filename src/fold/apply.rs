@@ -1,22 +1,24 @@
 //! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
 
 use crate::fold::device::{DeviceState, Said};
+use crate::fold::event_time::{self, Marks};
 use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
 use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
 use crate::fold::{Past, Person, State};
-use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource};
+use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource, StoredClass};
 use crate::log::kind::Kind;
 use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
-use crate::model::policy::{IdClass, Survivor};
+use crate::model::kind::KindNo;
+use crate::model::policy::{IdClass, Survivor, ValuesBy};
 
 /// Who asks to link two ids; each rule of section D looks at it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asker {
     /// Identify or alias.
     Ordinary,
-    /// `merge_dangerously`: D3 strict, D6 and D9 do not apply (C4).
+    /// `merge_dangerously`: D3 strict, D6, D9 and D12 do not apply (C4).
     Merge,
 }
 
@@ -108,7 +110,7 @@ impl State {
     fn define(&mut self, record: Record<'_>) {
         let row = record.row;
         match row.kind {
-            Kind::DefineId => self.links.define(row.seq, row.class()),
+            Kind::DefineId => self.define_id(row.seq, row.class()),
             Kind::DefineDevice => self.devices.push(DeviceState::anonymous(row.id)),
             Kind::DefineKey => self.keys += 1,
             Kind::Erase | Kind::EraseDone | Kind::Restate => self.erase(row.seq, &record.body()),
@@ -125,6 +127,12 @@ impl State {
                 }
             }
         }
+    }
+
+    pub(super) fn define_id(&mut self, seq: u32, class: StoredClass) {
+        let id = IdNo(self.links.ids().len() as u32); // MAX_RECORDS bounds it
+        self.links.define(seq, class);
+        self.kinds.set(id, class.kind());
     }
 
     fn operation(&mut self, record: Record<'_>, outcome: &mut Outcome) {
@@ -260,8 +268,53 @@ impl State {
         if asked.changes.is_empty() {
             return PropertyCounts::default(); // most records: no look at the person's memory
         }
+        if self.policy.values_by == ValuesBy::EventTime {
+            return self.change_by_time(person, asked);
+        }
         let profile = &mut self.persons[person.index()].profile;
-        self.profiles.change(profile, asked.changes, asked.row.seq)
+        let written = self.profiles.change(profile, asked.changes, asked.row.seq);
+        if let Some(marks) = self.marks.get_mut(&person) {
+            event_time::forget(self.profiles.entries(*profile), marks, asked.changes, asked.row.seq);
+        }
+        written
+    }
+
+    /// E8.
+    fn change_by_time(&mut self, person: PersonNo, asked: Asked<'_>) -> PropertyCounts {
+        let profile = &mut self.persons[person.index()].profile;
+        let mut entries = self.profiles.entries(*profile).to_vec();
+        let marks = self.marks.entry(person).or_default();
+        let when = (asked.record.time(), asked.row.seq);
+        let written = event_time::change(&mut entries, marks, asked.changes, when);
+        *profile = self.profiles.replaced(*profile, &entries);
+        if marks.is_empty() {
+            self.marks.remove(&person);
+        }
+        written
+    }
+
+    /// The profiles of P(T) and P(S) as one, by event time (E8) or as P(T) has it (E2); what is known of times goes to the survivor.
+    fn merge_profiles(&mut self, [to, from]: [PersonNo; 2], survivor: PersonNo) -> Profile {
+        let [target, source] = [to, from].map(|person| self.persons[person.index()].profile);
+        let by_time = self.policy.values_by == ValuesBy::EventTime;
+        if self.marks.is_empty() {
+            return self.profiles.merge(target, source);
+        }
+        let [mut ours, theirs] = [to, from].map(|person| self.marks.remove(&person).unwrap_or_default());
+        let merged = if by_time {
+            let mut entries = self.profiles.entries(target).to_vec();
+            event_time::merge((&mut entries, &mut ours), (self.profiles.entries(source), &theirs));
+            self.profiles.drop(source);
+            self.profiles.replaced(target, &entries)
+        } else {
+            let merged = self.profiles.merge(target, source);
+            ours = event_time::marks_of(self.profiles.entries(merged), ours, theirs);
+            merged
+        };
+        if !ours.is_empty() {
+            self.marks.insert(survivor, ours);
+        }
+        merged
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
@@ -280,10 +333,11 @@ impl State {
             founded.count_user(id);
         }
         self.persons.push(founded);
+        self.kinds.join(id, person);
         person
     }
 
-    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9.
+    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9; D12.
     fn link(&mut self, asked: Asked<'_>, other: LinkSource, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         if !asked.processing() {
@@ -373,8 +427,12 @@ impl State {
         let profile = |person: Option<PersonNo>| {
             person.map_or(&[][..], |person| self.profiles.entries(self.persons[person.index()].profile))
         };
+        let marks = |person: Option<PersonNo>| {
+            person.and_then(|person| self.marks.get(&person)).cloned().unwrap_or_default()
+        };
+        let by_time = self.policy.values_by == ValuesBy::EventTime;
         let to = person(head.id);
-        let mut after = Vec::new();
+        let (mut after, mut ours, mut theirs) = (Vec::new(), marks(to), Marks::new());
         if let LinkSource::Id(source) = body.other()
             && known(source)
             && source != head.id
@@ -389,17 +447,28 @@ impl State {
                 .flatten();
             match refusal {
                 Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
-                None if mergeable && from != to => overlay(profile(to), profile(from), &mut after),
+                None if mergeable && from != to && by_time => {
+                    after.extend_from_slice(profile(to));
+                    event_time::merge((&mut after, &mut ours), (profile(from), &marks(from)));
+                }
+                None if mergeable && from != to => {
+                    overlay(profile(to), profile(from), &mut after);
+                    theirs = marks(from);
+                }
                 _ => after.extend_from_slice(profile(to)),
             }
         } else {
             after.extend_from_slice(profile(to));
         }
-        change(&mut after, body.changes(), 0);
-        after.len()
+        if by_time {
+            event_time::change(&mut after, &mut ours, body.changes(), (head.time, u32::MAX));
+        } else {
+            change(&mut after, body.changes(), 0);
+        }
+        after.len() + event_time::unset(&ours) + event_time::unset(&theirs)
     }
 
-    /// The first of D3 strict and D6, D8, D9 that hits.
+    /// The first of D3 strict and D6, D8, D9, D12 that hits.
     fn refusal(
         &self,
         target: IdNo,
@@ -450,7 +519,21 @@ impl State {
                 return Some(Refusal::TooManyUserIds { held, limit, by: Seq(since.into()) });
             }
         }
-        None
+        if asker == Asker::Ordinary { self.too_many_of_kind([(target, to), (source, from)]) } else { None }
+    }
+
+    /// D12: the first kind of which both sides bring an id, and together more than its limit.
+    fn too_many_of_kind(&self, sides: [(IdNo, Option<PersonNo>); 2]) -> Option<Refusal> {
+        let kinds = (0..).map(KindNo).zip(&self.policy.id_kinds);
+        kinds.filter_map(|(kind, named)| Some((kind, named.max_per_person?))).find_map(|(kind, limit)| {
+            let [of_target, of_source] = sides.map(|(id, person)| match person {
+                Some(person) => self.kinds.held(kind, person),
+                None => u32::from(self.kind(id) == Some(kind)),
+            });
+            let over = of_target > 0 && of_source > 0 && of_target + of_source > limit;
+            let by = Seq(self.policy_seq.into());
+            over.then_some(Refusal::TooManyOfKind { kind, limit, of_target, of_source, by })
+        })
     }
 
     /// How many user ids a person has, or an id without person would bring; and the first of them.
@@ -468,6 +551,7 @@ impl State {
     /// `id`, which has no person, joins `person` through `with`.
     fn join(&mut self, id: IdNo, with: IdNo, person: PersonNo, seq: u32) {
         self.links.join(id, with, seq);
+        self.kinds.join(id, person);
         if self.is_user(id) {
             self.persons[person.index()].count_user(id);
         }
@@ -501,9 +585,10 @@ impl State {
         self.links.merge(asked.row.id, source, survivor, asked.row.seq);
         outcome.link = Some(Link::Absorbed { person: absorbed, moved_ids });
 
+        self.kinds.merge(survivor, absorbed);
         let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
+        let profile = self.merge_profiles([to, from], survivor);
         self.persons[absorbed.index()].profile = Profile::default();
-        let profile = self.profiles.merge(target.profile, source.profile);
         let person = &mut self.persons[survivor.index()];
         person.profile = profile;
         person.created_at = target.created_at.min(source.created_at);

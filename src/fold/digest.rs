@@ -4,8 +4,11 @@
 //! salt, value, text or derived id. So erasure leaves it as it was. The order and width of fields are set in stone:
 //! `docs/format.md`, "State digest".
 
+use std::collections::BTreeMap;
+
 use crate::fold::State;
 use crate::fold::erasures::{Erasures, Left};
+use crate::fold::event_time::Mark;
 use crate::fold::generations::{Former, Generations, Reclassified};
 use crate::fold::links::PersonNo;
 use crate::log::body::StoredPolicy;
@@ -28,7 +31,7 @@ impl State {
         let mut out = Out { each, buffer: Vec::with_capacity(BUFFER + 256) };
         out.u64(self.records.into());
         out.u32(self.policy_seq);
-        codec::encode(&StoredPolicy::from(&self.policy), &mut out.buffer);
+        StoredPolicy::from(&self.policy).write(&mut out.buffer);
 
         out.u64(self.links.ids().len() as u64);
         for id in self.links.ids() {
@@ -36,7 +39,7 @@ impl State {
             let (first, since) = self.links.first(id);
             let (proof, proof_seq) =
                 self.links.proof(id).map_or((u32::MAX, u32::MAX), |(id, seq)| (id.0, seq));
-            out.byte(leaf.class_or_user());
+            out.byte(leaf.class_or_user() | self.kinds.of(id) << 2);
             [self.links.defined(id), first, since, proof, proof_seq, leaf.events, leaf.identified_events]
                 .into_iter()
                 .for_each(|field| out.u32(field));
@@ -87,7 +90,23 @@ impl State {
         if !self.generations.reclassified.is_empty() {
             self.canonical_classes(&mut out);
         }
+        if !self.marks.is_empty() {
+            self.canonical_marks(&mut out);
+        }
         (out.each)(&out.buffer);
+    }
+
+    /// What is known of event times (E8).
+    fn canonical_marks(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        out.u32(EVENT_TIMES);
+        out.u64(self.marks.values().map(BTreeMap::len).sum::<usize>() as u64);
+        for (person, marks) in &self.marks {
+            for (key, Mark { time, seq, verb }) in marks {
+                [person.0, key.0, *seq].into_iter().for_each(|field| out.u32(field));
+                out.u64(*time as u64);
+                out.byte(verb.0);
+            }
+        }
     }
 
     /// What retracts and splits left behind; nothing is written where there were none.
@@ -134,8 +153,10 @@ pub(super) const GENERATIONS: u32 = 1;
 pub(super) const ERASURES: u32 = 2;
 /// Begins the part of a state that follows a log; likewise.
 pub(super) const FOLLOWED: u32 = 3;
-/// Begins the part that reclassifications make; likewise, and the last.
+/// Begins the part that reclassifications make; likewise.
 pub(super) const RECLASSIFIED: u32 = 4;
+/// Begins the part that values by event time make; likewise, and the last.
+pub(super) const EVENT_TIMES: u32 = 5;
 
 impl State {
     fn canonical_classes(&self, out: &mut Out<impl FnMut(&[u8])>) {

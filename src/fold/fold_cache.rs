@@ -66,6 +66,8 @@ pub(super) struct Came {
     pub(super) to: CameTo,
     /// Whether it said that its ends are one user (D1), by the policy of the time.
     pub(super) identifies: bool,
+    /// Whether it wrote by event time (E8), by the policy of the time.
+    pub(super) by_time: bool,
 }
 
 /// What became of an operation.
@@ -73,7 +75,7 @@ pub(super) struct Came {
 pub(super) enum CameTo {
     /// It was not folded, or refused before any effect.
     ToNothing,
-    /// It was refused by D3, D6 or D9.
+    /// It was refused by D3, D6, D9 or D12.
     ToRefusal,
     /// It was folded and not refused.
     Through,

@@ -64,7 +64,7 @@ impl Leaf {
 
     /// An id of this class without person or events.
     pub(super) fn new(class: StoredClass) -> Leaf {
-        let since_and_class = NEVER << 2 | u32::from(class.0);
+        let since_and_class = NEVER << 2 | u32::from(class.bare().0);
         Leaf { slot: NONE, since_and_class, events: 0, identified_events: 0 }
     }
 
@@ -78,7 +78,7 @@ impl Leaf {
         if since == NEVER { NONE } else { since }
     }
 
-    /// The class of the id, or [`USER`].
+    /// The class of the id, without its kind, or [`USER`].
     pub(super) fn class_or_user(&self) -> u8 {
         (self.since_and_class & 3) as u8
     }
@@ -101,7 +101,7 @@ impl Leaf {
     }
 
     pub(super) fn set_class(&mut self, class: StoredClass) {
-        self.since_and_class = self.since_and_class & !3 | u32::from(class.0);
+        self.since_and_class = self.since_and_class & !3 | u32::from(class.bare().0);
     }
 
     /// Belongs to a person since record `since`.

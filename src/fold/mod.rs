@@ -5,9 +5,11 @@ mod apply;
 mod device;
 mod digest;
 mod erasures;
+mod event_time;
 mod fold_cache;
 mod generations;
 mod hypothetical;
+mod kinds;
 mod links;
 mod outcome;
 mod profile;
@@ -35,12 +37,15 @@ pub(crate) use restore::{FOLD_VERSION, Unsound};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::body::{DeviceNo, Followed, IdNo};
+use crate::log::body::{DeviceNo, Followed, IdNo, StoredClass};
 use crate::model::id::Seq;
+use crate::model::kind::KindNo;
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
+use event_time::Marks;
 use fold_cache::FoldCache;
 use generations::Generations;
+use kinds::Kinds;
 use links::{Links, NONE};
 use profile::{Profile, Profiles};
 
@@ -52,12 +57,17 @@ pub struct State {
     policy: Policy,
     /// Whether this is the state of a what-if under another policy (H4). No snapshot holds such a state.
     supposed: bool,
+    /// The kinds that reclassifications give under that policy (D12, H5), by record.
+    supposed_kinds: BTreeMap<u32, Option<KindNo>>,
     /// The record the policy stands in.
     policy_seq: u32,
     links: Links,
+    kinds: Kinds,
     /// By person number; absorbed persons stay, so that their ids resolve for ever.
     persons: Vec<Person>,
     profiles: Profiles,
+    /// Of persons with values by event time (E8).
+    marks: BTreeMap<PersonNo, Marks>,
     /// By device number.
     devices: Vec<DeviceState>,
     /// What retracts and splits left behind.
@@ -128,10 +138,13 @@ impl State {
             records: 0,
             policy: Policy::default(),
             supposed: false,
+            supposed_kinds: BTreeMap::new(),
             policy_seq: 0,
             links: Links::default(),
+            kinds: Kinds::default(),
             persons: Vec::new(),
             profiles: Profiles::default(),
+            marks: BTreeMap::new(),
             devices: Vec::new(),
             generations: Generations::default(),
             keys: 0,
@@ -381,10 +394,25 @@ impl State {
         self.links.class(id).into()
     }
 
-    /// The class that the definition of an id gave it (B4), whatever reclassified it since.
-    pub(crate) fn class_defined(&self, id: IdNo) -> IdClass {
+    /// The class and the kind of an id.
+    pub(crate) fn stored_class(&self, id: IdNo) -> StoredClass {
+        StoredClass::of(self.class(id), self.kind(id))
+    }
+
+    /// The class and the kind that the definition of an id gave it (B4), whatever reclassified it since.
+    pub(crate) fn class_defined(&self, id: IdNo) -> StoredClass {
         let defined = self.generations.reclassified.get(&id).map(|reclassified| reclassified.defined);
-        defined.unwrap_or_else(|| self.links.class(id)).into()
+        defined.unwrap_or_else(|| self.stored_class(id))
+    }
+
+    /// The kind of an id (D12): its place in the policy's list, which may be shorter in a log of another writer.
+    pub fn kind(&self, id: IdNo) -> Option<KindNo> {
+        self.kinds.of(id).checked_sub(1).map(KindNo)
+    }
+
+    /// How many ids of a kind (D12) a live person has.
+    pub fn held(&self, person: PersonNo, kind: KindNo) -> u32 {
+        self.kinds.held(kind, person)
     }
 
     /// The record by which an id has its class: the reclassification (H5) in force, or its definition.
@@ -484,10 +512,13 @@ impl State {
         self.keys
     }
 
-    /// How many keys the person of `id` has now.
+    /// How many keys the person of `id` has now, or is known not to have (E8).
     pub(crate) fn keys_of(&self, id: IdNo) -> usize {
         let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
-        person.map_or(0, |person| self.profiles.entries(self.persons[person.index()].profile).len())
+        let unset = |person| self.marks.get(&person).map_or(0, event_time::unset);
+        person.map_or(0, |person| {
+            self.profiles.entries(self.persons[person.index()].profile).len() + unset(person)
+        })
     }
 
     /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
@@ -495,7 +526,9 @@ impl State {
         let persons = self.persons.capacity() * size_of::<Person>();
         let devices = self.devices.capacity() * size_of::<DeviceState>();
         let generations = self.generations.memory();
-        (self.links.memory(), persons + self.profiles.memory() + devices + generations)
+        let marks: usize = self.marks.values().map(|marks| 48 + marks.len() * 32).sum();
+        let profiles = self.profiles.memory() + marks;
+        (self.links.memory() + self.kinds.memory(), persons + profiles + devices + generations)
     }
 }
 

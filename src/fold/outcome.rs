@@ -4,6 +4,7 @@ use crate::fold::links::PersonNo;
 use crate::fold::profile::PropertyCounts;
 use crate::log::body::{DeviceNo, IdNo};
 use crate::model::id::Seq;
+use crate::model::kind::KindNo;
 use crate::model::policy::IdClass;
 
 /// What one recorded operation did. Derivable again at any time from the log alone.
@@ -225,6 +226,19 @@ pub enum Refusal {
         /// The record by which that id came to its person, or which defined it.
         by: Seq,
     },
+    /// D12: the person would have too many ids of a kind.
+    TooManyOfKind {
+        /// Which kind, by its place in the policy's list.
+        kind: KindNo,
+        /// Its `max_per_person`.
+        limit: u32,
+        /// How many ids of it the person of T has, or T would bring.
+        of_target: u32,
+        /// How many the person of S has, or S would bring.
+        of_source: u32,
+        /// The record of the policy.
+        by: Seq,
+    },
     /// H1: the record named is not an operation of T's component.
     NotRetractable {
         /// The operation's own record.
@@ -325,6 +339,7 @@ impl Refusal {
             Refusal::SourceIdentified { .. } => "D6",
             Refusal::TooManyMovedIds { .. } | Refusal::TooManyIds { .. } => "D8",
             Refusal::TooManyUserIds { .. } => "D9",
+            Refusal::TooManyOfKind { .. } => "D12",
             Refusal::NotRetractable { .. } | Refusal::AlreadyRetracted { .. } => "H1",
             Refusal::NoPerson { .. } | Refusal::OtherPerson { .. } | Refusal::WholePerson { .. } => "H2",
             Refusal::AlreadyOfClass { .. } => "H5",
@@ -341,6 +356,7 @@ impl Refusal {
             Refusal::TooManyMovedIds { .. } => "too_many_moved_ids",
             Refusal::TooManyIds { .. } => "too_many_ids",
             Refusal::TooManyUserIds { .. } => "too_many_user_ids",
+            Refusal::TooManyOfKind { .. } => "too_many_ids_of_kind",
             Refusal::NotRetractable { .. } => "not_retractable",
             Refusal::AlreadyRetracted { .. } => "already_retracted",
             Refusal::NoPerson { .. } => "no_person",
@@ -360,6 +376,7 @@ impl Refusal {
             | Refusal::TooManyMovedIds { by, .. }
             | Refusal::TooManyIds { by, .. }
             | Refusal::TooManyUserIds { by, .. }
+            | Refusal::TooManyOfKind { by, .. }
             | Refusal::NotRetractable { by }
             | Refusal::AlreadyRetracted { by }
             | Refusal::NoPerson { by }

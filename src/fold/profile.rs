@@ -199,6 +199,23 @@ fn block(len: usize) -> Option<usize> {
     (len > 0).then(|| len.next_power_of_two().trailing_zeros() as usize)
 }
 
+/// What an operation writes to a key, by its changes of it: a set before a set_once, with the place of the value; and whether it unsets
+/// the key. `place` counts the values.
+#[inline]
+pub(super) fn winner_of(group: &[Change], place: &mut u16) -> (Option<(Verb, u16)>, bool) {
+    let (mut winner, mut unset) = (None, false);
+    for change in group {
+        match change.verb {
+            Verb::SET => winner = Some((Verb::SET, *place)),
+            Verb::SET_ONCE => winner = winner.or(Some((Verb::SET_ONCE, *place))),
+            Verb::UNSET => unset = true,
+            _ => {}
+        }
+        *place += u16::from(change.verb.has_value());
+    }
+    (winner, unset)
+}
+
 /// E1: set_once where absent and not also set; set; then unset of what was there before.
 ///
 /// `changes` is ascending by key, then verb, so the changes of one key stand together: set, set_once, unset.
@@ -206,17 +223,7 @@ pub(super) fn change(entries: &mut Vec<Property>, changes: &[Change], seq: u32) 
     let mut written = PropertyCounts::default();
     let mut place = 0;
     for group in changes.chunk_by(|a, b| a.key == b.key) {
-        let mut winner = None;
-        let mut unset = false;
-        for change in group {
-            match change.verb {
-                Verb::SET => winner = Some((Verb::SET, place)),
-                Verb::SET_ONCE => winner = winner.or(Some((Verb::SET_ONCE, place))),
-                Verb::UNSET => unset = true,
-                _ => {}
-            }
-            place += u16::from(change.verb.has_value());
-        }
+        let (winner, unset) = winner_of(group, &mut place);
         let key = group[0].key;
         match entries.binary_search_by_key(&key, |property| property.key) {
             Ok(at) if unset => {

@@ -21,6 +21,7 @@ use crate::log::component::ComponentRecords;
 use crate::log::kind::Kind;
 use crate::log::record::{Record, Row};
 use crate::model::id::Seq;
+use crate::model::policy::ValuesBy;
 
 /// Is shown what each operation came to: its seq, its outcome and the state right after it.
 type Each<'e> = dyn FnMut(u32, &Outcome, &State) + 'e;
@@ -329,6 +330,7 @@ impl State {
     fn only(&self, ids: &[IdNo]) -> State {
         let under_policy = || State::under_policy(self.policy.clone());
         let mut state = if self.is_supposed() { under_policy() } else { State::new() };
+        state.supposed_kinds.clone_from(&self.supposed_kinds);
         for id in ids {
             state.define_as(self, *id);
         }
@@ -427,7 +429,7 @@ impl CachedFold<State> {
         let row = record.row;
         self.end.records += 1;
         if self.is_retracted(place) {
-            self.came.push(Came { to: CameTo::ToNothing, identifies: false });
+            self.came.push(Came { to: CameTo::ToNothing, identifies: false, by_time: false });
             return None;
         }
         let state = &mut self.end.state;
@@ -441,7 +443,8 @@ impl CachedFold<State> {
         let folded = outcome.filter(|_| !row.refolds());
         state.generations.refolded += u64::from(folded.is_some());
         let to = folded.map_or(CameTo::ToNothing, |outcome| outcome.came());
-        self.came.push(Came { to, identifies: state.identifies(row) });
+        let by_time = state.policy.values_by == ValuesBy::EventTime;
+        self.came.push(Came { to, identifies: state.identifies(row), by_time });
         outcome
     }
 }

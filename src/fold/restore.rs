@@ -6,17 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, FOLLOWED, GENERATIONS, RECLASSIFIED};
+use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED};
 use crate::fold::erasures::{Erasures, Left};
+use crate::fold::event_time::Mark;
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin, Reclassified};
+use crate::fold::kinds::Kinds;
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::{DeviceState, Person, State};
-use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy};
+use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy, Verb};
 use crate::log::codec;
 use crate::model::limits::MAX_RECORDS;
-use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
 
 /// The version of the rules that make a state of records. A snapshot of another version does not lead
@@ -82,13 +83,12 @@ impl State {
         ensure((1..=MAX_RECORDS).contains(&records.into()), "the number of records is out of range")?;
         let policy_seq = bytes.u32()?;
         ensure(policy_seq < records, "the policy's record is not among the records")?;
-        let (policy, taken) =
-            codec::decode::<StoredPolicy>(bytes.0).map_err(|_| Unsound("the policy is unreadable"))?;
+        let (policy, taken) = StoredPolicy::read(bytes.0).map_err(|_| Unsound("the policy is unreadable"))?;
         bytes.0 = &bytes.0[taken..];
         let policy = policy.policy().ok_or(Unsound("the policy is out of its bounds or not canonical"))?;
 
-        let mut links = Links::default();
-        read_ids(&mut bytes, &mut links)?;
+        let (mut links, mut kinds) = (Links::default(), Kinds::default());
+        read_ids(&mut bytes, &mut links, &mut kinds)?;
         let mut profiles = Profiles::default();
         let (persons, told) = read_persons(&mut bytes, &mut links, &mut profiles, records)?;
         read_carried(&mut bytes, &mut links)?;
@@ -105,10 +105,13 @@ impl State {
             records,
             policy,
             supposed: false,
+            supposed_kinds: BTreeMap::new(),
             policy_seq,
             links,
+            kinds,
             persons,
             profiles,
+            marks: BTreeMap::new(),
             devices,
             generations,
             keys,
@@ -132,6 +135,10 @@ impl State {
             state.read_reclassified(&mut bytes)?;
             part = bytes.part()?;
         }
+        if part == Some(EVENT_TIMES) {
+            state.read_marks(&mut bytes)?;
+            part = bytes.part()?;
+        }
         ensure(part.is_none(), "an unknown part of a state")?;
         ensure(bytes.0.is_empty(), "bytes follow the state")?;
         state.checked(&told)
@@ -145,6 +152,7 @@ impl State {
         self.check_persons(&roots, &users, told)?;
         self.check_generations()?;
         self.anchor_all();
+        self.count_kinds();
         Ok(self)
     }
 
@@ -283,6 +291,14 @@ impl State {
             ensure(of_a_person && ids > 0, "ids left a group that does not exist")?;
         }
         Ok(())
+    }
+
+    fn count_kinds(&mut self) {
+        for id in self.links.ids() {
+            if let Some(person) = self.links.person(id) {
+                self.kinds.join(id, person);
+            }
+        }
     }
 
     /// Finds an id of each person whose founding id left it.
@@ -426,11 +442,40 @@ impl State {
             ensure(defined.is_known(), "an unknown class of id")?;
             let id = IdNo(id);
             let fits = match by {
-                NONE => self.links.class(id) == defined,
+                NONE => self.stored_class(id) == defined,
                 by => self.links.defined(id) < by && by < self.records,
             };
             ensure(fits, "an id was reclassified in no possible record")?;
             self.generations.reclassified.insert(id, Reclassified { defined, by });
+        }
+        Ok(())
+    }
+}
+
+/// The part that values by event time make.
+impl State {
+    fn read_marks(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
+        let count = bytes.count(21)?;
+        ensure(count > 0, "event times are told of, and there are none")?;
+        let mut last = None;
+        for _ in 0..count {
+            let [person, key, seq] = numbers(bytes.take::<12>()?);
+            let time = i64::from_le_bytes(*bytes.take()?);
+            let [verb] = *bytes.take::<1>()?;
+            let (verb, key, person) = (Verb(verb), KeyNo(key), PersonNo(person));
+            let follows = last.replace((person, key)) < Some((person, key));
+            let known = person.index() < self.persons.len() && key.0 < self.keys && seq < self.records;
+            ensure(follows && known, "an event time of no person, key or record")?;
+            let in_range = Timestamp::from_micros(time).is_ok() && verb <= Verb::UNSET;
+            ensure(in_range, "an event time outside the years 0001 to 9999, or of no write")?;
+            let entries = self.profiles.entries(self.persons[person.index()].profile);
+            let place = entries.binary_search_by_key(&key, |property| property.key);
+            let fits = match place.ok().map(|place| entries[place]) {
+                Some(property) => verb != Verb::UNSET && property.seq == seq,
+                None => verb == Verb::UNSET,
+            };
+            ensure(fits, "an event time of a value that is not there")?;
+            self.marks.entry(person).or_default().insert(key, Mark { time, seq, verb });
         }
         Ok(())
     }
@@ -447,18 +492,20 @@ fn read_pairs(bytes: &mut Bytes<'_>) -> Sound<Vec<(u32, u32)>> {
 }
 
 /// Ids as the digest shows them: 29 bytes each.
-fn read_ids(bytes: &mut Bytes<'_>, links: &mut Links) -> Sound<()> {
+fn read_ids(bytes: &mut Bytes<'_>, links: &mut Links, kinds: &mut Kinds) -> Sound<()> {
     let count = bytes.count(29)?;
     links.leaves.reserve_exact(count);
     links.branches.reserve_exact(count);
     for number in 0..count as u32 {
         let [class, rest @ ..] = bytes.take::<29>()?;
         let [defined, slot, since, proof, proof_seq, events, identified_events] = numbers(rest);
-        let recorded = if *class == USER { IdClass::Named.into() } else { StoredClass(*class) };
+        let is_user = class & 3 == USER;
+        let recorded = if is_user { StoredClass(class & !3) } else { StoredClass(*class) };
         ensure(recorded.is_known(), "an unknown class of id")?;
+        kinds.set(IdNo(number), recorded.kind());
         ensure(u64::from(defined) < MAX_RECORDS, "an id is defined in no record")?;
         let mut leaf = Leaf::new(recorded);
-        if *class == USER {
+        if is_user {
             leaf.sign_in();
         }
         (leaf.events, leaf.identified_events) = (events, identified_events);
@@ -707,8 +754,8 @@ mod tests {
         drop(ledger.append_batch(&[link("ann", "phone"), link("bob", "phone"), link("cat", "bob")]).unwrap());
         let mut give =
             |text, class| ledger.append(Operation::reclassify(at(2), id(text), class)).unwrap().seq();
-        give("phone", IdClass::Unmergeable);
-        let cat = give("cat", IdClass::Anonymous).unwrap();
+        give("phone", crate::IdClass::Unmergeable);
+        let cat = give("cat", crate::IdClass::Anonymous).unwrap();
         let _ = ledger.append(Operation::retract(at(3), Target::Record(cat))).unwrap();
         ledger.reader().state().clone()
     }
@@ -1150,10 +1197,16 @@ mod tests {
                 out.push(*class);
                 words(&[defined, NONE, NONE, NONE, NONE, 0, 0], out);
             });
-            read_ids(&mut Bytes(&out), &mut Links::default()).err().map_or("", |unsound| unsound.0)
+            read_ids(&mut Bytes(&out), &mut Links::default(), &mut Kinds::default())
+                .err()
+                .map_or("", |unsound| unsound.0)
         };
-        assert_eq!([id(0, 0), id(3, MAX_RECORDS as u32 - 1)], ["", ""]);
-        assert_eq!(id(4, 0), "an unknown class of id");
+        assert_eq!(
+            [id(0, 0), id(67, 0), id(3, MAX_RECORDS as u32 - 1)],
+            [""; 3],
+            "67 is a user of the sixteenth kind"
+        );
+        assert_eq!(id(68, 0), "an unknown class of id");
         assert_eq!(id(3, MAX_RECORDS as u32), "an id is defined in no record");
 
         let groups = |slots: &[u32]| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::fold::event_time::{self, Marks};
 use crate::fold::fold_cache::{Came, CameTo};
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
@@ -101,7 +102,11 @@ impl State {
         for (number, (ids, world)) in groups.iter().zip(worlds).enumerate() {
             let new = PersonNo(self.persons.len() as u32);
             let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.is_user(*id)).collect();
+            ids.iter().for_each(|id| self.kinds.join(*id, new));
             let profile = self.profiles.add(&world.profile);
+            if !world.marks.is_empty() {
+                self.marks.insert(new, world.marks);
+            }
             let (founding, origin) = match number {
                 0 => (before.founding, origin), // what stays keeps its id
                 _ => (ids[0], Origin { founded: row.seq, split: true }),
@@ -151,7 +156,7 @@ impl State {
                 }
             }
             if let Some(group) = group {
-                worlds[group].fold(record, asserts);
+                worlds[group].fold(record, asserts, came.by_time);
             }
         }
         worlds
@@ -162,6 +167,7 @@ impl State {
 #[derive(Clone, Default)]
 pub(super) struct World {
     pub(super) profile: Vec<super::Property>,
+    pub(super) marks: Marks,
     /// The earliest time of an operation that touched it.
     pub(super) earliest: Option<i64>,
     /// The earliest time of a link that was made and named one of its ids as S.
@@ -174,8 +180,9 @@ impl World {
         self.named = Some(self.named.map_or(time, |named| named.min(time)));
     }
 
-    /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows.
-    pub(super) fn fold(&mut self, record: Record<'_>, asserts: bool) {
+    /// Folds an operation of the group's T; `asserts` says whether it asserts identity within what the group knows, `by_time` whether it wrote
+    /// by event time.
+    pub(super) fn fold(&mut self, record: Record<'_>, asserts: bool, by_time: bool) {
         let row = record.row;
         let bare = matches!(row.kind, Kind::Switch) && !row.has_changes();
         if row.flags.has(Flags::PROCESSING_OFF) || bare || row.kind == Kind::Reset || row.refolds() {
@@ -188,8 +195,12 @@ impl World {
         if asserts {
             self.identified_by.get_or_insert(row.seq);
         }
-        if !quiet {
-            super::profile::change(&mut self.profile, record.changes(), row.seq);
+        let (changes, marks) = (record.changes(), &mut self.marks);
+        if !quiet && by_time {
+            event_time::change(&mut self.profile, marks, changes, (time, row.seq));
+        } else if !quiet {
+            super::profile::change(&mut self.profile, changes, row.seq);
+            event_time::forget(&self.profile, marks, changes, row.seq);
         }
     }
 }

@@ -214,12 +214,12 @@ impl Ledger {
         Ok(device)
     }
 
-    /// Changes the policy from here on (A3); classes and sizes that exist stay as they are.
+    /// Changes the policy from here on (A3); classes, kinds and sizes that exist stay as they are. Kinds of ids keep their places (D12).
     ///
     /// # Errors
     /// [`AppendError`]; unless it is `Indeterminate`, nothing was recorded.
     pub fn set_policy(&mut self, policy: &Policy) -> Result<Seq, AppendError> {
-        policy.check()?;
+        policy.check_after(self.reader.policy())?;
         self.append_record(&Body::SetPolicy(Box::new(StoredPolicy::from(policy))))
     }
 

@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
                 return Some(self.plan_reset(operation, device, *reset_device, new_id.as_ref()));
             }
             Request::Retract { .. } | Request::Split { .. } | Request::Reclassify { .. } => {
-                return Plan::refold(operation, aim, self.dictionaries);
+                return Plan::refold(operation, aim, self.dictionaries, self.policy);
             }
         };
         let (id, device) = match who {

@@ -124,6 +124,7 @@ impl Plan<'_> {
         operation: &Operation,
         aim: Option<Aim>,
         dictionaries: &Dictionaries,
+        policy: &Policy,
     ) -> Option<Self> {
         let number = |id: &DistinctId| dictionaries.ids.find(id.as_str()).map(IdNo);
         let known = |id: &DistinctId| number(id).expect("`aim` found every id that a split names");
@@ -138,7 +139,9 @@ impl Plan<'_> {
                 let leavers = SplitOff { together: *mode == SplitMode::Together, ids };
                 (AskedVerb::Split(leavers), known(id))
             }
-            Request::Reclassify { id, class } => (AskedVerb::Reclassify((*class).into()), known(id)),
+            Request::Reclassify { id, class } => {
+                (AskedVerb::Reclassify(StoredClass::under(policy, *class, id.as_str())), known(id))
+            }
             _ => return None,
         };
         let (flags, device, changes, kept) = (Flags::default(), None, None, None);
@@ -192,8 +195,9 @@ pub(crate) fn refold_body(
     operation: &Operation,
     aim: Option<Aim>,
     dictionaries: &Dictionaries,
+    policy: &Policy,
 ) -> Option<Body> {
-    let Plan { verb, flags, id, .. } = Plan::refold(operation, aim, dictionaries)?;
+    let Plan { verb, flags, id, .. } = Plan::refold(operation, aim, dictionaries, policy)?;
     let head = head(operation, id, None, false, flags);
     Some(Body::Operation(Box::new(Asked { head, verb, changes: Vec::new(), item: None })))
 }
@@ -419,7 +423,8 @@ impl<'a> Draft<'a> {
         self.refuse_erased(id.as_str());
         let class = self.policy.classify(id.as_str(), mention);
         let commitment = self.item(self.next_seq(), id.as_str().as_bytes());
-        self.push(&Body::DefineId(StoredClass::from(class), commitment));
+        let stored = StoredClass::under(self.policy, class, id.as_str());
+        self.push(&Body::DefineId(stored, commitment));
         self.classes.push(class);
         IdNo(self.dictionaries.ids.push(Some(id.as_str())))
     }

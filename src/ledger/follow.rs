@@ -77,7 +77,7 @@ impl Ledger {
         policy: &Policy,
     ) -> Result<Delivered, FollowError> {
         self.check_delivery(delivery)?;
-        if let Err(error) = policy.check() {
+        if let Err(error) = policy.check_after(self.reader.policy()) {
             return self.reject(delivery, error.into());
         }
         let policy = Body::SetPolicy(Box::new(StoredPolicy::from(policy)));

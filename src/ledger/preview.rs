@@ -100,7 +100,8 @@ impl Reader {
             let appended = again(log, erasures, dictionaries, seq, operation, aim)?;
             return Ok(Preview { appended, diff: Diff::default() });
         }
-        let body = draft::refold_body(operation, aim?, dictionaries).ok_or(PreviewError::NoRefold)?;
+        let body =
+            draft::refold_body(operation, aim?, dictionaries, self.policy()).ok_or(PreviewError::NoRefold)?;
         if next.0 >= MAX_RECORDS {
             return Err(PreviewError::Full);
         }

@@ -2,11 +2,14 @@
 //!
 //! A [`Body`] is only a claim. The chain turns it into a [`crate::log::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
-use crate::log::codec::{Decode, Encode};
+use crate::log::codec::{self, CodecError, Decode, Encode};
 use crate::model::id::LogName;
-use crate::model::limits::{MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_OPERATION_KEYS};
+use crate::model::kind::{IdForm, IdKind, KindNo};
+use crate::model::limits::{
+    MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_ID_KINDS, MAX_OPERATION_KEYS,
+};
 use crate::model::operation::{Dialect, PersonProfiles};
-use crate::model::policy::{IdClass, Policy, Survivor, UuidIds};
+use crate::model::policy::{IdClass, Policy, Survivor, UuidIds, ValuesBy};
 use crate::model::time::Timestamp;
 
 macro_rules! number {
@@ -383,16 +386,42 @@ pub struct CutOff {
     pub digest: [u8; 32],
 }
 
-/// The class of an id, one stored byte (B4): 0 named, 1 unmergeable, 2 anonymous.
+/// The class of an id and its kind, one stored byte (B4, D12): 0 named, 1 unmergeable, 2 anonymous; and four times one more than the
+/// place of the kind in the policy's list, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredClass(pub(crate) u8);
 
 impl StoredClass {
     const ALL: [IdClass; 3] = [IdClass::Named, IdClass::Unmergeable, IdClass::Anonymous];
 
-    /// Whether it stands for a class.
+    /// Of an id of this class and kind.
+    pub(crate) fn of(class: IdClass, kind: Option<KindNo>) -> StoredClass {
+        StoredClass(StoredClass::from(class).0 | kind.map_or(0, |kind| kind.0 + 1) << 2)
+    }
+
+    /// What the policy makes of an id of this class.
+    pub(crate) fn under(policy: &Policy, class: IdClass, text: &str) -> StoredClass {
+        StoredClass::of(class, policy.kind_of(text, class))
+    }
+
+    /// Whether it stands for a class and a kind.
     pub(crate) fn is_known(self) -> bool {
-        usize::from(self.0) < StoredClass::ALL.len()
+        usize::from(self.0 & 3) < StoredClass::ALL.len() && usize::from(self.0 >> 2) <= MAX_ID_KINDS
+    }
+
+    /// The class alone.
+    pub(crate) fn bare(self) -> StoredClass {
+        StoredClass(self.0 & 3)
+    }
+
+    /// The kind.
+    pub(crate) fn kind_no(self) -> Option<KindNo> {
+        self.kind().checked_sub(1).map(KindNo)
+    }
+
+    /// One more than the place of the kind; 0 for none.
+    pub(crate) fn kind(self) -> u8 {
+        self.0 >> 2
     }
 }
 
@@ -408,14 +437,23 @@ impl From<IdClass> for StoredClass {
 
 impl From<StoredClass> for IdClass {
     fn from(class: StoredClass) -> IdClass {
-        StoredClass::ALL[usize::from(class.0)] // Chain::accept checked it
+        StoredClass::ALL[usize::from(class.bare().0)] // Chain::accept checked it
     }
 }
 
 /// A [`Policy`] as it stands in the log: no maps, every choice a number.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPolicy {
-    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties, 5 block_placeholders.
+    fields: PolicyFields,
+    /// Stand there if switch 6 says so.
+    id_kinds: Vec<StoredKind>,
+}
+
+/// What each policy has.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct PolicyFields {
+    /// Bit 0 refuse_joining_identified, 1 survivor elder, 2 dialect core, 3 lift, 4 keep_event_properties, 5 block_placeholders, 6 kinds of
+    /// ids follow, 7 values by event time.
     switches: u8,
     /// 0 v7-only, 1 anonymous, 2 user.
     uuid_ids: u8,
@@ -429,6 +467,45 @@ pub struct StoredPolicy {
     blocked_prefixes: Vec<String>,
 }
 
+/// The switch of [`PolicyFields`] that says whether kinds of ids follow.
+const HAS_ID_KINDS: u8 = 1 << 6;
+
+/// An [`IdKind`] as it stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct StoredKind {
+    name: String,
+    /// 0 none, 1 email, 2 phone, 3 number, 4 uuid, 5 anonymous.
+    form: u8,
+    max_per_person: Option<u32>,
+    matches: Vec<String>,
+}
+
+impl From<&IdKind> for StoredKind {
+    fn from(kind: &IdKind) -> StoredKind {
+        let IdKind { name, matches, looks_like, max_per_person } = kind;
+        let number = |form: IdForm| IdForm::ALL.iter().position(|other| *other == form);
+        StoredKind {
+            name: name.clone(),
+            form: looks_like.and_then(number).map_or(0, |place| place as u8 + 1), // there are five
+            max_per_person: *max_per_person,
+            matches: matches.iter().cloned().collect(),
+        }
+    }
+}
+
+impl From<&StoredKind> for IdKind {
+    fn from(kind: &StoredKind) -> IdKind {
+        let StoredKind { name, form, max_per_person, matches } = kind;
+        let place = usize::from(*form).checked_sub(1);
+        IdKind {
+            name: name.clone(),
+            matches: matches.iter().cloned().collect(),
+            looks_like: place.and_then(|place| IdForm::ALL.get(place).copied()),
+            max_per_person: *max_per_person,
+        }
+    }
+}
+
 impl From<&Policy> for StoredPolicy {
     fn from(policy: &Policy) -> StoredPolicy {
         let switches = [
@@ -438,8 +515,10 @@ impl From<&Policy> for StoredPolicy {
             policy.lift,
             policy.keep_event_properties,
             policy.block_placeholders,
+            !policy.id_kinds.is_empty(),
+            policy.values_by == ValuesBy::EventTime,
         ];
-        StoredPolicy {
+        let fields = PolicyFields {
             switches: switches.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum(),
             uuid_ids: match policy.uuid_ids {
                 UuidIds::V7Only => 0,
@@ -457,14 +536,36 @@ impl From<&Policy> for StoredPolicy {
             anonymous_prefixes: policy.anonymous_prefixes.iter().cloned().collect(),
             blocked_ids: policy.blocked_ids.iter().cloned().collect(),
             blocked_prefixes: policy.blocked_prefixes.iter().cloned().collect(),
-        }
+        };
+        StoredPolicy { fields, id_kinds: policy.id_kinds.iter().map(StoredKind::from).collect() }
     }
 }
 
 impl StoredPolicy {
+    /// Appends its bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        codec::encode(&self.fields, out);
+        if !self.id_kinds.is_empty() {
+            codec::encode(&self.id_kinds, out);
+        }
+    }
+
+    /// Reads one from the front of `bytes`; gives it and the number of bytes it took.
+    pub(crate) fn read(bytes: &[u8]) -> Result<(StoredPolicy, usize), CodecError> {
+        let (fields, mut taken) = codec::decode::<PolicyFields>(bytes)?;
+        let mut id_kinds = Vec::new();
+        if fields.switches & HAS_ID_KINDS != 0 {
+            let more;
+            (id_kinds, more) = codec::decode(&bytes[taken..])?;
+            taken += more;
+        }
+        Ok((StoredPolicy { fields, id_kinds }, taken))
+    }
+
     /// The policy, if this is how exactly one valid policy is stored.
     pub(crate) fn policy(&self) -> Option<Policy> {
-        let switch = |bit: u8| self.switches & 1 << bit != 0;
+        let StoredPolicy { fields, id_kinds } = self;
+        let switch = |bit: u8| fields.switches & 1 << bit != 0;
         let policy = Policy {
             refuse_joining_identified: switch(0),
             survivor: if switch(1) { Survivor::Elder } else { Survivor::Target },
@@ -472,22 +573,24 @@ impl StoredPolicy {
             lift: switch(3),
             keep_event_properties: switch(4),
             block_placeholders: switch(5),
-            uuid_ids: match self.uuid_ids {
+            values_by: if switch(7) { ValuesBy::EventTime } else { ValuesBy::Record },
+            uuid_ids: match fields.uuid_ids {
                 0 => UuidIds::V7Only,
                 1 => UuidIds::Anonymous,
                 _ => UuidIds::User,
             },
-            person_profiles: match self.person_profiles {
+            person_profiles: match fields.person_profiles {
                 0 => PersonProfiles::IdentifiedOnly,
                 1 => PersonProfiles::Always,
                 _ => PersonProfiles::Never,
             },
-            max_moved_ids: self.max_moved_ids,
-            max_ids_per_person: self.max_ids_per_person,
-            max_user_ids: self.max_user_ids,
-            anonymous_prefixes: self.anonymous_prefixes.iter().cloned().collect(),
-            blocked_ids: self.blocked_ids.iter().cloned().collect(),
-            blocked_prefixes: self.blocked_prefixes.iter().cloned().collect(),
+            max_moved_ids: fields.max_moved_ids,
+            max_ids_per_person: fields.max_ids_per_person,
+            max_user_ids: fields.max_user_ids,
+            anonymous_prefixes: fields.anonymous_prefixes.iter().cloned().collect(),
+            id_kinds: id_kinds.iter().map(IdKind::from).collect(),
+            blocked_ids: fields.blocked_ids.iter().cloned().collect(),
+            blocked_prefixes: fields.blocked_prefixes.iter().cloned().collect(),
         };
         // Storing it again gives the same bytes: nothing unsorted, doubled or unknown passes.
         (policy.check().is_ok() && StoredPolicy::from(&policy) == *self).then_some(policy)
@@ -623,5 +726,45 @@ impl Body {
             }
             _ => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_ids_stand_behind_a_policy_that_has_some() {
+        let written = |policy: &StoredPolicy| {
+            let mut out = Vec::new();
+            policy.write(&mut out);
+            out
+        };
+        let plain = Policy::default();
+        let kind = IdKind {
+            name: "mail".to_owned(),
+            matches: ["*@x".to_owned()].into(),
+            looks_like: Some(IdForm::Email),
+            max_per_person: Some(5),
+        };
+        let policy = Policy { id_kinds: vec![kind], ..plain.clone() };
+        let stored = StoredPolicy::from(&policy);
+        let mut expected = written(&StoredPolicy::from(&plain));
+        expected[0] |= 64;
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        expected.extend(1_u64.to_le_bytes());
+        expected.extend(text("mail"));
+        expected.extend([1, 1, 5, 0, 0, 0]);
+        expected.extend(1_u64.to_le_bytes());
+        expected.extend(text("*@x"));
+        assert_eq!(written(&stored), expected);
+        let (read, taken) = StoredPolicy::read(&expected).unwrap();
+        assert_eq!((read.policy(), taken), (Some(policy), expected.len()));
+        let mut none = written(&StoredPolicy::from(&plain));
+        none[0] |= 64;
+        none.extend(0_u64.to_le_bytes());
+        assert_eq!(StoredPolicy::read(&none).unwrap().0.policy(), None, "a list of none is not written");
+        expected[none.len() + text("mail").len()] = 6;
+        assert_eq!(StoredPolicy::read(&expected).unwrap().0.policy(), None, "there are five forms");
     }
 }

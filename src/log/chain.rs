@@ -849,7 +849,7 @@ mod tests {
     fn a_policy_has_one_spelling() {
         let mut chain = Chain::new(LEDGER, &Tenant::default());
         let mut body = BodyWriter::of(&[genesis()]);
-        body[1] = 0xff; // switches that no policy has
+        body[2] = 3; // a way to count UUIDs that no policy has
         let frame = frame_of(&chain, &body, 1, &[]);
         let error = accept(&mut chain, &frame).unwrap_err();
         assert!(error.to_string().contains("out of its bounds or not canonical"), "{error}");

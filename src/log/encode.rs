@@ -64,11 +64,11 @@ impl BodyWriter {
         match body {
             Body::Genesis(policy) => {
                 kind(Kind::Genesis);
-                codec::encode(&**policy, out);
+                policy.write(out);
             }
             Body::SetPolicy(policy) => {
                 kind(Kind::SetPolicy);
-                codec::encode(&**policy, out);
+                policy.write(out);
             }
             Body::Recovered(cut) => {
                 kind(Kind::Recovered);
@@ -340,7 +340,7 @@ mod tests {
             policy => {
                 let mut out = Vec::new();
                 let (Body::Genesis(policy) | Body::SetPolicy(policy)) = policy else { unreachable!() };
-                codec::encode(&**policy, &mut out);
+                policy.write(&mut out);
                 return out;
             }
         }

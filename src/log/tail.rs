@@ -1,6 +1,6 @@
 //! What no row holds of a record: the end of its bytes, read only on request.
 
-use crate::log::body::{Body, IdNo, SplitOff};
+use crate::log::body::{Body, IdNo, SplitOff, StoredPolicy};
 use crate::log::codec::{self, CodecError};
 use crate::log::kind::Kind;
 use crate::log::varint;
@@ -30,9 +30,12 @@ pub(super) fn rare(kind: Kind, bytes: &[u8]) -> Rare {
     fn boxed<T: codec::Decode<()>>(bytes: &[u8], of: impl Fn(Box<T>) -> Body) -> Rare {
         codec::decode(bytes).map(|(said, taken)| (of(Box::new(said)), taken))
     }
+    let policy = |bytes, of: fn(Box<StoredPolicy>) -> Body| {
+        StoredPolicy::read(bytes).map(|(policy, taken)| (of(Box::new(policy)), taken))
+    };
     match kind {
-        Kind::Genesis => boxed(bytes, Body::Genesis),
-        Kind::SetPolicy => boxed(bytes, Body::SetPolicy),
+        Kind::Genesis => policy(bytes, Body::Genesis),
+        Kind::SetPolicy => policy(bytes, Body::SetPolicy),
         Kind::Recovered => codec::decode(bytes).map(|(cut, taken)| (Body::Recovered(cut), taken)),
         Kind::Erase => boxed(bytes, Body::Erase),
         Kind::EraseDone => boxed(bytes, Body::EraseDone),

@@ -330,6 +330,11 @@ impl fmt::Display for PersonId {
     }
 }
 
+/// A UUID in its usual form of 36 characters; other forms are ordinary texts.
+pub(crate) fn hyphenated_uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,12 @@ pub const MAX_PERSON_KEYS: usize = 10_000;
 /// Most ids one split may name (H2). Their numbers stand in the record's body; with [`MAX_RECORD_BODY_BYTES`] it bounds that.
 pub const MAX_SPLIT_IDS: usize = 65_536;
 
+/// Most kinds of ids in one policy (D12). A person has a count for each kind, and an id's kind stands in the byte of its class.
+pub const MAX_ID_KINDS: usize = 16;
+
+/// Longest name of a kind of ids, in bytes.
+pub const MAX_KIND_NAME_BYTES: usize = 64;
+
 /// Most operations in one atomic batch.
 pub const MAX_BATCH_OPERATIONS: usize = 10_000;
 

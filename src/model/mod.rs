@@ -4,6 +4,7 @@
 
 pub(crate) mod class;
 pub(crate) mod id;
+pub(crate) mod kind;
 pub mod limits;
 pub(crate) mod operation;
 pub(crate) mod policy;
@@ -13,7 +14,8 @@ pub(crate) mod visible;
 
 pub use class::IdClass;
 pub use id::LedgerId;
+pub use kind::{IdForm, IdKind, KindError, KindNo};
 pub use operation::{Dialect, ImportFixups, PersonProfiles, Sdk};
-pub use policy::{FirstMention, Survivor, UuidIds};
+pub use policy::{FirstMention, Survivor, UuidIds, ValuesBy};
 pub use time::TimestampError;
 pub use value::ValueError;

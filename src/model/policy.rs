@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 pub(crate) use crate::model::class::IdClass;
+use crate::model::id::hyphenated_uuid;
+use crate::model::kind::{self, IdKind, KindError, KindNo};
 use crate::model::limits::{MAX_ID_SCALARS, MAX_POLICY_ENTRIES};
 use crate::model::operation::{Dialect, PersonProfiles};
 
@@ -39,6 +40,9 @@ pub struct Policy {
     pub uuid_ids: UuidIds,
     /// D9: ids with these prefixes are anonymous.
     pub anonymous_prefixes: BTreeSet<String>,
+    /// D12: kinds of ids, and how many of each one person may have. An id is of the first that fits. In JSON only if there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub id_kinds: Vec<IdKind>,
     /// B2: further unmergeable ids.
     pub blocked_ids: BTreeSet<String>,
     /// B2: ids with these prefixes are unmergeable.
@@ -49,6 +53,9 @@ pub struct Policy {
     pub dialect: Dialect,
     /// F8: when devices that do not say ask for a profile.
     pub person_profiles: PersonProfiles,
+    /// E8: which write of a property counts. In JSON only if it is not by record.
+    #[serde(skip_serializing_if = "ValuesBy::is_by_record")]
+    pub values_by: ValuesBy,
     /// E7: whether importers lift event properties such as `$browser` into person properties.
     pub lift: bool,
     /// E7: whether captures keep their own properties in the log.
@@ -98,6 +105,23 @@ pub enum UuidIds {
     User,
 }
 
+/// Which write of a property counts (E8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValuesBy {
+    /// The one that was recorded last, as PostHog does.
+    #[default]
+    Record,
+    /// The one whose operation happened last, by the sender's clock.
+    EventTime,
+}
+
+impl ValuesBy {
+    fn is_by_record(&self) -> bool {
+        *self == ValuesBy::Record
+    }
+}
+
 /// How an id first came into the log; part of its class (D9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstMention {
@@ -135,6 +159,9 @@ pub enum PolicyError {
         /// The name of the policy field.
         field: &'static str,
     },
+    /// The kinds of ids are out of their bounds.
+    #[error(transparent)]
+    Kinds(#[from] KindError),
     /// A text in a list is empty or too long.
     #[error("policy `{field}` lists a text of {found} scalar values; expected 1 to {MAX_ID_SCALARS}")]
     BadEntry {
@@ -162,11 +189,13 @@ impl Policy {
             max_user_ids: (preset == Preset::OneUser).then_some(1),
             uuid_ids: UuidIds::V7Only,
             anonymous_prefixes: BTreeSet::new(),
+            id_kinds: Vec::new(),
             blocked_ids: BTreeSet::new(),
             blocked_prefixes: BTreeSet::new(),
             block_placeholders: preset == Preset::OneUser,
             dialect: Dialect::Browser,
             person_profiles: PersonProfiles::IdentifiedOnly,
+            values_by: ValuesBy::Record,
             lift: true,
             keep_event_properties: false,
         }
@@ -201,7 +230,16 @@ impl Policy {
                 return Err(PolicyError::BadEntry { field, found });
             }
         }
-        Ok(())
+        Ok(kind::check(&self.id_kinds)?)
+    }
+
+    /// Checks the bounds of every field, and that the kinds of ids stay what they are under `before`, the policy in force (D12).
+    ///
+    /// # Errors
+    /// [`PolicyError`], naming the field.
+    pub fn check_after(&self, before: &Policy) -> Result<(), PolicyError> {
+        self.check()?;
+        Ok(kind::check_places(&before.id_kinds, &self.id_kinds)?)
     }
 
     /// The class of an id that is first written now (B2, D9).
@@ -213,6 +251,12 @@ impl Policy {
         } else {
             IdClass::Named
         }
+    }
+
+    /// The kind of an id of this class that is first written, or reclassified, now (D12).
+    pub fn kind_of(&self, text: &str, class: IdClass) -> Option<KindNo> {
+        let place = self.id_kinds.iter().position(|kind| kind.fits(text, class))?;
+        class.is_mergeable().then_some(KindNo(place as u8)) // MAX_ID_KINDS bounds it
     }
 
     fn blocks(&self, text: &str) -> bool {
@@ -319,11 +363,6 @@ fn is_javascript_white_space(c: char) -> bool {
     )
 }
 
-/// A UUID in its usual form of 36 characters; other forms are ordinary texts.
-pub(crate) fn hyphenated_uuid(text: &str) -> Option<Uuid> {
-    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
-}
-
 /// Ids that posthog-js generated before it used UUIDs: five hex groups joined by `-`.
 fn is_old_posthog_js_id(text: &str) -> bool {
     let mut groups = 0;
@@ -348,11 +387,13 @@ struct PolicyFields {
     max_user_ids: Field<u32>,
     uuid_ids: Field<UuidIds>,
     anonymous_prefixes: Field<BTreeSet<String>>,
+    id_kinds: Field<Vec<IdKind>>,
     blocked_ids: Field<BTreeSet<String>>,
     blocked_prefixes: Field<BTreeSet<String>>,
     block_placeholders: Field<bool>,
     dialect: Field<Dialect>,
     person_profiles: Field<PersonProfiles>,
+    values_by: Field<ValuesBy>,
     lift: Field<bool>,
     keep_event_properties: Field<bool>,
 }
@@ -409,6 +450,7 @@ impl TryFrom<PolicyFields> for Policy {
             anonymous_prefixes: fields
                 .anonymous_prefixes
                 .or(base.anonymous_prefixes, "anonymous_prefixes")?,
+            id_kinds: fields.id_kinds.or(base.id_kinds, "id_kinds")?,
             blocked_ids: fields.blocked_ids.or(base.blocked_ids, "blocked_ids")?,
             blocked_prefixes: fields.blocked_prefixes.or(base.blocked_prefixes, "blocked_prefixes")?,
             block_placeholders: fields
@@ -416,6 +458,7 @@ impl TryFrom<PolicyFields> for Policy {
                 .or(base.block_placeholders, "block_placeholders")?,
             dialect: fields.dialect.or(base.dialect, "dialect")?,
             person_profiles: fields.person_profiles.or(base.person_profiles, "person_profiles")?,
+            values_by: fields.values_by.or(base.values_by, "values_by")?,
             lift: fields.lift.or(base.lift, "lift")?,
             keep_event_properties: fields
                 .keep_event_properties
@@ -555,7 +598,7 @@ mod tests {
     fn a_null_where_it_means_nothing_is_an_error_that_names_the_field() {
         let shown = serde_json::to_value(Policy::default()).unwrap();
         let fields = shown.as_object().unwrap().keys().map(String::as_str);
-        for field in fields.chain(["preset"]) {
+        for field in fields.chain(["preset", "id_kinds", "values_by"]) {
             let read = serde_json::from_str::<Policy>(&format!("{{\"{field}\":null}}"));
             match (field.starts_with("max_"), read) {
                 (true, Ok(policy)) => assert_eq!(policy, Policy::default()),
@@ -576,8 +619,12 @@ mod tests {
         assert_eq!(read(r#"{"preset":"one-user","max_user_ids":null}"#).unwrap().max_user_ids, None);
         assert!(read(r#"{"max_user_id":1}"#).is_err(), "an unknown field is an error");
         assert!(read(r#"{"max_user_ids":0}"#).is_err());
-        let text = serde_json::to_string(&Policy::preset(Preset::Strict)).unwrap();
-        assert_eq!(read(&text).unwrap(), Policy::preset(Preset::Strict));
+        let strict = Policy::preset(Preset::Strict);
+        let kinds: Vec<IdKind> = serde_json::from_str(r#"[{"name":"a","matches":["b*"]}]"#).unwrap();
+        let own = Policy { id_kinds: kinds, values_by: ValuesBy::EventTime, ..strict.clone() };
+        for policy in [strict, own] {
+            assert_eq!(read(&serde_json::to_string(&policy).unwrap()).unwrap(), policy);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::log::chain::Checkpoint;
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::MAX_MOVED_NAMES;
+use crate::model::policy::Policy;
 use crate::query::answer::{EffectAnswer, EventAnswer, EventMode, NoticeAnswer, OutcomeAnswer};
 use crate::query::reader::Reader;
 use crate::store::segments::{Fault, Walk};
@@ -202,7 +203,7 @@ impl Reader {
             refusal: outcome.refusal.map(|refusal| refusal.name()),
             rule: outcome.refusal.map(|refusal| refusal.rule()),
             blocking_seq: outcome.refusal.map(|refusal| refusal.blocking()),
-            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, false)),
+            reason: outcome.refusal.map(|refusal| self.reason_told(&refusal, id_of, None)),
         }
     }
 
@@ -224,18 +225,18 @@ impl Reader {
     /// A refusal in a sentence, with the record that blocks.
     #[must_use]
     pub fn reason(&self, refusal: &Refusal) -> String {
-        self.reason_told(refusal, &|person| self.person_id(person), false)
+        self.reason_told(refusal, &|person| self.person_id(person), None)
     }
 
     pub(crate) fn reason_told(
         &self,
         refusal: &Refusal,
         id_of: &dyn Fn(PersonNo) -> PersonId,
-        supposed: bool,
+        supposed: Option<&Policy>,
     ) -> String {
         let policy = |by: &Seq| match supposed {
-            true => "the policy asked about".to_owned(), // H4: it stands in no record
-            false => format!("the policy of record {by}"),
+            Some(_) => "the policy asked about".to_owned(), // H4: it stands in no record
+            None => format!("the policy of record {by}"),
         };
         match refusal {
             Refusal::ProcessingOff { .. } => {
@@ -266,6 +267,15 @@ impl Reader {
                 "user id `{}` is held already (record {by}), and the policy allows {limit} a person",
                 self.id_name(*held)
             ),
+            Refusal::TooManyOfKind { kind, limit, of_target, of_source, by } => {
+                let kinds = &supposed.unwrap_or_else(|| self.policy()).id_kinds;
+                let name = kinds.get(usize::from(kind.0)).map_or("?", |kind| &kind.name);
+                format!(
+                    "this id brings {of_target} of kind `{name}` and the other {of_source}, and {} allows {limit} a person; `merge_dangerously` \
+                     is not bound by it",
+                    policy(by)
+                )
+            }
             Refusal::NotRetractable { .. } => "the record named is not an operation of this id".to_owned(),
             Refusal::AlreadyRetracted { by } => format!("it counts as never asked already (record {by})"),
             Refusal::NoPerson { by } => {

@@ -169,8 +169,7 @@ impl Reader {
                         let id = IdNo(number);
                         let known = state.ids().len() > id.index();
                         let same = |class: StoredClass| {
-                            state.defined_by(id) == record.seq()
-                                && StoredClass::from(state.class_defined(id)) == class
+                            state.defined_by(id) == record.seq() && state.class_defined(id) == class
                         };
                         if known && same(class) { Ok(()) } else { Err(self.differs("ids")) }
                     }

@@ -9,8 +9,9 @@ use crate::fold::{Notices, Outcome, PersonNo};
 use crate::log::body::{DeviceNo, Flags, IdNo, LinkSource};
 use crate::log::kind::Kind;
 use crate::log::record::Row;
-use crate::model::id::PersonId;
-use crate::model::policy::{hyphenated_uuid, is_placeholder};
+use crate::model::id::{PersonId, hyphenated_uuid};
+use crate::model::kind::{IdKind, KindNo};
+use crate::model::policy::is_placeholder;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
@@ -43,6 +44,8 @@ pub struct Report {
     pub largest_persons: Vec<LargePerson>,
     /// Persons with 80 % or more of the ids that `max_ids_per_person` or `max_moved_ids` allows (D8).
     pub persons_near_limit: u64,
+    /// The kinds of ids that the policy names (D12), in its order.
+    pub kinds: Vec<KindHeld>,
     /// Users whose ids look generated: a UUID, or 16 hex digits and more. They may be ids of devices or sessions.
     pub generated_users: Worst<NotedId>,
     /// Ids that stand for no particular person, and that may merge all the same. `block_placeholders` in the policy bars them (B2).
@@ -102,6 +105,25 @@ pub struct LargePerson {
     pub distinct_id: String,
     /// How many ids it has.
     pub ids: u64,
+}
+
+/// How many ids of a kind there are (D12).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KindHeld {
+    /// The name of the kind.
+    pub kind: String,
+    /// How many ids are of it.
+    pub ids: u64,
+    /// How many persons have one or more.
+    pub persons: u64,
+    /// The most that one person has.
+    pub most: u64,
+    /// The policy's `max_per_person`.
+    pub max_per_person: Option<u32>,
+    /// Persons with 80 % or more of that, if that is more than one id.
+    pub persons_near_limit: u64,
+    /// Persons beyond it: merges made them so, or it was higher before.
+    pub persons_beyond: u64,
 }
 
 /// An id that deserves a look.
@@ -250,6 +272,7 @@ impl Reader {
             shared_devices: shared(signed_in, &|device| self.device_name(DeviceNo(device))),
             largest_persons,
             persons_near_limit,
+            kinds: self.kinds(),
             generated_users,
             placeholders,
         })
@@ -293,6 +316,33 @@ impl Reader {
             ids,
         };
         (worst.into_iter().map(large).collect(), near)
+    }
+
+    fn kinds(&self) -> Vec<KindHeld> {
+        let state = self.state();
+        let mut kinds: Vec<KindHeld> = Vec::new();
+        for IdKind { name, max_per_person, .. } in &self.policy().id_kinds {
+            let kind = KindNo(kinds.len() as u8); // MAX_ID_KINDS bounds it
+            let mut held = KindHeld {
+                kind: name.clone(),
+                ids: state.ids().filter(|id| state.kind(*id) == Some(kind)).count() as u64,
+                persons: 0,
+                most: 0,
+                max_per_person: *max_per_person,
+                persons_near_limit: 0,
+                persons_beyond: 0,
+            };
+            for ids in state.persons().map(|person| u64::from(state.held(person.number, kind))) {
+                let limit = max_per_person.map(u64::from);
+                held.persons += u64::from(ids > 0);
+                held.most = held.most.max(ids);
+                held.persons_near_limit +=
+                    u64::from(ids > 1 && limit.is_some_and(|limit| ids * 100 >= limit * NEAR_PERCENT));
+                held.persons_beyond += u64::from(limit.is_some_and(|limit| ids > limit));
+            }
+            kinds.push(held);
+        }
+        kinds
     }
 
     /// Users that look generated, and placeholders that may merge.

@@ -167,7 +167,7 @@ impl Teller {
             }
             Body::DefineId(class, _) => {
                 let id = IdNo(step.state.ids().len() as u32 - 1); // the one defined just now
-                let class = reader.state().id_erased_by(id).map(|_| IdClass::from(*class));
+                let class = reader.state().id_erased_by(id).map(|_| (IdClass::from(*class), class.kind_no()));
                 reference.meet_id(&reader.id_name(id), class);
             }
             Body::DefineDevice(id, _) => {
@@ -190,6 +190,11 @@ impl Teller {
                     reference.retract(head.time(), self.places[target])
                 } else {
                     let Some(operation) = operation(reader, reference, step, &body) else { return };
+                    if let Some(Asked { head, verb: AskedVerb::Reclassify(class), .. }) = body.asked()
+                        && reader.state().id_erased_by(head.id).is_some()
+                    {
+                        reference.tell_kind(class.kind_no());
+                    }
                     reference.apply(&operation)
                 };
                 let rule = step.outcome.and_then(|outcome| outcome.refusal).map(|refusal| refusal.rule());

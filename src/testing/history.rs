@@ -11,11 +11,12 @@ use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
 use crate::model::id::{DeviceId, DistinctId, EventName, OperationId, PropertyKey};
+use crate::model::kind::{IdForm, IdKind};
 use crate::model::operation::{
     Actor, Changes, Dialect, Operation, OperationError, PersonProfiles, Processing, Request, Sdk, Source,
     SplitMode, Target,
 };
-use crate::model::policy::{IdClass, Policy, Preset, Survivor};
+use crate::model::policy::{IdClass, Policy, Preset, Survivor, ValuesBy};
 use crate::model::time::Timestamp;
 use crate::model::value::{Properties, Value};
 use crate::testing::chance::Chance;
@@ -155,6 +156,26 @@ fn made_up(chance: &mut Chance) -> Vec<u8> {
     history.concat()
 }
 
+/// Kinds of the ids of made-up histories (D12); none for 0.
+pub fn id_kinds(which: u8) -> Vec<IdKind> {
+    let kind = |name: &str, matches: &[&str], max_per_person| IdKind {
+        name: name.to_owned(),
+        matches: matches.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        max_per_person,
+        ..IdKind::default()
+    };
+    let visitors = |max_per_person| IdKind {
+        looks_like: Some(IdForm::Anonymous),
+        ..kind("visitor", &["visitor-*"], max_per_person)
+    };
+    match which {
+        0 => Vec::new(),
+        1 => vec![kind("login", &["*n*"], Some(1)), visitors(Some(2))],
+        2 => vec![kind("login", &["bob", "*t"], None), visitors(Some(1)), kind("rest", &["*"], Some(2))],
+        _ => vec![kind("any", &["*"], Some(2))],
+    }
+}
+
 /// Bytes, taken from the front; what is missing is zero.
 struct Bytes<'a>(&'a [u8]);
 
@@ -174,9 +195,11 @@ impl Bytes<'_> {
             max_moved_ids: limit(0),
             max_ids_per_person: limit(2),
             max_user_ids: limit(4).or(base.max_user_ids),
+            id_kinds: id_kinds(limits >> 6),
             survivor: if bits & 1 == 1 { Survivor::Elder } else { Survivor::Target },
             dialect: if bits & 2 == 2 { Dialect::Core } else { Dialect::Browser },
             person_profiles: of(&PROFILES, bits >> 2),
+            values_by: if bits & 0x80 == 0 { ValuesBy::Record } else { ValuesBy::EventTime },
             ..base
         }
     }

@@ -21,6 +21,7 @@ mod golden;
 mod history;
 mod import;
 mod key_ring;
+mod kinds;
 mod kit;
 mod ledger;
 mod merge_cases;

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use identity_ledger::model::IdKind;
 use identity_ledger::storage::Memory;
 use identity_ledger::*;
 
@@ -23,6 +24,8 @@ struct Case {
     size_bounded: bool,
     /// `max_user_ids` is 1. S is a user, and T becomes one.
     users_bounded: bool,
+    /// `max_per_person` of the kind that T and S are of is 1.
+    kind_bounded: bool,
 }
 
 /// The other id.
@@ -73,13 +76,16 @@ fn table(case: &Case) -> Option<&'static str> {
     if case.size_bounded {
         return Some("too_many_ids");
     }
-    (case.users_bounded && !merge).then_some("too_many_user_ids") // 9
+    if case.users_bounded && !merge {
+        return Some("too_many_user_ids"); // 9
+    }
+    (case.kind_bounded && !merge).then_some("too_many_ids_of_kind") // 10
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let both = [false, true];
-    for bits in 0..1_u32 << 7 {
+    for bits in 0..1_u32 << 8 {
         let bit = |at: u32| both[(bits >> at & 1) as usize];
         for s in [S::None, S::IsT, S::Unmergeable, S::Unstorable, S::SamePerson, S::Other] {
             for to in [P::Unknown, P::Known, P::Identified] {
@@ -95,6 +101,7 @@ fn cases() -> Vec<Case> {
                         moved_bounded: bit(4),
                         size_bounded: bit(5),
                         users_bounded: bit(6),
+                        kind_bounded: bit(7),
                     });
                 }
             }
@@ -115,12 +122,18 @@ fn id(text: &str) -> DistinctId {
     DistinctId::new(text).unwrap()
 }
 
+/// The kind of T and S, and of no other id.
+fn kinds(max_per_person: Option<u32>) -> Vec<IdKind> {
+    let matches = ["t", "s"].map(str::to_owned).into();
+    vec![IdKind { name: "end".to_owned(), matches, max_per_person, ..IdKind::default() }]
+}
+
 /// Brings a ledger to where the case holds, under a policy that lets everything through; then the policy is changed (A3).
 fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     let at = Timestamp::from_micros(0).unwrap();
     let options = LedgerOptions::new().seeded(1);
-    let mut ledger =
-        options.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default()).unwrap();
+    let before = Policy { id_kinds: kinds(None), ..Policy::default() };
+    let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), before).unwrap();
     let mut said = Vec::new();
     let mut known = |text: &str, person: P, other: &str| match person {
         P::Unknown => {}
@@ -145,6 +158,7 @@ fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
         max_moved_ids: limit(case.moved_bounded),
         max_ids_per_person: limit(case.size_bounded),
         max_user_ids: limit(case.users_bounded),
+        id_kinds: kinds(limit(case.kind_bounded)),
         ..Policy::preset(preset)
     };
     assert!(ledger.set_policy(&policy).is_ok());
@@ -191,6 +205,7 @@ fn the_first_line_that_hits_decides_in_every_combination() {
         "processing_off",
         "source_identified",
         "too_many_ids",
+        "too_many_ids_of_kind",
         "too_many_moved_ids",
         "too_many_user_ids",
         "unmergeable_id",

@@ -2,7 +2,7 @@
 
 use crate::fold::DeviceState;
 use crate::fold::replay::Step;
-use crate::log::body::{Body, Flags, IdNo, KeyNo, LinkSource, NameNo};
+use crate::log::body::{Body, Flags, IdNo, KeyNo, LinkSource, NameNo, StoredClass};
 use crate::log::record::Row;
 use crate::maintenance::audit::{Audit, Definition};
 use crate::model::policy::FirstMention;
@@ -16,7 +16,9 @@ impl Audit {
             Body::DefineId(class, _) => {
                 let mentions = [FirstMention::Plain, FirstMention::Device];
                 let policy = step.state.policy();
-                let classes = text.map(|text| mentions.map(|m| (m, policy.classify(text, m).into())));
+                let class_of =
+                    |text, mention| StoredClass::under(policy, policy.classify(text, mention), text);
+                let classes = text.map(|text| mentions.map(|mention| (mention, class_of(text, mention))));
                 let id = IdNo(last(step.state.ids().len()));
                 self.unmentioned.id(id);
                 Definition::Id(id, class, classes)
@@ -61,7 +63,10 @@ impl Audit {
             if let Definition::Id(id, class, Some(classes)) = definition {
                 let mention = unmentioned.first_mention(*id, row);
                 if classes.iter().any(|(of, expected)| *of == mention && expected != class) {
-                    self.wrong(*seq, "the class of its id is not what text and first mention give (B4)");
+                    self.wrong(
+                        *seq,
+                        "the class or kind of its id is not what text and first mention give (B4, D12)",
+                    );
                 }
             }
         }

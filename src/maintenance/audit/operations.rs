@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Outcome, Said};
-use crate::log::body::{AskedVerb, Body, Flags, Followed};
+use crate::log::body::{AskedVerb, Body, Flags, Followed, StoredClass};
 use crate::maintenance::audit::Audit;
 use crate::model::id::Seq;
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_PERSON_KEYS};
@@ -40,6 +40,12 @@ impl Audit {
             if named.is_some_and(|named| kind(named) != kind(head.flags)) {
                 self.wrong(seq, "its kind of event is not what the event's name says (E3)");
             }
+        }
+        if let Some(AskedVerb::Reclassify(given)) = body.verb()
+            && let Some(text) = self.dictionaries.ids.text(head.id.0)
+            && *given != StoredClass::under(step.state.policy(), (*given).into(), text)
+        {
+            self.wrong(seq, "the kind that it gives is not what the text is of under the policy (D12)");
         }
         if let Some(item) = step.record.item() {
             match values_of(step.record, item) {

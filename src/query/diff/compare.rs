@@ -519,7 +519,10 @@ impl<'v> Finder<'v> {
 
     fn refusal_here(&self, at: usize, refused: &Refused) -> RefusalHere {
         let (view, Refused { seq, refusal, .. }) = (self.views[at], refused);
-        let of_policy = matches!(refusal, Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. });
+        let of_policy = matches!(
+            refusal,
+            Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. } | Refusal::TooManyOfKind { .. }
+        );
         RefusalHere {
             seq: Seq((*seq).into()),
             refusal: refusal.name(),

@@ -263,7 +263,8 @@ impl View<'_> {
     /// Why an operation is refused here, in a sentence.
     pub(crate) fn reason(&self, Refused { refusal, whom, .. }: &Refused) -> String {
         let id_of = |person: PersonNo| self.id_called(whom.unwrap_or_else(|| self.called(person)));
-        self.reader.reason_told(&refusal.of(|id| self.id(id)), &id_of, self.state.is_supposed())
+        let supposed = self.state.is_supposed().then(|| self.state.policy());
+        self.reader.reason_told(&refusal.of(|id| self.id(id)), &id_of, supposed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::fold::replay::Step;
 use crate::fold::{Outcome, State};
-use crate::log::body::IdNo;
+use crate::log::body::{IdNo, StoredClass};
 use crate::log::kind::Kind;
 use crate::log::record::Row;
 use crate::model::policy::{FirstMention, Policy, PolicyError};
@@ -50,7 +50,7 @@ impl WhatIf<'_> {
 impl Reader {
     /// What the log would mean if `policy` had held from its first record on, instead of the policies in it (H4).
     ///
-    /// Each id gets the class that its text and first mention have under `policy` (B4); one whose text is erased keeps the class
+    /// Each id gets the class and the kind that its text and first mention have under `policy` (B4, D12); one whose text is erased keeps the class
     /// it has, and [`Diff::classes_kept`] names it. The records stay as they are: what a device's call was resolved to when it
     /// was appended (`dialect`, `person_profiles`: F3, F8), and what an importer lifted or kept (E7), is not asked again.
     ///
@@ -119,6 +119,9 @@ impl<'a> UnderPolicy<'a> {
             _ if self.unmentioned.is_empty() => {}
             _ => self.classify(Some(row)),
         }
+        if let (Some(given), Some(text)) = (row.given_class(), self.reader.id_text(row.id)) {
+            self.state.suppose_kind(row.seq, self.policy.kind_of(text, given.into()));
+        }
         self.state.apply(step.record, step.past)
     }
 
@@ -126,7 +129,10 @@ impl<'a> UnderPolicy<'a> {
     fn classify(&mut self, next: Option<&Row>) {
         let UnderPolicy { reader, policy, state, unmentioned, kept } = self;
         unmentioned.settle(next, |id, mention: FirstMention| match reader.id_text(id) {
-            Some(text) => state.classify_anew(id, policy.classify(text, mention)),
+            Some(text) => {
+                let class = policy.classify(text, mention);
+                state.classify_anew(id, StoredClass::under(policy, class, text));
+            }
             None => kept.push(reader.id_named(id)),
         });
     }

@@ -10,6 +10,7 @@ use crate::log::component::{ComponentRecords, Node};
 use crate::log::kind::Kind;
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
+use crate::model::policy::ValuesBy;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 use crate::query::answer::PropertyAnswer;
@@ -53,7 +54,7 @@ pub struct PropertyWrite {
 /// Why a write does not stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Superseded {
-    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, H1
+    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, E8 another event time, H1
     /// retracted, H2 split; or the rule that refused the whole operation.
     pub rule: &'static str,
     /// The record by which; its own, if the operation itself says otherwise.
@@ -120,10 +121,13 @@ impl<'a> Story<'a> {
         let own = removes || after == Some(seq);
         let stands = if own { Some(seq) } else { after.or(before.filter(|_| absorbed.is_none())) };
         for loser in [before, absorbed].into_iter().flatten().filter(|loser| Some(*loser) != stands) {
-            self.beat(Some(loser), if own { "E1" } else { "E2" }, seq);
+            self.beat(Some(loser), by_time(state).unwrap_or(if own { "E1" } else { "E2" }), seq);
         }
         if says.is_some() && !own {
-            let beaten = self.why_nothing(record, outcome, after);
+            let mut beaten = self.why_nothing(record, outcome, after);
+            if let ("E1", Some(rule)) = (beaten.rule, by_time(state)) {
+                beaten.rule = rule;
+            }
             self.beaten.insert(seq, beaten);
         }
         match stands {
@@ -164,6 +168,11 @@ impl<'a> Story<'a> {
         }
         self.standing = standing;
     }
+}
+
+/// The rule by which writes beat each other, where it is not E1 and E2.
+fn by_time(state: &State) -> Option<&'static str> {
+    (state.policy().values_by == ValuesBy::EventTime).then_some("E8")
 }
 
 /// What a record says of a key, in order, each with the place of its value.

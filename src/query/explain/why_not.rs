@@ -74,7 +74,7 @@ pub enum Remedy {
         /// The id that joins.
         alias: NamedId,
     },
-    /// A `merge_dangerously`, which D3, D6 and D9 do not bind.
+    /// A `merge_dangerously`, which D3, D6, D9 and D12 do not bind.
     MergeDangerously {
         /// Whose operation it is.
         distinct_id: NamedId,
@@ -295,7 +295,8 @@ impl Reader {
             }
             Refusal::SourceIdentified { .. }
             | Refusal::JoinsIdentified { .. }
-            | Refusal::TooManyUserIds { .. } => self.merge_of(told),
+            | Refusal::TooManyUserIds { .. }
+            | Refusal::TooManyOfKind { .. } => self.merge_of(told),
             _ => None,
         }
     }

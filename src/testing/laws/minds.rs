@@ -27,7 +27,7 @@ use crate::query::diff::{Counts, Diff};
 use crate::query::reader::Reader;
 use crate::store::storage::Memory;
 use crate::testing::chance::Chance;
-use crate::testing::history::{History, IDS, KEYS};
+use crate::testing::history::{History, IDS, KEYS, id_kinds};
 use crate::testing::reference::{Reference, ReferenceOutcome};
 use crate::testing::{check, differences, notation};
 
@@ -145,7 +145,9 @@ fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String
         found.push(format!("{id:?} identified by {:?}, {won:?}", view.identified_by));
     }
     // D9: which user id a person holds is seen where it would get another one.
-    let policy = Policy { max_user_ids: Some(1), ..Policy::default() };
+    let mut id_kinds = history.policy.id_kinds.clone(); // a list only grows (D12)
+    id_kinds.iter_mut().for_each(|kind| kind.max_per_person = None);
+    let policy = Policy { max_user_ids: Some(1), id_kinds, ..Policy::default() };
     ledger.set_policy(&policy).map_err(|error| error.to_string())?;
     for (number, id) in ids.into_iter().enumerate() {
         let Some(text) = ledger.reader().id_text(id).map(str::to_owned) else { continue };
@@ -337,7 +339,7 @@ fn is_numbered(reader: &Reader) -> bool {
 
 /// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
 fn other_policies(policy: &Policy) -> [Policy; 4] {
-    use crate::model::policy::{Preset, Survivor, UuidIds};
+    use crate::model::policy::{Preset, Survivor, UuidIds, ValuesBy};
     let text = |text: &str| BTreeSet::from([text.to_owned()]);
     let odd = Policy {
         survivor: Survivor::Elder,
@@ -346,6 +348,8 @@ fn other_policies(policy: &Policy) -> [Policy; 4] {
         uuid_ids: UuidIds::User,
         blocked_ids: text("bob"),
         anonymous_prefixes: text("c"),
+        id_kinds: id_kinds(2),
+        values_by: ValuesBy::EventTime,
         ..Policy::default()
     };
     [Policy::preset(Preset::Posthog), Policy::preset(Preset::Strict), Policy::preset(Preset::OneUser), odd]

@@ -6,6 +6,7 @@
 mod as_of;
 mod classes;
 mod content;
+mod event_time;
 mod kit;
 mod minds;
 mod order;
@@ -17,6 +18,7 @@ use crate::testing::history::History;
 pub use as_of::as_of;
 pub use classes::{reclassified_is_so_from_the_definition_on, second_thoughts_commute};
 pub use content::{attribution, components, digests, proofs};
+pub use event_time::values_come_in_any_order;
 pub use minds::{
     differences_lead, erasing, previews_come_true, retract_takes_back, splits_commute, what_if_is_the_fold,
 };
@@ -30,7 +32,7 @@ pub use order::{
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 28] = [
+pub const LAWS: [(&str, Law); 29] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -59,6 +61,7 @@ pub const LAWS: [(&str, Law); 28] = [
     ("two splits of different ids come to the same in either order", splits_commute),
     ("what is reclassified was so from its definition on", reclassified_is_so_from_the_definition_on),
     ("a reclassification and another change of mind commute", second_thoughts_commute),
+    ("values by event time come in any order", values_come_in_any_order),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -192,6 +195,7 @@ mod tests {
             "source_identified",
             "split",
             "too_many_ids",
+            "too_many_ids_of_kind",
             "too_many_moved_ids",
             "too_many_user_ids",
             "unmergeable_id",

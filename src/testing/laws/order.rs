@@ -9,11 +9,11 @@ use crate::fold::{Correction, Link, NotParted, PersonNo, Refusal, State};
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
 use crate::ledger::open::LedgerOptions;
-use crate::log::body::{AskedVerb, Body, IdNo, LinkSource, Verb};
+use crate::log::body::{AskedVerb, Body, IdNo, LinkSource, StoredClass, Verb};
 use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
-use crate::model::policy::IdClass;
+use crate::model::policy::{Policy, ValuesBy};
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -162,7 +162,7 @@ pub fn refusals_change_no_link(history: &History) -> Result<(), String> {
 pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
     let (mut policy, mut firsts, mut any_refold) = (None, BTreeMap::new(), false);
     let (mut arrived, mut any_retract) = (BTreeMap::new(), false);
-    let mut given: Vec<(Seq, IdNo, IdClass)> = Vec::new();
+    let mut given: Vec<(Seq, IdNo, StoredClass)> = Vec::new();
     let Folded { ledger, .. } = all(history)?;
     each_step(ledger.reader(), |before, step| {
         let (arrived_before, retracted) = (arrived.clone(), any_retract);
@@ -191,7 +191,7 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
         let given = {
             let before = given.clone();
             if let (Some(head), Some(AskedVerb::Reclassify(class))) = (body.head(), body.verb()) {
-                given.push((seq, head.id, IdClass::from(*class)));
+                given.push((seq, head.id, *class));
             }
             before
         };
@@ -236,11 +236,23 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
                 let has_person = |at: &Seq| before.person_as_of(held, *at).is_some();
                 (0..seq.0).map(Seq).find(has_person).or(Some(before.defined_by(held)))
             }
+            Refusal::TooManyOfKind { kind, limit, of_target, of_source, .. } => {
+                let ends = [step.record.row.id, step.record.row.other_end()];
+                let brought = |id: IdNo| {
+                    let ids = before.person(id).map_or_else(|| vec![id], |person| before.ids_of(person));
+                    ids.into_iter().filter(|id| step.state.kind(*id) == Some(kind)).count() as u32
+                };
+                same("the ids that both sides bring", &[of_target, of_source], &ends.map(brought))?;
+                let listed =
+                    before.policy().id_kinds.get(usize::from(kind.0)).and_then(|kind| kind.max_per_person);
+                same("the limit", &Some(limit), &listed)?;
+                policy
+            }
             Refusal::AlreadyOfClass { .. } => {
                 let (Some(head), Some(AskedVerb::Reclassify(class))) = (body.head(), body.verb()) else {
                     return Err("only a reclassification finds that".to_owned());
                 };
-                same("the class it has", &before.class(head.id), &IdClass::from(*class))?;
+                same("the class it has", &before.stored_class(head.id), class)?;
                 Some(classed_by(before, &given, head.id))
             }
             Refusal::NotRetractable { .. } | Refusal::WholePerson { .. } => Some(seq),
@@ -265,8 +277,8 @@ pub fn refusals_name_their_record(history: &History) -> Result<(), String> {
 
 /// H5: the record by which an id has its class: the first of the reclassifications that count and give it without another in between,
 /// or its definition.
-fn classed_by(before: &State, given: &[(Seq, IdNo, IdClass)], id: IdNo) -> Seq {
-    let counts = |(seq, of, _): &&(Seq, IdNo, IdClass)| *of == id && !before.is_retracted(*seq);
+fn classed_by(before: &State, given: &[(Seq, IdNo, StoredClass)], id: IdNo) -> Seq {
+    let counts = |(seq, of, _): &&(Seq, IdNo, StoredClass)| *of == id && !before.is_retracted(*seq);
     let mut now = (before.class_defined(id), before.defined_by(id));
     for (seq, _, class) in given.iter().filter(counts) {
         if now.0 != *class {
@@ -497,7 +509,9 @@ pub fn no_event_crosses_a_reset(history: &History) -> Result<(), String> {
 /// What a record leaves of each key is what the table of E1 says, against the properties after E2; all other keys stay.
 /// In particular a `set_once` never overwrites.
 pub fn properties(history: &History) -> Result<(), String> {
-    each_step(all(history)?.ledger.reader(), |before, step| {
+    // By event time (E8) the reference model knows.
+    let policy = Policy { values_by: ValuesBy::Record, ..history.policy.clone() };
+    each_step(fold(&policy, &history.operations)?.ledger.reader(), |before, step| {
         let Some(outcome) = step.outcome.filter(|outcome| outcome.undone.is_none()) else { return Ok(()) };
         let Some(person) = outcome.person else { return Ok(()) };
         let body = step.record.body();

@@ -11,12 +11,13 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::id::OperationId;
+use crate::model::kind::KindNo;
 use crate::model::operation::{
     Actor, Changes, Dialect, Operation, PersonProfiles, Processing, Request, Source, SplitMode, Target,
 };
 use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::time::Timestamp;
-use said::{Asked, Classes, LinkSource, Said, Verb, erased_name};
+use said::{Asked, Class, Classes, LinkSource, Said, Verb, erased_name};
 pub use said::{
     Identity, PersonIdBasis, ReferenceDevice, ReferenceEvent, ReferenceOutcome, ReferencePerson, erased_value,
 };
@@ -45,6 +46,8 @@ pub struct Reference {
     devices_by_id: BTreeMap<String, String>,
     /// The record that the next operation, or erasure, is.
     seq: u64,
+    /// The kind of an erased id that is about to be reclassified.
+    told_kind: Option<Option<KindNo>>,
     /// How many ids there were at the first erasure.
     ids_before_erasures: Option<usize>,
     /// What erased ids are called, and the first erasure of each.
@@ -67,6 +70,7 @@ impl Reference {
             device_ids: Vec::new(),
             devices_by_id: BTreeMap::new(),
             seq: 0,
+            told_kind: None,
             ids_before_erasures: None,
             erased: BTreeMap::new(),
             called_after: BTreeMap::new(),
@@ -99,12 +103,17 @@ impl Reference {
         self.seq = seq;
     }
 
-    /// An id is mentioned for the first time, before anybody speaks of it; its class too, if the text does not tell any more.
-    pub fn meet_id(&mut self, id: &str, class: Option<IdClass>) {
+    /// An id is mentioned for the first time, before anybody speaks of it; its class and kind too, if the text does not tell any more.
+    pub fn meet_id(&mut self, id: &str, class: Option<(IdClass, Option<KindNo>)>) {
         self.classes.number(id);
         if let Some(class) = class {
             self.classes.of.entry(id.to_owned()).or_insert(class);
         }
+    }
+
+    /// The kind that the next reclassification gives; the text does not tell any more.
+    pub fn tell_kind(&mut self, kind: Option<KindNo>) {
+        self.told_kind = Some(kind);
     }
 
     // -- what is erased, rule H3 ------------------------------------------------------------------------------------
@@ -383,7 +392,7 @@ impl Reference {
                 already.then_some("H1")
             }
             Said::Operation(Asked { verb: Verb::Reclassify(class), id, .. }) => {
-                let already = self.classes.class(id) == *class;
+                let already = self.classes.class_and_kind(id) == *class;
                 self.refold();
                 already.then_some("H5")
             }
@@ -420,7 +429,8 @@ impl Reference {
     fn mention(&mut self, id: &str, mention: FirstMention) {
         self.classes.number(id);
         if !self.classes.of.contains_key(id) {
-            self.classes.of.insert(id.to_owned(), self.policy.classify(id, mention));
+            let class = self.policy.classify(id, mention);
+            self.classes.of.insert(id.to_owned(), (class, self.policy.kind_of(id, class)));
         }
     }
 
@@ -485,7 +495,11 @@ impl Reference {
                 let together = *mode == SplitMode::Together;
                 (Verb::Split { ids, together }, (id.as_str().to_owned(), None))
             }
-            Request::Reclassify { id, class } => (Verb::Reclassify(*class), (id.as_str().to_owned(), None)),
+            Request::Reclassify { id, class } => {
+                let of_text = self.policy.kind_of(id.as_str(), *class);
+                let kind = self.told_kind.take().unwrap_or(of_text);
+                (Verb::Reclassify((*class, kind)), (id.as_str().to_owned(), None))
+            }
         };
         self.mention(&id, FirstMention::Plain);
         match &verb {
@@ -590,7 +604,7 @@ fn retracted(said: &[Said]) -> BTreeSet<usize> {
 }
 
 /// H5: the class that each id has by the last reclassification that counts.
-fn given(said: &[Said], gone: &BTreeSet<usize>) -> BTreeMap<String, IdClass> {
+fn given(said: &[Said], gone: &BTreeSet<usize>) -> BTreeMap<String, Class> {
     let counts = said.iter().enumerate().filter(|(place, _)| !gone.contains(place));
     let given = counts.filter_map(|(_, said)| match said {
         Said::Operation(Asked { verb: Verb::Reclassify(class), id, .. }) => Some((id.clone(), *class)),

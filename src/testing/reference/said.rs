@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::kind::KindNo;
 use crate::model::operation::{Changes, Source};
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
@@ -50,12 +51,41 @@ pub struct ReferencePerson {
     pub ids: BTreeSet<String>,
     /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
+    /// E8: of a key with an event time, the write that counts, also one that removed it.
+    pub(super) timed: BTreeMap<String, Timed>,
     /// Whether an operation identified the person (D1).
     pub is_identified: bool,
     /// When the person was founded, by the sender's clock; merges lower it (D7).
     pub created_at: Timestamp,
     /// The place of the operation that founded it, and which it was of those that one split founded.
     pub(super) founded: (usize, usize),
+}
+
+/// A write by event time (E8).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Timed {
+    /// Its event time, and its place among all that was said.
+    pub(super) when: (Timestamp, usize),
+    pub(super) what: Write,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Write {
+    Set(Value),
+    SetOnce(Value),
+    Unset,
+}
+
+impl Timed {
+    /// Whether this one counts, and not the other.
+    pub(super) fn counts_over(&self, other: &Timed) -> bool {
+        match (&self.what, &other.what) {
+            (Write::Set(_), Write::SetOnce(_)) => true,
+            (Write::SetOnce(_), Write::Set(_)) => false,
+            (Write::SetOnce(_), Write::SetOnce(_)) => self.when < other.when,
+            _ => self.when > other.when,
+        }
+    }
 }
 
 /// A device as the reference model knows it.
@@ -124,16 +154,19 @@ pub(super) enum Verb {
     Reset { also: Option<String> },
     Retract(usize),
     Split { ids: BTreeSet<String>, together: bool },
-    Reclassify(IdClass),
+    Reclassify(Class),
 }
+
+/// The class of an id, and its kind (D12).
+pub(super) type Class = (IdClass, Option<KindNo>);
 
 /// The class of each id, decided when it was first written (B4) or given since (H5), and the order in which they were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Classes {
     /// B4.
-    pub(super) of: BTreeMap<String, IdClass>,
+    pub(super) of: BTreeMap<String, Class>,
     /// H5: as things stand.
-    pub(super) given: BTreeMap<String, IdClass>,
+    pub(super) given: BTreeMap<String, Class>,
     pub(super) order: Vec<String>,
 }
 
@@ -146,6 +179,10 @@ impl Classes {
 
     /// The class of an id, as things stand.
     pub(super) fn class(&self, id: &str) -> IdClass {
+        self.class_and_kind(id).0
+    }
+
+    pub(super) fn class_and_kind(&self, id: &str) -> Class {
         self.given.get(id).copied().unwrap_or_else(|| self.of[id])
     }
 

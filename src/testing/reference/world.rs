@@ -3,10 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::said::*;
+use crate::model::kind::KindNo;
 use crate::model::operation::Changes;
-use crate::model::policy::{IdClass, Policy, Survivor};
+use crate::model::policy::{IdClass, Policy, Survivor, ValuesBy};
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
+
+/// What was folded.
+#[derive(Clone, Debug)]
+pub(super) struct Folded {
+    asked: Asked,
+    /// The rule that refused it.
+    refused: Option<&'static str>,
+    /// Whether it asserted identity then.
+    identifies: bool,
+    /// Whether values counted by event time then (E8).
+    by_time: bool,
+    /// Its place among all that was said.
+    place: usize,
+}
 
 /// Persons, devices and events.
 #[derive(Clone, Debug)]
@@ -20,8 +35,8 @@ pub(super) struct World {
     pub(super) events: Vec<ReferenceEvent>,
     /// The named ids with a sign-in (D9).
     pub(super) users: BTreeSet<String>,
-    /// What was folded, the rule that refused it, and whether it asserted identity then: a split asks for it again.
-    pub(super) folded: Vec<(Asked, Option<&'static str>, bool)>,
+    /// A split asks for it again.
+    pub(super) folded: Vec<Folded>,
 }
 
 impl World {
@@ -64,7 +79,7 @@ impl World {
                     let person = self.found(asked, place);
                     let quiet = known && (name == "$exception" || name == "$$heatmap");
                     if name != "$groupidentify" && !quiet {
-                        change(&mut self.persons[person].properties, changes);
+                        self.write(person, asked, place);
                     }
                 }
                 None
@@ -73,7 +88,7 @@ impl World {
             Verb::Merge(other) => self.link(asked, place, other, true, classes),
             Verb::Set if *on => {
                 let person = self.found(asked, place);
-                change(&mut self.persons[person].properties, changes);
+                self.write(person, asked, place);
                 None
             }
             Verb::Set => asked.device.as_ref().map(|_| "C7"),
@@ -81,7 +96,7 @@ impl World {
                 self.sign_in(id, classes);
                 if !changes.is_empty() {
                     let person = self.found(asked, place);
-                    change(&mut self.persons[person].properties, changes);
+                    self.write(person, asked, place);
                 }
                 None
             }
@@ -90,7 +105,8 @@ impl World {
             Verb::Reset { .. } | Verb::Retract(_) | Verb::Reclassify(_) => None,
         };
         self.follow(asked);
-        self.folded.push((asked.clone(), refused, self.identifies(asked, classes)));
+        let (identifies, by_time) = (self.identifies(asked, classes), self.by_time());
+        self.folded.push(Folded { asked: asked.clone(), refused, identifies, by_time, place });
         refused
     }
 
@@ -157,7 +173,7 @@ impl World {
             }
         }
         let person = self.found(asked, place);
-        change(&mut self.persons[person].properties, &asked.changes);
+        self.write(person, asked, place);
         refused
     }
 
@@ -221,11 +237,18 @@ impl World {
         let signs_in = |id: &String| id == target && classes.class(id) == IdClass::Named;
         let users =
             |ids: &BTreeSet<String>| ids.iter().filter(|id| self.users.contains(*id) || signs_in(id)).count();
-        let (ours, theirs) = (users(&ours), users(&theirs));
-        if !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, self.policy.max_user_ids) {
+        let exceeds = |count: &dyn Fn(&BTreeSet<String>) -> usize, limit| {
+            let (ours, theirs) = (count(&ours), count(&theirs));
+            !dangerous && ours > 0 && theirs > 0 && over(ours + theirs, limit)
+        };
+        if exceeds(&users, self.policy.max_user_ids) {
             return Some("D9");
         }
-        None
+        let too_many = self.policy.id_kinds.iter().enumerate().any(|(place, kind)| {
+            let is_one = |id: &&String| classes.class_and_kind(id).1 == Some(KindNo(place as u8));
+            exceeds(&|ids| ids.iter().filter(is_one).count(), kind.max_per_person)
+        });
+        too_many.then_some("D12")
     }
 
     /// Returns the survivor and the absorbed person of a merge (D7).
@@ -253,21 +276,53 @@ impl World {
                 self.persons[person].ids.insert(source.to_owned());
             }
             (Some(to), Some(from)) if to != from => {
-                let mut properties = self.persons[from].properties.clone();
-                properties.extend(self.persons[to].properties.clone()); // E2: the target wins
+                let (properties, timed) = self.united(to, from);
                 let created_at = self.persons[to].created_at.min(self.persons[from].created_at);
                 let identified = self.persons[to].is_identified;
                 let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
                 let ids = std::mem::take(&mut self.persons[absorbed].ids);
+                self.persons[absorbed].timed.clear();
                 self.became.insert(absorbed, survivor);
                 let person = &mut self.persons[survivor];
                 person.ids.extend(ids);
                 person.properties = properties;
+                person.timed = timed;
                 person.created_at = created_at;
                 person.is_identified = identified;
             }
             _ => {}
         }
+    }
+
+    fn by_time(&self) -> bool {
+        self.policy.values_by == ValuesBy::EventTime
+    }
+
+    /// The property changes of an operation, on a person.
+    fn write(&mut self, person: usize, asked: &Asked, place: usize) {
+        let by_time = self.by_time();
+        write(&mut self.persons[person], asked, place, by_time);
+    }
+
+    /// E2, E8: the properties of two persons, of which the first is the target.
+    fn united(&self, to: usize, from: usize) -> (BTreeMap<String, Value>, BTreeMap<String, Timed>) {
+        let (target, source) = (&self.persons[to], &self.persons[from]);
+        let keys = [target, source]
+            .into_iter()
+            .flat_map(|person| person.properties.keys().chain(person.timed.keys()));
+        let keys: BTreeSet<&String> = keys.collect();
+        let (mut properties, mut timed) = (BTreeMap::new(), BTreeMap::new());
+        for key in keys {
+            let counts = match (target.timed.get(key), source.timed.get(key)) {
+                (Some(ours), Some(theirs)) if self.by_time() => theirs.counts_over(ours),
+                _ => !target.properties.contains_key(key) && source.properties.contains_key(key),
+            };
+            let none = !target.properties.contains_key(key) && !target.timed.contains_key(key);
+            let winner = if counts || none { source } else { target };
+            properties.extend(winner.properties.get(key).map(|value| (key.clone(), value.clone())));
+            timed.extend(winner.timed.get(key).map(|write| (key.clone(), write.clone())));
+        }
+        (properties, timed)
     }
 
     /// P(T), founded if need be.
@@ -277,6 +332,7 @@ impl World {
                 identity: Identity { founding: asked.id.clone(), split: None },
                 ids: BTreeSet::from([asked.id.clone()]),
                 properties: BTreeMap::new(),
+                timed: BTreeMap::new(),
                 is_identified: false,
                 created_at: asked.time,
                 founded: (place, 0),
@@ -318,6 +374,7 @@ impl World {
                 identity,
                 ids: ids.clone(),
                 properties: BTreeMap::new(),
+                timed: BTreeMap::new(),
                 is_identified: false,
                 created_at: before.created_at,
                 founded,
@@ -335,7 +392,7 @@ impl World {
     pub(super) fn refold(&self, group: &mut ReferencePerson) {
         let (mut earliest, mut named): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         let earlier = |known: Option<Timestamp>, time| Some(known.map_or(time, |known| known.min(time)));
-        for (asked, refused, identifies) in &self.folded {
+        for Folded { asked, refused, identifies, by_time, place } in &self.folded {
             if let Verb::Identify(LinkSource::Id(other))
             | Verb::Alias(LinkSource::Id(other))
             | Verb::Merge(LinkSource::Id(other)) = &asked.verb
@@ -372,7 +429,7 @@ impl World {
                 _ => false,
             };
             if !quiet {
-                change(&mut group.properties, &asked.changes);
+                write(group, asked, *place, *by_time);
             }
         }
         group.created_at = earliest.or(named).unwrap_or(group.created_at);
@@ -383,6 +440,50 @@ impl ReferenceDevice {
     pub(super) fn anonymous(id: &str) -> ReferenceDevice {
         let id = id.to_owned();
         ReferenceDevice { current: id.clone(), anonymous: id, identified: false, profiled: false }
+    }
+}
+
+/// Applies the property changes of an operation, in the order of E1 or by event time (E8).
+fn write(person: &mut ReferencePerson, asked: &Asked, place: usize, by_time: bool) {
+    if !by_time {
+        let before = person.properties.clone();
+        change(&mut person.properties, &asked.changes);
+        let Changes { set, set_once, unset } = &asked.changes;
+        for key in set.keys().chain(set_once.keys()).chain(unset).map(|key| key.as_str()) {
+            let kept_once = before.contains_key(key)
+                && person.properties.contains_key(key)
+                && !asked.changes.set.iter().any(|(set, _)| set.as_str() == key);
+            if !kept_once {
+                person.timed.remove(key); // what is written, or removed, by record has no event time
+            }
+        }
+        return;
+    }
+    let Changes { set, set_once, unset } = &asked.changes;
+    let keys: BTreeSet<_> = set.keys().chain(set_once.keys()).chain(unset).collect();
+    for key in keys {
+        let (there, text) = (person.properties.contains_key(key.as_str()), key.as_str().to_owned());
+        let write = match (set.get(key), set_once.get(key)) {
+            (Some(value), _) => Some(Write::Set(value.clone())),
+            (None, Some(value)) => Some(Write::SetOnce(value.clone())),
+            (None, None) => None,
+        };
+        let timed = |what| Timed { when: (asked.time, place), what };
+        let known = person.timed.get(&text).cloned();
+        let counts = |write: &Write| {
+            let once_over_untimed = there && known.is_none() && matches!(write, Write::SetOnce(_));
+            !once_over_untimed && known.as_ref().is_none_or(|known| timed(write.clone()).counts_over(known))
+        };
+        let removes = unset.contains(key) && (there || write.is_none()) && counts(&Write::Unset);
+        let what = if removes { Some(Write::Unset) } else { write.filter(counts) };
+        match &what {
+            Some(Write::Set(value) | Write::SetOnce(value)) => {
+                person.properties.insert(text.clone(), value.clone());
+            }
+            Some(Write::Unset) => drop(person.properties.remove(&text)),
+            None => {}
+        }
+        person.timed.extend(what.map(|what| (text, timed(what))));
     }
 }
 

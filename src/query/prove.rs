@@ -128,7 +128,7 @@ impl Reader {
         let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
         let (mut retracts, mut erasures) = (Vec::new(), Vec::new());
         let marks =
-            self.log.records(self.identity.replay().chain().clone(), self.checkpoint(), |record| {
+            self.log.records(self.identity.replay().chain().clone(), self.checkpoint(), None, |record| {
                 let of = match record.row.kind {
                     Kind::DefineId => IDS,
                     Kind::DefineDevice => DEVICES,

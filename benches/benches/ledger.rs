@@ -1,5 +1,5 @@
 //! Small benches, to see a change while working: 200,000 operations, which fit caches that eight million do not.
-//! The figures that are published come from `src/bin/figures.rs`.
+//! The figures that are published come from `src/bin/table`.
 
 use std::collections::HashMap;
 use std::hint::black_box;

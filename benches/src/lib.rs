@@ -10,6 +10,9 @@ use identity_ledger::testing::workload::{Shape, Workload};
 use identity_ledger::{Actor, Durability, Ledger, LedgerOptions, Operation, Policy, Request, Source, Tenant};
 use petgraph::unionfind::UnionFind;
 
+/// Whatever went wrong: a benchmark only prints it.
+pub type Failure = Box<dyn std::error::Error>;
+
 /// The seed of all workloads.
 pub const SEED: u64 = 1;
 
@@ -25,7 +28,7 @@ pub fn workload(people: u64) -> Workload {
 ///
 /// # Errors
 /// Anything else among the arguments.
-pub fn people_asked_for() -> Result<u64, Box<dyn std::error::Error>> {
+pub fn people_asked_for() -> Result<u64, Failure> {
     let mut people = 444_444;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {

@@ -2,11 +2,11 @@
 #![expect(clippy::disallowed_types, reason = "the shell: how long it took")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use identity_ledger::fold::State;
 use identity_ledger::log::{Digest, KeysError};
-use identity_ledger::{Checkpoint, LedgerOptions, OpenError, Reader};
+use identity_ledger::{Checkpoint, LedgerOptions, OpenError};
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -32,7 +32,7 @@ What is shown:
   digest          of the state in numbers: equal logs, equal digests
   content_digest  of what it means: equal for logs that mean the same
   head            the hash that ends the log; see `verify --expect`
-  seconds         reading, checking, decoding and folding, nothing else
+  seconds         all of it: reading, checking, folding, both digests
 
 --json keys: those.";
 
@@ -50,17 +50,25 @@ struct Replayed {
 }
 
 pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Failure> {
+    let began = Instant::now();
     let mut progress = Progress::new();
-    let (replayed, answer) = match Source::open_whole(&args, &mut progress) {
+    let (mut replayed, answer) = match Source::open_whole(&args, &mut progress) {
         Err(Failure::Open(error)) if matches!(*error, OpenError::Keys(KeysError::Sealed { .. })) => {
             remark("note", "it is sealed: folded without texts and values, which are not looked at");
-            (measure_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)
+            (fold_sealed(&args.source, args.reading, &mut progress)?, Answer::Yes)
         }
         opened => {
             let reader = opened?;
-            (measure(&reader, &mut progress)?, reader.answer())
+            progress.begin_waiting("Content digest");
+            let content_digest = Some(reader.content_digest()?);
+            progress.clear();
+            (
+                Replayed { content_digest, ..Replayed::of(reader.state(), reader.checkpoint()) },
+                reader.answer(),
+            )
         }
     };
+    replayed.seconds = began.elapsed().as_secs_f64();
     if screen.json {
         let Replayed { records, head, .. } = replayed;
         let from = args.source.is_dir().then_some(AnsweredFrom::log(Checkpoint { records, head }));
@@ -71,37 +79,18 @@ pub(crate) fn replay(args: SourceArgs, screen: &mut Screen) -> Result<Answer, Fa
     Ok(answer)
 }
 
-/// Folds once more, and only that: what opening did beside (indexes for texts) would only blur the time.
-fn measure(reader: &Reader, progress: &mut Progress) -> Result<Replayed, Failure> {
-    let checkpoint = reader.checkpoint();
-    let mut replayed = None;
-    progress.begin_waiting("Folding");
-    let began = Instant::now();
-    reader.replay(|step| {
-        if step.record.seq().0 + 1 == checkpoint.records {
-            replayed = Some(Replayed::of(step.state, checkpoint, began.elapsed()));
-        }
-    })?;
-    progress.begin_waiting("Content digest");
-    let content_digest = Some(reader.content_digest()?);
-    progress.clear();
-    Ok(Replayed { content_digest, ..replayed.expect("a log has at least its genesis record") })
-}
-
 /// Chain and state of a ledger whose keys are not at hand: neither needs a text.
-fn measure_sealed(place: &Path, reading: Reading, progress: &mut Progress) -> Result<Replayed, Failure> {
+fn fold_sealed(place: &Path, reading: Reading, progress: &mut Progress) -> Result<Replayed, Failure> {
     progress.begin("Folding", log_bytes(place));
     let mut watch = |bytes| progress.at(bytes);
-    let began = Instant::now();
     let replay = reading.asked_of(LedgerOptions::new().progress(&mut watch)).replay(place, false, |_| {})?;
-    let elapsed = began.elapsed();
     progress.clear();
-    Ok(Replayed::of(replay.state(), replay.chain().checkpoint(), elapsed))
+    Ok(Replayed::of(replay.state(), replay.chain().checkpoint()))
 }
 
 impl Replayed {
-    /// All that needs no text.
-    fn of(state: &State, Checkpoint { records, head }: Checkpoint, elapsed: Duration) -> Replayed {
+    /// All that needs no text, and no clock.
+    fn of(state: &State, Checkpoint { records, head }: Checkpoint) -> Replayed {
         Replayed {
             records,
             events: state.events(),
@@ -110,7 +99,7 @@ impl Replayed {
             digest: state.digest(),
             content_digest: None,
             head,
-            seconds: elapsed.as_secs_f64(),
+            seconds: 0.0,
         }
     }
 }

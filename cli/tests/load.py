@@ -2,7 +2,7 @@
 
 load.py PROGRAM idle                 10,000 connections that say nothing, and one that sends
 load.py PROGRAM slow                 syncs that take 0, 50 and 500 ms (a C compiler makes them slow)
-load.py PROGRAM batches SYNC_ONLY    100 events a request, 16 connections; beside the example `sync_only`
+load.py PROGRAM batches SYNC_ONLY [ROUNDS]  100 events a request, 16 connections; beside the example `sync_only`
 """
 
 import json
@@ -112,8 +112,8 @@ def slow(program):
                 server.stop()
 
 
-def batches(program, sync_only):
-    for _ in range(5):
+def batches(program, sync_only, rounds=5):
+    for _ in range(int(rounds)):
         all_requests = [request(100, number) for number in range(3_000)]
         rates = []
         server = Server(program)

@@ -1,6 +1,6 @@
 //! The chain: where claims become records. Checks hashes, order, spelling and numbers; knows nothing of persons.
 
-use crate::log::body::{Body, Change, Flags, LinkSource, Verb};
+use crate::log::body::{Body, Change, Commitment, Flags, LinkSource, Verb};
 use crate::log::codec::CodecError;
 use crate::log::commitment::Commitments;
 use crate::log::decode::{self, BLOCK_RECORDS, Beside, Midway, defined_id, plain};
@@ -194,6 +194,9 @@ pub enum ChainError {
     Full,
 }
 
+/// Records in a frame from which on their items are checked together.
+const ENOUGH_FOR_LANES: usize = 16;
+
 impl Chain {
     /// The empty chain of a ledger. The tenant is part of it: it is part of every person id.
     pub fn new(ledger: LedgerId, tenant: &Tenant) -> Chain {
@@ -353,9 +356,26 @@ impl Chain {
     /// Checks the commitments of a frame's records.
     pub(crate) fn check_items(&self, rows: &Rows, frame: &Frame<'_>) -> Result<(), ChainError> {
         let commitments = Commitments::of(self.ledger);
-        rows.records(frame)
-            .filter(|record| record.row.has_item())
-            .try_for_each(|record| check_item(&commitments, record))
+        let mut with_items = rows.records(frame).filter(|record| record.row.has_item());
+        if rows.rows().len() < ENOUGH_FOR_LANES {
+            return with_items.try_for_each(|record| check_item(&commitments, record));
+        }
+        let first = rows.rows().first().map_or(0, |row| row.seq);
+        let mut lanes = commitments.lanes();
+        let mut wrong: Option<u32> = None;
+        let mut compare = |seq: u32, found: Digest| {
+            let row = &rows.rows()[(seq - first) as usize];
+            if rows.of(row, frame.body, frame.payload).commitment() != Some(Commitment(found.0)) {
+                wrong = Some(wrong.map_or(seq, |before| before.min(seq)));
+            }
+        };
+        for record in with_items {
+            if let Some((salt, bytes)) = record.salt_and_item() {
+                lanes.push(record.row.seq, &[&record.seq().0.to_le_bytes(), salt, bytes], &mut compare);
+            }
+        }
+        lanes.finish(compare);
+        wrong.map_or(Ok(()), |seq| Err(ChainError::Commitment { seq: seq.into() }))
     }
 }
 

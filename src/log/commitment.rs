@@ -3,6 +3,7 @@
 use crate::log::body::Commitment;
 use crate::log::digest::{Hasher, Purpose};
 use crate::log::frame::SALT_BYTES;
+use crate::log::lanes::Lanes;
 use crate::model::id::{LedgerId, Seq};
 
 /// Room for what most items take, so that their hash needs no running state.
@@ -18,6 +19,11 @@ pub(crate) struct Commitments {
 impl Commitments {
     pub(crate) fn of(ledger: LedgerId) -> Commitments {
         Commitments { key: Hasher::new(Purpose::Commitment).update(ledger.0.as_bytes()).finish().0 }
+    }
+
+    /// As [`Commitments::commit`], many at once: each message is place, salt and bytes.
+    pub(crate) fn lanes(&self) -> Lanes {
+        Lanes::keyed(&self.key)
     }
 
     /// What a body says of its payload item: place, salt and bytes. The salt hides even a text that could be guessed; place and

@@ -117,7 +117,7 @@ impl Purpose {
 
     /// The derived key of this purpose's context: hashing the context again each time would double the cost
     /// of a small hash.
-    fn key(self) -> &'static ContextKey {
+    pub(crate) fn key(self) -> &'static ContextKey {
         macro_rules! cached {
             ($($purpose:ident)*) => {
                 match self {

@@ -11,6 +11,7 @@ pub(crate) mod encode;
 pub(crate) mod frame;
 pub(crate) mod item;
 pub(crate) mod kind;
+pub(crate) mod lanes;
 pub(crate) mod payload;
 pub(crate) mod record;
 pub(crate) mod tail;

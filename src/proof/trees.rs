@@ -41,6 +41,7 @@ impl Trees {
         reader.log.records(
             reader.identity.replay().chain().clone(),
             reader.checkpoint(),
+            None,
             |record, recorded_at| {
                 let (body, seq) = (record.body(), record.seq().0);
                 match body {

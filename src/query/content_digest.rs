@@ -1,9 +1,12 @@
 //! The digest of what a log means, free of numbers.
 
-use crate::fold::PersonIdBasis;
-use crate::log::body::{AskedVerb, DeviceNo, Flags, IdNo, Verb};
+use std::ops::Range;
+
+use crate::fold::{PersonIdBasis, PersonView, Property, State};
+use crate::log::body::{DeviceNo, Flags, IdNo, NameNo, Verb};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::kind::Kind;
+use crate::log::lanes::Lanes;
 use crate::log::record::Record;
 use crate::model::id::PersonId;
 use crate::model::value::Value;
@@ -16,55 +19,72 @@ impl Reader {
     /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2). Erased texts and
     /// values count as empty, and a person that D11 names counts by the text alone.
     ///
+    /// Cost: the log is read and checked once, and not folded; each event is hashed.
+    ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn content_digest(&self) -> Result<Digest, Fault> {
-        let mut out = Hasher::new(Purpose::Content);
-        let mut persons = Vec::new();
-        let id_text = |id: IdNo| self.id_text(id).unwrap_or_default(); // no text is empty: empty says "erased"
-        for (profile, view) in self.persons().zip(self.state().persons()) {
-            let profile = profile?;
-            let mut ids: Vec<&str> = self.state().ids_of(view.number).into_iter().map(id_text).collect();
-            ids.sort_unstable();
-            let mut person = Hasher::new(Purpose::Event);
-            person.update(self.content_id(self.state().called(view.number)).0.as_bytes());
-            person.update(&(ids.len() as u64).to_le_bytes());
-            for id in &ids {
-                person.field(id.as_bytes());
-            }
-            person.update(&[u8::from(profile.is_identified)]);
-            person.update(&profile.created_at.as_micros().to_le_bytes());
-            for (key, property) in &profile.properties {
-                person.field(key.as_bytes());
-                let value = property.value.as_ref().map(Value::to_canonical_bytes);
-                person.field(&value.unwrap_or_default()); // no value has empty bytes: they say "erased"
-            }
-            persons.push(person.finish());
-        }
-        let mut devices: Vec<Digest> = Vec::new();
-        for (number, device) in (0..).map(DeviceNo).zip(self.state().devices()) {
-            let mut out = Hasher::new(Purpose::Event);
-            out.field(self.device_text(number).unwrap_or_default().as_bytes());
-            out.field(id_text(device.current).as_bytes()).field(id_text(device.anonymous).as_bytes());
-            devices.push(out.update(&[u8::from(device.identified), u8::from(device.profiled)]).finish());
-        }
         let state = self.state();
-        let person_ids: Vec<PersonId> = state.ids().map(|id| self.content_id(state.called_of(id))).collect();
-        let mut events = Vec::new();
-        self.replay(|step| {
-            if step.record.row.kind == Kind::Capture && !state.is_retracted(step.record.seq()) {
-                let person = person_ids[step.record.row.id.index()];
-                events.extend(self.event_digest(step.record, Some(person)));
+        let (of_person, of_id) = self.content_ids();
+        let mut won = Won::of(state);
+        let mut events = Parts::with_capacity(state.events());
+        let mut message = Vec::new();
+        self.checked_records(|record| {
+            won.take(self, record)?;
+            if record.row.kind == Kind::Capture && !state.is_retracted(record.seq()) {
+                message.clear();
+                self.event_message(record, Some(of_id[record.row.id.index()]), &mut message);
+                events.push(&message);
             }
+            Ok(())
         })?;
-        for mut list in [persons, devices, events] {
-            list.sort_unstable();
-            out.update(&(list.len() as u64).to_le_bytes());
-            for digest in list {
-                out.update(&digest.0);
-            }
+        let mut values = won.values().ok_or_else(|| self.differs("properties"))?;
+        let mut persons = Parts::with_capacity(0);
+        for view in state.persons() {
+            message.clear();
+            let id = of_person[view.number.0 as usize].expect("a person that lives has ids");
+            message.extend_from_slice(id.0.as_bytes());
+            self.person_message(&view, &mut values, &mut message);
+            persons.push(&message);
+        }
+        let mut devices = Parts::with_capacity(0);
+        for (number, device) in (0..).map(DeviceNo).zip(state.devices()) {
+            message.clear();
+            field(self.device_text(number).unwrap_or_default().as_bytes(), &mut message);
+            field(self.id_bytes(device.current), &mut message);
+            field(self.id_bytes(device.anonymous), &mut message);
+            message.extend([u8::from(device.identified), u8::from(device.profiled)]);
+            devices.push(&message);
+        }
+        let mut out = Hasher::new(Purpose::Content);
+        for digests in [persons, devices, events].map(Parts::sorted) {
+            out.update(&(digests.len() as u64).to_le_bytes()).update(digests.as_flattened());
         }
         Ok(out.finish())
+    }
+
+    /// Shows all records, their items checked, without what is erased by now.
+    fn checked_records(&self, mut each: impl FnMut(Record<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+        let chain = self.identity.replay().chain().clone();
+        let (state, end) = (self.state(), self.checkpoint());
+        // As of a record inside a frame the chain is at the frame's end, and the state is not.
+        let each =
+            |record: Record<'_>, _| if record.seq().0 < state.records() { each(record) } else { Ok(()) };
+        self.log.records(chain, end, Some(state.erasures()), each).map(drop)
+    }
+
+    /// The ids, without numbers and seqs, of the persons of all ids: by person, and by id.
+    fn content_ids(&self) -> (Vec<Option<PersonId>>, Vec<PersonId>) {
+        let state = self.state();
+        let mut of_person = vec![None; state.persons_founded()];
+        let of = |id: IdNo| match state.person(id) {
+            Some(person) => {
+                *of_person[person.0 as usize].get_or_insert_with(|| self.content_id(state.called(person)))
+            }
+            None => self.content_id(state.implied(id)),
+        };
+        let of_id = state.ids().map(of).collect();
+        (of_person, of_id)
     }
 
     /// A person's id without numbers and seqs.
@@ -76,32 +96,154 @@ impl Reader {
         text.map_or(PersonId(uuid::Uuid::nil()), |text| PersonId::founded_by(self.tenant(), text))
     }
 
-    /// The digest of one event and whose it is, or of the event alone; `None` for other records.
-    pub(crate) fn event_digest(&self, record: Record<'_>, person: Option<PersonId>) -> Option<Digest> {
-        let body = record.body();
-        let (Some(AskedVerb::Capture(name)), Some(head)) = (body.verb(), body.head()) else { return None };
-        let mut out = Hasher::new(Purpose::Event);
-        let id = record.operation_id();
-        out.field(id.as_ref().map_or(&[], |id| &id.0.as_bytes()[..]));
-        out.field(name.and_then(|name| self.event_name(name)).unwrap_or_default().as_bytes());
-        out.update(&head.time().as_micros().to_le_bytes());
-        out.field(self.id_text(head.id).unwrap_or_default().as_bytes()); // no text is empty: empty says "erased"
-        if let Some(person) = person {
-            out.update(person.0.as_bytes());
+    /// What is hashed of a person but for its id.
+    fn person_message<'v>(
+        &self,
+        view: &PersonView<'_>,
+        values: &mut impl Iterator<Item = &'v [u8]>,
+        out: &mut Vec<u8>,
+    ) {
+        let ids = self.state().ids_of(view.number);
+        let mut ids: Vec<&[u8]> = ids.into_iter().map(|id| self.id_bytes(id)).collect();
+        ids.sort_unstable();
+        out.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        ids.into_iter().for_each(|id| field(id, out));
+        out.push(u8::from(view.identified_by.is_some()));
+        out.extend_from_slice(&view.created_at.as_micros().to_le_bytes());
+        let keys = view.properties.iter().map(|property| self.key_name(property.key));
+        let mut properties: Vec<(String, &[u8])> = keys.zip(values).collect();
+        properties.sort_unstable();
+        for (key, value) in properties {
+            field(key.as_bytes(), out);
+            field(value, out); // no value has empty bytes: they say "erased"
         }
-        out.update(&[u8::from(!head.flags.has(Flags::PROCESSING_OFF))]);
-        let changes = record.changes().iter().filter(|change| change.verb.has_value());
+    }
+
+    /// The digest of one event but for whose it is; `None` for other records.
+    pub(crate) fn event_digest(&self, record: Record<'_>) -> Option<Digest> {
+        let mut message = Vec::new();
+        let is_event = record.row.kind == Kind::Capture;
+        is_event.then(|| self.event_message(record, None, &mut message))?;
+        Some(Hasher::new(Purpose::Event).update(&message).finish())
+    }
+
+    /// What is hashed of an event, and of whose it is if that is told.
+    fn event_message(&self, record: Record<'_>, person: Option<PersonId>, out: &mut Vec<u8>) {
+        let row = record.row;
+        field(record.operation_id().as_ref().map_or(&[], |id| &id.0.as_bytes()[..]), out);
+        let name = row.name().and_then(|name| self.event_name(NameNo(name)));
+        field(name.unwrap_or_default().as_bytes(), out);
+        out.extend_from_slice(&record.time().to_le_bytes());
+        field(self.id_bytes(row.id), out);
+        if let Some(person) = person {
+            out.extend_from_slice(person.0.as_bytes());
+        }
+        out.push(u8::from(!row.flags.has(Flags::PROCESSING_OFF)));
+        let changes = record.changes();
+        if !changes.iter().any(|change| change.verb == Verb::KEPT) {
+            return;
+        }
         let values = self.values_in(record).map(|read| read.values).unwrap_or_default();
-        let bytes = |value: &Option<Value>| value.as_ref().map(Value::to_canonical_bytes).unwrap_or_default();
         let mut kept: Vec<(String, Vec<u8>)> = changes
+            .iter()
+            .filter(|change| change.verb.has_value())
             .zip(&values)
             .filter(|(change, _)| change.verb == Verb::KEPT)
-            .map(|(change, value)| (self.key_name(change.key), bytes(value)))
+            .map(|(change, value)| (self.key_name(change.key), canonical(value.as_ref())))
             .collect();
         kept.sort_unstable();
         for (key, value) in kept {
-            out.field(key.as_bytes()).field(&value);
+            field(key.as_bytes(), out);
+            field(&value, out);
         }
-        Some(out.finish())
+    }
+}
+
+/// Appends bytes with their length first, so that two fields never run together.
+fn field(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// A value's canonical bytes; none of an erased one.
+fn canonical(value: Option<&Value>) -> Vec<u8> {
+    value.map(Value::to_canonical_bytes).unwrap_or_default()
+}
+
+/// The digests of persons, of devices, or of events.
+struct Parts {
+    lanes: Lanes,
+    digests: Vec<[u8; 32]>,
+}
+
+impl Parts {
+    fn with_capacity(count: u64) -> Parts {
+        Parts { lanes: Lanes::of(Purpose::Event), digests: Vec::with_capacity(count as usize) }
+    }
+
+    fn push(&mut self, message: &[u8]) {
+        let Parts { lanes, digests } = self;
+        lanes.push(0, &[message], |_, digest| digests.push(digest.0));
+    }
+
+    fn sorted(mut self) -> Vec<[u8; 32]> {
+        let Parts { lanes, digests } = &mut self;
+        lanes.finish(|_, digest| digests.push(digest.0));
+        // By their first eight bytes, which takes no branches; digests that share those are rare.
+        let begin = |digest: &[u8; 32]| u64::from_be_bytes(*digest.first_chunk().expect("it has 32 bytes"));
+        digests.sort_unstable_by_key(begin);
+        digests.chunk_by_mut(|a, b| begin(a) == begin(b)).for_each(<[_]>::sort_unstable);
+        self.digests
+    }
+}
+
+/// The values that properties have now, found in one walk through the log.
+struct Won {
+    /// Each property, and its place among all of them: in the order of the records that won them.
+    wanted: Vec<(Property, u32)>,
+    /// How many of these are found.
+    found: usize,
+    /// By place, where among the bytes its value stands.
+    spans: Vec<Range<usize>>,
+    bytes: Vec<u8>,
+}
+
+impl Won {
+    fn of(state: &State) -> Won {
+        let all = state.persons().flat_map(|view| view.properties);
+        let mut wanted: Vec<(Property, u32)> = all.copied().zip(0..).collect();
+        wanted.sort_by_key(|(property, _)| property.seq);
+        Won { spans: vec![0..0; wanted.len()], wanted, found: 0, bytes: Vec::new() }
+    }
+
+    /// Takes the values that this record won.
+    fn take(&mut self, reader: &Reader, record: Record<'_>) -> Result<(), Fault> {
+        let wanted = &self.wanted[self.found..];
+        let count = wanted.iter().take_while(|(property, _)| property.seq == record.row.seq).count();
+        if count == 0 {
+            return Ok(());
+        }
+        let read = reader.values_in(record)?;
+        let mut valued = record.changes().iter().filter(|change| change.verb.has_value()).zip(read.values);
+        let mut valued = Vec::from_iter(&mut valued);
+        for (Property { key, place, .. }, at) in &wanted[..count] {
+            match valued.get_mut(usize::from(*place)) {
+                Some((change, value)) if change.key == *key => {
+                    let begin = self.bytes.len();
+                    self.bytes.extend(canonical(value.take().as_ref()));
+                    self.spans[*at as usize] = begin..self.bytes.len();
+                }
+                // No fold says so: a record wins a key with a value of that key.
+                _ => return Err(reader.differs("properties")),
+            }
+        }
+        self.found += count;
+        Ok(())
+    }
+
+    /// The value of each property, person by person; `None` if one was not found.
+    fn values(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        let all = self.found == self.wanted.len();
+        all.then(|| self.spans.iter().map(|span| &self.bytes[span.clone()]))
     }
 }

@@ -127,8 +127,11 @@ impl Reader {
         // Texts that the log has and the reader has not: they must be erased.
         let (mut hidden, mut erased) = (BTreeSet::new(), BTreeSet::new());
         let (mut retracts, mut erasures) = (Vec::new(), Vec::new());
-        let marks =
-            self.log.records(self.identity.replay().chain().clone(), self.checkpoint(), |record, _| {
+        let marks = self.log.records(
+            self.identity.replay().chain().clone(),
+            self.checkpoint(),
+            None,
+            |record, _| {
                 let of = match record.row.kind {
                     Kind::DefineId => IDS,
                     Kind::DefineDevice => DEVICES,
@@ -175,7 +178,8 @@ impl Reader {
                     }
                     _ => Ok(()),
                 }
-            })?;
+            },
+        )?;
         if defined != dictionaries.map(|dictionary| dictionary.len()) || !hidden.is_subset(&erased) {
             return Err(self.differs("texts"));
         }

@@ -130,18 +130,18 @@ impl Reader {
             } else if step.record.is_erased() {
                 absences.see(step.record.row, step.state.erasures());
             }
-            if !index_texts(dictionaries, seen, step) {
-                let seq = step.record.seq().0;
-                wrong = wrong.take().or(Some((seq, FaultKind::Text { seq })));
-            }
+            let found = index_texts(dictionaries, seen, step);
+            wrong = wrong.into_iter().chain(found).min();
         });
+        let again = settle_texts(dictionaries, replay.state());
+        let wrong = wrong.into_iter().chain(again).min().map(u64::from);
         dictionaries.compact();
         seen.settle();
         let in_log =
             |records, kind| Fault { file: crate::store::layout::LOG.to_owned(), offset: 0, records, kind };
         let missing = absences.unlicensed(replay.state().erasures());
         let missing = missing.map(|seq| in_log(seq, FaultKind::PayloadMissing { seq }));
-        let walked = wrong.map_or(walked, |(records, kind)| Err(in_log(records, kind)));
+        let walked = wrong.map_or(walked, |seq| Err(in_log(seq, FaultKind::Text { seq })));
         destroyed.retain(|gone: &Destroyed| replay.state().erasures().of(&gone.row).is_none());
         Folded { walked, missing, destroyed }
     }
@@ -235,6 +235,11 @@ impl Reader {
 
     pub(crate) fn key_name(&self, key: KeyNo) -> String {
         self.key_text(key).map_or_else(|| format!("$erased:{}", key.0), str::to_owned)
+    }
+
+    /// The bytes of an id's text; none if it is erased.
+    pub(crate) fn id_bytes(&self, id: IdNo) -> &[u8] {
+        self.dictionaries.ids.text_bytes(id.0)
     }
 
     pub(crate) fn event_name(&self, name: NameNo) -> Option<&str> {
@@ -486,30 +491,44 @@ pub(crate) fn recorded(
     Ok(None)
 }
 
-/// Takes a record's texts and operation id into the shell's tables, the id until [`Seen::settle`] apart; `false` if a text is out of bounds (B1) or not new.
-pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> bool {
+/// Takes a record's texts and operation id into the shell's tables: ids of both kinds are only found after [`settle_texts`] and
+/// [`Seen::settle`]. Gives the records whose texts are out of bounds (B1) or not new, as far as that is known by now.
+pub(crate) fn index_texts(dictionaries: &mut Dictionaries, seen: &mut Seen, step: Step<'_>) -> Vec<u32> {
     type Check = fn(&str) -> Result<(), crate::model::id::IdError>;
-    let (dictionary, check): (_, Check) = match step.record.row.kind {
+    let row = step.record.row;
+    let (dictionary, check): (_, Check) = match row.kind {
         Kind::DefineId => (&mut dictionaries.ids, DistinctId::check),
         Kind::DefineDevice => (&mut dictionaries.devices, DeviceId::check),
         Kind::DefineKey => (&mut dictionaries.keys, PropertyKey::check),
         Kind::DefineName => (&mut dictionaries.names, EventName::check),
         Kind::Erase => {
+            let again = settle_texts(dictionaries, step.state); // before one of them is forgotten
             dictionaries.forget(&step.record.body());
-            return true;
+            return again;
         }
         _ => {
             if let Some(id) = step.record.operation_id() {
-                seen.note(id, step.record.row.seq);
+                seen.note(id, row.seq);
             }
-            return true;
+            return Vec::new();
         }
     };
-    match step.record.item().map(std::str::from_utf8) {
+    let is_good = match step.record.item().map(std::str::from_utf8) {
+        Some(Ok(text)) if check(text).is_ok() && row.kind == Kind::DefineId => {
+            dictionary.note(text);
+            true
+        }
         Some(Ok(text)) if check(text).is_ok() => dictionary.push_new(text),
         other => {
             dictionary.push(None);
             other.is_none() // erased
         }
-    }
+    };
+    if is_good { Vec::new() } else { vec![row.seq] }
+}
+
+/// Takes up the texts of ids that were noted; gives the records of those that have a number already.
+pub(crate) fn settle_texts(dictionaries: &mut Dictionaries, state: &State) -> Vec<u32> {
+    let again = dictionaries.ids.settle().into_iter();
+    again.map(|id| state.defined_by(IdNo(id)).0 as u32).collect() // MAX_RECORDS bounds it
 }

@@ -5,7 +5,8 @@
 //! keeps, so that it need not be built again; the key never reaches state or log.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -31,6 +32,8 @@ pub(crate) struct Dictionary {
     seed: RandomState,
     /// Numbers whose texts were overwritten and whose spans are still there.
     forgotten: BTreeSet<u32>,
+    /// The first number whose text waits for [`Dictionary::settle`], if one does.
+    waits: Option<u32>,
 }
 
 impl Dictionary {
@@ -40,12 +43,14 @@ impl Dictionary {
 
     /// The text of a number; `None` once erased, or if there is no such number.
     pub(crate) fn text(&self, number: u32) -> Option<&str> {
-        if number >= self.len() {
-            return None;
-        }
-        let span = self.span(number);
-        let is_there = !span.is_empty() && !self.forgotten.contains(&number);
-        is_there.then(|| std::str::from_utf8(&self.texts[span]).expect("only texts are pushed"))
+        let bytes = self.text_bytes(number);
+        (!bytes.is_empty()).then(|| std::str::from_utf8(bytes).expect("only texts are pushed"))
+    }
+
+    /// The bytes of the text of a number; none once erased, or if there is no such number.
+    pub(crate) fn text_bytes(&self, number: u32) -> &[u8] {
+        let is_there = number < self.len() && !self.forgotten.contains(&number);
+        if is_there { self.bytes(number) } else { &[] }
     }
 
     /// Whether a number had a text and has none any more.
@@ -53,19 +58,21 @@ impl Dictionary {
         number < self.len() && self.text(number).is_none()
     }
 
-    fn span(&self, number: u32) -> std::ops::Range<usize> {
-        let at = number as usize;
-        let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        start as usize..self.ends[at] as usize
+    fn span(&self, number: u32) -> Range<usize> {
+        spanned(&self.ends, number)
     }
 
     fn bytes(&self, number: u32) -> &[u8] {
         &self.texts[self.span(number)]
     }
 
-    /// The number of a text.
+    fn hash(&self, text: &[u8]) -> u64 {
+        hashed(&self.seed, text)
+    }
+
+    /// The number of a text. Nothing may wait for [`Dictionary::settle`].
     pub(crate) fn find(&self, text: &str) -> Option<u32> {
-        let hash = self.seed.hash_one(text.as_bytes());
+        let hash = self.hash(text.as_bytes());
         self.index.find(hash, |number| self.bytes(*number) == text.as_bytes()).copied()
     }
 
@@ -76,7 +83,7 @@ impl Dictionary {
         for texts in texts.chunks(TOGETHER) {
             let (mut hashes, mut near, mut begins) = ([0; TOGETHER], [0; TOGETHER], [0; TOGETHER]);
             for (hash, text) in hashes.iter_mut().zip(texts) {
-                *hash = self.seed.hash_one(text.as_bytes());
+                *hash = self.hash(text.as_bytes());
             }
             for (near, hash) in near.iter_mut().zip(hashes) {
                 *near = self.index.find(hash, |_| true).map_or(0, |number| *number); // nearly always the one, if there is one
@@ -99,7 +106,7 @@ impl Dictionary {
         if self.text(number).is_none() {
             return;
         }
-        let hash = self.seed.hash_one(self.bytes(number));
+        let hash = self.hash(self.bytes(number));
         if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
             entry.remove();
         }
@@ -140,12 +147,49 @@ impl Dictionary {
         let (number, begin) = (self.len(), self.texts.len());
         self.texts.extend_from_slice(text.as_bytes());
         self.ends.push(self.texts.len() as u64);
-        let is_new = self.enter(self.seed.hash_one(text.as_bytes()), number).is_ok();
+        let is_new = self.enter(self.hash(text.as_bytes()), number);
         if !is_new {
             self.texts.truncate(begin);
             self.ends[number as usize] = begin as u64;
         }
         is_new
+    }
+
+    /// Gives the next number to a text of a log that is being read. It is found once [`Dictionary::settle`] was called.
+    pub(crate) fn note(&mut self, text: &str) {
+        self.waits.get_or_insert(self.ends.len() as u32); // as in `len`
+        self.texts.extend_from_slice(text.as_bytes());
+        self.ends.push(self.texts.len() as u64);
+    }
+
+    /// Takes up what was noted: the index grows once, and is filled in the order in which it lies in memory. Gives the numbers of texts that
+    /// had a number already; those texts are not there from then on.
+    pub(crate) fn settle(&mut self) -> Vec<u32> {
+        let Some(first) = self.waits.take() else { return Vec::new() };
+        let Dictionary { texts, ends, index, seed, .. } = self;
+        let text = |number: u32| &texts[spanned(ends, number)];
+        let count = ends.len() as u32; // as in `len`
+        index.reserve((count - first) as usize, |number| hashed(seed, text(*number)));
+        let buckets = index.capacity().saturating_mul(8).div_ceil(7).next_power_of_two(); // as the index has them
+        let per_run = (buckets / RUNS).max(1) as u64;
+        let mut runs = vec![Vec::new(); RUNS];
+        for number in (first..count).filter(|number| !text(*number).is_empty()) {
+            let hash = hashed(seed, text(number));
+            runs[(hash / per_run) as usize % RUNS].push((hash, number));
+        }
+        let mut again = Vec::new();
+        for (hash, number) in runs.into_iter().flatten() {
+            if !self.enter(hash, number) {
+                again.push(number);
+            }
+        }
+        again.sort_unstable();
+        for number in &again {
+            let span = self.span(*number);
+            self.texts[span].fill(0);
+            self.forgotten.insert(*number);
+        }
+        again
     }
 
     /// Fills an empty dictionary from what a snapshot holds: the length of each text (u16, 0 for an erased one) and the texts
@@ -159,44 +203,32 @@ impl Dictionary {
         let text = std::str::from_utf8(texts).map_err(|_| "a text is not UTF-8")?;
         self.texts.extend_from_slice(texts);
         self.ends.reserve_exact(lengths.len());
+        self.waits = Some(0);
         let mut at = 0;
-        let mut runs = vec![Vec::new(); RUNS];
-        self.index.reserve(lengths.len(), |_| unreachable!("the index is empty"));
-        let buckets = lengths.len().saturating_mul(8).div_ceil(7).next_power_of_two(); // as the index has them
-        let per_run = (buckets / RUNS).max(1) as u64;
-        for (number, length) in (0..).zip(lengths) {
+        for length in lengths {
             let end = at + usize::from(u16::from_le_bytes(*length));
             let one = text.get(at..end).ok_or("a text ends outside the texts, or inside a character")?;
             self.ends.push(end as u64);
             at = end;
-            if one.is_empty() {
-                continue; // erased
+            if !one.is_empty() && !check(one) {
+                return Err("a text is out of bounds"); // an empty one is erased
             }
-            if !check(one) {
-                return Err("a text is out of bounds");
-            }
-            let hash = self.seed.hash_one(one.as_bytes());
-            runs[(hash / per_run) as usize % RUNS].push((hash, number));
         }
         if at != texts.len() {
             return Err("bytes follow the last text");
         }
-        runs.into_iter().flatten().try_for_each(|(hash, number)| self.enter(hash, number))
+        if self.settle().is_empty() { Ok(()) } else { Err("a text has two numbers") }
     }
 
-    /// Enters a text that has its number already into the index.
-    fn enter(&mut self, hash: u64, number: u32) -> Result<(), &'static str> {
+    /// Enters a text that has its number already into the index; says whether it had none before.
+    fn enter(&mut self, hash: u64, number: u32) -> bool {
         let Dictionary { texts, ends, index, seed, .. } = self;
-        let span = |number: u32| {
-            let at = number as usize;
-            let start = if at == 0 { 0 } else { ends[at - 1] };
-            &texts[start as usize..ends[at] as usize]
-        };
-        match index.entry(hash, |other| span(*other) == span(number), |other| seed.hash_one(span(*other))) {
-            Entry::Occupied(_) => Err("a text has two numbers"),
+        let text = |number: u32| &texts[spanned(ends, number)];
+        match index.entry(hash, |other| text(*other) == text(number), |other| hashed(seed, text(*other))) {
+            Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
                 vacant.insert(number);
-                Ok(())
+                true
             }
         }
     }
@@ -219,7 +251,7 @@ impl Dictionary {
     pub(crate) fn truncate(&mut self, len: u32) {
         self.forgotten.split_off(&len);
         for number in (len..self.len()).rev() {
-            let hash = self.seed.hash_one(self.bytes(number));
+            let hash = self.hash(self.bytes(number));
             if let Ok(entry) = self.index.find_entry(hash, |found| *found == number) {
                 entry.remove();
             }
@@ -232,6 +264,19 @@ impl Dictionary {
     pub(crate) fn memory(&self) -> (usize, usize) {
         (self.texts.capacity(), self.ends.capacity() * 8 + self.index.allocation_size())
     }
+}
+
+/// Where the text of a number stands.
+fn spanned(ends: &[u64], number: u32) -> Range<usize> {
+    let at = number as usize;
+    let start = if at == 0 { 0 } else { ends[at - 1] };
+    start as usize..ends[at] as usize
+}
+
+fn hashed(seed: &RandomState, text: &[u8]) -> u64 {
+    let mut hasher = seed.build_hasher();
+    hasher.write(text);
+    hasher.finish()
 }
 
 /// The texts of everything that has a number.
@@ -360,9 +405,13 @@ pub(crate) struct Seen {
     begins: Vec<u32>,
     /// All entries that came since.
     table: Fingerprints,
-    /// Entries of a log that is being read, not yet in order.
-    noted: Vec<u64>,
+    /// Entries of a log that is being read, by the upper bits of their fingerprints and else not yet in order: each part is put in order by
+    /// itself, near the processor, and given up as the list grows.
+    noted: Vec<Vec<u64>>,
 }
+
+/// Upper bits of a fingerprint that say to which part of what is noted it goes.
+const NOTED_BITS: u32 = 8;
 
 fn entry(fingerprint: u32, seq: u32) -> u64 {
     u64::from(fingerprint) << 32 | u64::from(seq)
@@ -407,7 +456,9 @@ impl Seen {
 
     /// Notes an id of a log that is being read. It is found once [`Seen::settle`] was called.
     pub(crate) fn note(&mut self, id: OperationId, seq: u32) {
-        self.noted.push(entry(self.table.key.fingerprint(&id.0), seq));
+        let fingerprint = self.table.key.fingerprint(&id.0);
+        self.noted.resize_with(1 << NOTED_BITS, Vec::new);
+        self.noted[(fingerprint >> (u32::BITS - NOTED_BITS)) as usize].push(entry(fingerprint, seq));
     }
 
     /// Takes up what was noted.
@@ -415,13 +466,23 @@ impl Seen {
         if self.noted.is_empty() {
             return;
         }
-        let mut all = std::mem::take(&mut self.listed);
-        all.append(&mut std::mem::take(&mut self.noted));
-        all.sort(); // a list that ascends already, and something behind it
-        all.shrink_to_fit();
+        let noted = std::mem::take(&mut self.noted);
+        let before = std::mem::take(&mut self.listed);
+        let mut all = Vec::with_capacity(before.len() + noted.iter().map(Vec::len).sum::<usize>());
+        all.extend(before);
+        for mut part in noted {
+            part.sort_unstable();
+            all.extend(part);
+        }
+        all.sort(); // a list that ascends, and mostly nothing before it
         let table = std::mem::take(&mut self.table);
         *self = Seen::restored(table.key, all).expect("each record has one id");
         self.table = table;
+    }
+
+    /// The entries of the records before this one, ascending, of those that were there when the ledger was opened.
+    pub(crate) fn listed_before(&self, record: u64) -> impl Iterator<Item = u64> {
+        self.listed.iter().copied().filter(move |entry| u64::from(*entry as u32) < record)
     }
 
     /// The records whose ids may be those of others too, ascending.
@@ -479,9 +540,8 @@ impl Seen {
 
     /// Bytes held, counting capacity.
     pub(crate) fn memory(&self) -> usize {
-        (self.listed.capacity() + self.noted.capacity()) * 8
-            + self.begins.capacity() * 4
-            + self.table.table.allocation_size()
+        let noted: usize = self.noted.iter().map(Vec::capacity).sum();
+        (self.listed.capacity() + noted) * 8 + self.begins.capacity() * 4 + self.table.table.allocation_size()
     }
 }
 

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use identity_ledger::log::IdNo;
-use identity_ledger::storage::{Memory};
+use identity_ledger::storage::Memory;
 use identity_ledger::{
     DistinctId, Durability, Ledger, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp,
 };

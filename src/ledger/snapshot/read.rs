@@ -151,6 +151,17 @@ pub(super) struct Restored {
     pub(super) marks: Vec<Mark>,
 }
 
+/// What tells a snapshot from another one: its header, its places in the log, and digests of the rest.
+#[derive(Debug)]
+pub(super) struct Outline {
+    pub(super) header: Header,
+    pub(super) marks: Vec<Mark>,
+    /// Of ids, devices, keys and names; and how many bytes of text they have.
+    pub(super) texts: [(Digest, usize); 4],
+    /// Of its operation ids.
+    pub(super) entries: Digest,
+}
+
 fn damaged<T>(what: &'static str) -> Result<T, SnapshotFault> {
     Err(SnapshotFault::Damaged { what })
 }
@@ -323,9 +334,39 @@ impl Read {
         if marks.is_empty() { Err(malformed("it knows no place in the log")) } else { Ok(marks) }
     }
 
-    /// Its operation ids, as [`Seen::stored`] gave them.
-    pub(super) fn operation_ids(&self) -> Result<Vec<u64>, SnapshotFault> {
-        Ok(numbers(self.parts()?.entries))
+    /// What an audit holds against the log, instead of the bytes themselves.
+    pub(super) fn outline(&self) -> Result<Outline, SnapshotFault> {
+        let Parts { marks, texts, entries, state } = self.parts()?;
+        let (found, expected) = (Hasher::new(Purpose::State).update(state).finish(), self.header.state);
+        if found != expected {
+            return Err(SnapshotFault::State { found, expected });
+        }
+        let marks = self.marks(marks)?;
+        let texts = texts.map(|stored| (stored.digest(), stored.texts.len()));
+        let entries = Hasher::new(Purpose::Snapshot).update(entries).finish();
+        Ok(Outline { header: self.header, marks, texts, entries })
+    }
+}
+
+impl StoredTexts<'_> {
+    /// Tells these texts from any others.
+    pub(super) fn digest(&self) -> Digest {
+        let StoredTexts { lengths, texts } = self;
+        Hasher::new(Purpose::Snapshot).field(lengths.as_flattened()).field(texts).finish()
+    }
+}
+
+/// What [`Outline::entries`] is of such entries.
+pub(super) fn entries_digest(mut entries: impl Iterator<Item = u64>) -> Digest {
+    let mut hasher = Hasher::new(Purpose::Snapshot);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        entries.by_ref().take(PIECE_BYTES / ENTRY_BYTES).for_each(|entry| bytes.extend(entry.to_le_bytes()));
+        if bytes.is_empty() {
+            return hasher.finish();
+        }
+        hasher.update(&bytes);
     }
 }
 

@@ -10,6 +10,9 @@ use crate::model::policy::FirstMention;
 impl Audit {
     /// Reads a definition; `None` for any other record.
     pub(super) fn definition(&mut self, step: Step<'_>) -> Option<Definition> {
+        if !step.record.row.kind.defines() {
+            return None;
+        }
         let text = step.record.item().and_then(|item| std::str::from_utf8(item).ok());
         let last = |count: usize| u32::try_from(count - 1).expect("MAX_RECORDS bounds every number");
         Some(match step.record.body() {

@@ -33,8 +33,11 @@ impl Audit {
     }
 
     /// A record of an erasure: that it names what it may, and what it covers that is still there.
-    pub(super) fn erasure(&mut self, seq: Seq, step: Step<'_>, body: &Body) {
-        match body {
+    pub(super) fn erasure(&mut self, seq: Seq, step: Step<'_>) {
+        if !step.record.row.is_erasure() {
+            return;
+        }
+        match &step.record.body() {
             Body::Erase(erasure) => {
                 let definition = |device: &ErasedDevice| self.device_definitions.get(device.device.index());
                 if erasure.devices.iter().any(|device| definition(device) != Some(&device.defined)) {

@@ -27,7 +27,7 @@ use crate::maintenance::salvage::Salvage;
 use crate::model::id::Seq;
 use crate::model::policy::FirstMention;
 use crate::query::diff::first_mention::PendingDefinitions;
-use crate::query::reader::{Reader, index_texts};
+use crate::query::reader::{Reader, index_texts, settle_texts};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{self, HEAD, HeadSlot, Identity, LOG};
 use crate::store::segments::{Fault, FaultKind, Walk};
@@ -71,6 +71,8 @@ pub struct Audit {
     device_definitions: Vec<u32>,
     /// What is left of records, each with the restate record that says so.
     restated: Vec<(Seq, Restated, Option<Vec<u8>>)>,
+    /// Whether a component was refolded: then persons may have changed that no record's outcome names.
+    refolded: bool,
     /// The position of the followed log, as it was before the record at hand.
     followed: Option<Followed>,
 }
@@ -185,12 +187,13 @@ impl Audit {
         let failed = |source| OpenError::Io { place: place.clone(), source };
         reader.log.set_keys(keys.clone());
         let checkpoints = &witnesses.checkpoints;
-        let mut audit = Audit::default();
         let mut tail = None;
         let mut broken_at = None;
         let is_unopened = reader.is_sealed() && keys.is_none();
         let snapshots = if is_unopened { &[][..] } else { &witnesses.snapshots };
         let mut checks = Checks::begin(&*storage, reader.ledger_id(), keys, snapshots);
+        let seen = checks.key().map_or_else(Seen::default, Seen::new);
+        let mut audit = Audit { seen, ..Audit::default() };
         let mut unopened = 0;
         let walk =
             Walk { commitments: true, upto: None, cut: false, witnesses: checkpoints, hide: None, progress };
@@ -224,6 +227,8 @@ impl Audit {
                 }
             }
         }
+        let again = settle_texts(&mut audit.dictionaries, reader.state());
+        audit.wrong_texts(again);
         audit.confirm_doubles(&reader);
         audit.confirm_restated(&reader);
         audit.judge_erasures(&reader, broken_at.is_some(), &witnesses.snapshots);
@@ -240,7 +245,7 @@ impl Audit {
             audit.fault(HEAD.to_owned(), None, Seq(records), what);
         }
         audit.dictionaries.compact();
-        let (bad, snapshots) = checks.finish(&reader, &audit.dictionaries, broken_at.is_some());
+        let (bad, snapshots) = checks.finish(&reader, &audit.dictionaries, &audit.seen, broken_at.is_some());
         for IgnoredSnapshot { file, why } in bad {
             audit.fault(file, None, Seq(records), why.to_string());
         }
@@ -279,6 +284,12 @@ impl Audit {
         }
     }
 
+    fn wrong_texts(&mut self, records: Vec<u32>) {
+        for seq in records {
+            self.wrong(Seq(seq.into()), "its text is out of bounds (B1), or has a number already");
+        }
+    }
+
     fn wrong(&mut self, seq: Seq, what: &str) {
         self.fault(LOG.to_owned(), None, seq, what.to_owned());
     }
@@ -286,13 +297,14 @@ impl Audit {
     fn step(&mut self, step: Step<'_>) {
         let seq = step.record.seq();
         self.note_item(step);
-        if !index_texts(&mut self.dictionaries, &mut self.seen, step) {
-            self.wrong(seq, "its text is out of bounds (B1), or has a number already");
-        }
+        let wrong = index_texts(&mut self.dictionaries, &mut self.seen, step);
+        self.wrong_texts(wrong);
         match self.definition(step) {
             Some(definition) => self.pending.push((seq, definition)),
             None => {
-                self.settle(Some((step.record.row, &step.record.body())));
+                if !self.pending.is_empty() {
+                    self.settle(Some((step.record.row, &step.record.body())));
+                }
                 self.operation(seq, step);
             }
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, Outcome, Said};
-use crate::log::body::{AskedVerb, Body, Flags, Followed, StoredClass};
+use crate::log::body::{Body, Flags, Followed, NameNo, StoredClass};
+use crate::log::kind::Kind;
 use crate::maintenance::audit::Audit;
 use crate::model::id::Seq;
 use crate::model::limits::{MAX_OPERATION_BYTES, MAX_PERSON_KEYS};
@@ -14,13 +15,19 @@ use crate::query::values::values_of;
 
 impl Audit {
     pub(super) fn operation(&mut self, seq: Seq, step: Step<'_>) {
-        let body = step.record.body();
-        if let Body::Followed(followed) = &body {
-            return self.position(seq, followed);
+        let row = step.record.row;
+        match row.kind {
+            Kind::Followed => {
+                if let Body::Followed(followed) = step.record.body() {
+                    self.position(seq, *followed);
+                }
+                return;
+            }
+            _ if !row.is_operation() => return self.erasure(seq, step),
+            _ => {}
         }
-        let Some(head) = body.head() else { return self.erasure(seq, step, &body) };
-        let said = Said::of(step.record.row);
-        if let Some(device) = head.device
+        let said = Said::of(row);
+        if let Some(device) = row.device()
             && !self.devices[device.index()].could_say(said)
         {
             self.wrong(seq, "its device did not speak for this id then (F2)");
@@ -34,16 +41,16 @@ impl Audit {
                 self.devices[device.index()] = *step.state.device(*device);
             }
         }
-        if let Some(AskedVerb::Capture(name)) = body.verb() {
+        if row.kind == Kind::Capture {
             let kind = |flags: Flags| (flags.has(Flags::GROUP_IDENTIFY), flags.has(Flags::QUIET));
-            let named = name.map_or(Some(Flags::default()), |name| self.kinds[name.index()]);
-            if named.is_some_and(|named| kind(named) != kind(head.flags)) {
+            let named = row.name().map_or(Some(Flags::default()), |name| self.kinds[NameNo(name).index()]);
+            if named.is_some_and(|named| kind(named) != kind(row.flags)) {
                 self.wrong(seq, "its kind of event is not what the event's name says (E3)");
             }
         }
-        if let Some(AskedVerb::Reclassify(given)) = body.verb()
-            && let Some(text) = self.dictionaries.ids.text(head.id.0)
-            && *given != StoredClass::under(step.state.policy(), (*given).into(), text)
+        if let Some(given) = row.given_class()
+            && let Some(text) = self.dictionaries.ids.text(row.id.0)
+            && given != StoredClass::under(step.state.policy(), given.into(), text)
         {
             self.wrong(seq, "the kind that it gives is not what the text is of under the policy (D12)");
         }
@@ -60,6 +67,10 @@ impl Audit {
                 }
             }
         }
+        self.refolded |= row.refolds();
+        if !row.touches_person() && !self.refolded {
+            return; // its person has the properties that it had
+        }
         let person = step.outcome.and_then(|outcome| outcome.person);
         if person.is_some_and(|person| step.state.view(person).properties.len() > MAX_PERSON_KEYS) {
             self.wrong(seq, "its person has more property keys than the limit (E4)");
@@ -67,7 +78,7 @@ impl Audit {
     }
 
     /// A ledger follows one log from its beginning on, and moves forward in it.
-    fn position(&mut self, seq: Seq, followed: &Followed) {
+    fn position(&mut self, seq: Seq, followed: Followed) {
         match &self.followed {
             None if seq.0 != 1 => self.wrong(seq, "it follows a log, and the ledger was not created to"),
             Some(before) if before.log != followed.log => {
@@ -78,7 +89,7 @@ impl Audit {
             }
             _ => {}
         }
-        self.followed = Some(followed.clone());
+        self.followed = Some(followed);
     }
 
     /// G4: no operation id stands twice. Looks at the records whose ids seemed equal.

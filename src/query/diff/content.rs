@@ -188,6 +188,6 @@ impl Reader {
         }
         let off = record.row.flags.has(Flags::PROCESSING_OFF);
         let mode = if off { EventMode::Propertyless } else { EventMode::Full };
-        Some((self.event_digest(record, None)?, mode))
+        Some((self.event_digest(record)?, mode))
     }
 }

@@ -151,25 +151,46 @@ impl Log {
             Ok(true)
         };
         let start = if chain.next_seq() == 0 { (0, 0) } else { self.resumed };
+        self.pass(chain, start, checks, fold)
+    }
+
+    /// Checks each frame, here or ahead of what is done with it.
+    fn pass(
+        &self,
+        chain: Chain,
+        start: (usize, u64),
+        checks: Checks<'_>,
+        each: impl FnMut(Passed<'_>) -> Result<bool, Stop>,
+    ) -> Result<(), Fault> {
         if self.ahead && self.bytes() >= AHEAD_BYTES {
-            self.check_ahead(chain, start, checks, fold)
+            self.check_ahead(chain, start, checks, each)
         } else {
-            self.check(chain, start, checks, fold)
+            self.check(chain, start, checks, each)
         }
     }
 
-    /// Shows every record from the first on and when it was recorded, its item opened and not yet checked, each frame verified by its hash. `chain` is the
-    /// ledger's empty one, so nothing that a snapshot says is believed. The log must pass through `end`, where this stops. Gives the
-    /// places met on the way.
+    /// Shows every record from the first on and when it was recorded, its item opened, each frame verified by its hash. With `hide` items are
+    /// checked, and those that it covers are not shown; else they are not checked yet. `chain` is the ledger's empty one, so nothing that a
+    /// snapshot says is believed. The log must pass through `end`, where this stops. Gives the places met on the way.
     pub(crate) fn records(
         &self,
         chain: Chain,
         end: Checkpoint,
+        hide: Option<&Erasures>,
         mut each: impl FnMut(Record<'_>, Timestamp) -> Result<(), Fault>,
     ) -> Result<Vec<Mark>, Fault> {
         let (mut reached, mut marks) = (chain.checkpoint(), Vec::new());
-        let checks = Checks { commitments: false, open: true, upto: Some(end.records), witnesses: &[end] };
-        self.check(chain, (0, 0), checks, |Passed { frame, rows, place, .. }| {
+        let witnesses = [end];
+        let checks = Checks {
+            commitments: hide.is_some(),
+            open: true,
+            upto: Some(end.records),
+            witnesses: &witnesses,
+        };
+        self.pass(chain, (0, 0), checks, |mut passed| {
+            passed.check_items()?;
+            let Passed { frame, rows, place, .. } = passed;
+            hide.inspect(|erasures| hide_erased(rows, erasures));
             let rows: &Rows = rows;
             let time = frame.header.recorded_at;
             rows.records(&frame).try_for_each(|record| each(record, time))?;

@@ -14,6 +14,7 @@ pub(crate) mod kind;
 pub(crate) mod lanes;
 pub(crate) mod payload;
 pub(crate) mod record;
+pub(crate) mod stored_policy;
 pub(crate) mod tail;
 pub(crate) mod varint;
 

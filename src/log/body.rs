@@ -415,6 +415,7 @@ impl StoredClass {
     }
 
     /// The kind.
+    #[cfg(feature = "testing")]
     pub(crate) fn kind_no(self) -> Option<KindNo> {
         self.kind().checked_sub(1).map(KindNo)
     }

@@ -52,7 +52,7 @@ pub struct LedgerOptions<'p> {
     pub(super) beginning: Option<Beginning>,
     pub(crate) expect: Option<Checkpoint>,
     threads: Option<usize>,
-    pub(crate) progress: Option<&'p mut dyn FnMut(u64)>,
+    pub(crate) progress: Option<&'p mut (dyn FnMut(u64) + Send)>,
     ignore_snapshots: bool,
     snapshot_every: Option<u64>,
     index_records: bool,
@@ -241,7 +241,7 @@ impl<'p> LedgerOptions<'p> {
 
     /// Called with the bytes of log read so far while a ledger is opened.
     #[must_use]
-    pub fn progress(mut self, progress: &'p mut dyn FnMut(u64)) -> LedgerOptions<'p> {
+    pub fn progress(mut self, progress: &'p mut (dyn FnMut(u64) + Send)) -> LedgerOptions<'p> {
         self.progress = Some(progress);
         self
     }
@@ -580,3 +580,17 @@ impl ReadOnlyLedger {
 }
 
 pass_questions_on!(ReadOnlyLedger);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server hands a ledger to the thread that opens it.
+    #[test]
+    fn options_and_ledgers_go_to_other_threads() {
+        fn is_send<T: Send>() {}
+        is_send::<LedgerOptions<'_>>();
+        is_send::<Ledger>();
+        is_send::<ReadOnlyLedger>();
+    }
+}

@@ -119,7 +119,7 @@ impl Audit {
     pub fn run(
         dir: &Path,
         expect: Option<Checkpoint>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<AuditReport, OpenError> {
         Audit::run_in(Arc::new(Files::read_only(dir)), expect, progress)
     }
@@ -131,7 +131,7 @@ impl Audit {
     pub fn run_in(
         storage: Arc<dyn Storage>,
         expect: Option<Checkpoint>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<AuditReport, OpenError> {
         let options = LedgerOptions::new().progress(progress);
         expect.into_iter().fold(options, LedgerOptions::expect).audit_in(storage)

@@ -58,7 +58,7 @@ impl Backup {
     pub fn run(
         source: &Path,
         dest: &Path,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<BackupReport, BackupError> {
         LedgerOptions::new().progress(progress).backup(source, dest)
     }
@@ -131,7 +131,7 @@ impl Backup {
     pub fn run_in(
         source: Arc<dyn Storage>,
         dest: Arc<dyn Storage>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<BackupReport, BackupError> {
         LedgerOptions::new().progress(progress).backup_in(source, dest)
     }

@@ -125,7 +125,7 @@ impl Salvage {
     pub fn look(
         dir: &Path,
         expect: Option<Checkpoint>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Salvage, SalvageError> {
         Salvage::look_in(Arc::new(Files::read_only(dir)), expect, progress)
     }
@@ -137,7 +137,7 @@ impl Salvage {
     pub fn look_in(
         storage: Arc<dyn Storage>,
         expect: Option<Checkpoint>,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Salvage, SalvageError> {
         let options = LedgerOptions::new().progress(progress);
         expect.into_iter().fold(options, LedgerOptions::expect).salvage_in(storage)

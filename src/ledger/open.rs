@@ -534,7 +534,33 @@ impl<'p> LedgerOptions<'p> {
         if let Some(fault) = torn {
             recovery.torn = Some(inspect_torn(&reader, &fault).map_err(failed)?);
         }
-        Ok(ReadOnlyLedger::new(reader, recovery))
+        Ok(ReadOnlyLedger { reader, recovery, again: self.again() })
+    }
+
+    /// What opens the same ledger for reading once more.
+    fn again(&self) -> LedgerOptions<'static> {
+        LedgerOptions {
+            threads: self.threads,
+            ignore_snapshots: self.ignore_snapshots,
+            index_records: self.index_records,
+            #[cfg(feature = "encryption")]
+            keys: self.keys.clone(),
+            ..LedgerOptions::default()
+        }
+    }
+
+    /// Reads on where a reader stopped; `None` if what it has read lies elsewhere by now.
+    fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Judged>, OpenError> {
+        let storage = Arc::clone(reader.log.storage());
+        let (mut later, witnesses) = begin(&storage, false, Some(reader.checkpoint()))?;
+        later.log.set_keys(self.unlock(&*storage, &later.identity)?);
+        if !reader.log.extend(later.log) {
+            return Ok(None);
+        }
+        let upto = witnesses.head().map(|head| head.max(witnesses.durable().records));
+        let judged = fold_and_judge(reader, &witnesses, upto, &mut |_| {})?;
+        reader.forget_names();
+        Ok(Some(judged))
     }
 }
 
@@ -558,11 +584,48 @@ impl Ledger {
 pub struct ReadOnlyLedger {
     reader: Reader,
     recovery: Recovery,
+    /// What it was opened with.
+    again: LedgerOptions<'static>,
 }
 
 impl ReadOnlyLedger {
-    pub(crate) fn new(reader: Reader, recovery: Recovery) -> ReadOnlyLedger {
-        ReadOnlyLedger { reader, recovery }
+    /// Reads what became durable since this was opened or refreshed last, and gives how many records that were. The ledger must still have
+    /// the past that was read: this is checked as [`LedgerOptions::expect`] checks it.
+    ///
+    /// Cost: that of the new records, and a look at the sorted operation ids. After an erasure, which writes the log again, the ledger is
+    /// opened again.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use identity_ledger::storage::Memory;
+    /// use identity_ledger::{DistinctId, LedgerOptions, Operation, Policy, Source, Tenant, Timestamp};
+    /// let disk = Arc::new(Memory::new());
+    /// let mut writer = LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default())?;
+    /// let mut reader = LedgerOptions::new().read_in(disk)?;
+    /// let at = Timestamp::from_micros(0)?;
+    /// let _ = writer.append(Operation::identify(at, DistinctId::new("ann")?, Some(Source::new("phone"))))?;
+    /// assert_eq!(reader.reader().resolve("ann"), None);
+    /// assert_eq!(reader.refresh()?, 3); // two definitions, and the operation
+    /// assert_eq!(reader.reader().resolve("ann"), writer.reader().resolve("ann"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`OpenError`], as opening has it. Then the reader shows what it showed, or some of what was new too; it can be refreshed again.
+    pub fn refresh(&mut self) -> Result<u64, OpenError> {
+        let ReadOnlyLedger { reader, again, .. } = self;
+        let before = reader.checkpoint();
+        // Where a writer erases meanwhile, what is read on may lack what it erases: opening knows how to look again.
+        let read_on = again.read_on(reader);
+        if !matches!(read_on, Ok(Some(Judged { torn: None, ref destroyed })) if destroyed.is_empty()) {
+            let storage = Arc::clone(reader.log.storage());
+            let mut options = again.again();
+            options.expect = Some(before);
+            let ReadOnlyLedger { reader, recovery, .. } = options.read_in(storage)?;
+            (self.reader, self.recovery) = (reader, recovery);
+        }
+        self.recovery.erasures_pending = pending(&self.reader);
+        Ok(self.reader.checkpoint().records - before.records)
     }
 
     /// Opens a ledger for reading; see [`LedgerOptions::open_read_only`].

@@ -124,6 +124,12 @@ impl Reader {
         let mut wrong = None;
         let mut absences = Absences::default();
         let mut destroyed = Vec::new();
+        let (mut end, progress) = (None, walk.progress);
+        let mut passed = |bytes| {
+            end = Some(bytes);
+            progress(bytes);
+        };
+        let walk = Walk { progress: &mut passed, ..walk };
         let walked = log.walk(replay, walk, |step| {
             if step.record.row.is_destroyed() {
                 destroyed.push(Destroyed::of(step));
@@ -133,6 +139,9 @@ impl Reader {
             let found = index_texts(dictionaries, seen, step);
             wrong = wrong.into_iter().chain(found).min();
         });
+        if let Some(bytes) = end {
+            log.go_on_behind(bytes);
+        }
         let again = settle_texts(dictionaries, replay.state());
         let wrong = wrong.into_iter().chain(again).min().map(u64::from);
         dictionaries.compact();
@@ -150,6 +159,11 @@ impl Reader {
     pub(crate) fn forget(&mut self, body: &Body) {
         self.dictionaries.forget(body);
         self.log.forget_window();
+        self.forget_names();
+    }
+
+    /// Forgets what persons are called: an erasure may have renamed them.
+    pub(crate) fn forget_names(&mut self) {
         *self.person_ids.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()) = PersonIds::default();
     }
 

@@ -28,6 +28,7 @@ mod merge_cases;
 mod order_of_checks;
 mod proofs;
 mod recorded_at;
+mod refresh;
 mod request;
 mod salvage;
 mod scenarios;

@@ -180,6 +180,34 @@ impl Log {
         self.resumed = end;
     }
 
+    /// The next walk begins behind this many bytes of log.
+    pub(crate) fn go_on_behind(&mut self, mut bytes: u64) {
+        for (segment, Segment { len, .. }) in self.segments.iter().enumerate() {
+            if bytes <= *len {
+                self.resumed = (segment, bytes);
+                return;
+            }
+            bytes -= len;
+        }
+    }
+
+    /// Takes over the segments of the same log as a later look found them, if all that was read of this one lies where it lay. Gives
+    /// whether it does: an erasure writes segments again.
+    pub(crate) fn extend(&mut self, later: Log) -> bool {
+        let (last, len) = self.resumed;
+        let lies_there = |(number, (before, now)): (usize, (&Segment, &Segment))| {
+            before.name == now.name && if number < last { before.len == now.len } else { now.len >= len }
+        };
+        let read = self.segments.iter().zip(&later.segments).enumerate().take(last + 1);
+        let continues = later.segments.len() > last && read.map(lies_there).all(|same| same);
+        if continues {
+            self.segments = later.segments;
+            self.keys = later.keys;
+            self.forget_window();
+        }
+        continues
+    }
+
     /// Replaces the marks of a segment that was rewritten, and its length.
     pub(crate) fn rewritten(&mut self, segment: u32, len: u64, anew: Vec<Mark>) {
         let mut marks = locked(&self.marks);

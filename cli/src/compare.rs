@@ -34,11 +34,11 @@ What is shown:
               joined here: one person here with OTHER, and there another's
               missing here: no record names it
               missing there: the mapping does not name it
-  OTHER       of the ids that it is one with on one side only, the first of the most
+  OTHER       an id that it is one person with on one side only; of several, one of the largest group that stays together
   RECORD      the record that joins the two here, or was refused
   WHY         what it says, or the rule that refused it
 
-A person that is cut in two differs in the ids of the smaller part: the most of a person's ids that are together on both sides count as the person. \
+A person that is cut in two differs in the ids of the smaller part: the largest group of a person's ids that is together on both sides counts as the person. \
 Properties are not compared.
 
 --json keys: a line for each difference: distinct_id, kind (joined_there, joined_here, missing_here, missing_there), other, person_id (here), \

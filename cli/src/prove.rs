@@ -56,7 +56,7 @@ pub(crate) struct ProveArgs {
     #[arg(long, value_name = "VKEY", conflicts_with = "sign")]
     key: Vec<Verifier>,
     /// With --consistent: write the body of the request by which a witness is asked to sign (C2SP tlog-witness)
-    #[arg(long, requires = "consistent")]
+    #[arg(long, requires = "consistent", conflicts_with_all = ["same", "not_same", "event", "property", "erased", "complete", "absent"])]
     add_checkpoint: bool,
     /// Where to write the proof; `-` is standard output
     #[arg(short, long, value_name = "FILE")]

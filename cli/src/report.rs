@@ -25,7 +25,7 @@ What is shown:
   NOTICED      operations with a notice, likewise
   SHARED       an id that links name together with several users, or a device on which several signed in: a kiosk, or a bug. `blocked_ids` and `blocked_prefixes` in the policy keep an id from merging, `explain` shows what it joined
   LARGEST      the persons with the most ids, each with the first of them
-  KIND         kinds of ids that the policy names: their ids, the persons that have one, the most that one person has, the limit, and persons near it and beyond it
+  KIND         kinds of ids that the policy names: their ids, the persons that have one, the most that one person has, the limit, and persons near it (from 80 percent on) and beyond it
   GENERATED    users whose ids look as if a program made them up: `anonymous_prefixes` and `uuid_ids` in the policy say which ids are visitors'
   PLACEHOLDER  ids that stand for no particular person and may merge: `block_placeholders` in the policy bars them
 

@@ -164,7 +164,7 @@ mod tests {
             (r#""event_type":"$identify","device_id":"d1","user_properties":{"plan":"free"}"#, r#"set $device:d1 set{"plan":"free"}"#),
             (r#""event_type":"x","user_id":42,"user_properties":"{\"plan\":\"pro\"}""#, r#"capture `x` 42 set{"plan":"pro"}"#),
             (r#""event_type":"$groupidentify","user_id":"ann","group_properties":{"seats":5}"#, "capture `$groupidentify` ann"),
-            (r#""event_type":"x","user_id":"ann","user_properties":{"$add":{"n":1}}"#, "`$add` has no operation in a ledger; expected `$set`, `$set_once` or `$unset`"),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$add":{"n":1}}"#, "`$add` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
             (r#""event_type":"x","user_id":"","device_id":"""#, "`user_id` is missing"),
             (r#""event_type":"x","user_id":"ann","user_properties":[7]"#, "`user_properties` is an array; expected an object"),
             (r#""event_type":"","user_id":"ann""#, "`event_type`: the event name is empty; expected 1 to 1024 bytes"),

@@ -534,7 +534,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         #[rustfmt::skip]
         let table = [
-            (r#""op":"forget","of":"x""#, "unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"),
+            (r#""op":"forget","of":"x""#, "unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract, split or reclassify"),
             (r#""op":"retract","of":"x""#, "`of` is `x`; expected a UUID"),
             (r#""op":"retract""#, "`of` is missing"),
             (r#""op":"retract","of":"0190c0de-0000-7000-8000-0000000000aa","distinct_id":"a""#, "unknown key `distinct_id` in `retract`"),
@@ -629,7 +629,7 @@ mod tests {
             [
                 "1[0] `op` is missing",
                 "1[1] found a number; expected an object: an operation or an event",
-                "1[2] unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split",
+                "1[2] unknown operation `forget`; expected capture, identify, alias, merge_dangerously, set, reset, retract, split or reclassify",
             ]
         );
     }

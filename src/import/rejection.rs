@@ -89,7 +89,9 @@ pub enum Rejection {
         event: String,
     },
     /// A profile update of Mixpanel that no operation can say.
-    #[error("`{key}` has no operation in a ledger; expected `$set`, `$set_once` or `$unset`")]
+    #[error(
+        "`{key}` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"
+    )]
     ProfileOperation {
         /// The key of the update.
         key: &'static str,
@@ -104,7 +106,7 @@ pub enum Rejection {
     Dangerous,
     /// An `op` that does not exist.
     #[error(
-        "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract or split"
+        "unknown operation `{found}`; expected capture, identify, alias, merge_dangerously, set, reset, retract, split or reclassify"
     )]
     UnknownOperation {
         /// The `op` found, at most 64 characters of it.
@@ -208,7 +210,7 @@ pub enum Rejection {
     #[error("the event's time, its sender's clock corrected, lies outside the years 0001 to 9999")]
     TimeOutOfRange,
     /// A time that lies too far in the future, where those are rejected (G5).
-    #[error("the time {time} lies more than 23 hours ahead of {now}; expected a time that has been")]
+    #[error("the time {time} lies more than 23 hours ahead of {now}; expected one at most 23 hours ahead")]
     FromTheFuture {
         /// The operation's time.
         time: Timestamp,
@@ -293,6 +295,9 @@ fn remedy(formats: &[Format]) -> String {
     let named: Vec<_> = formats.iter().map(|format| format!("`--format {format}`")).collect();
     match &named[..] {
         [] => "no format reads it, so write it as operations".to_owned(),
+        [persons] if formats == [Format::Persons] => {
+            format!("{persons} reads it where it has `created_at`, and `compare` as it is")
+        }
         named => format!("{} reads it", named.join(" or ")),
     }
 }

@@ -271,8 +271,8 @@ impl Reader {
                 let kinds = &supposed.unwrap_or_else(|| self.policy()).id_kinds;
                 let name = kinds.get(usize::from(kind.0)).map_or("?", |kind| &kind.name);
                 format!(
-                    "this id brings {of_target} of kind `{name}` and the other {of_source}, and {} allows {limit} a person; `merge_dangerously` \
-                     is not bound by it",
+                    "the side of this id has {of_target} of kind `{name}` and the other {of_source}; {} allows {limit} a person; `merge_dangerously` is \
+                     not bound by it",
                     policy(by)
                 )
             }

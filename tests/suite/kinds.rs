@@ -40,7 +40,7 @@ fn a_refusal_names_kind_limit_both_sides_and_what_would_join_them() {
     assert_eq!(name, Some("too_many_ids_of_kind"));
     assert_eq!(
         reason.unwrap(),
-        "this id brings 2 of kind `email` and the other 1, and the policy of record 0 allows 2 a person; `merge_dangerously` is not bound by it"
+        "the side of this id has 2 of kind `email` and the other 1; the policy of record 0 allows 2 a person; `merge_dangerously` is not bound by it"
     );
     let why = ledger.reader().why_not("ann", "c@x.com").unwrap().unwrap();
     let (_, barrier) = why.barriers().next().unwrap();
@@ -77,7 +77,7 @@ fn what_if_asks_for_kinds_that_no_record_names() {
     let refusal = what_if.diff().refusals[0].after.clone().unwrap();
     assert_eq!((refusal.rule, refusal.blocking_seq), ("D12", None));
     assert!(
-        refusal.reason.contains("`email` and the other 1, and the policy asked about allows 1"),
+        refusal.reason.contains("`email` and the other 1; the policy asked about allows 1"),
         "{}",
         refusal.reason
     );

@@ -1716,3 +1716,9 @@ fn stats_count_what_is_there() {
     }
     assert!(place.run("stats nowhere").with_code(2).err.contains("does not exist"));
 }
+
+#[test]
+fn a_witness_is_asked_by_no_other_proof_than_that_of_a_continuation() {
+    let said = Place::new().run("prove a.ledger --same a b --sign k -o p --add-checkpoint");
+    assert!(said.with_code(2).err.contains("cannot be used with"));
+}

@@ -36,7 +36,7 @@ Exit status 1 if what was asked is not so, or cannot be shown because it is eras
   identity-ledger prove shop.ledger --consistent last-year.note --sign /secrets/shop.signer -o case.proof
 
 --property shows all values that the operation wrote which won the key, for they are bound by one hash. --erased takes the number of an \
-id: other commands call it $erased:7, and so does --complete. What each proof proves, what it cannot, and who could cheat: docs/proofs.md.
+id: answers call it $erased:7, and --complete takes that. What each proof proves, what it cannot, and who could cheat: docs/proofs.md.
 
 --json keys: output, bytes, fact (as `check` gives it).";
 
@@ -116,7 +116,8 @@ impl AskedArgs {
             EventName::Record(seq) => Asked::Record(seq),
         };
         let complete = |id: &'a String| match id_number(id) {
-            Ok(number) if id.starts_with('$') && reader.id_no(id).is_none() => {
+            // The number goes before the text: else a sender could hide an erased id behind one of this name.
+            Ok(number) if id.starts_with('$') && reader.state().id_erased_by(IdNo(number)).is_some() => {
                 Asked::CompleteErased(IdNo(number))
             }
             _ => Asked::Complete(id),

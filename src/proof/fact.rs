@@ -142,8 +142,9 @@ impl fmt::Display for Fact {
             ),
             Fact::Complete { id, distinct_id, records } => {
                 match (distinct_id, records.len()) {
-                    (Some(text), 1) => write!(f, "one record touches {text}"),
-                    (Some(text), count) => write!(f, "{count} records touch {text}"),
+                    // With the number: a sender may call an id what answers call an erased one.
+                    (Some(text), 1) => write!(f, "one record touches id number {id}, {text}"),
+                    (Some(text), count) => write!(f, "{count} records touch id number {id}, {text}"),
                     (None, count) => write!(f, "{count} records touch id number {id}, whose text is erased"),
                 }?;
                 write!(f, ", and no other: {}", listed(records))

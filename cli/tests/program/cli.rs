@@ -1722,3 +1722,19 @@ fn a_witness_is_asked_by_no_other_proof_than_that_of_a_continuation() {
     let said = Place::new().run("prove a.ledger --same a b --sign k -o p --add-checkpoint");
     assert!(said.with_code(2).err.contains("cannot be used with"));
 }
+
+#[test]
+fn no_sender_hides_an_erased_id_behind_a_name() {
+    let place = Place::new();
+    let said = [
+        r#"{"op":"identify","distinct_id":"ann","anon_distinct_id":"a1","ts":"2026-01-01T00:00:00Z"}"#,
+        r#"{"op":"set","distinct_id":"$erased:0","ts":"2026-01-01T00:00:05Z"}"#,
+    ];
+    place.write("said.jsonl", said.join("\n"));
+    let key = "keys signer s.key --name shop.example/ledger";
+    for command in ["import l said.jsonl", key, "erase l --id ann --reason asked"] {
+        place.run(command).with_code(0);
+    }
+    let proof = place.run("prove l --complete $erased:0 --sign s.key -o p").with_code(0);
+    assert!(proof.out.contains("touch id number 0, whose text is erased"), "{}", proof.out);
+}

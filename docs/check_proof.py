@@ -3,7 +3,7 @@
     python3 -m venv venv && venv/bin/pip install blake3 cryptography
     venv/bin/python check_proof.py --key 'shop.example/ledger+...' case.proof
 
-One line for each proof: `holds: ` and what is proven, or `does NOT hold: ` and why. Exit status 1 if one does not hold.
+One line for each proof: `FILE holds: ` and what is proven, or `FILE does NOT hold: ` and why. Exit status 1 if one does not hold.
 Written from docs/proofs.md and docs/format.md alone. Stricter than need be: what it does not know, it refuses.
 """
 
@@ -343,6 +343,7 @@ class Noted:
 
 class Proof:
     def __init__(self, text, keys):
+        expect("\nnote\n" in text, "it has no line `note` with a signed note behind it: it is not a proof, or its end is cut off")
         parts, note = text.split("\nnote\n", 1)
         lines = parts.split("\n")
         expect(lines[0] == "identity-ledger proof 1", "that is not a proof of version 1")

@@ -1,6 +1,6 @@
 //! `keys`: which copy of a sealed ledger a key ring belongs to; and keys that sign checkpoints.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -119,7 +119,11 @@ fn signer(file: &Path, name: &str, screen: &mut Screen) -> Result<Answer, Failur
         writeln!(out, "{}", signer.secret())?;
         out.sync_all()
     });
-    written.map_err(Failure::write(file))?;
+    written.map_err(|error| {
+        let there = "it is there already, and a key is never overwritten; choose another file";
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        Failure::write(file)(if is_there { io::Error::new(error.kind(), there) } else { error })
+    })?;
     let key = signer.verifier().to_string();
     if screen.json {
         screen.object(&Made { name, key })?;

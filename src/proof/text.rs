@@ -110,6 +110,9 @@ pub enum ProofTextError {
         /// Counted from 1.
         line: usize,
     },
+    /// There is no note at its end.
+    #[error("it has no line `note` with a signed note behind it: it is not a proof, or its end is cut off")]
+    NoNote,
     /// The parts are read, and are not spelled or ordered as a proof's.
     #[error("it is not spelled as a proof is: lines are out of order, or one stands twice")]
     Spelling,
@@ -186,7 +189,7 @@ impl FromStr for Proof {
         if text.len() > MAX_PROOF_BYTES {
             return Err(ProofTextError::TooLong);
         }
-        let (parts, note) = text.split_once("\nnote\n").ok_or(ProofTextError::Line { line: 1 })?;
+        let (parts, note) = text.split_once("\nnote\n").ok_or(ProofTextError::NoNote)?;
         let mut lines = parts.split('\n').enumerate();
         let first = lines.next().is_some_and(|(_, line)| line == TITLE);
         let claim = lines.next().and_then(|(_, line)| claim(line)).filter(|_| first);

@@ -1738,3 +1738,14 @@ fn no_sender_hides_an_erased_id_behind_a_name() {
     let proof = place.run("prove l --complete $erased:0 --sign s.key -o p").with_code(0);
     assert!(proof.out.contains("touch id number 0, whose text is erased"), "{}", proof.out);
 }
+
+#[test]
+fn a_key_is_never_overwritten_and_a_cut_proof_is_called_so() {
+    let place = Place::new();
+    let key = "keys signer s.key --name shop.example/ledger --json";
+    let made = place.run(key).with_code(0).lines("").remove(0)["key"].as_str().unwrap().to_owned();
+    assert!(place.run(key).with_code(2).err.contains("never overwritten; choose another file"));
+    place.write("p", "identity-ledger proof 1\nabsent eA== eQ==\nids 0");
+    let said = place.run(&format!("check p --key {made}"));
+    assert!(said.with_code(1).out.contains("its end is cut off"));
+}

@@ -534,23 +534,18 @@ impl<'p> LedgerOptions<'p> {
         if let Some(fault) = torn {
             recovery.torn = Some(inspect_torn(&reader, &fault).map_err(failed)?);
         }
-        Ok(ReadOnlyLedger { reader, recovery, again: self.again() })
-    }
-
-    /// What opens the same ledger for reading once more.
-    fn again(&self) -> LedgerOptions<'static> {
-        LedgerOptions {
+        let again = Again {
             threads: self.threads,
             ignore_snapshots: self.ignore_snapshots,
             index_records: self.index_records,
             #[cfg(feature = "encryption")]
             keys: self.keys.clone(),
-            ..LedgerOptions::default()
-        }
+        };
+        Ok(ReadOnlyLedger { reader, recovery, again })
     }
 
     /// Reads on where a reader stopped; `None` if what it has read lies elsewhere by now.
-    fn read_on(&mut self, reader: &mut Reader) -> Result<Option<Judged>, OpenError> {
+    fn read_on(&self, reader: &mut Reader) -> Result<Option<Judged>, OpenError> {
         let storage = Arc::clone(reader.log.storage());
         let (mut later, witnesses) = begin(&storage, false, Some(reader.checkpoint()))?;
         later.log.set_keys(self.unlock(&*storage, &later.identity)?);
@@ -579,13 +574,35 @@ impl Ledger {
     }
 }
 
+/// What opens a ledger for reading once more: of [`LedgerOptions`] what readers look at, and threads may share.
+#[derive(Debug)]
+struct Again {
+    threads: Option<usize>,
+    ignore_snapshots: bool,
+    index_records: bool,
+    #[cfg(feature = "encryption")]
+    keys: Option<Arc<dyn KeyProvider>>,
+}
+
+impl Again {
+    fn options(&self) -> LedgerOptions<'static> {
+        LedgerOptions {
+            threads: self.threads,
+            ignore_snapshots: self.ignore_snapshots,
+            index_records: self.index_records,
+            #[cfg(feature = "encryption")]
+            keys: self.keys.clone(),
+            ..LedgerOptions::default()
+        }
+    }
+}
+
 /// A ledger opened for reading: no lock, no write, so a copy on a read-only mount will do.
 #[derive(Debug)]
 pub struct ReadOnlyLedger {
     reader: Reader,
     recovery: Recovery,
-    /// What it was opened with.
-    again: LedgerOptions<'static>,
+    again: Again,
 }
 
 impl ReadOnlyLedger {
@@ -614,12 +631,11 @@ impl ReadOnlyLedger {
     /// [`OpenError`], as opening has it. Then the reader shows what it showed, or some of what was new too; it can be refreshed again.
     pub fn refresh(&mut self) -> Result<u64, OpenError> {
         let ReadOnlyLedger { reader, again, .. } = self;
-        let before = reader.checkpoint();
+        let (mut options, before) = (again.options(), reader.checkpoint());
         // Where a writer erases meanwhile, what is read on may lack what it erases: opening knows how to look again.
-        let read_on = again.read_on(reader);
+        let read_on = options.read_on(reader);
         if !matches!(read_on, Ok(Some(Judged { torn: None, ref destroyed })) if destroyed.is_empty()) {
             let storage = Arc::clone(reader.log.storage());
-            let mut options = again.again();
             options.expect = Some(before);
             let ReadOnlyLedger { reader, recovery, .. } = options.read_in(storage)?;
             (self.reader, self.recovery) = (reader, recovery);
@@ -648,12 +664,13 @@ pass_questions_on!(ReadOnlyLedger);
 mod tests {
     use super::*;
 
-    /// A server hands a ledger to the thread that opens it.
+    /// A server hands a ledger to the thread that opens it, and many threads ask one that is only read.
     #[test]
     fn options_and_ledgers_go_to_other_threads() {
         fn is_send<T: Send>() {}
+        fn is_shared<T: Send + Sync>() {}
         is_send::<LedgerOptions<'_>>();
         is_send::<Ledger>();
-        is_send::<ReadOnlyLedger>();
+        is_shared::<ReadOnlyLedger>();
     }
 }

@@ -198,8 +198,8 @@ impl Log {
         let lies_there = |(number, (before, now)): (usize, (&Segment, &Segment))| {
             before.name == now.name && if number < last { before.len == now.len } else { now.len >= len }
         };
-        let read = self.segments.iter().zip(&later.segments).enumerate().take(last + 1);
-        let continues = later.segments.len() > last && read.map(lies_there).all(|same| same);
+        let mut read = self.segments.iter().zip(&later.segments).enumerate().take(last + 1);
+        let continues = later.segments.len() > last && read.all(lies_there);
         if continues {
             self.segments = later.segments;
             self.keys = later.keys;

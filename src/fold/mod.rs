@@ -305,12 +305,16 @@ impl State {
 
     /// How a person came to be.
     pub(crate) fn origin(&self, person: PersonNo) -> Origin {
+        self.origin_if_founded(person).expect("an id that founds a person belongs to it")
+    }
+
+    /// The same; `None` of a person that was absorbed, and whose founding id has no person any more since a retract.
+    pub(super) fn origin_if_founded(&self, person: PersonNo) -> Option<Origin> {
         if let Some(origin) = self.generations.origins.get(&person) {
-            return *origin;
+            return Some(*origin);
         }
-        let founding = self.persons[person.index()].founding;
-        let founded = self.links.since(founding).expect("an id that founds a person belongs to it");
-        Origin { founded, split: false }
+        let founded = self.links.since(self.persons[person.index()].founding)?;
+        Some(Origin { founded, split: false })
     }
 
     /// Who founded `person`, live or absorbed: what its public id is made of (D10).

@@ -247,7 +247,8 @@ impl State {
         let present =
             (0..small.persons.len() as u32).map(PersonNo).filter(|person| !small.is_retired(*person));
         let named = present.filter_map(|person| {
-            let (founding, key) = (ids[small.founding(person).index()], small.origin(person).key());
+            let (founding, key) =
+                (ids[small.founding(person).index()], small.origin_if_founded(person)?.key());
             let (id, by) = self.erasures.renamed.get(&self.last_of(founding, key)?.0)?;
             let number = ids.binary_search(&IdNo(*id)).ok()?;
             Some((person.0, (number as u32, *by))) // MAX_RECORDS bounds it
@@ -265,7 +266,8 @@ impl State {
     ) -> BTreeMap<u32, (u32, u32)> {
         let is_free = |(person, (id, by)): &(u32, (u32, u32))| {
             let person = PersonNo(*person);
-            let (founding, key) = (ids[small.founding(person).index()], small.origin(person).key());
+            let Some(origin) = small.origin_if_founded(person) else { return false };
+            let (founding, key) = (ids[small.founding(person).index()], origin.key());
             let called = self.erasures.who_is_called((ids[*id as usize], *by));
             called.is_none_or(|other| self.founding(other) == founding && self.origin(other).key() == key)
         };

@@ -329,3 +329,20 @@ fn an_index_from_before_an_erasure_leads_nobody_astray() {
     let anew = LedgerOptions::new().without_snapshots().read_in(disk).unwrap();
     assert_eq!(anew.reader().state().digest(), writer.reader().state().digest());
 }
+
+/// A preview stopped the program: the retract leaves `phone` without a person, though it had founded one that was absorbed before, and where
+/// something is erased each person of the component was asked for its name.
+#[test]
+fn a_preview_bears_an_absorbed_person_whose_founding_id_has_none_any_more() {
+    let mut ledger = new_ledger();
+    let phone = ledger.append(Operation::alias(at(1), id("phone"), Source::new("ann"))).unwrap();
+    let _ = ledger.append(Operation::properties(at(2), id("bob"))).unwrap();
+    let _ = ledger.append(Operation::merge_dangerously(at(3), id("bob"), Source::new("ann"))).unwrap();
+    let _ = ledger.append(Operation::split(at(4), id("bob"), [id("bob")], SplitMode::Each)).unwrap();
+    let subject = ErasureSubject::Ids([id("bob")].into());
+    let _ = ledger.erase(&[ErasureRequest::new(at(5), subject, "asked")]).unwrap();
+    let retract = Operation::retract(at(6), Target::Record(phone.seq().unwrap()));
+    let foretold = ledger.reader().preview(&retract).unwrap();
+    assert_eq!(foretold.appended, ledger.append(retract).unwrap());
+    assert_eq!((ledger.reader().person("phone"), ledger.reader().person("ann").is_some()), (None, true));
+}

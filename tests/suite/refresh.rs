@@ -28,19 +28,31 @@ fn said(ledger: &ReadOnlyLedger) -> (Checkpoint, String, String, Vec<Profile>, u
     )
 }
 
-/// Writes a made-up history a few operations at a time, and refreshes a reader in between. Small segments, snapshots and erasures are on the
-/// way.
-fn write_and_refresh(seed: u64, index: bool) -> u64 {
+/// Writes a made-up history a few operations at a time, and refreshes a reader in between. Small segments, snapshots, erasures and other
+/// writers are on the way; every other ledger is sealed, where each writer brings keys that are new.
+fn write_and_refresh(seed: u64) -> u64 {
     let disk: Arc<dyn Storage> = Arc::new(Memory::new());
     let history = History::seeded(&Policy::default(), seed);
+    #[cfg(feature = "encryption")]
+    let ring = Arc::new(identity_ledger::storage::StoredKeys::new(Arc::new(Memory::new()), "ring"));
+    let options = || match seed % 2 {
+        #[cfg(feature = "encryption")]
+        1 => options().keys(ring.clone()),
+        _ => options(),
+    };
     let mut writer = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     let fresh = || options().read_in(disk.clone()).unwrap();
-    let mut reader = if index { options().index_records().read_in(disk.clone()).unwrap() } else { fresh() };
+    let mut reader =
+        if seed % 4 < 2 { options().index_records().read_in(disk.clone()).unwrap() } else { fresh() };
     let mut refreshed = 0;
     for (number, operation) in history.operations.iter().enumerate() {
         append(&mut writer, operation).unwrap();
         match (number as u64 + seed) % 11 {
             0 => drop(writer.snapshot().unwrap()),
+            3 | 8 => {
+                drop(writer);
+                writer = options().open_in(disk.clone()).unwrap();
+            }
             5 => {
                 let erased = writer.reader().persons().next().map(|person| person.unwrap().person_id);
                 let request = |person| ErasureRequest::new(at(9), ErasureSubject::Person(person), "asked");
@@ -64,7 +76,7 @@ fn write_and_refresh(seed: u64, index: bool) -> u64 {
 
 #[test]
 fn a_refreshed_reader_is_one_that_was_opened_now() {
-    let refreshed: u64 = (0..40).map(|seed| write_and_refresh(seed, seed % 2 == 0)).sum();
+    let refreshed: u64 = (0..40).map(write_and_refresh).sum();
     assert!(refreshed > 400, "{refreshed}");
 }
 
@@ -97,6 +109,37 @@ fn a_refresh_refuses_another_past_and_keeps_what_it_knew() {
     let error = reader.refresh().unwrap_err();
     assert!(matches!(error, OpenError::Forked { .. }), "{error}");
     assert!(reader.reader().resolve("bob").is_some(), "what it knew it still says");
+}
+
+/// A reader is refreshed while a writer erases: it meets segments that are written again between its looks.
+#[test]
+fn a_refresh_beside_an_erasing_writer_shows_a_whole_ledger() {
+    let disk: Arc<dyn Storage> = Arc::new(Memory::new());
+    let mut writer = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+    let mut reader = options().read_in(disk.clone()).unwrap();
+    std::thread::scope(|scope| {
+        let writes = scope.spawn(move || {
+            for number in 0..150 {
+                let who = id(&format!("user {}", number / 3));
+                writer.append(Operation::properties(at(number), who.clone())).unwrap().seq().unwrap();
+                if number % 3 == 2 {
+                    let subject = ErasureSubject::Ids([who].into());
+                    writer.erase(&[ErasureRequest::new(at(number), subject, "asked")]).unwrap();
+                }
+            }
+        });
+        let mut refreshes = 0; // until the writer has done its 150 operations
+        while !writes.is_finished() {
+            match reader.refresh() {
+                Ok(_) | Err(OpenError::Busy { .. }) => refreshes += 1,
+                Err(error) => panic!("after {refreshes} refreshes: {error}"),
+            }
+            std::thread::yield_now();
+        }
+        writes.join().unwrap();
+    });
+    reader.refresh().unwrap();
+    assert_eq!(said(&reader), said(&options().read_in(disk.clone()).unwrap()));
 }
 
 /// The cost of a refresh is that of what is new: the disk is read only behind what was read.

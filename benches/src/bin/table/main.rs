@@ -44,9 +44,9 @@ enum Other {
 
 #[derive(Clone, Copy)]
 enum Bar {
-    /// Ours takes at most so many times what the other takes.
+    /// Our time is at most this multiple of the other's.
     Most(f64),
-    /// The other takes at least so many times what ours takes.
+    /// The other's time is at least this multiple of ours.
     Least(f64),
 }
 

@@ -340,7 +340,7 @@ fn a_preview_bears_an_absorbed_person_whose_founding_id_has_none_any_more() {
     let _ = ledger.append(Operation::merge_dangerously(at(3), id("bob"), Source::new("ann"))).unwrap();
     let _ = ledger.append(Operation::split(at(4), id("bob"), [id("bob")], SplitMode::Each)).unwrap();
     let subject = ErasureSubject::Ids([id("bob")].into());
-    let _ = ledger.erase(&[ErasureRequest::new(at(5), subject, "asked")]).unwrap();
+    ledger.erase(&[ErasureRequest::new(at(5), subject, "asked")]).unwrap();
     let retract = Operation::retract(at(6), Target::Record(phone.seq().unwrap()));
     let foretold = ledger.reader().preview(&retract).unwrap();
     assert_eq!(foretold.appended, ledger.append(retract).unwrap());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use super::system;
-use crate::store::storage::{Lock, Storage};
+use crate::store::storage::{Lock, Storage, fill};
 
 /// As many links lead to a ring at most.
 const MAX_LINKS: usize = 40;
@@ -138,16 +138,7 @@ impl Storage for Place {
 
     fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let mut file = self.open(file, false, offset)?;
-        let mut filled = 0;
-        while filled < out.len() {
-            match file.read(&mut out[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
+        fill(out, |_, rest| file.read(rest))
     }
 
     fn create(&self, file: &str) -> io::Result<()> {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Access, Displaced, Lock, NotAFile, Occupant, Storage};
+use super::{Access, Displaced, Lock, NotAFile, Occupant, Storage, fill, named};
 use crate::store::layout::{LEDGER, PARTIAL};
 
 /// The writer's lock file; never renamed, never removed.
@@ -151,14 +151,6 @@ fn expect(file: &str, stat: &Stat, expected: FileType) -> Result<(), NotAFile> {
         return Ok(());
     }
     Err(NotAFile { file: file.to_owned(), found: named(found), expected: named(expected) })
-}
-
-/// An error that names its file.
-fn named(file: &str) -> impl Fn(io::Error) -> io::Error {
-    move |error| match error.get_ref() {
-        Some(_) => error,
-        None => io::Error::new(error.kind(), format!("{file}: {error}")),
-    }
 }
 
 impl Files {
@@ -396,16 +388,7 @@ impl Storage for Files {
 
     fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let held = self.file(file)?;
-        let mut filled = 0;
-        while filled < out.len() {
-            match held.file.read_at(&mut out[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(named(file)(error)),
-            }
-        }
-        Ok(filled)
+        fill(out, |filled, rest| held.file.read_at(rest, offset + filled as u64)).map_err(named(file))
     }
 
     fn create(&self, file: &str) -> io::Result<()> {

@@ -207,6 +207,31 @@ impl From<NotAFile> for io::Error {
     }
 }
 
+/// An error that names its file.
+fn named(file: &str) -> impl Fn(io::Error) -> io::Error {
+    move |error| match error.get_ref() {
+        Some(_) => error,
+        None => io::Error::new(error.kind(), format!("{file}: {error}")),
+    }
+}
+
+/// Fills `out` by calls that may each read less than is asked for, and are given how much is there. Gives how much came before the end.
+pub(crate) fn fill(
+    out: &mut [u8],
+    mut read: impl FnMut(usize, &mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < out.len() {
+        match read(filled, &mut out[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// Whether something other than a file has a file's name.
 pub(crate) fn is_not_a_file(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())

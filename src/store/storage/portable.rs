@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Access, Lock, NotAFile, Occupant, Storage};
+use super::{Access, Lock, NotAFile, Occupant, Storage, fill, named};
 
 /// The writer's lock file; never renamed, never removed.
 const LOCK: &str = "LOCK";
@@ -28,13 +28,6 @@ pub struct Files {
     access: Access,
     /// Files stay open: the log appends to one of them a million times.
     open: Mutex<BTreeMap<String, Arc<Mutex<File>>>>,
-}
-
-fn named(file: &str) -> impl Fn(io::Error) -> io::Error {
-    move |error| match error.get_ref() {
-        Some(_) => error,
-        None => io::Error::new(error.kind(), format!("{file}: {error}")),
-    }
 }
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,16 +135,7 @@ impl Storage for Files {
         let held = self.file(file)?;
         let mut held = locked(&held);
         held.seek(SeekFrom::Start(offset)).map_err(named(file))?;
-        let mut filled = 0;
-        while filled < out.len() {
-            match held.read(&mut out[filled..]) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(named(file)(error)),
-            }
-        }
-        Ok(filled)
+        fill(out, |_, rest| held.read(rest)).map_err(named(file))
     }
 
     fn create(&self, file: &str) -> io::Result<()> {

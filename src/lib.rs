@@ -108,7 +108,8 @@ pub use crate::query::reader::{Reader, Resolution};
 pub mod answer {
     pub use crate::query::answer::{EffectAnswer, EventMode, NoticeAnswer, PropertyAnswer};
     pub use crate::query::mapping::{
-        Comparison, ComparisonCounts, Difference, DifferenceKind, DifferenceReason, Mapping, MappingError,
+        Comparison, ComparisonCounts, Difference, DifferenceExplainer, DifferenceKind, DifferenceReason,
+        Mapping, MappingError,
     };
     pub use crate::query::page::{CursorError, PageError};
     pub use crate::query::reader::{MemoryUse, PersonStatus, Persons};

@@ -171,12 +171,12 @@ fn show(
     part: Part,
     screen: &mut Screen,
 ) -> Result<Option<identity_ledger::Cursor>, Failure> {
-    let mut table = Table::new(&COLUMNS);
+    let (mut table, mut why) = (Table::new(&COLUMNS), reader.explain_differences(mapping)?);
     let next = part.of(differences, |difference| {
         if screen.is_unread() {
             std::process::exit(1); // there is a difference, so the answer is no
         }
-        let reason = reader.explain_difference(mapping, &difference)?;
+        let reason = why.explain(&difference)?;
         if screen.json {
             screen.object(&Explained { difference: &difference, reason })
         } else {

@@ -482,8 +482,8 @@ impl State {
         'climb: loop {
             let before = at;
             for side in [0, 1] {
-                let Some((parent, seq)) = self.links.proof(at[side]) else { continue };
-                climbed[side].push((at[side], parent, Seq(seq.into())));
+                let Some((parent, seq)) = self.proof_edge(at[side]) else { continue };
+                climbed[side].push((at[side], parent, seq));
                 at[side] = parent;
                 if let Some(met) = seen[1 - side].get(&parent) {
                     climbed[1 - side].truncate(*met); // what the other climbed above where they meet
@@ -498,6 +498,11 @@ impl State {
         let [mut way, down] = climbed;
         way.extend(down.into_iter().rev().map(|(child, parent, seq)| (parent, child, seq)));
         Some(way)
+    }
+
+    /// The edge of an id toward the root of its proof tree: the other end, and the record that names both. The trees hold each person together.
+    pub(crate) fn proof_edge(&self, id: IdNo) -> Option<(IdNo, Seq)> {
+        self.links.proof(id).map(|(parent, seq)| (parent, Seq(seq.into())))
     }
 
     /// How many operations retracts and splits have folded again since this state was new or was read from a snapshot: the

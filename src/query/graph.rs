@@ -147,9 +147,10 @@ impl Graph {
         let Some(asked) = reader.id_no(distinct_id) else { return Ok(None) };
         reader.prove_component(asked)?;
         let told = reader.told(asked)?;
+        let splits: Vec<Seq> = told.iter().filter(|told| told.splits()).map(|told| told.seq).collect();
         let mut lines: BTreeMap<Pair, Vec<EdgeRecord>> = BTreeMap::new();
         for record in &told {
-            let parted = parted_by(reader, record, &told);
+            let parted = parted_by(reader, record, &splits);
             for (pair, said) in pairs(record, parted) {
                 lines.entry(pair).or_default().push(EdgeRecord::of(record, said));
             }
@@ -226,12 +227,12 @@ impl EdgeRecord {
 }
 
 /// The split that parted the ends of a link that was made.
-fn parted_by(reader: &Reader, record: &Told, all: &[Told]) -> Option<Seq> {
+fn parted_by(reader: &Reader, record: &Told, splits: &[Seq]) -> Option<Seq> {
     let [target, source] = record.ends()?;
     let made = record.now.is_some_and(|outcome| outcome.refusal.is_none());
     let person = reader.state().person(target);
     let apart = person.is_none() || person != reader.state().person(source);
-    if made && apart { reader.parted_by(record, all) } else { None }
+    if made && apart { reader.parted_by(record, splits) } else { None }
 }
 
 /// What a record draws, and in which words.

@@ -63,6 +63,11 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// Whether it splits a person.
+    pub(crate) fn splits(&self) -> bool {
+        matches!(self.body.verb(), Some(AskedVerb::Split(_)))
+    }
+
     /// T and S, if it asks to link two ids.
     pub(crate) fn ends(&self) -> Option<[IdNo; 2]> {
         match (self.body.head(), self.body.other()) {

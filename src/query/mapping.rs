@@ -7,6 +7,8 @@ use serde::Serialize;
 use crate::log::body::IdNo;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::MAX_MAPPED_IDS;
+use crate::query::apart::{Components, Link};
+use crate::query::explain::why_not::Obstacle;
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
@@ -26,7 +28,8 @@ use crate::store::segments::Fault;
 /// let comparison = ledger.reader().compare(&mapping);
 /// assert_eq!((comparison.counts.joined_here, comparison.counts.missing_here), (1, 1));
 /// assert_eq!(comparison.differences[0].kind, DifferenceKind::MissingHere);
-/// assert_eq!(ledger.reader().explain_difference(&mapping, &comparison.differences[1])?.seq.map(|seq| seq.0), Some(3));
+/// let mut why = ledger.reader().explain_differences(&mapping)?;
+/// assert_eq!(why.explain(&comparison.differences[1])?.seq.map(|seq| seq.0), Some(3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -86,7 +89,8 @@ impl Mapping {
         self.ids.is_empty()
     }
 
-    fn person(&self, distinct_id: &str) -> Option<u32> {
+    /// The person that the mapping has for an id, as a number of its own. `None` if it does not name the id, or has no person for it.
+    pub fn person(&self, distinct_id: &str) -> Option<u32> {
         self.ids.get(distinct_id).and_then(|(person, _)| *person)
     }
 }
@@ -244,63 +248,71 @@ impl Reader {
         texts.filter(|text| !mapping.ids.contains_key(*text))
     }
 
-    /// Says why there is a difference: the record that joins the two here, or what keeps them apart.
+    /// What says why there are differences. What a snapshot says is held against the log first.
     ///
     /// # Errors
-    /// [`Fault`] if records cannot be read.
-    pub fn explain_difference(
-        &self,
-        mapping: &Mapping,
-        difference: &Difference,
-    ) -> Result<DifferenceReason, Fault> {
-        let plain = |reason: &str| Ok(DifferenceReason { seq: None, rule: None, reason: reason.to_owned() });
-        match (difference.kind, &difference.other) {
-            (DifferenceKind::JoinedThere, Some(other)) => self.explain_apart(other, &difference.distinct_id),
-            (DifferenceKind::JoinedHere, Some(other)) => {
-                self.explain_joined(mapping, other, &difference.distinct_id)
+    /// [`Fault`] when the log cannot be read back.
+    pub fn explain_differences<'a>(&'a self, mapping: &'a Mapping) -> Result<DifferenceExplainer<'a>, Fault> {
+        self.prove_snapshot()?;
+        let person = |id| self.id_text(id).and_then(|text| mapping.person(text));
+        let components = Components::of(self, move |a, b| person(a) == person(b));
+        Ok(DifferenceExplainer { reader: self, components })
+    }
+}
+
+/// Says of differences why they are there: [`Reader::explain_differences`] makes it. It folds a component when the first of its ids is asked about, and keeps
+/// what it needs of it: a few bytes for each link that was made, and the first that was refused between two persons.
+pub struct DifferenceExplainer<'a> {
+    reader: &'a Reader,
+    components: Components<'a>,
+}
+
+impl std::fmt::Debug for DifferenceExplainer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DifferenceExplainer")
+    }
+}
+
+impl DifferenceExplainer<'_> {
+    /// Why there is a difference: a record that joins the two here, or one that was to and the rule that refused it.
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn explain(&mut self, difference: &Difference) -> Result<DifferenceReason, Fault> {
+        let plain = |reason: &str| DifferenceReason { seq: None, rule: None, reason: reason.to_owned() };
+        let id = |text: &str| self.reader.id_no(text);
+        let ids = difference.other.as_deref().and_then(id).zip(id(&difference.distinct_id));
+        Ok(match (difference.kind, ids) {
+            (DifferenceKind::JoinedThere, Some((other, stray))) => {
+                match self.components.barrier(other, stray)? {
+                    Some((link, Obstacle { rule, reason, .. })) => DifferenceReason {
+                        seq: Some(link.seq),
+                        rule: Some(rule),
+                        reason: format!("{}: {reason}", self.said(link)),
+                    },
+                    None => plain("no chain of records leads from the one to the other"),
+                }
+            }
+            (DifferenceKind::JoinedHere, Some((other, stray))) => {
+                match self.components.joint(other, stray)? {
+                    Some(link) => {
+                        let reason = format!("{} at {}", self.said(link), link.time);
+                        DifferenceReason { seq: Some(link.seq), rule: None, reason }
+                    }
+                    None => plain("they are one person"),
+                }
             }
             (DifferenceKind::MissingThere, _) => plain("the mapping does not name it"),
             _ => plain("no record names it"),
+        })
+    }
+
+    fn said(&self, Link { op, ends, .. }: Link) -> String {
+        let [one, other] = ends.map(|id| self.reader.id_name(id));
+        match op {
+            "split" => format!("{op} that left `{one}` with `{other}`"),
+            _ => format!("{op} of `{one}` with `{other}`"),
         }
-    }
-
-    fn explain_apart(&self, a: &str, b: &str) -> Result<DifferenceReason, Fault> {
-        let found = self.why_not(a, b)?;
-        let barrier = found.as_ref().and_then(|found| found.barriers().next());
-        Ok(match barrier {
-            Some((step, barrier)) => {
-                let [from, to] = &step.ids;
-                let (op, reason) = (step.op, &barrier.reason);
-                DifferenceReason {
-                    seq: Some(step.seq),
-                    rule: Some(barrier.rule),
-                    reason: format!("{op} of `{from}` with `{to}`: {reason}"),
-                }
-            }
-            None => {
-                let reason = "no chain of records leads from the one to the other".to_owned();
-                DifferenceReason { seq: None, rule: None, reason }
-            }
-        })
-    }
-
-    /// The first step of the way that leads out of the person that the mapping has for `a`.
-    fn explain_joined(&self, mapping: &Mapping, a: &str, b: &str) -> Result<DifferenceReason, Fault> {
-        let found = self.explain(a, b)?;
-        let steps = found.iter().flat_map(|found| &found.steps);
-        let is_same = |text: &str| mapping.person(text) == mapping.person(a);
-        let step = steps.clone().find(|step| !is_same(&step.ids[1].text)).or(steps.last());
-        Ok(match step {
-            Some(step) => {
-                let ([from, to], op, time) = (&step.ids, step.op, step.time);
-                DifferenceReason {
-                    seq: Some(step.seq),
-                    rule: None,
-                    reason: format!("{op} of `{from}` with `{to}` at {time}"),
-                }
-            }
-            None => DifferenceReason { seq: None, rule: None, reason: "they are one id".to_owned() },
-        })
     }
 }
 

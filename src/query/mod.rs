@@ -1,6 +1,7 @@
 //! What can be asked of a log. Queries read; they never write.
 
 pub(crate) mod answer;
+pub(crate) mod apart;
 pub(crate) mod as_of;
 pub(crate) mod content_digest;
 pub(crate) mod diff;

@@ -24,6 +24,7 @@ mod key_ring;
 mod kinds;
 mod kit;
 mod ledger;
+mod mapping;
 mod merge_cases;
 mod order_of_checks;
 mod proofs;

@@ -8,6 +8,7 @@ use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::history::{History, append};
 use identity_ledger::*;
 
+use crate::support::counting::Counting;
 use crate::support::short::{at, id};
 
 fn options() -> LedgerOptions<'static> {
@@ -145,7 +146,7 @@ fn a_refresh_beside_an_erasing_writer_shows_a_whole_ledger() {
 /// The cost of a refresh is that of what is new: the disk is read only behind what was read.
 #[test]
 fn a_refresh_reads_what_is_new_and_no_more() {
-    let disk = Arc::new(Counting { inner: Memory::new(), read: Default::default() });
+    let disk = Arc::new(Counting::default());
     let mut writer = options().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
     for number in 0..3_000 {
         let who = id(&format!("user {number}"));
@@ -153,54 +154,9 @@ fn a_refresh_reads_what_is_new_and_no_more() {
     }
     let mut reader = options().read_in(disk.clone()).unwrap();
     writer.append(Operation::properties(at(1), id("new"))).unwrap().seq().unwrap();
-    disk.read.store(0, std::sync::atomic::Ordering::Relaxed);
+    disk.bytes_read();
     assert_eq!(reader.refresh().unwrap(), 2);
-    let read = disk.read.load(std::sync::atomic::Ordering::Relaxed);
+    let read = disk.bytes_read();
     assert!(read < 70_000, "{read} bytes of {}", reader.reader().log_bytes());
     assert!(reader.reader().log_bytes() > 200_000);
-}
-
-/// Memory that counts the bytes that are read.
-#[derive(Debug)]
-struct Counting {
-    inner: Memory,
-    read: std::sync::atomic::AtomicU64,
-}
-
-impl Storage for Counting {
-    fn list(&self, dir: &str) -> std::io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-    fn len(&self, file: &str) -> std::io::Result<Option<u64>> {
-        self.inner.len(file)
-    }
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read_at(file, offset, out)?;
-        self.read.fetch_add(read as u64, std::sync::atomic::Ordering::Relaxed);
-        Ok(read)
-    }
-    fn create(&self, file: &str) -> std::io::Result<()> {
-        self.inner.create(file)
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> std::io::Result<()> {
-        self.inner.sync(file)
-    }
-    fn sync_dir(&self, dir: &str) -> std::io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-    fn remove(&self, file: &str) -> std::io::Result<()> {
-        self.inner.remove(file)
-    }
-    fn rename(&self, file: &str, to: &str) -> std::io::Result<()> {
-        self.inner.rename(file, to)
-    }
-    fn lock(&self) -> std::io::Result<Option<storage::Lock>> {
-        self.inner.lock()
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
 }

@@ -548,11 +548,12 @@ fn a_mapping_is_compared_id_by_id() {
     mapping.insert("eve", Some("5"), 1).unwrap(); // older
     mapping.insert("d4", None, 0).unwrap(); // deleted there: neither the same nor missing
     let comparison = reader.compare(&mapping);
+    let mut why = reader.explain_differences(&mapping).unwrap();
     let told: Vec<String> = comparison
         .differences
         .iter()
         .map(|difference| {
-            let reason = reader.explain_difference(&mapping, difference).unwrap();
+            let reason = why.explain(difference).unwrap();
             let (kind, other) = (difference.kind.name(), difference.other.as_deref().unwrap_or("-"));
             let seq = reason.seq.map_or("-".to_owned(), |seq| seq.to_string());
             let rule = reason.rule.unwrap_or("-");
@@ -562,7 +563,7 @@ fn a_mapping_is_compared_id_by_id() {
     assert_eq!(
         told,
         [
-            "bob joined_there ann 7 D9: identify of `d1` with `bob`: user id `ann` is held already (record 3), and the policy allows 1 a person",
+            "bob joined_there ann 7 D9: identify of `bob` with `d1`: user id `ann` is held already (record 3), and the policy allows 1 a person",
             "d2 joined_here ann 5 -: identify of `ann` with `d2` at 2026-01-01T00:00:00Z",
             "zoe missing_here - - -: no record names it",
         ]

@@ -3,6 +3,7 @@
 
 pub(crate) mod checked;
 pub(crate) mod compare;
+pub(crate) mod counting;
 pub(crate) mod failing;
 pub(crate) mod forge;
 #[cfg(feature = "import")]

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::fold::{PersonNo, Refusal};
-use crate::log::body::{AskedVerb, IdNo};
+use crate::log::body::IdNo;
 use crate::model::id::{PersonId, Seq};
 use crate::model::policy::{FirstMention, IdClass, Policy};
 use crate::model::time::Timestamp;
@@ -136,6 +136,14 @@ impl WhyNot {
     }
 }
 
+/// What keeps the ends of a record apart: the rule, the record that blocks, and the same in a sentence.
+#[derive(Clone, Debug)]
+pub(crate) struct Obstacle {
+    pub(crate) rule: &'static str,
+    pub(crate) by: Seq,
+    pub(crate) reason: String,
+}
+
 /// A record that names two ids, as a way between them.
 #[derive(Clone, Copy)]
 struct Path<'a> {
@@ -228,10 +236,11 @@ impl Reader {
         for told in all.iter().filter(|told| told.retracted_by.is_none() && told.ends().is_some()) {
             self.spoken_for(told).into_iter().for_each(|person| *links.entry(person).or_default() += 1);
         }
+        let splits: Vec<Seq> = all.iter().filter(|told| told.splits()).map(|told| told.seq).collect();
         let mut way = Vec::new();
         let mut at = b;
         while let Some((from, path)) = by.get(&at) {
-            way.push(self.why_not_step(*from, *path, &all, &links));
+            way.push(self.why_not_step(*from, *path, &splits, &links));
             at = *from;
         }
         way.reverse();
@@ -242,7 +251,7 @@ impl Reader {
         &self,
         from: IdNo,
         Path { told, to, is_open }: Path<'_>,
-        all: &[Told],
+        splits: &[Seq],
         links: &BTreeMap<PersonNo, u32>,
     ) -> WhyNotStep {
         let head = told.body.head().expect("only operations name two ids");
@@ -251,33 +260,32 @@ impl Reader {
             op: told.body.name(),
             time: head.time(),
             ids: [self.named(from), self.named(to)],
-            barrier: (!is_open).then(|| self.barrier(told, all, links)),
+            barrier: (!is_open).then(|| self.barrier(told, splits, links)),
         }
     }
 
     /// What keeps the ends of a record apart; `links` counts, by person, the links that speak for it.
-    fn barrier(&self, told: &Told, all: &[Told], links: &BTreeMap<PersonNo, u32>) -> Barrier {
+    fn barrier(&self, told: &Told, splits: &[Seq], links: &BTreeMap<PersonNo, u32>) -> Barrier {
+        let Obstacle { rule, by, reason } = self.obstacle(told, splits);
+        let remedy = match (told.retracted_by, told.now.and_then(|outcome| outcome.refusal)) {
+            (Some(seq), _) => Some(Remedy::Retract { seq }),
+            (None, Some(refusal)) => self.remedy(told, &refusal, links),
+            (None, None) => self.merge_of(told),
+        };
+        Barrier { rule, blocking_seq: by, reason, remedy }
+    }
+
+    /// What keeps the ends of a record apart, where `splits` are the records of its component that split a person.
+    pub(crate) fn obstacle(&self, told: &Told, splits: &[Seq]) -> Obstacle {
         if let Some(by) = told.retracted_by {
-            let reason = format!("it was retracted (record {by})");
-            return Barrier {
-                rule: "H1",
-                blocking_seq: by,
-                reason,
-                remedy: Some(Remedy::Retract { seq: by }),
-            };
+            return Obstacle { rule: "H1", by, reason: format!("it was retracted (record {by})") };
         }
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
             let reason = told.reason.clone().unwrap_or_default();
-            let remedy = self.remedy(told, &refusal, links);
-            return Barrier { rule: refusal.rule(), blocking_seq: refusal.blocking(), reason, remedy };
+            return Obstacle { rule: refusal.rule(), by: refusal.blocking(), reason };
         }
-        let by = self.parted_by(told, all).unwrap_or(told.seq);
-        Barrier {
-            rule: "H2",
-            blocking_seq: by,
-            reason: format!("they were one person and were parted (record {by})"),
-            remedy: self.merge_of(told),
-        }
+        let by = self.parted_by(told, splits).unwrap_or(told.seq);
+        Obstacle { rule: "H2", by, reason: format!("they were one person and were parted (record {by})") }
     }
 
     /// What would join the ends of a link that is refused.
@@ -337,16 +345,13 @@ impl Reader {
         Some(Remedy::MergeDangerously { distinct_id, alias })
     }
 
-    /// The split by which the ends of a link came to be two persons.
-    pub(crate) fn parted_by(&self, told: &Told, all: &[Told]) -> Option<Seq> {
+    /// The split by which the ends of a link came to be two persons, of those of its component.
+    pub(crate) fn parted_by(&self, told: &Told, splits: &[Seq]) -> Option<Seq> {
         let ends = told.ends()?;
-        let splits = all
-            .iter()
-            .filter(|later| matches!(later.body.verb(), Some(AskedVerb::Split(_))) && later.seq > told.seq);
         let apart = |seq: Seq| {
             let [a, b] = ends.map(|id| self.state().person_as_of(id, seq));
             a != b
         };
-        splits.map(|split| split.seq).find(|seq| apart(*seq))
+        splits.iter().copied().find(|split| *split > told.seq && apart(*split))
     }
 }

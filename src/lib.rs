@@ -157,7 +157,7 @@ pub mod follow {
 pub mod erase {
     pub use crate::ledger::erase::receipt::Receipt;
     pub use crate::ledger::erase::receipt::ReceiptSegment;
-    pub use crate::ledger::erase::{ErasureRequest, ErasureSubject};
+    pub use crate::ledger::erase::request::{ErasurePreview, ErasureRequest, ErasureSubject};
     pub use crate::ledger::error::EraseError;
 }
 

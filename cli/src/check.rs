@@ -25,7 +25,10 @@ follows from the records. Says in plain words what is proven and what is not. Ex
 A key is NAME+ID+KEY, as `keys signer` prints it, and has to come from someone you trust, not with the proof. Every key that is given must have signed, and \
 no other may have: a proof with a witness's signature needs the key of the witness too.
 
---json keys: ok, why (null, or what is wrong), ledger_id, records, head, recorded_at, signed (name, time), fact, limits; null unless ok.";
+--json keys: ok, why (null, or what is wrong), ledger_id, records, head, recorded_at, signed (name, time), fact, limits; null unless ok. Keys of \
+fact: fact (its kind), and ids, records of same; ids of not_same; seq, event_id, event, distinct_id, time, recorded_at of event; distinct_id, key, value, seq, \
+time of property; id, defined, erased_by, erased_at, done of erased; id, distinct_id, records (seq, op, recorded_at, retracted_by) of complete; distinct_id of \
+absent; records, head, recorded_at of consistent.";
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {

@@ -1,8 +1,8 @@
 //! `erase`: forgets a person, ids or values, in every answer and in every file.
 
 use clap::Args;
-use identity_ledger::erase::{ErasureRequest, ErasureSubject, Receipt};
-use identity_ledger::{DistinctId, PersonId, PropertyKey, Seq};
+use identity_ledger::erase::{ErasurePreview, ErasureRequest, ErasureSubject, Receipt};
+use identity_ledger::{DistinctId, PersonId, PropertyKey, Seq, visible};
 
 use crate::answer::Answer;
 use crate::args::LedgerArgs;
@@ -10,7 +10,7 @@ use crate::clock::now;
 use crate::failure::Failure;
 use crate::progress::{Progress, log_bytes};
 use crate::screen::{Screen, remark, remark_source};
-use crate::source::{AnsweredFrom, open_for_writing};
+use crate::source::{AnsweredFrom, open_for_writing, open_ledger};
 use crate::text::{count, counted};
 
 /// The long help.
@@ -21,6 +21,7 @@ every file: the segments that hold them are rewritten, snapshots and what recove
 is finished by the next one that opens the ledger for writing.
 
   identity-ledger find shop.ledger --property email=ann@example.com
+  identity-ledger erase shop.ledger --person-of ann@example.com --dry-run     # what would be gone
   identity-ledger erase shop.ledger --person 5ec1e4d9-6b2c-5f0e-8d53-5b8b8a4a3c07 --reason 'request 2026-117'
   identity-ledger erase shop.ledger --person-of ann@example.com --keys email,phone --reason 'wrong address'
 
@@ -48,8 +49,11 @@ pub(crate) struct EraseArgs {
     #[arg(long, value_name = "KEY,KEY", value_delimiter = ',', conflicts_with = "reason_of")]
     keys: Vec<PropertyKey>,
     /// Why; it is kept, and can be erased itself
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Record nothing; say what would be erased
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Whose texts and values.
@@ -76,8 +80,21 @@ fn whole_person_id(text: &str) -> Result<uuid::Uuid, String> {
 }
 
 pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Failure> {
-    let EraseArgs { ledger: LedgerArgs { place, reading }, whom, keys, reason } = args;
+    let EraseArgs { ledger: LedgerArgs { place, reading }, whom, keys, reason, dry_run } = args;
     let mut progress = Progress::new();
+    let request =
+        ErasureRequest::new(now(), subject(whom), reason.unwrap_or_default()).with_keys(keys.iter().cloned());
+    if dry_run {
+        let ledger = open_ledger(&place, reading, &mut progress, screen)?;
+        progress.begin_waiting("Reading the log");
+        let preview = ledger.reader().preview_erasure(&request)?;
+        progress.clear();
+        return match screen.json {
+            true => screen.answer(&preview, &AnsweredFrom::reader(&ledger)),
+            false => show_preview(&preview, screen),
+        }
+        .map(|()| Answer::Yes);
+    }
     let mut ledger = open_for_writing(&place, reading, &mut progress, screen)?;
     if screen.json {
         remark_source(&AnsweredFrom::of(ledger.reader(), ledger.recovery()));
@@ -85,7 +102,6 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     progress.begin_waiting("Reading the log");
     ledger.reader().prove_snapshot()?;
     progress.clear();
-    let request = ErasureRequest::new(now(), subject(whom), reason).with_keys(keys.iter().cloned());
     let begun = ledger.begin_erasures(&[request])?;
     progress.begin("Taking it out of the log", log_bytes(&place));
     let finished = ledger.finish_erasures(&mut |bytes| progress.at(bytes));
@@ -127,6 +143,27 @@ fn subject(whom: EraseSubjectArgs) -> ErasureSubject {
         (.., Some(seq)) => ErasureSubject::ReasonOf(Seq(seq)),
         _ => ErasureSubject::Ids(id.into_iter().collect()),
     }
+}
+
+fn show_preview(preview: &ErasurePreview, screen: &mut Screen) -> Result<(), Failure> {
+    let ErasurePreview { ids, events, devices, values } = preview;
+    screen.headline(&match ids.len() as u64 {
+        0 if values.is_empty() => "Would be erased: the reason".to_owned(),
+        0 => format!("Would be erased: {}", counted(values.values().sum(), "value")),
+        ids => format!("Would be erased: {} and everything said for them", counted(ids, "id")),
+    })?;
+    let texts = |texts: &[String]| texts.iter().map(|text| visible(text)).collect::<Vec<_>>().join(", ");
+    let of_key = |(key, values): (&String, &u64)| format!("{} ({})", visible(key), count(*values));
+    let values: Vec<String> = values.iter().map(of_key).collect();
+    let facts = [
+        ("ids", texts(ids)),
+        ("device ids", texts(devices)),
+        ("values", values.join(", ")),
+        ("events, which stay", if ids.is_empty() { String::new() } else { count(*events) }),
+    ];
+    screen.facts(&facts.into_iter().filter(|(_, text)| !text.is_empty()).collect::<Vec<_>>())?;
+    screen.line("")?;
+    screen.line("Nothing was recorded; without --dry-run it is, and there is no way back.")
 }
 
 fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {

@@ -53,6 +53,11 @@ impl Replay {
         Replay { chain, state, rows: Rows::default() }
     }
 
+    /// The same, apart from this one.
+    pub(crate) fn detached(&self) -> Replay {
+        Replay::resumed(self.chain.clone(), self.state.clone())
+    }
+
     /// Where the chain ends.
     pub fn chain(&self) -> &Chain {
         &self.chain

@@ -7,7 +7,9 @@ use std::task::Waker;
 use std::thread;
 
 use crate::ledger::Ledger;
-use crate::ledger::error::AppendError;
+use crate::ledger::error::{AppendError, SnapshotError};
+use crate::ledger::snapshot::{Begun, Snapshot};
+use crate::ledger::trace;
 use crate::ledger::writer::{Disk, Durability};
 use crate::log::chain::Checkpoint;
 use crate::model::id::LedgerId;
@@ -22,7 +24,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// `durability` is what the appends of the group wait for. The ledger itself waits for nothing.
-    pub(crate) fn new(ledger: Ledger, durability: Durability) -> Arc<Shared> {
+    pub(crate) fn new(mut ledger: Ledger, durability: Durability) -> Arc<Shared> {
+        ledger.snapshots.is_beside = true;
         let syncs = Syncs {
             written: end_of(&ledger),
             durable: ledger.durable_records(),
@@ -59,6 +62,8 @@ impl Shared {
     pub(crate) fn into_inner(self) -> Ledger {
         let mut ledger = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
         ledger.writer.durability = self.group.0.durability;
+        ledger.snapshots.is_beside = false;
+        ledger.note_snapshot();
         ledger
     }
 }
@@ -141,6 +146,31 @@ impl Group {
 
     pub(crate) fn note_written(&self, ledger: &Ledger) {
         self.syncs().written = end_of(ledger);
+    }
+
+    /// Makes a snapshot beside the ledger, once all of it is durable; `None` if it was given up for an erasure.
+    pub(crate) fn make_snapshot(&self, begun: Begun) -> Result<Option<Snapshot>, SnapshotError> {
+        let last = begun.reader.log.segments().last().expect("a ledger has its genesis record");
+        let upto = (begun.reader.checkpoint(), &last.name[..]);
+        if let Err(source) = self.disk.sync(&*self.storage, self.id, upto, Durability::Witnessed) {
+            drop(begun); // what stops the ledger waits for it
+            self.stop(source.to_string());
+            return Err(AppendError::Indeterminate { seq: self.durable_records(), source }.into());
+        }
+        let made = begun.make();
+        trace::snapshot(self.id, begun.reader.checkpoint().records, made.as_ref().map(|_| ()));
+        made
+    }
+
+    /// Makes a snapshot on a thread of its own, which does not keep the ledger from being closed.
+    pub(crate) fn make_snapshot_beside(self: &Arc<Group>, begun: Begun) {
+        let (group, site, file) = (Arc::clone(self), begun.site().clone(), begun.file());
+        let made_at = site.clone();
+        let make = move || made_at.end(group.make_snapshot(begun).map(drop));
+        let spawned = thread::Builder::new().name("identity-ledger-snapshot".to_owned()).spawn(make);
+        if let Err(source) = spawned {
+            site.end(Err(SnapshotError::Io { file, source }));
+        }
     }
 
     pub(crate) fn counts(&self) -> SyncCounts {
@@ -232,6 +262,13 @@ impl Group {
         self.syncs().tickets.remove(&(records, ticket));
     }
 
+    /// Stops the ledger for good. A thread that writes at this moment does not yet know: the lock is released when it is done.
+    fn stop(&self, cause: String) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.ledger.write().unwrap_or_else(PoisonError::into_inner).writer.stop(cause);
+        }
+    }
+
     /// Syncs for as long as tickets are awaited, and waits for more until the ledger is closed.
     fn serve(&self) {
         let mut syncs = self.syncs();
@@ -277,9 +314,8 @@ impl Drop for Turn<'_> {
         };
         drop(syncs);
         self.group.changed.notify_all();
-        if let (Some(cause), Some(shared)) = (failed, self.group.shared.upgrade()) {
-            // A thread that writes at this moment does not yet know: the lock is released when it is done.
-            shared.ledger.write().unwrap_or_else(PoisonError::into_inner).writer.stop(cause);
+        if let Some(cause) = failed {
+            self.group.stop(cause);
         }
         woken.into_values().for_each(Waker::wake);
     }

@@ -25,11 +25,12 @@ mod trace;
 pub(crate) mod writer;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::ledger::error::{AppendError, SnapshotError};
 use crate::ledger::questions::pass_questions_on;
 use crate::ledger::recovery::{Recovery, TornTail};
-use crate::ledger::snapshot::Snapshot;
+use crate::ledger::snapshot::{Begun, Snapshot};
 use crate::ledger::writer::Writer;
 use crate::log::body::{Body, CutOff, Followed};
 use crate::log::chain::Checkpoint;
@@ -70,6 +71,8 @@ pub(crate) struct Cadence {
     every: Option<u64>,
     /// How many records there were when one was made or tried last.
     last: u64,
+    /// Whether they are made beside the ledger, by a thread that shares it.
+    pub(crate) is_beside: bool,
     /// Why the last one that was to be made by itself was not.
     pub(crate) error: Option<SnapshotError>,
 }
@@ -126,7 +129,9 @@ impl Ledger {
     pub(crate) fn make_snapshot(&mut self) -> Result<Snapshot, SnapshotError> {
         self.flush()?;
         self.snapshots.last = self.checkpoint().records;
-        let made = snapshot::make(&self.reader, &self.recovery.snapshots_ignored);
+        let taken = self.writer.site.clear();
+        let reader = (&self.reader, &**self.reader.log.storage());
+        let made = snapshot::make(reader, &self.recovery.snapshots_ignored, &taken);
         trace::snapshot(self.reader.ledger_id(), self.snapshots.last, made.as_ref().map(|_| ()));
         made
     }
@@ -137,10 +142,30 @@ impl Ledger {
     }
 
     pub(crate) fn snapshot_if_due(&mut self) {
-        let due = |every| self.checkpoint().records >= self.snapshots.last + every;
-        if self.snapshots.every.is_some_and(due) && !self.reader.state().erasures().is_pending() {
+        if !self.snapshots.is_beside && self.is_snapshot_due() {
             self.snapshots.error = self.make_snapshot().err();
         }
+    }
+
+    pub(crate) fn is_snapshot_due(&self) -> bool {
+        let due = |every| self.checkpoint().records >= self.snapshots.last + every;
+        self.snapshots.every.is_some_and(due) && !self.reader.state().erasures().is_pending()
+    }
+
+    /// Notes what became of a snapshot that was made beside this ledger.
+    pub(crate) fn note_snapshot(&mut self) {
+        if let Some(ended) = self.writer.site.take_ended() {
+            self.snapshots.error = ended.err();
+        }
+    }
+
+    /// Begins a snapshot that is made beside this ledger; `None` while one is being made.
+    pub(crate) fn begin_snapshot(&mut self) -> Option<Begun> {
+        let taken = self.writer.site.try_take()?;
+        self.snapshots.last = self.checkpoint().records;
+        let (storage, ignored) =
+            (Arc::clone(self.reader.log.storage()), self.recovery.snapshots_ignored.clone());
+        Some(Begun { reader: self.reader.detached(), storage, ignored, taken })
     }
 
     pub(crate) fn check_health(&self) -> Result<(), AppendError> {
@@ -217,8 +242,9 @@ impl Drop for Ledger {
         if self.writer.disk.poisoned().is_none() && self.flush().is_ok() {
             self.settle_keys().ok(); // the ring then knows less of the log, and is as good
         }
-        // The next writer may have the lock in a moment: a thread that syncs late must not write `HEAD`.
+        // The next writer may have the lock in a moment: a thread that syncs late must not write `HEAD`, nor one a snapshot.
         self.writer.disk.poison("the ledger is closed".to_owned());
+        drop(self.writer.site.clear());
     }
 }
 

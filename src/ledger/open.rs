@@ -150,6 +150,8 @@ impl<'p> LedgerOptions<'p> {
     /// The append is answered as without it. If a snapshot cannot be made, [`Ledger::snapshot_error`] says
     /// why, and the next attempt follows after `records` more records. 0 never makes one, which is also the
     /// default; see [`Ledger::snapshot`].
+    ///
+    /// A [`SharedLedger`](crate::SharedLedger) begins it at the same place and makes it on a thread of its own; no append waits until it is made.
     #[must_use]
     pub fn snapshot_every(mut self, records: u64) -> LedgerOptions<'p> {
         self.snapshot_every = Some(records).filter(|records| *records > 0);

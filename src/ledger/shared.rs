@@ -6,8 +6,8 @@ use crate::ledger::Ledger;
 use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::delivery::{Delivered, Delivery, FollowError};
 use crate::ledger::device::Device;
-use crate::ledger::erase::ErasureRequest;
 use crate::ledger::erase::receipt::Receipt;
+use crate::ledger::erase::request::ErasureRequest;
 use crate::ledger::error::{AppendError, EraseError, SnapshotError};
 use crate::ledger::group::{Shared, SyncCounts};
 use crate::ledger::recovery::Recovery;
@@ -31,9 +31,9 @@ use crate::store::segments::Fault;
 /// the others wait for it. Writers that come meanwhile share the next sync. An append returns as with
 /// [`Ledger`]: with [`Durability::Immediate`] once its records outlive a power cut.
 ///
-/// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush,
-/// a snapshot or an erasure. They see records as soon as they are written, which is a moment before their writer hears that
-/// they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: every waiting append returns
+/// Reads do not wait for that sync. They do wait where the ledger itself syncs while it writes: at the end of a full segment, for a flush
+/// or an erasure. Writers wait for reads, so what takes long is asked of a [`SharedLedger::detached`] reader. Reads see records as soon as
+/// they are written, which is a moment before their writer hears that they are durable; [`SharedLedger::durable_records`] says up to where all is. A sync that fails is the last: every waiting append returns
 /// [`AppendError::Indeterminate`], and this ledger never writes again. It releases the lock, so the ledger can be opened again while
 /// clones of this one are left; those answer as before.
 ///
@@ -80,6 +80,82 @@ impl SharedLedger {
     pub fn read<T>(&self, ask: impl FnOnce(&Reader) -> T) -> T {
         // A thread that panicked while it had the ledger for itself has stopped it: nothing more is written, and it answers as it is.
         ask(self.shared.ledger().read().unwrap_or_else(PoisonError::into_inner).reader())
+    }
+
+    /// What answers are made from, as it is now, for questions that take long: no writer waits for them, and the reader stays as it is.
+    /// An erasure ends what it reads in the log; see [`Reader::detached`].
+    ///
+    /// Writers wait while it is copied. That takes the memory of the ledger's state, some 200 bytes a distinct id, and about the time that
+    /// the machine needs to copy it. A server that asks often keeps one for a while.
+    ///
+    /// ```
+    /// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, SharedLedger, Tenant, Timestamp};
+    /// # let ledger = SharedLedger::new(Ledger::in_memory(Tenant::default(), Policy::default())?);
+    /// let at = Timestamp::from_micros(0)?;
+    /// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+    /// let reader = ledger.detached();
+    /// for person in reader.persons() {
+    ///     let _ = ledger.append(Operation::properties(at, DistinctId::new("bob")?))?; // with `read`, this thread would wait for itself
+    ///     println!("{:?}", reader.person_id(person.number));
+    /// }
+    /// assert_eq!((reader.persons().count(), ledger.detached().persons().count()), (1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn detached(&self) -> Reader {
+        self.read(Reader::detached)
+    }
+
+    /// Builds what `history`, `why-not`, graphs, retracts and splits look records up by, as
+    /// [`LedgerOptions::index_records`](crate::LedgerOptions::index_records) does, beside writers. Without it the first of them reads the log,
+    /// and writers wait meanwhile. Returns at once if it is there. An erasure that writes segments again forgets it, and ends its making.
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back.
+    pub fn index_records(&self) -> Result<(), Fault> {
+        let begun = self.read(|reader| {
+            let log = &reader.log;
+            (!log.has_index()).then(|| (log.rewrites(), reader.detached()))
+        });
+        let Some((rewrites, detached)) = begun else { return Ok(()) };
+        let built = detached.log.build_index(detached.checkpoint().records);
+        self.read(|reader| {
+            if reader.log.rewrites() != rewrites {
+                return Ok(());
+            }
+            if built.is_ok() && !reader.log.has_index() {
+                reader.log.adopt_index(&detached.log);
+            }
+            built
+        })
+    }
+
+    /// As [`Ledger::snapshot`], beside writers: they wait while what it holds is copied, as for [`SharedLedger::detached`]. An erasure stops
+    /// the making, and it begins again.
+    ///
+    /// Those that [`LedgerOptions::snapshot_every`](crate::LedgerOptions::snapshot_every) asks for are made on a thread of their own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let group = self.shared.group();
+        loop {
+            let begin = |guard: &mut LedgerGuard<'_>| {
+                guard
+                    .finish_erasures(&mut |_| {})
+                    .map_err(|error| SnapshotError::Erasure(Box::new(error)))?;
+                let begun = guard.ledger.begin_snapshot().ok_or_else(|| guard.ledger.writer.site.clone());
+                Ok::<_, SnapshotError>(begun)
+            };
+            match self.record(u64::MAX, begin)?.done? {
+                Ok(begun) => {
+                    if let Some(made) = group.make_snapshot(begun)? {
+                        return Ok(made);
+                    }
+                }
+                Err(site) => site.wait(),
+            }
+        }
     }
 
     /// Has the ledger for itself, and returns when all that was written by then is durable: several appends, a [`Ledger::device`] that
@@ -155,6 +231,7 @@ impl SharedLedger {
         let group = self.shared.group();
         let mut ledger = self.shared.ledger().write().unwrap_or_else(PoisonError::into_inner);
         ledger.check_health()?;
+        ledger.note_snapshot();
         let before = ledger.reader().checkpoint().records;
         let waiting = group.waiting(before);
         if waiting >= most {
@@ -167,6 +244,11 @@ impl SharedLedger {
         let records = ledger.reader().checkpoint().records;
         if records > before {
             group.note_written(&ledger);
+        }
+        let due = if ledger.is_snapshot_due() { ledger.begin_snapshot() } else { None };
+        drop(ledger);
+        if let Some(begun) = due {
+            group.make_snapshot_beside(begun);
         }
         Ok(Written { done, wrote: records > before, records })
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ledger::error::AppendError;
+use crate::ledger::snapshot::Site;
 use crate::ledger::trace;
 
 use crate::log::body::DeviceNo;
@@ -41,6 +42,8 @@ pub(crate) struct Writer {
     pub(crate) disk: Disk,
     /// What devices last said with an identify or set (F3).
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
+    /// Where snapshots are made beside this writer.
+    pub(crate) site: Site,
     /// Held until the ledger is closed or stops writing.
     locks: Option<Locks>,
 }
@@ -64,13 +67,14 @@ impl Writer {
         locks: Locks,
     ) -> Writer {
         let (disk, locks) = (Disk::new(newest), Some(locks));
-        Writer { entropy, clock, durability, disk, last_calls: BTreeMap::new(), locks }
+        Writer { entropy, clock, durability, disk, last_calls: BTreeMap::new(), site: Site::default(), locks }
     }
 
     /// Stops writing for good and releases the locks, so that the ledger can be opened again. The order matters: nothing is written here
     /// after the poison, so two writers never write.
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
+        drop(self.site.clear());
         self.locks = None;
     }
 

@@ -22,6 +22,12 @@ pub(crate) struct Proof {
     held: Mutex<Held>,
 }
 
+impl Clone for Proof {
+    fn clone(&self) -> Proof {
+        Proof { snapshot: self.snapshot, held: Mutex::new(*self.held()) }
+    }
+}
+
 impl Proof {
     /// Of a snapshot of `records` records nothing is proven yet.
     pub(crate) fn due(records: u64) -> Proof {

@@ -1,6 +1,6 @@
 //! The reader: a log with everything needed to answer from it. Both [`crate::Ledger`] and [`crate::ReadOnlyLedger`] have one.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::fold::replay::{Replay, Step};
 use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, PersonView, Property, State};
@@ -117,6 +117,24 @@ impl Reader {
         Reader { identity, log, replay, dictionaries, seen, proof, person_ids }
     }
 
+    /// What this reader answers from, as it is now, for another thread: a writer of the ledger continues meanwhile, and this reader stays as
+    /// it is. [`SharedLedger::detached`](crate::SharedLedger::detached) tells what it costs.
+    ///
+    /// It does not outlast an erasure: whatever it reads in the log is then a [`Fault`] that says so. What it holds in memory, it still
+    /// tells, what was erased included; drop it.
+    #[must_use]
+    pub fn detached(&self) -> Reader {
+        Reader {
+            identity: self.identity.clone(),
+            log: self.log.detached(),
+            replay: self.replay.detached(),
+            dictionaries: self.dictionaries.clone(),
+            seen: self.seen.clone(),
+            proof: self.proof.clone(),
+            person_ids: Mutex::new(self.person_ids().clone()),
+        }
+    }
+
     /// Folds the log from its beginning; see [`Log::walk`]. Gives the first fault, and apart from it the first payload item that
     /// is missing though nothing up to there erased it: whether that matters depends on what the fault is.
     pub(crate) fn fold(&mut self, walk: Walk<'_>) -> Folded {
@@ -160,6 +178,10 @@ impl Reader {
         self.dictionaries.forget(body);
         self.log.forget_window();
         self.forget_names();
+    }
+
+    fn person_ids(&self) -> MutexGuard<'_, PersonIds> {
+        self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Forgets what persons are called: an erasure may have renamed them.
@@ -350,7 +372,7 @@ impl Reader {
 
     /// The person, live or absorbed, that has or had a public id.
     pub(crate) fn person_of(&self, person_id: PersonId) -> Option<PersonNo> {
-        let mut index = self.person_ids.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut index = self.person_ids();
         let founded = self.state().persons_founded() as u32; // MAX_RECORDS bounds it
         for number in index.len()..founded {
             index.push(self.ids_of_person(PersonNo(number)));

@@ -8,7 +8,7 @@ use crate::log::record::{Record, Rows};
 use crate::store::storage::Storage;
 
 /// The spots of all records from the first on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Spots {
     /// How many records are covered: the next to be noted.
     covered: u32,

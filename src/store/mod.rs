@@ -4,6 +4,7 @@
 
 pub(crate) mod block_index;
 pub(crate) mod clock;
+pub(crate) mod detached;
 pub(crate) mod dictionary;
 pub(crate) mod entropy;
 #[cfg(feature = "encryption")]

@@ -15,7 +15,7 @@ const NEWEST: usize = 4_096;
 const NONE: u32 = u32::MAX;
 
 /// The records that name each id and device, newest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Postings {
     /// How many records are covered.
     covered: u32,
@@ -41,7 +41,7 @@ struct Entry {
 }
 
 /// The records of a component of possible links, as far as they were read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Component {
     /// Its ids and devices.
     nodes: BTreeSet<Node>,

@@ -8,6 +8,7 @@ mod backup;
 mod concurrent;
 mod corrections;
 mod deep_link;
+mod detached;
 mod determinism;
 mod directory;
 mod erasure;

@@ -3,10 +3,9 @@
 #![cfg(feature = "testing")]
 
 use std::collections::BTreeMap;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -14,9 +13,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::fold::Step;
 use identity_ledger::sharing::Ticket;
-use identity_ledger::storage::{Lock, Memory, Storage};
+use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
 use identity_ledger::*;
+
+use crate::support::gate::Gate;
 
 fn at(number: usize) -> Timestamp {
     Timestamp::from_micros(i64::try_from(number).unwrap()).unwrap()
@@ -121,124 +122,6 @@ fn who_was_told_that_a_record_is_durable_finds_it_after_any_power_cut() {
     }
 }
 
-/// A place where threads wait until they are let through.
-#[derive(Debug, Default)]
-struct Door {
-    /// Whether it is closed, and how many threads have come since it was.
-    state: Mutex<(bool, usize)>,
-    changed: Condvar,
-}
-
-impl Door {
-    fn close(&self) {
-        *self.state.lock().unwrap() = (true, 0);
-    }
-
-    /// Opens it and gives how many threads had come.
-    fn open(&self) -> usize {
-        let mut state = self.state.lock().unwrap();
-        state.0 = false;
-        self.changed.notify_all();
-        state.1
-    }
-
-    fn pass(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.1 += 1;
-        self.changed.notify_all();
-        drop(self.changed.wait_while(state, |state| state.0).unwrap());
-    }
-
-    /// Returns once this many threads have come since the door was closed.
-    fn wait_for(&self, count: usize) {
-        let state = self.state.lock().unwrap();
-        drop(self.changed.wait_while(state, |state| state.1 < count).unwrap());
-    }
-}
-
-/// A disk whose syncs and writes wait until they are let through.
-#[derive(Debug, Default)]
-struct Gate {
-    disk: Memory,
-    syncs: Door,
-    writes: Door,
-    is_broken: AtomicBool,
-}
-
-impl Gate {
-    fn new() -> Gate {
-        Gate::default()
-    }
-
-    fn close(&self) {
-        self.syncs.close();
-    }
-
-    fn open(&self) -> usize {
-        self.syncs.open()
-    }
-
-    /// Opens the gate; a sync that comes through panics.
-    fn break_down(&self) {
-        self.is_broken.store(true, Ordering::SeqCst);
-        self.open();
-    }
-
-    /// Returns once this many syncs have come since the gate was closed.
-    fn wait_for(&self, count: usize) {
-        self.syncs.wait_for(count);
-    }
-}
-
-impl Storage for Gate {
-    fn sync(&self, file: &str) -> io::Result<()> {
-        self.syncs.pass();
-        assert!(!self.is_broken.load(Ordering::SeqCst), "on purpose");
-        self.disk.sync(file)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-
-    fn len(&self, file: &str) -> io::Result<Option<u64>> {
-        self.disk.len(file)
-    }
-
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.disk.read_at(file, offset, out)
-    }
-
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.disk.create(file)
-    }
-
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.writes.pass();
-        self.disk.write_at(file, offset, bytes)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.disk.remove(file)
-    }
-
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(file, to)
-    }
-
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.disk.lock()
-    }
-
-    fn describe(&self) -> String {
-        self.disk.describe()
-    }
-}
-
 /// Ten threads write while the disk is at the first one's sync: nobody waits to write or to read, nobody is told too early, and
 /// one more sync does for all of them.
 #[test]
@@ -267,7 +150,7 @@ fn whoever_writes_during_a_sync_shares_the_next_one() {
         seqs.push(first.join().unwrap().seq());
         assert_eq!(ledger.durable_records(), ledger.read(|book| book.checkpoint().records));
     });
-    assert_eq!(disk.syncs.state.lock().unwrap().1, 2, "the first thread's sync, and one for ten");
+    assert_eq!(disk.come(), 2, "the first thread's sync, and one for ten");
 }
 
 /// A duplicate of a record that is not durable yet is told no sooner than the record itself.

@@ -197,10 +197,14 @@ fn a_person_is_gone_from_every_file_and_nobody_else_notices() {
     let old_id = ledger.resolve(&gone.user()).unwrap().person_id;
     let profile = ledger.profile(&gone.user()).unwrap().unwrap();
 
+    let preview = ledger.reader().preview_erasure(&erase_all_of(gone, "they asked")).unwrap();
+    assert_eq!(ledger.checkpoint(), checkpoint, "a preview records nothing");
     let receipts = ledger.erase(&[erase_all_of(gone, "they asked")]).unwrap();
     let [receipt] = &receipts[..] else { panic!("one record for one person: {receipts:?}") };
     assert_eq!((receipt.items, receipt.ids.len(), receipt.events), (Some(2 + 3), 2, 3));
     assert_eq!(receipt.reason.as_deref(), Some("they asked"));
+    assert_eq!((preview.ids, preview.events), (vec![gone.visitor(), gone.user()], receipt.events));
+    assert_eq!(preview.values, ["email", "name", "page", "plan"].map(|key| (key.to_owned(), 1)).into());
     assert!(receipt.done_seq > Some(receipt.seq) && (1..3).contains(&receipt.segments.len()), "{receipt:?}");
     assert!(ledger.recovery().is_clean());
     assert_gone(&disk, &gone.secrets());
@@ -374,6 +378,9 @@ fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
     };
     let resolution = ledger.resolve(&person.user());
     let digests = state_digests(ledger.reader());
+    let preview = |ledger: &Ledger| ledger.reader().preview_erasure(&rectify(&["email"]));
+    let previewed = preview(&ledger).unwrap();
+    assert_eq!((previewed.ids.len(), previewed.values), (0, BTreeMap::from([("email".to_owned(), 1)])));
     let [receipt] = &ledger.erase(&[rectify(&["email", "nobody has this"])]).unwrap()[..] else {
         panic!("one record")
     };
@@ -382,6 +389,7 @@ fn a_key_scoped_erasure_takes_the_values_of_those_keys_and_leaves_the_others() {
         (&["email".to_owned()][..], 0, 1)
     );
     assert_gone(&disk, [&person.value(1)]);
+    assert!(matches!(preview(&ledger), Err(EraseError::NoValues { .. })));
     assert_eq!(ledger.resolve(&person.user()), resolution);
     assert_eq!(state_digests(ledger.reader())[..digests.len()], digests);
     let profile = ledger.profile(&person.user()).unwrap().unwrap();
@@ -495,6 +503,8 @@ fn what_cannot_be_erased_is_an_error_and_erases_nothing() {
         ),
     ];
     for (request, message) in messages {
+        let previewed = ledger.reader().preview_erasure(&request).unwrap_err().to_string();
+        assert_eq!(previewed.replace("request 0", "request 1"), message);
         assert_eq!(ledger.erase(&[good.clone(), request]).unwrap_err().to_string(), message);
         assert_eq!(ledger.checkpoint(), checkpoint);
     }

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod counting;
 pub(crate) mod failing;
 pub(crate) mod forge;
+pub(crate) mod gate;
 #[cfg(feature = "import")]
 pub(crate) mod import;
 pub(crate) mod js;

@@ -144,6 +144,9 @@ async fn answer(
         if reads_log {
             return ask_log(&shared, &name, &question, asked);
         }
+        if matches!(&question[..], "history" | "why-not" | "graph" | "moments") {
+            tenant.ledger.index_records()?;
+        }
         tenant.ledger.read(|reader| {
             let from = AnsweredFrom::open_ledger(tenant.from_snapshot, reader.checkpoint());
             ask(reader, from, &question, asked)

@@ -80,6 +80,7 @@ async fn preview(
     let (name, correction): (_, Correction) = admitted(&app, &tenant, request).await?;
     blocking(move || {
         let tenant = open(&app, &name)?;
+        tenant.ledger.index_records()?;
         tenant.ledger.read(|reader| Ok(Json(shown(reader, &correction)?).into_response()))
     })
     .await

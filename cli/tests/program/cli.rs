@@ -1521,6 +1521,14 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
     let nothing = place.run("erase a.ledger --person-of ann --keys email --reason again").with_code(1).err;
     assert!(nothing.contains("error: no record has a value of these keys"), "{nothing}");
     let person = found["person_id"].as_str().unwrap();
+    let would = place.run(&format!("erase a.ledger --person {person} --dry-run")).with_code(0).out;
+    for text in ["Would be erased: 2 ids", "ids ", "visitor, ann", "Nothing was recorded"] {
+        assert!(would.contains(text), "{text}: {would}");
+    }
+    let would = place.run("erase a.ledger --id ann --dry-run --json").with_code(0);
+    assert_eq!(would.object("ids events devices values answered_from")["ids"], serde_json::json!(["ann"]));
+    assert!(place.run("erase a.ledger --id stranger --dry-run").with_code(1).err.contains("stranger"));
+    assert!(place.run("erase a.ledger --id ann").with_code(2).err.contains("--reason"));
     let erased = place.run(&format!("erase a.ledger --person {person} --reason request-17")).with_code(0).out;
     for text in ["Erased: 2 ids and everything said for them", "items", "1 rewritten", "because   request-17"]
     {

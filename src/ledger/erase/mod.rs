@@ -5,6 +5,7 @@
 //! `Ledger::finish_erasures` takes it out of the files (`removal.rs`); opening does that too, should a crash come between.
 
 pub(crate) mod receipt;
+pub(crate) mod request;
 pub(crate) mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,78 +18,21 @@ use std::io;
 
 use crate::ledger::Ledger;
 use crate::ledger::draft::{Draft, KnownIds};
-use crate::ledger::erase::rewrite::{Rewritten, Stopped, definition_of};
+use crate::ledger::erase::request::{ErasureRequest, ErasureSubject, Touched, Wanted};
+use crate::ledger::erase::rewrite::{Rewritten, Stopped};
 use crate::ledger::error::{AppendError, EraseError};
 use crate::ledger::trace;
-use crate::log::body::{
-    Body, Change, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, IdNo, KeyNo, Removal, Restated,
-};
-use crate::log::item::write_value;
+use crate::log::body::{Body, DeviceNo, ErasedDevice, Erasure, ErasureCompletion, Removal, Restated};
 #[cfg(feature = "encryption")]
 use crate::log::payload::KeysError;
-use crate::log::record::{Record, Row};
-use crate::model::id::{DeviceId, DistinctId, PersonId, PropertyKey, Seq};
+use crate::log::record::Row;
+use crate::model::id::{DeviceId, Seq};
 use crate::model::limits::{
-    MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_REASON_BYTES,
+    MAX_DONE_ENTRIES, MAX_ERASE_IDS, MAX_ERASE_RECORDS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS,
 };
 use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
 use crate::query::reader::{Destroyed, Reader};
-
-/// What is to be forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ErasureSubject {
-    /// Everything of the person with this public id: texts of its ids, values of their records.
-    Person(PersonId),
-    /// Everything of the person that this id belongs to; of an id without person, the id alone.
-    PersonOf(DistinctId),
-    /// These ids alone. Their person lives on with the others.
-    Ids(BTreeSet<DistinctId>),
-    /// The reason that was given for an earlier erasure: it may name a person.
-    ReasonOf(Seq),
-}
-
-/// A wish to be forgotten.
-///
-/// ```
-/// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
-/// use identity_ledger::erase::{ErasureRequest, ErasureSubject};
-///
-/// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
-/// let at = Timestamp::from_micros(0)?;
-/// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
-///
-/// let ann = ErasureSubject::PersonOf(DistinctId::new("ann")?);
-/// let receipts = ledger.erase(&[ErasureRequest::new(at, ann, "request 17")])?;
-/// assert_eq!(receipts[0].items, Some(1)); // the text `ann`
-/// assert_eq!(ledger.resolve("ann"), None);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErasureRequest {
-    /// Whose or what.
-    pub subject: ErasureSubject,
-    /// Only the values of these keys, of all records that speak for the subject's ids; everything if there are none.
-    pub keys: BTreeSet<PropertyKey>,
-    /// Why, in a sentence; may be empty. It is stored as texts are, and can be erased as they are.
-    pub reason: String,
-    /// When it was asked for.
-    pub at: Timestamp,
-}
-
-impl ErasureRequest {
-    /// Everything of the subject.
-    pub fn new(at: Timestamp, subject: ErasureSubject, reason: impl Into<String>) -> ErasureRequest {
-        ErasureRequest { subject, keys: BTreeSet::new(), reason: reason.into(), at }
-    }
-
-    /// Only the values of these keys: a rectification.
-    #[must_use]
-    pub fn with_keys(mut self, keys: impl IntoIterator<Item = PropertyKey>) -> ErasureRequest {
-        self.keys.extend(keys);
-        self
-    }
-}
 
 impl From<Stopped> for EraseError {
     fn from(stopped: Stopped) -> EraseError {
@@ -98,30 +42,6 @@ impl From<Stopped> for EraseError {
             Stopped::Keys(error) => EraseError::KeysLeft(error),
         }
     }
-}
-
-/// What a request comes to.
-struct Wanted {
-    index: usize,
-    ids: Vec<IdNo>,
-    keys: Vec<KeyNo>,
-    records: Vec<u32>,
-}
-
-impl Wanted {
-    /// Whether it is about the values of some keys only.
-    fn is_scoped(&self) -> bool {
-        !self.keys.is_empty()
-    }
-}
-
-/// A value-bearing record that a key-scoped erasure touches.
-struct Touched {
-    /// The record that holds its item now.
-    holder: u32,
-    restated: Restated,
-    /// Canonical bytes of the values that stay.
-    values: Vec<u8>,
 }
 
 /// Room that a frame of erasures may take: far below the bound, so that one record more always fits.
@@ -156,20 +76,21 @@ impl Ledger {
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_local()?;
         self.reader.prove_snapshot()?;
-        let wanted = requests.iter().enumerate().map(|(index, request)| self.wanted(index, request));
+        let wanted = requests.iter().enumerate().map(|(index, request)| self.reader.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
-        let said = self.said(&wanted)?;
+        let said = self.reader.said(wanted.iter().filter(|wanted| wanted.is_scoped()))?;
         for Wanted { index, keys, .. } in wanted.iter().filter(|wanted| wanted.is_scoped()) {
             let mut touches = false;
             for seq in said.get(index).into_iter().flatten() {
-                touches = touches || self.touches(*seq, keys)?.is_some();
+                touches = touches || self.reader.touches(*seq, keys)?.is_some();
             }
             if !touches {
                 return Err(EraseError::NoValues { index: *index });
             }
         }
-        let devices = wanted.iter().map(|wanted| self.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
-        let mut resets = self.resets(&wanted, &devices, requests).into_iter().peekable();
+        let devices =
+            wanted.iter().map(|wanted| self.reader.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
+        let mut resets = self.reader.resets(&wanted, &devices, requests).into_iter().peekable();
         self.prepare_keys(&wanted)?;
         let mut begun = Vec::new();
         let mut pieces: VecDeque<Piece> = VecDeque::new();
@@ -240,7 +161,7 @@ impl Ledger {
             Ok(())
         };
         for seq in said {
-            let Some(Touched { holder, restated, values }) = self.touches(*seq, &wanted.keys)? else {
+            let Some(Touched { holder, restated, values }) = self.reader.touches(*seq, &wanted.keys)? else {
                 continue;
             };
             let is_full = piece.restated.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
@@ -309,7 +230,8 @@ impl Ledger {
         let reason = "erased before this copy was restored: the keys are destroyed";
         let request = ErasureRequest::new(at, ErasureSubject::Ids(BTreeSet::new()), reason);
         let wanted = [Wanted { index: 0, ids, keys: Vec::new(), records }];
-        let resets = self.resets(&wanted, std::slice::from_ref(&devices), std::slice::from_ref(&request));
+        let resets =
+            self.reader.resets(&wanted, std::slice::from_ref(&devices), std::slice::from_ref(&request));
         let mut pieces = whole_pieces(&wanted[0], &devices).into();
         self.write_erasures(&mut resets.into_iter().peekable(), &mut pieces, &[request])?;
         self.flush()?;
@@ -318,7 +240,10 @@ impl Ledger {
 
     fn remove(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, EraseError> {
         self.reader.prove_snapshot()?; // it says what is to be removed
-        match rewrite::run(&mut self.reader, progress) {
+        let no_snapshot = self.writer.site.clear(); // one that is being made holds it
+        let ran = rewrite::run(&mut self.reader, progress);
+        drop(no_snapshot); // who stops the ledger takes the site too
+        match ran {
             Ok(rewritten) => Ok(rewritten),
             Err(Stopped::Unknown(source)) => {
                 let seq = self.checkpoint().records;
@@ -340,145 +265,6 @@ impl Ledger {
         }
         let purged = crate::ledger::snapshot::purge(&**self.reader.log.storage(), last.into());
         purged.map(drop).map_err(|source| EraseError::Removal { source })
-    }
-
-    fn wanted(&self, index: usize, request: &ErasureRequest) -> Result<Wanted, EraseError> {
-        let found = request.reason.len();
-        if found > MAX_REASON_BYTES {
-            return Err(EraseError::LongReason { index, found });
-        }
-        let id_no = |id: &DistinctId| {
-            let unknown = || EraseError::UnknownId { index, id: id.to_string() };
-            self.reader.id_no(id.as_str()).ok_or_else(unknown)
-        };
-        let mut records = Vec::new();
-        let mut ids = match &request.subject {
-            ErasureSubject::Person(id) => {
-                let person =
-                    self.reader.person_of(*id).ok_or(EraseError::UnknownPerson { index, id: *id })?;
-                self.reader.state().ids_of(self.reader.state().survivor(person))
-            }
-            ErasureSubject::PersonOf(id) => {
-                let id = id_no(id)?;
-                self.reader
-                    .state()
-                    .person(id)
-                    .map_or_else(|| vec![id], |person| self.reader.state().ids_of(person))
-            }
-            ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
-            ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
-            ErasureSubject::ReasonOf(seq) => {
-                let none = EraseError::NoReason { index, seq: *seq };
-                let read = self
-                    .reader
-                    .receipts(|erase| u64::from(erase) == seq.0)
-                    .ok()
-                    .and_then(|mut one| one.pop());
-                if read.is_none_or(|receipt| receipt.reason.is_none()) {
-                    return Err(none);
-                }
-                records.push(seq.0 as u32); // a record that was found
-                Vec::new()
-            }
-        };
-        ids.sort_unstable();
-        let keys = request.keys.iter().filter_map(|key| self.reader.dictionaries.keys.find(key.as_str()));
-        let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
-        if keys.is_empty() && !request.keys.is_empty() {
-            return Err(EraseError::NoValues { index });
-        }
-        Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
-    }
-
-    /// Records that speak for the ids of key-scoped requests and have values of their keys, erased ones included: by request, in
-    /// the order of the log, in one look through it.
-    fn said(&self, wanted: &[Wanted]) -> Result<BTreeMap<usize, Vec<Seq>>, EraseError> {
-        let mut said: BTreeMap<usize, Vec<Seq>> = BTreeMap::new();
-        let mut by_id: BTreeMap<IdNo, Vec<&Wanted>> = BTreeMap::new();
-        for wanted in wanted.iter().filter(|wanted| wanted.is_scoped()) {
-            wanted.ids.iter().for_each(|id| by_id.entry(*id).or_default().push(wanted));
-        }
-        let Some(first) = by_id.keys().map(|id| self.reader.state().defined_by(*id)).min() else {
-            return Ok(said);
-        };
-        let log = &self.reader.log;
-        let segments = log.mark_before(first).segment..log.segments().len() as u32;
-        for begin in segments.filter_map(|segment| log.mark_of_segment(segment)) {
-            log.frames(&begin, |at| {
-                for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
-                {
-                    for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
-                        let is_wanted = |change: &Change| {
-                            change.verb.has_value() && keys.binary_search(&change.key).is_ok()
-                        };
-                        if record.changes().iter().any(is_wanted) {
-                            said.entry(*index).or_default().push(record.seq());
-                        }
-                    }
-                }
-                Ok::<bool, EraseError>(true)
-            })?;
-        }
-        Ok(said)
-    }
-
-    /// What of a record's values goes and what stays; `None` if nothing is left to go.
-    fn touches(&self, seq: Seq, keys: &[KeyNo]) -> Result<Option<Touched>, EraseError> {
-        let erasures = self.reader.state().erasures();
-        let window = self.reader.log.window(seq, erasures)?;
-        let record: Record<'_> = window.checked(seq)?;
-        let values = self.reader.values_in(record)?.values;
-        let valued = record.changes().iter().filter(|change| change.verb.has_value());
-        let (mut erased, mut rest, mut some) = (Vec::new(), Vec::new(), false);
-        for ((place, change), value) in (0u16..).zip(valued).zip(&values) {
-            match value {
-                Some(value) if keys.binary_search(&change.key).is_err() => write_value(value, &mut rest),
-                Some(_) => {
-                    some = true;
-                    erased.push(place);
-                }
-                None => erased.push(place),
-            }
-        }
-        let record_no = record.row.seq;
-        let holder = erasures.left_of(record_no).map_or(record_no, |left| left.by);
-        let restated = Restated { record: record_no, id: record.row.id, erased, item: None };
-        Ok(some.then_some(Touched { holder, restated, values: rest }))
-    }
-
-    /// H3: devices whose text equals that of an erased id.
-    fn devices_of(&self, wanted: &Wanted) -> Result<Vec<ErasedDevice>, EraseError> {
-        let mut devices = Vec::new();
-        if !wanted.is_scoped() {
-            for text in wanted.ids.iter().filter_map(|id| self.reader.id_text(*id)) {
-                if let Some(device) = self.reader.device_no(text) {
-                    devices.push(ErasedDevice { device, defined: definition_of(&self.reader.log, device)? });
-                }
-            }
-        }
-        devices.sort_unstable();
-        Ok(devices)
-    }
-
-    /// Devices that speak for an id that is to be erased, and are not erased themselves.
-    fn resets(
-        &self,
-        wanted: &[Wanted],
-        erased: &[Vec<ErasedDevice>],
-        requests: &[ErasureRequest],
-    ) -> Vec<(Timestamp, DeviceNo)> {
-        let whole = wanted.iter().filter(|wanted| !wanted.is_scoped());
-        let ids = whole.flat_map(|wanted| wanted.ids.iter().map(|id| (*id, requests[wanted.index].at)));
-        let ids: BTreeMap<IdNo, Timestamp> = ids.collect();
-        let erased: BTreeSet<DeviceNo> = erased.iter().flatten().map(|erased| erased.device).collect();
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let devices = (0..).map(DeviceNo).zip(self.reader.state().devices());
-        devices
-            .filter(|(number, _)| !erased.contains(number))
-            .filter_map(|(number, device)| Some((*ids.get(&device.current)?, number)))
-            .collect()
     }
 
     /// H3: resets the devices that a retract or split made speak for an erased id. It is recorded already, whatever comes of this. A

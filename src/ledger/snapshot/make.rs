@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::fold::FOLD_VERSION;
 use crate::ledger::error::SnapshotError;
 use crate::ledger::snapshot::read::{Header, place_bytes};
+use crate::ledger::snapshot::site::{Site, Taken};
 use crate::ledger::snapshot::{DIGEST_BYTES, IgnoredSnapshot, PIECE_BYTES, Snapshot, list};
 use crate::log::digest::{Hasher, Purpose};
 use crate::log::payload::Sealer;
@@ -18,22 +19,56 @@ use crate::store::layout::{
 use crate::store::segments::{Mark, Segment};
 use crate::store::storage::{Memory, Storage, read_all, remove_file};
 
+/// A snapshot that is to be made beside the ledger.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) reader: Reader,
+    /// The files of the ledger: a detached reader writes nothing.
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) ignored: Vec<IgnoredSnapshot>,
+    pub(crate) taken: Taken,
+}
+
+impl Begun {
+    pub(crate) fn site(&self) -> &Site {
+        self.taken.site()
+    }
+
+    /// The name that it gets.
+    pub(crate) fn file(&self) -> String {
+        snapshot_name(self.reader.checkpoint().records)
+    }
+
+    /// Makes it, once all records of the reader are durable; `None` if it was to be given up.
+    pub(crate) fn make(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        let Begun { reader, storage, ignored, taken } = self;
+        match make((reader, &**storage), ignored, taken) {
+            Err(_) if taken.is_stopped() => Ok(None),
+            made => made.map(Some),
+        }
+    }
+}
+
 /// Makes a snapshot of a reader whose records are all durable. At every moment all that was there before is there, until the new
-/// one is durable; then all but the newest few are removed, the `ignored` ones first.
-pub(crate) fn make(reader: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snapshot, SnapshotError> {
-    let storage = Arc::clone(reader.log.storage());
+/// one is durable; then all but the newest few are removed, the `ignored` ones first. Given up as soon as it is to be.
+pub(crate) fn make(
+    (reader, storage): (&Reader, &dyn Storage),
+    ignored: &[IgnoredSnapshot],
+    taken: &Taken,
+) -> Result<Snapshot, SnapshotError> {
     let records = reader.checkpoint().records;
     let file = snapshot_name(records);
     let building = format!("{SNAPSHOTS}/{records:020}{BUILDING}");
     let failed = |source| SnapshotError::Io { file: file.clone(), source };
     let written = (|| {
-        remove_all(&*storage, is_half_snapshot)?; // what a crash left behind
+        remove_all(storage, is_half_snapshot)?; // what a crash left behind
         storage.create(&building)?;
         let bytes = match reader.log.keys() {
-            None => write(reader, &*storage, &building)?,
-            Some(sealer) => write_sealed(reader, &**sealer, &*storage, &building)?,
+            None => write(reader, storage, &building, taken)?,
+            Some(sealer) => write_sealed(reader, &**sealer, (storage, &building), taken)?,
         };
         storage.sync(&building)?;
+        check(taken)?;
         storage.rename(&building, &file)?;
         storage.sync_dir(SNAPSHOTS)?;
         Ok(bytes)
@@ -43,7 +78,7 @@ pub(crate) fn make(reader: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snaps
         failed(source)
     })?;
     let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == snapshot_name(records));
-    let kept: Vec<String> = list(&*storage)
+    let kept: Vec<String> = list(storage)
         .map_err(failed)?
         .into_iter()
         .filter(|older| *older == records || *older < records && !is_ignored(*older))
@@ -52,7 +87,7 @@ pub(crate) fn make(reader: &Reader, ignored: &[IgnoredSnapshot]) -> Result<Snaps
         .collect();
     let superfluous =
         |name: &str| covered_by(name).is_some() && !kept.contains(&format!("{SNAPSHOTS}/{name}"));
-    remove_all(&*storage, superfluous).map_err(failed)?;
+    remove_all(storage, superfluous).map_err(failed)?;
     Ok(Snapshot { file, records, bytes })
 }
 
@@ -77,14 +112,20 @@ fn remove_all(storage: &dyn Storage, of: impl Fn(&str) -> bool) -> io::Result<()
 }
 
 /// Writes a snapshot as one sealed piece: it is all texts and numbers of one moment, and goes as a whole.
-fn write_sealed(reader: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+fn write_sealed(
+    reader: &Reader,
+    sealer: &dyn Sealer,
+    (storage, file): (&dyn Storage, &str),
+    taken: &Taken,
+) -> io::Result<u64> {
     let open = Memory::new();
     open.create(file)?;
-    write(reader, &open, file)?;
+    write(reader, &open, file, taken)?;
     let plain = read_all(&open, file, u64::MAX)?.unwrap_or_default();
     let sealed = sealer.seal_snapshot(reader.checkpoint().records, &plain);
     let mut at = 0;
     for piece in sealed.chunks(PIECE_BYTES) {
+        check(taken)?;
         storage.write_at(file, at, piece)?;
         at += piece.len() as u64;
     }
@@ -92,9 +133,10 @@ fn write_sealed(reader: &Reader, sealer: &dyn Sealer, storage: &dyn Storage, fil
 }
 
 /// Writes the bytes of a snapshot; gives how many they are.
-fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> {
+fn write(reader: &Reader, storage: &dyn Storage, file: &str, taken: &Taken) -> io::Result<u64> {
     let Reader { log, replay, dictionaries, seen, .. } = reader;
-    let mut out = Out { storage, file, at: 0, buffer: Vec::new(), hasher: Hasher::new(Purpose::Snapshot) };
+    let hasher = Hasher::new(Purpose::Snapshot);
+    let mut out = Out { storage, file, taken, at: 0, buffer: Vec::new(), hasher };
     // Where the last frame ends. A crash right after a segment was begun leaves one behind it that has no frame yet.
     let with_frames = |segment: &Segment| segment.len > SEGMENT_HEADER_BYTES as u64;
     let last = log.segments().iter().rposition(with_frames).expect("a ledger is created with a frame");
@@ -134,10 +176,16 @@ fn write(reader: &Reader, storage: &dyn Storage, file: &str) -> io::Result<u64> 
     out.finish()
 }
 
+/// An error if what is being made is to be given up.
+fn check(taken: &Taken) -> io::Result<()> {
+    if taken.is_stopped() { Err(io::Error::other("the snapshot is given up")) } else { Ok(()) }
+}
+
 /// A file on its way to the disk.
 struct Out<'a> {
     storage: &'a dyn Storage,
     file: &'a str,
+    taken: &'a Taken,
     at: u64,
     buffer: Vec<u8>,
     hasher: Hasher,
@@ -153,6 +201,7 @@ impl Out<'_> {
     }
 
     fn spill(&mut self) -> io::Result<()> {
+        check(self.taken)?;
         self.hasher.update(&self.buffer);
         self.storage.write_at(self.file, self.at, &self.buffer)?;
         self.at += self.buffer.len() as u64;

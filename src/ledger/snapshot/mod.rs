@@ -8,6 +8,7 @@ mod check;
 mod make;
 mod read;
 mod resume;
+mod site;
 
 use std::io;
 
@@ -16,8 +17,9 @@ use crate::store::segments::SnapshotFault;
 use crate::store::storage::Storage;
 
 pub(crate) use check::Checks;
-pub(crate) use make::{make, purge};
+pub(crate) use make::{Begun, make, purge};
 pub(crate) use resume::{Resumed, resume};
+pub(crate) use site::Site;
 
 const MAGIC: [u8; 8] = *b"\x89ILP\r\n\x1a\n";
 const HEADER_BYTES: usize = 232;

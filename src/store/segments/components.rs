@@ -114,6 +114,21 @@ impl Log {
         *locked(&self.index) = Some(Index::default());
     }
 
+    /// Whether records can be looked up by what they name without reading the log first.
+    pub(crate) fn has_index(&self) -> bool {
+        locked(&self.index).is_some()
+    }
+
+    /// Indexes the first `records` records.
+    pub(crate) fn build_index(&self, records: u64) -> Result<(), Fault> {
+        self.index(records).map(drop)
+    }
+
+    /// Takes over the index of a detached log, which lacks only what was written since: that is read when a question needs it.
+    pub(crate) fn adopt_index(&self, detached: &Log) {
+        *locked(&self.index) = locked(&detached.index).take();
+    }
+
     /// The index of at least the first `records` records; those not covered yet are read now.
     fn index(&self, records: u64) -> Result<MutexGuard<'_, Option<Index>>, Fault> {
         let mut kept = locked(&self.index);

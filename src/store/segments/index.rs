@@ -6,7 +6,7 @@ use crate::store::block_index::Spots;
 use crate::store::postings::{Component, Postings};
 
 /// How the records of a component are found and read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) postings: Postings,
     pub(super) spots: Spots,

@@ -24,6 +24,7 @@ use crate::log::chain::Chain;
 use crate::log::payload::Keys;
 use crate::log::record::Rows;
 use crate::model::limits::MAX_SEGMENTS;
+use crate::store::detached::{DetachedFiles, Rewrites};
 use crate::store::layout::{LOG, first_seq_of, segment_name};
 use crate::store::storage::Storage;
 use index::Index;
@@ -74,6 +75,7 @@ pub(crate) struct Log {
     windows: Mutex<Windows>,
     /// The frame that a fold of a component read last, with all its payload.
     shown: Mutex<Option<Window>>,
+    rewrites: Rewrites,
 }
 
 impl Log {
@@ -106,7 +108,30 @@ impl Log {
     fn of(storage: Arc<dyn Storage>, segments: Vec<Segment>, keys: Keys, ahead: bool) -> Log {
         let (marks, index, windows, shown) =
             (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Log { storage, segments, marks, index, keys, ahead, resumed: (0, 0), windows, shown }
+        let rewrites = Rewrites::default();
+        Log { storage, segments, marks, index, keys, ahead, resumed: (0, 0), windows, shown, rewrites }
+    }
+
+    /// The same log as of now, for another thread: reading fails once segments are written again.
+    pub(crate) fn detached(&self) -> Log {
+        let files = DetachedFiles::of(Arc::clone(&self.storage), self.rewrites.clone());
+        Log {
+            marks: Mutex::new(locked(&self.marks).clone()),
+            index: Mutex::new(locked(&self.index).clone()),
+            resumed: self.resumed,
+            rewrites: self.rewrites.clone(),
+            ..Log::of(Arc::new(files), self.segments.clone(), self.keys.clone(), self.ahead)
+        }
+    }
+
+    /// Told before segments are written again, or keys of items destroyed.
+    pub(crate) fn begin_rewrite(&self) {
+        self.rewrites.begin();
+    }
+
+    /// How often that was told.
+    pub(crate) fn rewrites(&self) -> u64 {
+        self.rewrites.count()
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {

@@ -9,7 +9,7 @@ use super::kit::*;
 use crate::fold::{PersonIdBasis, Refusal};
 use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
-use crate::ledger::erase::{ErasureRequest, ErasureSubject};
+use crate::ledger::erase::request::{ErasureRequest, ErasureSubject};
 use crate::ledger::error::AppendError;
 use crate::ledger::error::EraseError;
 use crate::ledger::open::LedgerOptions;

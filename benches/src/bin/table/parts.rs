@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use identity_ledger::import::{Format, Importer, Options, Tally, run};
 use identity_ledger::testing::workload::write_ops_line;
 use identity_ledger::{
-    AppendError, Durability, Ledger, LedgerOptions, Operation, Policy, SharedLedger, Tenant,
+    Durability, Ledger, LedgerOptions, Operation, Policy, SharedLedger, Tenant,
 };
 use identity_ledger_benches::{ByHand, Failure, build, workload};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -291,16 +291,16 @@ impl Place {
             });
             std::thread::sleep(Duration::from_millis(50));
             let asked: Result<u64, Failure> = match question {
-                "persons" => Ok(ledger.read(|reader| reader.persons().count()) as u64),
-                "why-not" => ledger.read(|reader| {
-                    let mut texts = reader.state().ids().step_by(50_001).filter_map(|id| reader.id_text(id));
-                    let (a, b) = texts.next().zip(texts.next()).ok_or("two ids")?;
-                    Ok(reader.why_not(a, b)?.map_or(0, |_| 1))
+                "persons" => Ok(ledger.detached().persons().count() as u64),
+                "why-not" => ledger.index_records().map_err(Failure::from).and_then(|()| {
+                    ledger.read(|reader| {
+                        let mut texts =
+                            reader.state().ids().step_by(50_001).filter_map(|id| reader.id_text(id));
+                        let (a, b) = texts.next().zip(texts.next()).ok_or("two ids")?;
+                        Ok(reader.why_not(a, b)?.map_or(0, |_| 1))
+                    })
                 }),
-                "snapshot" => match ledger.write(|ledger| Ok::<_, AppendError>(ledger.snapshot())) {
-                    Ok(made) => made.map(|made| made.bytes).map_err(Failure::from),
-                    Err(error) => Err(error.into()),
-                },
+                "snapshot" => ledger.snapshot().map(|made| made.bytes).map_err(Failure::from),
                 _ => Err(format!("no part is called stall-{question}").into()),
             };
             std::thread::sleep(Duration::from_millis(20));

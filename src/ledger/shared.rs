@@ -96,7 +96,7 @@ impl SharedLedger {
     /// let reader = ledger.detached();
     /// for person in reader.persons() {
     ///     let _ = ledger.append(Operation::properties(at, DistinctId::new("bob")?))?; // with `read`, this thread would wait for itself
-    ///     println!("{:?}", reader.person_id(person.number));
+    ///     println!("{}", person?.person_id);
     /// }
     /// assert_eq!((reader.persons().count(), ledger.detached().persons().count()), (1, 2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

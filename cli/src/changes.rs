@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use identity_ledger::export::{ChangeType, RowChange, Table as Exported};
-use identity_ledger::{ReadOnlyLedger, Seq, Timestamp};
+use identity_ledger::export::{ChangeType, RowChange, Table as Exported, TableChanges};
+use identity_ledger::{Reader, Seq, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -34,7 +34,7 @@ N is the last record of that export: `last_record` of its manifest, one less tha
 their person changed they are not listed, and their person is that of id_no in person_distinct_ids.
 
 With --follow it waits for more and continues, until it is stopped. Each round ends with a line that says the record up to which it is \
-complete: continue there with --since. A round costs about as much as opening the ledger twice.
+complete: continue there with --since. The first round costs about as much as opening the ledger twice, each later one a reading of the log.
 
 What is shown:
   TABLE     the table
@@ -108,28 +108,36 @@ pub(crate) fn changes(args: ChangesArgs, screen: &mut Screen) -> Result<Answer, 
     if tables.is_empty() {
         tables = Exported::ALL.to_vec();
     }
-    // The record behind which the next round begins, once there was one.
-    let mut seen = None;
+    let mut signs = Signs::of(&place);
+    let mut progress = Progress::beside(screen);
+    let mut ledger = open_ledger(&place, reading, &mut progress, screen)?;
+    let reader = ledger.reader();
+    let since = since.since(reader, screen)?;
+    let until = until.map(|until| until.record(reader, screen)).transpose()?;
+    if let Some(until) = until.filter(|until| *until < since) {
+        return Err(Failure::BeforeSince { option: "--until", since, until });
+    }
+    if !follow || since.0 + 1 < reader.checkpoint().records {
+        progress.begin_waiting("Comparing");
+        show(reader, &reader.changes(since, until)?, &tables, screen)?;
+        progress.clear();
+    }
+    if !follow {
+        return Ok(Answer::Yes);
+    }
     loop {
-        let signs = Signs::of(&place);
-        let mut progress = Progress::beside(screen);
-        let ledger = open_ledger(&place, reading, &mut progress, screen)?;
-        let since = seen.unwrap_or(since).since(ledger.reader(), screen)?;
-        if since < Seq(ledger.reader().checkpoint().records - 1) || !follow {
-            progress.begin_waiting("Comparing");
-            seen = Some(Moment::Record(round(&ledger, since, until, &tables, screen)?.0));
-            progress.clear();
-        }
-        drop(ledger); // it takes memory, and nothing is asked of it while it waits
         screen.finish()?;
-        if !follow {
-            return Ok(Answer::Yes);
-        }
         while signs == Signs::of(&place) {
             if screen.is_unread() {
                 return Ok(Answer::Yes);
             }
             std::thread::sleep(PATIENCE);
+        }
+        signs = Signs::of(&place);
+        let before = ledger.reader().detached();
+        if ledger.refresh()? > 0 {
+            let reader = ledger.reader();
+            show(reader, &reader.changes_from(&before)?, &tables, screen)?;
         }
     }
 }
@@ -147,23 +155,17 @@ impl Signs {
     }
 }
 
-/// Shows the changes behind a record; gives the record up to which they are complete.
-fn round(
-    ledger: &ReadOnlyLedger,
-    since: Seq,
-    until: Option<Moment>,
+/// Shows the changes of a round.
+fn show(
+    reader: &Reader,
+    changes: &TableChanges<'_>,
     tables: &[Exported],
     screen: &mut Screen,
-) -> Result<Seq, Failure> {
-    let until = until.map(|until| until.record(ledger.reader(), screen)).transpose()?;
-    if let Some(until) = until.filter(|until| *until < since) {
-        return Err(Failure::BeforeSince { option: "--until", since, until });
-    }
-    let changes = ledger.reader().changes(since, until)?;
+) -> Result<(), Failure> {
     let (version, recorded_at) = (changes.until(), changes.recorded_at());
     if screen.json {
         changes.try_rows(tables, |change| screen.object(&Line { change: &change, version, recorded_at }))?;
-        let checkpoint = ledger.reader().checkpoint();
+        let checkpoint = reader.checkpoint();
         let is_last = version.0 + 1 == checkpoint.records;
         screen.object(&Complete {
             table: None,
@@ -171,7 +173,7 @@ fn round(
             _commit_version: version,
             checkpoint: is_last.then(|| checkpoint.to_string()),
         })?;
-        return Ok(version);
+        return Ok(());
     }
     let mut counts: BTreeMap<Exported, [u64; 3]> = tables.iter().map(|table| (*table, [0; 3])).collect();
     changes.rows(tables, |RowChange { change, row }| {
@@ -183,7 +185,7 @@ fn round(
             ChangeType::Delete => counts[2] += 1,
         }
     })?;
-    screen.headline(&format!("changes after record {since}, up to record {version}"))?;
+    screen.headline(&format!("changes after record {}, up to record {version}", changes.since()))?;
     let mut table = Table::new(&COLUMNS);
     for (name, [inserted, updated, deleted]) in counts {
         table.row(
@@ -192,7 +194,7 @@ fn round(
         )?;
     }
     table.finish(screen)?;
-    Ok(version)
+    Ok(())
 }
 
 const COLUMNS: [Column; 4] = [

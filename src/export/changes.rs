@@ -1,5 +1,6 @@
 //! What changed in the tables from one record to another: a feed that a warehouse applies to an earlier export.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 
 use serde::Serialize;
@@ -14,7 +15,8 @@ use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::model::time::Timestamp;
 use crate::query::reader::Reader;
-use crate::store::segments::Fault;
+use crate::store::layout::LOG;
+use crate::store::segments::{Fault, FaultKind};
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +87,43 @@ impl Reader {
             None => self.export(),
         };
         let before = self.export_as_of(since.min(after.as_of()))?;
+        self.changes_between(before, after)
+    }
+
+    /// What changed in the tables since `before` was detached from this ledger ([`Reader::detached`]), up to the last record. It need not read
+    /// in the log, so an erasure since then does not end it for this.
+    ///
+    /// Cost: one replay, a look at each id and person.
+    ///
+    /// ```
+    /// # use identity_ledger::export::Table;
+    /// # use identity_ledger::{DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
+    /// # let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// # let at = Timestamp::from_micros(0)?;
+    /// let before = ledger.reader().detached();
+    /// let _ = ledger.append(Operation::properties(at, DistinctId::new("ann")?))?;
+    /// let mut changes = 0;
+    /// ledger.reader().changes_from(&before)?.rows(&[Table::Persons], |_| changes += 1)?;
+    /// assert_eq!(changes, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Fault`] when the log cannot be read back, or is not the one that `before` was detached from.
+    pub fn changes_from<'a>(&'a self, before: &'a Reader) -> Result<TableChanges<'a>, Fault> {
+        let end = before.checkpoint();
+        if end.records > self.state().records() || self.log.end_of(end)?.is_none() {
+            let kind = FaultKind::Forked { expected: end };
+            return Err(Fault { file: LOG.to_owned(), offset: 0, records: end.records, kind });
+        }
+        self.changes_between(Export::of(self, Cow::Borrowed(before.state())), self.export())
+    }
+
+    fn changes_between<'a>(
+        &'a self,
+        before: Export<'a>,
+        after: Export<'a>,
+    ) -> Result<TableChanges<'a>, Fault> {
         // Where something was ever erased, a retract can give a person another name, too (D11).
         let erased = self.state().erasures().last().is_some();
         let marked = erased.then(|| Export { marks: true, ..before.clone() });

@@ -72,7 +72,7 @@ impl Reader {
 }
 
 impl<'a> Export<'a> {
-    fn of(reader: &'a Reader, state: Cow<'a, State>) -> Export<'a> {
+    pub(super) fn of(reader: &'a Reader, state: Cow<'a, State>) -> Export<'a> {
         let names = Names::of(state.ids().len());
         Export { reader, state, marks: false, names }
     }

@@ -331,14 +331,18 @@ fn an_export_with_the_changes_applied_is_the_later_export() {
         let mut then = Vec::new();
         let ledger = ledger(seed, seed % 4 != 0, |ledger| {
             let export = ledger.reader().export();
-            then.push((export.as_of(), tables(&export)));
+            then.push((export.as_of(), tables(&export), ledger.reader().detached()));
         });
         let now = tables(&ledger.reader().export());
         let middle = then.len() / 2;
-        for (place, (since, before)) in then.iter().enumerate().step_by(3) {
+        for (place, (since, before, detached)) in then.iter().enumerate().step_by(3) {
             let mut tables = before.clone();
             apply(&mut tables, &ledger.reader().changes(*since, None).unwrap());
             assert_eq!(tables, now, "seed {seed}, since {since}");
+            let mut tables = before.clone();
+            apply(&mut tables, &ledger.reader().changes_from(detached).unwrap());
+            assert_eq!(tables, now, "seed {seed}, from the reader of {since}");
+            assert!(*since == then[then.len() - 1].0 || detached.changes_from(ledger.reader()).is_err());
             if place == 0 && middle > 0 {
                 let until = then[middle].0;
                 let mut tables = before.clone();

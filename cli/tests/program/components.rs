@@ -1,4 +1,5 @@
 //! `fold-components`: parts of a log, folded apart, give together what the whole gives.
+#![expect(clippy::disallowed_types, reason = "an export is read back from its file")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

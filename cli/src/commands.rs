@@ -11,9 +11,9 @@ use crate::screen::{OutputArgs, Screen};
 #[cfg(feature = "serve")]
 use crate::serve;
 use crate::{
-    backup, changes, check, checkpoint, compare, completions, diff, erase, erasures, events, explain, export,
-    find, generate, graph, history, import, init, keys, man, outcomes, persons, policy, prove, reclassify,
-    replay, report, resolve, retract, salvage, split, stats, verify, what_if, why_not,
+    backup, changes, check, checkpoint, compare, completions, components, diff, erase, erasures, events,
+    explain, export, find, generate, graph, history, import, init, keys, man, outcomes, persons, policy,
+    prove, reclassify, replay, report, resolve, retract, salvage, split, stats, verify, what_if, why_not,
 };
 
 /// Records who is who, and can prove it: identify, alias, reset and property operations in an append-only, hash-chained log.
@@ -155,6 +155,9 @@ pub(crate) enum Command {
     /// Make up a workload, the same from the same seed
     #[command(long_about = generate::HELP)]
     Generate(generate::GenerateArgs),
+    /// Fold whole components of a log that lies elsewhere: the worker of a job on a cluster
+    #[command(hide = true, long_about = components::HELP)]
+    FoldComponents(components::FoldComponentsArgs),
     /// Print what a shell completes
     #[command(long_about = completions::HELP)]
     Completions(completions::CompletionsArgs),
@@ -201,6 +204,7 @@ pub(crate) fn answer(command: Command, screen: &mut Screen) -> Result<Answer, Fa
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(args, screen),
         Command::Generate(args) => generate::generate(args, screen),
+        Command::FoldComponents(args) => components::fold_components(&args),
         Command::Completions(args) => completions::completions(&args, Cli::command(), screen),
         Command::Man(args) => man::man(&args, Cli::command(), screen),
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use identity_ledger::Seq;
-use identity_ledger::export::{Export, FileFormat, Losses, Row, Table as Exported, TableWriter};
+use identity_ledger::export::{Export, FileFormat, Losses, OpsError, Row, Table as Exported, TableWriter};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,6 +59,7 @@ Formats:
   csv      with a header; an absent value is empty, an empty text is \"\". Texts of others stand there as they are, formulas too
   jsonl    one object a line, with all columns
   ops      the operations, one a line, for `import` under the same tenant and policy
+  ops-parquet  those lines with their records' numbers and times, and the erasures, for jobs on a cluster
 
 What is shown:
   TABLE  the table
@@ -91,6 +92,9 @@ pub(crate) struct ExportArgs {
     out: PathBuf,
 }
 
+/// The name of [`Format::OpsParquet`].
+const OPS_PARQUET: &str = "ops-parquet";
+
 /// The file that is written last.
 const MANIFEST: &str = "manifest.json";
 
@@ -99,6 +103,14 @@ const MANIFEST: &str = "manifest.json";
 enum Format {
     Tables(FileFormat),
     Ops,
+    OpsParquet,
+}
+
+impl Format {
+    /// Whether operations are written, and not tables.
+    fn is_of_operations(self) -> bool {
+        !matches!(self, Format::Tables(_))
+    }
 }
 
 /// Takes the name of a table.
@@ -109,8 +121,10 @@ pub(crate) fn tables() -> impl TypedValueParser<Value = Exported> {
 }
 
 fn formats() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(["parquet", "arrow", "csv", "jsonl", "ops"])
-        .map(|name| name.parse().map_or(Format::Ops, Format::Tables))
+    PossibleValuesParser::new(["parquet", "arrow", "csv", "jsonl", "ops", OPS_PARQUET]).map(|name| {
+        let operations = if name == OPS_PARQUET { Format::OpsParquet } else { Format::Ops };
+        name.parse().map_or(operations, Format::Tables)
+    })
 }
 
 /// What manifest.json says.
@@ -161,7 +175,7 @@ impl File {
 
 pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Failure> {
     let ExportArgs { source: from, out, mut tables, format, at, since } = args;
-    if format == Format::Ops && !tables.is_empty() {
+    if format.is_of_operations() && !tables.is_empty() {
         return Err(Failure::OpsTables);
     }
     if tables.is_empty() {
@@ -170,10 +184,10 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
     tables.sort_unstable();
     tables.dedup();
     let to_stdout = out.as_os_str() == "-";
-    if to_stdout && format != Format::Ops && tables.len() != 1 {
+    if to_stdout && !format.is_of_operations() && tables.len() != 1 {
         return Err(Failure::OneTable { found: tables.len() });
     }
-    if format == Format::Ops && since.is_some() {
+    if format.is_of_operations() && since.is_some() {
         return Err(Failure::OpsSince);
     }
     let directory = if to_stdout { None } else { Some(Directory::claim(&out, MANIFEST)?) };
@@ -199,6 +213,15 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
                     let (file, losses) = ops(&export, &mut directory)?;
                     (vec![file], Some(losses))
                 }
+                Format::OpsParquet => {
+                    let file = directory.begin("operations.parquet")?;
+                    let (rows, losses, file) =
+                        export.write_ops_parquet(file).map_err(|error| match error {
+                            OpsError::Output(source) => directory.failed(source),
+                            error => error.into(),
+                        })?;
+                    (vec![File::of(None, rows, directory.complete(file)?)], Some(losses))
+                }
                 Format::Tables(format) => (write(&export, &tables, format, since, &mut directory)?, None),
             };
             let entry = |(key, value): (String, String)| {
@@ -211,6 +234,7 @@ pub(crate) fn export(args: ExportArgs, screen: &mut Screen) -> Result<Answer, Fa
                 origin: export.metadata().into_iter().map(entry).collect(),
                 format: match format {
                     Format::Ops => "ops".to_owned(),
+                    Format::OpsParquet => OPS_PARQUET.to_owned(),
                     Format::Tables(format) => format.to_string(),
                 },
                 since: since.map(|since| since.0),
@@ -283,9 +307,18 @@ fn to_standard_output(
             unread(losses.map_err(Failure::from).map(|losses| remark_losses(&losses)))?;
             unread(flushed.map_err(Failure::Output))
         }
+        Format::OpsParquet => {
+            refuse_terminal()?;
+            unread(
+                export
+                    .write_ops_parquet(out)
+                    .map_err(Failure::from)
+                    .map(|(_, losses, _)| remark_losses(&losses)),
+            )
+        }
         Format::Tables(format) => {
-            if matches!(format, FileFormat::Parquet | FileFormat::Arrow) && io::stdout().is_terminal() {
-                return Err(Failure::Binary);
+            if matches!(format, FileFormat::Parquet | FileFormat::Arrow) {
+                refuse_terminal()?;
             }
             unread((|| {
                 let mut writer = TableWriter::new(format, tables[0], export.metadata(), out)?;
@@ -295,6 +328,11 @@ fn to_standard_output(
             })())
         }
     }
+}
+
+/// Bytes are not for a terminal.
+fn refuse_terminal() -> Result<(), Failure> {
+    if io::stdout().is_terminal() { Err(Failure::Binary) } else { Ok(()) }
 }
 
 /// Says what `ops` lines could not say.

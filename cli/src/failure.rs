@@ -17,6 +17,8 @@ use identity_ledger::snapshot::DurabilityEvidence;
 use identity_ledger::storage::{Fault, FaultKind, IdentityError};
 use identity_ledger::{AppendError, CreateError, OpenError, OperationError, Seq, Timestamp};
 
+use crate::components::error::ComponentsError;
+
 /// Why a command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -168,6 +170,8 @@ pub(crate) enum Failure {
         "serve takes no single key ring, for it has several ledgers; name a directory of rings with --key-rings"
     )]
     SealedServer,
+    #[error(transparent)]
+    Components(Box<ComponentsError>),
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -356,7 +360,7 @@ macro_rules! from {
     };
 }
 
-from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview, KeyError: Key, ProveError: Prove);
+from!(OpenError: Open, CreateError: Create, KeysError: Keys, AppendError: Append, BackupError: Backup, SalvageError: Salvage, EraseError: Erase, Fault: Fault, ExplanationError: Unexplained, PageError: Page, PreviewError: Preview, KeyError: Key, ProveError: Prove, ComponentsError: Components);
 
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {

@@ -15,6 +15,7 @@ mod commands;
 mod compare;
 mod complaints;
 mod completions;
+mod components;
 mod correction;
 mod diff;
 mod difference;

@@ -33,7 +33,11 @@ pub struct CellTooLarge {
 
 /// The Arrow schema of a table, with `metadata` for the whole file.
 pub fn arrow_schema(table: Table, metadata: impl IntoIterator<Item = (String, String)>) -> SchemaRef {
-    let fields: Vec<Field> = table.columns().iter().map(field).collect();
+    schema(table.columns(), metadata)
+}
+
+fn schema(columns: &[Column], metadata: impl IntoIterator<Item = (String, String)>) -> SchemaRef {
+    let fields: Vec<Field> = columns.iter().map(field).collect();
     Arc::new(Schema::new_with_metadata(fields, metadata.into_iter().collect::<arrow_schema::Metadata>()))
 }
 
@@ -52,10 +56,10 @@ fn field(column: &Column) -> Field {
     }
 }
 
-/// Rows of one table on their way into a [`RecordBatch`].
+/// Rows of one table, or of columns of your own, on their way into a [`RecordBatch`].
 #[derive(Debug)]
 pub struct Batch {
-    table: Table,
+    table: Option<Table>,
     schema: SchemaRef,
     columns: Vec<Builder>,
     rows: usize,
@@ -78,8 +82,14 @@ enum Builder {
 impl Batch {
     /// An empty batch of a table; its schema carries `metadata`.
     pub fn new(table: Table, metadata: impl IntoIterator<Item = (String, String)>) -> Batch {
-        let columns = table.columns().iter().map(|column| Builder::new(column.kind)).collect();
-        Batch { table, schema: arrow_schema(table, metadata), columns, rows: 0, bytes: 0, json: Vec::new() }
+        Batch { table: Some(table), ..Batch::of(table.columns(), metadata) }
+    }
+
+    /// An empty batch of these columns; its schema carries `metadata`.
+    pub fn of(columns: &[Column], metadata: impl IntoIterator<Item = (String, String)>) -> Batch {
+        let schema = schema(columns, metadata);
+        let columns = columns.iter().map(|column| Builder::new(column.kind)).collect();
+        Batch { table: None, schema, columns, rows: 0, bytes: 0, json: Vec::new() }
     }
 
     /// Its schema.
@@ -105,16 +115,32 @@ impl Batch {
     /// # Panics
     /// When the row is of another table.
     pub fn push(&mut self, row: &Row) -> Result<(), CellTooLarge> {
-        assert!(row.table() == self.table, "a batch has rows of one table");
+        assert!(self.table == Some(row.table()), "a batch has rows of one table");
+        self.push_each(|each| row.cells(each))
+    }
+
+    /// Adds a row of one cell for each column, of the column's kind or null. The batch must not be [full](Batch::is_full).
+    ///
+    /// # Errors
+    /// [`CellTooLarge`]; the batch is of no use then.
+    ///
+    /// # Panics
+    /// When there are more or fewer cells than columns.
+    pub fn push_cells<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) -> Result<(), CellTooLarge> {
+        self.push_each(|each| cells.into_iter().for_each(each))
+    }
+
+    fn push_each<'a>(&mut self, cells: impl FnOnce(&mut dyn FnMut(Cell<'a>))) -> Result<(), CellTooLarge> {
         let (mut columns, json) = (self.columns.iter_mut(), &mut self.json);
         let (mut bytes, mut pushed) = (0, Ok(()));
-        row.cells(|cell| {
+        cells(&mut |cell| {
             let column = columns.next().expect("a column for each cell");
             match column.push(cell, json, MAX_CELL_BYTES) {
                 Ok(more) => bytes += more,
                 Err(error) => pushed = Err(error),
             }
         });
+        assert!(columns.next().is_none(), "a cell for each column");
         self.bytes += bytes;
         self.rows += 1;
         pushed

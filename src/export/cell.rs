@@ -122,6 +122,9 @@ pub(super) trait Field {
     const NULLABLE: bool = false;
 
     fn cell(&self) -> Cell<'_>;
+
+    /// Replaces a record's number by what `numbers` gives for it.
+    fn renumber(&mut self, _numbers: &dyn Fn(Seq) -> Seq) {}
 }
 
 impl<T: Field> Field for Option<T> {
@@ -130,6 +133,22 @@ impl<T: Field> Field for Option<T> {
 
     fn cell(&self) -> Cell<'_> {
         self.as_ref().map_or(Cell::Null, T::cell)
+    }
+
+    fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
+        self.iter_mut().for_each(|field| field.renumber(numbers));
+    }
+}
+
+impl Field for Seq {
+    const KIND: Kind = Kind::Int;
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Int(i64::try_from(self.0).unwrap_or(i64::MAX)) // limits.rs keeps counts far below
+    }
+
+    fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
+        *self = numbers(*self);
     }
 }
 
@@ -150,7 +169,6 @@ fields! {
     bool => Bool(|on| *on),
     u32 => Int(|number| i64::from(*number)),
     u64 => Int(|number| i64::try_from(*number).unwrap_or(i64::MAX)), // limits.rs keeps counts far below
-    Seq => Int(|seq| i64::try_from(seq.0).unwrap_or(i64::MAX)),
     IdNo => Int(|id| i64::from(id.0)),
     PersonNo => Int(|person| i64::from(person.0)),
     String => Text(|text| text),

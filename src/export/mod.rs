@@ -22,12 +22,12 @@ pub use arrow::{BATCH_BYTES, BATCH_ROWS, Batch, CellTooLarge, MAX_CELL_BYTES, ar
 pub use cell::{Cell, Column, Json, Kind};
 pub use changes::{ChangeType, RowChange, TableChanges};
 #[cfg(feature = "export")]
-pub use ops::{Losses, OpsError};
+pub use ops::{Losses, OperationLine, OpsError};
 pub use row::{
     DistinctIdRow, ErasureRow, EventRow, HistoryRow, OutcomeRow, PersonRow, PolicyRow, PropertyWriteRow,
     RedirectRow, Row, RowKey, Table,
 };
-pub use tables::Export;
+pub use tables::{Export, Numbering};
 #[cfg(feature = "export")]
 pub use writer::{FileFormat, ROW_GROUP_BYTES, ROW_GROUP_ROWS, TableWriter, UnknownFormat, WriteError};
 

@@ -5,17 +5,25 @@
 
 use std::io::{self, Write};
 
+use arrow_schema::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use crate::export::arrow::{Batch, CellTooLarge};
+use crate::export::cell::{Cell, Column, Kind as CellKind};
 use crate::export::tables::Export;
-use crate::fold::DeviceState;
+use crate::export::writer::{WriteError, properties};
 use crate::fold::replay::Step;
-use crate::log::body::{Asked, AskedVerb, DeviceNo, Flags, IdNo, LinkSource, Verb};
+use crate::fold::{DeviceState, State};
+use crate::log::body::{Asked, AskedVerb, DeviceNo, Erasure, Flags, IdNo, LinkSource, Verb};
+use crate::log::component::{Node, each_named};
 use crate::log::kind::Kind;
 use crate::log::record::Record;
 use crate::model::id::{OperationId, Seq};
 use crate::model::policy::IdClass;
+use crate::model::time::Timestamp;
 use crate::store::segments::Fault;
 
 /// What an export of `ops` lines could not say as the log does.
@@ -45,6 +53,54 @@ pub enum OpsError {
     Output(#[from] io::Error),
 }
 
+impl From<WriteError> for OpsError {
+    fn from(error: WriteError) -> OpsError {
+        OpsError::Output(error.into())
+    }
+}
+
+/// Errors of batches and of Parquet, which [`WriteError`] knows.
+macro_rules! outputs {
+    ($($error:ty),*) => {
+        $(impl From<$error> for OpsError {
+            fn from(error: $error) -> OpsError {
+                WriteError::from(error).into()
+            }
+        })*
+    };
+}
+
+outputs!(CellTooLarge, ArrowError, ParquetError);
+
+/// An operation of a log, as a line of the `ops` format.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationLine<'a> {
+    /// Its record.
+    pub seq: Seq,
+    /// The first of the records right before it that define an id which it is the first to name, if there are any.
+    pub defined_from: Option<Seq>,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// The line, without a line feed.
+    pub line: &'a str,
+    /// Whether it is an erasure: `{"op":"erase","ts":..,"ledger":..,"ids":{..}}`. `import` reads no such line.
+    pub is_erasure: bool,
+}
+
+/// The columns of a file of operations: what `fold-components` of the program reads.
+const COLUMNS: [Column; 5] = [
+    Column { name: "tenant", kind: CellKind::Text, nullable: false, meaning: "Tenant of the ledger." },
+    Column { name: "seq", kind: CellKind::Int, nullable: false, meaning: "Record of the operation." },
+    Column { name: "recorded_at", kind: CellKind::Time, nullable: false, meaning: "When it was recorded." },
+    Column {
+        name: "defined_from",
+        kind: CellKind::Int,
+        nullable: true,
+        meaning: "First record that defines an id for it.",
+    },
+    Column { name: "operation", kind: CellKind::Text, nullable: false, meaning: "The operation, as a line." },
+];
+
 impl Export<'_> {
     /// Writes the operations of these records as `ops` lines, and what they could not say.
     ///
@@ -54,17 +110,67 @@ impl Export<'_> {
     /// # Errors
     /// [`OpsError`].
     pub fn write_ops(&self, out: &mut dyn Write) -> Result<Losses, OpsError> {
+        self.operations(|operation| {
+            if operation.is_erasure {
+                return Ok(());
+            }
+            out.write_all(operation.line.as_bytes())?;
+            Ok(out.write_all(b"\n")?)
+        })
+    }
+
+    /// Writes the operations as a Parquet file with the columns `tenant`, `seq`, `recorded_at`, `defined_from` and `operation`, the line. Gives how many
+    /// there are, what they could not say, and the output, which is flushed. Erasures are among them ([`OperationLine::is_erasure`]).
+    ///
+    /// # Errors
+    /// [`OpsError`].
+    pub fn write_ops_parquet<W: Write + Send>(&self, out: W) -> Result<(u64, Losses, W), OpsError> {
+        let mut batch = Batch::of(&COLUMNS, []);
+        let properties = properties(&COLUMNS, self.metadata());
+        let mut writer = ArrowWriter::try_new(out, batch.schema().clone(), Some(properties))?;
+        let (tenant, mut rows) = (self.reader.tenant().to_string(), 0);
+        let losses = self.operations(|OperationLine { seq, defined_from, recorded_at, line, .. }| {
+            let number = |seq: Seq| Cell::Int(i64::try_from(seq.0).expect("MAX_RECORDS bounds it"));
+            batch.push_cells([
+                Cell::Text(&tenant),
+                number(seq),
+                Cell::Time(recorded_at),
+                defined_from.map_or(Cell::Null, number),
+                Cell::Text(line),
+            ])?;
+            rows += 1;
+            if batch.is_full() {
+                writer.write(&batch.take()?)?;
+            }
+            Ok(())
+        })?;
+        writer.write(&batch.take()?)?;
+        let mut out = writer.into_inner()?;
+        out.flush()?;
+        Ok((rows, losses, out))
+    }
+
+    /// Shows the operations and erasures of these records in the order of the log, each with its line, and gives what the lines could not say. It stops
+    /// at the first error of `each`.
+    ///
+    /// # Errors
+    /// That of `each`, or [`OpsError`].
+    pub fn operations(
+        &self,
+        mut each: impl FnMut(OperationLine<'_>) -> Result<(), OpsError>,
+    ) -> Result<Losses, OpsError> {
         let mut writer = Writer {
             export: self,
             devices: Vec::new(),
             begins: Vec::new(),
+            last: Seq(0),
             losses: Losses::default(),
             line: Vec::new(),
         };
         let mut done = Ok(());
         self.reader.replay_first(self.state.records(), |step| {
             if done.is_ok() {
-                done = writer.step(step, out);
+                done = writer.step(step, &mut each);
             }
         })?;
         done.map(|()| writer.losses)
@@ -77,12 +183,18 @@ struct Writer<'a> {
     devices: Vec<DeviceState>,
     /// The id that each device began with (F1).
     begins: Vec<IdNo>,
+    /// The last record that is not a definition.
+    last: Seq,
     losses: Losses,
     line: Vec<u8>,
 }
 
 impl Writer<'_> {
-    fn step(&mut self, step: Step<'_>, out: &mut dyn Write) -> Result<(), OpsError> {
+    fn step(
+        &mut self,
+        step: Step<'_>,
+        each: &mut impl FnMut(OperationLine<'_>) -> Result<(), OpsError>,
+    ) -> Result<(), OpsError> {
         let record = step.record;
         if record.row.kind == Kind::DefineDevice {
             self.begins.push(record.row.id);
@@ -92,16 +204,44 @@ impl Writer<'_> {
             Kind::DefineId | Kind::DefineDevice if record.item().is_none() => self.losses.erased_names += 1,
             _ => {}
         }
-        if record.is_operation()
-            && let Some(line) = self.line(record)?
-        {
+        let line = match record.erasure() {
+            Some(erasure) => Some(self.erasure(&erasure)),
+            None if record.is_operation() => self.line(record)?,
+            None => None,
+        };
+        if let Some(line) = line {
             self.line.clear();
             serde_json::to_writer(&mut self.line, &line).map_err(io::Error::from)?;
-            self.line.push(b'\n');
-            out.write_all(&self.line)?;
+            let line = std::str::from_utf8(&self.line).expect("JSON is UTF-8");
+            let defined_from = self.defined_from(record, step.state);
+            let is_erasure = record.row.kind == Kind::Erase;
+            each(OperationLine {
+                seq: record.seq(),
+                defined_from,
+                recorded_at: step.recorded_at,
+                line,
+                is_erasure,
+            })?;
+        }
+        if !record.row.kind.defines() {
+            self.last = record.seq();
         }
         self.follow(step);
         Ok(())
+    }
+
+    /// The first definition of an id that was made for a record.
+    fn defined_from(&self, record: Record<'_>, state: &State) -> Option<Seq> {
+        let mut first = None;
+        each_named(record, |node| {
+            let id = match node {
+                Node::Id(id) => id,
+                Node::Device(device) => self.begins[device.index()],
+            };
+            let defined = Some(state.defined_by(id)).filter(|defined| *defined > self.last);
+            first = first.into_iter().chain(defined).min();
+        });
+        first
     }
 
     /// Notes what the devices are after a record.
@@ -166,6 +306,18 @@ impl Writer<'_> {
             put("event", name.into());
         }
         Ok(Some(line))
+    }
+
+    /// The ids whose texts are to be forgotten, with their numbers. Values are null in the lines already.
+    fn erasure(&self, erasure: &Erasure) -> Map<String, Json> {
+        let ids: Map<String, Json> = erasure.ids.iter().map(|id| (self.id(*id), id.0.into())).collect();
+        let mut line = Map::new();
+        let mut put = |key: &str, value: Json| drop(line.insert(key.to_owned(), value));
+        put("op", "erase".into());
+        put("ts", erasure.time().to_string().into());
+        put("ledger", self.export.reader.ledger_id().to_string().into());
+        put("ids", ids.into());
+        line
     }
 
     /// T and S, or the device that spoke.

@@ -160,7 +160,7 @@ impl Export<'_> {
             rule: refusal.map(|refusal| refusal.rule()),
             refusal: refusal.map(|refusal| refusal.name()),
             blocking_seq: refusal.map(|refusal| refusal.blocking()),
-            reason: refusal.as_ref().map(reason),
+            reason: refusal.as_ref().filter(|_| self.numbering.is_none()).map(reason),
             timestamp: time(record),
             recorded_at,
             retracted_by_seq,

@@ -83,6 +83,13 @@ macro_rules! tables {
                 }
             }
 
+            /// Replaces the numbers of records in it.
+            pub(super) fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
+                match self {
+                    $(Row::$table($row { $($field),* }) => { $(Field::renumber($field, numbers);)* })*
+                }
+            }
+
             /// Shows each cell, in the order of [`Table::columns`].
             pub fn cells<'a>(&'a self, mut each: impl FnMut(Cell<'a>)) {
                 match self {

@@ -1,14 +1,15 @@
 //! What is exported, as of which record; the names in it, and what erasures took.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::export::names::Names;
 use crate::export::row::{Row, Table};
 use crate::fold::{PersonIdBasis, PersonNo, State};
 use crate::log::body::{IdNo, LinkSource};
 use crate::log::record::{Record, Row as Fixed};
-use crate::model::id::{PersonId, Seq};
-use crate::query::reader::Reader;
+use crate::model::id::{LedgerId, PersonId, Seq};
+use crate::query::reader::{Reader, opaque_id};
 use crate::store::segments::Fault;
 
 /// What a log meant right after one of its records, as tables.
@@ -39,6 +40,19 @@ pub struct Export<'a> {
     /// Whether what was erased after these records is marked instead of absent, so that rows tell the erasure; see [`ERASED_SINCE`].
     pub(super) marks: bool,
     pub(super) names: Names,
+    /// The numbers by which rows call the records, if they are not this log's own.
+    pub(super) numbering: Option<&'a Numbering>,
+}
+
+/// How a log numbers what a ledger holds that has some components of it.
+#[derive(Clone, Debug, Default)]
+pub struct Numbering {
+    /// By record: its number there.
+    pub records: Vec<Seq>,
+    /// The id of the ledger there. Public ids of persons whose texts are gone are made of it.
+    pub ledger: Option<LedgerId>,
+    /// Numbers there of ids whose texts were erased.
+    pub ids: BTreeMap<IdNo, u32>,
 }
 
 /// Instead of a text that was erased since. No text of a ledger holds U+0000 (B1, E4).
@@ -74,7 +88,38 @@ impl Reader {
 impl<'a> Export<'a> {
     pub(super) fn of(reader: &'a Reader, state: Cow<'a, State>) -> Export<'a> {
         let names = Names::of(state.ids().len());
-        Export { reader, state, marks: false, names }
+        Export { reader, state, marks: false, names, numbering: None }
+    }
+
+    /// The same, with the numbers that the records have in another log, of which this ledger holds whole components: its rows, and the
+    /// public ids that are made of numbers (D11), are then those of that log.
+    ///
+    /// Numbers of ids and persons stay those of this ledger. The reason of a refusal is absent, for its sentence names records.
+    ///
+    /// ```
+    /// use identity_ledger::export::{Numbering, Row, Table};
+    /// use identity_ledger::{DistinctId, Ledger, Operation, Policy, Seq, Tenant, Timestamp};
+    /// let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("ann")?))?;
+    ///
+    /// let records = [0, 700, 701].map(Seq).to_vec(); // its policy, the definition of `ann`, the operation
+    /// let (there, mut seqs) = (Numbering { records, ..Numbering::default() }, Vec::new());
+    /// ledger.reader().export().numbered(&there).rows(&[Table::Outcomes], |row| {
+    ///     if let Row::Outcomes(outcome) = row {
+    ///         seqs.push(outcome.seq);
+    ///     }
+    /// })?;
+    /// assert_eq!(seqs, [Seq(701)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When there are fewer numbers than records.
+    #[must_use]
+    pub fn numbered(mut self, numbering: &'a Numbering) -> Export<'a> {
+        assert!(numbering.records.len() as u64 >= self.state.records(), "a number for each record");
+        self.numbering = Some(numbering);
+        self
     }
 }
 
@@ -111,6 +156,12 @@ impl Export<'_> {
         let mut tables = tables.to_vec();
         tables.sort_unstable();
         tables.dedup();
+        let mut each = |mut row: Row| {
+            if self.numbering.is_some() {
+                row.renumber(&|seq| self.number(seq));
+            }
+            each(row)
+        };
         for table in tables.iter().filter(|table| !table.is_of_records()) {
             self.people_rows(*table)?.try_for_each(|row| each(row?))?;
         }
@@ -138,6 +189,11 @@ impl Export<'_> {
         self.state.id_erased_by(id)
     }
 
+    /// The number by which rows call a record.
+    fn number(&self, seq: Seq) -> Seq {
+        self.numbering.map_or(seq, |there| there.records[seq.0 as usize])
+    }
+
     /// The public id of a person, by its present name.
     pub(super) fn person_id(&self, person: PersonNo) -> PersonId {
         self.named(self.reader.called(person, &self.state), || self.state.called(person))
@@ -152,7 +208,22 @@ impl Export<'_> {
     fn named(&self, now: PersonIdBasis, then: impl Fn() -> PersonIdBasis) -> PersonId {
         match self.marks && then() != now {
             true => PersonId(uuid::Uuid::nil()),
-            false => self.names.get(now, || self.reader.id_called(now)),
+            false => self.names.get(now, || self.id_called(now)),
+        }
+    }
+
+    /// The public id that is made of `basis`, with the numbers of records and ids by which rows call them.
+    fn id_called(&self, basis: PersonIdBasis) -> PersonId {
+        match (self.numbering, basis) {
+            (None, _) | (_, PersonIdBasis::Founding(_)) => self.reader.id_called(basis),
+            (_, PersonIdBasis::At(id, seq)) => self.reader.id_called(PersonIdBasis::At(id, self.number(seq))),
+            (Some(there), PersonIdBasis::Erased(id, split)) => {
+                // An id without a number is told from all others by its definition, behind all numbers of ids.
+                let defined = || (1 << 32) + self.number(self.state.defined_by(id)).0;
+                let founding = there.ids.get(&id).map_or_else(defined, |number| u64::from(*number));
+                let ledger = there.ledger.unwrap_or(self.reader.ledger_id());
+                opaque_id(ledger, founding, split.map(|seq| self.number(seq)))
+            }
         }
     }
 

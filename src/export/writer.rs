@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::export::SCHEMA_VERSION;
 use crate::export::arrow::{Batch, CellTooLarge};
-use crate::export::cell::{Cell, Kind};
+use crate::export::cell::{Cell, Column, Kind};
 use crate::export::row::{Row, Table};
 use crate::export::tables::Export;
 
@@ -183,8 +183,11 @@ impl<W: Write + Send> TableWriter<W> {
         let inner = match format {
             FileFormat::Parquet => {
                 let batch = Batch::new(table, []);
-                let writer =
-                    ArrowWriter::try_new(out, batch.schema().clone(), Some(properties(table, metadata)))?;
+                let writer = ArrowWriter::try_new(
+                    out,
+                    batch.schema().clone(),
+                    Some(properties(table.columns(), metadata)),
+                )?;
                 Inner::Parquet(batch, Box::new(writer))
             }
             FileFormat::Arrow => {
@@ -263,7 +266,7 @@ impl<W: Write + Send> TableWriter<W> {
     }
 }
 
-fn properties(table: Table, metadata: Vec<(String, String)>) -> WriterProperties {
+pub(super) fn properties(columns: &[Column], metadata: Vec<(String, String)>) -> WriterProperties {
     let metadata = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(Default::default()))
@@ -271,7 +274,7 @@ fn properties(table: Table, metadata: Vec<(String, String)>) -> WriterProperties
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(metadata));
-    for column in table.columns() {
+    for column in columns {
         let path = ColumnPath::from(column.name);
         // A dictionary of values that hardly ever repeat costs time and room.
         let encoding = match (column.kind, column.name) {

@@ -534,6 +534,29 @@ impl Reader {
     }
 }
 
+/// Reads one operation of [`Format::Ops`] from its text. It gets no id that it does not say, for one that is derived depends on the whole
+/// input (G4).
+///
+/// ```
+/// use identity_ledger::import::{Options, operation};
+/// use identity_ledger::{Policy, Request};
+/// let text = r#"{"op":"set","ts":"2026-01-01T00:00:00Z","distinct_id":"ann"}"#;
+/// let operation = operation(text, &Options::from(&Policy::default()))?;
+/// assert!(matches!(operation.request, Request::Set { .. }));
+/// assert_eq!(operation.id, None);
+/// # Ok::<(), identity_ledger::import::Rejection>(())
+/// ```
+///
+/// # Errors
+/// The [`Rejection`] of a text that is not one operation within its bounds.
+pub fn operation(text: &str, options: &Options) -> Result<Operation, Rejection> {
+    let mut reader = Reader::new(Options { format: Format::Ops, ..options.clone() }, None);
+    match reader.plain(text) {
+        Some(operation) => operation,
+        None => reader.operation(Json::read(text)?, &Envelope::new(Format::Ops)),
+    }
+}
+
 /// What exports to databases hold as a text in which the object stands.
 const TEXTS: [&str; 3] = ["properties", "user_properties", "event_properties"];
 

@@ -49,7 +49,7 @@ mod run;
 mod segment;
 mod vendor;
 
-pub use self::importer::{Importer, Parsed, ReadAs};
+pub use self::importer::{Importer, Parsed, ReadAs, operation};
 pub use self::lines::MAX_DOCUMENT_BYTES;
 pub use self::options::{Format, FormatError, FutureTimes, FutureTimesError, Options};
 pub use self::persons::Mapped;

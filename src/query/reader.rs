@@ -103,6 +103,13 @@ impl MemoryUse {
     }
 }
 
+/// D11: the id of a person whose texts are gone.
+pub(crate) fn opaque_id(ledger: LedgerId, founding: u64, split: Option<Seq>) -> PersonId {
+    let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
+    let name = format!("{ledger}:{founding}{split}");
+    PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+}
+
 impl Reader {
     /// Reads the list of segments; nothing is folded yet.
     pub(crate) fn begin(storage: Arc<dyn Storage>, identity: Identity) -> std::io::Result<Reader> {
@@ -317,16 +324,9 @@ impl Reader {
         match called {
             PersonIdBasis::Founding(id) => text(id).map(|text| PersonId::founded_by(self.tenant(), text)),
             PersonIdBasis::At(id, seq) => text(id).map(|text| PersonId::founded_at(self.tenant(), text, seq)),
-            PersonIdBasis::Erased(id, split) => Some(self.opaque_id(id, split)),
+            PersonIdBasis::Erased(id, split) => Some(opaque_id(self.ledger_id(), id.0.into(), split)),
         }
-        .unwrap_or_else(|| self.opaque_id(called.id(), None))
-    }
-
-    /// D11: the id of a person whose texts are gone.
-    fn opaque_id(&self, founding: IdNo, split: Option<Seq>) -> PersonId {
-        let split = split.map_or_else(String::new, |seq| format!(":{seq}"));
-        let name = format!("{}:{}{split}", self.ledger_id(), founding.0);
-        PersonId(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()))
+        .unwrap_or_else(|| opaque_id(self.ledger_id(), called.id().0.into(), None))
     }
 
     /// Who an id is; `None` if it was never written.
@@ -388,7 +388,7 @@ impl Reader {
         let (state, founding) = (self.state(), self.state().founding(person));
         let opaque = state.id_erased_by(founding).map(|_| {
             let split = state.origin(person).key().map(|seq| Seq(seq.into()));
-            self.opaque_id(founding, split)
+            opaque_id(self.ledger_id(), founding.0.into(), split)
         });
         [self.own_person_id(person, state)].into_iter().chain(opaque)
     }

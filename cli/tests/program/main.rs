@@ -13,6 +13,7 @@ mod server;
 
 mod answers;
 mod cli;
+mod components;
 mod export;
 mod moment;
 mod readme;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use identity_ledger::erase::{ErasurePreview, ErasureRequest, ErasureSubject, Receipt};
-use identity_ledger::{DistinctId, PersonId, PropertyKey, Seq, visible};
+use identity_ledger::{DistinctId, PersonId, PropertyKey, Seq};
 
 use crate::answer::Answer;
 use crate::args::LedgerArgs;
@@ -35,9 +35,16 @@ What is shown:
   events               captured under the erased ids; they stay, without the text of their id
   record, done by      the records that say what was erased, and that it is done
 
-Exit status: 0 erased; 1 there is nothing to erase: the id or person is unknown, no value of these keys or no reason is left; 2 it could not be done. If only the files are not done yet, the message says so.
+With --dry-run nothing is recorded. It shows the ids, the device ids with the same text, how many values of each key would go, overwritten ones \
+included, and the events, which stay. It does not look at what only a writer finds, such as the lock or a key ring of another copy.
 
---json keys (one object an erase record): those of `erasures`.";
+Exit status: 0 erased, or with --dry-run would be; 1 there is nothing to erase: the id or person is unknown, no value of these keys or no reason is left; 2 it could not be done. If only the files are not done yet, the message says so.
+
+--json keys (one object an erase record): those of `erasures`; with --dry-run ids, events, devices, values (a number by key), reason (whether it is one that \
+would go), answered_from.";
+
+/// Ids and keys that a preview names to people.
+const MAX_SHOWN: usize = 50;
 
 #[derive(Args)]
 pub(crate) struct EraseArgs {
@@ -89,6 +96,7 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
         progress.begin_waiting("Reading the log");
         let preview = ledger.reader().preview_erasure(&request)?;
         progress.clear();
+        remark_unknown(&keys, |key| preview.values.contains_key(key));
         return match screen.json {
             true => screen.answer(&preview, &AnsweredFrom::reader(&ledger)),
             false => show_preview(&preview, screen),
@@ -108,17 +116,7 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     progress.clear();
     let mut receipts = finished?;
     receipts.retain(|receipt| begun.contains(&receipt.seq));
-    for key in &keys {
-        if !receipts.iter().any(|receipt| receipt.keys.iter().any(|known| known == key.as_str())) {
-            let key = key.as_str();
-            remark(
-                "note",
-                &format!(
-                    "nothing was ever recorded under `{key}`, so no value of it was erased: is it spelled right?"
-                ),
-            );
-        }
-    }
+    remark_unknown(&keys, |key| receipts.iter().any(|receipt| receipt.keys.iter().any(|known| known == key)));
     if screen.json {
         receipts.iter().try_for_each(|receipt| screen.object(receipt))?;
     } else {
@@ -135,6 +133,16 @@ pub(crate) fn erase(args: EraseArgs, screen: &mut Screen) -> Result<Answer, Fail
     Ok(Answer::Yes)
 }
 
+/// Remarks on keys of which there was no value.
+fn remark_unknown(keys: &[PropertyKey], is_known: impl Fn(&str) -> bool) {
+    for key in keys.iter().map(PropertyKey::as_str).filter(|key| !is_known(key)) {
+        let text = format!(
+            "nothing was ever recorded under `{key}`, so no value of it is erased: is it spelled right?"
+        );
+        remark("note", &text);
+    }
+}
+
 fn subject(whom: EraseSubjectArgs) -> ErasureSubject {
     let EraseSubjectArgs { person, person_of, id, reason_of } = whom;
     match (person, person_of, reason_of) {
@@ -146,19 +154,25 @@ fn subject(whom: EraseSubjectArgs) -> ErasureSubject {
 }
 
 fn show_preview(preview: &ErasurePreview, screen: &mut Screen) -> Result<(), Failure> {
-    let ErasurePreview { ids, events, devices, values } = preview;
+    let ErasurePreview { ids, events, devices, values, reason } = preview;
     screen.headline(&match ids.len() as u64 {
-        0 if values.is_empty() => "Would be erased: the reason".to_owned(),
+        0 if *reason => "Would be erased: the reason".to_owned(),
         0 => format!("Would be erased: {}", counted(values.values().sum(), "value")),
         ids => format!("Would be erased: {} and everything said for them", counted(ids, "id")),
     })?;
-    let texts = |texts: &[String]| texts.iter().map(|text| visible(text)).collect::<Vec<_>>().join(", ");
-    let of_key = |(key, values): (&String, &u64)| format!("{} ({})", visible(key), count(*values));
-    let values: Vec<String> = values.iter().map(of_key).collect();
+    let list = |texts: &[String]| {
+        let shown = texts.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        match texts.len().saturating_sub(MAX_SHOWN) {
+            0 => shown,
+            more => format!("{shown}, and {} more (--json has all)", count(more as u64)),
+        }
+    };
+    let values: Vec<String> =
+        values.iter().map(|(key, values)| format!("{key} ({})", count(*values))).collect();
     let facts = [
-        ("ids", texts(ids)),
-        ("device ids", texts(devices)),
-        ("values", values.join(", ")),
+        ("ids", list(ids)),
+        ("device ids", list(devices)),
+        ("values", list(&values)),
         ("events, which stay", if ids.is_empty() { String::new() } else { count(*events) }),
     ];
     screen.facts(&facts.into_iter().filter(|(_, text)| !text.is_empty()).collect::<Vec<_>>())?;

@@ -19,6 +19,8 @@ use crate::store::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct Shared {
     ledger: RwLock<Ledger>,
+    /// Held while the index of records is built: one builds it, and others wait for it.
+    indexing: Mutex<()>,
     group: Member,
 }
 
@@ -47,12 +49,17 @@ impl Shared {
                 syncs: Mutex::new(syncs),
                 changed: Condvar::new(),
             };
-            Shared { ledger: RwLock::new(ledger), group: Member(Arc::new(group)) }
+            let (ledger, indexing) = (RwLock::new(ledger), Mutex::default());
+            Shared { ledger, indexing, group: Member(Arc::new(group)) }
         })
     }
 
     pub(crate) fn ledger(&self) -> &RwLock<Ledger> {
         &self.ledger
+    }
+
+    pub(crate) fn indexing(&self) -> MutexGuard<'_, ()> {
+        self.indexing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn group(&self) -> &Arc<Group> {
@@ -62,9 +69,7 @@ impl Shared {
     pub(crate) fn into_inner(self) -> Ledger {
         let mut ledger = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
         ledger.writer.durability = self.group.0.durability;
-        ledger.snapshots.is_beside = false;
-        ledger.note_snapshot();
-        ledger
+        ledger.alone()
     }
 }
 
@@ -166,7 +171,7 @@ impl Group {
     pub(crate) fn make_snapshot_beside(self: &Arc<Group>, begun: Begun) {
         let (group, site, file) = (Arc::clone(self), begun.site().clone(), begun.file());
         let made_at = site.clone();
-        let make = move || made_at.end(group.make_snapshot(begun).map(drop));
+        let make = move || made_at.end(group.make_snapshot(begun).map(|made| made.is_some()));
         let spawned = thread::Builder::new().name("identity-ledger-snapshot".to_owned()).spawn(make);
         if let Err(source) = spawned {
             site.end(Err(SnapshotError::Io { file, source }));

@@ -73,6 +73,8 @@ pub(crate) struct Cadence {
     last: u64,
     /// Whether they are made beside the ledger, by a thread that shares it.
     pub(crate) is_beside: bool,
+    /// Whether one is due whatever `every` says: the last one had to go, or was given up.
+    is_wanted: bool,
     /// Why the last one that was to be made by itself was not.
     pub(crate) error: Option<SnapshotError>,
 }
@@ -149,20 +151,49 @@ impl Ledger {
 
     pub(crate) fn is_snapshot_due(&self) -> bool {
         let due = |every| self.checkpoint().records >= self.snapshots.last + every;
-        self.snapshots.every.is_some_and(due) && !self.reader.state().erasures().is_pending()
+        let is_due = self.snapshots.is_wanted || self.snapshots.every.is_some_and(due);
+        is_due && !self.reader.state().erasures().is_pending()
     }
 
-    /// Notes what became of a snapshot that was made beside this ledger.
-    pub(crate) fn note_snapshot(&mut self) {
-        if let Some(ended) = self.writer.site.take_ended() {
-            self.snapshots.error = ended.err();
+    /// Makes a snapshot in place of one that had to go.
+    pub(crate) fn renew_snapshot(&mut self) {
+        if self.snapshots.is_beside {
+            self.snapshots.is_wanted = true;
+        } else {
+            self.snapshots.error = self.make_snapshot().err();
         }
+    }
+
+    /// Notes what became of a snapshot that a thread made beside this ledger.
+    pub(crate) fn note_snapshot(&mut self) {
+        match self.writer.site.take_ended() {
+            None => {}
+            Some(Ok(is_made)) => {
+                self.snapshots.error = None;
+                self.snapshots.is_wanted |= !is_made;
+            }
+            Some(Err(error)) => self.snapshots.error = Some(error),
+        }
+    }
+
+    /// The ledger for one thread again, which has no thread beside it: what that makes is given up.
+    pub(crate) fn alone(mut self) -> Ledger {
+        drop(self.writer.site.clear());
+        self.note_snapshot();
+        self.snapshots.is_beside = false;
+        if let Some(cause) = self.writer.disk.poisoned() {
+            self.writer.stop(cause);
+        }
+        if std::mem::take(&mut self.snapshots.is_wanted) && self.check_health().is_ok() {
+            self.snapshots.error = self.make_snapshot().err();
+        }
+        self
     }
 
     /// Begins a snapshot that is made beside this ledger; `None` while one is being made.
     pub(crate) fn begin_snapshot(&mut self) -> Option<Begun> {
         let taken = self.writer.site.try_take()?;
-        self.snapshots.last = self.checkpoint().records;
+        (self.snapshots.last, self.snapshots.is_wanted) = (self.checkpoint().records, false);
         let (storage, ignored) =
             (Arc::clone(self.reader.log.storage()), self.recovery.snapshots_ignored.clone());
         Some(Begun { reader: self.reader.detached(), storage, ignored, taken })
@@ -183,11 +214,12 @@ impl Ledger {
     /// A ledger just opened: what follows the last known durable record is made durable, and a cut is recorded.
     pub(crate) fn settled(
         reader: Reader,
-        writer: Writer,
+        mut writer: Writer,
         recovery: Recovery,
         snapshot_every: Option<u64>,
     ) -> io::Result<Ledger> {
         let last = recovery.from_snapshot.unwrap_or(0);
+        writer.rewrites = reader.log.rewrites().clone();
         let mut ledger =
             Ledger { reader, writer, recovery, snapshots: Cadence { last, ..Cadence::default() } };
         ledger.settle()?;
@@ -245,6 +277,7 @@ impl Drop for Ledger {
         // The next writer may have the lock in a moment: a thread that syncs late must not write `HEAD`, nor one a snapshot.
         self.writer.disk.poison("the ledger is closed".to_owned());
         drop(self.writer.site.clear());
+        self.reader.log.rewrites().begin(); // the next writer may erase, and cannot tell those that were detached
     }
 }
 

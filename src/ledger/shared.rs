@@ -109,24 +109,27 @@ impl SharedLedger {
     /// Builds what `history`, `why-not`, graphs, retracts and splits look records up by, as
     /// [`LedgerOptions::index_records`](crate::LedgerOptions::index_records) does, beside writers. Without it the first of them reads the log,
     /// and writers wait meanwhile. Returns at once if it is there. An erasure that writes segments again forgets it, and ends its making.
+    /// Of callers at the same time one builds it, and the others wait for it.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
     pub fn index_records(&self) -> Result<(), Fault> {
+        if self.read(|reader| reader.log.has_index()) {
+            return Ok(());
+        }
+        let _one = self.shared.indexing();
         let begun = self.read(|reader| {
-            let log = &reader.log;
-            (!log.has_index()).then(|| (log.rewrites(), reader.detached()))
+            (!reader.log.has_index()).then(|| (reader.log.detached(), reader.checkpoint().records))
         });
-        let Some((rewrites, detached)) = begun else { return Ok(()) };
-        let built = detached.log.build_index(detached.checkpoint().records);
-        self.read(|reader| {
-            if reader.log.rewrites() != rewrites {
-                return Ok(());
+        let Some((log, records)) = begun else { return Ok(()) };
+        let built = log.build_index(records);
+        self.read(|reader| match built {
+            Ok(()) if !log.is_ended() && !reader.log.has_index() => {
+                reader.log.adopt_index(&log);
+                Ok(())
             }
-            if built.is_ok() && !reader.log.has_index() {
-                reader.log.adopt_index(&detached.log);
-            }
-            built
+            Err(_) if log.is_ended() => Ok(()),
+            built => built,
         })
     }
 

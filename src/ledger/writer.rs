@@ -14,6 +14,7 @@ use crate::log::digest::Digest;
 use crate::model::id::LedgerId;
 use crate::query::reader::Reader;
 use crate::store::clock::Clock;
+use crate::store::detached::Rewrites;
 use crate::store::entropy::Entropy;
 use crate::store::layout::{HEAD, HeadSlot, LOG, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::store::segments::Segment;
@@ -44,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) last_calls: BTreeMap<DeviceNo, Digest>,
     /// Where snapshots are made beside this writer.
     pub(crate) site: Site,
+    /// Who reads beside this writer.
+    pub(crate) rewrites: Rewrites,
     /// Held until the ledger is closed or stops writing.
     locks: Option<Locks>,
 }
@@ -67,7 +70,16 @@ impl Writer {
         locks: Locks,
     ) -> Writer {
         let (disk, locks) = (Disk::new(newest), Some(locks));
-        Writer { entropy, clock, durability, disk, last_calls: BTreeMap::new(), site: Site::default(), locks }
+        Writer {
+            entropy,
+            clock,
+            durability,
+            disk,
+            last_calls: BTreeMap::new(),
+            site: Site::default(),
+            rewrites: Rewrites::default(),
+            locks,
+        }
     }
 
     /// Stops writing for good and releases the locks, so that the ledger can be opened again. The order matters: nothing is written here
@@ -75,6 +87,7 @@ impl Writer {
     pub(crate) fn stop(&mut self, cause: String) {
         self.disk.poison(cause);
         drop(self.site.clear());
+        self.rewrites.begin(); // another writer may come, and erase
         self.locks = None;
     }
 

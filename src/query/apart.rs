@@ -129,10 +129,11 @@ impl<'a> Components<'a> {
         let number = match self.of.get(&id) {
             Some(number) => *number,
             None => {
-                let number = self.list.len();
-                self.of.insert(id, number);
-                let all = self.reader.told(id)?;
-                self.of.extend(all.iter().filter_map(Told::ends).flatten().map(|end| (end, number)));
+                let (number, all) = (self.list.len(), self.reader.told(id)?);
+                // A device may hold ids together that no record links.
+                let heads = all.iter().filter_map(|told| Some(told.body.head()?.id));
+                let named = heads.chain(all.iter().filter_map(Told::ends).flatten()).chain([id]);
+                self.of.extend(named.map(|id| (id, number)));
                 self.list.push(self.component(all));
                 number
             }

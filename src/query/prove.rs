@@ -18,6 +18,7 @@ use crate::log::kind::Kind;
 use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::query::reader::{Folded, Reader};
+use crate::store::detached::Ended;
 use crate::store::layout::{LOG, snapshot_name};
 use crate::store::segments::{Fault, FaultKind, SnapshotFault, Walk};
 
@@ -44,13 +45,13 @@ impl Reader {
     /// [`Fault`]: of kind [`FaultKind::Unproven`] if the log says something else than the snapshot, of another if the log cannot
     /// be read back.
     pub fn prove_snapshot(&self) -> Result<(), Fault> {
-        self.proof.once(Held::Everything, || self.hold_everything())
+        self.proof.once(Held::Everything, || self.hold_everything().map_err(|fault| self.or_ended(fault)))
     }
 
     /// Holds the texts of ids, devices, keys and names against the records that define them, and which records are retracted
     /// against the records that do that.
     pub(crate) fn prove_texts(&self) -> Result<(), Fault> {
-        self.proof.once(Held::Texts, || self.hold_texts())
+        self.proof.once(Held::Texts, || self.hold_texts().map_err(|fault| self.or_ended(fault)))
     }
 
     /// Holds the component of an id against its records, and all texts.
@@ -80,6 +81,27 @@ impl Reader {
     fn unproven(&self, why: SnapshotFault) -> Fault {
         let records = self.proof.snapshot.unwrap_or_default();
         Fault { file: snapshot_name(records), offset: 0, records, kind: FaultKind::Unproven { why } }
+    }
+
+    /// What the log lacks may have been erased since this reader was opened. Then the log is whole, and has that erasure.
+    fn or_ended(&self, fault: Fault) -> Fault {
+        let is_erased = || {
+            let mut now = Reader::begin(Arc::clone(self.log.storage()), self.identity.clone()).ok()?;
+            now.log.set_keys(self.log.keys().clone());
+            let (end, progress) = (self.checkpoint(), &mut |_: u64| {});
+            let walk =
+                Walk { commitments: true, upto: None, cut: false, witnesses: &[end], hide: None, progress };
+            let Folded { walked, missing, .. } = now.fold(walk);
+            // Beside a writer the last frame may be half there.
+            let reaches = walked.is_ok() || now.checkpoint().records > end.records;
+            let erased = now.state().erasures().last().map(u64::from);
+            (reaches && missing.is_none() && erased >= Some(end.records)).then_some(())
+        };
+        match fault.kind {
+            FaultKind::Io(_) => fault,
+            _ if is_erased().is_some() => Fault { kind: FaultKind::Io(Ended.into()), ..fault },
+            _ => fault,
+        }
     }
 
     fn hold_everything(&self) -> Result<(), Fault> {

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::store::storage::{Lock, Storage};
 
-/// How often segments were about to be written again, for those who read beside.
+/// How often what readers beside a ledger know was about to end: something is erased, or the ledger is closed and others may erase.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rewrites(Arc<AtomicU64>);
 
 impl Rewrites {
-    /// Said before the first segment is replaced.
+    /// Said before it is done.
     pub(crate) fn begin(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -32,15 +32,23 @@ pub(crate) struct DetachedFiles {
     known: u64,
 }
 
-/// The log was written again.
+/// A reader's time is over: the log is not, or may not be, what it was when the reader was made.
 #[derive(Debug)]
-struct Rewritten;
+pub(crate) struct Ended;
 
-impl std::error::Error for Rewritten {}
+impl std::error::Error for Ended {}
 
-impl fmt::Display for Rewritten {
+impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an erasure has written the log again since this reader was detached; detach another")
+        f.write_str(
+            "since this reader was opened or detached, something was erased from the log, or the ledger was closed; make another",
+        )
+    }
+}
+
+impl From<Ended> for io::Error {
+    fn from(ended: Ended) -> io::Error {
+        io::Error::other(ended)
     }
 }
 
@@ -51,7 +59,7 @@ impl DetachedFiles {
 
     /// What was read, unless the files may have been others by then.
     fn still<T>(&self, read: io::Result<T>) -> io::Result<T> {
-        if self.rewrites.count() == self.known { read } else { Err(io::Error::other(Rewritten)) }
+        if self.rewrites.count() == self.known { read } else { Err(Ended.into()) }
     }
 }
 

@@ -82,11 +82,41 @@ fn what_a_detached_reader_reads_after_an_erasure_is_refused_by_name() {
     let _ = ledger.append(Operation::properties(at(1), id("bob")).set("kept", 1).unwrap()).unwrap();
     let (before, other) = (ledger.detached(), ledger.detached());
     assert!(other.profile("ann").unwrap().is_some());
-    erase_ann(&ledger);
+    let ann = ErasureRequest::new(at(9), ErasureSubject::PersonOf(id("ann")), "asked");
+    ledger.write(|ledger| ledger.begin_erasures(&[ann])).unwrap();
+    assert!(other.profile("ann").unwrap_err().is_ended(), "what it had read before is not shown again");
+    ledger.write(|ledger| ledger.finish_erasures(&mut |_| {})).unwrap();
     let refused = before.profile("bob").unwrap_err().to_string();
-    assert!(refused.contains("an erasure has written the log again"), "{refused}");
+    assert!(refused.contains("something was erased from the log"), "{refused}");
+    assert!(before.profile("bob").unwrap_err().is_ended());
     assert!(other.detached().history(Subject::Id("ann"), PageRequest::first(10)).is_err());
     assert!(ledger.detached().profile("bob").unwrap().is_some());
+}
+
+/// Who opens the ledger next may erase, and knows of no detached reader.
+#[test]
+fn a_detached_reader_does_not_outlast_its_ledger() {
+    let ledger = shared_on(Arc::new(Memory::new()), LedgerOptions::new());
+    let _ = ledger.append(of_ann()).unwrap();
+    let reader = ledger.detached().detached();
+    assert!(reader.profile("ann").unwrap().is_some());
+    drop(ledger);
+    assert!(reader.profile("ann").unwrap_err().is_ended());
+    assert!(reader.resolve("ann").is_some());
+}
+
+#[test]
+fn a_reader_whose_snapshot_is_held_against_a_log_that_was_erased_since_says_so() {
+    let disk = Arc::new(Memory::new());
+    let ledger = shared_on(disk.clone(), LedgerOptions::new());
+    let _ = ledger.append(of_ann()).unwrap();
+    ledger.snapshot().unwrap();
+    let readers = [(); 2].map(|()| LedgerOptions::new().read_in(disk.clone()).unwrap());
+    assert!(readers[0].recovery().from_snapshot.is_some());
+    erase_ann(&ledger);
+    let [everything, texts] = &readers;
+    assert!(everything.reader().prove_snapshot().unwrap_err().is_ended());
+    assert!(texts.why_not("ann", "bob").unwrap_err().is_ended());
 }
 
 #[test]

@@ -98,3 +98,26 @@ fn differences_of_one_component_cost_one_fold_of_it() {
         assert!(many < 6 * few, "four times the users: {few} and {many} bytes, {pairs} a person");
     }
 }
+
+/// People who sign in on one device, which no record links to them: each of them folded the component of the device again.
+#[test]
+fn a_component_that_a_device_holds_together_is_folded_once_too() {
+    let read = |users: usize| {
+        let disk = Arc::new(Counting::default());
+        let mut ledger =
+            LedgerOptions::new().create_in(disk.clone(), Tenant::default(), Policy::default()).unwrap();
+        let mut mapping = Mapping::default();
+        for number in 0..users {
+            let (kiosk, user) = (DeviceId::new("kiosk").unwrap(), format!("user {number}"));
+            let _ = ledger.device(kiosk).identify(at(1), id(&user), Changes::default()).unwrap();
+            mapping.insert(&user, Some(&(number / 2).to_string()), 0).unwrap();
+        }
+        let differences = ledger.reader().compare(&mapping).differences;
+        let mut why = ledger.reader().explain_differences(&mapping).unwrap();
+        disk.bytes_read();
+        differences.iter().for_each(|difference| drop(why.explain(difference).unwrap()));
+        (differences.len() >= users / 2 - 1).then(|| disk.bytes_read()).unwrap()
+    };
+    let (few, many) = (read(150), read(600));
+    assert!(many < 6 * few, "four times the users: {few} and {many} bytes");
+}

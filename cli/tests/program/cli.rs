@@ -1526,7 +1526,10 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
         assert!(would.contains(text), "{text}: {would}");
     }
     let would = place.run("erase a.ledger --id ann --dry-run --json").with_code(0);
-    assert_eq!(would.object("ids events devices values answered_from")["ids"], serde_json::json!(["ann"]));
+    assert_eq!(
+        would.object("ids events devices values reason answered_from")["ids"],
+        serde_json::json!(["ann"])
+    );
     assert!(place.run("erase a.ledger --id stranger --dry-run").with_code(1).err.contains("stranger"));
     assert!(place.run("erase a.ledger --id ann").with_code(2).err.contains("--reason"));
     let erased = place.run(&format!("erase a.ledger --person {person} --reason request-17")).with_code(0).out;

@@ -107,6 +107,7 @@ impl Ledger {
             }
         }
         begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
+        self.reader.log.rewrites().begin(); // no detached reader shows it from here on
         self.flush()?;
         Ok(begun)
     }
@@ -202,7 +203,7 @@ impl Ledger {
         self.flush()?;
         trace::erased(self.reader.ledger_id(), pending.len());
         if had_snapshot {
-            self.snapshots.error = self.make_snapshot().err();
+            self.renew_snapshot();
         }
         Ok(self.reader.receipts(|erase| pending.binary_search(&erase).is_ok())?)
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::ledger::erase::rewrite::definition_of;
-use crate::ledger::error::EraseError;
-use crate::log::body::{Change, DeviceNo, ErasedDevice, IdNo, KeyNo, Restated};
+use crate::ledger::error::{AppendError, EraseError};
+use crate::log::body::{Change, DeviceNo, ErasedDevice, Followed, IdNo, KeyNo, Restated};
 use crate::log::item::write_value;
 use crate::log::record::Record;
 use crate::model::id::{DistinctId, PersonId, PropertyKey, Seq};
@@ -72,7 +72,8 @@ impl ErasureRequest {
 /// What an erasure would take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ErasurePreview {
-    /// The ids whose texts would go, in the order in which they were first written. None of a request for some keys.
+    /// The ids that the request names, in the order in which they were first written; `$erased:7` if the text is gone already. None of a
+    /// request for some keys.
     pub ids: Vec<String>,
     /// Events captured under them. They stay, without the text of their id.
     pub events: u64,
@@ -80,6 +81,8 @@ pub struct ErasurePreview {
     pub devices: Vec<String>,
     /// By property key, how many recorded values would go, overwritten ones included.
     pub values: BTreeMap<String, u64>,
+    /// Whether it is the reason of an earlier erasure that would go.
+    pub reason: bool,
 }
 
 /// What a request comes to.
@@ -132,8 +135,12 @@ impl Reader {
     /// ```
     ///
     /// # Errors
-    /// [`EraseError`], as the erasure would give it.
+    /// [`EraseError`], as the erasure would give it, but for what only a writer finds: the lock, and whether the key ring of a sealed ledger
+    /// is this copy's and can be stored.
     pub fn preview_erasure(&self, request: &ErasureRequest) -> Result<ErasurePreview, EraseError> {
+        if let Some(Followed { log, position }) = self.state().followed() {
+            return Err(AppendError::Follows { log: log.clone(), position: *position }.into());
+        }
         self.prove_snapshot()?;
         let wanted = self.wanted(0, request)?;
         let mut preview = ErasurePreview::default();
@@ -153,7 +160,8 @@ impl Reader {
             }
         }
         if !wanted.is_scoped() {
-            preview.ids = wanted.ids.iter().filter_map(|id| self.id_text(*id)).map(str::to_owned).collect();
+            preview.ids = wanted.ids.iter().map(|id| self.id_name(*id)).collect();
+            preview.reason = !wanted.records.is_empty();
             preview.events = wanted.ids.iter().map(|id| self.state().events_of_id(*id).events).sum();
         } else if preview.values.is_empty() {
             return Err(EraseError::NoValues { index: 0 });

@@ -74,7 +74,7 @@ impl From<Fault> for Stopped {
 pub(crate) fn run(reader: &mut Reader, progress: &mut dyn FnMut(u64)) -> Result<Rewritten, Stopped> {
     let storage = Arc::clone(reader.log.storage());
     let mut done = Rewritten::default();
-    reader.log.begin_rewrite();
+    reader.log.rewrites().begin();
     sweep(&*storage, LOG, is_copy).map_err(Stopped::Io)?;
     let Reader { log, replay, seen, dictionaries, .. } = reader;
     let state = replay.state();

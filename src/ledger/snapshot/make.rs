@@ -74,7 +74,8 @@ pub(crate) fn make(
         Ok(bytes)
     })();
     let bytes = written.map_err(|source| {
-        storage.remove(&building).ok(); // the cause is what the caller needs to know
+        // The cause is what the caller needs to know. The name goes for good: an erasure may wait for that.
+        storage.remove(&building).and_then(|()| storage.sync_dir(SNAPSHOTS)).ok();
         failed(source)
     })?;
     let is_ignored = |records: u64| ignored.iter().any(|ignored| ignored.file == snapshot_name(records));

@@ -19,8 +19,8 @@ struct Known {
     is_taken: bool,
     /// How often what is made here was to be stopped.
     stops: u64,
-    /// What became of the last one that a thread made by itself.
-    ended: Option<Result<(), SnapshotError>>,
+    /// What became of the last one that a thread made by itself: whether it was made.
+    ended: Option<Result<bool, SnapshotError>>,
 }
 
 impl Site {
@@ -55,13 +55,13 @@ impl Site {
         self.taken(self.free())
     }
 
-    /// Says what became of a snapshot that a thread made by itself.
-    pub(crate) fn end(&self, ended: Result<(), SnapshotError>) {
+    /// Says what became of a snapshot that a thread made by itself: whether it was made.
+    pub(crate) fn end(&self, ended: Result<bool, SnapshotError>) {
         self.known().ended = Some(ended);
     }
 
     /// What became of it, once.
-    pub(crate) fn take_ended(&self) -> Option<Result<(), SnapshotError>> {
+    pub(crate) fn take_ended(&self) -> Option<Result<bool, SnapshotError>> {
         self.known().ended.take()
     }
 }

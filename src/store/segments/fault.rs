@@ -5,6 +5,7 @@ use std::io;
 use crate::log::chain::{ChainError, Checkpoint};
 use crate::model::id::LedgerId;
 use crate::model::limits::MAX_COMPONENT_BYTES;
+use crate::store::detached::Ended;
 use crate::store::layout::FORMAT_VERSION;
 use crate::store::segments::SnapshotFault;
 
@@ -21,6 +22,14 @@ pub struct Fault {
     /// What is wrong.
     #[source]
     pub kind: FaultKind,
+}
+
+impl Fault {
+    /// Whether nothing is wrong, and the reader's time is over: since it was opened or detached, something was erased from the log, or the ledger
+    /// that it was detached from was closed. Another reader answers.
+    pub fn is_ended(&self) -> bool {
+        matches!(&self.kind, FaultKind::Io(error) if error.get_ref().is_some_and(|error| error.is::<Ended>()))
+    }
 }
 
 /// What is wrong at a place in the log.

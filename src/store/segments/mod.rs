@@ -76,6 +76,8 @@ pub(crate) struct Log {
     /// The frame that a fold of a component read last, with all its payload.
     shown: Mutex<Option<Window>>,
     rewrites: Rewrites,
+    /// Of a detached log: the rewrites before.
+    detached: Option<u64>,
 }
 
 impl Log {
@@ -109,29 +111,45 @@ impl Log {
         let (marks, index, windows, shown) =
             (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
         let rewrites = Rewrites::default();
-        Log { storage, segments, marks, index, keys, ahead, resumed: (0, 0), windows, shown, rewrites }
+        let detached = None;
+        Log {
+            storage,
+            segments,
+            marks,
+            index,
+            keys,
+            ahead,
+            resumed: (0, 0),
+            windows,
+            shown,
+            rewrites,
+            detached,
+        }
     }
 
     /// The same log as of now, for another thread: reading fails once segments are written again.
     pub(crate) fn detached(&self) -> Log {
-        let files = DetachedFiles::of(Arc::clone(&self.storage), self.rewrites.clone());
+        let files: Arc<dyn Storage> = match self.detached {
+            Some(_) => Arc::clone(&self.storage),
+            None => Arc::new(DetachedFiles::of(Arc::clone(&self.storage), self.rewrites.clone())),
+        };
         Log {
+            detached: self.detached.or(Some(self.rewrites.count())),
             marks: Mutex::new(locked(&self.marks).clone()),
             index: Mutex::new(locked(&self.index).clone()),
             resumed: self.resumed,
             rewrites: self.rewrites.clone(),
-            ..Log::of(Arc::new(files), self.segments.clone(), self.keys.clone(), self.ahead)
+            ..Log::of(files, self.segments.clone(), self.keys.clone(), self.ahead)
         }
     }
 
-    /// Told before segments are written again, or keys of items destroyed.
-    pub(crate) fn begin_rewrite(&self) {
-        self.rewrites.begin();
+    pub(crate) fn rewrites(&self) -> &Rewrites {
+        &self.rewrites
     }
 
-    /// How often that was told.
-    pub(crate) fn rewrites(&self) -> u64 {
-        self.rewrites.count()
+    /// Whether this log is detached and reads nothing any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.detached.is_some_and(|known| known != self.rewrites.count())
     }
 
     pub(crate) fn storage(&self) -> &Arc<dyn Storage> {

@@ -124,6 +124,9 @@ impl Log {
     /// The frame that holds record `seq`, verified again: every frame's hash from the nearest mark on. Payload items that
     /// `hide` covers are not in it; whenever it covers more than before, [`Log::forget_window`] comes first.
     pub(crate) fn window(&self, seq: Seq, hide: &Erasures) -> Result<Arc<Window>, Fault> {
+        if self.is_ended() {
+            self.forget_window();
+        }
         let mut windows = locked(&self.windows);
         if let Some(window) = windows.find(seq) {
             return Ok(window);

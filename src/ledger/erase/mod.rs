@@ -382,12 +382,30 @@ impl Ledger {
             }
         };
         ids.sort_unstable();
+        if request.keys.is_empty() {
+            records.extend(self.said_under_shared(&ids)?);
+        }
         let keys = request.keys.iter().filter_map(|key| self.reader.dictionaries.keys.find(key.as_str()));
         let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
         if keys.is_empty() && !request.keys.is_empty() {
             return Err(EraseError::NoValues { index });
         }
         Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
+    }
+
+    /// The records with an item that were said for one of these ids under a shared id (D13), but for those that go with an id themselves.
+    fn said_under_shared(&self, ids: &[IdNo]) -> Result<Vec<u32>, EraseError> {
+        let log = &self.reader.log;
+        let said = self.reader.said_for(ids, Seq(self.checkpoint().records - 1))?;
+        let mut records = Vec::new();
+        for seq in said {
+            let window = log.window(seq, self.reader.state().erasures())?;
+            let row = window.checked(seq)?.row;
+            if row.has_item() && ids.binary_search(&row.id).is_err() {
+                records.push(row.seq);
+            }
+        }
+        Ok(records)
     }
 
     /// Records that speak for the ids of key-scoped requests and have values of their keys, erased ones included: by request, in
@@ -407,12 +425,16 @@ impl Ledger {
             log.frames(&begin, |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
-                    for Wanted { index, keys, .. } in by_id.get(&record.row.id).into_iter().flatten() {
+                    let id = self.reader.state().speaks_for(record.row.id, record.seq());
+                    let wanted = [Some(id), Some(record.row.id).filter(|own| *own != id)];
+                    let wanted = wanted.iter().flatten().filter_map(|id| by_id.get(id)).flatten();
+                    for Wanted { index, keys, .. } in wanted {
                         let is_wanted = |change: &Change| {
                             change.verb.has_value() && keys.binary_search(&change.key).is_ok()
                         };
-                        if record.changes().iter().any(is_wanted) {
-                            said.entry(*index).or_default().push(record.seq());
+                        let said = said.entry(*index).or_default();
+                        if record.changes().iter().any(is_wanted) && said.last() != Some(&record.seq()) {
+                            said.push(record.seq());
                         }
                     }
                 }
@@ -568,18 +590,19 @@ fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
     let piece = |erasure| Piece { index: wanted.index, erasure, restated: Vec::new() };
     let mut pieces = Vec::new();
     let (mut ids, mut devices) = (wanted.ids.chunks(MAX_ERASE_IDS), devices.chunks(MAX_ERASE_IDS));
+    let mut records = wanted.records.chunks(MAX_ERASE_RECORDS);
     loop {
-        let (ids, devices) = (ids.next(), devices.next());
-        if ids.is_none() && devices.is_none() {
-            break;
+        let (ids, devices, records) = (ids.next(), devices.next(), records.next());
+        if (ids, devices, records) == (None, None, None) {
+            return pieces;
         }
-        let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
-        pieces.push(piece(Erasure { ids, devices, ..erasure() }));
+        pieces.push(piece(Erasure {
+            ids: ids.unwrap_or_default().to_vec(),
+            devices: devices.unwrap_or_default().to_vec(),
+            records: records.unwrap_or_default().to_vec(),
+            ..erasure()
+        }));
     }
-    for records in wanted.records.chunks(MAX_ERASE_RECORDS) {
-        pieces.push(piece(Erasure { records: records.to_vec(), ..erasure() }));
-    }
-    pieces
 }
 
 /// What the last records say: each within its bounds, and only when nothing is left to list are erasures done.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use identity_ledger::audit::Audit;
 use identity_ledger::model::{Dialect, PersonProfiles, Sdk, Survivor, ValuesBy};
 use identity_ledger::storage::Memory;
-use identity_ledger::testing::history::{DEVICES, EVENTS, History, IDS, KEYS, append, id_kinds};
+use identity_ledger::testing::history::{DEVICES, EVENTS, History, IDS, KEYS, append, id_kinds, shared_ids};
 use identity_ledger::testing::laws;
 use identity_ledger::*;
 use proptest::prelude::*;
@@ -172,16 +172,24 @@ fn policy() -> impl Strategy<Value = Policy> {
         Just(Preset::Posthog)
     ];
     let limit = || prop::option::weighted(0.3, 1u32..4);
-    let kinds = prop_oneof![2 => Just(0u8), 1 => 1u8..4];
+    let lists = (prop_oneof![2 => Just(0u8), 1 => 1u8..4], prop_oneof![2 => Just(0u8), 1 => 2u8..4]);
     let switches = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3));
-    (preset, limit(), limit(), prop::option::weighted(0.2, 1u32..3), kinds, switches).prop_map(
-        |(preset, max_moved_ids, max_ids_per_person, max_user_ids, kinds, (elder, core, by_time))| {
+    (preset, limit(), limit(), prop::option::weighted(0.2, 1u32..3), lists, switches).prop_map(
+        |(
+            preset,
+            max_moved_ids,
+            max_ids_per_person,
+            max_user_ids,
+            (kinds, shared),
+            (elder, core, by_time),
+        )| {
             let base = Policy::preset(preset);
             Policy {
                 max_moved_ids,
                 max_ids_per_person,
                 max_user_ids: max_user_ids.or(base.max_user_ids),
                 id_kinds: id_kinds(kinds),
+                shared_ids: shared_ids(shared),
                 values_by: if by_time { ValuesBy::EventTime } else { ValuesBy::Record },
                 survivor: if elder { Survivor::Elder } else { Survivor::Target },
                 dialect: if core { Dialect::Core } else { Dialect::Browser },
@@ -289,6 +297,7 @@ laws! {
     reclassified_is_so_from_the_definition_on,
     second_thoughts_commute,
     values_come_in_any_order,
+    said_under_shared_ids_is_said_for_users,
 }
 
 proptest! {

@@ -136,6 +136,10 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
         EffectAnswer::DeviceSpeaksFor { device_id, distinct_id } => {
             format!("{} speaks for {}", short_id(device_id, wide), short_id(distinct_id, wide))
         }
+        EffectAnswer::SignedIn { shared_id } => format!("signed in on {}", short_id(shared_id, wide)),
+        EffectAnswer::SignedOut { shared_id } => {
+            format!("{} speaks for itself again", short_id(shared_id, wide))
+        }
         EffectAnswer::DeviceReset { device_id, distinct_id } => {
             format!("{} starts over as {}", short_id(device_id, wide), short_id(distinct_id, wide))
         }

@@ -34,6 +34,9 @@ may name only what differs from its preset: {\"preset\":\"one-user\",\"max_moved
 [{\"name\": \"login\", \"matches\": [\"github:*\"], \"max_per_person\": 1}, {\"name\": \"email\", \"looks_like\": \"email\", \"max_per_person\": 5}]. `looks_like` is \
 email, phone, number, uuid or anonymous. The first kind that fits counts. The list only grows: a kind keeps its name and its place. `report` says how many ids of each there are.
 
+`shared_ids` names devices that people use one after the other (D13): [\"kiosk-*\"]. A user signs in on such an id, which is never merged; events and property changes \
+under it are the user's until the next sign-in, or until an identify or alias of the id with itself.
+
 --json keys: the policy's own.";
 
 #[derive(Args)]
@@ -121,7 +124,7 @@ fn show(policy: &Policy, headline: &str, screen: &mut Screen) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 16] {
+fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 17] {
     let limit = |limit: Option<u32>| limit.map_or("no limit".to_owned(), |limit| limit.to_string());
     let list = |texts: &BTreeSet<String>| match texts.is_empty() {
         true => "none".to_owned(),
@@ -140,6 +143,7 @@ fn fields(policy: &Policy) -> [(&'static str, String, &'static str); 16] {
         ("uuid_ids", word(&policy.uuid_ids), "which UUIDs count as anonymous ids (D9)"),
         ("anonymous_prefixes", list(&policy.anonymous_prefixes), "ids that begin so are anonymous (D9)"),
         ("id_kinds", kinds(&policy.id_kinds), "kinds of ids, and most of one person (D12)"),
+        ("shared_ids", list(&policy.shared_ids), "ids that users sign in on, and that never merge (D13)"),
         ("blocked_ids", list(&policy.blocked_ids), "ids that never merge, beside the known ones (B2)"),
         ("blocked_prefixes", list(&policy.blocked_prefixes), "ids that begin so never merge (B2)"),
         (

@@ -18,7 +18,7 @@ A policy holds for ids that come; this is for ids that are there. `retract` take
   identity-ledger policy shop.ledger --set policy.json           # for ids to come
 
 unmergeable (or blocked): the id takes part in no merge (B2). anonymous: it is never a user (D9). named: a sign-in makes it a user. \
-Its kind is the one that the policy in force gives it then (D12).
+shared: users sign in on it, and what it says in between is theirs (D13). Its kind is the one that the policy in force gives it then (D12).
 
 Each id has a record of its own. If one was never written, none is recorded. With --dry-run each is looked at as if it were the only one.
 
@@ -44,6 +44,7 @@ enum Class {
     Unmergeable,
     Anonymous,
     Named,
+    Shared,
 }
 
 pub(crate) fn reclassify(args: ReclassifyArgs, screen: &mut Screen) -> Result<Answer, Failure> {
@@ -52,6 +53,7 @@ pub(crate) fn reclassify(args: ReclassifyArgs, screen: &mut Screen) -> Result<An
         Class::Unmergeable => IdClass::Unmergeable,
         Class::Anonymous => IdClass::Anonymous,
         Class::Named => IdClass::Named,
+        Class::Shared => IdClass::Shared,
     };
     let operations = |at| ids.into_iter().map(|id| Operation::reclassify(at, id, class)).collect();
     undo_all(&how, operations, screen)

@@ -46,9 +46,9 @@ pub struct RowChange {
 /// **Law.** The export as of the first record, with these changes applied, is the export as of the second: also where something was
 /// retracted, split or erased in between, and also if the first export was made before the erasure.
 ///
-/// To apply a change, put or remove the row of its [key](Row::key). Rows of events and of property writes follow their id: where nothing
-/// but their present person changed they are not listed. Afterwards their columns `person_no`, `person_id` and `is_implied` are those
-/// of `person_distinct_ids` for their `id_no`.
+/// To apply a change, put or remove the row of its [key](Row::key). Rows of events and of property writes follow the id that they go with:
+/// where nothing but their present person changed they are not listed. Afterwards their columns `person_no`, `person_id` and `is_implied`
+/// are those of `person_distinct_ids` for their `goes_with_id_no`.
 ///
 /// ```
 /// use identity_ledger::export::{ChangeType, Table};
@@ -203,9 +203,12 @@ impl TableChanges<'_> {
     /// more, or other values are current.
     fn may_change(&self, record: Record<'_>, touched: &Touched) -> bool {
         let retracted = |export: &Export<'_>| export.state.retracted_by_as_of(record.seq(), export.as_of());
+        let goes_with =
+            [&self.before, &self.after].map(|export| export.state.speaks_for(record.row.id, record.seq()));
         record.seq() > self.since()
             || self.marked.is_some()
-            || record.row.has_changes() && touched.has(record.row.id)
+            || record.row.has_changes() && goes_with.iter().any(|id| touched.has(*id))
+            || goes_with[0] != goes_with[1]
             || retracted(&self.before) != retracted(&self.after)
             || record.row.is_erasure() // it may be done since
     }

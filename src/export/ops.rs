@@ -420,15 +420,22 @@ impl Writer<'_> {
 
     // -- texts -----------------------------------------------------------------------------------------------------
 
-    /// The text of an id. An erased one gets a text of the same class (B2, D9) that no other id has.
+    /// The text of an id. An erased one gets a text of the same class (B2, D9) that no other id has; a shared one (D13) only if the policy
+    /// names such by a prefix, else one that is unmergeable.
     fn id(&self, id: IdNo) -> String {
         let reader = self.export.reader;
         let stand_in = || {
-            let (mut text, more) = match self.export.state.class_defined(id).into() {
-                IdClass::Named => (format!("$erased:{}", id.0), '_'),
-                IdClass::Anonymous => (format!("$device:erased:{}", id.0), '_'),
+            let mut shared = self.export.state.policy().shared_ids.iter();
+            let prefix =
+                shared.find_map(|pattern| pattern.strip_suffix('*').filter(|rest| !rest.contains('*')));
+            let (mut text, more) = match (self.export.state.class_defined(id).into(), prefix) {
+                (IdClass::Named, _) => (format!("$erased:{}", id.0), '_'),
+                (IdClass::Anonymous, _) => (format!("$device:erased:{}", id.0), '_'),
+                (IdClass::Shared, Some(prefix)) => (format!("{prefix}$erased:{}", id.0), '_'),
                 // What is blank may not merge: the number's bits as white space.
-                IdClass::Unmergeable => (format!("{:032b}", id.0).replace('0', " ").replace('1', "\t"), ' '),
+                (IdClass::Unmergeable | IdClass::Shared, _) => {
+                    (format!("{:032b}", id.0).replace('0', " ").replace('1', "\t"), ' ')
+                }
             };
             while reader.id_no(&text).is_some() {
                 text.push(more);

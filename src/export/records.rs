@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::export::row::{ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWriteRow, Row, Table};
 use crate::export::tables::{ERASED_SINCE, Export, source};
 use crate::fold::replay::Step;
-use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal};
+use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal, SharedEffect};
 use crate::log::body::{Body, Erasure, Flags, NameNo, Verb};
 use crate::log::kind::Kind;
 use crate::log::record::Record;
@@ -103,7 +103,9 @@ impl Export<'_> {
 
     fn event(&self, record: Record<'_>, step: Step<'_>, values: &RecordValues) -> Result<EventRow, Fault> {
         let row = record.row;
-        let (person_no, person_id) = self.whose(row.id);
+        let [goes_with, of_then] =
+            [&*self.state, step.state].map(|state| state.speaks_for(row.id, record.seq()));
+        let (person_no, person_id) = self.whose(goes_with);
         let off = row.flags.has(Flags::PROCESSING_OFF);
         let valued = record.changes().iter().filter(|change| change.verb.has_value()).zip(&values.values);
         let kept: BTreeMap<String, Option<Value>> = valued
@@ -116,12 +118,13 @@ impl Export<'_> {
             event: row.name().and_then(|name| self.reader.event_name(NameNo(name))).map(str::to_owned),
             distinct_id: self.id_text(row.id),
             id_no: row.id,
+            goes_with_id_no: goes_with,
             person_no,
             person_id,
-            person_id_then: match step.state.person(row.id) {
-                then if then == person_no => person_id, // most events
+            person_id_then: match step.state.person(of_then) {
+                then if then.is_some() && then == person_no => person_id, // most events
                 Some(person) => self.person_id(person),
-                None => self.implied_id(row.id),
+                None => self.implied_id(of_then),
             },
             is_implied: person_no.is_none(),
             timestamp: time(record),
@@ -169,7 +172,8 @@ impl Export<'_> {
 
     fn property_writes(&self, record: Record<'_>, read: &RecordValues, into: &mut Vec<Row>) {
         let id_no = record.row.id;
-        let person_no = self.state.person(id_no);
+        let goes_with_id_no = self.state.speaks_for(id_no, record.seq());
+        let person_no = self.state.person(goes_with_id_no);
         let held = person_no.map_or(&[][..], |person| self.state.view(person).properties);
         let mut place = 0;
         for (change_no, change) in (0..).zip(record.changes()) {
@@ -189,6 +193,7 @@ impl Export<'_> {
                 seq: record.seq(),
                 change_no,
                 id_no,
+                goes_with_id_no,
                 person_no,
                 key: self.reader.key_name(change.key),
                 verb,
@@ -210,7 +215,7 @@ impl Export<'_> {
         for record in &erasure.records {
             let row = self.fixed(Seq((*record).into()))?;
             if row.speaks_for_id() {
-                ids.push(row.id);
+                ids.push(step.state.speaks_for(row.id, Seq((*record).into())));
             }
         }
         let persons: BTreeSet<PersonNo> = ids.into_iter().filter_map(|id| step.state.person(id)).collect();
@@ -241,6 +246,8 @@ fn effects(outcome: &Outcome) -> Vec<String> {
         (outcome.written != Default::default(), "properties"),
         (matches!(outcome.device, Some(DeviceEffect::SpeaksFor(..))), "device_speaks_for"),
         (matches!(outcome.device, Some(DeviceEffect::Reset(..))), "device_reset"),
+        (matches!(outcome.shared, Some(SharedEffect::SignedIn(_))), "signed_in"),
+        (matches!(outcome.shared, Some(SharedEffect::SignedOut(_))), "signed_out"),
         (matches!(outcome.undone, Some(Correction::Retracted { .. })), "retracted"),
         (matches!(outcome.undone, Some(Correction::Split { .. })), "split"),
         (matches!(outcome.undone, Some(Correction::Reclassified { .. })), "reclassified"),

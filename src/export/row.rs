@@ -219,6 +219,8 @@ tables! {
         distinct_id: Option<String>,
         /// Number of that id.
         id_no: IdNo,
+        /// Number of the id that it goes with (G2): the same, or the one for which a shared id spoke (D13).
+        goes_with_id_no: IdNo,
         /// Number of the person that was behind it, as is known now; null if that is only implied.
         person_no: Option<PersonNo>,
         /// Public id of that person.
@@ -283,7 +285,9 @@ tables! {
         change_no: u32,
         /// Number of the id that it speaks for.
         id_no: IdNo,
-        /// Number of the person of that id; null if it has none.
+        /// Number of the id that it goes with: the same, or the one for which a shared id spoke (D13).
+        goes_with_id_no: IdNo,
+        /// Number of the person of the id that it goes with; null if it has none.
         person_no: Option<PersonNo>,
         /// Key of the property.
         key: String,

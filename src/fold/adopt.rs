@@ -113,6 +113,7 @@ impl State {
             }
         }
         self.generations.devices.clone_from(devices);
+        self.shared.adopt(&small.shared, ids, seq);
         self.call_anew(erased);
         let present = persons.iter().map(|person| Present {
             founding: small.founding(person.small).0,

@@ -3,7 +3,7 @@
 use crate::fold::device::{DeviceState, Said};
 use crate::fold::event_time::{self, Marks};
 use crate::fold::links::{NONE, PersonNo, near};
-use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal};
+use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal, SharedEffect};
 use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
 use crate::fold::{Past, Person, State};
 use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource, StoredClass};
@@ -31,6 +31,8 @@ pub(crate) const FORESEEN: usize = 16;
 struct Asked<'a> {
     record: Record<'a>,
     row: &'a Row,
+    /// The id that it speaks for: T, or for whom T speaks (D13).
+    id: IdNo,
     changes: &'a [Change],
 }
 
@@ -98,6 +100,9 @@ impl State {
         }
         let off = row.flags.has(Flags::PROCESSING_OFF);
         let leaf = self.links.leaf_mut(row.id);
+        if leaf.class() == IdClass::Unmergeable.into() && !self.shared.is_empty() {
+            return false; // it may go with another id (D13)
+        }
         let alone = off | leaf.has_person(); // C1
         if alone {
             leaf.events += 1;
@@ -133,12 +138,15 @@ impl State {
         let id = IdNo(self.links.ids().len() as u32); // MAX_RECORDS bounds it
         self.links.define(seq, class);
         self.kinds.set(id, class.kind());
+        if IdClass::from(class) == IdClass::Shared {
+            self.shared.set(id, true);
+        }
     }
 
     fn operation(&mut self, record: Record<'_>, outcome: &mut Outcome) {
         let row = record.row;
-        let asked = Asked { record, row, changes: if row.has_changes() { record.changes() } else { &[] } };
         if let Some(device) = row.device() {
+            self.leave_device(row, device, outcome);
             let said = Said::of(row);
             for device in said.devices() {
                 self.devices[device.index()].follow(said);
@@ -148,6 +156,8 @@ impl State {
             }
             outcome.device = device_effect(row, device);
         }
+        let changes = if row.has_changes() { record.changes() } else { &[] };
+        let asked = Asked { record, row, id: self.speaks_for(row.id, record.seq()), changes };
         match row.kind {
             Kind::Capture => self.capture(asked, outcome),
             Kind::Identify | Kind::Alias => self.link(asked, row.other(), Asker::Ordinary, outcome),
@@ -195,11 +205,11 @@ impl State {
         std::hint::black_box(seen);
     }
 
-    /// G3: counts an event. Whether that is all it does: most captures touch one leaf, and no person.
+    /// G3: counts an event of an id. Whether that is all it does: most captures touch one leaf, and no person.
     #[inline]
-    fn count(&mut self, row: &Row) -> bool {
+    fn count(&mut self, row: &Row, id: IdNo) -> bool {
         let processing = !row.flags.has(Flags::PROCESSING_OFF);
-        let leaf = self.links.leaf_mut(row.id);
+        let leaf = self.links.leaf_mut(id);
         leaf.events += 1;
         leaf.identified_events += u32::from(processing);
         // C1
@@ -210,7 +220,7 @@ impl State {
     fn capture(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
         let unchanging = asked.row.flags.has(Flags::GROUP_IDENTIFY);
         outcome.notices.changes_dropped = unchanging && asked.row.has_changes() && asked.processing();
-        if self.count(asked.row) {
+        if self.count(asked.row, asked.id) {
             return;
         }
         self.write(if unchanging { Asked { changes: &[], ..asked } } else { asked }, outcome);
@@ -257,7 +267,7 @@ impl State {
 
     /// Property changes on P(T), which is founded if need be.
     fn write(&mut self, asked: Asked<'_>, outcome: &mut Outcome) {
-        let known = self.links.person(asked.row.id);
+        let known = self.links.person(asked.id);
         let person = known.unwrap_or_else(|| self.found(asked));
         outcome.founded = known.is_none();
         outcome.written = self.change(person, asked);
@@ -318,7 +328,7 @@ impl State {
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
-        let id = asked.row.id;
+        let id = asked.id;
         let person = self.links.found(id, asked.row.seq);
         assert!(person.index() == self.persons.len(), "persons are numbered in the order of their founding");
         let mut founded = Person {
@@ -337,18 +347,30 @@ impl State {
         person
     }
 
-    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; B2 of S; D3 strict and D6; D8; D9; D12.
+    /// Identify, alias and merge in A6's order of checks: C7; C3; C8; B2 of T; D13; B2 of S; D3 strict and D6; D8; D9; D12.
     fn link(&mut self, asked: Asked<'_>, other: LinkSource, asker: Asker, outcome: &mut Outcome) {
         let target = asked.row.id;
         if !asked.processing() {
             outcome.refusal = Some(Refusal::ProcessingOff { by: asked.own() });
             return;
         }
+        let shared = match other {
+            LinkSource::Id(source) if asker == Asker::Ordinary && self.is_shared(source) => Some(source),
+            _ => None,
+        };
+        if let Some(shared) = shared.filter(|_| !self.class(target).is_mergeable()) {
+            self.sign_out(shared, asked.row.seq, outcome); // D13: no user is signed in
+        }
         let mergeable = |id: IdNo| self.class(id).is_mergeable();
         let unmergeable = match other {
             LinkSource::None => return self.write(asked, outcome), // C2, C3
-            LinkSource::Id(source) if source == target => return self.write(asked, outcome), // C8
+            LinkSource::Id(source) if source == target => {
+                // C8; a shared id that just signed out speaks for itself (D13).
+                let id = shared.unwrap_or(asked.id);
+                return self.write(Asked { id, ..asked }, outcome);
+            }
             _ if !mergeable(target) => Some(target),
+            LinkSource::Id(source) if shared.is_some() => return self.sign_in_on(source, asked, outcome),
             LinkSource::Id(source) if mergeable(source) => {
                 return self.assert_identity(asked, source, asker, outcome);
             }
@@ -358,6 +380,35 @@ impl State {
         let by = unmergeable.map_or(asked.own(), |id| self.classed_by(id));
         outcome.refusal = Some(Refusal::Unmergeable { id: unmergeable, by });
         self.write(asked, outcome); // B3
+    }
+
+    /// D13: a shared id speaks for itself again.
+    fn sign_out(&mut self, shared: IdNo, seq: u32, outcome: &mut Outcome) {
+        if self.shared.begin(shared, seq, None) {
+            outcome.shared = Some(SharedEffect::SignedOut(shared));
+        }
+    }
+
+    /// D13: a reset or switch of a device ends the interval of a shared id that is its anonymous id.
+    fn leave_device(&mut self, row: &Row, device: DeviceNo, outcome: &mut Outcome) {
+        let leaves = match row.kind {
+            Kind::Reset => true,
+            Kind::Switch => !row.flags.has(Flags::PROCESSING_OFF),
+            _ => false,
+        };
+        let anonymous = self.devices[device.index()].anonymous;
+        if leaves && self.is_shared(anonymous) {
+            self.sign_out(anonymous, row.seq, outcome);
+        }
+    }
+
+    /// D13: T signs in on a shared id, which speaks for T from here on. Nothing is linked.
+    fn sign_in_on(&mut self, shared: IdNo, asked: Asked<'_>, outcome: &mut Outcome) {
+        self.shared.begin(shared, asked.row.seq, Some(asked.row.id));
+        outcome.shared = Some(SharedEffect::SignedIn(shared));
+        self.sign_in(asked.row.id, self.links.person(asked.row.id), outcome);
+        self.write(asked, outcome);
+        outcome.identified = outcome.person.is_some_and(|person| self.identify(person, asked.row));
     }
 
     /// Asserts that T and S are one person: section D, after the checks of sections B and C.
@@ -396,23 +447,32 @@ impl State {
                 person
             }
         };
-        if self.persons[person.index()].identified_by == NONE && self.identifies(asked.row) {
-            self.persons[person.index()].identified_by = asked.row.seq; // D1
-            outcome.identified = true;
-        }
+        outcome.identified = self.identify(person, asked.row);
         outcome.written = self.change(person, asked);
         outcome.person = Some(person);
     }
 
+    /// D1: a link identifies P(T), if it asserts identity and is the first. Gives whether it does.
+    fn identify(&mut self, person: PersonNo, row: &Row) -> bool {
+        let identifies = self.persons[person.index()].identified_by == NONE && self.identifies(row);
+        if identifies {
+            self.persons[person.index()].identified_by = row.seq;
+        }
+        identifies
+    }
+
     /// D1: whether a link asserts identity, and by that identifies P(T). Where users are counted (D9), an identify or alias of two
-    /// anonymous ids does not.
+    /// anonymous ids does not, nor one of an anonymous and a shared id (D13).
     pub(super) fn identifies(&self, row: &Row) -> bool {
         let LinkSource::Id(source) = row.other() else { return false };
-        let classes = [self.class(row.id), self.class(source)];
-        let names_no_user = row.kind != Kind::Merge
+        let (target, other) = (self.class(row.id), self.class(source));
+        let ordinary = row.kind != Kind::Merge;
+        let names_no_user = ordinary
             && self.policy.max_user_ids.is_some()
-            && classes == [IdClass::Anonymous; 2];
-        row.id != source && classes.iter().all(|class| class.is_mergeable()) && !names_no_user
+            && target == IdClass::Anonymous
+            && matches!(other, IdClass::Anonymous | IdClass::Shared);
+        let may_be_named = other.is_mergeable() || ordinary && other == IdClass::Shared;
+        row.id != source && target.is_mergeable() && may_be_named && !names_no_user
     }
 
     /// How many property keys P(T) would have after this record (E4's bound on them); 0 if nothing is written. An id that is new is
@@ -431,7 +491,9 @@ impl State {
             person.and_then(|person| self.marks.get(&person)).cloned().unwrap_or_default()
         };
         let by_time = self.policy.values_by == ValuesBy::EventTime;
-        let to = person(head.id);
+        let is_merge = matches!(body.verb(), Some(AskedVerb::Merge(_)));
+        let signs_out = body.other() == LinkSource::Id(head.id) && !is_merge; // C8, D13
+        let to = person(if signs_out { head.id } else { self.speaks_for_now(head.id) });
         let (mut after, mut ours, mut theirs) = (Vec::new(), marks(to), Marks::new());
         if let LinkSource::Id(source) = body.other()
             && known(source)
@@ -440,8 +502,7 @@ impl State {
             let from = person(source);
             let mergeable =
                 self.class(source).is_mergeable() && (!known(head.id) || self.class(head.id).is_mergeable());
-            let asker =
-                if matches!(body.verb(), Some(AskedVerb::Merge(_))) { Asker::Merge } else { Asker::Ordinary };
+            let asker = if is_merge { Asker::Merge } else { Asker::Ordinary };
             let refusal = (mergeable && known(head.id))
                 .then(|| self.refusal(head.id, source, to, from, asker))
                 .flatten();

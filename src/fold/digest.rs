@@ -4,14 +4,15 @@
 //! salt, value, text or derived id. So erasure leaves it as it was. The order and width of fields are set in stone:
 //! `docs/format.md`, "State digest".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::State;
 use crate::fold::erasures::{Erasures, Left};
 use crate::fold::event_time::Mark;
 use crate::fold::generations::{Former, Generations, Reclassified};
 use crate::fold::links::PersonNo;
-use crate::log::body::StoredPolicy;
+use crate::fold::shared::{Interval, Intervals, SharedIds};
+use crate::log::body::{IdNo, StoredPolicy};
 use crate::log::codec;
 use crate::log::digest::{Digest, Hasher, Purpose};
 
@@ -87,6 +88,9 @@ impl State {
             out.u32(FOLLOWED);
             codec::encode(&**followed, &mut out.buffer);
         }
+        if !self.shared.is_empty() {
+            self.canonical_shared(&mut out);
+        }
         if !self.generations.reclassified.is_empty() {
             self.canonical_classes(&mut out);
         }
@@ -94,6 +98,28 @@ impl State {
             self.canonical_marks(&mut out);
         }
         (out.each)(&out.buffer);
+    }
+
+    /// Which ids are or were shared, and for whom they speak (D13).
+    fn canonical_shared(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        let SharedIds { ids, intervals, .. } = &self.shared;
+        let all: BTreeSet<IdNo> = ids.iter().chain(intervals.keys()).copied().collect();
+        out.u32(SHARED);
+        out.u64(all.len() as u64);
+        let none = Intervals::default();
+        for id in all {
+            let Intervals { stand, former } = intervals.get(&id).unwrap_or(&none);
+            out.u32(id.0);
+            out.byte(u8::from(ids.contains(&id)));
+            out.u64(stand.len() as u64);
+            for Interval { begin, since, whom } in stand {
+                [*begin, *since, *whom].into_iter().for_each(|field| out.u32(field));
+            }
+            out.u64(former.len() as u64);
+            for (Interval { begin, since, whom }, until) in former {
+                [*begin, *since, *whom, *until].into_iter().for_each(|field| out.u32(field));
+            }
+        }
     }
 
     /// What is known of event times (E8).
@@ -157,6 +183,8 @@ pub(super) const FOLLOWED: u32 = 3;
 pub(super) const RECLASSIFIED: u32 = 4;
 /// Begins the part that values by event time make; likewise, and the last.
 pub(super) const EVENT_TIMES: u32 = 5;
+/// Begins the part that shared ids make, before that of reclassifications; likewise.
+pub(super) const SHARED: u32 = 6;
 
 impl State {
     fn canonical_classes(&self, out: &mut Out<impl FnMut(&[u8])>) {

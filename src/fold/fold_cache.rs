@@ -63,6 +63,8 @@ impl<S: Clone> FoldCache<S> {
 /// What a split needs to know of an operation before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Came {
+    /// The id that it spoke for: T, or for whom T spoke (D13).
+    pub(super) id: IdNo,
     pub(super) to: CameTo,
     /// Whether it said that its ends are one user (D1), by the policy of the time.
     pub(super) identifies: bool,
@@ -75,8 +77,8 @@ pub(super) struct Came {
 pub(super) enum CameTo {
     /// It was not folded, or refused before any effect.
     ToNothing,
-    /// It was refused by D3, D6, D9 or D12.
-    ToRefusal,
+    /// It was refused by D3, D6, D9 or D12, or was a sign-in on a shared id (D13): it joined nothing that a split could part.
+    ToNoLink,
     /// It was folded and not refused.
     Through,
 }

@@ -4,6 +4,7 @@
 use crate::fold::State;
 use crate::log::body::{IdNo, StoredClass};
 use crate::log::record::Row;
+use crate::model::class::IdClass;
 use crate::model::kind::KindNo;
 use crate::model::policy::Policy;
 
@@ -26,6 +27,7 @@ impl State {
         assert!(self.supposed, "classes are decided once");
         self.links.reclassify(id, class);
         self.kinds.set(id, class.kind());
+        self.shared.set(id, IdClass::from(class) == IdClass::Shared);
     }
 }
 
@@ -52,7 +54,7 @@ mod tests {
     #[test]
     fn another_class_is_all_that_changes_of_an_id() {
         let mut state = State::under_policy(Policy::default());
-        for (number, (before, after)) in (0..9).map(|case| (4 + case % 3, 8 + case / 3)).enumerate() {
+        for (number, (before, after)) in (0..16).map(|case| (4 + case % 4, 8 + case / 4)).enumerate() {
             let id = IdNo(number as u32);
             state.define_id(100 + id.0, StoredClass(before));
             state.classify_anew(id, StoredClass(after));

@@ -56,6 +56,12 @@ pub(super) const USER: u8 = 3;
 const NEVER: u32 = MAX_RECORDS as u32;
 const _: () = assert!(NEVER <= u32::MAX >> 2);
 
+/// How a leaf holds a class: a shared id is an unmergeable one here, of which [`super::shared::SharedIds`] knows more.
+fn class_bits(class: StoredClass) -> u32 {
+    let shared = IdClass::from(class) == IdClass::Shared;
+    if shared { StoredClass::from(IdClass::Unmergeable).0.into() } else { class.bare().0.into() }
+}
+
 impl Leaf {
     /// The same id, as one that belongs to `slot`.
     pub(super) fn at(self, slot: u32) -> Leaf {
@@ -64,7 +70,7 @@ impl Leaf {
 
     /// An id of this class without person or events.
     pub(super) fn new(class: StoredClass) -> Leaf {
-        let since_and_class = NEVER << 2 | u32::from(class.bare().0);
+        let since_and_class = NEVER << 2 | class_bits(class);
         Leaf { slot: NONE, since_and_class, events: 0, identified_events: 0 }
     }
 
@@ -101,7 +107,7 @@ impl Leaf {
     }
 
     pub(super) fn set_class(&mut self, class: StoredClass) {
-        self.since_and_class = self.since_and_class & !3 | u32::from(class.bare().0);
+        self.since_and_class = self.since_and_class & !3 | class_bits(class);
     }
 
     /// Belongs to a person since record `since`.

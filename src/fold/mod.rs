@@ -18,6 +18,8 @@ mod refold;
 pub(crate) mod replay;
 mod restore;
 mod retract;
+mod shared;
+mod speaks;
 mod split;
 
 pub use replay::{Replay, Step};
@@ -29,7 +31,7 @@ pub use erasures::PersonIdBasis;
 pub(crate) use erasures::{Absences, Erasures};
 pub(crate) use generations::Origin;
 pub use links::PersonNo;
-pub use outcome::{Correction, DeviceEffect, Link, NotParted, Notices, Outcome, Refusal};
+pub use outcome::{Correction, DeviceEffect, Link, NotParted, Notices, Outcome, Refusal, SharedEffect};
 pub use profile::{Property, PropertyCounts};
 pub(crate) use refold::Past;
 pub(crate) use refold::{ComponentFold, Phase, Simulation};
@@ -48,6 +50,7 @@ use generations::Generations;
 use kinds::Kinds;
 use links::{Links, NONE};
 use profile::{Profile, Profiles};
+use shared::SharedIds;
 
 /// Persons, links, profiles and devices: a pure fold of the records so far.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct State {
     policy_seq: u32,
     links: Links,
     kinds: Kinds,
+    /// For whom shared ids speak (D13).
+    shared: SharedIds,
     /// By person number; absorbed persons stay, so that their ids resolve for ever.
     persons: Vec<Person>,
     profiles: Profiles,
@@ -142,6 +147,7 @@ impl State {
             policy_seq: 0,
             links: Links::default(),
             kinds: Kinds::default(),
+            shared: SharedIds::default(),
             persons: Vec::new(),
             profiles: Profiles::default(),
             marks: BTreeMap::new(),
@@ -395,7 +401,10 @@ impl State {
 
     /// The class of an id (B4, H5).
     pub fn class(&self, id: IdNo) -> IdClass {
-        self.links.class(id).into()
+        match self.links.class(id).into() {
+            IdClass::Unmergeable if self.is_shared(id) => IdClass::Shared,
+            class => class,
+        }
     }
 
     /// The class and the kind of an id.
@@ -430,7 +439,7 @@ impl State {
         self.links.leaf(id).is_user()
     }
 
-    /// The events captured under one id.
+    /// The events that go with one id (G2): those captured under it, and under shared ids that spoke for it (D13).
     pub fn events_of_id(&self, id: IdNo) -> EventCounts {
         let leaf = self.links.leaf(id);
         EventCounts { events: leaf.events.into(), identified: leaf.identified_events.into() }
@@ -537,7 +546,10 @@ impl State {
         let generations = self.generations.memory();
         let marks: usize = self.marks.values().map(|marks| 48 + marks.len() * 32).sum();
         let profiles = self.profiles.memory() + marks;
-        (self.links.memory() + self.kinds.memory(), persons + profiles + devices + generations)
+        (
+            self.links.memory() + self.kinds.memory() + self.shared.memory(),
+            persons + profiles + devices + generations,
+        )
     }
 }
 

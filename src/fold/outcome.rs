@@ -25,6 +25,8 @@ pub struct Outcome {
     pub written: PropertyCounts,
     /// What happened to the device that spoke.
     pub device: Option<DeviceEffect>,
+    /// Who signed in on a shared id, or out (D13).
+    pub shared: Option<SharedEffect>,
     /// What was retracted, split or reclassified (section H).
     pub undone: Option<Correction>,
     /// What deserves a look although nothing was refused.
@@ -42,6 +44,7 @@ impl Outcome {
         identified: false,
         written: PropertyCounts { set: 0, removed: 0 },
         device: None,
+        shared: None,
         undone: None,
         notices: Notices {
             joins_identified: None,
@@ -100,6 +103,15 @@ pub enum DeviceEffect {
     SpeaksFor(DeviceNo, IdNo),
     /// It forgot its user and speaks for this fresh id.
     Reset(DeviceNo, IdNo),
+}
+
+/// What happened to a shared id (D13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedEffect {
+    /// T signed in on this one, which speaks for T from here on.
+    SignedIn(IdNo),
+    /// This one speaks for itself again.
+    SignedOut(IdNo),
 }
 
 /// What is worth knowing about an operation that was not refused for it.
@@ -286,6 +298,10 @@ impl Outcome {
             device: self.device.map(|effect| match effect {
                 DeviceEffect::SpeaksFor(of, spoken) => DeviceEffect::SpeaksFor(device(of), id(spoken)),
                 DeviceEffect::Reset(of, fresh) => DeviceEffect::Reset(device(of), id(fresh)),
+            }),
+            shared: self.shared.map(|effect| match effect {
+                SharedEffect::SignedIn(shared) => SharedEffect::SignedIn(id(shared)),
+                SharedEffect::SignedOut(shared) => SharedEffect::SignedOut(id(shared)),
             }),
             notices: Notices {
                 not_parted: self.notices.not_parted.map(|ids| NotParted { id: id(ids.id), ..ids }),

@@ -9,6 +9,7 @@ use crate::fold::links::NONE;
 use crate::fold::outcome::Refusal;
 use crate::log::body::{IdNo, StoredClass};
 use crate::log::record::Row;
+use crate::model::class::IdClass;
 use crate::model::id::Seq;
 
 /// The classes of ids while the records of a component pass by.
@@ -65,10 +66,11 @@ impl State {
     }
 
     fn set_class(&mut self, id: IdNo, class: StoredClass) {
-        if self.links.class(id) != class.bare() {
+        if self.class(id) != class.into() {
             self.links.leaf_mut(id).set_class(class);
         }
         self.kinds.set(id, class.kind());
+        self.shared.set(id, IdClass::from(class) == IdClass::Shared);
     }
 
     /// Defines an id as it is in `whole`.

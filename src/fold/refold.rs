@@ -13,7 +13,7 @@ use crate::fold::erasures::Erasures;
 use crate::fold::fold_cache::{CachedFold, Came, CameTo, Stage};
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
-use crate::fold::outcome::{Correction, Outcome, Refusal};
+use crate::fold::outcome::{Correction, Outcome, Refusal, SharedEffect};
 use crate::fold::reclassify::Classes;
 use crate::fold::{Person, State};
 use crate::log::body::{DeviceNo, IdNo};
@@ -336,6 +336,7 @@ impl State {
         for id in ids {
             state.define_as(self, *id);
         }
+        state.learn_erasures(self, ids);
         state
     }
 }
@@ -350,7 +351,8 @@ impl Outcome {
             Some(
                 Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. } | Refusal::ProcessingOff { .. },
             ) => CameTo::ToNothing,
-            Some(_) => CameTo::ToRefusal,
+            Some(_) => CameTo::ToNoLink,
+            None if matches!(self.shared, Some(SharedEffect::SignedIn(_))) => CameTo::ToNoLink,
             None => CameTo::Through,
         }
     }
@@ -379,6 +381,7 @@ impl CachedFold<State> {
         for id in &ids[state.links.ids().len()..] {
             state.define_as(whole, *id);
         }
+        state.learn_erasures(whole, ids);
         let before = self.end.state.generations.refolded;
         while self.end.records < self.told.records().len() {
             if self.end.records <= changed {
@@ -431,7 +434,7 @@ impl CachedFold<State> {
         let row = record.row;
         self.end.records += 1;
         if self.is_retracted(place) {
-            self.came.push(Came { to: CameTo::ToNothing, identifies: false, by_time: false });
+            self.came.push(Came { id: row.id, to: CameTo::ToNothing, identifies: false, by_time: false });
             return None;
         }
         let state = &mut self.end.state;
@@ -446,7 +449,8 @@ impl CachedFold<State> {
         state.generations.refolded += u64::from(folded.is_some());
         let to = folded.map_or(CameTo::ToNothing, |outcome| outcome.came());
         let by_time = state.policy.values_by == ValuesBy::EventTime;
-        self.came.push(Came { to, identifies: state.identifies(row), by_time });
+        let id = state.speaks_for(row.id, record.seq());
+        self.came.push(Came { id, to, identifies: state.identifies(row), by_time });
         outcome
     }
 }

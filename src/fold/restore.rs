@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED};
+use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED, SHARED};
 use crate::fold::erasures::{Erasures, Left};
 use crate::fold::event_time::Mark;
 use crate::fold::fold_cache::FoldCache;
@@ -14,9 +14,11 @@ use crate::fold::generations::{Former, Generations, Origin, Reclassified};
 use crate::fold::kinds::Kinds;
 use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
+use crate::fold::shared::{Interval, Intervals, SharedIds};
 use crate::fold::{DeviceState, Person, State};
 use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy, Verb};
 use crate::log::codec;
+use crate::model::class::IdClass;
 use crate::model::limits::MAX_RECORDS;
 use crate::model::time::Timestamp;
 
@@ -109,6 +111,7 @@ impl State {
             policy_seq,
             links,
             kinds,
+            shared: SharedIds::default(),
             persons,
             profiles,
             marks: BTreeMap::new(),
@@ -129,6 +132,10 @@ impl State {
             ensure(followed.is_canonical(), "the name of the followed log is out of its bounds")?;
             bytes.0 = &bytes.0[taken..];
             state.followed = Some(Box::new(followed));
+            part = bytes.part()?;
+        }
+        if part == Some(SHARED) {
+            state.read_shared(&mut bytes)?;
             part = bytes.part()?;
         }
         if part == Some(RECLASSIFIED) {
@@ -425,6 +432,53 @@ impl State {
             (ids.into_iter().collect(), devices.into_iter().collect(), records.into_iter().collect());
         let called_after = Erasures::called_after(&renamed);
         Ok(Erasures { list, ids, devices, records, restated, renamed, called_after, ..Erasures::default() })
+    }
+}
+
+/// The part that shared ids make.
+impl State {
+    fn read_shared(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
+        let count = bytes.count(21)?;
+        ensure(count > 0, "shared ids are told of, and there are none")?;
+        let mut last = None;
+        for _ in 0..count {
+            let id = bytes.u32()?;
+            let exists = last.replace(id) < Some(id) && (id as usize) < self.links.leaves.len();
+            ensure(exists, "a shared id that does not exist")?;
+            let id = IdNo(id);
+            let [shared] = *bytes.take::<1>()?;
+            let may_be = shared == 0 || shared == 1 && self.class(id) == IdClass::Unmergeable;
+            ensure(may_be, "an id is shared and of another class")?;
+            let mut intervals = Intervals::default();
+            for _ in 0..bytes.count(12)? {
+                intervals.stand.push(self.read_interval(bytes, id)?);
+            }
+            for _ in 0..bytes.count(16)? {
+                let interval = self.read_interval(bytes, id)?;
+                let until = bytes.u32()?;
+                ensure(interval.since < until && until < self.records, "an interval ended in no record")?;
+                intervals.former.push((interval, until));
+            }
+            let sorted = intervals.stand.is_sorted_by(|a, b| a.begin < b.begin)
+                && intervals.former.is_sorted_by(|a, b| a < b);
+            ensure(sorted, "intervals of a shared id are out of order")?;
+            let none = intervals.stand.is_empty() && intervals.former.is_empty();
+            ensure(shared == 1 || !none, "an id is told of that was never shared")?;
+            self.shared.set(id, shared == 1);
+            if !none {
+                self.shared.put(id, intervals);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_interval(&self, bytes: &mut Bytes<'_>, of: IdNo) -> Sound<Interval> {
+        let [begin, since, whom] = numbers(bytes.take::<12>()?);
+        let is_id = (whom as usize) < self.links.leaves.len() && whom != of.0;
+        ensure(whom == NONE || is_id, "a shared id speaks for one that does not exist")?;
+        let in_order = self.links.defined(of) < begin && begin <= since && since < self.records;
+        ensure(in_order, "a shared id speaks for another since no possible record")?;
+        Ok(Interval { begin, since, whom })
     }
 }
 
@@ -774,11 +828,56 @@ mod tests {
             &[
                 ("", |_| {}),
                 ("a reclassified id that does not exist", |state| give(state, 4, 0, 9)),
-                ("an unknown class of id", |state| give(state, 0, 3, 9)),
+                ("an unknown class of id", |state| give(state, 0, 17 << 2, 9)),
                 ("an id was reclassified in no possible record", |state| give(state, 3, 2, NONE)),
                 ("an id was reclassified in no possible record", |state| give(state, 0, 0, 1)),
                 ("an id was reclassified in no possible record", |state| give(state, 0, 0, 11)),
                 ("", |state| give(state, 0, 2, 10)),
+            ],
+        );
+    }
+
+    /// A kiosk that spoke for Ann until her sign-in, record 3, was retracted by record 6, and that speaks for Bob since record 5.
+    fn shared() -> State {
+        let policy = Policy { shared_ids: ["kiosk".to_owned()].into(), ..Policy::default() };
+        let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+        let ann = ledger.append(link("ann", "kiosk")).unwrap().seq().unwrap();
+        let _ = ledger.append(link("bob", "kiosk")).unwrap();
+        let _ = ledger.append(Operation::retract(at(3), Target::Record(ann))).unwrap();
+        ledger.reader().state().clone()
+    }
+
+    #[test]
+    fn shared_ids_speak_for_ids_that_exist_since_records_that_can_have_said_so() {
+        fn kiosk(state: &mut State) -> &mut Intervals {
+            state.shared.intervals.get_mut(&IdNo(1)).unwrap()
+        }
+        let nobody = "a shared id speaks for one that does not exist";
+        let never = "a shared id speaks for another since no possible record";
+        let base = shared();
+        assert_eq!(base.records, 7);
+        hold(
+            &base,
+            &[
+                ("", |_| {}),
+                ("an id is shared and of another class", |state| state.shared.set(IdNo(0), true)),
+                ("", |state| state.shared.set(IdNo(1), false)),
+                ("an id is told of that was never shared", |state| {
+                    state.shared.put(IdNo(0), Intervals::default())
+                }),
+                ("a shared id that does not exist", |state| state.shared.put(IdNo(3), Intervals::default())),
+                (nobody, |state| kiosk(state).stand[0].whom = 3),
+                (nobody, |state| kiosk(state).stand[0].whom = 1),
+                ("", |state| kiosk(state).stand[0].whom = NONE),
+                (never, |state| kiosk(state).stand[0].begin = 2),
+                (never, |state| kiosk(state).stand[0].since = 7),
+                (never, |state| kiosk(state).stand[0].since = 4),
+                ("an interval ended in no record", |state| kiosk(state).former[0].1 = 7),
+                ("an interval ended in no record", |state| kiosk(state).former[0].1 = 3),
+                ("intervals of a shared id are out of order", |state| {
+                    let first = kiosk(state).stand[0];
+                    kiosk(state).stand.push(first);
+                }),
             ],
         );
     }

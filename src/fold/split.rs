@@ -144,7 +144,7 @@ impl State {
                 continue;
             }
             let row = record.row;
-            let group = group_of[row.id.index()];
+            let group = group_of[came.id.index()];
             let mut asserts = false;
             if let LinkSource::Id(other) = row.other() {
                 let others = group_of[other.index()];

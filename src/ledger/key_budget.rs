@@ -38,8 +38,10 @@ impl KeyBudget {
             return Ok(());
         }
         let found = if self.alone {
-            let bound =
-                state.keys_of(head.id) + other.map_or(0, |id| state.keys_of(id)) + body.changes().len();
+            let speaks_for = Some(state.speaks_for_now(head.id)).filter(|id| *id != head.id);
+            let all = [Some(head.id), speaks_for, other];
+            let held: usize = all.into_iter().flatten().map(|id| state.keys_of(id)).sum();
+            let bound = held + body.changes().len();
             if bound > MAX_PERSON_KEYS { state.keys_after(body) } else { bound }
         } else {
             self.bound(state, head.id, other, body.changes())
@@ -50,7 +52,13 @@ impl KeyBudget {
     /// How many keys the person of `id` may have after this and the earlier operations of the batch.
     fn bound(&mut self, state: &State, id: IdNo, other: Option<IdNo>, changes: &[Change]) -> usize {
         let root = self.root(state, id);
-        if let Some(from) = other.map(|other| self.root(state, other)).filter(|from| *from != root) {
+        // What is said under a shared id may be for itself or for a user, as the batch has it (D13).
+        let speaks_for = |id: IdNo| state.speaks_for_now(id);
+        for linked in [Some(speaks_for(id)), other, other.map(speaks_for)].into_iter().flatten() {
+            let from = self.root(state, linked);
+            if from == root {
+                continue;
+            }
             let (theirs, added) = self.keys.remove(&from).unwrap_or_default();
             let (keys, more) = self.keys.entry(root).or_default();
             *keys += theirs;

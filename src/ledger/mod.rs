@@ -155,7 +155,7 @@ impl Ledger {
         is_due && !self.reader.state().erasures().is_pending()
     }
 
-    /// Makes a snapshot in place of one that had to go.
+    /// Makes a snapshot instead of one that had to go.
     pub(crate) fn renew_snapshot(&mut self) {
         if self.snapshots.is_beside {
             self.snapshots.is_wanted = true;

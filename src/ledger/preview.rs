@@ -165,14 +165,15 @@ impl Reader {
         let views = [(before, was), (after, is)]
             .map(|(state, refused)| self.view_alone(state, (&ids, &devices), refused));
         // Whether a record counted before, the whole says: what is retracted already the fold of the component leaves out.
-        let events =
-            told.records().filter(|record| record.row.kind == Kind::Capture).map(|record| record.seq());
+        let events = alone.records().filter(|record| record.row.kind == Kind::Capture);
         let (mut lost, mut gained) = (Vec::new(), Vec::new());
-        for seq in events {
-            match (self.state().is_retracted(seq), after.is_retracted(seq)) {
-                (false, true) => lost.push(seq),
-                (true, false) => gained.push(seq),
-                _ => {}
+        for (seq, id) in events.map(|record| (record.seq(), record.row.id)) {
+            let goes_with = |state: &State, retracted: bool| (!retracted).then(|| state.speaks_for(id, seq));
+            let was = goes_with(before, self.state().is_retracted(seq));
+            let is = goes_with(after, after.is_retracted(seq));
+            if was != is {
+                lost.extend(was.map(|_| seq));
+                gained.extend(is.map(|_| seq));
             }
         }
         Ok((*outcome, Diff::of_component(&views[0], &views[1], [&lost, &gained])?))

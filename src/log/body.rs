@@ -386,13 +386,13 @@ pub struct CutOff {
     pub digest: [u8; 32],
 }
 
-/// The class of an id and its kind, one stored byte (B4, D12): 0 named, 1 unmergeable, 2 anonymous; and four times one more than the
+/// The class of an id and its kind, one stored byte (B4, D12): 0 named, 1 unmergeable, 2 anonymous, 3 shared; and four times one more than the
 /// place of the kind in the policy's list, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredClass(pub(crate) u8);
 
 impl StoredClass {
-    const ALL: [IdClass; 3] = [IdClass::Named, IdClass::Unmergeable, IdClass::Anonymous];
+    const ALL: [IdClass; 4] = [IdClass::Named, IdClass::Unmergeable, IdClass::Anonymous, IdClass::Shared];
 
     /// Of an id of this class and kind.
     pub(crate) fn of(class: IdClass, kind: Option<KindNo>) -> StoredClass {
@@ -432,6 +432,7 @@ impl From<IdClass> for StoredClass {
             IdClass::Named => 0,
             IdClass::Unmergeable => 1,
             IdClass::Anonymous => 2,
+            IdClass::Shared => 3,
         })
     }
 }

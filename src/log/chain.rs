@@ -841,7 +841,10 @@ mod tests {
     #[test]
     fn definitions_are_checked_too() {
         assert_eq!(wrong(&Body::DefineId(StoredClass(2), item(5)), true), "");
-        assert!(wrong(&Body::DefineId(StoredClass(3), item(5)), true).contains("an unknown class of id"));
+        assert_eq!(wrong(&Body::DefineId(StoredClass(3), item(5)), true), "");
+        assert!(
+            wrong(&Body::DefineId(StoredClass(17 << 2), item(5)), true).contains("an unknown class of id")
+        );
         assert_eq!(wrong(&Body::DefineDevice(IdNo(0), item(5)), true), "");
         assert!(wrong(&Body::DefineDevice(IdNo(1), item(5)), true).contains("names distinct id 1"));
         assert_eq!(wrong(&Body::Recovered(CutOff { bytes: 1, digest: [0; 32] }), false), "");

@@ -377,7 +377,7 @@ mod tests {
                 5 => AskedVerb::Switch,
                 6 => AskedVerb::Reset(number.map(DeviceNo)),
                 7 => AskedVerb::Retract(number.unwrap_or(0).into()),
-                8 => AskedVerb::Reclassify(StoredClass((number.unwrap_or(0) % 3) as u8)),
+                8 => AskedVerb::Reclassify(StoredClass((number.unwrap_or(0) % 4) as u8)),
                 _ => AskedVerb::Split(SplitOff { together: flag, ids: ids.into_iter().map(IdNo).collect() }),
             };
             let changes: Vec<Change> =

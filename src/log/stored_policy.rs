@@ -11,6 +11,8 @@ pub struct StoredPolicy {
     fields: PolicyFields,
     /// Stand there if switch 6 says so.
     id_kinds: Vec<StoredKind>,
+    /// Stand there if `person_profiles` says so.
+    shared_ids: Vec<String>,
 }
 
 /// What each policy has.
@@ -21,7 +23,7 @@ struct PolicyFields {
     switches: u8,
     /// 0 v7-only, 1 anonymous, 2 user.
     uuid_ids: u8,
-    /// 0 identified_only, 1 always, 2 never.
+    /// 0 identified_only, 1 always, 2 never; and 4 if shared ids follow, behind the kinds.
     person_profiles: u8,
     max_moved_ids: Option<u32>,
     max_ids_per_person: Option<u32>,
@@ -33,6 +35,8 @@ struct PolicyFields {
 
 /// The switch of [`PolicyFields`] that says whether kinds of ids follow.
 const HAS_ID_KINDS: u8 = 1 << 6;
+/// What of `person_profiles` says whether shared ids follow.
+const HAS_SHARED_IDS: u8 = 4;
 
 /// An [`IdKind`] as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -93,7 +97,7 @@ impl From<&Policy> for StoredPolicy {
                 PersonProfiles::IdentifiedOnly => 0,
                 PersonProfiles::Always => 1,
                 PersonProfiles::Never => 2,
-            },
+            } | if policy.shared_ids.is_empty() { 0 } else { HAS_SHARED_IDS },
             max_moved_ids: policy.max_moved_ids,
             max_ids_per_person: policy.max_ids_per_person,
             max_user_ids: policy.max_user_ids,
@@ -101,7 +105,8 @@ impl From<&Policy> for StoredPolicy {
             blocked_ids: policy.blocked_ids.iter().cloned().collect(),
             blocked_prefixes: policy.blocked_prefixes.iter().cloned().collect(),
         };
-        StoredPolicy { fields, id_kinds: policy.id_kinds.iter().map(StoredKind::from).collect() }
+        let shared_ids = policy.shared_ids.iter().cloned().collect();
+        StoredPolicy { fields, id_kinds: policy.id_kinds.iter().map(StoredKind::from).collect(), shared_ids }
     }
 }
 
@@ -112,23 +117,31 @@ impl StoredPolicy {
         if !self.id_kinds.is_empty() {
             codec::encode(&self.id_kinds, out);
         }
+        if !self.shared_ids.is_empty() {
+            codec::encode(&self.shared_ids, out);
+        }
     }
 
     /// Reads one from the front of `bytes`; gives it and the number of bytes it took.
     pub(crate) fn read(bytes: &[u8]) -> Result<(StoredPolicy, usize), CodecError> {
         let (fields, mut taken) = codec::decode::<PolicyFields>(bytes)?;
-        let mut id_kinds = Vec::new();
+        let (mut id_kinds, mut shared_ids) = (Vec::new(), Vec::new());
         if fields.switches & HAS_ID_KINDS != 0 {
             let more;
             (id_kinds, more) = codec::decode(&bytes[taken..])?;
             taken += more;
         }
-        Ok((StoredPolicy { fields, id_kinds }, taken))
+        if fields.person_profiles & HAS_SHARED_IDS != 0 {
+            let more;
+            (shared_ids, more) = codec::decode(&bytes[taken..])?;
+            taken += more;
+        }
+        Ok((StoredPolicy { fields, id_kinds, shared_ids }, taken))
     }
 
     /// The policy, if this is how exactly one valid policy is stored.
     pub(crate) fn policy(&self) -> Option<Policy> {
-        let StoredPolicy { fields, id_kinds } = self;
+        let StoredPolicy { fields, id_kinds, shared_ids } = self;
         let switch = |bit: u8| fields.switches & 1 << bit != 0;
         let policy = Policy {
             refuse_joining_identified: switch(0),
@@ -143,7 +156,7 @@ impl StoredPolicy {
                 1 => UuidIds::Anonymous,
                 _ => UuidIds::User,
             },
-            person_profiles: match fields.person_profiles {
+            person_profiles: match fields.person_profiles & !HAS_SHARED_IDS {
                 0 => PersonProfiles::IdentifiedOnly,
                 1 => PersonProfiles::Always,
                 _ => PersonProfiles::Never,
@@ -153,6 +166,7 @@ impl StoredPolicy {
             max_user_ids: fields.max_user_ids,
             anonymous_prefixes: fields.anonymous_prefixes.iter().cloned().collect(),
             id_kinds: id_kinds.iter().map(IdKind::from).collect(),
+            shared_ids: shared_ids.iter().cloned().collect(),
             blocked_ids: fields.blocked_ids.iter().cloned().collect(),
             blocked_prefixes: fields.blocked_prefixes.iter().cloned().collect(),
         };

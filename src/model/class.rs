@@ -9,27 +9,31 @@ pub enum IdClass {
     Anonymous,
     /// It may not take part in a merge (B2).
     Unmergeable,
+    /// It stands for a device that people use one after the other: users sign in on it, and it is never one of theirs (D13).
+    Shared,
 }
 
 impl IdClass {
-    /// Whether the id may take part in a merge (B2).
+    /// All of them.
+    pub const ALL: [IdClass; 4] = [IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable, IdClass::Shared];
+
+    /// Whether the id may take part in a merge (B2, D13).
     pub fn is_mergeable(self) -> bool {
-        self != IdClass::Unmergeable
+        matches!(self, IdClass::Named | IdClass::Anonymous)
     }
 
-    /// Its name: `named`, `anonymous` or `unmergeable`.
+    /// Its name: `named`, `anonymous`, `unmergeable` or `shared`.
     pub fn name(self) -> &'static str {
         match self {
             IdClass::Named => "named",
             IdClass::Anonymous => "anonymous",
             IdClass::Unmergeable => "unmergeable",
+            IdClass::Shared => "shared",
         }
     }
 
     /// The class of a name.
     pub fn by_name(name: &str) -> Option<IdClass> {
-        [IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]
-            .into_iter()
-            .find(|class| class.name() == name)
+        IdClass::ALL.into_iter().find(|class| class.name() == name)
     }
 }

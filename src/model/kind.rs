@@ -170,7 +170,7 @@ pub(crate) fn check_places(before: &[IdKind], after: &[IdKind]) -> Result<(), Ki
 
 /// Whether a text fits a pattern: between the stars its parts stand one after the other. Each part is taken where it first stands, which
 /// leaves the most for those behind it.
-fn fits_pattern(text: &str, pattern: &str) -> bool {
+pub(super) fn fits_pattern(text: &str, pattern: &str) -> bool {
     let Some((begin, rest)) = pattern.split_once('*') else { return text == pattern };
     let Some(mut text) = text.strip_prefix(begin) else { return false };
     let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));

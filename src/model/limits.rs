@@ -91,7 +91,8 @@ pub const KEPT_SNAPSHOTS: usize = 2;
 /// in one frame.
 pub const MAX_ERASE_IDS: usize = 25_000;
 
-/// Most records one erase record may name by their own numbers: those that a key-scoped erasure rewrites.
+/// Most records one erase record may name by their own numbers: those that a key-scoped erasure rewrites, or that shared ids said for an
+/// erased one.
 pub const MAX_ERASE_RECORDS: usize = 10_000;
 
 /// Longest reason of an erasure, in bytes of UTF-8: a sentence and the number of a request, not its text.
@@ -128,8 +129,8 @@ const _: () = assert!(
     (MAX_FRAME_RECORDS as usize) > 2 * MAX_BATCH_OPERATIONS,
     "a batch fits a frame with its definitions"
 );
-// A policy's texts fit a record: three lists of MAX_POLICY_ENTRIES texts of at most 4 bytes a scalar.
-const _: () = assert!(3 * MAX_POLICY_ENTRIES * (4 * MAX_ID_SCALARS + 8) + 64 < MAX_RECORD_BODY_BYTES);
+// A policy's texts fit a record: four lists of MAX_POLICY_ENTRIES texts, and as many patterns of kinds, of at most 4 bytes a scalar.
+const _: () = assert!(5 * MAX_POLICY_ENTRIES * (4 * MAX_ID_SCALARS + 8) + 64 < MAX_RECORD_BODY_BYTES);
 // An erase record: ids of 4 bytes, devices of 8, records and keys of 4; an erase_done record: 12 bytes an erasure, 80 a segment.
 const _: () =
     assert!(12 * MAX_ERASE_IDS + 4 * (MAX_ERASE_RECORDS + MAX_OPERATION_KEYS) + 256 < MAX_RECORD_BODY_BYTES);

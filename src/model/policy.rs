@@ -43,6 +43,10 @@ pub struct Policy {
     /// D12: kinds of ids, and how many of each one person may have. An id is of the first that fits. In JSON only if there are any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub id_kinds: Vec<IdKind>,
+    /// D13: patterns of ids that are shared: devices that people use one after the other. `*` stands for any scalar values or none. In JSON
+    /// only if there are any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub shared_ids: BTreeSet<String>,
     /// B2: further unmergeable ids.
     pub blocked_ids: BTreeSet<String>,
     /// B2: ids with these prefixes are unmergeable.
@@ -190,6 +194,7 @@ impl Policy {
             uuid_ids: UuidIds::V7Only,
             anonymous_prefixes: BTreeSet::new(),
             id_kinds: Vec::new(),
+            shared_ids: BTreeSet::new(),
             blocked_ids: BTreeSet::new(),
             blocked_prefixes: BTreeSet::new(),
             block_placeholders: preset == Preset::OneUser,
@@ -218,6 +223,7 @@ impl Policy {
         }
         let lists = [
             ("anonymous_prefixes", &self.anonymous_prefixes),
+            ("shared_ids", &self.shared_ids),
             ("blocked_ids", &self.blocked_ids),
             ("blocked_prefixes", &self.blocked_prefixes),
         ];
@@ -242,10 +248,12 @@ impl Policy {
         Ok(kind::check_places(&before.id_kinds, &self.id_kinds)?)
     }
 
-    /// The class of an id that is first written now (B2, D9).
+    /// The class of an id that is first written now (B2, D9, D13).
     pub fn classify(&self, text: &str, mention: FirstMention) -> IdClass {
         if self.blocks(text) {
             IdClass::Unmergeable
+        } else if self.shared_ids.iter().any(|pattern| kind::fits_pattern(text, pattern)) {
+            IdClass::Shared
         } else if self.is_anonymous(text, mention) {
             IdClass::Anonymous
         } else {
@@ -388,6 +396,7 @@ struct PolicyFields {
     uuid_ids: Field<UuidIds>,
     anonymous_prefixes: Field<BTreeSet<String>>,
     id_kinds: Field<Vec<IdKind>>,
+    shared_ids: Field<BTreeSet<String>>,
     blocked_ids: Field<BTreeSet<String>>,
     blocked_prefixes: Field<BTreeSet<String>>,
     block_placeholders: Field<bool>,
@@ -451,6 +460,7 @@ impl TryFrom<PolicyFields> for Policy {
                 .anonymous_prefixes
                 .or(base.anonymous_prefixes, "anonymous_prefixes")?,
             id_kinds: fields.id_kinds.or(base.id_kinds, "id_kinds")?,
+            shared_ids: fields.shared_ids.or(base.shared_ids, "shared_ids")?,
             blocked_ids: fields.blocked_ids.or(base.blocked_ids, "blocked_ids")?,
             blocked_prefixes: fields.blocked_prefixes.or(base.blocked_prefixes, "blocked_prefixes")?,
             block_placeholders: fields

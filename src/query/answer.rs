@@ -85,6 +85,9 @@ pub struct EventAnswer {
     pub recorded_at: Timestamp,
     /// The id it was captured under; never rewritten (G2).
     pub distinct_id: String,
+    /// The id that it goes with, if it was captured under a shared one that a user was signed in on (D13). In JSON only then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goes_with: Option<String>,
     /// Who we now know was behind it (G1).
     pub person_id: PersonId,
     /// Who we thought it was right after its record (G1).
@@ -205,6 +208,16 @@ pub enum EffectAnswer {
         device_id: String,
         /// Its fresh id.
         distinct_id: String,
+    },
+    /// T signed in on a shared id (D13).
+    SignedIn {
+        /// The shared id, which speaks for T from here on.
+        shared_id: String,
+    },
+    /// A shared id speaks for itself again (D13).
+    SignedOut {
+        /// That id.
+        shared_id: String,
     },
 }
 

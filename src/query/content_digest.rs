@@ -33,7 +33,8 @@ impl Reader {
             won.take(self, record)?;
             if record.row.kind == Kind::Capture && !state.is_retracted(record.seq()) {
                 message.clear();
-                self.event_message(record, Some(of_id[record.row.id.index()]), &mut message);
+                let goes_with = state.speaks_for(record.row.id, record.seq());
+                self.event_message(record, Some(of_id[goes_with.index()]), &mut message);
                 events.push(&message);
             }
             Ok(())

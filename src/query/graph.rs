@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::fold::{DeviceEffect, Link, PersonNo};
+use crate::fold::{DeviceEffect, Link, PersonNo, SharedEffect};
 use crate::log::body::{AskedVerb, Body, IdNo};
 use crate::log::component::Node as Thing;
 use crate::model::id::{PersonId, Seq};
@@ -84,6 +84,8 @@ pub enum NodeKind {
     Anonymous,
     /// An id that may not take part in merges (B2).
     Unmergeable,
+    /// An id that users sign in on (D13).
+    Shared,
     /// A device, not an id.
     Device,
 }
@@ -93,7 +95,7 @@ pub enum NodeKind {
 pub enum EdgeKind {
     /// Its first record made two ids one person.
     Made,
-    /// A device spoke for an id.
+    /// A device, or a shared id (D13), spoke for an id.
     Spoke,
     /// Records that link ids which were one person already.
     Again,
@@ -229,7 +231,7 @@ impl EdgeRecord {
 /// The split that parted the ends of a link that was made.
 fn parted_by(reader: &Reader, record: &Told, splits: &[Seq]) -> Option<Seq> {
     let [target, source] = record.ends()?;
-    let made = record.now.is_some_and(|outcome| outcome.refusal.is_none());
+    let made = record.now.is_some_and(|outcome| outcome.refusal.is_none() && outcome.shared.is_none());
     let person = reader.state().person(target);
     let apart = person.is_none() || person != reader.state().person(source);
     if made && apart { reader.parted_by(record, splits) } else { None }
@@ -278,6 +280,11 @@ fn within_limit(lines: BTreeMap<Pair, Vec<EdgeRecord>>) -> BTreeMap<Pair, Vec<Ed
 /// What a link came to, as things stand now.
 fn link_said(told: &Told, parted: Option<Seq>) -> (EdgeKind, String) {
     let refusal = told.now.and_then(|outcome| outcome.refusal);
+    if let (None, None, Some(SharedEffect::SignedIn(_))) =
+        (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.shared))
+    {
+        return (EdgeKind::Spoke, "a sign-in: the shared id speaks for the user from here on".to_owned());
+    }
     match (told.retracted_by, refusal, told.now.and_then(|outcome| outcome.link)) {
         (Some(by), ..) => (EdgeKind::Correction, format!("retracted by record {by}")),
         (_, Some(refusal), _) => {
@@ -401,6 +408,7 @@ fn node(
                     IdClass::Named => NodeKind::Named,
                     IdClass::Anonymous => NodeKind::Anonymous,
                     IdClass::Unmergeable => NodeKind::Unmergeable,
+                    IdClass::Shared => NodeKind::Shared,
                 },
                 text: reader.id_name(id),
                 since: defined,

@@ -11,6 +11,7 @@ use crate::fold::{Outcome, PersonNo, State};
 use crate::log::body::{AskedVerb, Body, DeviceNo, IdNo, LinkSource};
 use crate::log::component::{ComponentRecords, Node};
 use crate::log::kind::Kind;
+use crate::log::record::Record;
 use crate::model::id::Seq;
 use crate::model::time::Timestamp;
 use crate::query::answer::OutcomeAnswer;
@@ -116,6 +117,9 @@ impl Reader {
             touched.extend(self.state().moves(*id));
             touched.extend(self.naming(*id, as_of)?);
         }
+        if matches!(of, Subject::Person(_)) {
+            touched.extend(self.said_for(&ids, as_of)?);
+        }
         let mut wanted =
             touched.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after));
         let seqs: Vec<Seq> = wanted.by_ref().take(ask.items()).collect();
@@ -173,6 +177,29 @@ impl Reader {
     pub(crate) fn naming(&self, id: IdNo, as_of: Seq) -> Result<Vec<Seq>, Fault> {
         let naming = self.log.naming(Node::Id(id), as_of.0 + 1)?;
         Ok(naming.into_iter().map(|seq| Seq(seq.into())).collect())
+    }
+
+    /// The operations up to `as_of` that shared ids said for one of these ids, ascending (D13). Cost: the records of their components, if a
+    /// shared id ever spoke for one of them.
+    pub(crate) fn said_for(&self, ids: &[IdNo], as_of: Seq) -> Result<Vec<Seq>, Fault> {
+        let state = self.state();
+        let is_said = |record: &Record<'_>| {
+            let (id, seq) = (record.row.id, record.seq());
+            let speaks_for = state.speaks_for_as_of(id, seq, as_of);
+            record.is_operation() && speaks_for != id && ids.binary_search(&speaks_for).is_ok()
+        };
+        let spoken_for = ids.iter().copied().filter(|id| state.speakers(*id).next().is_some());
+        let mut due: BTreeSet<IdNo> = spoken_for.collect();
+        let mut said = Vec::new();
+        while let Some(id) = due.pop_first() {
+            let told = self.log.component(Node::Id(id), as_of.0 + 1)?;
+            said.extend(told.records().filter(is_said).map(|record| record.seq()));
+            for named in told.named().0 {
+                due.remove(&named);
+            }
+        }
+        said.sort_unstable();
+        Ok(said)
     }
 
     /// The records of the component of `id`, in the order of the log: all that name an id or a device that records connect with

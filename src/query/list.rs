@@ -69,9 +69,11 @@ impl Reader {
         persons.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The events of an id or a person, in the order of the log, page by page; `None` if the id was never written.
+    /// The events of an id or a person, in the order of the log, page by page; `None` if the id was never written. Of an id these are the
+    /// events captured under it, of a person those that go with its ids (G2).
     ///
-    /// Cost: the records that name these ids, of which only those of the page are read.
+    /// Cost: the records that name these ids, of which only those of the page are read; and if a shared id ever spoke for one of them, the
+    /// records of their component.
     ///
     /// ```
     /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, OperationId, Policy, Tenant, Timestamp};
@@ -106,6 +108,14 @@ impl Reader {
         let mut naming = Vec::new();
         for id in &ids {
             naming.extend(self.naming(*id, as_of)?);
+            if matches!(of, Subject::Person(_)) {
+                let is_theirs =
+                    |seq: &Seq| ids.binary_search(&self.state().speaks_for_as_of(*id, *seq, as_of)).is_ok();
+                naming.retain(is_theirs);
+            }
+        }
+        if matches!(of, Subject::Person(_)) {
+            naming.extend(self.said_for(&ids, as_of)?);
         }
         naming.sort_unstable();
         naming.dedup();
@@ -134,6 +144,7 @@ impl Reader {
             return Ok(None);
         };
         let off = head.flags.has(Flags::PROCESSING_OFF);
+        let [now, then] = [as_of, seq].map(|as_of| self.state().speaks_for_as_of(head.id, seq, as_of));
         Ok(Some(EventAnswer {
             seq,
             event_id: record.operation_id(),
@@ -141,8 +152,9 @@ impl Reader {
             time: head.time(),
             recorded_at: window.recorded_at(),
             distinct_id: self.id_name(head.id),
-            person_id: self.resolution(head.id, Some(as_of)).person_id,
-            person_id_then: self.resolution(head.id, Some(seq)).person_id,
+            goes_with: (now != head.id).then(|| self.id_name(now)),
+            person_id: self.resolution(now, Some(as_of)).person_id,
+            person_id_then: self.resolution(then, Some(seq)).person_id,
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         }))
     }

@@ -1,7 +1,7 @@
 //! Walking through a log again: its steps, its events, and outcomes in words.
 
 use crate::fold::replay::Step;
-use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, State};
+use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, SharedEffect, State};
 use crate::log::body::{AskedVerb, Body, Flags, IdNo, LinkSource, SplitOff};
 use crate::log::chain::Checkpoint;
 use crate::log::record::Record;
@@ -61,19 +61,21 @@ impl Reader {
         if self.state().is_retracted(step.record.seq()) {
             return None; // H1
         }
-        let then = step.state.person(head.id);
+        let seq = step.record.seq();
+        let [now, of_then] = [self.state(), step.state].map(|state| state.speaks_for(head.id, seq));
         let off = head.flags.has(Flags::PROCESSING_OFF);
         Some(EventAnswer {
-            seq: step.record.seq(),
+            seq,
             event_id: step.record.operation_id(),
             event: name.and_then(|name| self.event_name(name)).map(str::to_owned),
             time: head.time(),
             recorded_at: step.recorded_at,
             distinct_id: self.id_name(head.id),
-            person_id: self.resolution(head.id, None).person_id,
-            person_id_then: match then {
+            goes_with: (now != head.id).then(|| self.id_name(now)),
+            person_id: self.resolution(now, None).person_id,
+            person_id_then: match step.state.person(of_then) {
                 Some(person) => self.own_person_id(person, step.state),
-                None => self.id_called(self.state().implied(head.id)),
+                None => self.id_called(self.state().implied(of_then)),
             },
             mode: if off { EventMode::Propertyless } else { EventMode::Full },
         })
@@ -161,6 +163,15 @@ impl Reader {
                 device_id: self.device_name(device),
                 distinct_id: self.id_name(id),
             }),
+            None => {}
+        }
+        match outcome.shared {
+            Some(SharedEffect::SignedIn(id)) => {
+                effects.push(EffectAnswer::SignedIn { shared_id: self.id_name(id) });
+            }
+            Some(SharedEffect::SignedOut(id)) => {
+                effects.push(EffectAnswer::SignedOut { shared_id: self.id_name(id) });
+            }
             None => {}
         }
         match outcome.undone {

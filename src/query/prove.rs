@@ -239,6 +239,9 @@ impl Reader {
             if (small.class(number), small.classed_by(number)) != (state.class(*id), state.classed_by(*id)) {
                 return Err(self.differs("ids"));
             }
+            if !state.speaks_as_alone(*id, (small, number), ids) {
+                return Err(self.differs("shared ids"));
+            }
             match (small.person(number), state.person(*id)) {
                 (None, None) => {}
                 (Some(alone), Some(person)) if *whole.entry(alone).or_insert(person) == person => {}

@@ -11,7 +11,7 @@ use crate::log::kind::Kind;
 use crate::log::record::Row;
 use crate::model::id::{PersonId, hyphenated_uuid};
 use crate::model::kind::{IdKind, KindNo};
-use crate::model::policy::is_placeholder;
+use crate::model::policy::{IdClass, is_placeholder};
 use crate::query::reader::Reader;
 use crate::store::segments::Fault;
 
@@ -244,12 +244,15 @@ impl Reader {
             if let Some(outcome) = step.outcome
                 && !state.is_retracted(step.record.seq())
             {
-                let whose = state.person(row.id).ok_or(row.id);
+                let id = state.speaks_for(row.id, step.record.seq());
+                let whose = state.person(id).ok_or(id);
                 seen.see(row, outcome, whose);
             }
         })?;
         let Seen { refusals, notices, mut linked, mut signed_in } = seen;
-        linked.retain(|(id, user)| state.is_user(IdNo(*user)) && !state.is_user(IdNo(*id)));
+        // An id that the policy says is shared (D13) deserves no look for that.
+        let is_meant = |id: IdNo| !state.is_user(id) && state.class(id) != IdClass::Shared;
+        linked.retain(|(id, user)| state.is_user(IdNo(*user)) && is_meant(IdNo(*id)));
         signed_in.retain(|(_, user)| state.is_user(IdNo(*user)));
         let shared = |pairs, name: &dyn Fn(u32) -> String| {
             let shared = partners(pairs).into_iter().filter(|(_, users)| *users >= SHARED_BY);

@@ -370,7 +370,7 @@ fn persons(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
         let expected_properties: BTreeMap<&String, Option<Value>> =
             expected.properties.iter().map(|(key, value)| (key, Some(value.clone()))).collect();
         differ(about("the properties"), &properties, &expected_properties);
-        let theirs = || reference.events().iter().filter(|event| expected.ids.contains(&event.distinct_id));
+        let theirs = || reference.events().iter().filter(|event| expected.ids.contains(&event.goes_with));
         let counts = (theirs().count() as u64, theirs().filter(|event| event.full).count() as u64);
         differ(about("the counts"), &(found.events, found.identified_events), &counts);
     }
@@ -416,10 +416,12 @@ fn devices(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
 fn events(reader: &Reader, reference: &Reference, differ: &mut Differ<'_>) {
     let mut found = Vec::new();
     let walked = reader.events(|event| {
-        found.push((event.distinct_id, event.mode == crate::query::answer::EventMode::Full));
+        let goes_with = event.goes_with.unwrap_or_else(|| event.distinct_id.clone());
+        found.push((event.distinct_id, goes_with, event.mode == crate::query::answer::EventMode::Full));
     });
     differ("the events".to_owned(), &walked.is_ok(), &true);
-    let expected: Vec<_> =
-        reference.events().iter().map(|event| (event.distinct_id.clone(), event.full)).collect();
+    let expected: Vec<_> = { reference.events().iter() }
+        .map(|event| (event.distinct_id.clone(), event.goes_with.clone(), event.full))
+        .collect();
     differ("the events".to_owned(), &found, &expected);
 }

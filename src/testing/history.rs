@@ -176,6 +176,16 @@ pub fn id_kinds(which: u8) -> Vec<IdKind> {
     }
 }
 
+/// Which ids of made-up histories are shared (D13); none for 0 and 1.
+pub fn shared_ids(which: u8) -> BTreeSet<String> {
+    let patterns: &[&str] = match which {
+        2 => &["d1", "visitor-*"],
+        3 => &["*at", "$device:*"],
+        _ => &[],
+    };
+    patterns.iter().map(|pattern| (*pattern).to_owned()).collect()
+}
+
 /// Bytes, taken from the front; what is missing is zero.
 struct Bytes<'a>(&'a [u8]);
 
@@ -196,6 +206,7 @@ impl Bytes<'_> {
             max_ids_per_person: limit(2),
             max_user_ids: limit(4).or(base.max_user_ids),
             id_kinds: id_kinds(limits >> 6),
+            shared_ids: shared_ids(bits >> 5 & 3),
             survivor: if bits & 1 == 1 { Survivor::Elder } else { Survivor::Target },
             dialect: if bits & 2 == 2 { Dialect::Core } else { Dialect::Browser },
             person_profiles: of(&PROFILES, bits >> 2),
@@ -240,7 +251,7 @@ impl Bytes<'_> {
                 Request::Retract { target: Target::Operation(said[usize::from(changes) % said.len()]) }
             }
             6 if what >= 0x80 && how & 0x30 == 0x30 => {
-                let class = of(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable], changes);
+                let class = of(&IdClass::ALL, changes);
                 Request::Reclassify { id: id(of(&IDS, who)), class }
             }
             6 if what >= 0x80 => Request::Split {

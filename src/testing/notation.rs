@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonIdBasis, PersonNo};
+use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonIdBasis, PersonNo, SharedEffect};
 use crate::ledger::appended::Appended;
 use crate::ledger::error::AppendError;
 use crate::log::body::DeviceNo;
@@ -235,6 +235,10 @@ impl Teller {
         parts.extend(outcome.device.map(|effect| match effect {
             DeviceEffect::SpeaksFor(number, now) => format!("{} speaks for {}", device(number), id(now)),
             DeviceEffect::Reset(number, now) => format!("{} is reset to {}", device(number), id(now)),
+        }));
+        parts.extend(outcome.shared.map(|effect| match effect {
+            SharedEffect::SignedIn(shared) => format!("a sign-in on {}", id(shared)),
+            SharedEffect::SignedOut(shared) => format!("{} speaks for itself", id(shared)),
         }));
         parts.extend(outcome.undone.map(|undone| match undone {
             Correction::Retracted { seq } => format!("{} counts as never asked", self.record(reader, seq)),

@@ -100,7 +100,19 @@ fn worlds_of_links(length: usize, canonical: bool, visit: &mut dyn FnMut(&[Opera
 }
 
 /// Folds a world in one batch and compares everything; the batch is one frame, so that a world costs one hash.
+///
+/// Where ids are shared, something is said under each of them after each link (D13).
 fn compare(policy: &Policy, world: &[Operation]) {
+    let said = |(number, link): (usize, &Operation)| -> Vec<Operation> {
+        let shared = policy.shared_ids.iter().enumerate();
+        let operation = |(place, id): (usize, &String)| {
+            let event = OperationId(uuid::Uuid::from_u128((2 * number + place) as u128));
+            let id = DistinctId::new(id.as_str()).unwrap();
+            Operation::capture(link.time, id, event).set("a", number as i64).unwrap()
+        };
+        [link.clone()].into_iter().chain(shared.map(operation)).collect()
+    };
+    let world = &world.iter().enumerate().flat_map(said).collect::<Vec<_>>();
     let options = LedgerOptions::new().seeded(1);
     let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), policy.clone()).unwrap();
     let appended: Vec<Appended> = ledger.append_batch(world).unwrap().into_iter().collect();
@@ -151,7 +163,8 @@ fn policies() -> Vec<Policy> {
         Policy { dialect: Dialect::Core, ..Policy::preset(Preset::OneUser) },
         Policy { survivor: Survivor::Elder, max_moved_ids: Some(1), ..base.clone() },
         Policy { max_ids_per_person: Some(2), max_moved_ids: Some(1), ..base.clone() },
-        Policy { dialect: Dialect::Core, max_ids_per_person: Some(3), ..base },
+        Policy { dialect: Dialect::Core, max_ids_per_person: Some(3), ..base.clone() },
+        Policy { shared_ids: ["bob", "phone"].map(str::to_owned).into(), ..base },
     ]
 }
 

@@ -317,8 +317,12 @@ fn apply(tables: &mut Tables, changes: &TableChanges<'_>) {
         .collect();
     for row in tables.values_mut() {
         match row {
-            Row::Events(event) => (event.person_no, event.person_id, event.is_implied) = whose[&event.id_no],
-            Row::PropertyWrites(write) => write.person_no = whose.get(&write.id_no).and_then(|whose| whose.0),
+            Row::Events(event) => {
+                (event.person_no, event.person_id, event.is_implied) = whose[&event.goes_with_id_no];
+            }
+            Row::PropertyWrites(write) => {
+                write.person_no = whose.get(&write.goes_with_id_no).and_then(|whose| whose.0);
+            }
             _ => {}
         }
     }

@@ -88,6 +88,20 @@ fn all<T>(mut page: impl FnMut(PageRequest) -> Page<T>, items: usize) -> Vec<T> 
     }
 }
 
+/// What was said for an id under shared ones (D13).
+fn said_for(ledger: &Ledger) -> BTreeMap<String, BTreeSet<Seq>> {
+    let (reader, mut said) = (ledger.reader(), BTreeMap::<String, BTreeSet<Seq>>::new());
+    let replayed = reader.replay(|step| {
+        let (body, seq) = (step.record.body(), step.record.seq());
+        let id = body.head().map(|head| (head.id, reader.state().speaks_for(head.id, seq)));
+        if let Some((_, whom)) = id.filter(|(own, whom)| own != whom) {
+            said.entry(reader.id_text(whom).unwrap().to_owned()).or_default().insert(seq);
+        }
+    });
+    replayed.unwrap();
+    said
+}
+
 #[test]
 fn a_history_is_a_filter_of_the_whole_log() {
     let (mut entries, mut moved, mut undone) = (0, 0, 0);
@@ -96,7 +110,7 @@ fn a_history_is_a_filter_of_the_whole_log() {
         let ledger = fold(&history.policy, &history.operations);
         let mut outcomes = BTreeMap::new();
         ledger.reader().outcomes(|outcome| drop(outcomes.insert(outcome.seq, outcome))).unwrap();
-        let touched = touched(&ledger);
+        let (touched, said) = (touched(&ledger), said_for(&ledger));
         for id in ids(&ledger) {
             let found = all(|ask| ledger.reader().history(Subject::Id(&id), ask).unwrap().unwrap(), 7);
             let seqs: Vec<Seq> = found.iter().map(|entry| entry.seq).collect();
@@ -126,8 +140,12 @@ fn a_history_is_a_filter_of_the_whole_log() {
             let mine = |other: &&String| {
                 **other == id || person.is_some() && ledger.reader().person(other) == person
             };
-            let expected: BTreeSet<Seq> =
-                ids(&ledger).iter().filter(mine).flat_map(|other| touched[other].clone()).collect();
+            let expected: BTreeSet<Seq> = { ids(&ledger).into_iter().filter(|other| mine(&other)) }
+                .flat_map(|other| {
+                    let touched = touched[&other].iter();
+                    touched.chain(said.get(&other).into_iter().flatten()).copied().collect::<Vec<_>>()
+                })
+                .collect();
             assert_eq!(of_person.iter().map(|entry| entry.seq).collect::<BTreeSet<_>>(), expected);
         }
         assert!(

@@ -37,6 +37,7 @@ mod scenarios;
 mod sdk_cases;
 mod sealed;
 mod shared;
+mod shared_ids;
 mod snapshot;
 #[cfg(feature = "tracing")]
 mod trace;

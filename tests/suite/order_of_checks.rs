@@ -35,6 +35,7 @@ enum S {
     IsT,
     Unmergeable,
     Unstorable,
+    Shared,
     SamePerson,
     Other,
 }
@@ -50,7 +51,7 @@ enum P {
 /// A6, line by line: the rule that refuses, by its name.
 fn table(case: &Case) -> Option<&'static str> {
     let Case { merge, off, s, t_unmergeable, to, from, strict, .. } = *case;
-    let unmergeable_s = matches!(s, S::Unmergeable | S::Unstorable);
+    let unmergeable_s = matches!(s, S::Unmergeable | S::Unstorable) || s == S::Shared && merge;
     if off {
         return Some("processing_off"); // 1
     }
@@ -58,28 +59,28 @@ fn table(case: &Case) -> Option<&'static str> {
         return None; // 2, 3
     }
     if t_unmergeable || unmergeable_s {
-        return Some("unmergeable_id"); // 4, 5
+        return Some("unmergeable_id"); // 4, 6
     }
-    if s == S::SamePerson {
-        return None; // 6
+    if s == S::Shared || s == S::SamePerson {
+        return None; // 5, 7
     }
     if from == P::Identified && !merge {
         match to {
-            P::Unknown if strict => return Some("joins_identified_person"), // 7
+            P::Unknown if strict => return Some("joins_identified_person"), // 8
             P::Unknown => {}
             P::Known | P::Identified => return Some("source_identified"),
         }
     }
     if case.moved_bounded && to != P::Unknown && from == P::Identified {
-        return Some("too_many_moved_ids"); // 8; an identified person brings two ids
+        return Some("too_many_moved_ids"); // 9; an identified person brings two ids
     }
     if case.size_bounded {
         return Some("too_many_ids");
     }
     if case.users_bounded && !merge {
-        return Some("too_many_user_ids"); // 9
+        return Some("too_many_user_ids"); // 10
     }
-    (case.kind_bounded && !merge).then_some("too_many_ids_of_kind") // 10
+    (case.kind_bounded && !merge).then_some("too_many_ids_of_kind") // 11
 }
 
 fn cases() -> Vec<Case> {
@@ -87,7 +88,7 @@ fn cases() -> Vec<Case> {
     let both = [false, true];
     for bits in 0..1_u32 << 8 {
         let bit = |at: u32| both[(bits >> at & 1) as usize];
-        for s in [S::None, S::IsT, S::Unmergeable, S::Unstorable, S::SamePerson, S::Other] {
+        for s in [S::None, S::IsT, S::Unmergeable, S::Unstorable, S::Shared, S::SamePerson, S::Other] {
             for to in [P::Unknown, P::Known, P::Identified] {
                 for from in [P::Unknown, P::Known, P::Identified] {
                     cases.push(Case {
@@ -132,7 +133,8 @@ fn kinds(max_per_person: Option<u32>) -> Vec<IdKind> {
 fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
     let at = Timestamp::from_micros(0).unwrap();
     let options = LedgerOptions::new().seeded(1);
-    let before = Policy { id_kinds: kinds(None), ..Policy::default() };
+    let shared_ids = std::collections::BTreeSet::from(["kiosk".to_owned()]);
+    let before = Policy { id_kinds: kinds(None), shared_ids: shared_ids.clone(), ..Policy::default() };
     let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), before).unwrap();
     let mut said = Vec::new();
     let mut known = |text: &str, person: P, other: &str| match person {
@@ -159,6 +161,7 @@ fn ledger(case: &Case, t: &str, s: &str) -> Ledger {
         max_ids_per_person: limit(case.size_bounded),
         max_user_ids: limit(case.users_bounded),
         id_kinds: kinds(limit(case.kind_bounded)),
+        shared_ids,
         ..Policy::preset(preset)
     };
     assert!(ledger.set_policy(&policy).is_ok());
@@ -171,12 +174,16 @@ fn the_first_line_that_hits_decides_in_every_combination() {
     let mut seen = std::collections::BTreeMap::<&str, usize>::new();
     for case in &cases {
         let t = if case.t_unmergeable { "null" } else { "t" };
-        let s = if case.s == S::Unmergeable { "undefined" } else { "s" };
+        let s = match case.s {
+            S::Unmergeable => "undefined",
+            S::Shared => "kiosk",
+            _ => "s",
+        };
         let source = match case.s {
             S::None => None,
             S::IsT => Some(Source::new(t)),
             S::Unstorable => Some(Source::Unstorable),
-            S::Unmergeable | S::SamePerson | S::Other => Some(Source::new(s)),
+            S::Unmergeable | S::Shared | S::SamePerson | S::Other => Some(Source::new(s)),
         };
         for identify in [false, true].into_iter().filter(|identify| !(*identify && case.merge)) {
             let mut ledger = ledger(case, t, s);

@@ -50,7 +50,7 @@ fn one_write_stands_and_it_is_the_profiles() {
                 let theirs = |id: IdNo| person.is_some() && ledger.reader().state().person(id) == person;
                 let expected: Vec<(Seq, &str)> = said
                     .iter()
-                    .filter(|(_, id, _)| theirs(*id))
+                    .filter(|(seq, id, _)| theirs(ledger.reader().state().speaks_for(*id, *seq)))
                     .map(|(seq, _, verb)| (*seq, *verb))
                     .collect();
                 let why = ledger.why_property(asked, key).unwrap();

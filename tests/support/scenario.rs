@@ -174,7 +174,8 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
             if !scan.eat("as ") {
                 return Err("expected `as` and a class".into());
             }
-            let class = IdClass::by_name(&scan.word()?).ok_or("expected named, anonymous or unmergeable")?;
+            let class =
+                IdClass::by_name(&scan.word()?).ok_or("expected named, anonymous, unmergeable or shared")?;
             Request::Reclassify { id, class }
         }
         "split" => {

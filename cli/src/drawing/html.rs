@@ -80,6 +80,7 @@ impl Data {
                 NodeKind::Named => "id",
                 NodeKind::Anonymous => "anonymous",
                 NodeKind::Unmergeable => "unmergeable",
+                NodeKind::Shared => "shared id",
                 NodeKind::Device => "device",
             },
             since: node.since.0,

@@ -180,6 +180,7 @@ pub(super) fn node_class(graph: &Graph, number: usize) -> String {
         NodeKind::Named => "named",
         NodeKind::Anonymous => "anonymous",
         NodeKind::Unmergeable => "unmergeable",
+        NodeKind::Shared => "shared",
         NodeKind::Device => "device",
     };
     let owner = match node.owner() {
@@ -198,6 +199,7 @@ pub(super) fn node_words(graph: &Graph, number: usize) -> String {
         NodeKind::Named => "id",
         NodeKind::Anonymous => "anonymous",
         NodeKind::Unmergeable => "unmergeable",
+        NodeKind::Shared => "shared id",
         NodeKind::Device => return "device".to_owned(),
     };
     let mut words = vec![kind.to_owned()];
@@ -222,6 +224,7 @@ fn drawn_node(graph: &Graph, number: usize, node: &Node, place: Place, clip: &st
         NodeKind::Named => "M12 15.5h16v13h-16zM15.5 19.5h9M15.5 24h6",
         NodeKind::Anonymous => "M20 13a9 9 0 1 1-.01 0M17.6 20.2c0-4 5-3.6 5-.6 0 2-2.6 2-2.6 4M20 26.4v.1",
         NodeKind::Unmergeable => "M20 13a9 9 0 1 1-.01 0M13.7 15.7l12.6 12.6",
+        NodeKind::Shared => "M11 13h18v12h-18zM20 25v4M15 29h10",
         NodeKind::Device => {
             "M15 12h10a1.5 1.5 0 0 1 1.5 1.5v17a1.5 1.5 0 0 1-1.5 1.5h-10a1.5 1.5 0 0 1-1.5-1.5v-17a1.5 1.5 0 0 1 1.5-1.5M18.5 28.5h3"
         }

@@ -140,6 +140,7 @@ enum IdClassShape {
     Named,
     Anonymous,
     Unmergeable,
+    Shared,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -355,18 +355,19 @@ fn whole_pieces(wanted: &Wanted, devices: &[ErasedDevice]) -> Vec<Piece> {
     let piece = |erasure| Piece { index: wanted.index, erasure, restated: Vec::new() };
     let mut pieces = Vec::new();
     let (mut ids, mut devices) = (wanted.ids.chunks(MAX_ERASE_IDS), devices.chunks(MAX_ERASE_IDS));
+    let mut records = wanted.records.chunks(MAX_ERASE_RECORDS);
     loop {
-        let (ids, devices) = (ids.next(), devices.next());
-        if ids.is_none() && devices.is_none() {
-            break;
+        let (ids, devices, records) = (ids.next(), devices.next(), records.next());
+        if (ids, devices, records) == (None, None, None) {
+            return pieces;
         }
-        let (ids, devices) = (ids.unwrap_or_default().to_vec(), devices.unwrap_or_default().to_vec());
-        pieces.push(piece(Erasure { ids, devices, ..erasure() }));
+        pieces.push(piece(Erasure {
+            ids: ids.unwrap_or_default().to_vec(),
+            devices: devices.unwrap_or_default().to_vec(),
+            records: records.unwrap_or_default().to_vec(),
+            ..erasure()
+        }));
     }
-    for records in wanted.records.chunks(MAX_ERASE_RECORDS) {
-        pieces.push(piece(Erasure { records: records.to_vec(), ..erasure() }));
-    }
-    pieces
 }
 
 /// What the last records say: each within its bounds, and only when nothing is left to list are erasures done.

@@ -25,11 +25,11 @@ pub struct Receipt {
     pub ids: Vec<u32>,
     /// The numbers of the devices whose texts it erased.
     pub devices: Vec<u32>,
-    /// The records it names one by one: those that were rectified, or whose reason was erased.
+    /// The records it names one by one: those that were rectified, whose reason was erased, or that shared ids said for its ids (D13).
     pub records: Vec<u32>,
     /// The keys it was limited to; none if it covered everything.
     pub keys: Vec<String>,
-    /// How many events were captured under its ids. They still are.
+    /// How many events go with its ids (G2). They still do.
     pub events: u64,
     /// The record that says that nothing it covers is left in any file; `None` before that.
     pub done_seq: Option<Seq>,

@@ -161,7 +161,7 @@ impl Reader {
         }
         if !wanted.is_scoped() {
             preview.ids = wanted.ids.iter().map(|id| self.id_name(*id)).collect();
-            preview.reason = !wanted.records.is_empty();
+            preview.reason = matches!(request.subject, ErasureSubject::ReasonOf(_));
             preview.events = wanted.ids.iter().map(|id| self.state().events_of_id(*id).events).sum();
         } else if preview.values.is_empty() {
             return Err(EraseError::NoValues { index: 0 });
@@ -202,12 +202,29 @@ impl Reader {
             }
         };
         ids.sort_unstable();
+        if request.keys.is_empty() {
+            records.extend(self.said_under_shared(&ids)?);
+        }
         let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
         let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
         if keys.is_empty() && !request.keys.is_empty() {
             return Err(EraseError::NoValues { index });
         }
         Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
+    }
+
+    /// The records with an item that were said for one of these ids under a shared id (D13), but for those that go with an id themselves.
+    fn said_under_shared(&self, ids: &[IdNo]) -> Result<Vec<u32>, EraseError> {
+        let said = self.said_for(ids, Seq(self.checkpoint().records - 1))?;
+        let mut records = Vec::new();
+        for seq in said {
+            let window = self.log.window(seq, self.state().erasures())?;
+            let row = window.checked(seq)?.row;
+            if row.has_item() && ids.binary_search(&row.id).is_err() {
+                records.push(row.seq);
+            }
+        }
+        Ok(records)
     }
 
     /// Records that speak for the ids of requests and have values of their keys, erased ones included: by request, in the order of the
@@ -230,10 +247,13 @@ impl Reader {
             log.frames(&begin, |at| {
                 for record in at.records().filter(|record| record.is_operation() && record.row.has_changes())
                 {
-                    for wanted in by_id.get(&record.row.id).into_iter().flatten() {
+                    let id = self.state().speaks_for(record.row.id, record.seq());
+                    let of_ids = [Some(id), Some(record.row.id).filter(|own| *own != id)];
+                    for wanted in of_ids.iter().flatten().filter_map(|id| by_id.get(id)).flatten() {
                         let is_wanted = |change: &Change| change.verb.has_value() && wanted.takes(change.key);
-                        if record.changes().iter().any(is_wanted) {
-                            said.entry(wanted.index).or_default().push(record.seq());
+                        let said = said.entry(wanted.index).or_default();
+                        if record.changes().iter().any(is_wanted) && said.last() != Some(&record.seq()) {
+                            said.push(record.seq());
                         }
                     }
                 }

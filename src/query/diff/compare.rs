@@ -51,8 +51,8 @@ impl Diff {
     ) -> Result<Diff, Fault> {
         let finder = Finder::new(before, after);
         let mut diff = finder.find()?;
-        let [lost, gained] =
-            events.map(|seqs| seqs.iter().map(|seq| finder.event(*seq)).collect::<Result<_, Fault>>());
+        let [lost, gained] = [0, 1]
+            .map(|at| events[at].iter().map(|seq| finder.event(at, *seq)).collect::<Result<_, Fault>>());
         diff.events = finder.events_of(lost?, gained?);
         let known = |view: &'_ View<'_>| view.refused.clone().unwrap_or_default();
         diff.refusals = finder.refusals(&known(before), &known(after));
@@ -387,7 +387,8 @@ impl<'v> Finder<'v> {
         let known = self.views.map(|view| view.refused.as_deref());
         let mut gathered = Gathered::default();
         let [before, after] = self.views.map(|view| view.records());
-        if self.same_book && before == after && known.iter().all(Option::is_some) {
+        let moves = !self.views[0].state.is_spoken_for_as_in(&self.views[1].state); // D13
+        if self.same_book && before == after && known.iter().all(Option::is_some) && !moves {
             gathered.refused = known.map(|known| Cow::Borrowed(known.unwrap_or_default()));
             return Ok(gathered);
         }
@@ -397,12 +398,18 @@ impl<'v> Finder<'v> {
             for at in [0, 1].into_iter().filter(|at| known[*at].is_none() && is_in(at)) {
                 refusals[at].see(step);
             }
-            let has = |at: usize| sides.contains(&at) && self.views[at].has(step.record.seq());
-            if has(0) != has(1)
+            let seq = step.record.seq();
+            let goes_with = |at: usize| {
+                let has = sides.contains(&at) && self.views[at].has(seq);
+                has.then(|| self.views[at].state.speaks_for(step.record.row.id, seq))
+            };
+            let ids = [0, 1].map(goes_with);
+            if ids[0] != ids[1]
                 && let Some((digest, mode)) = reader.event_here(step.record)
             {
-                let event = EventRef { seq: step.record.seq(), mode, digest };
-                gathered.events[usize::from(has(1))].push((step.record.row.id, event));
+                for (events, id) in gathered.events.iter_mut().zip(ids) {
+                    events.extend(id.map(|id| (id, EventRef { seq, mode, digest })));
+                }
             }
         };
         if self.same_book {
@@ -423,13 +430,14 @@ impl<'v> Finder<'v> {
         Ok(gathered)
     }
 
-    /// The event of a capture, and under which id.
-    fn event(&self, seq: Seq) -> Result<(IdNo, EventRef), Fault> {
-        let view = self.views[0];
+    /// The event of a capture, and the id that it goes with in one of the two.
+    fn event(&self, at: usize, seq: Seq) -> Result<(IdNo, EventRef), Fault> {
+        let view = self.views[at];
         let window = view.reader.log.window(seq, view.reader.state().erasures())?;
         let record = window.checked(seq)?;
         let (digest, mode) = view.reader.event_here(record).expect("a capture is an event");
-        Ok((view.id_here(record.row.id), EventRef { seq, mode, digest }))
+        let goes_with = view.state.speaks_for(view.id_here(record.row.id), seq);
+        Ok((goes_with, EventRef { seq, mode, digest }))
     }
 
     /// Events of each view, id by id, but for those that both have.

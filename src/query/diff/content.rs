@@ -69,7 +69,7 @@ pub struct PersonFacts {
 pub struct ContentId {
     /// Whose it is, and so whose its events are; an implied person if it has none.
     pub whose: Resolution,
-    /// The events captured under it.
+    /// The events that go with it (G2).
     pub events: ContentEvents,
 }
 
@@ -134,7 +134,8 @@ impl Content {
             if view.has(step.record.seq())
                 && let Some((digest, mode)) = reader.event_here(step.record)
             {
-                let id = content.ids.get_mut(&reader.id_named(step.record.row.id));
+                let goes_with = state.speaks_for(step.record.row.id, step.record.seq());
+                let id = content.ids.get_mut(&reader.id_named(goes_with));
                 let events = &mut id.expect("an id with events is content").events;
                 events.digests.push(digest);
                 *events.count(mode) += 1;

@@ -297,7 +297,8 @@ impl Reader {
             return Ok(None); // H1
         }
         // The founder may have left its person (H2); then any id of it that stayed.
-        let anchor = self.state().person(head.id).map_or(head.id, |person| self.state().anchor(person));
+        let goes_with = self.state().speaks_for(head.id, seq);
+        let anchor = self.state().person(goes_with).map_or(goes_with, |person| self.state().anchor(person));
         self.explained(Some(seq), head.id, anchor)
     }
 
@@ -309,14 +310,18 @@ impl Reader {
         to: IdNo,
     ) -> Result<Option<Explanation>, Fault> {
         self.prove_component(from)?;
-        let Some(proof) = self.state().proof(from, to) else { return Ok(None) };
+        // From a shared id the way begins with the sign-in (D13).
+        let signed_in = event.and_then(|seq| self.state().signed_in(from, seq));
+        let goes_with = signed_in.map_or(from, |(user, _)| user);
+        let Some(mut proof) = self.state().proof(goes_with, to) else { return Ok(None) };
+        proof.splice(0..0, signed_in.map(|(user, by)| (from, user, by)));
         let Some(steps) = self.explained_steps(proof)? else { return Ok(None) };
         Ok(Some(Explanation {
             event,
             from: self.named(from),
             to: self.named(to),
-            person_id: self.resolution(from, None).person_id,
-            implied: self.state().person(from).is_none(),
+            person_id: self.resolution(goes_with, None).person_id,
+            implied: self.state().person(goes_with).is_none(),
             steps,
         }))
     }

@@ -138,7 +138,7 @@ impl<'a> Story<'a> {
 
     fn person_of(&self, record: Record<'_>, state: &State) -> Option<PersonNo> {
         let small = self.ids.binary_search(&record.row.id).ok()?;
-        state.person(IdNo(small as u32)) // as many as there are ids
+        state.person(state.speaks_for(IdNo(small as u32), record.seq())) // as many as there are ids
     }
 
     /// Why an operation wrote nothing to the key, which `after` won.
@@ -232,7 +232,9 @@ impl Reader {
             .extend(taken_back.map(|(target, by)| (target, Superseded { rule: "H1", by: Seq(by.into()) })));
         let won = entry(self.state().view(person).properties, key_no);
         let mut writes = Vec::new();
-        let theirs = |record: &Record<'_>| self.state().person(record.row.id) == Some(person);
+        let theirs = |record: &Record<'_>| {
+            self.state().person(self.state().speaks_for(record.row.id, record.seq())) == Some(person)
+        };
         for record in told.records().filter(Record::is_operation).filter(theirs) {
             self.writes(record, &story, won, &mut writes)?;
         }

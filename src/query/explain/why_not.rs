@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::fold::{PersonNo, Refusal};
+use crate::fold::{PersonNo, Refusal, SharedEffect};
 use crate::log::body::IdNo;
 use crate::model::id::{PersonId, Seq};
 use crate::model::policy::{FirstMention, IdClass, Policy};
@@ -86,7 +86,7 @@ pub enum Remedy {
         /// The field.
         field: &'static str,
     },
-    /// A `reclassify` of an id that a policy made unmergeable (H5). The link is then asked again.
+    /// A `reclassify` of an id that a policy made unmergeable or shared (H5). The link is then asked again.
     Reclassify {
         /// The id.
         distinct_id: NamedId,
@@ -267,10 +267,12 @@ impl Reader {
     /// What keeps the ends of a record apart; `links` counts, by person, the links that speak for it.
     fn barrier(&self, told: &Told, splits: &[Seq], links: &BTreeMap<PersonNo, u32>) -> Barrier {
         let Obstacle { rule, by, reason } = self.obstacle(told, splits);
-        let remedy = match (told.retracted_by, told.now.and_then(|outcome| outcome.refusal)) {
-            (Some(seq), _) => Some(Remedy::Retract { seq }),
-            (None, Some(refusal)) => self.remedy(told, &refusal, links),
-            (None, None) => self.merge_of(told),
+        let now = told.now.unwrap_or_default();
+        let remedy = match (told.retracted_by, now.refusal, now.shared) {
+            (Some(seq), ..) => Some(Remedy::Retract { seq }),
+            (None, Some(refusal), _) => self.remedy(told, &refusal, links),
+            (None, None, Some(SharedEffect::SignedIn(shared))) => self.mergeable_again(shared, by),
+            (None, None, _) => self.merge_of(told),
         };
         Barrier { rule, blocking_seq: by, reason, remedy }
     }
@@ -283,6 +285,14 @@ impl Reader {
         if let Some(refusal) = told.now.and_then(|outcome| outcome.refusal) {
             let reason = told.reason.clone().unwrap_or_default();
             return Obstacle { rule: refusal.rule(), by: refusal.blocking(), reason };
+        }
+        if let Some(SharedEffect::SignedIn(shared)) = told.now.and_then(|outcome| outcome.shared) {
+            let by = self.state().classed_by(shared);
+            let reason = format!(
+                "id `{}` is shared (record {by}): a user signs in on it, and nothing is linked",
+                self.id_name(shared)
+            );
+            return Obstacle { rule: "D13", by, reason };
         }
         let by = self.parted_by(told, splits).unwrap_or(told.seq);
         Obstacle { rule: "H2", by, reason: format!("they were one person and were parted (record {by})") }

@@ -42,10 +42,11 @@ pub fn reclassified_is_so_from_the_definition_on(history: &History) -> Result<()
     let whole = fold(&history.policy, &operations)?;
     let said: Vec<_> = whole.appended.iter().map(taken).collect();
     for id in IDS.iter().filter(|id| whole.ledger.reader().id_no(id).is_some()) {
-        for class in [IdClass::Unmergeable, IdClass::Anonymous] {
+        for class in [IdClass::Unmergeable, IdClass::Anonymous, IdClass::Shared] {
             let mut policy: Policy = history.policy.clone();
             let texts = match class {
                 IdClass::Unmergeable => &mut policy.blocked_ids,
+                IdClass::Shared => &mut policy.shared_ids,
                 _ => &mut policy.anonymous_prefixes,
             };
             texts.insert((*id).to_owned());
@@ -85,14 +86,12 @@ pub fn second_thoughts_commute(history: &History) -> Result<(), String> {
         return Ok(());
     }
     for _ in 0..4 {
-        let class = *chance.pick(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]);
+        let class = *chance.pick(&IdClass::ALL);
         let id = chance.below(known.len());
         let first = reclassify(known[id], class)?;
         let other = known[(id + 1 + chance.below(known.len() - 1)) % known.len()];
         let second = match chance.below(3) {
-            0 => {
-                reclassify(other, *chance.pick(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]))?
-            }
+            0 => reclassify(other, *chance.pick(&IdClass::ALL))?,
             1 => Operation::retract(at(), Target::Record(*chance.pick(&recorded))),
             _ => {
                 let text = |id: &str| DistinctId::new(id).map_err(|error| error.to_string());

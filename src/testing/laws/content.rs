@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::ledger::appended::Appended;
 use crate::ledger::open::LedgerOptions;
 use crate::log::body::LinkSource;
+use crate::model::id::Seq;
 use crate::model::operation::{Actor, Operation, Request, Source, Target};
 use crate::query::answer::EventMode;
 use crate::query::reader::Reader;
@@ -126,7 +127,8 @@ pub(super) fn facts(reader: &Reader) -> Result<Vec<String>, String> {
         .events(|event| {
             let full = event.mode == EventMode::Full;
             let (id, name, time) = (event.event_id, event.event, event.time);
-            let (of, now) = (&event.distinct_id, called(&event.distinct_id));
+            let of = &event.distinct_id;
+            let now = called(event.goes_with.as_ref().unwrap_or(of));
             facts.push(format!("event {id:?} {name:?} {time} of {of}: {now:?} {full}"));
         })
         .map_err(|fault| fault.to_string())?;
@@ -134,13 +136,20 @@ pub(super) fn facts(reader: &Reader) -> Result<Vec<String>, String> {
     Ok(facts)
 }
 
-/// An event's person now is its id's person now, and its person then its id's as of its record (G1, G2).
+/// An event's person now is the person now of the id that it goes with, and its person then that of the id that it went with as of its
+/// record (G1, G2).
 pub fn attribution(history: &History) -> Result<(), String> {
     let Folded { ledger, .. } = all(history)?;
     let mut wrong = Ok(());
     let look = |event: crate::query::answer::EventAnswer| {
-        let now = ledger.resolve(&event.distinct_id).map(|who| who.person_id);
-        let then = ledger.reader().person_as_of(&event.distinct_id, event.seq).map(|who| who.person_id);
+        let reader = ledger.reader();
+        let own = reader.id_no(&event.distinct_id).ok_or("an event has an id")?;
+        let text = |as_of| reader.id_name(reader.state().speaks_for_as_of(own, event.seq, as_of));
+        let last = Seq(ledger.checkpoint().records - 1);
+        let (goes_with, went_with) = (text(last), text(event.seq));
+        same("the id that it goes with", event.goes_with.as_ref().unwrap_or(&event.distinct_id), &goes_with)?;
+        let now = ledger.resolve(&goes_with).map(|who| who.person_id);
+        let then = reader.person_as_of(&went_with, event.seq).map(|who| who.person_id);
         same("the person now", &Some(event.person_id), &now)?;
         same("the person then", &Some(event.person_id_then), &then)
     };

@@ -27,7 +27,7 @@ use crate::query::diff::{Counts, Diff};
 use crate::query::reader::Reader;
 use crate::store::storage::Memory;
 use crate::testing::chance::Chance;
-use crate::testing::history::{History, IDS, KEYS, id_kinds};
+use crate::testing::history::{History, IDS, KEYS, id_kinds, shared_ids};
 use crate::testing::reference::{Reference, ReferenceOutcome};
 use crate::testing::{check, differences, notation};
 
@@ -338,7 +338,7 @@ fn is_numbered(reader: &Reader) -> bool {
 }
 
 /// Policies that a log could have been recorded under with the same records: what its devices and importers did is the same.
-fn other_policies(policy: &Policy) -> [Policy; 4] {
+fn other_policies(policy: &Policy) -> [Policy; 5] {
     use crate::model::policy::{Preset, Survivor, UuidIds, ValuesBy};
     let text = |text: &str| BTreeSet::from([text.to_owned()]);
     let odd = Policy {
@@ -352,14 +352,16 @@ fn other_policies(policy: &Policy) -> [Policy; 4] {
         values_by: ValuesBy::EventTime,
         ..Policy::default()
     };
-    [Policy::preset(Preset::Posthog), Policy::preset(Preset::Strict), Policy::preset(Preset::OneUser), odd]
-        .map(|other| Policy {
-            dialect: policy.dialect,
-            person_profiles: policy.person_profiles,
-            lift: policy.lift,
-            keep_event_properties: policy.keep_event_properties,
-            ..other
-        })
+    let shared = Policy { shared_ids: shared_ids(2), ..Policy::preset(Preset::OneUser) };
+    let presets = [Preset::Posthog, Preset::Strict, Preset::OneUser].map(Policy::preset);
+    let [posthog, strict, one_user] = presets;
+    [posthog, strict, one_user, odd, shared].map(|other| Policy {
+        dialect: policy.dialect,
+        person_profiles: policy.person_profiles,
+        lift: policy.lift,
+        keep_event_properties: policy.keep_event_properties,
+        ..other
+    })
 }
 
 fn leads(diff: &Diff, before: &View<'_>, after: &View<'_>) -> Result<(), String> {
@@ -534,7 +536,7 @@ fn second_thought(last: u64, chance: &mut Chance) -> Result<Operation, String> {
         return Ok(Operation::retract(at, Target::Record(seq)));
     }
     if chance.one_in(2) {
-        let class = *chance.pick(&[IdClass::Named, IdClass::Anonymous, IdClass::Unmergeable]);
+        let class = *chance.pick(&IdClass::ALL);
         return Ok(Operation::reclassify(at, id(chance)?, class));
     }
     let mode = if chance.one_in(2) { SplitMode::Each } else { SplitMode::Together };

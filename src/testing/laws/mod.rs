@@ -10,6 +10,7 @@ mod event_time;
 mod kit;
 mod minds;
 mod order;
+mod shared;
 
 use std::ops::Range;
 
@@ -27,12 +28,13 @@ pub use order::{
     log_tells_all, no_event_crosses_a_reset, persons_partition, prefixes, properties, redirects,
     refusals_change_no_link, refusals_name_their_record, repeats_change_nothing,
 };
+pub use shared::said_under_shared_ids_is_said_for_users;
 
 /// A law: says what is wrong with a history, if something is.
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 29] = [
+pub const LAWS: [(&str, Law); 30] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -62,6 +64,7 @@ pub const LAWS: [(&str, Law); 29] = [
     ("what is reclassified was so from its definition on", reclassified_is_so_from_the_definition_on),
     ("a reclassification and another change of mind commute", second_thoughts_commute),
     ("values by event time come in any order", values_come_in_any_order),
+    ("what is said under a shared id is said for its user", said_under_shared_ids_is_said_for_users),
 ];
 
 /// Runs all laws over made-up histories under `policy`, one history a seed.
@@ -124,7 +127,7 @@ mod tests {
 
     use super::kit::{Folded, all, holds};
     use super::*;
-    use crate::fold::{Correction, Link};
+    use crate::fold::{Correction, Link, SharedEffect};
     use crate::ledger::appended::Appended;
 
     #[test]
@@ -166,6 +169,10 @@ mod tests {
                         Link::Joined(_) => "joined",
                         Link::Absorbed { .. } => "absorbed",
                     }));
+                    seen.extend(outcome.shared.map(|effect| match effect {
+                        SharedEffect::SignedIn(_) => "signed_in",
+                        SharedEffect::SignedOut(_) => "signed_out",
+                    }));
                     seen.extend(outcome.undone.map(|undone| match undone {
                         Correction::Retracted { .. } => "retracted",
                         Correction::Split { .. } => "split",
@@ -192,6 +199,8 @@ mod tests {
             "reclassified",
             "recorded",
             "retracted",
+            "signed_in",
+            "signed_out",
             "source_identified",
             "split",
             "too_many_ids",

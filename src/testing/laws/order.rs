@@ -520,16 +520,17 @@ pub fn properties(history: &History) -> Result<(), String> {
             let all = person.map(|person| state.view(person).properties).unwrap_or_default();
             all.iter().map(|property| (property.key.0, property.seq())).collect()
         };
+        let id = step.state.speaks_for(head.id, step.record.seq()); // D13
         // E2: P(S)'s, under P(T)'s. D3 and D4 join an id that has no properties.
         let absorbed = matches!(outcome.link, Some(Link::Absorbed { .. }));
         let from = match body.other() {
-            LinkSource::Id(source) if absorbed || before.person(head.id).is_none() => before.person(source),
+            LinkSource::Id(source) if absorbed || before.person(id).is_none() => before.person(source),
             _ => None,
         };
-        let from = if outcome.refusal.is_some() { None } else { from };
-        let mut expected = won(before, from);
-        expected.extend(won(before, before.person(head.id)));
-        if applies(before, step, &body) {
+        let links = outcome.refusal.is_none() && outcome.shared.is_none();
+        let mut expected = won(before, from.filter(|_| links));
+        expected.extend(won(before, before.person(id)));
+        if applies(before, step, &body, id) {
             table_of_e1(&mut expected, step);
         }
         same("the record that won each key", &won(step.state, Some(person)), &expected)
@@ -537,10 +538,10 @@ pub fn properties(history: &History) -> Result<(), String> {
 }
 
 /// E3: whether a record's property changes count.
-fn applies(before: &State, step: Step<'_>, body: &Body) -> bool {
+fn applies(before: &State, step: Step<'_>, body: &Body, id: IdNo) -> bool {
     use crate::log::body::Flags;
     let Some(head) = body.head() else { return false };
-    let quiet = head.flags.has(Flags::QUIET) && before.person(head.id).is_some();
+    let quiet = head.flags.has(Flags::QUIET) && before.person(id).is_some();
     step.record.is_operation() && !head.flags.has(Flags::GROUP_IDENTIFY) && !quiet
 }
 

@@ -120,9 +120,13 @@ impl Reference {
 
     /// H3: the texts of these ids, and the values they brought, are forgotten; with `keys` only the values of those keys.
     pub fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>) {
-        for said in &mut self.said {
+        // H3, D13: what was said under a shared id goes with the id for which that spoke, too.
+        let (world, classes) = (&self.world, &self.classes);
+        let goes =
+            |id: &String, place| ids.contains(id) || ids.contains(&world.speaks_for(id, place, classes));
+        for (place, said) in self.said.iter_mut().enumerate() {
             let Said::Operation(Asked { id, changes, .. }) = said else { continue };
-            if ids.contains(id) {
+            if goes(id, place) {
                 for (key, value) in changes.set.iter_mut().chain(&mut changes.set_once) {
                     if keys.is_empty() || keys.contains(key.as_str()) {
                         *value = erased_value();
@@ -131,7 +135,7 @@ impl Reference {
             }
         }
         for seen in self.seen.values_mut() {
-            seen.erase(ids, keys);
+            seen.erase(ids, keys, goes(&seen.spoke, seen.place));
         }
         self.seen.retain(|_, seen| !seen.is_forgotten);
         self.ids_before_erasures.get_or_insert(self.classes.order.len());
@@ -144,6 +148,9 @@ impl Reference {
                 .collect();
             self.rename(&ids);
             gone = ids.into_values().filter_map(|(id, _)| id).collect();
+        }
+        for id in &gone {
+            self.classes.erased.entry(id.clone()).or_insert(self.said.len());
         }
         self.refold();
         self.call_after_others(gone);

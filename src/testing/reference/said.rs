@@ -106,6 +106,8 @@ pub struct ReferenceDevice {
 pub struct ReferenceEvent {
     /// The id it was captured under.
     pub distinct_id: String,
+    /// The id that it goes with: the same, or the one for which a shared id spoke (D13).
+    pub goes_with: String,
     /// Whether it counts as full, not propertyless (G3).
     pub full: bool,
 }
@@ -167,6 +169,8 @@ pub(super) struct Classes {
     pub(super) of: BTreeMap<String, Class>,
     /// H5: as things stand.
     pub(super) given: BTreeMap<String, Class>,
+    /// H3: the place of what was said first behind the erasure of an id.
+    pub(super) erased: BTreeMap<String, usize>,
     pub(super) order: Vec<String>,
 }
 

@@ -23,14 +23,15 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>) {
+    /// H3: `goes` says whether it is one that these ids take with them.
+    pub(super) fn erase(&mut self, ids: &BTreeSet<String>, keys: &BTreeSet<String>, goes: bool) {
         if keys.is_empty() {
             self.forgotten.extend(ids.iter().cloned());
         }
         let Changes { set, set_once, .. } = &self.operation.changes;
         let valued = set.keys().chain(set_once.keys()).any(|key| keys.contains(key.as_str()));
         let touched = keys.is_empty() || valued && self.processing != Processing::Off;
-        if ids.contains(&self.spoke) && touched {
+        if goes && touched {
             self.values_forgotten = true;
             self.is_forgotten |= self.operation.derived_id;
         }

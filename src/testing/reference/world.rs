@@ -13,6 +13,10 @@ use crate::model::value::Value;
 #[derive(Clone, Debug)]
 pub(super) struct Folded {
     asked: Asked,
+    /// The id that it spoke for (D13).
+    id: String,
+    /// Whether it was a sign-in on a shared id, which links nothing (D13).
+    signed_in: bool,
     /// The rule that refused it.
     refused: Option<&'static str>,
     /// Whether it asserted identity then.
@@ -35,6 +39,8 @@ pub(super) struct World {
     pub(super) events: Vec<ReferenceEvent>,
     /// The named ids with a sign-in (D9).
     pub(super) users: BTreeSet<String>,
+    /// D13: for whom each shared id speaks from which place on; `None` for itself.
+    pub(super) shared: BTreeMap<String, Vec<(usize, Option<String>)>>,
     /// A split asks for it again.
     pub(super) folded: Vec<Folded>,
 }
@@ -48,6 +54,7 @@ impl World {
             devices: BTreeMap::new(),
             events: Vec::new(),
             users: BTreeSet::new(),
+            shared: BTreeMap::new(),
             folded: Vec::new(),
         }
     }
@@ -55,6 +62,19 @@ impl World {
     /// The person of an id, by place.
     pub(super) fn person(&self, id: &str) -> Option<usize> {
         self.persons.iter().position(|person| person.ids.contains(id))
+    }
+
+    /// D13: the id for which what is said under `id` in this place speaks.
+    pub(super) fn speaks_for(&self, id: &str, place: usize, classes: &Classes) -> String {
+        let said = self.shared.get(id).and_then(|said| said.iter().rfind(|(begin, _)| *begin <= place));
+        let user = said.and_then(|(_, user)| user.clone());
+        let gone = |user: &String| classes.erased.get(user).is_some_and(|erased| *erased <= place);
+        user.filter(|user| !gone(user)).unwrap_or_else(|| id.to_owned())
+    }
+
+    /// D13: a shared id speaks for a user from this place on, or for itself.
+    fn sign_in_on(&mut self, shared: &str, place: usize, user: Option<&str>) {
+        self.shared.entry(shared.to_owned()).or_default().push((place, user.map(str::to_owned)));
     }
 
     /// Folds what was recorded in this place; gives the rule that refused it.
@@ -70,13 +90,20 @@ impl World {
             }
             Said::Operation(asked) => asked,
         };
-        let Asked { verb, id, on, changes, .. } = asked;
+        let Asked { verb, id, on, changes, device, .. } = asked;
+        let leaves = matches!(verb, Verb::Reset { .. }) || matches!(verb, Verb::Switch) && *on;
+        if let Some(device) = device.as_ref().filter(|_| leaves).and_then(|device| self.devices.get(device)) {
+            let anonymous = device.anonymous.clone();
+            self.sign_in_on(&anonymous, place, None);
+        }
+        let said = &Asked { id: self.speaks_for(id, place, classes), ..asked.clone() };
         let refused = match verb {
             Verb::Capture(name) => {
-                self.events.push(ReferenceEvent { distinct_id: id.clone(), full: *on });
+                let (distinct_id, goes_with) = (id.clone(), said.id.clone());
+                self.events.push(ReferenceEvent { distinct_id, goes_with, full: *on });
                 if *on {
-                    let known = self.person(id).is_some();
-                    let person = self.found(asked, place);
+                    let known = self.person(&said.id).is_some();
+                    let person = self.found(said, place);
                     let quiet = known && (name == "$exception" || name == "$$heatmap");
                     if name != "$groupidentify" && !quiet {
                         self.write(person, asked, place);
@@ -87,7 +114,7 @@ impl World {
             Verb::Identify(other) | Verb::Alias(other) => self.link(asked, place, other, false, classes),
             Verb::Merge(other) => self.link(asked, place, other, true, classes),
             Verb::Set if *on => {
-                let person = self.found(asked, place);
+                let person = self.found(said, place);
                 self.write(person, asked, place);
                 None
             }
@@ -95,7 +122,7 @@ impl World {
             Verb::Switch if *on => {
                 self.sign_in(id, classes);
                 if !changes.is_empty() {
-                    let person = self.found(asked, place);
+                    let person = self.found(said, place);
                     self.write(person, asked, place);
                 }
                 None
@@ -106,7 +133,10 @@ impl World {
         };
         self.follow(asked);
         let (identifies, by_time) = (self.identifies(asked, classes), self.by_time());
-        self.folded.push(Folded { asked: asked.clone(), refused, identifies, by_time, place });
+        let id = self.speaks_for(id, place, classes);
+        let signed_in = refused.is_none() && signs_in_on(asked, classes);
+        let asked = asked.clone();
+        self.folded.push(Folded { asked, id, signed_in, refused, identifies, by_time, place });
         refused
     }
 
@@ -151,10 +181,22 @@ impl World {
             return Some("C7");
         }
         let mut refused = None;
+        if let LinkSource::Id(source) = other
+            && classes.class(source) == IdClass::Shared
+            && !dangerous
+        {
+            let user = Some(target.as_str()).filter(|_| classes.class(target).is_mergeable());
+            self.sign_in_on(source, place, user);
+        }
         match other {
             LinkSource::Nothing => {}
             LinkSource::Id(source) if source == target => {}
             _ if !classes.class(target).is_mergeable() => refused = Some("B2"),
+            LinkSource::Id(_) if signs_in_on(asked, classes) => {
+                self.sign_in(target, classes);
+                let person = self.found(asked, place);
+                self.persons[person].is_identified |= self.identifies(asked, classes);
+            }
             LinkSource::Unstorable => refused = Some("B2"),
             LinkSource::Id(source) if !classes.class(source).is_mergeable() => refused = Some("B2"),
             LinkSource::Id(source) => {
@@ -172,8 +214,9 @@ impl World {
                 self.persons[person].is_identified |= self.identifies(asked, classes);
             }
         }
-        let person = self.found(asked, place);
-        self.write(person, asked, place);
+        let said = &Asked { id: self.speaks_for(target, place, classes), ..asked.clone() };
+        let person = self.found(said, place);
+        self.write(person, said, place);
         refused
     }
 
@@ -194,9 +237,10 @@ impl World {
         };
         let ends = [classes.class(&asked.id), classes.class(other)];
         let counted = self.policy.max_user_ids.is_some() && !matches!(asked.verb, Verb::Merge(_));
+        let no_user = |class: &IdClass| matches!(class, IdClass::Anonymous | IdClass::Shared);
         *other != asked.id
-            && !ends.contains(&IdClass::Unmergeable)
-            && !(counted && ends == [IdClass::Anonymous; 2])
+            && (signs_in_on(asked, classes) || ends.iter().all(|class| class.is_mergeable()))
+            && !(counted && ends.iter().all(no_user))
     }
 
     pub(super) fn refusal(
@@ -392,16 +436,17 @@ impl World {
     pub(super) fn refold(&self, group: &mut ReferencePerson) {
         let (mut earliest, mut named): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         let earlier = |known: Option<Timestamp>, time| Some(known.map_or(time, |known| known.min(time)));
-        for Folded { asked, refused, identifies, by_time, place } in &self.folded {
+        for Folded { asked, id, signed_in, refused, identifies, by_time, place } in &self.folded {
             if let Verb::Identify(LinkSource::Id(other))
             | Verb::Alias(LinkSource::Id(other))
             | Verb::Merge(LinkSource::Id(other)) = &asked.verb
                 && refused.is_none()
+                && !signed_in
                 && group.ids.contains(other)
             {
                 named = earlier(named, asked.time);
             }
-            if !group.ids.contains(&asked.id) {
+            if !group.ids.contains(id) {
                 continue;
             }
             let silent = matches!(asked.verb, Verb::Switch) && asked.changes.is_empty()
@@ -419,7 +464,7 @@ impl World {
             | Verb::Merge(LinkSource::Id(other)) = &asked.verb
             {
                 // Of a link that was made, and whose ends a split parted, only the property changes count.
-                let parted = refused.is_none() && !group.ids.contains(other);
+                let parted = refused.is_none() && !signed_in && !group.ids.contains(other);
                 group.is_identified |= *identifies && !parted;
             }
             let quiet = match &asked.verb {
@@ -441,6 +486,14 @@ impl ReferenceDevice {
         let id = id.to_owned();
         ReferenceDevice { current: id.clone(), anonymous: id, identified: false, profiled: false }
     }
+}
+
+/// D13: whether a link that is not refused is a sign-in on a shared id.
+fn signs_in_on(asked: &Asked, classes: &Classes) -> bool {
+    let (Verb::Identify(LinkSource::Id(other)) | Verb::Alias(LinkSource::Id(other))) = &asked.verb else {
+        return false;
+    };
+    classes.class(&asked.id).is_mergeable() && classes.class(other) == IdClass::Shared
 }
 
 /// Applies the property changes of an operation, in the order of E1 or by event time (E8).

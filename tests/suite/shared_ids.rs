@@ -136,6 +136,21 @@ fn an_erasure_takes_what_a_shared_id_said_for_the_user_d13() {
     assert_eq!(ledger.reader().state().digest(), before);
 }
 
+/// H3: an item goes with the id that its record names. What the sign-in itself says is of the user.
+#[test]
+fn an_erasure_of_a_shared_id_takes_what_was_said_under_it_for_users_too_d13() {
+    let (mut ledger, _) = in_memory();
+    ask(&mut ledger, sign_in("ann").set("plan", "free").unwrap());
+    ask(&mut ledger, capture(5).set("city", "Ulm").unwrap());
+    let kiosk = ErasureSubject::Ids([id("kiosk-1")].into());
+    let [receipt] = &ledger.erase(&[ErasureRequest::new(at(9), kiosk, "gone")]).unwrap()[..] else {
+        panic!()
+    };
+    let ann = ledger.profile("ann").unwrap().unwrap();
+    assert_eq!((&ann.properties["city"].value, ann.properties["city"].erased_by), (&None, Some(receipt.seq)));
+    assert_eq!(ann.properties["plan"].value, Some("free".into()));
+}
+
 fn files(disk: &Memory) -> Vec<Vec<u8>> {
     let read = |dir: &str, name: String| {
         let file = if dir.is_empty() { name } else { format!("{dir}/{name}") };

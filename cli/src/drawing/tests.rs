@@ -154,7 +154,10 @@ fn every_record_that_names_two_ids_is_on_one_line_and_owners_are_those_of_their_
             let own =
                 |text: &str| text == asked || person.is_some() && ledger.reader().person(text) == person;
             let mut found: Vec<(Seq, Option<&str>)> = Vec::new();
-            for edge in graph.edges.iter().filter(|edge| edge.kind != EdgeKind::Spoke) {
+            // A shared id is spoken on by a record that names two ids, a device by one that names it.
+            let of_ids =
+                |ends: &[usize; 2]| ends.iter().all(|end| graph.nodes[*end].kind != NodeKind::Device);
+            for edge in graph.edges.iter().filter(|edge| of_ids(&edge.ends)) {
                 found.extend(
                     edge.records.iter().map(|record| (record.seq, record.refused.map(|(rule, _)| rule))),
                 );

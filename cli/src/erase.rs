@@ -177,7 +177,7 @@ fn show_preview(preview: &ErasurePreview, screen: &mut Screen) -> Result<(), Fai
     ];
     screen.facts(&facts.into_iter().filter(|(_, text)| !text.is_empty()).collect::<Vec<_>>())?;
     screen.line("")?;
-    screen.line("Nothing was recorded; without --dry-run it is, and there is no way back.")
+    screen.line("Nothing was recorded; without --dry-run it is, and it cannot be undone.")
 }
 
 fn show(receipts: &[Receipt], screen: &mut Screen) -> Result<(), Failure> {

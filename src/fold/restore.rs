@@ -852,7 +852,7 @@ mod tests {
         fn kiosk(state: &mut State) -> &mut Intervals {
             state.shared.intervals.get_mut(&IdNo(1)).unwrap()
         }
-        let nobody = "a shared id speaks for one that does not exist";
+        let unknown = "a shared id speaks for one that does not exist";
         let never = "a shared id speaks for another since no possible record";
         let base = shared();
         assert_eq!(base.records, 7);
@@ -866,8 +866,8 @@ mod tests {
                     state.shared.put(IdNo(0), Intervals::default())
                 }),
                 ("a shared id that does not exist", |state| state.shared.put(IdNo(3), Intervals::default())),
-                (nobody, |state| kiosk(state).stand[0].whom = 3),
-                (nobody, |state| kiosk(state).stand[0].whom = 1),
+                (unknown, |state| kiosk(state).stand[0].whom = 3),
+                (unknown, |state| kiosk(state).stand[0].whom = 1),
                 ("", |state| kiosk(state).stand[0].whom = NONE),
                 (never, |state| kiosk(state).stand[0].begin = 2),
                 (never, |state| kiosk(state).stand[0].since = 7),

@@ -111,7 +111,7 @@ impl<N: Ord + Copy> Trees<N> {
         Trees(places)
     }
 
-    /// The number of an edge that counts, on the way between two nodes that such edges tell apart; `None` if there is no way. Of the nearest
+    /// The number of an edge that counts, on the way between two nodes that such edges tell apart; `None` if none leads from the one to the other. Of the nearest
     /// ones above the two, the deeper is not above both.
     fn between(&self, a: N, b: N) -> Option<usize> {
         let [a, b] = [self.0.get(&a)?, self.0.get(&b)?];

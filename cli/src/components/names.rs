@@ -131,7 +131,7 @@ fn each_name(asked: &Asked, row: &Row<'_>, each: &mut dyn FnMut(Name<'_>)) -> Re
             ids.iter().for_each(|id| each(Name::Text(id.as_str())));
         }
         Request::Reclassify { id, .. } => each(Name::Text(id.as_str())),
-        _ => unreachable!("lines name what they retract by its id, and there is no other request"),
+        _ => unreachable!("lines name what they retract by its id, and each other request stands above"),
     }
     Ok(())
 }

@@ -3,8 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Write;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -19,7 +17,7 @@ use identity_ledger::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value as Json, json};
 
-use crate::place::{Place, SMALL};
+use crate::place::{Place, SMALL, output_of};
 
 const TABLES: &str = "persons,person_distinct_ids,person_distinct_ids_history,person_redirects,events,outcomes,property_writes";
 
@@ -37,13 +35,7 @@ struct Operation {
 /// What the command does with an Arrow stream: its status, its output and its complaint.
 fn fold(place: &Place, arguments: &str, input: &[u8]) -> (i32, Vec<u8>, String) {
     let mut command = place.command(&format!("fold-components {arguments}"));
-    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let written = input.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
+    let output = output_of(&mut command, input);
     (
         output.status.code().expect("it ends by itself"),
         output.stdout,

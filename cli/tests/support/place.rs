@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -31,16 +31,22 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// What a command does with this standard input.
+pub(crate) fn output_of(command: &mut Command, input: &[u8]) -> Output {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let written = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
 impl Said {
     /// What a command says to this standard input.
     pub(crate) fn of(command: &mut Command, input: &[u8]) -> Said {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let written = input.to_vec();
-        let writer = std::thread::spawn(move || stdin.write_all(&written).ok()); // it may not want its input
-        let output = child.wait_with_output().unwrap();
-        writer.join().unwrap();
+        let output = output_of(command, input);
         Said {
             code: output.status.code().expect("it ends by itself"),
             out: String::from_utf8(output.stdout).unwrap(),

@@ -9,8 +9,10 @@ use identity_ledger::audit::{Audit, AuditFault, AuditRemark, AuditReport, Erasur
 use identity_ledger::backup::Backup;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::salvage::{ItemLoss, Salvage, Unerased};
-use identity_ledger::storage::{Files, Lock, Memory, Storage};
+use identity_ledger::storage::{Files, Memory, Storage};
 use identity_ledger::*;
+
+use crate::support::hand_on::hands_on;
 
 fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
@@ -95,6 +97,8 @@ impl Beside {
 }
 
 impl Storage for Beside {
+    hands_on! { inner: create write_at sync sync_dir remove rename lock describe }
+
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         self.tick(dir);
         self.inner.list(dir)
@@ -106,30 +110,6 @@ impl Storage for Beside {
     fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         self.tick(file);
         self.inner.read_at(file, offset, out)
-    }
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.inner.create(file)
-    }
-    fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write_at(file, offset, bytes)
-    }
-    fn sync(&self, file: &str) -> io::Result<()> {
-        self.inner.sync(file)
-    }
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.inner.remove(file)
-    }
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(file, to)
-    }
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.inner.lock()
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
     }
 }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 
-use identity_ledger::storage::{Lock, Memory, Storage};
+use identity_ledger::storage::{Memory, Storage};
+
+use super::hand_on::hands_on;
 
 /// A place where threads wait until they are let through.
 #[derive(Debug, Default)]
@@ -86,6 +88,8 @@ impl Gate {
 }
 
 impl Storage for Gate {
+    hands_on! { disk: list len read_at create sync_dir remove rename lock describe }
+
     fn sync(&self, file: &str) -> io::Result<()> {
         if file.starts_with("snap/") {
             self.snapshots.pass();
@@ -99,44 +103,8 @@ impl Storage for Gate {
         self.disk.sync(file)
     }
 
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-
-    fn len(&self, file: &str) -> io::Result<Option<u64>> {
-        self.disk.len(file)
-    }
-
-    fn read_at(&self, file: &str, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        self.disk.read_at(file, offset, out)
-    }
-
-    fn create(&self, file: &str) -> io::Result<()> {
-        self.disk.create(file)
-    }
-
     fn write_at(&self, file: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.writes.pass();
         self.disk.write_at(file, offset, bytes)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn remove(&self, file: &str) -> io::Result<()> {
-        self.disk.remove(file)
-    }
-
-    fn rename(&self, file: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(file, to)
-    }
-
-    fn lock(&self) -> io::Result<Option<Lock>> {
-        self.disk.lock()
-    }
-
-    fn describe(&self) -> String {
-        self.disk.describe()
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod counting;
 pub(crate) mod failing;
 pub(crate) mod forge;
 pub(crate) mod gate;
+pub(crate) mod hand_on;
 #[cfg(feature = "import")]
 pub(crate) mod import;
 pub(crate) mod js;

@@ -277,6 +277,7 @@ laws! {
     as_of,
     refusals_change_no_link,
     refusals_name_their_record,
+    outcomes_name_the_ids_they_moved,
     repeats_change_nothing,
     identified_grows,
     redirects,

@@ -162,7 +162,7 @@ fn headline(said: &Said<'_>, outcome: &Outcome) -> String {
     }
     let by = if *recorded { format!(", by record {seq}") } else { String::new() };
     match outcome.undone {
-        Some(Correction::Retracted { seq: target }) => {
+        Some(Correction::Retracted { seq: target, .. }) => {
             let verb = if *recorded { "counts" } else { "would count" };
             format!("Record {target} {verb} as never asked{by}")
         }
@@ -170,7 +170,7 @@ fn headline(said: &Said<'_>, outcome: &Outcome) -> String {
             let verb = if *recorded { "left" } else { "would leave" };
             format!("{} {verb} the person{by}", counted(left.into(), "id"))
         }
-        Some(Correction::Reclassified { from, to }) => {
+        Some(Correction::Reclassified { from, to, .. }) => {
             let verb = if *recorded { "counts" } else { "would count" };
             let (id, from, to) = (visible(distinct_id.unwrap_or_default()), from.name(), to.name());
             format!("`{id}` {verb} as {to} from its definition on, and not as {from}{by}")

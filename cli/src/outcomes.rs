@@ -127,9 +127,11 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
             (0, removed) => format!("{removed} removed"),
             (set, removed) => format!("{set} set, {removed} removed"),
         },
-        EffectAnswer::Retracted { seq } => format!("record {seq} counts as never asked"),
-        EffectAnswer::Reclassified { from, to } => {
-            format!("counts as {to} from its definition on, and not as {from}")
+        EffectAnswer::Retracted { seq, moved_ids, .. } => {
+            format!("record {seq} counts as never asked{}", moved(*moved_ids))
+        }
+        EffectAnswer::Reclassified { from, to, moved_ids, .. } => {
+            format!("counts as {to} from its definition on, and not as {from}{}", moved(*moved_ids))
         }
         EffectAnswer::Split { left: 1, .. } => "1 id left its person".to_owned(),
         EffectAnswer::Split { left, .. } => format!("{left} ids left their person"),
@@ -144,4 +146,9 @@ fn deed(effect: &EffectAnswer, id: &str, wide: bool) -> String {
             format!("{} starts over as {}", short_id(device_id, wide), short_id(distinct_id, wide))
         }
     }
+}
+
+/// How many ids a correction moved, where it moved any.
+fn moved(ids: u32) -> String {
+    if ids == 0 { String::new() } else { format!(" ({ids} moved)") }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::fold_cache::{CachedFold, Present, PresentPersons, Refolded, Stage};
-use crate::fold::generations::{Former, Origin};
+use crate::fold::generations::{Former, Moved, Origin};
 use crate::fold::links::{NONE, PersonNo};
 use crate::fold::profile::Profile;
 use crate::fold::{Person, State};
@@ -34,6 +34,8 @@ struct Home {
 /// The persons of a component, numbered.
 struct Numbering {
     persons: Vec<Numbered>,
+    /// By the number in the component alone: the group in the whole of who had its public id, if that was live.
+    before: Vec<Option<u32>>,
     /// Those whose founding id is erased, each with its last generation: who had its public id in the whole, now or earlier.
     erased: Vec<(PersonNo, Option<PersonNo>)>,
 }
@@ -47,7 +49,7 @@ impl State {
         let home =
             |(small, id): (u32, &IdNo)| Home { before: group(*id), now: fold.end.state.person(IdNo(small)) };
         let homes: Vec<Home> = (0..).zip(&fold.ids).map(home).collect();
-        let Numbering { persons, erased } = self.number(fold, &homes, seq);
+        let Numbering { persons, before: groups, erased } = self.number(fold, &homes, seq);
         let CachedFold { ids, devices, end: Stage { state: small, .. }, .. } = &*fold;
         let id = |small: IdNo| ids[small.index()];
         let none = |number: u32| if number == NONE { NONE } else { id(IdNo(number)).0 };
@@ -56,9 +58,13 @@ impl State {
         for person in persons.iter().filter(|person| person.live) {
             whole[person.small.index()].0 = self.links.node(person.number);
         }
+        let mut moved = Moved::default();
         for ((place, number), Home { before, now }) in ids.iter().enumerate().zip(homes) {
             let (leaf, branch) = (small.links.leaves[place], small.links.branches[place]);
             let old = *self.links.leaf(*number);
+            if before.map(Some) != now.map(|person| groups[person.index()]) {
+                moved.note(*number);
+            }
             let slot = match now {
                 Some(person) => {
                     let (group, stay) = &mut whole[person.index()];
@@ -113,6 +119,7 @@ impl State {
             }
         }
         self.generations.devices.clone_from(devices);
+        self.generations.moved = moved;
         self.shared.adopt(&small.shared, ids, seq);
         self.call_anew(erased);
         let present = persons.iter().map(|person| Present {
@@ -171,13 +178,17 @@ impl State {
             let founding = ids[small.founding(kept).index()];
             Person { founding, profile: Profile::default(), ..small.persons[kept.index()] }
         };
-        let mut heirs = self.heirs(&present, &same, homes);
+        let groups: Vec<Option<u32>> =
+            present.list().iter().map(|present| self.links.group(present.person)).collect();
+        let before = same.iter().map(|place| groups[(*place)?]).collect();
+        let mut heirs = self.heirs(&present, groups, &same, homes);
         for (heir, number) in &mut heirs {
             *number = self.links.succeed(*number, seq);
             self.persons.push(anew(*heir));
         }
         let mut numbers = vec![PersonNo(NONE); small.persons.len()];
-        let mut numbering = Numbering { persons: Vec::with_capacity(origins.len()), erased: Vec::new() };
+        let mut numbering =
+            Numbering { persons: Vec::with_capacity(origins.len()), before, erased: Vec::new() };
         for (kept, survivor) in live.into_iter().chain(absorbed) {
             let (live, founding, origin) = (kept == survivor, small.founding(kept), origins[kept.index()]);
             let survivor = (!live).then(|| numbers[survivor.index()]);
@@ -229,16 +240,16 @@ impl State {
 
     /// Who takes over the group of another person, because that has most of its ids, and more than its own group if it had one: by its
     /// number alone, and whose group that was. Then only the other ids move. `same` gives the place among `present` of each person that
-    /// there is now.
+    /// there is now, `groups` the group of each of those that is live.
     fn heirs(
         &self,
         present: &PresentPersons,
+        groups: Vec<Option<u32>>,
         same: &[Option<usize>],
         homes: &[Home],
     ) -> BTreeMap<PersonNo, PersonNo> {
-        // By place among `present`: the group of one that is live, and how many ids stay in it.
-        let mut groups: Vec<(Option<u32>, u32)> =
-            present.list().iter().map(|present| (self.links.group(present.person), 0)).collect();
+        // By place among `present`: its group, and how many ids stay in it.
+        let mut groups: Vec<(Option<u32>, u32)> = groups.into_iter().map(|group| (group, 0)).collect();
         for Home { before, now } in homes {
             let group = now.and_then(|now| groups.get_mut(same[now.index()]?));
             if let Some((group, stay)) = group.filter(|(group, _)| group == before) {

@@ -147,6 +147,7 @@ impl State {
             reclassified: _, // a part of their own
             devices: _,
             due_resets: _,
+            moved: _,
             refolded: _,
         } = &self.generations;
         out.u32(GENERATIONS);

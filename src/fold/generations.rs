@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::links::PersonNo;
 use crate::log::body::{DeviceNo, IdNo, StoredClass};
+use crate::model::limits::MAX_MOVED_NAMES;
 
 /// What there is beside the present generation.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +32,28 @@ pub(super) struct Generations {
     pub(super) due_resets: BTreeSet<DeviceNo>,
     /// The devices of the component that was folded again last.
     pub(super) devices: Vec<DeviceNo>,
+    /// The ids that it moved, for the outcome of the record that folded it again.
+    pub(super) moved: Moved,
     /// How many records refolds have folded. A measure of work, not part of what the log means.
     pub(super) refolded: u64,
+}
+
+/// Ids that belong to another person since a component was folded again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Moved {
+    /// The first [`MAX_MOVED_NAMES`] of them, ascending.
+    pub(super) named: Vec<IdNo>,
+    /// How many there are.
+    pub(super) count: u32,
+}
+
+impl Moved {
+    pub(super) fn note(&mut self, id: IdNo) {
+        self.count += 1; // MAX_RECORDS bounds it
+        if self.named.len() < MAX_MOVED_NAMES {
+            self.named.push(id);
+        }
+    }
 }
 
 /// How a person came to be: what its public id is made of.

@@ -372,10 +372,10 @@ impl State {
         self.links.ring(stays).skip(1).take(ids as usize)
     }
 
-    /// Whether an id left its person by the split of record `seq`; this is the state right after it.
-    pub(crate) fn left_by(&self, id: IdNo, seq: Seq) -> bool {
-        let origin = self.person(id).map(|person| self.origin(person));
-        origin.is_some_and(|origin| origin.split && u64::from(origin.founded) == seq.0)
+    /// The first [`MAX_MOVED_NAMES`](crate::model::limits::MAX_MOVED_NAMES) ids that belong to another person by the last record of
+    /// section H, ascending; this is the state right after it.
+    pub(crate) fn moved_by_refold(&self) -> &[IdNo] {
+        &self.generations.moved.named
     }
 
     /// How many ids a live person has.

@@ -81,6 +81,8 @@ pub enum Correction {
     Retracted {
         /// The retracted record.
         seq: Seq,
+        /// How many ids belong to another person than before.
+        moved_ids: u32,
     },
     /// H2: ids left their person, which continues without them.
     Split {
@@ -93,6 +95,8 @@ pub enum Correction {
         from: IdClass,
         /// What it counts as.
         to: IdClass,
+        /// How many ids belong to another person than before.
+        moved_ids: u32,
     },
 }
 

@@ -119,7 +119,7 @@ impl State {
         match (row.target(), row.given_class()) {
             (Some(target), _) => {
                 outcome.refusal = fold.refuse_retract(row);
-                outcome.undone = Some(Correction::Retracted { seq: Seq(target.into()) });
+                outcome.undone = Some(Correction::Retracted { seq: Seq(target.into()), moved_ids: 0 });
                 // One that is refused because there is another counts once that is retracted.
                 if let None | Some(Refusal::AlreadyRetracted { .. }) = outcome.refusal {
                     self.generations.retract(target, row.seq);
@@ -127,12 +127,13 @@ impl State {
             }
             (_, Some(to)) => {
                 outcome.refusal = self.refuse_reclassify(row);
-                outcome.undone = Some(Correction::Reclassified { from: self.class(row.id), to: to.into() });
+                let (from, to) = (self.class(row.id), to.into());
+                outcome.undone = Some(Correction::Reclassified { from, to, moved_ids: 0 });
             }
             _ => match self.leaving(record, told) {
-                Ok(Leaving { ids, others, .. }) => {
+                Ok(Leaving { others, .. }) => {
                     outcome.notices.not_parted = others;
-                    outcome.undone = Some(Correction::Split { left: ids.len() as u32 });
+                    outcome.undone = Some(Correction::Split { left: 0 });
                 }
                 Err(refusal) => outcome.refusal = Some(refusal),
             },
@@ -155,6 +156,14 @@ impl State {
             None => fold.run(self),
         };
         self.adopt(fold, row.seq);
+        if let Some(
+            Correction::Retracted { moved_ids, .. }
+            | Correction::Reclassified { moved_ids, .. }
+            | Correction::Split { left: moved_ids },
+        ) = &mut outcome.undone
+        {
+            *moved_ids = self.generations.moved.count;
+        }
         outcome.person = (row.kind == Kind::Split).then(|| self.links.person(row.id)).flatten();
         outcome
     }

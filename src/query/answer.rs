@@ -178,6 +178,10 @@ pub enum EffectAnswer {
     Retracted {
         /// The retracted record.
         seq: Seq,
+        /// How many ids belong to another person than before.
+        moved_ids: u32,
+        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first. Empty in an answer of [`Reader::outcome`](crate::Reader::outcome).
+        distinct_ids: Vec<String>,
     },
     /// Ids left their person (H2).
     Split {
@@ -185,7 +189,7 @@ pub enum EffectAnswer {
         person_id: PersonId,
         /// How many left it, or the one they left.
         left: u32,
-        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first.
+        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first. Empty in an answer of [`Reader::outcome`](crate::Reader::outcome).
         distinct_ids: Vec<String>,
     },
     /// The id counts as one of another class, from its definition on (H5).
@@ -194,6 +198,10 @@ pub enum EffectAnswer {
         from: &'static str,
         /// What it counts as.
         to: &'static str,
+        /// How many ids belong to another person than before.
+        moved_ids: u32,
+        /// Which; of more than [`MAX_MOVED_NAMES`](crate::limits::MAX_MOVED_NAMES) the first. Empty in an answer of [`Reader::outcome`](crate::Reader::outcome).
+        distinct_ids: Vec<String>,
     },
     /// A device speaks for an id.
     DeviceSpeaksFor {

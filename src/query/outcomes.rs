@@ -2,7 +2,7 @@
 
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Notices, Outcome, PersonNo, Refusal, SharedEffect, State};
-use crate::log::body::{AskedVerb, Body, Flags, IdNo, LinkSource, SplitOff};
+use crate::log::body::{AskedVerb, Body, Flags, IdNo, LinkSource};
 use crate::log::chain::Checkpoint;
 use crate::log::record::Record;
 use crate::model::id::{PersonId, Seq};
@@ -134,15 +134,14 @@ impl Reader {
                     effects.push(EffectAnswer::Joined { distinct_id: self.id_name(id), person_id });
                 }
                 Some(Link::Absorbed { person, moved_ids }) => {
-                    let moved = |state: &State, here: &dyn Fn(IdNo) -> IdNo| match body.other() {
+                    let distinct_ids = self.moved_in(after, |state, here| match body.other() {
                         LinkSource::Id(source) => {
                             let ends = [here(head.id), here(source)];
                             state.brought(ends, person, moved_ids, seq).take(MAX_MOVED_NAMES).collect()
                         }
                         LinkSource::None | LinkSource::Unstorable => Vec::new(),
-                    };
+                    });
                     let (survivor, absorbed) = (person_id, id_of(person));
-                    let distinct_ids = self.moved_in(after, moved);
                     effects.push(EffectAnswer::Merged { survivor, absorbed, moved_ids, distinct_ids });
                 }
                 None => {}
@@ -174,23 +173,22 @@ impl Reader {
             }
             None => {}
         }
-        match outcome.undone {
-            Some(Correction::Retracted { seq }) => effects.push(EffectAnswer::Retracted { seq }),
-            Some(Correction::Split { left }) => {
-                let person = outcome.person.expect("a split that parts a person has one");
-                let moved = |state: &State, here: &dyn Fn(IdNo) -> IdNo| {
-                    let Some(AskedVerb::Split(SplitOff { ids, .. })) = body.verb() else { return Vec::new() };
-                    let left = ids.iter().map(|id| here(*id)).filter(|id| state.left_by(*id, seq));
-                    left.take(MAX_MOVED_NAMES).collect()
-                };
-                let distinct_ids = self.moved_in(after, moved);
-                effects.push(EffectAnswer::Split { person_id: id_of(person), left, distinct_ids });
+        effects.extend(outcome.undone.map(|undone| {
+            let distinct_ids = self.moved_in(after, |state, _| state.moved_by_refold().to_vec());
+            match undone {
+                Correction::Retracted { seq, moved_ids } => {
+                    EffectAnswer::Retracted { seq, moved_ids, distinct_ids }
+                }
+                Correction::Split { left } => {
+                    let person = outcome.person.expect("a split that parts a person has one");
+                    EffectAnswer::Split { person_id: id_of(person), left, distinct_ids }
+                }
+                Correction::Reclassified { from, to, moved_ids } => {
+                    let (from, to) = (from.name(), to.name());
+                    EffectAnswer::Reclassified { from, to, moved_ids, distinct_ids }
+                }
             }
-            Some(Correction::Reclassified { from, to }) => {
-                effects.push(EffectAnswer::Reclassified { from: from.name(), to: to.name() });
-            }
-            None => {}
-        }
+        }));
         let notices = outcome.notices.names().map(|notice| {
             let ids = outcome.notices.not_parted.filter(|_| notice == Notices::NOT_PARTED);
             NoticeAnswer {

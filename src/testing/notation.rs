@@ -241,8 +241,10 @@ impl Teller {
             SharedEffect::SignedOut(shared) => format!("{} speaks for itself", id(shared)),
         }));
         parts.extend(outcome.undone.map(|undone| match undone {
-            Correction::Retracted { seq } => format!("{} counts as never asked", self.record(reader, seq)),
-            Correction::Reclassified { from, to } => format!("{} becomes {}", from.name(), to.name()),
+            Correction::Retracted { seq, .. } => {
+                format!("{} counts as never asked", self.record(reader, seq))
+            }
+            Correction::Reclassified { from, to, .. } => format!("{} becomes {}", from.name(), to.name()),
             Correction::Split { left: 1 } => "1 id leaves".to_owned(),
             Correction::Split { left } => format!("{left} ids leave"),
         }));

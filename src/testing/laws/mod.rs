@@ -25,8 +25,8 @@ pub use minds::{
 };
 pub use order::{
     any_batching, any_reopening, created_at, engine_is_reference, identified_grows, identified_join_by_merge,
-    log_tells_all, no_event_crosses_a_reset, persons_partition, prefixes, properties, redirects,
-    refusals_change_no_link, refusals_name_their_record, repeats_change_nothing,
+    log_tells_all, no_event_crosses_a_reset, outcomes_name_the_ids_they_moved, persons_partition, prefixes,
+    properties, redirects, refusals_change_no_link, refusals_name_their_record, repeats_change_nothing,
 };
 pub use shared::said_under_shared_ids_is_said_for_users;
 
@@ -34,7 +34,7 @@ pub use shared::said_under_shared_ids_is_said_for_users;
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 30] = [
+pub const LAWS: [(&str, Law); 31] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -44,6 +44,7 @@ pub const LAWS: [(&str, Law); 30] = [
     ("every answer as of n is that of the first n", as_of),
     ("a refused operation changes no link", refusals_change_no_link),
     ("refusals name the record that blocks", refusals_name_their_record),
+    ("outcomes name the ids that they moved", outcomes_name_the_ids_they_moved),
     ("a repeated link changes nothing", repeats_change_nothing),
     ("identified only grows, and keeps its record", identified_grows),
     ("redirects are total, acyclic and idempotent", redirects),

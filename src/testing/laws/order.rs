@@ -14,6 +14,7 @@ use crate::log::component::Node;
 use crate::model::id::{DeviceId, DistinctId, OperationId, PersonId, Seq};
 use crate::model::operation::{Actor, Changes, Operation, Processing, Request};
 use crate::model::policy::{Policy, ValuesBy};
+use crate::query::answer::EffectAnswer;
 use crate::store::storage::Memory;
 use crate::testing::history::History;
 use crate::testing::reference::{Reference, ReferenceOutcome};
@@ -304,12 +305,41 @@ type Arrivals = BTreeMap<IdNo, (Option<(IdNo, Option<u32>)>, Seq)>;
 
 fn follow_arrivals(arrived: &mut Arrivals, step: &Step<'_>) {
     for id in step.state.ids() {
-        let person = step.state.person(id);
-        let person = person.map(|person| (step.state.founding(person), step.state.origin(person).key()));
+        let person = public_person(step.state, id);
         if arrived.get(&id).is_none_or(|(before, _)| *before != person) {
             arrived.insert(id, (person, step.record.seq()));
         }
     }
+}
+
+/// The person of an id, as its public id tells it.
+fn public_person(state: &State, id: IdNo) -> Option<(IdNo, Option<u32>)> {
+    state.person(id).map(|person| (state.founding(person), state.origin(person).key()))
+}
+
+/// What merges and corrections say they moved are the ids whose person is another one than before.
+pub fn outcomes_name_the_ids_they_moved(history: &History) -> Result<(), String> {
+    let Folded { ledger, .. } = all(history)?;
+    let reader = ledger.reader();
+    each_step(reader, |before, step| {
+        let (seq, body) = (step.record.seq(), step.record.body());
+        let Some(outcome) = step.outcome else { return Ok(()) };
+        for effect in reader.outcome_in(seq, &body, outcome, step.state).effects {
+            let (EffectAnswer::Merged { moved_ids: count, distinct_ids, .. }
+            | EffectAnswer::Retracted { moved_ids: count, distinct_ids, .. }
+            | EffectAnswer::Reclassified { moved_ids: count, distinct_ids, .. }
+            | EffectAnswer::Split { left: count, distinct_ids, .. }) = effect
+            else {
+                continue;
+            };
+            let moved =
+                before.ids().filter(|id| public_person(before, *id) != public_person(step.state, *id));
+            let expected: BTreeSet<String> = moved.map(|id| reader.id_name(id)).collect();
+            same("how many ids moved", &(count as usize), &expected.len())?;
+            same("the ids that moved", &distinct_ids.into_iter().collect(), &expected)?;
+        }
+        Ok(())
+    })
 }
 
 /// The first user id of each person, as D9 has it: the first of its ids that had a sign-in, or that was a user when it

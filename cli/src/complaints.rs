@@ -1,9 +1,10 @@
-//! What an import could not record: shown on standard error while it runs, and kept for the summary.
+//! What an import could not record: shown on standard error while it runs, and kept for the summary. Whom the rest touched.
 
 use std::path::{Path, PathBuf};
 
-use identity_ledger::Timestamp;
+use identity_ledger::fold::{PersonNo, State};
 use identity_ledger::import::{Complaint, Reason, Rejection, Tally, Watch};
+use identity_ledger::{Appended, Timestamp};
 use serde::Serialize;
 
 use crate::clock::now;
@@ -23,6 +24,37 @@ pub(crate) struct Kept {
     reason: String,
 }
 
+/// The persons that operations founded, linked or wrote to.
+#[derive(Default)]
+pub(crate) struct Touched {
+    /// By number of a person: whether it is in the list.
+    listed: Vec<bool>,
+    list: Vec<PersonNo>,
+}
+
+impl Touched {
+    pub(crate) fn note(&mut self, person: PersonNo) {
+        let place = person.0 as usize;
+        if place >= self.listed.len() {
+            self.listed.resize(place + 1, false);
+        }
+        if !std::mem::replace(&mut self.listed[place], true) {
+            self.list.push(person);
+        }
+    }
+
+    /// Who these are now, of whom several may have become one, and forgets them. Cost: that of those who were noted.
+    pub(crate) fn take(&mut self, state: &State) -> Vec<PersonNo> {
+        let noted = std::mem::take(&mut self.list);
+        noted.iter().for_each(|person| self.listed[person.0 as usize] = false);
+        let now = noted.into_iter().map(|person| state.survivor(person));
+        let mut now: Vec<PersonNo> = now.filter(|person| !state.is_retired(*person)).collect();
+        now.sort_unstable();
+        now.dedup();
+        now
+    }
+}
+
 /// Collects complaints, and moves the progress bar.
 pub(crate) struct Complaints<'p> {
     progress: &'p mut Progress,
@@ -32,6 +64,8 @@ pub(crate) struct Complaints<'p> {
     pub(crate) not_json: u64,
     pub(crate) rejections: Vec<Kept>,
     pub(crate) conflicting: Vec<Kept>,
+    /// Whom the operations of this file touched.
+    pub(crate) touched: Touched,
 }
 
 impl<'p> Complaints<'p> {
@@ -43,6 +77,7 @@ impl<'p> Complaints<'p> {
             not_json: 0,
             rejections: Vec::new(),
             conflicting: Vec::new(),
+            touched: Touched::default(),
         }
     }
 
@@ -78,6 +113,11 @@ impl Watch for Complaints<'_> {
         if kept.len() < KEPT {
             kept.push(Kept { file: file.to_string(), line, index, reason: reason.to_string() });
         }
+    }
+
+    fn taken(&mut self, appended: &Appended) {
+        let person = appended.outcome().and_then(|outcome| outcome.person);
+        person.into_iter().for_each(|person| self.touched.note(person));
     }
 
     fn progress(&mut self, bytes: u64, _: &Tally) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::args::{CreateArgs, Reading};
-use crate::complaints::{Complaints, Kept};
+use crate::complaints::{Complaints, Kept, Touched};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::key_ring;
@@ -70,7 +70,8 @@ Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, 
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.
 
 --json keys: what is counted, `snapshot` (how many records the newest one covers), `rejections` and `conflicting` (the first 100 of each, with file, line, index and reason), \
-`unread` (files that could not be read to their end, with file and reason) and `files` (for each, what it was read as).";
+`unread` (files that could not be read to their end, with file and reason), `files` (for each, what it was read as) and \
+`persons_touched` (how many persons were founded, linked or written to, of each file and of all).";
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
@@ -103,6 +104,8 @@ struct Summary<'a> {
     conflicting: &'a [Kept],
     /// Files that could not be read to their end.
     unread: Vec<Unread>,
+    /// How many persons it founded, linked or wrote to.
+    persons_touched: usize,
     /// What each file was taken for.
     files: Vec<ReadFile>,
 }
@@ -112,6 +115,8 @@ struct ReadFile {
     file: String,
     #[serde(flatten)]
     read_as: ReadAs,
+    /// How many persons it founded, linked or wrote to, as they were once it was read.
+    persons_touched: usize,
 }
 
 #[derive(Serialize)]
@@ -128,7 +133,7 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
     let began = Instant::now();
     let mut tally = Tally::default();
     let mut complaints = Complaints::new(&mut progress);
-    let (mut unread, mut read) = (Vec::new(), Vec::new());
+    let (mut unread, mut read, mut touched) = (Vec::new(), Vec::new(), Touched::default());
     for file in &files {
         let before = tally.read_as;
         // A file that ends too early costs no other file anything.
@@ -142,8 +147,11 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
             }
         }
         let read_as = since(before, tally.read_as);
-        read.push(ReadFile { file: file.display().to_string(), read_as });
+        let here = complaints.touched.take(ledger.reader().state());
+        here.iter().for_each(|person| touched.note(*person));
+        read.push(ReadFile { file: file.display().to_string(), read_as, persons_touched: here.len() });
     }
+    let persons_touched = touched.take(ledger.reader().state()).len();
     complaints.finish();
     ledger.flush()?;
     let seconds = began.elapsed().as_secs_f64();
@@ -161,15 +169,28 @@ pub(crate) fn import(args: ImportArgs, screen: &mut Screen) -> Result<Answer, Fa
             .iter()
             .map(|(file, failure)| Unread { file: file.display().to_string(), reason: failure.to_string() });
         let unread = unread.collect();
-        screen.object(&Summary { tally, snapshot, rejections, conflicting, unread, files: read })?;
+        screen.object(&Summary {
+            tally,
+            snapshot,
+            rejections,
+            conflicting,
+            unread,
+            persons_touched,
+            files: read,
+        })?;
     } else {
-        show(&place, &files, created && !discarded, &tally, seconds, screen)?;
+        show(&place, &files, created && !discarded, &tally, persons_touched, seconds, screen)?;
         if read.len() > 1 {
-            for ReadFile { file, read_as } in &read {
+            for ReadFile { file, read_as, persons_touched } in &read {
                 let parts = parts(*read_as);
-                let parts: Vec<_> =
+                let mut parts: Vec<_> =
                     parts.iter().map(|(number, what)| format!("{} {what}", count(*number))).collect();
-                let said = if parts.is_empty() { "nothing was read".to_owned() } else { parts.join(", ") };
+                if parts.is_empty() {
+                    parts.push("nothing was read".to_owned());
+                } else {
+                    parts.push(format!("{} touched", counted(*persons_touched as u64, "person")));
+                }
+                let said = parts.join(", ");
                 screen.line(&format!("{file}: {said}"))?;
             }
             screen.line("")?;
@@ -260,6 +281,7 @@ fn show(
     files: &[PathBuf],
     created: bool,
     tally: &Tally,
+    persons_touched: usize,
     seconds: f64,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
@@ -292,6 +314,7 @@ fn show(
         ),
         ("  conflicts", number(tally.conflicts)),
         ("  rejected", number(tally.rejected)),
+        ("persons", number(persons_touched as u64) + "   founded, linked or written to"),
     ])?;
     if exported > 0 {
         let rows = counted(exported, "row");

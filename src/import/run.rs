@@ -144,6 +144,11 @@ pub trait Watch {
     /// Something was not recorded.
     fn complaint(&mut self, complaint: Complaint);
 
+    /// The ledger took an operation, and this came of it.
+    fn taken(&mut self, appended: &Appended) {
+        let _ = appended;
+    }
+
     /// This many bytes of the input have been read; called after each batch.
     fn progress(&mut self, bytes: u64, tally: &Tally);
 
@@ -322,6 +327,7 @@ impl Run<'_> {
     }
 
     fn count(&mut self, appended: Appended, place: Place) {
+        self.watch.taken(&appended);
         match appended {
             Appended::Recorded { outcome, .. } => {
                 self.tally.appended += 1;

@@ -292,6 +292,31 @@ fn standard_input_gzip_and_several_files_are_imported() {
     assert!(cut.err.contains("nothing is shown of half a file"), "nothing was recorded: {}", cut.err);
 }
 
+/// Persons of several files that became one are one, and what was said before touches none.
+#[test]
+fn an_import_says_how_many_persons_each_file_touched() {
+    let place = Place::new();
+    let line = |op: &str, id: u32, rest: &str| {
+        format!(
+            r#"{{"op":"{op}","event_id":"00000000-0000-4000-8000-{id:012}","ts":"2026-01-01T00:00:00Z",{rest}}}"#
+        )
+    };
+    let two =
+        [line("set", 1, r#""distinct_id":"ann""#), line("set", 2, r#""distinct_id":"phone""#)].join("\n");
+    let one = line("merge_dangerously", 3, r#""distinct_id":"ann","alias":"phone""#);
+    let none = line("capture", 4, r#""distinct_id":"ghost","process_person_profile":false"#);
+    for (file, lines) in [("two", two.clone()), ("one", one), ("none", none), ("again", two)] {
+        place.write(file, lines);
+    }
+    let said = place.run("import a.ledger two one none again --json").with_code(0).object(TALLY);
+    let files = said["files"].as_array().unwrap().iter().map(|file| file["persons_touched"].clone());
+    assert_eq!(files.collect::<Vec<_>>(), [2, 1, 0, 0]);
+    assert_eq!(said["persons_touched"], 1);
+    let said = place.run("import b.ledger two one").with_code(0).out;
+    assert!(said.contains("two: 2 read as ops, 2 persons touched"), "{said}");
+    assert!(said.contains("persons       1   founded, linked or written to"), "{said}");
+}
+
 /// A copy that was cut off, or a disk that fails, costs its own rest and nothing else.
 #[test]
 fn a_damaged_gzip_costs_no_other_file_and_no_summary() {

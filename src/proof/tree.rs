@@ -209,6 +209,26 @@ mod tests {
         }
     }
 
+    /// Another implementation of RFC 6962 has the same roots, and makes the same paths byte by byte.
+    #[test]
+    fn roots_and_paths_are_those_of_another_implementation() {
+        let mut theirs = ct_merkle::mem_backed_tree::MemoryBackedTree::<Sha256, Vec<u8>>::new();
+        for size in 1..130_usize {
+            let data = data(size);
+            theirs.push(data[size - 1].clone());
+            let ours = Tree::of(data.iter().map(|data| leaf_hash(data)).collect());
+            assert_eq!(ours.root()[..], theirs.root().as_bytes()[..]);
+            for index in 0..size {
+                let path = theirs.prove_inclusion(index);
+                assert_eq!(ours.path(index).concat(), path.as_bytes(), "leaf {index} of {size}");
+            }
+            for first in 1..size {
+                let path = theirs.prove_consistency(size - first);
+                assert_eq!(ours.consistency(first).concat(), path.as_bytes(), "{first} of {size}");
+            }
+        }
+    }
+
     /// From the examples of RFC 6962's own reference implementation.
     #[test]
     fn roots_and_paths_are_those_of_the_rfc() {

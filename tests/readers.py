@@ -29,6 +29,7 @@ except ImportError as error:
     sys.exit(77)
 
 PROGRAM = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "target/debug/identity-ledger")
+VIEWS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "views.sql")
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "export.md")
 
 # Two ids that are one UUID and two texts, and texts that a format may trip over.
@@ -129,6 +130,24 @@ def check_page():
     return len(queries)
 
 
+def check_views():
+    """The views of docs/views.sql have the rows of the tables that they are of."""
+    with duckdb.connect() as database:
+        database.execute(open(VIEWS, encoding="utf-8").read())
+        rows = lambda query: database.sql(query).fetchall()
+        count = lambda name: rows(f"SELECT count(*) FROM {name}")[0][0]
+        ids, persons = count("person_distinct_ids WHERE distinct_id IS NOT NULL"), count("persons")
+        for view in ["segment_external_id_mapping", "mixpanel_identity_mappings", "snowplow_identities_identifier_mapping"]:
+            assert count(view) == ids, view
+        assert count("posthog_persons") == count("person_distinct_ids") and count("posthog_events") == count("events")
+        assert count("segment_profile_traits") == persons
+        assert count("segment_id_graph") == count("snowplow_identities_id_mapping") == persons + count("person_redirects")
+        assert count("segment_id_graph JOIN persons ON canonical_segment_id = person_id") == count("segment_id_graph")
+        assert count("mixpanel_people") == rows("SELECT count(DISTINCT person_id) FROM person_distinct_ids WHERE distinct_id IS NOT NULL")[0][0]
+        mapped = dict(rows("SELECT distinct_id, resolved_distinct_id FROM mixpanel_identity_mappings"))
+        assert "😀" not in mapped or mapped["😀"] == mapped[LOWER] == LOWER, mapped
+
+
 def check_erasure(before):
     """An erasure changes no schema, and nothing erased is in any file."""
     run("erase", "shop", "--person-of", "😀", "--reason", "asked")
@@ -143,6 +162,7 @@ def check_erasure(before):
     assert deleted == 2, "the list of erasures finds the ids in what was exported before: the emoji and the id it was linked with"
     assert before["files"] and duckdb.sql("SELECT count(*) FROM 'events.parquet' JOIN 'persons.parquet' USING (person_id)").fetchall()[0][0] == len(IDS) + 1
     check_page()
+    check_views()
 
 
 def main():
@@ -155,6 +175,7 @@ def main():
         manifest = json.load(open("manifest.json"))
         check_types(manifest)
         check_joins()
+        check_views()
         queries = check_page()
         os.chdir(place)
         check_erasure(manifest)

@@ -63,8 +63,8 @@ Formats (docs/vendors.md has what each reads):
   amplitude          events of Amplitude, from its export and its HTTP API
   persons            rows that say who is who, such as PostHog's persons model: they are asserted
 
-A file in \
-another encoding (UTF-32, xz, zip, Parquet) is not read, and the error says how to convert it.
+A Parquet \
+file is read row by row, but not from a pipe. A file in another encoding (UTF-32, xz, zip) is not read, and the error says how to convert it.
 
 Exit status: 0 fine; 1 nothing could be recorded of an input that is not empty, and no ledger is created for it, or, with --strict, \
 anything was rejected; 2 a file could not be read to its end: what stands before that place and every other file are recorded.

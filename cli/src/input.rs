@@ -2,10 +2,11 @@
 #![expect(clippy::disallowed_types, reason = "the shell: inputs are files")]
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek};
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::parquet;
 
 /// An input, open.
 pub(crate) struct Input {
@@ -20,13 +21,19 @@ impl Input {
         if is_stdin(file) {
             return Ok(Input { reader: Box::new(io::stdin().lock()), bytes: None });
         }
-        let opened = File::open(file).map_err(Failure::read(file))?;
+        let mut opened = File::open(file).map_err(Failure::read(file))?;
         let metadata = opened.metadata().map_err(Failure::read(file))?;
         if metadata.is_dir() {
             return Err(Failure::IsDirectory { file: file.to_owned() });
         }
-        let bytes = metadata.is_file().then_some(metadata.len());
-        Ok(Input { reader: Box::new(opened), bytes })
+        if !metadata.is_file() {
+            return Ok(Input { reader: Box::new(opened), bytes: None });
+        }
+        if is_parquet(&mut opened).map_err(Failure::read(file))? {
+            let rows = parquet::Rows::of(opened).map_err(Failure::read(file))?;
+            return Ok(Input { reader: Box::new(rows), bytes: None });
+        }
+        Ok(Input { reader: Box::new(opened), bytes: Some(metadata.len()) })
     }
 
     /// Whether [`Input::open`] would work. A pipe is left alone: once opened, it has to be read.
@@ -37,6 +44,14 @@ impl Input {
         let metadata = fs::metadata(file).map_err(Failure::read(file))?;
         if metadata.is_file() || metadata.is_dir() { Input::open(file).map(drop) } else { Ok(()) }
     }
+}
+
+/// Whether a file begins as Parquet does. It is read from its beginning afterwards.
+fn is_parquet(file: &mut File) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    file.by_ref().take(parquet::MAGIC.len() as u64).read_to_end(&mut begin)?;
+    file.rewind()?;
+    Ok(begin == parquet::MAGIC)
 }
 
 pub(crate) fn is_stdin(file: &Path) -> bool {

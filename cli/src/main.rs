@@ -43,6 +43,7 @@ mod man;
 mod moment;
 mod outcomes;
 mod output;
+mod parquet;
 mod persons;
 mod policy;
 mod policy_file;

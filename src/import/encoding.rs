@@ -19,7 +19,7 @@ pub(super) fn encoding(line: &[u8]) -> Option<Encoding> {
         (b"\xFD7zXZ\0", "compressed with xz", "decompress it first, for example with `xzcat`"),
         (b"\x04\x22\x4D\x18", "compressed with lz4", "decompress it first, for example with `lz4cat`"),
         (b"PK\x03\x04", "a zip archive", "unpack it first, for example with `unzip -p`"),
-        (b"PAR1", "a Parquet file", "write its rows as JSON Lines first, for example with DuckDB"),
+        (b"PAR1", "a Parquet file", "give the command its file, not a pipe; elsewhere write its rows as JSON Lines first, for example with DuckDB"),
         (b"Obj\x01", "an Avro file", "write its rows as JSON Lines first"),
         (b"\xFF\xFE\0\0", "UTF-32", UTF_32),
         (b"\0\0\xFE\xFF", "UTF-32", UTF_32),

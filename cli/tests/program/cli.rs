@@ -5,10 +5,14 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
 
 use crate::forge;
 use crate::place::{Place, SMALL, Said};
-use serde_json::Value;
 
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/posthog-js-1.449.2.jsonl");
 
@@ -315,6 +319,47 @@ fn an_import_says_how_many_persons_each_file_touched() {
     let said = place.run("import b.ledger two one").with_code(0).out;
     assert!(said.contains("two: 2 read as ops, 2 persons touched"), "{said}");
     assert!(said.contains("persons       1   founded, linked or written to"), "{said}");
+}
+
+/// PostHog's batch export of events, as Parquet and as the same rows of JSON.
+#[test]
+fn rows_of_a_parquet_file_mean_what_their_lines_of_json_mean() {
+    let place = Place::new();
+    let uuids = ["01890a5d-ac96-774b-bcce-b302099a8001", "01890a5d-ac96-774b-bcce-b302099a8002"];
+    let (events, ids) = (["$pageview", "$identify"], ["visitor", "ann"]);
+    let properties = ["{}", r#"{"$anon_distinct_id":"visitor","$set":{"plan":"pro"}}"#];
+    let times = TimestampMicrosecondArray::from(vec![1_767_225_600_000_001, 1_767_225_601_000_000]);
+    let columns: [(&str, ArrayRef); 5] = [
+        ("uuid", Arc::new(StringArray::from(uuids.to_vec()))),
+        ("event", Arc::new(StringArray::from(events.to_vec()))),
+        ("distinct_id", Arc::new(StringArray::from(ids.to_vec()))),
+        ("properties", Arc::new(StringArray::from(properties.to_vec()))),
+        ("timestamp", Arc::new(times.with_timezone("UTC"))),
+    ];
+    let rows = RecordBatch::try_from_iter(columns).unwrap();
+    let mut parquet = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    parquet.write(&rows).unwrap();
+    let parquet = parquet.into_inner().unwrap();
+    place.write("events.parquet", &parquet);
+    let time = ["2026-01-01T00:00:00.000001Z", "2026-01-01T00:00:01Z"];
+    let line = |row: usize| {
+        json!({"uuid": uuids[row], "event": events[row], "distinct_id": ids[row], "properties": properties[row],
+            "timestamp": time[row]})
+    };
+    place.write("events.jsonl", format!("{}\n{}\n", line(0), line(1)));
+    let content = |input: &str| {
+        let said = place.run(&format!("import {input}.ledger {input} --json")).with_code(0);
+        assert_eq!(tally(&said), [2, 2, 2, 0, 0, 0]);
+        place.run(&format!("replay {input}.ledger --json")).with_code(0).object("content_digest")["content_digest"].clone()
+    };
+    assert_eq!(content("events.parquet"), content("events.jsonl"));
+    assert_eq!(place.run("persons events.parquet --json").out, place.run("persons events.jsonl --json").out);
+
+    let piped = place.run_with("import new.ledger -", &parquet).with_code(2).err;
+    assert!(piped.contains("is a Parquet file; expected JSON") && piped.contains("not a pipe"), "{piped}");
+    place.write("cut.parquet", &parquet[..parquet.len() / 2]);
+    let cut = place.run("import new.ledger cut.parquet").with_code(2).err;
+    assert!(cut.contains("cut.parquet cannot be read: damaged Parquet: "), "{cut}");
 }
 
 /// A copy that was cut off, or a disk that fails, costs its own rest and nothing else.

@@ -1,5 +1,5 @@
 -- The tables of an export under names of other products, so that queries written for those run. For DuckDB, in the directory of an
--- export as Parquet; elsewhere the tables are loaded first, and the first nine lines are left out.
+-- export as Parquet; elsewhere the tables are loaded first, and the first ten lines are left out.
 
 CREATE OR REPLACE VIEW persons AS FROM 'persons.parquet';
 CREATE OR REPLACE VIEW person_distinct_ids AS FROM 'person_distinct_ids.parquet';
@@ -10,6 +10,7 @@ CREATE OR REPLACE VIEW outcomes AS FROM 'outcomes.parquet';
 CREATE OR REPLACE VIEW property_writes AS FROM 'property_writes.parquet';
 CREATE OR REPLACE VIEW policies AS FROM 'policies.parquet';
 CREATE OR REPLACE VIEW erasures AS FROM 'erasures.parquet';
+CREATE OR REPLACE VIEW checkpoints AS FROM 'checkpoints.parquet';
 
 -- PostHog: its batch export of persons, a row for each distinct id.
 CREATE OR REPLACE VIEW posthog_persons AS

@@ -24,8 +24,8 @@ pub use changes::{ChangeType, RowChange, TableChanges};
 #[cfg(feature = "export")]
 pub use ops::{Losses, OperationLine, OpsError};
 pub use row::{
-    DistinctIdRow, ErasureRow, EventRow, HistoryRow, OutcomeRow, PersonRow, PolicyRow, PropertyWriteRow,
-    RedirectRow, Row, RowKey, Table,
+    CheckpointRow, DistinctIdRow, ErasureRow, EventRow, HistoryRow, OutcomeRow, PersonRow, PolicyRow,
+    PropertyWriteRow, RedirectRow, Row, RowKey, Table,
 };
 pub use tables::{Export, Numbering};
 #[cfg(feature = "export")]

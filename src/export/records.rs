@@ -1,8 +1,10 @@
-//! The tables of records: events, outcomes, property writes, policies and erasures, seen on one walk through the log.
+//! The tables of records: events, outcomes, property writes, policies, erasures and checkpoints, seen on one walk through the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::export::row::{ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWriteRow, Row, Table};
+use crate::export::row::{
+    CheckpointRow, ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWriteRow, Row, Table,
+};
 use crate::export::tables::{ERASED_SINCE, Export, source};
 use crate::fold::replay::Step;
 use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal, SharedEffect};
@@ -58,7 +60,6 @@ impl Export<'_> {
             if writes {
                 self.property_writes(record, &values, into);
             }
-            return Ok(());
         }
         match record.row.kind {
             Kind::Genesis | Kind::SetPolicy if has(Table::Policies) => {
@@ -73,6 +74,12 @@ impl Export<'_> {
                 }
             }
             _ => {}
+        }
+        // Of a ledger that has some components of another log, frames say nothing.
+        if has(Table::Checkpoints) && step.frame_end.records == record.seq().0 + 1 && self.numbering.is_none()
+        {
+            let (seq, checkpoint) = (record.seq(), step.frame_end.to_string());
+            into.push(Row::Checkpoints(CheckpointRow { seq, checkpoint, recorded_at: step.recorded_at }));
         }
         Ok(())
     }

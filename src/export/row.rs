@@ -332,6 +332,16 @@ tables! {
         /// Keys whose values are to be forgotten; empty if all are.
         keys: Vec<String>,
     }
+
+    /// Where a frame ends: the hash over all records up to there. Who filed one finds it here again (A2).
+    Checkpoints "checkpoints": CheckpointRow keyed |row| (row.seq.0, 0) => {
+        /// Last record that it covers.
+        seq: Seq,
+        /// How many records, and their hash: what `verify --expect` takes, and what a signed note names as its records and head.
+        checkpoint: String,
+        /// When that record was recorded.
+        recorded_at: Timestamp,
+    }
 }
 
 impl Table {

@@ -1,7 +1,7 @@
 //! Replay: frames in, records and outcomes out. Live append, open and audit all walk here; there is no I/O.
 
 use crate::fold::{Erasures, FORESEEN, Outcome, Past, State};
-use crate::log::chain::{Chain, ChainError};
+use crate::log::chain::{Chain, ChainError, Checkpoint};
 use crate::log::frame::Frame;
 use crate::log::record::{Record, Rows};
 use crate::model::id::{LedgerId, Tenant};
@@ -18,6 +18,8 @@ pub struct Step<'a> {
     pub outcome: Option<&'a Outcome>,
     /// The state right after it.
     pub state: &'a State,
+    /// Where its frame ends: a checkpoint that anyone who filed it can compare (A2).
+    pub frame_end: &'a Checkpoint,
     /// What folding its frame needed of earlier records: a fold beside this one needs the same.
     pub(crate) past: &'a Past,
 }
@@ -133,7 +135,8 @@ impl Replay {
 
     /// Folds what was accepted of this frame, up to record `end`.
     fn fold_rows(&mut self, frame: &Frame<'_>, past: &Past, end: u64, mut each: impl FnMut(Step<'_>)) {
-        let Replay { state, rows, .. } = self;
+        let Replay { state, rows, chain } = self;
+        let frame_end = &chain.checkpoint();
         let recorded_at = frame.header.recorded_at;
         let count = rows.rows().partition_point(|row| u64::from(row.seq) < end);
         let (mut folded, mut far) = (0, rows.far().chunks(FORESEEN));
@@ -143,12 +146,13 @@ impl Replay {
             let end = few.last().map_or(count, |last| count.min(*last as usize + 1));
             for record in rows.records_at(folded..end, frame) {
                 if state.count_alone(record.row) {
-                    each(Step { record, recorded_at, outcome: Some(&Outcome::NOTHING), state, past });
+                    let outcome = Some(&Outcome::NOTHING);
+                    each(Step { record, recorded_at, outcome, state, frame_end, past });
                 } else {
                     let mut outcome = Outcome::NOTHING;
                     let operation = state.apply_to(record, past, &mut outcome);
                     let outcome = operation.then_some(&outcome);
-                    each(Step { record, recorded_at, outcome, state, past });
+                    each(Step { record, recorded_at, outcome, state, frame_end, past });
                 }
             }
             folded = end;

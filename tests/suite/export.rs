@@ -62,6 +62,24 @@ macro_rules! of {
     };
 }
 
+/// Who filed a checkpoint at any moment finds it in a later export.
+#[test]
+fn checkpoints_are_those_that_the_ledger_had() {
+    for seed in 0..SEEDS / 4 {
+        let mut had = BTreeSet::new();
+        let ledger = ledger(seed, true, |ledger| {
+            had.insert(ledger.reader().checkpoint().to_string());
+        });
+        let listed: BTreeSet<_> =
+            of!(&ledger.reader().export(), Checkpoints).map(|row| row.checkpoint).collect();
+        assert!(listed.is_superset(&had), "seed {seed}");
+        let last = rows(&ledger.reader().export(), Table::Checkpoints).pop();
+        assert!(
+            matches!(last, Some(Row::Checkpoints(row)) if row.checkpoint == ledger.reader().checkpoint().to_string())
+        );
+    }
+}
+
 #[test]
 fn an_export_as_of_a_record_is_that_of_a_log_that_ends_there() {
     for seed in 0..SEEDS {

@@ -89,7 +89,8 @@ pub(crate) fn fold_components(args: &FoldComponentsArgs) -> Result<Answer, Failu
         names::name(Input::open(io::stdin().lock(), false)?, io::stdout())?;
         return Ok(Answer::Yes);
     }
-    let of_one_ledger = |table: &&Table| matches!(table, Table::Policies | Table::Erasures);
+    let of_one_ledger =
+        |table: &&Table| matches!(table, Table::Policies | Table::Erasures | Table::Checkpoints);
     if let Some(table) = args.tables.iter().find(of_one_ledger) {
         return Err(ComponentsError::NotOfComponents { table: table.name() }.into());
     }

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 /// The rows of a table by key, from JSON lines.
 type Rows = BTreeMap<(String, u64, u64), Json>;
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "persons",
     "person_distinct_ids",
     "person_distinct_ids_history",
@@ -21,6 +21,7 @@ const TABLES: [&str; 9] = [
     "property_writes",
     "policies",
     "erasures",
+    "checkpoints",
 ];
 
 /// A place with a ledger `shop` of some made-up people.

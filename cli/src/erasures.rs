@@ -27,10 +27,10 @@ What is shown:
   EVENTS    captured under its ids; they stay
   ITEMS     texts and values that are gone
   SEGMENTS  files of the log that were rewritten, also for others erased together with it
-  DONE      the record that says so, or `pending`
+  DONE      the record that says so, or `pending`; `yes` in a ledger that follows a log, where a file beside the log says so
   REASON    what was given; `none` if no reason was given, or if it is erased
 
---json keys: seq, time, reason, ids, devices, records, keys, events, done_seq (null while pending), items, segments (file, \
+--json keys: seq, time, reason, ids, devices, records, keys, events, done, done_seq (null while pending, and in a ledger that follows a log), items, segments (file, \
 bytes_before, bytes_after, and the digests before and after).";
 
 #[derive(Args)]
@@ -72,9 +72,10 @@ impl Listed for Receipt {
     }
 
     fn row(&self, table: &mut Table, screen: &mut Screen) -> Result<(), Failure> {
-        let done = match self.done_seq {
-            Some(done) => Field::new(done.to_string()),
-            None => Field::new("pending").alarming(),
+        let done = match (self.done_seq, self.done) {
+            (Some(done), _) => Field::new(done.to_string()),
+            (None, true) => Field::new("yes"),
+            (None, false) => Field::new("pending").alarming(),
         };
         let items = self.items.map_or(String::new(), count);
         let reason = match &self.reason {

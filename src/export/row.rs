@@ -317,7 +317,7 @@ tables! {
     Erasures "erasures": ErasureRow keyed |row| (row.seq.0, 0) => {
         /// Record of the request: from here on no answer holds what it covers.
         seq: Seq,
-        /// Record that says that it is gone from every file; null before.
+        /// Record that says that it is gone from every file; null before, and in a ledger that follows a log.
         done_seq: Option<Seq>,
         /// When it was asked, by the asker's clock.
         timestamp: Timestamp,

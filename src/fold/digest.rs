@@ -208,6 +208,7 @@ impl State {
             renamed,
             called_after: _,
             remaining: _,
+            done_beside: _,
             looked_through: _,
         } = &self.erasures;
         out.u32(ERASURES);

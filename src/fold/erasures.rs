@@ -48,6 +48,9 @@ impl PersonIdBasis {
 pub(crate) struct Erasures {
     /// Erase records, and the record that says it is done, or NONE.
     pub(super) list: BTreeMap<u32, u32>,
+    /// The last erase record that is done, as a file beside the chain says: of a ledger that follows a log no record says so. It is one
+    /// copy's, so no digest covers it.
+    pub(super) done_beside: Option<u32>,
     /// Ids and the records that erase them.
     pub(super) ids: BTreeSet<(u32, u32)>,
     pub(super) devices: BTreeMap<u32, u32>,
@@ -105,9 +108,19 @@ impl Erasures {
         self.list.iter().map(|(seq, done)| (*seq, (*done != NONE).then_some(*done)))
     }
 
+    /// Those that are not done.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = u32> {
+        self.list.keys().copied().filter(|erase| !self.is_done(*erase))
+    }
+
     /// Whether some are not done.
     pub(crate) fn is_pending(&self) -> bool {
-        self.list.values().any(|done| *done == NONE)
+        self.pending().next().is_some()
+    }
+
+    /// The last one that is done.
+    pub(crate) fn last_done(&self) -> Option<u32> {
+        self.list.keys().rev().copied().find(|erase| self.is_done(*erase))
     }
 
     /// The record that says that this erase record's items are gone.
@@ -115,9 +128,14 @@ impl Erasures {
         self.list.get(&erase).copied().filter(|done| *done != NONE)
     }
 
-    /// Whether this erase record's items are said to be gone.
+    /// Whether this erase record's items are said to be gone, by a record or beside the chain.
     pub(crate) fn is_done(&self, erase: u32) -> bool {
-        self.done_by(erase).is_some()
+        self.done_by(erase).is_some() || self.is_done_beside(erase)
+    }
+
+    /// Whether a file beside the chain says so.
+    pub(crate) fn is_done_beside(&self, erase: u32) -> bool {
+        self.done_beside.is_some_and(|last| erase <= last)
     }
 
     /// The record that took the text of an id.
@@ -160,7 +178,7 @@ impl Erasures {
     /// The earliest record that an erasure which is not done may cover; if all are done, that any may cover.
     pub(crate) fn earliest(&self, defined: impl Fn(IdNo) -> u32) -> Option<u32> {
         let any = !self.is_pending();
-        let pending = |by: &u32| any || self.list.get(by).is_some_and(|done| *done == NONE);
+        let pending = |by: &u32| any || !self.is_done(*by);
         let records = self.records.iter().filter(|(_, by)| pending(by)).map(|(record, _)| *record);
         let ids = self.ids.iter().filter(|(_, by)| pending(by)).map(|(id, _)| defined(IdNo(*id)));
         records.chain(ids).min()
@@ -186,6 +204,12 @@ impl State {
     /// Takes over the erasures of a later state of the same log. Who is whom does not depend on them.
     pub(crate) fn erased_since(&mut self, later: &Erasures) {
         self.erasures = later.clone();
+    }
+
+    /// Takes note that the erasures up to an erase record are done, as a file beside the chain says. A ledger that follows no log has
+    /// records for that.
+    pub(crate) fn done_beside(&mut self, last: Option<u32>) {
+        self.erasures.done_beside = last.filter(|_| self.followed().is_some());
     }
 
     /// The record that erased the text of an id; `None` if it is not erased.

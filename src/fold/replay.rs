@@ -111,6 +111,11 @@ impl Replay {
         self.state.erased_since(erasures);
     }
 
+    /// As [`State::done_beside`].
+    pub(crate) fn done_beside(&mut self, last: Option<u32>) {
+        self.state.done_beside(last);
+    }
+
     /// Continues behind a frame that a chain has accepted, before [`Replay::fold`] folds it.
     pub(crate) fn advance(&mut self, after: Chain) {
         self.chain = after;

@@ -6,7 +6,7 @@ use crate::fold::{Erasures, Outcome};
 use crate::ledger::Ledger;
 use crate::ledger::appended::{Answers, Appended};
 use crate::ledger::dedupe::before;
-use crate::ledger::delivery::Delivery;
+use crate::ledger::delivery::{Delivery, chance};
 use crate::ledger::draft::{Draft, Drafted, Finished, KnownIds, fresh_id};
 use crate::ledger::error::AppendError;
 use crate::ledger::key_budget::KeyBudget;
@@ -20,7 +20,6 @@ use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::query::reader::{Reader, recorded};
 use crate::store::dictionary::{Dictionaries, Seen};
-use crate::store::entropy::Entropy;
 use crate::store::segments::{Fault, FaultKind, Log};
 
 impl Ledger {
@@ -131,17 +130,8 @@ impl Ledger {
     ) -> Result<(Vec<Answer>, Finished), AppendError> {
         let Ledger { reader, writer, .. } = self;
         let (mut delivered, nothing) = (delivery.map(Delivery::entropy), BTreeMap::new());
-        let entropy: &mut dyn Entropy;
-        let (nonces, last_calls): (Option<&mut dyn Entropy>, _) = match &mut delivered {
-            Some(delivered) => {
-                entropy = delivered;
-                (Some(&mut *writer.entropy), &nothing)
-            }
-            None => {
-                entropy = &mut *writer.entropy;
-                (None, &writer.last_calls)
-            }
-        };
+        let (entropy, nonces) = chance(&mut delivered, &mut *writer.entropy);
+        let last_calls = if delivery.is_some() { &nothing } else { &writer.last_calls };
         let ledger = reader.ledger_id();
         let Reader { log, replay, dictionaries, seen, .. } = reader;
         let erasures = replay.state().erasures();
@@ -168,7 +158,8 @@ impl Ledger {
             let aim = aim.map_err(refused)?;
             draft.check_fresh(operation).map_err(refused)?;
             let drafted = draft.operation(operation, ids, aim, last_calls);
-            if let Some(source) = draft.refused() {
+            // What a key ring refuses is one copy's choice.
+            if let Some(source) = draft.refused().filter(|_| delivery.is_none()) {
                 return Err(refused(source));
             }
             answers.push(match drafted {
@@ -180,20 +171,7 @@ impl Ledger {
                 }
             });
         }
-        if let Some(delivery) = delivery {
-            draft.push(&delivery.record());
-        }
-        let (records, frame_bytes) = (draft.body.records(), draft.body.len() + draft.payload.len());
-        if frame_bytes > MAX_FRAME_BYTES - 128 || records > MAX_FRAME_RECORDS {
-            let (records, bytes) = (records.into(), frame_bytes as u64);
-            return Err(AppendError::BatchTooLarge { operations: operations.len(), records, bytes });
-        }
-        let mut finished = draft.finish();
-        if let Some(Delivery { recorded_at, .. }) = delivery {
-            finished.recorded_at = Some(*recorded_at);
-            finished.last_calls.clear();
-        }
-        Ok((answers, finished))
+        Ok((answers, end(draft, delivery, operations.len())?))
     }
 
     /// Makes a new device, with a fresh UUIDv7 that is its device id, anonymous id and current id (F1), and records it.
@@ -242,6 +220,27 @@ impl Ledger {
             lengths: self.reader.dictionaries.lengths(),
         }
     }
+}
+
+/// Ends a draft of this many operations; what a log delivered, with its position. A frame holds only so much.
+pub(super) fn end(
+    mut draft: Draft<'_>,
+    delivery: Option<&Delivery<'_>>,
+    operations: usize,
+) -> Result<Finished, AppendError> {
+    if let Some(delivery) = delivery {
+        draft.push(&delivery.record());
+    }
+    let (records, bytes) = (draft.body.records(), draft.body.len() + draft.payload.len());
+    if bytes > MAX_FRAME_BYTES - 128 || records > MAX_FRAME_RECORDS {
+        return Err(AppendError::BatchTooLarge { operations, records: records.into(), bytes: bytes as u64 });
+    }
+    let mut finished = draft.finish();
+    if let Some(Delivery { recorded_at, .. }) = delivery {
+        finished.recorded_at = Some(*recorded_at);
+        finished.last_calls.clear();
+    }
+    Ok(finished)
 }
 
 /// The answers to a batch, in its order. `outcomes` are those of its records, ascending.

@@ -1,7 +1,7 @@
 //! Deliveries: what stands at a position of a log that a ledger follows, and what became of it.
 
 use crate::ledger::appended::Appended;
-use crate::ledger::error::AppendError;
+use crate::ledger::error::{AppendError, EraseError};
 use crate::log::body::{Body, Followed};
 use crate::model::id::{LedgerId, LogName};
 use crate::model::time::Timestamp;
@@ -37,6 +37,18 @@ impl Delivery<'_> {
     }
 }
 
+/// Where salts and generated ids come from, and nonces if from elsewhere: what a log delivers brings its chance with it, but not that of
+/// the ciphers, which is one copy's.
+pub(crate) fn chance<'e>(
+    delivered: &'e mut Option<SeededEntropy>,
+    own: &'e mut dyn Entropy,
+) -> (&'e mut dyn Entropy, Option<&'e mut dyn Entropy>) {
+    match delivered {
+        Some(delivered) => (delivered, Some(own)),
+        None => (own, None),
+    }
+}
+
 /// How a ledger begins that follows a log: what its followers have in common. Keys are not among it.
 #[derive(Clone, Debug)]
 pub(crate) struct Beginning {
@@ -48,11 +60,11 @@ pub(crate) struct Beginning {
 /// What became of a delivery. In each case the ledger is at its position, durably as the ledger's durability says.
 #[derive(Debug)]
 #[must_use]
-pub enum Delivered {
-    /// It was taken: an answer for each operation, as of [`Ledger::append_batch`](crate::Ledger::append_batch).
-    Taken(Vec<Appended>),
+pub enum Delivered<T = Vec<Appended>, E = AppendError> {
+    /// It was taken: an answer for each operation, as of [`Ledger::append_batch`](crate::Ledger::append_batch); of an erasure its records.
+    Taken(T),
     /// It is out of bounds, for every follower alike. The position moved, and nothing else of it is recorded.
-    Rejected(AppendError),
+    Rejected(E),
 }
 
 /// Why a delivery was not taken. The ledger is where it was.
@@ -92,4 +104,7 @@ pub enum FollowError {
     /// The ledger could not write it. Reopen the ledger, ask it for its position, and continue behind that.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// This copy cannot erase now, as its key ring or its log is. Once that is put right, it can be delivered again.
+    #[error(transparent)]
+    Erase(EraseError),
 }

@@ -5,8 +5,8 @@ use std::io;
 use crate::log::payload::KeysError;
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::{
-    MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_PERSON_KEYS, MAX_REASON_BYTES, MAX_RECORDS,
-    MAX_WAITING_RECORDS,
+    MAX_BATCH_OPERATIONS, MAX_FRAME_BYTES, MAX_FRAME_RECORDS, MAX_OPERATION_KEYS, MAX_PERSON_KEYS,
+    MAX_REASON_BYTES, MAX_RECORDS, MAX_WAITING_RECORDS,
 };
 use crate::model::operation::OperationError;
 use crate::model::policy::PolicyError;
@@ -156,6 +156,29 @@ pub enum EraseError {
         /// The request's place in the list, from 0.
         index: usize,
     },
+    /// It names too many keys.
+    #[error(
+        "request {index}: it names {found} property keys; expected at most {MAX_OPERATION_KEYS}; nothing was erased"
+    )]
+    TooManyKeys {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// How many of them the ledger knows.
+        found: usize,
+    },
+    /// A log delivered it, and it does not fit one frame. Each request of an ordinary ledger takes as many frames as it needs.
+    #[error(
+        "request {index}: it takes {records} records of {bytes} bytes; in a ledger that follows a log expected at most {MAX_FRAME_RECORDS} and {MAX_FRAME_BYTES}; \
+         nothing was erased: name fewer ids, or the ids without keys"
+    )]
+    TooLarge {
+        /// The request's place in the list, from 0.
+        index: usize,
+        /// How many records it needs.
+        records: u64,
+        /// How many bytes they need.
+        bytes: u64,
+    },
     /// The reason is too long.
     #[error(
         "request {index}: the reason has {found} bytes; expected at most {MAX_REASON_BYTES}; nothing was erased"
@@ -190,6 +213,29 @@ pub enum EraseError {
         /// The error of the operating system.
         source: io::Error,
     },
+}
+
+impl EraseError {
+    /// Whether it is about the request, and so the same for every ledger with these records; any other error is one of this ledger's files.
+    #[must_use]
+    pub fn is_about_request(&self) -> bool {
+        match self {
+            EraseError::UnknownId { .. }
+            | EraseError::NoIds { .. }
+            | EraseError::UnknownPerson { .. }
+            | EraseError::NoReason { .. }
+            | EraseError::NoValues { .. }
+            | EraseError::TooManyKeys { .. }
+            | EraseError::TooLarge { .. }
+            | EraseError::LongReason { .. } => true,
+            EraseError::Append(_)
+            | EraseError::Keys(_)
+            | EraseError::KeysLeft(_)
+            | EraseError::Unreadable(_)
+            | EraseError::Unproven(_)
+            | EraseError::Removal { .. } => false,
+        }
+    }
 }
 
 impl From<Fault> for EraseError {

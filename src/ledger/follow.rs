@@ -4,8 +4,11 @@
 use crate::ledger::Ledger;
 use crate::ledger::append::answer;
 use crate::ledger::delivery::{Delivered, Delivery, FollowError};
-use crate::ledger::error::AppendError;
+use crate::ledger::erase::request::ErasureRequest;
+use crate::ledger::error::{AppendError, EraseError};
+use crate::ledger::trace;
 use crate::log::body::{Body, Followed, StoredPolicy};
+use crate::model::id::Seq;
 use crate::model::operation::Operation;
 use crate::model::policy::Policy;
 use crate::query::reader::Reader;
@@ -85,6 +88,59 @@ impl Ledger {
         Ok(Delivered::Taken(Vec::new()))
     }
 
+    /// Erases for every answer, as it stands at a position of the followed log: the erasure and the position are one frame. Gives the erase
+    /// records.
+    ///
+    /// The files are left to [`Ledger::finish_erasures`], the next snapshot or the next opening, each of which takes it out of those of this
+    /// copy. A file beside the chain says that this is done: when that was is each copy's own.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use identity_ledger::follow::{Delivered, Delivery, LogName};
+    /// # use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+    /// # use identity_ledger::{DistinctId, LedgerOptions, Operation, Policy, Tenant, Timestamp};
+    /// # use identity_ledger::storage::Memory;
+    /// # let log = LogName::new("shop")?;
+    /// # let recorded_at = Timestamp::from_micros(0)?;
+    /// # let at = |position| Delivery { log: &log, position, recorded_at, seed: [position as u8; 32] };
+    /// # let options = LedgerOptions::new().follow(&at(0));
+    /// # let mut ledger = options.create_in(Arc::new(Memory::new()), Tenant::default(), Policy::default())?;
+    /// let ann = || DistinctId::new("ann");
+    /// let _ = ledger.append_at(&at(1), &[Operation::properties(recorded_at, ann()?)])?;
+    /// let request = ErasureRequest::new(recorded_at, ErasureSubject::PersonOf(ann()?), "request 17");
+    /// assert!(matches!(ledger.erase_at(&at(2), &request)?, Delivered::Taken(_)));
+    /// assert_eq!((ledger.resolve("ann"), ledger.reader().erasures_pending()), (None, 1));
+    /// let receipts = ledger.finish_erasures(&mut |_| {})?;
+    /// assert!(receipts[0].done && receipts[0].done_seq.is_none());
+    /// // Asked again, there is nothing to erase: for each follower alike.
+    /// assert!(matches!(ledger.erase_at(&at(3), &request)?, Delivered::Rejected(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Ledger::append_at`]; and `Erase`, if this copy cannot: its key ring cannot be stored, or its log not be read.
+    pub fn erase_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        request: &ErasureRequest,
+    ) -> Result<Delivered<Vec<Seq>, EraseError>, FollowError> {
+        self.check_delivery(delivery)?;
+        match self.draft_erasure(delivery, request) {
+            Ok((begun, finished)) => {
+                self.commit(finished)?;
+                self.reader.log.rewrites().begin(); // no detached reader shows it from here on
+                trace::erasing(self.reader.ledger_id(), begun.len());
+                Ok(Delivered::Taken(begun))
+            }
+            Err(error) if error.is_about_request() => {
+                self.pass_over(delivery)?;
+                Ok(Delivered::Rejected(error))
+            }
+            Err(EraseError::Append(error)) => Err(error.into()),
+            Err(error) => Err(FollowError::Erase(error)),
+        }
+    }
+
     /// Whether a delivery is the next of the log that this ledger follows.
     fn check_delivery(&self, delivery: &Delivery<'_>) -> Result<(), FollowError> {
         self.check_health()?;
@@ -109,11 +165,16 @@ impl Ledger {
             | AppendError::TooManyPersonKeys { .. }
             | AppendError::BatchTooLarge { .. }
             | AppendError::Policy(_) => {
-                let (_, finished) = self.draft(&[], Some(delivery))?;
-                self.commit(finished)?;
+                self.pass_over(delivery)?;
                 Ok(Delivered::Rejected(error))
             }
             error => Err(error.into()),
         }
+    }
+
+    /// Records the position of a delivery alone.
+    fn pass_over(&mut self, delivery: &Delivery<'_>) -> Result<(), AppendError> {
+        let (_, finished) = self.draft(&[], Some(delivery))?;
+        self.commit(finished).map(drop)
     }
 }

@@ -337,13 +337,8 @@ impl<'p> LedgerOptions<'p> {
             written.map_err(|source| OpenError::Io { place: storage.describe(), source })?;
             return Ok(sealer.adopt(copy)?);
         }
-        let done = reader
-            .state()
-            .erasures()
-            .list()
-            .filter(|(_, done)| done.is_some())
-            .map(|(seq, _)| u64::from(seq));
-        match done.max().filter(|seq| *seq >= sealer.forgotten()) {
+        let done = reader.state().erasures().last_done().map(u64::from);
+        match done.filter(|seq| *seq >= sealer.forgotten()) {
             Some(seq) => Err(KeysError::Stale { keys: sealer.describe(), seq }.into()),
             None => Ok(()),
         }
@@ -385,6 +380,10 @@ impl<'p> LedgerOptions<'p> {
         let mut silent = |_| {};
         let progress = self.progress.take().unwrap_or(&mut silent);
         let Judged { torn, destroyed } = fold_and_judge(&mut reader, &witnesses, None, progress)?;
+        // Its texts would be missing before the log says that they are erased, and other followers had them then.
+        if let Some(gone) = destroyed.first().filter(|_| reader.followed().is_some()) {
+            return Err(OpenError::FollowerOlderThanKeys { place, seq: gone.row.seq.into() });
+        }
         self.settle_keys(&reader, &mut *entropy)?;
         let records = reader.checkpoint().records;
         let newest = witnesses.slots.first();
@@ -394,7 +393,7 @@ impl<'p> LedgerOptions<'p> {
             head_missing: newest.is_none(),
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&reader),
+            erasures_pending: reader.erasures_pending(),
             erased_since: destroyed.len(),
             keys_not_stored: None,
         };
@@ -530,7 +529,7 @@ impl<'p> LedgerOptions<'p> {
             head_missing,
             from_snapshot: resumed.from,
             snapshots_ignored: resumed.ignored,
-            erasures_pending: pending(&reader),
+            erasures_pending: reader.erasures_pending(),
             ..Recovery::default()
         };
         if let Some(fault) = torn {
@@ -559,11 +558,6 @@ impl<'p> LedgerOptions<'p> {
         reader.forget_names();
         Ok(Some(judged))
     }
-}
-
-/// How many erasures are begun and not finished.
-fn pending(reader: &Reader) -> usize {
-    reader.state().erasures().list().filter(|(_, done)| done.is_none()).count()
 }
 
 impl Ledger {
@@ -642,7 +636,7 @@ impl ReadOnlyLedger {
             let ReadOnlyLedger { reader, recovery, .. } = options.read_in(storage)?;
             (self.reader, self.recovery) = (reader, recovery);
         }
-        self.recovery.erasures_pending = pending(&self.reader);
+        self.recovery.erasures_pending = self.reader.erasures_pending();
         Ok(self.reader.checkpoint().records - before.records)
     }
 

@@ -22,6 +22,7 @@ use crate::query::reader::{Destroyed, Folded, Reader};
 use crate::store::layout::{
     COPY_SUFFIX, HeadSlot, Identity, IdentityError, LOG, QUARANTINE, first_seq_of, is_cut,
 };
+use crate::store::receipts::{self, Taken};
 use crate::store::segments::{Fault, FaultKind, Segment, Walk};
 use crate::store::storage::{Storage, is_not_a_file};
 use crate::store::verdict::{Finding, Met, Verdict, judge};
@@ -42,6 +43,8 @@ pub enum DurabilityEvidence {
     Snapshot,
     /// The key ring, which is stored when records are durable only.
     KeyRing,
+    /// A receipt of a removal, which is made when records are durable only.
+    Receipt,
     /// The ledger's creation, which ends with its first record durable.
     Creation,
 }
@@ -55,6 +58,7 @@ impl std::fmt::Display for DurabilityEvidence {
             DurabilityEvidence::LaterSegment => "a later segment",
             DurabilityEvidence::Snapshot => "a snapshot",
             DurabilityEvidence::KeyRing => "the key ring",
+            DurabilityEvidence::Receipt => "a receipt of a removal",
             DurabilityEvidence::Creation => "the ledger's creation",
         })
     }
@@ -146,6 +150,18 @@ pub enum OpenError {
         /// The first record concerned.
         seq: u64,
     },
+    /// As `OlderThanKeys`, of a ledger that follows a log, and for writing. What the log delivers before the erasure may need these texts, and
+    /// other followers had them then.
+    #[error(
+        "{place} follows a log and is older than its keys: texts or values were erased after this copy was made (the key of record {seq} is destroyed), \
+         so it cannot follow on to that erasure; take a copy of a follower that has it"
+    )]
+    FollowerOlderThanKeys {
+        /// The ledger, as its storage describes itself.
+        place: String,
+        /// The first record concerned.
+        seq: u64,
+    },
     /// A writer rewrote files each time the ledger was read, so that no reading is of one moment. Nothing is known to be wrong.
     #[error(
         "{place} changed under the reader {looks} times in a row: a writer erases all the time; \
@@ -229,6 +245,8 @@ pub(crate) struct Witnesses {
     expect: Option<Checkpoint>,
     /// What the key ring of a sealed ledger saw.
     ring: Option<Checkpoint>,
+    /// The newest removal that has a receipt beside the chain.
+    taken: Option<Taken>,
     /// The newest place that a whole snapshot covers.
     saved: Option<Checkpoint>,
     /// All of them, as places the log must pass through.
@@ -245,10 +263,16 @@ impl Witnesses {
         expect: Option<Checkpoint>,
     ) -> io::Result<Witnesses> {
         let slots = HeadSlot::read(storage, ledger)?;
+        let taken = receipts::newest(storage, ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
-        let checkpoints = seen.chain(expect).collect();
+        let checkpoints = seen.chain(expect).chain(taken.as_ref().map(|taken| taken.checkpoint)).collect();
         let snapshots = snapshot::list(storage)?;
-        Ok(Witnesses { checkpoints, expect, slots, snapshots, saved: None, ring: None })
+        Ok(Witnesses { checkpoints, expect, slots, snapshots, taken, saved: None, ring: None })
+    }
+
+    /// The last erasure that is done, as a receipt beside the chain says.
+    pub(crate) fn done_beside(&self) -> Option<u32> {
+        self.taken.as_ref().and_then(Taken::last)
     }
 
     /// Lets the log be held to what a key ring saw.
@@ -267,7 +291,9 @@ impl Witnesses {
         let expected = self.expect.map_or(0, |checkpoint| checkpoint.records);
         let head = DurableUpTo { records: self.head().unwrap_or(0), by: DurabilityEvidence::Head };
         let saved = self.saved.map_or(0, |checkpoint| checkpoint.records);
+        let taken = self.taken.as_ref().map_or(0, |taken| taken.checkpoint.records);
         head.or(DurableUpTo { records: expected, by: DurabilityEvidence::Checkpoint })
+            .or(DurableUpTo { records: taken, by: DurabilityEvidence::Receipt })
             .or(DurableUpTo { records: saved, by: DurabilityEvidence::Snapshot })
             .or(DurableUpTo {
                 records: self.ring.map_or(0, |reached| reached.records),
@@ -283,6 +309,8 @@ impl Witnesses {
             DurabilityEvidence::Head
         } else if self.ring.as_ref() == Some(seen) {
             DurabilityEvidence::KeyRing
+        } else if self.taken.as_ref().is_some_and(|taken| taken.checkpoint == *seen) {
+            DurabilityEvidence::Receipt
         } else {
             DurabilityEvidence::Snapshot
         }
@@ -376,6 +404,7 @@ pub(crate) fn fold_and_judge(
     let walk =
         Walk { commitments: true, upto, cut: false, witnesses: &witnesses.checkpoints, hide: None, progress };
     let Folded { walked, missing, destroyed } = reader.fold(walk);
+    reader.replay.done_beside(witnesses.done_beside());
     let fault = walked.err();
     let found = reader.checkpoint().records;
     let (known, sealed) = match &fault {
@@ -584,6 +613,7 @@ mod tests {
             slots: vec![slot],
             expect,
             ring: None,
+            taken: None,
             saved,
             checkpoints: Vec::new(),
             snapshots: Vec::new(),

@@ -409,6 +409,18 @@ impl LedgerGuard<'_> {
         self.ledger.set_policy_at(delivery, policy)
     }
 
+    /// As [`Ledger::erase_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn erase_at(
+        &mut self,
+        delivery: &Delivery<'_>,
+        request: &ErasureRequest,
+    ) -> Result<Delivered<Vec<Seq>, EraseError>, FollowError> {
+        self.ledger.erase_at(delivery, request)
+    }
+
     /// Returns a device that speaks, as [`Ledger::device`] does.
     pub fn device(&mut self, id: DeviceId) -> Device<'_> {
         self.ledger.device(id)

@@ -104,6 +104,14 @@ pub enum KeysError {
         /// The ledger, as its storage describes itself.
         place: String,
     },
+    /// The ledger follows a log: what it records must not depend on its key ring.
+    #[error(
+        "{place} follows a log, and all followers record the same: its key ring cannot refuse what was erased"
+    )]
+    Follows {
+        /// The ledger, as its storage describes itself.
+        place: String,
+    },
     /// The ring is another ledger's.
     #[error("{keys} holds the keys of ledger {found}; expected those of {expected}")]
     Foreign {

@@ -392,7 +392,13 @@ impl<'a> Maker<'a> {
     fn erased(&mut self, id: IdNo) -> Result<(), ProveError> {
         let (state, erase) = (self.reader.state(), self.erased_by(id)?);
         let done = state.erasures().done_by(erase).filter(|done| u64::from(*done) < state.records());
-        let done = done.ok_or(ProveError::NotSo { what: "the erasure is not finished" })?;
+        let what = match state.erasures().is_done(erase) {
+            true => {
+                "what says that the erasure is done stands beside the chain of a ledger that follows a log"
+            }
+            false => "the erasure is not finished",
+        };
+        let done = done.ok_or(ProveError::NotSo { what })?;
         self.cite(state.defined_by(id), id.0)?;
         self.cite(Seq(erase.into()), NONE)?;
         self.cite(Seq(done.into()), NONE)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::model::id::LedgerId;
 use crate::model::time::Timestamp;
 use crate::query::reader::{MemoryUse, Reader};
-use crate::store::layout::{LOG, QUARANTINE, SNAPSHOTS};
+use crate::store::layout::{LOG, QUARANTINE, RECEIPTS, SNAPSHOTS};
 use crate::store::segments::{Fault, FaultKind};
 use crate::store::storage::{Storage, file_len};
 
@@ -66,7 +66,7 @@ pub struct FileSizes {
     pub snapshots: FileSize,
     /// What recovery cut off and kept.
     pub quarantine: FileSize,
-    /// `LEDGER`, `HEAD`, `LOCK`, and whatever else lies beside them.
+    /// `LEDGER`, `HEAD`, `LOCK`, receipts, and whatever else lies beside them.
     pub other: FileSize,
 }
 
@@ -126,7 +126,7 @@ impl Reader {
 }
 
 /// The directories within a ledger's own.
-const DIRECTORIES: [&str; 3] = [LOG, SNAPSHOTS, QUARANTINE];
+const DIRECTORIES: [&str; 4] = [LOG, SNAPSHOTS, QUARANTINE, RECEIPTS];
 
 /// The directory cannot be listed.
 fn unlisted(error: io::Error) -> Fault {
@@ -148,7 +148,9 @@ impl FileSizes {
             io::Result::Ok(size)
         };
         let (log, snapshots, quarantine) = (within(LOG)?, within(SNAPSHOTS)?, within(QUARANTINE)?);
-        Ok(FileSizes { log, snapshots, quarantine, other: within("")? })
+        let (beside, receipts) = (within("")?, within(RECEIPTS)?);
+        let other = FileSize { files: beside.files + receipts.files, bytes: beside.bytes + receipts.bytes };
+        Ok(FileSizes { log, snapshots, quarantine, other })
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) const LOG: &str = "log";
 pub(crate) const QUARANTINE: &str = "quarantine";
 /// Where snapshots lie.
 pub(crate) const SNAPSHOTS: &str = "snap";
+/// Where a ledger that follows a log keeps what it took out of its files.
+pub(crate) const RECEIPTS: &str = "receipts";
 /// `LEDGER` of a copy that is not complete yet.
 pub(crate) const PARTIAL: &str = "LEDGER.partial";
 /// Ends the name of a file in `log/` that is to become a segment.
@@ -31,9 +33,11 @@ pub(crate) const COPY_SUFFIX: &str = ".new";
 /// How the name of a snapshot ends, and of one that is being made.
 pub(crate) const WHOLE: &str = ".snap";
 pub(crate) const BUILDING: &str = ".new";
+/// How the name of a receipt ends.
+const DONE: &str = ".done";
 /// What may stand in a ledger's directory, or a copy's.
-const OWN: [&str; 10] =
-    [LEDGER, "LEDGER.new", PARTIAL, HEAD, COPY, "COPY.new", LOG, "LOCK", SNAPSHOTS, QUARANTINE];
+const OWN: [&str; 11] =
+    [LEDGER, "LEDGER.new", PARTIAL, HEAD, COPY, "COPY.new", LOG, "LOCK", SNAPSHOTS, QUARANTINE, RECEIPTS];
 
 /// PNG's trick: a high bit, a name, both line ends and DOS's end of file, so that any text-mode copy is noticed.
 const LEDGER_MAGIC: [u8; 8] = *b"\x89ILG\r\n\x1a\n";
@@ -285,6 +289,21 @@ pub(crate) fn snapshot_name(records: u64) -> String {
     format!("{SNAPSHOTS}/{records:020}{WHOLE}")
 }
 
+/// The name of the receipt of a removal whose last erasure is this record.
+pub(crate) fn receipt_name(last: u32) -> String {
+    format!("{RECEIPTS}/{last:020}{DONE}")
+}
+
+/// The last erase record of the removal whose receipt has this name; `None` if no receipt is called so.
+pub(crate) fn last_erasure_of(name: &str) -> Option<u32> {
+    numbered(name, DONE).and_then(|last| u32::try_from(last).ok())
+}
+
+/// Whether a writer gives this name to a file in `receipts/`.
+pub(crate) fn is_receipt(name: &str) -> bool {
+    last_erasure_of(name).is_some() || numbered(name, BUILDING).is_some()
+}
+
 /// The name of the segment that begins with record `first_seq`.
 pub(crate) fn segment_name(first_seq: u64) -> String {
     format!("{LOG}/{first_seq:020}.seg")
@@ -343,9 +362,14 @@ pub(crate) fn is_own(name: &str) -> bool {
 pub(crate) fn foreign(storage: &dyn Storage) -> io::Result<Vec<String>> {
     let is_segment: fn(&str) -> bool = |name| first_seq_of(name).is_some() || is_copy(name);
     let mut found = Vec::new();
-    for (dir, is_ours) in
-        [("", is_own as fn(&str) -> bool), (LOG, is_segment), (SNAPSHOTS, is_snapshot), (QUARANTINE, is_cut)]
-    {
+    let dirs = [
+        ("", is_own as fn(&str) -> bool),
+        (LOG, is_segment),
+        (SNAPSHOTS, is_snapshot),
+        (QUARANTINE, is_cut),
+        (RECEIPTS, is_receipt),
+    ];
+    for (dir, is_ours) in dirs {
         let names = storage.list(dir)?.into_iter().filter(|name| !is_ours(name));
         found.extend(names.map(|name| if dir.is_empty() { name } else { format!("{dir}/{name}") }));
     }
@@ -363,6 +387,7 @@ pub(crate) fn kind_of_file(beginning: [u8; 8]) -> Option<&'static str> {
         b'S' => "a segment of a ledger",
         b'H' => "the HEAD file of a ledger",
         b'P' => "a snapshot of a ledger",
+        b'R' => "a receipt of a ledger",
         b'K' => "a key ring",
         _ => return None,
     };

@@ -11,6 +11,7 @@ pub(crate) mod entropy;
 pub(crate) mod keys;
 pub(crate) mod layout;
 pub(crate) mod postings;
+pub(crate) mod receipts;
 pub(crate) mod segments;
 pub(crate) mod storage;
 pub(crate) mod verdict;

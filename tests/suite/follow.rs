@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::support::forge;
+use identity_ledger::audit::AuditRemark;
 use identity_ledger::backup::Backup;
 use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
 use identity_ledger::follow::{Delivered, Delivery, FollowError, Followed, LogName};
@@ -12,14 +13,14 @@ use identity_ledger::storage::{Memory, Storage};
 use identity_ledger::testing::chance::Chance;
 use identity_ledger::testing::check;
 use identity_ledger::testing::disk::{DiskFault, SimulatedDisk, Subset};
-use identity_ledger::testing::history::History;
+use identity_ledger::testing::history::{History, IDS, KEYS};
 use identity_ledger::*;
 
-fn at(micros: i64) -> Timestamp {
+pub(super) fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
 }
 
-fn id(text: &str) -> DistinctId {
+pub(super) fn id(text: &str) -> DistinctId {
     DistinctId::new(text).unwrap()
 }
 
@@ -28,29 +29,47 @@ fn ann() -> Operation {
 }
 
 /// What stands in the log.
-enum Content {
+#[derive(Clone)]
+pub(super) enum Content {
     Batch(Vec<Operation>),
     Policy(Policy),
+    Erase(ErasureRequest),
 }
 
-struct Message {
-    position: u64,
+pub(super) struct Message {
+    pub(super) position: u64,
     recorded_at: Timestamp,
     seed: [u8; 32],
-    content: Content,
+    pub(super) content: Content,
 }
 
 /// A log, and what it was created with.
-struct Log {
+pub(super) struct Log {
     name: LogName,
     policy: Policy,
-    messages: Vec<Message>,
+    pub(super) messages: Vec<Message>,
+}
+
+/// Some erasure. Much of what it asks for is unknown, erased already, or without values of these keys.
+fn erasure(chance: &mut Chance) -> ErasureRequest {
+    let [one, other] = [(); 2].map(|()| id(IDS[chance.below(IDS.len())]));
+    let subject = [
+        ErasureSubject::PersonOf(one.clone()),
+        ErasureSubject::Ids([one.clone()].into()),
+        ErasureSubject::Ids([one, other].into()),
+        ErasureSubject::ReasonOf(Seq(chance.below(60) as u64)),
+    ];
+    let subject = chance.pick(&subject).clone();
+    let keys = KEYS.iter().filter(|_| chance.one_in(3)).map(|key| PropertyKey::new(*key).unwrap());
+    let keys: Vec<PropertyKey> = keys.collect();
+    let request = ErasureRequest::new(at(chance.below(1_000) as i64), subject.clone(), "request 17");
+    if matches!(subject, ErasureSubject::ReasonOf(_)) { request } else { request.with_keys(keys) }
 }
 
 impl Log {
-    /// Batches of a made-up history, some of them twice, policies, and batches that no ledger takes; positions with gaps, and a clock that
-    /// jumps.
-    fn made_up(seed: u64) -> Log {
+    /// Batches of a made-up history, some of them twice, policies, erasures, and what no ledger takes; positions with gaps, and a clock
+    /// that jumps.
+    pub(super) fn made_up(seed: u64) -> Log {
         let mut chance = Chance::new(seed);
         let policy = Policy::preset([Preset::Posthog, Preset::Strict, Preset::OneUser][seed as usize % 3]);
         let mut operations = History::seeded(&policy, seed).operations;
@@ -71,7 +90,14 @@ impl Log {
                 contents.push(Content::Policy(Policy { max_ids_per_person, ..policy.clone() }));
             }
             contents.push(Content::Batch(batch));
+            if chance.one_in(3) {
+                contents.push(Content::Erase(erasure(&mut chance)));
+            }
         }
+        Log::of(contents, policy, &mut chance)
+    }
+
+    pub(super) fn of(contents: Vec<Content>, policy: Policy, chance: &mut Chance) -> Log {
         let (mut position, mut time) = (0, 0);
         let messages = contents.into_iter().map(|content| {
             position += 1 + chance.below(3) as u64;
@@ -79,32 +105,48 @@ impl Log {
             let seed = chance.bytes(32).try_into().unwrap();
             Message { position, recorded_at: at(time), seed, content }
         });
-        Log { name: LogName::new("shop").unwrap(), policy, messages: messages.collect() }
+        let messages = messages.collect();
+        Log { name: LogName::new("shop").unwrap(), policy, messages }
     }
 
-    fn delivery(&self, message: &Message) -> Delivery<'_> {
+    pub(super) fn delivery(&self, message: &Message) -> Delivery<'_> {
         let Message { position, recorded_at, seed, .. } = *message;
         Delivery { log: &self.name, position, recorded_at, seed }
     }
 
     /// What every follower is created by.
-    fn beginning(&self) -> Delivery<'_> {
+    pub(super) fn beginning(&self) -> Delivery<'_> {
         Delivery { log: &self.name, position: 0, recorded_at: at(-5), seed: [9; 32] }
     }
 
-    fn create(&self, options: LedgerOptions<'_>, disk: Arc<dyn Storage>) -> Result<Ledger, CreateError> {
+    pub(super) fn create(
+        &self,
+        options: LedgerOptions<'_>,
+        disk: Arc<dyn Storage>,
+    ) -> Result<Ledger, CreateError> {
         options.follow(&self.beginning()).create_in(disk, Tenant::default(), self.policy.clone())
     }
 
-    fn deliver(&self, ledger: &mut Ledger, message: &Message) -> Result<Delivered, FollowError> {
-        match &message.content {
-            Content::Batch(batch) => ledger.append_at(&self.delivery(message), batch),
-            Content::Policy(policy) => ledger.set_policy_at(&self.delivery(message), policy),
-        }
+    /// Gives the answers; `None` if it is rejected.
+    pub(super) fn deliver(
+        &self,
+        ledger: &mut Ledger,
+        message: &Message,
+    ) -> Result<Option<Vec<Appended>>, FollowError> {
+        let delivery = self.delivery(message);
+        let delivered = match &message.content {
+            Content::Batch(batch) => ledger.append_at(&delivery, batch)?,
+            Content::Policy(policy) => ledger.set_policy_at(&delivery, policy)?,
+            Content::Erase(request) => {
+                let taken = matches!(ledger.erase_at(&delivery, request)?, Delivered::Taken(_));
+                return Ok(taken.then(Vec::new));
+            }
+        };
+        Ok(if let Delivered::Taken(answers) = delivered { Some(answers) } else { None })
     }
 
     /// Delivers everything behind the ledger's position.
-    fn catch_up(&self, ledger: &mut Ledger) {
+    pub(super) fn catch_up(&self, ledger: &mut Ledger) {
         let from = position(ledger);
         for message in self.messages.iter().filter(|message| message.position > from) {
             let _done = self.deliver(ledger, message).unwrap();
@@ -112,22 +154,22 @@ impl Log {
     }
 }
 
-fn position(ledger: &Ledger) -> u64 {
+pub(super) fn position(ledger: &Ledger) -> u64 {
     ledger.reader().followed().expect("it follows").position
 }
 
-/// The checkpoints of a follower that nothing happened to, by position.
-fn straight(log: &Log) -> (BTreeMap<u64, Checkpoint>, Ledger) {
+/// The checkpoints of a follower that nothing happened to, by position. It never takes out of its files what is erased.
+pub(super) fn straight(log: &Log) -> (BTreeMap<u64, Checkpoint>, Ledger) {
     let mut ledger = log.create(LedgerOptions::new(), Arc::new(Memory::new())).unwrap();
     let mut heads = BTreeMap::from([(0, ledger.checkpoint())]);
     let (mut rejected, mut duplicates) = (0, 0);
     for message in &log.messages {
         match log.deliver(&mut ledger, message).unwrap() {
-            Delivered::Rejected(_) => {
+            None => {
                 rejected += 1;
                 assert_eq!(ledger.checkpoint().records, heads.last_entry().unwrap().get().records + 1);
             }
-            Delivered::Taken(answers) => {
+            Some(answers) => {
                 duplicates += answers.iter().filter(|answer| answer.outcome().is_none()).count();
             }
         }
@@ -147,7 +189,8 @@ fn of_another_process(chance: &mut Chance, durability: Durability) -> LedgerOpti
 #[test]
 fn equal_heads_at_equal_positions_whatever_happens_to_a_follower() {
     let (mut crashes, mut failures, mut torn, mut resumed) = (0, 0, 0, 0);
-    for seed in 0..40 {
+    let (mut removals, mut unfinished, mut restored) = (0, 0, 0);
+    for seed in 0..60 {
         let log = Log::made_up(seed);
         let (heads, straight) = straight(&log);
         let mut chance = Chance::new(seed + 7);
@@ -156,13 +199,47 @@ fn equal_heads_at_equal_positions_whatever_happens_to_a_follower() {
         let other = LogName::new("another").unwrap();
 
         let mut disk = Arc::new(SimulatedDisk::new());
-        let mut ledger = log.create(of_another_process(&mut chance, durability), disk.clone()).unwrap();
+        let sealed = cfg!(feature = "encryption") && seed % 4 == 3;
+        let keyed = |options, disk: &Arc<SimulatedDisk>| if sealed { keyed(options, disk) } else { options };
+        let mut ledger =
+            log.create(keyed(of_another_process(&mut chance, durability), &disk), disk.clone()).unwrap();
         let mut acknowledged = 0;
+        let mut backup: Option<Arc<SimulatedDisk>> = None;
         while position(&ledger) < log.messages.last().unwrap().position {
             let here = position(&ledger);
             let next = log.messages.iter().find(|message| message.position > here).unwrap();
             let mut died = false;
-            match chance.below(12) {
+            let pending = ledger.reader().erasures_pending();
+            let what = if pending > 0 && chance.one_in(3) { 12 + chance.below(2) } else { chance.below(16) };
+            match what {
+                12 => {
+                    let receipts = ledger.finish_erasures(&mut |_| {}).unwrap();
+                    assert!(
+                        receipts.len() == pending && receipts.iter().all(|it| it.done && it.items.is_some())
+                    );
+                    removals += usize::from(pending > 0);
+                }
+                13 => {
+                    // The disk fails in the midst of a removal; the next opening finishes it.
+                    disk.fail_once(disk.call_count() + chance.below(12) as u64, *chance.pick(&FAULTS));
+                    died = true;
+                    if ledger.finish_erasures(&mut |_| {}).is_err() {
+                        disk = Arc::new(disk.crashed(&some_of(&disk, &mut chance)));
+                        unfinished += 1;
+                    }
+                }
+                14 if !sealed => {
+                    ledger.flush().unwrap();
+                    let copy = backup.get_or_insert_with(|| Arc::new(SimulatedDisk::new())).clone();
+                    Backup::run_in(Arc::new(disk.killed()), copy, &mut |_| {}).unwrap();
+                }
+                15 if !sealed => {
+                    // The machine is lost; a backup takes its place, and continues where that is.
+                    if let Some(copy) = backup.take() {
+                        disk = copy;
+                        (died, acknowledged, restored) = (true, 0, restored + 1);
+                    }
+                }
                 0 => {
                     let late = log.messages.iter().rfind(|message| message.position <= here);
                     if let Some(late) = late {
@@ -182,25 +259,14 @@ fn equal_heads_at_equal_positions_whatever_happens_to_a_follower() {
                 5 => died = true, // closed, and opened again
                 6 => {
                     // The power fails, and any of what was not synced may be gone.
-                    let subsets: Vec<Subset> =
-                        Subset::all_or_some(disk.pending(), 3, 12, chance.draw()).collect();
-                    let after = Arc::new(disk.crashed(chance.pick(&subsets)));
-                    drop(std::mem::replace(&mut disk, after));
+                    disk = Arc::new(disk.crashed(&some_of(&disk, &mut chance)));
                     (died, crashes) = (true, crashes + 1);
                 }
                 7 => {
-                    let call = disk.call_count() + chance.below(6) as u64;
-                    let how = [
-                        DiskFault::Fails(std::io::ErrorKind::Other),
-                        DiskFault::Short,
-                        DiskFault::CleanPages,
-                    ];
-                    disk.fail_once(call, *chance.pick(&how));
+                    disk.fail_once(disk.call_count() + chance.below(6) as u64, *chance.pick(&FAULTS));
                     died = true;
                     if log.deliver(&mut ledger, next).is_err() {
-                        let subsets: Vec<Subset> =
-                            Subset::all_or_some(disk.pending(), 3, 12, chance.draw()).collect();
-                        disk = Arc::new(disk.crashed(chance.pick(&subsets)));
+                        disk = Arc::new(disk.crashed(&some_of(&disk, &mut chance)));
                         failures += 1;
                     }
                 }
@@ -214,7 +280,9 @@ fn equal_heads_at_equal_positions_whatever_happens_to_a_follower() {
             if died {
                 drop(ledger);
                 disk = Arc::new(disk.killed());
-                ledger = of_another_process(&mut chance, durability).open_in(disk.clone()).unwrap();
+                let options = keyed(of_another_process(&mut chance, durability), &disk);
+                ledger = options.open_in(disk.clone()).unwrap();
+                assert_eq!(ledger.reader().erasures_pending(), 0, "opening finishes what was begun");
                 torn += usize::from(ledger.recovery().torn.is_some());
                 resumed += usize::from(ledger.recovery().from_snapshot.is_some());
             }
@@ -229,14 +297,38 @@ fn equal_heads_at_equal_positions_whatever_happens_to_a_follower() {
         assert_eq!(ledger.reader().state().digest(), straight.reader().state().digest());
         assert_eq!(ledger.reader().content_digest().unwrap(), straight.reader().content_digest().unwrap());
         check(ledger.reader()).unwrap_or_else(|unsound| panic!("{unsound}"));
+        drop(ledger.finish_erasures(&mut |_| {}).unwrap());
         ledger.flush().unwrap();
-        let report = LedgerOptions::new().audit_in(Arc::new(disk.killed())).unwrap();
+        let disk = Arc::new(disk.killed());
+        let report = keyed(LedgerOptions::new(), &disk).audit_in(disk.clone()).unwrap();
         assert!(report.is_ok(), "{:?}", report.faults);
+        assert!(!report.remarks.iter().any(|remark| matches!(remark, AuditRemark::PendingErasures(_))));
     }
     assert!(
         crashes > 50 && failures > 10 && torn > 5 && resumed > 20,
         "{crashes} {failures} {torn} {resumed}"
     );
+    assert!(removals > 20 && unfinished > 10 && restored > 20, "{removals} {unfinished} {restored}");
+}
+
+const FAULTS: [DiskFault; 3] =
+    [DiskFault::Fails(std::io::ErrorKind::Other), DiskFault::Short, DiskFault::CleanPages];
+
+/// Some of what was not synced.
+fn some_of(disk: &SimulatedDisk, chance: &mut Chance) -> Subset {
+    let subsets: Vec<Subset> = Subset::all_or_some(disk.pending(), 3, 12, chance.draw()).collect();
+    chance.pick(&subsets).clone()
+}
+
+/// With keys that lie on the same disk, and fail with it.
+#[cfg(feature = "encryption")]
+pub(super) fn keyed(options: LedgerOptions<'static>, disk: &Arc<SimulatedDisk>) -> LedgerOptions<'static> {
+    options.keys(Arc::new(identity_ledger::storage::StoredKeys::new(disk.clone(), "a.ring")))
+}
+
+#[cfg(not(feature = "encryption"))]
+pub(super) fn keyed(options: LedgerOptions<'static>, _: &Arc<SimulatedDisk>) -> LedgerOptions<'static> {
+    options
 }
 
 /// The ledger is created by the log's first delivery; a crash in the midst of that leaves a whole follower or none.

@@ -16,6 +16,7 @@ mod examples;
 mod explain;
 mod export;
 mod follow;
+mod follow_erase;
 mod forged;
 mod format;
 mod golden;

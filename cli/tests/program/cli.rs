@@ -1578,7 +1578,7 @@ fn a_request_to_be_forgotten_goes_from_find_to_a_receipt() {
     assert!(place.run("erasures a.ledger").with_code(0).err.contains("there are no erasures"));
 
     // A rectification first, then everything.
-    let receipt_keys = "seq time reason ids devices records keys events done_seq items segments";
+    let receipt_keys = "seq time reason ids devices records keys events done done_seq items segments";
     let said =
         place.run("erase a.ledger --person-of ann --keys email,emial --reason wrong --json").with_code(0);
     assert!(said.err.contains("nothing was ever recorded under `emial`"), "{said:?}");

@@ -17,7 +17,9 @@ use crate::ledger::erase::receipt::Receipt;
 use std::io;
 
 use crate::ledger::Ledger;
-use crate::ledger::draft::{Draft, KnownIds};
+use crate::ledger::append::end;
+use crate::ledger::delivery::{Delivery, chance};
+use crate::ledger::draft::{Draft, Finished, KnownIds};
 use crate::ledger::erase::request::{ErasureRequest, ErasureSubject, Touched, Wanted};
 use crate::ledger::erase::rewrite::{Rewritten, Stopped};
 use crate::ledger::error::{AppendError, EraseError};
@@ -33,6 +35,7 @@ use crate::model::limits::{
 use crate::model::operation::{Operation, Request};
 use crate::model::time::Timestamp;
 use crate::query::reader::{Destroyed, Reader};
+use crate::store::receipts::Taken;
 
 impl From<Stopped> for EraseError {
     fn from(stopped: Stopped) -> EraseError {
@@ -75,6 +78,62 @@ impl Ledger {
     /// [`EraseError`]; unless it is `Append` with `Indeterminate` or `Poisoned`, nothing was erased.
     pub fn begin_erasures(&mut self, requests: &[ErasureRequest]) -> Result<Vec<Seq>, EraseError> {
         self.check_local()?;
+        let Planned { wanted, said, devices, resets } = self.plan(requests)?;
+        let (mut resets, mut none) = (resets.into_iter().peekable(), Vec::new().into_iter().peekable());
+        let mut begun = Vec::new();
+        let mut pieces: VecDeque<Piece> = VecDeque::new();
+        for (wanted, devices) in wanted.iter().zip(devices) {
+            if wanted.is_scoped() {
+                begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?); // it may leave fewer values
+                let mut said = said.get(&wanted.index).into_iter().flatten();
+                while let Some(piece) = self.reader.rectified(wanted, &mut said)? {
+                    begun.extend(self.write_erasures(&mut none, &mut [piece].into(), requests)?);
+                }
+            } else {
+                pieces.extend(whole_pieces(wanted, &devices));
+            }
+        }
+        begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
+        self.reader.log.rewrites().begin(); // no detached reader shows it from here on
+        self.flush()?;
+        Ok(begun)
+    }
+
+    /// Drafts one request as it stands at a position of a followed log: one frame, which is there or not, and so the same for every
+    /// follower. What else depends on this copy alone, such as its key ring, is an error before anything is drafted.
+    pub(super) fn draft_erasure(
+        &mut self,
+        delivery: &Delivery<'_>,
+        request: &ErasureRequest,
+    ) -> Result<(Vec<Seq>, Finished), EraseError> {
+        let requests = std::slice::from_ref(request);
+        let Planned { wanted, said, devices, resets } = self.plan(requests)?;
+        let (mut pieces, mut bytes) = (VecDeque::new(), 0);
+        for (wanted, devices) in wanted.iter().zip(devices) {
+            if !wanted.is_scoped() {
+                pieces.extend(whole_pieces(wanted, &devices));
+                continue;
+            }
+            let mut said = said.get(&wanted.index).into_iter().flatten();
+            while bytes <= MAX_FRAME_BYTES // more is too large for a frame, however much there is
+                && let Some(piece) = self.reader.rectified(wanted, &mut said)?
+            {
+                bytes += piece.restated.iter().map(|(_, values)| values.len()).sum::<usize>();
+                pieces.push_back(piece);
+            }
+        }
+        let mut resets = resets.into_iter().peekable();
+        let drafted = self.erasure_frame(&mut resets, &mut pieces, requests, Some(delivery));
+        drafted.map_err(|error| match error {
+            AppendError::BatchTooLarge { records, bytes, .. } => {
+                EraseError::TooLarge { index: 0, records, bytes }
+            }
+            error => error.into(),
+        })
+    }
+
+    /// What requests come to, and that it can be done: nothing is recorded before all of that is certain.
+    fn plan(&self, requests: &[ErasureRequest]) -> Result<Planned, EraseError> {
         self.reader.prove_snapshot()?;
         let wanted = requests.iter().enumerate().map(|(index, request)| self.reader.wanted(index, request));
         let wanted = wanted.collect::<Result<Vec<Wanted>, EraseError>>()?;
@@ -90,26 +149,9 @@ impl Ledger {
         }
         let devices =
             wanted.iter().map(|wanted| self.reader.devices_of(wanted)).collect::<Result<Vec<_>, _>>()?;
-        let mut resets = self.reader.resets(&wanted, &devices, requests).into_iter().peekable();
+        let resets = self.reader.resets(&wanted, &devices, requests);
         self.prepare_keys(&wanted)?;
-        let mut begun = Vec::new();
-        let mut pieces: VecDeque<Piece> = VecDeque::new();
-        for (wanted, devices) in wanted.iter().zip(devices) {
-            if wanted.is_scoped() {
-                begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?); // it may leave fewer values
-                begun.extend(self.rectify(
-                    wanted,
-                    said.get(&wanted.index).into_iter().flatten(),
-                    requests,
-                )?);
-            } else {
-                pieces.extend(whole_pieces(wanted, &devices));
-            }
-        }
-        begun.extend(self.write_erasures(&mut resets, &mut pieces, requests)?);
-        self.reader.log.rewrites().begin(); // no detached reader shows it from here on
-        self.flush()?;
-        Ok(begun)
+        Ok(Planned { wanted, said, devices, resets })
     }
 
     /// An erasure is not begun if its keys could not be destroyed. Texts that are not to come back are remembered before they are
@@ -129,78 +171,49 @@ impl Ledger {
     /// tried against them. The choice is stored in the ring and holds for every later opening.
     ///
     /// # Errors
-    /// [`KeysError::NotSealed`], and `NotStored` or `Changed` when the ring cannot be stored.
+    /// [`KeysError::NotSealed`]; `Follows` for a ledger that follows a log; and `NotStored` or `Changed` when the ring cannot be stored.
     #[cfg(feature = "encryption")]
     pub fn refuse_erased_ids(&mut self, refuse: bool) -> Result<(), KeysError> {
         let place = self.reader.log.storage().describe();
         let Some(sealer) = self.reader.log.keys() else { return Err(KeysError::NotSealed { place }) };
+        if self.reader.followed().is_some() {
+            return Err(KeysError::Follows { place });
+        }
         if let Err(poisoned) = self.check_health() {
             return Err(KeysError::Io { keys: sealer.describe(), source: io::Error::other(poisoned) });
         }
         sealer.set_refusing(refuse)
     }
 
-    /// Erases values of one request's keys, some records at a time.
-    fn rectify<'s>(
-        &mut self,
-        wanted: &Wanted,
-        said: impl Iterator<Item = &'s Seq>,
-        requests: &[ErasureRequest],
-    ) -> Result<Vec<Seq>, EraseError> {
-        let empty = || Piece { index: wanted.index, erasure: erasure(), restated: Vec::new() };
-        let mut begun = Vec::new();
-        let (mut piece, mut bytes) = (empty(), 0);
-        let mut write = |ledger: &mut Ledger, mut piece: Piece| -> Result<(), EraseError> {
-            piece.erasure.keys.clone_from(&wanted.keys);
-            piece.erasure.records.sort_unstable();
-            let mut pieces = VecDeque::from([piece]);
-            begun.extend(ledger.write_erasures(
-                &mut Vec::new().into_iter().peekable(),
-                &mut pieces,
-                requests,
-            )?);
-            Ok(())
-        };
-        for seq in said {
-            let Some(Touched { holder, restated, values }) = self.reader.touches(*seq, &wanted.keys)? else {
-                continue;
-            };
-            let is_full = piece.restated.len() >= MAX_ERASE_RECORDS || bytes + values.len() > FRAME_BYTES / 2;
-            if is_full && !piece.restated.is_empty() {
-                write(self, std::mem::replace(&mut piece, empty()))?;
-                bytes = 0;
-            }
-            bytes += values.len();
-            piece.erasure.records.push(holder);
-            piece.restated.push((restated, values));
-        }
-        if !piece.restated.is_empty() {
-            write(self, piece)?;
-        }
-        Ok(begun)
-    }
-
     /// Takes everything that is erased out of every file: affected segments are rewritten, one at a time, and
-    /// snapshots and quarantined bytes from before are removed. A last record says so. If there was a
-    /// snapshot, a new one is made. `progress` hears how many bytes of log were looked through.
+    /// snapshots and quarantined bytes from before are removed. A last record says so; of a ledger that follows a log, a file beside the
+    /// chain. If there was a snapshot, a new one is made. `progress` hears how many bytes of log were looked through.
     ///
     /// Needs room for a copy of the largest affected segment, and memory for its largest frame.
     ///
     /// # Errors
     /// [`EraseError`]; it can be tried again, unless the ledger is poisoned. Opening tries too.
     pub fn finish_erasures(&mut self, progress: &mut dyn FnMut(u64)) -> Result<Vec<Receipt>, EraseError> {
-        let state = self.reader.state().erasures();
-        let pending: Vec<u32> = state.list().filter(|(_, done)| done.is_none()).map(|(seq, _)| seq).collect();
+        let pending: Vec<u32> = self.reader.state().erasures().pending().collect();
         if pending.is_empty() {
             return Ok(Vec::new());
         }
         self.flush()?;
         let rewritten = self.remove(progress)?;
         let had_snapshot = rewritten.had_snapshot;
-        for removal in removals(&pending, rewritten) {
-            self.append_record(&Body::EraseDone(Box::new(removal)))?;
+        let removals = removals(&pending, rewritten);
+        if self.reader.followed().is_some() {
+            let taken = Taken { checkpoint: self.checkpoint(), removals };
+            let storage = &**self.reader.log.storage();
+            let filed = taken.write(storage, self.reader.ledger_id());
+            filed.map_err(|source| EraseError::Removal { source })?;
+            self.reader.replay.done_beside(taken.last());
+        } else {
+            for removal in removals {
+                self.append_record(&Body::EraseDone(Box::new(removal)))?;
+            }
+            self.flush()?;
         }
-        self.flush()?;
         trace::erased(self.reader.ledger_id(), pending.len());
         if had_snapshot {
             self.renew_snapshot();
@@ -301,12 +314,30 @@ impl Ledger {
         pieces: &mut VecDeque<Piece>,
         requests: &[ErasureRequest],
     ) -> Result<Vec<Seq>, AppendError> {
+        let (begun, finished) = self.erasure_frame(resets, pieces, requests, None)?;
+        self.commit(finished)?;
+        Ok(begun)
+    }
+
+    /// Drafts resets and erasures: as many as a frame holds, or all of them if a log delivered them.
+    fn erasure_frame(
+        &mut self,
+        resets: &mut Peekable<IntoIter<(Timestamp, DeviceNo)>>,
+        pieces: &mut VecDeque<Piece>,
+        requests: &[ErasureRequest],
+        delivery: Option<&Delivery<'_>>,
+    ) -> Result<(Vec<Seq>, Finished), AppendError> {
         let Ledger { reader, writer, .. } = self;
         let ledger = reader.ledger_id();
+        let mut delivered = delivery.map(Delivery::entropy);
+        let (entropy, nonces) = chance(&mut delivered, &mut *writer.entropy);
         let Reader { log, replay, dictionaries, .. } = reader;
-        let mut draft = Draft::new(ledger, replay.state(), dictionaries, &mut *writer.entropy, log.keys());
+        let mut draft = Draft::new(ledger, replay.state(), dictionaries, entropy, log.keys());
+        draft.nonces = nonces;
         let full = |draft: &Draft<'_>| {
-            draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.body.records() > FRAME_RECORDS
+            let is_long =
+                draft.body.len() + draft.payload.len() > FRAME_BYTES || draft.body.records() > FRAME_RECORDS;
+            is_long && delivery.is_none()
         };
         while !full(&draft)
             && let Some((at, device)) = resets.next()
@@ -327,10 +358,49 @@ impl Ledger {
                 draft.restate(restated, &values);
             }
         }
-        let finished = draft.finish();
-        self.commit(finished)?;
-        Ok(begun)
+        Ok((begun, end(draft, delivery, 0)?))
     }
+}
+
+impl Reader {
+    /// The next erase record of a request for some keys: of as many records as one names. `None` if nothing is left to go.
+    fn rectified<'s>(
+        &self,
+        wanted: &Wanted,
+        said: &mut impl Iterator<Item = &'s Seq>,
+    ) -> Result<Option<Piece>, EraseError> {
+        let erasure = Erasure { keys: wanted.keys.clone(), ..erasure() };
+        let (mut piece, mut bytes) = (Piece { index: wanted.index, erasure, restated: Vec::new() }, 0);
+        while piece.restated.len() < MAX_ERASE_RECORDS
+            && bytes <= FRAME_BYTES / 2
+            && let Some(seq) = said.next()
+        {
+            let Some(Touched { holder, restated, values }) = self.touches(*seq, &wanted.keys)? else {
+                continue;
+            };
+            bytes += values.len();
+            piece.erasure.records.push(holder);
+            piece.restated.push((restated, values));
+        }
+        piece.erasure.records.sort_unstable();
+        Ok((!piece.restated.is_empty()).then_some(piece))
+    }
+
+    /// How many erasures are recorded and not taken out of the files of this copy yet.
+    pub fn erasures_pending(&self) -> usize {
+        self.state().erasures().pending().count()
+    }
+}
+
+/// What requests come to.
+struct Planned {
+    wanted: Vec<Wanted>,
+    /// By request for some keys, the records that may hold values of them.
+    said: BTreeMap<usize, Vec<Seq>>,
+    /// By request, the devices that go with its ids.
+    devices: Vec<Vec<ErasedDevice>>,
+    /// The devices that are reset, and when.
+    resets: Vec<(Timestamp, DeviceNo)>,
 }
 
 /// The tutorial's program runs as an example.

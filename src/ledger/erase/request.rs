@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::ledger::erase::rewrite::definition_of;
-use crate::ledger::error::{AppendError, EraseError};
-use crate::log::body::{Change, DeviceNo, ErasedDevice, Followed, IdNo, KeyNo, Restated};
+use crate::ledger::error::EraseError;
+use crate::log::body::{Change, DeviceNo, ErasedDevice, IdNo, KeyNo, Restated};
 use crate::log::item::write_value;
 use crate::log::record::Record;
 use crate::model::id::{DistinctId, PersonId, PropertyKey, Seq};
-use crate::model::limits::MAX_REASON_BYTES;
+use crate::model::limits::{MAX_OPERATION_KEYS, MAX_REASON_BYTES};
 use crate::model::time::Timestamp;
 use crate::query::reader::Reader;
 
@@ -138,9 +138,6 @@ impl Reader {
     /// [`EraseError`], as the erasure would give it, but for what only a writer finds: the lock, and whether the key ring of a sealed ledger
     /// is this copy's and can be stored.
     pub fn preview_erasure(&self, request: &ErasureRequest) -> Result<ErasurePreview, EraseError> {
-        if let Some(Followed { log, position }) = self.state().followed() {
-            return Err(AppendError::Follows { log: log.clone(), position: *position }.into());
-        }
         self.prove_snapshot()?;
         let wanted = self.wanted(0, request)?;
         let mut preview = ErasurePreview::default();
@@ -191,11 +188,9 @@ impl Reader {
             ErasureSubject::Ids(ids) if ids.is_empty() => return Err(EraseError::NoIds { index }),
             ErasureSubject::Ids(ids) => ids.iter().map(id_no).collect::<Result<_, _>>()?,
             ErasureSubject::ReasonOf(seq) => {
-                let none = EraseError::NoReason { index, seq: *seq };
-                let read =
-                    self.receipts(|erase| u64::from(erase) == seq.0).ok().and_then(|mut one| one.pop());
-                if read.is_none_or(|receipt| receipt.reason.is_none()) {
-                    return Err(none);
+                let receipts = self.receipts(|erase| u64::from(erase) == seq.0)?;
+                if receipts.iter().all(|receipt| receipt.reason.is_none()) {
+                    return Err(EraseError::NoReason { index, seq: *seq });
                 }
                 records.push(seq.0 as u32); // a record that was found
                 Vec::new()
@@ -207,8 +202,10 @@ impl Reader {
         }
         let keys = request.keys.iter().filter_map(|key| self.dictionaries.keys.find(key.as_str()));
         let keys: BTreeSet<KeyNo> = keys.map(KeyNo).collect();
-        if keys.is_empty() && !request.keys.is_empty() {
-            return Err(EraseError::NoValues { index });
+        match keys.len() {
+            0 if !request.keys.is_empty() => return Err(EraseError::NoValues { index }),
+            found if found > MAX_OPERATION_KEYS => return Err(EraseError::TooManyKeys { index, found }),
+            _ => {}
         }
         Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
     }

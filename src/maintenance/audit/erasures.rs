@@ -128,8 +128,7 @@ impl Audit {
                 );
             }
         }
-        let done =
-            erasures.list().filter(|(_, done)| done.is_some()).map(|(erase, _)| u64::from(erase)).max();
+        let done = erasures.last_done().map(u64::from);
         for records in snapshots {
             if let Some(erase) = done.filter(|erase| records <= erase) {
                 let file = crate::store::layout::snapshot_name(*records);

@@ -30,6 +30,7 @@ use crate::query::diff::first_mention::PendingDefinitions;
 use crate::query::reader::{Reader, index_texts, settle_texts};
 use crate::store::dictionary::{Dictionaries, Seen};
 use crate::store::layout::{self, HEAD, HeadSlot, Identity, LOG};
+use crate::store::receipts;
 use crate::store::segments::{Fault, FaultKind, Walk};
 use crate::store::storage::{Files, Storage};
 use crate::store::verdict::{Finding, Met, Verdict, judge};
@@ -231,6 +232,7 @@ impl Audit {
         audit.wrong_texts(again);
         audit.confirm_doubles(&reader);
         audit.confirm_restated(&reader);
+        reader.replay.done_beside(witnesses.done_beside());
         audit.judge_erasures(&reader, broken_at.is_some(), &witnesses.snapshots);
         let Checkpoint { records, head } = reader.checkpoint();
         let durable = witnesses.durable().records;
@@ -253,9 +255,11 @@ impl Audit {
         let mut remarks = Vec::new();
         let behind = witnesses.head().map_or(0, |head| records.saturating_sub(head));
         remarks.extend((behind > 0).then_some(AuditRemark::BehindHead(behind)));
-        let pending = reader.state().erasures().list().filter(|(_, done)| done.is_none());
-        let pending: Vec<Seq> = pending.map(|(seq, _)| Seq(seq.into())).collect();
+        let pending: Vec<Seq> = reader.state().erasures().pending().map(|seq| Seq(seq.into())).collect();
         remarks.extend((!pending.is_empty()).then_some(AuditRemark::PendingErasures(pending)));
+        let [_, damaged] = receipts::judged(&*storage, reader.ledger_id()).map_err(failed)?;
+        let damaged: Vec<String> = damaged.into_iter().map(layout::receipt_name).collect();
+        remarks.extend((!damaged.is_empty()).then_some(AuditRemark::DamagedReceipts(damaged)));
         let is_torn = || HeadSlot::is_torn(&*storage, reader.ledger_id()).map_err(failed);
         // Twice: a writer may be at work on a slot.
         let torn = !witnesses.slots.is_empty() && is_torn()? && is_torn()?;

@@ -90,6 +90,9 @@ pub enum AuditRemark {
     BehindHead(u64),
     /// Erasures that are recorded and not finished: every answer says *erased*, and files may still hold what they cover.
     PendingErasures(Vec<Seq>),
+    /// Files that say what a follower took out of its files, and are damaged. Unless a later one is whole, the next writer removes it again;
+    /// how many items and which segments it was is lost.
+    DamagedReceipts(Vec<String>),
     /// One of the two slots of `HEAD` is damaged, cut or gone: it rotted, or a write was cut off. The other slot holds.
     HeadSlot,
     /// The file `LOCK` is missing: it was removed, or the ledger was copied without it. The next writer makes it.
@@ -123,12 +126,20 @@ impl std::fmt::Display for AuditRemark {
                 "the file LOCK is missing; it must never be removed while a writer is at work, and the next writer makes it",
             ),
             AuditRemark::Foreign(names) => {
-                let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
-                let more = names.len().saturating_sub(NAMES_SHOWN);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                write!(f, "what is not the ledger's lies among its files and is left alone: {shown}{more}")
+                write!(f, "what is not the ledger's lies among its files and is left alone: {}", some_of(names))
+            }
+            AuditRemark::DamagedReceipts(names) => {
+                write!(f, "receipts of what was taken out of the files are damaged: {}", some_of(names))
             }
         }
+    }
+}
+
+fn some_of(names: &[String]) -> String {
+    let shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

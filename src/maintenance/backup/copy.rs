@@ -17,6 +17,7 @@ use crate::store::layout::{
     COPY_SUFFIX, HEAD, HeadSlot, Identity, LEDGER, LOG, PARTIAL, QUARANTINE, SEGMENT_HEADER_BYTES, SNAPSHOTS,
     SegmentHeader, first_seq_of, is_cut, is_snapshot,
 };
+use crate::store::receipts;
 use crate::store::segments::{Fault, FaultKind, SegmentReader};
 use crate::store::storage::{Lock, Storage, read_all};
 
@@ -268,6 +269,12 @@ impl Copy {
         Ok(())
     }
 
+    /// The receipts of the source, by their last erasures, that the copy does not have.
+    pub(super) fn lacking(&self, source: &Source) -> Result<Vec<u32>, BackupError> {
+        let [ours, _] = receipts::judged(&*self.storage, self.ledger).map_err(self.failed())?;
+        Ok(source.receipts.iter().copied().filter(|last| ours.binary_search(last).is_err()).collect())
+    }
+
     /// Whether the copy has bytes behind its `HEAD`.
     pub(super) fn goes_on(&self) -> bool {
         let Some((last, end)) = &self.end else { return !self.segments.is_empty() };
@@ -440,6 +447,13 @@ impl Copy {
     pub(super) fn finish(&mut self, source: &Source, here: Checkpoint) -> Result<(), BackupError> {
         self.seal(here)?;
         self.refresh(source)?;
+        for last in self.lacking(source)? {
+            let unreadable = |error| BackupError::Io { place: source.place(), source: error };
+            let taken = receipts::read(&*source.storage, self.ledger, last).map_err(unreadable)?;
+            if let Some(taken) = taken {
+                taken.write(&*self.storage, self.ledger).map_err(self.failed())?;
+            }
+        }
         if !self.complete {
             self.storage.rename(PARTIAL, LEDGER).map_err(self.failed())?;
             self.storage.sync_dir("").map_err(self.failed())?;

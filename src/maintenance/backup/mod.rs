@@ -171,7 +171,7 @@ impl Backup {
         let mut walk = Walk::new(source);
         let kept = copy.verify(&mut walk, progress)?;
         let upto = source.durable.map(|durable| durable.max(copy.head.records));
-        let is_new = upto != Some(copy.head.records) || copy.goes_on();
+        let is_new = upto != Some(copy.head.records) || copy.goes_on() || !copy.lacking(source)?.is_empty();
         if copy.complete && copy.stale.is_empty() && !is_new {
             return Ok(walk.report(copy.head, kept, 0));
         }

@@ -13,6 +13,7 @@ use crate::log::record::{Row, Rows};
 use crate::maintenance::backup::report::{BackupError, BackupReport, LEDGER_BYTES, Unlock};
 use crate::model::id::Seq;
 use crate::store::layout::{HeadSlot, Identity, LEDGER, first_seq_of};
+use crate::store::receipts;
 use crate::store::segments::{self, Fault, FaultKind, Log, SegmentReader};
 use crate::store::storage::{Storage, read_all};
 
@@ -22,6 +23,8 @@ pub(super) struct Source {
     pub(super) identity: Identity,
     /// `LEDGER`, as it stands.
     pub(super) ledger: Vec<u8>,
+    /// By their last erasures, the whole receipts of what was taken out of its files.
+    pub(super) receipts: Vec<u32>,
     /// What `HEAD` saw; the log must pass through it.
     seen: Vec<Checkpoint>,
     /// How many records were durable; `None` without a readable `HEAD`: then every whole frame counts, as for a reader.
@@ -39,6 +42,8 @@ impl Source {
         let keys = unlock(&*storage, &identity)?;
         let failed = |source| BackupError::Io { place: storage.describe(), source };
         let ledger = read_all(&*storage, LEDGER, LEDGER_BYTES).map_err(failed)?.unwrap_or_default();
+        // What they say is gone is gone from the segments that are read from here on.
+        let [receipts, _] = receipts::judged(&*storage, identity.ledger).map_err(failed)?;
         let mut slots = HeadSlot::read(&*storage, identity.ledger).map_err(failed)?;
         if slots.is_empty() {
             // A writer at work writes one slot after the other; only a reader held up between the two can miss both.
@@ -47,7 +52,7 @@ impl Source {
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head }).collect();
         let durable = slots.iter().map(|slot| slot.records).max();
         let log = Log::new(Arc::clone(&storage)).map_err(failed)?;
-        Ok(Source { storage, identity, ledger, seen, durable, log, keys, erased: OnceCell::new() })
+        Ok(Source { storage, identity, ledger, receipts, seen, durable, log, keys, erased: OnceCell::new() })
     }
 
     /// Whether segments are others than those that were looked at: then something was erased meanwhile. The last one may grow.
@@ -141,7 +146,9 @@ impl<'s> Walk<'s> {
 
     /// What a backup of this walk did.
     pub(super) fn report(&self, checkpoint: Checkpoint, kept_bytes: u64, copied_bytes: u64) -> BackupReport {
-        let pending_erasures = self.pending.iter().map(|seq| Seq(u64::from(*seq))).collect();
+        let beside = self.source.receipts.last();
+        let pending = self.pending.iter().filter(|seq| beside.is_none_or(|last| *seq > last));
+        let pending_erasures = pending.map(|seq| Seq(u64::from(*seq))).collect();
         let unopened_items = self.unopened;
         BackupReport { checkpoint, kept_bytes, copied_bytes, unopened_items, pending_erasures }
     }

@@ -32,6 +32,7 @@ use crate::model::id::Seq;
 use crate::model::time::Timestamp;
 use crate::store::dictionary::Dictionaries;
 use crate::store::layout::{HEAD, HeadSlot, Identity, IdentityError, LEDGER, LOG, PARTIAL, SegmentHeader};
+use crate::store::receipts::{self, Taken};
 use crate::store::segments::{Fault, FaultKind, Log, SegmentReader};
 use crate::store::storage::{Files, Storage, read_all};
 
@@ -176,6 +177,7 @@ impl Salvage {
         let slots = HeadSlot::read(&*storage, identity.ledger)?;
         let seen = slots.iter().map(|slot| Checkpoint { records: slot.records, head: slot.head });
         let seen: Vec<Checkpoint> = seen.chain(expect).collect();
+        let taken = receipts::newest(&*storage, identity.ledger)?;
         let mut log = Log::new(storage)?;
         log.set_keys(keys);
         let mut stop = None;
@@ -197,6 +199,7 @@ impl Salvage {
                 None => {
                     cover.erasures.iter().for_each(|(_, erasure)| texts.erase(erasure));
                     let chain = walked.chain().clone();
+                    walked.replay.done_beside(taken.as_ref().and_then(Taken::last));
                     unerased = find_unerased(&log, chain.next_seq(), walked.replay.state().erasures())?;
                     break (
                         texts,
@@ -320,7 +323,7 @@ impl Salvage {
 /// The items of the first `records` records that are there although an erasure covers them that is said to be done.
 fn find_unerased(log: &Log, records: u64, erasures: &Erasures) -> io::Result<Vec<Unerased>> {
     let mut unerased = Vec::new();
-    if erasures.list().all(|(_, done)| done.is_none()) {
+    if erasures.last_done().is_none() {
         return Ok(unerased);
     }
     for segment in 0..log.segments().len() as u32 {

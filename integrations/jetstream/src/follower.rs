@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::Context;
 use futures_util::StreamExt;
+use identity_ledger::erase::EraseError;
 use identity_ledger::follow::{Delivered, Delivery};
 use identity_ledger::{
     Appended, Checkpoint, Durability, Ledger, LedgerOptions, Seq, SharedLedger, Timestamp, limits,
@@ -94,6 +95,8 @@ pub enum BatchResult {
     Taken(Arc<[Appended]>),
     /// The batch is out of bounds, for every follower alike. Nothing of it is recorded.
     Rejected(String),
+    /// It was an erasure, and these are its records. It is out of this node's files too.
+    Erased(Arc<[Seq]>),
     /// It was recorded before this node listened for it; ask the ledger.
     Earlier,
 }
@@ -123,6 +126,8 @@ pub(crate) struct Core {
 struct CoreState {
     trail: Trail,
     peers: Peers,
+    /// Up to which position everything that the log erased is out of this node's files.
+    erased: u64,
     waiting: HashMap<BatchId, Vec<oneshot::Sender<Applied>>>,
     recorded: HashMap<BatchId, u64>,
     recorded_order: VecDeque<BatchId>,
@@ -175,8 +180,9 @@ impl Core {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let (position, checkpoint) = self.state().peers.own();
-        Status { node: self.node.clone(), log: self.log.clone(), position, checkpoint }
+        let state = self.state();
+        let ((position, checkpoint), erased) = (state.peers.own(), Some(state.erased));
+        Status { node: self.node.clone(), log: self.log.clone(), position, checkpoint, erased }
     }
 
     pub(crate) fn heard(&self, status: Status) {
@@ -234,6 +240,8 @@ pub(crate) async fn open(
     let (log, position) = (followed.log.clone(), followed.position);
     let trail = Trail::open(&dir.join("trail"), position)?;
     let peers = Peers::new(position, ledger.checkpoint());
+    // Opening has finished what was begun, unless the key ring could not be stored.
+    let erased = if ledger.reader().erasures_pending() == 0 { position } else { 0 };
     info!(node, log, position, checkpoint = %ledger.checkpoint(), "the ledger is open");
     Ok(Core {
         ledger: SharedLedger::new(ledger),
@@ -243,6 +251,7 @@ pub(crate) async fn open(
         state: Mutex::new(CoreState {
             trail,
             peers,
+            erased,
             waiting: HashMap::new(),
             recorded: HashMap::new(),
             recorded_order: VecDeque::new(),
@@ -569,36 +578,59 @@ fn record_group(core: &Core, log: &identity_ledger::follow::LogName, group: &[Ra
             }
         }
     }
-    let mut recorded = Vec::with_capacity(batches.len());
+    let (mut recorded, mut erases) = (Vec::with_capacity(batches.len()), false);
     let written = core.ledger.write(|ledger| {
         for (raw, batch) in &batches {
             let Raw { position, recorded_at, .. } = **raw;
             let delivery = Delivery { log, position, recorded_at, seed: batch.seed };
-            let delivered = match &batch.content {
-                Content::Operations(operations) => ledger.append_at(&delivery, operations)?,
-                Content::Policy(policy) => ledger.set_policy_at(&delivery, policy)?,
+            let reject = |error: &dyn std::fmt::Display| {
+                let error: String = error.to_string().chars().take(1_000).collect();
+                core.note_rejected(position, batch.id, &error).map(|()| BatchResult::Rejected(error))
+            };
+            let answered = |delivered| match delivered {
+                Delivered::Taken(answers) => Ok(BatchResult::Taken(Vec::into(answers))),
+                Delivered::Rejected(error) => reject(&error),
+            };
+            let result = match &batch.content {
+                Content::Operations(operations) => answered(ledger.append_at(&delivery, operations)?)?,
+                Content::Policy(policy) => answered(ledger.set_policy_at(&delivery, policy)?)?,
+                Content::Erase(request) => {
+                    core.forget_rejected()?;
+                    match ledger.erase_at(&delivery, request)? {
+                        Delivered::Taken(records) => {
+                            erases = true;
+                            BatchResult::Erased(records.into())
+                        }
+                        Delivered::Rejected(error) => reject(&without_text(&error))?,
+                    }
+                }
                 Content::Begin { .. } => {
                     return Err(Stop::NotAMessage { position, why: "it begins the log again".to_owned() });
-                }
-            };
-            let result = match delivered {
-                Delivered::Taken(answers) => BatchResult::Taken(answers.into()),
-                Delivered::Rejected(error) => {
-                    let error: String = error.to_string().chars().take(1_000).collect();
-                    core.note_rejected(position, batch.id, &error)?;
-                    BatchResult::Rejected(error)
                 }
             };
             let checkpoint = ledger.reader().checkpoint();
             let applied = Applied { position, checkpoint, result };
             recorded.push(Recorded { batch: batch.id, applied, digest: digest(recorded_at, &raw.payload) });
         }
-        Ok(())
+        if erases {
+            ledger.finish_erasures(&mut |_| {})?;
+        }
+        Ok::<usize, Stop>(ledger.reader().erasures_pending())
     });
     // After an error some of them may be recorded, and will be found so when the ledger is opened again.
-    written?;
-    core.settle(recorded)?;
+    let pending = written?;
+    core.settle(recorded, pending == 0)?;
     end
+}
+
+/// Why an erasure is rejected, without what it names: that is to be forgotten, and the reason is kept.
+fn without_text(error: &EraseError) -> String {
+    match error {
+        EraseError::UnknownId { .. } | EraseError::UnknownPerson { .. } => {
+            "the ledger does not know an id or the person that it names; nothing was erased".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 impl Core {
@@ -620,8 +652,19 @@ impl Core {
         Ok(())
     }
 
+    /// Removes the reasons so far, before something is erased: they quote what senders wrote.
+    fn forget_rejected(&self) -> Result<(), Stop> {
+        let remove = |file: &Path| match std::fs::remove_file(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        };
+        let removed = remove(&self.rejected).and_then(|()| remove(&self.rejected.with_extension("1.jsonl")));
+        removed.map_err(|source| Stop::File { file: self.rejected.display().to_string(), source })
+    }
+
     /// The group is durable: says so to the trail, to those who wait, and to the other nodes.
-    fn settle(&self, recorded: Vec<Recorded>) -> Result<(), Stop> {
+    fn settle(&self, recorded: Vec<Recorded>, nothing_pending: bool) -> Result<(), Stop> {
         let Some(last) = recorded.last().map(|last| last.applied.position) else { return Ok(()) };
         let mut state = self.state();
         state.trail.note(recorded.iter().map(|it| (it.applied.position, it.digest)))?;
@@ -638,6 +681,9 @@ impl Core {
             for sender in state.waiting.remove(&batch).unwrap_or_default() {
                 drop(sender.send(applied.clone()));
             }
+        }
+        if nothing_pending {
+            state.erased = last;
         }
         drop(state);
         self.progress.send_modify(|progress| progress.position = last);

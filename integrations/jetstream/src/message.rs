@@ -1,4 +1,4 @@
-//! Messages: one message of the stream is one atomic batch. Version 1 of the format is this, as JSON:
+//! Messages: one message of the stream is one atomic batch. The format is this, as JSON:
 //!
 //! ```json
 //! {"v":1,"log":"shop.5d1b...","batch":"UUID","seed":"64 hexadecimal digits","content":{"operations":[..]}}
@@ -6,26 +6,28 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `v` | the version of the format. A follower stops at a version that it does not know, for another follower may know it |
+//! | `v` | the version of the format: the lowest that has the content. A follower stops at a version that it does not know, for another follower may know it |
 //! | `log` | the name of the log: the stream's first name and a UUID. A stream of the same name that was created later is another log |
 //! | `batch` | the batch's id; also the message's `Nats-Msg-Id`, by which the stream leaves out what comes again within its window |
 //! | `seed` | 32 bytes of the publisher's chance: salts and generated ids of the batch come from them. As secret as the texts beside it |
-//! | `content` | `{"operations":[..]}`, each with an id; `{"policy":{..}}`; or `{"begin":{"tenant":..,"policy":{..}}}`, the first message |
+//! | `content` | `{"operations":[..]}`, each with an id; `{"policy":{..}}`; or `{"begin":{"tenant":..,"policy":{..}}}`, the first message. In version 2 alone: `{"erase":{..}}` |
 //!
-//! Retracts, splits and reclassifications are operations. Erasing is not in version 1: a followed ledger refuses it.
+//! Retracts, splits and reclassifications are operations. An erasure names the ids that it erases, so the stream is purged up to it when
+//! every follower has erased ([`crate::remedy::purge`]).
 
 use std::fmt;
 
+use identity_ledger::erase::ErasureRequest;
 use identity_ledger::follow::LogName;
 use identity_ledger::storage::{Entropy, OsEntropy};
 use identity_ledger::uuid::{Builder, Uuid};
 use identity_ledger::{Operation, OperationError, OperationId, Policy, PolicyError, Tenant, limits};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::WireOperation;
+use crate::wire::{WireErasure, WireOperation};
 
-/// The version of the format that this release writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The newest version of the format that this release reads and writes; it reads those before it too.
+pub const VERSION: u32 = 2;
 
 /// The id of a batch. Sent again under the same id, a batch is recorded once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub enum Content {
     Operations(Vec<Operation>),
     /// Another policy from here on (A3).
     Policy(Policy),
+    /// An erasure (H3).
+    Erase(ErasureRequest),
 }
 
 /// A batch on its way to the stream. Keep it until it is acknowledged, and send it again as it is: a clone has the same id.
@@ -121,6 +125,11 @@ impl Batch {
         Ok(Batch::of(Content::Policy(policy)))
     }
 
+    /// An erasure (H3). It has no operation id: sent again after the stream's window for duplicates, it is another erasure.
+    pub fn erase(request: ErasureRequest) -> Batch {
+        Batch::of(Content::Erase(request))
+    }
+
     pub(crate) fn begin(tenant: Tenant, policy: Policy) -> Result<Batch, BatchError> {
         policy.check()?;
         Ok(Batch::of(Content::Begin { tenant, policy }))
@@ -156,17 +165,20 @@ impl Batch {
                 WireContent::Operations(operations.iter().cloned().map(WireOperation).collect())
             }
             Content::Policy(policy) => WireContent::Policy(policy.clone()),
+            Content::Erase(request) => WireContent::Erase(WireErasure(request.clone())),
         };
-        let (log, batch, seed) = (log.clone(), self.id, Seed(self.seed));
-        serde_json::to_vec(&Envelope { v: VERSION, log, batch, seed, content }).expect("every shape is JSON")
+        let (v, log, batch, seed) = (content.version(), log.clone(), self.id, Seed(self.seed));
+        serde_json::to_vec(&Envelope { v, log, batch, seed, content }).expect("every shape is JSON")
     }
 }
 
 /// Why bytes of the stream are not a message of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("it has version {found} of the message format; expected {VERSION}")]
+    #[error("it has version {found} of the message format; expected 1 to {VERSION}")]
     Version { found: u32 },
+    #[error("it has version {found} of the message format; its content has version {expected}")]
+    OtherVersion { expected: u32, found: u32 },
     #[error("it belongs to the log `{found}`")]
     OtherLog { found: String },
     #[error("it is not a message of this format: {0}")]
@@ -180,10 +192,13 @@ pub(crate) fn decode(bytes: &[u8], log: &LogName) -> Result<Batch, DecodeError> 
         v: u32,
     }
     let Version { v: found } = serde_json::from_slice(bytes)?;
-    if found != VERSION {
+    if !(1..=VERSION).contains(&found) {
         return Err(DecodeError::Version { found });
     }
-    let Envelope { log: found, batch, seed, content, .. } = serde_json::from_slice(bytes)?;
+    let Envelope { v, log: found, batch, seed, content } = serde_json::from_slice(bytes)?;
+    if v != content.version() {
+        return Err(DecodeError::OtherVersion { expected: content.version(), found: v });
+    }
     if found != *log {
         return Err(DecodeError::OtherLog { found: found.to_string() });
     }
@@ -193,6 +208,7 @@ pub(crate) fn decode(bytes: &[u8], log: &LogName) -> Result<Batch, DecodeError> 
             Content::Operations(operations.into_iter().map(|operation| operation.0).collect())
         }
         WireContent::Policy(policy) => Content::Policy(policy),
+        WireContent::Erase(request) => Content::Erase(request.0),
     };
     Ok(Batch { id: batch, seed: seed.0, content })
 }
@@ -213,6 +229,17 @@ enum WireContent {
     Begin { tenant: Tenant, policy: Policy },
     Operations(Vec<WireOperation>),
     Policy(Policy),
+    Erase(WireErasure),
+}
+
+impl WireContent {
+    /// The version that first had it. What is older keeps its bytes.
+    fn version(&self) -> u32 {
+        match self {
+            WireContent::Begin { .. } | WireContent::Operations(_) | WireContent::Policy(_) => 1,
+            WireContent::Erase(_) => 2,
+        }
+    }
 }
 
 /// 32 bytes as hexadecimal digits.
@@ -271,13 +298,18 @@ mod tests {
 
     /// Bytes that earlier releases wrote are read for ever.
     #[test]
-    fn version_1_is_set_in_stone() {
-        let golden = include_str!("../tests/data/version-1.jsonl");
-        for line in golden.lines() {
-            let batch = decode(line.as_bytes(), &log()).unwrap();
-            assert_eq!(String::from_utf8(batch.encode(&log())).unwrap(), line);
+    fn versions_are_set_in_stone() {
+        let golden = [
+            (include_str!("../tests/data/version-1.jsonl"), 4),
+            (include_str!("../tests/data/version-2.jsonl"), 4),
+        ];
+        for (golden, lines) in golden {
+            for line in golden.lines() {
+                let batch = decode(line.as_bytes(), &log()).unwrap();
+                assert_eq!(String::from_utf8(batch.encode(&log())).unwrap(), line);
+            }
+            assert_eq!(golden.lines().count(), lines);
         }
-        assert_eq!(golden.lines().count(), 4);
     }
 
     #[test]
@@ -287,7 +319,8 @@ mod tests {
             let text = change(String::from_utf8(batch.encode(&log())).unwrap());
             decode(text.as_bytes(), &log()).unwrap_err().to_string()
         };
-        assert!(line(&|text| text.replace("\"v\":1", "\"v\":2")).contains("version 2"));
+        assert!(line(&|text| text.replace("\"v\":1", "\"v\":3")).contains("version 3"));
+        assert!(line(&|text| text.replace("\"v\":1", "\"v\":2")).contains("its content has version 1"));
         assert!(line(&|text| text.replace("shop.1", "shop.2")).contains("the log `shop.2`"));
         for other in ["", "hello", "[]", "{}", "{\"v\":1}"] {
             assert!(line(&|_| other.to_owned()).contains("not a message"), "{other}");

@@ -28,6 +28,10 @@ pub struct Status {
     pub position: u64,
     /// Its ledger there.
     pub checkpoint: Checkpoint,
+    /// Up to which position everything that the log erased is out of its files. Missing from a node of an older release, which stops before
+    /// the first erasure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +133,8 @@ mod tests {
     }
 
     fn status(node: &str, position: u64, checkpoint: Checkpoint) -> Status {
-        Status { node: node.to_owned(), log: "shop.1".to_owned(), position, checkpoint }
+        let (node, log) = (node.to_owned(), "shop.1".to_owned());
+        Status { node, log, position, checkpoint, erased: Some(position) }
     }
 
     #[test]

@@ -50,6 +50,18 @@ pub enum RemedyError {
         /// Where it must be.
         position: u64,
     },
+    /// A node is past the position, and what was erased up to there is not out of its files.
+    #[error(
+        "node `{node}` has taken what is erased out of its files up to position {found}, which is before {position}: nothing was purged"
+    )]
+    NotErased {
+        /// The node.
+        node: String,
+        /// Up to where it has.
+        found: u64,
+        /// Up to where it must have.
+        position: u64,
+    },
     /// A node did not say how far it is.
     #[error("node `{node}` did not say how far it is: nothing was purged")]
     Silent {
@@ -178,25 +190,30 @@ fn followed(node_dir: &Path, log: &LogName) -> Result<(u64, ReadOnlyLedger), Rem
     }
 }
 
-/// Removes from a stream what all followers have, up to a position. A later node begins with a copy of a follower's ledger.
+/// Removes from a stream what all followers have, up to a position. A later node begins with a copy of a follower's ledger. After an erasure
+/// the position is that of the erasure: texts stand in the messages before it, and it names ids itself.
 ///
-/// `nodes` names every follower; `statuses` is what they say ([`crate::node::statuses`]).
+/// `nodes` names every follower; `statuses` is what they say ([`crate::node::statuses`]), and one that is heard without being named counts too.
 ///
 /// # Errors
-/// [`RemedyError::Silent`] and `NotPast`, for a node that may need it still; nothing is purged then.
+/// [`RemedyError::Silent`] and `NotPast`, for a node that may need it still, and `NotErased`; nothing is purged then.
 pub async fn purge(
     stream: &Stream,
     position: u64,
     nodes: &[String],
     statuses: &[Status],
 ) -> Result<u64, RemedyError> {
-    for node in nodes {
-        let said = statuses.iter().find(|status| status.node == *node && status.log == stream.log.as_str());
-        let Some(found) = said.map(|status| status.position) else {
-            return Err(RemedyError::Silent { node: node.clone() });
-        };
-        if found < position {
-            return Err(RemedyError::NotPast { node: node.clone(), found, position });
+    let heard: Vec<&Status> = statuses.iter().filter(|status| status.log == stream.log.as_str()).collect();
+    if let Some(node) = nodes.iter().find(|node| heard.iter().all(|status| status.node != **node)) {
+        return Err(RemedyError::Silent { node: node.clone() });
+    }
+    for Status { node, position: at, erased, .. } in heard {
+        let (node, erased) = (node.clone(), erased.unwrap_or(*at));
+        if *at < position {
+            return Err(RemedyError::NotPast { node, found: *at, position });
+        }
+        if erased < position {
+            return Err(RemedyError::NotErased { node, found: erased, position });
         }
     }
     let purged = stream.inner.purge().sequence(position + 1).await;
@@ -303,7 +320,7 @@ impl Held {
 
     /// Whether the ledger holds a message: by the digest that it noted at its position, which also tells of batches that were rejected;
     /// or by the ids of its operations. Without either, a policy behind which the ledger is counts as held: setting it again would undo
-    /// later ones.
+    /// later ones. So does an erasure: it could take what came later under the same text.
     fn has(&self, raw: &Raw, batch: &Batch) -> Result<bool, Stop> {
         let noted = self.trail.as_ref().map_or(Ok(None), |trail| trail.at(raw.position))?;
         if noted == Some(digest(raw.recorded_at, &raw.payload)) {
@@ -311,7 +328,7 @@ impl Held {
         }
         Ok(match &batch.content {
             Content::Begin { .. } => true,
-            Content::Policy(_) => noted.is_none() && raw.position <= self.position,
+            Content::Policy(_) | Content::Erase(_) => noted.is_none() && raw.position <= self.position,
             Content::Operations(_) => batch.operation_ids().all(|id| self.operations.contains(&id)),
         })
     }

@@ -1,9 +1,11 @@
 //! Why a follower stops: the ledger's chain and the stream disagree, or one of them cannot be read. Each has a name; nothing is half-applied.
 
+use identity_ledger::erase::EraseError;
 use identity_ledger::follow::FollowError;
 use identity_ledger::storage::Fault;
 use identity_ledger::{AppendError, Checkpoint, CreateError, OpenError};
 
+use crate::message::VERSION;
 use crate::stream::UnsafeStream;
 
 /// Why a node stopped. Its ledger is whole, at the position it says; `docs/scale.md` has the remedy of each.
@@ -88,7 +90,7 @@ pub enum Stop {
     Unsafe(#[from] UnsafeStream),
     /// A message has a version that this release does not know. Update it.
     #[error(
-        "position {position} of the stream has version {version} of the message format; this release reads version 1"
+        "position {position} of the stream has version {version} of the message format; this release reads 1 to {VERSION}: update it"
     )]
     UnknownVersion {
         /// The position.
@@ -125,6 +127,10 @@ pub enum Stop {
     /// The ledger could not write. Start the node again: it continues from the ledger's own position.
     #[error(transparent)]
     Ledger(#[from] FollowError),
+    /// What is erased could not be taken out of this node's files. Every answer says that it is erased; start the node again, and it is tried
+    /// again.
+    #[error(transparent)]
+    Erasing(#[from] EraseError),
     /// The ledger cannot be read back.
     #[error(transparent)]
     Fault(#[from] Fault),

@@ -1,14 +1,15 @@
-//! Operations as JSON: the shapes of version 1 of the message format, each beside the library's type that it stands for.
+//! Operations and erasures as JSON: the shapes of the message format, each beside the library's type that it stands for.
 //!
 //! A field that the library adds does not compile here before it has a place in the format. What stands here never changes: every follower
 //! of a stream must read a message alike, whichever release it runs.
 
 use std::collections::BTreeSet;
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::model::{Dialect, ImportFixups, PersonProfiles, Sdk};
 use identity_ledger::{
-    Actor, Changes, DeviceId, DistinctId, EventName, IdClass, Operation, OperationId, Processing, Properties,
-    PropertyKey, Request, Seq, Source, SplitMode, Target, Timestamp,
+    Actor, Changes, DeviceId, DistinctId, EventName, IdClass, Operation, OperationId, PersonId, Processing,
+    Properties, PropertyKey, Request, Seq, Source, SplitMode, Target, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,32 @@ struct SdkShape {
     dialect: Option<Dialect>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     person_profiles: Option<PersonProfiles>,
+}
+
+/// One erasure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct WireErasure(#[serde(with = "ErasureShape")] pub(crate) ErasureRequest);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ErasureRequest", deny_unknown_fields)]
+struct ErasureShape {
+    #[serde(with = "SubjectShape")]
+    subject: ErasureSubject,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    keys: BTreeSet<PropertyKey>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    reason: String,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ErasureSubject", rename_all = "snake_case")]
+enum SubjectShape {
+    Person(PersonId),
+    PersonOf(DistinctId),
+    Ids(BTreeSet<DistinctId>),
+    ReasonOf(Seq),
 }
 
 /// An optional [`Source`]: serde has no `with` for what stands in an option.

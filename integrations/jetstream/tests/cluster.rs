@@ -106,7 +106,7 @@ fn recorded(dir: &Path) -> (Status, HashMap<OperationId, u32>) {
         .unwrap();
     let followed = reader.followed().unwrap();
     let (log, position, checkpoint) = (followed.log.clone(), followed.position, reader.checkpoint());
-    (Status { node: String::new(), log, position, checkpoint }, found)
+    (Status { node: String::new(), log, position, checkpoint, erased: None }, found)
 }
 
 fn ids(batch: &Batch) -> Vec<OperationId> {

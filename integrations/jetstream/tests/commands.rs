@@ -109,6 +109,14 @@ fn two_nodes_over_http_and_the_operators_commands() {
     assert!(status == 0 && said.contains("2 nodes"), "{said}");
     let (status, said) = operator(&cluster, &["purge", "shop", "--to", "9", "--node", "a", "--node", "b"]);
     assert!(status == 2 && said.contains("before 9: nothing was purged"), "{said}");
+    let erase = ["erase", "shop", "--person-of", "ann", "--reason", "request 17"];
+    let (status, said) = operator(&cluster, &erase);
+    assert!(status == 0 && said.contains("`purge shop --to 4`"), "{said}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !nodes.iter().all(|node| node.http("GET", "/resolve/ann", "").starts_with("HTTP/1.1 404")) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let ends = nodes.map(Process::end);
     assert!(ends[0].starts_with("closed at position ") && ends[0] == ends[1], "{ends:?}");
 
@@ -118,7 +126,7 @@ fn two_nodes_over_http_and_the_operators_commands() {
     let more = ["continue", "shop", "--from", a.to_str().unwrap(), "--as", "shop-2", "--replicas", "1"];
     let (status, said) = operator(&cluster, &more);
     assert!(
-        status == 0 && said.contains("continues in `shop-2` at position 4") && said.contains("sealed"),
+        status == 0 && said.contains("continues in `shop-2` at position 5") && said.contains("sealed"),
         "{said}"
     );
     let nodes = [Process::start(&cluster, "a", "shop-2"), Process::start(&cluster, "b", "shop-2")];

@@ -3,10 +3,12 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::{
-    AppendError, Appended, Operation, OperationId, Policy, Preset, SplitMode, Target, Tenant,
+    AppendError, Appended, Operation, OperationId, Policy, Preset, PropertyKey, SplitMode, Target, Tenant,
 };
 use identity_ledger_jetstream::async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use identity_ledger_jetstream::stream::LOG_KEY;
@@ -230,7 +232,7 @@ async fn streams_are_created_safely_and_unsafe_ones_are_refused_by_name() {
 async fn what_is_not_a_message_of_the_log_stops_every_follower_by_name() {
     let Some(cluster) = server("bad messages").await else { return };
     for (stream, payload, says) in [
-        ("version", "{\"v\":2,\"more\":true}", "version 2 of the message format"),
+        ("version", "{\"v\":3,\"more\":true}", "version 3 of the message format"),
         ("garbage", "hello", "not a message of this format"),
         ("other-log", "", "it belongs to the log `elsewhere.1`"),
     ] {
@@ -350,6 +352,104 @@ async fn a_purge_waits_for_every_follower_and_later_nodes_begin_with_a_copy() {
     }
 }
 
+/// Whether a text stands in a file of a directory, at any depth.
+fn stands_in(dir: &Path, text: &str) -> Option<PathBuf> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
+        true => stands_in(&path, text),
+        false => {
+            let bytes = std::fs::read(&path).unwrap_or_default(); // a server may remove its own meanwhile
+            bytes.windows(text.len()).any(|window| window == text.as_bytes()).then_some(path)
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_leaves_every_follower_and_then_the_stream() {
+    let Some(cluster) = server("erasing").await else { return };
+    let stream = cluster.create("shop").await;
+    let (a, b) = (cluster.node("a", "shop", 2).await, cluster.node("b", "shop", 2).await);
+    let (ann, mail, bob) = ("ann-5c1fb3a09e", "mail-7d20c4e61a", "bob-90b1f8d377");
+    let said = |who: &str, mail: &str| {
+        let operation = Operation::properties(at(0), id(who)).set("mail", mail).unwrap();
+        Batch::new(vec![operation.set("plan", "team").unwrap()]).unwrap()
+    };
+    let unheard = Operation::split(at(9), id(ann), [id("unheard")], SplitMode::Each);
+    for batch in [said(ann, mail), said(bob, "bob's"), Batch::new(vec![unheard]).unwrap()] {
+        a.publish_and_wait(&batch).await.unwrap();
+    }
+    let old = cluster.node_dir("old").join("ledger");
+    std::fs::create_dir_all(cluster.node_dir("old")).unwrap();
+    identity_ledger::backup::Backup::run(&cluster.node_dir("a").join("ledger"), &old, &mut |_| {}).unwrap();
+
+    // A value of one, then all of the other; asked for again, there is nothing to erase.
+    let request = |who, reason| ErasureRequest::new(at(9), ErasureSubject::PersonOf(id(who)), reason);
+    let rectified = Batch::erase(request(bob, "wrong").with_keys([PropertyKey::new("mail").unwrap()]));
+    let applied = b.publish_and_wait(&rectified).await.unwrap();
+    assert!(matches!(&applied.result, BatchResult::Erased(records) if records.len() == 1), "{applied:?}");
+    let applied = a.publish_and_wait(&Batch::erase(request(ann, "request 17"))).await.unwrap();
+    assert!(matches!(&applied.result, BatchResult::Erased(_)), "{applied:?}");
+    let again = a.publish_and_wait(&Batch::erase(request(ann, "request 17"))).await.unwrap();
+    assert!(matches!(&again.result, BatchResult::Rejected(why) if !why.contains(ann)), "{again:?}");
+    b.wait_for(again.position).await.unwrap();
+    for (node, name) in [(&a, "a"), (&b, "b")] {
+        assert_eq!(
+            (node.status().checkpoint, node.status().erased),
+            (again.checkpoint, Some(again.position))
+        );
+        assert_eq!(node.ledger().resolve(ann), None);
+        let profile = node.ledger().profile(bob).unwrap().unwrap();
+        assert_eq!(
+            (&profile.properties["mail"].value, &profile.properties["plan"].value),
+            (&None, &Some("team".into()))
+        );
+        for text in [ann, mail, "bob's", "unheard"] {
+            assert_eq!(stands_in(&cluster.node_dir(name), text), None, "{text}");
+        }
+    }
+
+    // The stream has it all until it is purged; and that waits for each node's files.
+    let store = cluster.servers[0].store.clone();
+    assert!(stands_in(&store, ann).is_some() && stands_in(&store, mail).is_some());
+    let context = context(cluster.client().await);
+    let names = ["a", "b"].map(str::to_owned);
+    let mut said = node::statuses(&context, "shop", Duration::from_millis(1_500)).await.unwrap();
+    let behind = Status { node: "c".to_owned(), erased: Some(applied.position - 1), ..said[0].clone() };
+    said.push(behind);
+    let error = remedy::purge(&stream, applied.position, &names, &said).await.unwrap_err();
+    assert!(
+        error.to_string().contains("node `c` has taken what is erased out of its files up to"),
+        "{error}"
+    );
+    said.pop();
+    remedy::purge(&stream, again.position, &names, &said).await.unwrap();
+    assert_eq!(stream.state().await.unwrap().first_sequence, again.position + 1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while [ann, mail].iter().any(|text| stands_in(&store, text).is_some()) {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{:?} {:?}",
+            stands_in(&store, ann),
+            stands_in(&store, mail)
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    // A new node begins with a copy from after it; one from before it is refused by name.
+    let copy = cluster.node_dir("copy").join("ledger");
+    std::fs::create_dir_all(cluster.node_dir("copy")).unwrap();
+    let made =
+        identity_ledger::backup::Backup::run(&cluster.node_dir("b").join("ledger"), &copy, &mut |_| {});
+    assert!(made.unwrap().pending_erasures.is_empty());
+    let copy = cluster.node("copy", "shop", 3).await;
+    let applied = copy.publish_and_wait(&batch(77)).await.unwrap();
+    for node in [&a, &b] {
+        node.wait_for(applied.position).await.unwrap();
+        assert_eq!(node.status().checkpoint, applied.checkpoint);
+    }
+    let old = cluster.node("old", "shop", 1).await;
+    assert!(stop_of(&old).await.contains("copy the ledger of a follower that is past it"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_head_at_one_position_stops_both_nodes() {
     let Some(cluster) = server("heads that differ").await else { return };
@@ -359,7 +459,7 @@ async fn another_head_at_one_position_stops_both_nodes() {
     // As a node says it whose ledger was restored from that of another log, or written by a bug.
     let Status { log, position, .. } = a.status();
     let checkpoint = format!("{}:{}", applied.checkpoint.records, "0".repeat(64)).parse().unwrap();
-    let status = Status { node: "odd".to_owned(), log, position, checkpoint };
+    let status = Status { node: "odd".to_owned(), log, position, checkpoint, erased: None };
     let client = cluster.client().await;
     client.publish("identity-ledger.shop.status", serde_json::to_vec(&status).unwrap().into()).await.unwrap();
     client.flush().await.unwrap();

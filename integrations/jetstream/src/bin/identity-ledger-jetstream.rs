@@ -1,15 +1,17 @@
-//! The operator's command: create a stream, look at its nodes, compare, purge, and continue one that lost messages.
+//! The operator's command: create a stream, look at its nodes, compare, erase, purge, and continue one that lost messages.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
-use identity_ledger::{Policy, Tenant};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
+use identity_ledger::uuid::Uuid;
+use identity_ledger::{DistinctId, PersonId, Policy, PropertyKey, Seq, Tenant, Timestamp};
 use identity_ledger_jetstream::async_nats::{self, jetstream::context::Context};
 use identity_ledger_jetstream::node::statuses;
-use identity_ledger_jetstream::{Settings, Stream, context, remedy, stream};
+use identity_ledger_jetstream::{Batch, Publisher, Settings, Stream, context, remedy, stream};
 
 /// Ledgers that follow a NATS JetStream: what an operator does.
 #[derive(Parser)]
@@ -53,7 +55,20 @@ enum Command {
         #[arg(long)]
         node: PathBuf,
     },
-    /// Removes from the stream what all followers have.
+    /// Sends an erasure: every follower records it, and takes it out of its files. The stream holds the texts until it is purged.
+    Erase {
+        /// The stream.
+        stream: String,
+        #[command(flatten)]
+        whom: Whom,
+        /// Only the values of these property keys; the texts of ids stay.
+        #[arg(long, value_name = "KEY,KEY", value_delimiter = ',', conflicts_with = "reason_of")]
+        keys: Vec<PropertyKey>,
+        /// Why; it is kept, and can be erased itself.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Removes from the stream what all followers have, and have taken out of their files if it was erased.
     Purge {
         /// The stream.
         stream: String,
@@ -74,6 +89,36 @@ enum Command {
         #[command(flatten)]
         new: New,
     },
+}
+
+/// Whose texts and values.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Whom {
+    /// Everything of the person with this public id.
+    #[arg(long)]
+    person: Option<Uuid>,
+    /// Everything of the person that this id belongs to.
+    #[arg(long)]
+    person_of: Option<DistinctId>,
+    /// This id alone, and what was said for it; may be given several times.
+    #[arg(long)]
+    id: Vec<DistinctId>,
+    /// The reason that this erase record gave.
+    #[arg(long)]
+    reason_of: Option<u64>,
+}
+
+impl Whom {
+    fn subject(self) -> ErasureSubject {
+        let Whom { person, person_of, id, reason_of } = self;
+        match (person, person_of, reason_of) {
+            (Some(person), ..) => ErasureSubject::Person(PersonId(person)),
+            (_, Some(id), _) => ErasureSubject::PersonOf(id),
+            (.., Some(seq)) => ErasureSubject::ReasonOf(Seq(seq)),
+            _ => ErasureSubject::Ids(id.into_iter().collect()),
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -123,6 +168,21 @@ async fn run(Arguments { url, command }: Arguments) -> Result<bool, Failure> {
             findings.iter().for_each(|finding| println!("{finding:?}"));
             println!("{} findings", findings.len());
             Ok(findings.is_empty())
+        }
+        Command::Erase { stream, whom, keys, reason } => {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            let now = Timestamp::from_micros(i64::try_from(since.as_micros())?)?;
+            let request = ErasureRequest::new(now, whom.subject(), reason).with_keys(keys);
+            let publisher = Publisher::open(&context, &stream, 1).await?;
+            let position = publisher.publish(&Batch::erase(request)).await?.position;
+            println!("the erasure stands at position {position}");
+            println!(
+                "  taken or not    `rejected.jsonl` of each node says if it was not; `erasures` of its ledger if it was"
+            );
+            println!(
+                "  the stream      holds the texts until `purge {stream} --to {position}`, with each node by name"
+            );
+            Ok(true)
         }
         Command::Purge { stream, to, node } => {
             let statuses = statuses(&context, &stream, Duration::from_secs(3)).await?;
@@ -183,6 +243,9 @@ async fn nodes(context: &Context, stream: &str, wait: Duration) -> Result<bool, 
     let mut equal = true;
     for status in &statuses {
         println!("{:20} {:>12} {}", status.node, status.position, status.checkpoint);
+        if let Some(erased) = status.erased.filter(|erased| *erased < status.position) {
+            println!("{} has what was erased since position {erased} in its files", status.node);
+        }
         for other in statuses.iter().filter(|other| other.node > status.node) {
             let differ = (&other.log, other.position) == (&status.log, status.position)
                 && other.checkpoint != status.checkpoint;

@@ -6,11 +6,12 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_json::writer::{LineDelimited, WriterBuilder};
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 /// How a Parquet file begins, and ends.
@@ -56,12 +57,50 @@ impl Read for Rows {
     }
 }
 
+/// Rows as lines. Sixteen bytes are a UUID; other bytes are refused, for nothing says which text they are.
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut columns = Vec::with_capacity(batch.num_columns());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let column = with_uuids(column);
+        if has_bytes(column.data_type()) {
+            let what = format!("column `{}` holds bytes; expected text: cast it first", field.name());
+            return Err(ArrowError::SchemaError(what));
+        }
+        columns.push((field.name().clone(), column));
+    }
+    let batch = &RecordBatch::try_from_iter(columns)?;
     let format = WriterBuilder::new().with_timestamp_format(UTC.to_owned());
     let mut writer = format.build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner())
+}
+
+/// UUIDs as their text, so that one that is a distinct id is the id that it is elsewhere (A5).
+fn with_uuids(column: &ArrayRef) -> ArrayRef {
+    match column.as_fixed_size_binary_opt() {
+        Some(bytes) if bytes.value_length() == 16 => {
+            let text = |bytes: &[u8]| uuid::Uuid::from_slice(bytes).expect("it has 16 bytes").to_string();
+            Arc::new(bytes.iter().map(|bytes| bytes.map(text)).collect::<StringArray>())
+        }
+        _ => column.clone(),
+    }
+}
+
+fn has_bytes(kind: &DataType) -> bool {
+    use DataType::*;
+    match kind {
+        Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => true,
+        List(item)
+        | LargeList(item)
+        | ListView(item)
+        | LargeListView(item)
+        | FixedSizeList(item, _)
+        | Map(item, _) => has_bytes(item.data_type()),
+        Struct(fields) => fields.iter().any(|field| has_bytes(field.data_type())),
+        Dictionary(_, values) => has_bytes(values),
+        _ => false,
+    }
 }
 
 thread_local! {
@@ -94,10 +133,9 @@ fn without_panic<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> io::Resu
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Arc;
 
     use arrow_array::{
-        ArrayRef, FixedSizeBinaryArray, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+        BinaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray, TimestampMillisecondArray,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::basic::Compression;
@@ -144,7 +182,7 @@ mod tests {
         writer.write(&batch).unwrap();
         let line = |row: i64| {
             let (uuid, set) = (
-                format!("{:02x}", row as u8).repeat(16),
+                uuid::Uuid::from_bytes([row as u8; 16]),
                 if row == 1 { r#""set":"{\"a\":1}","# } else { "" },
             );
             format!(
@@ -170,6 +208,17 @@ mod tests {
             let (bytes, lines) = sample(ROWS + 3, compression);
             assert_eq!(rows_of(&bytes).unwrap(), lines, "{compression}");
         }
+    }
+
+    /// As hexadecimal digits they would be ids of other people.
+    #[test]
+    fn bytes_that_are_no_uuid_are_refused_by_name() {
+        let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"ann"]));
+        let batch = RecordBatch::try_from_iter([("distinct_id", column)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let error = rows_of(&writer.into_inner().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("column `distinct_id` holds bytes; expected text"), "{error}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Taken {
     /// Makes it durable: before and after a crash it is there, whole, or not.
     pub(crate) fn write(&self, storage: &dyn Storage, ledger: LedgerId) -> io::Result<()> {
         let Some(last) = self.last() else { return Ok(()) };
-        let building = format!("{RECEIPTS}/{last:020}{BUILDING}");
+        let building = format!("{RECEIPTS}/{:020}{BUILDING}", 0); // always the same, so that none is left behind for long
         if storage.len(&building)?.is_some() {
             remove_file(storage, &building)?; // a crash left it behind
         }
@@ -143,12 +143,14 @@ mod tests {
     fn the_newest_whole_receipt_counts_and_every_flip_is_noticed() {
         let (storage, ledger) = (Memory::new(), LedgerId(uuid::Uuid::from_u128(7)));
         assert_eq!(newest(&storage, ledger).unwrap(), None);
+        storage.create(&format!("{RECEIPTS}/{:020}{BUILDING}", 0)).unwrap(); // of a removal that a crash cut off, and that had another end
         for last in [5, 9] {
             taken(last).write(&storage, ledger).unwrap();
             taken(last).write(&storage, ledger).unwrap(); // after a crash again
             assert_eq!(newest(&storage, ledger).unwrap(), Some(taken(last)));
         }
         assert_eq!(read(&storage, LedgerId(uuid::Uuid::nil()), 9).unwrap(), None, "another ledger's");
+        assert_eq!(storage.list(RECEIPTS).unwrap().len(), 2, "nothing is left of what was cut off");
         let (name, bytes) = (receipt_name(9), taken(9).to_bytes(ledger));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes[bit / 8..=bit / 8].to_vec();

@@ -250,7 +250,7 @@ fn what_cannot_be_erased_is_rejected_by_every_follower_alike() {
     let of = |text: &str| ErasureRequest::new(at(9), ErasureSubject::Ids([id(text)].into()), "");
     let unheard = ErasureSubject::Person(PersonId(uuid::Uuid::nil()));
     let mut asked = vec![
-        (of("nobody"), "knows no distinct id"),
+        (of("unheard"), "knows no distinct id"),
         (ErasureRequest::new(at(9), ErasureSubject::Ids(BTreeSet::new()), ""), "names no distinct id"),
         (ErasureRequest::new(at(9), unheard, ""), "knows no person"),
         (ErasureRequest::new(at(9), ErasureSubject::ReasonOf(Seq(0)), ""), "gives no reason"),

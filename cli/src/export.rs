@@ -48,6 +48,7 @@ Tables of records, which only grow at the end:
   property_writes              what operations said of properties
   policies                     each policy, from its record on
   erasures                     what to forget, by numbers that name no person
+  checkpoints                  where each frame ends, as `verify --expect` takes it
 
 Records are numbered from 0. The next --since is `last_record` of the manifest: one less than `records`, and than RECORDS of a checkpoint.
 

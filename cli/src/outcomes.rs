@@ -29,7 +29,7 @@ What is shown:
   OUTCOME  what was refused, what happened, what is worth knowing
 
 --json keys: seq, recorded_at (1970-01-01T00:00:00Z for a file), op, distinct_id, other_id, effects, notices (notice, seq, distinct_id, \
-ids), refusal, rule, blocking_seq, reason. A merge or a split names the ids that it moved, up to 100 of them; `diff --at` names all. \
+ids), refusal, rule, blocking_seq, reason. A merge, split, retract or reclassification says how many ids it moved (`moved_ids`, of a split `left`) and names up to 100 of them (`distinct_ids`); `diff --at` names all. \
 With --limit a last line has `next`, a cursor or null.";
 
 #[derive(Args)]

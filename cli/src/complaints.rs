@@ -116,8 +116,12 @@ impl Watch for Complaints<'_> {
     }
 
     fn taken(&mut self, appended: &Appended) {
-        let person = appended.outcome().and_then(|outcome| outcome.person);
-        person.into_iter().for_each(|person| self.touched.note(person));
+        let Some(outcome) = appended.outcome() else { return };
+        let touched = outcome.founded
+            || outcome.identified
+            || outcome.link.is_some()
+            || outcome.written != Default::default();
+        outcome.person.filter(|_| touched).into_iter().for_each(|person| self.touched.note(person));
     }
 
     fn progress(&mut self, bytes: u64, _: &Tally) {

@@ -30,8 +30,7 @@ impl Input {
             return Ok(Input { reader: Box::new(opened), bytes: None });
         }
         if is_parquet(&mut opened).map_err(Failure::read(file))? {
-            let rows = parquet::Rows::of(opened).map_err(Failure::read(file))?;
-            return Ok(Input { reader: Box::new(rows), bytes: None });
+            return Ok(Input { reader: Box::new(parquet::Rows::of(opened)), bytes: None });
         }
         Ok(Input { reader: Box::new(opened), bytes: Some(metadata.len()) })
     }
@@ -49,9 +48,9 @@ impl Input {
 /// Whether a file begins as Parquet does. It is read from its beginning afterwards.
 fn is_parquet(file: &mut File) -> io::Result<bool> {
     let mut begin = Vec::new();
-    file.by_ref().take(parquet::MAGIC.len() as u64).read_to_end(&mut begin)?;
+    file.by_ref().take(parquet::MAGIC[0].len() as u64).read_to_end(&mut begin)?;
     file.rewind()?;
-    Ok(begin == parquet::MAGIC)
+    Ok(parquet::MAGIC.iter().any(|magic| begin == *magic))
 }
 
 pub(crate) fn is_stdin(file: &Path) -> bool {

@@ -14,8 +14,8 @@ use arrow_json::writer::{LineDelimited, WriterBuilder};
 use arrow_schema::{ArrowError, DataType};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-/// How a Parquet file begins, and ends.
-pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
+/// How a Parquet file begins, and one whose end is encrypted, which is refused by name.
+pub(crate) const MAGIC: [&[u8; 4]; 2] = [b"PAR1", b"PARE"];
 
 /// Rows that are decoded together. A column repeats a value at no cost, so that few rows can take much memory.
 const ROWS: usize = 64;
@@ -25,23 +25,29 @@ const UTC: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
 /// The rows of a Parquet file, a JSON object a line. Absent values have no key.
 pub(crate) struct Rows {
-    batches: ParquetRecordBatchReader,
+    /// The file, until it is first read; an import takes other files whatever this one is.
+    file: Option<File>,
+    batches: Option<ParquetRecordBatchReader>,
     lines: Vec<u8>,
     /// How much of `lines` was read.
     read: usize,
 }
 
 impl Rows {
-    /// Reads what the file says of itself, at its end.
-    pub(crate) fn of(file: File) -> io::Result<Rows> {
-        let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS).build();
-        Ok(Rows { batches: without_panic(open)?, lines: Vec::new(), read: 0 })
+    pub(crate) fn of(file: File) -> Rows {
+        Rows { file: Some(file), batches: None, lines: Vec::new(), read: 0 }
     }
 
     /// The lines of the next rows; none behind the last.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let next = || self.batches.next().map(|batch| json_lines(&batch?)).transpose();
-        without_panic(next)
+        if let Some(file) = self.file.take() {
+            let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS).build();
+            self.batches = Some(without_panic(open)?);
+        }
+        let Some(batches) = &mut self.batches else { return Ok(None) };
+        let Some(batch) = without_panic(|| batches.next().transpose())? else { return Ok(None) };
+        expect_text(&batch)?;
+        without_panic(|| json_lines(&batch)).map(Some)
     }
 }
 
@@ -57,18 +63,25 @@ impl Read for Rows {
     }
 }
 
-/// Rows as lines. Sixteen bytes are a UUID; other bytes are refused, for nothing says which text they are.
-fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let mut columns = Vec::with_capacity(batch.num_columns());
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let column = with_uuids(column);
-        if has_bytes(column.data_type()) {
-            let what = format!("column `{}` holds bytes; expected text: cast it first", field.name());
-            return Err(ArrowError::SchemaError(what));
+/// Sixteen bytes are a UUID. Other bytes are refused, for nothing says which text they are.
+fn expect_text(batch: &RecordBatch) -> io::Result<()> {
+    match batch
+        .schema()
+        .fields()
+        .iter()
+        .find(|field| !is_uuid(field.data_type()) && has_bytes(field.data_type()))
+    {
+        None => Ok(()),
+        Some(field) => {
+            Err(unreadable(&format!("column `{}` holds bytes; expected text: cast it first", field.name())))
         }
-        columns.push((field.name().clone(), column));
     }
-    let batch = &RecordBatch::try_from_iter(columns)?;
+}
+
+fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let names = batch.schema();
+    let names = names.fields().iter().map(|field| field.name());
+    let batch = &RecordBatch::try_from_iter(names.zip(batch.columns().iter().map(with_uuids)))?;
     let format = WriterBuilder::new().with_timestamp_format(UTC.to_owned());
     let mut writer = format.build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
@@ -79,12 +92,16 @@ fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 /// UUIDs as their text, so that one that is a distinct id is the id that it is elsewhere (A5).
 fn with_uuids(column: &ArrayRef) -> ArrayRef {
     match column.as_fixed_size_binary_opt() {
-        Some(bytes) if bytes.value_length() == 16 => {
+        Some(bytes) if is_uuid(column.data_type()) => {
             let text = |bytes: &[u8]| uuid::Uuid::from_slice(bytes).expect("it has 16 bytes").to_string();
             Arc::new(bytes.iter().map(|bytes| bytes.map(text)).collect::<StringArray>())
         }
         _ => column.clone(),
     }
+}
+
+fn is_uuid(kind: &DataType) -> bool {
+    *kind == DataType::FixedSizeBinary(16)
 }
 
 fn has_bytes(kind: &DataType) -> bool {
@@ -127,7 +144,14 @@ fn without_panic<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> io::Resu
         Ok(Err(error)) => error.to_string(),
         Err(_) => "its bytes contradict each other".to_owned(),
     };
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("damaged Parquet: {error}")))
+    Err(unreadable(&error))
+}
+
+fn unreadable(why: &str) -> io::Error {
+    let what = format!(
+        "this Parquet file cannot be read: {why}; a tool that reads it, such as DuckDB, can write its rows as JSON Lines"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]
@@ -147,7 +171,7 @@ mod tests {
         let mut file = tempfile::tempfile()?;
         file.write_all(bytes)?;
         let mut text = String::new();
-        Rows::of(file)?.read_to_string(&mut text)?;
+        Rows::of(file).read_to_string(&mut text)?;
         Ok(text)
     }
 

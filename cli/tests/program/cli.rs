@@ -308,7 +308,9 @@ fn an_import_says_how_many_persons_each_file_touched() {
     let two =
         [line("set", 1, r#""distinct_id":"ann""#), line("set", 2, r#""distinct_id":"phone""#)].join("\n");
     let one = line("merge_dangerously", 3, r#""distinct_id":"ann","alias":"phone""#);
-    let none = line("capture", 4, r#""distinct_id":"ghost","process_person_profile":false"#);
+    let refused = line("merge_dangerously", 5, r#""distinct_id":"ann","alias":"0""#);
+    let none =
+        [refused, line("capture", 4, r#""distinct_id":"ghost","process_person_profile":false"#)].join("\n");
     for (file, lines) in [("two", two.clone()), ("one", one), ("none", none), ("again", two)] {
         place.write(file, lines);
     }
@@ -358,8 +360,13 @@ fn rows_of_a_parquet_file_mean_what_their_lines_of_json_mean() {
     let piped = place.run_with("import new.ledger -", &parquet).with_code(2).err;
     assert!(piped.contains("is a Parquet file; expected JSON") && piped.contains("not a pipe"), "{piped}");
     place.write("cut.parquet", &parquet[..parquet.len() / 2]);
-    let cut = place.run("import new.ledger cut.parquet").with_code(2).err;
-    assert!(cut.contains("cut.parquet cannot be read: damaged Parquet: "), "{cut}");
+    let cut = place.run("import other.ledger cut.parquet events.parquet").with_code(2);
+    assert!(
+        cut.err.contains("error: cut.parquet: ") && cut.err.contains("this Parquet file cannot be read: "),
+        "{}",
+        cut.err
+    );
+    assert!(cut.out.contains("other.ledger now has"), "the other file is recorded: {}", cut.out);
 }
 
 /// A copy that was cut off, or a disk that fails, costs its own rest and nothing else.

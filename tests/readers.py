@@ -137,8 +137,11 @@ def check_views():
         rows = lambda query: database.sql(query).fetchall()
         count = lambda name: rows(f"SELECT count(*) FROM {name}")[0][0]
         ids, persons = count("person_distinct_ids WHERE distinct_id IS NOT NULL"), count("persons")
-        for view in ["segment_external_id_mapping", "mixpanel_identity_mappings", "snowplow_identities_identifier_mapping"]:
+        for view in ["mixpanel_identity_mappings", "snowplow_identities_identifier_mapping"]:
             assert count(view) == ids, view
+        placeholders = count("person_distinct_ids WHERE distinct_id IS NOT NULL AND id_type = 'unmergeable'")
+        assert placeholders and count("segment_external_id_mapping") == ids - placeholders
+        assert count("posthog_persons WHERE distinct_id IS NULL OR person_version IS NULL") == 0
         assert count("posthog_persons") == count("person_distinct_ids") and count("posthog_events") == count("events")
         assert count("segment_profile_traits") == persons
         assert count("segment_id_graph") == count("snowplow_identities_id_mapping") == persons + count("person_redirects")

@@ -42,6 +42,7 @@ Tables of persons and ids, always whole:
   person_distinct_ids          each id, and whose it is
   person_distinct_ids_history  whose each id was, from which record to which
   person_redirects             person ids that are not in use any more, and what they stand for
+  shared_id_periods            for whom each shared id (D13) spoke, from which record to which
 Tables of records, which only grow at the end:
   events                       each event, with its person now and then
   outcomes                     what each operation did, and what was refused by which rule

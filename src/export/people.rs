@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::export::row::{DistinctIdRow, HistoryRow, PersonRow, RedirectRow, Row, Table};
+use crate::export::row::{DistinctIdRow, HistoryRow, PersonRow, RedirectRow, Row, SharedPeriodRow, Table};
 use crate::export::tables::{ERASED_SINCE, Export};
 use crate::fold::{PersonNo, PersonView, Property};
 use crate::log::body::IdNo;
@@ -42,6 +42,7 @@ impl Export<'_> {
             }
             Table::PersonDistinctIdsHistory => self.history()?,
             Table::PersonRedirects => self.redirects()?,
+            Table::SharedIdPeriods => self.shared_periods()?,
             _ => unreachable!("a table of records has no rows of persons"),
         })
     }
@@ -163,7 +164,7 @@ impl Export<'_> {
     }
 
     fn history(&self) -> Result<Rows<'_>, Fault> {
-        let times = self.times_of_periods()?;
+        let times = self.times_of(self.ids().flat_map(|id| self.periods(id)).map(|period| period.from))?;
         Ok(Box::new(self.ids().flat_map(move |id| {
             let periods = self.periods(id);
             let before = [None].into_iter().chain(periods.iter().map(|period| period.person));
@@ -174,10 +175,9 @@ impl Export<'_> {
         })))
     }
 
-    /// When the records were recorded with which a period of an id begins. They are read together, so that the log is read once.
-    fn times_of_periods(&self) -> Result<BTreeMap<Seq, Timestamp>, Fault> {
-        let mut seqs: Vec<Seq> =
-            self.ids().flat_map(|id| self.periods(id)).map(|period| period.from).collect();
+    /// When records were recorded. They are read together, so that the log is read once.
+    fn times_of(&self, seqs: impl Iterator<Item = Seq>) -> Result<BTreeMap<Seq, Timestamp>, Fault> {
+        let mut seqs: Vec<Seq> = seqs.collect();
         seqs.sort_unstable();
         seqs.dedup();
         let times = self.reader.log.times(&seqs)?;
@@ -223,6 +223,29 @@ impl Export<'_> {
             Kind::Reclassify => "reclassified",
             _ => "retracted",
         })
+    }
+
+    // -- shared ids ------------------------------------------------------------------------------------------------
+
+    fn shared_periods(&self) -> Result<Rows<'_>, Fault> {
+        let periods = |id| self.state.shared_periods(id);
+        let times = self.times_of(self.state.ids().flat_map(periods).map(|(from, _)| from))?;
+        Ok(Box::new(self.state.ids().flat_map(move |id| {
+            let periods = periods(id);
+            let ends = periods.iter().skip(1).map(|(from, _)| Some(*from)).chain([None]);
+            let row = |((from_seq, goes_with_id_no), to_seq): (_, Option<Seq>)| {
+                Ok(Row::SharedIdPeriods(SharedPeriodRow {
+                    distinct_id: self.id_text(id),
+                    id_no: id,
+                    goes_with_id_no,
+                    from_seq,
+                    to_seq,
+                    from_time: times[&from_seq],
+                    to_time: to_seq.map(|to| times[&to]),
+                }))
+            };
+            periods.iter().copied().zip(ends).map(row).collect::<Vec<_>>()
+        })))
     }
 
     // -- redirects -------------------------------------------------------------------------------------------------

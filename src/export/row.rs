@@ -145,7 +145,7 @@ tables! {
         distinct_id: Option<String>,
         /// Number of the id, in the order in which ids were first written.
         id_no: IdNo,
-        /// `named`, `user`, `anonymous` (D9) or `unmergeable` (B2).
+        /// `named`, `user`, `anonymous` (D9), `unmergeable` (B2) or `shared` (D13).
         id_type: &'static str,
         /// Number of its person; null if that is only implied.
         person_no: Option<PersonNo>,
@@ -205,6 +205,24 @@ tables! {
         since_seq: Seq,
         /// What that record did: `merged`, `joined` (an implied person's id came to another person), `retracted`, `split` or `reclassified`.
         reason: &'static str,
+    }
+
+    /// A period in which a shared id spoke for one id (D13), as things stand.
+    SharedIdPeriods "shared_id_periods": SharedPeriodRow keyed |row| (row.id_no.0.into(), row.from_seq.0) => {
+        /// The shared id itself; null once erased.
+        distinct_id: Option<String>,
+        /// Number of the shared id.
+        id_no: IdNo,
+        /// Number of the id that it spoke for: the user who was signed in, or itself if none was.
+        goes_with_id_no: IdNo,
+        /// First record of the period: the one that defined the id, a sign-in, a logout, a reset or an erasure of the user.
+        from_seq: Seq,
+        /// First record after it; null if it lasts.
+        to_seq: Option<Seq>,
+        /// When `from_seq` was recorded.
+        from_time: Timestamp,
+        /// When `to_seq` was recorded.
+        to_time: Option<Timestamp>,
     }
 
     /// An event that counts: a capture that was not retracted.

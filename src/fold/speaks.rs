@@ -37,6 +37,27 @@ impl State {
         (whom != NONE && !erased).then_some((IdNo(whom), Seq(begin.into())))
     }
 
+    /// From which record on a shared id speaks for whom (D13), as things stand: from its definition on for itself. Empty for an id that never was shared.
+    pub(crate) fn shared_periods(&self, id: IdNo) -> Vec<(Seq, IdNo)> {
+        let stand = self.shared.intervals.get(&id).map_or(&[][..], |intervals| &intervals.stand);
+        let mut periods = Vec::new();
+        if !stand.is_empty() || self.is_shared(id) {
+            periods.push((self.defined_by(id), id));
+        }
+        let ends = stand.iter().skip(1).map(|next| next.begin).chain([NONE]);
+        for (Interval { begin, whom, .. }, end) in stand.iter().zip(ends) {
+            let erased = self.erasures.of_id(IdNo(*whom)).filter(|by| by < &end); // H3
+            if *whom != NONE && erased.is_none_or(|by| by > *begin) {
+                periods.push((Seq((*begin).into()), IdNo(*whom)));
+            }
+            if let Some(from) = if *whom == NONE { Some(*begin) } else { erased } {
+                periods.push((Seq(from.max(*begin).into()), id));
+            }
+        }
+        periods.dedup_by_key(|(_, whom)| *whom);
+        periods
+    }
+
     /// The shared ids that ever spoke for an id.
     pub(crate) fn speakers(&self, id: IdNo) -> impl Iterator<Item = IdNo> {
         self.shared.speakers.range((id, IdNo(0))..=(id, IdNo(NONE))).map(|(_, shared)| *shared)

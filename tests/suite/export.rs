@@ -238,6 +238,67 @@ fn periods_are_disjoint_and_complete_and_say_who_it_was() {
     }
 }
 
+/// Users who sign in and out on two kiosks; records are retracted and users erased on the way.
+fn kiosks(seed: u64, mut after_each: impl FnMut(&Ledger)) -> Ledger {
+    let policy = Policy { shared_ids: ["kiosk-*".to_owned()].into(), ..Policy::default() };
+    let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+    let mut chance = seed;
+    let mut next = |below: u64| {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (chance >> 33) % below
+    };
+    for step in 0..60 {
+        after_each(&ledger);
+        let at = Timestamp::from_micros(next(9) as i64).unwrap();
+        let kiosk = format!("kiosk-{}", next(2));
+        let (user, target) =
+            (format!("user-{}", next(3)), Target::Record(Seq(next(ledger.checkpoint().records))));
+        let [user, shared] = [&user, &kiosk].map(|text| DistinctId::new(text.as_str()).unwrap());
+        let operation = match next(16) {
+            0..3 => Operation::identify(at, user, Some(Source::new(&kiosk))),
+            3 => Operation::alias(at, shared, Source::new(&kiosk)),
+            4 => Operation::retract(at, target),
+            5 => {
+                let subject = ErasureSubject::PersonOf(user);
+                drop(ledger.erase(&[ErasureRequest::new(at, subject, "asked")])); // it may have no person
+                continue;
+            }
+            _ => Operation::capture(at, shared, OperationId(uuid::Uuid::from_u128(step))),
+        };
+        drop(ledger.append(operation)); // the record may be none that can be retracted
+    }
+    ledger
+}
+
+/// Every event goes with the id that the period says, also after sign-outs, retracts and erasures.
+#[test]
+fn periods_of_shared_ids_are_complete_and_say_with_whom_events_go_d13() {
+    let mut signed_in = 0;
+    for seed in 0..SEEDS {
+        let ledger = kiosks(seed, |_| ());
+        let export = ledger.reader().export();
+        let mut periods: BTreeMap<u32, Vec<_>> = BTreeMap::new();
+        for period in of!(&export, SharedIdPeriods) {
+            periods.entry(period.id_no.0).or_default().push(period);
+        }
+        for pair in periods.values().flat_map(|periods| periods.windows(2)) {
+            assert_eq!(pair[0].to_seq, Some(pair[1].from_seq), "seed {seed}");
+            assert_ne!(pair[0].goes_with_id_no, pair[1].goes_with_id_no, "seed {seed}");
+        }
+        for id in of!(&export, PersonDistinctIds) {
+            assert_eq!(id.id_type == "shared", periods.contains_key(&id.id_no.0), "seed {seed}: {id:?}");
+        }
+        for event in of!(&export, Events) {
+            let mut of_id = periods.get(&event.id_no.0).into_iter().flatten();
+            let there = of_id.rfind(|period| period.from_seq <= event.seq);
+            let expected = there.map_or(event.id_no, |period| period.goes_with_id_no);
+            assert_eq!(event.goes_with_id_no, expected, "seed {seed}: {event:?}");
+            signed_in += u32::from(expected != event.id_no);
+        }
+    }
+    assert!(signed_in > 1_000, "{signed_in} events of users who were signed in");
+}
+
 #[test]
 fn what_is_erased_is_in_no_row() {
     let mut ledger =
@@ -351,10 +412,14 @@ fn apply(tables: &mut Tables, changes: &TableChanges<'_>) {
 fn an_export_with_the_changes_applied_is_the_later_export() {
     for seed in 0..SEEDS {
         let mut then = Vec::new();
-        let ledger = ledger(seed, seed % 4 != 0, |ledger| {
+        let after_each = |ledger: &Ledger| {
             let export = ledger.reader().export();
             then.push((export.as_of(), tables(&export), ledger.reader().detached()));
-        });
+        };
+        let ledger = match seed % 6 {
+            5 => kiosks(seed, after_each),
+            _ => ledger(seed, seed % 4 != 0, after_each),
+        };
         let now = tables(&ledger.reader().export());
         let middle = then.len() / 2;
         for (place, (since, before, detached)) in then.iter().enumerate().step_by(3) {

@@ -4,14 +4,21 @@
 use std::cell::Cell;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Once};
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_json::writer::{LineDelimited, WriterBuilder};
-use arrow_schema::{ArrowError, DataType};
+use arrow_array::temporal_conversions::as_datetime;
+use arrow_array::types::{
+    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
+};
+use arrow_array::{Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch};
+use arrow_json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder,
+};
+use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 /// How a Parquet file begins, and one whose end is encrypted, which is refused by name.
@@ -20,14 +27,16 @@ pub(crate) const MAGIC: [&[u8; 4]; 2] = [b"PAR1", b"PARE"];
 /// Rows that are decoded together. A column repeats a value at no cost, so that few rows can take much memory.
 const ROWS: usize = 64;
 
-/// Times without a zone, as warehouses write those of UTC.
-const UTC: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+/// How many times its size a file may have of rows, as with other compressed inputs, and what any may have, however small it is.
+const MAX_UNPACKED: (u64, u64) = (1_100, 64 << 20);
 
 /// The rows of a Parquet file, a JSON object a line. Absent values have no key.
 pub(crate) struct Rows {
     /// The file, until it is first read; an import takes other files whatever this one is.
     file: Option<File>,
     batches: Option<ParquetRecordBatchReader>,
+    /// How many bytes of lines may come still.
+    left: u64,
     lines: Vec<u8>,
     /// How much of `lines` was read.
     read: usize,
@@ -35,19 +44,27 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn of(file: File) -> Rows {
-        Rows { file: Some(file), batches: None, lines: Vec::new(), read: 0 }
+        Rows { file: Some(file), batches: None, left: 0, lines: Vec::new(), read: 0 }
     }
 
     /// The lines of the next rows; none behind the last.
     fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         if let Some(file) = self.file.take() {
+            self.left = (file.metadata()?.len().saturating_mul(MAX_UNPACKED.0)).max(MAX_UNPACKED.1);
             let open = || ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS).build();
             self.batches = Some(without_panic(open)?);
         }
         let Some(batches) = &mut self.batches else { return Ok(None) };
         let Some(batch) = without_panic(|| batches.next().transpose())? else { return Ok(None) };
         expect_text(&batch)?;
-        without_panic(|| json_lines(&batch)).map(Some)
+        let lines = without_panic(|| json_lines(&batch))?;
+        self.left = self.left.checked_sub(lines.len() as u64).ok_or_else(|| {
+            let times = MAX_UNPACKED.0;
+            unreadable(&format!(
+                "its rows are more than {times} times its size; expected events, which shrink less"
+            ))
+        })?;
+        Ok(Some(lines))
     }
 }
 
@@ -63,50 +80,92 @@ impl Read for Rows {
     }
 }
 
-/// Sixteen bytes are a UUID. Other bytes are refused, for nothing says which text they are.
+/// Refuses columns of which nothing says which text they are. Sixteen bytes are a UUID. A number with a fraction is not an id: a table made of ids
+/// some of which are absent has `1.0` for `1`.
 fn expect_text(batch: &RecordBatch) -> io::Result<()> {
-    match batch
-        .schema()
-        .fields()
-        .iter()
-        .find(|field| !is_uuid(field.data_type()) && has_bytes(field.data_type()))
-    {
-        None => Ok(()),
-        Some(field) => {
-            Err(unreadable(&format!("column `{}` holds bytes; expected text: cast it first", field.name())))
-        }
+    let is_float = |kind: &DataType| kind.is_floating();
+    for field in batch.schema().fields() {
+        let found = match field.data_type() {
+            kind if has_bytes(kind) => "bytes; expected text",
+            kind if is_float(kind) && field.name().to_ascii_lowercase().ends_with("id") => {
+                "floating-point numbers; expected text or whole numbers, as ids are"
+            }
+            _ => continue,
+        };
+        return Err(unreadable(&format!("column `{}` holds {found}: cast it first", field.name())));
     }
+    Ok(())
 }
 
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let names = batch.schema();
-    let names = names.fields().iter().map(|field| field.name());
-    let batch = &RecordBatch::try_from_iter(names.zip(batch.columns().iter().map(with_uuids)))?;
-    let format = WriterBuilder::new().with_timestamp_format(UTC.to_owned());
+    let format = WriterBuilder::new().with_encoder_factory(Arc::new(Texts));
     let mut writer = format.build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
     Ok(writer.into_inner())
 }
 
-/// UUIDs as their text, so that one that is a distinct id is the id that it is elsewhere (A5).
-fn with_uuids(column: &ArrayRef) -> ArrayRef {
-    match column.as_fixed_size_binary_opt() {
-        Some(bytes) if is_uuid(column.data_type()) => {
-            let text = |bytes: &[u8]| uuid::Uuid::from_slice(bytes).expect("it has 16 bytes").to_string();
-            Arc::new(bytes.iter().map(|bytes| bytes.map(text)).collect::<StringArray>())
-        }
-        _ => column.clone(),
+/// What the crate `arrow-json` would write otherwise, or not at all: UUIDs and times, in any depth.
+#[derive(Debug)]
+struct Texts;
+
+impl EncoderFactory for Texts {
+    fn make_default_encoder<'a>(
+        &self,
+        _field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::FixedSizeBinary(UUID_BYTES) => Box::new(Uuids(array.as_fixed_size_binary())),
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                Box::new(Times(array.as_primitive::<TimestampSecondType>()))
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampMillisecondType>()))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampMicrosecondType>()))
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                Box::new(Times(array.as_primitive::<TimestampNanosecondType>()))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
     }
 }
 
-fn is_uuid(kind: &DataType) -> bool {
-    *kind == DataType::FixedSizeBinary(16)
+/// UUIDs as their text, so that one that is a distinct id is the id that it is elsewhere (A5).
+struct Uuids<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Uuids<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let uuid = uuid::Uuid::from_slice(self.0.value(row)).expect("it has 16 bytes");
+        write!(out, "\"{uuid}\"").expect("memory");
+    }
 }
+
+/// Times in UTC, as warehouses write those without a zone. One beyond the calendar is its number, which no reader takes for a time.
+struct Times<'a, T: ArrowTimestampType>(&'a PrimitiveArray<T>);
+
+impl<T: ArrowTimestampType> Encoder for Times<'_, T> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.0.value(row);
+        match as_datetime::<T>(value) {
+            Some(time) => write!(out, "\"{}\"", time.format("%Y-%m-%dT%H:%M:%S%.fZ")),
+            None => write!(out, "\"{value} {:?}s since 1970\"", T::UNIT),
+        }
+        .expect("memory");
+    }
+}
+
+const UUID_BYTES: i32 = 16;
 
 fn has_bytes(kind: &DataType) -> bool {
     use DataType::*;
     match kind {
+        FixedSizeBinary(UUID_BYTES) => false,
         Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => true,
         List(item)
         | LargeList(item)
@@ -159,7 +218,8 @@ mod tests {
     use std::io::Write;
 
     use arrow_array::{
-        BinaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+        ArrayRef, BinaryArray, Float64Array, StringArray, StructArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray, TimestampSecondArray,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::basic::Compression;
@@ -234,15 +294,47 @@ mod tests {
         }
     }
 
-    /// As hexadecimal digits they would be ids of other people.
-    #[test]
-    fn bytes_that_are_no_uuid_are_refused_by_name() {
-        let column: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"ann"]));
-        let batch = RecordBatch::try_from_iter([("distinct_id", column)]).unwrap();
-        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    /// A file of one column.
+    fn file_of(name: &str, column: ArrayRef) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter([(name, column)]).unwrap();
+        let zstd = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default()));
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(zstd.build())).unwrap();
         writer.write(&batch).unwrap();
-        let error = rows_of(&writer.into_inner().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("column `distinct_id` holds bytes; expected text"), "{error}");
+        writer.into_inner().unwrap()
+    }
+
+    /// As hexadecimal digits, or with `.0` behind them, they would be ids of other people.
+    #[test]
+    fn bytes_that_are_no_uuid_and_ids_with_a_fraction_are_refused_by_name() {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("bytes; expected text", Arc::new(BinaryArray::from_vec(vec![b"ann"]))),
+            ("floating-point numbers; expected text or whole", Arc::new(Float64Array::from(vec![7.0]))),
+        ];
+        for (found, column) in columns {
+            let error = rows_of(&file_of("distinct_id", column)).unwrap_err().to_string();
+            assert!(error.contains(&format!("column `distinct_id` holds {found}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn uuids_and_times_are_text_in_any_depth_also_beyond_the_calendar() {
+        let times = TimestampSecondArray::from_iter_values([1_767_225_600, i64::MAX]);
+        let uuids = FixedSizeBinaryArray::try_from_iter([[7; 16]; 2].iter()).unwrap();
+        let fields: [(&str, ArrayRef); 2] = [("time", Arc::new(times)), ("uuid", Arc::new(uuids))];
+        let nested = StructArray::try_from(Vec::from(fields)).unwrap();
+        let uuid = "07070707-0707-0707-0707-070707070707";
+        let line = |time| format!(r#"{{"properties":{{"time":"{time}","uuid":"{uuid}"}}}}"#) + "\n";
+        let expected = line("2026-01-01T00:00:00Z") + &line("9223372036854775807 Seconds since 1970");
+        assert_eq!(rows_of(&file_of("properties", Arc::new(nested))).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_small_file_of_endless_rows_is_read_no_further() {
+        let text = "x".repeat(1 << 20);
+        let column = |rows| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&text, rows)));
+        assert!(rows_of(&file_of("text", column(60))).is_ok());
+        let error = rows_of(&file_of("text", column(70))).unwrap_err().to_string();
+        assert!(error.contains("more than 1100 times its size"), "{error}");
     }
 
     #[test]

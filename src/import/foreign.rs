@@ -22,6 +22,9 @@ const MIXPANEL_FORMATS: [Format; 2] = [Format::Mixpanel, Format::MixpanelOrigina
 /// Which of the two it is, a row does not say either.
 const CALL_FORMATS: [Format; 2] = [Format::Segment, Format::Rudderstack];
 
+/// Columns of this program's own exports, which no one else's tables have.
+const OWN: [&str; 5] = ["id_no", "founding_id_no", "old_founding_id_no", "defined_from", "_commit_version"];
+
 /// Columns of PostHog's event exports: what its own fold says of the event's person, and what it wrote beside the event.
 const EXPORT: [&str; 6] =
     ["person_id", "person_properties", "person", "_inserted_at", "elements_chain", "site_url"];
@@ -36,6 +39,13 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
         && (!id || has(&"type") || has(&"messageId"))
     {
         return foreign("a call of Segment or RudderStack", mark, &CALL_FORMATS);
+    }
+    if let Some(mark) = first(&OWN) {
+        return foreign(
+            "a row of a table of `export`, of which `--format ops` writes what an import reads",
+            mark,
+            &[],
+        );
     }
     if has(&"merged_amplitude_id") {
         return foreign("a row of Amplitude's merged users", "merged_amplitude_id", &[]);
@@ -103,7 +113,7 @@ mod tests {
 
     /// Each with who wrote it; `""` for what PostHog's senders write.
     #[rustfmt::skip]
-    const SHAPES: [(&str, &str); 30] = [
+    const SHAPES: [(&str, &str); 31] = [
         // Segment's spec, its S3 archive, RudderStack's event JSON.
         (r#"{"type":"track","event":"Bought","userId":"ann","anonymousId":"a1","messageId":"m1","properties":{"distinct_id":"mp-77"},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `anonymousId`"),
         (r#"{"type":"identify","userId":"ann","traits":{},"timestamp":"2026-01-01T00:00:00Z"}"#, "a call of Segment or RudderStack, by its `userId`"),
@@ -130,6 +140,8 @@ mod tests {
         (r#"{"event_name":"x","distinct_id":"a","device_id":"d","user_id":null,"insert_id":"i","time":"2026-01-01 00:00:00 UTC","properties":"{}"}"#, "a row of Mixpanel's pipelines, by its `event_name`"),
         (r#"{"distinct_id":"d","resolved_distinct_id":"ann"}"#, "a row of Mixpanel's identities, by its `resolved_distinct_id`"),
         (r#"{"amplitude_id":7,"merged_amplitude_id":8,"merge_event_time":"2026-01-01 00:00:00"}"#, "a row of Amplitude's merged users, by its `merged_amplitude_id`"),
+        // Tables of `export`.
+        (r#"{"seq":4,"event":"x","distinct_id":"a","id_no":0,"goes_with_id_no":0,"timestamp":"2026-01-01T00:00:00Z"}"#, "a row of a table of `export`, of which `--format ops` writes what an import reads, by its `id_no`"),
         // PostHog's own senders.
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":"theirs"}"#, ""),
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","type":"capture","messageId":"m","library":"posthog-python"}"#, ""),

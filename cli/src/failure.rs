@@ -91,8 +91,6 @@ pub(crate) enum Failure {
     IsDirectory { file: PathBuf },
     #[error("{} is a file of events and has no checkpoint; --expect is for the directory of a ledger", .file.display())]
     NoCheckpoint { file: PathBuf },
-    #[error("{} is not a directory; make it first: `mkdir -p {}`", .place.display(), .place.display())]
-    NoSuchDirectory { place: PathBuf },
     #[error("{} does not exist", .place.display())]
     NoSuchPlace { place: PathBuf },
     #[error("{} is a file; expected the directory of a ledger", .place.display())]

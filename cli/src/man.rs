@@ -1,5 +1,6 @@
 //! `man`: manual pages.
 
+use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Command};
@@ -7,6 +8,7 @@ use clap_mangen::{Man, generate_to};
 
 use crate::answer::Answer;
 use crate::failure::Failure;
+use crate::output::expect_free;
 use crate::screen::Screen;
 
 /// The long help.
@@ -19,7 +21,7 @@ them is printed.
 
 #[derive(Args)]
 pub(crate) struct ManArgs {
-    /// A directory that exists
+    /// A directory; created if it does not exist
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -27,8 +29,10 @@ pub(crate) struct ManArgs {
 pub(crate) fn man(args: &ManArgs, program: Command, screen: &mut Screen) -> Result<Answer, Failure> {
     if let Some(dir) = &args.dir {
         if !dir.is_dir() {
-            return Err(Failure::NoSuchDirectory { place: dir.clone() });
+            expect_free(dir)?;
+            fs::create_dir(dir).map_err(Failure::write(dir))?;
         }
+        expect_free(&dir.join("identity-ledger.1"))?;
         generate_to(versioned(program), dir).map_err(Failure::write(dir))?;
         return Ok(Answer::Yes);
     }

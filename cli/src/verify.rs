@@ -95,6 +95,14 @@ fn believed(expect: Option<Expected>, keys: &[Verifier]) -> Result<Believed, Fai
     }
 }
 
+/// A checkpoint that a whole ledger does not pass through.
+#[derive(Clone, Copy)]
+struct Missed {
+    expected: Checkpoint,
+    /// Where the ledger is.
+    is: Checkpoint,
+}
+
 #[derive(Serialize)]
 struct Verdict<'a> {
     ok: bool,
@@ -138,8 +146,12 @@ pub(crate) fn verify(args: VerifyArgs, screen: &mut Screen) -> Result<Answer, Fa
     let audited = audit(expect)?;
     // Whether the checkpoint alone is at fault: it may have been mistyped.
     let missed = match expect {
-        Some(checkpoint) if audited.is_ok() && !is_whole(&audited) && is_whole(&audit(None)?) => {
-            Some(checkpoint)
+        Some(expected) if audited.is_ok() && !is_whole(&audited) => {
+            let alone = audit(None)?.ok().filter(|report| report.faults.is_empty());
+            alone.map(|AuditReport { records, head, .. }| Missed {
+                expected,
+                is: Checkpoint { records, head },
+            })
         }
         _ => None,
     };
@@ -237,7 +249,7 @@ fn nameless(what: &str, place: &str, screen: &mut Screen) -> Result<Answer, Fail
 fn say(
     verdict: &Verdict<'_>,
     place: &str,
-    missed: Option<Checkpoint>,
+    missed: Option<Missed>,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
     if screen.json {
@@ -253,7 +265,7 @@ fn say(
 }
 
 /// What to do next.
-fn advice(faults: &[AuditFault], place: &str, missed: Option<Checkpoint>) -> Option<String> {
+fn advice(faults: &[AuditFault], place: &str, missed: Option<Missed>) -> Option<String> {
     Some(match faults {
         [] => return None,
         _ if missed.is_some() => {
@@ -271,18 +283,19 @@ fn advice(faults: &[AuditFault], place: &str, missed: Option<Checkpoint>) -> Opt
 fn show(
     verdict: &Verdict<'_>,
     place: &str,
-    missed: Option<Checkpoint>,
+    missed: Option<Missed>,
     screen: &mut Screen,
 ) -> Result<(), Failure> {
     let Verdict { records, head, digest, faults, tail, snapshots, remarks, known, unchecked, .. } = *verdict;
+    let missed = missed.filter(|_| verdict.note_fault.is_none());
     let found = match faults.len() {
         _ if verdict.note_fault.is_some() => format!("{place} is NOT the ledger of that note"),
         0 => format!("{place} is whole: {}", counted(records, "record")),
         faults => format!("{place} is DAMAGED: {}", counted(faults as u64, "fault")),
     };
     screen.headline(&match known {
-        _ if let Some(checkpoint) = missed.filter(|_| verdict.note_fault.is_none()) => {
-            format!("{place} does not pass through {checkpoint}; its own files are whole")
+        _ if let Some(Missed { expected, .. }) = missed => {
+            format!("{place} does not pass through {expected}; its own files are whole")
         }
         Some(known) if !faults.is_empty() && verdict.note_fault.is_none() => {
             format!("{found}; {}", shares(known))
@@ -291,6 +304,11 @@ fn show(
     })?;
     if let Some(fault) = &verdict.note_fault {
         return screen.line(&format!("  {fault}"));
+    }
+    if let Some(Missed { is, .. }) = missed {
+        screen.facts(&[("records", count(is.records)), ("head", is.head.to_string())])?;
+        screen.line("")?;
+        return faults.iter().try_for_each(|fault| screen.line(&fault.what));
     }
     let (Some(head), Some(digest)) = (head, digest) else { return show_faults(faults, screen) };
     let checkpoint = Checkpoint { records, head };

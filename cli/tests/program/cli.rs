@@ -1140,6 +1140,9 @@ fn verify_passes_what_was_not_touched() {
         "{missed}"
     );
     assert!(missed.contains("try: compare the digits") && !missed.contains("DAMAGED"), "{missed}");
+    let now = place.run("replay a.ledger --json").object("head records");
+    assert!(missed.contains(now["head"].as_str().unwrap()), "where the ledger is: {missed}");
+    assert!(!missed.contains("first fault"), "{missed}");
     place.run("verify a.ledger --expect tomorrow").with_code(2);
 }
 
@@ -1543,7 +1546,12 @@ fn an_output_is_never_written_into_a_ledger_or_over_a_key_ring() {
         let error = place.run(&format!("graph a.ledger ann -o {output}")).with_code(2).err;
         assert!(error.contains(said), "{output}: {error}");
     }
-    for command in ["salvage a.ledger sealed.ledger/rescued", "salvage a.ledger pictures/rescued"] {
+    for command in [
+        "man a.ledger",
+        "man a.ledger/snap/pages",
+        "salvage a.ledger sealed.ledger/rescued",
+        "salvage a.ledger pictures/rescued",
+    ] {
         assert!(place.run(command).with_code(2).err.contains("lies in the ledger"), "{command}");
     }
     for command in

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::place::{Said, program};
+use crate::place::{Place, Said, program};
 
 thread_local! {
     static PRINTED: RefCell<String> = const { RefCell::new(String::new()) };
@@ -61,6 +61,31 @@ fn cargo_commands_of_the_readme_name_packages_that_exist_and_build_what_is_locke
         }
         assert!(!command.starts_with("install") || command.contains("--locked"), "{command}");
     }
+}
+
+/// In a directory with the files that they name, as in a clone. A shell reads the lines, and keeps what one of them prints in a file.
+#[cfg(unix)]
+#[test]
+fn every_command_of_the_readme_runs_in_their_order() {
+    let place = Place::new();
+    let clone = place.path("clone");
+    for file in ["tests/data/posthog-js-1.449.2.jsonl", "examples/posthog-persons.jsonl"] {
+        std::fs::create_dir_all(clone.join(file).parent().unwrap()).unwrap();
+        std::fs::write(clone.join(file), read(file)).unwrap();
+    }
+    let name = program().get_program().to_str().unwrap().to_owned();
+    let mut commands = 0;
+    for line in read("README.md").lines().filter_map(|line| line.strip_prefix("$ identity-ledger ")) {
+        if line.starts_with("serve ") {
+            continue; // until it is stopped
+        }
+        let answer_is_no = line.starts_with("diff ") || line.starts_with("compare ");
+        let mut shell = std::process::Command::new("sh");
+        let command = format!("exec '{name}' {line}");
+        Said::of(shell.args(["-c", &command]).current_dir(&clone), b"").with_code(answer_is_no.into());
+        commands += 1;
+    }
+    assert!(commands >= 30, "{commands}");
 }
 
 #[test]

@@ -213,6 +213,10 @@ impl Builder {
                 to.append(true);
                 return Ok(texts.iter().map(String::len).sum()); // MAX_PERSON_KEYS bounds it
             }
+            (Builder::Texts(to), Cell::Names(names)) => {
+                names.iter().for_each(|name| to.values().append_value(name));
+                to.append(true);
+            }
             (Builder::Texts(to), _) => to.append_null(),
         }
         Ok(8)

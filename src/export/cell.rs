@@ -76,6 +76,8 @@ pub enum Cell<'a> {
     Json(Json<'a>),
     Ints(&'a [u32]),
     Texts(&'a [String]),
+    /// A list of texts, too.
+    Names(&'a [&'static str]),
 }
 
 /// What a cell of [`Kind::Json`] holds; it serializes to the JSON.
@@ -112,6 +114,7 @@ impl Serialize for Cell<'_> {
             Cell::Json(json) => json.serialize(serializer),
             Cell::Ints(numbers) => numbers.serialize(serializer),
             Cell::Texts(texts) => texts.serialize(serializer),
+            Cell::Names(names) => names.serialize(serializer),
         }
     }
 }
@@ -149,6 +152,14 @@ impl Field for Seq {
 
     fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
         *self = numbers(*self);
+    }
+}
+
+impl Field for Vec<&'static str> {
+    const KIND: Kind = Kind::Texts;
+
+    fn cell(&self) -> Cell<'_> {
+        Cell::Names(self)
     }
 }
 

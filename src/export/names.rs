@@ -2,35 +2,46 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::fold::PersonIdBasis;
+use crate::fold::PersonNo;
+use crate::log::body::IdNo;
 use crate::model::id::PersonId;
 
-/// How many are kept at most: 2 MB. Each has one place, by the id that it is made of.
+/// How many are kept at most: 2 MB. Each has one place, by its number.
 const MOST_PLACES: usize = 1 << 16;
 
-/// The public ids, each with what it is made of.
+/// Whose public id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A person's.
+    Person(PersonNo),
+    /// That of the person that an id would found.
+    Implied(IdNo),
+}
+
+/// The public ids of one state, each with whose it is.
 #[derive(Debug)]
 pub(super) struct Names {
-    places: Mutex<Vec<Option<(PersonIdBasis, PersonId)>>>,
+    places: Mutex<Vec<Option<(Whose, PersonId)>>>,
     size: usize,
 }
 
 impl Names {
-    /// Room for names that are made of `ids` ids.
+    /// Room for the names of persons of `ids` ids.
     pub(super) fn of(ids: usize) -> Names {
         Names { places: Mutex::default(), size: ids.clamp(1, MOST_PLACES) }
     }
 
-    /// The public id that is made of `basis`, as `compute` gives it.
-    pub(super) fn get(&self, basis: PersonIdBasis, compute: impl FnOnce() -> PersonId) -> PersonId {
+    /// A public id, as `compute` gives it.
+    pub(super) fn get(&self, whose: Whose, compute: impl FnOnce() -> PersonId) -> PersonId {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.is_empty() {
             places.resize(self.size, None);
         }
-        let place = &mut places[basis.id().index() % self.size];
+        let (Whose::Person(PersonNo(number)) | Whose::Implied(IdNo(number))) = whose;
+        let place = &mut places[number as usize % self.size];
         match place {
-            Some((known, person_id)) if *known == basis => *person_id,
-            _ => place.insert((basis, compute())).1,
+            Some((known, person_id)) if *known == whose => *person_id,
+            _ => place.insert((whose, compute())).1,
         }
     }
 }

@@ -158,7 +158,7 @@ impl Export<'_> {
         };
         Ok(OutcomeRow {
             seq: record.seq(),
-            op: record.body().name(),
+            op: record.row.kind.name(),
             operation_id: self.operation_id(record)?,
             distinct_id: self.id_text(id),
             id_no: id,
@@ -166,7 +166,7 @@ impl Export<'_> {
             other_id_no: other,
             person_no: outcome.person,
             effects: effects(outcome),
-            notices: outcome.notices.names().map(str::to_owned).collect(),
+            notices: outcome.notices.names().collect(),
             rule: refusal.map(|refusal| refusal.rule()),
             refusal: refusal.map(|refusal| refusal.name()),
             blocking_seq: refusal.map(|refusal| refusal.blocking()),
@@ -244,7 +244,7 @@ fn time(record: Record<'_>) -> Timestamp {
 }
 
 /// What an operation did, by the names of A4.
-fn effects(outcome: &Outcome) -> Vec<String> {
+fn effects(outcome: &Outcome) -> Vec<&'static str> {
     let effects = [
         (outcome.founded, "founded"),
         (matches!(outcome.link, Some(Link::Joined(_))), "joined"),
@@ -259,5 +259,5 @@ fn effects(outcome: &Outcome) -> Vec<String> {
         (matches!(outcome.undone, Some(Correction::Split { .. })), "split"),
         (matches!(outcome.undone, Some(Correction::Reclassified { .. })), "reclassified"),
     ];
-    effects.into_iter().filter_map(|(there, name)| there.then_some(name.to_owned())).collect()
+    effects.into_iter().filter_map(|(there, name)| there.then_some(name)).collect()
 }

@@ -276,9 +276,9 @@ tables! {
         /// Number of the person that it touched.
         person_no: Option<PersonNo>,
         /// What it did, by name (A4), in order.
-        effects: Vec<String>,
+        effects: Vec<&'static str>,
         /// Names of its notices.
-        notices: Vec<String>,
+        notices: Vec<&'static str>,
         /// Rule that refused it.
         rule: Option<&'static str>,
         /// Stable name of the refusal.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::export::names::Names;
+use crate::export::names::{Names, Whose};
 use crate::export::row::{Row, Table};
 use crate::fold::{PersonIdBasis, PersonNo, State};
 use crate::log::body::{IdNo, LinkSource};
@@ -196,19 +196,25 @@ impl Export<'_> {
 
     /// The public id of a person, by its present name.
     pub(super) fn person_id(&self, person: PersonNo) -> PersonId {
-        self.named(self.reader.called(person, &self.state), || self.state.called(person))
+        let now = || self.reader.called(person, &self.state);
+        self.named(Whose::Person(person), now, || self.state.called(person))
     }
 
     /// The public id of the person that an id would found.
     pub(super) fn implied_id(&self, id: IdNo) -> PersonId {
-        self.named(self.reader.state().implied(id), || self.state.implied(id))
+        self.named(Whose::Implied(id), || self.reader.state().implied(id), || self.state.implied(id))
     }
 
     /// A public id, marked if it was made of something else then.
-    fn named(&self, now: PersonIdBasis, then: impl Fn() -> PersonIdBasis) -> PersonId {
-        match self.marks && then() != now {
+    fn named(
+        &self,
+        whose: Whose,
+        now: impl Fn() -> PersonIdBasis,
+        then: impl Fn() -> PersonIdBasis,
+    ) -> PersonId {
+        match self.marks && then() != now() {
             true => PersonId(uuid::Uuid::nil()),
-            false => self.names.get(now, || self.id_called(now)),
+            false => self.names.get(whose, || self.id_called(now())),
         }
     }
 

@@ -314,7 +314,7 @@ fn csv_cell(cell: Cell<'_>, line: &mut Vec<u8>) {
         Cell::Uuid(uuid) => line.extend_from_slice(uuid.to_string().as_bytes()),
         Cell::Time(time) => line.extend_from_slice(time.to_string().as_bytes()),
         Cell::Bool(_) | Cell::Int(_) => json_cell(&cell, line),
-        Cell::Json(_) | Cell::Ints(_) | Cell::Texts(_) => {
+        Cell::Json(_) | Cell::Ints(_) | Cell::Texts(_) | Cell::Names(_) => {
             let mut json = Vec::new();
             json_cell(&cell, &mut json);
             csv_text(std::str::from_utf8(&json).expect("JSON is UTF-8"), line);

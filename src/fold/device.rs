@@ -89,7 +89,7 @@ impl Said {
         let Asked { head, verb, .. } = asked;
         let fresh = if let AskedVerb::Reset(fresh) = verb { *fresh } else { None };
         let devices = [head.device, fresh];
-        Said { kind: Kind::of(verb), id: head.id, other: verb.other(), flags: head.flags, devices }
+        Said { kind: verb.kind(), id: head.id, other: verb.other(), flags: head.flags, devices }
     }
 }
 

@@ -227,7 +227,10 @@ impl State {
         if let Some((id, by)) = self.renamed(person) {
             return PersonIdBasis::At(id, Seq(by.into()));
         }
-        self.called_by(self.founding(person), self.origin(person))
+        self.called_by(
+            self.founding(person),
+            self.generations.origins.get(&person).and_then(|origin| origin.key()),
+        )
     }
 
     /// The id that a person is called after since the one that founded it was erased, and the erasure.
@@ -250,7 +253,7 @@ impl State {
     pub(crate) fn called_alone(&self, founding: IdNo, origin: Origin) -> PersonIdBasis {
         let renames = !self.erasures.renamed.is_empty(); // most ledgers have none
         let known = renames.then(|| self.last_of(founding, origin.key())).flatten();
-        known.map_or_else(|| self.called_by(founding, origin), |person| self.called(person))
+        known.map_or_else(|| self.called_by(founding, origin.key()), |person| self.called(person))
     }
 
     /// The latest generation of a person, by what tells it apart for ever: its founding id and [`Origin::key`].
@@ -265,14 +268,17 @@ impl State {
 
     /// An id that was defined after the ledger's first erasure is told from an erased one of the same text by the record that defined
     /// it. That record is known before the id founds anybody, so the implied person and the founded one are called the same.
-    fn called_by(&self, founding: IdNo, Origin { founded, split }: Origin) -> PersonIdBasis {
-        let defined = self.links.defined(founding);
-        match self.erasures.first() {
-            Some(_) if self.erasures.of_id(founding).is_some() => {
-                PersonIdBasis::Erased(founding, split.then_some(Seq(founded.into())))
+    ///
+    /// Cost: nothing of the id is looked at where nothing was erased, for exports ask for each row.
+    fn called_by(&self, founding: IdNo, split: Option<u32>) -> PersonIdBasis {
+        let split = split.map(|founded| Seq(founded.into()));
+        let defined = || self.links.defined(founding);
+        match (self.erasures.first(), split) {
+            (Some(_), split) if self.erasures.of_id(founding).is_some() => {
+                PersonIdBasis::Erased(founding, split)
             }
-            _ if split => PersonIdBasis::At(founding, Seq(founded.into())),
-            Some(first) if defined > first => PersonIdBasis::At(founding, Seq(defined.into())),
+            (_, Some(founded)) => PersonIdBasis::At(founding, founded),
+            (Some(first), None) if defined() > first => PersonIdBasis::At(founding, Seq(defined().into())),
             _ => PersonIdBasis::Founding(founding),
         }
     }

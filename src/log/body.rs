@@ -3,6 +3,7 @@
 //! A [`Body`] is only a claim. The chain turns it into a [`crate::log::Record`], and there is no other way to get one. Stored types: the order of variants and fields is set in stone.
 
 use crate::log::codec::{Decode, Encode};
+use crate::log::kind::Kind;
 pub use crate::log::stored_policy::StoredPolicy;
 use crate::model::id::LogName;
 use crate::model::kind::KindNo;
@@ -465,17 +466,21 @@ impl AskedVerb {
 
     /// The operation's name in answers and scenarios.
     pub fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            AskedVerb::Capture(_) => "capture",
-            AskedVerb::Identify(_) => "identify",
-            AskedVerb::Alias(_) => "alias",
-            AskedVerb::Merge(_) => "merge_dangerously",
-            AskedVerb::Set => "set",
-            AskedVerb::Switch => "switch",
-            AskedVerb::Reset(_) => "reset",
-            AskedVerb::Retract(_) => "retract",
-            AskedVerb::Split(_) => "split",
-            AskedVerb::Reclassify(_) => "reclassify",
+            AskedVerb::Capture(_) => Kind::Capture,
+            AskedVerb::Identify(_) => Kind::Identify,
+            AskedVerb::Alias(_) => Kind::Alias,
+            AskedVerb::Merge(_) => Kind::Merge,
+            AskedVerb::Set => Kind::Set,
+            AskedVerb::Switch => Kind::Switch,
+            AskedVerb::Reset(_) => Kind::Reset,
+            AskedVerb::Retract(_) => Kind::Retract,
+            AskedVerb::Split(_) => Kind::Split,
+            AskedVerb::Reclassify(_) => Kind::Reclassify,
         }
     }
 
@@ -538,20 +543,21 @@ impl Body {
 
     /// The record's name in answers and scenarios.
     pub fn name(&self) -> &'static str {
-        match self {
-            Body::Genesis(_) => "genesis",
-            Body::SetPolicy(_) => "set_policy",
-            Body::Recovered(_) => "recovered",
-            Body::DefineId(..) => "define_id",
-            Body::DefineDevice(..) => "define_device",
-            Body::DefineKey(_) => "define_key",
-            Body::DefineName(_) => "define_name",
-            Body::Operation(asked) => asked.verb.name(),
-            Body::Erase(_) => "erase",
-            Body::EraseDone(_) => "erase_done",
-            Body::Restate(_) => "restate",
-            Body::Followed(_) => "followed",
-        }
+        let kind = match self {
+            Body::Genesis(_) => Kind::Genesis,
+            Body::SetPolicy(_) => Kind::SetPolicy,
+            Body::Recovered(_) => Kind::Recovered,
+            Body::DefineId(..) => Kind::DefineId,
+            Body::DefineDevice(..) => Kind::DefineDevice,
+            Body::DefineKey(_) => Kind::DefineKey,
+            Body::DefineName(_) => Kind::DefineName,
+            Body::Operation(asked) => asked.verb.kind(),
+            Body::Erase(_) => Kind::Erase,
+            Body::EraseDone(_) => Kind::EraseDone,
+            Body::Restate(_) => Kind::Restate,
+            Body::Followed(_) => Kind::Followed,
+        };
+        kind.name()
     }
 
     /// Whether a record of an erasure is spelled as a writer spells it; `true` for any other.

@@ -126,7 +126,7 @@ impl BodyWriter {
         let mark = |has: bool, mark: u8| if has { mark } else { 0 };
         let out = &mut self.bytes;
         out.push(
-            Kind::of(verb) as u8
+            verb.kind() as u8
                 | mark(other.is_some(), HAS_OTHER)
                 | mark(head.device.is_some(), HAS_DEVICE)
                 | mark(!changes.is_empty(), HAS_CHANGES),

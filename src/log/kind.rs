@@ -1,7 +1,5 @@
 //! The kinds of records.
 
-use crate::log::body::AskedVerb;
-
 /// What a record is. Its number begins the record's bytes: set in stone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -55,19 +53,30 @@ impl Kind {
         Kind::Reclassify,
     ];
 
-    /// The kind of an operation's record.
-    pub(crate) fn of(verb: &AskedVerb) -> Kind {
-        match verb {
-            AskedVerb::Capture(_) => Kind::Capture,
-            AskedVerb::Identify(_) => Kind::Identify,
-            AskedVerb::Alias(_) => Kind::Alias,
-            AskedVerb::Merge(_) => Kind::Merge,
-            AskedVerb::Set => Kind::Set,
-            AskedVerb::Switch => Kind::Switch,
-            AskedVerb::Reset(_) => Kind::Reset,
-            AskedVerb::Retract(_) => Kind::Retract,
-            AskedVerb::Split(_) => Kind::Split,
-            AskedVerb::Reclassify(_) => Kind::Reclassify,
+    /// Its name in answers and scenarios.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Genesis => "genesis",
+            Kind::SetPolicy => "set_policy",
+            Kind::Recovered => "recovered",
+            Kind::DefineId => "define_id",
+            Kind::DefineDevice => "define_device",
+            Kind::DefineKey => "define_key",
+            Kind::DefineName => "define_name",
+            Kind::Capture => "capture",
+            Kind::Identify => "identify",
+            Kind::Alias => "alias",
+            Kind::Merge => "merge_dangerously",
+            Kind::Set => "set",
+            Kind::Switch => "switch",
+            Kind::Reset => "reset",
+            Kind::Retract => "retract",
+            Kind::Split => "split",
+            Kind::Erase => "erase",
+            Kind::EraseDone => "erase_done",
+            Kind::Restate => "restate",
+            Kind::Followed => "followed",
+            Kind::Reclassify => "reclassify",
         }
     }
 

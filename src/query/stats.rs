@@ -100,7 +100,7 @@ impl Reader {
         self.replay(|step| {
             first_recorded_at.get_or_insert(step.recorded_at);
             let record = step.record;
-            let kind = kinds.entry(record.body().name()).or_default();
+            let kind = kinds.entry(record.row.kind.name()).or_default();
             kind.records += 1;
             kind.bytes += (record.body_len() + record.stored_item().map_or(0, <[u8]>::len)) as u64;
             erased_items += u64::from(record.is_erased());

@@ -114,7 +114,7 @@ fn rows_ascend_by_their_keys_and_fit_their_columns() {
                         Cell::Time(_) => Kind::Time,
                         Cell::Json(_) => Kind::Json,
                         Cell::Ints(_) => Kind::Ints,
-                        Cell::Texts(_) => Kind::Texts,
+                        Cell::Texts(_) | Cell::Names(_) => Kind::Texts,
                     };
                     assert_eq!(kind, column.kind, "{table:?}.{}", column.name);
                 });

@@ -52,7 +52,7 @@ impl Refused {
             LinkSource::Id(id) => Some(id),
             LinkSource::None | LinkSource::Unstorable => None,
         };
-        let (op, operation_id, time) = (record.body().name(), record.operation_id(), record.time());
+        let (op, operation_id, time) = (record.row.kind.name(), record.operation_id(), record.time());
         Some(Refused { seq: row.seq, op, id: row.id, other, operation_id, time, refusal, whom: None })
     }
 }

@@ -83,12 +83,19 @@ impl Read for Rows {
 /// Refuses columns of which nothing says which text they are. Sixteen bytes are a UUID. A number with a fraction is not an id: a table made of ids
 /// some of which are absent has `1.0` for `1`.
 fn expect_text(batch: &RecordBatch) -> io::Result<()> {
-    let is_float = |kind: &DataType| kind.is_floating();
+    let has_fraction = |kind: &DataType| match kind {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => *scale > 0,
+        kind => kind.is_floating(),
+    };
+    let is_id = |name: &str| name == "id" || ["_id", "Id", "ID"].iter().any(|end| name.ends_with(end));
     for field in batch.schema().fields() {
         let found = match field.data_type() {
             kind if has_bytes(kind) => "bytes; expected text",
-            kind if is_float(kind) && field.name().to_ascii_lowercase().ends_with("id") => {
-                "floating-point numbers; expected text or whole numbers, as ids are"
+            kind if has_fraction(kind) && is_id(field.name()) => {
+                "numbers with a fraction; expected text or whole numbers, as ids are"
             }
             _ => continue,
         };
@@ -218,8 +225,8 @@ mod tests {
     use std::io::Write;
 
     use arrow_array::{
-        ArrayRef, BinaryArray, Float64Array, StringArray, StructArray, TimestampMicrosecondArray,
-        TimestampMillisecondArray, TimestampSecondArray,
+        ArrayRef, BinaryArray, Decimal128Array, Float64Array, StringArray, StructArray,
+        TimestampMicrosecondArray, TimestampMillisecondArray, TimestampSecondArray,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::basic::Compression;
@@ -306,14 +313,18 @@ mod tests {
     /// As hexadecimal digits, or with `.0` behind them, they would be ids of other people.
     #[test]
     fn bytes_that_are_no_uuid_and_ids_with_a_fraction_are_refused_by_name() {
-        let columns: [(&str, ArrayRef); 2] = [
+        let cents = Decimal128Array::from(vec![700]).with_precision_and_scale(10, 2).unwrap();
+        let columns: [(&str, ArrayRef); 3] = [
             ("bytes; expected text", Arc::new(BinaryArray::from_vec(vec![b"ann"]))),
-            ("floating-point numbers; expected text or whole", Arc::new(Float64Array::from(vec![7.0]))),
+            ("numbers with a fraction; expected text or whole", Arc::new(Float64Array::from(vec![7.0]))),
+            ("numbers with a fraction; expected text or whole", Arc::new(cents)),
         ];
         for (found, column) in columns {
             let error = rows_of(&file_of("distinct_id", column)).unwrap_err().to_string();
             assert!(error.contains(&format!("column `distinct_id` holds {found}")), "{error}");
         }
+        let paid = Arc::new(Float64Array::from(vec![7.5]));
+        assert_eq!(rows_of(&file_of("paid", paid)).unwrap(), "{\"paid\":7.5}\n");
     }
 
     #[test]

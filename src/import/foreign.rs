@@ -41,11 +41,7 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
         return foreign("a call of Segment or RudderStack", mark, &CALL_FORMATS);
     }
     if let Some(mark) = first(&OWN) {
-        return foreign(
-            "a row of a table of `export`, of which `--format ops` writes what an import reads",
-            mark,
-            &[],
-        );
+        return foreign("a row of a table of `export`", mark, &[]);
     }
     if has(&"merged_amplitude_id") {
         return foreign("a row of Amplitude's merged users", "merged_amplitude_id", &[]);
@@ -141,7 +137,7 @@ mod tests {
         (r#"{"distinct_id":"d","resolved_distinct_id":"ann"}"#, "a row of Mixpanel's identities, by its `resolved_distinct_id`"),
         (r#"{"amplitude_id":7,"merged_amplitude_id":8,"merge_event_time":"2026-01-01 00:00:00"}"#, "a row of Amplitude's merged users, by its `merged_amplitude_id`"),
         // Tables of `export`.
-        (r#"{"seq":4,"event":"x","distinct_id":"a","id_no":0,"goes_with_id_no":0,"timestamp":"2026-01-01T00:00:00Z"}"#, "a row of a table of `export`, of which `--format ops` writes what an import reads, by its `id_no`"),
+        (r#"{"seq":4,"event":"x","distinct_id":"a","id_no":0,"goes_with_id_no":0,"timestamp":"2026-01-01T00:00:00Z"}"#, "a row of a table of `export`, by its `id_no`"),
         // PostHog's own senders.
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","userId":"theirs"}"#, ""),
         (r#"{"event":"x","distinct_id":"a","timestamp":"2026-01-01T00:00:00Z","type":"capture","messageId":"m","library":"posthog-python"}"#, ""),

@@ -294,7 +294,7 @@ pub enum ImportError {
 fn remedy(formats: &[Format]) -> String {
     let named: Vec<_> = formats.iter().map(|format| format!("`--format {format}`")).collect();
     match &named[..] {
-        [] => "no format reads it, so write it as operations".to_owned(),
+        [] => "no format reads it, so write it as operations, as `export --format ops` does".to_owned(),
         [persons] if formats == [Format::Persons] => {
             format!("{persons} reads it where it has `created_at`, and `compare` as it is")
         }

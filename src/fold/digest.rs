@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::State;
 use crate::fold::erasures::{Erasures, Left};
-use crate::fold::event_time::Mark;
+use crate::fold::event_time::{Mark, Write};
 use crate::fold::generations::{Former, Generations, Reclassified};
 use crate::fold::links::PersonNo;
 use crate::fold::shared::{Interval, Intervals, SharedIds};
@@ -127,10 +127,15 @@ impl State {
         out.u32(EVENT_TIMES);
         out.u64(self.marks.values().map(BTreeMap::len).sum::<usize>() as u64);
         for (person, marks) in &self.marks {
-            for (key, Mark { time, seq, verb }) in marks {
-                [person.0, key.0, *seq].into_iter().for_each(|field| out.u32(field));
-                out.u64(*time as u64);
-                out.byte(verb.0);
+            for (key, Mark { barrier, sets, once }) in marks {
+                out.u32(person.0);
+                out.u32(key.0);
+                out.byte(u8::from(barrier.is_some()) | u8::from(*sets) << 1 | u8::from(once.is_some()) << 2);
+                for Write { time, seq, place } in [barrier, once].into_iter().flatten() {
+                    out.u64(*time as u64);
+                    out.u32(*seq);
+                    out.u32((*place).into());
+                }
             }
         }
     }
@@ -182,8 +187,8 @@ pub(super) const ERASURES: u32 = 2;
 pub(super) const FOLLOWED: u32 = 3;
 /// Begins the part that reclassifications make; likewise.
 pub(super) const RECLASSIFIED: u32 = 4;
-/// Begins the part that values by event time make; likewise, and the last.
-pub(super) const EVENT_TIMES: u32 = 5;
+/// Begins the part that values by event time make; likewise, and the last. Number 5 was that of a part which knew less.
+pub(super) const EVENT_TIMES: u32 = 7;
 /// Begins the part that shared ids make, before that of reclassifications; likewise.
 pub(super) const SHARED: u32 = 6;
 

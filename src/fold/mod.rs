@@ -544,7 +544,8 @@ impl State {
         let persons = self.persons.capacity() * size_of::<Person>();
         let devices = self.devices.capacity() * size_of::<DeviceState>();
         let generations = self.generations.memory();
-        let marks: usize = self.marks.values().map(|marks| 48 + marks.len() * 32).sum();
+        let marks: usize =
+            self.marks.values().map(|marks| 48 + marks.len() * size_of::<event_time::Mark>()).sum();
         let profiles = self.profiles.memory() + marks;
         (
             self.links.memory() + self.kinds.memory() + self.shared.memory(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED, SHARED};
 use crate::fold::erasures::{Erasures, Left};
-use crate::fold::event_time::Mark;
+use crate::fold::event_time::{Mark, Write};
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin, Reclassified};
 use crate::fold::kinds::Kinds;
@@ -16,7 +16,7 @@ use crate::fold::links::{Branch, Leaf, Links, NONE, PersonNo, ROOT, Slot, USER};
 use crate::fold::profile::{Profiles, Property};
 use crate::fold::shared::{Interval, Intervals, SharedIds};
 use crate::fold::{DeviceState, Person, State};
-use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy, Verb};
+use crate::log::body::{Followed, IdNo, KeyNo, StoredClass, StoredPolicy};
 use crate::log::codec;
 use crate::model::class::IdClass;
 use crate::model::limits::MAX_RECORDS;
@@ -509,29 +509,37 @@ impl State {
 /// The part that values by event time make.
 impl State {
     fn read_marks(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
-        let count = bytes.count(21)?;
+        let count = bytes.count(25)?;
         ensure(count > 0, "event times are told of, and there are none")?;
         let mut last = None;
         for _ in 0..count {
-            let [person, key, seq] = numbers(bytes.take::<12>()?);
-            let time = i64::from_le_bytes(*bytes.take()?);
-            let [verb] = *bytes.take::<1>()?;
-            let (verb, key, person) = (Verb(verb), KeyNo(key), PersonNo(person));
+            let [person, key] = numbers(bytes.take::<8>()?);
+            let [has] = *bytes.take::<1>()?;
+            ensure(matches!(has, 1 | 3..=5 | 7), "an event time of no write")?;
+            let (sets, key, person) = (has & 2 != 0, KeyNo(key), PersonNo(person));
             let follows = last.replace((person, key)) < Some((person, key));
-            let known = person.index() < self.persons.len() && key.0 < self.keys && seq < self.records;
-            ensure(follows && known, "an event time of no person, key or record")?;
-            let in_range = Timestamp::from_micros(time).is_ok() && verb <= Verb::UNSET;
-            ensure(in_range, "an event time outside the years 0001 to 9999, or of no write")?;
+            let known = person.index() < self.persons.len() && key.0 < self.keys;
+            ensure(follows && known, "an event time of no person or key")?;
+            let mut write = |bit| if has & bit == 0 { Ok(None) } else { self.read_write(bytes).map(Some) };
+            let (barrier, once) = (write(1)?, write(4)?);
+            ensure(once.is_none_or(|once| barrier < Some(once)), "a write counts that came too early")?;
+            let mark = Mark { barrier, sets, once };
             let entries = self.profiles.entries(self.persons[person.index()].profile);
             let place = entries.binary_search_by_key(&key, |property| property.key);
-            let fits = match place.ok().map(|place| entries[place]) {
-                Some(property) => verb != Verb::UNSET && property.seq == seq,
-                None => verb == Verb::UNSET,
-            };
-            ensure(fits, "an event time of a value that is not there")?;
-            self.marks.entry(person).or_default().insert(key, Mark { time, seq, verb });
+            let there = place.ok().map(|place| entries[place]);
+            ensure(mark.property(key) == there, "an event time of a value that is not there")?;
+            self.marks.entry(person).or_default().insert(key, mark);
         }
         Ok(())
+    }
+
+    fn read_write(&self, bytes: &mut Bytes<'_>) -> Sound<Write> {
+        let time = i64::from_le_bytes(*bytes.take()?);
+        let [seq, place] = numbers(bytes.take::<8>()?);
+        ensure(Timestamp::from_micros(time).is_ok(), "an event time outside the years 0001 to 9999")?;
+        ensure(seq < self.records, "an event time of no record")?;
+        let place = u16::try_from(place).map_err(|_| Unsound("a value stands in no possible place"))?;
+        Ok(Write { time, seq, place })
     }
 }
 

@@ -51,8 +51,8 @@ pub struct ReferencePerson {
     pub ids: BTreeSet<String>,
     /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
-    /// E8: of a key with an event time, the write that counts, also one that removed it.
-    pub(super) timed: BTreeMap<String, Timed>,
+    /// E8: of a key with an event time, the writes that may count, also one that removed it.
+    pub(super) timed: BTreeMap<String, Vec<Timed>>,
     /// Whether an operation identified the person (D1).
     pub is_identified: bool,
     /// When the person was founded, by the sender's clock; merges lower it (D7).
@@ -76,16 +76,24 @@ pub(super) enum Write {
     Unset,
 }
 
-impl Timed {
-    /// Whether this one counts, and not the other.
-    pub(super) fn counts_over(&self, other: &Timed) -> bool {
-        match (&self.what, &other.what) {
-            (Write::Set(_), Write::SetOnce(_)) => true,
-            (Write::SetOnce(_), Write::Set(_)) => false,
-            (Write::SetOnce(_), Write::SetOnce(_)) => self.when < other.when,
-            _ => self.when > other.when,
-        }
-    }
+/// E8: the writes of a key that may count, in the order of their times: none before the latest `set` or `unset`, and of several `set_once`
+/// the first.
+pub(super) fn counting(mut writes: Vec<Timed>) -> Vec<Timed> {
+    writes.sort_by_key(|write| write.when);
+    let latest = writes.iter().rposition(|write| !matches!(write.what, Write::SetOnce(_)));
+    let mut writes = writes.split_off(latest.unwrap_or(0));
+    let mut is_first = true;
+    writes.retain(|write| !matches!(write.what, Write::SetOnce(_)) || std::mem::take(&mut is_first));
+    writes
+}
+
+/// The write whose value a key has, and the value; `None` if it is unset.
+pub(super) fn standing(writes: &[Timed]) -> Option<(&Timed, &Value)> {
+    let unset = usize::from(writes.first().is_some_and(|write| write.what == Write::Unset));
+    writes[unset..].first().and_then(|write| match &write.what {
+        Write::Set(value) | Write::SetOnce(value) => Some((write, value)),
+        Write::Unset => None,
+    })
 }
 
 /// A device as the reference model knows it.

@@ -349,7 +349,7 @@ impl World {
     }
 
     /// E2, E8: the properties of two persons, of which the first is the target.
-    fn united(&self, to: usize, from: usize) -> (BTreeMap<String, Value>, BTreeMap<String, Timed>) {
+    fn united(&self, to: usize, from: usize) -> (BTreeMap<String, Value>, BTreeMap<String, Vec<Timed>>) {
         let (target, source) = (&self.persons[to], &self.persons[from]);
         let keys = [target, source]
             .into_iter()
@@ -357,14 +357,19 @@ impl World {
         let keys: BTreeSet<&String> = keys.collect();
         let (mut properties, mut timed) = (BTreeMap::new(), BTreeMap::new());
         for key in keys {
-            let counts = match (target.timed.get(key), source.timed.get(key)) {
-                (Some(ours), Some(theirs)) if self.by_time() => theirs.counts_over(ours),
-                _ => !target.properties.contains_key(key) && source.properties.contains_key(key),
-            };
+            if let (Some(ours), Some(theirs)) = (target.timed.get(key), source.timed.get(key))
+                && self.by_time()
+            {
+                let both = counting([&ours[..], theirs].concat());
+                properties.extend(standing(&both).map(|(_, value)| (key.clone(), value.clone())));
+                timed.insert(key.clone(), both);
+                continue;
+            }
+            let counts = !target.properties.contains_key(key) && source.properties.contains_key(key);
             let none = !target.properties.contains_key(key) && !target.timed.contains_key(key);
             let winner = if counts || none { source } else { target };
             properties.extend(winner.properties.get(key).map(|value| (key.clone(), value.clone())));
-            timed.extend(winner.timed.get(key).map(|write| (key.clone(), write.clone())));
+            timed.extend(winner.timed.get(key).map(|writes| (key.clone(), writes.clone())));
         }
         (properties, timed)
     }
@@ -521,22 +526,19 @@ fn write(person: &mut ReferencePerson, asked: &Asked, place: usize, by_time: boo
             (None, Some(value)) => Some(Write::SetOnce(value.clone())),
             (None, None) => None,
         };
-        let timed = |what| Timed { when: (asked.time, place), what };
-        let known = person.timed.get(&text).cloned();
-        let counts = |write: &Write| {
-            let once_over_untimed = there && known.is_none() && matches!(write, Write::SetOnce(_));
-            !once_over_untimed && known.as_ref().is_none_or(|known| timed(write.clone()).counts_over(known))
-        };
-        let removes = unset.contains(key) && (there || write.is_none()) && counts(&Write::Unset);
-        let what = if removes { Some(Write::Unset) } else { write.filter(counts) };
-        match &what {
-            Some(Write::Set(value) | Write::SetOnce(value)) => {
-                person.properties.insert(text.clone(), value.clone());
-            }
-            Some(Write::Unset) => drop(person.properties.remove(&text)),
-            None => {}
+        let (when, known) = ((asked.time, place), person.timed.get(&text).cloned());
+        let stood = known.as_ref().and_then(|known| standing(known)).map(|(write, _)| write.when);
+        let removes = unset.contains(key) && (write.is_none() || there && stood < Some(when));
+        let Some(what) = Some(Write::Unset).filter(|_| removes).or(write) else { continue };
+        if there && known.is_none() && matches!(what, Write::SetOnce(_)) {
+            continue; // a value that was written by record is there
         }
-        person.timed.extend(what.map(|what| (text, timed(what))));
+        let all = counting(known.into_iter().flatten().chain([Timed { when, what }]).collect());
+        match standing(&all) {
+            Some((_, value)) => drop(person.properties.insert(text.clone(), value.clone())),
+            None => drop(person.properties.remove(&text)),
+        }
+        person.timed.insert(text, all);
     }
 }
 

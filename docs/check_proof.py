@@ -262,8 +262,9 @@ class Record:
             expect(0 < count <= 2048, "no list of changes")
             for _ in range(count):
                 change = read.number()
-                last += change >> 2
-                self.changes.append((last, change & 3))
+                bits = 3 if self.flags & 512 else 2
+                last += change >> bits
+                self.changes.append((last, change & (1 << bits) - 1))
         self.operation_id = read.take(16) if self.flags & 2 else None
         if self.flags & 4 or any(verb != 2 for _, verb in self.changes):
             self.commitment = read.take(32)
@@ -481,9 +482,11 @@ class Proof:
         (place,) = self.held("property")
         data, path = self.part("property", place)
         expect(root_by(data, place, count, path) == root, "the property does not stand in the tree of ids")
+        expect(len(data) == 10, "the property is made of relative changes, and a proof shows one record")
         found, seq, at = struct.unpack("<IIH", data)
         won = values(self.item(seq), self.record(seq))
-        expect(found == key and won[at][0] == key, "the record has no such value")
+        verbs = [verb for _, verb in self.record(seq).changes if verb != 2]
+        expect(found == key and won[at][0] == key and verbs[at] < 4, "the record has no such value")
         return f"the person of {names[0]} has {names[1]} = {won[at][1]!r}, by record {seq}"
 
     def erased(self, id):

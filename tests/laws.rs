@@ -49,7 +49,27 @@ fn values() -> impl Strategy<Value = Properties> {
 fn changes() -> impl Strategy<Value = Changes> {
     let unset = prop::collection::btree_set(prop::sample::select(&KEYS[..]), 0..2)
         .prop_map(|set| set.into_iter().map(|key| PropertyKey::new(key).unwrap()).collect::<BTreeSet<_>>());
-    (values(), values(), unset).prop_map(|(set, set_once, unset)| Changes { set, set_once, unset })
+    let set = (values(), values(), unset);
+    (set, prop::option::weighted(0.3, relative())).prop_map(|((set, set_once, unset), relative)| {
+        let mut changes = Changes { set, set_once, unset, ..Changes::default() };
+        if let Some((key, verb, operand)) = relative {
+            let Changes { set, set_once, unset, add, append, union, remove } = &mut changes;
+            set.remove(&key);
+            set_once.remove(&key);
+            unset.remove(&key);
+            [add, append, union, remove][verb].insert(key, operand);
+        }
+        changes
+    })
+}
+
+/// A relative change (E9): a key, which of the four verbs, and the operand.
+fn relative() -> impl Strategy<Value = (PropertyKey, usize, Value)> {
+    let key = prop::sample::select(&KEYS[..]).prop_map(|key| PropertyKey::new(key).unwrap());
+    let list = prop::collection::vec((0i64..3).prop_map(Value::from), 0..3).prop_map(Value::List);
+    let number = prop_oneof![(-2i64..3).prop_map(Value::from), Just(Value::from(i64::MAX))];
+    (key, 0usize..4, number, list)
+        .prop_map(|(key, verb, number, list)| (key, verb, if verb == 0 { number } else { list }))
 }
 
 /// Links alone, mostly between ids: long chains, and hairballs that have every id. Most of section D needs persons that are
@@ -298,6 +318,7 @@ laws! {
     reclassified_is_so_from_the_definition_on,
     second_thoughts_commute,
     values_come_in_any_order,
+    counters_add_up,
     said_under_shared_ids_is_said_for_users,
 }
 

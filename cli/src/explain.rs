@@ -374,5 +374,8 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
     }
     table.finish(screen)?;
     screen.line("")?;
-    screen.line("E1 another operation, E2 a merge, E3 an event about something else, E8 another event time, H1 retracted, H2 split.")
+    screen.line(
+        "E1 another operation, E2 a merge, E3 an event about something else, E8 another event time, E9 a change that does not fit, \
+         H1 retracted, H2 split.",
+    )
 }

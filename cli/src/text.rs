@@ -74,7 +74,10 @@ pub(crate) fn yes(yes: bool) -> &'static str {
 /// A property's value as JSON.
 pub(crate) fn value(property: &PropertyAnswer) -> String {
     match &property.value {
-        Some(value) => value.to_string(),
+        Some(value) => match property.erased_by {
+            Some(by) => format!("{value} (a part erased by {by})"),
+            None => value.to_string(),
+        },
         None => "erased".to_owned(),
     }
 }

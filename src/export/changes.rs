@@ -1,6 +1,7 @@
 //! What changed in the tables from one record to another: a feed that a warehouse applies to an earlier export.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::export::people::Rows;
 use crate::export::row::{Row, Table};
 use crate::export::tables::Export;
 use crate::fold::replay::Step;
-use crate::fold::{Property, State};
+use crate::fold::{PersonNo, State};
 use crate::log::body::IdNo;
 use crate::log::record::Record;
 use crate::model::id::Seq;
@@ -305,14 +306,26 @@ struct Touched(Vec<bool>);
 
 impl Touched {
     fn between(before: &State, after: &State) -> Touched {
-        Touched(before.ids().map(|id| properties(before, id) != properties(after, id)).collect())
+        // Ids of one person stand together here and there: they are compared once.
+        let mut known = BTreeMap::new();
+        let differ = |persons: [Option<PersonNo>; 2]| {
+            let [before, after] = [(before, persons[0]), (after, persons[1])]
+                .map(|(state, person)| person.map(|person| state.view(person)));
+            match (before, after) {
+                (Some(before), Some(after)) => !before.has_same_properties(&after),
+                (Some(view), None) | (None, Some(view)) => !view.properties.is_empty(),
+                (None, None) => false,
+            }
+        };
+        let persons = |id: IdNo| [before, after].map(|state| state.person(id));
+        let touched = before.ids().map(|id| {
+            let persons = persons(id);
+            *known.entry(persons).or_insert_with(|| differ(persons))
+        });
+        Touched(touched.collect())
     }
 
     fn has(&self, id: IdNo) -> bool {
         self.0.get(id.index()).copied().unwrap_or(true)
     }
-}
-
-fn properties(state: &State, id: IdNo) -> &[Property] {
-    state.person(id).map_or(&[][..], |person| state.view(person).properties)
 }

@@ -10,6 +10,7 @@ mod changes;
 mod names;
 #[cfg(feature = "export")]
 mod ops;
+mod origins;
 mod people;
 mod records;
 mod row;

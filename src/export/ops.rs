@@ -3,6 +3,7 @@
 //! The lines say what was asked, and nothing that the ledger made of it. So a ledger with the same tenant and the same first policy
 //! makes the same of them: its content digest is equal. What lines cannot say is counted in [`Losses`].
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use arrow_schema::ArrowError;
@@ -24,6 +25,7 @@ use crate::log::record::Record;
 use crate::model::id::{OperationId, Seq};
 use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
+use crate::model::value::Value;
 use crate::store::segments::Fault;
 
 /// What an export of `ops` lines could not say as the log does.
@@ -35,7 +37,7 @@ pub struct Losses {
     pub events_without_id: u64,
     /// Ids and devices whose texts were erased. They get a text that is made of their number.
     pub erased_names: u64,
-    /// Values that were erased. They are null.
+    /// Values that were erased. They are null; of relative changes (E9) zero or an empty list, which change nothing.
     pub erased_values: u64,
     /// Retracts that name no operation of the log. Only another writer records those; they are left out.
     pub retracts_of_nothing: u64,
@@ -367,7 +369,7 @@ impl Writer<'_> {
         }
         let read = self.export.reader.values_in(record)?;
         let mut values = read.values.into_iter();
-        let [mut set, mut set_once, mut kept] = [(); 3].map(|()| Map::new());
+        let mut objects = BTreeMap::<&str, Map<String, Json>>::new();
         let mut unset = Vec::new();
         for change in record.changes() {
             let key = self.export.reader.key_name(change.key);
@@ -377,16 +379,18 @@ impl Writer<'_> {
             }
             let value = values.next().expect("a value for each change that has one");
             self.losses.erased_values += u64::from(value.is_none());
+            // What is erased counts as nothing (E9), and an operand has a kind.
+            let value = value.or(match change.verb {
+                Verb::ADD => Some(Value::Int(0)),
+                verb if verb.is_relative() => Some(Value::List(Vec::new())),
+                _ => None,
+            });
             let value = serde_json::to_value(&value).map_err(io::Error::from)?;
-            let into = match change.verb {
-                Verb::SET => &mut set,
-                Verb::SET_ONCE => &mut set_once,
-                _ => &mut kept,
-            };
-            into.insert(key, value);
+            let name = if change.verb == Verb::KEPT { "properties" } else { change.verb.name() };
+            objects.entry(name).or_default().insert(key, value);
         }
-        for (name, object) in [("set", set), ("set_once", set_once), ("properties", kept)] {
-            if !object.is_empty() {
+        for name in ["set", "set_once", "properties", "add", "append", "union", "remove"] {
+            if let Some(object) = objects.remove(name) {
                 put(name, object.into());
             }
         }

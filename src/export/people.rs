@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::export::row::{DistinctIdRow, HistoryRow, PersonRow, RedirectRow, Row, SharedPeriodRow, Table};
 use crate::export::tables::{ERASED_SINCE, Export};
-use crate::fold::{PersonNo, PersonView, Property};
+use crate::fold::{PersonNo, PersonView, Standing};
 use crate::log::body::IdNo;
 use crate::log::kind::Kind;
 use crate::model::id::Seq;
@@ -79,8 +79,8 @@ impl Export<'_> {
 
     /// Rows of several persons, so that each frame that holds some of their values is read once.
     fn person_rows(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Row>, Fault> {
-        let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
-        let mut answers = self.reader.values(&wanted)?.into_iter();
+        let wanted: Vec<Standing<'_>> = views.iter().flat_map(PersonView::standing).collect();
+        let mut folded = self.reader.folded(&wanted)?.into_iter();
         let mut rows = Vec::with_capacity(views.len());
         for view in views {
             let mut row = PersonRow {
@@ -97,15 +97,13 @@ impl Export<'_> {
             let counts = self.state.events_of(view.number);
             (row.event_count, row.identified_event_count) = (counts.events, counts.identified);
             row.is_implied = false;
-            for (property, answer) in view.properties.iter().zip(answers.by_ref()) {
+            for (property, folded) in view.properties.iter().zip(folded.by_ref()) {
                 let key = self.reader.key_name(property.key);
-                if answer.value.is_none() {
+                if !folded.erased.is_empty() {
                     row.erased_keys.push(key.clone());
                 }
-                let lost =
-                    self.marks && answer.value.is_none() && self.lost_since(&self.fixed(property.seq())?)?;
-                let marked = lost.then(|| Value::Text(ERASED_SINCE.to_owned()));
-                row.properties.insert(key, answer.value.or(marked));
+                let marked = self.is_lost(&folded)?.then(|| Value::Text(ERASED_SINCE.to_owned()));
+                row.properties.insert(key, marked.or(folded.answer.value));
             }
             row.erased_keys.sort_unstable();
             rows.push(Row::Persons(row));

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::export::origins::Origin;
 use crate::export::row::{
     CheckpointRow, ErasureRow, EventRow, OutcomeRow, PolicyRow, PropertyWriteRow, Row, Table,
 };
 use crate::export::tables::{ERASED_SINCE, Export, source};
 use crate::fold::replay::Step;
-use crate::fold::{Correction, DeviceEffect, Link, Outcome, PersonNo, Refusal, SharedEffect};
+use crate::fold::{
+    Correction, DeviceEffect, Link, Outcome, PersonNo, Property, Refusal, SharedEffect, Standing,
+};
 use crate::log::body::{Body, Erasure, Flags, NameNo, Verb};
 use crate::log::kind::Kind;
 use crate::log::record::Record;
@@ -58,7 +61,7 @@ impl Export<'_> {
                 into.push(Row::Outcomes(self.outcome(step, outcome, retracted_by)?));
             }
             if writes {
-                self.property_writes(record, &values, into);
+                self.property_writes(record, &values, into)?;
             }
         }
         match record.row.kind {
@@ -177,25 +180,44 @@ impl Export<'_> {
         })
     }
 
-    fn property_writes(&self, record: Record<'_>, read: &RecordValues, into: &mut Vec<Row>) {
+    /// The write that made a person's property what it is.
+    fn origin(&self, person: PersonNo, standing: Standing<'_>) -> Result<Origin, Fault> {
+        let property = standing.property;
+        if standing.deltas.is_none() {
+            return Ok(Origin { property, is_lost: false });
+        }
+        self.origins.get((person, property.key), || {
+            let folded = self.reader.folded(&[standing])?.pop().expect("one was asked for");
+            let seq = folded.answer.seq.0 as u32; // MAX_RECORDS bounds it
+            let property = Property { seq, place: folded.place, ..property };
+            Ok(Origin { property, is_lost: self.is_lost(&folded)? })
+        })
+    }
+
+    fn property_writes(
+        &self,
+        record: Record<'_>,
+        read: &RecordValues,
+        into: &mut Vec<Row>,
+    ) -> Result<(), Fault> {
         let id_no = record.row.id;
         let goes_with_id_no = self.state.speaks_for(id_no, record.seq());
         let person_no = self.state.person(goes_with_id_no);
-        let held = person_no.map_or(&[][..], |person| self.state.view(person).properties);
+        let view = person_no.map(|person| self.state.view(person));
         let mut place = 0;
         for (change_no, change) in (0..).zip(record.changes()) {
             let value = if change.verb.has_value() { Some(&read.values[place]) } else { None };
             let here = place;
             place += usize::from(change.verb.has_value());
-            let verb = match change.verb {
-                Verb::SET => "set",
-                Verb::SET_ONCE => "set_once",
-                Verb::UNSET => "unset",
-                _ => continue, // an event's own property
-            };
-            let current =
-                held.binary_search_by_key(&change.key, |property| property.key).ok().map(|at| held[at]);
+            if change.verb == Verb::KEPT {
+                continue; // an event's own property
+            }
+            let standing = view.and_then(|view| Some((view.number, view.standing_of(change.key)?)));
+            let origin = standing.map(|(person, standing)| self.origin(person, standing)).transpose()?;
+            let current = origin.map(|origin| origin.property);
             let erased = matches!(value, Some(None));
+            let is_lost = origin.is_some_and(|origin| origin.is_lost);
+            let marked = is_lost.then(|| Value::Text(ERASED_SINCE.to_owned()));
             into.push(Row::PropertyWrites(PropertyWriteRow {
                 seq: record.seq(),
                 change_no,
@@ -203,8 +225,8 @@ impl Export<'_> {
                 goes_with_id_no,
                 person_no,
                 key: self.reader.key_name(change.key),
-                verb,
-                value: value.cloned().flatten(),
+                verb: change.verb.name(),
+                value: marked.or(value.cloned().flatten()),
                 erased_seq: read.erased_by.filter(|_| erased),
                 is_current: value.is_some()
                     && current.is_some_and(|current| {
@@ -214,6 +236,7 @@ impl Export<'_> {
                 timestamp: time(record),
             }));
         }
+        Ok(())
     }
 
     fn erasure(&self, step: Step<'_>, erasure: &Erasure) -> Result<ErasureRow, Fault> {

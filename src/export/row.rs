@@ -119,7 +119,7 @@ tables! {
         person_id: PersonId,
         /// Properties, as one JSON object; the value of an erased one is null.
         properties: BTreeMap<String, Option<Value>>,
-        /// Keys of properties whose values were erased (H3).
+        /// Keys of properties whose values were erased (H3), also in part (E9).
         erased_keys: Vec<String>,
         /// Whether an operation identified it (D1).
         is_identified: bool,
@@ -309,13 +309,13 @@ tables! {
         person_no: Option<PersonNo>,
         /// Key of the property.
         key: String,
-        /// `set`, `set_once` or `unset`.
+        /// `set`, `set_once`, `unset`, `add`, `append`, `union` or `remove`.
         verb: &'static str,
-        /// The value; null for `unset`, and once erased.
+        /// The value, of a relative change (E9) its operand; null for `unset`, and once erased.
         value: Option<Value>,
         /// Record that erased the value (H3).
         erased_seq: Option<Seq>,
-        /// Whether the person has this value now.
+        /// Whether the person has this value now; of relative changes (E9) the last that fits.
         is_current: bool,
         /// Record whose value the person has for this key now; null if it has none.
         current_seq: Option<Seq>,

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::export::names::{Names, Whose};
+use crate::export::origins::Origins;
 use crate::export::row::{Row, Table};
 use crate::fold::{PersonIdBasis, PersonNo, State};
 use crate::log::body::{IdNo, LinkSource};
 use crate::log::record::{Record, Row as Fixed};
 use crate::model::id::{LedgerId, PersonId, Seq};
 use crate::query::reader::{Reader, opaque_id};
+use crate::query::values::FoldedValue;
 use crate::store::segments::Fault;
 
 /// What a log meant right after one of its records, as tables.
@@ -40,6 +42,7 @@ pub struct Export<'a> {
     /// Whether what was erased after these records is marked instead of absent, so that rows tell the erasure; see [`ERASED_SINCE`].
     pub(super) marks: bool,
     pub(super) names: Names,
+    pub(super) origins: Origins,
     /// The numbers by which rows call the records, if they are not this log's own.
     pub(super) numbering: Option<&'a Numbering>,
 }
@@ -88,7 +91,7 @@ impl Reader {
 impl<'a> Export<'a> {
     pub(super) fn of(reader: &'a Reader, state: Cow<'a, State>) -> Export<'a> {
         let names = Names::of(state.ids().len());
-        Export { reader, state, marks: false, names, numbering: None }
+        Export { reader, state, marks: false, names, origins: Origins::default(), numbering: None }
     }
 
     /// The same, with the numbers that the records have in another log, of which this ledger holds whole components: its rows, and the
@@ -256,6 +259,18 @@ impl Export<'_> {
             }
             _ => Ok(self.is_since(first)),
         }
+    }
+
+    /// Whether one of the writes that a value is made of was erased since, and that is to be marked.
+    pub(super) fn is_lost(&self, folded: &FoldedValue) -> Result<bool, Fault> {
+        if self.marks {
+            for seq in &folded.erased {
+                if self.lost_since(&self.fixed(Seq((*seq).into()))?)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The part of a record that has a fixed width.

@@ -95,6 +95,10 @@ impl State {
                 Some(marks) => drop(self.marks.insert(*number, marks.clone())),
                 None => drop(self.marks.remove(number)),
             }
+            match small.deltas.get(kept) {
+                Some(deltas) => drop(self.deltas.insert(*number, deltas.clone())),
+                None => drop(self.deltas.remove(number)),
+            }
             if !is_noted {
                 self.generations.origin(*number, founding, *origin);
             }
@@ -342,6 +346,7 @@ impl State {
         self.profiles.drop(profile);
         self.kinds.clear(person);
         self.marks.remove(&person);
+        self.deltas.remove(&person);
         let person = &mut self.persons[person.index()];
         (person.identified_by, person.users, person.first_user) = (NONE, 0, NONE);
     }

@@ -1,10 +1,10 @@
 //! `apply`: the only writer of [`State`]. One record in, one outcome out, by the rules of `docs/semantics.md`.
 
+use crate::fold::delta::Known;
 use crate::fold::device::{DeviceState, Said};
-use crate::fold::event_time::{self, Marks};
 use crate::fold::links::{NONE, PersonNo, near};
 use crate::fold::outcome::{DeviceEffect, Link, Outcome, Refusal, SharedEffect};
-use crate::fold::profile::{Profile, PropertyCounts, change, overlay};
+use crate::fold::profile::{Profile, PropertyCounts};
 use crate::fold::{Past, Person, State};
 use crate::log::body::{AskedVerb, Body, Change, DeviceNo, Flags, IdNo, LinkSource, StoredClass};
 use crate::log::kind::Kind;
@@ -278,53 +278,38 @@ impl State {
         if asked.changes.is_empty() {
             return PropertyCounts::default(); // most records: no look at the person's memory
         }
-        if self.policy.values_by == ValuesBy::EventTime {
-            return self.change_by_time(person, asked);
-        }
-        let profile = &mut self.persons[person.index()].profile;
-        let written = self.profiles.change(profile, asked.changes, asked.row.seq);
-        if let Some(marks) = self.marks.get_mut(&person) {
-            event_time::forget(self.profiles.entries(*profile), marks, asked.changes, asked.row.seq);
-        }
-        written
-    }
-
-    /// E8.
-    fn change_by_time(&mut self, person: PersonNo, asked: Asked<'_>) -> PropertyCounts {
-        let profile = &mut self.persons[person.index()].profile;
-        let mut entries = self.profiles.entries(*profile).to_vec();
-        let marks = self.marks.entry(person).or_default();
-        let when = (asked.record.time(), asked.row.seq);
-        let written = event_time::change(&mut entries, marks, asked.changes, when);
-        *profile = self.profiles.replaced(*profile, &entries);
-        if marks.is_empty() {
-            self.marks.remove(&person);
-        }
-        written
-    }
-
-    /// The profiles of P(T) and P(S) as one, by event time (E8) or as P(T) has it (E2); what is known of times goes to the survivor.
-    fn merge_profiles(&mut self, [to, from]: [PersonNo; 2], survivor: PersonNo) -> Profile {
-        let [target, source] = [to, from].map(|person| self.persons[person.index()].profile);
         let by_time = self.policy.values_by == ValuesBy::EventTime;
-        if self.marks.is_empty() {
-            return self.profiles.merge(target, source);
+        if !by_time && !asked.row.flags.has(Flags::RELATIVE) && self.is_plain(person) {
+            let profile = &mut self.persons[person.index()].profile;
+            return self.profiles.change(profile, asked.changes, asked.row.seq);
         }
-        let [mut ours, theirs] = [to, from].map(|person| self.marks.remove(&person).unwrap_or_default());
-        let merged = if by_time {
-            let mut entries = self.profiles.entries(target).to_vec();
-            event_time::merge((&mut entries, &mut ours), (self.profiles.entries(source), &theirs));
-            self.profiles.drop(source);
-            self.profiles.replaced(target, &entries)
-        } else {
-            let merged = self.profiles.merge(target, source);
-            ours = event_time::marks_of(self.profiles.entries(merged), ours, theirs);
-            merged
+        let mut known = self.take_known(person);
+        let written = match by_time {
+            true => known.change_by_time(asked.changes, (asked.record.time(), asked.row.seq)), // E8
+            false => known.change(asked.changes, asked.row.seq),
         };
-        if !ours.is_empty() {
-            self.marks.insert(survivor, ours);
+        self.put_known(person, known);
+        written
+    }
+
+    /// Whether nothing is known of a person's keys but its profile, as of most persons.
+    fn is_plain(&self, person: PersonNo) -> bool {
+        !self.marks.contains_key(&person) && !self.deltas.contains_key(&person)
+    }
+
+    /// Gives the survivor what P(T) and P(S) have as one, by event time (E8) or as P(T) has it (E2).
+    fn merge_profiles(&mut self, [to, from]: [PersonNo; 2], [survivor, absorbed]: [PersonNo; 2]) {
+        if self.is_plain(to) && self.is_plain(from) {
+            let [target, source] =
+                [to, from].map(|person| std::mem::take(&mut self.persons[person.index()].profile));
+            self.persons[survivor.index()].profile = self.profiles.merge(target, source);
+            return;
         }
-        merged
+        let [mut known, theirs] = [to, from].map(|person| self.take_known(person));
+        known.merge(theirs, self.policy.values_by == ValuesBy::EventTime);
+        let profile = std::mem::take(&mut self.persons[absorbed.index()].profile);
+        self.profiles.drop(profile);
+        self.put_known(survivor, known);
     }
 
     fn found(&mut self, asked: Asked<'_>) -> PersonNo {
@@ -484,17 +469,11 @@ impl State {
         }
         let known = |id: IdNo| id.index() < self.links.ids().len();
         let person = |id: IdNo| if known(id) { self.person(id) } else { None };
-        let profile = |person: Option<PersonNo>| {
-            person.map_or(&[][..], |person| self.profiles.entries(self.persons[person.index()].profile))
-        };
-        let marks = |person: Option<PersonNo>| {
-            person.and_then(|person| self.marks.get(&person)).cloned().unwrap_or_default()
-        };
-        let by_time = self.policy.values_by == ValuesBy::EventTime;
+        let of = |person: Option<PersonNo>| person.map_or_else(Known::default, |person| self.known(person));
         let is_merge = matches!(body.verb(), Some(AskedVerb::Merge(_)));
         let signs_out = body.other() == LinkSource::Id(head.id) && !is_merge; // C8, D13
         let to = person(if signs_out { head.id } else { self.speaks_for_now(head.id) });
-        let (mut after, mut ours, mut theirs) = (Vec::new(), marks(to), Marks::new());
+        let mut after = of(to);
         if let LinkSource::Id(source) = body.other()
             && known(source)
             && source != head.id
@@ -508,25 +487,15 @@ impl State {
                 .flatten();
             match refusal {
                 Some(Refusal::TooManyIds { .. } | Refusal::TooManyMovedIds { .. }) => return 0,
-                None if mergeable && from != to && by_time => {
-                    after.extend_from_slice(profile(to));
-                    event_time::merge((&mut after, &mut ours), (profile(from), &marks(from)));
-                }
-                None if mergeable && from != to => {
-                    overlay(profile(to), profile(from), &mut after);
-                    theirs = marks(from);
-                }
-                _ => after.extend_from_slice(profile(to)),
+                None if mergeable && from != to => after.join(of(from)),
+                _ => {}
             }
-        } else {
-            after.extend_from_slice(profile(to));
         }
-        if by_time {
-            event_time::change(&mut after, &mut ours, body.changes(), (head.time, u32::MAX));
-        } else {
-            change(&mut after, body.changes(), 0);
+        match self.policy.values_by {
+            ValuesBy::EventTime => drop(after.change_by_time(body.changes(), (head.time, u32::MAX))),
+            ValuesBy::Record => drop(after.change(body.changes(), u32::MAX)),
         }
-        after.len() + event_time::unset(&ours) + event_time::unset(&theirs)
+        after.keys()
     }
 
     /// The first of D3 strict and D6, D8, D9, D12 that hits.
@@ -648,10 +617,8 @@ impl State {
 
         self.kinds.merge(survivor, absorbed);
         let (target, source) = (self.persons[to.index()], self.persons[from.index()]);
-        let profile = self.merge_profiles([to, from], survivor);
-        self.persons[absorbed.index()].profile = Profile::default();
+        self.merge_profiles([to, from], [survivor, absorbed]);
         let person = &mut self.persons[survivor.index()];
-        person.profile = profile;
         person.created_at = target.created_at.min(source.created_at);
         person.users = target.users + source.users;
         person.first_user = if target.first_user == NONE { source.first_user } else { target.first_user };

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::State;
+use crate::fold::delta::{Deltas, Mark, Write};
 use crate::fold::erasures::{Erasures, Left};
-use crate::fold::event_time::{Mark, Write};
 use crate::fold::generations::{Former, Generations, Reclassified};
 use crate::fold::links::PersonNo;
 use crate::fold::shared::{Interval, Intervals, SharedIds};
@@ -94,6 +94,9 @@ impl State {
         if !self.generations.reclassified.is_empty() {
             self.canonical_classes(&mut out);
         }
+        if !self.deltas.is_empty() {
+            self.canonical_deltas(&mut out);
+        }
         if !self.marks.is_empty() {
             self.canonical_marks(&mut out);
         }
@@ -127,15 +130,26 @@ impl State {
         out.u32(EVENT_TIMES);
         out.u64(self.marks.values().map(BTreeMap::len).sum::<usize>() as u64);
         for (person, marks) in &self.marks {
-            for (key, Mark { barrier, sets, once }) in marks {
+            for (key, Mark { floor, sets, once }) in marks {
                 out.u32(person.0);
                 out.u32(key.0);
-                out.byte(u8::from(barrier.is_some()) | u8::from(*sets) << 1 | u8::from(once.is_some()) << 2);
-                for Write { time, seq, place } in [barrier, once].into_iter().flatten() {
-                    out.u64(*time as u64);
-                    out.u32(*seq);
-                    out.u32((*place).into());
-                }
+                out.byte(u8::from(floor.is_some()) | u8::from(*sets) << 1 | u8::from(once.is_some()) << 2);
+                [floor, once].into_iter().flatten().for_each(|write| out.write(*write));
+            }
+        }
+    }
+
+    /// The relative changes that count (E9).
+    fn canonical_deltas(&self, out: &mut Out<impl FnMut(&[u8])>) {
+        out.u32(RELATIVE);
+        out.u64(self.deltas.values().map(BTreeMap::len).sum::<usize>() as u64);
+        for (person, deltas) in &self.deltas {
+            for (key, Deltas { alone, list }) in deltas {
+                out.u32(person.0);
+                out.u32(key.0);
+                out.byte((*alone).into());
+                out.u64(list.len() as u64);
+                list.iter().for_each(|write| out.write(*write));
             }
         }
     }
@@ -189,6 +203,8 @@ pub(super) const FOLLOWED: u32 = 3;
 pub(super) const RECLASSIFIED: u32 = 4;
 /// Begins the part that values by event time make; likewise, and the last. Number 5 was that of a part which knew less.
 pub(super) const EVENT_TIMES: u32 = 7;
+/// Begins the part that relative changes make, before that of event times; likewise.
+pub(super) const RELATIVE: u32 = 8;
 /// Begins the part that shared ids make, before that of reclassifications; likewise.
 pub(super) const SHARED: u32 = 6;
 
@@ -256,6 +272,12 @@ impl<F: FnMut(&[u8])> Out<F> {
     fn u64(&mut self, number: u64) {
         self.buffer.extend_from_slice(&number.to_le_bytes());
         self.spill();
+    }
+
+    fn write(&mut self, Write { time, seq, place }: Write) {
+        self.u64(time as u64);
+        self.u32(seq);
+        self.u32(place.into());
     }
 
     fn pairs(&mut self, count: usize, pairs: impl Iterator<Item = (u32, u32)>) {

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod delta;
 mod device;
 mod digest;
 mod erasures;
@@ -25,6 +26,7 @@ mod split;
 pub use replay::{Replay, Step};
 
 pub(crate) use apply::FORESEEN;
+pub(crate) use delta::{Deltas, Write};
 pub use device::DeviceState;
 pub(crate) use device::Said;
 pub use erasures::PersonIdBasis;
@@ -39,12 +41,12 @@ pub(crate) use restore::{FOLD_VERSION, Unsound};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::log::body::{DeviceNo, Followed, IdNo, StoredClass};
+use crate::log::body::{DeviceNo, Followed, IdNo, KeyNo, StoredClass};
 use crate::model::id::Seq;
 use crate::model::kind::KindNo;
 use crate::model::policy::{IdClass, Policy};
 use crate::model::time::Timestamp;
-use event_time::Marks;
+use delta::{DeltasOf, Known, Marks};
 use fold_cache::FoldCache;
 use generations::Generations;
 use kinds::Kinds;
@@ -73,6 +75,8 @@ pub struct State {
     profiles: Profiles,
     /// Of persons with values by event time (E8).
     marks: BTreeMap<PersonNo, Marks>,
+    /// Of persons with relative changes that count (E9).
+    deltas: BTreeMap<PersonNo, DeltasOf>,
     /// By device number.
     devices: Vec<DeviceState>,
     /// What retracts and splits left behind.
@@ -117,8 +121,56 @@ pub struct PersonView<'a> {
     pub created_at: Timestamp,
     /// The record that identified it, if one did (D1).
     pub identified_by: Option<Seq>,
-    /// Its properties, ascending by key number.
+    /// Its properties, ascending by key number. One that relative changes alone made (E9) is the first of them.
     pub properties: &'a [Property],
+    /// The relative changes that count, beside those.
+    deltas: Option<&'a DeltasOf>,
+}
+
+/// A property, and the relative changes that count since its value was written (E9).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Standing<'a> {
+    pub(crate) property: Property,
+    pub(crate) deltas: Option<&'a Deltas>,
+}
+
+impl Standing<'_> {
+    /// Whether a value was written, and not only changed relatively.
+    pub(crate) fn has_base(&self) -> bool {
+        self.deltas.is_none_or(|deltas| !deltas.alone)
+    }
+
+    /// The writes that make it: that of its value, if there is one, and the relative changes in their order.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Property> {
+        let Standing { property, deltas } = *self;
+        let relative = deltas.into_iter().flat_map(|deltas| &deltas.list);
+        Some(property)
+            .filter(|_| self.has_base())
+            .into_iter()
+            .chain(relative.map(move |write| write.of(property.key)))
+    }
+}
+
+impl<'a> PersonView<'a> {
+    /// Its properties, ascending by key number, each with its relative changes.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = Standing<'a>> + use<'a> {
+        let deltas = self.deltas;
+        self.properties.iter().map(move |property| Standing {
+            property: *property,
+            deltas: deltas.and_then(|deltas| deltas.get(&property.key)),
+        })
+    }
+
+    /// The property of a key, with its relative changes.
+    pub(crate) fn standing_of(&self, key: KeyNo) -> Option<Standing<'a>> {
+        let property = delta::entry(self.properties, key)?;
+        Some(Standing { property, deltas: self.deltas.and_then(|deltas| deltas.get(&key)) })
+    }
+
+    /// Whether two persons have the same properties, by the same writes.
+    pub(crate) fn has_same_properties(&self, other: &PersonView<'_>) -> bool {
+        self.properties == other.properties && self.deltas == other.deltas
+    }
 }
 
 /// How many events an id or a person has (G3: users pay for the difference).
@@ -151,6 +203,7 @@ impl State {
             persons: Vec::new(),
             profiles: Profiles::default(),
             marks: BTreeMap::new(),
+            deltas: BTreeMap::new(),
             devices: Vec::new(),
             generations: Generations::default(),
             keys: 0,
@@ -306,6 +359,7 @@ impl State {
             created_at: Timestamp::from_micros(person.created_at).expect("Chain::accept checked the range"),
             identified_by: (person.identified_by != NONE).then_some(Seq(person.identified_by.into())),
             properties: self.profiles.entries(person.profile),
+            deltas: self.deltas.get(&number),
         }
     }
 
@@ -533,10 +587,36 @@ impl State {
     /// How many keys the person of `id` has now, or is known not to have (E8).
     pub(crate) fn keys_of(&self, id: IdNo) -> usize {
         let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
-        let unset = |person| self.marks.get(&person).map_or(0, event_time::unset);
-        person.map_or(0, |person| {
-            self.profiles.entries(self.persons[person.index()].profile).len() + unset(person)
-        })
+        person.map_or(0, |person| self.known(person).keys())
+    }
+
+    /// What is known of a person's keys, but for its relative changes.
+    fn known(&self, person: PersonNo) -> Known {
+        Known {
+            entries: self.profiles.entries(self.persons[person.index()].profile).to_vec(),
+            marks: self.marks.get(&person).cloned().unwrap_or_default(),
+            deltas: DeltasOf::new(),
+        }
+    }
+
+    /// Takes out all that is known of a person's keys; [`State::put_known`] gives it back, to this person or to another.
+    fn take_known(&mut self, person: PersonNo) -> Known {
+        Known {
+            entries: self.profiles.entries(self.persons[person.index()].profile).to_vec(),
+            marks: self.marks.remove(&person).unwrap_or_default(),
+            deltas: self.deltas.remove(&person).unwrap_or_default(),
+        }
+    }
+
+    fn put_known(&mut self, person: PersonNo, Known { entries, marks, deltas }: Known) {
+        let profile = self.persons[person.index()].profile;
+        self.persons[person.index()].profile = self.profiles.replaced(profile, &entries);
+        if !marks.is_empty() {
+            self.marks.insert(person, marks);
+        }
+        if !deltas.is_empty() {
+            self.deltas.insert(person, deltas);
+        }
     }
 
     /// Bytes held by links, persons and devices, counting capacity: (per id, per person).
@@ -544,9 +624,9 @@ impl State {
         let persons = self.persons.capacity() * size_of::<Person>();
         let devices = self.devices.capacity() * size_of::<DeviceState>();
         let generations = self.generations.memory();
-        let marks: usize =
-            self.marks.values().map(|marks| 48 + marks.len() * size_of::<event_time::Mark>()).sum();
-        let profiles = self.profiles.memory() + marks;
+        let marks: usize = self.marks.values().map(|marks| 48 + marks.len() * size_of::<delta::Mark>()).sum();
+        let deltas: usize = self.deltas.values().flat_map(|deltas| deltas.values()).map(Deltas::memory).sum();
+        let profiles = self.profiles.memory() + marks + deltas;
         (
             self.links.memory() + self.kinds.memory() + self.shared.memory(),
             persons + profiles + devices + generations,

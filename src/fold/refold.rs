@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::fold::retract::refuse_retract;
 use crate::fold::split::Leaving;
 
+use crate::fold::delta::Deltas;
 use crate::fold::erasures::Erasures;
 use crate::fold::fold_cache::{CachedFold, Came, CameTo, Stage};
 use crate::fold::generations::Origin;
@@ -334,7 +335,8 @@ impl State {
     /// Bytes of a component folded alone, near enough.
     fn bytes_alone(&self) -> usize {
         let persons = self.persons.capacity() * size_of::<Person>();
-        self.links.memory() + persons + self.profiles.memory()
+        let deltas: usize = self.deltas.values().flat_map(|deltas| deltas.values()).map(Deltas::memory).sum();
+        self.links.memory() + persons + self.profiles.memory() + deltas
     }
 
     /// A state in which nothing has happened yet to these ids of this one.

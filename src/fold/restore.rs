@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED, SHARED};
+use crate::fold::delta::{Deltas, Key, Mark, Write};
+use crate::fold::digest::{ERASURES, EVENT_TIMES, FOLLOWED, GENERATIONS, RECLASSIFIED, RELATIVE, SHARED};
 use crate::fold::erasures::{Erasures, Left};
-use crate::fold::event_time::{Mark, Write};
 use crate::fold::fold_cache::FoldCache;
 use crate::fold::generations::{Former, Generations, Origin, Reclassified};
 use crate::fold::kinds::Kinds;
@@ -115,6 +115,7 @@ impl State {
             persons,
             profiles,
             marks: BTreeMap::new(),
+            deltas: BTreeMap::new(),
             devices,
             generations,
             keys,
@@ -140,6 +141,10 @@ impl State {
         }
         if part == Some(RECLASSIFIED) {
             state.read_reclassified(&mut bytes)?;
+            part = bytes.part()?;
+        }
+        if part == Some(RELATIVE) {
+            state.read_deltas(&mut bytes)?;
             part = bytes.part()?;
         }
         if part == Some(EVENT_TIMES) {
@@ -509,26 +514,66 @@ impl State {
 /// The part that values by event time make.
 impl State {
     fn read_marks(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
-        let count = bytes.count(25)?;
+        let count = bytes.count(9)?;
         ensure(count > 0, "event times are told of, and there are none")?;
         let mut last = None;
         for _ in 0..count {
             let [person, key] = numbers(bytes.take::<8>()?);
             let [has] = *bytes.take::<1>()?;
-            ensure(matches!(has, 1 | 3..=5 | 7), "an event time of no write")?;
+            ensure(matches!(has, 0 | 1 | 3..=5 | 7), "an event time of no write")?;
             let (sets, key, person) = (has & 2 != 0, KeyNo(key), PersonNo(person));
-            let follows = last.replace((person, key)) < Some((person, key));
-            let known = person.index() < self.persons.len() && key.0 < self.keys;
-            ensure(follows && known, "an event time of no person or key")?;
+            ensure(last.replace((person, key)) < Some((person, key)), "event times are out of order")?;
+            let of = self.read_key(person, key)?;
             let mut write = |bit| if has & bit == 0 { Ok(None) } else { self.read_write(bytes).map(Some) };
-            let (barrier, once) = (write(1)?, write(4)?);
-            ensure(once.is_none_or(|once| barrier < Some(once)), "a write counts that came too early")?;
-            let mark = Mark { barrier, sets, once };
-            let entries = self.profiles.entries(self.persons[person.index()].profile);
-            let place = entries.binary_search_by_key(&key, |property| property.key);
-            let there = place.ok().map(|place| entries[place]);
-            ensure(mark.property(key) == there, "an event time of a value that is not there")?;
+            let (floor, once) = (write(1)?, write(4)?);
+            ensure(
+                [floor, once].iter().flatten().all(Write::is_timed),
+                "a write by record has an event time",
+            )?;
+            ensure(once.is_none_or(|once| floor < Some(once)), "a write counts that came too early")?;
+            let mark = Mark { floor, sets, once };
+            ensure(has != 0 || of.entry.is_some(), "an event time of no write")?;
+            ensure(mark.fits(key, &of), "an event time of a value that is not there")?;
             self.marks.entry(person).or_default().insert(key, mark);
+        }
+        Ok(())
+    }
+
+    /// What is read so far of a key.
+    fn read_key(&self, person: PersonNo, key: KeyNo) -> Sound<Key> {
+        let exists = person.index() < self.persons.len() && key.0 < self.keys;
+        ensure(exists, "something is known of no person or key")?;
+        let entry = self.view(person).standing_of(key);
+        let deltas = entry.and_then(|entry| entry.deltas).cloned().unwrap_or_default();
+        let entry = entry.map(|entry| entry.property);
+        Ok(Key { entry, mark: None, alone: deltas.alone, deltas: deltas.list })
+    }
+
+    fn read_deltas(&mut self, bytes: &mut Bytes<'_>) -> Sound<()> {
+        let count = bytes.count(33)?;
+        ensure(count > 0, "relative changes are told of, and there are none")?;
+        let mut last = None;
+        for _ in 0..count {
+            let [person, key] = numbers(bytes.take::<8>()?);
+            let (key, person) = (KeyNo(key), PersonNo(person));
+            ensure(last.replace((person, key)) < Some((person, key)), "relative changes are out of order")?;
+            let [alone] = *bytes.take::<1>()?;
+            ensure(alone <= 1, "relative changes are alone or not")?;
+            let entry = self.read_key(person, key)?.entry;
+            let mut list = BTreeSet::new();
+            for _ in 0..bytes.count(16)? {
+                let write = self.read_write(bytes)?;
+                ensure(list.last() < Some(&write), "relative changes are out of order")?;
+                list.insert(write);
+            }
+            let first = list.first().ok_or(Unsound("relative changes are told of, and there are none"))?;
+            let is_first = entry == Some(first.of(key));
+            ensure(
+                entry.is_some() && is_first == (alone == 1),
+                "relative changes of a value that is not there",
+            )?;
+            let deltas = Deltas { alone: alone == 1, list };
+            self.deltas.entry(person).or_default().insert(key, deltas);
         }
         Ok(())
     }
@@ -536,7 +581,8 @@ impl State {
     fn read_write(&self, bytes: &mut Bytes<'_>) -> Sound<Write> {
         let time = i64::from_le_bytes(*bytes.take()?);
         let [seq, place] = numbers(bytes.take::<8>()?);
-        ensure(Timestamp::from_micros(time).is_ok(), "an event time outside the years 0001 to 9999")?;
+        let in_range = time == Write::UNTIMED || Timestamp::from_micros(time).is_ok();
+        ensure(in_range, "an event time outside the years 0001 to 9999")?;
         ensure(seq < self.records, "an event time of no record")?;
         let place = u16::try_from(place).map_err(|_| Unsound("a value stands in no possible place"))?;
         Ok(Write { time, seq, place })
@@ -703,6 +749,7 @@ fn read_devices(bytes: &mut Bytes<'_>, ids: usize) -> Sound<Vec<DeviceState>> {
 mod tests {
     use super::*;
     use crate::erase::{ErasureRequest, ErasureSubject};
+    use crate::model::policy::ValuesBy;
     use crate::{Changes, OperationId, Processing, PropertyKey, Source, SplitMode, Target, Tenant};
     use crate::{DeviceId, DistinctId, Ledger, Operation, Policy};
 
@@ -843,6 +890,78 @@ mod tests {
                 ("", |state| give(state, 0, 2, 10)),
             ],
         );
+    }
+
+    /// By event time: key 0 is set at 5 and changed relatively at 9, key 1 is only changed relatively, key 2 is removed at 7.
+    fn relative() -> State {
+        let policy = Policy { values_by: ValuesBy::EventTime, ..Policy::default() };
+        let mut ledger = Ledger::in_memory(Tenant::default(), policy).unwrap();
+        let ann = |second| Operation::properties(at(second), id("ann"));
+        let asked = [
+            ann(5).set("a", 1).unwrap(),
+            ann(9).add("a", 1).unwrap(),
+            ann(4).append("b", ["x"]).unwrap(),
+            ann(7).unset("c").unwrap(),
+        ];
+        for operation in asked {
+            let _ = ledger.append(operation).unwrap();
+        }
+        ledger.reader().state().clone()
+    }
+
+    #[test]
+    fn relative_changes_and_event_times_are_of_values_that_are_there() {
+        fn deltas(state: &mut State, key: u32) -> &mut Deltas {
+            state.deltas.get_mut(&PersonNo(0)).unwrap().get_mut(&KeyNo(key)).unwrap()
+        }
+        fn mark(state: &mut State, key: u32) -> &mut Mark {
+            state.marks.get_mut(&PersonNo(0)).unwrap().get_mut(&KeyNo(key)).unwrap()
+        }
+        fn moved(state: &mut State, key: u32, change: impl Fn(&mut Write)) {
+            let mut first = deltas(state, key).list.pop_first().unwrap();
+            change(&mut first);
+            deltas(state, key).list.insert(first);
+        }
+        let none = "relative changes are told of, and there are none";
+        let absent = "relative changes of a value that is not there";
+        let misfit = "an event time of a value that is not there";
+        hold(
+            &relative(),
+            &[
+                ("", |_| {}),
+                (none, |state| deltas(state, 0).list.clear()),
+                (absent, |state| deltas(state, 0).alone = true),
+                (absent, |state| deltas(state, 1).alone = false),
+                (absent, |state| moved(state, 1, |write| write.place = 1)),
+                (absent, |state| {
+                    let deltas = deltas(state, 0).clone();
+                    state.deltas.get_mut(&PersonNo(0)).unwrap().insert(KeyNo(2), deltas);
+                }),
+                ("something is known of no person or key", |state| {
+                    let deltas = deltas(state, 0).clone();
+                    state.deltas.get_mut(&PersonNo(0)).unwrap().insert(KeyNo(3), deltas);
+                }),
+                ("an event time outside the years 0001 to 9999", |state| {
+                    moved(state, 0, |write| write.time = i64::MAX)
+                }),
+                ("an event time of no record", |state| moved(state, 0, |write| write.seq = 100)),
+                (misfit, |state| moved(state, 0, |write| write.time = Write::UNTIMED)),
+                (misfit, |state| moved(state, 0, |write| write.time = 4_000_000)),
+                (misfit, |state| mark(state, 0).sets = false),
+                (misfit, |state| {
+                    mark(state, 2).once = mark(state, 2).floor.map(|floor| Write { time: 8_000_000, ..floor })
+                }),
+                ("a write counts that came too early", |state| {
+                    mark(state, 0).once = mark(state, 0).floor.map(|floor| Write { time: 1, ..floor });
+                }),
+                ("a write by record has an event time", |state| {
+                    mark(state, 0).floor.as_mut().unwrap().time = Write::UNTIMED;
+                }),
+                ("an event time of no write", |state| *mark(state, 2) = Mark::default()),
+                ("", |state| state.marks.clear()),
+            ],
+        );
+        assert_eq!(State::from_canonical(&bytes(&relative())).unwrap().deltas, relative().deltas);
     }
 
     /// A kiosk that spoke for Ann until her sign-in, record 3, was retracted by record 6, and that speaks for Bob since record 5.

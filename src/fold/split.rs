@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::fold::event_time::{self, Marks};
+use crate::fold::delta::Known;
 use crate::fold::fold_cache::{Came, CameTo};
 use crate::fold::generations::Origin;
 use crate::fold::links::{NONE, PersonNo};
@@ -103,10 +103,6 @@ impl State {
             let new = PersonNo(self.persons.len() as u32);
             let users: Vec<IdNo> = ids.iter().copied().filter(|id| self.is_user(*id)).collect();
             ids.iter().for_each(|id| self.kinds.join(*id, new));
-            let profile = self.profiles.add(&world.profile);
-            if !world.marks.is_empty() {
-                self.marks.insert(new, world.marks);
-            }
             let (founding, origin) = match number {
                 0 => (before.founding, origin), // what stays keeps its id
                 _ => (ids[0], Origin { founded: row.seq, split: true }),
@@ -117,8 +113,9 @@ impl State {
                 identified_by: world.identified_by.unwrap_or(NONE),
                 users: users.len() as u32, // MAX_RECORDS bounds it
                 first_user: users.first().map_or(NONE, |id| id.0),
-                profile,
+                profile: Default::default(),
             });
+            self.put_known(new, world.known);
             self.generations.origin(new, founding, origin);
             if !ids.contains(&founding) {
                 self.generations.anchors.insert(new, ids[0]);
@@ -166,8 +163,7 @@ impl State {
 /// A group of ids as if it had been one person from the beginning.
 #[derive(Clone, Default)]
 pub(super) struct World {
-    pub(super) profile: Vec<super::Property>,
-    pub(super) marks: Marks,
+    pub(super) known: Known,
     /// The earliest time of an operation that touched it.
     pub(super) earliest: Option<i64>,
     /// The earliest time of a link that was made and named one of its ids as S.
@@ -195,12 +191,10 @@ impl World {
         if asserts {
             self.identified_by.get_or_insert(row.seq);
         }
-        let (changes, marks) = (record.changes(), &mut self.marks);
-        if !quiet && by_time {
-            event_time::change(&mut self.profile, marks, changes, (time, row.seq));
-        } else if !quiet {
-            super::profile::change(&mut self.profile, changes, row.seq);
-            event_time::forget(&self.profile, marks, changes, row.seq);
+        match record.changes() {
+            _ if quiet => {}
+            changes if by_time => drop(self.known.change_by_time(changes, (time, row.seq))),
+            changes => drop(self.known.change(changes, row.seq)),
         }
     }
 }

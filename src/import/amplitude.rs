@@ -125,6 +125,7 @@ fn changes(members: &Object<'_>) -> Result<Changes, Rejection> {
         set: layer("$set")?,
         set_once: layer("$setOnce")?,
         unset: asked.some("$unset").map_or_else(|| Ok(BTreeSet::new()), unset_keys)?,
+        ..Changes::default()
     })
 }
 

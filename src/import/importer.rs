@@ -652,6 +652,9 @@ pub(in crate::import) mod tests {
                 shown += &format!(" {word}{}", serde_json::to_string(properties).unwrap());
             }
         }
+        for (word, properties) in changes.relative().filter(|(_, properties)| !properties.is_empty()) {
+            shown += &format!(" {word}{}", serde_json::to_string(properties).unwrap());
+        }
         if !changes.unset.is_empty() {
             let keys: Vec<_> = changes.unset.iter().map(|key| key.as_str()).collect();
             shown += &format!(" unset[{}]", keys.join(","));

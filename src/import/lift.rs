@@ -45,10 +45,14 @@ pub(super) fn lift_all(
 }
 
 fn lift_one(key: PropertyKey, value: Value, changes: &mut Changes) {
-    if value != Value::Null {
-        changes.set_once.entry(initial(&key)).or_insert_with(|| value.clone()); // a null is not a first touch
+    let is_free = |key: &PropertyKey| changes.relative().all(|(_, operands)| !operands.contains_key(key));
+    let (twin, free) = (initial(&key), is_free(&key));
+    if value != Value::Null && is_free(&twin) {
+        changes.set_once.entry(twin).or_insert_with(|| value.clone()); // a null is not a first touch
     }
-    changes.set.entry(key).or_insert(value);
+    if free {
+        changes.set.entry(key).or_insert(value);
+    }
 }
 
 /// `$os_name` is how some SDKs say `$os`: it stands in for it, and is itself no person property.

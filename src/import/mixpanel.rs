@@ -238,6 +238,7 @@ fn update(object: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection>
         set: layer("$set")?,
         set_once: layer("$set_once")?,
         unset: members.some("$unset").map_or_else(|| Ok(BTreeSet::new()), unset_keys)?,
+        ..Changes::default()
     };
     if changes == Changes::default()
         && ["$set", "$set_once", "$unset"].iter().all(|key| members.get(key).is_none())

@@ -39,6 +39,10 @@ pub(super) struct Line<'a> {
     top_level_set: Option<Json<'a>>,
     top_level_set_once: Option<Json<'a>>,
     unset: Option<Json<'a>>,
+    add: Option<Json<'a>>,
+    append: Option<Json<'a>>,
+    union: Option<Json<'a>>,
+    remove: Option<Json<'a>>,
     process_person_profile: Option<Json<'a>>,
     reset_device: Option<Json<'a>>,
     new_id: Option<Json<'a>>,
@@ -114,7 +118,7 @@ macro_rules! slots {
 impl<'a> Line<'a> {
     slots! {
         op ts event_id event distinct_id device_id anon_distinct_id alias properties set set_once top_level_set top_level_set_once
-        unset process_person_profile reset_device new_id of ids mode class dialect
+        unset add append union remove process_person_profile reset_device new_id of ids mode class dialect
     }
 
     /// Reads a text that is one operation's object, spelled as most are: known keys, each once, none with an escape. In one pass, where
@@ -187,10 +191,11 @@ impl<'a> Line<'a> {
     fn replaces_text(&self, processing: Processing, options: &Options) -> bool {
         let changes = processing != Processing::Off;
         let layers = [self.set, self.set_once, self.top_level_set, self.top_level_set_once, self.unset];
+        let layers = layers.into_iter().chain([self.add, self.append, self.union, self.remove]);
         let is_stored =
             |key: &str| options.keep_event_properties || changes && options.lift && lift::is_lifted(key);
         let mut properties = self.properties.and_then(Json::members).into_iter().flatten();
-        changes && layers.into_iter().flatten().any(Json::has_half_pair)
+        changes && layers.flatten().any(Json::has_half_pair)
             || properties.any(|(key, json)| is_stored(&key) && json.has_half_pair())
     }
 
@@ -213,6 +218,10 @@ impl<'a> Line<'a> {
             (self.top_level_set, "top_level_set", changes),
             (self.top_level_set_once, "top_level_set_once", changes),
             (self.unset, "unset", changes),
+            (self.add, "add", changes),
+            (self.append, "append", changes),
+            (self.union, "union", changes),
+            (self.remove, "remove", changes),
             (self.process_person_profile, "process_person_profile", changes),
             (self.reset_device, "reset_device", verb == Verb::Reset),
             (self.new_id, "new_id", verb == Verb::Reset),
@@ -314,7 +323,11 @@ impl<'a> Line<'a> {
                 ("set_once", self.set_once),
                 ("top_level_set_once", self.top_level_set_once),
             ])?,
-            unset: self.unset.map_or_else(|| Ok(BTreeSet::new()), unset)?,
+            unset: self.unset.map_or_else(|| Ok(BTreeSet::new()), |json| unset("unset", json))?,
+            add: relative("add", self.add)?,
+            append: relative("append", self.append)?,
+            union: relative("union", self.union)?,
+            remove: relative("remove", self.remove)?,
         })
     }
 }
@@ -361,6 +374,11 @@ fn layered(layers: [(&'static str, Option<Json<'_>>); 2]) -> Result<Properties, 
     Ok(merged)
 }
 
+/// The operands of a relative change (E9); whether they are of the right kind is for the operation's check.
+fn relative(key: &'static str, json: Option<Json<'_>>) -> Result<Properties, Rejection> {
+    json.map_or_else(|| Ok(Properties::new()), |json| properties(key, json))
+}
+
 pub(super) fn properties(key: &'static str, json: Json<'_>) -> Result<Properties, Rejection> {
     json.properties().unwrap_or_else(|| Err(wrong(key, json, "an object")))
 }
@@ -395,18 +413,18 @@ fn dialect(json: Json<'_>) -> Result<Dialect, Rejection> {
 }
 
 /// The keys to remove: strings of an array, or the keys of an object.
-fn unset(json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
+pub(super) fn unset(name: &'static str, json: Json<'_>) -> Result<BTreeSet<PropertyKey>, Rejection> {
     const EXPECTED: &str = "an array of strings or an object";
     if let Some(elements) = json.elements() {
         return elements
             .map(|element| match element.as_text() {
                 Some(key) => property_key(key),
-                None => Err(wrong("unset", element, EXPECTED)),
+                None => Err(wrong(name, element, EXPECTED)),
             })
             .collect();
     }
     let mut values = Properties::new();
-    for (key, value) in json.members().ok_or_else(|| wrong("unset", json, EXPECTED))? {
+    for (key, value) in json.members().ok_or_else(|| wrong(name, json, EXPECTED))? {
         insert_property(&mut values, key, value)?;
     }
     Ok(values.into_keys().collect())
@@ -516,6 +534,7 @@ mod tests {
             (r#""op":"alias","distinct_id":"u","alias":"""#, "alias u"),
             (r#""op":"merge_dangerously","distinct_id":"u","alias":"x""#, "merge u <- x"),
             (r#""op":"set","distinct_id":"u","unset":{"a":true,"b":[]}"#, "set u unset[a,b]"),
+            (r#""op":"set","distinct_id":"u","add":{"n":1},"append":{"l":[1]},"union":{"m":["x"]},"remove":{"o":[]}"#, r#"set u add{"n":1} append{"l":[1]} union{"m":["x"]} remove{"o":[]}"#),
             (r#""op":"set","distinct_id":"u","process_person_profile":"no""#, "set u invalid"),
             (r#""op":"set","distinct_id":"u","process_person_profile":null"#, "set u invalid"),
             (r#""op":"reset","device_id":"d""#, "reset d"),
@@ -558,6 +577,10 @@ mod tests {
             (r#""op":"alias","distinct_id":"a""#, "`alias` is missing"),
             (r#""op":"alias","distinct_id":"a","alias":null"#, "`alias` is null; expected a string"),
             (r#""op":"set","distinct_id":"a","set":[]"#, "`set` is an array; expected an object"),
+            (r#""op":"set","distinct_id":"a","add":{"n":null}"#, "`add` of property `n` is null; expected a number"),
+            (r#""op":"set","distinct_id":"a","append":{"n":1}"#, "`append` of property `n` is a number; expected a list of values"),
+            (r#""op":"set","distinct_id":"a","remove":null"#, "`remove` is null; expected an object"),
+            (r#""op":"set","distinct_id":"a","set":{"n":1},"add":{"n":1}"#, "property `n` changes by `add` and in another way in one operation; send them one after the other"),
             (r#""op":"set","distinct_id":"a","unset":"x""#, "`unset` is a string; expected an array of strings or an object"),
             (r#""op":"set","distinct_id":"a","unset":[1]"#, "`unset` is a number; expected an array of strings or an object"),
             (r#""op":"set","distinct_id":"a","unset":["", "x"]"#, "the property key is empty; expected 1 to 1024 bytes"),

@@ -209,6 +209,7 @@ impl<'a> Event<'a> {
             set: self.layered("$set")?,
             set_once: self.layered("$set_once")?,
             unset: unset.map_or_else(|| Ok(BTreeSet::new()), unset_keys)?,
+            ..Changes::default()
         })
     }
 

@@ -281,7 +281,8 @@ fn value_bytes(operation: &Operation) -> usize {
         Request::Capture { properties, .. } => Some(properties),
         _ => None,
     };
-    let values = kept.into_iter().chain([&operation.changes.set, &operation.changes.set_once]).flatten();
+    let changes = operation.changes.valued().map(|(_, properties)| properties);
+    let values = kept.into_iter().chain(changes).flatten();
     values.map(|(_, value)| value.check().unwrap_or(0)).sum()
 }
 

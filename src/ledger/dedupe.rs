@@ -127,6 +127,8 @@ pub(crate) fn is_same_operation(
         let clamped = Flags::CLAMPED_TIME.0;
         said.flags = Flags(said.flags.0 & !clamped | recorded.flags.0 & clamped);
     }
+    // Which changes are relative is asked with the changes.
+    said.flags = said.flags.with(Flags::RELATIVE, recorded.flags.has(Flags::RELATIVE));
     if said != *recorded {
         return false;
     }
@@ -141,7 +143,7 @@ pub(crate) fn same_changes(
     dictionaries: &Dictionaries,
 ) -> bool {
     let empty = Changes::default();
-    let Changes { set, set_once, unset } =
+    let changes =
         if off || matches!(body.verb(), Some(AskedVerb::Reset(_))) { &empty } else { &operation.changes };
     let kept = match &operation.request {
         // Whether they were kept was the policy's choice then; if not, they cannot be compared.
@@ -152,11 +154,10 @@ pub(crate) fn same_changes(
         }
         _ => None,
     };
-    let listed = set
-        .iter()
-        .map(|(key, value)| (key, Verb::SET, Some(value)))
-        .chain(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))))
-        .chain(unset.iter().map(|key| (key, Verb::UNSET, None)))
+    let valued = Verb::VALUED.into_iter().zip(changes.valued());
+    let listed = valued
+        .flat_map(|(verb, (_, all))| all.iter().map(move |(key, value)| (key, verb, Some(value))))
+        .chain(changes.unset.iter().map(|key| (key, Verb::UNSET, None)))
         .chain(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
     let numbered: Option<Vec<_>> = listed
         .map(|(key, verb, value)| Some((KeyNo(dictionaries.keys.find(key.as_str())?), verb, value)))

@@ -131,7 +131,8 @@ impl<'a> Draft<'a> {
                 let last = self.last_calls.get(&number).or_else(|| last_calls.get(&number));
                 // An operation with an id is recorded even so: unrecorded, its id would be new when the same input is imported
                 // again, and by then the device may speak for another id (G4).
-                let repeats = operation.changes.is_empty() || last == Some(&call);
+                let repeats =
+                    operation.changes.is_empty() || last == Some(&call) && !operation.changes.has_relative(); // E9: twice is twice
                 if repeats && !processing_off && operation.id.is_none() {
                     return None;
                 }
@@ -207,7 +208,7 @@ impl<'a> Draft<'a> {
 pub(super) fn call_digest(id: &str, changes: &Changes) -> Digest {
     let mut hasher = Hasher::new(Purpose::OperationId);
     hasher.field(id.as_bytes());
-    for properties in [&changes.set, &changes.set_once] {
+    for (_, properties) in changes.valued() {
         hasher.update(&(properties.len() as u64).to_le_bytes());
         for (key, value) in properties {
             hasher.field(key.as_str().as_bytes()).field(&value.to_canonical_bytes());

@@ -478,14 +478,16 @@ impl<'a> Draft<'a> {
         let keep = |properties: &&Properties| self.policy.keep_event_properties && !properties.is_empty();
         let kept = kept.filter(keep);
         let mut list = Vec::new();
-        if let Some(Changes { set, set_once, unset }) = changes {
-            list.extend(set.iter().map(|(key, value)| (key, Verb::SET, Some(value))));
-            list.extend(set_once.iter().map(|(key, value)| (key, Verb::SET_ONCE, Some(value))));
-            list.extend(unset.iter().map(|key| (key, Verb::UNSET, None)));
+        if let Some(changes) = changes {
+            for (verb, (_, properties)) in Verb::VALUED.into_iter().zip(changes.valued()) {
+                list.extend(properties.iter().map(|(key, value)| (key, verb, Some(value))));
+            }
+            list.extend(changes.unset.iter().map(|key| (key, Verb::UNSET, None)));
         }
         list.extend(kept.into_iter().flatten().map(|(key, value)| (key, Verb::KEPT, Some(value))));
         let numbered = list.into_iter().map(|(key, verb, value)| (self.key(key), verb, value)).collect();
         let (changes, values) = item_of(operation.id.filter(|_| operation.derived_id), numbered);
+        let flags = flags.with(Flags::RELATIVE, changes.iter().any(|change| change.verb.is_relative()));
         let head = head(operation, id, device, processing_off, flags);
         (Asked { head, verb, changes, item: None }, values)
     }

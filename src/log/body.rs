@@ -297,8 +297,11 @@ impl Flags {
     /// Notice: the time lay too far in the future and became the time of recording (G5).
     pub const CLAMPED_TIME: Flags = Flags(1 << 8);
 
+    /// Some of its changes are relative (E9), so the verbs of its list take three bits each.
+    pub const RELATIVE: Flags = Flags(1 << 9);
+
     /// All that this version knows.
-    pub(crate) const KNOWN: Flags = Flags((1 << 9) - 1);
+    pub(crate) const KNOWN: Flags = Flags((1 << 10) - 1);
 
     /// Whether all of `flags` are set.
     pub const fn has(self, flags: Flags) -> bool {
@@ -358,7 +361,7 @@ pub struct Change {
     pub verb: Verb,
 }
 
-/// What happens to a key; two stored bits.
+/// What happens to a key; two stored bits, three in a record with [`Flags::RELATIVE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Verb(pub(crate) u8);
 
@@ -372,9 +375,32 @@ impl Verb {
     /// No change to the person: the event's own property, kept.
     pub const KEPT: Verb = Verb(3);
 
+    /// Add a number to the value (E9).
+    pub const ADD: Verb = Verb(4);
+    /// Append elements to the list.
+    pub const APPEND: Verb = Verb(5);
+    /// Append those elements to the list that are not in it.
+    pub const UNION: Verb = Verb(6);
+    /// Take elements out of the list.
+    pub const REMOVE: Verb = Verb(7);
+
+    /// Those of the changes that bring values, in the order of [`Changes::valued`](crate::model::operation::Changes::valued).
+    pub(crate) const VALUED: [Verb; 6] =
+        [Verb::SET, Verb::SET_ONCE, Verb::ADD, Verb::APPEND, Verb::UNION, Verb::REMOVE];
+
     /// Whether the payload item holds a value for it.
     pub(crate) fn has_value(self) -> bool {
         self != Verb::UNSET
+    }
+
+    /// Whether what it makes of a key depends on what the key has (E9).
+    pub(crate) fn is_relative(self) -> bool {
+        self >= Verb::ADD
+    }
+
+    /// Its name in answers.
+    pub(crate) fn name(self) -> &'static str {
+        ["set", "set_once", "unset", "kept", "add", "append", "union", "remove"][usize::from(self.0 & 7)]
     }
 }
 

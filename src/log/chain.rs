@@ -579,6 +579,14 @@ fn check_changes(row: &Row, changes: &[Change], defined: Defined) -> Result<(), 
     if row.kind != Kind::Capture && changes.iter().any(|change| change.verb == Verb::KEPT) {
         return Err(Wrong::Malformed("an event's own property on a record that is not an event"));
     }
+    let counts = |change: &&Change| change.verb != Verb::KEPT;
+    let mut keys = changes.chunk_by(|a, b| a.key == b.key);
+    let is_odd = |key: &[Change]| {
+        key.iter().any(|change| change.verb.is_relative()) && key.iter().filter(counts).count() > 1
+    };
+    if row.flags.has(Flags::RELATIVE) && keys.any(is_odd) {
+        return Err(Wrong::Malformed("a relative change beside another change of its key"));
+    }
     changes.last().map_or(Ok(()), |last| check_number("property key", last.key.0, defined.keys))
 }
 
@@ -697,8 +705,10 @@ mod tests {
         let at = |time| OperationHeader { time, ..head(0) };
         let (on, off, given, derived, invalid) = (head(0), head(1), head(2), head(4), head(8));
         let (group, quiet) = (head(1 << 6), head(1 << 7));
-        let (set, unset, kept) = (change(0, 0), change(0, 2), change(0, 3));
-        let cases: [(&str, bool, Body); 61] = [
+        let (set, unset, kept, add) = (change(0, 0), change(0, 2), change(0, 3), change(0, 4));
+        let relative = head(1 << 9);
+        let relative_device = OperationHeader { device: Some(DeviceNo(0)), ..relative };
+        let cases: [(&str, bool, Body); 67] = [
             ("", false, op(on, Capture(None), &[], false)),
             ("", false, op(on, Capture(Some(NameNo(0))), &[], false)),
             ("names event name 1", false, op(on, Capture(Some(NameNo(1))), &[], false)),
@@ -748,8 +758,14 @@ mod tests {
             ("", false, op(invalid, Set, &[], false)),
             ("both off and invalid", false, op(head(1 | 8), Set, &[], false)),
             ("bytes follow the last record", true, op(on, Set, &[], true)), // an item of nothing
-            ("", false, op(head(1 << 8), Set, &[], false)),                 // the last flag there is
-            ("flags that this version does not know", false, op(head(1 << 9), Set, &[], false)),
+            ("", false, op(head(1 << 8), Set, &[], false)),
+            ("", true, op(relative, Set, &[add], true)), // by the last flag there is
+            ("flags that this version does not know", false, op(head(1 << 10), Set, &[], false)),
+            ("that some are relative", false, op(relative, Set, &[], false)),
+            ("that some are relative", true, op(relative, Set, &[set], true)),
+            ("", true, op(relative, Capture(None), &[kept, add], true)),
+            ("beside another change of its key", true, op(relative, Set, &[unset, add], true)),
+            ("reclassify with property changes", true, op(relative_device, Reset(None), &[add], true)),
             ("", true, op(on, Set, &[set], true)),
             ("is unreadable: the bytes end", false, op(on, Set, &[set], false)), // values without an item
             ("", false, op(on, Set, &[unset], false)),

@@ -114,8 +114,11 @@ fn operation(
     midway.time = row.time;
     let mut has_item = row.flags.has(Flags::DERIVED_ID);
     if has & HAS_CHANGES != 0 {
-        row.list = list(body, at, lists)?;
+        row.list = list(body, at, lists, row.flags)?;
         has_item |= lists.get(row.list).iter().any(|change| change.verb.has_value());
+    }
+    if row.flags.has(Flags::RELATIVE) && !row.has_changes() {
+        return Err(CodecError::of(NOT_RELATIVE));
     }
     row.at = *at as u32; // a frame is at most 16 MiB
     if row.flags.has(Flags::GIVEN_ID) {
@@ -130,6 +133,14 @@ fn operation(
     }
     let SplitOff { ids, .. } = tail::leavers(body, at)?;
     Ok(Beside { wrong: None, highest: ids.last().copied() })
+}
+
+const NOT_RELATIVE: &str =
+    "flags that say of its changes that some are relative, or that none is, and they are not";
+
+/// How many bits of a change in a list are its verb.
+pub(super) fn verb_bits(flags: Flags) -> u32 {
+    if flags.has(Flags::RELATIVE) { 3 } else { 2 }
 }
 
 /// The class that a reclassification gives.
@@ -150,13 +161,18 @@ fn time(stored: u64, before: i64) -> Result<i64, CodecError> {
 }
 
 /// The list of changes at `at`: one of the last ones, or a new one.
-fn list(body: &[u8], at: &mut usize, lists: &mut Lists) -> Result<u32, CodecError> {
-    let recent = Lists::RECENT as u64;
+fn list(body: &[u8], at: &mut usize, lists: &mut Lists, flags: Flags) -> Result<u32, CodecError> {
+    let (recent, relative) = (Lists::RECENT as u64, flags.has(Flags::RELATIVE));
     let stored = varint::any(body, at)?;
     let Some(count) = stored.checked_sub(recent) else {
-        return lists
+        let list = lists
             .recent(stored as usize)
-            .ok_or_else(|| CodecError::of("changes that are those of no record before"));
+            .ok_or_else(|| CodecError::of("changes that are those of no record before"))?;
+        return if lists.is_relative(list) == relative {
+            Ok(list)
+        } else {
+            Err(CodecError::of(NOT_RELATIVE))
+        };
     };
     if count == 0 || count > MAX_OPERATION_KEYS as u64 {
         return Err(CodecError::of("no changes, or more than any operation makes"));
@@ -164,10 +180,14 @@ fn list(body: &[u8], at: &mut usize, lists: &mut Lists) -> Result<u32, CodecErro
     let begun = lists.len();
     let mut last: Option<Change> = None;
     for _ in 0..count {
-        let next = varint::any(body, at).and_then(|stored| change(stored, last));
+        let next = varint::any(body, at).and_then(|stored| change(stored, last, verb_bits(flags)));
         let next = next.inspect_err(|_| lists.truncate(begun))?;
         lists.push(next);
         last = Some(next);
+    }
+    if relative && !lists.open().iter().any(|change| change.verb.is_relative()) {
+        lists.truncate(begun);
+        return Err(CodecError::of(NOT_RELATIVE));
     }
     if lists.find(lists.open()).is_some() {
         return Err(CodecError::of("changes that stand in a record before"));
@@ -176,9 +196,9 @@ fn list(body: &[u8], at: &mut usize, lists: &mut Lists) -> Result<u32, CodecErro
 }
 
 /// A change: by how much its key's number is higher than the last one's, and the verb.
-fn change(stored: u64, last: Option<Change>) -> Result<Change, CodecError> {
-    let verb = Verb((stored & 3) as u8);
-    let key = u64::from(last.map_or(0, |last| last.key.0)) + (stored >> 2);
+fn change(stored: u64, last: Option<Change>, bits: u32) -> Result<Change, CodecError> {
+    let verb = Verb((stored & ((1 << bits) - 1)) as u8);
+    let key = u64::from(last.map_or(0, |last| last.key.0)) + (stored >> bits);
     let change = Change { key: KeyNo(varint::real(key)?), verb };
     if last.is_some_and(|last| change <= last) {
         return Err(CodecError::of("property changes out of order"));

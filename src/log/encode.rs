@@ -2,7 +2,7 @@
 
 use crate::log::body::{Asked, AskedVerb, Body, Flags, LinkSource};
 use crate::log::codec;
-use crate::log::decode::{self, BLOCK_RECORDS, HAS_CHANGES, HAS_DEVICE, HAS_OTHER};
+use crate::log::decode::{self, BLOCK_RECORDS, HAS_CHANGES, HAS_DEVICE, HAS_OTHER, verb_bits};
 use crate::log::kind::Kind;
 use crate::log::record::Lists;
 use crate::log::tail;
@@ -170,11 +170,15 @@ impl BodyWriter {
             return varint::write(back as u64, out);
         }
         self.lists.add(changes);
+        let bits = verb_bits(asked.head.flags);
         varint::write((Lists::RECENT + changes.len()) as u64, out);
         let mut before = 0;
         for change in changes {
             // A list that is out of order gives bytes that no reader takes.
-            varint::write(u64::from(change.key.0).wrapping_sub(before) << 2 | u64::from(change.verb.0), out);
+            varint::write(
+                u64::from(change.key.0).wrapping_sub(before) << bits | u64::from(change.verb.0),
+                out,
+            );
             before = change.key.0.into();
         }
     }
@@ -270,8 +274,9 @@ mod tests {
                         out.extend(number(8 + changes.len() as u64));
                         let keys = [0].into_iter().chain(changes.iter().map(|change| change.key.0));
                         for (change, before) in changes.iter().zip(keys) {
+                            let verbs = if head.flags.0 & 512 == 0 { 4 } else { 8 };
                             out.extend(number(
-                                4 * u64::from(change.key.0 - before) + u64::from(change.verb.0),
+                                verbs * u64::from(change.key.0 - before) + u64::from(change.verb.0),
                             ));
                         }
                     }
@@ -359,7 +364,8 @@ mod tests {
             (-3..3_i64).prop_map(|time| 1_774_000_000_000_000 + time * 500),
             -62_135_596_800_000_000..253_402_300_799_999_999_i64,
         ];
-        let changes = prop::collection::btree_set((small(6), 0..4_u8), 0..4);
+        let verbs = prop_oneof![3 => 0..4_u8, 1 => 0..8_u8];
+        let changes = prop::collection::btree_set((small(6), verbs), 0..4);
         let head = (small(300), prop::option::of(small(3)), time, any::<[u8; 16]>(), any::<u8>());
         (head, verb, changes).prop_map(|((id, device, time, operation, flags), verb, changes)| {
             let (kind, number, flag, ids) = verb;
@@ -382,7 +388,8 @@ mod tests {
             };
             let changes: Vec<Change> =
                 changes.into_iter().map(|(key, verb)| Change { key: KeyNo(key), verb: Verb(verb) }).collect();
-            let flags = Flags(flags.into());
+            let relative = changes.iter().any(|change| change.verb.is_relative());
+            let flags = Flags(flags.into()).with(Flags::RELATIVE, relative);
             let has_item =
                 flags.has(Flags::DERIVED_ID) || changes.iter().any(|change| change.verb.has_value());
             let operation = if flags.has(Flags::GIVEN_ID) { operation } else { [0; 16] };

@@ -253,6 +253,8 @@ pub(crate) struct Lists {
     ends: Vec<u32>,
     /// The first list of the block that is being read or written.
     block: usize,
+    /// Whether a list has relative changes (E9): in most logs none has.
+    relative: bool,
 }
 
 impl Lists {
@@ -281,8 +283,14 @@ impl Lists {
         (0..Lists::RECENT).find(|back| self.recent(*back).is_some_and(|list| self.get(list) == changes))
     }
 
+    /// Whether a list has relative changes.
+    pub(super) fn is_relative(&self, list: u32) -> bool {
+        self.relative && self.get(list).iter().any(|change| change.verb.is_relative())
+    }
+
     /// Adds a change to the list that [`Lists::close`] ends.
     pub(super) fn push(&mut self, change: Change) {
+        self.relative |= change.verb.is_relative();
         self.changes.push(change);
     }
 
@@ -298,6 +306,7 @@ impl Lists {
     }
 
     pub(super) fn add(&mut self, changes: &[Change]) -> Option<u32> {
+        self.relative |= changes.iter().any(|change| change.verb.is_relative());
         self.changes.extend_from_slice(changes);
         (!changes.is_empty()).then(|| self.close())
     }
@@ -311,6 +320,7 @@ impl Lists {
         self.ends.truncate(lists);
         self.changes.truncate(self.ends.last().map_or(0, |end| *end as usize));
         self.block = self.block.min(lists);
+        self.relative &= lists > 0;
     }
 
     fn memory(&self) -> usize {

@@ -195,12 +195,69 @@ pub struct Changes {
     pub set_once: Properties,
     /// Keys to remove.
     pub unset: BTreeSet<PropertyKey>,
+    /// Numbers to add to what the keys have (E9).
+    pub add: Properties,
+    /// Lists whose elements are appended to what the keys have.
+    pub append: Properties,
+    /// Lists whose elements are appended as far as the keys do not have them.
+    pub union: Properties,
+    /// Lists whose elements are taken out of what the keys have.
+    pub remove: Properties,
 }
 
 impl Changes {
     /// Whether nothing would change.
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.set_once.is_empty() && self.unset.is_empty()
+        self.unset.is_empty() && self.valued().iter().all(|(_, properties)| properties.is_empty())
+    }
+
+    /// The changes that bring values, by the names of their verbs.
+    pub(crate) fn valued(&self) -> [(&'static str, &Properties); 6] {
+        let Changes { set, set_once, unset: _, add, append, union, remove } = self;
+        [
+            ("set", set),
+            ("set_once", set_once),
+            ("add", add),
+            ("append", append),
+            ("union", union),
+            ("remove", remove),
+        ]
+    }
+
+    /// The relative ones of [`Changes::valued`] (E9).
+    pub(crate) fn relative(&self) -> impl Iterator<Item = (&'static str, &Properties)> {
+        self.valued().into_iter().skip(2)
+    }
+
+    /// Whether one of the keys changes relatively to what it has (E9).
+    pub(crate) fn has_relative(&self) -> bool {
+        self.relative().any(|(_, properties)| !properties.is_empty())
+    }
+
+    /// E9: a key that changes relatively changes in no other way, by an operand of the right kind.
+    fn check_relative(&self) -> Result<(), OperationError> {
+        for (verb, key, operand) in
+            self.relative().flat_map(|(verb, all)| all.iter().map(move |(key, operand)| (verb, key, operand)))
+        {
+            let verbs = self.valued().into_iter().filter(|(_, properties)| properties.contains_key(key));
+            if verbs.count() > 1 || self.unset.contains(key) {
+                return Err(OperationError::OtherChange { key: key.clone(), verb });
+            }
+            let (fits, expected) = match (verb, operand) {
+                ("add", Value::Int(_) | Value::UInt(_) | Value::Float(_)) => (true, "a number"),
+                ("add", _) => (false, "a number"),
+                (_, operand) => (matches!(operand, Value::List(_)), "a list of values"),
+            };
+            if !fits {
+                return Err(OperationError::Operand {
+                    key: key.clone(),
+                    verb,
+                    found: operand.kind(),
+                    expected,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -348,6 +405,28 @@ pub enum OperationError {
         /// Whose it is.
         whose: &'static str,
     },
+    /// A key is to be changed relatively to what it has, and in another way too.
+    #[error(
+        "property `{key}` changes by `{verb}` and in another way in one operation; send them one after the other"
+    )]
+    OtherChange {
+        /// The key of the property.
+        key: PropertyKey,
+        /// The relative change.
+        verb: &'static str,
+    },
+    /// A relative change of a kind of value that it does not take.
+    #[error("`{verb}` of property `{key}` is {found}; expected {expected}")]
+    Operand {
+        /// The key of the property.
+        key: PropertyKey,
+        /// The relative change.
+        verb: &'static str,
+        /// What it was given.
+        found: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
     /// One value cannot be stored.
     #[error("property `{key}`: {source}")]
     Value {
@@ -473,6 +552,66 @@ impl Operation {
         Ok(self)
     }
 
+    /// Also adds a number to what `key` has (E9).
+    ///
+    /// ```
+    /// use identity_ledger::{DistinctId, Operation, Timestamp};
+    /// let ann = DistinctId::new("ann")?;
+    /// let visit = Operation::properties(Timestamp::from_micros(0)?, ann).add("visits", 1)?;
+    /// assert_eq!(visit.check(), Ok(()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is not a property key.
+    pub fn add(
+        mut self,
+        key: &str,
+        number: impl Into<Value>,
+    ) -> Result<Operation, crate::model::id::IdError> {
+        self.changes.add.insert(PropertyKey::new(key)?, number.into());
+        Ok(self)
+    }
+
+    /// Also appends values to the list that `key` has (E9).
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is not a property key.
+    pub fn append(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) -> Result<Operation, crate::model::id::IdError> {
+        self.changes.append.insert(PropertyKey::new(key)?, list(values));
+        Ok(self)
+    }
+
+    /// Also appends those values to the list that `key` has that are not in it (E9).
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is not a property key.
+    pub fn union(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) -> Result<Operation, crate::model::id::IdError> {
+        self.changes.union.insert(PropertyKey::new(key)?, list(values));
+        Ok(self)
+    }
+
+    /// Also takes values out of the list that `key` has (E9).
+    ///
+    /// # Errors
+    /// [`crate::IdError`] when `key` is not a property key.
+    pub fn remove(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = impl Into<Value>>,
+    ) -> Result<Operation, crate::model::id::IdError> {
+        self.changes.remove.insert(PropertyKey::new(key)?, list(values));
+        Ok(self)
+    }
+
     /// Whether it refolds a component (section H).
     pub(crate) fn refolds(&self) -> bool {
         matches!(self.request, Request::Retract { .. } | Request::Split { .. } | Request::Reclassify { .. })
@@ -539,13 +678,15 @@ impl Operation {
         {
             return Err(OperationError::SplitIds { found: ids.len() });
         }
-        let Changes { set, set_once, unset } = &self.changes;
-        let keys = set.len() + set_once.len() + unset.len() + kept.map_or(0, |kept| kept.len());
+        let valued = self.changes.valued().map(|(_, properties)| properties);
+        let keys = valued.iter().copied().chain(kept).map(Properties::len).sum::<usize>();
+        let keys = keys + self.changes.unset.len();
         if keys > MAX_OPERATION_KEYS {
             return Err(OperationError::TooManyKeys { found: keys });
         }
         let mut bytes = 0;
-        for (key, value) in set.iter().chain(set_once).chain(kept.into_iter().flatten()) {
+        self.changes.check_relative()?;
+        for (key, value) in valued.into_iter().chain(kept).flatten() {
             bytes += value.check().map_err(|source| OperationError::Value { key: key.clone(), source })?;
         }
         if bytes > MAX_OPERATION_BYTES {
@@ -553,6 +694,10 @@ impl Operation {
         }
         Ok(())
     }
+}
+
+fn list(values: impl IntoIterator<Item = impl Into<Value>>) -> Value {
+    Value::List(values.into_iter().map(Into::into).collect())
 }
 
 #[cfg(test)]
@@ -586,5 +731,35 @@ mod tests {
         assert_eq!(big(eighth), Ok(()));
         let found = MAX_OPERATION_BYTES + 1;
         assert_eq!(big(eighth + 1), Err(OperationError::TooManyBytes { found }));
+    }
+
+    #[test]
+    fn a_relative_change_is_of_a_kind_and_the_only_one_of_its_key_e9() {
+        let who = || with_keys(0);
+        let odd = |verb, found, expected| {
+            Err(OperationError::Operand { key: PropertyKey::new("n").unwrap(), verb, found, expected })
+        };
+        let other = |verb| Err(OperationError::OtherChange { key: PropertyKey::new("n").unwrap(), verb });
+        let table = [
+            (who().add("n", 1).unwrap().append("l", ["x"]).unwrap().set("m", 1).unwrap(), Ok(())),
+            (who().add("n", "1").unwrap(), odd("add", "a text", "a number")),
+            (who().add("n", 1).unwrap().set("n", 1).unwrap(), other("add")),
+            (who().union("n", ["x"]).unwrap().unset("n").unwrap(), other("union")),
+            (who().append("n", ["x"]).unwrap().remove("n", ["x"]).unwrap(), other("append")),
+        ];
+        for (operation, expected) in table {
+            assert_eq!(operation.check(), expected);
+        }
+        for verb in ["append", "union", "remove"] {
+            let mut operation = who();
+            let changes = &mut operation.changes;
+            let of = [&mut changes.append, &mut changes.union, &mut changes.remove];
+            for (properties, name) in of.into_iter().zip(["append", "union", "remove"]) {
+                if name == verb {
+                    properties.insert(PropertyKey::new("n").unwrap(), Value::Null);
+                }
+            }
+            assert_eq!(operation.check(), odd(verb, "null", "a list of values"));
+        }
     }
 }

@@ -125,6 +125,18 @@ impl Value {
         Ok(Value::UInt(number))
     }
 
+    /// What kind of value it is, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "a boolean",
+            Value::Int(_) | Value::UInt(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "a text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "an object",
+        }
+    }
+
     /// Checks depth and size (E4) and that every part is canonical; gives the size in canonical bytes.
     ///
     /// # Errors

@@ -448,7 +448,8 @@ impl Parts<'_> {
         let (place, held) = self.proof.properties.first_key_value().ok_or_else(|| wrong("no property"))?;
         check_leaf("property", held, (*place).into(), count.into(), &root)?;
         self.used.insert(("property", (*place).into()));
-        let (found, seq, at) = read_property(&held.data).ok_or_else(|| wrong("no property"))?;
+        let relative = || wrong("the property is made of relative changes, and a proof shows one record");
+        let (found, seq, at) = read_property(&held.data).ok_or_else(relative)?;
         if found != key {
             return Err(wrong("the property is of another key"));
         }
@@ -533,7 +534,7 @@ fn value(asked: &Asked, item: &[u8], key: u32, place: u16) -> Option<Value> {
     let (mut found, mut places) = (None, 0..);
     for change in asked.changes.iter().filter(|change| change.verb.has_value()) {
         let value = read_value(item, &mut at).ok()?;
-        if places.next() == Some(place) && change.key.0 == key {
+        if places.next() == Some(place) && change.key.0 == key && !change.verb.is_relative() {
             found = Some(value);
         }
     }

@@ -1,6 +1,6 @@
 //! What an id came to, and the properties of a person: leaves of trees. Set in stone: `docs/proofs.md`.
 
-use crate::fold::{Property, State};
+use crate::fold::{PersonView, Property, Standing, State};
 use crate::log::body::IdNo;
 use crate::proof::record::NONE;
 use crate::proof::touches::{Touch, TouchLists};
@@ -48,27 +48,28 @@ impl IdLeaf {
             let ids = state.ids_of(view.number);
             let Some(first) = ids.iter().min() else { continue };
             ids.iter().for_each(|id| leaves[id.index()].person = first.0);
-            leaves[first.index()].properties = Some(sum(IdLeaf::leaves(view.properties)));
+            leaves[first.index()].properties = Some(sum(IdLeaf::leaves(&view)));
         }
         leaves
     }
 
     /// The leaves of the tree over a person's properties, which are in the order of their keys.
-    pub(crate) fn leaves(properties: &[Property]) -> Vec<Hash> {
-        properties.iter().map(|property| leaf_hash(&property_leaf(*property))).collect()
+    pub(crate) fn leaves(view: &PersonView<'_>) -> Vec<Hash> {
+        view.standing().map(|standing| leaf_hash(&property_leaf(standing))).collect()
     }
 }
 
-/// A property: its key, the record that won it, and the value's place among that record's values.
-pub(crate) fn property_leaf(Property { key, seq, place }: Property) -> [u8; 10] {
-    let mut bytes = [0; 10];
-    bytes[..4].copy_from_slice(&key.0.to_le_bytes());
-    bytes[4..8].copy_from_slice(&seq.to_le_bytes());
-    bytes[8..].copy_from_slice(&place.to_le_bytes());
+/// A property: its key, the record that won it, and the value's place among that record's values; with relative changes (E9), of which no
+/// proof shows what they come to, how many there are.
+pub(crate) fn property_leaf(Standing { property, deltas }: Standing<'_>) -> Vec<u8> {
+    let Property { key, seq, place } = property;
+    let mut bytes = [key.0.to_le_bytes(), seq.to_le_bytes()].concat();
+    bytes.extend_from_slice(&place.to_le_bytes());
+    bytes.extend(deltas.into_iter().flat_map(|deltas| (deltas.list.len() as u32).to_le_bytes())); // MAX_RECORDS bounds it
     bytes
 }
 
-/// Key, record and place of a property's leaf.
+/// Key, record and place of a property's leaf; `None` of one with relative changes.
 pub(crate) fn read_property(bytes: &[u8]) -> Option<(u32, u32, u16)> {
     let bytes: [u8; 10] = bytes.try_into().ok()?;
     let [a, b, c, d, e, f, g, h, i, j] = bytes;

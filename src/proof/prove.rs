@@ -361,18 +361,23 @@ impl<'a> Maker<'a> {
         let no_property = ProveError::NotSo { what: "its person has no such property" };
         let state = self.reader.state();
         let person = state.person(id);
-        let properties = person.map_or_else(Vec::new, |person| state.view(person).properties.to_vec());
-        let Ok(place) = properties.binary_search_by_key(&key, |property| property.key) else {
+        let view = person.map(|person| state.view(person));
+        let Some((view, standing)) = view.and_then(|view| Some((view, view.standing_of(key)?))) else {
             return Err(no_property);
         };
+        if standing.deltas.is_some() {
+            return Err(ProveError::NotSo {
+                what: "the property is made of relative changes (E9), and a proof shows one record",
+            });
+        }
+        let place = view.properties.partition_point(|property| property.key < key);
         self.define_id(id)?;
         self.define(Seq(self.trees.keys[key.0 as usize]), key.0)?;
         self.show_id(id);
         self.show_id(IdNo(self.trees.ids[id.index()].person));
-        let data = property_leaf(properties[place]).to_vec();
-        let leaf = Leaf { data, path: Tree::of(IdLeaf::leaves(&properties)).path(place) };
+        let leaf = Leaf { data: property_leaf(standing), path: Tree::of(IdLeaf::leaves(&view)).path(place) };
         self.proof.properties = BTreeMap::from([(place as u32, leaf)]); // a list in memory
-        let seq = properties[place].seq();
+        let seq = standing.property.seq();
         self.cite(seq, NONE)?;
         self.show(seq)?;
         self.proof.claim = Claim::Property(id.0, key.0);

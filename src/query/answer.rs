@@ -17,7 +17,7 @@ pub struct Profile {
     /// Its distinct ids, in the order in which they were first written.
     pub distinct_ids: Vec<String>,
     /// The current value of each property, by key, with the record that won it; empty if the person has none. In JSON the records
-    /// stand apart, as `property_seqs`.
+    /// stand apart, as `property_seqs`, and what erased a part of a value (E9) as `partly_erased`.
     #[serde(flatten, serialize_with = "with_their_records")]
     pub properties: BTreeMap<String, PropertyAnswer>,
     /// Whether an operation identified it (D1).
@@ -37,17 +37,23 @@ pub struct Profile {
     pub erased_by: Option<Seq>,
 }
 
-fn with_their_records<S: Serializer>(
-    properties: &BTreeMap<String, PropertyAnswer>,
+fn with_their_records<'a, S: Serializer>(
+    properties: &'a BTreeMap<String, PropertyAnswer>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Apart<'a> {
         properties: &'a BTreeMap<String, PropertyAnswer>,
         property_seqs: BTreeMap<&'a str, Seq>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        partly_erased: BTreeMap<&'a str, Seq>,
     }
+    let erased = |(key, property): (&'a String, &'a PropertyAnswer)| {
+        property.erased_by.filter(|_| property.value.is_some()).map(|by| (key.as_str(), by))
+    };
+    let partly_erased = properties.iter().filter_map(erased).collect();
     let property_seqs = properties.iter().map(|(key, property)| (key.as_str(), property.seq)).collect();
-    Apart { properties, property_seqs }.serialize(serializer)
+    Apart { properties, property_seqs, partly_erased }.serialize(serializer)
 }
 
 /// A property's value and the record that won it (E5). In JSON it is the value alone.
@@ -57,7 +63,7 @@ pub struct PropertyAnswer {
     pub value: Option<Value>,
     /// The record that won the key.
     pub seq: Seq,
-    /// The record that erased the value, if it is erased (H3).
+    /// The record that erased the value, if it is erased (H3); of one that is made of relative changes (E9), the last that erased a part of it.
     pub erased_by: Option<Seq>,
 }
 

@@ -78,7 +78,7 @@ impl Reader {
         };
         let Some(person) = state.person(small) else { return Ok(None) };
         let view = state.view(person);
-        let values = self.values(view.properties)?;
+        let values = self.values(&view.standing().collect::<Vec<_>>())?;
         let theirs = state.ids_of(person).into_iter().map(|id| ids[id.index()]).collect();
         let person_id = self.resolution(id, Some(seq)).person_id;
         Ok(Some(self.profile_with(view, theirs, state.events_of(person), person_id, values)))

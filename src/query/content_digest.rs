@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::fold::{PersonIdBasis, PersonView, Property, State};
+use crate::fold::{PersonIdBasis, PersonView, Property, Standing, State};
 use crate::log::body::{DeviceNo, Flags, IdNo, NameNo, Verb};
 use crate::log::digest::{Digest, Hasher, Purpose};
 use crate::log::kind::Kind;
@@ -10,7 +10,7 @@ use crate::log::lanes::Lanes;
 use crate::log::record::Record;
 use crate::model::id::PersonId;
 use crate::model::value::Value;
-use crate::query::reader::Reader;
+use crate::query::reader::{PERSONS_AT_A_TIME, Reader};
 use crate::store::segments::Fault;
 
 impl Reader {
@@ -19,7 +19,7 @@ impl Reader {
     /// The digest of what the log means, free of numbers: two logs that mean the same have the same (A2). Erased texts and
     /// values count as empty, and a person that D11 names counts by the text alone.
     ///
-    /// Cost: the log is read and checked once, and not folded; each event is hashed.
+    /// Cost: the log is read and checked once, and not folded; each event is hashed. Relative changes (E9) are read once more.
     ///
     /// # Errors
     /// [`Fault`] when the log cannot be read back.
@@ -39,6 +39,7 @@ impl Reader {
             }
             Ok(())
         })?;
+        won.take_relative(self)?;
         let mut values = won.values().ok_or_else(|| self.differs("properties"))?;
         let mut persons = Parts::with_capacity(0);
         for view in state.persons() {
@@ -199,9 +200,11 @@ impl Parts {
 }
 
 /// The values that properties have now, found in one walk through the log.
-struct Won {
-    /// Each property, and its place among all of them: in the order of the records that won them.
+struct Won<'a> {
+    /// Each property that has no relative changes, and its place among all of them: in the order of the records that won them.
     wanted: Vec<(Property, u32)>,
+    /// The others, and their places.
+    relative: Vec<(Standing<'a>, u32)>,
     /// How many of these are found.
     found: usize,
     /// By place, where among the bytes its value stands.
@@ -209,31 +212,57 @@ struct Won {
     bytes: Vec<u8>,
 }
 
-impl Won {
-    fn of(state: &State) -> Won {
-        let all = state.persons().flat_map(|view| view.properties);
-        let mut wanted: Vec<(Property, u32)> = all.copied().zip(0..).collect();
+impl Won<'_> {
+    fn of(state: &State) -> Won<'_> {
+        let (mut wanted, mut relative) = (Vec::new(), Vec::new());
+        for (standing, at) in state.persons().flat_map(|view| view.standing()).zip(0..) {
+            match standing.deltas {
+                None => wanted.push((standing.property, at)),
+                Some(_) => relative.push((standing, at)),
+            }
+        }
         wanted.sort_by_key(|(property, _)| property.seq);
-        Won { spans: vec![0..0; wanted.len()], wanted, found: 0, bytes: Vec::new() }
+        Won {
+            spans: vec![0..0; wanted.len() + relative.len()],
+            wanted,
+            relative,
+            found: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Reads the values of those that have relative changes.
+    fn take_relative(&mut self, reader: &Reader) -> Result<(), Fault> {
+        for some in std::mem::take(&mut self.relative).chunks(PERSONS_AT_A_TIME) {
+            let standing: Vec<Standing<'_>> = some.iter().map(|(standing, _)| *standing).collect();
+            for (answer, (_, at)) in reader.values(&standing)?.into_iter().zip(some) {
+                self.set(*at, answer.value.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, at: u32, value: Option<&Value>) {
+        let begin = self.bytes.len();
+        self.bytes.extend(canonical(value));
+        self.spans[at as usize] = begin..self.bytes.len();
     }
 
     /// Takes the values that this record won.
     fn take(&mut self, reader: &Reader, record: Record<'_>) -> Result<(), Fault> {
         let wanted = &self.wanted[self.found..];
         let count = wanted.iter().take_while(|(property, _)| property.seq == record.row.seq).count();
+        let wanted = self.found..self.found + count;
         if count == 0 {
             return Ok(());
         }
         let read = reader.values_in(record)?;
         let mut valued = record.changes().iter().filter(|change| change.verb.has_value()).zip(read.values);
         let mut valued = Vec::from_iter(&mut valued);
-        for (Property { key, place, .. }, at) in &wanted[..count] {
-            match valued.get_mut(usize::from(*place)) {
-                Some((change, value)) if change.key == *key => {
-                    let begin = self.bytes.len();
-                    self.bytes.extend(canonical(value.take().as_ref()));
-                    self.spans[*at as usize] = begin..self.bytes.len();
-                }
+        for number in wanted {
+            let (Property { key, place, .. }, at) = self.wanted[number];
+            match valued.get_mut(usize::from(place)) {
+                Some((change, value)) if change.key == key => self.set(at, value.take().as_ref()),
                 // No fold says so: a record wins a key with a value of that key.
                 _ => return Err(reader.differs("properties")),
             }

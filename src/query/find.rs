@@ -30,10 +30,7 @@ impl Reader {
     pub fn find(&self, key: &PropertyKey, mut is: impl FnMut(&Value) -> bool) -> Result<Vec<Profile>, Fault> {
         let Some(key) = self.dictionaries.keys.find(key.as_str()).map(KeyNo) else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        let mut having = self.state().persons().filter_map(|view| {
-            let at = view.properties.binary_search_by_key(&key, |property| property.key).ok()?;
-            Some((view, view.properties[at]))
-        });
+        let mut having = self.state().persons().filter_map(|view| Some((view, view.standing_of(key)?)));
         loop {
             let (views, properties): (Vec<_>, Vec<_>) = having.by_ref().take(PERSONS_AT_A_TIME).unzip();
             if views.is_empty() {

@@ -1,5 +1,6 @@
 //! What can be asked of a log. Queries read; they never write.
 
+pub(crate) mod accumulator;
 pub(crate) mod answer;
 pub(crate) mod apart;
 pub(crate) mod as_of;

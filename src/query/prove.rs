@@ -257,7 +257,7 @@ impl Reader {
                 && founding == view.founding
                 && (alone.founded, alone.created_at, alone.identified_by)
                     == (view.founded, view.created_at, view.identified_by)
-                && alone.properties == view.properties;
+                && alone.has_same_properties(&view);
             if !same {
                 return Err(self.differs("persons"));
             }

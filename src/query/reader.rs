@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::fold::replay::{Replay, Step};
-use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, PersonView, Property, State};
+use crate::fold::{Absences, Erasures, EventCounts, PersonIdBasis, PersonNo, PersonView, Standing, State};
 use crate::log::body::{Body, DeviceNo, IdNo, KeyNo, NameNo};
 use crate::log::chain::Checkpoint;
 use crate::log::kind::Kind;
@@ -421,7 +421,7 @@ impl Reader {
     }
 
     pub(crate) fn profiles(&self, views: Vec<PersonView<'_>>) -> Result<Vec<Profile>, Fault> {
-        let wanted: Vec<Property> = views.iter().flat_map(|view| view.properties).copied().collect();
+        let wanted: Vec<Standing<'_>> = views.iter().flat_map(PersonView::standing).collect();
         let mut values = self.values(&wanted)?.into_iter();
         let profile = |view: PersonView<'_>| {
             let properties = values.by_ref().take(view.properties.len()).collect();

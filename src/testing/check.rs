@@ -287,14 +287,20 @@ fn changes(reader: &Reader, step: Step<'_>) -> (Changes, Properties) {
     for change in step.record.changes() {
         let key = reader.key_text(change.key).and_then(|key| PropertyKey::new(key).ok());
         let Some(key) = key else { continue };
-        match change.verb {
-            Verb::SET => drop(changes.set.insert(key, values.next().flatten().unwrap_or(Value::Null))),
-            Verb::SET_ONCE => {
-                drop(changes.set_once.insert(key, values.next().flatten().unwrap_or(Value::Null)))
+        let into = match change.verb {
+            Verb::UNSET => {
+                changes.unset.insert(key);
+                continue;
             }
-            Verb::UNSET => changes.unset.extend([key]),
-            _ => drop(kept.insert(key, values.next().flatten().unwrap_or(Value::Null))),
-        }
+            Verb::SET => &mut changes.set,
+            Verb::SET_ONCE => &mut changes.set_once,
+            Verb::ADD => &mut changes.add,
+            Verb::APPEND => &mut changes.append,
+            Verb::UNION => &mut changes.union,
+            Verb::REMOVE => &mut changes.remove,
+            _ => &mut kept,
+        };
+        into.insert(key, values.next().flatten().unwrap_or(Value::Null));
     }
     (changes, kept)
 }

@@ -304,6 +304,18 @@ fn changes_of(byte: u8) -> Changes {
     let value = |bit: u8| if byte & bit == 0 { Value::Null } else { Value::from(i64::from(bit)) };
     let key = |shift: u8| PropertyKey::new(of(&KEYS, byte >> shift)).expect("a key");
     let mut changes = Changes::default();
+    if byte & 7 == 6 {
+        // A relative change (E9) of the key that others set.
+        let element = Value::from(i64::from(byte >> 3 & 1));
+        let (operands, operand) = match byte >> 6 {
+            0 => (&mut changes.add, Value::from(3)),
+            1 => (&mut changes.append, Value::List(vec![element, Value::Null])),
+            2 => (&mut changes.union, Value::List(vec![element, Value::from(0)])),
+            _ => (&mut changes.remove, Value::List(vec![element])),
+        };
+        operands.insert(key(3), operand);
+        return changes;
+    }
     if byte & 1 != 0 {
         changes.set.insert(key(3), value(0x80));
     }

@@ -22,7 +22,8 @@ use crate::query::reader::{Reader, Resolution};
 use crate::store::segments::Fault;
 
 /// Words with a meaning of their own; an id of that text stands in quotes.
-const WORDS: [&str; 7] = ["on", "as", "to", "once", "unset", "with", "its-id"];
+const WORDS: [&str; 11] =
+    ["on", "as", "to", "once", "unset", "with", "its-id", "add", "append", "union", "remove"];
 
 /// Writes an id or a key: bare if nothing in it could be taken for something else, as a JSON text if so. A text of one
 /// character many times over stands as `"x"*400`.
@@ -112,7 +113,7 @@ fn written(properties: &Properties) -> String {
 }
 
 fn changes(changes: &Changes) -> String {
-    let Changes { set, set_once, unset } = changes;
+    let Changes { set, set_once, unset, .. } = changes;
     let mut out = String::new();
     if !set.is_empty() {
         write!(out, " {}", written(set)).expect("a text takes everything");
@@ -123,6 +124,9 @@ fn changes(changes: &Changes) -> String {
     if !unset.is_empty() {
         let keys: Vec<String> = unset.iter().map(|key| text(key.as_str())).collect();
         write!(out, " unset {{{}}}", keys.join(", ")).expect("a text takes everything");
+    }
+    for (verb, operands) in changes.relative().filter(|(_, operands)| !operands.is_empty()) {
+        write!(out, " {verb} {}", written(operands)).expect("a text takes everything");
     }
     out
 }

@@ -330,6 +330,14 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     unset: Option<&'a std::collections::BTreeSet<PropertyKey>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    add: Option<&'a Properties>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    append: Option<&'a Properties>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    union: Option<&'a Properties>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remove: Option<&'a Properties>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     process_person_profile: Option<ProcessingWord>,
 }
 
@@ -395,10 +403,16 @@ impl<'a> Line<'a> {
                 ..line
             },
         };
-        let Changes { set, set_once, unset } = &operation.changes;
+        let Changes { unset, .. } = &operation.changes;
+        let some = |(_, properties): (_, &'a Properties)| Some(properties).filter(|all| !all.is_empty());
+        let [set, set_once, add, append, union, remove] = operation.changes.valued().map(some);
         Line {
-            set: Some(set).filter(|set| !set.is_empty()),
-            set_once: Some(set_once).filter(|set_once| !set_once.is_empty()),
+            set,
+            set_once,
+            add,
+            append,
+            union,
+            remove,
             unset: Some(unset).filter(|unset| !unset.is_empty()),
             process_person_profile: match operation.processing {
                 Processing::Unsaid => None,

@@ -216,14 +216,24 @@ fn worlds_up_to_renaming_are_the_others_renamed() {
 
 // -- property changes ----------------------------------------------------------------------------------------------
 
-/// What one operation may ask of one key: every set of verbs.
-const VERBS: u8 = 8;
+/// What one operation may ask of one key: every set of verbs, or a relative change (E9), which is the only one of its key.
+const VERBS: u8 = 12;
 
 fn set(number: usize, verbs: [u8; 2]) -> Operation {
     let at = i64::try_from(number).unwrap();
     let who = DistinctId::new("ann").unwrap();
     let mut operation = Operation::properties(Timestamp::from_micros(at).unwrap(), who);
     for (key, verbs) in ["a", "b"].into_iter().zip(verbs) {
+        if verbs >= 8 {
+            operation = match verbs {
+                8 => operation.add(key, at),
+                9 => operation.append(key, [at, 0]),
+                10 => operation.union(key, [0, at]),
+                _ => operation.remove(key, [0]),
+            }
+            .unwrap();
+            continue;
+        }
         // A value names its operation and verb, so that nobody's can be taken for another's.
         operation = if verbs & 1 == 0 { operation } else { operation.set(key, 10 * at).unwrap() };
         operation = if verbs & 2 == 0 { operation } else { operation.set_once(key, 10 * at + 1).unwrap() };
@@ -251,14 +261,14 @@ fn worlds_of_changes(length: usize, asked: &[[u8; 2]], visit: &mut dyn FnMut(&[O
     grow(&mut Vec::new(), length, asked, visit);
 }
 
-/// Two keys to length 4, each set, set once, unset or left alone; one key to length 4 by every set of verbs; two keys to
+/// Two keys to length 4, each set, set once, unset or left alone, one of them also added to; one key to length 4 by every set of verbs; two keys to
 /// length 2 by every set of verbs.
 #[test]
 fn all_worlds_of_property_changes() {
     let all: Vec<[u8; 2]> = (0..VERBS).flat_map(|a| (0..VERBS).map(move |b| [a, b])).collect();
     let one_key: Vec<[u8; 2]> = (0..VERBS).map(|a| [a, 0]).collect();
     let one_verb: Vec<[u8; 2]> =
-        [0, 1, 2, 4].into_iter().flat_map(|a| [0, 1, 2, 4].map(|b| [a, b])).collect();
+        [0, 1, 2, 4, 8].into_iter().flat_map(|a| [0, 1, 2, 4].map(|b| [a, b])).collect();
     let mut worlds = 0;
     for (asked, length) in [(&all, if further() { 3 } else { 2 }), (&one_key, 4), (&one_verb, 4)] {
         for length in 0..=length {
@@ -269,5 +279,5 @@ fn all_worlds_of_property_changes() {
         }
     }
     let of_length = |asked: u32, length| (0..=length).map(|length| asked.pow(length)).sum::<u32>();
-    assert_eq!(worlds, of_length(64, if further() { 3 } else { 2 }) + of_length(8, 4) + of_length(16, 4));
+    assert_eq!(worlds, of_length(144, if further() { 3 } else { 2 }) + of_length(12, 4) + of_length(20, 4));
 }

@@ -479,8 +479,9 @@ fn a_forged_snapshot_moves_no_position() {
     disk.read_at(&made.file, 0, &mut bytes).unwrap();
     for claimed in [0, genuine - 1, genuine, genuine + 1, u64::MAX] {
         let forged = forge::with_state(&bytes, |state| {
-            let at = state.len() - 8;
-            state[at..].copy_from_slice(&claimed.to_le_bytes());
+            let name = log.name.as_str().as_bytes();
+            let at = state.windows(name.len()).position(|text| text == name).unwrap() + name.len();
+            state[at..at + 8].copy_from_slice(&claimed.to_le_bytes());
         });
         let disk = Arc::new(Memory::clone(&disk));
         disk.write_at(&made.file, 0, &forged).unwrap();

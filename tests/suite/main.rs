@@ -32,6 +32,7 @@ mod order_of_checks;
 mod proofs;
 mod recorded_at;
 mod refresh;
+mod relative;
 mod request;
 mod salvage;
 mod scenarios;

@@ -110,6 +110,17 @@ fn holds(text: &str) -> bool {
 }
 
 #[test]
+fn what_is_made_of_relative_changes_is_refused_by_name() {
+    let mut ledger = shop();
+    let counted = Operation::properties(at(9), id("phone")).add("visits", 1).unwrap();
+    let _ = ledger.append(counted).unwrap();
+    let note = note(&ledger);
+    let refused = prove(ledger.reader(), Asked::Property("phone", "visits"), &note, &keys()).unwrap_err();
+    assert!(refused.to_string().contains("made of relative changes"), "{refused}");
+    assert!(prove(ledger.reader(), Asked::Property("phone", "plan"), &note, &keys()).is_ok());
+}
+
+#[test]
 fn each_kind_of_proof_says_what_is_so() {
     let ledger = shop();
     let note = note(&ledger);

@@ -25,6 +25,10 @@ fn said(ledger: &Ledger, key: &str) -> Vec<(Seq, IdNo, &'static str)> {
                     Verb::SET => "set",
                     Verb::SET_ONCE => "set_once",
                     Verb::UNSET => "unset",
+                    Verb::ADD => "add",
+                    Verb::APPEND => "append",
+                    Verb::UNION => "union",
+                    Verb::REMOVE => "remove",
                     _ => continue,
                 };
                 said.push((step.record.seq(), head.id, verb));
@@ -36,7 +40,7 @@ fn said(ledger: &Ledger, key: &str) -> Vec<(Seq, IdNo, &'static str)> {
 
 #[test]
 fn one_write_stands_and_it_is_the_profiles() {
-    let (mut stood, mut beaten, mut taken_back, mut none) = (0, 0, 0, 0);
+    let (mut stood, mut beaten, mut taken_back, mut none, mut relative) = (0, 0, 0, 0, 0);
     for seed in 0..600 {
         let preset = [Preset::Posthog, Preset::Strict, Preset::OneUser][seed as usize % 3];
         let history = History::seeded(&Policy::preset(preset), seed);
@@ -64,6 +68,12 @@ fn one_write_stands_and_it_is_the_profiles() {
                 let standing: Vec<&PropertyWrite> =
                     why.writes.iter().filter(|write| write.beaten.is_none()).collect();
                 match &why.now {
+                    // E9: the last that stands is where the value comes from.
+                    Some(now) if standing.iter().any(|write| !write.verb.contains("set")) => {
+                        let last = standing.iter().rfind(|write| write.verb != "unset").unwrap();
+                        assert_eq!(last.seq, now.seq, "seed {seed}, {asked}, {key}\n{history}");
+                        relative += 1;
+                    }
                     Some(now) => {
                         let won: Vec<(Seq, Option<&Value>)> =
                             standing.iter().map(|write| (write.seq, write.value.as_ref())).collect();
@@ -93,6 +103,7 @@ fn one_write_stands_and_it_is_the_profiles() {
             }
         }
     }
+    assert!(relative > 50, "{relative}");
     let all = (stood, beaten, taken_back, none);
     assert!(stood > 1_000 && beaten > 1_000 && taken_back > 50 && none > 50, "{all:?}");
 }

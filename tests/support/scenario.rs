@@ -133,6 +133,9 @@ fn policy_of(text: &str) -> Result<Policy, String> {
     serde_json::from_str(text).map_err(|error| format!("no policy: {error}"))
 }
 
+/// The words that begin changes.
+const CHANGES: [&str; 7] = ["with ", "once ", "unset ", "add ", "append ", "union ", "remove "];
+
 /// Reads the `number`th request of a page, without its number.
 pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> {
     let mut scan = Scan { rest: text };
@@ -142,7 +145,7 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
             let who = scan.who()?;
             let event = match scan.peek() {
                 None | Some('{' | '[') => None,
-                _ if ["with ", "once ", "unset "].iter().any(|word| scan.rest.starts_with(word)) => None,
+                _ if CHANGES.iter().any(|word| scan.rest.starts_with(word)) => None,
                 _ => Some(EventName::new(scan.word()?).map_err(Unread::Id)?),
             };
             let properties = if scan.eat("with ") { scan.properties()? } else { Properties::new() };
@@ -202,6 +205,17 @@ pub(crate) fn operation(number: usize, text: &str) -> Result<Operation, Unread> 
     }
     if scan.eat("unset ") {
         operation.changes.unset = scan.keys()?;
+    }
+    let changes = &mut operation.changes;
+    for (word, operands) in [
+        ("add ", &mut changes.add),
+        ("append ", &mut changes.append),
+        ("union ", &mut changes.union),
+        ("remove ", &mut changes.remove),
+    ] {
+        if scan.eat(word) {
+            *operands = scan.properties()?;
+        }
     }
     if scan.eat("[") {
         let options = scan.rest.strip_suffix(']').ok_or("expected `]` at the end of the line")?;

@@ -162,6 +162,14 @@ struct ChangesShape {
     set_once: Properties,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     unset: BTreeSet<PropertyKey>,
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    add: Properties,
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    append: Properties,
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    union: Properties,
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    remove: Properties,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::io;
 use serde::Serialize;
 
 use super::frames::Found;
-use crate::log::body::{AskedVerb, Body, Erasure, Flags, Followed, LinkSource, OperationHeader, Verb};
+use crate::log::body::{AskedVerb, Body, Erasure, Flags, Followed, LinkSource, OperationHeader};
 use crate::log::commitment::Commitments;
 use crate::log::decode;
 use crate::log::frame::{ABSENT, Frame, SALT_BYTES};
@@ -66,7 +66,7 @@ pub struct Named {
 pub struct SalvagedChange {
     /// The property key.
     pub key: Named,
-    /// `set`, `set_once`, `unset`, or `kept`: the event's own property.
+    /// `set`, `set_once`, `unset`, `add`, `append`, `union`, `remove`, or `kept`: the event's own property.
     pub verb: &'static str,
     /// The value; `None` if there is none, or if it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -461,12 +461,7 @@ fn changes(record: &Body, item: Option<&[u8]>, texts: &Dictionaries) -> Vec<Salv
     let change = |change: &crate::log::body::Change| {
         let key = change.key.0;
         let key = Named { number: key, text: texts.keys.text(key).map(str::to_owned) };
-        let verb = match change.verb {
-            Verb::SET => "set",
-            Verb::SET_ONCE => "set_once",
-            Verb::UNSET => "unset",
-            _ => "kept",
-        };
+        let verb = change.verb.name();
         let value = if change.verb.has_value() { next() } else { None };
         SalvagedChange { key, verb, value }
     };

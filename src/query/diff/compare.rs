@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fold::replay::Step;
-use crate::fold::{PersonNo, Property, Refusal};
+use crate::fold::{PersonNo, Refusal, Standing};
 use crate::log::body::{DeviceNo, IdNo, KeyNo};
 use crate::model::id::{PersonId, Seq};
 use crate::model::limits::MAX_PART_IDS;
@@ -304,12 +304,12 @@ impl<'v> Finder<'v> {
         self.read(&mut wanted, diff)
     }
 
-    fn compare_person(&self, pair: [Option<PersonNo>; 2], diff: &mut Diff, wanted: &mut Wanted) {
+    fn compare_person(&self, pair: [Option<PersonNo>; 2], diff: &mut Diff, wanted: &mut Wanted<'v>) {
         let views = [0, 1].map(|at| pair[at].map(|person| self.views[at].state.view(person)));
         let facts = views.map(|view| view.map(|view| PersonFacts::of(&view)));
-        let entries = views.map(|view| view.map_or(&[][..], |view| view.properties));
         let differ = facts[0] != facts[1];
-        if !differ && self.same_book && entries[0] == entries[1] {
+        let standing = |at: usize| views[at].into_iter().flat_map(|view| view.standing());
+        if !differ && self.same_book && standing(0).eq(standing(1)) {
             return;
         }
         let at = usize::from(pair[0].is_none());
@@ -318,12 +318,12 @@ impl<'v> Finder<'v> {
         if differ {
             diff.persons.push(PersonDiff { person_id, before: facts[0], after: facts[1] });
         }
-        let mut properties = BTreeMap::<u32, [Option<Property>; 2]>::new();
-        for property in entries[0] {
-            properties.entry(property.key.0).or_default()[0] = Some(*property);
+        let mut properties = BTreeMap::<u32, [Option<Standing<'v>>; 2]>::new();
+        for before in standing(0) {
+            properties.entry(before.property.key.0).or_default()[0] = Some(before);
         }
-        for property in entries[1] {
-            properties.entry(self.keys.shared(property.key.0)).or_default()[1] = Some(*property);
+        for after in standing(1) {
+            properties.entry(self.keys.shared(after.property.key.0)).or_default()[1] = Some(after);
         }
         for (key, pair) in properties {
             if !self.same_book || pair[0] != pair[1] {
@@ -333,10 +333,10 @@ impl<'v> Finder<'v> {
     }
 
     /// Reads the values of properties that may differ, and keeps those that do.
-    fn read(&self, wanted: &mut Wanted, diff: &mut Diff) -> Result<(), Fault> {
+    fn read(&self, wanted: &mut Wanted<'_>, diff: &mut Diff) -> Result<(), Fault> {
         let mut values = Vec::new();
         for at in 0..2 {
-            let places: Vec<Property> = wanted.iter().filter_map(|(_, _, pair)| pair[at]).collect();
+            let places: Vec<Standing<'_>> = wanted.iter().filter_map(|(_, _, pair)| pair[at]).collect();
             values.push(self.views[at].reader.values(&places)?.into_iter());
         }
         for (person_id, key, pair) in wanted.drain(..) {
@@ -542,7 +542,7 @@ impl<'v> Finder<'v> {
 }
 
 /// Properties whose values are to be read: whose, shared number of the key, place in each view.
-type Wanted = Vec<(PersonId, u32, [Option<Property>; 2])>;
+type Wanted<'s> = Vec<(PersonId, u32, [Option<Standing<'s>>; 2])>;
 
 /// Values that are read together: enough that most frames are read once, few enough to stay small.
 const VALUES_AT_A_TIME: usize = 65_536;

@@ -115,7 +115,8 @@ impl Content {
         let (reader, state) = (view.reader, view.state());
         let mut content = Content::default();
         for person in state.persons() {
-            let values = reader.values(person.properties)?.into_iter().map(|answer| answer.value);
+            let standing = person.standing().collect::<Vec<_>>();
+            let values = reader.values(&standing)?.into_iter().map(|answer| answer.value);
             let keys = person.properties.iter().map(|property| reader.key_named(property.key));
             let facts = PersonFacts::of(&person);
             let properties = keys.zip(values).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::fold::{Link, Outcome, PersonNo, Property, State};
+use crate::fold::{Link, Outcome, PersonNo, Standing, State, Write};
 use crate::log::body::{Flags, IdNo, KeyNo, Verb};
 use crate::log::component::{ComponentRecords, Node};
 use crate::log::kind::Kind;
@@ -41,7 +41,7 @@ pub struct PropertyWrite {
     pub time: Timestamp,
     /// T: the id that the operation speaks for.
     pub distinct_id: String,
-    /// `set`, `set_once` or `unset`.
+    /// `set`, `set_once`, `unset`, `add`, `append`, `union` or `remove`.
     pub verb: &'static str,
     /// The value; `None` for `unset`, and when it was erased.
     pub value: Option<Value>,
@@ -54,8 +54,8 @@ pub struct PropertyWrite {
 /// Why a write does not stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Superseded {
-    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, E8 another event time, H1
-    /// retracted, H2 split; or the rule that refused the whole operation.
+    /// The rule: E1 another operation on the same person, E2 a merge, E3 an event about something else, E8 another event time, E9 a
+    /// relative change that did not fit, H1 retracted, H2 split; or the rule that refused the whole operation.
     pub rule: &'static str,
     /// The record by which; its own, if the operation itself says otherwise.
     pub by: Seq,
@@ -69,6 +69,8 @@ struct Story<'a> {
     ids: Vec<IdNo>,
     /// Whose word stands, by living person, in the component's numbers: of a value, or of its removal.
     standing: BTreeMap<PersonNo, u32>,
+    /// The relative changes that stand beside it (E9).
+    deltas: BTreeMap<PersonNo, BTreeSet<Write>>,
     /// Records that took the key away.
     removed: BTreeSet<u32>,
     beaten: BTreeMap<u32, Superseded>,
@@ -77,12 +79,47 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn of(key: KeyNo, told: &'a ComponentRecords) -> Story<'a> {
         let ((ids, _), standing, removed) = (told.named(), BTreeMap::new(), BTreeSet::new());
-        Story { key, told, ids, standing, removed, beaten: BTreeMap::new() }
+        Story { key, told, ids, standing, deltas: BTreeMap::new(), removed, beaten: BTreeMap::new() }
     }
 
-    /// The record that won the key of a person.
+    /// The record that won the key of a person, if its value does not begin with a relative change.
     fn winner(&self, person: PersonNo, state: &State) -> Option<u32> {
-        Some(entry(state.view(person).properties, self.key)?.seq)
+        let standing = state.view(person).standing_of(self.key)?;
+        Some(standing.property.seq).filter(|_| standing.has_base())
+    }
+
+    /// Follows the relative changes of a person's key over one record: it may add one, bring those of an absorbed person, or end some.
+    /// Gives whether it added one.
+    fn step_deltas(
+        &mut self,
+        person: PersonNo,
+        absorbed: Option<PersonNo>,
+        record: Record<'_>,
+        state: &State,
+    ) -> bool {
+        let theirs = absorbed.and_then(|absorbed| self.deltas.remove(&absorbed)).unwrap_or_default();
+        let now = state.view(person).standing_of(self.key).and_then(|standing| standing.deltas);
+        let own = self.deltas.entry(person).or_default();
+        let (mut fewer, mut more) = (theirs, std::mem::take(own));
+        if fewer.len() > more.len() {
+            std::mem::swap(&mut fewer, &mut more);
+        }
+        more.extend(fewer);
+        let says = verbs(record, self.key).find(|(verb, _)| verb.is_relative());
+        let write = |time, place| Write { time, seq: record.row.seq, place };
+        let mine = says.and_then(|(_, place)| {
+            let times = [record.time(), Write::UNTIMED].map(|time| write(time, place));
+            times.into_iter().find(|write| now.is_some_and(|now| now.list.contains(write)))
+        });
+        more.extend(mine);
+        // A floor is a time, so what it ends are the earliest.
+        let first = now.and_then(|now| now.list.first());
+        while let Some(gone) = more.first().copied().filter(|write| first.is_none_or(|first| write < first)) {
+            more.pop_first();
+            self.beat(Some(gone.seq), by_time(state).unwrap_or("E1"), record.row.seq);
+        }
+        self.deltas.insert(person, more);
+        mine.is_some()
     }
 
     fn beat(&mut self, loser: Option<u32>, rule: &'static str, by: u32) {
@@ -99,10 +136,11 @@ impl<'a> Story<'a> {
             Kind::Retract | Kind::Reclassify => return, // what follows from it is not shown
             _ => {}
         }
-        let absorbed = match outcome.link {
-            Some(Link::Absorbed { person, .. }) => self.standing.remove(&person),
+        let absorbed_person = match outcome.link {
+            Some(Link::Absorbed { person, .. }) => Some(person),
             _ => None,
         };
+        let absorbed = absorbed_person.and_then(|person| self.standing.remove(&person));
         let says = verbs(record, self.key).map(|(verb, _)| verb).last();
         let Some(person) = self.person_of(record, state) else {
             // Refused before any effect: T may well have a person later.
@@ -112,19 +150,24 @@ impl<'a> Story<'a> {
             }
             return;
         };
+        let is_delta = self.step_deltas(person, absorbed_person, record, state);
         let before = self.standing.get(&person).copied();
         let after = self.winner(person, state);
-        let removes = says == Some(Verb::UNSET) && after.is_none();
+        let there = state.view(person).standing_of(self.key).map(|standing| standing.property.seq);
+        let removes = says == Some(Verb::UNSET) && there.is_none();
         if removes {
             self.removed.insert(seq);
+        }
+        if let Some(after) = after {
+            self.beaten.remove(&after); // E8: a set_once behind a set that is unset later stands again
         }
         let own = removes || after == Some(seq);
         let stands = if own { Some(seq) } else { after.or(before.filter(|_| absorbed.is_none())) };
         for loser in [before, absorbed].into_iter().flatten().filter(|loser| Some(*loser) != stands) {
             self.beat(Some(loser), by_time(state).unwrap_or(if own { "E1" } else { "E2" }), seq);
         }
-        if says.is_some() && !own {
-            let mut beaten = self.why_nothing(record, outcome, after);
+        if says.is_some() && !own && !is_delta {
+            let mut beaten = self.why_nothing(record, outcome, there);
             if let ("E1", Some(rule)) = (beaten.rule, by_time(state)) {
                 beaten.rule = rule;
             }
@@ -156,9 +199,23 @@ impl<'a> Story<'a> {
     /// Follows a split: who stands now is what each group is by itself.
     fn part(&mut self, by: u32, state: &State) {
         let before = std::mem::take(&mut self.standing);
-        let live = state.persons().map(|person| person.number);
+        let deltas_before = std::mem::take(&mut self.deltas);
+        let live = || state.persons().map(|person| person.number);
         let standing: BTreeMap<PersonNo, u32> =
-            live.filter_map(|person| Some((person, self.winner(person, state)?))).collect();
+            live().filter_map(|person| Some((person, self.winner(person, state)?))).collect();
+        self.deltas = live()
+            .filter_map(|person| {
+                let deltas = state.view(person).standing_of(self.key)?.deltas?;
+                Some((person, deltas.list.clone()))
+            })
+            .collect();
+        let stand: BTreeSet<u32> = self.deltas.values().flatten().map(|write| write.seq).collect();
+        for seq in &stand {
+            self.beaten.remove(seq);
+        }
+        for loser in deltas_before.into_values().flatten().filter(|loser| !stand.contains(&loser.seq)) {
+            self.beat(Some(loser.seq), "H2", by);
+        }
         for stands in standing.values() {
             self.beaten.remove(stands);
             self.removed.remove(stands);
@@ -186,11 +243,6 @@ fn verbs(record: Record<'_>, key: KeyNo) -> impl Iterator<Item = (Verb, u16)> {
     placed
         .filter(move |(change, _)| change.key == key && change.verb != Verb::KEPT)
         .map(|(change, at)| (change.verb, at))
-}
-
-fn entry(properties: &[Property], key: KeyNo) -> Option<Property> {
-    let place = properties.binary_search_by_key(&key, |property| property.key).ok()?;
-    Some(properties[place])
 }
 
 impl Reader {
@@ -230,21 +282,22 @@ impl Reader {
         story
             .beaten
             .extend(taken_back.map(|(target, by)| (target, Superseded { rule: "H1", by: Seq(by.into()) })));
-        let won = entry(self.state().view(person).properties, key_no);
+        let won = self.state().view(person).standing_of(key_no);
+        let folded = won.map(|won| self.folded(&[won])).transpose()?.and_then(|mut folded| folded.pop());
+        let unfit: BTreeSet<u32> = folded.iter().flat_map(|folded| folded.unfit.iter().copied()).collect();
+        let won =
+            won.map(|won| (won, won.writes().map(|write| (write.seq, write.place)).collect::<BTreeSet<_>>()));
         let mut writes = Vec::new();
         let theirs = |record: &Record<'_>| {
             self.state().person(self.state().speaks_for(record.row.id, record.seq())) == Some(person)
         };
         for record in told.records().filter(Record::is_operation).filter(theirs) {
-            self.writes(record, &story, won, &mut writes)?;
+            self.writes(record, &story, won.as_ref(), &unfit, &mut writes)?;
         }
         if writes.is_empty() {
             return Ok(None);
         }
-        let now = match won {
-            Some(won) => self.values(&[won])?.pop(),
-            None => None,
-        };
+        let now = folded.map(|folded| folded.answer);
         let (person_id, key) = (self.person_id(person), key.to_owned());
         Ok(Some(WhyProperty { person_id, key, now, writes }))
     }
@@ -254,7 +307,8 @@ impl Reader {
         &self,
         record: Record<'_>,
         story: &Story<'_>,
-        won: Option<Property>,
+        won: Option<&(Standing<'_>, BTreeSet<(u32, u16)>)>,
+        unfit: &BTreeSet<u32>,
         writes: &mut Vec<PropertyWrite>,
     ) -> Result<(), Fault> {
         let said: Vec<(Verb, u16)> = verbs(record, story.key).collect();
@@ -269,12 +323,18 @@ impl Reader {
         };
         let body = record.body();
         for (verb, place) in said {
-            let place = usize::from(place);
             let value = values.as_ref().filter(|_| verb.has_value());
-            let stands = verb == effective && won.is_none_or(|won| won.seq == record.row.seq);
+            let key = (record.row.seq, place);
+            let (won, standing) =
+                won.map_or((None, None), |(won, standing)| (Some(won.property), Some(standing)));
+            let stands = verb == effective && standing.is_none_or(|standing| standing.contains(&key));
+            let place = usize::from(place);
             let outside = story.beaten.get(&record.row.seq).copied();
             let beaten = match outside {
                 Some(beaten) if verb == effective || beaten.rule == "H1" => Some(beaten),
+                _ if stands && unfit.contains(&record.row.seq) => {
+                    Some(Superseded { rule: "E9", by: record.seq() })
+                }
                 _ if stands => None,
                 _ => {
                     let by = won.filter(|_| verb == effective).map_or(record.seq(), |won| won.seq());
@@ -286,11 +346,7 @@ impl Reader {
                 op: body.name(),
                 time: Timestamp::from_micros(record.time()).expect("Chain::accept checked the range"),
                 distinct_id: self.id_name(record.row.id),
-                verb: match verb {
-                    Verb::SET => "set",
-                    Verb::SET_ONCE => "set_once",
-                    _ => "unset",
-                },
+                verb: verb.name(),
                 value: value.and_then(|values| values.values.get(place).cloned().flatten()),
                 erased_by: value
                     .filter(|values| matches!(values.values.get(place), Some(None)))

@@ -141,7 +141,7 @@ fn after_splits(history: &History, splits: [&Operation; 2]) -> Result<Vec<String
     let ids: Vec<IdNo> = state.ids().collect();
     for id in &ids {
         let Some(view) = state.person(*id).map(|person| state.view(person)) else { continue };
-        let won: Vec<_> = view.properties.iter().map(|property| (property.key, property.seq())).collect();
+        let won: Vec<_> = view.standing().flat_map(|one| one.writes().collect::<Vec<_>>()).collect();
         found.push(format!("{id:?} identified by {:?}, {won:?}", view.identified_by));
     }
     // D9: which user id a person holds is seen where it would get another one.

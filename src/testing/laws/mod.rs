@@ -10,6 +10,7 @@ mod event_time;
 mod kit;
 mod minds;
 mod order;
+mod relative;
 mod shared;
 
 use std::ops::Range;
@@ -28,13 +29,14 @@ pub use order::{
     log_tells_all, no_event_crosses_a_reset, outcomes_name_the_ids_they_moved, persons_partition, prefixes,
     properties, redirects, refusals_change_no_link, refusals_name_their_record, repeats_change_nothing,
 };
+pub use relative::counters_add_up;
 pub use shared::said_under_shared_ids_is_said_for_users;
 
 /// A law: says what is wrong with a history, if something is.
 pub type Law = fn(&History) -> Result<(), String>;
 
 /// All laws, by name.
-pub const LAWS: [(&str, Law); 31] = [
+pub const LAWS: [(&str, Law); 32] = [
     ("the engine is the reference model", engine_is_reference),
     ("the log alone tells all", log_tells_all),
     ("persons partition the ids that have one", persons_partition),
@@ -65,6 +67,7 @@ pub const LAWS: [(&str, Law); 31] = [
     ("what is reclassified was so from its definition on", reclassified_is_so_from_the_definition_on),
     ("a reclassification and another change of mind commute", second_thoughts_commute),
     ("values by event time come in any order", values_come_in_any_order),
+    ("counters add up, whatever is merged, split and retracted", counters_add_up),
     ("what is said under a shared id is said for its user", said_under_shared_ids_is_said_for_users),
 ];
 

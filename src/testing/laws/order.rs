@@ -546,9 +546,9 @@ pub fn properties(history: &History) -> Result<(), String> {
         let Some(person) = outcome.person else { return Ok(()) };
         let body = step.record.body();
         let Some(head) = body.head() else { return Ok(()) };
-        let won = |state: &State, person: Option<PersonNo>| -> BTreeMap<u32, Seq> {
-            let all = person.map(|person| state.view(person).properties).unwrap_or_default();
-            all.iter().map(|property| (property.key.0, property.seq())).collect()
+        let won = |state: &State, person: Option<PersonNo>| -> BTreeMap<u32, Begins> {
+            let all = person.into_iter().flat_map(|person| state.view(person).standing());
+            all.map(|one| (one.property.key.0, (!one.has_base(), one.property.seq()))).collect()
         };
         let id = step.state.speaks_for(head.id, step.record.seq()); // D13
         // E2: P(S)'s, under P(T)'s. D3 and D4 join an id that has no properties.
@@ -559,7 +559,12 @@ pub fn properties(history: &History) -> Result<(), String> {
         };
         let links = outcome.refusal.is_none() && outcome.shared.is_none();
         let mut expected = won(before, from.filter(|_| links));
-        expected.extend(won(before, before.person(id)));
+        for (key, ours) in won(before, before.person(id)) {
+            let theirs = expected.get(&key).copied();
+            // E9: a value that was written goes before one that relative changes alone made; of two such, the earlier begins.
+            let begins = theirs.filter(|theirs| ours.0 && (!theirs.0 || *theirs < ours));
+            expected.insert(key, begins.unwrap_or(ours));
+        }
         if applies(before, step, &body, id) {
             table_of_e1(&mut expected, step);
         }
@@ -575,18 +580,25 @@ fn applies(before: &State, step: Step<'_>, body: &Body, id: IdNo) -> bool {
     step.record.is_operation() && !head.flags.has(Flags::GROUP_IDENTIFY) && !quiet
 }
 
-fn table_of_e1(properties: &mut BTreeMap<u32, Seq>, step: Step<'_>) {
+/// Whether the value of a key is made of relative changes alone, and the record with which it begins.
+type Begins = (bool, Seq);
+
+fn table_of_e1(properties: &mut BTreeMap<u32, Begins>, step: Step<'_>) {
     let mut asked = BTreeMap::<u32, BTreeSet<Verb>>::new();
     for change in step.record.changes().iter().filter(|change| change.verb != Verb::KEPT) {
         asked.entry(change.key.0).or_default().insert(change.verb);
     }
     for (key, verbs) in asked {
         let has = |verb| verbs.contains(&verb);
+        if verbs.iter().any(|verb| verb.is_relative()) {
+            properties.entry(key).or_insert((true, step.record.seq()));
+            continue;
+        }
         let (set, once, unset) = (has(Verb::SET), has(Verb::SET_ONCE), has(Verb::UNSET));
         match (properties.contains_key(&key), set, once, unset) {
             (true, _, _, true) => drop(properties.remove(&key)),
             (true, true, _, false) | (false, true, _, _) | (false, false, true, _) => {
-                properties.insert(key, step.record.seq());
+                properties.insert(key, (false, step.record.seq()));
             }
             (true, false, _, false) | (false, false, false, _) => {}
         }

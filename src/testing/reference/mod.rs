@@ -127,7 +127,8 @@ impl Reference {
         for (place, said) in self.said.iter_mut().enumerate() {
             let Said::Operation(Asked { id, changes, .. }) = said else { continue };
             if goes(id, place) {
-                for (key, value) in changes.set.iter_mut().chain(&mut changes.set_once) {
+                let Changes { set, set_once, unset: _, add, append, union, remove } = changes;
+                for (key, value) in [set, set_once, add, append, union, remove].into_iter().flatten() {
                     if keys.is_empty() || keys.contains(key.as_str()) {
                         *value = erased_value();
                     }
@@ -530,7 +531,8 @@ impl Reference {
         let dialect = operation.sdk.dialect.unwrap_or(self.policy.dialect);
         if known.identified && known.current == user {
             let call = (user.to_owned(), operation.changes.clone());
-            let repeats = operation.changes.is_empty() || self.last_calls.get(device) == Some(&call);
+            let again = self.last_calls.get(device) == Some(&call) && !call.1.has_relative(); // E9: twice is twice
+            let repeats = operation.changes.is_empty() || again;
             return (!(repeats && on && operation.id.is_none())).then_some(Verb::Set);
         }
         Some(match (known.identified, dialect) {

@@ -51,8 +51,8 @@ pub struct ReferencePerson {
     pub ids: BTreeSet<String>,
     /// The current value of each property, by key.
     pub properties: BTreeMap<String, Value>,
-    /// E8: of a key with an event time, the writes that may count, also one that removed it.
-    pub(super) timed: BTreeMap<String, Vec<Timed>>,
+    /// What is known of each key, also of one that is known to be removed.
+    pub(super) held: BTreeMap<String, Held>,
     /// Whether an operation identified the person (D1).
     pub is_identified: bool,
     /// When the person was founded, by the sender's clock; merges lower it (D7).
@@ -61,11 +61,20 @@ pub struct ReferencePerson {
     pub(super) founded: (usize, usize),
 }
 
-/// A write by event time (E8).
+/// What a person has under a key: the writes that may count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Held {
+    /// Whether the event times of all of them are known (E8).
+    pub(super) timed: bool,
+    /// By event time in the order of the times; else the value first, then the relative changes in their order (E9).
+    pub(super) writes: Vec<Told>,
+}
+
+/// A write of a key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Timed {
-    /// Its event time, and its place among all that was said.
-    pub(super) when: (Timestamp, usize),
+pub(super) struct Told {
+    /// Its event time, if that counts, and its place among all that was said.
+    pub(super) when: (Option<Timestamp>, usize),
     pub(super) what: Write,
 }
 
@@ -74,26 +83,106 @@ pub(super) enum Write {
     Set(Value),
     SetOnce(Value),
     Unset,
+    /// By the name of its verb (E9).
+    Relative(&'static str, Value),
 }
 
-/// E8: the writes of a key that may count, in the order of their times: none before the latest `set` or `unset`, and of several `set_once`
-/// the first.
-pub(super) fn counting(mut writes: Vec<Timed>) -> Vec<Timed> {
-    writes.sort_by_key(|write| write.when);
-    let latest = writes.iter().rposition(|write| !matches!(write.what, Write::SetOnce(_)));
-    let mut writes = writes.split_off(latest.unwrap_or(0));
-    let mut is_first = true;
-    writes.retain(|write| !matches!(write.what, Write::SetOnce(_)) || std::mem::take(&mut is_first));
-    writes
+impl Told {
+    pub(super) fn is_relative(&self) -> bool {
+        matches!(self.what, Write::Relative(..))
+    }
+
+    fn bars(&self) -> bool {
+        matches!(self.what, Write::Set(_) | Write::Unset)
+    }
 }
 
-/// The write whose value a key has, and the value; `None` if it is unset.
-pub(super) fn standing(writes: &[Timed]) -> Option<(&Timed, &Value)> {
-    let unset = usize::from(writes.first().is_some_and(|write| write.what == Write::Unset));
-    writes[unset..].first().and_then(|write| match &write.what {
-        Write::Set(value) | Write::SetOnce(value) => Some((write, value)),
-        Write::Unset => None,
-    })
+impl Held {
+    /// E8: of writes with event times those that may count: none before the latest `set` or `unset`, and of several `set_once` the first.
+    pub(super) fn counting(mut writes: Vec<Told>) -> Held {
+        writes.sort_by_key(|write| write.when);
+        let latest = writes.iter().rposition(Told::bars);
+        let mut writes = writes.split_off(latest.unwrap_or(0));
+        let mut is_first = true;
+        writes.retain(|write| !matches!(write.what, Write::SetOnce(_)) || std::mem::take(&mut is_first));
+        Held { timed: true, writes }
+    }
+
+    /// A value, if there is one, and relative changes, of which not all have event times.
+    pub(super) fn by_record(base: Option<Told>, mut relative: Vec<Told>) -> Held {
+        relative.sort_by_key(|write| write.when);
+        Held { timed: false, writes: base.into_iter().chain(relative).collect() }
+    }
+
+    /// The write with which the value begins.
+    pub(super) fn begins(&self) -> Option<&Told> {
+        self.writes.iter().find(|write| write.what != Write::Unset)
+    }
+
+    /// The write of the value, if that does not begin with a relative change.
+    pub(super) fn base(&self) -> Option<&Told> {
+        self.begins().filter(|write| !write.is_relative())
+    }
+
+    pub(super) fn relative(&self) -> impl Iterator<Item = &Told> {
+        self.writes.iter().filter(|write| write.is_relative())
+    }
+
+    /// The value; `None` of a key that the person does not have. What is erased counts as nothing (H3).
+    pub(super) fn value(&self) -> Option<Value> {
+        let begins = self.begins()?;
+        let mut value = match &begins.what {
+            Write::Set(value) | Write::SetOnce(value) => Some(value.clone()),
+            _ => None,
+        };
+        if value == Some(erased_value()) {
+            return value;
+        }
+        for write in self.relative() {
+            if let Write::Relative(verb, operand) = &write.what
+                && *operand != erased_value()
+            {
+                value = Some(applied(value, verb, operand));
+            }
+        }
+        value.or(Some(erased_value()))
+    }
+}
+
+/// E9: a value after a relative change; as it was if that does not fit.
+fn applied(value: Option<Value>, verb: &str, operand: &Value) -> Value {
+    if verb == "add" {
+        let value = value.unwrap_or(Value::Int(0));
+        return sum(&value, operand).unwrap_or(value);
+    }
+    let value = value.unwrap_or(Value::List(Vec::new()));
+    let (Value::List(before), Value::List(operand)) = (&value, operand) else { return value };
+    let mut after = before.clone();
+    for element in operand {
+        match verb {
+            "append" => after.push(element.clone()),
+            "union" if after.contains(element) => {}
+            "union" => after.push(element.clone()),
+            _ => after.retain(|other| other != element),
+        }
+    }
+    let after = Value::List(after);
+    if after.check().is_ok() { after } else { value }
+}
+
+fn sum(a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => Value::float(a + b).ok(),
+        (Value::Float(float), whole) | (whole, Value::Float(float)) => {
+            let near = integer(whole)? as f64;
+            if Some(near as i128) == integer(whole) { Value::float(float + near).ok() } else { None }
+        }
+        _ => Value::number(&(integer(a)? + integer(b)?).to_string()).ok(),
+    }
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    value.to_string().parse().ok().filter(|_| matches!(value, Value::Int(_) | Value::UInt(_)))
 }
 
 /// A device as the reference model knows it.

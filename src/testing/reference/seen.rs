@@ -28,8 +28,8 @@ impl Seen {
         if keys.is_empty() {
             self.forgotten.extend(ids.iter().cloned());
         }
-        let Changes { set, set_once, .. } = &self.operation.changes;
-        let valued = set.keys().chain(set_once.keys()).any(|key| keys.contains(key.as_str()));
+        let valued = self.operation.changes.valued().into_iter().flat_map(|(_, all)| all.keys());
+        let valued = valued.into_iter().any(|key| keys.contains(key.as_str()));
         let touched = keys.is_empty() || valued && self.processing != Processing::Off;
         if goes && touched {
             self.values_forgotten = true;
@@ -79,8 +79,8 @@ impl Seen {
     pub(super) fn same_changes(&self, other: &Changes) -> bool {
         let mine = &self.operation.changes;
         let keys = |changes: &Changes| {
-            let Changes { set, set_once, unset } = changes.clone();
-            (set.into_keys().collect::<Vec<_>>(), set_once.into_keys().collect::<Vec<_>>(), unset)
+            let valued = changes.valued().map(|(_, all)| all.keys().cloned().collect::<Vec<_>>());
+            (valued, changes.unset.clone())
         };
         if self.values_forgotten { keys(mine) == keys(other) } else { mine == other }
     }

@@ -7,7 +7,6 @@ use crate::model::kind::KindNo;
 use crate::model::operation::Changes;
 use crate::model::policy::{IdClass, Policy, Survivor, ValuesBy};
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
 
 /// What was folded.
 #[derive(Clone, Debug)]
@@ -320,17 +319,18 @@ impl World {
                 self.persons[person].ids.insert(source.to_owned());
             }
             (Some(to), Some(from)) if to != from => {
-                let (properties, timed) = self.united(to, from);
+                let held = self.united(to, from);
                 let created_at = self.persons[to].created_at.min(self.persons[from].created_at);
                 let identified = self.persons[to].is_identified;
                 let (survivor, absorbed) = self.survivor_and_absorbed(to, from);
                 let ids = std::mem::take(&mut self.persons[absorbed].ids);
-                self.persons[absorbed].timed.clear();
+                self.persons[absorbed].held.clear();
                 self.became.insert(absorbed, survivor);
                 let person = &mut self.persons[survivor];
                 person.ids.extend(ids);
-                person.properties = properties;
-                person.timed = timed;
+                person.properties =
+                    held.iter().filter_map(|(key, held)| Some((key.clone(), held.value()?))).collect();
+                person.held = held;
                 person.created_at = created_at;
                 person.is_identified = identified;
             }
@@ -348,30 +348,37 @@ impl World {
         write(&mut self.persons[person], asked, place, by_time);
     }
 
-    /// E2, E8: the properties of two persons, of which the first is the target.
-    fn united(&self, to: usize, from: usize) -> (BTreeMap<String, Value>, BTreeMap<String, Vec<Timed>>) {
-        let (target, source) = (&self.persons[to], &self.persons[from]);
-        let keys = [target, source]
-            .into_iter()
-            .flat_map(|person| person.properties.keys().chain(person.timed.keys()));
-        let keys: BTreeSet<&String> = keys.collect();
-        let (mut properties, mut timed) = (BTreeMap::new(), BTreeMap::new());
+    /// E2, E8, E9: what two persons have, of which the first is the target.
+    fn united(&self, to: usize, from: usize) -> BTreeMap<String, Held> {
+        let (target, source) = (&self.persons[to].held, &self.persons[from].held);
+        let keys: BTreeSet<&String> = target.keys().chain(source.keys()).collect();
+        let timed = |held: Option<&Held>| held.is_none_or(|held| held.timed);
+        let mut both = BTreeMap::new();
         for key in keys {
-            if let (Some(ours), Some(theirs)) = (target.timed.get(key), source.timed.get(key))
-                && self.by_time()
-            {
-                let both = counting([&ours[..], theirs].concat());
-                properties.extend(standing(&both).map(|(_, value)| (key.clone(), value.clone())));
-                timed.insert(key.clone(), both);
+            let sides = [target.get(key), source.get(key)];
+            let all = || sides.into_iter().flatten();
+            if self.by_time() && timed(sides[0]) && timed(sides[1]) {
+                let writes = all().flat_map(|held| held.writes.clone()).collect();
+                both.insert(key.clone(), Held::counting(writes));
                 continue;
             }
-            let counts = !target.properties.contains_key(key) && source.properties.contains_key(key);
-            let none = !target.properties.contains_key(key) && !target.timed.contains_key(key);
-            let winner = if counts || none { source } else { target };
-            properties.extend(winner.properties.get(key).map(|value| (key.clone(), value.clone())));
-            timed.extend(winner.timed.get(key).map(|writes| (key.clone(), writes.clone())));
+            let base = all().find_map(Held::base).cloned();
+            let relative: Vec<Told> = all().flat_map(Held::relative).cloned().collect();
+            let by_record = Held::by_record(base, relative.clone());
+            // What is known of event times stays known where it comes to the same.
+            let still_timed = all().filter(|held| held.timed).find_map(|held| {
+                let others = held.writes.iter().filter(|write| !write.is_relative()).cloned();
+                let timed = Held::counting(others.chain(relative.clone()).collect());
+                let same = timed.begins() == by_record.begins()
+                    && timed.relative().count() == relative.len()
+                    && relative.iter().all(|write| write.when.0.is_some());
+                same.then_some(timed)
+            });
+            both.extend(
+                still_timed.or(by_record.begins().map(|_| by_record.clone())).map(|held| (key.clone(), held)),
+            );
         }
-        (properties, timed)
+        both
     }
 
     /// P(T), founded if need be.
@@ -381,7 +388,7 @@ impl World {
                 identity: Identity { founding: asked.id.clone(), split: None },
                 ids: BTreeSet::from([asked.id.clone()]),
                 properties: BTreeMap::new(),
-                timed: BTreeMap::new(),
+                held: BTreeMap::new(),
                 is_identified: false,
                 created_at: asked.time,
                 founded: (place, 0),
@@ -423,7 +430,7 @@ impl World {
                 identity,
                 ids: ids.clone(),
                 properties: BTreeMap::new(),
-                timed: BTreeMap::new(),
+                held: BTreeMap::new(),
                 is_identified: false,
                 created_at: before.created_at,
                 founded,
@@ -503,59 +510,78 @@ fn signs_in_on(asked: &Asked, classes: &Classes) -> bool {
 
 /// Applies the property changes of an operation, in the order of E1 or by event time (E8).
 fn write(person: &mut ReferencePerson, asked: &Asked, place: usize, by_time: bool) {
-    if !by_time {
-        let before = person.properties.clone();
-        change(&mut person.properties, &asked.changes);
-        let Changes { set, set_once, unset } = &asked.changes;
-        for key in set.keys().chain(set_once.keys()).chain(unset).map(|key| key.as_str()) {
-            let kept_once = before.contains_key(key)
-                && person.properties.contains_key(key)
-                && !asked.changes.set.iter().any(|(set, _)| set.as_str() == key);
-            if !kept_once {
-                person.timed.remove(key); // what is written, or removed, by record has no event time
-            }
-        }
-        return;
-    }
-    let Changes { set, set_once, unset } = &asked.changes;
-    let keys: BTreeSet<_> = set.keys().chain(set_once.keys()).chain(unset).collect();
+    let Changes { set, set_once, unset, .. } = &asked.changes;
+    let relative: BTreeMap<_, _> = asked
+        .changes
+        .relative()
+        .flat_map(|(verb, all)| all.iter().map(move |(key, of)| (key, (verb, of))))
+        .collect();
+    let keys: BTreeSet<_> =
+        set.keys().chain(set_once.keys()).chain(unset).chain(relative.keys().copied()).collect();
     for key in keys {
-        let (there, text) = (person.properties.contains_key(key.as_str()), key.as_str().to_owned());
-        let write = match (set.get(key), set_once.get(key)) {
-            (Some(value), _) => Some(Write::Set(value.clone())),
-            (None, Some(value)) => Some(Write::SetOnce(value.clone())),
-            (None, None) => None,
+        let text = key.as_str().to_owned();
+        let known = person.held.remove(&text);
+        let write = match (set.get(key), set_once.get(key), relative.get(key)) {
+            (Some(value), ..) => Some(Write::Set(value.clone())),
+            (None, Some(value), _) => Some(Write::SetOnce(value.clone())),
+            (None, None, Some((verb, operand))) => Some(Write::Relative(verb, (*operand).clone())),
+            (None, None, None) => None,
         };
-        let (when, known) = ((asked.time, place), person.timed.get(&text).cloned());
-        let stood = known.as_ref().and_then(|known| standing(known)).map(|(write, _)| write.when);
-        let removes = unset.contains(key) && (write.is_none() || there && stood < Some(when));
-        let Some(what) = Some(Write::Unset).filter(|_| removes).or(write) else { continue };
-        if there && known.is_none() && matches!(what, Write::SetOnce(_)) {
-            continue; // a value that was written by record is there
-        }
-        let all = counting(known.into_iter().flatten().chain([Timed { when, what }]).collect());
-        match standing(&all) {
-            Some((_, value)) => drop(person.properties.insert(text.clone(), value.clone())),
+        let held = match by_time {
+            true => after_by_time(known, write, unset.contains(key), (Some(asked.time), place)),
+            false => after_by_record(known, write, unset.contains(key), (None, place)),
+        };
+        match held.as_ref().and_then(Held::value) {
+            Some(value) => drop(person.properties.insert(text.clone(), value)),
             None => drop(person.properties.remove(&text)),
         }
-        person.timed.insert(text, all);
+        person.held.extend(held.map(|held| (text, held)));
     }
 }
 
-/// Applies property changes in the order of E1.
-pub(super) fn change(properties: &mut BTreeMap<String, Value>, changes: &Changes) {
-    let before: BTreeSet<String> = properties.keys().cloned().collect();
-    for (key, value) in &changes.set_once {
-        if !before.contains(key.as_str()) && !changes.set.contains_key(key) {
-            properties.insert(key.as_str().to_owned(), value.clone());
+/// E1, E9: what a person has under a key after an operation.
+fn after_by_record(
+    known: Option<Held>,
+    write: Option<Write>,
+    unsets: bool,
+    when: (Option<Timestamp>, usize),
+) -> Option<Held> {
+    let there = known.as_ref().and_then(Held::begins).is_some();
+    let told = |what| Told { when, what };
+    match write {
+        _ if unsets && (there || write.is_none()) => None,
+        Some(Write::SetOnce(_)) if there => known,
+        Some(what @ Write::Relative(..)) => {
+            let known = known.unwrap_or_default();
+            let relative = known.relative().cloned().chain([told(what)]).collect();
+            Some(Held::by_record(known.base().cloned(), relative))
         }
+        Some(what) => Some(Held::by_record(Some(told(what)), Vec::new())),
+        None => known,
     }
-    for (key, value) in &changes.set {
-        properties.insert(key.as_str().to_owned(), value.clone());
-    }
-    for key in &changes.unset {
-        if before.contains(key.as_str()) {
-            properties.remove(key.as_str());
+}
+
+/// E8, E9: the same by event time.
+fn after_by_time(
+    known: Option<Held>,
+    write: Option<Write>,
+    unsets: bool,
+    when: (Option<Timestamp>, usize),
+) -> Option<Held> {
+    let (timed, held) = (known.as_ref().is_none_or(|known| known.timed), known.clone().unwrap_or_default());
+    let stood = held.begins().map(|begins| begins.when).filter(|_| timed);
+    let removes = unsets && (write.is_none() || held.begins().is_some() && stood < Some(when));
+    let what = if removes { Write::Unset } else { write? };
+    let told = Told { when, what };
+    match &told.what {
+        Write::SetOnce(_) if !timed => known, // a value that was written by record is there
+        Write::Relative(..) if !timed => {
+            let relative = held.relative().cloned().chain([told]).collect();
+            Some(Held::by_record(held.base().cloned(), relative))
+        }
+        _ => {
+            let counts = |write: &Told| timed || write.is_relative(); // what has no time is before all that have one
+            Some(Held::counting(held.writes.into_iter().filter(counts).chain([told]).collect()))
         }
     }
 }

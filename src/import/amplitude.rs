@@ -2,15 +2,13 @@
 //!
 //! `docs/vendors.md` has the mapping. An event that names a user and a device links them, as in Amplitude the first of them does.
 
-use std::collections::BTreeSet;
-
 use super::derive;
 use super::envelope::Envelope;
 use super::json::{Json, Object};
 use super::ops::{properties, string, uuid, wrong};
 use super::options::Options;
-use super::posthog::unset_keys;
-use super::rejection::Rejection;
+use super::profile;
+use super::rejection::{Rejection, excerpt};
 use super::vendor::{
     Asked, device_source, device_text, distinct_id, epoch, id_text, implied_link, member_id, row_time,
 };
@@ -33,12 +31,12 @@ const EVENT: [&str; 10] = [
     "event_properties",
 ];
 
-/// What `user_properties` may ask for, beside `$set`, `$setOnce` and `$unset`; the ledger has no such operations.
-const UNMAPPED: [&str; 7] =
-    ["$add", "$append", "$prepend", "$preInsert", "$postInsert", "$remove", "$clearAll"];
+/// What `user_properties` may ask for and no operation can say: an order of a list that is not the order of the changes, and nothing of a
+/// profile left.
+const UNMAPPED: [&str; 3] = ["$prepend", "$preInsert", "$clearAll"];
 
-/// Of what `user_properties` may ask for, what the ledger has operations for.
-const MAPPED: [&str; 3] = ["$set", "$setOnce", "$unset"];
+/// What `user_properties` may ask for and is read.
+const MAPPED: [&str; 7] = ["$set", "$setOnce", "$unset", "$add", "$append", "$postInsert", "$remove"];
 
 /// The column by which an event is known to come from an export: the user that Amplitude made of the ids.
 const EXPORTED: &str = "amplitude_id";
@@ -111,21 +109,26 @@ fn changes(members: &Object<'_>) -> Result<Changes, Rejection> {
         return Ok(Changes::default());
     };
     let asked = json.object(&MAPPED).ok_or_else(|| wrong(KEY, json, "an object"))??;
-    if let Some(key) = UNMAPPED.iter().find(|key| asked.some(key).is_some()) {
-        return Err(Rejection::ProfileOperation { key });
-    }
+    profile::refuse(&asked, &UNMAPPED)?;
     if MAPPED.iter().all(|key| asked.get(key).is_none()) {
         return Ok(Changes { set: properties(KEY, json)?, ..Changes::default() });
     }
-    let layer = |key| match asked.get(key).filter(|json| !json.is_nothing()) {
-        Some(json) => properties(key, json),
-        None => Ok(Properties::new()),
-    };
+    if let Some((key, _)) = asked.iter().find(|(key, _)| !MAPPED.contains(key)) {
+        let unknown = key.starts_with('$');
+        let key = excerpt(key);
+        return Err(match unknown {
+            true => Rejection::UnknownProfileOperation { key },
+            false => Rejection::BesideProfileOperations { key },
+        });
+    }
     Ok(Changes {
-        set: layer("$set")?,
-        set_once: layer("$setOnce")?,
-        unset: asked.some("$unset").map_or_else(|| Ok(BTreeSet::new()), unset_keys)?,
-        ..Changes::default()
+        set: profile::values(&asked, "$set")?,
+        set_once: profile::values(&asked, "$setOnce")?,
+        unset: profile::unset(&asked)?,
+        add: profile::values(&asked, "$add")?,
+        append: profile::elements(&asked, "$append", profile::list_or_one)?,
+        union: profile::elements(&asked, "$postInsert", profile::list_or_one)?,
+        remove: profile::elements(&asked, "$remove", profile::list_or_one)?,
     })
 }
 
@@ -165,7 +168,16 @@ mod tests {
             (r#""event_type":"$identify","device_id":"d1","user_properties":{"plan":"free"}"#, r#"set $device:d1 set{"plan":"free"}"#),
             (r#""event_type":"x","user_id":42,"user_properties":"{\"plan\":\"pro\"}""#, r#"capture `x` 42 set{"plan":"pro"}"#),
             (r#""event_type":"$groupidentify","user_id":"ann","group_properties":{"seats":5}"#, "capture `$groupidentify` ann"),
-            (r#""event_type":"x","user_id":"ann","user_properties":{"$add":{"n":1}}"#, "`$add` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$add":{"n":1},"$append":{"l":["x","y"],"m":"z"}}"#, r#"capture `x` ann add{"n":1} append{"l":["x","y"],"m":["z"]}"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$postInsert":{"l":"x"},"$remove":{"m":["z"]}}"#, r#"capture `x` ann union{"l":["x"]} remove{"m":["z"]}"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$prepend":{"l":"x"}}"#, r#"`$prepend` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$preInsert":null,"$set":{"a":1}}"#, r#"`$preInsert` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$clearAll":"-"}"#, r#"`$clearAll` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$clearAll":null}"#, r#"`$clearAll` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$set":null}"#, r#"`$set` is null; expected an object"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$add":[1]}"#, r#"`$add` is an array; expected an object"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$foo":{"a":1},"$set":{"a":1}}"#, r#"`$foo` is not a profile operation; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"plan":"pro","$set":{"a":1}}"#, r#"`plan` stands beside profile operations; expected operations alone, or values alone"#),
             (r#""event_type":"x","user_id":"","device_id":"""#, "`user_id` is missing"),
             (r#""event_type":"x","user_id":"ann","user_properties":[7]"#, "`user_properties` is an array; expected an object"),
             (r#""event_type":"","user_id":"ann""#, "`event_type`: the event name is empty; expected 1 to 1024 bytes"),

@@ -89,6 +89,12 @@ pub(super) fn rejection(members: &Object<'_>, properties: Option<&Object<'_>>) -
     time().or_else(token).and_then(|mark| foreign("an event of Mixpanel", mark, &MIXPANEL_FORMATS))
 }
 
+/// The rejection of a people update with a profile operation that PostHog never took, and would pass over.
+pub(super) fn profile_operation(members: &Object<'_>) -> Option<Rejection> {
+    let mark = PROFILE.into_iter().find(|key| *key != "$ignore_time" && members.get(key).is_some())?;
+    Some(Rejection::Foreign { vendor: "a profile update of Mixpanel", mark, formats: &MIXPANEL_FORMATS })
+}
+
 /// The rejection of an object that `format` cannot read, if another vendor wrote it.
 pub(super) fn instead(object: Json<'_>, format: Format) -> Option<Rejection> {
     let members = object.object(&[])?.ok()?;

@@ -4,15 +4,14 @@
 //! does. Under the original ones three events do, by their names.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use super::derive;
 use super::envelope::Envelope;
 use super::json::{Json, Object, insert_property};
-use super::ops::{properties, string, wrong};
+use super::ops::{string, wrong};
 use super::options::{Format, Options};
-use super::posthog::unset_keys;
-use super::rejection::Rejection;
+use super::profile;
+use super::rejection::{Rejection, excerpt};
 use super::vendor::{
     Asked, device_source, device_text, distinct_id, epoch, id, id_text, implied_link, member_id, row_time,
     source,
@@ -48,23 +47,26 @@ const PROPERTIES: [&str; 10] = [
     "$distinct_ids",
 ];
 
-/// What is looked at in a profile update.
-const UPDATE: [&str; 11] = [
-    "$distinct_id",
-    "$time",
-    "$set",
-    "$set_once",
-    "$unset",
-    "$add",
-    "$append",
-    "$union",
-    "$remove",
-    "$delete",
-    "$group_key",
-];
+/// The changes of a profile that are read.
+const MAPPED: [&str; 7] = ["$set", "$set_once", "$unset", "$add", "$append", "$union", "$remove"];
 
 /// Updates that the ledger has no operation for, and the mark of those of groups, which are not persons.
-const UNMAPPED: [&str; 6] = ["$add", "$append", "$union", "$remove", "$delete", "$group_key"];
+const UNMAPPED: [&str; 2] = ["$delete", "$group_key"];
+
+/// What stands beside the changes of a profile update, and is not one.
+const BESIDE: [&str; 11] = [
+    "$token",
+    "$distinct_id",
+    "$device_id",
+    "$user_id",
+    "$time",
+    "$ip",
+    "$ignore_time",
+    "$ignore_alias",
+    "$had_persisted_distinct_id",
+    "$mp_metadata",
+    "$group_id",
+];
 
 /// The project's token: not the event's.
 const TOKEN: &str = "token";
@@ -224,35 +226,37 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A profile update: `$set`, `$set_once` and `$unset`.
+/// A profile update: changes of a profile by their names.
 fn update(object: Json<'_>, envelope: &Envelope) -> Result<Operation, Rejection> {
-    let members = object.object(&UPDATE).ok_or(Rejection::NotAnEvent { found: object.kind() })??;
-    if let Some(key) = UNMAPPED.iter().find(|key| members.get(key).is_some()) {
-        return Err(Rejection::ProfileOperation { key });
+    let looked_at = [&MAPPED[..], &UNMAPPED, &BESIDE].concat();
+    let members = object.object(&looked_at).ok_or(Rejection::NotAnEvent { found: object.kind() })??;
+    profile::refuse(&members, &UNMAPPED)?;
+    let is_update = MAPPED.iter().any(|key| members.get(key).is_some());
+    // A change that there is not holds an object or a list, as all do; anything else may be said about the update.
+    let is_change = |json: Json<'_>| json.is_object() || json.is_array() || !is_update;
+    let unknown = |key: &str| key.starts_with('$') && !looked_at.contains(&key);
+    if let Some((key, _)) = members.iter().find(|(key, json)| unknown(key) && is_change(*json)) {
+        return Err(Rejection::UnknownProfileOperation { key: excerpt(key) });
     }
-    let layer = |key| match members.get(key).filter(|json| !json.is_nothing()) {
-        Some(json) => properties(key, json),
-        None => Ok(Properties::new()),
-    };
-    let changes = Changes {
-        set: layer("$set")?,
-        set_once: layer("$set_once")?,
-        unset: members.some("$unset").map_or_else(|| Ok(BTreeSet::new()), unset_keys)?,
-        ..Changes::default()
-    };
-    if changes == Changes::default()
-        && ["$set", "$set_once", "$unset"].iter().all(|key| members.get(key).is_none())
-    {
+    if !is_update {
         return Err(Rejection::Missing { key: "event" });
     }
+    let changes = Changes {
+        set: profile::values(&members, "$set")?,
+        set_once: profile::values(&members, "$set_once")?,
+        unset: profile::unset(&members)?,
+        add: profile::values(&members, "$add")?,
+        append: profile::elements(&members, "$append", profile::one)?,
+        union: profile::elements(&members, "$union", profile::list)?,
+        remove: profile::elements(&members, "$remove", profile::one)?,
+    };
     let who = member_id(&members, "$distinct_id")?.ok_or(Rejection::Missing { key: "$distinct_id" })?;
     let who = Actor::Id(distinct_id("$distinct_id", who)?);
     let said = members.some("$time").map(|json| epoch("$time", json)).transpose()?;
     let at = said.or(envelope.received).ok_or(Rejection::MissingTime)?;
     let mut operation = Operation::new(at, Request::Set { who });
     operation.time_by_arrival = said.is_none();
-    operation.bent.replaced_nul =
-        ["$set", "$set_once", "$unset"].iter().filter_map(|key| members.get(key)).any(Json::has_half_pair);
+    operation.bent.replaced_nul = MAPPED.iter().filter_map(|key| members.get(key)).any(Json::has_half_pair);
     operation.changes = changes;
     Ok(operation)
 }
@@ -329,10 +333,22 @@ mod tests {
             (r#""$set":{"plan":"pro"}"#, r#"set ann set{"plan":"pro"}"#),
             (r#""$set_once":{"first":1},"$unset":["x"]"#, r#"set ann once{"first":1} unset[x]"#),
             (r#""$set":{},"$unset":[]"#, "set ann"),
-            (r#""$add":{"n":1}"#, "`$add` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
-            (r#""$set":{"a":1},"$append":{"n":1}"#, "`$append` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
-            (r#""$delete":"""#, "`$delete` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
-            (r#""$set":{"a":1},"$group_key":"company""#, "`$group_key` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"),
+            (r#""$add":{"n":1,"m":-0.5},"$set":{"a":1}"#, r#"set ann set{"a":1} add{"m":-0.5,"n":1}"#),
+            (r#""$append":{"l":["x"]},"$union":{"u":["x"]},"$remove":{"r":"x"}"#, r#"set ann append{"l":[["x"]]} union{"u":["x"]} remove{"r":["x"]}"#),
+            (r#""$add":{"n":"1"}"#, "`add` of property `n` is a text; expected a number"),
+            (r#""$add":{"n":1},"$set":{"n":1}"#, "property `n` changes by `add` and in another way in one operation; send them one after the other"),
+            (r#""$union":{"u":"x"}"#, "`$union` of property `u` is a text; expected a list of values"),
+            (r#""$add":null"#, "`$add` is null; expected an object"),
+            (r#""$set":null"#, "`$set` is null; expected an object"),
+            (r#""$set_once":[]"#, "`$set_once` is an array; expected an object"),
+            (r#""$unset":null"#, "`$unset` is null; expected an array of strings or an object"),
+            (r#""$unset":[1]"#, "`$unset` is a number; expected an array of strings or an object"),
+            (r#""$delete":"""#, "`$delete` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"),
+            (r#""$delete":null,"$set":{"a":1}"#, "`$delete` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"),
+            (r#""$set":{"a":1},"$group_key":"company""#, "`$group_key` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"),
+            (r#""$increment":{"n":1}"#, "`$increment` is not a profile operation; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"),
+            (r#""$increment":{"n":1},"$set":{"a":1}"#, "`$increment` is not a profile operation; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"),
+            (r#""$os":"iOS","$set":{"a":1}"#, r#"set ann set{"a":1}"#),
             (r#""$set":"a""#, "`$set` is a string; expected an object"),
             (r#""$ip":"0""#, "`event` is missing"),
         ];

@@ -43,6 +43,7 @@ mod ops;
 mod options;
 mod persons;
 mod posthog;
+mod profile;
 mod rejection;
 mod request;
 mod run;

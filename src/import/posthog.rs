@@ -111,16 +111,14 @@ impl<'a> Event<'a> {
         if !format.insists()
             && let Some(foreign) = foreign::rejection(&members, properties.as_ref())
         {
-            return Err(match (format, foreign) {
-                (Format::Sdk, Rejection::Foreign { vendor, mark, .. }) => {
-                    Rejection::ForeignSdk { vendor, mark }
-                }
-                (_, foreign) => foreign,
-            });
+            return Err(foreign.for_format(format));
         }
         let name = match members.some("event") {
             Some(name) => string("event", name)?,
-            None if is_people_update(&members) => Cow::Borrowed("$set"),
+            None if is_people_update(&members) => match foreign::profile_operation(&members) {
+                Some(foreign) => return Err(foreign.for_format(format)),
+                None => Cow::Borrowed("$set"),
+            },
             None => return Err(Rejection::UnknownShape { ops: format == Format::Auto }),
         };
         // `options` is an envelope of capture v1 only; elsewhere it is anybody's key.
@@ -338,6 +336,8 @@ mod tests {
             (r#""event":"$unset","distinct_id":"u","properties":{"$unset":["k"]}"#, "set u unset[k]"),
             (r#""$set":{"k":1},"$token":"t","$distinct_id":"u""#, r#"set u set{"k":1}"#),
             (r#""$unset":["k"],"$token":"t","$distinct_id":"u""#, "set u unset[k]"),
+            (r#""$set":{"k":1},"$add":{"n":1},"$distinct_id":"u""#, "this is a profile update of Mixpanel, by its `$add`; `--format mixpanel` or `--format mixpanel-original` reads it"),
+            (r#""event":"x","distinct_id":"u","properties":{"$add":{"n":1}}"#, "capture `x` u"),
         ];
         for (event, expected) in table {
             assert_eq!(asked(event), expected, "{event}");

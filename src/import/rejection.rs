@@ -10,6 +10,9 @@ use crate::model::operation::OperationError;
 use crate::model::time::{Timestamp, TimestampError};
 use crate::model::value::ValueError;
 
+/// The changes of a profile that an importer reads.
+const PROFILE_OPERATIONS: &str = "`$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`";
+
 /// Why one line, document or event is not imported. Everything around it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -88,13 +91,33 @@ pub enum Rejection {
         /// The event's name.
         event: String,
     },
-    /// A profile update of Mixpanel that no operation can say.
-    #[error(
-        "`{key}` has no operation in a ledger; expected `$set`, `$set_once` (Amplitude: `$setOnce`) or `$unset`"
-    )]
+    /// A change of a profile that no operation can say.
+    #[error("`{key}` has no operation in a ledger; expected {PROFILE_OPERATIONS}")]
     ProfileOperation {
         /// The key of the update.
         key: &'static str,
+    },
+    /// A change of a profile that the vendor does not have.
+    #[error("`{key}` is not a profile operation; expected {PROFILE_OPERATIONS}")]
+    UnknownProfileOperation {
+        /// The key found, at most 64 characters of it.
+        key: String,
+    },
+    /// A change of a profile by a value that it does not take.
+    #[error("`{key}` of property `{name}` is {found}; expected a list of values")]
+    ProfileValue {
+        /// The key of the change.
+        key: &'static str,
+        /// The property.
+        name: String,
+        /// What was found.
+        found: &'static str,
+    },
+    /// A value beside changes of a profile, which the vendor takes for one of them.
+    #[error("`{key}` stands beside profile operations; expected operations alone, or values alone")]
+    BesideProfileOperations {
+        /// The key found, at most 64 characters of it.
+        key: String,
     },
     /// A row of a person that its vendor has deleted.
     #[error("the person was deleted; nothing is asserted of it")]
@@ -299,6 +322,18 @@ fn remedy(formats: &[Format]) -> String {
             format!("{persons} reads it where it has `created_at`, and `compare` as it is")
         }
         named => format!("{} reads it", named.join(" or ")),
+    }
+}
+
+impl Rejection {
+    /// The same for a format: a server's sender cannot choose another.
+    pub(super) fn for_format(self, format: Format) -> Rejection {
+        match self {
+            Rejection::Foreign { vendor, mark, .. } if format == Format::Sdk => {
+                Rejection::ForeignSdk { vendor, mark }
+            }
+            other => other,
+        }
     }
 }
 

@@ -186,7 +186,14 @@ impl Core {
     }
 
     pub(crate) fn heard(&self, status: Status) {
-        if status.node == self.node || status.log != self.log {
+        if status.log != self.log {
+            return;
+        }
+        if status.node == self.node {
+            // Its own word comes back too, but never from ahead of it.
+            if status.position > self.state().peers.own().0 {
+                self.stop(Stop::NameTaken { node: status.node });
+            }
             return;
         }
         match self.state().peers.heard(status) {
@@ -238,6 +245,10 @@ pub(crate) async fn open(
         }));
     };
     let (log, position) = (followed.log.clone(), followed.position);
+    if stream.log.as_str() != log {
+        let (stream, found) = (stream.name.clone(), stream.log.to_string());
+        return Err(Failure::Stop(Stop::ForeignStream { stream, expected: log, found }));
+    }
     let trail = Trail::open(&dir.join("trail"), position)?;
     let peers = Peers::new(position, ledger.checkpoint());
     // Opening has finished what was begun, unless the key ring could not be stored.

@@ -26,6 +26,7 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `message.rs`, `wire.rs` | the message format |
+//! | `connect.rs` | who a client is |
 //! | `stream.rs` | streams: created safely, refused if unsafe |
 //! | `publisher.rs` | batches into the stream |
 //! | `follower.rs` | the stream into a ledger |
@@ -35,6 +36,7 @@
 //! | `remedy.rs` | what an operator does: compare, purge, continue a stream that lost messages |
 //! | `stop.rs` | why a node stops |
 
+mod connect;
 pub mod follower;
 pub mod message;
 pub mod node;
@@ -49,6 +51,7 @@ mod wire;
 /// The client, in the version that this crate uses.
 pub use async_nats;
 
+pub use connect::connect_options;
 pub use follower::{Applied, BatchResult};
 pub use message::{Batch, BatchError, BatchId};
 pub use node::{Node, NodeOptions};

@@ -118,6 +118,12 @@ pub enum Stop {
         /// The other's.
         theirs: Checkpoint,
     },
+    /// Another node has this one's name: a status under it is ahead of this node.
+    #[error("another node of the stream is called `{node}` too")]
+    NameTaken {
+        /// The name.
+        node: String,
+    },
     /// The ledger cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -148,6 +154,67 @@ pub enum Stop {
         /// What it did.
         thread: &'static str,
     },
+}
+
+impl Stop {
+    /// The name by which `docs/scale.md` lists it.
+    pub fn name(&self) -> &'static str {
+        self.named().0
+    }
+
+    /// What an operator does about it.
+    pub fn remedy(&self) -> &'static str {
+        self.named().1
+    }
+
+    fn named(&self) -> (&'static str, &'static str) {
+        const CONTINUE: &str = "continue the stream from the longest good ledger: `identity-ledger-jetstream continue`, and docs/scale.md";
+        const START: &str = "look at the disk (is it full?) and start the node again; if it lost something, give the node a copy of another one's ledger with `identity-ledger backup`";
+        match self {
+            Stop::Gap { .. } => (
+                "Gap",
+                "if another node is past it, give this one a copy of that ledger with `identity-ledger backup`; if none is, `identity-ledger-jetstream continue`",
+            ),
+            Stop::WentBack { .. } => ("WentBack", CONTINUE),
+            Stop::Differs { .. } => ("Differs", CONTINUE),
+            Stop::CutBack { .. } => ("CutBack", CONTINUE),
+            Stop::Purged { .. } => {
+                ("Purged", "give this node a copy of another node's ledger with `identity-ledger backup`")
+            }
+            Stop::StreamMissing { .. } => (
+                "StreamMissing",
+                "is its name right? A new one is made by `identity-ledger-jetstream create`; one that was deleted is continued by `identity-ledger-jetstream continue`",
+            ),
+            Stop::ForeignStream { .. } => {
+                ("ForeignStream", "name the stream of this ledger, or give the node a directory of its own")
+            }
+            Stop::Unsafe(_) => (
+                "Unsafe",
+                "correct the setting, or make the stream with `identity-ledger-jetstream create`; where there are fewer servers, `--min-replicas` asks for fewer",
+            ),
+            Stop::UnknownVersion { .. } => ("UnknownVersion", "update this node"),
+            Stop::NotAMessage { .. } => (
+                "NotAMessage",
+                "find who publishes there and deny it, then `identity-ledger-jetstream continue`: it is left out by name",
+            ),
+            Stop::HeadsDiffer { .. } => (
+                "HeadsDiffer",
+                "`identity-ledger verify` both ledgers, and give the wrong node a copy of the right one",
+            ),
+            Stop::NameTaken { .. } => {
+                ("NameTaken", "start one of the two under another name: together they count as one")
+            }
+            Stop::Open(_) => ("Open", START),
+            Stop::Create(_) => ("Create", START),
+            Stop::Ledger(_) => ("Ledger", START),
+            Stop::Erasing(_) => {
+                ("Erasing", "make room, or put the key ring right, and start the node again: it tries again")
+            }
+            Stop::Fault(_) => ("Fault", START),
+            Stop::File { .. } => ("File", START),
+            Stop::Died { .. } => ("Died", "start the node again, and report the panic: it is a bug"),
+        }
+    }
 }
 
 impl From<AppendError> for Stop {

@@ -14,7 +14,7 @@ use identity_ledger::follow::LogName;
 use identity_ledger::{Policy, Tenant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::message::{Batch, BatchError, new_uuid};
+use crate::message::{Batch, BatchError, Content, decode, new_uuid};
 
 /// The metadata of a stream under which its log's name stands.
 pub const LOG_KEY: &str = "identity-ledger.log";
@@ -93,6 +93,18 @@ pub struct UnsafeStream {
     pub found: String,
     /// What it must be.
     pub expected: String,
+}
+
+/// Checks that a stream can have this name, before a server is asked for it.
+///
+/// # Errors
+/// [`StreamError::Name`].
+pub fn check_name(stream: &str) -> Result<(), StreamError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if stream.is_empty() || stream.len() > 200 || !stream.chars().all(allowed) {
+        return Err(StreamError::Name { stream: stream.to_owned() });
+    }
+    Ok(())
 }
 
 /// Checks the settings of a stream, no matter which program created it.
@@ -264,10 +276,7 @@ impl Stream {
         first: Option<u64>,
     ) -> Result<Stream, StreamError> {
         let Settings { stream, .. } = settings;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if stream.is_empty() || stream.len() > 200 || !stream.chars().all(allowed) {
-            return Err(StreamError::Name { stream: stream.clone() });
-        }
+        check_name(stream)?;
         let wanted = settings.config(log, first);
         check(&wanted, 1)?;
         let inner = context.create_stream(wanted).await.map_err(|error| match error.kind() {
@@ -309,6 +318,19 @@ impl Stream {
     /// The name of the log in it: that of its followers' ledgers.
     pub fn log(&self) -> &LogName {
         &self.log
+    }
+
+    /// Whose ledger it holds, as its first message says; `None` if that was purged.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn tenant(&self) -> Result<Option<Tenant>, StreamError> {
+        let first = self.message(self.inner.cached_info().state.first_sequence).await?;
+        let begun = first.and_then(|message| decode(&message.payload, &self.log).ok());
+        Ok(begun.and_then(|batch| match batch.content {
+            Content::Begin { tenant, .. } => Some(tenant),
+            _ => None,
+        }))
     }
 
     /// Which positions it holds now.

@@ -9,9 +9,11 @@ use clap::{Parser, Subcommand};
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::uuid::Uuid;
 use identity_ledger::{DistinctId, PersonId, Policy, PropertyKey, Seq, Tenant, Timestamp};
-use identity_ledger_jetstream::async_nats::{self, jetstream::context::Context};
+use identity_ledger_jetstream::async_nats::{ServerAddr, jetstream::context::Context};
 use identity_ledger_jetstream::node::statuses;
-use identity_ledger_jetstream::{Batch, Publisher, Settings, Stream, context, remedy, stream};
+use identity_ledger_jetstream::{
+    Batch, Publisher, Settings, Stream, connect_options, context, remedy, stream,
+};
 
 /// Ledgers that follow a NATS JetStream: what an operator does.
 #[derive(Parser)]
@@ -19,6 +21,9 @@ struct Arguments {
     /// Addresses of servers, with a comma between them.
     #[arg(long, default_value = "nats://127.0.0.1:4222")]
     url: String,
+    /// A file of credentials.
+    #[arg(long)]
+    credentials: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -29,7 +34,7 @@ enum Command {
     Create {
         #[command(flatten)]
         new: New,
-        /// The tenant of the ledgers; the library's default unless given.
+        /// The tenant of the ledgers, as tokens of `identity-ledger serve` name it; the name of the stream unless given.
         #[arg(long)]
         tenant: Option<String>,
         /// A file with the first policy, as JSON; the default policy unless given.
@@ -155,8 +160,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Arguments { url, command }: Arguments) -> Result<bool, Failure> {
-    let context = context(async_nats::connect(url).await?);
+async fn run(Arguments { url, credentials, command }: Arguments) -> Result<bool, Failure> {
+    let addresses = url.split(',').map(str::parse).collect::<Result<Vec<ServerAddr>, _>>()?;
+    let options = connect_options(&addresses, credentials.as_deref()).await?;
+    let context = context(options.connect(addresses).await?);
     match command {
         Command::Create { new, tenant, policy, monitor } => {
             create(&context, &new, tenant, policy, monitor).await
@@ -217,7 +224,7 @@ async fn create(
     policy: Option<PathBuf>,
     monitor: Vec<SocketAddr>,
 ) -> Result<bool, Failure> {
-    let tenant = tenant.map(Tenant::new).transpose()?.unwrap_or_default();
+    let tenant = Tenant::new(tenant.unwrap_or_else(|| new.name.clone()))?;
     let policy = match policy {
         Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
         None => Policy::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,8 +22,8 @@ use crate::failure::Failure;
 use crate::find::{find_value, key_and_value};
 use crate::moment::Moment;
 use crate::resolve::Resolved;
-use crate::screen::remark;
 use crate::serve::app::App;
+use crate::serve::refused::NoAnswer;
 use crate::serve::tenants::Tenant;
 use crate::serve::tokens::TenantName;
 use crate::source::AnsweredFrom;
@@ -63,50 +63,6 @@ struct Asked {
     person: bool,
     limit: Option<usize>,
     from: Option<String>,
-}
-
-/// Why a question is not answered, or a correction not made.
-pub(crate) enum NoAnswer {
-    NotAdmitted,
-    NoTenant,
-    NoQuestion,
-    Bad(String),
-    /// Another reason of the sender's, by its status.
-    Refused(StatusCode, String),
-    Failed(Failure),
-}
-
-impl<E: Into<Failure>> From<E> for NoAnswer {
-    fn from(error: E) -> NoAnswer {
-        NoAnswer::Failed(error.into())
-    }
-}
-
-impl IntoResponse for NoAnswer {
-    fn into_response(self) -> Response {
-        let (status, error) = match self {
-            NoAnswer::NotAdmitted => (
-                StatusCode::UNAUTHORIZED,
-                "the admin token is missing or wrong; send the one that the server printed when it started, as \
-                 `Authorization: Bearer TOKEN`"
-                    .to_owned(),
-            ),
-            NoAnswer::NoTenant => (
-                StatusCode::NOT_FOUND,
-                "this is not a tenant of this server, or it does not have a ledger yet".to_owned(),
-            ),
-            NoAnswer::NoQuestion => {
-                (StatusCode::NOT_FOUND, "this is not a question; see docs/embedding.md".to_owned())
-            }
-            NoAnswer::Bad(error) => (StatusCode::BAD_REQUEST, error),
-            NoAnswer::Refused(status, error) => (status, error),
-            NoAnswer::Failed(failure) => {
-                remark("error", &failure.to_string());
-                (StatusCode::INTERNAL_SERVER_ERROR, failure.to_string())
-            }
-        };
-        (status, Json(json!({ "error": error }))).into_response()
-    }
 }
 
 /// The tenants that can be asked about.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use identity_ledger::diff::PreviewError;
-use identity_ledger::erase::{EraseError, ErasureRequest, ErasureSubject};
+use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::{DistinctId, Operation, PropertyKey, Reader, Seq, SplitMode, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,9 +19,11 @@ use crate::clock::now;
 use crate::correction::Said;
 use crate::failure::Failure;
 use crate::screen::remark;
-use crate::serve::api::{NoAnswer, open, value};
+use crate::serve::api::{open, value};
 use crate::serve::app::App;
 use crate::serve::ingest::read_body;
+use crate::serve::recorder::Change;
+use crate::serve::refused::NoAnswer;
 use crate::serve::tenants::Tenant;
 use crate::serve::tokens::TenantName;
 
@@ -239,9 +241,9 @@ fn forgotten(reader: &Reader, correction: &Correction) -> Result<Value, NoAnswer
 
 /// Records what was shown.
 fn record(tenant: &Tenant, correction: &Correction, confirm: &str) -> Result<Value, NoAnswer> {
-    let operation = correction.operation()?;
-    tenant.ledger.write(|ledger| {
-        let shown = shown(ledger.reader(), correction)?;
+    let mut done = Value::Null;
+    let corrected = tenant.recorder.correct(confirm, &mut |reader| {
+        let shown = shown(reader, correction)?;
         if shown["confirm"] != confirm {
             let error = "what it would change is not what was shown, so nothing was recorded; look at the preview again";
             return Err(NoAnswer::Refused(StatusCode::CONFLICT, error.to_owned()));
@@ -250,16 +252,18 @@ fn record(tenant: &Tenant, correction: &Correction, confirm: &str) -> Result<Val
             let error = format!("refused by {rule}: {reason}; nothing was recorded");
             return Err(NoAnswer::Refused(StatusCode::CONFLICT, error));
         }
-        let mut done = shown;
-        done["recorded"] = true.into();
-        if let Some(operation) = operation {
-            done["seq"] = value(&ledger.append(operation)?.seq());
-            return Ok(done);
+        done = shown;
+        match correction.operation()? {
+            Some(operation) => Ok(Change::Operation(Box::new(operation))),
+            None => erasure(correction).map(Change::Erasure),
         }
-        let begun = ledger.begin_erasures(&[erasure(correction)?]).map_err(erase_failed)?;
-        done["seq"] = value(&begun.first());
-        Ok(done)
-    })
+    })?;
+    done["recorded"] = true.into();
+    done["seq"] = value(&corrected.seq);
+    for (key, fact) in corrected.facts {
+        done[key] = fact;
+    }
+    Ok(done)
 }
 
 fn erasure(correction: &Correction) -> Result<ErasureRequest, NoAnswer> {
@@ -278,21 +282,10 @@ fn erasure(correction: &Correction) -> Result<ErasureRequest, NoAnswer> {
     Ok(ErasureRequest::new(now(), subject, reason).with_keys(keys.collect::<Result<Vec<_>, _>>()?))
 }
 
-fn erase_failed(error: EraseError) -> NoAnswer {
-    match error {
-        EraseError::UnknownId { .. }
-        | EraseError::NoIds { .. }
-        | EraseError::NoValues { .. }
-        | EraseError::LongReason { .. } => NoAnswer::Bad(error.to_string()),
-        error => error.into(),
-    }
-}
-
 /// Takes what is erased out of the files. What the answer says of them is what is known after a while.
 async fn finish(name: &TenantName, tenant: Arc<Tenant>, mut answer: Value) -> Result<Response, NoAnswer> {
-    let work = tokio::task::spawn_blocking(move || {
-        tenant.ledger.write(|ledger| ledger.finish_erasures(&mut |_| {}).map_err(NoAnswer::from))
-    });
+    let since = answer["seq"].as_u64().map(Seq);
+    let work = tokio::task::spawn_blocking(move || tenant.recorder.finish_erasures(since));
     let failed = |what: &str| {
         remark("error", &format!("tenant {name}: erased for every answer, and not in the files yet: {what}"));
         "erased for every answer; the files are not rewritten yet: the next opening of the ledger does it, or `erase`"

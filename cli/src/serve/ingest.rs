@@ -5,47 +5,26 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use identity_ledger::import::{Endpoint, Format, Received, RejectedEvent, Request, RequestOptions};
-use identity_ledger::sharing::Ticket;
 use identity_ledger::storage::OsEntropy;
-use identity_ledger::{Answers, AppendError, Appended, OperationId, visible};
+use identity_ledger::{Appended, OperationId, visible};
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Clock, now};
 use crate::failure::Failure;
 use crate::screen::remark;
 use crate::serve::app::App;
+use crate::serve::recorder::{Answers, Recording, Unrecorded};
+use crate::serve::refused::{Refused, refused};
 use crate::serve::tokens::{Destination, TenantName};
-
-/// A request that is not recorded, as the sender hears of it.
-pub(crate) struct Refused {
-    pub(crate) status: StatusCode,
-    pub(crate) error: String,
-}
-
-fn refused(status: StatusCode, error: impl ToString) -> Refused {
-    Refused { status, error: error.to_string() }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let is_later = matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        let mut response = (self.status, Json(json!({ "error": self.error }))).into_response();
-        if is_later {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
-    }
-}
 
 /// What was written and is not durable yet.
 struct Written {
     tenant: TenantName,
     shape: Shape,
-    ticket: Ticket<Answers<Result<Appended, AppendError>>>,
+    recording: Recording,
     events: Events,
 }
 
@@ -103,14 +82,13 @@ async fn record(app: &Arc<App>, request: HttpRequest) -> Result<Response, Refuse
     let shared = Arc::clone(app);
     let (uri, headers) = (parts.uri, parts.headers);
     let written = tokio::task::spawn_blocking(move || write(&shared, &uri, &headers, &body)).await;
-    let failed = |error: &dyn std::fmt::Display| {
+    let Written { tenant, shape, recording, events } = written.map_err(|error| {
         remark("error", &format!("a request was not recorded: {error}"));
         refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot record now; try again")
-    };
-    let Written { tenant, shape, ticket, events } = written.map_err(|error| failed(&error))??;
+    })??;
     let clock = Clock::new();
     // Nothing is said to the sender before it is durable.
-    let answers = ticket.await.map_err(|error| failed(&error))?;
+    let answers = recording.await.map_err(|error| unrecorded(&tenant, error))?;
     app.metrics.count_wait(clock.elapsed());
     Ok(answer(app, &tenant, shape, events, answers))
 }
@@ -127,6 +105,14 @@ pub(crate) async fn read_body(body: Body, max: usize) -> Result<Vec<u8>, Refused
             })
         }
     }
+}
+
+/// What is not known to be recorded is sent again.
+fn unrecorded(tenant: &TenantName, Unrecorded { told, remark: noted }: Unrecorded) -> Refused {
+    if let Some(noted) = noted {
+        remark("error", &format!("tenant {tenant}: {noted}"));
+    }
+    refused(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
 /// Reads, judges and writes a request. Blocks: for the ledger's lock, and now and then for a disk.
@@ -178,31 +164,19 @@ fn write(app: &App, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Writt
         refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot be opened now; try again")
     };
     let tenant = app.tenants.tenant(&name).map_err(unavailable)?;
-    let by_policy = RequestOptions { format, ..tenant.options };
+    let by_policy = RequestOptions { format, ..app.tenants.options(&tenant) };
     if by_policy != options {
         received = read(&by_policy)?;
     }
     let Received { operations, indexes, rejected, .. } = received;
     let asked = indexes.into_iter().zip(operations.iter().map(|operation| operation.id)).collect();
-    let ticket =
-        tenant.ledger.submit(|ledger| ledger.append_each(&operations)).map_err(|error: AppendError| {
-            if !matches!(error, AppendError::Busy { .. }) {
-                remark("error", &format!("tenant {name}: {error}"));
-            }
-            refused(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot record now; try again")
-        })?;
+    let recording = tenant.recorder.submit(operations).map_err(|error| unrecorded(&name, error))?;
     let shape = Shape::of(&request, format, uri);
-    Ok(Written { tenant: name, shape, ticket, events: Events { asked, rejected } })
+    Ok(Written { tenant: name, shape, recording, events: Events { asked, rejected } })
 }
 
 /// What the sender is told of events that are durable.
-fn answer(
-    app: &App,
-    tenant: &TenantName,
-    shape: Shape,
-    events: Events,
-    answers: Answers<Result<Appended, AppendError>>,
-) -> Response {
+fn answer(app: &App, tenant: &TenantName, shape: Shape, events: Events, answers: Answers) -> Response {
     app.metrics.count_events(tenant, "rejected", events.rejected.len());
     let mut rejected: Vec<(usize, Option<OperationId>, String)> = events
         .rejected
@@ -229,7 +203,7 @@ fn answer(
                     format!("record {seq} has the same uuid and says something else"),
                 ));
             }
-            Err(error) => rejected.push((index, uuid, error.to_string())),
+            Err(error) => rejected.push((index, uuid, error)),
             Ok(_) => {
                 results.extend(uuid.map(|uuid| (uuid.to_string(), json!({ "result": "ok" }))));
             }

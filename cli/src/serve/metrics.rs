@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use identity_ledger::sharing::SyncCounts;
 
+use crate::serve::tenants::Tenant;
 use crate::serve::tokens::TenantName;
 
 /// What a server counts beside what its ledgers count.
@@ -48,8 +49,10 @@ impl Metrics {
         counted.waits.1 += took;
     }
 
-    /// All of it as text; `counts` are those of the ledgers that are open.
-    pub(crate) fn text(&self, counts: &[(TenantName, SyncCounts)]) -> String {
+    /// All of it as text, and what the tenants whose ledgers are open count.
+    pub(crate) fn text(&self, tenants: &[(TenantName, Arc<Tenant>)]) -> String {
+        let counts: Vec<(&TenantName, SyncCounts)> =
+            tenants.iter().map(|(name, tenant)| (name, tenant.ledger.sync_counts())).collect();
         let mut out = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
             writeln!(out, "# HELP identity_ledger_{name} {help}\n# TYPE identity_ledger_{name} {kind}").ok();
@@ -116,6 +119,11 @@ impl Metrics {
         each("failed", "gauge", "1 if a ledger stopped writing after a failure.", |counts| {
             f64::from(u8::from(counts.failed))
         });
+        for (tenant, open) in tenants {
+            for (name, help, value) in open.recorder.gauges() {
+                metric(name, "gauge", help, &[(format!("{{tenant=\"{tenant}\"}}"), value)]);
+            }
+        }
         out
     }
 }

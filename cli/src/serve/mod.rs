@@ -8,6 +8,9 @@ mod demo;
 mod ingest;
 mod metrics;
 mod page;
+mod recorder;
+mod refused;
+mod signal;
 mod stubs;
 mod tenants;
 mod tokens;
@@ -37,6 +40,8 @@ use crate::serve::admin::Admin;
 use crate::serve::app::App;
 use crate::serve::demo::DemoDir;
 use crate::serve::metrics::Metrics;
+use crate::serve::recorder::Facts;
+use crate::serve::signal::stop_signal;
 use crate::serve::tenants::Tenants;
 use crate::serve::tokens::Tokens;
 
@@ -128,15 +133,15 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     let given = if args.demo {
         vec![tokens::pair(demo::TOKEN).expect("the token of the demo is one")]
     } else {
-        args.token
+        args.token.clone()
     };
     let tokens = Tokens::read(given, args.tokens.as_deref(), args.max_events)?;
     let policy = args.choice.policy()?.unwrap_or_default();
-    let dir = demo.as_ref().map_or(args.dir.unwrap_or_default(), |demo| demo.path().to_owned());
+    let dir = demo.as_ref().map_or(args.dir.clone().unwrap_or_default(), |demo| demo.path().to_owned());
     let tenants = Tenants::new(
         dir,
         policy,
-        args.key_rings,
+        args.key_rings.clone(),
         args.allow_merge_dangerously,
         args.future_times,
         args.max_bytes,
@@ -144,6 +149,7 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     if demo.is_some() {
         demo::fill(&tenants)?;
     }
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Serve)?;
     let (stop, stopping) = watch::channel(false);
     let app = App {
         tokens,
@@ -157,23 +163,21 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
         is_demo: demo.is_some(),
         stopping,
     };
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::Serve)?;
-    runtime.block_on(run(Arc::new(app), args.listen, Duration::from_secs(args.idle), stop, screen))
+    runtime.block_on(run(Arc::new(app), &args, stop, screen))
 }
 
 async fn run(
     app: Arc<App>,
-    address: SocketAddr,
-    idle: Duration,
+    args: &ServeArgs,
     stop: watch::Sender<bool>,
     screen: &mut Screen,
 ) -> Result<Answer, Failure> {
-    let listener = TcpListener::bind(address)
+    let listener = TcpListener::bind(args.listen)
         .await
-        .map_err(|source| Failure::Listen { address: address.to_string(), source })?;
+        .map_err(|source| Failure::Listen { address: args.listen.to_string(), source })?;
     let address = listener.local_addr().map_err(Failure::Serve)?;
     announce(&app, address, screen)?;
-    let closer = tokio::spawn(close_idle(Arc::clone(&app), idle));
+    let closer = tokio::spawn(close_idle(Arc::clone(&app), Duration::from_secs(args.idle)));
     tokio::spawn(async move {
         stop_signal().await;
         remark("note", "stopping: requests under way are answered, ledgers are closed");
@@ -247,26 +251,23 @@ fn router(app: Arc<App>) -> Router {
 
 /// Whether requests are taken, and every ledger that is open can record.
 async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
-    let failed = app.tenants.counts().iter().filter(|(_, counts)| counts.failed).count();
-    match (*app.stopping.borrow(), failed) {
-        (false, 0) => (StatusCode::OK, Json(json!({ "status": "ok" }))),
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "stopping" }))),
-        (false, failed) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "failed", "ledgers": failed })))
-        }
+    let (mut said, mut failed) = (Facts::new(), 0);
+    for (_, tenant) in app.tenants.open_tenants() {
+        said.extend(tenant.recorder.health().unwrap_or_else(|facts| {
+            failed += 1;
+            facts
+        }));
     }
-}
-
-/// Returns when a signal asks the server to stop.
-async fn stop_signal() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        return tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        };
+    let (code, status) = match (*app.stopping.borrow(), failed) {
+        (false, 0) => (StatusCode::OK, "ok"),
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+    };
+    said.insert("status".to_owned(), status.into());
+    if status == "failed" {
+        said.insert("ledgers".to_owned(), failed.into());
     }
-    tokio::signal::ctrl_c().await.unwrap_or_default();
+    (code, Json(Value::Object(said)))
 }
 
 /// `GET /metrics`.
@@ -274,7 +275,7 @@ async fn metrics_text(State(app): State<Arc<App>>, headers: HeaderMap) -> Respon
     if !app.admin.admits(&headers) {
         return (StatusCode::UNAUTHORIZED, "the admin token is missing\n").into_response();
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.text(&app.tenants.counts()))
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.text(&app.tenants.open_tenants()))
         .into_response()
 }
 

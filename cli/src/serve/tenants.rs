@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use identity_ledger::import::{FutureTimes, RequestOptions};
-use identity_ledger::sharing::SyncCounts;
-use identity_ledger::{AppendError, LedgerOptions, Policy, SharedLedger};
+use identity_ledger::{LedgerOptions, Policy, SharedLedger};
 
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::key_ring;
+use crate::serve::recorder::Recorder;
 use crate::serve::tokens::TenantName;
 
 /// The ledgers of all tenants.
@@ -43,7 +43,8 @@ struct Place {
 /// A tenant whose ledger is open.
 pub(crate) struct Tenant {
     pub(crate) ledger: SharedLedger,
-    pub(crate) options: RequestOptions,
+    /// What its events and corrections are given to.
+    pub(crate) recorder: Box<dyn Recorder>,
     /// How many records the snapshot covers that it was opened from.
     pub(crate) from_snapshot: Option<u64>,
     /// When something was asked of it last.
@@ -129,9 +130,10 @@ impl Tenants {
             true => self.ledger_options(name)?.open(&place)?,
             false => self.ledger_options(name)?.create(&place, name.tenant(), self.policy.clone())?,
         };
-        let options = self.options_by(ledger.policy());
         let from_snapshot = ledger.recovery().from_snapshot;
-        Ok(Tenant { ledger: SharedLedger::new(ledger), options, from_snapshot, used: Mutex::default() })
+        let ledger = SharedLedger::new(ledger);
+        let recorder = Box::new(ledger.clone());
+        Ok(Tenant { ledger, recorder, from_snapshot, used: Mutex::default() })
     }
 
     /// How the ledger of a tenant is opened, or created: with its key ring.
@@ -140,6 +142,11 @@ impl Tenants {
         let ring = rings.join(format!("{name}.ring"));
         key_ring::expect_outside(&self.place(name), &ring)?;
         Ok(LedgerOptions::new().keys(key_ring::stored(&ring)?))
+    }
+
+    /// How requests of a tenant are read: as the policy of its ledger says now.
+    pub(crate) fn options(&self, tenant: &Tenant) -> RequestOptions {
+        tenant.ledger.read(|reader| self.options_by(reader.policy()))
     }
 
     fn options_by(&self, policy: &Policy) -> RequestOptions {
@@ -156,13 +163,12 @@ impl Tenants {
         self.options_by(&self.policy)
     }
 
-    /// How the ledgers that are open keep up with their disks.
-    pub(crate) fn counts(&self) -> Vec<(TenantName, SyncCounts)> {
+    /// The tenants whose ledgers are open.
+    pub(crate) fn open_tenants(&self) -> Vec<(TenantName, Arc<Tenant>)> {
         let slots: Vec<_> =
             self.slots().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
         // A slot that is locked is being opened, which may take long: it is left out.
-        let open =
-            |slot: &Slot| slot.0.try_lock().ok()?.open.as_ref().map(|tenant| tenant.ledger.sync_counts());
+        let open = |slot: &Slot| slot.0.try_lock().ok()?.open.clone();
         slots.into_iter().filter_map(|(name, slot)| Some((name, open(&slot)?))).collect()
     }
 
@@ -184,9 +190,9 @@ impl Tenants {
     }
 
     /// Flushes and closes every ledger; gives those that failed. Blocks.
-    pub(crate) fn close_all(&self) -> Vec<(TenantName, AppendError)> {
+    pub(crate) fn close_all(&self) -> Vec<(TenantName, String)> {
         let slots = std::mem::take(&mut *self.slots());
-        let close = |slot: &Slot| slot.lock().open.take().and_then(|tenant| tenant.ledger.flush().err());
-        slots.into_iter().filter_map(|(name, slot)| Some((name, close(&slot)?))).collect()
+        let open = slots.into_iter().filter_map(|(name, slot)| Some((name, slot.lock().open.take()?)));
+        open.filter_map(|(name, tenant)| Some((name, tenant.recorder.close().err()?))).collect()
     }
 }

@@ -168,6 +168,43 @@ pub(crate) enum Failure {
         "serve takes no single key ring, for it has several ledgers; name a directory of rings with --key-rings"
     )]
     SealedServer,
+    #[cfg(all(feature = "serve", not(feature = "jetstream")))]
+    #[error("this program was built without JetStream; build it with `--features jetstream`")]
+    NoJetstream,
+    #[cfg(feature = "serve")]
+    #[error(
+        "{} is the directory of a node; start it with --jetstream, --stream and --node, or choose another directory", .dir.display()
+    )]
+    IsNode { dir: PathBuf },
+    #[cfg(feature = "jetstream")]
+    #[error(
+        "{} is a ledger of one machine, which cannot begin to follow a stream; choose another directory for the node", .place.display()
+    )]
+    IsNoNode { place: PathBuf },
+    #[cfg(feature = "jetstream")]
+    #[error(
+        "a stream carries the ledger of one tenant, and the tokens are of `{first}` and `{other}`; start a server for each, on a stream of its own"
+    )]
+    TenantsOfStream { first: String, other: String },
+    #[cfg(feature = "jetstream")]
+    #[error(
+        "the stream `{stream}` holds the ledger of the tenant `{found}`, and the tokens are of `{expected}`; name the other stream, or write TOKEN={found}"
+    )]
+    OtherTenantOfStream { stream: String, found: String, expected: String },
+    #[cfg(feature = "jetstream")]
+    #[error("a node `{node}` is at work on the stream `{stream}` already; choose another --node NAME")]
+    NodeName { node: String, stream: String },
+    #[cfg(feature = "jetstream")]
+    #[error(
+        "`{url}` is not the address of a NATS server: {what}; expected nats://HOST:PORT or tls://HOST:PORT"
+    )]
+    NatsUrl { url: String, what: String },
+    #[cfg(feature = "jetstream")]
+    #[error("{0}")]
+    Stream(String),
+    #[cfg(feature = "jetstream")]
+    #[error("the node does not start ({}): {stop}", .stop.name())]
+    Stop { stop: Box<identity_ledger_jetstream::Stop> },
     #[error(transparent)]
     Components(Box<ComponentsError>),
     #[error("standard output cannot be written: {0}")]
@@ -302,6 +339,8 @@ impl Failure {
                     "if this copy takes the place of another: `identity-ledger keys adopt {place}`; if both stay in use: `keys fork {place} NEW_RING`; each with the same --key-ring"
                 )
             }
+            #[cfg(feature = "jetstream")]
+            Failure::Stop { stop } => stop.remedy().to_owned(),
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ|TIME` then and now".to_owned()
             }

@@ -7,10 +7,13 @@ mod corrections;
 mod demo;
 mod ingest;
 mod metrics;
+#[cfg(feature = "jetstream")]
+mod node;
 mod page;
 mod recorder;
 mod refused;
 mod signal;
+mod stream;
 mod stubs;
 mod tenants;
 mod tokens;
@@ -42,6 +45,7 @@ use crate::serve::demo::DemoDir;
 use crate::serve::metrics::Metrics;
 use crate::serve::recorder::Facts;
 use crate::serve::signal::stop_signal;
+use crate::serve::stream::StreamArgs;
 use crate::serve::tenants::Tenants;
 use crate::serve::tokens::Tokens;
 
@@ -53,6 +57,7 @@ kill -9 nor a power cut loses them. A request that is sent again adds nothing, a
   identity-ledger serve --demo                                  # people to look at, and a page that sends events
   identity-ledger serve ledgers --token phc_shop=shop           # tenant `shop`: ledgers/shop.ledger
   identity-ledger serve ledgers --tokens tokens.txt --listen 0.0.0.0:8377
+  identity-ledger serve node-1 --jetstream nats://10.0.0.1:4222 --stream shop --node node-1 --token phc_shop=shop
 
 A token says whose events a request brings, and in which vendor's words; SDKs send it with every request, so it is not a secret. Each \
 line of a file of tokens is a token, a blank and TENANT or TENANT:VENDOR. A tenant's name has lower-case letters, digits, `-` and `_`; its ledger is created with the first event, \
@@ -69,6 +74,10 @@ try again later. /healthz says whether it serves. The page / shows persons, and 
 commands answer with --json; /metrics is for Prometheus. All three want the admin token that is printed at the start \
 (`Authorization: Bearer`), or --open. They change nothing, unless --allow-corrections lets who knows the token retract, split and erase \
 after a look at what it would change.
+
+With --jetstream it is one of several nodes, for one tenant (docs/scale.md). Each takes events and answers, from the ledger in its DIR. \
+200 says that the stream and --acknowledgements nodes have the events; 503 that this is not known: sent again, to any node, they are \
+recorded once. A node that stops by itself says why at /healthz, and still answers questions.
 
 Ctrl-C or SIGTERM: no request is accepted any more, those under way are answered, every ledger is flushed and closed. TLS is a proxy's.";
 
@@ -118,6 +127,8 @@ pub(crate) struct ServeArgs {
     idle: u64,
     #[command(flatten, next_help_heading = "A new ledger")]
     choice: PolicyArgs,
+    #[command(flatten, next_help_heading = "With other servers, on one stream")]
+    stream: StreamArgs,
 }
 
 /// How long requests under way are waited for once the server stops: less than the 30 seconds that are usual before a kill.
@@ -138,7 +149,7 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     let tokens = Tokens::read(given, args.tokens.as_deref(), args.max_events)?;
     let policy = args.choice.policy()?.unwrap_or_default();
     let dir = demo.as_ref().map_or(args.dir.clone().unwrap_or_default(), |demo| demo.path().to_owned());
-    let tenants = Tenants::new(
+    let mut tenants = Tenants::new(
         dir,
         policy,
         args.key_rings.clone(),
@@ -150,6 +161,9 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
         demo::fill(&tenants)?;
     }
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::Serve)?;
+    if !runtime.block_on(follow(&args.stream, &tokens, &mut tenants))? {
+        return Ok(Answer::Yes);
+    }
     let (stop, stopping) = watch::channel(false);
     let app = App {
         tokens,
@@ -166,6 +180,20 @@ pub(crate) fn serve(args: ServeArgs, screen: &mut Screen) -> Result<Answer, Fail
     runtime.block_on(run(Arc::new(app), &args, stop, screen))
 }
 
+/// Follows a stream, if one was named; false if a signal came before the stream did.
+async fn follow(args: &StreamArgs, tokens: &Tokens, tenants: &mut Tenants) -> Result<bool, Failure> {
+    if args.urls.is_empty() {
+        return tenants.check_alone().map(|()| true);
+    }
+    #[cfg(feature = "jetstream")]
+    return node::start(args, tokens, tenants).await;
+    #[cfg(not(feature = "jetstream"))]
+    {
+        let _ = tokens;
+        Err(Failure::NoJetstream)
+    }
+}
+
 async fn run(
     app: Arc<App>,
     args: &ServeArgs,
@@ -176,7 +204,7 @@ async fn run(
         .await
         .map_err(|source| Failure::Listen { address: args.listen.to_string(), source })?;
     let address = listener.local_addr().map_err(Failure::Serve)?;
-    announce(&app, address, screen)?;
+    announce(&app, address, &args.stream, screen)?;
     let closer = tokio::spawn(close_idle(Arc::clone(&app), Duration::from_secs(args.idle)));
     tokio::spawn(async move {
         stop_signal().await;
@@ -205,13 +233,19 @@ async fn run(
     Ok(Answer::yes_if(failed.is_empty()))
 }
 
-fn announce(app: &App, address: SocketAddr, screen: &mut Screen) -> Result<(), Failure> {
+fn announce(app: &App, address: SocketAddr, stream: &StreamArgs, screen: &mut Screen) -> Result<(), Failure> {
+    let names = stream.names();
     if screen.json {
-        screen.object(&json!({ "address": address.to_string(), "admin_token": app.admin.token() }))?;
+        let mut said = json!({ "address": address.to_string(), "admin_token": app.admin.token() });
+        if let Some((node, stream)) = names {
+            (said["node"], said["stream"]) = (node.into(), stream.into());
+        }
+        screen.object(&said)?;
         return screen.finish();
     }
     screen.headline(&format!("Listening on http://{address}"))?;
     let mut facts = vec![("ledgers", app.tenants.dir().display().to_string())];
+    facts.extend(names.map(|(node, stream)| ("node", format!("{node}, of the stream {stream}"))));
     facts.extend(
         app.tokens.iter().map(|(token, tenant)| ("token", format!("{token} brings events of {tenant}"))),
     );

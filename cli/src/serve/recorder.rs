@@ -1,4 +1,4 @@
-//! The seam between the handlers and what records: the ledger of this machine, or a node of several that share a stream.
+//! The seam between the handlers and what records: the ledger of this machine, or a node of several that share a stream (`node.rs`).
 
 use std::pin::Pin;
 

@@ -1,4 +1,5 @@
-//! Tenants: a ledger each, opened when its first event comes, closed when none came for a while, opened again after a failure.
+//! Tenants: a ledger each, opened when its first event comes, closed when none came for a while, opened again after a failure. The tenant
+//! of a node is another matter: its ledger is open for as long as the server is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use identity_ledger::import::{FutureTimes, RequestOptions};
+use identity_ledger::storage::KeyProvider;
 use identity_ledger::{LedgerOptions, Policy, SharedLedger};
 
 use crate::clock::Clock;
@@ -27,6 +29,8 @@ pub(crate) struct Tenants {
     max_bytes: usize,
     clock: Clock,
     slots: Mutex<BTreeMap<TenantName, Arc<Slot>>>,
+    /// The only tenant of a node, with its ledger.
+    node: Option<(TenantName, Arc<Tenant>)>,
 }
 
 /// A tenant's place. Its lock is held while the ledger is opened or closed, so that only one thread does either.
@@ -82,6 +86,7 @@ impl Tenants {
             max_bytes,
             clock: Clock::new(),
             slots: Mutex::default(),
+            node: None,
         })
     }
 
@@ -93,8 +98,30 @@ impl Tenants {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses the directory of a node: what was recorded beside its ledger would be in no other node.
+    pub(crate) fn check_alone(&self) -> Result<(), Failure> {
+        for file in ["ledger", "trail"].map(|name| self.dir.join(name)) {
+            if !fs::exists(&file).map_err(Failure::read(&file))? {
+                return Ok(());
+            }
+        }
+        Err(Failure::IsNode { dir: self.dir.clone() })
+    }
+
+    /// Serves a node's tenant, and no other.
+    #[cfg(feature = "jetstream")]
+    pub(crate) fn follow(&mut self, name: TenantName, ledger: SharedLedger, recorder: Box<dyn Recorder>) {
+        let found = ledger.write(|ledger| Ok::<_, Failure>(ledger.recovery().from_snapshot));
+        let from_snapshot = found.ok().flatten();
+        let tenant = Tenant { ledger, recorder, from_snapshot, used: Mutex::default() };
+        self.node = Some((name, Arc::new(tenant)));
+    }
+
     /// A tenant, its ledger open: opens it, or creates it, if need be. Blocks.
     pub(crate) fn tenant(&self, name: &TenantName) -> Result<Arc<Tenant>, Failure> {
+        if let Some((_, tenant)) = &self.node {
+            return Ok(Arc::clone(tenant));
+        }
         let slot = Arc::clone(self.slots().entry(name.clone()).or_default());
         let mut place = slot.lock();
         // A ledger that stopped writing has released its lock, and what was acknowledged is in its files: it is opened again.
@@ -121,7 +148,10 @@ impl Tenants {
     }
 
     pub(crate) fn place(&self, name: &TenantName) -> PathBuf {
-        self.dir.join(format!("{name}.ledger"))
+        match self.node {
+            Some(_) => self.dir.join("ledger"),
+            None => self.dir.join(format!("{name}.ledger")),
+        }
     }
 
     fn open(&self, name: &TenantName, is_known: bool) -> Result<Tenant, Failure> {
@@ -138,10 +168,19 @@ impl Tenants {
 
     /// How the ledger of a tenant is opened, or created: with its key ring.
     pub(crate) fn ledger_options(&self, name: &TenantName) -> Result<LedgerOptions<'static>, Failure> {
-        let Some(rings) = &self.rings else { return Ok(LedgerOptions::new()) };
+        Ok(with_keys(self.keys(name, &self.place(name))?))
+    }
+
+    /// The key ring of a tenant whose ledger has this place; `None` if ledgers are not sealed.
+    pub(crate) fn keys(
+        &self,
+        name: &TenantName,
+        place: &Path,
+    ) -> Result<Option<Arc<dyn KeyProvider>>, Failure> {
+        let Some(rings) = &self.rings else { return Ok(None) };
         let ring = rings.join(format!("{name}.ring"));
-        key_ring::expect_outside(&self.place(name), &ring)?;
-        Ok(LedgerOptions::new().keys(key_ring::stored(&ring)?))
+        key_ring::expect_outside(place, &ring)?;
+        key_ring::stored(&ring).map(Some)
     }
 
     /// How requests of a tenant are read: as the policy of its ledger says now.
@@ -169,7 +208,8 @@ impl Tenants {
             self.slots().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
         // A slot that is locked is being opened, which may take long: it is left out.
         let open = |slot: &Slot| slot.0.try_lock().ok()?.open.clone();
-        slots.into_iter().filter_map(|(name, slot)| Some((name, open(&slot)?))).collect()
+        let open = slots.into_iter().filter_map(|(name, slot)| Some((name, open(&slot)?)));
+        open.chain(self.node.clone()).collect()
     }
 
     /// Closes the ledgers that nothing was asked of for a while. Blocks.
@@ -193,6 +233,16 @@ impl Tenants {
     pub(crate) fn close_all(&self) -> Vec<(TenantName, String)> {
         let slots = std::mem::take(&mut *self.slots());
         let open = slots.into_iter().filter_map(|(name, slot)| Some((name, slot.lock().open.take()?)));
+        let open = open.chain(self.node.clone());
         open.filter_map(|(name, tenant)| Some((name, tenant.recorder.close().err()?))).collect()
+    }
+}
+
+/// Options with a key ring, if there is one.
+pub(crate) fn with_keys(keys: Option<Arc<dyn KeyProvider>>) -> LedgerOptions<'static> {
+    let options = LedgerOptions::new();
+    match keys {
+        Some(keys) => options.keys(keys),
+        None => options,
     }
 }

@@ -76,8 +76,8 @@ commands answer with --json; /metrics is for Prometheus. All three want the admi
 after a look at what it would change.
 
 With --jetstream it is one of several nodes, for one tenant (docs/scale.md). Each takes events and answers, from the ledger in its DIR. \
-200 says that the stream and --acknowledgements nodes have the events; 503 that this is not known: sent again, to any node, they are \
-recorded once. A node that stops by itself says why at /healthz, and still answers questions.
+200 says that the stream and --acknowledgements nodes have the events; 503 that this is not known: send them again, to any node; \
+those with uuids are recorded once. A new ledger has the policy of the stream, and --idle closes none. A node that stops by itself says why at /healthz, and still answers questions.
 
 Ctrl-C or SIGTERM: no request is accepted any more, those under way are answered, every ledger is flushed and closed. TLS is a proxy's.";
 

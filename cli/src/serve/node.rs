@@ -11,7 +11,7 @@ use identity_ledger_jetstream::async_nats::{Client, Event, ServerAddr};
 use identity_ledger_jetstream::node::statuses;
 use identity_ledger_jetstream::stream::check_name;
 use identity_ledger_jetstream::{
-    Applied, Batch, BatchResult, Node, NodeOptions, PublishError, Stream, connect_options, context,
+    Applied, Batch, BatchResult, Node, NodeOptions, PublishError, Stream, connect_options, context, shown,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -85,12 +85,6 @@ fn only_tenant(tokens: &Tokens) -> Result<TenantName, Failure> {
         Some(other) => Err(Failure::TenantsOfStream { first: first.to_string(), other: other.to_string() }),
         None => Ok(first.clone()),
     }
-}
-
-/// A password may stand in an address, so it is shown without.
-fn shown(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
-    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
 }
 
 fn address(url: &str) -> Result<ServerAddr, Failure> {

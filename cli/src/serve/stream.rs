@@ -12,7 +12,7 @@ pub(crate) struct StreamArgs {
         conflicts_with_all = ["demo", "preset", "policy", "idle"]
     )]
     pub(crate) urls: Vec<String>,
-    /// The stream, as `identity-ledger-jetstream create` made it; its tenant is that of the tokens
+    /// The stream, as `identity-ledger-jetstream create` made it; the tokens name its tenant
     #[arg(long, value_name = "NAME", requires = "urls")]
     pub(crate) stream: Option<String>,
     /// The name of this node, which no other node of the stream has

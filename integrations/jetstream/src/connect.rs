@@ -26,6 +26,12 @@ pub async fn connect_options(
     })
 }
 
+/// An address without the user and the password that may stand in it.
+pub fn shown(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("nats", address));
+    format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
+}
+
 /// What `%` stands for, as addresses have it.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());

@@ -420,6 +420,9 @@ pub(crate) async fn look_at_stream(core: Arc<Core>, context: Context, name: Stri
         let (own, position) = (core.position(), core.highest());
         let failure = match Stream::open(&context, &name, min_replicas).await {
             Ok(stream) => match stream.inner.cached_info().state.last_sequence {
+                last if last == own && stream.inner.cached_info().config.sealed => {
+                    Stop::Sealed { stream: name.clone() }.into()
+                }
                 last if last < position => {
                     Failure::Doubtful(Stop::CutBack { stream: name.clone(), last, position })
                 }

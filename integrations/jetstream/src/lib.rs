@@ -51,7 +51,7 @@ mod wire;
 /// The client, in the version that this crate uses.
 pub use async_nats;
 
-pub use connect::connect_options;
+pub use connect::{connect_options, shown};
 pub use follower::{Applied, BatchResult};
 pub use message::{Batch, BatchError, BatchId};
 pub use node::{Node, NodeOptions};

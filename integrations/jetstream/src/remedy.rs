@@ -238,8 +238,8 @@ pub struct Continued {
 
 /// Continues a log in a new stream, from the longest good follower: after the old stream lost or changed messages.
 ///
-/// The old stream is sealed. The new one begins right behind the follower's position, and what the old one holds and the follower does not
-/// is sent to it again under the same batch and operation ids. Other nodes continue with a copy of this follower's ledger. Given again
+/// The old stream is sealed. The new one takes messages at least as large, and begins right behind the follower's position; what the old one
+/// holds and the follower does not is sent to it again under the same batch and operation ids. Other nodes continue with a copy of this follower's ledger. Given again
 /// after a failure, it continues.
 ///
 /// # Errors
@@ -272,8 +272,18 @@ pub async fn continue_stream(
         context.update_stream(&config).await.map_err(|error| unreachable(&old.name, error))?;
         info!(stream = old.name, "sealed");
     }
+    let most = old.as_ref().map_or(0, |old| old.settings().max_message_bytes);
+    let new = &Settings { max_message_bytes: new.max_message_bytes.max(most), ..new.clone() };
     let stream = match Stream::open(context, &new.stream, new.replicas).await {
-        Ok(stream) if stream.log == log && stream.state().await?.first_sequence == first => stream,
+        Ok(stream) if stream.log == log && stream.state().await?.first_sequence == first => {
+            // Begun before, perhaps with less room for a message.
+            let config = Config {
+                max_message_size: new.max_message_size(),
+                ..stream.inner.cached_info().config.clone()
+            };
+            context.update_stream(&config).await.map_err(|error| unreachable(&stream.name, error))?;
+            Stream::open(context, &new.stream, new.replicas).await?
+        }
         Ok(stream) => {
             let last = stream.state().await?.last_sequence;
             return Err(StreamError::Exists { stream: new.stream.clone(), last }.into());

@@ -70,8 +70,16 @@ pub enum Stop {
         next: u64,
     },
     /// The stream is not there.
-    #[error("there is no stream `{stream}` any more")]
+    #[error("the servers do not have a stream `{stream}`")]
     StreamMissing {
+        /// The stream.
+        stream: String,
+    },
+    /// The stream takes no messages any more, and all that it holds is in this ledger: the log continues in another one.
+    #[error(
+        "the stream `{stream}` is sealed, and this ledger has all of it: the log continues in another stream"
+    )]
+    Sealed {
         /// The stream.
         stream: String,
     },
@@ -185,6 +193,10 @@ impl Stop {
                 "StreamMissing",
                 "is its name right? A new one is made by `identity-ledger-jetstream create`; one that was deleted is continued by `identity-ledger-jetstream continue`",
             ),
+            Stop::Sealed { .. } => (
+                "Sealed",
+                "start the node on the stream that continues the log, with a copy of the ledger that it was continued from",
+            ),
             Stop::ForeignStream { .. } => {
                 ("ForeignStream", "name the stream of this ledger, or give the node a directory of its own")
             }
@@ -204,7 +216,10 @@ impl Stop {
             Stop::NameTaken { .. } => {
                 ("NameTaken", "start one of the two under another name: together they count as one")
             }
-            Stop::Open(_) => ("Open", START),
+            Stop::Open(_) => (
+                "Open",
+                "if another program has the ledger open, end that; otherwise look at the disk, or give the node a copy of another one's ledger with `identity-ledger backup`",
+            ),
             Stop::Create(_) => ("Create", START),
             Stop::Ledger(_) => ("Ledger", START),
             Stop::Erasing(_) => {

@@ -49,6 +49,11 @@ impl Settings {
         }
     }
 
+    /// The largest message as the server counts it.
+    pub(crate) fn max_message_size(&self) -> i32 {
+        i32::try_from(self.max_message_bytes).unwrap_or(i32::MAX)
+    }
+
     fn config(&self, log: &LogName, first: Option<u64>) -> Config {
         Config {
             name: self.stream.clone(),
@@ -60,7 +65,7 @@ impl Settings {
             max_bytes: self.max_bytes.and_then(|max| i64::try_from(max).ok()).unwrap_or(-1),
             max_messages: -1,
             max_messages_per_subject: -1,
-            max_message_size: i32::try_from(self.max_message_bytes).unwrap_or(i32::MAX),
+            max_message_size: self.max_message_size(),
             duplicate_window: self.duplicate_window,
             deny_delete: true,
             first_sequence: first,
@@ -186,7 +191,7 @@ pub fn check(config: &Config, min_replicas: usize) -> Result<(), UnsafeStream> {
 #[non_exhaustive]
 pub enum StreamError {
     /// There is no such stream.
-    #[error("there is no stream `{stream}`")]
+    #[error("the servers do not have a stream `{stream}`")]
     Missing {
         /// The stream.
         stream: String,
@@ -212,7 +217,7 @@ pub enum StreamError {
         stream: String,
     },
     /// The servers did not answer as expected; it can be tried again.
-    #[error("the servers of the stream `{stream}` did not answer: {why}")]
+    #[error("the servers of the stream `{stream}` did not do what they were asked: {why}")]
     Unreachable {
         /// The stream.
         stream: String,
@@ -313,6 +318,18 @@ impl Stream {
         let log = LogName::new(config.metadata[LOG_KEY].as_str())
             .map_err(|_| StreamError::Name { stream: name.clone() })?;
         Ok(Stream { context: context.clone(), inner, name, log })
+    }
+
+    /// How it is created, for one that continues it.
+    pub fn settings(&self) -> Settings {
+        let config = &self.inner.cached_info().config;
+        Settings {
+            stream: self.name.clone(),
+            replicas: config.num_replicas,
+            duplicate_window: config.duplicate_window,
+            max_message_bytes: usize::try_from(config.max_message_size).unwrap_or(usize::MAX),
+            max_bytes: u64::try_from(config.max_bytes).ok(),
+        }
     }
 
     /// The name of the log in it: that of its followers' ledgers.

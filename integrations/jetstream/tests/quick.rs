@@ -137,6 +137,32 @@ async fn two_nodes_with_one_name_do_not_both_continue() {
     }
 }
 
+/// What the old stream took is sent to the new one, so that has room for it, whatever it was asked to have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continued_stream_takes_what_the_old_one_took_and_a_node_left_behind_stops() {
+    let Some(cluster) = server("continued").await else { return };
+    let context = context(cluster.client().await);
+    let settings =
+        |name: &str, most| Settings { replicas: 1, max_message_bytes: most, ..Settings::new(name) };
+    let (tenant, policy) = (Tenant::default(), Policy::default());
+    let old = Stream::create(&context, &settings("old", 900_000), tenant, policy).await.unwrap();
+    let behind = cluster.node("a", "old", 1).await;
+    behind.publish_and_wait(&batch(0)).await.unwrap();
+    behind.close().await.unwrap();
+    let large = Operation::properties(at(0), id("ann")).set("bio", "x".repeat(200_000)).unwrap();
+    Publisher::new(old).publish(&Batch::new(vec![large]).unwrap()).await.unwrap();
+    let left = cluster.node("b", "old", 1).await;
+    for _ in 0..2 {
+        let new = settings("new", 100_000);
+        let done = remedy::continue_stream(&context, "old", &cluster.node_dir("a"), &new).await.unwrap();
+        assert_eq!((done.republished, done.old_sealed), (1, true));
+    }
+    assert!(stop_of(&left).await.contains("`old` is sealed"));
+    let node = cluster.node("a", "new", 1).await;
+    node.publish_and_wait(&batch(1)).await.unwrap();
+    assert!(node.ledger().resolve("ann").is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_acknowledgement_loses_and_doubles_nothing() {
     let Some(cluster) = server("lost acknowledgements").await else { return };

@@ -12,13 +12,13 @@ use identity_ledger::{DistinctId, PersonId, Policy, PropertyKey, Seq, Tenant, Ti
 use identity_ledger_jetstream::async_nats::{ServerAddr, jetstream::context::Context};
 use identity_ledger_jetstream::node::statuses;
 use identity_ledger_jetstream::{
-    Batch, Publisher, Settings, Stream, connect_options, context, remedy, stream,
+    Batch, Publisher, Settings, Stream, connect_options, context, remedy, shown, stream,
 };
 
 /// Ledgers that follow a NATS JetStream: what an operator does.
 #[derive(Parser)]
 struct Arguments {
-    /// Addresses of servers, with a comma between them.
+    /// Addresses of servers, with a comma between them. Stands before the command, as the credentials do.
     #[arg(long, default_value = "nats://127.0.0.1:4222")]
     url: String,
     /// A file of credentials.
@@ -44,7 +44,7 @@ enum Command {
         #[arg(long)]
         monitor: Vec<SocketAddr>,
     },
-    /// Says how far each node is, and whether nodes at one position have one head. Status 1 if not.
+    /// Says how far each node is, and whether nodes at one position have one head. Status 1 if not, or if no node is heard.
     Nodes {
         /// The stream.
         stream: String,
@@ -131,18 +131,23 @@ struct New {
     /// The name of the new stream.
     #[arg(long = "as")]
     name: String,
-    /// How many servers hold each message.
-    #[arg(long, default_value_t = 3)]
-    replicas: usize,
-    /// Largest message in bytes.
-    #[arg(long, default_value_t = 1 << 20)]
-    max_message_bytes: usize,
+    /// How many servers hold each message [default: 3, or as the stream that is continued].
+    #[arg(long)]
+    replicas: Option<usize>,
+    /// Largest message in bytes; `max_payload` of the servers is a bound, too [default: 1048576, or as the stream that is continued].
+    #[arg(long)]
+    max_message_bytes: Option<usize>,
 }
 
 impl New {
-    fn settings(&self) -> Settings {
-        let New { name, replicas, max_message_bytes } = self;
-        Settings { replicas: *replicas, max_message_bytes: *max_message_bytes, ..Settings::new(name) }
+    /// What was chosen, and everything else as in other settings.
+    fn settings(&self, others: Settings) -> Settings {
+        Settings {
+            stream: self.name.clone(),
+            replicas: self.replicas.unwrap_or(others.replicas),
+            max_message_bytes: self.max_message_bytes.unwrap_or(others.max_message_bytes),
+            ..others
+        }
     }
 }
 
@@ -163,7 +168,11 @@ async fn main() -> ExitCode {
 async fn run(Arguments { url, credentials, command }: Arguments) -> Result<bool, Failure> {
     let addresses = url.split(',').map(str::parse).collect::<Result<Vec<ServerAddr>, _>>()?;
     let options = connect_options(&addresses, credentials.as_deref()).await?;
-    let context = context(options.connect(addresses).await?);
+    let client = options.connect(addresses).await.map_err(|error| {
+        let shown: Vec<String> = url.split(',').map(shown).collect();
+        format!("{}: {error}; `--url` before the command names the servers", shown.join(", "))
+    })?;
+    let context = context(client);
     match command {
         Command::Create { new, tenant, policy, monitor } => {
             create(&context, &new, tenant, policy, monitor).await
@@ -199,7 +208,11 @@ async fn run(Arguments { url, credentials, command }: Arguments) -> Result<bool,
             Ok(true)
         }
         Command::Continue { old, from, new } => {
-            let done = remedy::continue_stream(&context, &old, &from, &new.settings()).await?;
+            let like = match Stream::open(&context, &old, 1).await {
+                Ok(old) => old.settings(),
+                Err(_) => Settings::new(&old), // what else is wrong with it is said where it is read
+            };
+            let done = remedy::continue_stream(&context, &old, &from, &new.settings(like)).await?;
             let remedy::Continued { log, first, republished, left_out, old_sealed, .. } = done;
             println!("the log `{log}` continues in `{}` at position {first}", new.name);
             println!("  sent again      {republished} batches that this follower does not hold");
@@ -230,7 +243,8 @@ async fn create(
         None => Policy::default(),
     };
     for server in &monitor {
-        if !stream::syncs_always(*server).await? {
+        let syncs = stream::syncs_always(*server).await;
+        if !syncs.map_err(|error| format!("the monitoring address {server}: {error}"))? {
             eprintln!(
                 "error: the server at {server} does not have `sync_interval: always`; nothing was created"
             );
@@ -240,7 +254,7 @@ async fn create(
     if monitor.is_empty() {
         eprintln!("note: give --monitor for each server to check that it syncs always");
     }
-    let stream = Stream::create(context, &new.settings(), tenant, policy).await?;
+    let stream = Stream::create(context, &new.settings(Settings::new(&new.name)), tenant, policy).await?;
     println!("the stream `{}` holds the log `{}`", new.name, stream.log());
     Ok(true)
 }
@@ -265,6 +279,12 @@ async fn nodes(context: &Context, stream: &str, wait: Duration) -> Result<bool, 
             }
         }
     }
-    println!("{} nodes", statuses.len());
-    Ok(equal)
+    println!(
+        "{} heard",
+        if let [_] = statuses[..] { "1 node".to_owned() } else { format!("{} nodes", statuses.len()) }
+    );
+    if statuses.is_empty() {
+        Stream::open(context, stream, 1).await?; // its name may be wrong
+    }
+    Ok(equal && !statuses.is_empty())
 }

@@ -355,7 +355,8 @@ fn show_property(why: &WhyProperty, screen: &mut Screen) -> Result<(), Failure> 
             None if write.verb == "unset" => Field::new("stands: no value"),
             None => Field::new("stands"),
             Some(Superseded { rule, by }) if by == write.seq => {
-                Field::new(format!("{rule}, by itself")).quiet()
+                let why = if rule == "E9" { "does not fit" } else { "by itself" };
+                Field::new(format!("{rule}, {why}")).quiet()
             }
             Some(Superseded { rule, by }) => Field::new(format!("{rule}, record {by}")).quiet(),
         };

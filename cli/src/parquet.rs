@@ -11,14 +11,14 @@ use std::sync::{Arc, Once};
 use arrow_array::cast::AsArray;
 use arrow_array::temporal_conversions::as_datetime;
 use arrow_array::types::{
-    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
+    ArrowPrimitiveType, ArrowTimestampType, Float16Type, Float32Type, Float64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch};
 use arrow_json::writer::{
     Encoder, EncoderFactory, EncoderOptions, LineDelimited, NullableEncoder, WriterBuilder,
 };
-use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, TimeUnit};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 /// How a Parquet file begins, and one whose end is encrypted, which is refused by name.
@@ -83,25 +83,43 @@ impl Read for Rows {
 /// Refuses columns of which nothing says which text they are. Sixteen bytes are a UUID. A number with a fraction is not an id: a table made of ids
 /// some of which are absent has `1.0` for `1`.
 fn expect_text(batch: &RecordBatch) -> io::Result<()> {
-    let has_fraction = |kind: &DataType| match kind {
-        DataType::Decimal32(_, scale)
-        | DataType::Decimal64(_, scale)
-        | DataType::Decimal128(_, scale)
-        | DataType::Decimal256(_, scale) => *scale > 0,
-        kind => kind.is_floating(),
-    };
-    let is_id = |name: &str| name == "id" || ["_id", "Id", "ID"].iter().any(|end| name.ends_with(end));
     for field in batch.schema().fields() {
-        let found = match field.data_type() {
-            kind if has_bytes(kind) => "bytes; expected text",
-            kind if has_fraction(kind) && is_id(field.name()) => {
-                "numbers with a fraction; expected text or whole numbers, as ids are"
-            }
-            _ => continue,
-        };
-        return Err(unreadable(&format!("column `{}` holds {found}: cast it first", field.name())));
+        if let Some(found) = what_is_no_text(field) {
+            return Err(unreadable(&format!("column `{}` holds {found}: cast it first", field.name())));
+        }
     }
     Ok(())
+}
+
+/// What a column holds, in any depth, that cannot be read as a text or a value.
+fn what_is_no_text(field: &Field) -> Option<&'static str> {
+    use DataType::*;
+    const IDS: [&str; 4] = ["_id", "Id", "ID", "alias"];
+    let is_id = || field.name() == "id" || IDS.iter().any(|end| field.name().ends_with(end));
+    match field.data_type() {
+        FixedSizeBinary(UUID_BYTES) => None,
+        Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => Some("bytes; expected text"),
+        List(item)
+        | LargeList(item)
+        | ListView(item)
+        | LargeListView(item)
+        | FixedSizeList(item, _)
+        | Map(item, _) => what_is_no_text(item),
+        Struct(fields) => fields.iter().find_map(|field| what_is_no_text(field)),
+        Dictionary(_, values) => what_is_no_text(&Field::new(field.name(), (**values).clone(), true)),
+        kind if has_fraction(kind) && is_id() => {
+            Some("ids with a fraction; expected text or whole numbers, as ids are")
+        }
+        _ => None,
+    }
+}
+
+fn has_fraction(kind: &DataType) -> bool {
+    use DataType::*;
+    match kind {
+        Decimal32(_, scale) | Decimal64(_, scale) | Decimal128(_, scale) | Decimal256(_, scale) => *scale > 0,
+        kind => kind.is_floating(),
+    }
 }
 
 fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
@@ -137,6 +155,9 @@ impl EncoderFactory for Texts {
             DataType::Timestamp(TimeUnit::Nanosecond, _) => {
                 Box::new(Times(array.as_primitive::<TimestampNanosecondType>()))
             }
+            DataType::Float16 => Box::new(Floats(array.as_primitive::<Float16Type>())),
+            DataType::Float32 => Box::new(Floats(array.as_primitive::<Float32Type>())),
+            DataType::Float64 => Box::new(Floats(array.as_primitive::<Float64Type>())),
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
@@ -167,24 +188,27 @@ impl<T: ArrowTimestampType> Encoder for Times<'_, T> {
     }
 }
 
-const UUID_BYTES: i32 = 16;
+/// Numbers as JSON has them. `NaN` and infinity have no place there, so that an import says what it says of them elsewhere (E4); they are not
+/// absent values.
+struct Floats<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
 
-fn has_bytes(kind: &DataType) -> bool {
-    use DataType::*;
-    match kind {
-        FixedSizeBinary(UUID_BYTES) => false,
-        Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => true,
-        List(item)
-        | LargeList(item)
-        | ListView(item)
-        | LargeListView(item)
-        | FixedSizeList(item, _)
-        | Map(item, _) => has_bytes(item.data_type()),
-        Struct(fields) => fields.iter().any(|field| has_bytes(field.data_type())),
-        Dictionary(_, values) => has_bytes(values),
-        _ => false,
+impl<T: ArrowPrimitiveType> Encoder for Floats<'_, T>
+where
+    T::Native: Into<f64> + std::fmt::Debug,
+{
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.0.value(row);
+        match value.into() {
+            double if double.is_nan() => out.extend_from_slice(b"NaN"),
+            double if double.is_infinite() => {
+                out.extend_from_slice(if double > 0.0 { b"Infinity" } else { b"-Infinity" });
+            }
+            _ => write!(out, "{value:?}").expect("memory"),
+        }
     }
 }
+
+const UUID_BYTES: i32 = 16;
 
 thread_local! {
     /// Whether this thread is in the crate `parquet`, whose panics are told as errors.
@@ -316,15 +340,26 @@ mod tests {
         let cents = Decimal128Array::from(vec![700]).with_precision_and_scale(10, 2).unwrap();
         let columns: [(&str, ArrayRef); 3] = [
             ("bytes; expected text", Arc::new(BinaryArray::from_vec(vec![b"ann"]))),
-            ("numbers with a fraction; expected text or whole", Arc::new(Float64Array::from(vec![7.0]))),
-            ("numbers with a fraction; expected text or whole", Arc::new(cents)),
+            ("ids with a fraction; expected text or whole", Arc::new(Float64Array::from(vec![7.0]))),
+            ("ids with a fraction; expected text or whole", Arc::new(cents)),
         ];
         for (found, column) in columns {
             let error = rows_of(&file_of("distinct_id", column)).unwrap_err().to_string();
             assert!(error.contains(&format!("column `distinct_id` holds {found}")), "{error}");
         }
-        let paid = Arc::new(Float64Array::from(vec![7.5]));
-        assert_eq!(rows_of(&file_of("paid", paid)).unwrap(), "{\"paid\":7.5}\n");
+        let paid: ArrayRef =
+            Arc::new(Float64Array::from(vec![7.5, 1e300, -0.0, f64::NAN, f64::NEG_INFINITY]));
+        let lines = [
+            r#"{"paid":7.5}"#,
+            r#"{"paid":1e300}"#,
+            r#"{"paid":-0.0}"#,
+            r#"{"paid":NaN}"#,
+            r#"{"paid":-Infinity}"#,
+        ];
+        assert_eq!(rows_of(&file_of("paid", Arc::clone(&paid))).unwrap(), lines.join("\n") + "\n");
+        let nested = StructArray::try_from(vec![("$user_id", paid)]).unwrap();
+        let error = rows_of(&file_of("properties", Arc::new(nested))).unwrap_err().to_string();
+        assert!(error.contains("column `properties` holds ids with a fraction"), "{error}");
     }
 
     #[test]

@@ -25,7 +25,6 @@ use crate::log::record::Record;
 use crate::model::id::{OperationId, Seq};
 use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
-use crate::model::value::Value;
 use crate::store::segments::Fault;
 
 /// What an export of `ops` lines could not say as the log does.
@@ -37,7 +36,7 @@ pub struct Losses {
     pub events_without_id: u64,
     /// Ids and devices whose texts were erased. They get a text that is made of their number.
     pub erased_names: u64,
-    /// Values that were erased. They are null; of relative changes (E9) zero or an empty list, which change nothing.
+    /// Values that were erased. They are null; relative changes (E9) are left out, for they count as nothing.
     pub erased_values: u64,
     /// Retracts that name no operation of the log. Only another writer records those; they are left out.
     pub retracts_of_nothing: u64,
@@ -379,12 +378,9 @@ impl Writer<'_> {
             }
             let value = values.next().expect("a value for each change that has one");
             self.losses.erased_values += u64::from(value.is_none());
-            // What is erased counts as nothing (E9), and an operand has a kind.
-            let value = value.or(match change.verb {
-                Verb::ADD => Some(Value::Int(0)),
-                verb if verb.is_relative() => Some(Value::List(Vec::new())),
-                _ => None,
-            });
+            if value.is_none() && change.verb.is_relative() {
+                continue; // whatever stood for it would say of which kind the value is (E9)
+            }
             let value = serde_json::to_value(&value).map_err(io::Error::from)?;
             let name = if change.verb == Verb::KEPT { "properties" } else { change.verb.name() };
             objects.entry(name).or_default().insert(key, value);

@@ -110,10 +110,16 @@ fn changes(members: &Object<'_>) -> Result<Changes, Rejection> {
     };
     let asked = json.object(&MAPPED).ok_or_else(|| wrong(KEY, json, "an object"))??;
     profile::refuse(&asked, &UNMAPPED)?;
-    if MAPPED.iter().all(|key| asked.get(key).is_none()) {
+    let is_plain = MAPPED.iter().all(|key| asked.get(key).is_none());
+    // A change that there is not holds an object or a list, as all do.
+    let is_change =
+        |(key, json): &(&str, Json<'_>)| key.starts_with('$') && (json.is_object() || json.is_array());
+    if is_plain && !asked.iter().any(|member| is_change(&member)) {
         return Ok(Changes { set: properties(KEY, json)?, ..Changes::default() });
     }
-    if let Some((key, _)) = asked.iter().find(|(key, _)| !MAPPED.contains(key)) {
+    if let Some((key, _)) =
+        asked.iter().find(|member| if is_plain { is_change(member) } else { !MAPPED.contains(&member.0) })
+    {
         let unknown = key.starts_with('$');
         let key = excerpt(key);
         return Err(match unknown {
@@ -177,6 +183,8 @@ mod tests {
             (r#""event_type":"x","user_id":"ann","user_properties":{"$set":null}"#, r#"`$set` is null; expected an object"#),
             (r#""event_type":"x","user_id":"ann","user_properties":{"$add":[1]}"#, r#"`$add` is an array; expected an object"#),
             (r#""event_type":"x","user_id":"ann","user_properties":{"$foo":{"a":1},"$set":{"a":1}}"#, r#"`$foo` is not a profile operation; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$Add":{"n":1},"plan":"pro"}"#, r#"`$Add` is not a profile operation; expected `$set`, `$set_once` (Amplitude: `$setOnce`), `$unset`, `$add`, `$append`, `$union` (Amplitude: `$postInsert`) or `$remove`"#),
+            (r#""event_type":"x","user_id":"ann","user_properties":{"$price":5}"#, r#"capture `x` ann set{"$price":5}"#),
             (r#""event_type":"x","user_id":"ann","user_properties":{"plan":"pro","$set":{"a":1}}"#, r#"`plan` stands beside profile operations; expected operations alone, or values alone"#),
             (r#""event_type":"x","user_id":"","device_id":"""#, "`user_id` is missing"),
             (r#""event_type":"x","user_id":"ann","user_properties":[7]"#, "`user_properties` is an array; expected an object"),

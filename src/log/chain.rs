@@ -33,7 +33,9 @@ impl std::fmt::Display for Checkpoint {
 
 /// A text that is not a [`Checkpoint`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not a checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits")]
+#[error(
+    "`{found}` is not a checkpoint; expected RECORDS:HEAD, such as `120:` and 64 hexadecimal digits, of at least one record"
+)]
 pub struct CheckpointError {
     found: String,
 }
@@ -46,6 +48,7 @@ impl std::str::FromStr for Checkpoint {
             .and_then(|(records, head)| {
                 Some(Checkpoint { records: records.parse().ok()?, head: head.parse().ok()? })
             })
+            .filter(|checkpoint| checkpoint.records > 0) // every ledger has a first record, so none would prove nothing
             .ok_or_else(|| CheckpointError { found: text.chars().take(100).collect() })
     }
 }

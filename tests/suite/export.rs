@@ -493,6 +493,28 @@ fn what_lines_cannot_say_is_counted() {
 }
 
 /// What is erased cannot be said. Everything else is: as many persons, ids and events, and who is with whom.
+/// Whatever stood for it would say of which kind the value is, and what the other id said would not fit any more.
+#[test]
+fn an_erased_relative_change_is_left_out_of_the_lines_e9() {
+    let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default()).unwrap();
+    let at = Timestamp::from_micros(9).unwrap();
+    let [ann, phone] = ["ann", "phone"].map(|text| DistinctId::new(text).unwrap());
+    let operations = [
+        Operation::merge_dangerously(at, ann.clone(), Source::new("phone")),
+        Operation::properties(at, phone.clone()).add("k", 5).unwrap(),
+        Operation::properties(at, ann).append("k", ["x"]).unwrap(),
+    ];
+    for operation in operations {
+        let _ = ledger.append(operation).unwrap();
+    }
+    let request = ErasureRequest::new(at, ErasureSubject::Ids(BTreeSet::from([phone])), "asked");
+    assert_eq!(ledger.erase(&[request]).unwrap().len(), 1);
+    let (copy, losses, _) = read_back(&ledger);
+    let value = |ledger: &Ledger| ledger.profile("ann").unwrap().unwrap().properties["k"].value.clone();
+    assert_eq!((value(&copy), losses.erased_values), (value(&ledger), 1));
+    assert_eq!(value(&copy), Some(Value::List(vec![Value::from("x")])));
+}
+
 #[test]
 fn lines_of_erased_texts_keep_the_structure() {
     for seed in 0..SEEDS {

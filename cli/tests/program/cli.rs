@@ -1143,7 +1143,9 @@ fn verify_passes_what_was_not_touched() {
     let now = place.run("replay a.ledger --json").object("head records");
     assert!(missed.contains(now["head"].as_str().unwrap()), "where the ledger is: {missed}");
     assert!(!missed.contains("first fault"), "{missed}");
-    place.run("verify a.ledger --expect tomorrow").with_code(2);
+    for wrong in ["tomorrow".to_owned(), format!("0:{}", "f".repeat(64))] {
+        place.run(&format!("verify a.ledger --expect {wrong}")).with_code(2);
+    }
 }
 
 #[test]

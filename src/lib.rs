@@ -138,7 +138,7 @@ pub mod explain {
     pub use crate::query::explain::ids::{ExplainedStep, ExplanationError, NamedId, RecordedLink};
     pub use crate::query::explain::property::{PropertyWrite, Superseded, WhyProperty};
     pub use crate::query::explain::why_not::{Barrier, Remedy, WhyNot, WhyNotStep};
-    pub use crate::query::history::{HistoryEntry, Subject};
+    pub use crate::query::history::{HistoryEntry, HistoryPages, Subject};
 }
 
 /// The identity graph of a person: ids, devices, and the records that link them.

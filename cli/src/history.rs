@@ -71,7 +71,8 @@ pub(crate) fn history(args: HistoryArgs, screen: &mut Screen) -> Result<Answer, 
     let mut progress = Progress::beside(screen);
     progress.begin_waiting("Reading its records");
     let subject = if person { Subject::Person(&id) } else { Subject::Id(&id) };
-    if pages(listing.part(), &COLUMNS, screen, |ask| listing.source.history(subject, ask), row)? {
+    let mut asked = listing.source.history_pages(subject);
+    if pages(listing.part(), &COLUMNS, screen, |ask| asked.page(ask), row)? {
         return Ok(Answer::Yes);
     }
     no_such_id(&listing.asked(), &ledger.place, &[&id], screen)

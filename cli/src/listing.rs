@@ -249,7 +249,7 @@ pub(crate) fn pages<T: Serialize>(
     part: Part,
     columns: &'static [Column],
     screen: &mut Screen,
-    ask_for: impl Fn(PageRequest) -> Result<Option<Page<T>>, PageError>,
+    mut ask_for: impl FnMut(PageRequest) -> Result<Option<Page<T>>, PageError>,
     row: impl Fn(&T, &mut Table, &mut Screen) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
     let Part { from, limit } = part;

@@ -83,8 +83,8 @@ impl Reader {
     ///
     /// Of a person those count that touched any of its ids. Outcomes are those of the time: what was told to the sender.
     ///
-    /// Cost: that of folding the component of possible links once more, for each page. So N pages cost N folds: a caller that wants
-    /// all of a long history asks for large pages, up to [`MAX_PAGE_ITEMS`](crate::limits::MAX_PAGE_ITEMS).
+    /// Cost: that of folding the component of possible links once more, for each page. A caller that wants all of a long history asks
+    /// [`Reader::history_pages`], which folds it once.
     ///
     /// ```
     /// use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Source, Tenant, Timestamp};
@@ -108,11 +108,35 @@ impl Reader {
         of: Subject<'_>,
         ask: PageRequest,
     ) -> Result<Option<Page<HistoryEntry>>, PageError> {
-        let (as_of, after) = ask.place(self.state().records())?;
+        self.history_pages(of).page(ask)
+    }
+
+    /// The same for several pages, whose component is folded once.
+    ///
+    /// ```
+    /// # use identity_ledger::{PageRequest, DistinctId, Ledger, Operation, Policy, Tenant, Timestamp};
+    /// # use identity_ledger::explain::Subject;
+    /// # let mut ledger = Ledger::in_memory(Tenant::default(), Policy::default())?;
+    /// # let _ = ledger.append(Operation::properties(Timestamp::from_micros(0)?, DistinctId::new("phone")?))?;
+    /// let mut pages = ledger.reader().history_pages(Subject::Id("phone"));
+    /// let (mut ask, mut seqs) = (PageRequest::first(1), Vec::new());
+    /// while let Some(page) = pages.page(ask)? {
+    ///     seqs.extend(page.items.iter().map(|entry| entry.seq.0));
+    ///     let Some(next) = page.next else { break };
+    ///     ask = PageRequest::next(next, 1);
+    /// }
+    /// assert_eq!(seqs, [1, 2]); // what defined the id, and what was said for it
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn history_pages<'r>(&'r self, of: Subject<'r>) -> HistoryPages<'r> {
+        HistoryPages { reader: self, of, found: None }
+    }
+
+    /// All that pages of a history are made of; `None` if the id was not yet written.
+    fn history_found(&self, of: Subject<'_>, as_of: Seq) -> Result<Option<Found>, Fault> {
         let Some((id, ids)) = self.subject(of, as_of)? else { return Ok(None) };
-        let mut touched = BTreeSet::new();
         let defined: BTreeSet<Seq> = ids.iter().map(|id| self.state().defined_by(*id)).collect();
-        touched.extend(&defined);
+        let mut touched = defined.clone();
         for id in &ids {
             touched.extend(self.state().moves(*id));
             touched.extend(self.naming(*id, as_of)?);
@@ -120,35 +144,9 @@ impl Reader {
         if matches!(of, Subject::Person(_)) {
             touched.extend(self.said_for(&ids, as_of)?);
         }
-        let mut wanted =
-            touched.into_iter().filter(|seq| *seq <= as_of && after.is_none_or(|after| seq.0 > after));
-        let seqs: Vec<Seq> = wanted.by_ref().take(ask.items()).collect();
-        let more = wanted.next().is_some();
-        let Some(last) = seqs.last().copied() else { return Ok(Some(Page::empty())) };
-        let mut told: BTreeMap<Seq, Told> =
-            self.told_as_of(id, as_of)?.into_iter().map(|told| (told.seq, told)).collect();
-        let times = self.log.times(&seqs)?;
-        let mut items = Vec::with_capacity(seqs.len());
-        for (seq, recorded_at) in seqs.into_iter().zip(times) {
-            let told = told.remove(&seq);
-            let op = match &told {
-                Some(told) => told.body.name(),
-                None if defined.contains(&seq) => "define_id",
-                None => self.body(seq)?.expect("it touched an id").name(), // an erasure, which connects no ids
-            };
-            let head = told.as_ref().and_then(|told| told.body.head());
-            items.push(HistoryEntry {
-                seq,
-                op,
-                time: head.map(|head| head.time()),
-                recorded_at,
-                retracted_by: told.as_ref().and_then(|told| told.retracted_by),
-                outcome: told
-                    .and_then(|told| told.then)
-                    .map(|then| OutcomeAnswer { recorded_at: Some(recorded_at), ..then }),
-            });
-        }
-        Ok(Some(Page { items, next: more.then_some(Cursor { as_of, after: last.0 }) }))
+        let touched = touched.into_iter().filter(|seq| *seq <= as_of).collect();
+        let told = self.told_as_of(id, as_of)?.into_iter().map(|told| (told.seq, told)).collect();
+        Ok(Some(Found { as_of, defined, touched, told }))
     }
 
     /// Whose ids are asked about, as of a record: the id named, and all of them, ascending. `None` if it was not yet written.
@@ -263,6 +261,69 @@ impl Reader {
             });
         }
         Ok(all)
+    }
+}
+
+/// A history, page by page: see [`Reader::history_pages`].
+#[derive(Debug)]
+pub struct HistoryPages<'r> {
+    reader: &'r Reader,
+    of: Subject<'r>,
+    found: Option<Found>,
+}
+
+/// What the pages of a history as of one record are made of.
+#[derive(Debug)]
+struct Found {
+    as_of: Seq,
+    /// The records that defined the ids.
+    defined: BTreeSet<Seq>,
+    /// All records that touched them, ascending.
+    touched: Vec<Seq>,
+    /// What is told of their component.
+    told: BTreeMap<Seq, Told>,
+}
+
+impl HistoryPages<'_> {
+    /// A page; `None` if the id was never written.
+    ///
+    /// # Errors
+    /// [`PageError`].
+    pub fn page(&mut self, ask: PageRequest) -> Result<Option<Page<HistoryEntry>>, PageError> {
+        let reader = self.reader;
+        let (as_of, after) = ask.place(reader.state().records())?;
+        let found = match self.found.take().filter(|found| found.as_of == as_of) {
+            Some(found) => found,
+            None => match reader.history_found(self.of, as_of)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
+        let Found { defined, touched, told, .. } = self.found.insert(found);
+        let begin = touched.partition_point(|seq| after.is_some_and(|after| seq.0 <= after));
+        let seqs = &touched[begin..touched.len().min(begin + ask.items())];
+        let Some(last) = seqs.last().copied() else { return Ok(Some(Page::empty())) };
+        let times = reader.log.times(seqs)?;
+        let mut items = Vec::with_capacity(seqs.len());
+        for (&seq, recorded_at) in seqs.iter().zip(times) {
+            let told = told.get(&seq);
+            let op = match told {
+                Some(told) => told.body.name(),
+                None if defined.contains(&seq) => "define_id",
+                None => reader.body(seq)?.expect("it touched an id").name(), // an erasure, which connects no ids
+            };
+            let then = told.and_then(|told| told.then.clone());
+            items.push(HistoryEntry {
+                seq,
+                op,
+                time: told.and_then(|told| told.body.head()).map(|head| head.time()),
+                recorded_at,
+                retracted_by: told.and_then(|told| told.retracted_by),
+                outcome: then.map(|then| OutcomeAnswer { recorded_at: Some(recorded_at), ..then }),
+            });
+        }
+        let more = begin + seqs.len() < touched.len();
+        Ok(Some(Page { items, next: more.then_some(Cursor { as_of, after: last.0 }) }))
     }
 }
 

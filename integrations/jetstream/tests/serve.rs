@@ -444,7 +444,7 @@ fn what_cannot_be_served_is_refused_by_name() {
         (arguments("http://127.0.0.1:1", "new", "shop"), "expected nats://HOST:PORT"),
         (arguments("nats://ann:secret@", "new", "shop"), "`nats://` is not the address of a NATS server"),
         (replicated, "(Unsafe): the stream `shop` is unsafe: num_replicas is 1; expected 3 or more"),
-        (arguments(&url, "new", "nothing"), "(StreamMissing): there is no stream `nothing`"),
+        (arguments(&url, "new", "nothing"), "(StreamMissing): the servers do not have a stream `nothing`"),
     ];
     for (arguments, expected) in &table {
         let said = refused(&dir, arguments);

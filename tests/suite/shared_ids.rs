@@ -136,6 +136,34 @@ fn an_erasure_takes_what_a_shared_id_said_for_the_user_d13() {
     assert_eq!(ledger.reader().state().digest(), before);
 }
 
+/// H3: what an erasure of keys left of such a record stands in another one. It goes with the user too.
+#[test]
+fn an_erasure_takes_what_one_of_keys_left_of_what_a_shared_id_said_d13() {
+    let disk = Arc::new(Memory::new());
+    let (mut ledger, _) = ledger(disk.clone());
+    ask(&mut ledger, sign_in("ann"));
+    let said = capture(5).set("city", "Ulm-for-Ann").unwrap().set("plan", "pro-for-Ann").unwrap();
+    ask(&mut ledger, said.set("shoe", "42-for-Ann").unwrap());
+    let erase = |ledger: &mut Ledger, keys: Option<&str>| {
+        let keys = keys.map(|key| PropertyKey::new(key).unwrap());
+        let ann = ErasureSubject::PersonOf(id("ann"));
+        assert_eq!(
+            ledger.erase(&[ErasureRequest::new(at(9), ann, "asked").with_keys(keys)]).unwrap().len(),
+            1
+        );
+    };
+    for (keys, left) in [(Some("city"), 2), (Some("plan"), 1), (None, 0)] {
+        erase(&mut ledger, keys);
+        let texts = ["Ulm-for-Ann", "pro-for-Ann", "42-for-Ann"];
+        let files = files(&disk);
+        let found = texts.iter().filter(|text| files.iter().any(|bytes| contains(bytes, text)));
+        assert_eq!(found.count(), left, "{keys:?}");
+    }
+    let persons = ledger.reader().persons().map(Result::unwrap);
+    let values: Vec<_> = persons.flat_map(|person| person.properties.into_values()).collect();
+    assert!(values.len() == 4 && values.iter().all(|property| property.value.is_none()), "{values:?}");
+}
+
 /// H3: an item goes with the id that its record names. What the sign-in itself says is of the user.
 #[test]
 fn an_erasure_of_a_shared_id_takes_what_was_said_under_it_for_users_too_d13() {

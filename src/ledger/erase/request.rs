@@ -210,13 +210,16 @@ impl Reader {
         Ok(Wanted { index, ids, keys: keys.into_iter().collect(), records })
     }
 
-    /// The records with an item that were said for one of these ids under a shared id (D13), but for those that go with an id themselves.
+    /// The records with an item that were said for one of these ids under a shared id (D13), but for those that go with an id themselves. Where
+    /// keys were erased, the record that holds what is left.
     fn said_under_shared(&self, ids: &[IdNo]) -> Result<Vec<u32>, EraseError> {
         let said = self.said_for(ids, Seq(self.checkpoint().records - 1))?;
         let mut records = Vec::new();
+        let erasures = self.state().erasures();
         for seq in said {
-            let window = self.log.window(seq, self.state().erasures())?;
-            let row = window.checked(seq)?.row;
+            let holder = erasures.left_of(seq.0 as u32).map_or(seq, |left| Seq(left.by.into())); // a record that was found
+            let window = self.log.window(holder, erasures)?;
+            let row = window.checked(holder)?.row;
             if row.has_item() && ids.binary_search(&row.id).is_err() {
                 records.push(row.seq);
             }

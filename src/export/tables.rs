@@ -122,6 +122,7 @@ impl<'a> Export<'a> {
     pub fn numbered(mut self, numbering: &'a Numbering) -> Export<'a> {
         assert!(numbering.records.len() as u64 >= self.state.records(), "a number for each record");
         self.numbering = Some(numbering);
+        self.names = self.names.clone(); // those that are known have the numbers of this log
         self
     }
 }

@@ -207,9 +207,14 @@ impl Known {
 
     /// How many keys count in the bound on a person's keys: those that it has, and those that are known as removed.
     pub(super) fn keys(&self) -> usize {
-        let removed = self.marks.keys().filter(|key| entry(&self.entries, **key).is_none());
-        self.entries.len() + removed.count()
+        keys(&self.entries, Some(&self.marks))
     }
+}
+
+/// As [`Known::keys`], of what lies in the state.
+pub(super) fn keys(entries: &[Property], marks: Option<&Marks>) -> usize {
+    let known = marks.into_iter().flat_map(BTreeMap::keys);
+    entries.len() + known.filter(|key| entry(entries, **key).is_none()).count()
 }
 
 pub(super) fn entry(entries: &[Property], key: KeyNo) -> Option<Property> {

@@ -587,7 +587,10 @@ impl State {
     /// How many keys the person of `id` has now, or is known not to have (E8).
     pub(crate) fn keys_of(&self, id: IdNo) -> usize {
         let person = if id.index() < self.links.ids().len() { self.person(id) } else { None };
-        person.map_or(0, |person| self.known(person).keys())
+        person.map_or(0, |person| {
+            let entries = self.profiles.entries(self.persons[person.index()].profile);
+            delta::keys(entries, self.marks.get(&person))
+        })
     }
 
     /// What is known of a person's keys, but for its relative changes.

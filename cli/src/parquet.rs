@@ -30,6 +30,28 @@ const ROWS: usize = 64;
 /// How many times its size a file may have of rows, as with other compressed inputs, and what any may have, however small it is.
 const MAX_UNPACKED: (u64, u64) = (1_100, 64 << 20);
 
+/// What names a person or a device at one of the vendors. Other numbers may have a fraction, whatever they are called.
+const IDS: [&str; 18] = [
+    "distinct_id",
+    "$distinct_id",
+    "distinct_ids",
+    "$distinct_ids",
+    "$anon_distinct_id",
+    "$anon_id",
+    "$identified_id",
+    "alias",
+    "resolved_distinct_id",
+    "user_id",
+    "$user_id",
+    "userId",
+    "anonymous_id",
+    "anonymousId",
+    "previous_id",
+    "previousId",
+    "device_id",
+    "$device_id",
+];
+
 /// The rows of a Parquet file, a JSON object a line. Absent values have no key.
 pub(crate) struct Rows {
     /// The file, until it is first read; an import takes other files whatever this one is.
@@ -94,8 +116,6 @@ fn expect_text(batch: &RecordBatch) -> io::Result<()> {
 /// What a column holds, in any depth, that cannot be read as a text or a value.
 fn what_is_no_text(field: &Field) -> Option<&'static str> {
     use DataType::*;
-    const IDS: [&str; 4] = ["_id", "Id", "ID", "alias"];
-    let is_id = || field.name() == "id" || IDS.iter().any(|end| field.name().ends_with(end));
     match field.data_type() {
         FixedSizeBinary(UUID_BYTES) => None,
         Binary | LargeBinary | BinaryView | FixedSizeBinary(_) => Some("bytes; expected text"),
@@ -104,10 +124,10 @@ fn what_is_no_text(field: &Field) -> Option<&'static str> {
         | ListView(item)
         | LargeListView(item)
         | FixedSizeList(item, _)
-        | Map(item, _) => what_is_no_text(item),
+        | Map(item, _) => what_is_no_text(&Field::new(field.name(), item.data_type().clone(), true)),
         Struct(fields) => fields.iter().find_map(|field| what_is_no_text(field)),
         Dictionary(_, values) => what_is_no_text(&Field::new(field.name(), (**values).clone(), true)),
-        kind if has_fraction(kind) && is_id() => {
+        kind if has_fraction(kind) && IDS.contains(&field.name().as_str()) => {
             Some("ids with a fraction; expected text or whole numbers, as ids are")
         }
         _ => None,
@@ -357,6 +377,8 @@ mod tests {
             r#"{"paid":-Infinity}"#,
         ];
         assert_eq!(rows_of(&file_of("paid", Arc::clone(&paid))).unwrap(), lines.join("\n") + "\n");
+        let order = StructArray::try_from(vec![("order_id", Arc::clone(&paid))]).unwrap();
+        assert!(rows_of(&file_of("properties", Arc::new(order))).unwrap().contains(r#"{"order_id":7.5}"#));
         let nested = StructArray::try_from(vec![("$user_id", paid)]).unwrap();
         let error = rows_of(&file_of("properties", Arc::new(nested))).unwrap_err().to_string();
         assert!(error.contains("column `properties` holds ids with a fraction"), "{error}");

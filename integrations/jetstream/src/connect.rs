@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use async_nats::{ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
 
 /// Options for a client of servers with these addresses. The client takes no notice of a user and password, or a token, that stands in an
 /// address, so those of the first address that has them are put here.
@@ -34,15 +35,7 @@ pub fn shown(address: &str) -> String {
 
 /// What `%` stands for, as addresses have it.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        let code = after.first_chunk::<2>().filter(|_| *byte == b'%');
-        let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(*byte));
-        rest = if code.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

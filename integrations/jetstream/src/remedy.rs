@@ -276,13 +276,17 @@ pub async fn continue_stream(
     let new = &Settings { max_message_bytes: new.max_message_bytes.max(most), ..new.clone() };
     let stream = match Stream::open(context, &new.stream, new.replicas).await {
         Ok(stream) if stream.log == log && stream.state().await?.first_sequence == first => {
-            // Begun before, perhaps with less room for a message.
-            let config = Config {
-                max_message_size: new.max_message_size(),
-                ..stream.inner.cached_info().config.clone()
-            };
-            context.update_stream(&config).await.map_err(|error| unreachable(&stream.name, error))?;
-            Stream::open(context, &new.stream, new.replicas).await?
+            if stream.settings().max_message_bytes >= new.max_message_bytes {
+                stream
+            } else {
+                // Begun before, with less room for a message.
+                let config = Config {
+                    max_message_size: new.max_message_size(),
+                    ..stream.inner.cached_info().config.clone()
+                };
+                context.update_stream(&config).await.map_err(|error| unreachable(&stream.name, error))?;
+                Stream::open(context, &new.stream, new.replicas).await?
+            }
         }
         Ok(stream) => {
             let last = stream.state().await?.last_sequence;

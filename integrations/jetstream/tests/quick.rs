@@ -152,11 +152,13 @@ async fn a_continued_stream_takes_what_the_old_one_took_and_a_node_left_behind_s
     let large = Operation::properties(at(0), id("ann")).set("bio", "x".repeat(200_000)).unwrap();
     Publisher::new(old).publish(&Batch::new(vec![large]).unwrap()).await.unwrap();
     let left = cluster.node("b", "old", 1).await;
-    for _ in 0..2 {
-        let new = settings("new", 100_000);
+    for most in [100_000, 1_000_000, 100_000] {
+        let new = settings("new", most);
         let done = remedy::continue_stream(&context, "old", &cluster.node_dir("a"), &new).await.unwrap();
         assert_eq!((done.republished, done.old_sealed), (1, true));
     }
+    let new = Stream::open(&context, "new", 1).await.unwrap();
+    assert_eq!(new.settings().max_message_bytes, 1_000_000, "it grows, and never shrinks");
     assert!(stop_of(&left).await.contains("`old` is sealed"));
     let node = cluster.node("a", "new", 1).await;
     node.publish_and_wait(&batch(1)).await.unwrap();

@@ -147,18 +147,22 @@ impl Export<'_> {
             person_id,
             is_implied: person_no.is_none(),
             first_seen_seq: self.state.defined_by(id),
-            linked_seq: self.state.moves(id).last().copied(),
+            linked_seq: self.state.moves_back(id).next().map(|(seq, _)| seq),
             erased_seq: self.id_erased_by(id),
         }
     }
 
     /// The periods of an id, oldest first: disjoint, and complete since the record that wrote it.
     fn periods(&self, id: IdNo) -> Vec<Period> {
-        let mut from = vec![self.state.defined_by(id)];
-        from.extend(self.state.moves(id));
-        let ends = from.iter().skip(1).copied().map(Some).chain([None]);
-        let whom = |from: Seq| self.state.person_as_of(id, from);
-        from.iter().zip(ends).map(|(from, to)| Period { person: whom(*from), from: *from, to }).collect()
+        let mut to = None;
+        let mut periods: Vec<Period> = self
+            .state
+            .moves_back(id)
+            .chain([(self.state.defined_by(id), None)])
+            .map(|(from, person)| Period { person, from, to: to.replace(from) })
+            .collect();
+        periods.reverse();
+        periods
     }
 
     fn history(&self) -> Result<Rows<'_>, Fault> {

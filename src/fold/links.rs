@@ -283,16 +283,29 @@ impl Links {
         }
     }
 
-    /// The records by which ids of `person` may have come to another person: each edge above it, and each
-    /// time a root above it came to carry another.
-    pub(super) fn turns(&self, person: PersonNo, into: &mut Vec<u32>) {
+    /// Whose an id was that came to `person` by record `since`, as far as records before `until` say it; the last person first, each with
+    /// the record since which it was that one. Cost: a climb, and then a step for each.
+    pub(super) fn turns(
+        &self,
+        person: PersonNo,
+        since: u32,
+        until: u32,
+    ) -> impl Iterator<Item = (u32, PersonNo)> + '_ {
+        let mut path = vec![(since, person.0)];
         let mut at = person.0;
-        loop {
-            into.extend(self.carried.get(&at).into_iter().flatten().map(|(since, _)| *since));
-            let Some((parent, since)) = self.slots[at as usize].edge() else { return };
-            into.push(since);
+        while let Some((parent, since)) = self.slots[at as usize].edge()
+            && since < until
+        {
+            path.push((since, parent));
             at = parent;
         }
+        path.into_iter().rev().flat_map(move |(since, root)| {
+            let carried = self.carried.get(&root).map_or(&[][..], Vec::as_slice);
+            let place = |seq: u32| carried.partition_point(|(at, _)| *at < seq);
+            let then = place(since + 1);
+            let first = then.checked_sub(1).map_or(PersonNo(root), |place| carried[place].1);
+            carried[then..place(until).max(then)].iter().rev().copied().chain([(since, first)])
+        })
     }
 
     fn root(&self, mut at: u32) -> u32 {

@@ -250,29 +250,52 @@ impl State {
         }
     }
 
-    /// The records by which `id` came to a person, or its person to be another; ascending. Cost: that of [`State::person_as_of`]
-    /// for each.
+    /// The records by which `id` came to a person, or its person to be another; ascending. Cost: a step for each.
     pub fn moves(&self, id: IdNo) -> Vec<Seq> {
-        let leaf = self.links.leaf(id);
-        let (formers, mut turns) = (self.generations.formers(id), Vec::new());
-        turns.extend(formers.iter().map(|former| former.until));
-        let now = (leaf.slot, leaf.since());
-        for (slot, since) in formers.iter().map(|former| (former.slot, former.since)).chain([now]) {
-            if slot != NONE {
-                turns.push(since);
-                self.links.turns(PersonNo(slot), &mut turns);
-            }
-        }
-        turns.sort_unstable();
-        turns.dedup();
+        let mut moves: Vec<Seq> = self.moves_back(id).map(|(seq, _)| seq).collect();
+        moves.reverse();
+        moves
+    }
+
+    /// The same, the last one first, each with the person that the id came to.
+    pub(crate) fn moves_back(&self, id: IdNo) -> impl Iterator<Item = (Seq, Option<PersonNo>)> + '_ {
         // Persons are compared by public id: a refold that keeps the public id is not a move.
-        let at = |seq: u32| {
-            let person = self.person_as_of(id, Seq(seq.into()))?;
-            let origin = self.origin(person);
-            Some((self.founding(person), origin.split.then_some(origin.founded)))
-        };
-        turns.retain(|seq| seq.checked_sub(1).and_then(at) != at(*seq));
-        turns.into_iter().map(|seq| Seq(seq.into())).collect()
+        let public = |person: PersonNo| (self.founding(person), self.origin(person).key());
+        let mut turns = self.turns(id).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (seq, person) = turns.next()?;
+                let before = turns.peek().and_then(|(_, before)| *before);
+                if before.map(public) != person.map(public) {
+                    return Some((Seq(seq.into()), person));
+                }
+            }
+        })
+    }
+
+    /// Whose `id` was, by generations, the last person first, each with the record since which it was that one.
+    fn turns(&self, id: IdNo) -> impl Iterator<Item = (u32, Option<PersonNo>)> + '_ {
+        let formers = self.generations.formers(id);
+        let begins = formers.iter().rev().map(|former| Some(former.until)).chain([None]);
+        let leaf = self.links.leaf(id);
+        let now = (leaf.slot, leaf.since(), NONE);
+        let before = formers.iter().rev().map(|former| (former.slot, former.since, former.until));
+        [now].into_iter().chain(before).zip(begins).flat_map(|((slot, since, until), begin)| {
+            let turns = (slot != NONE).then(|| self.links.turns(PersonNo(slot), since, until));
+            let mut turns = turns.into_iter().flatten();
+            let mut over = false;
+            // What a generation says of records before it began holds from then on.
+            std::iter::from_fn(move || {
+                let turn = turns.next().filter(|_| !over);
+                let (seq, person) = match (turn, begin) {
+                    (Some((seq, person)), _) => (seq, Some(person)),
+                    (None, Some(begin)) if !over => (begin, None),
+                    (None, _) => return None,
+                };
+                over = turn.is_none() || begin.is_some_and(|begin| seq <= begin);
+                Some((begin.map_or(seq, |begin| seq.max(begin)), person))
+            })
+        })
     }
 
     /// The live person that `person` became: itself, or the one that absorbed it (D7), or, if its founding

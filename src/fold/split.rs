@@ -60,7 +60,7 @@ impl State {
                 record.is_some_and(|record| matches!(record.row.kind, Kind::Retract | Kind::Reclassify));
             !refolded && !self.is_retracted(*seq)
         };
-        let moved = self.moves(id).into_iter().rev().find(stands);
+        let moved = self.moves_back(id).map(|(seq, _)| seq).find(stands);
         let Origin { founded, split } = self.origin(person);
         let parted = if split { Seq(founded.into()) } else { Seq(0) };
         Seq(since.into()).max(moved.unwrap_or(parted)).max(parted)

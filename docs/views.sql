@@ -4,6 +4,7 @@
 CREATE OR REPLACE VIEW persons AS FROM 'persons.parquet';
 CREATE OR REPLACE VIEW person_distinct_ids AS FROM 'person_distinct_ids.parquet';
 CREATE OR REPLACE VIEW person_distinct_ids_history AS FROM 'person_distinct_ids_history.parquet';
+CREATE OR REPLACE VIEW person_distinct_ids_corrected AS FROM 'person_distinct_ids_corrected.parquet';
 CREATE OR REPLACE VIEW person_redirects AS FROM 'person_redirects.parquet';
 CREATE OR REPLACE VIEW shared_id_periods AS FROM 'shared_id_periods.parquet';
 CREATE OR REPLACE VIEW events AS FROM 'events.parquet';

@@ -38,18 +38,19 @@ OUT is a directory, new or empty, or `-` for one table on standard output. A fil
 last, with the SHA-256 and the number of rows of each file. So a directory with a manifest.json is complete.
 
 Tables of persons and ids, always whole:
-  persons                      living persons, and those that ids with events only imply
-  person_distinct_ids          each id, and whose it is
-  person_distinct_ids_history  whose each id was, from which record to which
-  person_redirects             person ids that are not in use any more, and what they stand for
-  shared_id_periods            for whom each shared id (D13) spoke, from which record to which
+  persons                        living persons, and those that ids with events only imply
+  person_distinct_ids            each id, and whose it is
+  person_distinct_ids_history    whose each id was, from which record to which
+  person_distinct_ids_corrected  the same as is known now, without what was retracted
+  person_redirects               person ids that are not in use any more, and what they stand for
+  shared_id_periods              for whom each shared id (D13) spoke, from which record to which
 Tables of records, which only grow at the end:
-  events                       each event, with its person now and then
-  outcomes                     what each operation did, and what was refused by which rule
-  property_writes              what operations said of properties
-  policies                     each policy, from its record on
-  erasures                     what to forget, by numbers that name no person
-  checkpoints                  where each frame ends, as `verify --expect` takes it
+  events                         each event, with its person now and then
+  outcomes                       what each operation did, and what was refused by which rule
+  property_writes                what operations said of properties
+  policies                       each policy, from its record on
+  erasures                       what to forget, by numbers that name no person
+  checkpoints                    where each frame ends, as `verify --expect` takes it
 
 Records are numbered from 0. The next --since is `last_record` of the manifest: one less than `records`, and than RECORDS of a checkpoint.
 

@@ -7,6 +7,7 @@
 mod arrow;
 mod cell;
 mod changes;
+mod corrected;
 mod names;
 #[cfg(feature = "export")]
 mod ops;

@@ -7,7 +7,7 @@ use crate::export::tables::{ERASED_SINCE, Export};
 use crate::fold::{PersonNo, PersonView, Standing};
 use crate::log::body::IdNo;
 use crate::log::kind::Kind;
-use crate::model::id::Seq;
+use crate::model::id::{PersonId, Seq};
 use crate::model::policy::IdClass;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
@@ -23,6 +23,22 @@ struct Period {
     person: Option<PersonNo>,
     from: Seq,
     to: Option<Seq>,
+}
+
+/// How a period of an id began, and with whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) from: Seq,
+    /// `None` where its person is only implied.
+    pub(super) owner: Option<Owner>,
+    pub(super) change: &'static str,
+}
+
+/// A person that ids belonged to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    pub(super) person_no: Option<PersonNo>,
+    pub(super) person_id: PersonId,
 }
 
 /// When the last id left a person, and whether a retract, split or reclassification took it.
@@ -41,6 +57,7 @@ impl Export<'_> {
                 Box::new(self.ids().map(|id| Ok(Row::PersonDistinctIds(self.id_row(id)))))
             }
             Table::PersonDistinctIdsHistory => self.history()?,
+            Table::PersonDistinctIdsCorrected => self.corrected_history()?,
             Table::PersonRedirects => self.redirects()?,
             Table::SharedIdPeriods => self.shared_periods()?,
             _ => unreachable!("a table of records has no rows of persons"),
@@ -167,14 +184,80 @@ impl Export<'_> {
 
     fn history(&self) -> Result<Rows<'_>, Fault> {
         let times = self.times_of(self.ids().flat_map(|id| self.periods(id)).map(|period| period.from))?;
-        Ok(Box::new(self.ids().flat_map(move |id| {
-            let periods = self.periods(id);
-            let before = [None].into_iter().chain(periods.iter().map(|period| period.person));
-            let row = |(period, before)| {
-                Ok(Row::PersonDistinctIdsHistory(self.history_row(id, period, before, &times)?))
+        Ok(self.history_rows(times, Row::PersonDistinctIdsHistory, |id| self.starts(id)))
+    }
+
+    fn corrected_history(&self) -> Result<Rows<'_>, Fault> {
+        let corrected = self.corrected()?;
+        let others = self.ids().filter(|id| !corrected.contains_key(id));
+        let others = others.flat_map(|id| self.periods(id)).map(|period| period.from);
+        let defined = corrected.keys().map(|id| self.state.defined_by(*id));
+        let moves = corrected.values().flatten().map(|start| start.from);
+        let times = self.times_of(others.chain(defined).chain(moves))?;
+        Ok(self.history_rows(times, Row::PersonDistinctIdsCorrected, move |id| {
+            let Some(moves) = corrected.get(&id) else {
+                let mut starts = self.starts(id)?;
+                let numbers = starts.iter_mut().filter_map(|start| start.owner.as_mut()?.person_no.as_mut());
+                numbers.for_each(|person| *person = self.state.last_generation(*person));
+                return Ok(starts);
             };
-            periods.iter().zip(before).map(row).collect::<Vec<_>>()
-        })))
+            Ok([self.written(id)].into_iter().chain(moves.iter().copied()).collect())
+        }))
+    }
+
+    /// The rows of the periods that begin so, id by id.
+    fn history_rows<'a>(
+        &'a self,
+        times: BTreeMap<Seq, Timestamp>,
+        of: fn(HistoryRow) -> Row,
+        starts: impl Fn(IdNo) -> Result<Vec<Start>, Fault> + 'a,
+    ) -> Rows<'a> {
+        Box::new(self.ids().flat_map(move |id| {
+            let starts = match starts(id) {
+                Ok(starts) => starts,
+                Err(fault) => return vec![Err(fault)],
+            };
+            let ends = starts.iter().skip(1).map(|next| Some(next.from)).chain([None]);
+            let row = |(Start { from, owner, change }, to): (&Start, Option<Seq>)| {
+                of(HistoryRow {
+                    distinct_id: self.id_text(id),
+                    id_no: id,
+                    person_no: owner.and_then(|owner| owner.person_no),
+                    person_id: owner.map_or_else(|| self.implied_id(id), |owner| owner.person_id),
+                    is_implied: owner.is_none(),
+                    from_seq: *from,
+                    to_seq: to,
+                    from_time: times[from],
+                    to_time: to.map(|to| times[&to]),
+                    change,
+                })
+            };
+            starts.iter().zip(ends).map(|each| Ok(row(each))).collect()
+        }))
+    }
+
+    fn written(&self, id: IdNo) -> Start {
+        Start { from: self.state.defined_by(id), owner: None, change: "written" }
+    }
+
+    /// How the periods of an id began.
+    fn starts(&self, id: IdNo) -> Result<Vec<Start>, Fault> {
+        let is_founding = |person: PersonNo, from: Seq| {
+            self.state.founding(person) == id && Seq(self.state.origin(person).founded.into()) == from
+        };
+        let (mut starts, mut before) = (vec![self.written(id)], None);
+        for Period { person, from, .. } in self.periods(id).into_iter().skip(1) {
+            let change = match (before, person) {
+                _ if self.state.is_refold_of(id, from) => self.correction(from)?,
+                (None, Some(person)) if is_founding(person, from) => "founded",
+                (None, _) => "joined",
+                (Some(_), _) => "merged",
+            };
+            let owner = |person| Owner { person_no: Some(person), person_id: self.person_id(person) };
+            starts.push(Start { from, owner: person.map(owner), change });
+            before = person;
+        }
+        Ok(starts)
     }
 
     /// When records were recorded. They are read together, so that the log is read once.
@@ -184,38 +267,6 @@ impl Export<'_> {
         seqs.dedup();
         let times = self.reader.log.times(&seqs)?;
         Ok(seqs.into_iter().zip(times).collect())
-    }
-
-    fn history_row(
-        &self,
-        id: IdNo,
-        period: &Period,
-        before: Option<PersonNo>,
-        times: &BTreeMap<Seq, Timestamp>,
-    ) -> Result<HistoryRow, Fault> {
-        let Period { person, from, to } = *period;
-        let is_founding = |person: PersonNo| {
-            self.state.founding(person) == id && Seq(self.state.origin(person).founded.into()) == from
-        };
-        let change = match (before, person) {
-            _ if from == self.state.defined_by(id) => "written",
-            _ if self.state.is_refold_of(id, from) => self.correction(from)?,
-            (None, Some(person)) if is_founding(person) => "founded",
-            (None, _) => "joined",
-            (Some(_), _) => "merged",
-        };
-        Ok(HistoryRow {
-            distinct_id: self.id_text(id),
-            id_no: id,
-            person_no: person,
-            person_id: person.map_or_else(|| self.implied_id(id), |person| self.person_id(person)),
-            is_implied: person.is_none(),
-            from_seq: from,
-            to_seq: to,
-            from_time: times[&from],
-            to_time: to.map(|to| times[&to]),
-            change,
-        })
     }
 
     /// What a record that refolded a component was.

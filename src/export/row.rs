@@ -10,91 +10,91 @@ use crate::model::policy::Policy;
 use crate::model::time::Timestamp;
 use crate::model::value::Value;
 
-/// Declares the tables: the enum of them, a type for the rows of each, and the columns, in the order of the fields.
+/// Declares the tables: the enum of them, a type for the rows of each, and the columns, in the order of the fields. Tables that have the
+/// same columns share a type.
 macro_rules! tables {
     ($(
-        $(#[doc = $what:literal])+
-        $table:ident $name:literal: $row:ident keyed $key:expr => {
+        $($(#[doc = $what:literal])+ $table:ident $name:literal),+: $row:ident keyed $key:expr => {
             $($(#[doc = $meaning:literal])+ $field:ident: $type:ty,)*
         }
     )*) => {
         /// A table of an export.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Table {
-            $($(#[doc = $what])+ $table,)*
+            $($($(#[doc = $what])+ $table,)+)*
         }
 
         $(
-            $(#[doc = $what])+
+            $($(#[doc = $what])+)+
             #[derive(Clone, Debug, PartialEq)]
             pub struct $row {
                 $($(#[doc = $meaning])+ pub $field: $type,)*
+            }
+
+            impl $row {
+                const COLUMNS: &[Column] = &[$(Column {
+                    name: stringify!($field),
+                    kind: <$type as Field>::KIND,
+                    nullable: <$type as Field>::NULLABLE,
+                    meaning: concat!($($meaning),+).trim_ascii(),
+                }),*];
+                const KEY: fn(&$row) -> (u64, u64) = $key;
+
+                fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
+                    $(Field::renumber(&mut self.$field, numbers);)*
+                }
+
+                fn cells<'a>(&'a self, mut each: impl FnMut(Cell<'a>)) {
+                    $(each(Field::cell(&self.$field));)*
+                }
             }
         )*
 
         /// A row of any table.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Row {
-            $($(#[doc = $what])+ $table($row),)*
+            $($($(#[doc = $what])+ $table($row),)+)*
         }
 
         impl Table {
             /// All tables.
-            pub const ALL: &[Table] = &[$(Table::$table),*];
+            pub const ALL: &[Table] = &[$($(Table::$table),+),*];
 
             /// Its name: that of its files.
             pub fn name(self) -> &'static str {
-                match self { $(Table::$table => $name,)* }
+                match self { $($(Table::$table => $name,)+)* }
             }
 
             /// What one row of it is.
             pub fn meaning(self) -> &'static str {
-                match self { $(Table::$table => concat!($($what),+).trim_ascii(),)* }
+                match self { $($(Table::$table => concat!($($what),+).trim_ascii(),)+)* }
             }
 
             /// Its columns, in the order of [`Row::cells`].
             pub fn columns(self) -> &'static [Column] {
-                match self {
-                    $(Table::$table => const {
-                        &[$(Column {
-                            name: stringify!($field),
-                            kind: <$type as Field>::KIND,
-                            nullable: <$type as Field>::NULLABLE,
-                            meaning: concat!($($meaning),+).trim_ascii(),
-                        }),*]
-                    },)*
-                }
+                match self { $($(Table::$table => $row::COLUMNS,)+)* }
             }
         }
 
         impl Row {
             /// The table that it is a row of.
             pub fn table(&self) -> Table {
-                match self { $(Row::$table(_) => Table::$table,)* }
+                match self { $($(Row::$table(_) => Table::$table,)+)* }
             }
 
             /// What tells it from all other rows of its table, for as long as there is the ledger. Rows ascend by it.
             pub fn key(&self) -> RowKey {
-                match self {
-                    $(Row::$table(row) => {
-                        let key: fn(&$row) -> (u64, u64) = $key;
-                        key(row)
-                    })*
-                }
+                match self { $($(Row::$table(row) => $row::KEY(row),)+)* }
             }
 
             /// Replaces the numbers of records in it.
             pub(super) fn renumber(&mut self, numbers: &dyn Fn(Seq) -> Seq) {
-                match self {
-                    $(Row::$table($row { $($field),* }) => { $(Field::renumber($field, numbers);)* })*
-                }
+                match self { $($(Row::$table(row) => row.renumber(numbers),)+)* }
             }
 
             /// Shows each cell, in the order of [`Table::columns`].
-            pub fn cells<'a>(&'a self, mut each: impl FnMut(Cell<'a>)) {
-                match self {
-                    $(Row::$table($row { $($field),* }) => { $(each(Field::cell($field));)* })*
-                }
+            pub fn cells<'a>(&'a self, each: impl FnMut(Cell<'a>)) {
+                match self { $($(Row::$table(row) => row.cells(each),)+)* }
             }
         }
     };
@@ -162,7 +162,9 @@ tables! {
     }
 
     /// A period in which an id belonged to one person, as it was known at that time.
-    PersonDistinctIdsHistory "person_distinct_ids_history": HistoryRow keyed |row| {
+    PersonDistinctIdsHistory "person_distinct_ids_history",
+    /// A period in which an id belonged to one person, as is known now: as if what is retracted had never been asked (H1), and each id had always had its present class (H5). A split parts from its own record on (H2).
+    PersonDistinctIdsCorrected "person_distinct_ids_corrected": HistoryRow keyed |row| {
         (row.id_no.0.into(), row.from_seq.0)
     } => {
         /// The id itself; null once erased.

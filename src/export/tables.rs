@@ -223,7 +223,7 @@ impl Export<'_> {
     }
 
     /// The public id that is made of `basis`, with the numbers of records and ids by which rows call them.
-    fn id_called(&self, basis: PersonIdBasis) -> PersonId {
+    pub(super) fn id_called(&self, basis: PersonIdBasis) -> PersonId {
         match (self.numbering, basis) {
             (None, _) | (_, PersonIdBasis::Founding(_)) => self.reader.id_called(basis),
             (_, PersonIdBasis::At(id, seq)) => self.reader.id_called(PersonIdBasis::At(id, self.number(seq))),

@@ -280,7 +280,7 @@ pub(super) fn properties(columns: &[Column], metadata: Vec<(String, String)>) ->
         let encoding = match (column.kind, column.name) {
             (Kind::Uuid, "event_id" | "operation_id") => Encoding::PLAIN,
             (Kind::Time, _) => Encoding::DELTA_BINARY_PACKED,
-            (Kind::Int, name) if name.ends_with("seq") => Encoding::DELTA_BINARY_PACKED,
+            (Kind::Int, _) => Encoding::DELTA_BINARY_PACKED,
             _ => continue,
         };
         properties =

@@ -257,7 +257,7 @@ impl State {
     }
 
     /// The latest generation of a person, by what tells it apart for ever: its founding id and [`Origin::key`].
-    pub(super) fn last_of(&self, founding: IdNo, key: Option<u32>) -> Option<PersonNo> {
+    pub(crate) fn last_of(&self, founding: IdNo, key: Option<u32>) -> Option<PersonNo> {
         let same =
             |person: &PersonNo| self.founding(*person) == founding && self.origin(*person).key() == key;
         let first = || self.links.person_first(founding).filter(same);

@@ -354,6 +354,16 @@ impl State {
         self.generations.retracted_by(number(seq), number(as_of)).map(|by| Seq(by.into()))
     }
 
+    /// The records that were ever retracted.
+    pub(crate) fn retract_targets(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.generations.retractions.keys().map(|target| Seq((*target).into()))
+    }
+
+    /// The ids that were ever reclassified (H5).
+    pub(crate) fn reclassified(&self) -> impl Iterator<Item = IdNo> + '_ {
+        self.generations.reclassified.keys().copied()
+    }
+
     /// Whether record `seq` moved `id` by refolding its component (section H).
     pub(crate) fn is_refold_of(&self, id: IdNo, seq: Seq) -> bool {
         self.generations.formers(id).iter().any(|former| Seq(former.until.into()) == seq)

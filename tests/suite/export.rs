@@ -238,6 +238,94 @@ fn periods_are_disjoint_and_complete_and_say_who_it_was() {
     }
 }
 
+/// Who is together with whom: each id with the first id of its person, by itself where its person is only implied.
+fn together(mut whose: impl FnMut(&str) -> Option<PersonId>) -> Vec<&'static str> {
+    let persons = IDS.map(&mut whose);
+    let first = |person: &PersonId| persons.iter().position(|other| other.as_ref() == Some(person));
+    IDS.iter()
+        .zip(&persons)
+        .map(|(id, person)| person.as_ref().and_then(first).map_or(*id, |at| IDS[at]))
+        .collect()
+}
+
+#[test]
+fn corrected_periods_are_those_of_a_ledger_that_was_never_asked_what_is_retracted() {
+    let mut compared = 0;
+    for seed in 0..8 * SEEDS {
+        let preset = [Preset::Posthog, Preset::Strict][seed as usize % 2];
+        let policy = Policy::preset(preset);
+        let mut said = BTreeSet::new();
+        let mut operations = History::seeded(&policy, seed).operations;
+        // For whom a device speaks, and of which class an id is, was decided when it was recorded.
+        operations.retain(|operation| {
+            let is_asked = match &operation.request {
+                Request::Capture { who, .. }
+                | Request::Identify { who, .. }
+                | Request::Alias { who, .. }
+                | Request::Merge { who, .. }
+                | Request::Set { who } => matches!(who, Actor::Id(_)),
+                request => matches!(request, Request::Retract { .. } | Request::Split { .. }),
+            };
+            is_asked && operation.id.is_none_or(|id| said.insert(id))
+        });
+        let [mut ledger, mut other] =
+            [(); 2].map(|()| Ledger::in_memory(Tenant::default(), policy.clone()).unwrap());
+        let seqs: Vec<Option<Seq>> = operations
+            .iter()
+            .map(|operation| append(&mut ledger, operation).unwrap().and_then(|appended| appended.seq()))
+            .collect();
+        let export = ledger.reader().export();
+        let retracted: BTreeSet<Seq> =
+            of!(&export, Outcomes).filter(|row| row.retracted_by_seq.is_some()).map(|row| row.seq).collect();
+        let mut periods: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for period in of!(&export, PersonDistinctIdsCorrected) {
+            periods.entry(period.distinct_id.clone().unwrap()).or_default().push(period);
+        }
+        for (operation, seq) in operations.iter().zip(&seqs) {
+            let Some(seq) = seq.filter(|seq| !retracted.contains(seq)) else { continue };
+            if matches!(operation.request, Request::Retract { .. }) {
+                continue;
+            }
+            let _ = append(&mut other, operation).unwrap();
+            let there = together(|id| {
+                let whose = other.reader().resolve(id)?;
+                (!whose.implied).then_some(whose.person_id)
+            });
+            let here = together(|id| {
+                let mut of = periods.get(id)?.iter();
+                let period =
+                    of.find(|period| period.from_seq <= seq && period.to_seq.is_none_or(|to| seq < to))?;
+                (!period.is_implied).then_some(period.person_id)
+            });
+            assert_eq!(here, there, "seed {seed}, record {seq} of\n{operations:#?}");
+            compared += usize::from(!retracted.is_empty());
+        }
+    }
+    assert!(compared > 1_000, "{compared} moments of ledgers in which something is retracted");
+}
+
+/// Also where classes were mended, devices spoke, and something was erased.
+#[test]
+fn corrected_periods_are_disjoint_and_lead_to_whose_each_id_is() {
+    for seed in 0..SEEDS {
+        let ledger = ledger(seed, seed % 2 == 0, |_| ());
+        let export = ledger.reader().export();
+        let mut last = BTreeMap::new();
+        for period in of!(&export, PersonDistinctIdsCorrected) {
+            if let Some(before) = last.insert(period.id_no, period.clone()) {
+                assert_eq!(before.to_seq, Some(period.from_seq), "seed {seed}");
+                assert_ne!((before.is_implied, before.person_id), (period.is_implied, period.person_id));
+            }
+        }
+        for id in of!(&export, PersonDistinctIds) {
+            let last = last.remove(&id.id_no).unwrap();
+            let whose = (last.person_no, last.person_id, last.is_implied, last.to_seq);
+            assert_eq!(whose, (id.person_no, id.person_id, id.is_implied, None), "seed {seed}: {last:?}");
+        }
+        assert_eq!(last, BTreeMap::new());
+    }
+}
+
 /// Users who sign in and out on two kiosks; records are retracted and users erased on the way.
 fn kiosks(seed: u64, mut after_each: impl FnMut(&Ledger)) -> Ledger {
     let policy = Policy { shared_ids: ["kiosk-*".to_owned()].into(), ..Policy::default() };

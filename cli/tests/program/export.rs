@@ -11,10 +11,11 @@ use serde_json::Value as Json;
 /// The rows of a table by key, from JSON lines.
 type Rows = BTreeMap<(String, u64, u64), Json>;
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "persons",
     "person_distinct_ids",
     "person_distinct_ids_history",
+    "person_distinct_ids_corrected",
     "person_redirects",
     "shared_id_periods",
     "events",
@@ -141,7 +142,9 @@ fn key(table: &str, row: &Json) -> (String, u64, u64) {
         "persons" => (number("person_no"), number("founding_id_no")),
         "person_redirects" => (number("old_person_no"), number("old_founding_id_no")),
         "person_distinct_ids" => (number("id_no"), 0),
-        "person_distinct_ids_history" | "shared_id_periods" => (number("id_no"), number("from_seq")),
+        "person_distinct_ids_history" | "person_distinct_ids_corrected" | "shared_id_periods" => {
+            (number("id_no"), number("from_seq"))
+        }
         "property_writes" => (number("seq"), number("change_no")),
         _ => (number("seq"), 0),
     };

@@ -22,11 +22,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::message::{Batch, BatchId, Content, DecodeError, decode};
-use crate::peers::{Peers, Status};
-use crate::stop::Stop;
 use crate::stream::{Stream, StreamError};
-use crate::trail::{MessageDigest, Trail, digest};
+use identity_ledger_shared_log::message::{Batch, BatchId, Content, DecodeError, decode};
+use identity_ledger_shared_log::peers::{Peers, Status};
+use identity_ledger_shared_log::stop::Stop;
+use identity_ledger_shared_log::trail::{MessageDigest, Trail, digest};
 
 /// Messages that wait for the recorder: the reader waits beyond that, and the stream keeps the rest.
 pub(crate) const MAX_WAITING: usize = 64;

@@ -25,31 +25,26 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `message.rs`, `wire.rs` | the message format |
 //! | `connect.rs` | who a client is |
 //! | `stream.rs` | streams: created safely, refused if unsafe |
 //! | `publisher.rs` | batches into the stream |
 //! | `follower.rs` | the stream into a ledger |
-//! | `peers.rs` | what nodes say of their chains: acknowledgements, and the health check |
-//! | `trail.rs` | the digest of each message, beside the ledger |
 //! | `node.rs` | one server: a follower and a publisher |
 //! | `remedy.rs` | what an operator does: compare, purge, continue a stream that lost messages |
-//! | `stop.rs` | why a node stops |
+//!
+//! The message format, what nodes say of their chains, and why they stop stand in `identity-ledger-shared-log`, for other engines too.
 
 mod connect;
 pub mod follower;
-pub mod message;
 pub mod node;
-pub mod peers;
 pub mod publisher;
 pub mod remedy;
-pub mod stop;
 pub mod stream;
-mod trail;
-mod wire;
 
 /// The client, in the version that this crate uses.
 pub use async_nats;
+
+pub use identity_ledger_shared_log::{message, peers, stop};
 
 pub use connect::{connect_options, shown};
 pub use follower::{Applied, BatchResult};
@@ -57,5 +52,5 @@ pub use message::{Batch, BatchError, BatchId};
 pub use node::{Node, NodeOptions};
 pub use peers::Status;
 pub use publisher::{PublishError, Published, Publisher, context};
-pub use stop::Stop;
-pub use stream::{Settings, Stream, StreamError, UnsafeStream};
+pub use stop::{Stop, UnsafeStream};
+pub use stream::{Settings, Stream, StreamError};

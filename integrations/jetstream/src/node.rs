@@ -14,11 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tracing::{info, warn};
 
 use crate::follower::{self, Applied, BatchResult, Core, Doubt, OpenWith};
-use crate::message::{Batch, BatchId};
-use crate::peers::Status;
 use crate::publisher::{PublishError, Publisher, context};
-use crate::stop::Stop;
 use crate::stream::{Stream, status_subject};
+use identity_ledger_shared_log::message::{Batch, BatchId};
+use identity_ledger_shared_log::peers::Status;
+use identity_ledger_shared_log::stop::Stop;
 
 /// How often a node says how far it is, also when nothing moves.
 const HEARTBEAT: Duration = Duration::from_secs(1);

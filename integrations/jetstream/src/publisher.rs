@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use crate::message::{Batch, BatchId};
-use crate::stop::Stop;
 use crate::stream::{MIN_DUPLICATE_WINDOW, Stream, StreamError, subject};
+use identity_ledger_shared_log::message::{Batch, BatchId};
+use identity_ledger_shared_log::stop::Stop;
 
 /// For how long a publisher tries one batch again. Shorter than any stream's window for duplicates, so that the stream leaves out what
 /// it had already.

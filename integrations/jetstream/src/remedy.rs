@@ -12,12 +12,12 @@ use identity_ledger::{OperationId, ReadOnlyLedger};
 use tracing::info;
 
 use crate::follower::{Raw, raw, read, time};
-use crate::message::{Batch, Content};
-use crate::peers::Status;
 use crate::publisher::{PublishError, Publisher};
-use crate::stop::Stop;
 use crate::stream::{Settings, Stream, StreamError, unreachable};
-use crate::trail::{Trail, digest};
+use identity_ledger_shared_log::message::{Batch, Content};
+use identity_ledger_shared_log::peers::Status;
+use identity_ledger_shared_log::stop::Stop;
+use identity_ledger_shared_log::trail::{Trail, digest};
 
 /// Why an operator's command did not end well. It can be given again.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,8 @@ use identity_ledger::follow::LogName;
 use identity_ledger::{Policy, Tenant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::message::{Batch, BatchError, Content, decode, new_uuid};
+use identity_ledger_shared_log::message::{Batch, BatchError, Content, decode, new_uuid};
+use identity_ledger_shared_log::stop::UnsafeStream;
 
 /// The metadata of a stream under which its log's name stands.
 pub const LOG_KEY: &str = "identity-ledger.log";
@@ -83,21 +84,6 @@ pub(crate) fn subject(stream: &str) -> String {
 /// The subject on which nodes say how far they are. No stream keeps it.
 pub(crate) fn status_subject(stream: &str) -> String {
     format!("identity-ledger.{stream}.status")
-}
-
-/// Why a stream is not safe to follow or to publish to. Each names the setting.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[error("the stream `{stream}` is unsafe: {setting} is {found}; expected {expected}")]
-pub struct UnsafeStream {
-    /// The stream.
-    pub stream: String,
-    /// The setting, as the server's configuration calls it.
-    pub setting: &'static str,
-    /// What it is.
-    pub found: String,
-    /// What it must be.
-    pub expected: String,
 }
 
 /// Checks that a stream can have this name, before a server is asked for it.
@@ -178,12 +164,7 @@ pub fn check(config: &Config, min_replicas: usize) -> Result<(), UnsafeStream> {
             "that of a stream which `create` made".to_owned(),
         ),
     ];
-    match checks.into_iter().find(|check| !check.0) {
-        None => Ok(()),
-        Some((_, setting, found, expected)) => {
-            Err(UnsafeStream { stream: config.name.clone(), setting, found, expected })
-        }
-    }
+    UnsafeStream::check(&config.name, checks)
 }
 
 /// Why a stream cannot be used.

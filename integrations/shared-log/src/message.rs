@@ -8,12 +8,12 @@
 //! |---|---|
 //! | `v` | the version of the format: the lowest that has the content. A follower stops at a version that it does not know, for another follower may know it |
 //! | `log` | the name of the log: the stream's first name and a UUID. A stream of the same name that was created later is another log |
-//! | `batch` | the batch's id; also the message's `Nats-Msg-Id`, by which the stream leaves out what comes again within its window |
+//! | `batch` | the batch's id; on JetStream also the message's `Nats-Msg-Id`, by which the stream leaves out what comes again within its window |
 //! | `seed` | 32 bytes of the publisher's chance: salts and generated ids of the batch come from them. As secret as the texts beside it |
 //! | `content` | `{"operations":[..]}`, each with an id; `{"policy":{..}}`; or `{"begin":{"tenant":..,"policy":{..}}}`, the first message. In version 2 alone: `{"erase":{..}}` |
 //!
 //! Retracts, splits and reclassifications are operations. An erasure names the ids that it erases, so the stream is purged up to it when
-//! every follower has erased ([`crate::remedy::purge`]).
+//! every follower has erased (`remedy::purge` of the engine's crate).
 
 use std::fmt;
 
@@ -63,8 +63,10 @@ pub enum Content {
 pub struct Batch {
     /// Its id.
     pub id: BatchId,
-    pub(crate) seed: [u8; 32],
-    pub(crate) content: Content,
+    /// 32 bytes of its publisher's chance: salts and generated ids come from them.
+    pub seed: [u8; 32],
+    /// What it asks for.
+    pub content: Content,
 }
 
 /// Why a batch is not one that may be sent.
@@ -96,7 +98,8 @@ fn drawn<const N: usize>() -> [u8; N] {
     bytes
 }
 
-pub(crate) fn new_uuid() -> Uuid {
+/// A random UUID.
+pub fn new_uuid() -> Uuid {
     Builder::from_random_bytes(drawn()).into_uuid()
 }
 
@@ -130,7 +133,11 @@ impl Batch {
         Batch::of(Content::Erase(request))
     }
 
-    pub(crate) fn begin(tenant: Tenant, policy: Policy) -> Result<Batch, BatchError> {
+    /// The first message of a log.
+    ///
+    /// # Errors
+    /// [`BatchError::Policy`].
+    pub fn begin(tenant: Tenant, policy: Policy) -> Result<Batch, BatchError> {
         policy.check()?;
         Ok(Batch::of(Content::Begin { tenant, policy }))
     }
@@ -156,7 +163,8 @@ impl Batch {
         if let Content::Operations(operations) = &self.content { operations } else { &[] }
     }
 
-    pub(crate) fn encode(&self, log: &LogName) -> Vec<u8> {
+    /// The batch as a message of a log.
+    pub fn encode(&self, log: &LogName) -> Vec<u8> {
         let content = match &self.content {
             Content::Begin { tenant, policy } => {
                 WireContent::Begin { tenant: tenant.clone(), policy: policy.clone() }
@@ -174,19 +182,38 @@ impl Batch {
 
 /// Why bytes of the stream are not a message of it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DecodeError {
+#[non_exhaustive]
+pub enum DecodeError {
+    /// A newer release wrote it.
     #[error("it has version {found} of the message format; expected 1 to {VERSION}")]
-    Version { found: u32 },
+    Version {
+        /// Its version.
+        found: u32,
+    },
+    /// Its content has another version than it says.
     #[error("it has version {found} of the message format; its content has version {expected}")]
-    OtherVersion { expected: u32, found: u32 },
+    OtherVersion {
+        /// That of its content.
+        expected: u32,
+        /// What it says.
+        found: u32,
+    },
+    /// It is of another log.
     #[error("it belongs to the log `{found}`")]
-    OtherLog { found: String },
+    OtherLog {
+        /// The log that it names.
+        found: String,
+    },
+    /// It is something else.
     #[error("it is not a message of this format: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// Reads a message of a log. The version is looked at first: of an unknown one nothing else is.
-pub(crate) fn decode(bytes: &[u8], log: &LogName) -> Result<Batch, DecodeError> {
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode(bytes: &[u8], log: &LogName) -> Result<Batch, DecodeError> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,

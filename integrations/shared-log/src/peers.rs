@@ -44,22 +44,27 @@ struct Peer {
 
 /// The chain by position.
 #[derive(Debug)]
-pub(crate) struct Peers {
+pub struct Peers {
     own: VecDeque<(u64, Checkpoint)>,
     others: BTreeMap<String, Peer>,
 }
 
 impl Peers {
-    pub(crate) fn new(position: u64, checkpoint: Checkpoint) -> Peers {
+    /// Those of a node whose ledger is at a position.
+    pub fn new(position: u64, checkpoint: Checkpoint) -> Peers {
         Peers { own: [(position, checkpoint)].into(), others: BTreeMap::new() }
     }
 
-    pub(crate) fn own(&self) -> (u64, Checkpoint) {
+    /// The ledger's position, and its checkpoint there.
+    pub fn own(&self) -> (u64, Checkpoint) {
         *self.own.back().expect("there is always one")
     }
 
     /// The ledger is at a further position.
-    pub(crate) fn advance(&mut self, position: u64, checkpoint: Checkpoint) -> Result<(), Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::HeadsDiffer`].
+    pub fn advance(&mut self, position: u64, checkpoint: Checkpoint) -> Result<(), Stop> {
         if self.own.len() == KEPT_CHECKPOINTS {
             self.own.pop_front();
         }
@@ -75,7 +80,10 @@ impl Peers {
     }
 
     /// Another node says how far it is.
-    pub(crate) fn heard(&mut self, status: Status) -> Result<(), Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::HeadsDiffer`].
+    pub fn heard(&mut self, status: Status) -> Result<(), Stop> {
         let Status { node, position, checkpoint, .. } = status;
         if !self.others.contains_key(&node) && self.others.len() == MAX_NODES {
             return Ok(());
@@ -95,13 +103,13 @@ impl Peers {
     }
 
     /// The highest position that a node, this one included, says it has.
-    pub(crate) fn highest(&self) -> u64 {
+    pub fn highest(&self) -> u64 {
         let ahead = self.others.values().filter_map(|peer| peer.ahead.back());
         ahead.map(|ahead| ahead.0).fold(self.own().0, u64::max)
     }
 
     /// How many nodes, this one included, have a position durably, with a head that is equal to this node's.
-    pub(crate) fn followers_at(&self, position: u64) -> usize {
+    pub fn followers_at(&self, position: u64) -> usize {
         let own = usize::from(self.own().0 >= position);
         own + self.others.values().filter(|peer| peer.equal_at >= position).count()
     }

@@ -12,10 +12,11 @@ use crate::stop::Stop;
 /// An entry: position, digest, and a check over both. The file is not synced: after a power failure an entry may be half of one.
 const ENTRY: u64 = 8 + 32 + 8;
 
-pub(crate) type MessageDigest = [u8; 32];
+/// The digest of a message.
+pub type MessageDigest = [u8; 32];
 
 /// The digest of a message: what it says, and when the stream took it.
-pub(crate) fn digest(recorded_at: Timestamp, payload: &[u8]) -> MessageDigest {
+pub fn digest(recorded_at: Timestamp, payload: &[u8]) -> MessageDigest {
     let mut hasher = blake3::Hasher::new_derive_key("identity-ledger 2026-11-29 v1 stream message");
     hasher.update(&recorded_at.as_micros().to_le_bytes());
     *hasher.update(payload).finalize().as_bytes()
@@ -23,7 +24,7 @@ pub(crate) fn digest(recorded_at: Timestamp, payload: &[u8]) -> MessageDigest {
 
 /// The trail of one node.
 #[derive(Debug)]
-pub(crate) struct Trail {
+pub struct Trail {
     file: File,
     name: String,
     entries: u64,
@@ -31,7 +32,10 @@ pub(crate) struct Trail {
 
 impl Trail {
     /// Opens it, and forgets what is behind the ledger's position: the ledger is what counts.
-    pub(crate) fn open(path: &Path, position: u64) -> Result<Trail, Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::File`].
+    pub fn open(path: &Path, position: u64) -> Result<Trail, Stop> {
         let name = path.display().to_string();
         let open = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -48,7 +52,10 @@ impl Trail {
     }
 
     /// Opens it for reading.
-    pub(crate) fn read(path: &Path) -> Result<Option<Trail>, Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::File`].
+    pub fn read(path: &Path) -> Result<Option<Trail>, Stop> {
         let name = path.display().to_string();
         match File::open(path).and_then(|file| Ok((file.metadata()?.len() / ENTRY, file))) {
             Ok((entries, file)) => Ok(Some(Trail { file, name, entries })),
@@ -74,7 +81,10 @@ impl Trail {
     }
 
     /// The digest of the message at a position, if it was noted and is readable. A binary search: positions ascend.
-    pub(crate) fn at(&self, position: u64) -> Result<Option<MessageDigest>, Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::File`].
+    pub fn at(&self, position: u64) -> Result<Option<MessageDigest>, Stop> {
         let (mut low, mut high) = (0, self.entries);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -89,7 +99,10 @@ impl Trail {
     }
 
     /// Notes messages that are durable in the ledger. Not synced: what a power failure takes away is not compared later.
-    pub(crate) fn note(&mut self, messages: impl Iterator<Item = (u64, MessageDigest)>) -> Result<(), Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::File`].
+    pub fn note(&mut self, messages: impl Iterator<Item = (u64, MessageDigest)>) -> Result<(), Stop> {
         let mut bytes = Vec::new();
         for (position, digest) in messages {
             bytes.extend(encode(position, digest));

@@ -6,7 +6,39 @@ use identity_ledger::storage::Fault;
 use identity_ledger::{AppendError, Checkpoint, CreateError, OpenError};
 
 use crate::message::VERSION;
-use crate::stream::UnsafeStream;
+
+/// Why a stream is not safe to follow or to publish to. Each names the setting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("the stream `{stream}` is unsafe: {setting} is {found}; expected {expected}")]
+pub struct UnsafeStream {
+    /// The stream.
+    pub stream: String,
+    /// The setting, as the server's configuration calls it.
+    pub setting: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it must be.
+    pub expected: String,
+}
+
+impl UnsafeStream {
+    /// Names the first setting that is not as it must be. Of each: whether it is, its name, what it is, and what it must be.
+    ///
+    /// # Errors
+    /// [`UnsafeStream`].
+    pub fn check(
+        stream: &str,
+        settings: impl IntoIterator<Item = (bool, &'static str, String, String)>,
+    ) -> Result<(), UnsafeStream> {
+        match settings.into_iter().find(|setting| !setting.0) {
+            None => Ok(()),
+            Some((_, setting, found, expected)) => {
+                Err(UnsafeStream { stream: stream.to_owned(), setting, found, expected })
+            }
+        }
+    }
+}
 
 /// Why a node stopped. Its ledger is whole, at the position it says; `docs/scale.md` has the remedy of each.
 #[derive(Debug, thiserror::Error)]

@@ -23,19 +23,17 @@
 //! # }
 //! ```
 //!
+//! What does not know NATS stands in `identity-ledger-shared-log`: the message format, followers, nodes and their statuses, and why they stop.
+//!
 //! | file | what it is for |
 //! |---|---|
 //! | `connect.rs` | who a client is |
-//! | `stream.rs` | streams: created safely, refused if unsafe |
+//! | `stream.rs` | streams: created safely, refused if unsafe; what followers and publishers need of them |
 //! | `publisher.rs` | batches into the stream |
-//! | `follower.rs` | the stream into a ledger |
 //! | `node.rs` | one server: a follower and a publisher |
 //! | `remedy.rs` | what an operator does: compare, purge, continue a stream that lost messages |
-//!
-//! The message format, what nodes say of their chains, and why they stop stand in `identity-ledger-shared-log`, for other engines too.
 
 mod connect;
-pub mod follower;
 pub mod node;
 pub mod publisher;
 pub mod remedy;
@@ -44,7 +42,7 @@ pub mod stream;
 /// The client, in the version that this crate uses.
 pub use async_nats;
 
-pub use identity_ledger_shared_log::{message, peers, stop};
+pub use identity_ledger_shared_log::{follower, message, peers, stop};
 
 pub use connect::{connect_options, shown};
 pub use follower::{Applied, BatchResult};

@@ -1,86 +1,22 @@
 //! What an operator does: look for what a stream lost, purge what all followers have, continue a stream that lost messages.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::Config;
-use futures_util::StreamExt;
+use identity_ledger::ReadOnlyLedger;
 use identity_ledger::follow::LogName;
-use identity_ledger::{OperationId, ReadOnlyLedger};
+use identity_ledger_shared_log::follower::read;
+use identity_ledger_shared_log::remedy::{Held, check_purge, walk};
+use identity_ledger_shared_log::trail::Trail;
+use identity_ledger_shared_log::{Status, Stop};
 use tracing::info;
 
-use crate::follower::{Raw, raw, read, time};
-use crate::publisher::{PublishError, Publisher};
-use crate::stream::{Settings, Stream, StreamError, unreachable};
-use identity_ledger_shared_log::message::{Batch, Content};
-use identity_ledger_shared_log::peers::Status;
-use identity_ledger_shared_log::stop::Stop;
-use identity_ledger_shared_log::trail::{Trail, digest};
+use crate::publisher::Publisher;
+use crate::stream::{Settings, Stream, StreamError};
 
-/// Why an operator's command did not end well. It can be given again.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RemedyError {
-    /// The stream cannot be used.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// The ledger, or a file beside it, cannot be read.
-    #[error(transparent)]
-    Ledger(#[from] Stop),
-    /// A batch was not acknowledged by the new stream.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The ledger does not follow the log of the stream.
-    #[error("the ledger follows {found}; expected the log `{expected}`")]
-    OtherLog {
-        /// The log of the stream.
-        expected: String,
-        /// The log of the ledger.
-        found: String,
-    },
-    /// A node is not past the position.
-    #[error("node `{node}` is at position {found}, which is before {position}: nothing was purged")]
-    NotPast {
-        /// The node.
-        node: String,
-        /// Where it is.
-        found: u64,
-        /// Where it must be.
-        position: u64,
-    },
-    /// A node is past the position, and what was erased up to there is not out of its files.
-    #[error(
-        "node `{node}` has taken what is erased out of its files up to position {found}, which is before {position}: nothing was purged"
-    )]
-    NotErased {
-        /// The node.
-        node: String,
-        /// Up to where it has.
-        found: u64,
-        /// Up to where it must have.
-        position: u64,
-    },
-    /// A node did not say how far it is.
-    #[error("node `{node}` did not say how far it is: nothing was purged")]
-    Silent {
-        /// The node.
-        node: String,
-    },
-}
-
-/// What a stream does not hold as a ledger has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Finding {
-    /// It lost the message at a position.
-    Lost(u64),
-    /// It gives another message there than the one that was recorded.
-    Differs(u64),
-    /// It ends at this position, and the ledger is further.
-    CutBack(u64),
-}
+pub use identity_ledger_shared_log::remedy::{Finding, RemedyError};
 
 /// Compares a stream, message by message, with what a node recorded: for losses in the middle, which followers that are past them do not
 /// see. Cost: the stream is read once.
@@ -88,106 +24,7 @@ pub enum Finding {
 /// # Errors
 /// [`RemedyError`].
 pub async fn compare(stream: &Stream, node_dir: &Path) -> Result<Vec<Finding>, RemedyError> {
-    let (position, _) = followed(node_dir, &stream.log)?;
-    let trail = Trail::read(&node_dir.join("trail"))?;
-    let state = stream.state().await?;
-    let (mut next, mut findings) = (state.first_sequence, Vec::new());
-    walk(stream, |raw| {
-        findings.extend((next..raw.position).map(Finding::Lost));
-        next = raw.position + 1;
-        let noted = trail.as_ref().map_or(Ok(None), |trail| trail.at(raw.position))?;
-        if noted.is_some_and(|noted| noted != digest(raw.recorded_at, &raw.payload)) {
-            findings.push(Finding::Differs(raw.position));
-        }
-        Ok(())
-    })
-    .await?;
-    findings.extend((next..=state.last_sequence).map(Finding::Lost));
-    if state.last_sequence < position {
-        findings.push(Finding::CutBack(state.last_sequence));
-    }
-    Ok(findings)
-}
-
-/// How long nothing may come from a stream that has more: the last messages may be lost on their way.
-const MAX_SILENCE: Duration = Duration::from_secs(5);
-
-/// How often a reading of a stream is begun again before it is given up.
-const MAX_ATTEMPTS: u32 = 60;
-
-/// Shows every message that a stream still has, in order. One that did not come is asked for by its number: a connection may lose messages
-/// on their way, and that must not look like a loss of the stream.
-async fn walk(stream: &Stream, mut each: impl FnMut(&Raw) -> Result<(), Stop>) -> Result<(), RemedyError> {
-    let state = stream.state().await?;
-    let (mut next, last, mut attempts) = (state.first_sequence, state.last_sequence, 0);
-    while next <= last {
-        let before = next;
-        let ended = walk_from(stream, &mut next, last, &mut each).await;
-        attempts = if next > before { 0 } else { attempts + 1 };
-        match ended {
-            Err(RemedyError::Stream(StreamError::Unreachable { .. })) if attempts < MAX_ATTEMPTS => {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            ended => ended?,
-        }
-    }
-    Ok(())
-}
-
-async fn walk_from(
-    stream: &Stream,
-    next: &mut u64,
-    last: u64,
-    each: &mut impl FnMut(&Raw) -> Result<(), Stop>,
-) -> Result<(), RemedyError> {
-    let mut messages = stream.read_from(*next).await?;
-    while *next <= last {
-        let message = match tokio::time::timeout(MAX_SILENCE, messages.next()).await {
-            Ok(Some(message)) => message.map_err(|error| unreachable(&stream.name, error))?,
-            _ => return Err(unreachable(&stream.name, "nothing came, and the stream has more").into()),
-        };
-        let pending = message.info().map_err(|error| unreachable(&stream.name, error))?.pending;
-        let raw = raw(&message).map_err(|error| unreachable(&stream.name, error))?;
-        let found = raw.position;
-        ask_for(stream, next, found - 1, each).await?;
-        if found == *next {
-            each(&raw)?;
-            *next += 1;
-        }
-        if pending == 0 {
-            break;
-        }
-    }
-    ask_for(stream, next, last, each).await
-}
-
-/// Asks for the messages up to a position by their numbers.
-async fn ask_for(
-    stream: &Stream,
-    next: &mut u64,
-    until: u64,
-    each: &mut impl FnMut(&Raw) -> Result<(), Stop>,
-) -> Result<(), RemedyError> {
-    while *next <= until {
-        if let Some(message) = stream.message(*next).await? {
-            let recorded_at = time(message.time)?;
-            each(&Raw { position: *next, recorded_at, payload: message.payload })?;
-        }
-        *next += 1;
-    }
-    Ok(())
-}
-
-/// The position of a node's ledger, which must follow this log.
-fn followed(node_dir: &Path, log: &LogName) -> Result<(u64, ReadOnlyLedger), RemedyError> {
-    let ledger = ReadOnlyLedger::open(node_dir.join("ledger")).map_err(Stop::from)?;
-    match ledger.reader().followed() {
-        Some(followed) if followed.log == log.as_str() => Ok((followed.position, ledger)),
-        other => {
-            let found = other.map_or("no log".to_owned(), |followed| format!("the log `{}`", followed.log));
-            Err(RemedyError::OtherLog { expected: log.to_string(), found })
-        }
-    }
+    identity_ledger_shared_log::remedy::compare(&stream.context, stream, node_dir).await
 }
 
 /// Removes from a stream what all followers have, up to a position. A later node begins with a copy of a follower's ledger. After an erasure
@@ -203,21 +40,9 @@ pub async fn purge(
     nodes: &[String],
     statuses: &[Status],
 ) -> Result<u64, RemedyError> {
-    let heard: Vec<&Status> = statuses.iter().filter(|status| status.log == stream.log.as_str()).collect();
-    if let Some(node) = nodes.iter().find(|node| heard.iter().all(|status| status.node != **node)) {
-        return Err(RemedyError::Silent { node: node.clone() });
-    }
-    for Status { node, position: at, erased, .. } in heard {
-        let (node, erased) = (node.clone(), erased.unwrap_or(*at));
-        if *at < position {
-            return Err(RemedyError::NotPast { node, found: *at, position });
-        }
-        if erased < position {
-            return Err(RemedyError::NotErased { node, found: erased, position });
-        }
-    }
+    check_purge(&stream.log, position, nodes, statuses)?;
     let purged = stream.inner.purge().sequence(position + 1).await;
-    Ok(purged.map_err(|error| unreachable(&stream.name, error))?.purged)
+    Ok(purged.map_err(|error| StreamError::unreachable(&stream.name, error))?.purged)
 }
 
 /// What continuing a stream came to.
@@ -269,7 +94,7 @@ pub async fn continue_stream(
     };
     if let Some(old) = &old {
         let config = Config { sealed: true, ..old.inner.cached_info().config.clone() };
-        context.update_stream(&config).await.map_err(|error| unreachable(&old.name, error))?;
+        context.update_stream(&config).await.map_err(|error| StreamError::unreachable(&old.name, error))?;
         info!(stream = old.name, "sealed");
     }
     let most = old.as_ref().map_or(0, |old| old.settings().max_message_bytes);
@@ -284,7 +109,10 @@ pub async fn continue_stream(
                     max_message_size: new.max_message_size(),
                     ..stream.inner.cached_info().config.clone()
                 };
-                context.update_stream(&config).await.map_err(|error| unreachable(&stream.name, error))?;
+                context
+                    .update_stream(&config)
+                    .await
+                    .map_err(|error| StreamError::unreachable(&stream.name, error))?;
                 Stream::open(context, &new.stream, new.replicas).await?
             }
         }
@@ -299,8 +127,9 @@ pub async fn continue_stream(
         Continued { log: log.to_string(), first, old_sealed: old.is_some(), ..Continued::default() };
     let mut again = Vec::new();
     if let Some(old) = &old {
-        walk(old, |raw| {
-            match read(raw, old) {
+        let state = old.state().await?;
+        walk(old, state.first_sequence, state.last_sequence, |raw| {
+            match read(raw, &old.log) {
                 Ok(batch) if held.has(raw, &batch)? => {}
                 Ok(batch) => again.push(batch),
                 Err(stop) => drop(done.left_out.insert(raw.position, stop.to_string())),
@@ -316,34 +145,4 @@ pub async fn continue_stream(
     }
     info!(log = done.log, first, republished = done.republished, "the log continues in `{}`", new.stream);
     Ok(done)
-}
-
-/// What a ledger holds of its log.
-struct Held {
-    position: u64,
-    operations: HashSet<OperationId>,
-    trail: Option<Trail>,
-}
-
-impl Held {
-    fn of(ledger: &ReadOnlyLedger, position: u64, trail: Option<Trail>) -> Result<Held, Stop> {
-        let mut operations = HashSet::new();
-        ledger.reader().replay(|step| operations.extend(step.record.operation_id()))?;
-        Ok(Held { position, operations, trail })
-    }
-
-    /// Whether the ledger holds a message: by the digest that it noted at its position, which also tells of batches that were rejected;
-    /// or by the ids of its operations. Without either, a policy behind which the ledger is counts as held: setting it again would undo
-    /// later ones. So does an erasure: it could take what came later under the same text.
-    fn has(&self, raw: &Raw, batch: &Batch) -> Result<bool, Stop> {
-        let noted = self.trail.as_ref().map_or(Ok(None), |trail| trail.at(raw.position))?;
-        if noted == Some(digest(raw.recorded_at, &raw.payload)) {
-            return Ok(true);
-        }
-        Ok(match &batch.content {
-            Content::Begin { .. } => true,
-            Content::Policy(_) | Content::Erase(_) => noted.is_none() && raw.position <= self.position,
-            Content::Operations(_) => batch.operation_ids().all(|id| self.operations.contains(&id)),
-        })
-    }
 }

@@ -1,5 +1,6 @@
 //! Streams: how one is created so that it keeps what it acknowledged, and what is refused because it would not.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,12 +11,20 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, RetentionPolicy, State, StorageType,
 };
 use async_nats::jetstream::{self, ErrorCode, message::StreamMessage};
+use async_nats::{Client, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use identity_ledger::follow::LogName;
 use identity_ledger::{Policy, Tenant};
+use identity_ledger_shared_log::engine::{Engine, Failure, Range, Raw, Room, Unsent, time};
+use identity_ledger_shared_log::message::{Batch, BatchId, Content, decode, new_uuid};
+use identity_ledger_shared_log::publisher::Published;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use identity_ledger_shared_log::message::{Batch, BatchError, Content, decode, new_uuid};
-use identity_ledger_shared_log::stop::UnsafeStream;
+use crate::publisher::{context, send};
+
+pub use identity_ledger_shared_log::engine::{StreamError, check_name};
+pub use identity_ledger_shared_log::stop::UnsafeStream;
 
 /// The metadata of a stream under which its log's name stands.
 pub const LOG_KEY: &str = "identity-ledger.log";
@@ -84,18 +93,6 @@ pub(crate) fn subject(stream: &str) -> String {
 /// The subject on which nodes say how far they are. No stream keeps it.
 pub(crate) fn status_subject(stream: &str) -> String {
     format!("identity-ledger.{stream}.status")
-}
-
-/// Checks that a stream can have this name, before a server is asked for it.
-///
-/// # Errors
-/// [`StreamError::Name`].
-pub fn check_name(stream: &str) -> Result<(), StreamError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if stream.is_empty() || stream.len() > 200 || !stream.chars().all(allowed) {
-        return Err(StreamError::Name { stream: stream.to_owned() });
-    }
-    Ok(())
 }
 
 /// Checks the settings of a stream, no matter which program created it.
@@ -167,46 +164,6 @@ pub fn check(config: &Config, min_replicas: usize) -> Result<(), UnsafeStream> {
     UnsafeStream::check(&config.name, checks)
 }
 
-/// Why a stream cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// There is no such stream.
-    #[error("the servers do not have a stream `{stream}`")]
-    Missing {
-        /// The stream.
-        stream: String,
-    },
-    /// Its settings are unsafe.
-    #[error(transparent)]
-    Unsafe(#[from] UnsafeStream),
-    /// A stream of this name is there, and it is not an empty one of this log.
-    #[error("the stream `{stream}` is there already, up to position {last}")]
-    Exists {
-        /// The stream.
-        stream: String,
-        /// Its last position.
-        last: u64,
-    },
-    /// The first policy is out of bounds.
-    #[error(transparent)]
-    Begin(#[from] BatchError),
-    /// A name is not one that a stream can have.
-    #[error("`{stream}` is not a name for a stream: letters, digits, `-` and `_`, at most 200")]
-    Name {
-        /// The name.
-        stream: String,
-    },
-    /// The servers did not answer as expected; it can be tried again.
-    #[error("the servers of the stream `{stream}` did not do what they were asked: {why}")]
-    Unreachable {
-        /// The stream.
-        stream: String,
-        /// What the client says.
-        why: String,
-    },
-}
-
 /// A stream of a ledger, its settings checked.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -249,7 +206,7 @@ impl Stream {
                 state if state.last_sequence > 0 => {
                     Err(StreamError::Exists { stream: stream.name, last: state.last_sequence })
                 }
-                _ => Err(unreachable(&stream.name, error)),
+                _ => Err(StreamError::unreachable(&stream.name, error)),
             },
         }
     }
@@ -269,7 +226,7 @@ impl Stream {
             CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {
                 StreamError::Exists { stream: stream.clone(), last: 0 }
             }
-            _ => unreachable(stream, error),
+            _ => StreamError::unreachable(stream, error),
         })?;
         Stream::checked(context, inner, settings.replicas)
     }
@@ -283,7 +240,7 @@ impl Stream {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 StreamError::Missing { stream: name.to_owned() }
             }
-            _ => unreachable(name, error),
+            _ => StreamError::unreachable(name, error),
         })?;
         Stream::checked(context, inner, min_replicas)
     }
@@ -345,14 +302,48 @@ impl Stream {
         match self.inner.get_raw_message(position).await {
             Ok(message) => Ok(Some(message)),
             Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(None),
-            Err(error) => Err(unreachable(&self.name, error)),
+            Err(error) => Err(StreamError::unreachable(&self.name, error)),
         }
     }
 }
 
-impl Stream {
-    /// The messages from a position on, as they come. Nothing is kept for this reader when it goes away.
-    pub(crate) async fn read_from(&self, position: u64) -> Result<pull::Stream, StreamError> {
+impl Engine for Stream {
+    type Client = Client;
+    type Handle = Context;
+    type Messages = pull::Stream;
+    type Statuses = Subscriber;
+
+    const LEAVES_OUT_DUPLICATES: bool = true;
+    const STATUS_PAUSE: Duration = Duration::ZERO;
+
+    fn handle(client: Client) -> Context {
+        context(client)
+    }
+
+    async fn open(context: &Context, name: &str, min_replicas: usize) -> Result<Stream, StreamError> {
+        Stream::open(context, name, min_replicas).await
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn log(&self) -> &LogName {
+        &self.log
+    }
+
+    fn range(&self) -> Range {
+        let info = self.inner.cached_info();
+        Range { first: info.state.first_sequence, last: info.state.last_sequence, sealed: info.config.sealed }
+    }
+
+    async fn message(&self, position: u64) -> Result<Option<Raw>, Failure> {
+        let Some(message) = Stream::message(self, position).await? else { return Ok(None) };
+        let recorded_at = time(position, message.time.unix_timestamp_nanos())?;
+        Ok(Some(Raw { position, recorded_at, payload: message.payload }))
+    }
+
+    async fn read_from(&self, position: u64) -> Result<pull::Stream, Failure> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position },
             ack_policy: AckPolicy::None,
@@ -361,19 +352,60 @@ impl Stream {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let consumer =
-            self.inner.create_consumer(config).await.map_err(|error| unreachable(&self.name, error))?;
+        let consumer = self
+            .inner
+            .create_consumer(config)
+            .await
+            .map_err(|error| StreamError::unreachable(&self.name, error))?;
         let messages = consumer
             .stream()
             .max_messages_per_batch(128)
             .expires(Duration::from_secs(10))
             .heartbeat(Duration::from_secs(2));
-        messages.messages().await.map_err(|error| unreachable(&self.name, error))
+        Ok(messages.messages().await.map_err(|error| StreamError::unreachable(&self.name, error))?)
     }
-}
 
-pub(crate) fn unreachable(stream: &str, error: impl std::fmt::Display) -> StreamError {
-    StreamError::Unreachable { stream: stream.to_owned(), why: error.to_string() }
+    async fn next(messages: &mut pull::Stream) -> Result<Raw, Failure> {
+        let Some(message) = messages.next().await else {
+            return Err(Failure::Unreachable("there is an end to its messages".to_owned()));
+        };
+        let unreachable = |error: &dyn Display| Failure::Unreachable(error.to_string());
+        let message = message.map_err(|error| unreachable(&error))?;
+        let info = message.info().map_err(|error| unreachable(&error))?;
+        let position = info.stream_sequence;
+        let recorded_at =
+            time(position, info.published.unix_timestamp_nanos()).map_err(|stop| unreachable(&stop))?;
+        Ok(Raw { position, recorded_at, payload: message.payload.clone() })
+    }
+
+    fn room(&self) -> Room {
+        let bound = usize::try_from(self.inner.cached_info().config.max_message_size).unwrap_or(0);
+        let bound = Some(bound).filter(|bound| *bound > 0).unwrap_or(usize::MAX);
+        // Headers count too: the ids of stream and batch.
+        Room { most: bound.min(self.context.client().max_payload()), overhead: 256 + self.name.len() }
+    }
+
+    async fn send(&self, batch: BatchId, payload: Bytes) -> Result<Published, Unsent> {
+        let message = PublishMessage::build()
+            .payload(payload)
+            .message_id(batch.to_string())
+            .expected_stream(&self.name);
+        send(self, message).await
+    }
+
+    async fn say(context: &Context, stream: &str, _: &str, status: Vec<u8>) -> Result<(), String> {
+        let sent = context.client().publish(status_subject(stream), status.into()).await;
+        sent.map_err(|error| error.to_string())
+    }
+
+    async fn hear(context: &Context, stream: &str) -> Result<Subscriber, StreamError> {
+        let subscribed = context.client().subscribe(status_subject(stream)).await;
+        subscribed.map_err(|error| StreamError::unreachable(stream, error))
+    }
+
+    async fn next_status(statuses: &mut Subscriber) -> Option<Bytes> {
+        Some(statuses.next().await?.payload)
+    }
 }
 
 /// Asks a server, at its monitoring port, whether it syncs each message before it acknowledges it (`sync_interval: always`). The client

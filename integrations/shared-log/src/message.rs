@@ -240,6 +240,15 @@ pub fn decode(bytes: &[u8], log: &LogName) -> Result<Batch, DecodeError> {
     Ok(Batch { id: batch, seed: seed.0, content })
 }
 
+/// The log that a message names, whatever else it says; `None` of what is not a message.
+pub fn log_of(bytes: &[u8]) -> Option<LogName> {
+    #[derive(Deserialize)]
+    struct Log {
+        log: LogName,
+    }
+    serde_json::from_slice(bytes).ok().map(|Log { log }| log)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {

@@ -10,23 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::context::Context;
-use futures_util::StreamExt;
 use identity_ledger::erase::EraseError;
-use identity_ledger::follow::{Delivered, Delivery};
-use identity_ledger::{
-    Appended, Checkpoint, Durability, Ledger, LedgerOptions, Seq, SharedLedger, Timestamp, limits,
-};
+use identity_ledger::follow::{Delivered, Delivery, LogName};
+use identity_ledger::{Appended, Checkpoint, Durability, Ledger, LedgerOptions, Seq, SharedLedger, limits};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::stream::{Stream, StreamError};
-use identity_ledger_shared_log::message::{Batch, BatchId, Content, DecodeError, decode};
-use identity_ledger_shared_log::peers::{Peers, Status};
-use identity_ledger_shared_log::stop::Stop;
-use identity_ledger_shared_log::trail::{MessageDigest, Trail, digest};
+use crate::engine::{Engine, Failure, Range, Raw};
+use crate::message::{Batch, BatchId, Content, DecodeError, decode};
+use crate::peers::{Peers, Status};
+use crate::stop::Stop;
+use crate::trail::{MessageDigest, Trail, digest};
 
 /// Messages that wait for the recorder: the reader waits beyond that, and the stream keeps the rest.
 pub(crate) const MAX_WAITING: usize = 64;
@@ -46,14 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a stream is looked at while nothing comes from it.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
-
-/// A message of the stream that nothing was decided about.
-#[derive(Clone, Debug)]
-pub(crate) struct Raw {
-    pub(crate) position: u64,
-    pub(crate) recorded_at: Timestamp,
-    pub(crate) payload: bytes::Bytes,
-}
 
 /// Hears what becomes of a batch. Forgotten when it is dropped, also by a caller that waits no longer.
 pub(crate) struct Listener {
@@ -221,8 +208,8 @@ pub type OpenWith = Arc<dyn Fn() -> LedgerOptions<'static> + Send + Sync>;
 // -- opening -----------------------------------------------------------------------------------------------------------------------------
 
 /// Opens the ledger of a node, or creates it with the stream's first message.
-pub(crate) async fn open(
-    stream: &Stream,
+pub(crate) async fn open<E: Engine>(
+    stream: &E,
     dir: &Path,
     node: &str,
     options: &OpenWith,
@@ -239,14 +226,14 @@ pub(crate) async fn open(
     };
     let Some(followed) = ledger.reader().followed() else {
         return Err(Failure::Stop(Stop::ForeignStream {
-            stream: stream.name.clone(),
+            stream: stream.name().to_owned(),
             expected: "none: it has records of its own".to_owned(),
-            found: stream.log.to_string(),
+            found: stream.log().to_string(),
         }));
     };
     let (log, position) = (followed.log.clone(), followed.position);
-    if stream.log.as_str() != log {
-        let (stream, found) = (stream.name.clone(), stream.log.to_string());
+    if stream.log().as_str() != log {
+        let (stream, found) = (stream.name().to_owned(), stream.log().to_string());
         return Err(Failure::Stop(Stop::ForeignStream { stream, expected: log, found }));
     }
     let trail = Trail::open(&dir.join("trail"), position)?;
@@ -274,24 +261,22 @@ pub(crate) async fn open(
     })
 }
 
-async fn create(stream: &Stream, place: PathBuf, options: &OpenWith) -> Result<Ledger, Failure> {
-    let first = stream.state().await?.first_sequence;
-    let message = stream.message(first).await?;
-    let name = || stream.name.clone();
-    let Some(message) = message else {
+async fn create<E: Engine>(stream: &E, place: PathBuf, options: &OpenWith) -> Result<Ledger, Failure> {
+    let first = stream.range().first;
+    let name = || stream.name().to_owned();
+    let Some(raw) = stream.message(first).await? else {
         let stop = match first {
             ..=1 => Stop::Gap { stream: name(), position: 1, found: None }, // not even a first message
             _ => Stop::Purged { stream: name(), first, next: 1 },
         };
         return Err(Failure::Doubtful(stop));
     };
-    let raw = Raw { position: first, recorded_at: time(message.time)?, payload: message.payload };
-    let batch = read(&raw, stream)?;
+    let batch = read(&raw, stream.log())?;
     let Content::Begin { tenant, policy } = batch.content else {
         return Err(Failure::Stop(Stop::Purged { stream: name(), first, next: 1 }));
     };
     let Raw { position, recorded_at, .. } = raw;
-    let (log, seed, options) = (stream.log.clone(), batch.seed, Arc::clone(options));
+    let (log, seed, options) = (stream.log().clone(), batch.seed, Arc::clone(options));
     on_a_thread(move || {
         let delivery = Delivery { log: &log, position, recorded_at, seed };
         let options = options().durability(Durability::Immediate).follow(&delivery);
@@ -306,32 +291,6 @@ async fn on_a_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     Ok(done.map_err(|_| Stop::Died { thread: "opening thread" })??)
-}
-
-/// Why an attempt did not succeed.
-pub(crate) enum Failure {
-    /// It will not, however often it is tried.
-    Stop(Stop),
-    /// It may be so, or look so for a moment: servers that have just started know less than they have.
-    Doubtful(Stop),
-    /// The servers did not answer.
-    Unreachable(String),
-}
-
-impl From<Stop> for Failure {
-    fn from(stop: Stop) -> Failure {
-        Failure::Stop(stop)
-    }
-}
-
-impl From<StreamError> for Failure {
-    fn from(error: StreamError) -> Failure {
-        match error {
-            StreamError::Missing { stream } => Failure::Doubtful(Stop::StreamMissing { stream }),
-            StreamError::Unsafe(setting) => Failure::Stop(setting.into()),
-            error => Failure::Unreachable(error.to_string()),
-        }
-    }
 }
 
 /// Tells what is so from what looks so for a moment.
@@ -367,9 +326,9 @@ impl Doubt {
 // -- reading -----------------------------------------------------------------------------------------------------------------------------
 
 /// Reads the stream until the node stops or is closed.
-pub(crate) async fn read_stream(
+pub(crate) async fn read_stream<E: Engine>(
     core: Arc<Core>,
-    context: Context,
+    handle: E::Handle,
     name: String,
     min_replicas: usize,
     into: mpsc::Sender<Raw>,
@@ -383,11 +342,11 @@ pub(crate) async fn read_stream(
                 return;
             }
             let before = passed;
-            let ended = match attach(&core, &context, &name, min_replicas).await {
+            let ended = match attach::<E>(&core, &handle, &name, min_replicas).await {
                 Ok(messages) => {
                     let mut silent = core.silent.subscribe();
                     tokio::select! {
-                        ended = pass_on(messages, &name, &mut passed, &into) => ended,
+                        ended = pass_on::<E>(messages, &name, &mut passed, &into) => ended,
                         _ = silent.changed() => Failure::Unreachable("nothing came, and the stream has more".to_owned()),
                     }
                 }
@@ -413,16 +372,19 @@ pub(crate) async fn read_stream(
 ///
 /// It also has the reader begin again if nothing comes although the stream has more. A connection that broke may have lost the last
 /// messages on their way, and without a later one the reader cannot know.
-pub(crate) async fn look_at_stream(core: Arc<Core>, context: Context, name: String, min_replicas: usize) {
+pub(crate) async fn look_at_stream<E: Engine>(
+    core: Arc<Core>,
+    handle: E::Handle,
+    name: String,
+    min_replicas: usize,
+) {
     let (mut doubt, mut waits_at) = (Doubt::default(), None);
     while !core.is_over() {
         tokio::time::sleep(LOOK_EVERY).await;
         let (own, position) = (core.position(), core.highest());
-        let failure = match Stream::open(&context, &name, min_replicas).await {
-            Ok(stream) => match stream.inner.cached_info().state.last_sequence {
-                last if last == own && stream.inner.cached_info().config.sealed => {
-                    Stop::Sealed { stream: name.clone() }.into()
-                }
+        let failure = match E::open(&handle, &name, min_replicas).await {
+            Ok(stream) => match stream.range().last {
+                last if last == own && stream.range().sealed => Stop::Sealed { stream: name.clone() }.into(),
                 last if last < position => {
                     Failure::Doubtful(Stop::CutBack { stream: name.clone(), last, position })
                 }
@@ -445,21 +407,20 @@ pub(crate) async fn look_at_stream(core: Arc<Core>, context: Context, name: Stri
 }
 
 /// Holds the stream against the ledger, and reads on behind the ledger's position.
-async fn attach(
+async fn attach<E: Engine>(
     core: &Core,
-    context: &Context,
+    handle: &E::Handle,
     name: &str,
     min_replicas: usize,
-) -> Result<pull::Stream, Failure> {
-    let stream = Stream::open(context, name, min_replicas).await?;
-    let (expected, name) = (core.log.clone(), || stream.name.clone());
-    if stream.log.as_str() != expected {
-        let found = stream.log.to_string();
+) -> Result<E::Messages, Failure> {
+    let stream = E::open(handle, name, min_replicas).await?;
+    let (expected, name) = (core.log.clone(), || stream.name().to_owned());
+    if stream.log().as_str() != expected {
+        let found = stream.log().to_string();
         return Err(Stop::ForeignStream { stream: name(), expected, found }.into());
     }
     let position = core.position();
-    let state = &stream.inner.cached_info().state;
-    let (first, last) = (state.first_sequence, state.last_sequence);
+    let Range { first, last, .. } = stream.range();
     if last < position {
         return Err(Failure::Doubtful(Stop::CutBack { stream: name(), last, position }));
     }
@@ -477,16 +438,16 @@ async fn attach(
             found: Some(last),
         }));
     }
-    Ok(stream.read_from(position + 1).await?)
+    stream.read_from(position + 1).await
 }
 
 /// The message at the ledger's position must be the one that is in the ledger: by the trail, and by the time of its frame.
-async fn hold_against(core: &Core, stream: &Stream, position: u64) -> Result<(), Failure> {
-    let name = || stream.name.clone();
+async fn hold_against<E: Engine>(core: &Core, stream: &E, position: u64) -> Result<(), Failure> {
+    let name = || stream.name().to_owned();
     let Some(message) = stream.message(position).await? else {
         return Err(Failure::Doubtful(Stop::Gap { stream: name(), position, found: None }));
     };
-    let written = time(message.time)?;
+    let written = message.recorded_at;
     let noted = core.state().trail.at(position)?;
     if noted.is_some_and(|noted| noted != digest(written, &message.payload)) {
         return Err(Stop::Differs { stream: name(), position, evidence: "by its digest" }.into());
@@ -500,16 +461,16 @@ async fn hold_against(core: &Core, stream: &Stream, position: u64) -> Result<(),
 }
 
 /// Passes messages on for as long as each is the next. Why it ended is looked into by attaching again.
-async fn pass_on(
-    mut messages: pull::Stream,
+async fn pass_on<E: Engine>(
+    mut messages: E::Messages,
     stream: &str,
     passed: &mut u64,
     into: &mpsc::Sender<Raw>,
 ) -> Failure {
-    while let Some(message) = messages.next().await {
-        let raw = match message.map_err(|error| error.to_string()).and_then(|message| raw(&message)) {
+    loop {
+        let raw = match E::next(&mut messages).await {
             Ok(raw) => raw,
-            Err(why) => return Failure::Unreachable(why),
+            Err(failure) => return failure,
         };
         let (stream, position, found) = (stream.to_owned(), *passed, raw.position);
         if found <= position {
@@ -522,31 +483,16 @@ async fn pass_on(
         }
         *passed = found;
         if into.send(raw).await.is_err() {
-            break;
+            return Failure::Unreachable("nothing is recorded any more".to_owned());
         }
     }
-    Failure::Unreachable("there is an end to its messages".to_owned())
 }
 
-pub(crate) fn raw(message: &async_nats::jetstream::Message) -> Result<Raw, String> {
-    let info = message.info().map_err(|error| error.to_string())?;
-    let recorded_at = time(info.published).map_err(|stop| stop.to_string())?;
-    Ok(Raw { position: info.stream_sequence, recorded_at, payload: message.payload.clone() })
-}
-
-/// The stream's time in microseconds, as frames have it.
-pub(crate) fn time(time: async_nats::datetime::DateTime) -> Result<Timestamp, Stop> {
-    let micros = time.unix_timestamp_nanos().div_euclid(1_000);
-    i64::try_from(micros).ok().and_then(|micros| Timestamp::from_micros(micros).ok()).ok_or_else(|| {
-        Stop::NotAMessage { position: 0, why: format!("its time, {micros} microseconds, is out of range") }
-    })
-}
-
-pub(crate) fn read(raw: &Raw, stream: &Stream) -> Result<Batch, Stop> {
-    read_of(raw, &stream.log)
-}
-
-fn read_of(raw: &Raw, log: &identity_ledger::follow::LogName) -> Result<Batch, Stop> {
+/// Reads a message of a log.
+///
+/// # Errors
+/// [`Stop::UnknownVersion`] and [`Stop::NotAMessage`].
+pub fn read(raw: &Raw, log: &LogName) -> Result<Batch, Stop> {
     let Raw { position, payload, .. } = raw;
     decode(payload, log).map_err(|error| match error {
         DecodeError::Version { found } => Stop::UnknownVersion { position: *position, version: found },
@@ -557,7 +503,7 @@ fn read_of(raw: &Raw, log: &identity_ledger::follow::LogName) -> Result<Batch, S
 // -- recording ---------------------------------------------------------------------------------------------------------------------------
 
 /// Records what the reader passes on, until there is an end to it. Runs on a thread of its own.
-pub(crate) fn record(core: &Core, log: &identity_ledger::follow::LogName, mut from: mpsc::Receiver<Raw>) {
+pub(crate) fn record(core: &Core, log: &LogName, mut from: mpsc::Receiver<Raw>) {
     while let Some(first) = from.blocking_recv() {
         if core.is_over() {
             return;
@@ -581,10 +527,10 @@ struct Recorded {
     digest: MessageDigest,
 }
 
-fn record_group(core: &Core, log: &identity_ledger::follow::LogName, group: &[Raw]) -> Result<(), Stop> {
+fn record_group(core: &Core, log: &LogName, group: &[Raw]) -> Result<(), Stop> {
     let (mut batches, mut end) = (Vec::with_capacity(group.len()), Ok(()));
     for raw in group {
-        match read_of(raw, log) {
+        match read(raw, log) {
             Ok(batch) => batches.push((raw, batch)),
             Err(stop) => {
                 end = Err(stop); // those before it are good

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use identity_ledger::{Durability, Ledger, LedgerOptions, Policy, SharedLedger, Tenant};
 use identity_ledger_jetstream::{Batch, Node};
-use support::{Cluster, batch, program};
+use support::common::batch;
+use support::{Cluster, program};
 
 /// Batches that each publisher sends, one after the other and then with as many lanes.
 const BATCHES: u64 = 2_000;

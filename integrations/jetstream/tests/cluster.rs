@@ -5,22 +5,20 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use identity_ledger::audit::Audit;
 use identity_ledger::testing::chance::Chance;
-use identity_ledger::{OperationId, ReadOnlyLedger};
 use identity_ledger_jetstream::remedy::{self, Finding};
 use identity_ledger_jetstream::{
-    Batch, BatchResult, Node, NodeOptions, PublishError, Publisher, Settings, Status, Stop, Stream, context,
+    Batch, Node, NodeOptions, PublishError, Publisher, Settings, Stop, Stream, context,
 };
-use support::{Cluster, Proxy, batch, compared, connect, last_position, program, trace};
+use support::common::{Follower, batch, check_exactly_once, recorded, send};
+use support::{Cluster, Proxy, compared, connect, last_position, program, trace};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// How many batches, and how many of them are on their way at the same time from one node.
@@ -42,77 +40,6 @@ async fn follower_process() {
     panic!("{:?}", node.stopped().await);
 }
 
-struct Follower {
-    child: Child,
-}
-
-impl Follower {
-    fn start(cluster: &Cluster, stream: &str) -> Follower {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["follower_process", "--exact", "--ignored", "--nocapture"])
-            .env("FOLLOWER_URLS", cluster.urls().join(","))
-            .env("FOLLOWER_DIR", cluster.node_dir("c"))
-            .env("FOLLOWER_STREAM", stream)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Follower { child }
-    }
-
-    fn kill(&mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "it did not stop by itself");
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Sends a batch until it is acknowledged, by this node and then by the other.
-async fn send(nodes: &[Arc<Node>; 2], first: usize, batch: &Batch) -> Option<u64> {
-    for attempt in 0.. {
-        match nodes[(first + attempt) % 2].publish_and_wait(batch).await {
-            Ok(applied) => {
-                assert!(!matches!(applied.result, BatchResult::Rejected(_)), "{applied:?}");
-                return Some(applied.position);
-            }
-            Err(PublishError::Unknown { .. } | PublishError::Busy) => {}
-            Err(error) => panic!("{error}"),
-        }
-        if attempt > 20 {
-            return None;
-        }
-    }
-    None
-}
-
-/// What a ledger holds: each operation id, and how often.
-fn recorded(dir: &Path) -> (Status, HashMap<OperationId, u32>) {
-    let ledger = ReadOnlyLedger::open(dir.join("ledger")).unwrap();
-    let reader = ledger.reader();
-    let mut found = HashMap::new();
-    reader
-        .replay(|step| {
-            if let Some(id) = step.record.operation_id() {
-                *found.entry(id).or_insert(0) += 1;
-            }
-        })
-        .unwrap();
-    let followed = reader.followed().unwrap();
-    let (log, position, checkpoint) = (followed.log.clone(), followed.position, reader.checkpoint());
-    (Status { node: String::new(), log, position, checkpoint, erased: None }, found)
-}
-
-fn ids(batch: &Batch) -> Vec<OperationId> {
-    batch.operation_ids().collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_batch_exactly_once_whatever_is_killed() {
     trace();
@@ -130,7 +57,7 @@ async fn every_batch_exactly_once_whatever_is_killed() {
         Arc::new(Node::start(cluster.client().await, options("a")).await.unwrap()),
         Arc::new(Node::start(connect(&[proxy.url()]).await, options("b")).await.unwrap()),
     ];
-    let mut follower = Follower::start(&cluster, "shop");
+    let mut follower = Follower::start(&cluster.urls().join(","), &cluster.node_dir("c"), "shop");
 
     let (next, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let acknowledged: Arc<Mutex<Vec<Batch>>> = Arc::default();
@@ -185,7 +112,8 @@ async fn every_batch_exactly_once_whatever_is_killed() {
         assert!(lanes.iter().all(|lane| !lane.is_finished()) || so_far >= total - 2 * LANES, "a lane failed");
         if Instant::now() >= kill_at {
             follower.kill();
-            follower = Follower::start(&*cluster.lock().await, "shop");
+            let cluster = cluster.lock().await;
+            follower = Follower::start(&cluster.urls().join(","), &cluster.node_dir("c"), "shop");
             kills += 1;
             kill_at = Instant::now() + Duration::from_millis(500 + chance.below(2_500) as u64);
         }
@@ -232,22 +160,12 @@ async fn every_batch_exactly_once_whatever_is_killed() {
     }
     let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     assert_eq!(acknowledged.len() as u64, total);
-    let states = ["a", "b", "c"].map(|name| recorded(&cluster.node_dir(name)));
-    let expected: HashSet<OperationId> = acknowledged.iter().flat_map(ids).collect();
-    for (status, found) in &states {
-        assert_eq!((status.position, status.checkpoint), (last, states[0].0.checkpoint));
-        assert!(found.values().all(|times| *times == 1), "none twice");
-        assert_eq!(found.len(), expected.len(), "none lost, none invented");
-        assert!(expected.iter().all(|id| found.contains_key(id)));
-    }
-    for name in ["a", "b", "c"] {
-        let report = Audit::run(&cluster.node_dir(name).join("ledger"), None, &mut |_| {}).unwrap();
-        assert!(report.is_ok(), "{:?}", report.faults);
-    }
+    let dirs = ["a", "b", "c"].map(|name| cluster.node_dir(name));
+    let state = check_exactly_once(&dirs, &acknowledged, last);
     assert_eq!(compared(&stream, &cluster.node_dir("a")).await, []);
     println!(
         "{total} batches exactly once in {took:?}, the follower killed {kills} times, {} positions, heads equal at {}",
-        last, states[0].0.checkpoint
+        last, state.checkpoint
     );
 }
 
@@ -294,7 +212,7 @@ async fn all_servers_killed_at_once_lose_nothing_acknowledged() {
     let (status, found) = recorded(&cluster.node_dir("a"));
     let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     assert_eq!(acknowledged.len(), 320);
-    assert!(acknowledged.iter().flat_map(ids).all(|id| found.get(&id) == Some(&1)));
+    assert!(acknowledged.iter().flat_map(Batch::operation_ids).all(|id| found.get(&id) == Some(&1)));
     assert_eq!(status.position, last);
     assert_eq!(compared(&stream, &cluster.node_dir("a")).await, []);
 }
@@ -360,7 +278,7 @@ impl Scene {
         other.close().await.unwrap();
         let (_, found) = recorded(&self.cluster.node_dir("copy"));
         assert!(
-            self.acknowledged.iter().flat_map(ids).all(|id| found.get(&id) == Some(&1)),
+            self.acknowledged.iter().flat_map(Batch::operation_ids).all(|id| found.get(&id) == Some(&1)),
             "nothing acknowledged is lost"
         );
         done
@@ -492,7 +410,12 @@ async fn flipped_bits_on_one_of_three_servers_are_never_silent() {
         node.close().await.unwrap();
     }
     let held = ["a", "b"].map(|name| recorded(&cluster.node_dir(name)).1);
-    assert!(acknowledged.iter().flat_map(ids).all(|id| held.iter().any(|held| held.contains_key(&id))));
+    assert!(
+        acknowledged
+            .iter()
+            .flat_map(Batch::operation_ids)
+            .all(|id| held.iter().any(|held| held.contains_key(&id)))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
@@ -16,7 +15,8 @@ use identity_ledger_jetstream::{
     Batch, BatchResult, Node, NodeOptions, PublishError, Publisher, Settings, Status, Stop, Stream,
     StreamError, context, node, remedy, stream,
 };
-use support::{Cluster, Proxy, at, batch, connect, id, program, trace};
+use support::common::{at, batch, id, stands_in};
+use support::{Cluster, Proxy, connect, program, trace};
 
 /// One server. Several streams in it do not meet.
 async fn server(test: &str) -> Option<Cluster> {
@@ -399,17 +399,6 @@ async fn a_purge_waits_for_every_follower_and_later_nodes_begin_with_a_copy() {
         node.wait_for(applied.position).await.unwrap();
         assert_eq!(node.status().checkpoint, applied.checkpoint);
     }
-}
-
-/// Whether a text stands in a file of a directory, at any depth.
-fn stands_in(dir: &Path, text: &str) -> Option<PathBuf> {
-    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
-        true => stands_in(&path, text),
-        false => {
-            let bytes = std::fs::read(&path).unwrap_or_default(); // a server may remove its own meanwhile
-            bytes.windows(text.len()).any(|window| window == text.as_bytes()).then_some(path)
-        }
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

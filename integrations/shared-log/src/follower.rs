@@ -355,6 +355,12 @@ pub(crate) async fn read_stream<E: Engine>(
             if passed > before {
                 doubt = Doubt::default();
             }
+            // What came before a message that stops the node is good.
+            if matches!(ended, Failure::Stop(_))
+                && recorded.wait_for(|progress| progress.position >= passed).await.is_err()
+            {
+                return;
+            }
             if let Some(stop) = doubt.judge(ended) {
                 return core.stop(stop);
             }
@@ -531,6 +537,10 @@ fn record_group(core: &Core, log: &LogName, group: &[Raw]) -> Result<(), Stop> {
     let (mut batches, mut end) = (Vec::with_capacity(group.len()), Ok(()));
     for raw in group {
         match read(raw, log) {
+            Ok(Batch { content: Content::Begin { .. }, .. }) => {
+                end = Err(begun_again(raw.position));
+                break;
+            }
             Ok(batch) => batches.push((raw, batch)),
             Err(stop) => {
                 end = Err(stop); // those before it are good
@@ -564,9 +574,7 @@ fn record_group(core: &Core, log: &LogName, group: &[Raw]) -> Result<(), Stop> {
                         Delivered::Rejected(error) => reject(&without_text(&error))?,
                     }
                 }
-                Content::Begin { .. } => {
-                    return Err(Stop::NotAMessage { position, why: "it begins the log again".to_owned() });
-                }
+                Content::Begin { .. } => return Err(begun_again(position)),
             };
             let checkpoint = ledger.reader().checkpoint();
             let applied = Applied { position, checkpoint, result };
@@ -581,6 +589,10 @@ fn record_group(core: &Core, log: &LogName, group: &[Raw]) -> Result<(), Stop> {
     let pending = written?;
     core.settle(recorded, pending == 0)?;
     end
+}
+
+fn begun_again(position: u64) -> Stop {
+    Stop::NotAMessage { position, why: "it begins the log again".to_owned() }
 }
 
 /// Why an erasure is rejected, without what it names: that is to be forgotten, and the reason is kept.

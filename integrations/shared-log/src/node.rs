@@ -256,6 +256,11 @@ impl<E: Engine> Node<E> {
         for half in &mut self.halves {
             drop(half.await);
         }
+        // They share the ledger, which another program may open once this returns.
+        for other in &mut self.others {
+            other.abort();
+            drop(other.await);
+        }
         let ledger = self.core.ledger.clone();
         tokio::task::spawn_blocking(move || ledger.flush())
             .await

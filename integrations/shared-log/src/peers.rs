@@ -34,6 +34,13 @@ pub struct Status {
     pub erased: Option<u64>,
 }
 
+impl Status {
+    /// Whether two nodes have different heads at one position of one log.
+    pub fn differs_from(&self, other: &Status) -> bool {
+        (&self.log, self.position) == (&other.log, other.position) && self.checkpoint != other.checkpoint
+    }
+}
+
 #[derive(Debug, Default)]
 struct Peer {
     /// The highest position at which its head was found equal.

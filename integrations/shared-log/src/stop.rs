@@ -23,6 +23,16 @@ pub struct UnsafeStream {
 }
 
 impl UnsafeStream {
+    /// A setting that is not as it must be.
+    pub fn new(
+        stream: &str,
+        setting: &'static str,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> UnsafeStream {
+        UnsafeStream { stream: stream.to_owned(), setting, found: found.into(), expected: expected.into() }
+    }
+
     /// Names the first setting that is not as it must be. Of each: whether it is, its name, what it is, and what it must be.
     ///
     /// # Errors
@@ -33,9 +43,7 @@ impl UnsafeStream {
     ) -> Result<(), UnsafeStream> {
         match settings.into_iter().find(|setting| !setting.0) {
             None => Ok(()),
-            Some((_, setting, found, expected)) => {
-                Err(UnsafeStream { stream: stream.to_owned(), setting, found, expected })
-            }
+            Some((_, setting, found, expected)) => Err(UnsafeStream::new(stream, setting, found, expected)),
         }
     }
 }

@@ -268,9 +268,7 @@ async fn nodes(context: &Context, stream: &str, wait: Duration) -> Result<bool, 
             println!("{} has what was erased since position {erased} in its files", status.node);
         }
         for other in statuses.iter().filter(|other| other.node > status.node) {
-            let differ = (&other.log, other.position) == (&status.log, status.position)
-                && other.checkpoint != status.checkpoint;
-            if differ {
+            if other.differs_from(status) {
                 println!(
                     "{} and {} have different heads at position {}",
                     status.node, other.node, status.position

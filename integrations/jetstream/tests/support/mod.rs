@@ -1,6 +1,9 @@
 //! Real servers, started and stopped by tests.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+#[path = "../../../shared-log/tests/support/mod.rs"]
+pub(crate) mod common;
+
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use identity_ledger::{DistinctId, Operation, Policy, Source, Tenant, Timestamp};
+use identity_ledger::{Policy, Tenant};
 use identity_ledger_jetstream::async_nats::{Client, ConnectOptions};
-use identity_ledger_jetstream::{Batch, Node, NodeOptions, Settings, Stream, context, remedy};
+use identity_ledger_jetstream::{Node, NodeOptions, Settings, Stream, context, remedy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The server's program. Without one the test that asks is skipped, loudly: past the harness, which keeps what a passing test prints.
@@ -225,26 +228,6 @@ pub(crate) async fn connect(urls: &[String]) -> Client {
         .connection_timeout(Duration::from_secs(2))
         .ping_interval(Duration::from_secs(2));
     options.connect(urls).await.unwrap()
-}
-
-pub(crate) fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(micros).unwrap()
-}
-
-pub(crate) fn id(text: &str) -> DistinctId {
-    DistinctId::new(text).unwrap()
-}
-
-/// A made-up batch: one or two operations, links among them, all of them with ids.
-pub(crate) fn batch(number: u64) -> Batch {
-    let user = id(&format!("user-{}", number % 997));
-    let visitor = Source::new(&format!("visitor-{number}"));
-    let time = at(i64::try_from(number).unwrap());
-    let identify = Operation::identify(time, user.clone(), Some(visitor))
-        .set("n", i64::try_from(number).unwrap())
-        .unwrap();
-    let more = Operation::properties(time, user).set("plan", "pro").unwrap();
-    Batch::new(if number.is_multiple_of(2) { vec![identify] } else { vec![identify, more] }).unwrap()
 }
 
 /// A way to a server on which acknowledgements get lost: while it swallows, what the server says is thrown away, and then the connection

@@ -216,12 +216,12 @@ impl Stop {
     }
 
     fn named(&self) -> (&'static str, &'static str) {
-        const CONTINUE: &str = "continue the stream from the longest good ledger: `identity-ledger-jetstream continue`, and docs/scale.md";
+        const CONTINUE: &str = "continue the stream from the longest good ledger: `continue` of the operator's command, and docs/scale.md";
         const START: &str = "look at the disk (is it full?) and start the node again; if it lost something, give the node a copy of another one's ledger with `identity-ledger backup`";
         match self {
             Stop::Gap { .. } => (
                 "Gap",
-                "if another node is past it, give this one a copy of that ledger with `identity-ledger backup`; if none is, `identity-ledger-jetstream continue`",
+                "if another node is past it, give this one a copy of that ledger with `identity-ledger backup`; if none is, `continue` of the operator's command",
             ),
             Stop::WentBack { .. } => ("WentBack", CONTINUE),
             Stop::Differs { .. } => ("Differs", CONTINUE),
@@ -231,7 +231,7 @@ impl Stop {
             }
             Stop::StreamMissing { .. } => (
                 "StreamMissing",
-                "is its name right? A new one is made by `identity-ledger-jetstream create`; one that was deleted is continued by `identity-ledger-jetstream continue`",
+                "is its name right? A new one is made by `create` of the operator's command; one that was deleted is continued by `continue`",
             ),
             Stop::Sealed { .. } => (
                 "Sealed",
@@ -242,12 +242,12 @@ impl Stop {
             }
             Stop::Unsafe(_) => (
                 "Unsafe",
-                "correct the setting, or make the stream with `identity-ledger-jetstream create`; where there are fewer servers, `--min-replicas` asks for fewer",
+                "correct the setting, or make the stream with `create` of the operator's command; where there are fewer servers, `--min-replicas` asks for fewer",
             ),
             Stop::UnknownVersion { .. } => ("UnknownVersion", "update this node"),
             Stop::NotAMessage { .. } => (
                 "NotAMessage",
-                "find who publishes there and deny it, then `identity-ledger-jetstream continue`: it is left out by name",
+                "find who publishes there and deny it, then `continue` of the operator's command: it is left out by name",
             ),
             Stop::HeadsDiffer { .. } => (
                 "HeadsDiffer",

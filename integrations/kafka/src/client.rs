@@ -1,9 +1,9 @@
 //! Clients: the connections of one program to the brokers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use identity_ledger::follow::LogName;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -58,6 +58,9 @@ impl ClientOptions {
             ("auto.offset.reset", "error"),
             ("check.crcs", "true"),
             ("fetch.error.backoff.ms", "100"),
+            // A broker gives at least one message. A client takes no fewer bytes than its largest message, so that is small here.
+            ("message.max.bytes", "1000"),
+            ("fetch.max.bytes", "262144"),
             ("queued.min.messages", "1000"),
             ("queued.max.messages.kbytes", "16384"),
         ];
@@ -136,10 +139,11 @@ impl Client {
             admin: options.config(&[]).create()?,
             statuses: options.config(&[("acks", "1"), ("message.timeout.ms", "5000")]).create()?,
             batches: Mutex::new(options.batches()?),
-            // A byte at most, which is one message: a broker always gives one.
-            reader: Mutex::new(
-                options.consumer(&[("enable.partition.eof", "true"), ("fetch.message.max.bytes", "1")])?,
-            ),
+            reader: Mutex::new(options.consumer(&[
+                ("enable.partition.eof", "true"),
+                ("fetch.max.bytes", "1000"),
+                ("fetch.message.max.bytes", "1"),
+            ])?),
             logs: Mutex::default(),
             options: options.clone(),
         };
@@ -193,7 +197,9 @@ impl Client {
                 }
                 Some(error) => return Err(error.to_string()),
             }
-            let fewest = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+            // Each broker counts once: one that is named twice holds one copy.
+            let brokers = |replicas: &[i32]| replicas.iter().collect::<HashSet<_>>().len();
+            let fewest = topic.partitions().iter().map(|partition| brokers(partition.replicas())).min();
             Ok(Some(Placed { partitions: topic.partitions().len(), replicas: fewest.unwrap_or(0) }))
         })
         .await
@@ -214,20 +220,12 @@ impl Client {
         self.ask(move |reader| {
             let text = |error: KafkaError| error.to_string();
             reader.assign(&at(&name, Offset::Offset(offset)).map_err(text)?).map_err(text)?;
-            let found = reader.poll(ANSWER_WAIT).map(|polled| polled.map(|message| message.detach()));
+            let found = polled(reader, &name, offset);
             reader.unassign().map_err(text)?;
             match found {
-                Some(Ok(message)) => Ok(Some(message).filter(|message| message.offset() == offset)),
-                Some(Err(KafkaError::PartitionEOF(_))) => Ok(None),
-                Some(Err(KafkaError::MessageConsumption(
-                    RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset,
-                ))) => Ok(None),
-                Some(Err(error)) => Err(error.to_string()),
+                Some(found) => found.map_err(text),
                 // Nothing came. If the broker answers otherwise, it has nothing there.
-                None => {
-                    reader.fetch_watermarks(&name, 0, ANSWER_WAIT).map_err(text)?;
-                    Ok(None)
-                }
+                None => reader.fetch_watermarks(&name, 0, ANSWER_WAIT).map(|_| None).map_err(text),
             }
         })
         .await
@@ -241,6 +239,29 @@ impl Client {
         let inner = Arc::clone(&self.inner);
         let asked = tokio::task::spawn_blocking(move || question(&lock(&inner.reader)));
         asked.await.unwrap_or_else(|_| Err("the client ended without a word".to_owned()))
+    }
+}
+
+/// What comes from a topic first: the message of an offset, or that there is none. `None` if nothing came in time.
+fn polled(reader: &BaseConsumer, topic: &str, offset: i64) -> Option<KafkaResult<Option<OwnedMessage>>> {
+    let until = Instant::now() + ANSWER_WAIT;
+    loop {
+        return match reader.poll(until.saturating_duration_since(Instant::now()))? {
+            // Of an earlier question.
+            Ok(message) if message.topic() != topic || message.offset() < offset => continue,
+            // The client connects again by itself.
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+            )) => continue,
+            Ok(message) => Some(Ok(Some(message.detach()).filter(|message| message.offset() == offset))),
+            Err(
+                KafkaError::PartitionEOF(_)
+                | KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset,
+                ),
+            ) => Some(Ok(None)),
+            Err(error) => Some(Err(error)),
+        };
     }
 }
 

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! What does not know Kafka stands in `identity-ledger-shared-log`: the message format, followers, nodes and their statuses, and why they
-//! stop.
+//! stop. It calls a topic a stream.
 //!
 //! | file | what it is for |
 //! |---|---|

@@ -93,7 +93,7 @@ async fn every_batch_exactly_once_whatever_is_killed() {
             follower.kill();
             follower = follow();
             kills += 1;
-            kill_at = Instant::now() + Duration::from_millis(500 + chance.below(2_500) as u64);
+            kill_at = Instant::now() + Duration::from_millis(500 + chance.below(4_500) as u64);
         }
         if so_far * 5 >= total * (broker_kills + 1) && broker_kills < 4 {
             println!("{:?}: {so_far} batches, the broker is killed", begun.elapsed());

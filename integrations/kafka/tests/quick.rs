@@ -102,9 +102,9 @@ async fn every_node_takes_batches_and_all_have_one_chain() {
 async fn topics_are_made_safely_and_unsafe_ones_are_refused_by_name() {
     let Some(broker) = Broker::start("settings").await else { return };
     let good = broker.create("good").await;
-    let settings = |name: &str| Settings { replicas: 1, ..Settings::new(name) };
     let create = async |name: &str| {
-        Topic::create(&broker.client(), &settings(name), Tenant::default(), Policy::default()).await
+        let settings = Settings { replicas: 1, ..Settings::new(name) };
+        Topic::create(&broker.client(), &settings, Tenant::default(), Policy::default()).await
     };
     assert!(matches!(create("good").await, Err(StreamError::Exists { last: 1, .. })));
     assert!(matches!(create("a.b").await, Err(StreamError::Name { .. })));
@@ -121,6 +121,12 @@ async fn topics_are_made_safely_and_unsafe_ones_are_refused_by_name() {
     let fewer = NodeOptions { min_replicas: 3, ..broker.node_options("f", "good", 1) };
     let stop = Node::start(broker.client(), fewer).await.err().unwrap();
     assert!(stop.to_string().contains("replication.factor is 1; expected 3 or more"), "{stop}");
+
+    // One broker that says it is three replicas holds one copy.
+    let settings = Settings::new("thrice");
+    let thrice = Topic::create(&broker.client(), &settings, Tenant::default(), Policy::default()).await;
+    let says = thrice.unwrap_err().to_string();
+    assert!(says.contains("replication.factor is 1; expected 3 or more"), "{says}");
 
     // This broker says that its clock stamps messages, and lets the senders' do it. That is seen at the first message.
     let options = ClientOptions::new(broker.options().servers);
@@ -233,7 +239,7 @@ async fn a_lost_message_is_a_gap_and_lost_ones_at_the_end_are_continued_from_a_f
         last = a.publish_and_wait(&batch(number)).await.unwrap();
     }
     b.close().await.unwrap();
-    // In the middle: who is past it does not see it, and who is not stops.
+    // In the middle: a follower that is past it does not see it, and one that is not stops.
     let lost = broker.store.messages("old").remove(3);
     broker.store.remove(&lost);
     let new = broker.node("new", "old", 1).await;
@@ -256,14 +262,14 @@ async fn a_lost_message_is_a_gap_and_lost_ones_at_the_end_are_continued_from_a_f
     broker.send("old", b"hello", None).await;
 
     let settings = Settings { replicas: 1, ..Settings::new("new") };
-    let go_on = async || {
+    let continued = async || {
         remedy::continue_topic(&broker.client(), "old", &broker.node_dir("a"), &settings).await.unwrap()
     };
-    let done = go_on().await;
+    let done = continued().await;
     assert_eq!((done.first, done.republished, done.old_is_there), (10, 1, true));
     assert_eq!(done.left_out.keys().copied().collect::<Vec<_>>(), [9]);
     // Given again, it changes nothing: what comes twice is known by its ids.
-    assert_eq!(go_on().await.first, 10);
+    assert_eq!(continued().await.first, 10);
     broker.delete("old").await;
     backup(&broker.node_dir("a"), &broker.node_dir("copy"));
     let (a, copy) = (broker.node("a", "new", 2).await, broker.node("copy", "new", 2).await);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use identity_ledger::erase::{ErasureRequest, ErasureSubject};
 use identity_ledger::follow::LogName;
 use identity_ledger::{
-    AppendError, Appended, Operation, OperationId, Policy, Preset, PropertyKey, SplitMode, Target, Tenant,
+    AppendError, Appended, Operation, OperationId, Policy, Preset, PropertyKey, Seq, SplitMode, Target,
+    Tenant,
 };
 use identity_ledger_kafka::remedy::{self, Finding, RemedyError};
 use identity_ledger_kafka::{
@@ -281,6 +282,43 @@ async fn a_lost_message_is_a_gap_and_lost_ones_at_the_end_are_continued_from_a_f
         assert!(a.ledger().resolve(&format!("visitor-{number}")).is_some(), "{number}");
     }
     assert_eq!(remedy::compare(copy.publisher().stream(), &broker.node_dir("a")).await.unwrap(), []);
+}
+
+/// A topic that is cut back and written again right away is noticed by its next acknowledgement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_goes_back_stops_the_node_that_sent() {
+    let Some(broker) = Broker::start("positions that go back").await else { return };
+    broker.create("shop").await;
+    let node = broker.node("a", "shop", 1).await;
+    for number in 0..4 {
+        node.publish_and_wait(&batch(number)).await.unwrap();
+    }
+    broker.store.count("shop", |messages| messages - 3);
+    let error = node.publish_and_wait(&batch(9)).await.unwrap_err();
+    assert!(matches!(error, PublishError::WentBack { found: 3, before: 5, .. }), "{error}");
+    let stop = stop_of(&node).await;
+    assert!(matches!(*stop, Stop::WentBack { position: 5, found: 3, .. }), "{stop}");
+}
+
+/// Times of records ascend, also if those of messages do not: each follower chains the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_goes_back_takes_no_record_with_it() {
+    let Some(broker) = Broker::start("clocks that go back").await else { return };
+    let made = broker.create("shop").await;
+    let (a, b) = (broker.node("a", "shop", 2).await, broker.node("b", "shop", 2).await);
+    let before = a.publish_and_wait(&batch(1)).await.unwrap();
+    broker.send("shop", &batch(2).encode(made.log()), Some("1")).await;
+    let after = b.publish_and_wait(&batch(3)).await.unwrap();
+    assert_eq!(after.position, before.position + 2);
+    a.wait_for(after.position).await.unwrap();
+    assert_eq!(a.status().checkpoint, after.checkpoint);
+    let time =
+        |records: u64| a.ledger().read(|reader| reader.recorded_at(Seq(records - 1)).unwrap().unwrap());
+    let times: Vec<_> = (before.checkpoint.records..=after.checkpoint.records).map(time).collect();
+    assert!(times.is_sorted() && times[0] > at(1_000_000), "{times:?}");
+    a.close().await.unwrap();
+    let again = broker.node("a", "shop", 1).await; // the message at its position is the one that it has
+    again.publish_and_wait(&batch(4)).await.unwrap();
 }
 
 /// A broker that is killed after it counted a message and before it stored it has a place without one.

@@ -1,4 +1,5 @@
-//! Brokers of your own, such as Apache Kafka: `KAFKA_SERVERS` names them, and `KAFKA_REPLICAS` how many hold a message (3 unless given).
+//! Brokers of your own, such as Apache Kafka: `KAFKA_SERVERS` names them, `KAFKA_REPLICAS` how many hold a message (3 unless given), and
+//! `KAFKA_UNCHECKED` settings that they do not have, with a comma between them.
 //! The topics that this makes have random names, and are left for you to look at and delete.
 
 #[path = "../../shared-log/tests/support/mod.rs"]
@@ -18,7 +19,10 @@ async fn brokers_of_your_own_do_what_the_documents_say() {
     let Ok(servers) = std::env::var("KAFKA_SERVERS") else { return };
     let replicas = std::env::var("KAFKA_REPLICAS").map_or(3, |text| text.parse().unwrap());
     let (home, name) = (tempfile::tempdir().unwrap(), format!("identity-ledger-{}", new_uuid().simple()));
-    let client = || Client::new(&ClientOptions::new(&servers)).unwrap();
+    let unchecked = std::env::var("KAFKA_UNCHECKED").unwrap_or_default();
+    let unchecked = unchecked.split(',').map(str::to_owned).collect();
+    let options = ClientOptions { unchecked, ..ClientOptions::new(servers) };
+    let client = || Client::new(&options).unwrap();
     let dir = |node: &str| home.path().join(node);
     let start = async |node: &str, topic: &str| {
         let options = NodeOptions { min_replicas: replicas, ..NodeOptions::new(node, dir(node), topic) };

@@ -340,7 +340,7 @@ impl Failure {
                 )
             }
             #[cfg(feature = "jetstream")]
-            Failure::Stop { stop } => stop.remedy().to_owned(),
+            Failure::Stop { stop } => stop.remedy(identity_ledger_jetstream::COMMAND),
             Failure::NothingToCompare => {
                 "`diff A B` compares two ledgers, `diff A --at SEQ|TIME` then and now".to_owned()
             }

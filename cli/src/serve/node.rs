@@ -11,7 +11,8 @@ use identity_ledger_jetstream::async_nats::{Client, Event, ServerAddr};
 use identity_ledger_jetstream::node::statuses;
 use identity_ledger_jetstream::stream::check_name;
 use identity_ledger_jetstream::{
-    Applied, Batch, BatchResult, Node, NodeOptions, PublishError, Stream, connect_options, context, shown,
+    Applied, Batch, BatchResult, COMMAND, Node, NodeOptions, PublishError, Stream, connect_options, context,
+    shown,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -138,7 +139,7 @@ async fn say_stop(node: Weak<Node>) {
         if let Some(stop) = node.stop_reason() {
             let (name, position) = (stop.name(), node.status().position);
             remark("error", &format!("the node stopped at position {position} ({name}): {stop}"));
-            return remark("  try", stop.remedy());
+            return remark("  try", &stop.remedy(COMMAND));
         }
     }
 }
@@ -283,7 +284,7 @@ impl Recorder for StreamRecorder {
             }))),
             Some(stop) => Err(self.facts(json!({
                 "position": position, "checkpoint": checkpoint, "rejected": node.rejected(),
-                "stop": stop.name(), "error": stop.to_string(), "remedy": stop.remedy(),
+                "stop": stop.name(), "error": stop.to_string(), "remedy": stop.remedy(COMMAND),
             }))),
         }
     }

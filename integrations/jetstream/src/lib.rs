@@ -39,6 +39,9 @@ pub mod publisher;
 pub mod remedy;
 pub mod stream;
 
+/// The operator's command, as [`Stop::remedy`] wants it.
+pub const COMMAND: &str = "identity-ledger-jetstream";
+
 /// The client, in the version that this crate uses.
 pub use async_nats;
 

@@ -38,6 +38,9 @@ pub mod remedy;
 pub mod settings;
 mod topic;
 
+/// The operator's command, as [`Stop::remedy`] wants it.
+pub const COMMAND: &str = "identity-ledger-kafka";
+
 /// The client library, in the version that this crate uses.
 pub use rdkafka;
 

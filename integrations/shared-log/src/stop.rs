@@ -204,24 +204,28 @@ pub enum Stop {
     },
 }
 
+/// Stands in remedies for the name of the engine's command.
+const COMMAND: &str = "COMMAND";
+
 impl Stop {
     /// The name by which `docs/scale.md` lists it.
     pub fn name(&self) -> &'static str {
         self.named().0
     }
 
-    /// What an operator does about it.
-    pub fn remedy(&self) -> &'static str {
-        self.named().1
+    /// What an operator does about it; `command` is the engine's own, such as `identity-ledger-jetstream`.
+    pub fn remedy(&self, command: &str) -> String {
+        self.named().1.replace(COMMAND, command)
     }
 
     fn named(&self) -> (&'static str, &'static str) {
-        const CONTINUE: &str = "continue the stream from the longest good ledger: `continue` of the operator's command, and docs/scale.md";
+        const CONTINUE: &str =
+            "continue the stream from the longest good ledger: `COMMAND continue`, and docs/scale.md";
         const START: &str = "look at the disk (is it full?) and start the node again; if it lost something, give the node a copy of another one's ledger with `identity-ledger backup`";
         match self {
             Stop::Gap { .. } => (
                 "Gap",
-                "if another node is past it, give this one a copy of that ledger with `identity-ledger backup`; if none is, `continue` of the operator's command",
+                "if another node is past it, give this one a copy of that ledger with `identity-ledger backup`; if none is, `COMMAND continue`",
             ),
             Stop::WentBack { .. } => ("WentBack", CONTINUE),
             Stop::Differs { .. } => ("Differs", CONTINUE),
@@ -231,7 +235,7 @@ impl Stop {
             }
             Stop::StreamMissing { .. } => (
                 "StreamMissing",
-                "is its name right? A new one is made by `create` of the operator's command; one that was deleted is continued by `continue`",
+                "is its name right? A new one is made by `COMMAND create`; one that was deleted is continued by `COMMAND continue`",
             ),
             Stop::Sealed { .. } => (
                 "Sealed",
@@ -242,12 +246,12 @@ impl Stop {
             }
             Stop::Unsafe(_) => (
                 "Unsafe",
-                "correct the setting, or make the stream with `create` of the operator's command; where there are fewer servers, `--min-replicas` asks for fewer",
+                "correct the setting, or make the stream with `COMMAND create`; where there are fewer servers, `--min-replicas` asks for fewer",
             ),
             Stop::UnknownVersion { .. } => ("UnknownVersion", "update this node"),
             Stop::NotAMessage { .. } => (
                 "NotAMessage",
-                "find who publishes there and deny it, then `continue` of the operator's command: it is left out by name",
+                "find who publishes there and deny it, then `COMMAND continue`: it is left out by name",
             ),
             Stop::HeadsDiffer { .. } => (
                 "HeadsDiffer",

@@ -181,7 +181,7 @@ impl Client {
         lock(&self.inner.logs).insert(topic.to_owned(), seen);
     }
 
-    /// How a topic is placed; `None` if there is no such topic.
+    /// How a topic is placed; `None` if the brokers do not have it.
     pub(crate) async fn placed(&self, topic: &str) -> Result<Option<Placed>, String> {
         let name = topic.to_owned();
         self.ask(move |reader| {

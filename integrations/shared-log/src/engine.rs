@@ -117,7 +117,7 @@ pub struct Room {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// There is no such stream.
+    /// The servers do not have the stream.
     #[error("the servers do not have a stream `{stream}`")]
     Missing {
         /// The stream.
